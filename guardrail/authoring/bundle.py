@@ -21,7 +21,7 @@ from guardrail.policy.opa.revision import revision_of
 from guardrail.policy.rego.contract import RESERVED, ROOT, examine
 from guardrail.policy.rego.purity import capabilities_file
 from guardrail.policy.rego.tree import parse_module
-from guardrail.policy.sources import PolicySet, Source, load_policies
+from guardrail.policy.sources import ModuleSource, PolicySet, load_policies
 
 __all__ = ["Bundle", "Judge", "make_bundle"]
 
@@ -59,7 +59,7 @@ def make_bundle(
     *,
     data: Mapping[str, Json] | None = None,
     opa: OpaProgram | None = None,
-    signer: bundle.Signer | None = None,
+    signer: bundle.BundleSigner | None = None,
     unsafe_impure: bool = False,
 ) -> Bundle:
     """Return the bundle of the policies below *paths*: the same bytes for the same policies, apart
@@ -123,7 +123,7 @@ def _contract(policies: PolicySet, bench: Workbench) -> list[Finding]:
     return [*findings, *examine(parsed)]
 
 
-def _package(source: Source) -> list[Finding]:
+def _package(source: ModuleSource) -> list[Finding]:
     found = _PACKAGE.search(source.text)
     package = tuple(found[1].split(".")) if found else ()
     reserved = any(package[: len(own)] == own for own in RESERVED)

@@ -14,7 +14,7 @@ from guardrail.authoring.opa_program import OpaProgram
 from guardrail.errors import Finding
 from guardrail.policy.rego.purity import capabilities_file
 from guardrail.policy.rego.syntax_hints import syntax_hint
-from guardrail.policy.sources import Source, installed_folder
+from guardrail.policy.sources import ModuleSource, installed_folder
 
 __all__ = ["ask_opa", "repeats"]
 
@@ -24,7 +24,7 @@ _FUNCTIONS = frozenset({"builtin", "impure-builtin", "unknown-rule"})
 INPUT_SCHEMA = ("opa", "schemas", "input.json")
 
 
-def ask_opa(program: OpaProgram, sources: Iterable[Source]) -> list[Finding]:
+def ask_opa(program: OpaProgram, sources: Iterable[ModuleSource]) -> list[Finding]:
     """Return the findings of ``opa check --strict`` for *sources*, at the authors' files and lines.
 
     The sources are written to a temporary folder under generated names, so that the file names have

@@ -12,8 +12,8 @@ from pathlib import Path
 from guardrail.config import OpaSection
 from guardrail.errors import ConfigError, Finding, PolicyLoadError
 from guardrail.policy.opa import bundle
-from guardrail.policy.opa.admin import Admin
-from guardrail.policy.opa.target import Target
+from guardrail.policy.opa.admin import OpaAdmin
+from guardrail.policy.opa.target import OpaTarget
 from guardrail.policy.sources import load_policies
 
 __all__ = ["Pushed", "push"]
@@ -50,9 +50,9 @@ def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
     have been stored; ``PolicyError`` if the server can't be reached.
     """
     policies = load_policies(paths)
-    target = Target(section)
+    target = OpaTarget(section)
     target.resolve()
-    admin = Admin(target)
+    admin = OpaAdmin(target)
     try:
         _refuse_bundles(admin)
         texts = {
@@ -69,7 +69,7 @@ def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
         admin.close()
 
 
-def _refuse_bundles(admin: Admin) -> None:
+def _refuse_bundles(admin: OpaAdmin) -> None:
     names = admin.bundle_names()
     if names:
         raise ConfigError(
@@ -79,7 +79,7 @@ def _refuse_bundles(admin: Admin) -> None:
         )
 
 
-def _exchange(admin: Admin, texts: dict[str, tuple[str, str]], stale: list[str]) -> None:
+def _exchange(admin: OpaAdmin, texts: dict[str, tuple[str, str]], stale: list[str]) -> None:
     # OPA compiles after each step: it refuses a call of a function that is not there yet, the
     # removal of one that is still called, and a second default of a rule. So the steps run in
     # rounds, as long as a round makes progress.

@@ -84,7 +84,7 @@ class PolicyFolder:
                 mode = os.stat(path).st_mode
             except OSError as error:
                 # Also a broken link: its target could be a folder of deny rules.
-                self._unreadable(path, "read", error)
+                self._refuse_unreadable(path, "read", error)
                 continue
             if stat.S_ISDIR(mode):
                 folders.append(path)
@@ -92,7 +92,7 @@ class PolicyFolder:
                 self._given.add(os.path.realpath(path))
                 yield path
         for path in folders:
-            below = self._below(path, above)
+            below = self._path_below(path, above)
             if below is not None:
                 yield from self._folder(path, below)
 
@@ -100,18 +100,18 @@ class PolicyFolder:
         try:
             names = sorted(os.listdir(here))
         except OSError as error:
-            self._unreadable(here, "listed", error)
+            self._refuse_unreadable(here, "listed", error)
             return []
         self._entries += len(names)
         if self._entries > MAX_ENTRIES:
             raise _TooManyError
         return names
 
-    def _unreadable(self, path: Path, done: str, error: OSError) -> None:
+    def _refuse_unreadable(self, path: Path, done: str, error: OSError) -> None:
         why = error.strerror or type(error).__name__
         self._refuse(str(path), "unreadable", f"can't be {done} ({why})", _READABLE)
 
-    def _below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
+    def _path_below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return the real paths down to *path*, or None if it leads back up."""
         real = os.path.realpath(path)
         if any(f"{one}/".startswith(f"{real.rstrip('/')}/") for one in above):
@@ -146,12 +146,12 @@ class PolicyFolder:
         except FileNotFoundError:
             return None  # nothing is there to be loaded: editors mark open files with such links
         except OSError as error:
-            self._unreadable(path, "read", error)
+            self._refuse_unreadable(path, "read", error)
             return None
         if not stat.S_ISDIR(mode):
             given = os.path.realpath(path) in self._given
             return path if looks_like_policy(path.name) and not given else None
-        below = self._below(path, above)
+        below = self._path_below(path, above)
         if below is None or below[-1] in self._skip:
             return None
         for name in self._names(path):

@@ -44,13 +44,13 @@ def check_input(policy_input: bytes) -> None:
         )
     # A few passes in C; nearly every input ends here.
     shape = policy_input.translate(_SHAPES)
-    if not any(_stands_in(mark, shape, policy_input) for mark in _LARGE if mark in shape):
+    if not any(_is_in_number(mark, shape, policy_input) for mark in _LARGE if mark in shape):
         return
     try:
         value = json.loads(policy_input)
     except (ValueError, RecursionError):
         raise PolicyError("the policy input is not JSON", cause="error", detail="input") from None
-    if not _fits(value):
+    if not _numbers_fit(value):
         raise PolicyError(
             "a number that the embedded engine takes for another one: a fraction of 54 to 64 bits,"
             " or an integer beyond 64",
@@ -60,7 +60,7 @@ def check_input(policy_input: bytes) -> None:
         )
 
 
-def _stands_in(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
+def _is_in_number(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
     """Return True if *mark*, found in *shape*, can be in a number, and not in a card number or a
     digest in a string.
     """
@@ -77,7 +77,7 @@ def _stands_in(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
     return False
 
 
-def _fits(value: Any) -> bool:
+def _numbers_fit(value: Any) -> bool:
     stack = [value]
     while stack:
         item = stack.pop()

@@ -19,8 +19,8 @@ from guardrail.system.input_files import open_input
 __all__ = [
     "WHOLE_EXPONENT",
     "WITHOUT_EXPONENT",
+    "ModuleSource",
     "PolicySet",
-    "Source",
     "installed_folder",
     "load_policies",
     "rounded",
@@ -49,7 +49,7 @@ WITHOUT_EXPONENT = "write it without the exponent"
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ModuleSource:
     """One module as read from its file."""
 
     name: str
@@ -71,9 +71,9 @@ class PolicySet:
     Later changes on disk have no effect.
     """
 
-    modules: tuple[Source, ...]
+    modules: tuple[ModuleSource, ...]
     """The authors' modules and the installed ones, by key."""
-    tests: tuple[Source, ...]
+    tests: tuple[ModuleSource, ...]
     """Modules of files named ``*_test.rego``."""
     data: str
     """The data document, one JSON object."""
@@ -101,9 +101,9 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
     merged in at the root. Raises ``PolicyLoadError`` with all problems: missing, unreadable, too
     large, not UTF-8, contradictory data.
     """
-    reader = _Reader()
+    reader = _SourceReader()
     for path in paths:
-        reader.take(Path(path))
+        reader.add(Path(path))
     if data is not None:
         reader.merge(dict(data), (), "-")
     if not reader.modules and not reader.findings:
@@ -138,7 +138,7 @@ def _digest(parts: Iterator[tuple[str, str]]) -> str:
     return state.hexdigest()
 
 
-def _installed_modules() -> Iterator[Source]:
+def _installed_modules() -> Iterator[ModuleSource]:
     root = installed_folder()
     for folder in ("guardrail", "lib"):
         try:
@@ -162,15 +162,15 @@ def _installed_modules() -> Iterator[Source]:
             raise PolicyLoadError([finding])
         for name, text in texts.items():
             key = f"guardrail:{folder}/{name}"
-            yield Source(name=key, key=key, text=text, installed=True)
+            yield ModuleSource(name=key, key=key, text=text, installed=True)
 
 
-class _Reader:
+class _SourceReader:
     """Collects files and the problems with them."""
 
     def __init__(self) -> None:
-        self.modules: list[Source] = []
-        self.tests: list[Source] = []
+        self.modules: list[ModuleSource] = []
+        self.tests: list[ModuleSource] = []
         self.findings: list[Finding] = []
         self.data: dict[str, Json] = {}
         # A checkout's own policies folder contains these: they are loaded as guardrail's own.
@@ -182,7 +182,7 @@ class _Reader:
     def refuse(self, file: str, code: str, message: str, hint: str = "", line: int = 0) -> None:
         self.findings.append(Finding(file, line, code, message, hint))
 
-    def take(self, path: Path) -> None:
+    def add(self, path: Path) -> None:
         """Read a file, or a folder with everything below it."""
         try:
             mode = os.stat(path).st_mode
@@ -193,10 +193,10 @@ class _Reader:
             self._unreadable(path, error)
             return
         if not stat.S_ISDIR(mode):
-            self._file(path, path.parent, named=True)
+            self._add_file(path, path.parent, named=True)
             return
         for file in PolicyFolder(path, self.refuse, self._own).files():
-            self._file(file, path)
+            self._add_file(file, path)
 
     def _unreadable(self, path: Path, error: OSError) -> None:
         self.refuse(
@@ -206,12 +206,12 @@ class _Reader:
             "let the user of this program read it, or move it out of the policies",
         )
 
-    def _file(self, file: Path, root: Path, *, named: bool = False) -> None:
+    def _add_file(self, file: Path, root: Path, *, named: bool = False) -> None:
         relative = file.relative_to(root)
         if file.suffix == ".rego":
-            self._module(file, relative.as_posix())
+            self._add_module(file, relative.as_posix())
         elif file.name == "data.json" or (named and file.suffix == ".json"):
-            self._data(file, relative.parent.parts)
+            self._add_data(file, relative.parent.parts)
         elif named or file.name in {"data.yaml", "data.yml"}:
             self.refuse(
                 str(file),
@@ -234,7 +234,7 @@ class _Reader:
                 " of the policies",
             )
 
-    def _read(self, file: Path, limit: int, use: object) -> str | None:
+    def _read_text(self, file: Path, limit: int, use: object) -> str | None:
         """Return the text of *file*, or None if it was read for the same *use* before, or is
         refused.
         """
@@ -269,23 +269,23 @@ class _Reader:
             return None
         return text.removeprefix("\ufeff")
 
-    def _module(self, file: Path, key: str) -> None:
+    def _add_module(self, file: Path, key: str) -> None:
         test = file.name.endswith("_test.rego")
-        text = self._read(file, MAX_FILE, "test" if test else "module")
+        text = self._read_text(file, MAX_FILE, "test" if test else "module")
         if text is not None:
             into = self.tests if test else self.modules
-            into.append(Source(name=str(file), key=key, text=text))
+            into.append(ModuleSource(name=str(file), key=key, text=text))
 
-    def _data(self, file: Path, place: tuple[str, ...]) -> None:
-        text = self._read(file, MAX_DATA, place)
+    def _add_data(self, file: Path, place: tuple[str, ...]) -> None:
+        text = self._read_text(file, MAX_DATA, place)
         if text is None:
             return
         try:
             value = json.loads(
                 text,
-                parse_constant=_no_constant,
-                parse_float=_not_whole,
-                object_pairs_hook=_no_repeats,
+                parse_constant=_refuse_constant,
+                parse_float=_parse_float,
+                object_pairs_hook=_refuse_repeated_keys,
             )
         except _ExponentError as error:
             self.refuse(str(file), "exponent", f"{error} {WHOLE_EXPONENT}", WITHOUT_EXPONENT)
@@ -301,7 +301,7 @@ class _Reader:
         if not isinstance(value, dict):
             self.refuse(file, "data-object", "data must be a JSON object")
             return
-        problem = _unfit(value)
+        problem = _unsupported_value(value)
         if problem:
             self.refuse(file, *problem)
             return
@@ -342,7 +342,7 @@ def rounded(value: float) -> bool:
     return 2.0**53 <= abs(value) <= 2.0**64
 
 
-def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
+def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
     """Return code, message and hint for a value that the engine would handle differently, or
     None.
     """
@@ -371,7 +371,7 @@ def _unfit(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
     elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
         return "data-text", "data holds half of a surrogate pair, which is not text", ""
     for child in children:
-        problem = _unfit(child, depth + 1)
+        problem = _unsupported_value(child, depth + 1)
         if problem:
             return problem
     return None
@@ -381,7 +381,7 @@ class _ExponentError(ValueError):
     """A whole number is written with an exponent."""
 
 
-def _not_whole(written: str) -> float:
+def _parse_float(written: str) -> float:
     if whole_exponent(written):
         raise _ExponentError(written)
     return float(written)
@@ -398,11 +398,11 @@ def whole_exponent(written: str) -> bool:
     return value.is_integer() and abs(value) < _LONGEST_ARRAY
 
 
-def _no_constant(name: str) -> Json:
+def _refuse_constant(name: str) -> Json:
     raise ValueError(name)
 
 
-def _no_repeats(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Json]]) -> dict[str, Json]:
     result = dict(pairs)
     if len(result) != len(pairs):
         raise ValueError("repeated key")

@@ -31,7 +31,7 @@ from guardrail.config import Settings
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.engine import Engine
 from guardrail.policy.opa.engine import OpaEngine
-from guardrail.policy.opa.reply import DECISION_PATH, Question
+from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion
 from guardrail.policy.sources import load_policies
 from tests.bench.bench_call import SMALL_ARGS, medium_policy, schema_of
 from tests.bench.bench_policy import call
@@ -63,7 +63,7 @@ class Bare:
     def __init__(self, address: str, body: bytes) -> None:
         host, _, port = address.partition(":")
         self._connection = http.client.HTTPConnection(host, int(port))
-        self._body = Question.about(body).body
+        self._body = OpaQuestion.about(body).body
 
     def ask(self) -> None:
         """Ask, and read the whole reply."""

@@ -22,7 +22,7 @@ from typing import Any
 
 from guardrail.core.types import EngineReply
 from guardrail.policy.embedded.engine import EmbeddedEngine
-from guardrail.policy.embedded.lane import Request
+from guardrail.policy.embedded.lane import EngineRequest
 from guardrail.policy.embedded.process import Frame, frame
 from guardrail.policy.embedded.rehearsal import sample_input
 from tests.support.benchmarks import QUICK
@@ -61,12 +61,12 @@ def echo(engine: EmbeddedEngine, body: bytes) -> None:
     future: Future[EngineReply] = Future()
     rid = os.urandom(16)
 
-    def settle(request: Request, answer: Frame) -> None:
+    def settle(request: EngineRequest, answer: Frame) -> None:
         request.future.set_result(answer)  # type: ignore[arg-type]
 
     now = time.monotonic()
     engine._lanes[0].submit(
-        Request(rid, frame(rid, b"E", body), "echo", future, now, now + 5, settle)
+        EngineRequest(rid, frame(rid, b"E", body), "echo", future, now, now + 5, settle)
     )
     future.result(5)
 

@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 from guardrail.authoring.bundle import make_bundle
 from guardrail.config import OpaSection
 from guardrail.keys.bundle_key import bundle_signer
-from guardrail.policy.opa.bundle import Signer
+from guardrail.policy.opa.bundle import BundleSigner
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.sources import installed_folder, load_policies
 from guardrail.testing import allow
@@ -113,7 +113,7 @@ def bundle_file(
     path: Path, policies: Sequence[Path], *, key: Path | None = None, key_id: str = ""
 ) -> tuple[Path, str]:
     """Write the bundle of *policies* to *path*; return the path and the revision."""
-    signer = None if key is None else Signer("RS256", bundle_signer(key, "RS256"), key_id)
+    signer = None if key is None else BundleSigner("RS256", bundle_signer(key, "RS256"), key_id)
     made = make_bundle(policies, signer=signer)
     path.write_bytes(made.content)
     return path, made.revision

@@ -13,13 +13,13 @@ from guardrail.policy.rego.tree import (
     Module,
     Node,
     Reference,
-    Rule,
+    RegoRule,
     children,
     kind,
     nodes,
     reference,
 )
-from guardrail.policy.rego.world import Scope, World
+from guardrail.policy.rego.world import PolicyIndex, RuleScope
 
 __all__ = ["LIB_ARGS", "Binding", "Definition", "Flow", "Frame", "Origin", "supplied"]
 
@@ -51,8 +51,8 @@ class Definition:
     """One rule in its module."""
 
     module: Module
-    rule: Rule
-    scope: Scope
+    rule: RegoRule
+    scope: RuleScope
 
     @property
     def key(self) -> int:
@@ -69,7 +69,7 @@ class Frame:
     tools: Tools = None
 
     @property
-    def scope(self) -> Scope:
+    def scope(self) -> RuleScope:
         """The scope of its names."""
         return self.definition.scope
 
@@ -105,12 +105,12 @@ class Flow:
         self, modules: Sequence[Module], data: Any, given: frozenset[tuple[str, ...]] = frozenset()
     ) -> None:
         """*given* holds paths below ``data`` that the program supplies when it opens the guard."""
-        self.world = World(modules, data)
+        self.world = PolicyIndex(modules, data)
         self.given = given
         self.definitions: dict[tuple[tuple[str, ...], str], list[Definition]] = {}
         for module in modules:
             for rule in module.rules:
-                definition = Definition(module, rule, Scope(self.world, module, rule))
+                definition = Definition(module, rule, RuleScope(self.world, module, rule))
                 self.definitions.setdefault((module.package, rule.name), []).append(definition)
         self._collections: dict[int, dict[str, Node | None]] = {}
         self._origins_of: dict[tuple[int, int, Path], tuple[Origin, ...]] = {}
@@ -358,14 +358,14 @@ def literal_name(node: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-def has_fallback(rule: Rule) -> bool:
+def has_fallback(rule: RegoRule) -> bool:
     """Return True if *rule* is a default with an effect: ``default x := false`` is no different
     from undefined.
     """
     return rule.default and rule.form != "function" and (literal(rule.node["value"]) is not False)
 
 
-def values(rule: Rule) -> Iterator[Node]:
+def values(rule: RegoRule) -> Iterator[Node]:
     """Yield a rule's possible results: its value or member, and those of its ``else``."""
     if rule.default:
         yield rule.node["value"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from guardrail.authoring.lints.findings import Code, Lint
 from guardrail.authoring.lints.observed import Fired
-from guardrail.policy.rego.tree import Module, Node, Rule, kind
+from guardrail.policy.rego.tree import Module, Node, RegoRule, kind
 
 __all__ = ["Named", "check", "named_rules"]
 
@@ -54,7 +54,7 @@ def named_rules(modules: Sequence[Module]) -> Iterator[Named]:
                 yield Named(rule.name, id_, module.source.name, rule.line)
 
 
-def _id(rule: Rule, module: Module) -> str | None:
+def _id(rule: RegoRule, module: Module) -> str | None:
     if rule.default:
         return None
     key: Node | None = rule.node["head"]["Set"].get("key")
@@ -80,7 +80,7 @@ def _id(rule: Rule, module: Module) -> str | None:
     return None
 
 
-def _meaning(name: str, rule: Rule, module: Module) -> Node | None:
+def _meaning(name: str, rule: RegoRule, module: Module) -> Node | None:
     """Return the value of a constant in the same file, or None."""
     if name in rule.local:
         return None

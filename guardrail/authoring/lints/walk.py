@@ -15,7 +15,7 @@ from typing import Any
 
 from guardrail.authoring.lints.flow import Definition, Flow, Frame, literal
 from guardrail.authoring.lints.guards import Guards, guards, tools_of
-from guardrail.policy.rego.tree import Node, Rule, kind, line_of, reference
+from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, reference
 
 __all__ = ["CLOSING", "ROOTS", "Event", "Happening", "walk"]
 
@@ -51,7 +51,7 @@ class Event:
     open: bool
     """If it has no value, a call may be let through."""
     guards: Guards
-    root: Rule
+    root: RegoRule
     """The decision rule that led here."""
 
     @property
@@ -79,7 +79,7 @@ def walk(flow: Flow) -> Iterator[Event]:
 class _Walker:
     def __init__(self, flow: Flow) -> None:
         self.flow = flow
-        self.root: Rule
+        self.root: RegoRule
         self.events: list[Event] = []
         self._todo: list[tuple[Frame, bool]] = []
         self._seen: set[object] = set()
@@ -295,7 +295,7 @@ class _Body:
         other._follow(self.walker.flow.named(found, self.frame)[0])
 
 
-def _is_name_for_input(rule: Rule, flow: Flow, frame: Frame) -> bool:
+def _is_name_for_input(rule: RegoRule, flow: Flow, frame: Frame) -> bool:
     """Return True if *rule* only renames an input path: faults are then reported at its uses."""
     return rule.simple is not None and bool(flow.origins(rule.simple, frame))
 

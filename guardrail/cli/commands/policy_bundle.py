@@ -21,7 +21,7 @@ from guardrail.review.terminal import one_line
 from guardrail.system.disk import is_full, make_room, why_not_written
 
 if TYPE_CHECKING:
-    from guardrail.policy.opa.bundle import Signer
+    from guardrail.policy.opa.bundle import BundleSigner
 
 __all__ = ["bundle", "push"]
 
@@ -122,13 +122,13 @@ def bundle(
     return Exit.YES
 
 
-def _signer(path: Path | None, algorithm: str, key_id: str) -> Signer | None:
+def _signer(path: Path | None, algorithm: str, key_id: str) -> BundleSigner | None:
     if path is None:
         return None
     from guardrail.keys.bundle_key import bundle_signer
-    from guardrail.policy.opa.bundle import Signer
+    from guardrail.policy.opa.bundle import BundleSigner
 
-    return Signer(algorithm, bundle_signer(path, algorithm), key_id)
+    return BundleSigner(algorithm, bundle_signer(path, algorithm), key_id)
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from guardrail.policy.fair_queue import party
 
-__all__ = ["SHARD_SEPARATOR", "Breaker", "Harm"]
+__all__ = ["SHARD_SEPARATOR", "ShardBreaker", "SuspectShard"]
 
 SHARD_SEPARATOR = "\x00"
 """Between the parts of a shard's name. The first two are tenant and principal; a name without it is
@@ -23,7 +23,7 @@ create.
 
 
 @dataclass(frozen=True, slots=True)
-class Harm:
+class SuspectShard:
     """Why requests of a shard are refused."""
 
     cause: str
@@ -36,7 +36,7 @@ class _History:
     cause: str = ""
 
 
-class Breaker:
+class ShardBreaker:
     """Counts, per shard, the requests that killed a worker. Thread-safe, bounded, without a clock
     of its own.
     """
@@ -74,7 +74,7 @@ class Breaker:
             (self._parties, party(shard), _SHARDS * self._limit),
         )
 
-    def open(self, shard: str, now: float) -> Harm | None:
+    def open(self, shard: str, now: float) -> SuspectShard | None:
         """Return why requests of *shard* are refused at the moment, or None if they are not."""
         if not self._parties:
             return None
@@ -82,7 +82,7 @@ class Breaker:
             for table, key, limit in self._keys(shard):
                 history = self._recent(table, key, now)
                 if history is not None and len(history.times) >= limit:
-                    return Harm(history.cause)
+                    return SuspectShard(history.cause)
         return None
 
     def _recent(self, table: OrderedDict[str, _History], key: str, now: float) -> _History | None:

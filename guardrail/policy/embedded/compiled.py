@@ -13,12 +13,12 @@ from guardrail.core.types import PolicyIdentity
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
-from guardrail.policy.rego.merge import Merged, Place, merge
+from guardrail.policy.rego.merge import MergedPackage, SourceLine, merge
 from guardrail.policy.rego.preflight import examine
 from guardrail.policy.rego.renaming import renamed
 from guardrail.policy.rego.syntax_hints import syntax_hint
 from guardrail.policy.rego.tree import Module, parse_module
-from guardrail.policy.sources import PolicySet, Source
+from guardrail.policy.sources import ModuleSource, PolicySet
 
 __all__ = [
     "CompiledPolicies",
@@ -38,9 +38,9 @@ _EARLIER = re.compile(r"(?: defined (?:at|earlier))?:$")
 class CompiledPolicies:
     """Modules that the embedded engine can serve."""
 
-    modules: tuple[Merged, ...]
+    modules: tuple[MergedPackage, ...]
     """One per package, without tests."""
-    tests: tuple[Merged, ...]
+    tests: tuple[MergedPackage, ...]
     parsed: tuple[Module, ...]
     """Every file, including tests, for reports."""
     data: str
@@ -77,13 +77,13 @@ def compile_policies(
 
 
 def compile_sources(
-    modules: Sequence[Source],
-    tests: Sequence[Source],
+    modules: Sequence[ModuleSource],
+    tests: Sequence[ModuleSource],
     data: str,
     bench: Workbench,
     *,
     contract_checks: bool = True,
-) -> tuple[list[Merged], list[Module]]:
+) -> tuple[list[MergedPackage], list[Module]]:
     """Return merged and parsed modules. Raises ``PolicyLoadError``.
 
     With *contract_checks* False, any Rego is accepted, without the contract for the guard's
@@ -104,7 +104,7 @@ def compile_sources(
 
 
 def parse_sources(
-    modules: Sequence[Source], tests: Sequence[Source], bench: Workbench
+    modules: Sequence[ModuleSource], tests: Sequence[ModuleSource], bench: Workbench
 ) -> tuple[list[Module], list[Finding]]:
     """Return every module that parses, and the findings for the others."""
     findings: list[Finding] = []
@@ -135,7 +135,7 @@ def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Modul
 
 
 def _parse(
-    source: Source, bench: Workbench, findings: list[Finding], *, test: bool
+    source: ModuleSource, bench: Workbench, findings: list[Finding], *, test: bool
 ) -> Module | None:
     try:
         return parse_module(source, bench.parse(source.name, source.text), test=test)
@@ -156,7 +156,7 @@ def _parse(
     return None
 
 
-def locate(text: str, modules: Sequence[Merged]) -> Place | None:
+def locate(text: str, modules: Sequence[MergedPackage]) -> SourceLine | None:
     """Return the author's line that an engine message points at, or None.
 
     The message itself can hold values.

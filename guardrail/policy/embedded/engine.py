@@ -15,13 +15,13 @@ import orjson
 
 from guardrail.core.types import EngineReply, Json, PolicyIdentity
 from guardrail.errors import PolicyError
-from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.embedded.breaker import ShardBreaker
 from guardrail.policy.embedded.canaries import CANARIES
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, locate
-from guardrail.policy.embedded.lane import Lane, Request
+from guardrail.policy.embedded.lane import EngineRequest, Lane
 from guardrail.policy.embedded.process import Frame, error_body, frame
 from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT, rehearse
-from guardrail.policy.embedded.spares import Spares, WorkerSettings
+from guardrail.policy.embedded.spares import SpareWorkers, WorkerSettings
 from guardrail.policy.embedded.workbench import DEFAULT_MEMORY, Workbench
 from guardrail.policy.fair_queue import party
 from guardrail.policy.input_limits import check_input
@@ -97,13 +97,15 @@ class EmbeddedEngine:
             memory=memory_limit,
             script=worker_script,
         )
-        self._breaker = Breaker()
-        self._spares = Spares(settings, wanted=spare)
-        self._apart = Lane(
-            Spares(settings, wanted=False), self._breaker, name="guardrail-policy-apart"
+        self._breaker = ShardBreaker()
+        self._spares = SpareWorkers(settings, wanted=spare)
+        self._isolated_lane = Lane(
+            SpareWorkers(settings, wanted=False), self._breaker, name="guardrail-policy-apart"
         )
         self._lanes = tuple(
-            Lane(self._spares, self._breaker, name=f"guardrail-policy-{index}", divert=self._divert)
+            Lane(
+                self._spares, self._breaker, name=f"guardrail-policy-{index}", divert=self._isolate
+            )
             for index in range(max(1, workers))
         )
         self._closed = False
@@ -152,30 +154,32 @@ class EmbeddedEngine:
         rid = os.urandom(16)
         data = frame(rid, b"D", policy_input)
         who = party(shard)
-        request = Request(rid, data, shard, future, now, now + deadline, self._settle, who)
-        lane = self._apart if self._breaker.suspect(shard, now) else self._lane()
+        request = EngineRequest(rid, data, shard, future, now, now + deadline, self._complete, who)
+        lane = (
+            self._isolated_lane if self._breaker.suspect(shard, now) else self._least_loaded_lane()
+        )
         lane.submit(request)
         return future
 
     def close(self) -> None:
         """End every worker and every open request. Idempotent."""
         self._closed = True
-        for lane in (*self._lanes, self._apart):
+        for lane in (*self._lanes, self._isolated_lane):
             lane.close()
         self._spares.close()
 
-    def _lane(self) -> Lane:
+    def _least_loaded_lane(self) -> Lane:
         return (
             self._lanes[0]
             if len(self._lanes) == 1
             else min(self._lanes, key=lambda lane: lane.load)
         )
 
-    def _divert(self, request: Request) -> bool:
-        self._apart.submit(request)
+    def _isolate(self, request: EngineRequest) -> bool:
+        self._isolated_lane.submit(request)
         return True
 
-    def _settle(self, request: Request, answer: Frame) -> None:
+    def _complete(self, request: EngineRequest, answer: Frame) -> None:
         kind = answer.kind
         if kind == b"r":
             try:
@@ -204,9 +208,9 @@ class EmbeddedEngine:
                 )
             )
         else:
-            request.fail(self._refusal(answer))
+            request.fail(self._evaluation_error(answer))
 
-    def _refusal(self, answer: Frame) -> PolicyError:
+    def _evaluation_error(self, answer: Frame) -> PolicyError:
         # The engine's message can quote values from the call, so only its position is passed on.
         body = error_body(answer)
         if body.get("error") == "memory":
@@ -225,9 +229,9 @@ class EmbeddedEngine:
         )
 
     def _after_fork(self) -> None:
-        self._breaker = Breaker()
+        self._breaker = ShardBreaker()
         self._spares.abandon()
-        for lane in (*self._lanes, self._apart):
+        for lane in (*self._lanes, self._isolated_lane):
             lane.abandon(self._breaker)
 
 

@@ -16,13 +16,19 @@ import time
 from collections.abc import Callable
 
 from guardrail.errors import PolicyError
-from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.embedded.breaker import ShardBreaker
 from guardrail.policy.embedded.lane_errors import closed_error, dead_error, full_error
-from guardrail.policy.embedded.pipe import IN_PIPE, Pipe, Request
-from guardrail.policy.embedded.process import Death, Frame, FrameError, WorkerProcess, error_body
-from guardrail.policy.embedded.spares import Spares
+from guardrail.policy.embedded.pipe import IN_PIPE, EngineRequest, Pipe
+from guardrail.policy.embedded.process import (
+    Frame,
+    FrameError,
+    WorkerDeath,
+    WorkerProcess,
+    error_body,
+)
+from guardrail.policy.embedded.spares import SpareWorkers
 
-__all__ = ["MAX_REPLY", "Lane", "Request"]
+__all__ = ["MAX_REPLY", "EngineRequest", "Lane"]
 
 MAX_REPLY = 1 << 20
 """Largest decision in bytes. The worker enforces it, and is killed if it announces more."""
@@ -44,11 +50,11 @@ class Lane:
 
     def __init__(
         self,
-        spares: Spares,
-        breaker: Breaker,
+        spares: SpareWorkers,
+        breaker: ShardBreaker,
         *,
         name: str,
-        divert: Callable[[Request], bool] | None = None,
+        divert: Callable[[EngineRequest], bool] | None = None,
     ) -> None:
         """*divert* can move a request of a principal that has just killed a worker to another lane,
         and returns True if it did.
@@ -66,7 +72,7 @@ class Lane:
         self._thread: threading.Thread | None = None
         self._worker: WorkerProcess | None = None
         self._load_rid = b""
-        self._born = 0.0
+        self._started_at = 0.0
         self._retry_at = 0.0
         self._failures = 0
         self._failure: PolicyError | None = None
@@ -112,17 +118,17 @@ class Lane:
                 detail="worker_start",
             )
 
-    def submit(self, request: Request) -> None:
+    def submit(self, request: EngineRequest) -> None:
         """Send *request*, or queue it until the worker is ready. Its future always completes."""
         state = self._state
-        gone: list[Request] = []
+        gone: list[EngineRequest] = []
         with self._lock:
             closed = state.closed
             if not closed:
                 if self._thread is None:
                     self._start_locked()
-                if state.ready and not state.queue and state.open_to(request.party):
-                    whole = self._put(request)
+                if state.ready and not state.queue and state.accepts(request.party):
+                    whole = self._write_to_pipe(request)
                 else:
                     gone = state.queue.push(request.party, request, len(request.data))
                     whole = self._fill_pipe()
@@ -134,7 +140,7 @@ class Lane:
         for each in gone:
             each.fail(full_error())
 
-    def _put(self, request: Request) -> bool:
+    def _write_to_pipe(self, request: EngineRequest) -> bool:
         """Write *request* to the worker, with the lock held; return True if all of it was sent."""
         state, worker = self._state, self._worker
         assert worker is not None
@@ -151,10 +157,10 @@ class Lane:
         state = self._state
         whole = True
         while state.ready and len(state.pipe) < IN_PIPE:
-            found = state.queue.pop(state.open_to)
+            found = state.queue.pop(state.accepts)
             if found is None:
                 break
-            whole = self._put(found[1]) and whole
+            whole = self._write_to_pipe(found[1]) and whole
         return whole
 
     @staticmethod
@@ -175,7 +181,7 @@ class Lane:
         if thread is not None and thread is not threading.current_thread():
             thread.join()
 
-    def abandon(self, breaker: Breaker) -> None:
+    def abandon(self, breaker: ShardBreaker) -> None:
         """In a forked child: drop the parent's state, and start again, with *breaker*, when
         needed.
         """
@@ -202,7 +208,7 @@ class Lane:
         try:
             while not self._state.closed:
                 if self._worker is None:
-                    self._adopt()
+                    self._acquire_worker()
                 worker = self._worker
                 if worker is not watched:
                     watched = worker
@@ -213,13 +219,13 @@ class Lane:
                 writing = worker is not None and bool(worker.pending)
                 if writing and worker is not None:
                     poll.register(worker.writer, select.POLLOUT)
-                self._serve(poll.poll(self._patience()), worker)
+                self._handle_events(poll.poll(self._poll_timeout()), worker)
                 if writing and worker is not None and worker is self._worker and not worker.pending:
                     poll.unregister(worker.writer)
         finally:
-            self._finish()
+            self._shut_down()
 
-    def _patience(self) -> float | None:
+    def _poll_timeout(self) -> float | None:
         """Milliseconds to wait for events; None (no limit) if no request is running."""
         state = self._state
         now = time.monotonic()
@@ -236,7 +242,7 @@ class Lane:
             state.asleep = True
         return None
 
-    def _serve(self, events: list[tuple[int, int]], worker: WorkerProcess | None) -> None:
+    def _handle_events(self, events: list[tuple[int, int]], worker: WorkerProcess | None) -> None:
         readable = False
         for descriptor, event in events:
             if descriptor == self._wake_reader:
@@ -251,50 +257,50 @@ class Lane:
             try:
                 alive = worker.read()
                 for answer in worker.frames(MAX_REPLY):
-                    if not self._take(answer):
+                    if not self._handle_answer(answer):
                         return
             except FrameError:
-                self._handle_death(Death("crashed", "bad_frame"))
+                self._handle_death(WorkerDeath("crashed", "bad_frame"))
                 return
             if not alive:
                 self._handle_death(None)
                 return
         self._check_limits(readable=readable)
 
-    def _adopt(self) -> None:
+    def _acquire_worker(self) -> None:
         """Get a worker: the spare, or a new one, not before it is time."""
         now = time.monotonic()
         if now < self._retry_at:
-            self._expire(now)
+            self._fail_expired(now)
             return
         try:
             born = self._spares.take()
         except OSError:
-            self._start_failed("worker_start")
+            self._handle_start_failure("worker_start")
             return
-        self._load_rid, self._born = born.rid, born.since
+        self._load_rid, self._started_at = born.rid, born.since
         self._worker = born.worker
 
-    def _take(self, answer: Frame) -> bool:
+    def _handle_answer(self, answer: Frame) -> bool:
         """Handle one answer. False if it ended the worker."""
         state = self._state
         if not state.ready:
-            return self._take_start(answer)
+            return self._handle_start_answer(answer)
         with self._lock:
             request = state.pipe[0] if state.pipe else None
             matches = False
             if request is not None and request.rid == answer.rid:
                 matches = True
-                self._answered()
+                self._pop_answered()
                 self._fill_pipe()
         if request is None or not matches:
-            self._handle_death(Death("crashed", "wrong_id"))
+            self._handle_death(WorkerDeath("crashed", "wrong_id"))
             return False
         if not request.future.done():
             request.settle(request, answer)
         return True
 
-    def _answered(self) -> Request:
+    def _pop_answered(self) -> EngineRequest:
         """Take the first request out of the pipe, with the lock."""
         state = self._state
         request = state.pipe.popleft()
@@ -304,11 +310,11 @@ class Lane:
         state.head_since = time.monotonic()
         return request
 
-    def _take_start(self, answer: Frame) -> bool:
+    def _handle_start_answer(self, answer: Frame) -> bool:
         if answer.rid != self._load_rid or answer.kind != b"k":
             detail = "canary" if error_body(answer).get("type") == "canary" else "worker_start"
-            self._discard()
-            self._start_failed(detail)
+            self._discard_worker()
+            self._handle_start_failure(detail)
             return False
         state = self._state
         with self._lock:
@@ -325,14 +331,14 @@ class Lane:
         if (
             self._worker is not None
             and not state.ready
-            and now - self._born > self._settings.start_limit
+            and now - self._started_at > self._settings.start_limit
         ):
-            self._discard()
-            self._start_failed("worker_start")
+            self._discard_worker()
+            self._handle_start_failure("worker_start")
             return
         if now >= self._next_scan and state.busy():
             self._next_scan = now + _TICK
-            self._expire(now)
+            self._fail_expired(now)
         # Only after a check that the pipe is empty: an answer in the pipe is not late.
         if (
             not readable
@@ -340,9 +346,9 @@ class Lane:
             and state.pipe
             and now - state.head_since > self._settings.eval_limit
         ):
-            self._handle_death(Death("timeout", "eval_limit"))
+            self._handle_death(WorkerDeath("timeout", "eval_limit"))
 
-    def _expire(self, now: float) -> None:
+    def _fail_expired(self, now: float) -> None:
         with self._lock:
             # Requests in the pipe are still answered, and must be known by then.
             late = [request for request in self._state.pipe if now >= request.deadline]
@@ -356,7 +362,7 @@ class Lane:
                 )
             )
 
-    def _handle_death(self, death: Death | None) -> None:
+    def _handle_death(self, death: WorkerDeath | None) -> None:
         """Replace a dead worker: fail the request that it worked on, and queue the others again."""
         worker, state = self._worker, self._state
         assert worker is not None
@@ -368,7 +374,7 @@ class Lane:
         with self._lock:
             self._worker = None
             state.ready = False
-            victim = self._answered() if started and state.pipe else None
+            victim = self._pop_answered() if started and state.pipe else None
             again = [request for request in state.pipe if not request.future.done()]
             state.pipe.clear()
             state.parties.clear()
@@ -376,14 +382,14 @@ class Lane:
             for request in reversed(again):
                 state.queue.push(request.party, request, len(request.data), front=True)
         if not started:
-            self._start_failed("worker_start")
+            self._handle_start_failure("worker_start")
             return
         if victim is not None:
             self._breaker.record(victim.shard, death.cause, now)
-            self._part(now)
+            self._divert_suspects(now)
             victim.fail(dead_error(death))
 
-    def _part(self, now: float) -> None:
+    def _divert_suspects(self, now: float) -> None:
         """Let requests of suspect principals go to another lane, so that they delay only each
         other.
         """
@@ -397,7 +403,7 @@ class Lane:
             if not self._divert(request):
                 request.fail(closed_error())
 
-    def _start_failed(self, detail: str) -> None:
+    def _handle_start_failure(self, detail: str) -> None:
         self._failures += 1
         self._retry_at = time.monotonic() + _BACKOFF[min(self._failures, len(_BACKOFF)) - 1]
         # A spare could have died long ago: only a second failure in a row counts against the
@@ -413,14 +419,14 @@ class Lane:
             hint="guardrail doctor",
         )
         with self._lock:
-            waiting = self._state.empty()
+            waiting = self._state.drain()
         for request in waiting:
             request.fail(error)
         if not self._settled_start.is_set():
             self._failure = error
             self._settled_start.set()
 
-    def _discard(self) -> None:
+    def _discard_worker(self) -> None:
         worker = self._worker
         with self._lock:
             self._worker = None
@@ -428,11 +434,11 @@ class Lane:
         if worker is not None:
             worker.kill()
 
-    def _finish(self) -> None:
-        self._discard()
+    def _shut_down(self) -> None:
+        self._discard_worker()
         with self._lock:
             self._state.closed = True
-            waiting = self._state.empty()
+            waiting = self._state.drain()
             os.close(self._wake_reader)
             os.close(self._wake_writer)
             self._wake_reader = self._wake_writer = -1

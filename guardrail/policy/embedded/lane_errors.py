@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guardrail.errors import PolicyError
-from guardrail.policy.embedded.process import Death
+from guardrail.policy.embedded.process import WorkerDeath
 
 __all__ = ["closed_error", "dead_error", "full_error"]
 
@@ -18,7 +18,7 @@ def full_error() -> PolicyError:
     return PolicyError("too many calls wait for the policy", cause="timeout", detail="queue_full")
 
 
-def dead_error(death: Death) -> PolicyError:
+def dead_error(death: WorkerDeath) -> PolicyError:
     """Return the error for the request that a worker was evaluating when it died."""
     if death.cause == "timeout":
         return PolicyError(

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["NUMBERS", "SUBSTITUTES"]
 
 
-class Numbers:
+class NumberSpellings:
     """Original spellings of the numbers in an evaluation: OPA repeats them, the engine knows only
     the values.
     """
@@ -27,21 +27,21 @@ class Numbers:
 
     def load(self, texts: list[str]) -> None:
         """Take policies and data, which stay the same for all evaluations."""
-        self.fixed = _odd("\n".join(texts))
+        self.fixed = _unusual_spellings("\n".join(texts))
 
     def set_input(self, body: bytes | str) -> None:
         """Take the input of one evaluation; it is searched only if a number is formatted."""
         self.input = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
         self.odd = None
 
-    def doubtful(self, value: float | str) -> bool:
+    def is_spelled_unusually(self, value: float | str) -> bool:
         """Return True if *value* is spelled somewhere in another than its shortest form."""
         if self.odd is None:
-            self.odd = _odd(self.input.decode("utf-8", "replace")) | self.fixed
+            self.odd = _unusual_spellings(self.input.decode("utf-8", "replace")) | self.fixed
         return value in self.odd
 
 
-def _odd(text: str) -> frozenset[float | str]:
+def _unusual_spellings(text: str) -> frozenset[float | str]:
     import re
 
     found: set[float | str] = set()
@@ -55,7 +55,7 @@ def _odd(text: str) -> frozenset[float | str]:
     return frozenset(found)
 
 
-NUMBERS = Numbers()
+NUMBERS = NumberSpellings()
 """Of the engine that is being asked. A worker asks one thing at a time."""
 
 _RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
@@ -83,7 +83,7 @@ def sprintf(text: str, values: list[Any]) -> str:
             continue
         if piece[:1] not in {"v", "s", "d"}:
             raise ValueError("another verb")
-        found += [_verb(piece[0], next(rest, _MISSING)), piece[1:]]
+        found += [_format_verb(piece[0], next(rest, _MISSING)), piece[1:]]
         index += 1
     if next(rest, _MISSING) is not _MISSING:
         raise ValueError("more values than verbs")
@@ -93,28 +93,28 @@ def sprintf(text: str, values: list[Any]) -> str:
 _MISSING = object()
 
 
-def _verb(verb: str, value: object) -> str:
+def _format_verb(verb: str, value: object) -> str:
     if value is _MISSING:
         raise ValueError("more verbs than values")
     if isinstance(value, str):
         return f"%!d(string={value})" if verb == "d" else value
     if isinstance(value, int | float) and not isinstance(value, bool):
         # A fraction of zero is written as the whole number, unless it has a sign.
-        if NUMBERS.doubtful(value) and (
-            verb != "v" or abs(value) >= 1e6 or (value == 0 and NUMBERS.doubtful("-0"))
+        if NUMBERS.is_spelled_unusually(value) and (
+            verb != "v" or abs(value) >= 1e6 or (value == 0 and NUMBERS.is_spelled_unusually("-0"))
         ):
             raise ValueError("a number that was written in another form")
         if isinstance(value, float):
-            short = _float(value)
+            short = _format_float(value)
             return short if verb == "v" else f"%!{verb}(float64={short})"
         if abs(value) >= 2**63 and verb == "s":
             raise ValueError("a large number")
         return f"%!s(int64={value})" if verb == "s" else str(value)
-    written = _written(value)
+    written = _format_value(value)
     return f"%!d(string={written})" if verb == "d" else written
 
 
-def _float(value: float) -> str:
+def _format_float(value: float) -> str:
     """Return *value* as Go writes it: an exponent from a million on."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         short = repr(value)
@@ -131,29 +131,33 @@ def _float(value: float) -> str:
     return f"{sign}{figures[0]}{fraction}e{'-' if power < 0 else '+'}{abs(power):02d}"
 
 
-def _written(value: object) -> str:
+def _format_value(value: object) -> str:
     """Return a value as Rego is written."""
     if value is None:
         return "null"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return _quoted(value)
+        return _quote(value)
     if isinstance(value, int | float):
-        if NUMBERS.doubtful(value):
+        if NUMBERS.is_spelled_unusually(value):
             raise ValueError("a number that was written in another form")
         return repr(value)
     if isinstance(value, list):
-        return "[" + ", ".join(map(_written, value)) + "]"
+        return "[" + ", ".join(map(_format_value, value)) + "]"
     if isinstance(value, dict):
-        members = [f"{_written(key)}: {_written(value[key])}" for key in _sorted(value)]
+        members = [
+            f"{_format_value(key)}: {_format_value(value[key])}" for key in _sorted_members(value)
+        ]
         return "{" + ", ".join(members) + "}"
     if isinstance(value, set):
-        return "{" + ", ".join(map(_written, _sorted(value))) + "}" if value else "set()"
+        return (
+            "{" + ", ".join(map(_format_value, _sorted_members(value))) + "}" if value else "set()"
+        )
     raise ValueError("another type")
 
 
-def _sorted(members: Any) -> list[Any]:
+def _sorted_members(members: Any) -> list[Any]:
     # In Python 1 equals True: a set could have lost one of them on its way here.
     if any(isinstance(member, bool) or member in (0, 1) for member in members):
         raise ValueError("a set or keys with 0, 1, true or false")
@@ -168,14 +172,14 @@ def _sorted(members: Any) -> list[Any]:
 _ESCAPES = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v", 92: "\\", 34: '"'}
 
 
-def _quoted(text: str) -> str:
+def _quote(text: str) -> str:
     """Return *text* in quotes, as Go writes it."""
     if text.isascii() and text.isprintable() and "\\" not in text and '"' not in text:
         return f'"{text}"'
-    return '"' + "".join([_character(character) for character in text]) + '"'
+    return '"' + "".join([_escape_character(character) for character in text]) + '"'
 
 
-def _character(character: str) -> str:
+def _escape_character(character: str) -> str:
     code = ord(character)
     if code in _ESCAPES:
         return "\\" + _ESCAPES[code]
@@ -199,34 +203,34 @@ def round_(value: float) -> int:
     """Return the whole number that is nearest to *value*, and of two the one that is farther from
     zero.
     """
-    whole, rest = divmod(abs(_number(value)), 1)
-    return _small(int(whole + (rest >= 0.5)) * (-1 if value < 0 else 1))
+    whole, rest = divmod(abs(_require_number(value)), 1)
+    return _require_53_bits(int(whole + (rest >= 0.5)) * (-1 if value < 0 else 1))
 
 
 def ceil(value: float) -> int:
     """Return the least whole number that is not below *value*."""
-    return _small(int(-(-_beyond(value) // 1)))
+    return _require_53_bits(int(-(-_require_no_small_fraction(value) // 1)))
 
 
 def floor(value: float) -> int:
     """Return the largest whole number that is not above *value*."""
-    return _small(int(_beyond(value) // 1))
+    return _require_53_bits(int(_require_no_small_fraction(value) // 1))
 
 
-def _number(value: object) -> int | float:
+def _require_number(value: object) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ValueError("not a number")
     return value
 
 
-def _beyond(value: object) -> int | float:
+def _require_no_small_fraction(value: object) -> int | float:
     # OPA answers 0 to floor(-0.5), and 1 to ceil(-0.5).
-    if -1 < _number(value) < 0:
+    if -1 < _require_number(value) < 0:
         raise ValueError("a fraction between -1 and 0")
-    return _number(value)
+    return _require_number(value)
 
 
-def _small(value: int) -> int:
+def _require_53_bits(value: int) -> int:
     if abs(value) >= _SAFE:
         raise ValueError("a number of more than 53 bits")
     return value
@@ -238,64 +242,64 @@ def format_int(value: float, base: int) -> str:
     form = {2: "b", 8: "o", 10: "d", 16: "x"}.get(base)
     if form is None:
         raise ValueError("another base")
-    return format(int(_number(value)), form)
+    return format(int(_require_number(value)), form)
 
 
 def sum_(values: list[int] | set[int]) -> int:
     """Return the sum of whole numbers."""
-    return _word(sum(map(_whole, _members(values))))
+    return _require_64_bits(sum(map(_require_integer, _require_collection(values))))
 
 
 def product(values: list[int] | set[int]) -> int:
     """Return the product of whole numbers."""
     found = 1
-    for value in _members(values):
-        found = _word(found * _whole(value))
+    for value in _require_collection(values):
+        found = _require_64_bits(found * _require_integer(value))
     return found
 
 
 def bits_and(one: int, other: int) -> int:
     """Return the bits that both have."""
-    return _word(_written_whole(one) & _written_whole(other))
+    return _require_64_bits(_require_written_integer(one) & _require_written_integer(other))
 
 
 def bits_or(one: int, other: int) -> int:
     """Return the bits that one of them has."""
-    return _word(_written_whole(one) | _written_whole(other))
+    return _require_64_bits(_require_written_integer(one) | _require_written_integer(other))
 
 
 def bits_xor(one: int, other: int) -> int:
     """Return the bits that only one of them has."""
-    return _word(_written_whole(one) ^ _written_whole(other))
+    return _require_64_bits(_require_written_integer(one) ^ _require_written_integer(other))
 
 
 def bits_rsh(value: int, by: int) -> int:
     """Return *value* shifted to the right."""
-    if not 0 <= _whole(by) < 64:
+    if not 0 <= _require_integer(by) < 64:
         raise ValueError("a shift beyond 64 bits")
-    return _word(_written_whole(value) >> by)
+    return _require_64_bits(_require_written_integer(value) >> by)
 
 
-def _members(values: object) -> list[Any]:
+def _require_collection(values: object) -> list[Any]:
     if not isinstance(values, list | set):
         raise ValueError("not an array or set")
     return list(values)
 
 
-def _whole(value: object) -> int:
+def _require_integer(value: object) -> int:
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("not a whole number")
     return value
 
 
-def _written_whole(value: object) -> int:
+def _require_written_integer(value: object) -> int:
     # OPA refuses 1.0, which is 1 here.
-    if NUMBERS.doubtful(_whole(value)):
+    if NUMBERS.is_spelled_unusually(_require_integer(value)):
         raise ValueError("a number that was written as a fraction")
-    return _whole(value)
+    return _require_integer(value)
 
 
-def _word(value: int) -> int:
+def _require_64_bits(value: int) -> int:
     if not -(2**63) <= value < 2**64:
         raise ValueError("a number of more than 64 bits")
     return value

@@ -12,7 +12,7 @@ from guardrail.errors import PolicyError
 from guardrail.policy.embedded.process import Frame
 from guardrail.policy.fair_queue import FairQueue
 
-__all__ = ["IN_PIPE", "MAX_WAITING", "MAX_WAITING_BYTES", "Pipe", "Request"]
+__all__ = ["IN_PIPE", "MAX_WAITING", "MAX_WAITING_BYTES", "EngineRequest", "Pipe"]
 
 MAX_WAITING = 10_000
 """Requests in one lane; more than this can't be decided before their deadlines."""
@@ -25,7 +25,7 @@ others.
 
 
 @dataclass(slots=True, eq=False)
-class Request:
+class EngineRequest:
     """One request to the engine."""
 
     rid: bytes
@@ -37,7 +37,7 @@ class Request:
     """``time.monotonic`` of its dispatch."""
     deadline: float
     """``time.monotonic`` of its deadline."""
-    settle: Callable[[Request, Frame], None]
+    settle: Callable[[EngineRequest, Frame], None]
     """Completes the future with the worker's answer."""
     party: str = ""
     """The party whose turn it takes."""
@@ -52,11 +52,11 @@ class Request:
 class Pipe:
     """The state that the lane's lock protects."""
 
-    pipe: deque[Request] = field(default_factory=deque)
+    pipe: deque[EngineRequest] = field(default_factory=deque)
     """Sent requests, in order; the first is being evaluated."""
     parties: dict[str, int] = field(default_factory=dict)
     """Number of requests per principal in the pipe."""
-    queue: FairQueue[Request] = field(
+    queue: FairQueue[EngineRequest] = field(
         default_factory=lambda: FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
     )
     """Requests that are not sent yet."""
@@ -73,11 +73,11 @@ class Pipe:
         """True if any request is waiting or running."""
         return bool(self.pipe or self.queue)
 
-    def open_to(self, who: str) -> bool:
+    def accepts(self, who: str) -> bool:
         """Return True if a request of *who* may go into the pipe now."""
         return len(self.pipe) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
 
-    def empty(self) -> list[Request]:
+    def drain(self) -> list[EngineRequest]:
         """Remove all requests, and return them in order."""
         found = [*self.pipe, *self.queue.take(lambda _: True)]
         self.pipe.clear()

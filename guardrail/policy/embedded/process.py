@@ -24,9 +24,9 @@ __all__ = [
     "ENGINE",
     "ENGINE_VERSION",
     "HEADER",
-    "Death",
     "Frame",
     "FrameError",
+    "WorkerDeath",
     "WorkerProcess",
     "engine_folder",
     "error_body",
@@ -90,7 +90,7 @@ class Frame:
 
 
 @dataclass(frozen=True, slots=True)
-class Death:
+class WorkerDeath:
     """How a worker ended."""
 
     cause: str
@@ -230,7 +230,7 @@ class WorkerProcess:
             if start:
                 del buffer[:start]
 
-    def kill(self) -> Death:
+    def kill(self) -> WorkerDeath:
         """Kill the process, reap it, release its descriptors, and return how it ended.
         Idempotent.
         """
@@ -239,11 +239,11 @@ class WorkerProcess:
         if popen.poll() is None:
             popen.kill()
         popen.wait()
-        death = _death(popen.returncode, self._tail())
-        self._release()
+        death = _classify_death(popen.returncode, self._stderr_tail())
+        self._close_streams()
         return death
 
-    def reap(self, timeout: float) -> Death:
+    def reap(self, timeout: float) -> WorkerDeath:
         """Wait for a process that closed its pipe to end, and return how it ended.
 
         Kills it after *timeout* seconds.
@@ -259,9 +259,9 @@ class WorkerProcess:
         neither kill it nor wait.
         """
         self._popen.returncode = 0
-        self._release()
+        self._close_streams()
 
-    def _release(self) -> None:
+    def _close_streams(self) -> None:
         for stream in (self._popen.stdin, self._popen.stdout):
             if stream is not None:
                 try:
@@ -272,7 +272,7 @@ class WorkerProcess:
             os.close(self._stderr)
             self._stderr = None
 
-    def _tail(self) -> bytes:
+    def _stderr_tail(self) -> bytes:
         if self._stderr is None:
             return b""
         size = os.fstat(self._stderr).st_size
@@ -298,13 +298,13 @@ def _grow_pipe(descriptor: int) -> None:
             pass
 
 
-def _death(code: int, tail: bytes) -> Death:
+def _classify_death(code: int, tail: bytes) -> WorkerDeath:
     if code == -signal.SIGALRM:
-        return Death("timeout", "eval_limit")
+        return WorkerDeath("timeout", "eval_limit")
     # The engine's allocator reports it and aborts; Python's raises, and the worker answers.
     if b"memory allocation of" in tail or b"MemoryError" in tail:
-        return Death("crashed", "memory")
+        return WorkerDeath("crashed", "memory")
     named = {-signal.SIGSEGV: "segv", -signal.SIGABRT: "aborted", -signal.SIGKILL: "killed"}
     if code in named:
-        return Death("crashed", named[code])
-    return Death("crashed", "signal" if code < 0 else "exited")
+        return WorkerDeath("crashed", named[code])
+    return WorkerDeath("crashed", "signal" if code < 0 else "exited")

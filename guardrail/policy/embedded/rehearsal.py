@@ -171,7 +171,7 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
         try:
             document = bench.rule(_ENTRY, policy_input)
         except EngineRefusal as refusal:
-            found = _refused(refusal, compiled, about)
+            found = _refusal_finding(refusal, compiled, about)
             said = (found.file, found.line, found.message.removeprefix(about))
             # The samples are similar: a problem with one line is reported once.
             if said not in seen:
@@ -211,7 +211,7 @@ def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestR
     try:
         bench.load(modules, compiled.data)
     except EngineRefusal as refusal:
-        finding = _refused(refusal, compiled, "the tests")
+        finding = _refusal_finding(refusal, compiled, "the tests")
         return [
             TestResult("load", finding.file, finding.line, TestOutcome.ERROR, finding.message, 0.0)
         ]
@@ -232,7 +232,7 @@ def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[T
         # An input of its own, so that a test which sets none does not see that of another.
         value = bench.rule(path, "{}")
     except EngineRefusal as refusal:
-        return TestOutcome.ERROR, _refused(refusal, compiled, "").message
+        return TestOutcome.ERROR, _refusal_finding(refusal, compiled, "").message
     except PolicyError as error:
         return TestOutcome.ERROR, error.message
     if value is True:
@@ -264,13 +264,13 @@ def _compare_orders(
         try:
             bench.load(modules, compiled.data)
             got = [
-                _answer(bench, path, document)
+                _evaluate(bench, path, document)
                 for path in (_ENTRY, _LISTING)
                 for _, document in SAMPLES
             ]
-            got += [_answer(bench, f"data.{name}", "{}") for name in tests]
+            got += [_evaluate(bench, f"data.{name}", "{}") for name in tests]
         except EngineRefusal as refusal:
-            return [_refused(refusal, compiled, "in another order of modules")]
+            return [_refusal_finding(refusal, compiled, "in another order of modules")]
         if expected is None:
             expected = got
         elif got != expected:
@@ -288,12 +288,12 @@ def _compare_orders(
     return []
 
 
-def _answer(bench: Workbench, path: str, policy_input: str) -> str:
+def _evaluate(bench: Workbench, path: str, policy_input: str) -> str:
     value = bench.rule(path, policy_input)
     return "undefined" if value is UNDEFINED else json.dumps(value, sort_keys=True)
 
 
-def _refused(refusal: EngineRefusal, compiled: CompiledPolicies, about: str) -> Finding:
+def _refusal_finding(refusal: EngineRefusal, compiled: CompiledPolicies, about: str) -> Finding:
     place = locate(refusal.text, [*compiled.modules, *compiled.tests])
     said = refusal.text.rpartition("error: ")[2].strip().splitlines()
     message = said[0] if said else "the engine raised an error"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from guardrail.policy.embedded.process import WorkerProcess, frame
 
-__all__ = ["Born", "Spares", "WorkerSettings"]
+__all__ = ["SpareWorkers", "StartingWorker", "WorkerSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class WorkerSettings:
 
 
 @dataclass(slots=True)
-class Born:
+class StartingWorker:
     """A worker that was sent its policies but has not reported yet that it is ready."""
 
     worker: WorkerProcess
@@ -38,14 +38,14 @@ class Born:
     since: float
 
 
-def _bear(settings: WorkerSettings) -> Born:
+def _start_worker(settings: WorkerSettings) -> StartingWorker:
     worker = WorkerProcess(memory=settings.memory, script=settings.script)
     rid = os.urandom(16)
     worker.write(frame(rid, b"L", settings.load))
-    return Born(worker, rid, time.monotonic())
+    return StartingWorker(worker, rid, time.monotonic())
 
 
-class Spares:
+class SpareWorkers:
     """One worker that is started and loaded in advance, so that a kill costs no start.
     Thread-safe.
     """
@@ -54,15 +54,15 @@ class Spares:
         self.settings = settings
         self._wanted = wanted
         self._lock = threading.Lock()
-        self._spare: Born | None = None
+        self._spare: StartingWorker | None = None
         self._closed = False
 
-    def take(self) -> Born:
+    def take(self) -> StartingWorker:
         """Return the spare, or a worker started now. Raises ``OSError``."""
         with self._lock:
             born, self._spare = self._spare, None
         if born is None:
-            return _bear(self.settings)
+            return _start_worker(self.settings)
         # A message larger than the pipe waits here until the rest is sent.
         born.since = time.monotonic()
         return born
@@ -72,7 +72,7 @@ class Spares:
         with self._lock:
             if self._spare is None and self._wanted and not self._closed:
                 try:
-                    self._spare = _bear(self.settings)
+                    self._spare = _start_worker(self.settings)
                 except OSError:
                     pass
 

@@ -25,20 +25,20 @@ def lower(text: str) -> str:
     """Return *text* in lower case as OPA does: character by character, independent of the
     neighbours.
     """
-    text = _text(text)
+    text = _require_string(text)
     if text.isascii():
         return text.lower()
-    return "".join([character.lower()[0] for character in _settled(text)])
+    return "".join([character.lower()[0] for character in _require_stable_case(text)])
 
 
 def upper(text: str) -> str:
     """Return *text* in upper case as OPA does: a character whose upper case is several characters
     stays, or becomes its title case.
     """
-    text = _text(text)
+    text = _require_string(text)
     if text.isascii():
         return text.upper()
-    return "".join([_capital(character) for character in _settled(text)])
+    return "".join([_uppercase(character) for character in _require_stable_case(text)])
 
 
 def replace(text: str, old: str, new: str) -> str:
@@ -46,9 +46,9 @@ def replace(text: str, old: str, new: str) -> str:
 
     If *old* is empty, OPA inserts *new* between the bytes of a character.
     """
-    if not _text(old) and not _text(text).isascii():
+    if not _require_string(old) and not _require_string(text).isascii():
         raise ValueError("nothing to replace, in a text that is not ASCII")
-    return _text(text).replace(old, _text(new))
+    return _require_string(text).replace(old, _require_string(new))
 
 
 _LATER = (
@@ -61,13 +61,13 @@ not known here.
 """
 
 
-def _settled(text: str) -> str:
+def _require_stable_case(text: str) -> str:
     if not _LATER.isdisjoint(text):
         raise ValueError("a letter whose other case depends on the version of Unicode")
     return text
 
 
-def _capital(character: str) -> str:
+def _uppercase(character: str) -> str:
     big = character.upper()
     if len(big) > 1:
         big = character.title()
@@ -79,50 +79,52 @@ def cidr_contains(network: str, inner: str) -> bool:
 
     An IPv4-mapped IPv6 address (``::ffff:10.0.0.1``) counts as the IPv4 address.
     """
-    outer = _network(_text(network))
-    address = _address(_text(inner))
+    outer = _network_without_mapping(_require_string(network))
+    address = _address(_require_string(inner))
     if address is not None:
-        return _inside(outer, address)
-    width, first, prefix = _parts(inner)
+        return _contains(outer, address)
+    width, first, prefix = _parse_network(inner)
     last = first | ((1 << (width - prefix)) - 1)
-    return _inside(outer, _plain(width, first)) and _inside(outer, _plain(width, last))
+    return _contains(outer, _without_mapping(width, first)) and _contains(
+        outer, _without_mapping(width, last)
+    )
 
 
 def cidr_is_valid(network: str) -> bool:
     """Return True if *network* is an address, a slash and a length."""
     try:
-        _parts(_text(network))
+        _parse_network(_require_string(network))
     except ValueError:
         return False
     return True
 
 
-def _text(value: object) -> str:
+def _require_string(value: object) -> str:
     if not isinstance(value, str):
         raise ValueError("not a text")
     return value
 
 
-def _plain(width: int, value: int) -> tuple[int, int]:
+def _without_mapping(width: int, value: int) -> tuple[int, int]:
     """Return width and value of an address; IPv4-mapped addresses count as IPv4."""
     if width == 128 and value >> 32 == _MAPPED:
         return 32, value & 0xFFFF_FFFF
     return width, value
 
 
-def _inside(network: tuple[int, int, int], address: tuple[int, int]) -> bool:
+def _contains(network: tuple[int, int, int], address: tuple[int, int]) -> bool:
     width, first, prefix = network
     return width == address[0] and first >> (width - prefix) == address[1] >> (width - prefix)
 
 
-def _network(text: str) -> tuple[int, int, int]:
+def _network_without_mapping(text: str) -> tuple[int, int, int]:
     """Return width, first address and prefix length; IPv4-mapped networks count as IPv4."""
-    width, first, prefix = _parts(text)
-    plain, value = _plain(width, first)
+    width, first, prefix = _parse_network(text)
+    plain, value = _without_mapping(width, first)
     return (plain, value, prefix - (width - plain))
 
 
-def _parts(text: str) -> tuple[int, int, int]:
+def _parse_network(text: str) -> tuple[int, int, int]:
     """Return width, first address and prefix length as written."""
     address, slash, length = text.partition("/")
     found = _ipv6(address) if ":" in address else _ipv4(address)
@@ -140,7 +142,7 @@ def _parts(text: str) -> tuple[int, int, int]:
 def _address(text: str) -> tuple[int, int] | None:
     if ":" in text:
         value = _ipv6(text)
-        return None if value is None else _plain(128, value)
+        return None if value is None else _without_mapping(128, value)
     value = _ipv4(text)
     return None if value is None else (32, value)
 
@@ -210,7 +212,7 @@ def parse_rfc3339_ns(text: str) -> int:
     found = re.fullmatch(
         r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9}))?"
         r"(?:Z|([+-])([0-9]{2}):([0-9]{2}))",
-        _text(text),
+        _require_string(text),
     )
     if found is None:
         raise ValueError("not a time")
@@ -239,7 +241,7 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 def urlquery_encode(text: str) -> str:
     """Return *text* encoded for the query of a URL."""
     found = []
-    for character in _text(text):
+    for character in _require_string(text):
         if character in _PLAIN:
             found.append(character)
         elif character == " ":
@@ -254,12 +256,12 @@ def urlquery_encode_object(values: dict[str, Any]) -> str:
     if not isinstance(values, dict):
         raise ValueError("not an object")
     found = []
-    for key in sorted(map(_text, values)):
+    for key in sorted(map(_require_string, values)):
         value = values[key]
         several = [value] if isinstance(value, str) else value
         if not isinstance(several, list | set):
             raise ValueError("neither a text nor several")
-        texts = list(map(_text, several))
+        texts = list(map(_require_string, several))
         ordered = sorted(texts) if isinstance(several, set) else texts
         found += [f"{urlquery_encode(key)}={urlquery_encode(one)}" for one in ordered]
     return "&".join(found)
@@ -274,16 +276,16 @@ def glob_match(pattern: str, delimiters: list[str] | None, text: str) -> bool:
     which are ``.`` if none are given, and ``**`` matches anything. Supports the patterns that the
     preflight accepts.
     """
-    parts = _PATTERNS.get(_text(pattern))
+    parts = _PATTERNS.get(_require_string(pattern))
     if parts is None:
         if len(_PATTERNS) >= _MOST_PATTERNS:
             _PATTERNS.clear()
-        parts = _PATTERNS[pattern] = _glob(pattern)
+        parts = _PATTERNS[pattern] = _parse_glob(pattern)
     barred = frozenset() if delimiters is None else frozenset(delimiters or ".")
-    return len(_text(text)) in _ends(parts, {0}, text, barred)
+    return len(_require_string(text)) in _match_ends(parts, {0}, text, barred)
 
 
-def _glob(pattern: str) -> list[Any]:
+def _parse_glob(pattern: str) -> list[Any]:
     """Return characters; wildcards in lists of one; classes as tables; alternatives in tuples."""
     found: list[Any] = []
     index = 0
@@ -291,11 +293,11 @@ def _glob(pattern: str) -> list[Any]:
         character = pattern[index]
         if character == "{":
             end = pattern.index("}", index)
-            found.append(tuple(_glob(one) for one in pattern[index + 1 : end].split(",")))
+            found.append(tuple(_parse_glob(one) for one in pattern[index + 1 : end].split(",")))
             index = end + 1
         elif character == "[":
             end = pattern.index("]", index)
-            found.append(_class(pattern[index + 1 : end]))
+            found.append(_parse_class(pattern[index + 1 : end]))
             index = end + 1
         elif character in "*?":
             wide = pattern.startswith("**", index)
@@ -307,7 +309,7 @@ def _glob(pattern: str) -> list[Any]:
     return found
 
 
-def _class(text: str) -> dict[str, bool]:
+def _parse_class(text: str) -> dict[str, bool]:
     """Return the members, and under the empty string True if they are excluded."""
     inverted = text.startswith("!")
     found = {"": inverted}
@@ -320,7 +322,7 @@ def _class(text: str) -> dict[str, bool]:
     return found
 
 
-def _ends(parts: list[Any], starts: set[int], text: str, barred: frozenset[str]) -> set[int]:
+def _match_ends(parts: list[Any], starts: set[int], text: str, barred: frozenset[str]) -> set[int]:
     """Return the positions where *parts* can end in *text*, from any of *starts*."""
     for part in parts:
         if not starts:
@@ -328,7 +330,7 @@ def _ends(parts: list[Any], starts: set[int], text: str, barred: frozenset[str])
         if isinstance(part, str):
             starts = {at + 1 for at in starts if text[at : at + 1] == part}
         elif isinstance(part, tuple):
-            starts = set().union(*(_ends(one, starts, text, barred) for one in part))
+            starts = set().union(*(_match_ends(one, starts, text, barred) for one in part))
         elif isinstance(part, dict):
             starts = {at + 1 for at in starts if at < len(text) and (text[at] in part) != part[""]}
         elif part == ["?"]:

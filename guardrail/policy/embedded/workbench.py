@@ -137,7 +137,7 @@ class Workbench:
         worker = self._worker
         rid = os.urandom(16)
         worker.write(frame(rid, kind, body))
-        answer = self._await(worker, time.monotonic() + self._time_limit)
+        answer = self._wait_for_answer(worker, time.monotonic() + self._time_limit)
         if answer.rid != rid:
             self.close()
             raise PolicyError(
@@ -153,7 +153,7 @@ class Workbench:
             )
         return answer
 
-    def _await(self, worker: WorkerProcess, deadline: float) -> Frame:
+    def _wait_for_answer(self, worker: WorkerProcess, deadline: float) -> Frame:
         poll = select.poll()
         while True:
             poll.register(worker.reader, select.POLLIN)

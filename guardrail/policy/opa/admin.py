@@ -24,11 +24,11 @@ from requests.adapters import BaseAdapter
 
 from guardrail.core.types import Json
 from guardrail.errors import PolicyError
-from guardrail.policy.opa.target import Target
-from guardrail.policy.opa.transport import Connection, Transport
+from guardrail.policy.opa.target import OpaTarget
+from guardrail.policy.opa.transport import OpaConnection, OpaTransport
 from guardrail.system.http import HttpReply
 
-__all__ = ["Admin", "BundleState"]
+__all__ = ["BundleState", "OpaAdmin"]
 
 _MAX_REPLY = 64 << 20
 """Bytes of an administrative reply: the syntax trees of all policies can be large."""
@@ -36,7 +36,7 @@ _HEALTH = {"bundles": "true", "plugins": "true"}
 
 
 @contextlib.contextmanager
-def _answered() -> Iterator[None]:
+def _converting_errors() -> Iterator[None]:
     """Convert exceptions of the client into ``PolicyError``; foreign exceptions end here."""
     try:
         yield
@@ -49,7 +49,7 @@ def _answered() -> Iterator[None]:
         LookupError,
         AttributeError,
     ):
-        raise _odd() from None
+        raise _not_opa() from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +67,15 @@ class BundleState:
     """
 
 
-class Admin:
+class OpaAdmin:
     """One server. For one thread at a time."""
 
     def __init__(
-        self, target: Target, *, timeout: float = 5.0, transport: Transport | None = None
+        self, target: OpaTarget, *, timeout: float = 5.0, transport: OpaTransport | None = None
     ) -> None:
         """*timeout* in seconds holds for each question as a whole."""
         # These answers don't identify their requests, so each request gets its own connection.
-        self._connection = Connection(target, keep=False)
+        self._connection = OpaConnection(target, keep=False)
         self._adapter = _Adapter(transport or self._connection, timeout)
         # Host and port only give the client something to make URLs of.
         self._client = OpaClient(host="opa", port=1, retries=0, timeout=timeout)
@@ -91,7 +91,7 @@ class Admin:
         self._client.close_connection()
         self._connection.close()
 
-    @_answered()
+    @_converting_errors()
     def healthy(self) -> bool:
         """Return True if every bundle was activated at least once and every plugin is healthy.
 
@@ -99,11 +99,11 @@ class Admin:
         """
         return bool(self._client.check_health(_HEALTH))
 
-    @_answered()
+    @_converting_errors()
     def bundles(self) -> tuple[BundleState, ...] | None:
         """Return the server's status of its bundles, or None if it does not provide its status."""
         try:
-            status = self._object(self._client.get_status())
+            status = self._result_object(self._client.get_status())
         except PolicyError as error:
             if error.detail.startswith("status_") or error.detail == "unauthorized":
                 return None
@@ -121,24 +121,24 @@ class Admin:
             )
         return tuple(states)
 
-    @_answered()
+    @_converting_errors()
     def bundle_names(self) -> tuple[str, ...]:
         """Return the names of the bundles that are active, or that the server is configured to
         load.
         """
-        told = _dict(self._object(self._client.get_config()).get("bundles"))
+        told = _dict(self._result_object(self._client.get_config()).get("bundles"))
         # A bundle from a file is not in the configuration, but in the provenance of any answer.
         url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"
         active = _dict(_dict(self._client._session.get(url).json()).get("provenance"))
         return tuple(sorted({*told, *_dict(active.get("bundles"))}))
 
-    @_answered()
+    @_converting_errors()
     def policies(self) -> tuple[str, ...]:
         """Return the ids of all policies on the server."""
         found = self._client.get_policies_list()
         return tuple(sorted(str(item) for item in found))
 
-    @_answered()
+    @_converting_errors()
     def modules(self) -> dict[str, Mapping[str, Any]]:
         """Return OPA's syntax tree of every policy, by id."""
         # One question for all, so that they belong together; the client has none that gives the
@@ -148,10 +148,10 @@ class Admin:
             str(item["id"]): _dict(item["ast"]) for item in response.json().get("result", [])
         }
         if not all(trees.values()):
-            raise _odd()
+            raise _not_opa()
         return trees
 
-    @_answered()
+    @_converting_errors()
     def put_policy(self, policy: str, text: str) -> str | None:
         """Store a module; return OPA's error code if it refuses the module, else None."""
         try:
@@ -162,7 +162,7 @@ class Admin:
             return str(getattr(error, "code", "") or "refused")
         return None
 
-    @_answered()
+    @_converting_errors()
     def delete_policy(self, policy: str) -> str | None:
         """Remove a module; return OPA's error code if others need it, else None."""
         try:
@@ -171,22 +171,22 @@ class Admin:
             return str(getattr(error, "expression", "") or "refused")
         return None
 
-    @_answered()
+    @_converting_errors()
     def put_data(self, path: Sequence[str], value: dict[str, Json]) -> None:
         """Replace the value at *path* of the data document."""
         self._client.update_or_create_data(value, "/".join(quote(part, safe="") for part in path))
 
     @staticmethod
-    def _object(document: object) -> Mapping[str, Any]:
+    def _result_object(document: object) -> Mapping[str, Any]:
         if not isinstance(document, dict) or not isinstance(document.get("result"), dict):
-            raise _odd()
+            raise _not_opa()
         return _dict(document["result"])
 
 
 class _Adapter(BaseAdapter):
     """Carries the client's requests over guardrail's transport."""
 
-    def __init__(self, transport: Transport, timeout: float) -> None:
+    def __init__(self, transport: OpaTransport, timeout: float) -> None:
         super().__init__()
         self._transport = transport
         self._timeout = timeout
@@ -203,7 +203,7 @@ class _Adapter(BaseAdapter):
             time.monotonic() + self._timeout,
             _MAX_REPLY,
         )
-        _judge(reply, path)
+        _check_reply(reply, path)
         response = requests.Response()
         response.status_code, response.reason = reply.status, reply.reason
         response.url, response.request = request.url or "", request
@@ -216,7 +216,7 @@ class _Adapter(BaseAdapter):
         """Do nothing: no connection is kept."""
 
 
-def _judge(reply: HttpReply, path: str) -> None:
+def _check_reply(reply: HttpReply, path: str) -> None:
     """Raise ``PolicyError`` for replies that the client would follow, or report in its own way."""
     if reply.status in {401, 403}:
         raise PolicyError(
@@ -237,10 +237,10 @@ def _judge(reply: HttpReply, path: str) -> None:
             detail=f"status_{reply.status}",
         )
     if reply.status == 200 and not reply.body.lstrip().startswith(b"{"):
-        raise _odd()
+        raise _not_opa()
 
 
-def _odd() -> PolicyError:
+def _not_opa() -> PolicyError:
     return PolicyError(
         "the server at this address is not an OPA server",
         cause="malformed",

@@ -23,9 +23,9 @@ from guardrail.core.decision import CONTRACT
 from guardrail.core.types import Json
 from guardrail.errors import ConfigError, Finding, PolicyLoadError
 from guardrail.policy.opa.revision import Revision
-from guardrail.policy.sources import PolicySet, Source, installed_folder
+from guardrail.policy.sources import ModuleSource, PolicySet, installed_folder
 
-__all__ = ["Signer", "build", "canonical", "modules", "names", "roots"]
+__all__ = ["BundleSigner", "build", "canonical", "modules", "names", "roots"]
 
 _MANIFEST = ".manifest"
 _SIGNATURES = ".signatures.json"
@@ -36,7 +36,7 @@ _INSTALLED = "guardrail:"
 
 
 @dataclass(frozen=True, slots=True)
-class Signer:
+class BundleSigner:
     """The signer of a bundle."""
 
     algorithm: str
@@ -46,7 +46,7 @@ class Signer:
     """Name of the key in OPA's configuration; empty to leave it to the server."""
 
 
-def build(policies: PolicySet, revision: Revision, *, signer: Signer | None = None) -> bytes:
+def build(policies: PolicySet, revision: Revision, *, signer: BundleSigner | None = None) -> bytes:
     """Return the bundle as a gzipped tar archive.
 
     Raises ``PolicyLoadError`` if two files would have one name.
@@ -90,7 +90,7 @@ def canonical(value: Json) -> bytes:
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode("utf-8")
 
 
-def names(policies: PolicySet) -> Iterator[tuple[str, Source]]:
+def names(policies: PolicySet) -> Iterator[tuple[str, ModuleSource]]:
     """Yield every module with the path that it has in a bundle.
 
     Raises ``PolicyLoadError`` if two would have one.
@@ -122,7 +122,7 @@ def modules(policies: PolicySet) -> dict[str, bytes]:
     return files
 
 
-def _signatures(files: dict[str, bytes], signer: Signer) -> bytes:
+def _signatures(files: dict[str, bytes], signer: BundleSigner) -> bytes:
     listed = [
         {"algorithm": "SHA-256", "hash": hashlib.sha256(content).hexdigest(), "name": name}
         for name, content in sorted(files.items())

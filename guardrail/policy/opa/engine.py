@@ -13,16 +13,16 @@ from guardrail.config import OpaSection
 from guardrail.core.types import EngineReply, PolicyIdentity
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, PolicyError
-from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.embedded.breaker import ShardBreaker
 from guardrail.policy.fair_queue import party
 from guardrail.policy.input_limits import MAX_INPUT
 from guardrail.policy.opa.breaker import CircuitBreaker
-from guardrail.policy.opa.pool import Job, Pool, closed
-from guardrail.policy.opa.reply import DECISION_PATH, Question, read_answer
-from guardrail.policy.opa.revision import Acceptance, revision_of
-from guardrail.policy.opa.target import Target
-from guardrail.policy.opa.transport import UNREACHABLE, Connection
-from guardrail.policy.opa.watch import Finding, Inspector, Watch, wait_for
+from guardrail.policy.opa.pool import ConnectionPool, PoolJob, closed_error
+from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion, read_answer
+from guardrail.policy.opa.revision import RevisionAcceptance, revision_of
+from guardrail.policy.opa.target import OpaTarget
+from guardrail.policy.opa.transport import UNREACHABLE, OpaConnection
+from guardrail.policy.opa.watch import InspectionResult, ServerInspector, ServerWatch, wait_for
 from guardrail.policy.sources import PolicySet
 
 __all__ = ["OpaEngine"]
@@ -36,8 +36,8 @@ _engines: weakref.WeakSet[OpaEngine] = weakref.WeakSet()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Asked:
-    question: Question
+class _PendingQuestion:
+    question: OpaQuestion
     shard: str
     future: Future[EngineReply]
     started: float
@@ -67,15 +67,17 @@ class OpaEngine:
                 code="config.opa_revisions",
                 hint="name the bundle's revision, or the policies it is made of as [policy] path",
             )
-        acceptance = Acceptance(
+        acceptance = RevisionAcceptance(
             revisions,
             bundle=section.bundle,
             unsafe_impure=section.unsafe_impure_policy,
             unsafe_unpinned=section.unsafe_unpinned_policy,
         )
-        return cls(section, Target(section), acceptance)
+        return cls(section, OpaTarget(section), acceptance)
 
-    def __init__(self, section: OpaSection, target: Target, acceptance: Acceptance) -> None:
+    def __init__(
+        self, section: OpaSection, target: OpaTarget, acceptance: RevisionAcceptance
+    ) -> None:
         self._section = section
         self._target = target
         self._acceptance = acceptance
@@ -83,25 +85,25 @@ class OpaEngine:
         self._inspector = self._new_inspector()
         self._closed = False
         try:
-            self._finding = wait_for(self._inspector.look, section.start_limit_ms / 1000)
+            self._finding = wait_for(self._inspector.inspect, section.start_limit_ms / 1000)
         except BaseException:
             self._inspector.close()
             raise
-        self._begin()
+        self._start_components()
         _engines.add(self)
 
-    def _new_inspector(self) -> Inspector:
+    def _new_inspector(self) -> ServerInspector:
         limit = min(_LOOK_LIMIT, self._section.start_limit_ms / 1000)
-        return Inspector(self._target, self._acceptance, timeout=limit)
+        return ServerInspector(self._target, self._acceptance, timeout=limit)
 
-    def _begin(self) -> None:
+    def _start_components(self) -> None:
         self._refusal: PolicyError | None = None
         self._breaker = CircuitBreaker(failures=self._section.breaker_failures, reset=self._reset)
-        self._slow = Breaker(limit=self._section.breaker_failures, window=_SLOW_WINDOW)
-        self._pool = Pool(lambda: Connection(self._target), self._section.connections)
-        self._watch = Watch(
-            self._inspector.look,
-            self._take_finding,
+        self._slow = ShardBreaker(limit=self._section.breaker_failures, window=_SLOW_WINDOW)
+        self._pool = ConnectionPool(lambda: OpaConnection(self._target), self._section.connections)
+        self._watch = ServerWatch(
+            self._inspector.inspect,
+            self._handle_inspection,
             self._inspector.close,
             interval=self._section.watch_interval_ms / 1000,
         )
@@ -113,7 +115,7 @@ class OpaEngine:
         return self._finding.identity
 
     @property
-    def finding(self) -> Finding:
+    def finding(self) -> InspectionResult:
         """Result of the last successful check."""
         return self._finding
 
@@ -129,12 +131,16 @@ class OpaEngine:
         if not self._watching and not self._closed:
             self._watching = True
             self._watch.start()
-        problem = self._problem(policy_input, shard, now)
+        problem = self._refuse_early(policy_input, shard, now)
         if problem is not None:
             future.set_exception(problem)
             return future
-        asked = _Asked(Question.about(policy_input), shard, future, now, now + deadline)
-        self._pool.submit(Job(self._asking(asked), future.set_exception, asked.end, party(shard)))
+        asked = _PendingQuestion(
+            OpaQuestion.about(policy_input), shard, future, now, now + deadline
+        )
+        self._pool.submit(
+            PoolJob(self._make_task(asked), future.set_exception, asked.end, party(shard))
+        )
         return future
 
     def close(self) -> None:
@@ -144,9 +150,9 @@ class OpaEngine:
         self._pool.close()
         _engines.discard(self)
 
-    def _problem(self, policy_input: bytes, shard: str, now: float) -> PolicyError | None:
+    def _refuse_early(self, policy_input: bytes, shard: str, now: float) -> PolicyError | None:
         if self._closed:
-            return closed()
+            return closed_error()
         refusal = self._refusal
         if refusal is not None:
             return PolicyError(
@@ -174,12 +180,12 @@ class OpaEngine:
             )
         return None
 
-    def _asking(self, asked: _Asked) -> Callable[[Connection], None]:
-        def run(connection: Connection) -> None:
+    def _make_task(self, asked: _PendingQuestion) -> Callable[[OpaConnection], None]:
+        def run(connection: OpaConnection) -> None:
             try:
                 reply = self._ask(connection, asked)
             except PolicyError as error:
-                self._failed(error, asked.shard)
+                self._handle_failure(error, asked.shard)
                 asked.future.set_exception(error)
             except BaseException as error:  # noqa: BLE001 - a border: any error denies the call
                 connection.close()
@@ -195,7 +201,7 @@ class OpaEngine:
 
         return run
 
-    def _ask(self, connection: Connection, asked: _Asked) -> EngineReply:
+    def _ask(self, connection: OpaConnection, asked: _PendingQuestion) -> EngineReply:
         question = asked.question
         reply = connection.ask("POST", DECISION_PATH, question.body, asked.end)
         self._breaker.succeeded()
@@ -207,15 +213,15 @@ class OpaEngine:
             raise
         identity = self._acceptance.identity(answer)
         if identity != self._finding.identity:
-            self._changed(identity)
+            self._handle_new_revision(identity)
         elapsed = (time.monotonic() - asked.started) * 1000
         return EngineReply(answer.document, identity, elapsed, answer.decision_id)
 
-    def _changed(self, identity: PolicyIdentity) -> None:
+    def _handle_new_revision(self, identity: PolicyIdentity) -> None:
         """Handle another accepted revision: use it at once if it declares itself pure, else only
         after a check.
         """
-        self._watch.hurry()
+        self._watch.check_soon()
         if identity.digest is None and not self._acceptance.impure_allowed:
             raise PolicyError(
                 "the OPA server has new policies, which were not looked at yet",
@@ -223,7 +229,7 @@ class OpaEngine:
                 detail="unchecked",
             )
 
-    def _failed(self, error: PolicyError, shard: str) -> None:
+    def _handle_failure(self, error: PolicyError, shard: str) -> None:
         now = time.monotonic()
         if error.cause == "timeout" and error.detail == "reply":
             # This one call might be slow: not a reason to stop asking for others.
@@ -231,11 +237,11 @@ class OpaEngine:
         elif error.cause in {"timeout", "unreachable"}:
             self._breaker.failed(now)
         elif error.cause in {"revision", "undefined"}:
-            self._watch.hurry()
+            self._watch.check_soon()
 
-    def _take_finding(self, found: Finding | PolicyError) -> None:
+    def _handle_inspection(self, found: InspectionResult | PolicyError) -> None:
         """Take the result of a check. Runs on the watch's thread."""
-        if isinstance(found, Finding):
+        if isinstance(found, InspectionResult):
             self._finding = found
             self._refusal = None
             self._breaker.succeeded()
@@ -250,7 +256,7 @@ class OpaEngine:
         # Threads and locks do not survive. The parent's sockets are left to it: nothing is sent on
         # them from here.
         self._inspector = self._new_inspector()
-        self._begin()
+        self._start_components()
 
 
 def _after_fork() -> None:

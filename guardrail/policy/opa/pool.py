@@ -13,19 +13,19 @@ from dataclasses import dataclass
 
 from guardrail.errors import PolicyError
 from guardrail.policy.fair_queue import FairQueue
-from guardrail.policy.opa.transport import Connection
+from guardrail.policy.opa.transport import OpaConnection
 
-__all__ = ["Job", "Pool"]
+__all__ = ["ConnectionPool", "PoolJob"]
 
 _MAX_WAITING = 10_000
 """More than this can't be asked about before their deadlines."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Job:
+class PoolJob:
     """One question to the server."""
 
-    run: Callable[[Connection], None]
+    run: Callable[[OpaConnection], None]
     """Always completes the future, not much later than ``end``."""
     fail: Callable[[PolicyError], None]
     """Fails the future without asking."""
@@ -35,7 +35,7 @@ class Job:
     """The party whose turn it takes."""
 
 
-class Pool:
+class ConnectionPool:
     """Runs jobs at once while a thread is free; jobs that wait past their deadline fail.
 
     Thread-safe.
@@ -44,29 +44,29 @@ class Pool:
     room for others'.
     """
 
-    def __init__(self, connect: Callable[[], Connection], size: int) -> None:
+    def __init__(self, connect: Callable[[], OpaConnection], size: int) -> None:
         self._connect = connect
         self._size = size
         self._lock = threading.Lock()
         self._changed = threading.Condition(self._lock)
-        self._idle: list[queue.SimpleQueue[Job | None]] = []
+        self._idle: list[queue.SimpleQueue[PoolJob | None]] = []
         self._threads = 0
         self._share = max(1, size - size // 4)
         self._running: Counter[str] = Counter()
-        self._waiting: FairQueue[Job] = FairQueue(most=_MAX_WAITING)
+        self._waiting: FairQueue[PoolJob] = FairQueue(most=_MAX_WAITING)
         self._reaping = False
         self._closed = False
 
-    def submit(self, job: Job) -> None:
+    def submit(self, job: PoolJob) -> None:
         """Run *job*, or fail it: at once if the pool is closed or overfull, else when its deadline
         passes.
         """
         start = False
-        inbox: queue.SimpleQueue[Job | None] | None = None
-        gone: list[Job] = []
+        inbox: queue.SimpleQueue[PoolJob | None] | None = None
+        gone: list[PoolJob] = []
         with self._lock:
-            refusal = closed() if self._closed else None
-            allowed = self._may(job.party)
+            refusal = closed_error() if self._closed else None
+            allowed = self._has_free_share(job.party)
             if refusal is not None:
                 pass
             elif allowed and self._idle:
@@ -78,21 +78,21 @@ class Pool:
                 start = True
             else:
                 gone = self._waiting.push(job.party, job)
-                self._reap()
+                self._run_reaper()
             if inbox is not None or start:
                 self._running[job.party] += 1
         for each in gone:
-            each.fail(_full("queue_full"))
+            each.fail(_full_error("queue_full"))
         if refusal is not None:
             job.fail(refusal)
         elif inbox is not None:
             inbox.put(job)
         elif start:
             threading.Thread(
-                target=self._work, args=(job,), name="guardrail-opa", daemon=True
+                target=self._run_jobs, args=(job,), name="guardrail-opa", daemon=True
             ).start()
 
-    def _may(self, who: str) -> bool:
+    def _has_free_share(self, who: str) -> bool:
         return self._running[who] < self._share
 
     def close(self) -> None:
@@ -108,28 +108,28 @@ class Pool:
         for inbox in idle:
             inbox.put(None)
         for job in waiting:
-            job.fail(closed())
+            job.fail(closed_error())
 
-    def _work(self, first: Job) -> None:
-        inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    def _run_jobs(self, first: PoolJob) -> None:
+        inbox: queue.SimpleQueue[PoolJob | None] = queue.SimpleQueue()
         connection = self._connect()
-        job: Job | None = first
+        job: PoolJob | None = first
         try:
             while job is not None:
                 if job.end <= time.monotonic():
-                    job.fail(_full("pool"))
+                    job.fail(_full_error("pool"))
                 else:
                     job.run(connection)
-                job = self._next(inbox, job.party)
+                job = self._next_job(inbox, job.party)
         finally:
             connection.close()
 
-    def _next(self, inbox: queue.SimpleQueue[Job | None], done: str) -> Job | None:
+    def _next_job(self, inbox: queue.SimpleQueue[PoolJob | None], done: str) -> PoolJob | None:
         with self._lock:
             self._running[done] -= 1
             if not self._running[done]:
                 del self._running[done]
-            found = self._waiting.pop(self._may)
+            found = self._waiting.pop(self._has_free_share)
             if found is not None:
                 self._running[found[0]] += 1
                 return found[1]
@@ -138,7 +138,7 @@ class Pool:
             self._idle.append(inbox)
         return inbox.get()
 
-    def _reap(self) -> None:
+    def _run_reaper(self) -> None:
         """Fail waiting jobs at their deadline. Only a saturated pool needs it."""
         if self._reaping:
             self._changed.notify()
@@ -150,7 +150,7 @@ class Pool:
         while True:
             with self._lock:
                 now = time.monotonic()
-                late = self._waiting.take(_late(now))
+                late = self._waiting.take(_past_deadline(now))
                 if late:
                     pass
                 elif not self._waiting:
@@ -159,19 +159,19 @@ class Pool:
                 else:
                     self._changed.wait(min(job.end for job in self._waiting) - now)
             for job in late:
-                job.fail(_full("pool"))
+                job.fail(_full_error("pool"))
 
 
-def _late(now: float) -> Callable[[Job], bool]:
+def _past_deadline(now: float) -> Callable[[PoolJob], bool]:
     return lambda job: job.end <= now
 
 
-def closed() -> PolicyError:
+def closed_error() -> PolicyError:
     """Return the failure of a question to an engine that was closed."""
     return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
 
 
-def _full(detail: str) -> PolicyError:
+def _full_error(detail: str) -> PolicyError:
     return PolicyError(
         "no connection to the OPA server became free before the deadline",
         cause="timeout",

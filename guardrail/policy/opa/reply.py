@@ -14,7 +14,7 @@ import orjson
 from guardrail.errors import PolicyError
 from guardrail.system.http import HttpReply
 
-__all__ = ["DECISION_PATH", "Answer", "Question", "read_answer"]
+__all__ = ["DECISION_PATH", "OpaQuestion", "OpaReply", "read_answer"]
 
 DECISION_PATH = "/v1/data/guardrail/main/answer?strict-builtin-errors=true&provenance=true"
 """Without strict errors a builtin that fails makes its rule undefined: a deny rule would silently
@@ -24,7 +24,7 @@ _MAX_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class OpaReply:
     """A reply with a decision document that is not checked yet."""
 
     document: object
@@ -37,14 +37,14 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class OpaQuestion:
     """The body that asks for one decision, and the text that only its answer repeats."""
 
     body: bytes
     echo: str
 
     @classmethod
-    def about(cls, policy_input: bytes) -> Question:
+    def about(cls, policy_input: bytes) -> OpaQuestion:
         """Make a question about *policy_input*, whose bytes are not changed.
 
         The echo is outside of it (``guardrail.main``): no policy reads it, and no record holds it.
@@ -55,7 +55,7 @@ class Question:
         )
 
 
-def read_answer(reply: HttpReply, echo: str) -> Answer:
+def read_answer(reply: HttpReply, echo: str) -> OpaReply:
     """Return the answer in *reply* to the question with *echo*.
 
     Raises ``PolicyError`` unless the status is 200 and the body an object with a result, and for
@@ -86,7 +86,7 @@ def read_answer(reply: HttpReply, echo: str) -> Answer:
     provenance = document.get("provenance", {})
     if not isinstance(provenance, dict):
         raise _malformed("provenance", "the OPA server's reply says nothing about its policies")
-    return Answer(
+    return OpaReply(
         document=result["decision"],
         version=_text(provenance.get("version")) or "",
         revisions=_revisions(provenance.get("bundles")),

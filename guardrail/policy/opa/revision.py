@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import PolicyError
-from guardrail.policy.opa.reply import Answer
+from guardrail.policy.opa.reply import OpaReply
 from guardrail.policy.sources import PolicySet
 
-__all__ = ["Acceptance", "Revision", "revision_of"]
+__all__ = ["Revision", "RevisionAcceptance", "revision_of"]
 
 _DIGITS = 8
 _LONG = 48
@@ -42,7 +42,7 @@ class Revision:
         return prefix + (self.policy if self.data is None else f"{self.policy}.{self.data}")
 
 
-def _short(text: str) -> str:
+def _abbreviate(text: str) -> str:
     """Return enough of *text* to distinguish two revisions: a server chose it."""
     found = Revision.parse(text)
     if found is None:
@@ -57,7 +57,7 @@ def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
     return Revision(policies.digest, policies.data_digest, pure)
 
 
-class Acceptance:
+class RevisionAcceptance:
     """Decides which servers' answers are accepted. Immutable."""
 
     def __init__(
@@ -86,18 +86,18 @@ class Acceptance:
         """True if policies that might depend on more than their input are accepted."""
         return self._impure
 
-    def identity(self, answer: Answer) -> PolicyIdentity:
+    def identity(self, answer: OpaReply) -> PolicyIdentity:
         """Return the identity behind *answer*.
 
         Raises ``PolicyError`` (``revision``) if it is not accepted.
         """
-        text = self._revision(answer)
+        text = self._named_revision(answer)
         if text is None:
             return PolicyIdentity("opa", f"{answer.version} unsafe_unpinned_policy", None)
         if not self._accepts(text):
             raise PolicyError(
-                f"the OPA server serves revision {_short(text)} of the policies, and this guard"
-                f" takes {self._taken()}",
+                f"the OPA server serves revision {_abbreviate(text)} of the policies, "
+                f"and this guard takes {self._describe_accepted()}",
                 cause="revision",
                 detail="unaccepted",
                 hint="guardrail policy bundle -o FILE, or add the revision to [opa] revisions",
@@ -112,16 +112,16 @@ class Acceptance:
             return PolicyIdentity("opa", version, None, text)
         return PolicyIdentity("opa", version, revision.policy, text, revision.data)
 
-    def proves_purity(self, answer: Answer) -> bool:
+    def proves_purity(self, answer: OpaReply) -> bool:
         """Return True if the revision itself declares that the policies were found pure when their
         bundle was made.
         """
-        text = self._revision(answer)
+        text = self._named_revision(answer)
         revision = None if text is None else Revision.parse(text)
         return revision is not None and revision.pure
 
-    def _taken(self) -> str:
-        shown = sorted(map(_short, self._exact))
+    def _describe_accepted(self) -> str:
+        shown = sorted(map(_abbreviate, self._exact))
         more = ", ..." if len(shown) > _MAX_SHOWN else ""
         return ", ".join(shown[:_MAX_SHOWN]) + more
 
@@ -133,7 +133,7 @@ class Acceptance:
             return False
         return str(Revision(revision.policy, None, revision.pure)) in self._any_data
 
-    def _revision(self, answer: Answer) -> str | None:
+    def _named_revision(self, answer: OpaReply) -> str | None:
         named = dict(answer.revisions)
         if self._bundle:
             found = named.get(self._bundle)

@@ -22,7 +22,7 @@ from guardrail.system.http import (
     tls_context,
 )
 
-__all__ = ["Target", "TokenFile"]
+__all__ = ["OpaTarget", "TokenFile"]
 _MAX_TOKEN = 16 * 1024
 _PORTS = {"http": 80, "https": 443}
 
@@ -45,20 +45,24 @@ class TokenFile:
             if known is not None and known[0] == mark:
                 return known[1]
             if stat.S_IMODE(found.st_mode) & 0o077:
-                raise _token(f"{self._path}: others can read it", f"chmod 600 {self._path}")
+                raise _token_error(f"{self._path}: others can read it", f"chmod 600 {self._path}")
             if found.st_size > _MAX_TOKEN:
-                raise _token(f"{self._path}: too large for a token", "put the token alone in it")
+                raise _token_error(
+                    f"{self._path}: too large for a token", "put the token alone in it"
+                )
             text = self._path.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
-            raise _token(f"{self._path}: can't be read ({type(error).__name__})", "") from None
+            raise _token_error(
+                f"{self._path}: can't be read ({type(error).__name__})", ""
+            ) from None
         if not text or not all(33 <= ord(character) <= 126 for character in text):
-            raise _token(f"{self._path}: holds no token", "one line of printable characters")
+            raise _token_error(f"{self._path}: holds no token", "one line of printable characters")
         # One assignment: a reader sees the old pair or the new one.
         self._known = (mark, f"Bearer {text}")
         return self._known[1]
 
 
-class Target:
+class OpaTarget:
     """One OPA server. Immutable, except for the addresses of a host name, which ``resolve``
     renews.
     """
@@ -70,10 +74,10 @@ class Target:
         loopback; key or token files that are missing or that others can read.
         """
         self.url = section.url
-        parts = _split(section.url)
+        parts = _split_url(section.url)
         self.token = None if section.token_file is None else TokenFile(section.token_file)
         if section.token_file is not None:
-            _private(section.token_file)
+            _require_private(section.token_file)
         self.endpoint = _endpoint(parts, section)
 
     @property
@@ -109,7 +113,7 @@ def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
         return Endpoint.unix(_socket_path(parts))
     host, port = _host_and_port(parts)
     if parts.scheme == "https":
-        return Endpoint(host, port, tls=_context(section))
+        return Endpoint(host, port, tls=_tls_context(section))
     endpoint = Endpoint(host, port)
     if endpoint.is_name or not _loopback(host):
         # A name could lead anywhere tomorrow: without TLS only addresses that never leave this
@@ -127,7 +131,7 @@ def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
     return endpoint
 
 
-def _split(url: str) -> SplitResult:
+def _split_url(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         credentials = parts.username is not None or parts.password is not None or "@" in url
@@ -175,13 +179,13 @@ def _loopback(host: str) -> bool:
     return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
-def _context(section: OpaSection) -> TlsContext:
+def _tls_context(section: OpaSection) -> TlsContext:
     if (section.cert is None) != (section.key is None):
         raise ConfigError(
             "[opa] cert and key belong together", code="config.opa_tls", hint="set both or neither"
         )
     if section.key is not None:
-        _private(section.key)
+        _require_private(section.key)
     try:
         return tls_context(section.ca, section.cert, section.key)
     except (OSError, ValueError) as error:
@@ -192,7 +196,7 @@ def _context(section: OpaSection) -> TlsContext:
         ) from None
 
 
-def _private(path: Path) -> None:
+def _require_private(path: Path) -> None:
     try:
         mode = stat.S_IMODE(path.stat().st_mode)
     except OSError as error:
@@ -207,5 +211,5 @@ def _private(path: Path) -> None:
         )
 
 
-def _token(message: str, hint: str) -> PolicyError:
+def _token_error(message: str, hint: str) -> PolicyError:
     return PolicyError(message, cause="unreachable", detail="token", hint=hint)

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from guardrail.errors import PolicyError
-from guardrail.policy.opa.target import Target
+from guardrail.policy.opa.target import OpaTarget
 from guardrail.system import http
 from guardrail.system.http import HttpReply, TransportCause, TransportError
 
-__all__ = ["MAX_REPLY", "UNREACHABLE", "Connection", "Transport"]
+__all__ = ["MAX_REPLY", "UNREACHABLE", "OpaConnection", "OpaTransport"]
 
 MAX_REPLY = 1 << 20
 """Bytes of the body of a reply to a decision."""
@@ -29,21 +29,21 @@ _MESSAGES = {
 """By detail, for the ``unreachable`` failures whose words differ from the client's."""
 
 
-class Transport(Protocol):
-    """An object that can send requests: a ``Connection``, or a stand-in."""
+class OpaTransport(Protocol):
+    """An object that can send requests: an ``OpaConnection``, or a stand-in."""
 
     def ask(
         self, method: str, path: str, body: bytes, end: float, limit: int = MAX_REPLY
     ) -> HttpReply:
-        """See ``Connection.ask``."""
+        """See ``OpaConnection.ask``."""
 
 
-class Connection:
+class OpaConnection:
     """A connection, kept for the next question if the end of the reply is certain. For one
     thread at a time.
     """
 
-    def __init__(self, target: Target, *, keep: bool = True) -> None:
+    def __init__(self, target: OpaTarget, *, keep: bool = True) -> None:
         """Without *keep* each question gets its own connection: its answer does not identify it."""
         self._target = target
         self._connection = http.Connection(target.endpoint, headers=_HEADERS, keep=keep)

@@ -13,14 +13,14 @@ from guardrail.core.decision import parse
 from guardrail.core.types import Cause, PolicyIdentity
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT
-from guardrail.policy.opa.admin import Admin, BundleState
-from guardrail.policy.opa.reply import DECISION_PATH, Answer, Question, read_answer
-from guardrail.policy.opa.revision import Acceptance
-from guardrail.policy.opa.target import Target
-from guardrail.policy.opa.transport import Connection
+from guardrail.policy.opa.admin import BundleState, OpaAdmin
+from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion, OpaReply, read_answer
+from guardrail.policy.opa.revision import RevisionAcceptance
+from guardrail.policy.opa.target import OpaTarget
+from guardrail.policy.opa.transport import OpaConnection
 from guardrail.policy.rego.purity import impurities
 
-__all__ = ["Finding", "Inspector", "Watch", "wait_for"]
+__all__ = ["InspectionResult", "ServerInspector", "ServerWatch", "wait_for"]
 
 _RETRY = (0.05, 0.1, 0.2, 0.5)
 """Seconds between checks while something is wrong: the first ones follow soon, since calls are
@@ -29,7 +29,7 @@ denied meanwhile.
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class InspectionResult:
     """Result of a successful check of the server."""
 
     identity: PolicyIdentity
@@ -37,15 +37,17 @@ class Finding:
     """None if the server does not provide its status."""
 
 
-class Inspector:
+class ServerInspector:
     """Checks a server, on its own connections. For one thread at a time."""
 
-    def __init__(self, target: Target, acceptance: Acceptance, *, timeout: float) -> None:
+    def __init__(
+        self, target: OpaTarget, acceptance: RevisionAcceptance, *, timeout: float
+    ) -> None:
         self._target = target
         self._acceptance = acceptance
         self._timeout = timeout
-        self._connection = Connection(target)
-        self._admin = Admin(target, timeout=timeout)
+        self._connection = OpaConnection(target)
+        self._admin = OpaAdmin(target, timeout=timeout)
         self._pure: set[str] = set()
         """Revisions whose policies were checked."""
 
@@ -54,7 +56,7 @@ class Inspector:
         self._connection.close()
         self._admin.close()
 
-    def look(self) -> Finding:
+    def inspect(self) -> InspectionResult:
         """Return the finding, or raise ``PolicyError`` with the first problem.
 
         The canary's answer is what counts: it names the revision that was active when it was made,
@@ -70,16 +72,16 @@ class Inspector:
                 detail="not_ready",
                 hint="look at the server's own log",
             )
-        answer = self._canary()
+        answer = self._ask_canary()
         identity = self._acceptance.identity(answer)
-        self._contract(answer)
+        self._check_contract(answer)
         if not self._acceptance.impure_allowed and not self._acceptance.proves_purity(answer):
-            self._purity(identity)
-        return Finding(identity, self._admin.bundles())
+            self._check_purity(identity)
+        return InspectionResult(identity, self._admin.bundles())
 
-    def _canary(self) -> Answer:
+    def _ask_canary(self) -> OpaReply:
         end = time.monotonic() + self._timeout
-        asked = Question.about(SAMPLE_INPUT.encode())
+        asked = OpaQuestion.about(SAMPLE_INPUT.encode())
         reply = self._connection.ask("POST", DECISION_PATH, asked.body, end)
         try:
             return read_answer(reply, asked.echo)
@@ -88,7 +90,7 @@ class Inspector:
             raise
 
     @staticmethod
-    def _contract(answer: Answer) -> None:
+    def _check_contract(answer: OpaReply) -> None:
         decision = parse(answer.document)
         if decision.cause is Cause.MALFORMED:
             other = decision.detail == "contract"
@@ -106,7 +108,7 @@ class Inspector:
                 hint="serve what guardrail policy bundle of this version makes",
             )
 
-    def _purity(self, identity: PolicyIdentity) -> None:
+    def _check_purity(self, identity: PolicyIdentity) -> None:
         revision = identity.revision or ""
         if revision in self._pure:
             return
@@ -134,15 +136,15 @@ class Inspector:
             self._pure.add(revision)
 
 
-class Watch:
+class ServerWatch:
     """Checks at intervals, sooner while something is wrong or on request, and reports the
     result.
     """
 
     def __init__(
         self,
-        look: Callable[[], Finding],
-        tell: Callable[[Finding | PolicyError], None],
+        look: Callable[[], InspectionResult],
+        tell: Callable[[InspectionResult | PolicyError], None],
         end: Callable[[], None],
         *,
         interval: float,
@@ -161,7 +163,7 @@ class Watch:
         self._thread = threading.Thread(target=self._run, name="guardrail-opa-watch", daemon=True)
         self._thread.start()
 
-    def hurry(self) -> None:
+    def check_soon(self) -> None:
         """Check now: an answer was wrong."""
         self._wake.set()
 
@@ -174,11 +176,11 @@ class Watch:
 
     def _run(self) -> None:
         try:
-            self._looks()
+            self._check_until_stopped()
         finally:
             self._end()
 
-    def _looks(self) -> None:
+    def _check_until_stopped(self) -> None:
         failures = 0
         while True:
             pause = _RETRY[min(failures, len(_RETRY)) - 1] if failures else self._interval
@@ -189,14 +191,14 @@ class Watch:
             if self._stopped:
                 return
             try:
-                found: Finding | PolicyError = self._look()
+                found: InspectionResult | PolicyError = self._look()
             except PolicyError as error:
                 found = error
             failures = failures + 1 if isinstance(found, PolicyError) else 0
             self._tell(found)
 
 
-def wait_for(look: Callable[[], Finding], limit: float) -> Finding:
+def wait_for(look: Callable[[], InspectionResult], limit: float) -> InspectionResult:
     """Return the first finding, or raise the last ``PolicyError`` after *limit* seconds.
 
     Errors that waiting can't fix are raised at once.

@@ -11,10 +11,10 @@ from typing import TypeAlias
 
 from guardrail.policy.rego.patterns import glob_problem, regex_problem, template_problem
 from guardrail.policy.rego.tree import Node, kind
-from guardrail.policy.rego.world import Scope
+from guardrail.policy.rego.world import RuleScope
 from guardrail.policy.sources import MAX_INTEGER
 
-__all__ = ["CONDITIONS", "SERVER", "Refusal"]
+__all__ = ["CONDITIONS", "SERVER", "ConstructRefusal"]
 
 SERVER = "the server engine can do this"
 _RANGE = 10_000
@@ -27,7 +27,7 @@ _MAX_HOURS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ConstructRefusal:
     """Why a call is not allowed."""
 
     code: str
@@ -35,7 +35,7 @@ class Refusal:
     hint: str = SERVER
 
 
-Condition: TypeAlias = "Callable[[Scope, str, list[Node]], Refusal | None]"
+Condition: TypeAlias = "Callable[[RuleScope, str, list[Node]], ConstructRefusal | None]"
 
 
 def _literal(node: Node) -> object:
@@ -44,83 +44,87 @@ def _literal(node: Node) -> object:
     return node[name]["value"] if name in {"String", "RawString", "Number"} else None
 
 
-def _whole(node: Node) -> int | None:
+def _literal_integer(node: Node) -> int | None:
     value = _literal(node)
     return value if isinstance(value, int) else None
 
 
-def _sprintf(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _sprintf(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     text = _literal(parameters[0])
     verbs = _FORMAT.findall(text) if isinstance(text, str) else ["?"]
     if all(verb in {"v", "s", "d", "%"} for verb in verbs):
         return None
     message = f"a {name} format that is not written out, or has verbs other than %v, %s, %d and %%"
-    return Refusal("sprintf-format", message, f"write %v; {SERVER}")
+    return ConstructRefusal("sprintf-format", message, f"write %v; {SERVER}")
 
 
-def _range(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
-    first, last = _whole(parameters[0]), _whole(parameters[1])
+def _range(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
+    first, last = _literal_integer(parameters[0]), _literal_integer(parameters[1])
     if first is not None and last is not None and abs(first - last) <= _RANGE:
         return None
     message = (
         f"{name} whose ends are not written out, or over {_RANGE} apart: it can use up all memory"
     )
-    return Refusal("range", message)
+    return ConstructRefusal("range", message)
 
 
-def _base(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
-    if _whole(parameters[1]) in {2, 8, 10, 16}:
+def _base(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
+    if _literal_integer(parameters[1]) in {2, 8, 10, 16}:
         return None
-    return Refusal(
+    return ConstructRefusal(
         "base", f"{name} in a base that is not written out as 2, 8, 10 or 16", "write 10"
     )
 
 
-def _shift(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
-    value, by = _whole(parameters[0]), _whole(parameters[1])
+def _shift(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
+    value, by = _literal_integer(parameters[0]), _literal_integer(parameters[1])
     if by is not None and 0 <= by < 64:
         right = name == "bits.rsh"
         if right or (value is not None and abs(value) << by <= MAX_INTEGER):
             return None
-    return Refusal("shift", f"{name} by an amount that is not written out, or beyond 64 bits")
+    return ConstructRefusal(
+        "shift", f"{name} by an amount that is not written out, or beyond 64 bits"
+    )
 
 
-def _substring(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
-    offset, length = _whole(parameters[1]), _whole(parameters[2])
+def _substring(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
+    offset, length = _literal_integer(parameters[1]), _literal_integer(parameters[2])
     if offset is not None and length is not None and offset >= 0:
         return None
-    return Refusal(
+    return ConstructRefusal(
         "substring", f"{name} whose offset and length are not whole numbers that are written out"
     )
 
 
-def _index_of(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _index_of(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if _literal(parameters[1]):
         return None
     message = f"{name} of a text that is not written out: an empty one differs"
-    return Refusal("indexof", message, f"use contains; {SERVER}")
+    return ConstructRefusal("indexof", message, f"use contains; {SERVER}")
 
 
 def _pattern(place: int) -> Condition:
-    def check(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+    def check(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
         pattern = _literal(parameters[place])
         if not isinstance(pattern, str):
-            return Refusal(
+            return ConstructRefusal(
                 "regex-pattern",
                 f"{name} with a pattern that is not written out: it can't be checked",
             )
         problem = regex_problem(pattern)
-        return Refusal("regex-pattern", f"{name}: {problem}") if problem is not None else None
+        return (
+            ConstructRefusal("regex-pattern", f"{name}: {problem}") if problem is not None else None
+        )
 
     return check
 
 
-def _times(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _times(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     refusal = _pattern(0)(scope, name, parameters)
-    times = _whole(parameters[2])
+    times = _literal_integer(parameters[2])
     if refusal is not None or (times is not None and abs(times) < 2**31):
         return refusal
-    return Refusal(
+    return ConstructRefusal(
         "regex-count",
         f"{name} with a number of matches that is no whole number which is written out: OPA refuses"
         " some, the engine none",
@@ -128,7 +132,7 @@ def _times(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
     )
 
 
-def _replacement(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _replacement(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     refusal = _pattern(1)(scope, name, parameters)
     if refusal is not None:
         return refusal
@@ -138,34 +142,38 @@ def _replacement(scope: Scope, name: str, parameters: list[Node]) -> Refusal | N
         if isinstance(text, str)
         else "a replacement that is not written out: it can't be checked for dollars"
     )
-    return Refusal("regex-replacement", f"{name}: {problem}") if problem is not None else None
+    return (
+        ConstructRefusal("regex-replacement", f"{name}: {problem}") if problem is not None else None
+    )
 
 
-def _glob(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _glob(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     pattern, delimiters = _literal(parameters[0]), parameters[1]
     if not isinstance(pattern, str):
-        return Refusal(
+        return ConstructRefusal(
             "glob-pattern", f"{name} with a pattern that is not written out: it can't be checked"
         )
     problem = glob_problem(pattern)
     if problem is not None:
-        return Refusal("glob-pattern", f"{name}: {problem}, which the engines may read differently")
+        return ConstructRefusal(
+            "glob-pattern", f"{name}: {problem}, which the engines may read differently"
+        )
     listed = kind(delimiters) == "Array" and all(
         isinstance(value, str) and len(value) == 1
         for value in map(_literal, delimiters["Array"]["items"])
     )
     if listed or kind(delimiters) == "Null":
         return None
-    return Refusal(
+    return ConstructRefusal(
         "glob-pattern", f"{name} with delimiters that are not written out as single characters"
     )
 
 
-def _duration(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _duration(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     text = _literal(parameters[0])
     if isinstance(text, str) and _DURATION.fullmatch(text) and _hours(text) < _MAX_HOURS:
         return None
-    return Refusal(
+    return ConstructRefusal(
         "time", f"{name} of a text that is not written out, or of more than {_MAX_HOURS} hours"
     )
 
@@ -174,7 +182,7 @@ def _hours(text: str) -> float:
     return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
 
 
-def _zone(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _zone(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     given = parameters[0]
     items = given["Array"]["items"] if kind(given) == "Array" else []
     if scope.integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
@@ -183,54 +191,56 @@ def _zone(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
         f"{name} of what may be no time in nanoseconds, or in a zone other than UTC: the engines"
         " may have other tables"
     )
-    return Refusal("time", message)
+    return ConstructRefusal("time", message)
 
 
-def _slice(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _slice(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if all((scope.most(end) or 0) < 2**63 and scope.integer(end) for end in parameters[1:3]):
         return None
     message = (
         f"{name} with ends that may be no whole numbers of 64 bits: undefined here, an error"
         " for OPA"
     )
-    return Refusal("slice", message, f"round(n) first; {SERVER}")
+    return ConstructRefusal("slice", message, f"round(n) first; {SERVER}")
 
 
-def _paths(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     given = parameters[1]
     form = kind(given)
-    listed = form in {"Array", "Set"} and all(map(_one_key, given[form]["items"]))
+    listed = form in {"Array", "Set"} and all(map(_is_single_key, given[form]["items"]))
     if listed:
         return None
     message = (
         f"{name} with paths that are not single keys which are written out: longer ones and slashes"
         " are read differently"
     )
-    return Refusal("json-path", message, f'{name}(x, ["a", "b"]) for keys; {SERVER}')
+    return ConstructRefusal("json-path", message, f'{name}(x, ["a", "b"]) for keys; {SERVER}')
 
 
-def _one_key(node: Node) -> bool:
+def _is_single_key(node: Node) -> bool:
     if kind(node) == "Array" and len(node["Array"]["items"]) == 1:
         (node,) = node["Array"]["items"]
     text = _literal(node)
     return isinstance(text, str) and text != "" and not set("/~") & set(text)
 
 
-def _walk(_: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _walk(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if len(parameters) == 2:
         return None
     message = f"[path, value] := {name}(x) yields nothing here"
-    return Refusal("walk-assigned", message, f"write walk(x, [path, value]); {SERVER}")
+    return ConstructRefusal("walk-assigned", message, f"write walk(x, [path, value]); {SERVER}")
 
 
-def _total_of(scope: Scope, name: str, parameters: list[Node]) -> Refusal | None:
+def _total_of(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if scope.collection_of_integers(parameters[0]):
         return None
     message = (
         f"{name} of values that might not be whole numbers: "
         "OPA calculates in decimal, the engine in binary"
     )
-    return Refusal("decimal-arithmetic", message, f"{name}([round(x) | some x in xs]); {SERVER}")
+    return ConstructRefusal(
+        "decimal-arithmetic", message, f"{name}([round(x) | some x in xs]); {SERVER}"
+    )
 
 
 CONDITIONS: dict[str, Condition] = {

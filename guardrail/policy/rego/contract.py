@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from guardrail.errors import Finding
 from guardrail.policy.rego.entries import entry_problems, text_of
-from guardrail.policy.rego.tree import Module, Node, Rule, nodes, reference
+from guardrail.policy.rego.tree import Module, Node, RegoRule, nodes, reference
 from guardrail.policy.rego.tree import kind as kind_of
 
 __all__ = ["ROOT", "SETS", "examine", "remarks", "unavailable"]
@@ -36,7 +36,7 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
     for module in modules:
         if module.source.installed:
             continue
-        yield from _package(module)
+        yield from _package_findings(module)
         if module.test:
             continue
         for rule in module.rules:
@@ -66,7 +66,7 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     "labels are not kept yet: a policy that counts on them would never see one",
                     "leave label out until a version that keeps them",
                 )
-            elif rule.name in NAMED and not _plain(_id(rule)):
+            elif rule.name in NAMED and not _is_displayable(_id_texts(rule)):
                 yield Finding(
                     module.source.name,
                     rule.line,
@@ -82,7 +82,7 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
         yield from _session_through_get(module)
 
 
-def _set_hint(rule: Rule) -> str:
+def _set_hint(rule: RegoRule) -> str:
     if not rule.default:
         return f'{rule.name} contains "why" if {{ ... }}'
     if rule.name == "allow":
@@ -90,7 +90,7 @@ def _set_hint(rule: Rule) -> str:
     return f"remove the default: {rule.name} is a set, which is empty if no rule adds to it"
 
 
-def _id(rule: Rule) -> Iterator[str]:
+def _id_texts(rule: RegoRule) -> Iterator[str]:
     """Yield the texts that are written out in a rule's id."""
     key: Node | None = rule.node["head"]["Set"].get("key")
     if kind_of(key) == "Object":
@@ -107,7 +107,7 @@ def _id(rule: Rule) -> Iterator[str]:
                 yield str(content["value"])
 
 
-def _plain(texts: Iterator[str]) -> bool:
+def _is_displayable(texts: Iterator[str]) -> bool:
     """Return True if ids are displayed faithfully: nothing in them moves a cursor, reverses text or
     is invisible.
     """
@@ -119,7 +119,7 @@ def _visible(character: str) -> bool:
     return category[0] != "C" and category not in {"Zl", "Zp"}
 
 
-def _package(module: Module) -> Iterator[Finding]:
+def _package_findings(module: Module) -> Iterator[Finding]:
     package, name = module.package, ".".join(module.package)
     reserved = any(package[: len(own)] == own for own in RESERVED)
     test_name = package[-1].endswith("_test")
@@ -169,7 +169,7 @@ def _session_through_get(module: Module) -> Iterator[Finding]:
             path = list(base.static) if base is not None and base.head == "input" else None
             if path is None:
                 continue
-            field = unavailable([*path, *_names(content["params"][1])])
+            field = unavailable([*path, *_string_values(content["params"][1])])
             if field is not None:
                 message = f"input.context.session.{field} does not exist yet"
                 yield Finding(
@@ -181,7 +181,7 @@ def _session_through_get(module: Module) -> Iterator[Finding]:
                 )
 
 
-def _names(key: dict[str, dict[str, object]]) -> Iterator[str]:
+def _string_values(key: dict[str, dict[str, object]]) -> Iterator[str]:
     for kind, content in nodes(key):
         if kind in {"String", "RawString"}:
             yield str(content["value"])
@@ -204,7 +204,7 @@ def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
             if (
                 rule.form == "set"
                 and rule.name not in SETS
-                and _mentions(modules, rule.name) <= written[rule.name]
+                and _count_mentions(modules, rule.name) <= written[rule.name]
             ):
                 yield Finding(
                     module.source.name,
@@ -229,7 +229,7 @@ def _never_allows(modules: Sequence[Module]) -> Iterator[Finding]:
         )
 
 
-def _mentions(modules: Sequence[Module], name: str) -> int:
+def _count_mentions(modules: Sequence[Module], name: str) -> int:
     count = 0
     for module in modules:
         for rule in module.rules:

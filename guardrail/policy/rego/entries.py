@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Final
 
-from guardrail.policy.rego.tree import Node, Rule, kind, nodes
+from guardrail.policy.rego.tree import Node, RegoRule, kind, nodes
 
 __all__ = ["entry_problems", "text_of"]
 
@@ -34,23 +34,23 @@ _MAX_APPROVERS: Final = 100
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 
 
-def entry_problems(rule: Rule) -> Iterator[tuple[str, str]]:
+def entry_problems(rule: RegoRule) -> Iterator[tuple[str, str]]:
     """Yield (message, hint) for each way in which the member that *rule* adds is certainly
     malformed.
 
     Only literals are checked, in the head or through one ``:=`` in the body.
     """
-    key = _value(rule, rule.node["head"]["Set"].get("key"))
+    key = _assigned_value(rule, rule.node["head"]["Set"].get("key"))
     name = kind(key)
     if key is None or name is None:
         return
     if rule.name == "redact":
-        yield from _pointer(key, "redact", 'redact contains "/card"')
+        yield from _pointer_problems(key, "redact", 'redact contains "/card"')
     elif name in {"String", "RawString"}:
         if not key[name]["value"]:
             yield f"an empty string as a member of {rule.name} has no id and no message", _SHAPE
     elif name == "Object":
-        yield from _object(rule, key)
+        yield from _object_problems(rule, key)
     elif name in _SCALARS or name in _CONTAINERS:
         yield (
             (
@@ -61,13 +61,13 @@ def entry_problems(rule: Rule) -> Iterator[tuple[str, str]]:
         )
 
 
-def _object(rule: Rule, key: Node) -> Iterator[tuple[str, str]]:
+def _object_problems(rule: RegoRule, key: Node) -> Iterator[tuple[str, str]]:
     fields: dict[str, Any] = {}
     for _, field, value in key["Object"]["fields"]:
         written = text_of(field)
         if written is None:
             return  # a key that is computed could be any of them
-        fields[written] = _value(rule, value)
+        fields[written] = _assigned_value(rule, value)
     for unknown in sorted(fields.keys() - set(_KEYS)):
         close = _MEANT.get(unknown) or next(iter(difflib.get_close_matches(unknown, _KEYS, 1)), "")
         yield (
@@ -89,17 +89,17 @@ def _object(rule: Rule, key: Node) -> Iterator[tuple[str, str]]:
     for text in _TEXTS:
         value = fields.get(text)
         name = kind(value)
-        if name is not None and name not in {"String", "RawString"} and _written(name):
+        if name is not None and name not in {"String", "RawString"} and _is_literal(name):
             yield f"the key {text} of a member of {rule.name} is not a string", _SHAPE
         elif text != "severity" and text_of(value) == "":
             yield f"the key {text} of a member of {rule.name} is empty", _SHAPE
-    yield from _approvers(rule, fields.get("approvers"))
-    yield from _needs(rule, fields.get("needs"))
+    yield from _approvers_problems(rule, fields.get("approvers"))
+    yield from _needs_problems(rule, fields.get("needs"))
 
 
-def _approvers(rule: Rule, value: Any) -> Iterator[tuple[str, str]]:
+def _approvers_problems(rule: RegoRule, value: Any) -> Iterator[tuple[str, str]]:
     name = kind(value)
-    if name is None or not _written(name):
+    if name is None or not _is_literal(name):
         return
     number = value[name].get("value") if name == "Number" else None
     if type(number) is not int or not 1 <= number <= _MAX_APPROVERS:
@@ -112,9 +112,9 @@ def _approvers(rule: Rule, value: Any) -> Iterator[tuple[str, str]]:
         )
 
 
-def _needs(rule: Rule, value: Any) -> Iterator[tuple[str, str]]:
+def _needs_problems(rule: RegoRule, value: Any) -> Iterator[tuple[str, str]]:
     name = kind(value)
-    if name is None or not _written(name):
+    if name is None or not _is_literal(name):
         return
     if name != "Array":
         yield (
@@ -123,14 +123,14 @@ def _needs(rule: Rule, value: Any) -> Iterator[tuple[str, str]]:
         )
         return
     for item in value["Array"]["items"]:
-        yield from _pointer(item, f"needs of {rule.name}", '"needs": ["/to"]')
+        yield from _pointer_problems(item, f"needs of {rule.name}", '"needs": ["/to"]')
 
 
-def _pointer(node: Node, where: str, hint: str) -> Iterator[tuple[str, str]]:
+def _pointer_problems(node: Node, where: str, hint: str) -> Iterator[tuple[str, str]]:
     name = kind(node)
     text = text_of(node)
     if text is None:
-        if name is not None and _written(name):
+        if name is not None and _is_literal(name):
             yield f"a member of {where} is not a string", hint
     elif not _POINTER.match(text):
         yield (
@@ -139,7 +139,7 @@ def _pointer(node: Node, where: str, hint: str) -> Iterator[tuple[str, str]]:
         )
 
 
-def _value(rule: Rule, node: Any) -> Any:
+def _assigned_value(rule: RegoRule, node: Any) -> Any:
     """Return *node*, or the expression that the body assigns to it with its only ``:=``."""
     if kind(node) != "Var" or node["Var"]["value"] not in rule.local:
         return node
@@ -155,7 +155,7 @@ def _value(rule: Rule, node: Any) -> Any:
     return found[0] if len(found) == 1 else node
 
 
-def _written(name: str) -> bool:
+def _is_literal(name: str) -> bool:
     return name in _SCALARS or name in _CONTAINERS or name in {"Object", "ObjectCompr"}
 
 

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.errors import Finding
-from guardrail.policy.rego.conditions import SERVER, Refusal
+from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
 from guardrail.policy.rego.tokens import Token, tokens
-from guardrail.policy.rego.tree import Module, Node, Rule, kind
-from guardrail.policy.rego.world import Scope
+from guardrail.policy.rego.tree import Module, Node, RegoRule, kind
+from guardrail.policy.rego.world import RuleScope
 
-__all__ = ["Edit", "Unreadable", "chained", "head_edits", "head_terms", "results"]
+__all__ = ["TextEdit", "UnreadableRule", "chained", "head_edits", "head_terms", "results"]
 
 _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 _VALUED = frozenset({b":=", b"=", b"contains"})
@@ -26,7 +26,7 @@ _OPENING, _CLOSING = frozenset({b"(", b"[", b"{"}), frozenset({b")", b"]", b"}"}
 
 
 @dataclass(frozen=True, slots=True)
-class Edit:
+class TextEdit:
     """A replacement of bytes in a file."""
 
     start: int
@@ -35,10 +35,10 @@ class Edit:
     """The new bytes, each part with the position in the file that it stands for."""
 
 
-class Unreadable(Exception):
+class UnreadableRule(Exception):
     """The text of a rule does not match its syntax tree. ``finding`` has the position."""
 
-    def __init__(self, module: Module, rule: Rule) -> None:
+    def __init__(self, module: Module, rule: RegoRule) -> None:
         super().__init__()
         self.finding = Finding(
             module.source.name,
@@ -62,7 +62,7 @@ class _Clause:
     """The byte after it."""
 
 
-def chained(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+def chained(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield each second body of a rule that is not an ``else``.
 
     The engine gives it another value than OPA, or none.
@@ -71,7 +71,7 @@ def chained(scope: Scope) -> Iterator[tuple[int, Refusal]]:
         if not body["is_else"]:
             yield (
                 int(body["span"]["line"]),
-                Refusal(
+                ConstructRefusal(
                     "chained-body",
                     "a second body behind the first: the engine gives it the value true, or none",
                     f"write the rule's head again before it, with if; {SERVER}",
@@ -79,7 +79,7 @@ def chained(scope: Scope) -> Iterator[tuple[int, Refusal]]:
             )
 
 
-def head_terms(rule: Rule, named: frozenset[str]) -> tuple[list[Node], list[list[Node]]]:
+def head_terms(rule: RegoRule, named: frozenset[str]) -> tuple[list[Node], list[list[Node]]]:
     """Return the keys of the head that must be computed in the body, and the same for each value,
     in order. *named* are the names of rules and imports, which can be undefined; a variable has a
     value when the head is reached.
@@ -88,13 +88,13 @@ def head_terms(rule: Rule, named: frozenset[str]) -> tuple[list[Node], list[list
     if rule.default or not all(body["is_else"] for body in bodies[1:]):
         return [], []
     head = next(iter(rule.node["head"].values()))
-    keys = [part for part in rule.head.dynamic if not _defined(part, named)]
+    keys = [part for part in rule.head.dynamic if not _is_defined(part, named)]
     first = head.get("key") or (head.get("assign") or {}).get("value")
     values = [first, *((body["assign"] or {}).get("value") for body in bodies[1:])]
-    return keys, [[value] if value and not _defined(value, named) else [] for value in values]
+    return keys, [[value] if value and not _is_defined(value, named) else [] for value in values]
 
 
-def _defined(node: Node, named: frozenset[str]) -> bool:
+def _is_defined(node: Node, named: frozenset[str]) -> bool:
     """Return True if *node* certainly has a value, without a call."""
     name = kind(node)
     if name in _CONSTANTS:
@@ -102,18 +102,18 @@ def _defined(node: Node, named: frozenset[str]) -> bool:
     if name == "Var":
         return node["Var"]["value"] not in named
     if name in {"Array", "Set"}:
-        return all(_defined(item, named) for item in node[name]["items"])
+        return all(_is_defined(item, named) for item in node[name]["items"])
     if name == "Object":
-        return all(_defined(item, named) for f in node["Object"]["fields"] for item in f[1:])
+        return all(_is_defined(item, named) for f in node["Object"]["fields"] for item in f[1:])
     return False
 
 
 def head_edits(
     module: Module, raw: bytes, named: frozenset[str], fresh: Callable[[], str]
-) -> Iterator[Edit]:
+) -> Iterator[TextEdit]:
     """Yield the edits after which the bodies of *module*'s rules compute what their heads do now.
 
-    *fresh* returns an unused name. Raises ``Unreadable``, with the rule's line.
+    *fresh* returns an unused name. Raises ``UnreadableRule``, with the rule's line.
     """
     ordered = sorted(module.rules, key=lambda rule: int(rule.node["span"]["start"]))
     starts = [*(int(rule.node["span"]["start"]) for rule in ordered), len(raw)]
@@ -121,20 +121,20 @@ def head_edits(
         keys, values = head_terms(rule, named)
         if not keys and not any(values):
             continue
-        key, clauses = _read(list(tokens(raw, int(rule.node["span"]["start"]), end)))
+        key, clauses = _parse_head(list(tokens(raw, int(rule.node["span"]["start"]), end)))
         if len(clauses) != len(values) or len(keys) > (key is not None):
-            raise Unreadable(module, rule)
+            raise UnreadableRule(module, rule)
         bodies = rule.node["bodies"] or [None]
         for clause, body, value in zip(clauses, bodies, values, strict=True):
-            if (value and clause.term is None) or bool(clause.body) != _queried(body):
-                raise Unreadable(module, rule)
+            if (value and clause.term is None) or bool(clause.body) != _has_statements(body):
+                raise UnreadableRule(module, rule)
             terms = [
                 term for term in (key if keys else None, clause.term if value else None) if term
             ]
             keys = []
             if terms:
                 given = [(fresh().encode(), *term) for term in terms]
-                yield from _moved(raw, clause, given, body, sorted(results(body) - named))
+                yield from _move_edits(raw, clause, given, body, sorted(results(body) - named))
 
 
 def results(body: Any) -> frozenset[str]:
@@ -146,33 +146,33 @@ def results(body: Any) -> frozenset[str]:
     for statement in body["query"]["stmts"] if body else ():
         given: Any = (statement["literal"].get("Expr") or {}).get("expr")
         if kind(given) == "Call" and len(given["Call"]["params"]) > 1:
-            found.update(_bound(given["Call"]["params"][-1]))
+            found.update(_bound_names(given["Call"]["params"][-1]))
     return frozenset(found - {"_"})
 
 
-def _bound(pattern: Any) -> Iterator[str]:
+def _bound_names(pattern: Any) -> Iterator[str]:
     name = kind(pattern)
     if name == "Var":
         yield pattern["Var"]["value"]
     elif name in {"Array", "Set"}:
         for item in pattern[name]["items"]:
-            yield from _bound(item)
+            yield from _bound_names(item)
     elif name == "Object":
         for field in pattern["Object"]["fields"]:
-            yield from _bound(field[2])
+            yield from _bound_names(field[2])
 
 
-def _queried(body: Any) -> bool:
+def _has_statements(body: Any) -> bool:
     return bool(body and body["query"]["stmts"])
 
 
-def _moved(
+def _move_edits(
     raw: bytes,
     clause: _Clause,
     terms: Sequence[tuple[bytes, int, int]],
     body: Any,
     behind: Sequence[str],
-) -> Iterator[Edit]:
+) -> Iterator[TextEdit]:
     """Yield the edits that move each of *terms* (name, first byte, byte after the last) to the end
     of *body*, where it is evaluated after the lines that assign *behind*.
     """
@@ -181,7 +181,7 @@ def _moved(
         # The number of lines stays the same, so that the rest of the head's last line keeps its
         # line number.
         ends = [(b"\n", at) for at in range(start, end) if raw[at : at + 1] == b"\n"]
-        yield Edit(start, end, (*ends, (name, end - 1)))
+        yield TextEdit(start, end, (*ends, (name, end - 1)))
         opening, closing = b"", b""
         if behind:
             opening, closing = b"[(", f"), {', '.join(behind)}][0]".encode()
@@ -189,17 +189,17 @@ def _moved(
         lines.append((closing, end - 1))
     if clause.body is None:
         at = clause.end
-        yield Edit(at, at, ((b" if {", at - 1), *lines, (b"\n}", at - 1)))
+        yield TextEdit(at, at, ((b" if {", at - 1), *lines, (b"\n}", at - 1)))
         return
     first, last = clause.body
     if first.written == b"{" and int(body["query"]["stmts"][0]["span"]["start"]) > first.start:
-        yield Edit(last.start, last.start, (*lines, (b"\n", last.start)))
+        yield TextEdit(last.start, last.start, (*lines, (b"\n", last.start)))
         return
-    yield Edit(first.start, first.start, ((b"{", first.start),))
-    yield Edit(last.end, last.end, (*lines, (b"\n}", last.end - 1)))
+    yield TextEdit(first.start, first.start, ((b"{", first.start),))
+    yield TextEdit(last.end, last.end, (*lines, (b"\n}", last.end - 1)))
 
 
-def _read(written: Sequence[Token]) -> tuple[tuple[int, int] | None, list[_Clause]]:
+def _parse_head(written: Sequence[Token]) -> tuple[tuple[int, int] | None, list[_Clause]]:
     """Return the bytes between the brackets of a rule's head, and its clauses."""
     key: tuple[int, int] | None = None
     clauses: list[_Clause] = []
@@ -218,15 +218,17 @@ def _read(written: Sequence[Token]) -> tuple[tuple[int, int] | None, list[_Claus
             depth += 1
         elif not depth and index and written[index - 1].written != b".":
             if token.written == b"else":
-                clauses.append(_clause(written[begun:index], [mark - begun for mark in marks]))
+                clauses.append(
+                    _parse_clause(written[begun:index], [mark - begun for mark in marks])
+                )
                 begun, marks = index, []
             elif token.written == b"if" or (not marks and token.written in _VALUED):
                 marks.append(index)
-    clauses.append(_clause(written[begun:], [mark - begun for mark in marks]))
+    clauses.append(_parse_clause(written[begun:], [mark - begun for mark in marks]))
     return key, clauses
 
 
-def _clause(written: Sequence[Token], marks: Sequence[int]) -> _Clause:
+def _parse_clause(written: Sequence[Token], marks: Sequence[int]) -> _Clause:
     size = len(written)
     body = next((mark for mark in marks if written[mark].written == b"if"), size)
     valued = next((mark for mark in marks if mark + 1 < body), None)

@@ -12,8 +12,8 @@ from guardrail.errors import Finding
 from guardrail.policy.rego.builtins import ALLOWED, REFUSED
 from guardrail.policy.rego.conditions import SERVER
 from guardrail.policy.rego.contract import ROOT, SETS
-from guardrail.policy.rego.tree import Module, Rule
-from guardrail.policy.rego.world import World
+from guardrail.policy.rego.tree import Module, RegoRule
+from guardrail.policy.rego.world import PolicyIndex
 
 __all__ = ["Point", "cycles", "data_overlaps", "finding_at", "imports", "nearest", "shapes"]
 
@@ -45,7 +45,7 @@ def imports(module: Module) -> Iterator[Finding]:
             )
 
 
-def shapes(modules: Sequence[Module], world: World, *, sets: bool) -> Iterator[Finding]:
+def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iterator[Finding]:
     """Yield rules with one name but different kinds, and packages that overlap rules.
 
     OPA refuses both.
@@ -53,7 +53,7 @@ def shapes(modules: Sequence[Module], world: World, *, sets: bool) -> Iterator[F
     With *sets*, the sets of the contract are left to ``contract.examine``, which reports more about
     them.
     """
-    first: dict[Point, tuple[Module, Rule]] = {}
+    first: dict[Point, tuple[Module, RegoRule]] = {}
     defaults: set[Point] = set()
     # guardrail's own first, so that the author's rule is the one that is said to differ.
     for module in sorted(modules, key=lambda module: not module.source.installed):
@@ -94,13 +94,13 @@ def shapes(modules: Sequence[Module], world: World, *, sets: bool) -> Iterator[F
                 )
 
 
-def _compatible(one: Rule, other: Rule) -> bool:
+def _compatible(one: RegoRule, other: RegoRule) -> bool:
     # A default determines only the number of arguments of a function.
     return one.form == other.form == "value" or (one.form == other.form == "object")
 
 
 def data_overlaps(
-    world: World, modules: Sequence[Module], data: Any, *, whole: bool
+    world: PolicyIndex, modules: Sequence[Module], data: Any, *, whole: bool
 ) -> Iterator[Finding]:
     if whole and isinstance(data, dict) and "guardrail" in data:
         yield Finding(

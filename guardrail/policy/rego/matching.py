@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from guardrail.policy.rego.conditions import SERVER, Refusal
-from guardrail.policy.rego.tree import Node, Rule, kind, line_of, nodes, reference
-from guardrail.policy.rego.world import Scope
+from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
+from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, nodes, reference
+from guardrail.policy.rego.world import RuleScope
 
 __all__ = ["branched", "patterns", "result"]
 
@@ -21,7 +21,7 @@ _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _CLOSED = "compare object.keys(x) with the keys that may be there, and read each with x.key"
 
 
-def patterns(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+def patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield line and reason of each pattern in a rule that the engines take differently."""
     rule = scope.rule
     head = next(iter(rule.node["head"].values())) if "head" in rule.node else rule.node
@@ -38,12 +38,12 @@ def patterns(scope: Scope) -> Iterator[tuple[int, Refusal]]:
             yield from _unified(content, bound, rule.line)
 
 
-def result(node: Node, line: int) -> Iterator[tuple[int, Refusal]]:
+def result(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
     """Check the argument of a call that takes its result."""
     return _pattern([node], "the result of a call", line)
 
 
-def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, Refusal]]:
+def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
     """Check a pattern that always binds its names."""
     found = list(_inside([part for part in parts if part]))
     line = next((line_of(node) for node in found if line_of(node)), line)
@@ -57,7 +57,9 @@ def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, Ref
             yield line, _twice(name, where)
 
 
-def _unified(content: dict[str, Any], bound: set[str], line: int) -> Iterator[tuple[int, Refusal]]:
+def _unified(
+    content: dict[str, Any], bound: set[str], line: int
+) -> Iterator[tuple[int, ConstructRefusal]]:
     """Check ``=``, which compares operands with a value and binds the others.
 
     Only names in *bound* certainly have one: a name might be bound in another place than where it
@@ -96,8 +98,8 @@ def _inside(pattern: Any) -> Iterator[Node]:
             yield from _inside(list(field[1:]))
 
 
-def _exact(where: str) -> Refusal:
-    return Refusal(
+def _exact(where: str) -> ConstructRefusal:
+    return ConstructRefusal(
         "object-pattern",
         f"an object or set as a pattern in {where}: OPA takes only what has exactly these keys, the"
         " engine also what has more",
@@ -105,8 +107,8 @@ def _exact(where: str) -> Refusal:
     )
 
 
-def _twice(name: str, where: str) -> Refusal:
-    return Refusal(
+def _twice(name: str, where: str) -> ConstructRefusal:
+    return ConstructRefusal(
         "repeated-name",
         f"{name} stands twice in the pattern of {where}: both values must be equal for OPA, the"
         " engine does not compare",
@@ -114,7 +116,7 @@ def _twice(name: str, where: str) -> Refusal:
     )
 
 
-def branched(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+def branched(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the places where a function is compared with a value, and OPA continues with its
     ``else`` if it has another one.
     """
@@ -132,18 +134,18 @@ def branched(scope: Scope) -> Iterator[tuple[int, Refusal]]:
                 yield int(content["span"]["line"]), _BRANCHED
 
 
-def _calls_else(scope: Scope, key: Node, package: tuple[str, ...]) -> bool:
+def _calls_else(scope: RuleScope, key: Node, package: tuple[str, ...]) -> bool:
     calls = (content for name, content in nodes(key) if name == "Call")
     return any(_has_else(r) for call in calls for r in _target(scope, call["fcn"], package)[1])
 
 
-def _has_else(rule: Rule) -> bool:
+def _has_else(rule: RegoRule) -> bool:
     return any(body["is_else"] for body in rule.node.get("bodies", []))
 
 
 def _target(
-    scope: Scope, node: Node, package: tuple[str, ...]
-) -> tuple[tuple[str, ...], list[Rule], int]:
+    scope: RuleScope, node: Node, package: tuple[str, ...]
+) -> tuple[tuple[str, ...], list[RegoRule], int]:
     """Return the rules that *node* names, their *package*, and how many parts it has below their
     name.
     """
@@ -158,7 +160,7 @@ def _target(
     return package, [], 0
 
 
-_BRANCHED = Refusal(
+_BRANCHED = ConstructRefusal(
     "else-result",
     "a function with else is asked for a certain value, in its last argument or by a set's [...]:"
     " if it has another one, OPA takes the value of else, the engine does not",

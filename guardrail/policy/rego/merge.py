@@ -15,17 +15,17 @@ from dataclasses import dataclass
 from itertools import count
 
 from guardrail.errors import Finding
-from guardrail.policy.rego.heads import Edit, Unreadable, head_edits
+from guardrail.policy.rego.heads import TextEdit, UnreadableRule, head_edits
 from guardrail.policy.rego.tokens import squeezed, unix_lines
 from guardrail.policy.rego.tree import Import, Module, kind, nodes
 
-__all__ = ["Merged", "Place", "merge", "merge_package"]
+__all__ = ["MergedPackage", "SourceLine", "merge", "merge_package"]
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SourceLine:
     """A line in an author's file."""
 
     file: str
@@ -33,7 +33,7 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Merged:
+class MergedPackage:
     """One package as one module."""
 
     name: str
@@ -42,62 +42,62 @@ class Merged:
     package: tuple[str, ...]
     starts: tuple[int, ...]
     """First lines of the parts, ascending, from 1."""
-    origins: tuple[Place, ...]
+    origins: tuple[SourceLine, ...]
     """Position of each part in the author's files, without a file for lines that guardrail
     wrote.
     """
 
-    def place(self, line: int) -> Place:
+    def place(self, line: int) -> SourceLine:
         """Return where *line* of ``text`` comes from; line 0 if guardrail wrote it."""
         index = bisect.bisect_right(self.starts, line) - 1
         if index < 0 or not self.origins[index].file:
-            return Place(self.name, 0)
+            return SourceLine(self.name, 0)
         origin = self.origins[index]
-        return Place(origin.file, origin.line + line - self.starts[index])
+        return SourceLine(origin.file, origin.line + line - self.starts[index])
 
 
-def merge(modules: Iterable[Module]) -> tuple[list[Merged], list[Finding]]:
+def merge(modules: Iterable[Module]) -> tuple[list[MergedPackage], list[Finding]]:
     """Return one module per package, in the order of their names, and the findings that prevent
     it.
     """
     packages: dict[tuple[str, ...], list[Module]] = {}
     for module in modules:
         packages.setdefault(module.package, []).append(module)
-    merged: list[Merged] = []
+    merged: list[MergedPackage] = []
     findings: list[Finding] = []
     for package in sorted(packages):
         members = sorted(
             packages[package], key=lambda module: (module.source.key, module.source.text)
         )
-        problems = _clashes(members)
+        problems = _name_clashes(members)
         findings += problems
         if not problems:
             try:
                 merged.append(merge_package(members))
-            except Unreadable as unreadable:
+            except UnreadableRule as unreadable:
                 findings.append(unreadable.finding)
     return merged, findings
 
 
-def merge_package(members: Sequence[Module]) -> Merged:
+def merge_package(members: Sequence[Module]) -> MergedPackage:
     """Return *members*, all of one package, as one module: imports hoisted and written once, texts
     one below the other.
 
-    Raises ``Unreadable``.
+    Raises ``UnreadableRule``.
     """
     package = members[0].package
-    lines = [b"package " + _written(package).encode("utf-8")]
+    lines = [b"package " + _write_package(package).encode("utf-8")]
     seen: dict[tuple[str, tuple[str, ...]], None] = {}
     for module in members:
         raw = module.source.text.encode("utf-8")
         for item in module.imports:
-            if not item.ignored and (item.alias, _target(item)) not in seen:
-                seen[item.alias, _target(item)] = None
+            if not item.ignored and (item.alias, _import_path(item)) not in seen:
+                seen[item.alias, _import_path(item)] = None
                 lines.append(squeezed(raw, *item.span))
     named = frozenset(rule.name for module in members for rule in module.rules)
     named |= {"input", "data", *(alias for alias, _ in seen)}
-    fresh = _names_from(named.union(*map(_names, members)))
-    starts, origins = [1], [Place("", 0)]
+    fresh = _name_generator(named.union(*map(_used_names, members)))
+    starts, origins = [1], [SourceLine("", 0)]
     written = sum(line.count(b"\n") + 1 for line in lines)
     for module in members:
         body, places = _without_header(module, named, fresh)
@@ -105,10 +105,10 @@ def merge_package(members: Sequence[Module]) -> Merged:
             last = origins[-1]
             if not index or line != last.line + written + 1 - starts[-1]:
                 starts.append(written + 1)
-                origins.append(Place(module.source.name, line))
+                origins.append(SourceLine(module.source.name, line))
             written += 1
         lines.append(body)
-    return Merged(
+    return MergedPackage(
         name="/".join(package) + ".rego",
         text=(b"\n".join(lines) + b"\n").decode("utf-8"),
         package=package,
@@ -117,20 +117,20 @@ def merge_package(members: Sequence[Module]) -> Merged:
     )
 
 
-def _target(item: Import) -> tuple[str, ...]:
+def _import_path(item: Import) -> tuple[str, ...]:
     """Return the import path of *item* in a form that can be compared: ``a.b`` is not
     ``["a.b"]``.
     """
     return (str(item.target.head), *map(str, item.target.parts))
 
 
-def _names_from(taken: frozenset[str]) -> Callable[[], str]:
+def _name_generator(taken: frozenset[str]) -> Callable[[], str]:
     numbers = count()
     names = (f"__g{number}" for number in numbers)
     return lambda: next(name for name in names if name not in taken)
 
 
-def _written(package: tuple[str, ...]) -> str:
+def _write_package(package: tuple[str, ...]) -> str:
     rest = "".join(
         f".{name}" if _PLAIN.match(name) else f"[{json.dumps(name, ensure_ascii=False)}]"
         for name in package[1:]
@@ -167,21 +167,21 @@ def _without_header(
     raw = module.source.text.encode("utf-8")
     edits = list(head_edits(module, raw, named, fresh))
     for start, end in _computed_members(module):
-        edits.append(Edit(start, end, ((b"[" + raw[start:end] + b"][0]", start),)))
+        edits.append(TextEdit(start, end, ((b"[" + raw[start:end] + b"][0]", start),)))
     for start, end in [module.package_span, *(item.span for item in module.imports)]:
         # Blanks keep every line where it is.
         blank = bytes(byte if byte in b"\r\n" else 0x20 for byte in raw[start:end])
-        edits.append(Edit(start, end, ((blank, start),)))
+        edits.append(TextEdit(start, end, ((blank, start),)))
     pieces: list[tuple[bytes, int]] = []
     at = 0
     for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
         pieces += [(raw[at : edit.start], at), *edit.pieces]
         at = edit.end
     pieces.append((raw[at:], at))
-    return unix_lines(b"".join(text for text, _ in pieces)), _lines(raw, pieces)
+    return unix_lines(b"".join(text for text, _ in pieces)), _source_lines(raw, pieces)
 
 
-def _lines(raw: bytes, pieces: Sequence[tuple[bytes, int]]) -> list[int]:
+def _source_lines(raw: bytes, pieces: Sequence[tuple[bytes, int]]) -> list[int]:
     """Return, for each line of *pieces*, the line of *raw* that its first byte stands for."""
     ends = [found.start() for found in re.finditer(b"\n", raw)]
     lines: list[int] = []
@@ -197,14 +197,14 @@ def _lines(raw: bytes, pieces: Sequence[tuple[bytes, int]]) -> list[int]:
     return lines if begun else [*lines, len(ends) + 1]
 
 
-def _clashes(members: Sequence[Module]) -> list[Finding]:
+def _name_clashes(members: Sequence[Module]) -> list[Finding]:
     findings: list[Finding] = []
     owners: dict[str, tuple[tuple[str, ...], Module, Import]] = {}
     for module in members:
         for item in module.imports:
             if item.ignored:
                 continue
-            target = _target(item)
+            target = _import_path(item)
             known = owners.setdefault(item.alias, (target, module, item))
             if known[0] != target:
                 findings.append(
@@ -219,7 +219,7 @@ def _clashes(members: Sequence[Module]) -> list[Finding]:
                 )
     for module in members:
         own = {item.alias for item in module.imports}
-        used = _names(module) if owners else {}
+        used = _used_names(module) if owners else {}
         for alias, (_, owner, item) in owners.items():
             if alias in own:
                 clash = next((rule.line for rule in module.rules if rule.name == alias), None)
@@ -239,7 +239,7 @@ def _clashes(members: Sequence[Module]) -> list[Finding]:
     return findings
 
 
-def _names(module: Module) -> Mapping[str, int]:
+def _used_names(module: Module) -> Mapping[str, int]:
     """Return every name that *module* uses, with its first line."""
     found: dict[str, int] = {}
     for rule in module.rules:

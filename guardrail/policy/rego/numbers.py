@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from guardrail.policy.rego.conditions import SERVER, Refusal
-from guardrail.policy.rego.world import Scope
+from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
+from guardrail.policy.rego.world import RuleScope
 from guardrail.policy.sources import (
     MAX_INTEGER,
     WHOLE_EXPONENT,
@@ -20,7 +20,7 @@ __all__ = ["arithmetic", "comparison", "number"]
 _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
-def number(source: bytes, content: dict[str, Any]) -> Refusal | None:
+def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
     """Return why a number that is written in *source* is refused, or None."""
     written = _NUMBER.match(source, content["span"]["start"])
     if written is None:
@@ -28,29 +28,29 @@ def number(source: bytes, content: dict[str, Any]) -> Refusal | None:
     text = written[0]
     if text.lstrip(b"-").isdigit():
         if abs(int(text)) > MAX_INTEGER:
-            return Refusal(
+            return ConstructRefusal(
                 "integer-range",
                 "an integer beyond 64 bits, which becomes another number here",
             )
     elif rounded(float(text)):
-        return Refusal(
+        return ConstructRefusal(
             "integer-range",
             "a number of 54 to 64 bits in the form of a fraction: integers are compared with it"
             " only roughly here",
             f"write it without point and exponent; {SERVER}",
         )
     elif whole_exponent(text.decode()):
-        return Refusal("exponent", f"{text.decode()} {WHOLE_EXPONENT}", WITHOUT_EXPONENT)
+        return ConstructRefusal("exponent", f"{text.decode()} {WHOLE_EXPONENT}", WITHOUT_EXPONENT)
     elif len(text) > 15:
-        return Refusal("decimal-range", "more digits than the engine's numbers have")
+        return ConstructRefusal("decimal-range", "more digits than the engine's numbers have")
     return None
 
 
-def comparison(scope: Scope, content: dict[str, Any]) -> Refusal | None:
+def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | None:
     """Return why a comparison is refused, or None."""
     sides = (content["lhs"], content["rhs"])
     if content["op"] not in {"Eq", "Ne"} and any(map(scope.maybe_set, sides)):
-        return Refusal(
+        return ConstructRefusal(
             "set-order",
             "sets compared by order: OPA puts them after objects, the engine before",
             f"compare their counts, or test membership; {SERVER}",
@@ -58,13 +58,13 @@ def comparison(scope: Scope, content: dict[str, Any]) -> Refusal | None:
     return None
 
 
-def arithmetic(scope: Scope, content: dict[str, Any]) -> Refusal | None:
+def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | None:
     """Return why a sum, product or quotient is refused, or None."""
     sides = (content["lhs"], content["rhs"])
     whole = content["op"] != "Div" and all(scope.integer(side) for side in sides)
     sets = content["op"] == "Sub" and any(scope.a_set(side) for side in sides)
     if not whole and not sets:
-        return Refusal(
+        return ConstructRefusal(
             "decimal-arithmetic",
             "arithmetic on a value that might not be a whole number: "
             "OPA calculates in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
@@ -73,7 +73,7 @@ def arithmetic(scope: Scope, content: dict[str, Any]) -> Refusal | None:
     if whole:
         most = scope.most({"ArithExpr": content})
         if most is None or most >= 2**63:
-            return Refusal(
+            return ConstructRefusal(
                 "integer-range",
                 "arithmetic whose result may leave 64 bits, where it becomes another number here",
                 f"multiply by what is written out, or count; {SERVER}",

@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from guardrail.policy.rego.builtins import ALLOWED
-from guardrail.policy.rego.conditions import SERVER, Refusal
+from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
 from guardrail.policy.rego.heads import head_terms, results
 from guardrail.policy.rego.tree import REFERENCES, Node, children, kind, line_of, nodes, reference
-from guardrail.policy.rego.world import Scope
+from guardrail.policy.rego.world import RuleScope
 
 __all__ = ["early", "late", "skipped"]
 
@@ -49,13 +49,13 @@ _TEXTS = frozenset(
 """Places below ``input`` that are always texts."""
 
 
-def early(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls that are in one line with an iteration, do not depend on it, and can fail."""
     open_names = {
         name
         for node_kind, content in nodes(scope.rule.node)
         if node_kind == "SomeVars"
-        for name in _declared(scope, content)
+        for name in _declared_names(scope, content)
     }
     for statement in (line for lines in _bodies(scope.rule.node) for line in lines):
         iterated = list(_iterations(statement, scope, open_names))
@@ -63,10 +63,10 @@ def early(scope: Scope) -> Iterator[tuple[int, Refusal]]:
             continue
         names = {node["Var"]["value"] for node in iterated} - {"_"}
         for call in _calls(statement):
-            if not _depends(call, names, scope, open_names) and _can_fail(call, scope):
+            if not _depends_on(call, names, scope, open_names) and _can_fail(call, scope):
                 yield (
                     line_of(call) or scope.rule.line,
-                    Refusal(
+                    ConstructRefusal(
                         "iteration-order",
                         "a call in one line with an iteration that it does not depend on: if there"
                         " is nothing to go through, OPA makes the call first, and it may fail; the"
@@ -77,15 +77,15 @@ def early(scope: Scope) -> Iterator[tuple[int, Refusal]]:
                 break
 
 
-def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+def late(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls that hand out their result in their last argument, if one that can fail is
     put off with them.
     """
-    for lines in [*_bodies(scope.rule.node), *_with_heads(scope)]:
+    for lines in [*_bodies(scope.rule.node), *_lines_with_heads(scope)]:
         for index, line in enumerate(lines):
             node = line.get("Expr", {}).get("expr") or {}
-            if kind(node) == "Call" and _hands_out(node, scope):
-                together = _together(lines[index + 1 :], node["Call"]["params"][-1])
+            if kind(node) == "Call" and _takes_result_argument(node, scope):
+                together = _lines_needing(lines[index + 1 :], node["Call"]["params"][-1])
                 # walk takes anything.
                 walk = _callee(node) == "walk"
                 own = list(_calls(node["Call"]["params"])) if walk else [node]
@@ -95,17 +95,17 @@ def late(scope: Scope) -> Iterator[tuple[int, Refusal]]:
                     yield line_of(node) or scope.rule.line, _LATE
 
 
-def skipped(scope: Scope) -> Iterator[tuple[int, Refusal]]:
+def skipped(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls in a list, set or object that can fail and come after an item that can be
     missing.
     """
-    known = _present(scope)
+    known = _defined_references(scope)
     for composite in _composites(scope.rule.node):
         name = kind(composite) or ""
         begin = composite[name]["span"]["start"]
         there = {dotted for dotted, end in known if end <= begin}
         missing = False
-        for item in _items(composite):
+        for item in _ordered_items(composite):
             found = reference(item)
             if found is not None:
                 missing = missing or not (found.dotted in there or scope.total(item))
@@ -116,7 +116,7 @@ def skipped(scope: Scope) -> Iterator[tuple[int, Refusal]]:
                     break
 
 
-def _present(scope: Scope) -> list[tuple[str, int]]:
+def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
     """Return the references that have a value after a line of the rule's only body, and the end of
     that line.
     """
@@ -127,27 +127,30 @@ def _present(scope: Scope) -> list[tuple[str, int]]:
     for statement in bodies[0]["query"]["stmts"]:
         if "Expr" in statement["literal"]:
             end = statement["span"]["end"]
-            found += [(dotted, end) for dotted in _needed(statement["literal"]["Expr"]["expr"])]
+            found += [
+                (dotted, end)
+                for dotted in _required_references(statement["literal"]["Expr"]["expr"])
+            ]
     return found
 
 
-def _needed(node: Any) -> Iterator[str]:
+def _required_references(node: Any) -> Iterator[str]:
     """Yield the references without which *node* is not true."""
-    if kind(node) in _COMPREHENSIONS or _written(node) is not None:
+    if kind(node) in _COMPREHENSIONS or _collection_items(node) is not None:
         return
     found = reference(node)
     if found is not None and found.dotted is not None:
         yield found.dotted
         return
     for child in children(node):
-        yield from _needed(child)
+        yield from _required_references(child)
 
 
 def _composites(node: Any) -> Iterator[Node]:
     """Yield every list, set and object that is not an item of another one."""
-    if _written(node) is not None:
+    if _collection_items(node) is not None:
         yield node
-        for item in _items(node):
+        for item in _ordered_items(node):
             if kind(item) not in REFERENCES:
                 yield from _composites(item)
         return
@@ -155,13 +158,13 @@ def _composites(node: Any) -> Iterator[Node]:
         yield from _composites(child)
 
 
-def _items(composite: Node) -> Iterator[Node]:
+def _ordered_items(composite: Node) -> Iterator[Node]:
     """Yield the items of a list, set or object in their order; of one inside another one, its
     own.
     """
-    for item in _written(composite) or ():
-        if _written(item) is not None:
-            yield from _items(item)
+    for item in _collection_items(composite) or ():
+        if _collection_items(item) is not None:
+            yield from _ordered_items(item)
             continue
         found = reference(item)
         for part in found.dynamic if found is not None else ():
@@ -169,7 +172,7 @@ def _items(composite: Node) -> Iterator[Node]:
         yield item
 
 
-def _written(node: Any) -> list[Node] | None:
+def _collection_items(node: Any) -> list[Node] | None:
     """Return the items of a list, set or object, keys among them, or None for everything else: a
     head is called one too.
     """
@@ -181,7 +184,7 @@ def _written(node: Any) -> list[Node] | None:
     return None if fields is None else [item for field in fields for item in field[1:]]
 
 
-_SKIPPED = Refusal(
+_SKIPPED = ConstructRefusal(
     "skipped-call",
     "a call in a list, set or object, behind an item that may be missing: OPA makes the call first,"
     " and it may fail; the engine stops at the missing item and never makes it",
@@ -189,7 +192,7 @@ _SKIPPED = Refusal(
 )
 
 
-def _with_heads(scope: Scope) -> Iterator[list[Any]]:
+def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
     """Yield the lines of the rule's bodies, and after them the computed parts of its head, which
     are evaluated as a line too.
     """
@@ -203,7 +206,7 @@ def _with_heads(scope: Scope) -> Iterator[list[Any]]:
         keys = []
 
 
-_LATE = Refusal(
+_LATE = ConstructRefusal(
     "late-call",
     "a call whose result is taken in an argument: the engine puts it off, and with it what needs"
     " the result, behind the other lines; where those are false, a call that fails for OPA is never"
@@ -212,15 +215,15 @@ _LATE = Refusal(
 )
 
 
-def _together(lines: list[Any], result: Node) -> list[Any] | None:
+def _lines_needing(lines: list[Any], result: Node) -> list[Any] | None:
     """Return the lines that need *result* and precede one that does not, or None if there is no
     such line.
     """
-    names = _names(result)
+    names = _variable_names(result)
     needing: list[Any] = []
     found: list[Any] | None = None
     for line in lines:
-        used = _names(line)
+        used = _variable_names(line)
         if used & names:
             names |= used
             needing.append(line)
@@ -234,7 +237,7 @@ def _callee(call: Node) -> str | None:
     return callee.dotted if callee is not None else None
 
 
-def _hands_out(call: Node, scope: Scope) -> bool:
+def _takes_result_argument(call: Node, scope: RuleScope) -> bool:
     content = call["Call"]
     callee = reference(content["fcn"])
     name = callee.dotted if callee is not None else None
@@ -248,27 +251,27 @@ def _hands_out(call: Node, scope: Scope) -> bool:
     return arity is not None and len(content["params"]) > arity
 
 
-def _names(tree: Any) -> set[str]:
+def _variable_names(tree: Any) -> set[str]:
     found = {content["value"] for name, content in nodes(tree) if name == "Var"}
     return found - {"_", "input", "data"}
 
 
-def _can_fail(call: Node, scope: Scope) -> bool:
+def _can_fail(call: Node, scope: RuleScope) -> bool:
     """Return True if *call* can raise for some arguments."""
     content = call["Call"]
     callee = reference(content["fcn"])
     if callee is not None and callee.dotted in _SAFE and callee.head not in scope.own:
         return False
-    return not all(_known(parameter, scope) for parameter in content["params"])
+    return not all(_is_literal_or_string(parameter, scope) for parameter in content["params"])
 
 
-def _known(node: Node, scope: Scope) -> bool:
+def _is_literal_or_string(node: Node, scope: RuleScope) -> bool:
     """Return True if *node* is a literal, or certainly a string."""
     name = kind(node)
     if name in _LITERALS:
         return True
     if name in {"Array", "Set"}:
-        return all(_known(item, scope) for item in node[name]["items"])
+        return all(_is_literal_or_string(item, scope) for item in node[name]["items"])
     found = reference(node)
     if found is None:
         return False
@@ -281,7 +284,7 @@ def _known(node: Node, scope: Scope) -> bool:
     )
 
 
-def _declared(scope: Scope, content: dict[str, Any]) -> Iterator[str]:
+def _declared_names(scope: RuleScope, content: dict[str, Any]) -> Iterator[str]:
     raw = scope.module.source.text.encode("utf-8")
     for span in content["vars"]:
         yield raw[span["start"] : span["end"]].decode("utf-8")
@@ -300,7 +303,7 @@ def _bodies(tree: Any) -> Iterator[list[Any]]:
         stack.extend(value for value in below if isinstance(value, dict | list))
 
 
-def _iterations(node: Any, scope: Scope, open_names: set[str]) -> Iterator[Node]:
+def _iterations(node: Any, scope: RuleScope, open_names: set[str]) -> Iterator[Node]:
     """Yield the variables in brackets that go through a collection, outside of comprehensions,
     which have their own lines.
     """
@@ -309,13 +312,13 @@ def _iterations(node: Any, scope: Scope, open_names: set[str]) -> Iterator[Node]
         return
     if name == "RefBrack":
         index = node["RefBrack"]["index"]
-        if kind(index) == "Var" and _free(index["Var"]["value"], scope, open_names):
+        if kind(index) == "Var" and _is_free(index["Var"]["value"], scope, open_names):
             yield index
     for child in children(node):
         yield from _iterations(child, scope, open_names)
 
 
-def _free(name: str, scope: Scope, open_names: set[str]) -> bool:
+def _is_free(name: str, scope: RuleScope, open_names: set[str]) -> bool:
     bound = (scope.rule.local - open_names) | set(scope.own) | set(scope.imports)
     return name == "_" or name not in bound | {"input", "data"}
 
@@ -327,7 +330,7 @@ def _calls(node: Any) -> Iterator[Node]:
         yield from _calls(child)
 
 
-def _depends(call: Node, names: set[str], scope: Scope, open_names: set[str]) -> bool:
+def _depends_on(call: Node, names: set[str], scope: RuleScope, open_names: set[str]) -> bool:
     """Return True if *call* needs a result of the iteration, or iterates itself."""
     parameters = call["Call"]["params"]
     if any(True for _ in _iterations(parameters, scope, open_names)):

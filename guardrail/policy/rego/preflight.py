@@ -16,7 +16,7 @@ from guardrail.core.words import counted
 from guardrail.errors import Finding
 from guardrail.policy.rego import contract, layout
 from guardrail.policy.rego.builtins import ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
-from guardrail.policy.rego.conditions import CONDITIONS, SERVER, Refusal
+from guardrail.policy.rego.conditions import CONDITIONS, SERVER, ConstructRefusal
 from guardrail.policy.rego.heads import chained
 from guardrail.policy.rego.layout import Point, finding_at, nearest
 from guardrail.policy.rego.matching import branched, patterns, result
@@ -28,14 +28,14 @@ from guardrail.policy.rego.tree import (
     Module,
     Node,
     Reference,
-    Rule,
+    RegoRule,
     children,
     kind,
     line_of,
     nodes,
     reference,
 )
-from guardrail.policy.rego.world import Resolved, Scope, World
+from guardrail.policy.rego.world import PolicyIndex, ResolvedReference, RuleScope
 
 __all__ = ["examine"]
 
@@ -49,7 +49,7 @@ def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = Tru
     that policies for the guard follow.
     """
     document = json.loads(data)
-    world = World(modules, document)
+    world = PolicyIndex(modules, document)
     findings: list[Finding] = []
     if contract_checks:
         findings += contract.examine(modules)
@@ -59,7 +59,7 @@ def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = Tru
     for module in modules:
         findings += layout.imports(module)
         for rule in module.rules:
-            examiner = _Examiner(world, module, rule)
+            examiner = _RuleExaminer(world, module, rule)
             examiner.run()
             findings += examiner.findings
             edges.setdefault((module.package, rule.name), set()).update(examiner.uses)
@@ -67,11 +67,11 @@ def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = Tru
     return findings
 
 
-class _Examiner:
+class _RuleExaminer:
     """Checks one rule."""
 
-    def __init__(self, world: World, module: Module, rule: Rule) -> None:
-        self.scope = Scope(world, module, rule)
+    def __init__(self, world: PolicyIndex, module: Module, rule: RegoRule) -> None:
+        self.scope = RuleScope(world, module, rule)
         self.world, self.module, self.rule = world, module, rule
         self.raw = module.source.text.encode("utf-8")
         self.findings: list[Finding] = []
@@ -80,7 +80,7 @@ class _Examiner:
     def refuse(self, line: int, code: str, message: str, hint: str = SERVER) -> None:
         self.findings.append(finding_at(self.module, line or self.rule.line, code, message, hint))
 
-    def _refuse_one(self, content: dict[str, Any], refusal: Refusal | None) -> None:
+    def _refuse_one(self, content: dict[str, Any], refusal: ConstructRefusal | None) -> None:
         if refusal is not None:
             line = int(content["span"]["line"])
             self.refuse(line, refusal.code, refusal.message, refusal.hint)
@@ -99,7 +99,7 @@ class _Examiner:
             )
         for part in head.dynamic:
             self.visit(part)
-        self._heads()
+        self._check_heads()
         for name in sorted({"input", "data"} & self.rule.local):
             message = f"{name} as the name of an argument or a variable"
             self.refuse(self.rule.line, "shadows-builtin", message, "OPA refuses it too")
@@ -110,17 +110,17 @@ class _Examiner:
         self.visit(
             {key: value for key, value in self.rule.node.items() if key not in {"head", "refr"}}
         )
-        self.visit({key: value for key, value in self._head().items() if key != "refr"})
+        self.visit({key: value for key, value in self._head_node().items() if key != "refr"})
 
-    def _heads(self) -> None:
+    def _check_heads(self) -> None:
         """A head that iterates by itself: for an empty collection the whole rule is undefined here,
         and else is skipped.
         """
         bodies = self.rule.node.get("bodies") or []
         bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
-        values = [value for key, value in self._head().items() if key in {"key", "assign"}]
+        values = [value for key, value in self._head_node().items() if key in {"key", "assign"}]
         for value in [*values, *(body.get("assign") for body in bodies)]:
-            line = self._iterates(value, bound)
+            line = self._free_index_line(value, bound)
             if line:
                 self.refuse(
                     line,
@@ -130,20 +130,25 @@ class _Examiner:
                     f"some x in xs, in the body; {SERVER}",
                 )
 
-    def _iterates(self, node: Any, bound: set[str]) -> int:
+    def _free_index_line(self, node: Any, bound: set[str]) -> int:
         """Return the line of an index that nothing in the body binds, or 0."""
         name = kind(node)
         if name in {"ArrayCompr", "SetCompr", "ObjectCompr"}:
             return 0
         if name == "RefBrack":
             index = node["RefBrack"]["index"]
-            if kind(index) == "Var" and self._free(index["Var"]["value"], bound):
+            if kind(index) == "Var" and self._is_free(index["Var"]["value"], bound):
                 return line_of(node)
         return next(
-            (line for line in (self._iterates(child, bound) for child in children(node)) if line), 0
+            (
+                line
+                for line in (self._free_index_line(child, bound) for child in children(node))
+                if line
+            ),
+            0,
         )
 
-    def _free(self, name: str, bound: set[str]) -> bool:
+    def _is_free(self, name: str, bound: set[str]) -> bool:
         known = (
             bound
             | self.rule.local
@@ -153,7 +158,7 @@ class _Examiner:
         )
         return name == "_" or name not in known
 
-    def _head(self) -> dict[str, Any]:
+    def _head_node(self) -> dict[str, Any]:
         if "head" not in self.rule.node:
             return {}
         return dict(next(iter(self.rule.node["head"].values())))
@@ -162,14 +167,14 @@ class _Examiner:
         """Check *node* and everything below it."""
         name = kind(node)
         if name in REFERENCES:
-            self._reference(node)
+            self._check_reference(node)
             return
         content = node[name] if name is not None else node
         if name == "Call":
-            self._call(content)
+            self._check_call(content)
             return
         if name == "NotExpr":
-            self._negation(content["expr"])
+            self._check_negation(content["expr"])
         elif name == "ArithExpr":
             self._refuse_one(content, arithmetic(self.scope, content))
         elif name == "BoolExpr":
@@ -178,8 +183,8 @@ class _Examiner:
             self._refuse_one(content, number(self.raw, content))
         elif name == "Object" and not self.module.test:
             # Tests write calls so, and decide nothing.
-            self._object(content)
-        elif name == "Membership" and content.get("key") and not self._given(content):
+            self._check_object(content)
+        elif name == "Membership" and content.get("key") and not self._has_values(content):
             self.refuse(
                 int(content["span"]["line"]),
                 "keyed-membership",
@@ -197,7 +202,7 @@ class _Examiner:
                     "leave it out",
                 )
             for change in node["with_mods"]:
-                self._with(change)
+                self._check_with(change)
                 self.visit(change["as"])
             node = {key: value for key, value in node.items() if key != "with_mods"}
             content = node
@@ -206,7 +211,7 @@ class _Examiner:
 
     # References.
 
-    def _reference(self, node: Node) -> None:
+    def _check_reference(self, node: Node) -> None:
         found = reference(node)
         assert found is not None
         if found.base is not None:
@@ -221,11 +226,11 @@ class _Examiner:
         ):
             self.uses.add((self.module.package, found.head))
         if at.root == "input":
-            self._input(at, found.line)
+            self._check_input(at, found.line)
         elif found.head == "data":
-            self._data(found)
+            self._check_data(found)
 
-    def _input(self, at: Resolved, line: int) -> None:
+    def _check_input(self, at: ResolvedReference, line: int) -> None:
         field = contract.unavailable(at.static)
         if field is None and at.static == ("context", "session") and not at.complete:
             field = "*"
@@ -233,7 +238,7 @@ class _Examiner:
             message = f"input.context.session.{field} does not exist yet"
             self.refuse(line, "session-field", message, "input.context.session.id is all there is")
 
-    def _data(self, found: Reference) -> None:
+    def _check_data(self, found: Reference) -> None:
         path = found.static
         if self.world.inside(path):
             self.refuse(
@@ -260,7 +265,7 @@ class _Examiner:
 
     # Functions.
 
-    def _call(self, content: dict[str, Any]) -> None:
+    def _check_call(self, content: dict[str, Any]) -> None:
         callee, line = reference(content["fcn"]), int(content["span"]["line"])
         parameters: list[Node] = content["params"]
         for parameter in parameters:
@@ -274,7 +279,7 @@ class _Examiner:
             message = f"{callee.head} is a name here, and the beginning of the function {name}"
             self.refuse(line, "shadows-builtin", message, "give the name another one")
         elif callee.head == "data":
-            self._data(callee)
+            self._check_data(callee)
             arity = self.world.arity(callee.static)
         elif name in self.scope.own:
             self.uses.add((self.module.package, name))
@@ -283,7 +288,7 @@ class _Examiner:
             message = f"{callee.head} is a rule, and the beginning of the function {name}"
             self.refuse(line, "shadows-builtin", message, "give the rule another name")
         else:
-            arity = self._builtin(name, parameters, line)
+            arity = self._check_builtin(name, parameters, line)
         if arity is not None and not 0 <= len(parameters) - arity <= 1:
             message = f"{name} takes {counted(arity, 'argument')}"
             self.refuse(line, "arity", message, "OPA refuses it too")
@@ -291,7 +296,7 @@ class _Examiner:
             for at, refusal in result(parameters[-1], line):
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
 
-    def _builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
+    def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
         """Check the call of a function that the policies do not define.
 
         Return its number of arguments, if it has one.
@@ -325,9 +330,9 @@ class _Examiner:
             return ALLOWED[name]
         return None
 
-    def _with(self, change: dict[str, Any]) -> None:
+    def _check_with(self, change: dict[str, Any]) -> None:
         target, line = reference(change["refr"]), int(change["span"]["line"])
-        if not self.module.test and self._asks_rules(change["as"]):
+        if not self.module.test and self._uses_rules(change["as"]):
             self.refuse(
                 line,
                 "with-rule",
@@ -350,16 +355,16 @@ class _Examiner:
                 line, "with-rule", "with replaces a rule", f"replace input or data; {SERVER}"
             )
 
-    def _asks_rules(self, value: Node) -> bool:
+    def _uses_rules(self, value: Node) -> bool:
         own = set(self.scope.own) - self.rule.local
         found = (content["value"] for name, content in nodes(value) if name == "Var")
         return any(name in own or name == "data" for name in found)
 
-    def _negation(self, node: Node) -> None:
+    def _check_negation(self, node: Node) -> None:
         if kind(node) in {"Bool", "Null", "Number", "String", "RawString"}:
             message = "not before a value that is written out: OPA leaves it out"
             self.refuse(line_of(node), "not-literal", message, f"false; {SERVER}")
-        if not self._comparable(node):
+        if not self._is_comparable(node):
             self.refuse(
                 line_of(node),
                 "not-undefined",
@@ -369,11 +374,11 @@ class _Examiner:
                 " object.get",
             )
 
-    def _given(self, content: dict[str, Any]) -> bool:
+    def _has_values(self, content: dict[str, Any]) -> bool:
         """Return True if the key and the value before ``in`` certainly have a value."""
         return self.scope.total(content["key"]) and self.scope.total(content["value"])
 
-    def _comparable(self, node: Node) -> bool:
+    def _is_comparable(self, node: Node) -> bool:
         """Return True if ``not node`` means the same in both engines, even if a part of it is
         missing.
         """
@@ -401,7 +406,7 @@ class _Examiner:
             return False
         return all(self.scope.total(part) for part in found.dynamic)
 
-    def _object(self, content: dict[str, Any]) -> None:
+    def _check_object(self, content: dict[str, Any]) -> None:
         keys = [field[1] for field in content["fields"]]
         computed = next((key for key in keys if kind(key) not in _CONSTANTS), None)
         if computed is not None and len(keys) > 1:

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from guardrail.policy.rego.tree import Module, Node, Rule, kind, nodes
+from guardrail.policy.rego.tree import Module, Node, RegoRule, kind, nodes
 
 __all__ = ["renamed"]
 
@@ -78,7 +78,7 @@ class _Renamer:
         self._taken = taken
         """Every name of the package; no new one is among them."""
 
-    def rule(self, rule: Rule, hidden: frozenset[str]) -> None:
+    def rule(self, rule: RegoRule, hidden: frozenset[str]) -> None:
         """Find the places in *rule*, in a file whose rules and imports have the names *hidden*."""
         if rule.default or not rule.local:
             return

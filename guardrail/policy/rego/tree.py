@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from guardrail.policy.sources import Source
+from guardrail.policy.sources import ModuleSource
 
 __all__ = [
     "Module",
     "Node",
     "Reference",
-    "Rule",
+    "RegoRule",
     "children",
     "kind",
     "nodes",
@@ -67,7 +67,7 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
+class RegoRule:
     """One rule or default."""
 
     name: str
@@ -90,13 +90,13 @@ class Rule:
 class Module:
     """One parsed file."""
 
-    source: Source
+    source: ModuleSource
     package: tuple[str, ...]
     """Its package, below ``data``."""
     package_line: int
     package_span: tuple[int, int]
     imports: tuple[Import, ...]
-    rules: tuple[Rule, ...]
+    rules: tuple[RegoRule, ...]
     test: bool = False
 
 
@@ -182,7 +182,7 @@ def reference(node: Node) -> Reference | None:
         node = content["refr"]
 
 
-def parse_module(source: Source, tree: dict[str, Any], *, test: bool = False) -> Module:
+def parse_module(source: ModuleSource, tree: dict[str, Any], *, test: bool = False) -> Module:
     """Convert the engine's *tree* of *source* to a ``Module``."""
     package = reference(tree["package"]["refr"])
     assert package is not None
@@ -215,7 +215,7 @@ def _import(item: dict[str, Any], raw: bytes) -> Import:
     )
 
 
-def _rule(item: dict[str, Any], raw: bytes) -> Rule:
+def _rule(item: dict[str, Any], raw: bytes) -> RegoRule:
     default = "Default" in item
     node = item["Default"] if default else item["Spec"]
     form, content = ("value", node) if default else next(iter(node["head"].items()))
@@ -230,7 +230,7 @@ def _rule(item: dict[str, Any], raw: bytes) -> Rule:
     simple = None
     if not default and shape == "value" and not node["bodies"] and content.get("assign"):
         simple = content["assign"]["value"]
-    return Rule(
+    return RegoRule(
         name=str(head.head),
         form=shape,
         default=default,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.policy.rego.builtins import INTEGER_RESULTS, LARGEST, SET_RESULTS
-from guardrail.policy.rego.tree import Module, Node, Reference, Rule, kind, nodes, reference
+from guardrail.policy.rego.tree import Module, Node, Reference, RegoRule, kind, nodes, reference
 
-__all__ = ["ENVELOPE", "Resolved", "Scope", "World"]
+__all__ = ["ENVELOPE", "PolicyIndex", "ResolvedReference", "RuleScope"]
 
 _MAX_STEPS = 16
 
@@ -45,7 +45,7 @@ ENVELOPE = _envelope()
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class ResolvedReference:
     """A reference after following imports and aliases."""
 
     root: str
@@ -56,17 +56,17 @@ class Resolved:
     """True if all parts are literals."""
 
 
-class World:
+class PolicyIndex:
     """Every package with its rules."""
 
     def __init__(self, modules: Iterable[Module], data: Any = None) -> None:
         self.data = data
-        self.packages: dict[tuple[str, ...], dict[str, list[Rule]]] = {}
+        self.packages: dict[tuple[str, ...], dict[str, list[RegoRule]]] = {}
         self.envelope = ENVELOPE
         """Paths below ``input`` that have a value wherever a rule is evaluated."""
         for module in modules:
             if not (module.test or module.source.installed):
-                changed = _changed(module)
+                changed = _overridden_documents(module)
                 if "input" in changed:
                     self.envelope = frozenset()
                 if "data" in changed:
@@ -120,7 +120,7 @@ class World:
         return None
 
 
-def _changed(module: Module) -> set[str]:
+def _overridden_documents(module: Module) -> set[str]:
     """Return True if rules are evaluated with another ``input`` or ``data``, which can lack fields
     that otherwise always exist.
     """
@@ -141,10 +141,10 @@ def _changed(module: Module) -> set[str]:
     return found
 
 
-class Scope:
+class RuleScope:
     """One rule of one module, as a scope for names."""
 
-    def __init__(self, world: World, module: Module, rule: Rule) -> None:
+    def __init__(self, world: PolicyIndex, module: Module, rule: RegoRule) -> None:
         self.world = world
         self.module = module
         self.rule = rule
@@ -161,20 +161,20 @@ class Scope:
                 found[variable] = None if variable in found else content["rhs"]
         return found
 
-    def resolve(self, found: Reference, steps: int = 0) -> Resolved:
+    def resolve(self, found: Reference, steps: int = 0) -> ResolvedReference:
         """Follow *found* to ``input``, ``data``, a rule or a local."""
         head, static = found.head, found.static
         complete = len(static) == len(found.parts)
         if head is None or steps > _MAX_STEPS:
-            return Resolved("unknown", (), complete=False)
+            return ResolvedReference("unknown", (), complete=False)
         if head in {"input", "data"}:
-            return Resolved(head, static, complete)
+            return ResolvedReference(head, static, complete)
         target: Reference | None = None
         if head in self.rule.local:
             value = self.aliases.get(head)
             target = reference(value) if value is not None else None
             if target is None:
-                return Resolved("local", static, complete)
+                return ResolvedReference("local", static, complete)
         elif head in self.imports:
             target = self.imports[head]
         elif head in self.own:
@@ -185,14 +185,14 @@ class Scope:
                 else None
             )
             if target is None:
-                return Resolved("rule", (head, *static), complete)
+                return ResolvedReference("rule", (head, *static), complete)
         else:
             # Neither declared nor defined: ``_`` or a variable that the body binds.
-            return Resolved("local", static, complete)
+            return ResolvedReference("local", static, complete)
         before = self.resolve(target, steps + 1)
         if not before.complete:
             return before
-        return Resolved(before.root, (*before.static, *static), complete)
+        return ResolvedReference(before.root, (*before.static, *static), complete)
 
     def total(self, node: Any, steps: int = 0) -> bool:
         """Return True if *node* certainly has a value."""
@@ -251,14 +251,16 @@ class Scope:
             ):
                 return True
             if len(rules) == 1 and rules[0].simple is not None:
-                return Scope(self.world, self.module, rules[0]).total(rules[0].simple, steps + 1)
+                return RuleScope(self.world, self.module, rules[0]).total(
+                    rules[0].simple, steps + 1
+                )
         return False
 
     def _always_answers(self, callee: Reference) -> bool:
         """A builtin that can't answer raises, which is not a silent difference; a function can be
         undefined.
         """
-        rules: list[Rule] | None = None
+        rules: list[RegoRule] | None = None
         if callee.head == "data":
             package = self.world.owner(callee.static)
             rules = (
@@ -324,7 +326,7 @@ class Scope:
             return results.get(content["op"])
         if kind(node) != "Var":
             return None
-        value, scope = self._meaning(node["Var"]["value"])
+        value, scope = self._definition_of(node["Var"]["value"])
         return scope.most(value, steps + 1) if value is not None else None
 
     def collection_of_integers(self, node: Any) -> bool:
@@ -369,7 +371,7 @@ class Scope:
     def maybe_set(self, node: Any) -> bool:
         """Return True if *node* is a set, or a rule or function with a set literal as a value."""
         found = reference(node["Call"]["fcn"] if kind(node) == "Call" else node)
-        rules: list[Rule] = []
+        rules: list[RegoRule] = []
         if found is not None and found.head == "data":
             owner = self.world.owner(found.static)
             if owner is not None:
@@ -389,17 +391,17 @@ class Scope:
         """Apply *question* to the value that a plain name stands for."""
         if kind(node) != "Var" or steps > _MAX_STEPS:
             return False
-        value, scope = self._meaning(node["Var"]["value"])
+        value, scope = self._definition_of(node["Var"]["value"])
         if value is None:
             return False
         if question == "collection_of_integers":
             return scope.collection_of_integers(value)
         return bool(getattr(scope, question)(value, steps + 1))
 
-    def _meaning(self, name: str) -> tuple[Node | None, Scope]:
+    def _definition_of(self, name: str) -> tuple[Node | None, RuleScope]:
         """Return the value that a plain name stands for, and its scope."""
         if name in self.rule.local:
             return self.aliases.get(name), self
         if name in self.own and len(self.own[name]) == 1:
-            return self.own[name][0].simple, Scope(self.world, self.module, self.own[name][0])
+            return self.own[name][0].simple, RuleScope(self.world, self.module, self.own[name][0])
         return None, self

@@ -11,7 +11,7 @@ from guardrail.config import OpaSection, Settings
 from guardrail.core.words import agree, counted
 from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.opa.revision import revision_of
-from guardrail.policy.opa.watch import Finding
+from guardrail.policy.opa.watch import InspectionResult
 from guardrail.policy.sources import load_policies
 from guardrail.review.doctor.result import Check, State
 
@@ -77,7 +77,7 @@ def server(settings: Settings) -> Check:
     return _well(finding, section, (time.perf_counter() - started) * 1000)
 
 
-def _well(finding: Finding, section: OpaSection, took: float) -> Check:
+def _well(finding: InspectionResult, section: OpaSection, took: float) -> Check:
     identity = finding.identity
     revision = "no revision" if identity.revision is None else f"revision {identity.revision[:16]}…"
     found = f"OPA {identity.version} serves {revision}, looked at in {took:,.0f} ms"

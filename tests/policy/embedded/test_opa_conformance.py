@@ -14,7 +14,7 @@ import pytest
 from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.embedded.compiled import compile_sources
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
-from guardrail.policy.sources import Source
+from guardrail.policy.sources import ModuleSource
 
 pytestmark = pytest.mark.corpora
 
@@ -50,9 +50,13 @@ def verdict(case: dict[str, Any], bench: Workbench) -> str:
     """Return ``same``, ``refused: ...``, ``loud`` or ``SILENT: ...``."""
     modules = case.get("modules") or []
     query = case["query"]
-    sources = [Source(f"{index}.rego", f"{index:03}", text) for index, text in enumerate(modules)]
+    sources = [
+        ModuleSource(f"{index}.rego", f"{index:03}", text) for index, text in enumerate(modules)
+    ]
     sources.append(
-        Source("query.rego", "query", f"package conformance_query\n\nanswer if {{\n\t{query}\n}}\n")
+        ModuleSource(
+            "query.rego", "query", f"package conformance_query\n\nanswer if {{\n\t{query}\n}}\n"
+        )
     )
     data = json.dumps(case.get("data") or {})
     try:

@@ -21,7 +21,7 @@ import pytest
 from guardrail.core.types import EngineReply
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded import pipe
-from guardrail.policy.embedded.breaker import Breaker
+from guardrail.policy.embedded.breaker import ShardBreaker
 from guardrail.policy.embedded.compiled import CompiledPolicies
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from tests.support.paths import PROGRAMS
@@ -246,7 +246,7 @@ def test_requests_that_wait_behind_their_own_sessions_kills_end_too(start: Start
 
 def test_the_breaker_forgets_after_a_while() -> None:
     """Three kills within the window open it; the first one's age closes it."""
-    breaker = Breaker(limit=3, window=60)
+    breaker = ShardBreaker(limit=3, window=60)
     for now in (0.0, 10.0, 20.0):
         breaker.record("t\0s\0tool", "timeout", now)
     harm = breaker.open("t\0s\0tool", 21.0)
@@ -263,7 +263,7 @@ def test_a_principal_that_kills_with_ever_new_tools_is_not_asked_for_either() ->
     """Names of tools and agents cost nothing: four times what one of them may do is enough for all
     of them.
     """
-    breaker = Breaker(limit=3, window=60)
+    breaker = ShardBreaker(limit=3, window=60)
     for index in range(12):
         assert breaker.open(f"t\0eve\0agent\0tool {index}", 1.0) is None
         breaker.record(f"t\0eve\0agent\0tool {index}", "timeout", 1.0)
@@ -305,7 +305,7 @@ def test_a_principal_that_fills_the_queue_keeps_nobody_out(
 
 def test_the_breaker_is_bounded() -> None:
     """A flood of names costs no memory without end."""
-    breaker = Breaker(capacity=10)
+    breaker = ShardBreaker(capacity=10)
     for index in range(1000):
         breaker.record(f"t\0s{index}\0tool", "timeout", float(index))
     assert len(breaker._shards) == 10

@@ -25,11 +25,11 @@ from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.engine import Engine
 from guardrail.policy.input_limits import MAX_INPUT
-from guardrail.policy.opa.admin import Admin
+from guardrail.policy.opa.admin import OpaAdmin
 from guardrail.policy.opa.bundle import names
-from guardrail.policy.opa.reply import DECISION_PATH, Question, read_answer
-from guardrail.policy.opa.target import Target
-from guardrail.policy.opa.transport import Connection
+from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion, read_answer
+from guardrail.policy.opa.target import OpaTarget
+from guardrail.policy.opa.transport import OpaConnection
 from guardrail.policy.sources import installed_folder, load_policies
 from tests.support.opa_server import (
     PATIENCE,
@@ -270,9 +270,9 @@ class Bench:
 
     def __init__(self, server: Opa) -> None:
         self._server = server
-        target = Target(section(server.url))
-        self._admin = Admin(target, timeout=LONG)
-        self._connection = Connection(target)
+        target = OpaTarget(section(server.url))
+        self._admin = OpaAdmin(target, timeout=LONG)
+        self._connection = OpaConnection(target)
         self._bench = Workbench(time_limit=LONG)
         self._author: set[str] = set()
         self._begin()
@@ -322,7 +322,7 @@ class Bench:
     def opa_says(self, document: str) -> Any:
         import time
 
-        asked = Question.about(document.encode())
+        asked = OpaQuestion.about(document.encode())
         try:
             reply = self._connection.ask(
                 "POST", DECISION_PATH, asked.body, time.monotonic() + PATIENCE

@@ -700,7 +700,7 @@ def test_an_es256_signature_is_taken_by_a_real_server(opa_program: Path, tmp_pat
     from cryptography.hazmat.primitives import serialization
 
     from guardrail.keys.bundle_key import bundle_signer
-    from guardrail.policy.opa.bundle import Signer
+    from guardrail.policy.opa.bundle import BundleSigner
 
     key = certificates(tmp_path / "c").key
     private = serialization.load_pem_private_key(key.read_bytes(), password=None)
@@ -715,7 +715,7 @@ def test_an_es256_signature_is_taken_by_a_real_server(opa_program: Path, tmp_pat
         text="<&>\u2028 \u00e9 \U0001f600 \b\f\x7f",
         numbers=[1.5, -0.0, 1e300, 2**63],
     )
-    made = make_bundle([folder], signer=Signer("ES256", bundle_signer(key, "ES256")))
+    made = make_bundle([folder], signer=BundleSigner("ES256", bundle_signer(key, "ES256")))
     (tmp_path / "b.tgz").write_bytes(made.content)
     with (
         served(

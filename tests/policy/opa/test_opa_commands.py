@@ -172,7 +172,7 @@ def test_a_server_with_bundles_is_not_pushed_to(opa_program: Path, tmp_path: Pat
             with pytest.raises(ConfigError) as caught:
                 push([STARTER], OpaSection(url=server.url))
             assert "guardrail policy bundle" in caught.value.hint
-            assert connected._inspector.look().identity == before
+            assert connected._inspector.inspect().identity == before
     bundles.close()
 
 

@@ -23,8 +23,8 @@ from guardrail.core.log.record import decode
 from guardrail.errors import ApprovalRequired, Denied, PolicyError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.policy.opa.engine import OpaEngine
-from guardrail.policy.opa.reply import Answer
-from guardrail.policy.opa.revision import Acceptance
+from guardrail.policy.opa.reply import OpaReply
+from guardrail.policy.opa.revision import RevisionAcceptance
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import deny
 from tests.policy.opa.test_opa_hostile import HOSTILE
@@ -304,11 +304,11 @@ def test_a_revision_that_is_not_taken_is_named_with_those_that_are(
         == f"the OPA server serves revision {policy[:8]}….{data[:8]}… of the policies, "
         f"and this guard takes {policy[:8]}….00000000…, release-7"
     )
-    answer = Answer(
+    answer = OpaReply(
         version="1", revisions=(("b", "x\x1b[2J" + "y" * 90),), document={}, decision_id=None
     )
     with pytest.raises(PolicyError) as refused:
-        Acceptance(["impure-" + served_one, "a", "b", "c"]).identity(answer)
+        RevisionAcceptance(["impure-" + served_one, "a", "b", "c"]).identity(answer)
     assert "\x1b" not in refused.value.message
     assert "y" * 60 not in refused.value.message
     assert refused.value.message.endswith("takes a, b, c, ...")

@@ -26,8 +26,8 @@ from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.engine import Engine
 from guardrail.policy.input_limits import MAX_INPUT
 from guardrail.policy.opa.engine import OpaEngine
-from guardrail.policy.opa.target import Target
-from guardrail.policy.opa.transport import MAX_REPLY, Connection
+from guardrail.policy.opa.target import OpaTarget
+from guardrail.policy.opa.transport import MAX_REPLY, OpaConnection
 from guardrail.testing import allow, deny
 from tests.support.opa_server import (
     ECHO,
@@ -698,7 +698,7 @@ def test_a_server_that_does_not_read_is_a_timeout() -> None:
     """
     with fake() as server:
         server.greet = lambda _: server.let_go.wait()  # type: ignore[assignment,return-value]
-        connection = Connection(Target(section(server.url)))
+        connection = OpaConnection(OpaTarget(section(server.url)))
         with pytest.raises(PolicyError) as caught:
             connection.ask("POST", "/v1/data", b"x" * (64 << 20), time.monotonic() + 3)
         assert (caught.value.cause, caught.value.detail) == ("timeout", "send")

@@ -13,7 +13,7 @@ import pytest
 from guardrail.config import OpaSection, Settings
 from guardrail.errors import ConfigError, PolicyError
 from guardrail.policy.opa.engine import OpaEngine
-from guardrail.policy.opa.target import Target
+from guardrail.policy.opa.target import OpaTarget
 from guardrail.wiring.opening import load_engine
 from tests.support.opa_server import certificates
 
@@ -49,7 +49,7 @@ def test_a_url_that_would_show_arguments_to_others_is_refused(url: str) -> None:
     a password.
     """
     with pytest.raises(ConfigError) as caught:
-        Target(OpaSection(url=url))
+        OpaTarget(OpaSection(url=url))
     assert caught.value.hint
     assert "pass" not in str(caught.value)
     assert "secret" not in str(caught.value)
@@ -69,18 +69,20 @@ def test_a_url_that_would_show_arguments_to_others_is_refused(url: str) -> None:
 )
 def test_loopback_tls_and_unix_sockets_are_taken(url: str) -> None:
     """Nothing is asked of them yet."""
-    assert Target(OpaSection(url=url)).url == url
+    assert OpaTarget(OpaSection(url=url)).url == url
 
 
 def test_localhost_is_never_looked_up() -> None:
     """A resolver could lead it anywhere."""
-    addresses = {address[1][0] for address in Target(OpaSection(url="http://localhost")).addresses}  # type: ignore[index]
+    addresses = {
+        address[1][0] for address in OpaTarget(OpaSection(url="http://localhost")).addresses
+    }  # type: ignore[index]
     assert addresses == {"127.0.0.1", "::1"}
 
 
 def refused(**settings: Any) -> ConfigError:
     with pytest.raises(ConfigError) as caught:
-        Target(OpaSection(**{"url": "https://opa.example.com"} | settings))
+        OpaTarget(OpaSection(**{"url": "https://opa.example.com"} | settings))
     return caught.value
 
 
@@ -96,7 +98,7 @@ def test_files_that_others_can_read_are_refused(tmp_path: Path) -> None:
         assert refused(token_file=token).hint == f"chmod 600 {token}"
     made.key.chmod(0o600)
     token.chmod(0o400)
-    Target(
+    OpaTarget(
         OpaSection(
             url="https://opa.example.com",
             cert=made.cert,
@@ -177,7 +179,7 @@ def test_a_resolver_that_hangs_is_left_and_the_start_of_a_guard_ends_in_time(
     assert (caught.value.cause, caught.value.detail) == ("timeout", "name")
     assert caught.value.hint == "correct [opa] url"
     go.set()
-    target = Target(opa)
+    target = OpaTarget(opa)
     with pytest.raises(PolicyError) as caught:
         target.resolve()
     assert (caught.value.cause, caught.value.detail) == ("unreachable", "name")
@@ -189,7 +191,7 @@ def test_addresses_that_were_known_are_kept_while_the_name_can_not_be_looked_up(
     """A resolver that is away for a moment does not stop decisions."""
     found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", 443))]
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
-    target = Target(OpaSection(url="https://opa.example.com"))
+    target = OpaTarget(OpaSection(url="https://opa.example.com"))
     target.resolve()
 
     def refuse(*_: object, **__: object) -> list[object]:

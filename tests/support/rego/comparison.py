@@ -20,9 +20,9 @@ from guardrail.policy.embedded.compiled import parse_sources, unambiguous
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.input_limits import check_input
-from guardrail.policy.rego.merge import Merged, merge
+from guardrail.policy.rego.merge import MergedPackage, merge
 from guardrail.policy.rego.preflight import examine
-from guardrail.policy.sources import Source
+from guardrail.policy.sources import ModuleSource
 from tests.support.rego.unusual_values import arguments
 
 _ROUNDS = 6
@@ -162,10 +162,10 @@ require_approval contains "" if false
 """
 
 
-def installed() -> list[Source]:
+def installed() -> list[ModuleSource]:
     """Return what is loaded with every program."""
     texts = {"main": COMPOSITION, "base": BASE}
-    return [Source(name, name, text, installed=True) for name, text in texts.items()]
+    return [ModuleSource(name, name, text, installed=True) for name, text in texts.items()]
 
 
 @dataclass
@@ -249,7 +249,9 @@ class Comparison:
         finally:
             self.reference.clear(names)
 
-    def _judge(self, sources: list[Source], document: str) -> tuple[list[Merged], list[Finding]]:
+    def _judge(
+        self, sources: list[ModuleSource], document: str
+    ) -> tuple[list[MergedPackage], list[Finding]]:
         parsed, findings = parse_sources(sources, [], self.bench)
         parsed, problems = unambiguous(parsed, self.bench)
         findings += problems
@@ -261,14 +263,15 @@ class Comparison:
 
     def _pruned(
         self, modules: list[str], document: str
-    ) -> tuple[list[str], list[Merged], list[str]]:
+    ) -> tuple[list[str], list[MergedPackage], list[str]]:
         """Return *modules* without the rules that are refused, merged, and the codes with which
         they were refused.
         """
         codes: list[str] = []
         for _ in range(_ROUNDS):
             sources = [
-                Source(f"{index}.rego", f"x{index}", text) for index, text in enumerate(modules)
+                ModuleSource(f"{index}.rego", f"x{index}", text)
+                for index, text in enumerate(modules)
             ]
             merged, findings = self._judge(sources, document)
             if not findings:
