@@ -8,12 +8,12 @@ from typing import Any
 
 from guardrail.anchors.anchor import Anchor, check_follows
 from guardrail.anchors.configured import configured
-from guardrail.anchors.memory import HeadMemory, Remembered, memory_of
+from guardrail.anchors.memory import HeadMemory, RememberedHead, memory_of
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import consistency_proof
 from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
-from guardrail.keys.log_key import NAMES_FILE, Signing, verify_signature
+from guardrail.keys.log_key import NAMES_FILE, LogSigning, verify_signature
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.heads import node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
@@ -29,7 +29,7 @@ __all__ = [
     "is_signed",
     "log_name",
     "noted_names",
-    "recall",
+    "remembered_head",
     "renew_memory",
     "stored_head",
 ]
@@ -51,7 +51,7 @@ class LedgerHeads:
         self,
         path: Path,
         log: str,
-        signing: Signing,
+        signing: LogSigning,
         append: Callable[[str, Mapping[str, Any]], object] | None = None,
     ) -> None:
         """*append* writes an ``admin.*`` record of a type with a detail; without it there is no
@@ -74,7 +74,7 @@ class LedgerHeads:
         Raises ``LedgerError`` where it is missing, or no holder of this log's keys wrote it:
         signing it would vouch for a forged end. Raises ``KeysError`` where a signer does not sign.
         """
-        text = self._text()
+        text = self._stored_text()
         if self._newest is None or self._newest.text != text:
             key = self._signing.log_key(self.log)
             self._newest = SignedNote.sign(text, key.key, key.sign)
@@ -84,9 +84,9 @@ class LedgerHeads:
         """Return the head that the ledger holds, as ``head`` does without signing it again. Raises
         ``LedgerError``.
         """
-        return Checkpoint.parse(self._text())
+        return Checkpoint.parse(self._stored_text())
 
-    def _text(self) -> str:
+    def _stored_text(self) -> str:
         with unforked(), LedgerReader.open(self._path) as reader:
             row = read_head(reader.execute)
         if row is None or not row.written_by_a_holder(self._signing):
@@ -144,7 +144,7 @@ def stored_head(reader: LedgerReader) -> SignedNote | None:
     return note
 
 
-def anchors_of(settings: Settings, signing: Signing, log: str) -> list[Anchor]:
+def anchors_of(settings: Settings, signing: LogSigning, log: str) -> list[Anchor]:
     """Return the anchors that *settings* ask for. Raises ``ConfigError``."""
     return configured(
         settings.anchors,
@@ -197,11 +197,11 @@ def is_signed(note: SignedNote, log: str, public: str) -> bool:
         return False
 
 
-def recall(settings: Settings) -> Remembered | None:
+def remembered_head(settings: Settings) -> RememberedHead | None:
     """Return what this machine remembers of the ledger; None if that is nothing, or can't be
     read.
     """
-    return _recall(memory_of(settings.anchors, settings.ledger.path, verify_signature))
+    return _read_memory(memory_of(settings.anchors, settings.ledger.path, verify_signature))
 
 
 def _certificates(path: Path) -> Sequence[Any]:
@@ -210,7 +210,7 @@ def _certificates(path: Path) -> Sequence[Any]:
     return certificates(path)
 
 
-def check_memory(settings: Settings, signing: Signing) -> None:
+def check_memory(settings: Settings, signing: LogSigning) -> None:
     """Raise ``LedgerOpenError`` if the ledger, which is there, contradicts what this machine
     remembers of it.
 
@@ -219,7 +219,7 @@ def check_memory(settings: Settings, signing: Signing) -> None:
     or one that is remembered while the keys of *signing* are another log's: opening it says why.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
-    remembered = _recall(memory)
+    remembered = _read_memory(memory)
     if memory is None or remembered is None:
         return
     try:
@@ -227,7 +227,7 @@ def check_memory(settings: Settings, signing: Signing) -> None:
             log, key = reader.log, reader.genesis.get("key")
         public = key.get("public") if isinstance(key, Mapping) else None
         if (log, public) != (remembered.key.name, remembered.key.public.hex()):
-            raise _contradicts(memory, remembered, "replaced", f"the ledger is another log, {log}")
+            raise _memory_error(memory, remembered, "replaced", f"the ledger is another log, {log}")
         if public == signing.public:
             _compare(settings, memory, remembered, signing)
     except LedgerError as error:
@@ -236,12 +236,12 @@ def check_memory(settings: Settings, signing: Signing) -> None:
 
 
 def _compare(
-    settings: Settings, memory: HeadMemory, remembered: Remembered, signing: Signing
+    settings: Settings, memory: HeadMemory, remembered: RememberedHead, signing: LogSigning
 ) -> None:
     heads = LedgerHeads(settings.ledger.path, remembered.key.name, signing)
     head = heads.checkpoint()
     if head.size < remembered.head.size:
-        raise _contradicts(
+        raise _memory_error(
             memory,
             remembered,
             "rolled_back",
@@ -250,7 +250,7 @@ def _compare(
     try:
         check_follows(remembered.head, head, heads.prove)
     except AnchorError:
-        raise _contradicts(
+        raise _memory_error(
             memory,
             remembered,
             "forked",
@@ -263,12 +263,12 @@ def check_missing(settings: Settings) -> None:
     there.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
-    remembered = _recall(memory)
+    remembered = _read_memory(memory)
     if memory is not None and remembered is not None and not settings.ledger.path.exists():
-        raise _contradicts(memory, remembered, "missing", f"{settings.ledger.path} is not there")
+        raise _memory_error(memory, remembered, "missing", f"{settings.ledger.path} is not there")
 
 
-def renew_memory(settings: Settings, signing: Signing) -> None:
+def renew_memory(settings: Settings, signing: LogSigning) -> None:
     """Remember the ledger's head in place of whatever is remembered: after ``recover`` has recorded
     the break.
 
@@ -282,15 +282,15 @@ def renew_memory(settings: Settings, signing: Signing) -> None:
         memory.replace(note, signing.log_key(log).key)
 
 
-def _recall(memory: HeadMemory | None) -> Remembered | None:
+def _read_memory(memory: HeadMemory | None) -> RememberedHead | None:
     try:
         return None if memory is None else memory.read()
     except AnchorError:
         return None
 
 
-def _contradicts(
-    memory: HeadMemory, remembered: Remembered, state: str, found: str
+def _memory_error(
+    memory: HeadMemory, remembered: RememberedHead, state: str, found: str
 ) -> LedgerOpenError:
     return LedgerOpenError(
         f"this machine remembers {remembered.describe()} at {remembered.path}, and {found}",

@@ -13,7 +13,7 @@ from guardrail.core.log.ruling import Ruling, rule
 from guardrail.core.words import agree, counted
 from guardrail.errors import AnchorError
 
-__all__ = ["Anchor", "Anchored", "Prove", "check_follows", "timestamp"]
+__all__ = ["Anchor", "AnchoredHead", "Prove", "check_follows", "timestamp"]
 
 Prove = Callable[[int, int], Sequence[bytes]]
 """(first, size) -> the consistency proof from the tree of *first* leaves to that of *size*. Raises
@@ -22,7 +22,7 @@ Prove = Callable[[int, int], Sequence[bytes]]
 
 
 @dataclass(frozen=True, slots=True)
-class Anchored:
+class AnchoredHead:
     """A head that an anchor has taken."""
 
     name: str
@@ -41,7 +41,9 @@ class Anchor(Protocol):
     def name(self) -> str:
         """Name of the anchor in records, commands and the state file."""
 
-    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+    def publish(
+        self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
+    ) -> AnchoredHead:
         """Publish the head *note*, signed by the log's key; the anchor keeps it when this returns.
 
         *known* is the last head that this anchor is known to have taken. Raises ``AnchorError``;
@@ -85,28 +87,30 @@ def check_follows(
 
     ruling = rule(before, log=head.origin, size=head.size, fits=fits, signed=signed)
     if ruling is Ruling.REPLACED:
-        raise _conflict(f"it holds a head of the log {before.origin}: the ledger was replaced")
+        raise _conflict_error(
+            f"it holds a head of the log {before.origin}: the ledger was replaced"
+        )
     if ruling is Ruling.TRUNCATED:
-        raise _conflict(
-            f"it holds a head of {counted(before.size, 'record')}{_whose(signed)}, and the ledger"
-            f" has only {head.size}: the ledger was cut, rolled back or replaced",
+        raise _conflict_error(
+            f"it holds a head of {counted(before.size, 'record')}{_foreign_signer(signed)}, "
+            f"and the ledger has only {head.size}: the ledger was cut, rolled back or replaced",
             signed,
         )
     if ruling is Ruling.FORKED:
-        raise _conflict(
+        raise _conflict_error(
             f"the ledger's first {counted(before.size, 'record')} {agree(before.size, 'is')} not"
-            f" what the head that it holds is over{_whose(signed)}: the ledger was changed or"
-            " forked",
+            f" what the head that it holds is over{_foreign_signer(signed)}: "
+            "the ledger was changed or forked",
             signed,
         )
     return ruling is not Ruling.KEY_UNKNOWN
 
 
-def _whose(signed: Callable[[], bool]) -> str:
+def _foreign_signer(signed: Callable[[], bool]) -> str:
     return "" if signed() else ", which another key than the log's signed"
 
 
-def _conflict(message: str, signed: Callable[[], bool] = lambda: True) -> AnchorError:
+def _conflict_error(message: str, signed: Callable[[], bool] = lambda: True) -> AnchorError:
     foreign = (
         "guardrail verify, and look who wrote there; if this log was begun in place of one that was"
         " lost, it needs a name of its own (docs/keys.md, If keys are lost)"

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from guardrail.anchors.anchor import Anchored, Prove, check_follows
+from guardrail.anchors.anchor import AnchoredHead, Prove, check_follows
 from guardrail.anchors.lines import LINE_START, MAX_LINE, HeadLine, head_line, parse_line
-from guardrail.anchors.lock import hold
+from guardrail.anchors.lock import try_lock
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, os_reason
@@ -88,7 +88,9 @@ class FileAnchor:
         """Device, inode and length of the file up to which every head was compared with the ledger.
         """
 
-    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+    def publish(
+        self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
+    ) -> AnchoredHead:
         """Append *note*; synced when this returns. See ``Anchor.publish``.
 
         Every head that was added since this process last looked is compared with the ledger; the
@@ -97,15 +99,15 @@ class FileAnchor:
         head = Checkpoint.parse(note.text)
         descriptor = self._open(create=known is None)
         try:
-            _check_ours(descriptor)
+            _check_is_anchor_file(descriptor)
             # Most of the work is done before others have to wait.
             self._compare(descriptor, head, prove)
-            if not hold(descriptor):
+            if not try_lock(descriptor):
                 raise AnchorError(
                     "another process holds the anchor file",
                     hint="wait until it has ended, then: guardrail anchor",
                 )
-            found, torn = self._last(descriptor, head.origin)
+            found, torn = self._last_head(descriptor, head.origin)
             if known is not None and (found is None or found.head.size < known.size):
                 raise AnchorError(
                     f"the anchor file holds less than the head of {counted(known.size, 'record')}"
@@ -122,12 +124,12 @@ class FileAnchor:
             now = time.time()
             if found is None or found.note != note:
                 _append(descriptor, (b"\n" if torn else b"") + head_line(note, now))
-            self._seen(os.fstat(descriptor))
+            self._remember_compared(os.fstat(descriptor))
         except OSError as error:
             raise _unreachable(error, self._path) from None
         finally:
             os.close(descriptor)
-        return Anchored(self.name, head.size, now, note)
+        return AnchoredHead(self.name, head.size, now, note)
 
     def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
         """Return True: it signs no notes."""
@@ -135,8 +137,8 @@ class FileAnchor:
 
     def latest(self, origin: str) -> SignedNote | None:
         """Return the last head of *origin* in the file, or None. Raises ``AnchorError``."""
-        with self._reading() as descriptor:
-            found = None if descriptor is None else self._last(descriptor, origin)[0]
+        with self._open_to_read() as descriptor:
+            found = None if descriptor is None else self._last_head(descriptor, origin)[0]
         return None if found is None else found.note
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
@@ -150,7 +152,7 @@ class FileAnchor:
         Raises ``AnchorError``.
         """
         found: dict[tuple[int, bytes], HeadLine] = {}
-        with self._reading() as descriptor:
+        with self._open_to_read() as descriptor:
             if descriptor is None:
                 return None
             size = os.fstat(descriptor).st_size
@@ -160,7 +162,7 @@ class FileAnchor:
                     code="anchor.refused",
                     hint="guardrail verify --checkpoint FILE, with its lines in several files",
                 )
-            for line in _backwards(descriptor, size):
+            for line in _lines_backwards(descriptor, size):
                 each = parse_line(line)
                 if each is not None and each.head.origin == origin:
                     found[each.head.size, each.head.root] = each
@@ -174,16 +176,16 @@ class FileAnchor:
         """
         descriptor = self._open(create=True)
         try:
-            _check_ours(descriptor)
-            if not hold(descriptor):
+            _check_is_anchor_file(descriptor)
+            if not try_lock(descriptor):
                 raise AnchorError(
                     "another process holds the anchor file",
                     hint="wait until it has ended, then: guardrail anchor",
                 )
             size = os.fstat(descriptor).st_size
-            parsed = (_head_of(line, self._key.name) for line in _backwards(descriptor, size))
-            there = {_identity(each): each for each in parsed if each and self._is_ours(each)}
-            new = [each for each in lines if _identity(each) not in there]
+            parsed = (_head_of(line, self._key.name) for line in _lines_backwards(descriptor, size))
+            there = {_line_key(each): each for each in parsed if each and self._is_ours(each)}
+            new = [each for each in lines if _line_key(each) not in there]
             torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
             if new:
                 # The last line is compared first, so it must be the newest head.
@@ -198,7 +200,7 @@ class FileAnchor:
         return len(new)
 
     @contextlib.contextmanager
-    def _reading(self) -> Iterator[int | None]:
+    def _open_to_read(self) -> Iterator[int | None]:
         """Open the file to read it; None if it is not there.
 
         Raises ``AnchorError``, also for errors inside the block.
@@ -231,7 +233,7 @@ class FileAnchor:
             since = min(self._compared[2], about.st_size)
         seen: set[tuple[int, bytes]] = set()
         ours = 0
-        for line in _backwards(descriptor, about.st_size, since):
+        for line in _lines_backwards(descriptor, about.st_size, since):
             found = _head_of(line, head.origin)
             if found is None or (found.head.size, found.head.root) in seen:
                 continue
@@ -245,9 +247,9 @@ class FileAnchor:
                 raise
             if ours == _COMPARED:
                 break
-        self._seen(about)
+        self._remember_compared(about)
 
-    def _seen(self, about: os.stat_result) -> None:
+    def _remember_compared(self, about: os.stat_result) -> None:
         self._compared = (about.st_dev, about.st_ino, about.st_size)
 
     def _open(self, *, create: bool) -> int:
@@ -273,13 +275,13 @@ class FileAnchor:
             raise
         return descriptor
 
-    def _last(self, descriptor: int, origin: str) -> tuple[HeadLine | None, bool]:
+    def _last_head(self, descriptor: int, origin: str) -> tuple[HeadLine | None, bool]:
         """Return the last valid head of *origin*, and True if the file ends in the middle of a
         line.
         """
         size = os.fstat(descriptor).st_size
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
-        for line in _backwards(descriptor, size):
+        for line in _lines_backwards(descriptor, size):
             found = _head_of(line, origin)
             if found is not None and self._is_ours(found):
                 return found, torn
@@ -294,7 +296,7 @@ class FileAnchor:
         return found.note.signed_by(self._key, self._verify)
 
 
-def _identity(line: HeadLine) -> tuple[str, int, bytes]:
+def _line_key(line: HeadLine) -> tuple[str, int, bytes]:
     return line.head.origin, line.head.size, line.head.root
 
 
@@ -306,7 +308,7 @@ def _head_of(line: bytes, origin: str) -> HeadLine | None:
 _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # never wait on a pipe that someone put there
 
 
-def _backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
+def _lines_backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
     """Yield the lines of the file after *since*, the last one first; lines that are too long to be
     guardrail's are skipped.
     """
@@ -336,7 +338,7 @@ def _append(descriptor: int, data: bytes) -> None:
     os.fsync(descriptor)
 
 
-def _check_ours(descriptor: int) -> None:
+def _check_is_anchor_file(descriptor: int) -> None:
     """Return if the file is empty or begins like an anchor file: settings must not make guardrail
     write to any other file.
 

@@ -14,28 +14,28 @@ from guardrail.errors import AnchorError, ConfigError
 from guardrail.system import http
 from guardrail.system.http import (
     HttpReply,
-    Stage,
+    RequestStage,
     TlsContext,
     TransportCause,
     TransportError,
     tls_context,
 )
 
-__all__ = ["Endpoint"]
+__all__ = ["AnchorEndpoint"]
 
 _PORTS = {"http": 80, "https": 443}
 
 _AGAIN = "see that it runs and that [anchors] names the right URL, then: guardrail anchor"
 _STAGES = {
-    Stage.NAME: "look-up",
-    Stage.CONNECT: "connecting",
-    Stage.TLS: "connecting",
-    Stage.SEND: "sending",
-    Stage.REPLY: "its reply",
+    RequestStage.NAME: "look-up",
+    RequestStage.CONNECT: "connecting",
+    RequestStage.TLS: "connecting",
+    RequestStage.SEND: "sending",
+    RequestStage.REPLY: "its reply",
 }
 
 
-class Endpoint:
+class AnchorEndpoint:
     """A server, by its URL."""
 
     def __init__(self, url: str, *, what: str, setting: str, ca: Path | None = None) -> None:
@@ -45,10 +45,10 @@ class Endpoint:
         Raises ``ConfigError``.
         """
         self._what = what
-        parts = _split(url, setting)
+        parts = _split_url(url, setting)
         assert parts.hostname is not None
         self._path = parts.path.rstrip("/")
-        tls = _context(ca, setting) if parts.scheme == "https" else None
+        tls = _tls_context(ca, setting) if parts.scheme == "https" else None
         if ca is not None and tls is None:
             raise ConfigError(
                 f"[anchors] {setting}: certificates are for https",
@@ -74,7 +74,7 @@ class Endpoint:
         within the limit arrived.
         """
         headers = {"Content-Type": content_type} if body else {}
-        connection = http.Connection(self._endpoint, headers=headers)
+        connection = http.HttpConnection(self._endpoint, headers=headers)
         try:
             self._endpoint.look_up(end)
             return connection.ask(
@@ -101,7 +101,7 @@ class Endpoint:
                 f"{self._what}'s certificate does not lead to a trusted one",
                 hint="name the certificates that it leads to in guardrail.toml",
             )
-        if error.stage is Stage.REPLY and not error.reason:
+        if error.stage is RequestStage.REPLY and not error.reason:
             # It closed the connection properly, so the bytes that it sent, if any, are its reply.
             return AnchorError(
                 f"{self._what}: it {error.message}", code="anchor.malformed", hint=_AGAIN
@@ -111,7 +111,7 @@ class Endpoint:
         )
 
 
-def _split(url: str, setting: str) -> SplitResult:
+def _split_url(url: str, setting: str) -> SplitResult:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -134,7 +134,7 @@ def _bad_url(setting: str, why: str) -> ConfigError:
     )
 
 
-def _context(ca: Path | None, setting: str) -> TlsContext:
+def _tls_context(ca: Path | None, setting: str) -> TlsContext:
     try:
         return tls_context(ca)
     except (OSError, ValueError) as error:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from guardrail.system.ownership import open_or_make
 
-__all__ = ["Lock", "hold"]
+__all__ = ["ProcessLock", "try_lock"]
 
 _WAIT_S = 2.0
 """How long to wait for another process that appends its line."""
 
 
-def hold(descriptor: int) -> bool:
+def try_lock(descriptor: int) -> bool:
     """Lock an open file until it is closed; return False if another process holds the lock.
 
     Raises ``OSError``.
@@ -33,7 +33,7 @@ def hold(descriptor: int) -> bool:
             return True
 
 
-class Lock:
+class ProcessLock:
     """A lock on a file, for one process. It is released when the process dies."""
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
@@ -42,7 +42,7 @@ class Lock:
         self._like = like
         self._descriptor: int | None = None
 
-    def take(self) -> bool:
+    def try_acquire(self) -> bool:
         """Take the lock if it is free; return False if another process holds it. Never waits."""
         try:
             if self._descriptor is None:
@@ -56,12 +56,12 @@ class Lock:
             self.forget()
         return True
 
-    def good(self) -> bool:
+    def is_current(self) -> bool:
         """Return True if the locked file is still the one at the path: if it was removed, others
         can lock the new one.
         """
         if self._descriptor is None:
-            return self.take()
+            return self.try_acquire()
         mine = os.fstat(self._descriptor)
         with contextlib.suppress(OSError):
             there = os.stat(self._path)

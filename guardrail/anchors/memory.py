@@ -29,7 +29,7 @@ from guardrail.system.disk import why_not_written
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import new_file, new_folder
 
-__all__ = ["HeadMemory", "Remembered", "memory_folder", "memory_of"]
+__all__ = ["HeadMemory", "RememberedHead", "memory_folder", "memory_of"]
 
 _VERSION = 1
 _MAX_BYTES = 64 * 1024
@@ -40,7 +40,7 @@ _TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compa
 
 
 @dataclass(frozen=True, slots=True)
-class Remembered:
+class RememberedHead:
     """The largest head that this machine has seen of the log at one path."""
 
     path: str
@@ -77,7 +77,7 @@ class HeadMemory:
         self.file = folder / f"{digest[:32]}.json"
         self._verify = verify
 
-    def read(self) -> Remembered | None:
+    def read(self) -> RememberedHead | None:
         """Return the remembered head, or None.
 
         Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or holds anything but
@@ -90,18 +90,18 @@ class HeadMemory:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
-            raise self._unusable(f"can't be read ({os_reason(error)})") from None
+            raise self._memory_error(f"can't be read ({os_reason(error)})") from None
         try:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-                raise self._unusable("is not a regular file")
+                raise self._memory_error("is not a regular file")
             raw = os.read(descriptor, _MAX_BYTES + 1)
         except OSError as error:
-            raise self._unusable(f"can't be read ({os_reason(error)})") from None
+            raise self._memory_error(f"can't be read ({os_reason(error)})") from None
         finally:
             os.close(descriptor)
         found = self._parse(raw)
         if found is None:
-            raise self._unusable("holds no signed head of a log at this path")
+            raise self._memory_error("holds no signed head of a log at this path")
         return found
 
     def keep(self, note: SignedNote, key: NoteKey, prove: Prove) -> None:
@@ -112,7 +112,7 @@ class HeadMemory:
         not continue the remembered head (then nothing is changed), ``anchor.memory`` if the file
         can't be written.
         """
-        with self._alone():
+        with self._locked():
             before = self.read()
             if before is not None:
                 if before.key != key:
@@ -132,7 +132,7 @@ class HeadMemory:
 
         Raises ``AnchorError`` (``anchor.memory``).
         """
-        with self._alone():
+        with self._locked():
             self._write(note, key)
 
     def forget(self) -> bool:
@@ -146,10 +146,10 @@ class HeadMemory:
         except (FileNotFoundError, NotADirectoryError):
             return False
         except OSError as error:
-            raise self._unusable(f"can't be removed ({os_reason(error)})") from None
+            raise self._memory_error(f"can't be removed ({os_reason(error)})") from None
         return True
 
-    def _parse(self, raw: bytes) -> Remembered | None:
+    def _parse(self, raw: bytes) -> RememberedHead | None:
         try:
             document = json.loads(raw)
             key = NoteKey(document["log"], bytes.fromhex(document["key"]))
@@ -163,7 +163,7 @@ class HeadMemory:
             )
         except (ValueError, KeyError, TypeError, RecursionError, NoteError):
             return None
-        return Remembered(self.path, key, note) if good else None
+        return RememberedHead(self.path, key, note) if good else None
 
     def _write(self, note: SignedNote, key: NoteKey) -> None:
         document = {
@@ -187,12 +187,12 @@ class HeadMemory:
         except OSError as error:
             with contextlib.suppress(OSError):
                 fresh.unlink()
-            raise self._unusable(
+            raise self._memory_error(
                 f"can't be written ({why_not_written(error, self.file)})"
             ) from None
 
     @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _locked(self) -> Iterator[None]:
         """Hold the folder's lock: two processes that keep heads must not put a smaller one over a
         larger one.
         """
@@ -200,7 +200,7 @@ class HeadMemory:
             new_folder(self.folder, self._like)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         except OSError as error:
-            raise self._unusable(
+            raise self._memory_error(
                 f"can't be written ({why_not_written(error, self.folder)})"
             ) from None
         try:
@@ -216,10 +216,10 @@ class HeadMemory:
                 return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 if time.monotonic() > end:
-                    raise self._unusable("is locked by another process") from None
+                    raise self._memory_error("is locked by another process") from None
                 time.sleep(0.01)
 
-    def _unusable(self, problem: str) -> AnchorError:
+    def _memory_error(self, problem: str) -> AnchorError:
         return AnchorError(
             f"the memory of heads in {self.file} {problem}",
             code="anchor.memory",

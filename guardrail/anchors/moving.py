@@ -12,11 +12,11 @@ from guardrail.core.log.ruling import Ruling, rule
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError
 
-__all__ = ["Sorted", "sort_heads"]
+__all__ = ["SortedHeads", "sort_heads"]
 
 
 @dataclass(frozen=True, slots=True)
-class Sorted:
+class SortedHeads:
     """The heads of one log in an anchor file."""
 
     ours: tuple[HeadLine, ...]
@@ -34,7 +34,7 @@ def sort_heads(
     size: int,
     root_of: Callable[[int], bytes | None],
     signed: Callable[[HeadLine], bool],
-) -> Sorted:
+) -> SortedHeads:
     """Compare the heads of *log* among *lines* with a ledger of *size* records, whose first n have
     the root *root_of* (n).
 
@@ -68,4 +68,4 @@ def sort_heads(
                     ),
                 )
             left_out.setdefault((head.size, head.root), head)
-    return Sorted(tuple(ours.values()), tuple(left_out.values()))
+    return SortedHeads(tuple(ours.values()), tuple(left_out.values()))

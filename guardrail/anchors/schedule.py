@@ -16,17 +16,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from guardrail.anchors.anchor import Anchor, timestamp
-from guardrail.anchors.lock import Lock
+from guardrail.anchors.lock import ProcessLock
 from guardrail.anchors.sending import (
-    Source,
+    HeadSource,
     believed_state,
     failed_state,
-    sent,
+    send_head,
     unexpected,
 )
 from guardrail.anchors.state import (
     AnchorState,
-    State,
+    AnchorStates,
     lock_path,
     state_path,
     write_state,
@@ -35,7 +35,7 @@ from guardrail.config import AnchorSettings
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import GuardrailError
 
-__all__ = ["AnchorWatch", "Lag"]
+__all__ = ["AnchorLag", "AnchorWatch"]
 
 _TICK_S = 1.0
 _RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
@@ -45,7 +45,7 @@ _CLOSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Lag:
+class AnchorLag:
     """Lag of the anchor that is furthest behind."""
 
     records: int
@@ -64,7 +64,7 @@ class AnchorWatch:
     def __init__(
         self,
         ledger: Path,
-        source: Source,
+        source: HeadSource,
         anchors: Sequence[Anchor],
         settings: AnchorSettings,
         *,
@@ -86,9 +86,9 @@ class AnchorWatch:
         self._clock = clock
         self._tick = tick
         self._state_path = state_path(ledger)
-        self._lock = Lock(lock_path(ledger), ledger)
-        self._mark = self._marked()
-        self._state = self._read()
+        self._lock = ProcessLock(lock_path(ledger), ledger)
+        self._mark = self._state_version()
+        self._state = self._read_state()
         self._saw = 0
         self._noticed: dict[str, tuple[int, float]] = {}
         """Anchor -> (size of its head, time since which calls know that it is behind), until the
@@ -96,12 +96,12 @@ class AnchorWatch:
         """
         self._limited = bool(settings.max_lag_s or settings.max_lag_records)
         self._closed = False
-        self._renew()
+        self._reset()
         # Threads do not survive a fork: a child anchors for itself if the parent's lock permits.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
-    def _renew(self) -> None:
+    def _reset(self) -> None:
         self._stop = threading.Event()
         self._first = threading.Event()
         self._started = self._clock()
@@ -136,7 +136,7 @@ class AnchorWatch:
         if self._closed or self._thread is None:
             return
         self._lock.forget()
-        self._renew()
+        self._reset()
         self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
         self._thread.start()
 
@@ -159,7 +159,7 @@ class AnchorWatch:
         """Note that the log has *size* records."""
         self._saw = max(self._saw, size)
 
-    def lag(self, now: float | None = None) -> Lag:
+    def lag(self, now: float | None = None) -> AnchorLag:
         """Return the lag of the anchor that is furthest behind; zero if there is no anchor."""
         now = self._clock() if now is None else now
         records, seconds = 0, 0.0
@@ -169,10 +169,10 @@ class AnchorWatch:
             conflict = each.code == "anchor.conflict"
             if size > each.size or conflict:
                 records = max(records, size if conflict else size - each.size)
-                seconds = max(seconds, now - self._since(anchor.name, each, now))
-        return Lag(records, seconds)
+                seconds = max(seconds, now - self._behind_since(anchor.name, each, now))
+        return AnchorLag(records, seconds)
 
-    def _since(self, name: str, each: AnchorState, now: float) -> float:
+    def _behind_since(self, name: str, each: AnchorState, now: float) -> float:
         """Return since when an anchor is behind: the state file can make the lag longer, but never
         shorter than this process knows.
         """
@@ -226,14 +226,14 @@ class AnchorWatch:
         """Run one turn: send due heads if this process holds the lock, else read the state that the
         lock's holder wrote.
         """
-        if self._leads and not self._lock.good():
+        if self._leads and not self._lock.is_current():
             self._leads = False
         if not self._leads:
-            if not self._lock.take():
+            if not self._lock.try_acquire():
                 self._refresh()
                 return
             self._leads, self._looked = True, False
-            self._state = self._read()
+            self._state = self._read_state()
             self._heartbeat_at = max(self._state.heartbeat or 0.0, self._started)
         before, beat = self._state, False
         # Callers have already been told that the ledger can't be read or written; the next turn
@@ -243,15 +243,15 @@ class AnchorWatch:
         with contextlib.suppress(GuardrailError):
             self.saw(self._source.size())
             now_all = beat or final or not self._looked
-            self._keep(now_all=now_all)
-            self._round(now_all=now_all)
+            self._remember_head(now_all=now_all)
+            self._send_due(now_all=now_all)
             self._looked = True
         if self._state is not before:
             self._noticed.clear()
         # The lock's holder knows the state. A file planted by someone else would delay the
         # processes that read it.
-        if self._state is not before or self._marked() != self._mark:
-            self._write()
+        if self._state is not before or self._state_version() != self._mark:
+            self._write_state()
 
     def _heartbeat(self) -> bool:
         """Record a heartbeat if one is due; return True if one was recorded."""
@@ -270,7 +270,7 @@ class AnchorWatch:
         self._state = replace(self._state, heartbeat=now)
         return True
 
-    def _keep(self, *, now_all: bool) -> None:
+    def _remember_head(self, *, now_all: bool) -> None:
         """Remember the newest head if it is due. ``doctor`` reports failures; they stop no call."""
         (size, tried), now = self._remembered, self._clock()
         if self._remember is None or self._saw == size:
@@ -283,7 +283,7 @@ class AnchorWatch:
                 self._remember(self._source.head())
                 self._remembered = (self._saw, now)
 
-    def _round(self, *, now_all: bool) -> None:
+    def _send_due(self, *, now_all: bool) -> None:
         due: list[Anchor] = []
         for anchor in self._anchors:
             each, now = self._state.of(anchor.name), self._clock()
@@ -291,9 +291,9 @@ class AnchorWatch:
             if self._saw == each.size and self._looked and not each.failures:
                 continue
             if each.behind is None and self._saw != each.size:
-                each = replace(each, behind=self._since(anchor.name, each, now))
+                each = replace(each, behind=self._behind_since(anchor.name, each, now))
                 self._state = self._state.with_anchor(anchor.name, each)
-            if self._due(each, now, now_all=now_all):
+            if self._is_due(each, now, now_all=now_all):
                 due.append(anchor)
         if not due:
             return
@@ -309,7 +309,7 @@ class AnchorWatch:
         for anchor in due:
             note = self._send(anchor, note)
 
-    def _due(self, each: AnchorState, now: float, *, now_all: bool) -> bool:
+    def _is_due(self, each: AnchorState, now: float, *, now_all: bool) -> bool:
         waited = now - each.tried
         if each.failures:
             # A clock that was set back must not keep an anchor waiting for long.
@@ -322,7 +322,7 @@ class AnchorWatch:
     def _send(self, anchor: Anchor, note: SignedNote) -> SignedNote:
         """Send *note*; return it with the new signatures, for the anchors that follow."""
         each = self._state.of(anchor.name)
-        state, note = sent(anchor, self._source, note, each, self._clock())
+        state, note = send_head(anchor, self._source, note, each, self._clock())
         if not state.code and self._saw > state.size:
             state = replace(state, behind=state.tried)
         self._state = self._state.with_anchor(anchor.name, state)
@@ -331,24 +331,24 @@ class AnchorWatch:
     # -- the file
     # ----------------------------------------------------------------------------------------------
 
-    def _write(self) -> None:
+    def _write_state(self) -> None:
         # A full disk stops the ledger itself, and other processes then see the old state, which
         # lags.
         with contextlib.suppress(OSError):
             write_state(self._state_path, self._state)
-            self._mark = self._marked()
+            self._mark = self._state_version()
 
     def _refresh(self) -> None:
         with contextlib.suppress(GuardrailError):
             self.saw(self._source.size())
-        mark = self._marked()
+        mark = self._state_version()
         if mark != self._mark:
-            self._state, self._mark = self._read(), mark
+            self._state, self._mark = self._read_state(), mark
 
-    def _read(self) -> State:
+    def _read_state(self) -> AnchorStates:
         return believed_state(self._ledger, self._source, self._anchors, self._clock())
 
-    def _marked(self) -> tuple[int, ...] | None:
+    def _state_version(self) -> tuple[int, ...] | None:
         try:
             found = self._state_path.lstat()
         except OSError:

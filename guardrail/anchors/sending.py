@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from guardrail.anchors.anchor import Anchor, Anchored
-from guardrail.anchors.lock import Lock
+from guardrail.anchors.anchor import Anchor, AnchoredHead
+from guardrail.anchors.lock import ProcessLock
 from guardrail.anchors.state import (
     AnchorState,
-    State,
+    AnchorStates,
     lock_path,
     read_state,
     state_path,
@@ -22,10 +22,18 @@ from guardrail.anchors.state import (
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, GuardrailError
 
-__all__ = ["Source", "Told", "believed_state", "failed_state", "send_now", "sent", "unexpected"]
+__all__ = [
+    "AnchorAnswer",
+    "HeadSource",
+    "believed_state",
+    "failed_state",
+    "send_head",
+    "send_now",
+    "unexpected",
+]
 
 
-class Source(Protocol):
+class HeadSource(Protocol):
     """The ledger whose heads are anchored."""
 
     @property
@@ -49,7 +57,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AnchorAnswer:
     """The answer of one anchor."""
 
     name: str
@@ -57,7 +65,7 @@ class Told:
     """``code`` is empty if it took the head."""
 
 
-def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterator[Told]:
+def send_now(ledger: Path, source: HeadSource, anchors: Sequence[Anchor]) -> Iterator[AnchorAnswer]:
     """Send the newest head to each of *anchors* and yield its answer.
 
     Raises ``GuardrailError`` if there is no head.
@@ -65,15 +73,15 @@ def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterato
     The result is written to the state file, unless another process anchors this ledger: it will
     find out.
     """
-    lock = Lock(lock_path(ledger), ledger)
-    leads = lock.take()
+    lock = ProcessLock(lock_path(ledger), ledger)
+    leads = lock.try_acquire()
     try:
         state = believed_state(ledger, source, anchors, time.time())
         note = source.head()
         for anchor in anchors:
-            made, note = sent(anchor, source, note, state.of(anchor.name), time.time())
+            made, note = send_head(anchor, source, note, state.of(anchor.name), time.time())
             state = state.with_anchor(anchor.name, made)
-            yield Told(anchor.name, made)
+            yield AnchorAnswer(anchor.name, made)
         if leads:
             with contextlib.suppress(OSError):
                 write_state(state_path(ledger), state)
@@ -81,8 +89,8 @@ def send_now(ledger: Path, source: Source, anchors: Sequence[Anchor]) -> Iterato
         lock.release()
 
 
-def sent(
-    anchor: Anchor, source: Source, note: SignedNote, each: AnchorState, now: float
+def send_head(
+    anchor: Anchor, source: HeadSource, note: SignedNote, each: AnchorState, now: float
 ) -> tuple[AnchorState, SignedNote]:
     """Send *note*; return the anchor's new state, and the note with the new signatures, for the
     anchors that follow.
@@ -121,19 +129,21 @@ def failed_state(each: AnchorState, error: GuardrailError, now: float) -> Anchor
     )
 
 
-def believed_state(ledger: Path, source: Source, anchors: Sequence[Anchor], now: float) -> State:
+def believed_state(
+    ledger: Path, source: HeadSource, anchors: Sequence[Anchor], now: float
+) -> AnchorStates:
     """Return the state in the file, limited to what its notes prove: anyone could have written the
     file.
     """
     state = read_state(state_path(ledger), source.log, now=now)
     for anchor in anchors:
         each = state.of(anchor.name)
-        if each.size and not _shown(anchor, source, each):
+        if each.size and not _is_proved(anchor, source, each):
             state = state.with_anchor(anchor.name, replace(each, size=0, note="", behind=0.0))
     return state
 
 
-def _shown(anchor: Anchor, source: Source, each: AnchorState) -> bool:
+def _is_proved(anchor: Anchor, source: HeadSource, each: AnchorState) -> bool:
     known = each.known
     if known is None or (known.origin, known.size) != (source.log, each.size):
         return False
@@ -142,8 +152,8 @@ def _shown(anchor: Anchor, source: Source, each: AnchorState) -> bool:
 
 
 def _publish(
-    anchor: Anchor, source: Source, note: SignedNote, known: Checkpoint | None
-) -> Anchored:
+    anchor: Anchor, source: HeadSource, note: SignedNote, known: Checkpoint | None
+) -> AnchoredHead:
     """Send *note* to *anchor*; once more with a newer head if the anchor is ahead of it.
 
     Raises ``GuardrailError``.

@@ -20,7 +20,15 @@ from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import NoteError
 from guardrail.system.ownership import new_file
 
-__all__ = ["LAGS", "AnchorState", "State", "lock_path", "read_state", "state_path", "write_state"]
+__all__ = [
+    "LAGS",
+    "AnchorState",
+    "AnchorStates",
+    "lock_path",
+    "read_state",
+    "state_path",
+    "write_state",
+]
 
 _VERSION = 1
 _MAX_BYTES = 4 << 20
@@ -67,7 +75,7 @@ LAGS = AnchorState(behind=0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class AnchorStates:
     """State of all anchors of a log."""
 
     log: str
@@ -83,7 +91,7 @@ class State:
         """Return the state of one anchor."""
         return self.anchors.get(name, LAGS if self.unreadable else AnchorState())
 
-    def with_anchor(self, name: str, state: AnchorState) -> State:
+    def with_anchor(self, name: str, state: AnchorState) -> AnchorStates:
         """Return the state with that of one anchor replaced."""
         return replace(self, anchors={**self.anchors, name: state})
 
@@ -101,7 +109,7 @@ def lock_path(ledger: Path) -> Path:
     return ledger.with_name(ledger.name + "-anchor-lock")
 
 
-def read_state(path: Path, log: str, *, now: float | None = None) -> State:
+def read_state(path: Path, log: str, *, now: float | None = None) -> AnchorStates:
     """Return the state in *path*; an empty one if there is none. Never raises, and never waits.
 
     Anyone could have written it. A value that no guard writes (another type, a time in the future,
@@ -110,21 +118,21 @@ def read_state(path: Path, log: str, *, now: float | None = None) -> State:
     """
     now = time.time() if now is None else now
     try:
-        raw = _read(path)
-        document = json.loads(raw, parse_constant=_no_constant)
+        raw = _read_file(path)
+        document = json.loads(raw, parse_constant=_refuse_constant)
         if document["v"] != _VERSION or document["log"] != log:
             raise ValueError
         anchors = {str(name): _anchor(each, now) for name, each in document["anchors"].items()}
         heartbeat = document["heartbeat"]
-        return State(log, anchors, heartbeat if _is_time(heartbeat, now) else None)
+        return AnchorStates(log, anchors, heartbeat if _is_time(heartbeat, now) else None)
     except FileNotFoundError:
-        return State(log)
+        return AnchorStates(log)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         # Missing state is restored by asking each anchor that can be asked.
-        return State(log, unreadable=True)
+        return AnchorStates(log, unreadable=True)
 
 
-def _read(path: Path) -> bytes:
+def _read_file(path: Path) -> bytes:
     # A planted pipe must not block the guard.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as source:
@@ -133,7 +141,7 @@ def _read(path: Path) -> bytes:
         return source.read(_MAX_BYTES)
 
 
-def _no_constant(name: str) -> float:
+def _refuse_constant(name: str) -> float:
     raise ValueError(name)
 
 
@@ -177,7 +185,7 @@ def _is_plausible(name: str, value: object, now: float) -> bool:
     return value is None or _is_time(value, now)
 
 
-def write_state(path: Path, state: State) -> None:
+def write_state(path: Path, state: AnchorStates) -> None:
     """Replace the state atomically: readers get the old one or the new one. Raises ``OSError``."""
     document = {
         "v": _VERSION,

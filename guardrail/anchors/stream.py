@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TextIO
 
-from guardrail.anchors.anchor import Anchored, Prove, check_follows
+from guardrail.anchors.anchor import AnchoredHead, Prove, check_follows
 from guardrail.anchors.lines import head_line
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, os_reason
@@ -31,7 +31,9 @@ class StreamAnchor:
         self._stream = stream
         self.name = name
 
-    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+    def publish(
+        self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
+    ) -> AnchoredHead:
         """Write *note*; it is passed to the system when this returns. See ``Anchor.publish``."""
         head = Checkpoint.parse(note.text)
         if known is not None:
@@ -45,7 +47,7 @@ class StreamAnchor:
             raise AnchorError(
                 f"{self.name} can't be written", hint="open it, or set [anchors] stream to none"
             ) from None
-        return Anchored(self.name, head.size, now, note)
+        return AnchoredHead(self.name, head.size, now, note)
 
     def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
         """Return True: it signs no notes."""
@@ -67,7 +69,9 @@ class SyslogAnchor:
         self._path = path
         self.name = name
 
-    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+    def publish(
+        self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
+    ) -> AnchoredHead:
         """Send *note*; the system log has it when this returns. See ``Anchor.publish``."""
         head = Checkpoint.parse(note.text)
         if known is not None:
@@ -83,7 +87,7 @@ class SyslogAnchor:
                 f"the system log's socket can't be reached ({why})",
                 hint="start a system log, or name its socket in [anchors] syslog",
             ) from None
-        return Anchored(self.name, head.size, now, note)
+        return AnchoredHead(self.name, head.size, now, note)
 
     def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
         """Return True: it signs no notes."""

@@ -18,9 +18,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from guardrail.anchors.anchor import Anchored, Prove, check_follows
-from guardrail.anchors.http import Endpoint
-from guardrail.anchors.lock import hold
+from guardrail.anchors.anchor import AnchoredHead, Prove, check_follows
+from guardrail.anchors.http import AnchorEndpoint
+from guardrail.anchors.lock import try_lock
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, ConfigError
 from guardrail.system.disk import why_not_written
@@ -58,9 +58,11 @@ class TimestampAnchor:
         self._tokens = tokens
         self._ledger = ledger
         self._deadline = deadline
-        self._server = Endpoint(url, what="the time stamp authority", setting="tsa", ca=ca)
+        self._server = AnchorEndpoint(url, what="the time stamp authority", setting="tsa", ca=ca)
 
-    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+    def publish(
+        self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
+    ) -> AnchoredHead:
         """Get a time stamp for the text of *note*; the token is synced when this returns.
 
         See ``Anchor.publish``.
@@ -94,14 +96,14 @@ class TimestampAnchor:
             )
         when = check_token(reply.body, text, self._roots, nonce=request.nonce)
         try:
-            _keep(self._tokens, note, when, reply.body, self._ledger)
+            _append_token(self._tokens, note, when, reply.body, self._ledger)
         except OSError as error:
             raise AnchorError(
                 "the file of time stamps can't be written"
                 f" ({why_not_written(error, self._tokens)})",
                 hint="look at [anchors] tsa_tokens",
             ) from None
-        return Anchored(self.name, head.size, when, note)
+        return AnchoredHead(self.name, head.size, when, note)
 
     def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
         """Return True: it signs no notes."""
@@ -154,20 +156,20 @@ def _with_sorted_certificates(reply: bytes) -> bytes:
     signature covers their order.
     """
     try:
-        response = _inside(reply, 0)
-        token = _inside(reply, _after(reply, response.start))
-        content = _inside(reply, _after(reply, token.start))
-        signed = _inside(reply, content.start)
+        response = _content_range(reply, 0)
+        token = _content_range(reply, _element_end(reply, response.start))
+        content = _content_range(reply, _element_end(reply, token.start))
+        signed = _content_range(reply, content.start)
         at = signed.start
         for _ in ("version", "digest algorithms", "what is signed"):
-            at = _after(reply, at)
+            at = _element_end(reply, at)
         if reply[at] != 0xA0:
             return reply
-        found = _inside(reply, at)
+        found = _content_range(reply, at)
         at, each = found.start, []
         while at < found.stop:
-            each.append(reply[at : _after(reply, at)])
-            at = _after(reply, at)
+            each.append(reply[at : _element_end(reply, at)])
+            at = _element_end(reply, at)
     except IndexError:
         return reply
     if at != found.stop:
@@ -175,7 +177,7 @@ def _with_sorted_certificates(reply: bytes) -> bytes:
     return reply[: found.start] + b"".join(sorted(each)) + reply[found.stop :]
 
 
-def _inside(data: bytes, at: int) -> range:
+def _content_range(data: bytes, at: int) -> range:
     """Return the range of the content of the DER element at *at*. Raises ``IndexError``."""
     length, start = data[at + 1], at + 2
     if length == 0x80:
@@ -189,8 +191,8 @@ def _inside(data: bytes, at: int) -> range:
     return range(start, start + length)
 
 
-def _after(data: bytes, at: int) -> int:
-    return _inside(data, at).stop
+def _element_end(data: bytes, at: int) -> int:
+    return _content_range(data, at).stop
 
 
 def _client() -> Any:
@@ -205,7 +207,7 @@ def _client() -> Any:
     return rfc3161_client
 
 
-def _keep(
+def _append_token(
     path: Path, note: SignedNote, when: float, token: bytes, ledger: Path | None = None
 ) -> None:
     line = json.dumps(
@@ -216,8 +218,8 @@ def _keep(
     flags = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
     descriptor = open_or_make(path, ledger, flags=flags)
     with os.fdopen(descriptor, "ab", buffering=0) as out:
-        _check_ours(descriptor)
-        if not hold(descriptor):
+        _check_is_token_file(descriptor)
+        if not try_lock(descriptor):
             raise OSError(errno.EBUSY, "another process holds it")
         size = os.fstat(descriptor).st_size
         # A line that a crash has torn stays; the next line must not become a part of it.
@@ -230,7 +232,7 @@ def _keep(
         sync_directory(path.parent)
 
 
-def _check_ours(descriptor: int) -> None:
+def _check_is_token_file(descriptor: int) -> None:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         raise OSError(errno.EINVAL, "it is not a regular file")
     begin = os.pread(descriptor, len(_LINE_START), 0)

@@ -67,10 +67,10 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
 
 def _is_remembered(settings: Settings | None, path: Path) -> bool:
     """Return True if this machine remembers a ledger at *path*: it was removed, not mistyped."""
-    from guardrail.anchoring import recall
+    from guardrail.anchoring import remembered_head
     from guardrail.config import Settings
 
-    return recall((settings or Settings()).override(ledger={"path": path})) is not None
+    return remembered_head((settings or Settings()).override(ledger={"path": path})) is not None
 
 
 def _shown(path: Path) -> str:

@@ -164,9 +164,9 @@ def _names(settings: Settings) -> list[str]:
     """Return the log's possible names under *settings*: remembered, noted with the keys, or the
     name of a new log.
     """
-    from guardrail.anchoring import log_name, noted_names, recall
+    from guardrail.anchoring import log_name, noted_names, remembered_head
 
-    remembered = recall(settings)
+    remembered = remembered_head(settings)
     names = [] if remembered is None else [remembered.key.name]
     names += noted_names(settings)[-_RESTARTS:]
     return list(dict.fromkeys([*names, log_name(settings)]))
@@ -176,10 +176,10 @@ def _publics(settings: Settings) -> set[str]:
     """Return the log's possible public keys; none if its keys are gone and nothing is
     remembered.
     """
-    from guardrail.anchoring import recall
+    from guardrail.anchoring import remembered_head
     from guardrail.keys.log_key import Keys
 
-    remembered = recall(settings)
+    remembered = remembered_head(settings)
     found = set() if remembered is None else {remembered.key.public.hex()}
     with suppress(GuardrailError):
         found.add(

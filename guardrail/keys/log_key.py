@@ -37,9 +37,9 @@ from guardrail.system.ownership import denial_of, new_folder
 
 __all__ = [
     "NAMES_FILE",
-    "HeadKey",
+    "Ed25519HeadKey",
     "Keys",
-    "Signing",
+    "LogSigning",
     "verify_signature",
 ]
 
@@ -50,7 +50,7 @@ NAMES_FILE = "log.names"
 """In a key folder: the names that the log had before each restart."""
 
 
-class HeadKey:
+class Ed25519HeadKey:
     """A key that signs the heads of one log, under the log's name."""
 
     __slots__ = ("certificate", "first", "key", "sign")
@@ -75,7 +75,7 @@ class HeadKey:
         """
 
 
-class Signing:
+class LogSigning:
     """What a writer needs of the keys: head keys, and the code by which writers know each other's
     heads.
     """
@@ -95,13 +95,13 @@ class Signing:
         """The log key's public half: 64 hex characters."""
         return self._keys.public
 
-    def log_key(self, log: str) -> HeadKey:
+    def log_key(self, log: str) -> Ed25519HeadKey:
         """Return the log key as a head key; where a signer holds it, each signature asks the
         signer.
         """
-        return HeadKey(NoteKey(log, bytes.fromhex(self._keys.public)), self._keys.signer())
+        return Ed25519HeadKey(NoteKey(log, bytes.fromhex(self._keys.public)), self._keys.signer())
 
-    def epoch_key(self, log: str, first: int) -> HeadKey | None:
+    def epoch_key(self, log: str, first: int) -> Ed25519HeadKey | None:
         """Return a new key, in memory only, that the log key certifies for heads of more than
         *first* records.
 
@@ -114,7 +114,7 @@ class Signing:
         key = NoteKey(log, private.public_key().public_bytes_raw())
         signature = self._keys.signer()(certified_text(log, key.public.hex(), first))
         certificate = base64.b64encode(signature).decode("ascii")
-        return HeadKey(key, private.sign, first=first, certificate=certificate)
+        return Ed25519HeadKey(key, private.sign, first=first, certificate=certificate)
 
     def mac(self, message: bytes) -> bytes:
         """Return HMAC-SHA-256 of *message*, 32 bytes, under a key that only holders of the token
@@ -130,7 +130,7 @@ class Keys:
 
     def __init__(
         self,
-        log_key: Ed25519PrivateKey | _Signer,
+        log_key: Ed25519PrivateKey | _CommandSigner,
         master: bytes,
         epoch: int,
     ) -> None:
@@ -141,7 +141,7 @@ class Keys:
         self._tenants: dict[str, TenantKeys] = {}
         self.public = (
             log_key.public
-            if isinstance(log_key, _Signer)
+            if isinstance(log_key, _CommandSigner)
             else log_key.public_key().public_bytes_raw().hex()
         )
         """The log key's public half: 64 hex characters."""
@@ -189,9 +189,11 @@ class Keys:
                     hint="name a folder that is new or empty",
                 )
             folder.chmod(0o700)
-            log_key: Ed25519PrivateKey | _Signer
+            log_key: Ed25519PrivateKey | _CommandSigner
             if signer:
-                log_key = _Signer(signer, _public(public, "the signer's public key"), allow)
+                log_key = _CommandSigner(
+                    signer, _check_public(public, "the signer's public key"), allow
+                )
             else:
                 log_key = Ed25519PrivateKey.generate()
                 pem = log_key.private_bytes(
@@ -239,7 +241,9 @@ class Keys:
             log_key: object
             if signer:
                 text = read_key(folder / _LOG_PUBLIC).decode("ascii").strip()
-                log_key = _Signer(signer, _public(text, f"{folder / _LOG_PUBLIC}"), allow)
+                log_key = _CommandSigner(
+                    signer, _check_public(text, f"{folder / _LOG_PUBLIC}"), allow
+                )
             else:
                 log_key = serialization.load_pem_private_key(
                     read_key(folder / _LOG_KEY), password=None
@@ -251,7 +255,7 @@ class Keys:
                 hint="restore the folder from a backup",
             ) from None
         if (
-            not isinstance(log_key, Ed25519PrivateKey | _Signer)
+            not isinstance(log_key, Ed25519PrivateKey | _CommandSigner)
             or len(master) != 32
             or type(epoch) is not int
         ):
@@ -265,7 +269,7 @@ class Keys:
     @property
     def remote(self) -> bool:
         """Whether a signer command holds the log key."""
-        return isinstance(self._log_key, _Signer)
+        return isinstance(self._log_key, _CommandSigner)
 
     def tenant(self, tenant: str) -> TenantKeys:
         """Return the keyed functions of *tenant*; the same object each time."""
@@ -288,20 +292,20 @@ class Keys:
         """
         return self._log_key.sign
 
-    def signing(self, *, actor: Mapping[str, str], epochs: bool) -> Signing:
+    def signing(self, *, actor: Mapping[str, str], epochs: bool) -> LogSigning:
         """Return what a writer signs heads with: with *epochs* a key of its own, certified by the
         log key.
 
         Without, the log key itself (for short commands), unless a signer command holds that.
         *actor* is who writes.
         """
-        return Signing(self, actor=actor, epochs=epochs, master=self._master)
+        return LogSigning(self, actor=actor, epochs=epochs, master=self._master)
 
 
 _SIGNER_SECONDS = 10.0
 
 
-class _Signer:
+class _CommandSigner:
     """A log key that another program holds."""
 
     def __init__(
@@ -333,7 +337,7 @@ class _Signer:
         if done.returncode != 0:
             raise _signer_error(f"ended with exit code {done.returncode}")
         answer = done.stdout
-        for candidate in (answer, _decoded(answer)):
+        for candidate in (answer, _decode_signature(answer)):
             if len(candidate) == 64 and verify_signature(
                 bytes.fromhex(self.public), candidate, message
             ):
@@ -352,7 +356,7 @@ def _signer_error(what: str) -> KeysError:
     )
 
 
-def _decoded(answer: bytes) -> bytes:
+def _decode_signature(answer: bytes) -> bytes:
     try:
         return base64.b64decode(answer.strip(), validate=True)
     except (binascii.Error, ValueError):
@@ -370,7 +374,7 @@ def verify_signature(public: bytes, signature: bytes, message: bytes) -> bool:
     return True
 
 
-def _public(text: str, what: str) -> str:
+def _check_public(text: str, what: str) -> str:
     try:
         if len(bytes.fromhex(text)) == 32:
             return text.lower()

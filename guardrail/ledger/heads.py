@@ -48,7 +48,7 @@ Execute = Callable[..., sqlite3.Cursor]
 
 
 class HeadKey(Protocol):
-    """A key that signs heads, such as ``guardrail.keys.log_key.HeadKey``."""
+    """A key that signs heads, such as ``guardrail.keys.log_key.Ed25519HeadKey``."""
 
     @property
     def key(self) -> NoteKey:
@@ -68,7 +68,7 @@ class HeadKey(Protocol):
 
 
 class Signing(Protocol):
-    """The key operations that a writer needs; ``guardrail.keys.log_key.Signing`` implements
+    """The key operations that a writer needs; ``guardrail.keys.log_key.LogSigning`` implements
     them.
     """
 

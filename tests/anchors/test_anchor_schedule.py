@@ -19,15 +19,15 @@ from typing import Any
 
 import pytest
 
-from guardrail.anchors.anchor import Anchor, Anchored, Prove
+from guardrail.anchors.anchor import Anchor, AnchoredHead, Prove
 from guardrail.anchors.configured import configured
 from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.lines import parse_lines
-from guardrail.anchors.schedule import AnchorWatch, Lag
+from guardrail.anchors.schedule import AnchorLag, AnchorWatch
 from guardrail.anchors.state import (
     LAGS,
     AnchorState,
-    State,
+    AnchorStates,
     lock_path,
     read_state,
     state_path,
@@ -85,14 +85,16 @@ class Switch:
         self.gate = threading.Event()
         self.gate.set()
 
-    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+    def publish(
+        self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
+    ) -> AnchoredHead:
         self.gate.wait(30)
         self.knew.append(None if known is None else known.size)
         if self.error is not None:
             raise self.error
         head = Checkpoint.parse(note.text)
         self.took.append(head.size)
-        return Anchored(self.name, head.size, time.time(), note)
+        return AnchoredHead(self.name, head.size, time.time(), note)
 
     def vouched(self, note: SignedNote) -> bool:
         return True
@@ -133,7 +135,7 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.002)
 
 
-def state(tmp_path: Path) -> State:
+def state(tmp_path: Path) -> AnchorStates:
     """What other processes know."""
     return read_state(state_path(tmp_path / "audit.db"), ORIGIN)
 
@@ -235,7 +237,7 @@ def test_heartbeats_go_on_without_any_anchor(make: Make) -> None:
     watch = make(source, heartbeat_s=1)
     watch.start()
     until(lambda: source.beats)
-    assert watch.lag() == Lag(0, 0.0)
+    assert watch.lag() == AnchorLag(0, 0.0)
     assert not watch.behind()
 
 
@@ -355,7 +357,7 @@ def test_an_anchor_that_is_ahead_of_an_older_head_gets_the_newest(make: Make) ->
     class Ahead(Switch):
         def publish(
             self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
-        ) -> Anchored:
+        ) -> AnchoredHead:
             if not self.knew:
                 source.it.grow(4)
                 self.knew.append(None)
@@ -404,11 +406,11 @@ def test_the_lag_is_that_of_the_slowest_anchor(make: Make) -> None:
     watch = make(source, good, bad, clock=lambda: now[0])
     watch.start()
     until(lambda: good.took == bad.took == [5])
-    until(lambda: watch.lag() == Lag(0, 0.0))
+    until(lambda: watch.lag() == AnchorLag(0, 0.0))
     watch.saw(9)
-    assert watch.lag() == Lag(4, 0.0)
+    assert watch.lag() == AnchorLag(4, 0.0)
     now[0] += 30
-    assert watch.lag() == Lag(4, 30.0)
+    assert watch.lag() == AnchorLag(4, 30.0)
     bad.error = AnchorError("nobody there")
     source.it.grow(2000)
     until(lambda: good.took[-1] == 2005 and bad.knew[-1] == 5)
@@ -444,7 +446,7 @@ def test_being_behind_outlives_a_restart(make: Make, tmp_path: Path) -> None:
     """A program that is started again and again can't get new time each time."""
     write_state(
         state_path(tmp_path / "audit.db"),
-        State(
+        AnchorStates(
             ORIGIN,
             {
                 "switch": AnchorState(
@@ -458,7 +460,7 @@ def test_being_behind_outlives_a_restart(make: Make, tmp_path: Path) -> None:
     watch = make(source, there, max_lag_s=7200, clock=lambda: 10_000.0)
     watch.start()
     until(watch.behind)
-    assert watch.lag() == Lag(2, 9500.0)
+    assert watch.lag() == AnchorLag(2, 9500.0)
 
 
 @pytest.mark.parametrize(
@@ -477,7 +479,7 @@ def test_a_state_that_promises_what_no_signature_shows_is_not_believed(
     """Whoever can write beside the ledger could else keep heads from leaving, and calls from being
     denied.
     """
-    write_state(state_path(tmp_path / "audit.db"), State(ORIGIN, {"switch": forged}))
+    write_state(state_path(tmp_path / "audit.db"), AnchorStates(ORIGIN, {"switch": forged}))
     source, there = Source(), Switch()
     watch = make(source, there)
     watch.saw(5)
@@ -499,7 +501,7 @@ def test_a_witness_counts_by_its_own_signature_alone(make: Make, tmp_path: Path)
             certificates=lambda _: [],
         )
         forged = AnchorState(size=5, note=str(source.it.note()))
-        write_state(state_path(tmp_path / "audit.db"), State(ORIGIN, {there.name: forged}))
+        write_state(state_path(tmp_path / "audit.db"), AnchorStates(ORIGIN, {there.name: forged}))
         watch = make(source, there)
         watch.saw(5)
         assert watch.lag().records == 5
@@ -518,7 +520,7 @@ def test_a_ledger_that_became_smaller_or_another_one_is_noticed_at_the_start(
         made = there.publish(log.note(), log.prove)
         write_state(
             state_path(tmp_path / "audit.db"),
-            State(ORIGIN, {"file": AnchorState(size=20, note=str(made.note))}),
+            AnchorStates(ORIGIN, {"file": AnchorState(size=20, note=str(made.note))}),
         )
         watch = make(Source(other), there, max_lag_records=5, records=1)
         watch.start()
@@ -540,7 +542,7 @@ def test_one_of_several_anchors_and_another_takes_over(make: Make) -> None:
     first.start()
     until(lambda: one.took == [5])
     second.start()
-    until(lambda: second.lag() == Lag(0, 0.0))
+    until(lambda: second.lag() == AnchorLag(0, 0.0))
     assert two.took == []
     source.it.grow(3)
     first.close()
@@ -718,13 +720,13 @@ def test_a_process_that_only_reads_denies_where_the_state_is_nonsense(
     note = str(source.it.note())
     known = AnchorState(5, time.time(), note, tried=time.time())
     for odd in NONSENSE.values():
-        write_state(path, State(ORIGIN, {"switch": known}))
+        write_state(path, AnchorStates(ORIGIN, {"switch": known}))
         until(lambda: not watch.behind())
         document = {"v": 1, "log": ORIGIN, "heartbeat": None}
         document["anchors"] = {"switch": {"size": 5, "note": note, **odd}}
         path.write_text(json.dumps(document))
         until(watch.behind)
-    write_state(path, State(ORIGIN, {"switch": known}))
+    write_state(path, AnchorStates(ORIGIN, {"switch": known}))
     until(lambda: not watch.behind())
     path.unlink()
     os.mkfifo(path)
@@ -740,7 +742,7 @@ def test_an_anchor_that_raises_what_nobody_expects_is_asked_again(
     class Breaks(Switch):
         broken = True
 
-        def publish(self, *args: object, **options: object) -> Anchored:
+        def publish(self, *args: object, **options: object) -> AnchoredHead:
             if self.broken:
                 raise ZeroDivisionError
             return super().publish(*args, **options)  # type: ignore[arg-type]
@@ -759,7 +761,9 @@ def test_a_state_survives_the_way_through_the_file(tmp_path: Path) -> None:
     """Also with fields that a later version adds; and what can't be a head is none."""
     path = tmp_path / "state"
     note = str(Log().grow(5).note())
-    wanted = State(ORIGIN, {"a": AnchorState(5, 1.5, note, 2.5, 3, "c", "m", "h", 4.5)}, 9.25)
+    wanted = AnchorStates(
+        ORIGIN, {"a": AnchorState(5, 1.5, note, 2.5, 3, "c", "m", "h", 4.5)}, 9.25
+    )
     write_state(path, wanted)
     assert read_state(path, ORIGIN) == wanted
     document = json.loads(path.read_text())

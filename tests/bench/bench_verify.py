@@ -28,7 +28,7 @@ from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.merkle import Edge, inclusion_proof
 from guardrail.core.log.proof import Proof, check_proof
 from guardrail.core.log.record import leaf_hash
-from guardrail.keys.log_key import Signing, verify_signature
+from guardrail.keys.log_key import LogSigning, verify_signature
 from guardrail.ledger.heads import TILE, node_reader, read_head, sign_head, store_tile, write_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.proofs import make_proof
@@ -49,7 +49,7 @@ def build(db: Path, records: int) -> None:
     fill(db, records, SIGNING)
 
 
-def fill(db: Path, records: int, signing: Signing) -> None:
+def fill(db: Path, records: int, signing: LogSigning) -> None:
     """Add calls to a log that is there, in one transaction, until it holds *records* records; the
     last one may be open.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.anchors.state import AnchorState, State, state_path, write_state
+from guardrail.anchors.state import AnchorState, AnchorStates, state_path, write_state
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.keys.anchor_keys import WitnessKey
 from guardrail.keys.log_key import Keys
@@ -136,7 +136,7 @@ def test_a_proof_brings_what_witnesses_signed(cli: Cli, path: Path, tmp_path: Pa
     note = SignedNote.parse(cli("checkpoint", "--ledger", path).out)
     cosigned = note.with_signatures(witness.cosign(note.text, 1_795_500_000).signatures)
     anchors = {"witness:w.example/1": AnchorState(size=12, note=str(cosigned))}
-    write_state(state_path(path), State(note.text.split("\n")[0], anchors))
+    write_state(state_path(path), AnchorStates(note.text.split("\n")[0], anchors))
     grow(path)
     assert cli("prove", "3", "--ledger", path, "--out", tmp_path / "proof").code == 0
     check = (
@@ -152,7 +152,9 @@ def test_a_proof_brings_what_witnesses_signed(cli: Cli, path: Path, tmp_path: Pa
     assert "cosigned 2026-11-24 06:00:00 UTC by w.example/1" in ran.out
     assert "NOT cosigned by w.example/2" in ran.out
     assert json.loads(cli(*check, "--json").out)["not_cosigned"] == []
-    write_state(state_path(path), State(note.text.split("\n")[0], {"x": AnchorState(note="x")}))
+    write_state(
+        state_path(path), AnchorStates(note.text.split("\n")[0], {"x": AnchorState(note="x")})
+    )
     assert cli("prove", "3", "--ledger", path, "--out", tmp_path / "again").code == 0
 
 

@@ -20,7 +20,7 @@ import pytest
 from guardrail import Guard
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
-from guardrail.keys.log_key import Keys, Signing
+from guardrail.keys.log_key import Keys, LogSigning
 from guardrail.ledger.maintenance.recover import recover
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyState, verify_ledger
@@ -30,7 +30,7 @@ from tests.support.ledgers import FILE_FAULTS, Shim, small_disk
 WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 
 
-def signing(folder: Path) -> Signing:
+def signing(folder: Path) -> LogSigning:
     """Return what a command signs with, of the keys beside the ledger in *folder*."""
     return Keys.load(folder / "audit.keys").signing(actor=WHO, epochs=False)
 

@@ -19,7 +19,7 @@ import pytest
 
 from guardrail.anchors.file import FileAnchor
 from guardrail.anchors.lines import head_line
-from guardrail.anchors.state import AnchorState, State, state_path, write_state
+from guardrail.anchors.state import AnchorState, AnchorStates, state_path, write_state
 from guardrail.anchors.witness.client import WitnessAnchor
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import Edge
@@ -242,7 +242,7 @@ def test_a_head_counts_where_an_anchor_gives_it_back(db: Path, tmp_path: Path) -
         keep.seal(why=None)
     kept = head(db)
     remembered = {name: AnchorState(size=300, note=str(kept)) for name in ("file", "witness:w/1")}
-    write_state(state_path(db), State(LOG, remembered))
+    write_state(state_path(db), AnchorStates(LOG, remembered))
     assert refused_with(db, {}, []) == "retention.not_anchored"
     elsewhere = tmp_path / "elsewhere" / "heads.jsonl"
     elsewhere.parent.mkdir()
@@ -334,11 +334,15 @@ def test_a_witness_vouches_by_its_signature(db: Path, tmp_path: Path) -> None:
         told = f"{server.url} {server.key}"
         name = anchor.name
     chosen = settings(db).override(anchors={"witness": (told,)})
-    write_state(state_path(db), State(LOG, {name: AnchorState(size=300, note=str(head(db)))}))
+    write_state(
+        state_path(db), AnchorStates(LOG, {name: AnchorState(size=300, note=str(head(db)))})
+    )
     with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
         keep.prune(why=None)
     assert caught.value.code == "retention.not_anchored"
-    write_state(state_path(db), State(LOG, {name: AnchorState(size=300, note=str(put.note))}))
+    write_state(
+        state_path(db), AnchorStates(LOG, {name: AnchorState(size=300, note=str(put.note))})
+    )
     with keeper(db, days=OLD, chosen=chosen) as keep:
         assert keep.prune(why=None).deleted == 299
 

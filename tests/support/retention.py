@@ -19,7 +19,7 @@ from guardrail.core.log.merkle import range_root
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.keys.anchor_keys import WitnessKey
-from guardrail.keys.log_key import Keys, Signing
+from guardrail.keys.log_key import Keys, LogSigning
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.maintenance.prune import Cut, Pruned, detail, prune
 from guardrail.ledger.reader import LedgerReader
@@ -69,7 +69,7 @@ WITNESS = f"http://127.0.0.1:9 {_WITNESS.key}"
 """A witness, as settings name it, that answers nobody: its signature is enough."""
 
 
-def build(db: Path, records: int, text: str = "text", *, signing: Signing = SIGNING) -> None:
+def build(db: Path, records: int, text: str = "text", *, signing: LogSigning = SIGNING) -> None:
     """Make a log of so many records, line 0 counted; each behind it holds *text* and its number."""
     with make(db, signing=signing) as writer:
         for number in range(1, records - 1):
@@ -101,7 +101,7 @@ def keeper(
     db: Path,
     *,
     days: float = 0,
-    signing: Signing = SIGNING,
+    signing: LogSigning = SIGNING,
     chosen: Settings | None = None,
     **retention: object,
 ) -> Iterator[RetentionManager]:
@@ -132,7 +132,7 @@ def head(db: Path, size: int | None = None, keys: Keys = KEYS) -> SignedNote:
     return cosigned(SignedNote.sign(Checkpoint(LOG, size, root).text, key.key, key.sign))
 
 
-def cut(db: Path, before: int, *, signing: Signing = SIGNING) -> Pruned:
+def cut(db: Path, before: int, *, signing: LogSigning = SIGNING) -> Pruned:
     """Delete the records below *before*, with nobody who says no."""
 
     def record(log: str, where: Cut) -> Draft:

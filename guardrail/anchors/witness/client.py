@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from guardrail.anchors.anchor import Anchored, Prove, check_follows
-from guardrail.anchors.http import Endpoint
+from guardrail.anchors.anchor import AnchoredHead, Prove, check_follows
+from guardrail.anchors.http import AnchorEndpoint
 from guardrail.core.log.checkpoint import (
     MAX_NOTE,
     Algorithm,
@@ -66,9 +66,11 @@ class WitnessAnchor:
         self._key = key
         self._verify = verify
         self._deadline = deadline
-        self._server = Endpoint(url, what=f"the witness {key.name}", setting="witness", ca=ca)
+        self._server = AnchorEndpoint(url, what=f"the witness {key.name}", setting="witness", ca=ca)
 
-    def publish(self, note: SignedNote, prove: Prove, known: Checkpoint | None = None) -> Anchored:
+    def publish(
+        self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
+    ) -> AnchoredHead:
         """Have *note* cosigned. See ``Anchor.publish``."""
         head = Checkpoint.parse(note.text)
         end = time.monotonic() + self._deadline
@@ -83,12 +85,12 @@ class WitnessAnchor:
                 limit=MAX_NOTE,
             )
             if reply.status == 200:
-                return self._cosigned(reply, note, head)
+                return self._check_cosignature(reply, note, head)
             if reply.status == 403:
                 self._judge_foreign(head, prove)
             if reply.status != 409:
-                raise self._refused(reply)
-            old = self._size(reply, old, head, known)
+                raise self._refusal_error(reply)
+            old = self._witness_size(reply, old, head, known)
         raise self._error("it names another size each time that it is asked", "anchor.malformed")
 
     def vouched(self, note: SignedNote) -> bool:
@@ -111,7 +113,7 @@ class WitnessAnchor:
         if reply.status == 404:
             return None
         if reply.status != 200:
-            raise self._refused(reply)
+            raise self._refusal_error(reply)
         try:
             note = SignedNote.parse(reply.body)
             head = Checkpoint.parse(note.text)
@@ -132,7 +134,9 @@ class WitnessAnchor:
         found = self.latest(origin)
         return () if found is None else (found,)
 
-    def _cosigned(self, reply: HttpReply, note: SignedNote, head: Checkpoint) -> Anchored:
+    def _check_cosignature(
+        self, reply: HttpReply, note: SignedNote, head: Checkpoint
+    ) -> AnchoredHead:
         try:
             lines = SignedNote.parse_signature_lines(reply.body)
         except NoteError:
@@ -151,18 +155,20 @@ class WitnessAnchor:
                 "anchor.malformed",
                 "compare the key in guardrail.toml with the witness's own",
             )
-        return Anchored(self.name, head.size, float(seen.time), note.with_signatures(mine))
+        return AnchoredHead(self.name, head.size, float(seen.time), note.with_signatures(mine))
 
-    def _size(self, reply: HttpReply, old: int, head: Checkpoint, known: Checkpoint | None) -> int:
+    def _witness_size(
+        self, reply: HttpReply, old: int, head: Checkpoint, known: Checkpoint | None
+    ) -> int:
         """Return the size that the witness holds, if the ledger can continue from it."""
         if reply.content_type != _SIZE_TYPE or not _SIZE.fullmatch(reply.body):
             if old == head.size:
-                raise self._fork(old)
+                raise self._fork_error(old)
             raise self._error("it answered 409 without its size", "anchor.malformed")
         size = int(reply.body)
         if size == old:
             if old == head.size:
-                raise self._fork(old)
+                raise self._fork_error(old)
             raise self._error("it refuses the very size that it says it holds", "anchor.malformed")
         if size > head.size:
             raise self._error(
@@ -198,14 +204,14 @@ class WitnessAnchor:
         except AnchorError as error:
             raise self._error(error.message, error.code, error.hint) from None
 
-    def _fork(self, size: int) -> AnchorError:
+    def _fork_error(self, size: int) -> AnchorError:
         return self._error(
             f"it holds another head of {counted(size, 'record')}: the ledger was changed or forked",
             "anchor.conflict",
             "guardrail verify",
         )
 
-    def _refused(self, reply: HttpReply) -> AnchorError:
+    def _refusal_error(self, reply: HttpReply) -> AnchorError:
         if reply.status == 404:
             return self._error(
                 "it does not know this log",

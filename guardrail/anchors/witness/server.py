@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from guardrail.anchors.witness.client import MAX_PROOF
-from guardrail.anchors.witness.store import Ruling, Verdict, WitnessStore
+from guardrail.anchors.witness.store import WitnessRuling, WitnessStore, WitnessVerdict
 from guardrail.core.log.checkpoint import MAX_NOTE, Checkpoint, SignedNote, Verify
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, GuardrailError, NoteError
@@ -33,7 +33,7 @@ from guardrail.errors import ConfigError, GuardrailError, NoteError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["Request", "ServerTls", "WitnessServer", "parse_request", "server_tls"]
+__all__ = ["AddCheckpointRequest", "ServerTls", "WitnessServer", "parse_request", "server_tls"]
 
 _MAX_BODY = MAX_NOTE + 16 * 1024
 _MAX_HEAD = 32 * 1024
@@ -49,7 +49,7 @@ ServerTls = ssl.SSLContext
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class AddCheckpointRequest:
     """A request to ``add-checkpoint``."""
 
     old: int
@@ -80,7 +80,7 @@ def server_tls(cert: Path, key: Path) -> ServerTls:
     return context
 
 
-def parse_request(body: bytes) -> Request:
+def parse_request(body: bytes) -> AddCheckpointRequest:
     """Parse the body of ``add-checkpoint``. Raises ``NoteError``."""
     before, empty, note = body.partition(b"\n\n")
     if not empty:
@@ -98,11 +98,11 @@ def parse_request(body: bytes) -> Request:
     old = int(match[1])
     if old > head.size:
         raise NoteError("the old size is larger than the checkpoint's")
-    return Request(old, proof, signed, head)
+    return AddCheckpointRequest(old, proof, signed, head)
 
 
 @dataclass(slots=True, eq=False)
-class _Place:
+class _OpenConnection:
     """A connection that is being served."""
 
     sock: socket.socket
@@ -147,7 +147,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         self.any_host = any_host
         self.log = log
         self.clock = clock
-        self._open: list[_Place] = []
+        self._open: list[_OpenConnection] = []
         """The connections that are served, the oldest first."""
         self._lock = threading.Lock()
 
@@ -177,7 +177,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         with self._lock:
             room = len(self._open) < _CONNECTIONS or self._make_room()
             if room:
-                place = _Place(request)
+                place = _OpenConnection(request)
                 self._open.append(place)
         if not room:
             self.shutdown_request(request)
@@ -185,14 +185,14 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._leave(place)
+            self._forget_connection(place)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Do what the standard library does, plus the TLS handshake, and free the connection's
         place.
         """
-        place = self._place(request)
+        place = self._connection_of(request)
         try:
             if self.tls is not None:
                 request.settimeout(_REQUEST_S)
@@ -205,22 +205,24 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         except (OSError, ValueError):
             self.shutdown_request(request)
         finally:
-            self._leave(place)
+            self._forget_connection(place)
 
     @contextlib.contextmanager
     def answering(self, request: Any) -> Iterator[None]:
         """Keep the connection open inside the block: it has sent a complete request."""
-        place = self._place(request)
+        place = self._connection_of(request)
         place.busy = True
         try:
             yield
         finally:
             place.busy = False
 
-    def _place(self, request: Any) -> _Place:
+    def _connection_of(self, request: Any) -> _OpenConnection:
         with self._lock:
             # A connection that was closed meanwhile has no place.
-            return next((each for each in self._open if each.sock is request), _Place(request))
+            return next(
+                (each for each in self._open if each.sock is request), _OpenConnection(request)
+            )
 
     def _make_room(self) -> bool:
         """Close the oldest connection that waits for its client; return False if all are being
@@ -235,7 +237,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             socket.socket.shutdown(idle.sock, socket.SHUT_RDWR)
         return True
 
-    def _leave(self, place: _Place) -> None:
+    def _forget_connection(self, place: _OpenConnection) -> None:
         with self._lock, contextlib.suppress(ValueError):
             self._open.remove(place)
 
@@ -250,13 +252,13 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         try:
             request = parse_request(body)
         except NoteError as error:
-            return _text(HTTPStatus.BAD_REQUEST, error.message)
+            return _text_reply(HTTPStatus.BAD_REQUEST, error.message)
         origin = request.head.origin
         key = self.store.key_of(origin)
         if key is None:
-            return _text(HTTPStatus.NOT_FOUND, "this log is not known here")
+            return _text_reply(HTTPStatus.NOT_FOUND, "this log is not known here")
         if not request.note.signed_by(key, self.verify_signature):
-            return _text(HTTPStatus.FORBIDDEN, "no signature by the key of this log")
+            return _text_reply(HTTPStatus.FORBIDDEN, "no signature by the key of this log")
         # Other signatures are dropped: they were not checked.
         signed = SignedNote(
             request.note.text,
@@ -269,24 +271,26 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         verdict = self.store.judge(
             request.old, request.proof, signed, int(self.clock()), self.cosign
         )
-        return self._answer(verdict, request)
+        return self._reply_to(verdict, request)
 
-    def _answer(self, verdict: Verdict, request: Request) -> tuple[HTTPStatus, bytes, str]:
-        if verdict.ruling is Ruling.COSIGNED:
+    def _reply_to(
+        self, verdict: WitnessVerdict, request: AddCheckpointRequest
+    ) -> tuple[HTTPStatus, bytes, str]:
+        if verdict.ruling is WitnessRuling.COSIGNED:
             assert verdict.note is not None
             lines = "".join(f"{each}\n" for each in verdict.note.signatures)
             return HTTPStatus.OK, lines.encode(), "text/plain; charset=utf-8"
-        if verdict.ruling is not Ruling.WRONG_OLD_SIZE:
+        if verdict.ruling is not WitnessRuling.WRONG_OLD_SIZE:
             self.log(
                 f"REFUSED a signed head of {counted(request.head.size, 'record')} that does not"
                 f" follow from the head of {verdict.size}: {verdict.ruling.value}; kept as evidence"
             )
-        if verdict.ruling is Ruling.BAD_PROOF:
-            return _text(HTTPStatus.UNPROCESSABLE_ENTITY, "the proof is not good")
+        if verdict.ruling is WitnessRuling.BAD_PROOF:
+            return _text_reply(HTTPStatus.UNPROCESSABLE_ENTITY, "the proof is not good")
         return HTTPStatus.CONFLICT, f"{verdict.size}\n".encode(), _SIZE_TYPE
 
 
-def _text(status: HTTPStatus, words: str) -> tuple[HTTPStatus, bytes, str]:
+def _text_reply(status: HTTPStatus, words: str) -> tuple[HTTPStatus, bytes, str]:
     return status, f"{words}\n".encode(), "text/plain; charset=utf-8"
 
 
@@ -301,7 +305,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._timed = _TimedReader(self.connection, 0.0, 0)
         self._allow()
         self.rfile = io.BufferedReader(self._timed)
-        self.wfile = _Writer(self._timed, self.connection)
+        self.wfile = _TimedWriter(self._timed, self.connection)
 
     def _allow(self) -> None:
         self._timed.end = time.monotonic() + _REQUEST_S
@@ -322,15 +326,15 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not self._host_is_good():
             return
         if urlsplit(self.path).path != "/add-checkpoint":
-            self._reply(*_text(HTTPStatus.NOT_FOUND, "POST /add-checkpoint"), close=True)
+            self._reply(*_text_reply(HTTPStatus.NOT_FOUND, "POST /add-checkpoint"), close=True)
             return
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or "Transfer-Encoding" in self.headers:
-            self._reply(*_text(HTTPStatus.LENGTH_REQUIRED, "say how long it is"), close=True)
+            self._reply(*_text_reply(HTTPStatus.LENGTH_REQUIRED, "say how long it is"), close=True)
             return
         if len(length) > 9 or int(length) > _MAX_BODY:
             self._reply(
-                *_text(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large for a checkpoint"),
+                *_text_reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large for a checkpoint"),
                 close=True,
             )
             return
@@ -338,7 +342,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(body) != int(length):
             self.close_connection = True
             return
-        self._answered(lambda: self.server.judge(body))
+        self._reply_with(lambda: self.server.judge(body))
 
     def do_GET(self) -> None:
         if not self._host_is_good():
@@ -346,23 +350,23 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         origins = parse_qs(parts.query).get("origin", [])
         if parts.path != "/latest" or len(origins) != 1:
-            self._reply(*_text(HTTPStatus.NOT_FOUND, "GET /latest?origin=NAME"))
+            self._reply(*_text_reply(HTTPStatus.NOT_FOUND, "GET /latest?origin=NAME"))
             return
-        self._answered(lambda: self._latest(origins[0]))
+        self._reply_with(lambda: self._latest(origins[0]))
 
     def _latest(self, origin: str) -> tuple[HTTPStatus, bytes, str]:
         note = self.server.store.latest(origin)
         if note is None:
-            return _text(HTTPStatus.NOT_FOUND, "no head of this log was cosigned here")
+            return _text_reply(HTTPStatus.NOT_FOUND, "no head of this log was cosigned here")
         return HTTPStatus.OK, note.encode(), "text/plain; charset=utf-8"
 
-    def _answered(self, answer: Callable[[], tuple[HTTPStatus, bytes, str]]) -> None:
+    def _reply_with(self, answer: Callable[[], tuple[HTTPStatus, bytes, str]]) -> None:
         with self.server.answering(self.request):
             try:
                 made = answer()
             except GuardrailError as error:
                 self.server.log(error.message)
-                made = _text(HTTPStatus.SERVICE_UNAVAILABLE, "try again later")
+                made = _text_reply(HTTPStatus.SERVICE_UNAVAILABLE, "try again later")
             self._reply(*made)
 
     def _host_is_good(self) -> bool:
@@ -370,7 +374,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if len(hosts) == 1 and (self.server.any_host or _is_loopback(hosts[0])):
             return True
         self._reply(
-            *_text(HTTPStatus.MISDIRECTED_REQUEST, "this witness has another name"), close=True
+            *_text_reply(HTTPStatus.MISDIRECTED_REQUEST, "this witness has another name"),
+            close=True,
         )
         return False
 
@@ -413,7 +418,7 @@ class _TimedReader(io.RawIOBase):
         return count
 
 
-class _Writer(io.BufferedIOBase):
+class _TimedWriter(io.BufferedIOBase):
     """Sends a reply within the remaining time of a request."""
 
     def __init__(self, timed: _TimedReader, sock: socket.socket) -> None:

@@ -24,7 +24,7 @@ from guardrail.errors import ConfigError, GuardrailError, LedgerOpenError, NoteE
 from guardrail.system.disk import is_full, no_room
 from guardrail.system.durable import sync_directory
 
-__all__ = ["Known", "Ruling", "Verdict", "WitnessStore"]
+__all__ = ["WitnessRuling", "WitnessStore", "WitnessVerdict", "WitnessedLog"]
 
 _APPLICATION_ID = 0x67727731  # "grw1"
 _MAX_EVIDENCE = 100
@@ -47,7 +47,7 @@ CREATE TABLE refused(
 """
 
 
-class Ruling(StrEnum):
+class WitnessRuling(StrEnum):
     """The answer of a witness to a head with a valid signature."""
 
     COSIGNED = "cosigned"
@@ -60,10 +60,10 @@ class Ruling(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class WitnessVerdict:
     """The answer to one head."""
 
-    ruling: Ruling
+    ruling: WitnessRuling
     size: int
     """Size of the head that is held now."""
     note: SignedNote | None = None
@@ -71,7 +71,7 @@ class Verdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class WitnessedLog:
     """One log that the witness serves."""
 
     key: NoteKey
@@ -211,7 +211,7 @@ class WitnessStore:
 
     def key_of(self, origin: str) -> NoteKey | None:
         """Return the key of the log *origin*, or None if it is not served."""
-        with self._reading():
+        with self._read_transaction():
             row = self._connection.execute(
                 "SELECT key FROM log WHERE origin = ?", (origin,)
             ).fetchone()
@@ -219,25 +219,25 @@ class WitnessStore:
 
     def latest(self, origin: str) -> SignedNote | None:
         """Return the newest head of *origin* with its cosignature, or None."""
-        with self._reading():
+        with self._read_transaction():
             row = self._connection.execute(
                 "SELECT note FROM head WHERE origin = ?", (origin,)
             ).fetchone()
         return None if row is None else SignedNote.parse(row[0])
 
-    def logs(self) -> list[Known]:
+    def logs(self) -> list[WitnessedLog]:
         """Return every log that is served, by name."""
-        with self._reading():
+        with self._read_transaction():
             rows = self._connection.execute(
                 "SELECT log.key, head.size,"
                 " (SELECT count(*) FROM refused WHERE refused.origin = log.origin)"
                 " FROM log LEFT JOIN head USING (origin) ORDER BY log.origin"
             ).fetchall()
-        return [Known(NoteKey.parse(key), size, refused) for key, size, refused in rows]
+        return [WitnessedLog(NoteKey.parse(key), size, refused) for key, size, refused in rows]
 
     def evidence(self, origin: str) -> list[SignedNote]:
         """Return refused heads of *origin* with valid signatures, the oldest first."""
-        with self._reading():
+        with self._read_transaction():
             rows = self._connection.execute(
                 "SELECT note FROM refused WHERE origin = ? ORDER BY id", (origin,)
             ).fetchall()
@@ -248,7 +248,7 @@ class WitnessStore:
         (seconds since 1970) or later. If the limit of kept heads is reached, it is the number of
         all kept heads, because the time of the last refusal is then unknown.
         """
-        with self._reading():
+        with self._read_transaction():
             query = "SELECT count(*), coalesce(sum(time >= ?), 0) FROM refused WHERE origin = ?"
             kept, since = self._connection.execute(query, (time, origin)).fetchone()
         return int(kept if kept >= _MAX_EVIDENCE else since)
@@ -263,7 +263,7 @@ class WitnessStore:
         note: SignedNote,
         now: int,
         cosign: Callable[[str, int], SignedNote],
-    ) -> Verdict:
+    ) -> WitnessVerdict:
         """Check *note*, a head with a valid signature of a served log, against the stored head, and
         store it.
 
@@ -278,10 +278,10 @@ class WitnessStore:
             # Before its first head a witness holds the empty tree, which every tree extends.
             size, root = (0, EMPTY_ROOT) if row is None else row
             ruling = _ruling(Checkpoint(head.origin, size, root), head, old, proof)
-            if ruling is not Ruling.COSIGNED:
-                if ruling is not Ruling.WRONG_OLD_SIZE:
+            if ruling is not WitnessRuling.COSIGNED:
+                if ruling is not WitnessRuling.WRONG_OLD_SIZE:
                     self._keep_evidence(head.origin, now, ruling, old, note)
-                return Verdict(ruling, size)
+                return WitnessVerdict(ruling, size)
             cosigned = cosign(note.text, now)
             kept = note.with_signatures(cosigned.signatures)
             self._connection.execute(
@@ -291,10 +291,10 @@ class WitnessStore:
                 (head.origin, head.size, head.root, str(kept)),
             )
         # After the transaction: the update is durable, and only now may the cosignature be sent.
-        return Verdict(Ruling.COSIGNED, head.size, cosigned)
+        return WitnessVerdict(WitnessRuling.COSIGNED, head.size, cosigned)
 
     def _keep_evidence(
-        self, origin: str, now: int, ruling: Ruling, old: int, note: SignedNote
+        self, origin: str, now: int, ruling: WitnessRuling, old: int, note: SignedNote
     ) -> None:
         self._connection.execute(
             "INSERT INTO refused(origin, time, why, old, note) SELECT ?, ?, ?, ?, ?"
@@ -305,7 +305,7 @@ class WitnessStore:
 
     @contextlib.contextmanager
     def _transaction(self) -> Generator[None]:
-        with self._reading():
+        with self._read_transaction():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
@@ -318,7 +318,7 @@ class WitnessStore:
                 raise
 
     @contextlib.contextmanager
-    def _reading(self) -> Generator[None]:
+    def _read_transaction(self) -> Generator[None]:
         with self._mutex:
             try:
                 yield
@@ -334,13 +334,13 @@ class WitnessStore:
                 ) from None
 
 
-def _ruling(held: Checkpoint, head: Checkpoint, old: int, proof: Sequence[bytes]) -> Ruling:
+def _ruling(held: Checkpoint, head: Checkpoint, old: int, proof: Sequence[bytes]) -> WitnessRuling:
     if old != held.size:
-        return Ruling.WRONG_OLD_SIZE
+        return WitnessRuling.WRONG_OLD_SIZE
     if head.size == held.size and head.root != held.root:
-        return Ruling.FORK
+        return WitnessRuling.FORK
     good = verify_consistency(held.size, held.root, head.size, head.root, proof)
-    return Ruling.COSIGNED if good else Ruling.BAD_PROOF
+    return WitnessRuling.COSIGNED if good else WitnessRuling.BAD_PROOF
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -23,7 +23,7 @@ from guardrail.errors import ConfigError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.anchors.sending import Told
+    from guardrail.anchors.sending import AnchorAnswer
 
 __all__ = ["anchor"]
 
@@ -115,14 +115,14 @@ def _forget(path: Path | None, config: Path | None, ledger: Path | None, *, as_j
     return Exit.YES
 
 
-def _code(told: list[Told]) -> Exit:
+def _code(told: list[AnchorAnswer]) -> Exit:
     codes = {each.state.code for each in told}
     if "anchor.conflict" in codes:
         return Exit.NO
     return Exit.YES if codes == {""} else Exit.UNKNOWN
 
 
-def _tell(told: Told) -> None:
+def _tell(told: AnchorAnswer) -> None:
     from guardrail.anchors.anchor import timestamp
 
     state = told.state
@@ -136,7 +136,7 @@ def _tell(told: Told) -> None:
         remark(f"next:  {one_line(state.hint)}")
 
 
-def _document(told: Told) -> dict[str, Any]:
+def _document(told: AnchorAnswer) -> dict[str, Any]:
     from guardrail.anchors.anchor import timestamp
 
     state = told.state

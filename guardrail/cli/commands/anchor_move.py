@@ -21,7 +21,7 @@ from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
     from guardrail.anchors.lines import HeadLine
-    from guardrail.anchors.moving import Sorted
+    from guardrail.anchors.moving import SortedHeads
     from guardrail.config import Settings
     from guardrail.core.log.checkpoint import NoteKey
     from guardrail.ledger.reader import LedgerReader
@@ -136,7 +136,7 @@ def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
     return lines
 
 
-def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> Sorted:
+def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> SortedHeads:
     from guardrail.anchors.moving import sort_heads
     from guardrail.core.log.merkle import range_root
     from guardrail.keys.log_key import verify_signature
@@ -160,7 +160,7 @@ def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> So
         )
 
 
-def _tell(found: Sorted, taken: int, new: Path, seq: int) -> None:
+def _tell(found: SortedHeads, taken: int, new: Path, seq: int) -> None:
     data(
         f"{paint('moved', Style.GOOD)}  {counted(len(found.ours), 'head')} of this log, {taken:,}"
         f" of them new there: {one_line(str(new))}"

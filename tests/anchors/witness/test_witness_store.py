@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.anchors.witness.store import Ruling, Verdict, WitnessStore
+from guardrail.anchors.witness.store import WitnessRuling, WitnessStore, WitnessVerdict
 from guardrail.core.log.checkpoint import Algorithm, Checkpoint, NoteKey
 from guardrail.errors import ConfigError, GuardrailError, KeysError, LedgerOpenError
 from guardrail.keys.anchor_keys import WitnessKey
@@ -30,7 +30,7 @@ def store(tmp_path: Path, key: WitnessKey) -> WitnessStore:
     return WitnessStore.create(tmp_path / "w.db", key.key)
 
 
-def ask(store: WitnessStore, key: WitnessKey, log: Log, old: int, size: int) -> Verdict:
+def ask(store: WitnessStore, key: WitnessKey, log: Log, old: int, size: int) -> WitnessVerdict:
     """Ask for the head of *size*, naming *old*, with the right proof for *log*."""
     proof = log.prove(old, size) if 0 < old < size else []
     return store.judge(old, proof, log.note(size), 1700000000, key.cosign)
@@ -44,7 +44,7 @@ def test_heads_that_follow_are_cosigned_and_remembered(
     store.add(log.key)
     for old, size in ((0, 0), (0, 7), (7, 7), (7, 8), (8, 30)):
         verdict = ask(store, key, log, old, size)
-        assert verdict.ruling is Ruling.COSIGNED
+        assert verdict.ruling is WitnessRuling.COSIGNED
         assert verdict.note is not None
         assert verdict.note.cosigned_by(key.key, verify_signature) is not None
         latest = store.latest(ORIGIN)
@@ -60,20 +60,22 @@ def test_nothing_else_is(store: WitnessStore, key: WitnessKey) -> None:
     store.add(log.key)
     ask(store, key, log, 0, 10)
     fork = log.fork(9).grow(21, "x")
-    assert ask(store, key, log, 5, 20).ruling is Ruling.WRONG_OLD_SIZE
-    assert ask(store, key, log, 0, 20).ruling is Ruling.WRONG_OLD_SIZE
-    assert ask(store, key, fork, 10, 10).ruling is Ruling.FORK
-    assert ask(store, key, fork, 10, 20).ruling is Ruling.BAD_PROOF
-    assert store.judge(10, [], log.note(20), 0, key.cosign).ruling is Ruling.BAD_PROOF
-    assert store.judge(10, [b"x" * 32], log.note(10), 0, key.cosign).ruling is Ruling.BAD_PROOF
-    assert store.judge(10, [], log.note(5), 0, key.cosign).ruling is Ruling.BAD_PROOF
+    assert ask(store, key, log, 5, 20).ruling is WitnessRuling.WRONG_OLD_SIZE
+    assert ask(store, key, log, 0, 20).ruling is WitnessRuling.WRONG_OLD_SIZE
+    assert ask(store, key, fork, 10, 10).ruling is WitnessRuling.FORK
+    assert ask(store, key, fork, 10, 20).ruling is WitnessRuling.BAD_PROOF
+    assert store.judge(10, [], log.note(20), 0, key.cosign).ruling is WitnessRuling.BAD_PROOF
+    assert (
+        store.judge(10, [b"x" * 32], log.note(10), 0, key.cosign).ruling is WitnessRuling.BAD_PROOF
+    )
+    assert store.judge(10, [], log.note(5), 0, key.cosign).ruling is WitnessRuling.BAD_PROOF
     empty = Checkpoint(ORIGIN, 0, b"x" * 32)
     other = Log("other/log").grow(1)
     store.add(other.key)
     forged = type(other.note()).sign(
         Checkpoint("other/log", 0, empty.root).text, other.key, other.private.sign
     )
-    assert store.judge(0, [], forged, 0, key.cosign).ruling is Ruling.FORK
+    assert store.judge(0, [], forged, 0, key.cosign).ruling is WitnessRuling.FORK
     latest = store.latest(ORIGIN)
     assert latest is not None
     assert latest.text == log.head(10).text
@@ -215,7 +217,7 @@ def test_nothing_is_cosigned_that_could_not_be_remembered(
     latest = store.latest(ORIGIN)
     assert latest is not None
     assert latest.text == log.head(5).text
-    assert ask(store, key, log, 5, 10).ruling is Ruling.COSIGNED
+    assert ask(store, key, log, 5, 10).ruling is WitnessRuling.COSIGNED
 
 
 def test_a_key_that_fails_leaves_the_memory_as_it_was(store: WitnessStore, key: WitnessKey) -> None:
@@ -229,7 +231,7 @@ def test_a_key_that_fails_leaves_the_memory_as_it_was(store: WitnessStore, key: 
     with pytest.raises(KeysError):
         store.judge(0, [], log.note(), 0, broken)  # type: ignore[arg-type]
     assert store.latest(ORIGIN) is None
-    assert ask(store, key, log, 0, 10).ruling is Ruling.COSIGNED
+    assert ask(store, key, log, 0, 10).ruling is WitnessRuling.COSIGNED
 
 
 def test_a_witness_key_is_private_whole_and_never_overwritten(

@@ -9,7 +9,7 @@ import pytest
 
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.key_epochs import KeyRanges, certified_text
-from guardrail.keys.log_key import HeadKey, Keys, verify_signature
+from guardrail.keys.log_key import Ed25519HeadKey, Keys, verify_signature
 
 LOG = "host/audit"
 KEYS = Keys.ephemeral(b"0" * 32)
@@ -21,14 +21,14 @@ def ranges() -> KeyRanges:
     return KeyRanges(LOG, bytes.fromhex(KEYS.public), verify_signature)
 
 
-def epoch(first: int = 0) -> HeadKey:
+def epoch(first: int = 0) -> Ed25519HeadKey:
     """Return a certified key."""
     key = SIGNING.epoch_key(LOG, first)
     assert key is not None
     return key
 
 
-def record(key: HeadKey | None, /, *ended: HeadKey, **detail: Any) -> dict[str, Any]:
+def record(key: Ed25519HeadKey | None, /, *ended: Ed25519HeadKey, **detail: Any) -> dict[str, Any]:
     """Return a rotation as a writer makes it, with *detail* in place of its own."""
     made: dict[str, Any] = {
         "key": {"type": "ed25519", "public": key.key.public.hex()} if key else None,
@@ -39,7 +39,7 @@ def record(key: HeadKey | None, /, *ended: HeadKey, **detail: Any) -> dict[str, 
     return {"detail": {**made, **detail}}
 
 
-def head(size: int, key: HeadKey) -> SignedNote:
+def head(size: int, key: Ed25519HeadKey) -> SignedNote:
     """Return a head of *size* records, signed with *key*."""
     return SignedNote.sign(Checkpoint(LOG, size, b"r" * 32).text, key.key, key.sign)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from guardrail import Guard
-from guardrail.anchors.state import AnchorState, State, state_path, write_state
+from guardrail.anchors.state import AnchorState, AnchorStates, state_path, write_state
 from guardrail.config import Settings
 from guardrail.errors import ConfigError
 from guardrail.ledger.reader import LedgerReader
@@ -39,7 +39,7 @@ def knows(project: Path, each: AnchorState) -> None:
     """Write what is known of the anchor file."""
     with LedgerReader.open(project / "audit.db") as reader:
         log = reader.log
-    write_state(state_path(project / "audit.db"), State(log, {"file": each}))
+    write_state(state_path(project / "audit.db"), AnchorStates(log, {"file": each}))
 
 
 def test_no_anchor_is_worth_a_note(project: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from guardrail.anchors.witness.store import Ruling, WitnessStore
+from guardrail.anchors.witness.store import WitnessRuling, WitnessStore
 from guardrail.keys.anchor_keys import WitnessKey
 from tests.support.anchors import Log
 
@@ -24,7 +24,7 @@ def cosign(store: WitnessStore, log: Log, old: int, size: int) -> bool:
     """Ask for one head; tell whether it was cosigned."""
     proof = log.prove(old, size) if 0 < old < size else []
     verdict = store.judge(old, proof, log.note(size), 1_700_000_000 + size, KEY.cosign)
-    return verdict.ruling is Ruling.COSIGNED
+    return verdict.ruling is WitnessRuling.COSIGNED
 
 
 def main() -> None:
