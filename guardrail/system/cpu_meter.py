@@ -62,7 +62,7 @@ class Meter:
         self._units += units
         if self._units >= _STEP:
             self._units = 0
-            self._look()
+            self._check_usage()
 
     def section(self, work: Callable[[], R]) -> R:
         """Run *work* and return its result.
@@ -78,7 +78,7 @@ class Meter:
             self._since = None
             _ACTIVE.reset(token)
 
-    def _look(self) -> None:
+    def _check_usage(self) -> None:
         now = time.thread_time()
         if self._since is None:
             self._since = now  # of one view: its time begins with the work
@@ -93,7 +93,7 @@ class Meter:
             self._owed += _GIVE * (used - self._given)
             self._given = used
             if self._owed > 0:
-                self._owed -= _give_way(self._owed)
+                self._owed -= _yield_processor(self._owed)
 
 
 def current() -> Meter:
@@ -101,7 +101,7 @@ def current() -> Meter:
     return _ACTIVE.get() or Meter()
 
 
-class _Line:
+class _PauseQueue:
     """Queue of threads with much to redact: one pauses at a time, so that they share one
     allowance.
     """
@@ -113,11 +113,11 @@ class _Line:
         self.lock = threading.Lock()
 
 
-_LINE = _Line()
+_LINE = _PauseQueue()
 os.register_at_fork(after_in_child=_LINE.renew)
 
 
-def _give_way(seconds: float) -> float:
+def _yield_processor(seconds: float) -> float:
     """Let other threads run for *seconds*; return for how long they actually could.
 
     Python would hand over only every 5 ms, and a call of another session asks for its turn many

@@ -48,7 +48,7 @@ def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
     With *most*, *needed* is an upper bound: if more is free, the message names the other possible
     limit.
     """
-    what, figures = _why(path, needed, most=most)
+    what, figures = _full_disk(path, needed, most=most)
     return f"{what}: there is no room for {path}" + (f" ({figures})" if figures else "")
 
 
@@ -58,11 +58,11 @@ def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool =
     """
     if not is_full(error, path):
         return os_reason(error)
-    what, figures = _why(path, needed, most=most)
+    what, figures = _full_disk(path, needed, most=most)
     return what + (f": {figures}" if figures else "")
 
 
-def _why(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
+def _full_disk(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
     """Return the name of the full disk or limit, and the figures."""
     if _no_more_files(path):
         return "the disk takes no more files", "all of its inodes are used"

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Self, TypeVar
 if TYPE_CHECKING:
     import asyncio
 
-__all__ = ["Handed", "Handover"]
+__all__ = ["BatchedFuture", "WakeUpBatch"]
 
 R = TypeVar("R")
 
 
-class Handover:
+class WakeUpBatch:
     """Wakes the waiters of one batch of futures: each event loop once, when the block ends."""
 
     def __init__(self) -> None:
@@ -48,12 +48,12 @@ def _wake(waiters: list[asyncio.Future[None]]) -> None:
             waiter.set_result(None)
 
 
-class Handed(Future[R]):
+class BatchedFuture(Future[R]):
     """A future that wakes its waiters cheaply. Set ``handover`` before completing it in a batch."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.handover: Handover | None = None
+        self.handover: WakeUpBatch | None = None
         """Wakes the event loops; None if this future does so itself."""
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._gate = threading.Lock()
@@ -76,12 +76,12 @@ class Handed(Future[R]):
 
 
 def _ended(future: Future[R]) -> None:
-    assert isinstance(future, Handed)
+    assert isinstance(future, BatchedFuture)
     future._gate.release()
     # A waiter that is added from here on finds the future done: ``done`` is checked after adding,
     # and was set before this.
     if future._sleepers:
-        handover = future.handover or Handover()
+        handover = future.handover or WakeUpBatch()
         for loop, waiter in future._sleepers:
             handover.add(loop, waiter)
         if future.handover is None:

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Self
 
 from guardrail.system.http_errors import (
-    Stage,
+    RequestStage,
     TransportCause,
     TransportError,
-    late,
+    deadline_passed,
     malformed,
     no_address,
     unreachable,
@@ -34,10 +34,10 @@ from guardrail.system.http_reply import HttpReply, ReplyError, read_reply
 
 __all__ = [
     "Address",
-    "Connection",
     "Endpoint",
+    "HttpConnection",
     "HttpReply",
-    "Stage",
+    "RequestStage",
     "TlsContext",
     "TransportCause",
     "TransportError",
@@ -67,7 +67,7 @@ class Endpoint:
         name = f"[{host}]" if ":" in host else host
         self.authority = name if port == (443 if tls else 80) else f"{name}:{port}"
         """The value of ``Host``."""
-        self.addresses = _literal(host, port)
+        self.addresses = _literal_addresses(host, port)
         """Those known now: of an IP address, ``localhost`` or a Unix socket always, of another name
         after a look-up.
         """
@@ -91,7 +91,7 @@ class Endpoint:
         """
         if not self.is_name:
             return
-        left = _left(end, Stage.NAME)
+        left = _remaining(end, RequestStage.NAME)
         thread = self._lookup
         if thread is None or not thread.is_alive():
             self._lookup = thread = threading.Thread(
@@ -100,7 +100,7 @@ class Endpoint:
             thread.start()
         thread.join(left)
         if thread.is_alive():
-            raise late(Stage.NAME)
+            raise deadline_passed(RequestStage.NAME)
         if self._failure:
             raise no_address(self._failure)
 
@@ -114,7 +114,7 @@ class Endpoint:
             self._failure = "" if found else "no address"
 
 
-class Connection:
+class HttpConnection:
     """A connection, kept for the next request if the end of the reply is certain. For one
     thread at a time.
     """
@@ -139,7 +139,7 @@ class Connection:
         every |= headers or {}
         if not keep:
             every["Connection"] = "close"
-        self._fields = "".join(f"{name}: {_line(value)}\r\n" for name, value in every.items())
+        self._fields = "".join(f"{name}: {_one_line(value)}\r\n" for name, value in every.items())
 
     def close(self) -> None:
         """Close the connection. The next request opens it again."""
@@ -163,12 +163,12 @@ class Connection:
         bytes. Raises ``TransportError``, and ``ValueError`` if no line of a request can hold the
         path or *authorization*.
         """
-        more = "" if authorization is None else f"Authorization: {_line(authorization)}\r\n"
+        more = "" if authorization is None else f"Authorization: {_one_line(authorization)}\r\n"
         if body or method != "GET":
             more += f"Content-Length: {len(body)}\r\n"
         if " " in path:
             raise ValueError("a path with a space")
-        head = f"{method} {_line(path)} HTTP/1.1\r\n{self._fields}{more}\r\n"
+        head = f"{method} {_one_line(path)} HTTP/1.1\r\n{self._fields}{more}\r\n"
         request = head.encode("ascii") + body
         if self._wire is not None and self._wire.stale():
             self.close()
@@ -198,7 +198,7 @@ class Connection:
             return reply
         except ReplyError as error:
             if error.detail == "nothing":
-                raise _CutError(Stage.REPLY) from None
+                raise _CutError(RequestStage.REPLY) from None
             raise malformed(error.detail, error.message) from None
         except OSError as error:
             if wire.received == 0:
@@ -215,7 +215,7 @@ class _CutError(Exception):
     The server might have closed a kept one meanwhile.
     """
 
-    def __init__(self, stage: Stage, reason: str = "") -> None:
+    def __init__(self, stage: RequestStage, reason: str = "") -> None:
         super().__init__()
         self.stage = stage
         self.reason = reason
@@ -229,25 +229,25 @@ class _Wire:
         self.end = 0.0
         self.received = 0
         """Bytes since the request was sent."""
-        self.stage = Stage.SEND
+        self.stage = RequestStage.SEND
 
     def send(self, data: bytes) -> None:
-        self.stage = Stage.SEND
+        self.stage = RequestStage.SEND
         view = memoryview(data)
         while view:
-            self._sock.settimeout(_left(self.end, Stage.SEND))
+            self._sock.settimeout(_remaining(self.end, RequestStage.SEND))
             try:
                 view = view[self._sock.send(view) :]
             except TimeoutError:
-                raise late(Stage.SEND) from None
-        self.stage = Stage.REPLY
+                raise deadline_passed(RequestStage.SEND) from None
+        self.stage = RequestStage.REPLY
 
     def receive(self, size: int) -> bytes:
-        self._sock.settimeout(_left(self.end, Stage.REPLY))
+        self._sock.settimeout(_remaining(self.end, RequestStage.REPLY))
         try:
             block = self._sock.recv(size)
         except TimeoutError:
-            raise late(Stage.REPLY) from None
+            raise deadline_passed(RequestStage.REPLY) from None
         self.received += len(block)
         return block
 
@@ -292,7 +292,7 @@ def _no_password() -> str:
     raise ValueError
 
 
-def _literal(host: str, port: int) -> tuple[Address, ...]:
+def _literal_addresses(host: str, port: int) -> tuple[Address, ...]:
     """Return the addresses of a host that needs no look-up, or none."""
     if host == _LOCAL_NAME:
         # Never asked of a resolver, which could answer anything.
@@ -316,14 +316,14 @@ def _open(endpoint: Endpoint, end: float) -> _Wire:
             return _Wire(_secured(_connected(address, share), endpoint, share))
         except TransportError as error:
             # A server's answer is more helpful than an address where nobody listens.
-            if failure is None or failure.stage is Stage.CONNECT:
+            if failure is None or failure.stage is RequestStage.CONNECT:
                 failure = error
     raise failure or no_address("no address")
 
 
 def _connected(address: Address, end: float) -> socket.socket:
     family, where = address
-    left = _left(end, Stage.CONNECT)
+    left = _remaining(end, RequestStage.CONNECT)
     with contextlib.ExitStack() as stack:
         try:
             sock = socket.socket(family, socket.SOCK_STREAM)
@@ -333,10 +333,10 @@ def _connected(address: Address, end: float) -> socket.socket:
             sock.settimeout(left)
             sock.connect(where)  # type: ignore[arg-type]  # built as this family takes it
         except TimeoutError:
-            raise late(Stage.CONNECT) from None
+            raise deadline_passed(RequestStage.CONNECT) from None
         except OSError as error:
             raise unreachable(
-                "connect", "does not accept a connection", Stage.CONNECT, _reason(error)
+                "connect", "does not accept a connection", RequestStage.CONNECT, _reason(error)
             ) from None
         stack.pop_all()
     return sock
@@ -348,28 +348,30 @@ def _secured(sock: socket.socket, endpoint: Endpoint, end: float) -> socket.sock
     with contextlib.ExitStack() as stack:
         stack.callback(sock.close)
         try:
-            sock.settimeout(_left(end, Stage.TLS))
+            sock.settimeout(_remaining(end, RequestStage.TLS))
             secured = endpoint.tls.wrap_socket(
                 sock, server_hostname=endpoint.host, do_handshake_on_connect=False
             )
             stack.callback(secured.close)
             secured.do_handshake()
         except TimeoutError:
-            raise late(Stage.TLS) from None
+            raise deadline_passed(RequestStage.TLS) from None
         except ssl.SSLCertVerificationError as error:
             raise unreachable(
                 "certificate",
                 "has a certificate that does not lead to a trusted one",
-                Stage.TLS,
+                RequestStage.TLS,
                 _reason(error),
             ) from None
         except (OSError, ValueError) as error:
-            raise unreachable("tls", "makes no TLS connection", Stage.TLS, _reason(error)) from None
+            raise unreachable(
+                "tls", "makes no TLS connection", RequestStage.TLS, _reason(error)
+            ) from None
         stack.pop_all()
     return secured
 
 
-def _line(text: str) -> str:
+def _one_line(text: str) -> str:
     """Return *text* for one line of a request.
 
     Raises ``ValueError`` if it would start another line.
@@ -379,10 +381,10 @@ def _line(text: str) -> str:
     return text
 
 
-def _left(end: float, stage: Stage) -> float:
+def _remaining(end: float, stage: RequestStage) -> float:
     left = end - time.monotonic()
     if left <= 0:
-        raise late(stage)
+        raise deadline_passed(stage)
     return left
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 
 __all__ = [
-    "Stage",
+    "RequestStage",
     "TransportCause",
     "TransportError",
-    "late",
+    "deadline_passed",
     "malformed",
     "no_address",
     "unreachable",
@@ -23,7 +23,7 @@ class TransportCause(StrEnum):
     MALFORMED = "malformed"
 
 
-class Stage(StrEnum):
+class RequestStage(StrEnum):
     """How far a request got."""
 
     NAME = "name"
@@ -42,7 +42,7 @@ class TransportError(Exception):
         detail: str,
         message: str,
         *,
-        stage: Stage,
+        stage: RequestStage,
         reason: str = "",
     ) -> None:
         """*detail* tells failures of one cause apart; adapters pass it on to programs.
@@ -62,7 +62,7 @@ class TransportError(Exception):
         """
 
 
-def late(stage: Stage) -> TransportError:
+def deadline_passed(stage: RequestStage) -> TransportError:
     """Return the error of a request whose deadline passed during *stage*."""
     return TransportError(
         TransportCause.TIMEOUT,
@@ -74,10 +74,10 @@ def late(stage: Stage) -> TransportError:
 
 def no_address(reason: str) -> TransportError:
     """Return the error of a host name without an address."""
-    return unreachable("name", "has a name without an address", Stage.NAME, reason)
+    return unreachable("name", "has a name without an address", RequestStage.NAME, reason)
 
 
-def unreachable(detail: str, message: str, stage: Stage, reason: str) -> TransportError:
+def unreachable(detail: str, message: str, stage: RequestStage, reason: str) -> TransportError:
     """Return the error of a request that got no byte of a reply."""
     return TransportError(TransportCause.UNREACHABLE, detail, message, stage=stage, reason=reason)
 
@@ -85,5 +85,5 @@ def unreachable(detail: str, message: str, stage: Stage, reason: str) -> Transpo
 def malformed(detail: str, message: str, reason: str = "") -> TransportError:
     """Return the error of a reply that is incomplete, too large or no HTTP."""
     return TransportError(
-        TransportCause.MALFORMED, detail, message, stage=Stage.REPLY, reason=reason
+        TransportCause.MALFORMED, detail, message, stage=RequestStage.REPLY, reason=reason
     )

@@ -71,7 +71,7 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
     *limit* is the largest body in bytes, *budget* the largest total of received bytes. Raises
     ``ReplyError``, and any exception of *receive*.
     """
-    incoming = _Incoming(receive, budget)
+    incoming = _ReceiveBuffer(receive, budget)
     head = _read_head(incoming)
     interim = 0
     while head.status < 200:
@@ -84,11 +84,11 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
     if (head.value(b"content-encoding") or b"identity").lower() != b"identity":
         # No other encoding was requested; a few bytes could expand to gigabytes.
         raise ReplyError("encoding", "sends a compressed reply")
-    length = _length(head)
+    length = _body_length(head)
     if head.status in _NO_BODY:
         body = b""
     elif length is None:
-        body = _chunks(incoming, limit)
+        body = _read_chunks(incoming, limit)
     elif length > limit:
         raise ReplyError("too_large", "sends a reply that is too large")
     else:
@@ -108,7 +108,7 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
     )
 
 
-class _Head(NamedTuple):
+class _ReplyHead(NamedTuple):
     persistent: bool
     """HTTP/1.1: the connection stays open unless a header forbids it."""
     status: int
@@ -126,7 +126,7 @@ class _Head(NamedTuple):
         return {key.decode("ascii"): value.decode("latin-1") for key, value in reversed(self.lines)}
 
 
-class _Incoming:
+class _ReceiveBuffer:
     """Buffer of received bytes that were not taken yet."""
 
     def __init__(self, receive: Callable[[int], bytes], budget: int) -> None:
@@ -149,7 +149,7 @@ class _Incoming:
             seen = max(0, len(self._buffer) - len(mark) + 1)
             if seen > limit:
                 return None
-            self._more()
+            self._receive_more()
         if at > limit:
             return None
         found = bytes(self._buffer[:at])
@@ -159,12 +159,12 @@ class _Incoming:
     def take(self, count: int) -> bytes:
         """Take exactly *count* bytes."""
         while len(self._buffer) < count:
-            self._more()
+            self._receive_more()
         found = bytes(self._buffer[:count])
         del self._buffer[:count]
         return found
 
-    def _more(self) -> None:
+    def _receive_more(self) -> None:
         block = self._receive(_BLOCK)
         if not block:
             if not self._any:
@@ -177,30 +177,30 @@ class _Incoming:
         self._buffer += block
 
 
-def _read_head(incoming: _Incoming) -> _Head:
+def _read_head(incoming: _ReceiveBuffer) -> _ReplyHead:
     # The first line alone decides whether to wait for more: another protocol's greeting might be
     # all that comes.
     found = _STATUS.fullmatch(incoming.until(b"\r\n", _MAX_HEAD) or b"")
     if found is None:
-        raise _no_http()
-    return _Head(found[1] == b"1", int(found[2]), found[3] or b"", _fields(incoming))
+        raise _not_http()
+    return _ReplyHead(found[1] == b"1", int(found[2]), found[3] or b"", _read_fields(incoming))
 
 
-def _fields(incoming: _Incoming) -> tuple[tuple[bytes, bytes], ...]:
+def _read_fields(incoming: _ReceiveBuffer) -> tuple[tuple[bytes, bytes], ...]:
     """Take header lines, up to the empty line that ends them."""
     made: list[tuple[bytes, bytes]] = []
     while line := incoming.until(b"\r\n", _MAX_HEAD):
         # A continued line is not a valid name either.
         found = _HEADER.fullmatch(line)
         if found is None or len(made) == _MAX_HEADERS:
-            raise _no_http()
+            raise _not_http()
         made.append((found[1].lower(), found[2].strip(b" \t")))
     if line is None:
-        raise _no_http()
+        raise _not_http()
     return tuple(made)
 
 
-def _length(head: _Head) -> int | None:
+def _body_length(head: _ReplyHead) -> int | None:
     """Return the length of the body, or None if it comes in chunks."""
     lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
     if head.status in _NO_BODY:
@@ -217,12 +217,12 @@ def _length(head: _Head) -> int | None:
     return int(lengths[0])
 
 
-def _chunks(incoming: _Incoming, limit: int) -> bytes:
+def _read_chunks(incoming: _ReceiveBuffer, limit: int) -> bytes:
     body = bytearray()
     while True:
         found = _CHUNK.fullmatch(incoming.until(b"\r\n", _MAX_CHUNK_LINE) or b"")
         if found is None:
-            raise _no_http()
+            raise _not_http()
         size = int(found[1], 16)
         if size == 0:
             break
@@ -230,10 +230,10 @@ def _chunks(incoming: _Incoming, limit: int) -> bytes:
             raise ReplyError("too_large", "sends a reply that is too large")
         body += incoming.take(size)
         if incoming.take(2) != b"\r\n":
-            raise _no_http()
-    _fields(incoming)
+            raise _not_http()
+    _read_fields(incoming)
     return bytes(body)
 
 
-def _no_http() -> ReplyError:
+def _not_http() -> ReplyError:
     return ReplyError("http", "sends something that is not a complete HTTP reply")

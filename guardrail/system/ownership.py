@@ -18,7 +18,7 @@ from pathlib import Path
 from guardrail.system.os_user import group_named, user_named
 
 __all__ = [
-    "Denial",
+    "MissingPermission",
     "denial_of",
     "find_denial",
     "is_denial",
@@ -38,7 +38,7 @@ def new_file(path: Path, like: Path | None, *, flags: int = os.O_WRONLY, mode: i
     if *path* already exists.
     """
     descriptor = os.open(path, flags | _NEW, mode)
-    _give(descriptor, like)
+    _set_owner(descriptor, like)
     return descriptor
 
 
@@ -74,13 +74,13 @@ def new_folder(folder: Path, like: Path | None) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         if not os.listdir(descriptor):  # a folder that is not empty is not the one created here
-            _give(descriptor, like)
+            _set_owner(descriptor, like)
     finally:
         os.close(descriptor)
 
 
-def _give(descriptor: int, like: Path | None) -> None:
-    owner = None if like is None else _owner(like)
+def _set_owner(descriptor: int, like: Path | None) -> None:
+    owner = None if like is None else _owner_of(like)
     made = os.fstat(descriptor)
     if owner is None or (made.st_uid, made.st_gid) == owner or made.st_uid != os.geteuid():
         return
@@ -88,7 +88,7 @@ def _give(descriptor: int, like: Path | None) -> None:
         os.fchown(descriptor, *owner)
 
 
-def _owner(like: Path) -> tuple[int, int] | None:
+def _owner_of(like: Path) -> tuple[int, int] | None:
     for path in (like, like.with_name(f"{like.name}-lock")):
         with contextlib.suppress(OSError):
             found = os.stat(path)
@@ -97,7 +97,7 @@ def _owner(like: Path) -> tuple[int, int] | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Denial:
+class MissingPermission:
     """A permission that this process lacks."""
 
     what: str
@@ -111,7 +111,7 @@ def is_denial(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
 
 
-def denial_of(error: OSError, path: Path, like: Path | None = None) -> Denial | None:
+def denial_of(error: OSError, path: Path, like: Path | None = None) -> MissingPermission | None:
     """Return the permission that *error* is about, or None if it has another cause.
 
     *path* is the opened file if *error* does not name it. *like* is the ledger.
@@ -120,31 +120,35 @@ def denial_of(error: OSError, path: Path, like: Path | None = None) -> Denial | 
         return None
     named = error.filename
     place = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else path
-    return find_denial([place], like=like) or _denial(place, like)
+    return find_denial([place], like=like) or _missing_permission(place, like)
 
 
 def find_denial(
     paths: Iterable[Path], *, like: Path | None = None, write: bool = True
-) -> Denial | None:
+) -> MissingPermission | None:
     """Return the first of *paths*, or of the folders above them, that this process can't read (and
     *write*); None if it can access all.
     """
     for path in paths:
         place = Path(os.path.abspath(path))
         for folder in reversed(place.parents):
-            if os.path.isdir(folder) and not _may(folder, os.X_OK):
-                return _denial(folder, like)
+            if os.path.isdir(folder) and not _has_permission(folder, os.X_OK):
+                return _missing_permission(folder, like)
         if not os.path.lexists(place):
-            if write and place.parent.is_dir() and not _may(place.parent, os.W_OK | os.X_OK):
-                return _denial(place.parent, like)
+            if (
+                write
+                and place.parent.is_dir()
+                and not _has_permission(place.parent, os.W_OK | os.X_OK)
+            ):
+                return _missing_permission(place.parent, like)
             continue
         wanted = os.R_OK | (os.W_OK if write else 0) | (os.X_OK if os.path.isdir(place) else 0)
-        if not _may(place, wanted):
-            return _denial(place, like)
+        if not _has_permission(place, wanted):
+            return _missing_permission(place, like)
     return None
 
 
-def _may(path: Path, wanted: int) -> bool:
+def _has_permission(path: Path, wanted: int) -> bool:
     """Return True if this process has the permission *wanted*; a read-only file system does not
     count as a missing permission.
     """
@@ -156,20 +160,24 @@ def _may(path: Path, wanted: int) -> bool:
     return False
 
 
-def _denial(path: Path, like: Path | None) -> Denial:
+def _missing_permission(path: Path, like: Path | None) -> MissingPermission:
     me = user_named(os.geteuid())
     try:
         found = os.stat(path)
     except OSError:
-        return Denial(f"{path} can't be opened by user {me}", f"ls -ld {path} {path.parent}")
+        return MissingPermission(
+            f"{path} can't be opened by user {me}", f"ls -ld {path} {path.parent}"
+        )
     owner = user_named(found.st_uid)
     mode = stat.S_IMODE(found.st_mode)
     what = f"{path} belongs to {owner} (mode {mode:o}), and this process runs as {me}"
-    ledger = None if like is None else _owner(like)
+    ledger = None if like is None else _owner_of(like)
     if found.st_uid == os.geteuid():
-        return Denial(what, f"chmod u+{'rwx' if path.is_dir() else 'rw'} {path}")
+        return MissingPermission(what, f"chmod u+{'rwx' if path.is_dir() else 'rw'} {path}")
     if ledger is not None and ledger[0] != found.st_uid:
         # Another user left it among the ledger's files.
         whom = f"{user_named(ledger[0])}:{group_named(ledger[1])}"
-        return Denial(what, f"sudo chown {whom} {path}")
-    return Denial(what, f"run it as {owner} (sudo -u {owner}), or: sudo chown {me} {path}")
+        return MissingPermission(what, f"sudo chown {whom} {path}")
+    return MissingPermission(
+        what, f"run it as {owner} (sudo -u {owner}), or: sudo chown {me} {path}"
+    )

@@ -17,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from guardrail.system.futures import Handed
+from guardrail.system.futures import BatchedFuture
 
 __all__ = [
     "LARGE",
@@ -134,7 +134,7 @@ async def wait_async(future: Future[R], timeout: float | None) -> R:
         return future.result()
     loop = asyncio.get_running_loop()
     waiter: asyncio.Future[None] = loop.create_future()
-    if isinstance(future, Handed):
+    if isinstance(future, BatchedFuture):
         future.wake_on(loop, waiter)
         if future.done():
             _wake(waiter)

@@ -17,14 +17,14 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from guardrail.errors import UsageError
 from guardrail.tools.docstrings import read_docstring
 
-__all__ = ["Signature", "is_generator", "read_function"]
+__all__ = ["FunctionSignature", "is_generator", "read_function"]
 
 
 _OWNERS = ("self", "cls")
 
 
 @dataclass(frozen=True, slots=True)
-class Signature:
+class FunctionSignature:
     """The parameters of a function, as a model."""
 
     name: str | None
@@ -59,7 +59,9 @@ def _innermost(function: Callable[..., Any]) -> Any:
     return inner
 
 
-def read_function(function: Callable[..., Any], injected: Collection[str] = ()) -> Signature:
+def read_function(
+    function: Callable[..., Any], injected: Collection[str] = ()
+) -> FunctionSignature:
     """Return the parameters of *function* as a model that refuses unknown arguments.
 
     Parameters named in *injected*, and those that a ``functools.partial`` has bound by keyword, are
@@ -77,7 +79,9 @@ def read_function(function: Callable[..., Any], injected: Collection[str] = ()) 
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[field] = (_annotation(parameter, inner, texts.get(parameter.name, "")), default)
         parameters[field] = parameter.name
-    name = getattr(inner, "__name__", None) if inspect.isroutine(_named(function)) else None
+    name = (
+        getattr(inner, "__name__", None) if inspect.isroutine(_unwrap_partials(function)) else None
+    )
     problem = ""
     try:
         model = create_model(
@@ -92,10 +96,10 @@ def read_function(function: Callable[..., Any], injected: Collection[str] = ()) 
         raise UsageError(
             f"no schema can be made from the signature ({problem})", code="usage.signature"
         )
-    return Signature(name, description, model, parameters)
+    return FunctionSignature(name, description, model, parameters)
 
 
-def _named(function: Any) -> Any:
+def _unwrap_partials(function: Any) -> Any:
     while isinstance(function, functools.partial):
         function = function.func
     return function
@@ -139,7 +143,7 @@ def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any
     """Return the type of a parameter under its own name, with its description from the docstring or
     ``Annotated``.
     """
-    annotation = _resolved(parameter, inner)
+    annotation = _resolve_annotation(parameter, inner)
     metadata: tuple[Any, ...] = getattr(annotation, "__metadata__", ())
     if metadata:
         annotation = annotation.__origin__
@@ -159,7 +163,7 @@ def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any
     )
 
 
-def _resolved(parameter: inspect.Parameter, inner: Any) -> Any:
+def _resolve_annotation(parameter: inspect.Parameter, inner: Any) -> Any:
     if parameter.annotation is parameter.empty:
         return Any
     # One by one: an injected parameter may have an annotation that exists for type checkers only.

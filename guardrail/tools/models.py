@@ -52,15 +52,15 @@ def describe(model: type[BaseModel]) -> dict[str, Any]:
         raise _refuse("a root model describes one value, and arguments have names")
     failure = ""
     try:
-        schema = model.model_json_schema(schema_generator=_Generator)
-        written = model.model_json_schema(mode="serialization", schema_generator=_Generator)
+        schema = model.model_json_schema(schema_generator=_SchemaGenerator)
+        written = model.model_json_schema(mode="serialization", schema_generator=_SchemaGenerator)
     except SchemaError:
         raise
     except Exception as error:  # noqa: BLE001 - border: types bring their own code, and pydantic its own tree
         failure = f"the model has no JSON Schema ({type(error).__name__})"
     if failure:
         raise _refuse(failure)
-    for part in _parts(model.__pydantic_core_schema__):
+    for part in _nested_objects(model.__pydantic_core_schema__):
         if part.get("serialization_exclude") or part.get("serialization_exclude_if"):
             raise _refuse("a field is excluded from the dump: it could not be rebuilt")
         if part.get("type") == "generator":
@@ -74,7 +74,7 @@ def _refuse(reason: str) -> SchemaError:
     return SchemaError(reason, code="schema.model", hint="change the model or the signature")
 
 
-def _parts(value: Any) -> Iterator[dict[str, Any]]:
+def _nested_objects(value: Any) -> Iterator[dict[str, Any]]:
     todo = [value]
     while todo:
         part = todo.pop()
@@ -86,13 +86,13 @@ def _parts(value: Any) -> Iterator[dict[str, Any]]:
 
 
 def _property_names(schema: dict[str, Any]) -> Iterator[str]:
-    for part in _parts(schema):
+    for part in _nested_objects(schema):
         properties = part.get("properties")
         if isinstance(properties, dict):
             yield from properties
 
 
-class _Generator(GenerateJsonSchema):
+class _SchemaGenerator(GenerateJsonSchema):
     """Marks every secret, and turns warnings into refusals."""
 
     def emit_warning(self, kind: str, detail: str) -> None:  # noqa: ARG002 - detail may quote a value
@@ -153,7 +153,7 @@ Any.
 @functools.lru_cache(maxsize=1024)
 def _is_simple(model: type[BaseModel]) -> bool:
     """Return True if the JSON dump of *model* can hide no secret and always has the same order."""
-    for part in _parts(model.__pydantic_core_schema__):
+    for part in _nested_objects(model.__pydantic_core_schema__):
         kind = part.get("type")
         if isinstance(kind, str) and kind not in _SIMPLE:
             return False
@@ -187,7 +187,7 @@ def take_model(
         private = take(args, loose, Foreign.KEPT)
         if type(private) is not dict:
             raise Refused("not_object")
-        return _settle(model, schema, _first(model, private), parameters)
+        return _rebuild_until_stable(model, schema, _validate(model, private), parameters)
     except Refused as error:
         failure = explain(error, schema.schema)
     except ValidationError as error:
@@ -254,7 +254,7 @@ def _known_kinds() -> frozenset[str]:
     return frozenset(get_args(ErrorType))
 
 
-def _first(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
+def _validate(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(private)
     except ValidationError as error:
@@ -267,7 +267,7 @@ def _first(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
         return model.model_validate_json(encoded)
 
 
-def _settle(
+def _rebuild_until_stable(
     model: type[BaseModel], schema: CompiledSchema, built: BaseModel, parameters: Mapping[str, str]
 ) -> tuple[Snapshot, dict[str, Any]]:
     """Return snapshot and keyword arguments once rebuilding changes nothing any more.
@@ -296,7 +296,7 @@ def _rebuild(model: type[BaseModel], built: BaseModel, seen: Snapshot) -> BaseMo
     except ValidationError:
         # A default that the model itself would reject (``limit: int = None``) must come from the
         # model again.
-        given, _ = _plain(built, exclude_unset=True)
+        given, _ = _dump_with_secrets(built, exclude_unset=True)
         return model.model_validate_json(dumps(given), by_alias=True, by_name=True)
 
 
@@ -312,7 +312,7 @@ def _takes_extras(model: type[BaseModel]) -> bool:
     """Return True if *model*, or a model in it, keeps undeclared arguments."""
     return any(
         "allow" in (part.get("extra_behavior"), part.get("extra_fields_behavior"))
-        for part in _parts(model.__pydantic_core_schema__)
+        for part in _nested_objects(model.__pydantic_core_schema__)
     )
 
 
@@ -341,14 +341,14 @@ def _check_extras(rebuilt: BaseModel) -> None:
 def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:
     """Return the view of *built* for policy and record, and the number of secrets in it."""
     limits = schema.limits
-    plain, secrets = _plain(built)
+    plain, secrets = _dump_with_secrets(built)
     args = take(plain, limits)
     if type(args) is not dict:
         raise Refused("not_object")
     return Snapshot(args, encode(args, limits)), secrets
 
 
-def _plain(built: BaseModel, *, exclude_unset: bool = False) -> tuple[Any, int]:
+def _dump_with_secrets(built: BaseModel, *, exclude_unset: bool = False) -> tuple[Any, int]:
     """Return the JSON dump with the contents of its secrets (the body needs them, the redactor
     masks them later), and their number.
     """
@@ -360,11 +360,11 @@ def _plain(built: BaseModel, *, exclude_unset: bool = False) -> tuple[Any, int]:
     objects = built.model_dump(
         by_alias=True, round_trip=True, exclude_unset=exclude_unset, warnings="none"
     )
-    revealer = _Revealer()
+    revealer = _SecretRevealer()
     return revealer.reveal(objects, written), revealer.secrets
 
 
-class _Revealer:
+class _SecretRevealer:
     """Puts the content of secrets into a JSON dump, and counts them."""
 
     def __init__(self) -> None:
@@ -385,19 +385,23 @@ class _Revealer:
         if kind in _SEQUENCES and type(written) is list and len(found) == len(written):
             return [self.reveal(value, text) for value, text in zip(found, written, strict=True)]
         if kind is set or kind is frozenset:
-            items = [self._alone(item) for item in found] if _holds_secret(found) else written
+            items = (
+                [self._reveal_bare_value(item) for item in found]
+                if _holds_secret(found)
+                else written
+            )
             return sorted(items, key=dumps) if type(items) is list else items
         if issubclass(kind, _SECRETS):
-            return self._alone(found)
+            return self._reveal_bare_value(found)
         if _holds_secret(found):
             raise Refused("model", "a secret that can't be written as JSON")
         return written
 
-    def _alone(self, value: Any) -> Any:
+    def _reveal_bare_value(self, value: Any) -> Any:
         """Return the JSON of a value outside any field, with its secret revealed."""
         if isinstance(value, _SECRETS):
             self.secrets += 1
-            return self._alone(value.get_secret_value())
+            return self._reveal_bare_value(value.get_secret_value())
         return self.reveal(value, to_jsonable_python(value))
 
 

@@ -76,10 +76,10 @@ def tool_name(name: object) -> str:
     with a space, or holds control, format (bidi), private or unassigned characters, line breaks or
     lone surrogates.
     """
-    return _shown(name, "a tool name")
+    return _check_shown(name, "a tool name")
 
 
-def _shown(name: object, what: str) -> str:
+def _check_shown(name: object, what: str) -> str:
     if type(name) is not str or not name:
         raise UsageError(f"{what} must be a non-empty string", code="usage.name")
     if len(name) > _MAX_NAME:
@@ -117,13 +117,14 @@ def _labels(labels: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(
             "labels must be a list of strings", code="usage.labels", hint='labels=["money"]'
         )
-    return tuple(_shown(label, "a label") for label in labels)
+    return tuple(_check_shown(label, "a label") for label in labels)
 
 
 def undeclared(name: str, server: str | None = None) -> Tool:
     """Return an undeclared tool. Raises ``UsageError`` for a name that can't be recorded."""
     return Tool(
-        name=tool_name(name), server=None if server is None else _shown(server, "a server name")
+        name=tool_name(name),
+        server=None if server is None else _check_shown(server, "a server name"),
     )
 
 
@@ -171,7 +172,7 @@ def declare(
                 _warn(name, error)
     return Tool(
         name=tool_name(name),
-        server=None if server is None else _shown(server, "a server name"),
+        server=None if server is None else _check_shown(server, "a server name"),
         declared=compiled is not None,
         schema=compiled,
         target=_pointers(target),
@@ -235,7 +236,7 @@ def from_function(
         raise UsageError("a callable object has no name: pass name=", code="usage.name")
     return Tool(
         name=tool_name(signature.name if name is None else name),
-        server=None if server is None else _shown(server, "a server name"),
+        server=None if server is None else _check_shown(server, "a server name"),
         declared=True,
         schema=compile_schema(describe(signature.model), checker=Checker.MODEL),
         target=_pointers(target),
@@ -276,7 +277,11 @@ class ToolRegistry:
         key = (tool.name, tool.server)
         with self._lock:
             known = self._tools.get(key)
-            if known is not None and not replace and _says(known) != _says(tool):
+            if (
+                known is not None
+                and not replace
+                and _declared_fields(known) != _declared_fields(tool)
+            ):
                 raise ConfigError(
                     "a tool of this name and server is declared already, with another schema or"
                     " other options",
@@ -292,7 +297,7 @@ class ToolRegistry:
             return list(self._tools)
 
 
-def _says(tool: Tool) -> tuple[object, ...]:
+def _declared_fields(tool: Tool) -> tuple[object, ...]:
     digest = None if tool.schema is None else tool.schema.digest
     return (
         tool.declared,

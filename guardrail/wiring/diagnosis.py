@@ -18,11 +18,11 @@ from guardrail.anchoring import (
     is_signed,
     log_name,
     noted_names,
-    recall,
+    remembered_head,
 )
 from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import is_configured
-from guardrail.anchors.memory import Remembered
+from guardrail.anchors.memory import RememberedHead
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import (
@@ -116,7 +116,7 @@ class Diagnosis:
 
 
 @dataclass(frozen=True, slots=True)
-class _Outside:
+class _QuickFacts:
     """Facts about a ledger that need no full read."""
 
     keys: Keys | None
@@ -124,7 +124,7 @@ class _Outside:
     """Line 0, unproved; empty if it can't be read."""
     public: str
     unusable: str
-    remembered: Remembered | None
+    remembered: RememberedHead | None
 
 
 def has_keys(settings: Settings) -> bool:
@@ -168,7 +168,7 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     fault, its hint the fix.
     """
     path = settings.ledger.path
-    outside = _outside(settings, anything=bool(backups))
+    outside = _quick_facts(settings, anything=bool(backups))
     keys, first, public = outside.keys, outside.first, outside.public
     remembered, unusable = outside.remembered, outside.unusable
     known: list[KnownHead] = []
@@ -180,15 +180,15 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     seal = Seal.read(path)
     named = [str(first.get("log", "")), seal.log if seal else "", *(each.log for each in known)]
     named += [str(line0(each).get("log", "")) for each in backups]
-    named = [each for each in (*named, *_names(settings)) if each]
+    named = [each for each in (*named, *_earlier_names(settings)) if each]
     publics = {public, keys.public if keys else "", *(each.public for each in known)}
-    publics = (publics | {_public(line0(each)) for each in backups}) - {""}
-    known += _anchored(settings, named or [log_name(settings)], publics)
+    publics = (publics | {_public_key(line0(each)) for each in backups}) - {""}
+    known += _anchored_heads(settings, named or [log_name(settings)], publics)
     known += [read_backup(each, {one.size for one in known}) for each in backups]
     signing = None if keys is None else keys.signing(actor={}, epochs=False)
     plan = inspect(path, signing=signing, verify=verify_signature, known=known, unusable=unusable)
     names = tuple(dict.fromkeys([*named, *(each.log for each in known)]))
-    _check_rest(settings, plan, keys)
+    _check_signer_and_name(settings, plan, keys)
     if remembered is not None and plan.action is Action.NOTHING:
         _check_recalled(settings, plan.log, remembered)
     origin = plan.log or (plan.judged.last.log if plan.judged.last else "") or log_name(settings)
@@ -234,7 +234,7 @@ def check_outside(settings: Settings) -> str:
     Return the way out if ``recover`` is one, otherwise an empty string. Raises ``GuardrailError``
     for a fault that only somebody else can fix.
     """
-    outside = _outside(settings, anything=False)
+    outside = _quick_facts(settings, anything=False)
     if outside.unusable:
         return RECOVER if outside.keys is not None else _WITHOUT_KEYS
     log = str(outside.first.get("log", ""))
@@ -244,34 +244,34 @@ def check_outside(settings: Settings) -> str:
     return ""
 
 
-def _outside(settings: Settings, *, anything: bool) -> _Outside:
+def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
     """Return the facts known without the records. *anything* means that a part of the log exists in
     another place. Raises as ``diagnose`` does.
     """
     path = settings.ledger.path
-    keys, problem = _keys(settings)
+    keys, problem = _load_keys(settings)
     if path.parent.exists():
         resolve(path)
-    remembered = recall(settings)
+    remembered = remembered_head(settings)
     nobodys = bool(problem) and not has_keys(settings)
     # Keys of another ledger with a similar name do not belong to this one.
     nobodys = nobodys or (settings.keys.path is None and not was_ledger(path))
     if remembered is None and not anything and nobodys:
-        _check_was_there(path)
+        _check_existed(path)
     first = line0(path)
-    public = _public(first)
+    public = _public_key(first)
     unusable = ""
     if keys is None and path.exists():
         assert problem is not None
         unusable = problem.message
     elif keys is not None and public and public != keys.public:
         if remembered is None or remembered.key.public.hex() != keys.public:
-            raise _foreign(settings)
+            raise _foreign_keys_error(settings)
         unusable = "the ledger is that of another key than the one in its key folder"
-    return _Outside(keys, first, public, unusable, remembered)
+    return _QuickFacts(keys, first, public, unusable, remembered)
 
 
-def _check_was_there(path: Path) -> None:
+def _check_existed(path: Path) -> None:
     """Raise ``LedgerOpenError`` if there is no sign that *path* ever was a ledger: it was mistyped.
 
     A new log there would look like a recovered one, and would set aside an unrelated file.
@@ -294,7 +294,7 @@ def _check_was_there(path: Path) -> None:
         )
 
 
-def _keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
+def _load_keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
     """Return the keys, or why there are none. Raises ``KeysError`` if this user can't read them, or
     others can.
     """
@@ -317,7 +317,7 @@ def _keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
         raise KeysError(error.message, code=error.code, hint=hint) from None
 
 
-def _check_rest(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> None:
+def _check_signer_and_name(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> None:
     """Raise the obstacles outside the file: a signer that does not sign, the name of another
     log.
     """
@@ -326,7 +326,7 @@ def _check_rest(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> No
     _check_signer(settings, keys, plan.log)
 
 
-def _check_recalled(settings: Settings, log: str, remembered: Remembered) -> None:
+def _check_recalled(settings: Settings, log: str, remembered: RememberedHead) -> None:
     """Raise ``LedgerOpenError`` if this machine remembers a log before *log*, which is whole: a
     recovery could not renew that.
     """
@@ -345,7 +345,7 @@ def _check_signer(settings: Settings, keys: Keys | None, log: str) -> None:
         keys.signing(actor={}, epochs=True).epoch_key(log or log_name(settings), 0)
 
 
-def _foreign(settings: Settings) -> KeysError:
+def _foreign_keys_error(settings: Settings) -> KeysError:
     return KeysError(
         f"{settings.key_path}: these are the keys of another log than {settings.ledger.path}, and"
         " nothing tells that the ledger is the one that was exchanged",
@@ -357,7 +357,7 @@ def _foreign(settings: Settings) -> KeysError:
     )
 
 
-def _public(first: Mapping[str, Any]) -> str:
+def _public_key(first: Mapping[str, Any]) -> str:
     key = first.get("key")
     return str(key.get("public", "")) if isinstance(key, Mapping) else ""
 
@@ -365,7 +365,7 @@ def _public(first: Mapping[str, Any]) -> str:
 # -- names that this log had ----------------------------------------------------------------------
 
 
-def _names(settings: Settings) -> Iterator[str]:
+def _earlier_names(settings: Settings) -> Iterator[str]:
     """Yield the names of the logs that were set aside here, and of those that recoveries noted with
     the keys.
     """
@@ -380,7 +380,9 @@ def _names(settings: Settings) -> Iterator[str]:
 # -- heads that are known from outside -------------------------------------------------------------
 
 
-def _anchored(settings: Settings, names: Sequence[str], publics: set[str]) -> Iterator[KnownHead]:
+def _anchored_heads(
+    settings: Settings, names: Sequence[str], publics: set[str]
+) -> Iterator[KnownHead]:
     """Yield every head that the anchors hold of these logs and their restarts, signed by one of the
     keys *publics*.
 
@@ -400,10 +402,10 @@ def _anchored(settings: Settings, names: Sequence[str], publics: set[str]) -> It
     for anchor in anchors:
         for name in asked:
             with contextlib.suppress(AnchorError):
-                yield from _heads(anchor, name, publics)
+                yield from _signed_heads(anchor, name, publics)
 
 
-def _heads(anchor: Anchor, name: str, publics: set[str]) -> Iterator[KnownHead]:
+def _signed_heads(anchor: Anchor, name: str, publics: set[str]) -> Iterator[KnownHead]:
     for note in anchor.heads(name):
         signer = next((each for each in publics if is_signed(note, name, each)), None)
         try:
@@ -434,7 +436,7 @@ def read_backup(path: Path, watch: Collection[int] = ()) -> KnownHead:
         str(first.get("log", "")),
         found.report.records,
         found.edge.root(),
-        _public(first),
+        _public_key(first),
         binding=False,
         roots=found.roots,
     )

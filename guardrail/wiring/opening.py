@@ -39,7 +39,7 @@ from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.sources import load_policies
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.system.disk import why_not_written
-from guardrail.system.ownership import Denial, denial_of, find_denial
+from guardrail.system.ownership import MissingPermission, denial_of, find_denial
 from guardrail.wiring.diagnosis import check_log_name, explain, has_keys
 from guardrail.wiring.requests import LedgerRequests
 from guardrail.wiring.startup import record_refusal, record_start
@@ -62,7 +62,7 @@ __all__ = [
 PathLike = str | os.PathLike[str]
 
 
-class Watching(Protocol):
+class WatchesReloads(Protocol):
     """The parts of a guard that opening one needs."""
 
     def watch(self) -> None:
@@ -70,7 +70,7 @@ class Watching(Protocol):
         ...
 
 
-G = TypeVar("G", bound=Watching)
+G = TypeVar("G", bound=WatchesReloads)
 
 
 def settings_from(
@@ -211,7 +211,7 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
 def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Keys]:
     path = settings.ledger.path
     _make_folder(settings, path.parent, "[ledger] path, GUARDRAIL_LEDGER or ledger=")
-    with _one_at_a_time(path):
+    with _creation_lock(path):
         keyed = _has_keys(settings)
         left = traces(path)
         check_missing(settings)
@@ -231,7 +231,7 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
                 settings=_ledger_settings(settings, epochs=epochs),
             )
         else:
-            raise _half_there(settings, keyed, left)
+            raise _incomplete_log_error(settings, keyed, left)
     return writer, keys
 
 
@@ -255,21 +255,23 @@ def open_guard(
     """
     check_identity(settings)
     try:
-        return _opened(cls, settings, policy_data)
+        return _assemble_guard(cls, settings, policy_data)
     except OSError as error:
         # A file that no component claims: a policy, a certificate, a folder on the way.
         missing = denial_of(error, settings.ledger.path, settings.ledger.path)
         if missing is None:
             raise
-        raise _forbidden(missing) from None
+        raise _permission_error(missing) from None
 
 
-def _opened(cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None) -> G:
+def _assemble_guard(
+    cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
+) -> G:
     with contextlib.ExitStack() as undo:
         try:
             engine = load_engine(settings, policy_data)
         except PolicyLoadError as error:
-            _refused(settings, error)
+            _record_refused_policies(settings, error)
             raise
         undo.callback(engine.close)
         journal, keys = open_journal(settings, epochs=True)
@@ -313,7 +315,7 @@ def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatc
     )
 
 
-def _refused(settings: Settings, error: PolicyLoadError) -> None:
+def _record_refused_policies(settings: Settings, error: PolicyLoadError) -> None:
     """Record that policies were refused, if there is a ledger to record it in."""
     if settings.ledger.path.exists():
         # A failure here matters less than the one that the caller raises.
@@ -352,7 +354,7 @@ def _make_folder(settings: Settings, folder: Path, named: str) -> None:
     except OSError as error:
         missing = denial_of(error, folder, settings.ledger.path)
         if missing is not None:
-            raise _forbidden(missing) from None
+            raise _permission_error(missing) from None
         what = f"can't be made ({why_not_written(error, folder)})"
     raise LedgerOpenError(
         f"{folder}: this folder {what}; {named} names it",
@@ -362,7 +364,7 @@ def _make_folder(settings: Settings, folder: Path, named: str) -> None:
 
 
 @contextlib.contextmanager
-def _one_at_a_time(path: Path) -> Generator[None]:
+def _creation_lock(path: Path) -> Generator[None]:
     # Two processes that start at the same time in an empty folder must not create two logs. The
     # folder itself is locked, so that no file is left behind that would look like a trace of an
     # earlier log.
@@ -371,7 +373,7 @@ def _one_at_a_time(path: Path) -> Generator[None]:
     except OSError as error:
         missing = denial_of(error, path.parent, path)
         if missing is not None:
-            raise _forbidden(missing) from None
+            raise _permission_error(missing) from None
         raise LedgerOpenError(
             f"{path.parent}: can't be opened ({os_reason(error)})",
             code="ledger.folder",
@@ -393,17 +395,19 @@ def _has_keys(settings: Settings) -> bool:
         refuse_links(settings.ledger.path, folder)  # a dangling link: no permission is missing
     missing = find_denial([folder], like=settings.ledger.path, write=False)
     if missing is not None:
-        raise _forbidden(missing)
+        raise _permission_error(missing)
     return has_keys(settings)
 
 
-def _forbidden(missing: Denial) -> LedgerOpenError:
+def _permission_error(missing: MissingPermission) -> LedgerOpenError:
     return LedgerOpenError(
         f"permission denied: {missing.what}", code="ledger.permission", hint=missing.hint
     )
 
 
-def _half_there(settings: Settings, has_keys: bool, left: Sequence[Path]) -> LedgerOpenError:
+def _incomplete_log_error(
+    settings: Settings, has_keys: bool, left: Sequence[Path]
+) -> LedgerOpenError:
     path = settings.ledger.path
     if has_keys and not left:
         found = f"keys in {settings.key_path} without their ledger {path}"

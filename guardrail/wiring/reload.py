@@ -63,7 +63,7 @@ def settings_reader(settings: Settings) -> Callable[[], Settings]:
     first = Settings.load(source, environment={})
     kept = [
         (section.name, item.name)
-        for section, item in _items()
+        for section, item in _setting_fields()
         if _get(settings, section.name, item.name) != _get(first, section.name, item.name)
     ]
 
@@ -77,7 +77,7 @@ def settings_reader(settings: Settings) -> Callable[[], Settings]:
     return read
 
 
-def _items() -> Iterator[tuple[Field[Any], Field[Any]]]:
+def _setting_fields() -> Iterator[tuple[Field[Any], Field[Any]]]:
     defaults = Settings()
     for section in fields(Settings):
         if section.name not in NO_SECTIONS:
@@ -98,7 +98,7 @@ def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], li
     applied: dict[str, Any] = {}
     changed: list[str] = []
     restart: list[str] = []
-    for section, item in _items():
+    for section, item in _setting_fields():
         now = _get(read, section.name, item.name)
         if _get(current, section.name, item.name) == now:
             continue
@@ -208,7 +208,7 @@ class ReloadWatch:
         self._path = request_path(ledger)
         self._reload = reload
         self._refused = refused
-        self._seen = self._mark()
+        self._seen = self._request_version()
         self._start()
         # Threads do not survive a fork: a child starts its own watch.
         watch = weakref.ref(self)
@@ -227,7 +227,7 @@ class ReloadWatch:
         """Stop watching. Idempotent."""
         self._stop.set()
 
-    def _mark(self) -> tuple[int, int] | None:
+    def _request_version(self) -> tuple[int, int] | None:
         try:
             found = self._path.stat()
         except OSError:
@@ -236,7 +236,7 @@ class ReloadWatch:
 
     def _run(self) -> None:
         while not self._stop.wait(_INTERVAL):
-            mark = self._mark()
+            mark = self._request_version()
             if mark is None or mark == self._seen:
                 continue
             try:

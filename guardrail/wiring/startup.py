@@ -40,7 +40,7 @@ def record_start(
     """
     from guardrail.core.version import __version__
 
-    digest, codes = settings.digest(), _codes(settings, keys)
+    digest, codes = settings.digest(), _setting_codes(settings, keys)
     proofs = Proofs(keys.signing(actor=actor(), epochs=False), journal.log)
     detail = {
         "version": __version__,
@@ -49,10 +49,10 @@ def record_start(
         "settings": codes,
     }
     for left in reversed(range(_TRIES)):
-        before, place = _last(path, proofs)
+        before, place = _last_start(path, proofs)
         if before is not None:
             previous, known = before
-            changed = _changed(known, codes) if known is not None else None
+            changed = _changed_settings(known, codes) if known is not None else None
             # Written before the start, which hides the change from the next start: if the process
             # dies in between, it is found again.
             if previous != digest or changed:
@@ -78,7 +78,7 @@ def record_refusal(journal: Journal, error: GuardrailError) -> None:
         journal.close()
 
 
-def _codes(settings: Settings, keys: Keys) -> dict[str, str]:
+def _setting_codes(settings: Settings, keys: Keys) -> dict[str, str]:
     """Return a code, keyed with the log's keys, for the value of each setting that affects how
     calls are governed.
     """
@@ -96,11 +96,13 @@ def _codes(settings: Settings, keys: Keys) -> dict[str, str]:
     }
 
 
-def _changed(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
+def _changed_settings(before: Mapping[str, Any], now: Mapping[str, str]) -> list[str]:
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
 
 
-def _last(path: Path, proofs: Proofs) -> tuple[tuple[str, Mapping[str, Any] | None] | None, Place]:
+def _last_start(
+    path: Path, proofs: Proofs
+) -> tuple[tuple[str, Mapping[str, Any] | None] | None, Place]:
     """Return digest and codes of the settings at the last start; without codes, those that the log
     was created with.
 
@@ -114,13 +116,13 @@ def _last(path: Path, proofs: Proofs) -> tuple[tuple[str, Mapping[str, Any] | No
             oldest = reader.query("SELECT min(seq) FROM record WHERE seq > 0")[0][0]
             if oldest not in {None, 1}:
                 return None, place
-            return (str(_object(reader.genesis, "config").get("digest", "")), None), place
-    detail = _object(decode(line), "detail")
+            return (str(_mapping(reader.genesis, "config").get("digest", "")), None), place
+    detail = _mapping(decode(line), "detail")
     codes = detail.get("settings")
     found = (str(detail.get("config", "")), codes if isinstance(codes, Mapping) else None)
     return found, place
 
 
-def _object(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def _mapping(record: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     value = record.get(name)
     return value if isinstance(value, Mapping) else {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.system.futures import Handed, Handover
+from guardrail.system.futures import BatchedFuture, WakeUpBatch
 from guardrail.system.waiting import Steps, Wait, drive, wait_async
 
 
@@ -27,7 +27,9 @@ class CountingLoop(asyncio.SelectorEventLoop):
         return super().call_soon_threadsafe(callback, *args, context=context)
 
 
-def on_a_loop(futures: list[Handed[int]], ready: threading.Barrier) -> tuple[list[object], int]:
+def on_a_loop(
+    futures: list[BatchedFuture[int]], ready: threading.Barrier
+) -> tuple[list[object], int]:
     """Wait for *futures* by as many tasks of one loop; return what they got and how often the loop
     was woken.
     """
@@ -48,7 +50,7 @@ def on_a_loop(futures: list[Handed[int]], ready: threading.Barrier) -> tuple[lis
     return answers, woken
 
 
-def end(futures: list[Handed[int]], handover: Handover | None) -> None:
+def end(futures: list[BatchedFuture[int]], handover: WakeUpBatch | None) -> None:
     """End each with its index."""
     for number, future in enumerate(futures):
         future.handover = handover
@@ -57,12 +59,12 @@ def end(futures: list[Handed[int]], handover: Handover | None) -> None:
 
 def test_each_loop_is_woken_once_for_all_futures_of_a_batch() -> None:
     """Two loops with 20 waiters each: two wake-ups, and everyone has their own result."""
-    futures = [Handed[int]() for _ in range(40)]
+    futures = [BatchedFuture[int]() for _ in range(40)]
     ready = threading.Barrier(3)
     with ThreadPoolExecutor(2) as pool:
         loops = [pool.submit(on_a_loop, half, ready) for half in (futures[:20], futures[20:])]
         ready.wait(10)
-        with Handover() as handover:
+        with WakeUpBatch() as handover:
             end(futures, handover)
         assert [loop.result(10) for loop in loops] == [
             (list(range(20)), 1),
@@ -72,7 +74,7 @@ def test_each_loop_is_woken_once_for_all_futures_of_a_batch() -> None:
 
 def test_a_future_that_ends_alone_wakes_its_waiters_itself() -> None:
     """Outside a batch nobody has to remember to wake."""
-    futures = [Handed[int]() for _ in range(3)]
+    futures = [BatchedFuture[int]() for _ in range(3)]
     ready = threading.Barrier(2)
     with ThreadPoolExecutor(1) as pool:
         loop = pool.submit(on_a_loop, futures, ready)
@@ -83,12 +85,12 @@ def test_a_future_that_ends_alone_wakes_its_waiters_itself() -> None:
 
 def test_of_a_batch_each_waiter_gets_its_own_error() -> None:
     """A failure among receipts reaches the one that it belongs to."""
-    futures = [Handed[int]() for _ in range(3)]
+    futures = [BatchedFuture[int]() for _ in range(3)]
     ready = threading.Barrier(2)
     with ThreadPoolExecutor(1) as pool:
         loop = pool.submit(on_a_loop, futures, ready)
         ready.wait(10)
-        with Handover() as handover:
+        with WakeUpBatch() as handover:
             for future in futures:
                 future.handover = handover
             futures[0].set_result(0)
@@ -101,7 +103,7 @@ def test_of_a_batch_each_waiter_gets_its_own_error() -> None:
 
 def test_a_loop_that_was_closed_does_not_keep_others_from_being_woken() -> None:
     """Its waiters are gone; another loop and a thread, of the same batch, get their results."""
-    futures = [Handed[int]() for _ in range(3)]
+    futures = [BatchedFuture[int]() for _ in range(3)]
 
     async def give_up() -> None:
         with pytest.raises(TimeoutError):
@@ -113,7 +115,7 @@ def test_a_loop_that_was_closed_does_not_keep_others_from_being_woken() -> None:
         loop = pool.submit(on_a_loop, futures[1:2], ready)
         thread = pool.submit(futures[2].result, 10)
         ready.wait(10)
-        with Handover() as handover:
+        with WakeUpBatch() as handover:
             end(futures, handover)
         assert loop.result(10) == ([1], 1)
         assert thread.result(10) == 2
@@ -122,7 +124,7 @@ def test_a_loop_that_was_closed_does_not_keep_others_from_being_woken() -> None:
 
 async def test_who_was_cancelled_or_timed_out_disturbs_no_other_of_the_batch() -> None:
     """They are gone when the batch ends; the one who still waits gets its result."""
-    futures = [Handed[int]() for _ in range(3)]
+    futures = [BatchedFuture[int]() for _ in range(3)]
     with pytest.raises(TimeoutError):
         await wait_async(futures[0], 0.01)
     # Without a limit, which would find the result as well, only later.
@@ -131,7 +133,7 @@ async def test_who_was_cancelled_or_timed_out_disturbs_no_other_of_the_batch() -
     cancelled.cancel()
     with pytest.raises(asyncio.CancelledError):
         await cancelled
-    with Handover() as handover:
+    with WakeUpBatch() as handover:
         end(futures, handover)
     assert await asyncio.wait_for(waiting, 10) == 2
     assert [future.result(0) for future in futures] == [0, 1, 2]
@@ -139,7 +141,7 @@ async def test_who_was_cancelled_or_timed_out_disturbs_no_other_of_the_batch() -
 
 async def test_a_future_that_has_ended_is_not_waited_for() -> None:
     """Its result is there at once, in a thread and on a loop."""
-    future = Handed[int]()
+    future = BatchedFuture[int]()
     future.set_result(1)
     assert future.result(0) == 1
     assert await wait_async(future, 0) == 1
@@ -147,7 +149,7 @@ async def test_a_future_that_has_ended_is_not_waited_for() -> None:
 
 async def test_several_tasks_and_a_wait_that_is_begun_again_get_the_result() -> None:
     """A future may be waited for as often as one likes."""
-    future = Handed[int]()
+    future = BatchedFuture[int]()
     with pytest.raises(TimeoutError):
         await wait_async(future, 0.01)
     tasks = [asyncio.ensure_future(wait_async(future, 10)) for _ in range(3)]
@@ -158,7 +160,7 @@ async def test_several_tasks_and_a_wait_that_is_begun_again_get_the_result() -> 
 
 def test_threads_that_wait_for_one_future_all_get_its_result() -> None:
     """Waiting leaves the gate open for the next one."""
-    future = Handed[int]()
+    future = BatchedFuture[int]()
     with ThreadPoolExecutor(4) as pool:
         threads = [pool.submit(future.result, 10) for _ in range(4)]
         future.set_result(7)
@@ -167,7 +169,7 @@ def test_threads_that_wait_for_one_future_all_get_its_result() -> None:
 
 def test_a_wait_that_runs_out_of_time_leaves_the_future_alone() -> None:
     """In a thread as well: the record may be on its way."""
-    future = Handed[int]()
+    future = BatchedFuture[int]()
     for timeout in (0.01, 0, -1):
         with pytest.raises(TimeoutError):
             future.result(timeout)
@@ -178,7 +180,7 @@ def test_a_wait_that_runs_out_of_time_leaves_the_future_alone() -> None:
 
 def test_a_cancelled_future_wakes_a_thread_that_waits_for_it() -> None:
     """However it ends, nobody waits for ever."""
-    future = Handed[int]()
+    future = BatchedFuture[int]()
     with ThreadPoolExecutor(1) as pool:
         thread = pool.submit(future.result, 10)
         assert future.cancel()
@@ -188,7 +190,7 @@ def test_a_cancelled_future_wakes_a_thread_that_waits_for_it() -> None:
 
 def test_steps_wait_for_a_future_of_a_batch() -> None:
     """A procedure in a thread gets the result, and the error, where it stands."""
-    futures = [Handed[int](), Handed[int]()]
+    futures = [BatchedFuture[int](), BatchedFuture[int]()]
 
     def steps() -> Steps[tuple[int, str]]:
         value = yield Wait(futures[0], 10)

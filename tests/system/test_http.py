@@ -20,10 +20,10 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 
 from guardrail.system.http import (
-    Connection,
     Endpoint,
+    HttpConnection,
     HttpReply,
-    Stage,
+    RequestStage,
     TransportCause,
     TransportError,
     tls_context,
@@ -160,7 +160,7 @@ def serving(
 
 
 def ask(
-    connection: Connection | Endpoint,
+    connection: HttpConnection | Endpoint,
     body: bytes = b"",
     *,
     seconds: float = LONG,
@@ -168,8 +168,8 @@ def ask(
     path: str = "/",
 ) -> HttpReply:
     """Ask, on a connection for this request alone unless one is given."""
-    given = isinstance(connection, Connection)
-    used = connection if isinstance(connection, Connection) else Connection(connection)
+    given = isinstance(connection, HttpConnection)
+    used = connection if isinstance(connection, HttpConnection) else HttpConnection(connection)
     try:
         return used.ask(
             "POST" if body else "GET",
@@ -184,7 +184,7 @@ def ask(
 
 
 def failure(
-    connection: Connection | Endpoint, body: bytes = b"", *, seconds: float = LONG
+    connection: HttpConnection | Endpoint, body: bytes = b"", *, seconds: float = LONG
 ) -> tuple[str, str, str]:
     """Return cause, detail and stage of a request that gets no reply."""
     with pytest.raises(TransportError) as caught:
@@ -199,11 +199,11 @@ def failure(
 def test_a_request_holds_its_headers_and_those_that_every_request_has() -> None:
     """And asks for no compression, and for no connection to be kept unless it is used again."""
     with serving() as server:
-        single = Connection(server.endpoint(), headers={"A": "b"})
+        single = HttpConnection(server.endpoint(), headers={"A": "b"})
         reply = single.ask(
             "POST", "/a?b=c", b"body", end=time.monotonic() + LONG, limit=10, authorization="C d"
         )
-        kept = Connection(server.endpoint(), keep=True)
+        kept = HttpConnection(server.endpoint(), keep=True)
         ask(kept)
         kept.close()
         host = f"Host: 127.0.0.1:{server.port}"
@@ -242,9 +242,9 @@ def test_a_path_or_header_that_would_become_another_line_is_not_sent(path: str) 
         with pytest.raises(ValueError, match=r"line of a request|ascii|space"):
             ask(endpoint, path=path)
         with pytest.raises(ValueError, match=r"line of a request"):
-            Connection(endpoint, headers={"A": path + "\n"})
+            HttpConnection(endpoint, headers={"A": path + "\n"})
         with pytest.raises(ValueError, match=r"line of a request"):
-            Connection(endpoint).ask(
+            HttpConnection(endpoint).ask(
                 "GET", "/", end=time.monotonic() + LONG, limit=1, authorization=path + "\r"
             )
         assert server.connections == 0
@@ -297,7 +297,10 @@ def test_a_unix_socket_is_asked_like_any_server(tmp_path: Path) -> None:
 def test_a_kept_connection_serves_many_requests() -> None:
     """And one that is not kept serves one."""
     with serving() as server:
-        kept, single = Connection(server.endpoint(), keep=True), Connection(server.endpoint())
+        kept, single = (
+            HttpConnection(server.endpoint(), keep=True),
+            HttpConnection(server.endpoint()),
+        )
         for _ in range(3):
             ask(kept)
         assert server.connections == 1
@@ -326,7 +329,7 @@ def test_a_kept_connection_serves_many_requests() -> None:
 def test_a_reply_that_leaves_doubt_where_it_ended_ends_its_connection(raw: bytes) -> None:
     """What follows could be taken for the next answer."""
     with serving(says(raw)) as server:
-        kept = Connection(server.endpoint(), keep=True)
+        kept = HttpConnection(server.endpoint(), keep=True)
         for count in (1, 2, 3):
             assert ask(kept).body == b"ok"
             assert server.connections == count
@@ -347,7 +350,7 @@ def test_a_reply_that_nobody_asked_for_is_never_an_answer() -> None:
             late.set()
 
     with serving(act) as server:
-        kept = Connection(server.endpoint(), keep=True)
+        kept = HttpConnection(server.endpoint(), keep=True)
         assert ask(kept).body == b"ok"
         go.set()
         assert late.wait(LONG)
@@ -359,7 +362,7 @@ def test_a_reply_that_nobody_asked_for_is_never_an_answer() -> None:
 def test_only_a_request_that_a_kept_connection_lost_is_sent_again() -> None:
     """Once, and only if not a byte of its reply came."""
     with serving() as server:
-        kept = Connection(server.endpoint(), keep=True)
+        kept = HttpConnection(server.endpoint(), keep=True)
         ask(kept)
         acts = iter([ends(b""), says(OK)])
         server.act = lambda sock: next(acts)(sock)
@@ -428,7 +431,7 @@ def test_a_deadline_that_is_over_lets_nothing_begin() -> None:
         assert failure(server.endpoint(), seconds=0) == ("timeout", "connect", "connect")
         with pytest.raises(TransportError) as caught:
             server.endpoint("server.example").look_up(time.monotonic())
-        assert (caught.value.cause, caught.value.stage) == ("timeout", Stage.NAME)
+        assert (caught.value.cause, caught.value.stage) == ("timeout", RequestStage.NAME)
         assert server.connections == 0
 
 
@@ -439,7 +442,7 @@ def test_a_port_where_nobody_listens_is_unreachable() -> None:
     with pytest.raises(TransportError) as caught:
         ask(Endpoint("127.0.0.1", port))
     assert caught.value.cause is TransportCause.UNREACHABLE
-    assert (caught.value.stage, caught.value.reason) == (Stage.CONNECT, "Connection refused")
+    assert (caught.value.stage, caught.value.reason) == (RequestStage.CONNECT, "Connection refused")
 
 
 def test_a_process_that_can_open_no_more_files_gets_the_same_error() -> None:

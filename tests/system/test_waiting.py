@@ -11,7 +11,7 @@ from concurrent.futures import Future
 import pytest
 
 from guardrail.system import waiting
-from guardrail.system.futures import Handed
+from guardrail.system.futures import BatchedFuture
 from guardrail.system.waiting import (
     LARGE,
     Steps,
@@ -110,7 +110,7 @@ def test_a_future_that_ends_after_its_loop_was_closed_disturbs_nobody() -> None:
 async def test_a_record_that_ends_while_a_waiter_is_added_is_not_slept_through() -> None:
     """Its waiters had been looked through already: whoever is added then finds it done."""
 
-    class Ending(Handed[int]):
+    class Ending(BatchedFuture[int]):
         def wake_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
             self.set_result(7)
             super().wake_on(loop, waiter)

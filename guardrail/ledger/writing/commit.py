@@ -33,7 +33,7 @@ from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.ledger.writing.opening import Connection
 from guardrail.ledger.writing.sweep import Sweeper
 from guardrail.ledger.writing.work import Entry
-from guardrail.system.futures import Handover
+from guardrail.system.futures import WakeUpBatch
 
 __all__ = ["Committer"]
 
@@ -379,7 +379,7 @@ class Committer:
 
     def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
         durable = []
-        with Handover() as handover:  # a loop on which many wait is woken once
+        with WakeUpBatch() as handover:  # a loop on which many wait is woken once
             for entry, answer in zip(taken, answers, strict=True):
                 if isinstance(answer, LedgerError):
                     entry.fail(answer, handover)

@@ -9,7 +9,7 @@ from typing import Literal, TypeAlias
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
-from guardrail.system.futures import Handed, Handover
+from guardrail.system.futures import BatchedFuture, WakeUpBatch
 
 __all__ = ["Entry", "Order", "Work", "closed_error"]
 
@@ -23,7 +23,7 @@ def closed_error() -> LedgerError:
     )
 
 
-class Entry(Handed[Receipt]):
+class Entry(BatchedFuture[Receipt]):
     """A record on its way, and the future that its caller waits for."""
 
     def __init__(self, draft: Draft) -> None:
@@ -59,7 +59,7 @@ class Entry(Handed[Receipt]):
             self._abandoned = True
             return True
 
-    def acknowledge(self, receipt: Receipt, handover: Handover) -> bool:
+    def acknowledge(self, receipt: Receipt, handover: WakeUpBatch) -> bool:
         """Hand the receipt over, with those of the same commit; false where nobody waits any
         more.
         """
@@ -71,7 +71,7 @@ class Entry(Handed[Receipt]):
             self.set_result(receipt)
         return waited_for
 
-    def fail(self, error: LedgerError, handover: Handover | None = None) -> None:
+    def fail(self, error: LedgerError, handover: WakeUpBatch | None = None) -> None:
         """Hand an error over, where anyone waits."""
         if not self.done():
             self.handover = handover

@@ -46,7 +46,7 @@ class OpaConnection:
     def __init__(self, target: OpaTarget, *, keep: bool = True) -> None:
         """Without *keep* each question gets its own connection: its answer does not identify it."""
         self._target = target
-        self._connection = http.Connection(target.endpoint, headers=_HEADERS, keep=keep)
+        self._connection = http.HttpConnection(target.endpoint, headers=_HEADERS, keep=keep)
 
     def close(self) -> None:
         """Close the connection. The next question opens it again."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
-from guardrail.system.http import Stage
+from guardrail.system.http import RequestStage
 from tests.support.opa_server import Opa, engine, free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -129,7 +129,7 @@ def test_every_cause_and_detail_of_the_engine_is_documented() -> None:
             re.findall(r'(?:_?malformed|_?unreachable|_full|ReplyError)\(\s*"([a-z_]+)"', text)
         )
     # The client says disconnected for a connection on which nothing came.
-    details = details - {"nothing"} | {stage.value for stage in Stage}
+    details = details - {"nothing"} | {stage.value for stage in RequestStage}
     documented = set(re.findall(r"`([a-z_]+)`", DOCS))
     assert len(details) > 25
     assert details - documented == set()
