@@ -449,10 +449,10 @@ def test_a_process_that_can_open_no_more_files_gets_the_same_error() -> None:
     """An operating system that gives no socket is one more reason why a server can't be reached."""
     program = (
         "import resource, time\n"
-        "from guardrail.system.http import Connection, Endpoint, TransportError\n"
+        "from guardrail.system.http import Endpoint, HttpConnection, TransportError\n"
         "resource.setrlimit(resource.RLIMIT_NOFILE, (3, 3))\n"
         "try:\n"
-        "    connection = Connection(Endpoint('127.0.0.1', 1))\n"
+        "    connection = HttpConnection(Endpoint('127.0.0.1', 1))\n"
         "    connection.ask('GET', '/', end=time.monotonic() + 60, limit=1)\n"
         "except TransportError as error:\n"
         "    print(error.detail, error.reason, sep=': ')\n"
