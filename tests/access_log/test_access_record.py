@@ -23,7 +23,8 @@ from guardrail.ledger.files import lock_path
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.system.os_user import login_name, user_name
-from tests.support.access_log import accesses, ledger, small_disk
+from tests.support.access_log import accesses, ledger
+from tests.support.full_disk import small_disk
 
 CARD = "4111 1111 1111 1111"
 SECRET = "AKIAIOSFODNN7EXAMPLE"

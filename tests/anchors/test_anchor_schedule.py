@@ -37,6 +37,7 @@ from guardrail.config import AnchorSettings
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AnchorError, ConfigError, KeysError, LedgerError
 from tests.support.anchors import ORIGIN, Log, verify_signature, witness
+from tests.support.waiting import until
 
 
 class Source:
@@ -125,14 +126,6 @@ def make(tmp_path: Path) -> Iterator[Make]:
     yield one
     for each in made:
         each.close()
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what must come."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.002)
 
 
 def state(tmp_path: Path) -> AnchorStates:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
@@ -20,13 +19,7 @@ from langgraph.types import Command, interrupt
 from guardrail.errors import UsageError
 from guardrail.integrations.langchain import govern
 from tests.support.approvals import BOB, Asks, bench, guarded, records
-
-
-class Scripted(FakeMessagesListChatModel):
-    """A model that says what it was told, and takes any tools."""
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        return self
+from tests.support.langchain import Scripted
 
 
 def pays(*amounts: int) -> AIMessage:

@@ -14,8 +14,8 @@ from guardrail.core.types import Agent, Principal
 from guardrail.errors import Denied, GuardrailError, PolicyError, RedactionError
 from guardrail.system import cpu_meter
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
+from tests.support.guards import OPEN
 
-OPEN = {"type": "object", "additionalProperties": True}
 SECRET = "hunter2-" + "correct-horse-battery"
 
 

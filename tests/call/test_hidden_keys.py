@@ -11,8 +11,7 @@ import pytest
 
 from guardrail.config import Settings
 from guardrail.testing import StaticPolicy, allow, memory_guard
-
-OPEN = {"type": "object", "additionalProperties": True}
+from tests.support.guards import OPEN
 
 
 @pytest.mark.parametrize("given", ["raw", "recorded"])

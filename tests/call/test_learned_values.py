@@ -12,8 +12,8 @@ from guardrail.config import Settings
 from guardrail.core.types import Principal
 from guardrail.errors import Denied
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
+from tests.support.guards import OPEN
 
-OPEN = {"type": "object", "additionalProperties": True}
 VALUE = "Tr0ub4dor-9x-EVE"
 ROLE = "4pprover-b7x"
 

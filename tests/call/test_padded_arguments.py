@@ -12,8 +12,8 @@ import pytest
 from guardrail.config import Settings
 from guardrail.errors import Denied
 from guardrail.testing import StaticPolicy, allow, memory_guard
+from tests.support.guards import OPEN
 
-OPEN = {"type": "object", "additionalProperties": True}
 BAD = "acct-blocked"
 
 

@@ -10,8 +10,8 @@ import guardrail
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.errors import Denied, LedgerError, RedactionError, UsageError
 from guardrail.testing import StaticPolicy, allow, memory_guard
+from tests.support.guards import OPEN
 
-OPEN = {"type": "object", "additionalProperties": True}
 SECRET = "hunter2-" + "over-the-edge"
 
 

@@ -19,9 +19,7 @@ from guardrail.cli.app import Exit, LazyGroup, Reads
 from guardrail.cli.app import cli as commands
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
-from tests.support.command_line import Ran, build, command, environment
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, build, command, environment
 
 TRIED: dict[str, list[str]] = {
     "init": ["fresh"],

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,7 @@ import pytest
 
 from guardrail.cli.app import Exit
 from guardrail.ledger.sqlite.database import SCHEMA
-from tests.support.command_line import Ran, build
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, Ran, build
 
 
 @pytest.fixture

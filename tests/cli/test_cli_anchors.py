@@ -21,9 +21,8 @@ from guardrail.anchors.lines import head_line, parse_lines
 from guardrail.anchors.state import read_state, state_path
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.keys.log_key import Keys, verify_signature
-from tests.support.command_line import Ran, command, environment
+from tests.support.command_line import Cli, command, environment
 
-Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from collections.abc import Callable
 
 import click
 import pytest
@@ -21,9 +20,7 @@ from guardrail.errors import (
     LedgerOpenError,
     UsageError,
 )
-from tests.support.command_line import Ran, command, environment
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, command, environment
 
 
 def test_help_lists_every_command_without_importing_one(process: Cli) -> None:

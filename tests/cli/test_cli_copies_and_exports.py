@@ -9,7 +9,6 @@ import json
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -18,10 +17,8 @@ import pytest
 from guardrail.cli.app import Exit
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
-from tests.support.command_line import Ran, build, environment
+from tests.support.command_line import Cli, build, environment
 from tests.support.command_line import command as command_line
-
-Cli = Callable[..., Ran]
 
 
 def _then(days: float) -> str:

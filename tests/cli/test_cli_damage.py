@@ -19,9 +19,8 @@ import pytest
 
 from guardrail import Guard
 from guardrail.errors import GuardrailError
-from tests.support.command_line import Ran
+from tests.support.command_line import Cli, Ran
 
-Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 
 

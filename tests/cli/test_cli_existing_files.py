@@ -4,15 +4,12 @@ the same everywhere.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from guardrail.cli.app import Exit
-from tests.support.command_line import Ran
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli
 
 MADE = {
     "init": ("shop/guardrail.toml", ["init", "shop"]),

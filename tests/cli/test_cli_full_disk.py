@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from guardrail import Guard
 from guardrail.errors import GuardrailError
-from tests.support.command_line import Ran, command, environment
-from tests.support.ledgers import small_disk
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, command, environment
+from tests.support.full_disk import fill, small_disk
 
 SIZE = "16m"
 READING = (
@@ -43,16 +41,6 @@ WRITING = (
     ("prune", "--policy", "--reason", "old"),
     ("hold", "add", "case-7", "--reason", "court"),
 )
-
-
-def fill(path: Path) -> None:
-    """Take all that is free."""
-    with path.open("wb", buffering=0) as filler:
-        try:
-            while True:
-                filler.write(b"x" * 4096)
-        except OSError:
-            return
 
 
 @pytest.fixture(scope="module")

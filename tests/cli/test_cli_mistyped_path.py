@@ -5,15 +5,12 @@ named.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
-from tests.support.command_line import Ran
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli
 
 COMMANDS = [
     ("sessions",),

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from guardrail.review.terminal import width
-from tests.support.command_line import Ran
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli
 
 LEAKY = """package guardrail.policy
 

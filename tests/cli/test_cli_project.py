@@ -9,16 +9,14 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from guardrail import Guard
-from tests.support.command_line import Ran, environment
-from tests.support.ledgers import small_disk
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, environment
+from tests.support.full_disk import small_disk
 
 
 @pytest.fixture(scope="session")

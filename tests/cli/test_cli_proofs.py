@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import shutil
 import threading
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,9 +16,7 @@ from guardrail.core.log.checkpoint import SignedNote
 from guardrail.keys.anchor_keys import WitnessKey
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.writer import LedgerWriter
-from tests.support.command_line import Ran, build
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, build
 
 
 @pytest.fixture

@@ -15,16 +15,13 @@ import subprocess
 import sys
 import termios
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.review.terminal import width
-from tests.support.command_line import HOSTILE, Ran, build, command, environment
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import HOSTILE, Cli, build, command, environment
 
 READING = [
     ("sessions",),

@@ -13,9 +13,7 @@ import pytest
 from guardrail.cli.app import Exit
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
-from tests.support.command_line import Ran, build
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, build
 
 
 def _then(days: float) -> str:

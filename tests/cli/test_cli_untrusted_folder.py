@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,9 +13,8 @@ import pytest
 from guardrail import Guard
 from guardrail.authoring.opa_program import find_opa
 from guardrail.keys.log_key import Keys
-from tests.support.command_line import Ran
+from tests.support.command_line import Cli
 
-Cli = Callable[..., Ran]
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 
 

@@ -10,15 +10,12 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from guardrail.ledger.sqlite.database import SCHEMA
-from tests.support.command_line import Ran, build, command, environment
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, build, command, environment
 
 
 @pytest.fixture

@@ -17,9 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.record import leaf_hash
 from guardrail.ledger.sqlite.tables import SCHEMA
-from tests.support.command_line import Ran, build
-
-Cli = Callable[..., Ran]
+from tests.support.command_line import Cli, Ran, build
 
 _INDEX = "WHERE type IN ('call.decision', 'call.rejected')"
 

@@ -8,7 +8,7 @@ import resource
 import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,7 +19,8 @@ from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from tests.support.crash.judge import assert_covered, state_of
-from tests.support.ledgers import EPOCHS, decision, make, outcome, small_disk
+from tests.support.full_disk import fill, small_disk
+from tests.support.ledgers import EPOCHS, decision, make, outcome
 
 CALLERS = 40
 
@@ -57,12 +58,6 @@ def _assert_told_the_truth(
     there = {leaf for _, leaf, line in state.records if '"type":"call.decision"' in line}
     assert there == {receipt.leaf for receipt in kept}
     return len(refused)
-
-
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as filler, suppress(OSError):
-        while True:
-            filler.write(b"x" * 4096)
 
 
 @contextmanager
@@ -127,7 +122,7 @@ def test_a_full_disk_refuses_a_whole_batch_and_owes_its_outcomes(tmp_path: Path)
         writer = make(disk / "a.db", signing=EPOCHS)
         calls = [new_ulid() for _ in range(CALLERS)]
         opened = [(call, writer.append(decision(call, writer.process)).seq) for call in calls]
-        _fill(disk / "filler")
+        fill(disk / "filler")
         ended = [
             writer.submit(outcome(call, seq, writer.process, pad=20_000)) for call, seq in opened
         ]

@@ -20,7 +20,6 @@ from fastapi import BackgroundTasks, Depends, FastAPI, Header, WebSocket
 from fastapi.responses import StreamingResponse
 from flask import request
 from langchain.agents import create_agent
-from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import tool
 from starlette.applications import Starlette
@@ -36,6 +35,7 @@ from guardrail import Denied, Guard, LedgerError, SessionScope
 from guardrail.approvals.rules import Approver
 from guardrail.config import Settings
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
+from tests.support.langchain import Scripted
 
 PAGE = Path(__file__).parents[2] / "docs" / "web-apps.md"
 
@@ -463,10 +463,6 @@ def test_a_generator_gets_the_session(app: App) -> None:
 
 def test_a_langgraph_stream_that_is_read_after_the_block_has_its_session(app: App) -> None:
     """In a thread that has none, and around a session of somebody else."""
-
-    class Scripted(FakeMessagesListChatModel):
-        def bind_tools(self, tools: Any, **_: Any) -> Any:
-            return self
 
     @tool
     def search_orders(number: int) -> str:

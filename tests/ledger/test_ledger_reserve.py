@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,7 +20,9 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.reserve import Reserve
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
-from tests.support.ledgers import FAST, decision, driven, make, note, outcome, reopen, small_disk
+from tests.support.full_disk import fill, small_disk
+from tests.support.ledgers import FAST, decision, driven, make, note, outcome, reopen
+from tests.support.waiting import until
 
 MB = 1 << 20
 KEPT = replace(FAST, reserve=6 * MB)
@@ -30,15 +32,6 @@ KEPT = replace(FAST, reserve=6 * MB)
 def disk(tmp_path: Path) -> Iterator[Path]:
     with small_disk(tmp_path / "disk", "24m") as folder:
         yield folder
-
-
-def fill(folder: Path) -> Path:
-    """Let somebody else take every byte that is free."""
-    filler = folder / "filler"
-    with filler.open("ab", buffering=0) as out, contextlib.suppress(OSError):
-        while True:
-            out.write(b"x" * 4096)
-    return filler
 
 
 def refused_for_room(writer: LedgerWriter) -> None:
@@ -52,13 +45,6 @@ def refused_for_room(writer: LedgerWriter) -> None:
             if error.code == "ledger.reserve":
                 return
     raise AssertionError("the disk did not fill")
-
-
-def until(done: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not done():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.05)
 
 
 def outcomes(db: Path) -> dict[str, str]:
@@ -76,7 +62,8 @@ def test_each_admitted_call_gets_its_outcome_after_the_disk_is_full(disk: Path) 
         calls = [new_ulid() for _ in range(60)]
         seqs = [writer.append(decision(call, writer.process)).seq for call in calls]
         assert reserve_path(db).stat().st_size == KEPT.reserve
-        filler = fill(disk)
+        filler = disk / "filler"
+        fill(filler)
         refused_for_room(writer)
         assert reserve_path(db).stat().st_blocks == 0
         assert writer.short_of_room
@@ -107,7 +94,7 @@ def test_who_ends_a_call_on_a_full_disk_gets_a_receipt(disk: Path, together: boo
     with make(db, KEPT) as writer:
         calls = [new_ulid() for _ in range(40)]
         seqs = [writer.append(decision(call, writer.process)).seq for call in calls]
-        fill(disk)
+        fill(disk / "filler")
         drafts = [
             outcome(call, seq, writer.process, pad=30_000)
             for call, seq in zip(calls, seqs, strict=True)
@@ -140,7 +127,8 @@ def test_without_a_reserve_the_same_outcomes_have_to_wait(disk: Path) -> None:
     with make(db) as writer:
         calls = [new_ulid() for _ in range(60)]
         seqs = [writer.append(decision(call, writer.process)).seq for call in calls]
-        filler = fill(disk)
+        filler = disk / "filler"
+        fill(filler)
         for call, seq in zip(calls, seqs, strict=True):
             with contextlib.suppress(LedgerPoisonedError):
                 writer.append(outcome(call, seq, writer.process, pad=30_000), timeout=0.1)
@@ -229,7 +217,7 @@ def test_on_a_small_volume_less_is_kept_and_calls_run(tmp_path: Path) -> None:
         seq = writer.append(decision(call, writer.process)).seq
         writer.append(outcome(call, seq, writer.process))
         assert reserve_path(folder / "a.db").stat().st_size == 6 * MB
-        fill(folder)
+        fill(folder / "filler")
         refused_for_room(writer)
         with pytest.raises(LedgerError, match=r"12\.0 MB are needed, \d\.\d MB are free"):
             writer.append(decision(new_ulid(), writer.process))
@@ -253,7 +241,7 @@ def test_on_a_large_volume_that_is_nearly_full_calls_run_with_half_of_what_is_fr
             with reopen(db, kept) as second:
                 assert _goes_on(second)
                 assert reserve_path(db).stat().st_size == taken
-            fill(folder)
+            fill(folder / "filler")
             refused_for_room(writer)
             assert reserve_path(db).stat().st_size == taken
             assert not Reserve(db, 16 * MB).there(), "others do not take less meanwhile"

@@ -24,15 +24,14 @@ from guardrail.keys.log_key import Keys, LogSigning
 from guardrail.ledger.maintenance.recover import recover
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.verify import VerifyState, verify_ledger
+from tests.support.full_disk import fill, small_disk
 from tests.support.guards import OPEN, Body, Child, child, guarded, lines, records, until_ok, whole
-from tests.support.ledgers import FILE_FAULTS, Shim, small_disk
-
-WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
+from tests.support.ledgers import ACTOR, FILE_FAULTS, Shim
 
 
 def signing(folder: Path) -> LogSigning:
     """Return what a command signs with, of the keys beside the ledger in *folder*."""
-    return Keys.load(folder / "audit.keys").signing(actor=WHO, epochs=False)
+    return Keys.load(folder / "audit.keys").signing(actor=ACTOR, epochs=False)
 
 
 POISONED = "LedgerPoisonedError"
@@ -140,7 +139,7 @@ def test_a_full_disk_runs_no_body_and_the_same_process_goes_on(tmp_path: Path) -
     """A small tmpfs that someone else fills."""
     with small_disk(tmp_path / "disk", "40m") as disk, child(disk, deadline_ms=1000) as running:
         assert "ok" in running.ask("call")
-        _fill(disk / "filler")
+        fill(disk / "filler")
         refused = 0
         for _ in range(60):
             # A decision that still fits is durable, and then its body runs; in the end nothing fits
@@ -225,16 +224,6 @@ def test_a_lock_held_by_a_stopped_process_runs_no_body(tmp_path: Path) -> None:
     whole(tmp_path / "audit.db")
 
 
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as filler:
-        for size in (65536, 4096, 512):
-            try:
-                while True:
-                    filler.write(b"x" * size)
-            except OSError:
-                continue
-
-
 # --- files that are not what they were ---
 
 
@@ -277,7 +266,7 @@ def test_a_file_changed_under_the_open_guard_runs_no_body(
         with pytest.raises(LedgerError), guarded(tmp_path):
             pass
         survivors = _on_disk(tmp_path, known)
-        recover(db, who=WHO, signing=signing(tmp_path), reason="a test")
+        recover(db, who=ACTOR, signing=signing(tmp_path), reason="a test")
         # What still exists stays: in the log that goes on, or set aside beside it.
         assert survivors <= _on_disk(tmp_path, known)
     else:
@@ -343,7 +332,7 @@ def test_a_moved_folder_runs_no_body_until_it_is_back(tmp_path: Path) -> None:
             guard.call("send", {}, body)
         assert body.runs == 1
         (tmp_path / "elsewhere").rename(folder)
-    recover(folder / "audit.db", who=WHO, signing=signing(folder), reason="a test")
+    recover(folder / "audit.db", who=ACTOR, signing=signing(folder), reason="a test")
     with guarded(folder) as guard:
         guard.call("send", {}, body)
     assert lines(folder / "audit.db")[: len(known)] == known

@@ -16,7 +16,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -32,6 +32,7 @@ from guardrail.retention.state import RetentionState, read_state, state_path, wr
 from guardrail.review.doctor.result import State
 from guardrail.review.doctor.retention import retention
 from guardrail.review.verify import VerifyState, verify_ledger
+from tests.support.waiting import until
 
 DAY = 86_400.0
 REPO = Path(__file__).parents[2]
@@ -88,14 +89,6 @@ def state(settings: Settings) -> RetentionState:
     return read_state(state_path(settings.ledger.path))
 
 
-def wait(until: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for something that comes from another process."""
-    end = time.monotonic() + seconds
-    while not until():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 @contextlib.contextmanager
 def watching(settings: Settings, days: float, tick: float = 0.05) -> Iterator[RetentionWatch]:
     """A watch so many days from now."""
@@ -111,7 +104,7 @@ def run_once(settings: Settings, days: float) -> RetentionState:
     """The state after a watch has had done what was due so many days from now."""
     before = state(settings).tried
     with watching(settings, days):
-        wait(lambda: state(settings).tried != before)
+        until(lambda: state(settings).tried != before)
     return state(settings)
 
 
@@ -181,7 +174,7 @@ def test_a_guard_does_it_itself_unless_it_is_turned_off(
         assert "guardrail-retention" not in [each.name for each in threading.enumerate()]
     with Guard.open(settings):
         assert "guardrail-retention" in [each.name for each in threading.enumerate()]
-        wait(lambda: state(settings).done)
+        until(lambda: state(settings).done)
     assert "guardrail-retention" not in [each.name for each in threading.enumerate()]
     assert len(details(settings, "admin.sealed")) == 1
 
@@ -219,7 +212,7 @@ def test_a_person_who_is_at_it_is_not_disturbed(settings: Settings) -> None:
         time.sleep(0.5)
         assert state(settings) == RetentionState()
         lock.close()
-        wait(lambda: state(settings).done)
+        until(lambda: state(settings).done)
 
 
 @pytest.mark.parametrize("moment", [0.05, 0.3, 0.6, 0.9])
@@ -231,12 +224,12 @@ def test_a_worker_that_is_killed_leaves_a_whole_log_and_is_run_again(
     run_once(settings, 40)
     calls(settings, 3)
     with watching(settings, 300):
-        wait(lambda: worker_of(settings))
+        until(lambda: worker_of(settings))
         time.sleep(moment)
         pid = worker_of(settings)
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
-        wait(lambda: (state(settings).tried or 0) > time.time() + 299 * DAY)
+        until(lambda: (state(settings).tried or 0) > time.time() + 299 * DAY)
     assert whole(settings)
     found = state(settings)
     assert found.failures <= 1
@@ -259,7 +252,7 @@ def test_closing_ends_a_worker_within_seconds(settings: Settings) -> None:
     """What it left is told by doctor, with the command for programs that end too soon."""
     calls(settings, 3)
     with opening_takes_long(settings), watching(settings, 40) as watch:
-        wait(lambda: worker_of(settings))
+        until(lambda: worker_of(settings))
         began = time.monotonic()
         watch.close()
         watch.close()
@@ -274,10 +267,10 @@ def test_a_worker_ends_with_the_guard_that_started_it(settings: Settings) -> Non
     calls(settings, 3)
     with opening_takes_long(settings):
         guard = started(settings, 40)
-        wait(lambda: worker_of(settings))
+        until(lambda: worker_of(settings))
         guard.kill()
         guard.wait()
-        wait(lambda: worker_of(settings) is None, 5)
+        until(lambda: worker_of(settings) is None)
     assert details(settings, "admin.sealed") == []
     assert run_once(settings, 40).failures == 0
 
@@ -290,7 +283,7 @@ def test_a_fork_leaves_one_worker_and_both_can_be_closed(settings: Settings) -> 
     run_once(settings, 40)
     calls(settings, 3)
     with watching(settings, 300) as watch:
-        wait(lambda: watch._worker)
+        until(lambda: watch._worker)
         child = os.fork()
         if child == 0:
             code = 1
@@ -300,7 +293,7 @@ def test_a_fork_leaves_one_worker_and_both_can_be_closed(settings: Settings) -> 
                 code = 0 if watch._worker is None else 2
             os._exit(code)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-        wait(lambda: (state(settings).done or 0) > time.time() + 299 * DAY)
+        until(lambda: (state(settings).done or 0) > time.time() + 299 * DAY)
     assert state(settings).failures == 0
     assert details(settings, "admin.pruned")
     assert whole(settings)
@@ -347,7 +340,7 @@ def test_a_clock_that_jumps_is_not_believed_at_once(settings: Settings) -> None:
         time.sleep(0.2)
         assert state(settings) == RetentionState()  # the right time again, and nothing is due
         now[:] = [now[0] + 40 * DAY, now[1] + 40 * DAY]
-        wait(lambda: state(settings).done)
+        until(lambda: state(settings).done)
     finally:
         watch.close()
     assert len(details(settings, "admin.sealed")) == 1
@@ -391,7 +384,7 @@ def test_a_state_that_can_not_be_written_is_remembered_by_the_process(settings: 
     folder.mkdir()
     (folder / "in the way").write_text("x")
     with watching(settings, 40) as watch:
-        wait(lambda: watch._state.done)
+        until(lambda: watch._state.done)
         time.sleep(0.3)
         assert watch._worker is None
     assert len(details(settings, "admin.sealed")) == 1

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
-
-ACTOR = {"id": "tester", "assurance": "asserted", "method": "os_user"}
+from tests.support.ledgers import ACTOR
 
 
 def ledger(folder: Path, name: str = "audit.db") -> Settings:
@@ -48,16 +42,3 @@ def accesses(db: Path) -> list[dict[str, Any]]:
     with LedgerReader.open(db) as reader:
         found = [decode(line) for _, _, line in reader.lines()]
     return [record for record in found if record["type"] == "access.read"]
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount a tmpfs of *size* at *folder*; skip the test where this user can't mount."""
-    folder.mkdir()
-    options = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-    if subprocess.run(options, capture_output=True, check=False).returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)

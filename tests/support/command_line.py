@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,10 @@ class Ran:
     code: int
     out: str
     err: str
+
+
+Cli = Callable[..., Ran]
+"""Runs a command line: the fixture ``cli`` in this process, ``process`` in one of its own."""
 
 
 def command(*args: str | Path) -> list[str]:

@@ -216,23 +216,6 @@ def driven(db: Path, *arguments: str, env: dict[str, str] | None = None) -> Iter
                 stream.close()
 
 
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Mount a tmpfs of *size* at *folder*; skip the test where this user can't mount."""
-    folder.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)],
-        capture_output=True,
-        check=False,
-    )
-    if mounted.returncode != 0:
-        pytest.skip("mounting is not allowed here")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-
-
 SHIM = r"""
 #define _GNU_SOURCE
 #include <dlfcn.h>

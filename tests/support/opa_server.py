@@ -11,7 +11,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -32,10 +31,9 @@ from guardrail.policy.opa.bundle import BundleSigner
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.sources import installed_folder, load_policies
 from guardrail.testing import allow
+from tests.support.waiting import PATIENCE
 
 STARTER = installed_folder() / "starter"
-PATIENCE = 30.0
-"""Seconds until something that must happen counts as not happening."""
 
 
 def free_port() -> int:
@@ -117,14 +115,6 @@ def bundle_file(
     made = make_bundle(policies, signer=signer)
     path.write_bytes(made.content)
     return path, made.revision
-
-
-def until(condition: Callable[[], object], what: str = "it") -> None:
-    """Wait for *condition*."""
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, f"{what} did not happen"
-        time.sleep(0.01)
 
 
 # -- keys

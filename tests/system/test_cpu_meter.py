@@ -21,8 +21,7 @@ from guardrail.errors import Denied, PolicyError, RedactionError
 from guardrail.system import cpu_meter
 from guardrail.system.cpu_meter import Meter
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, deny, memory_guard
-
-OPEN = {"type": "object", "additionalProperties": True}
+from tests.support.guards import OPEN
 
 
 def _dense(size: int) -> dict[str, Any]:

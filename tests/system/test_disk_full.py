@@ -12,17 +12,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.system.disk import WORK, is_full, make_room, no_room, sized, why_not_written
-from tests.support.ledgers import small_disk
-
-
-def fill(path: Path) -> OSError:
-    """Write to *path* until nothing fits any more; return what the system said."""
-    try:
-        with path.open("wb", buffering=0) as out:
-            while True:
-                out.write(b"x" * 4096)
-    except OSError as error:
-        return error
+from tests.support.full_disk import fill, small_disk
 
 
 def test_a_full_disk_is_told_with_file_and_figures(tmp_path: Path) -> None:

@@ -7,8 +7,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ from guardrail.core.log.record import decode
 from guardrail.errors import ConfigError, LedgerError
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
+from tests.support.waiting import until
 
 ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 
@@ -57,14 +56,6 @@ def records(home: Path) -> list[dict[str, Any]]:
     """Return every record on disk."""
     with LedgerReader.open(home / "audit.db") as reader:
         return [decode(line) for _, _, line in reader.lines()]
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for what must come."""
-    end = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < end, "it did not come"
-        time.sleep(0.01)
 
 
 def test_a_ledger_that_an_anchor_contradicts_is_denied_from_the_first_call(home: Path) -> None:

@@ -34,8 +34,8 @@ from guardrail.wiring import diagnosis
 from guardrail.wiring.diagnosis import Diagnosis, diagnose
 from guardrail.wiring.opening import open_journal
 from guardrail.wiring.recovery import carry_out
+from tests.support.ledgers import ACTOR
 
-WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = 'package guardrail.policy\n\nallow contains "any" if input.resource.type == "tool"\n'
 
 
@@ -72,7 +72,7 @@ def calls(config: Path, count: int = 3) -> None:
     for _ in range(count):
         journal.admin("heartbeat", {"interval_s": 60})
     journal.close()
-    signing = keys.signing(actor=WHO, epochs=False)
+    signing = keys.signing(actor=ACTOR, epochs=False)
     heads = LedgerHeads(settings.ledger.path, journal.log, signing)
     for anchor in anchors_of(settings, signing, journal.log):
         anchor.publish(heads.head(), heads.prove)
@@ -103,7 +103,7 @@ def command(config: Path, *args: str) -> int:
 def recovered(config: Path, *backups: Path) -> tuple[Diagnosis, str]:
     """Recover; return what was found and the name of the log that goes on."""
     found = diagnose(load(config), backups)
-    report, problem = carry_out(load(config), found, who=WHO, reason="a test")
+    report, problem = carry_out(load(config), found, who=ACTOR, reason="a test")
     assert problem is None
     return found, report.log
 
@@ -593,7 +593,7 @@ def _head(config: Path) -> SignedNote:
     settings = load(config)
     _, keys = open_journal(settings, epochs=False)
     log = str(record(config, 0)["log"])
-    return LedgerHeads(settings.ledger.path, log, keys.signing(actor=WHO, epochs=False)).head()
+    return LedgerHeads(settings.ledger.path, log, keys.signing(actor=ACTOR, epochs=False)).head()
 
 
 @pytest.mark.parametrize("named", [True, False])

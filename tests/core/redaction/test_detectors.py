@@ -11,11 +11,7 @@ import pytest
 
 from guardrail.core.redaction.detectors.scan import JOINT, looks_random, scan, scan_secrets
 from guardrail.core.redaction.marks import normalised
-
-
-def _removed(text: str) -> list[tuple[str, str]]:
-    return [(text[hit.start : hit.end], hit.cls) for hit in scan(text)]
-
+from tests.support.detectors import removed
 
 # Built at run time, so that no secret scanner takes this file for a leak.
 _PROVIDER_KEYS = [
@@ -88,7 +84,7 @@ def test_a_provider_key_is_found_wherever_it_stands(key: str, around: str) -> No
 )
 def test_a_secret_is_found_by_what_stands_before_it(text: str, secret: str) -> None:
     """Assignments, headers, URLs, command lines: the value goes, the name stays."""
-    assert (secret, "secret") in _removed(text)
+    assert (secret, "secret") in removed(text)
 
 
 def test_a_private_key_goes_whole_and_also_when_it_is_cut_off() -> None:
@@ -96,15 +92,15 @@ def test_a_private_key_goes_whole_and_also_when_it_is_cut_off() -> None:
     head = "-----BEGIN " + "RSA PRIVATE KEY-----"
     body = "\n" + "abcd" * 16 + "\n"
     tail = "-----END " + "RSA PRIVATE KEY-----"
-    assert _removed(f"x {head}{body}{tail} y") == [(f"{head}{body}{tail}", "secret")]
-    assert _removed(f"x {head}{body}") == [(f"{head}{body}", "secret")]
-    assert _removed(f"{head}{body}{JOINT}after") == [(f"{head}{body}", "secret")]
+    assert removed(f"x {head}{body}{tail} y") == [(f"{head}{body}{tail}", "secret")]
+    assert removed(f"x {head}{body}") == [(f"{head}{body}", "secret")]
+    assert removed(f"{head}{body}{JOINT}after") == [(f"{head}{body}", "secret")]
 
 
 def test_a_json_web_token_is_found() -> None:
     """Three parts, the first two JSON in base64."""
     text = "eyJ" + "hbGciOiJIUzI1NiJ9" + "." + "eyJ" + "zdWIiOiIxIn0" + "." + "c2lnbmF0dXJl"
-    assert _removed(f"jwt {text}") == [(text, "secret")]
+    assert removed(f"jwt {text}") == [(text, "secret")]
 
 
 @pytest.mark.parametrize(
@@ -127,7 +123,7 @@ def test_a_json_web_token_is_found() -> None:
 )
 def test_personal_data_is_found_by_its_shape(text: str, found: str, cls: str) -> None:
     """E-mail, cards, IBAN, social security and telephone numbers; named values in code and URLs."""
-    assert (found, cls) in _removed(text)
+    assert (found, cls) in removed(text)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +153,7 @@ def test_personal_data_is_found_by_its_shape(text: str, found: str, cls: str) ->
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
     """Prose, ids, digests, dates, paths and numbers that fail their checksum stay readable."""
-    assert _removed(text) == []
+    assert removed(text) == []
 
 
 @pytest.mark.parametrize(
@@ -165,14 +161,14 @@ def test_ordinary_text_is_left_alone(text: str) -> None:
 )
 def test_invisible_characters_hide_nothing(invisible: str) -> None:
     """Characters without width are taken out before anything is looked for."""
-    assert _removed(normalised(invisible.join("bob@example.com"))) == [
+    assert removed(normalised(invisible.join("bob@example.com"))) == [
         ("bob@example.com", "contact")
     ]
 
 
 def test_full_width_characters_hide_nothing() -> None:
     """Compatibility forms count as the characters that they stand for."""
-    assert _removed(normalised("\uff14" + "\uff11" * 3 + (" " + "\uff11" * 4) * 3)) == [
+    assert removed(normalised("\uff14" + "\uff11" * 3 + (" " + "\uff11" * 4) * 3)) == [
         ("4111 1111 1111 1111", "payment")
     ]
 
@@ -192,7 +188,7 @@ def test_normalising_takes_out_every_format_character() -> None:
 def test_own_marks_are_no_hits() -> None:
     """A mark is passed over, also as the value of something that says secret."""
     mark = "gr1:secret:-:" + "a2b3" * 6
-    assert _removed(f"password={mark} {mark} https://{mark}@example.com/?token={mark}") == []
+    assert removed(f"password={mark} {mark} https://{mark}@example.com/?token={mark}") == []
 
 
 @pytest.mark.parametrize(
@@ -307,7 +303,7 @@ _SIGNATURE = "fe5f80f77d5fa3beca038a248ff027d0445342fe2855ddc963176630326f1024"
 )
 def test_the_signature_of_a_presigned_url_goes(url: str) -> None:
     """Whoever has it has the file: the four large clouds, and URLs in HTML and JSON."""
-    assert (_SIGNATURE, "secret") in _removed(url.format(_SIGNATURE))
+    assert (_SIGNATURE, "secret") in removed(url.format(_SIGNATURE))
 
 
 @pytest.mark.parametrize(
@@ -321,7 +317,7 @@ def test_the_signature_of_a_presigned_url_goes(url: str) -> None:
 )
 def test_other_signatures_stay(text: str) -> None:
     """Of documents and functions, and values that are too short to be one."""
-    assert _removed(text) == []
+    assert removed(text) == []
 
 
 @pytest.mark.parametrize(
@@ -332,12 +328,12 @@ def test_other_signatures_stay(text: str) -> None:
 def test_a_password_is_found_by_its_name_in_many_languages(name: str) -> None:
     """Before a colon, with accents and without, in other scripts and full-width."""
     for colon in (":", ": ", "\uff1a"):
-        removed = _removed(normalised(f"{name}{colon}Sommer2024x"))
-        assert [(text.lstrip(":"), cls) for text, cls in removed] == [("Sommer2024x", "secret")]
+        found = removed(normalised(f"{name}{colon}Sommer2024x"))
+        assert [(text.lstrip(":"), cls) for text, cls in found] == [("Sommer2024x", "secret")]
 
 
 def test_a_keyword_in_a_long_run_is_judged_by_its_beginning_and_goes_to_the_end() -> None:
     """The rest of a run is read once, not once for each keyword in it."""
     run = "aB3dE5fG-" * 200
-    assert (run, "secret") in _removed(f"token {run}")
-    assert (run, "secret") in _removed(f"token {run} and more")
+    assert (run, "secret") in removed(f"token {run}")
+    assert (run, "secret") in removed(f"token {run} and more")

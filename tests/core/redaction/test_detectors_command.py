@@ -9,17 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from guardrail.core.redaction.detectors.scan import scan_secrets
+from tests.support.detectors import without_secrets
 from tests.support.redaction import view
 
 SECRET = "Sommer2024"
-
-
-def _left(text: str) -> str:
-    """Return *text* without what is secret in it."""
-    for hit in reversed(scan_secrets(text)):
-        text = text[: hit.start] + "#" + text[hit.end :]
-    return text
 
 
 # A command up to its password, and the rest of it.
@@ -39,7 +32,7 @@ _COMMANDS = [
 @pytest.mark.parametrize(("before", "after"), _COMMANDS)
 def test_the_password_of_a_named_tool_goes(before: str, after: str) -> None:
     """The rest of the command stays."""
-    left = _left(f"{before}{SECRET}{after}")
+    left = without_secrets(f"{before}{SECRET}{after}")
     assert SECRET not in left
     assert after in left
     assert before.split(maxsplit=1)[0] in left
@@ -59,7 +52,7 @@ def test_a_password_goes_whatever_it_holds_and_wherever_the_command_stands(
     """In scripts, strings of code, JSON, and after an apostrophe."""
     if "scott" in command[0]:
         tail = tail.replace("@", "")  # which ends it there
-    assert "Qz7" not in _left(around.format(f"{command[0]}Qz7{tail}Qz7{command[1]}"))
+    assert "Qz7" not in without_secrets(around.format(f"{command[0]}Qz7{tail}Qz7{command[1]}"))
 
 
 @settings(max_examples=100, deadline=None)
@@ -72,7 +65,7 @@ def test_a_quoted_password_goes_whole(command: tuple[str, str], quote: str, body
     """With blanks and with signs of the shell."""
     before, after = command
     before = before.replace("bob:", f"{quote}bob:") if "bob:" in before else before + quote
-    assert "Qz7" not in _left(f"{before}Qz7{body}Qz7{quote}{after}")
+    assert "Qz7" not in without_secrets(f"{before}Qz7{body}Qz7{quote}{after}")
 
 
 @pytest.mark.parametrize(
@@ -87,7 +80,7 @@ def test_a_quoted_password_goes_whole(command: tuple[str, str], quote: str, body
 )  # fmt: skip
 def test_the_same_letters_elsewhere_stay(text: str) -> None:
     """Ports, patches, databases, prompts, variables, and the options of other tools."""
-    assert _left(text) == text
+    assert without_secrets(text) == text
 
 
 @pytest.mark.parametrize(

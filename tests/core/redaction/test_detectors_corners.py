@@ -7,12 +7,9 @@ import base64
 import pytest
 
 from guardrail.core.redaction.detectors.scan import looks_random, scan, scan_secrets, secretive
+from tests.support.detectors import removed
 
 _MARK = "gr1:secret:-:" + "a2b3" * 6
-
-
-def _removed(text: str) -> list[tuple[str, str]]:
-    return [(text[hit.start : hit.end], hit.cls) for hit in scan(text)]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +48,7 @@ def test_a_hit_is_what_belongs_to_the_value(text: str, found: tuple[str, str]) -
     """Schemes before it, quotes and dashes around it, letters that change their length in lower
     case.
     """
-    assert found in _removed(text)
+    assert found in removed(text)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +62,7 @@ def test_a_hit_is_what_belongs_to_the_value(text: str, found: tuple[str, str]) -
 )  # fmt: skip
 def test_what_is_no_value_is_left(text: str) -> None:
     """Empty headers, placeholders, and numbers of the wrong length."""
-    assert _removed(text) == []
+    assert removed(text) == []
 
 
 def test_a_private_key_in_base64_goes_whole() -> None:
@@ -73,7 +70,7 @@ def test_a_private_key_in_base64_goes_whole() -> None:
     key = "-----BEGIN RSA " + "PRIVATE KEY-----\n" + "abcd" * 16
     text = base64.b64encode(key.encode()).decode()
     assert text.startswith("LS0tLS1CRUdJTi")
-    assert (text, "secret") in _removed(f"see {text}")
+    assert (text, "secret") in removed(f"see {text}")
 
 
 _PUTTY = "PuTTY-User-Key-File-3: ssh-rsa\nPublic-Lines: 1\nAAAA\nPrivate-" + "Lines: 2\nQz7\nQz7\n"

@@ -5,12 +5,7 @@ from __future__ import annotations
 import pytest
 
 from guardrail.core.redaction.detectors.scan import scan_secrets
-
-
-def _left(text: str) -> str:
-    for hit in reversed(scan_secrets(text)):
-        text = text[: hit.start] + "#" + text[hit.end :]
-    return text
+from tests.support.detectors import without_secrets
 
 
 @pytest.mark.parametrize(
@@ -22,7 +17,7 @@ def _left(text: str) -> str:
 )  # fmt: skip
 def test_a_value_goes_by_the_field_before_it(text: str) -> None:
     """In YAML, JSON within text, and code; the name stays."""
-    left = _left(text)
+    left = without_secrets(text)
     assert "Qz7" not in left
     assert "#" in left
 
@@ -41,7 +36,7 @@ def test_a_value_goes_by_the_field_before_it(text: str) -> None:
 )  # fmt: skip
 def test_a_value_goes_by_its_column(text: str, left: str) -> None:
     """In every row, in quotes, as a number, or in a call that hashes it."""
-    assert _left(text) == left
+    assert without_secrets(text) == left
 
 
 @pytest.mark.parametrize(
@@ -55,7 +50,7 @@ def test_a_value_goes_by_its_column(text: str, left: str) -> None:
 )  # fmt: skip
 def test_counts_parameters_and_other_columns_stay(text: str) -> None:
     """And what is empty, or a reference."""
-    assert _left(text) == text
+    assert without_secrets(text) == text
 
 
 @pytest.mark.parametrize(
@@ -70,7 +65,7 @@ def test_counts_parameters_and_other_columns_stay(text: str) -> None:
 )  # fmt: skip
 def test_a_value_goes_by_the_first_line_of_its_table(text: str, left: str) -> None:
     """Of CSV with any of its signs, and of tables with bars; up to an empty line."""
-    assert _left(text) == left
+    assert without_secrets(text) == left
 
 
 @pytest.mark.parametrize(
@@ -82,7 +77,7 @@ def test_a_value_goes_by_the_first_line_of_its_table(text: str, left: str) -> No
 )  # fmt: skip
 def test_prose_and_other_columns_stay(text: str) -> None:
     """And cells that are empty, or hold a reference; one column alone makes no table."""
-    assert _left(text) == text
+    assert without_secrets(text) == text
 
 
 @pytest.mark.parametrize(
@@ -103,7 +98,7 @@ def test_prose_and_other_columns_stay(text: str) -> None:
 )  # fmt: skip
 def test_a_password_goes_by_the_command_or_call_that_takes_it(text: str, left: str) -> None:
     """Without a sign between them; the user and the rest stay."""
-    assert _left(text) == left
+    assert without_secrets(text) == left
 
 
 @pytest.mark.parametrize(
@@ -116,7 +111,7 @@ def test_a_password_goes_by_the_command_or_call_that_takes_it(text: str, left: s
 )  # fmt: skip
 def test_commands_without_a_password_stay(text: str) -> None:
     """And prose that holds their words, variables, and short codes."""
-    assert _left(text) == text
+    assert without_secrets(text) == text
 
 
 def test_a_table_counts_whatever_text_it_is_joined_with() -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
-import itertools
 import json
 import re
 from typing import Any
@@ -12,34 +10,10 @@ from typing import Any
 import pytest
 
 from guardrail.core.log.record import dumps
-from guardrail.core.redaction.redactor import Limits, Redactor, View
+from guardrail.core.redaction.redactor import Redactor, View
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.errors import RedactionError
-
-_counter = itertools.count()
-
-
-def _b32(text: str) -> str:
-    return (
-        base64.b32encode(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:15])
-        .decode("ascii")
-        .lower()
-    )
-
-
-def token(cls: str, value: str) -> str:
-    return f"gr1:{cls}:k1:{_b32(f'{cls}/{value}')}"
-
-
-def mark(cls: str) -> str:
-    return f"gr1:{cls}:-:{_b32(str(next(_counter)))}"
-
-
-def _redactor(**limits: int) -> Redactor:
-    return Redactor(token=token, mark=mark, limits=Limits(**limits))
-
-
-REDACTOR = _redactor()
+from tests.support.redaction import REDACTOR, is_secret, mark, token
 
 
 def _view(
@@ -53,10 +27,6 @@ def _view(
     return REDACTOR.inspect(
         args, schema=schema, declared=declared, memory=Memory() if memory is None else memory
     ).view(redact or [])
-
-
-def _is_secret(value: object) -> bool:
-    return isinstance(value, str) and re.fullmatch(r"gr1:secret:-:[a-z2-7]{24}", value) is not None
 
 
 def test_nothing_to_remove_leaves_everything_as_it_was() -> None:
@@ -89,8 +59,8 @@ def test_a_schema_marks_a_value_and_everything_below_it() -> None:
         {"a": 12, "b": "x", "c": {"x": True, "y": ["flu", 3, None]}, "d": "flu"}, schema=schema
     )
     value: Any = view.value
-    assert _is_secret(value["a"])
-    assert _is_secret(value["b"])
+    assert is_secret(value["a"])
+    assert is_secret(value["b"])
     assert value["c"] == {
         "x": token("health", "true"),
         "y": [token("health", "flu"), token("health", "3"), None],
@@ -143,10 +113,10 @@ def test_list_items_are_marked_by_place() -> None:
     value: Any = _view(
         {"l": ["a", "b"], "n": {"pin": 1, "next": {"next": {"pin": 2}}}}, schema=schema
     ).value
-    assert _is_secret(value["l"][0])
+    assert is_secret(value["l"][0])
     assert value["l"][1] == "b"
-    assert _is_secret(value["n"]["pin"])
-    assert _is_secret(value["n"]["next"]["next"]["pin"])
+    assert is_secret(value["n"]["pin"])
+    assert is_secret(value["n"]["next"]["next"]["pin"])
 
 
 def test_a_pydantic_secret_is_marked_by_its_own_schema() -> None:
@@ -158,7 +128,7 @@ def test_a_pydantic_secret_is_marked_by_its_own_schema() -> None:
         phrase: SecretStr
 
     value: Any = _view({"user": "x", "phrase": "va1ue-1x1"}, schema=Login.model_json_schema()).value
-    assert _is_secret(value["phrase"])
+    assert is_secret(value["phrase"])
     assert value["user"] == "x"
 
 
@@ -229,7 +199,7 @@ def test_a_class_holds_for_everything_below_its_key() -> None:
     )
     value: Any = view.value
     assert value["payment_method"] == "cash"
-    assert _is_secret(value["card"]["cvv"])
+    assert is_secret(value["card"]["cvv"])
     assert view.removed["/card/cvv"] == ["secret", "key:payment", "key:secret"]
     assert value["card"]["parts"] == [token("payment", "A"), token("payment", "B")]
     assert value["address"] == {"line1": token("address", "5 Elm")}
@@ -246,7 +216,7 @@ def test_json_inside_strings_is_taken_apart_and_written_again() -> None:
     view = inspection.view()
     content = json.loads(json.loads(view.value["body"])["a"][0])  # type: ignore[index]
     assert content["n"] == 1
-    assert _is_secret(content["password"])
+    assert is_secret(content["password"])
     assert inspection.arg_classes["/body/a/0/password"] == ["secret"]
     assert inspection.arg_classes["/body"] == ["secret"]
 
@@ -386,7 +356,7 @@ def test_an_undeclared_tool_is_recorded_by_kind_size_and_token() -> None:
         token("key", "my key 1"): "",
         "password": {"$t": "str", "tok": value["password"]["tok"]},
     }
-    assert _is_secret(value["password"]["tok"])
+    assert is_secret(value["password"]["tok"])
     assert inspection.view().removed[""] == ["undeclared", "minimal"]
     assert inspection.arg_classes == {"/to": ["contact"], "/password": ["secret"]}
     assert memory.knows("va1ue-1x1") == "secret"
@@ -404,7 +374,7 @@ def test_the_strictest_class_decides_and_every_rule_is_named() -> None:
     """A schema's class, a key's class and a detector's: secret wins over all."""
     schema = {"properties": {"email": {"x-guardrail": {"class": "health"}}}}
     view = _view({"email": "AKIA" + "Q7" * 8}, schema=schema)
-    assert _is_secret(view.value["email"])  # type: ignore[index]
+    assert is_secret(view.value["email"])  # type: ignore[index]
     assert view.removed["/email"] == [
         "secret",
         "schema:x-guardrail",
@@ -419,7 +389,7 @@ def test_a_random_value_under_a_name_that_hints_is_a_secret() -> None:
     other = "650e8400-e29b-41d4-a716-446655440000"
     value: Any = _view({"request": other, "acme_key": uuid, "cache_key": other}).value
     assert value["request"] == value["cache_key"] == other
-    assert _is_secret(value["acme_key"])
+    assert is_secret(value["acme_key"])
 
 
 def test_long_strings_are_recorded_by_their_head() -> None:
@@ -504,7 +474,7 @@ def test_subclasses_can_not_lie() -> None:
 
     value: Any = _view({"a": Text("bob@example.com"), "b": Box(password="va1ue-1x1")}).value
     assert value["a"] == token("contact", "bob@example.com")
-    assert _is_secret(value["b"]["password"])
+    assert is_secret(value["b"]["password"])
 
 
 def test_lone_surrogates_and_invisible_characters_are_no_way_out() -> None:

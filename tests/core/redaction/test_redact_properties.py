@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import base64
 import copy
-import hashlib
-import itertools
 import json
 import unicodedata
 from typing import Any
@@ -20,26 +18,9 @@ from hypothesis import strategies as st
 from guardrail.core.log.record import dumps
 from guardrail.core.redaction.detectors.scan import JOINT, scan
 from guardrail.core.redaction.improbable import improbable
-from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.errors import RedactionError
-
-_counter = itertools.count()
-
-
-def _b32(data: bytes) -> str:
-    return base64.b32encode(hashlib.sha256(data).digest()[:15]).decode("ascii").lower()
-
-
-def token(cls: str, value: str) -> str:
-    return f"gr1:{cls}:k1:{_b32(f'{cls}/{value}'.encode('utf-8', 'surrogatepass'))}"
-
-
-def mark(cls: str) -> str:
-    return f"gr1:{cls}:-:{_b32(str(next(_counter)).encode())}"
-
-
-REDACTOR = Redactor(token=token, mark=mark)
+from tests.support.redaction import REDACTOR
 
 # Words in which detectors have something to find, joined with plain ones at random.
 _WORDS = st.sampled_from(

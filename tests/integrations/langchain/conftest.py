@@ -9,6 +9,7 @@ import pytest
 
 from guardrail.guard import Guard
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, deny, memory_guard
+from tests.support.langchain import RUNS
 
 
 def judge(asked: dict[str, Any]) -> dict[str, Any]:
@@ -57,3 +58,9 @@ def bench() -> Bench:
     policy = StaticPolicy(judge)
     guard, ledger = memory_guard(policy)
     return Bench(guard, ledger, policy)
+
+
+@pytest.fixture(autouse=True)
+def _no_runs() -> None:
+    """Each test counts its own runs."""
+    RUNS.clear()

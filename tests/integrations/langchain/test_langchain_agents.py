@@ -7,20 +7,13 @@ from __future__ import annotations
 from typing import Any
 
 from langchain.agents import create_agent
-from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
 from guardrail.integrations.langchain import govern
-
-
-class Scripted(FakeMessagesListChatModel):
-    """A model that says what it was told, and takes any tools."""
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        return self
+from tests.support.langchain import Scripted, weather
 
 
 def say(*cities: str, name: str = "weather") -> AIMessage:
@@ -29,12 +22,6 @@ def say(*cities: str, name: str = "weather") -> AIMessage:
         for city in cities
     ]
     return AIMessage("", tool_calls=calls)
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather."""
-    return f"sun in {city}"
 
 
 def tool_messages(result: dict[str, Any]) -> list[ToolMessage]:

@@ -18,29 +18,7 @@ from langchain_core.tools import BaseTool, StructuredTool, tool
 from guardrail import ConfigError, UsageError
 from guardrail.integrations.langchain import govern
 from guardrail.testing import StaticPolicy, allow, memory_guard
-
-RUNS: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_runs() -> None:
-    RUNS.clear()
-
-
-@tool
-def weather(city: str, days: int = 3) -> str:
-    """Tell the weather."""
-    RUNS.append(city)
-    return city
-
-
-class Weather(BaseTool):
-    name: str = "weather_class"
-    description: str = "Tell the weather."
-
-    def _run(self, city: str) -> str:
-        RUNS.append(city)
-        return city
+from tests.support.langchain import RUNS, WeatherClass, weather
 
 
 def test_one_tool_gives_one_tool_and_many_give_a_list(bench: Any) -> None:
@@ -48,8 +26,8 @@ def test_one_tool_gives_one_tool_and_many_give_a_list(bench: Any) -> None:
     made = govern(weather, bench.guard)
     assert isinstance(made, type(weather))
     assert made is not weather
-    many = govern((weather, Weather()), bench.guard)
-    assert [type(item).__mro__[2] for item in many] == [StructuredTool, Weather]
+    many = govern((weather, WeatherClass()), bench.guard)
+    assert [type(item).__mro__[2] for item in many] == [StructuredTool, WeatherClass]
     assert govern([], bench.guard) == []
 
 
@@ -59,7 +37,7 @@ def test_the_original_is_not_changed(bench: Any) -> None:
     govern(weather, bench.guard)
     assert weather.__dict__ == before
     assert type(weather) is StructuredTool
-    assert weather.invoke({"city": "Bern"}) == "Bern"
+    assert weather.invoke({"city": "Bern"}) == "sun in Bern"
     assert bench.decisions == []
 
 
@@ -120,7 +98,7 @@ def test_a_class_with_an_entry_of_its_own_is_refused(bench: Any, entry: str) -> 
     """Its code there would run before the guard, or without it."""
     cls = type(
         "Sneaky",
-        (Weather,),
+        (WeatherClass,),
         {entry: lambda self, *args, **kwargs: RUNS.append("unseen"), "__module__": __name__},
     )
     with pytest.raises(UsageError) as caught:
@@ -131,13 +109,13 @@ def test_a_class_with_an_entry_of_its_own_is_refused(bench: Any, entry: str) -> 
 
 def test_a_governed_tool_can_t_be_pickled_and_says_why(bench: Any) -> None:
     """A guard lives in one process; an ungoverned copy must not come out at the other end."""
-    for original in (weather, Weather()):
+    for original in (weather, WeatherClass()):
         with pytest.raises(UsageError, match="pickle") as caught:
             pickle.dumps(govern(original, bench.guard))
         assert "govern it where it is loaded" in caught.value.hint
 
 
-@pytest.mark.parametrize("original", [weather, Weather()], ids=["function", "class"])
+@pytest.mark.parametrize("original", [weather, WeatherClass()], ids=["function", "class"])
 def test_every_copy_stays_governed(bench: Any, original: BaseTool) -> None:
     """copy, deepcopy, model_copy with and without deep."""
     made = govern(original, bench.guard)
@@ -159,13 +137,13 @@ def test_a_renamed_copy_is_decided_under_its_new_name(bench: Any) -> None:
 def test_a_function_that_is_put_in_later_is_governed(bench: Any) -> None:
     """Whoever replaces func gets the new body under the same guard."""
     made = govern(weather, bench.guard)
-    made.func = lambda city, days: RUNS.append("new")
+    made.func = lambda city: RUNS.append("new")
     made.invoke({"city": "Bern"})
     assert RUNS == ["new"]
     assert len(bench.decisions) == len(bench.outcomes) == 1
 
 
-@pytest.mark.parametrize("original", [weather, Weather()], ids=["function", "class"])
+@pytest.mark.parametrize("original", [weather, WeatherClass()], ids=["function", "class"])
 def test_no_attribute_leads_to_the_body(bench: Any, original: BaseTool) -> None:
     """Every callable that hangs on a governed tool and reaches the body goes through the guard."""
     made = govern(original, bench.guard)
@@ -194,25 +172,24 @@ def test_a_governed_function_keeps_its_signature(bench: Any) -> None:
     assert made.func.__doc__ == weather.func.__doc__
     signature = inspect.signature(made.func)
     assert [(item.name, item.annotation) for item in signature.parameters.values()] == [
-        ("city", str),
-        ("days", int),
+        ("city", str)
     ]
 
 
 def test_classes_are_made_once_per_tool_class_and_freed(bench: Any) -> None:
     """One class for any number of its tools, and none is kept once its tools are gone."""
-    first, second = govern(Weather(), bench.guard), govern(Weather(), bench.guard)
+    first, second = govern(WeatherClass(), bench.guard), govern(WeatherClass(), bench.guard)
     assert type(first) is type(second)
 
     def short_lived() -> None:
-        cls = type("Passing", (Weather,), {"__module__": __name__})
+        cls = type("Passing", (WeatherClass,), {"__module__": __name__})
         govern(cls(name="passing"), bench.guard).invoke({"city": "Bern"})
 
     for _ in range(10):
         short_lived()
     gc.collect()
     # pydantic itself keeps the last ones for a while, governed or not.
-    assert len([cls for cls in Weather.__subclasses__() if cls.__name__ == "Passing"]) < 5
+    assert len([cls for cls in WeatherClass.__subclasses__() if cls.__name__ == "Passing"]) < 5
 
 
 def test_the_adapter_says_what_to_install_where_langchain_is_missing() -> None:

@@ -15,16 +15,10 @@ from langgraph.store.memory import InMemoryStore
 from pydantic import BaseModel
 
 from guardrail.integrations.langchain import govern
+from tests.support.langchain import RUNS
 
 MARK = "beside-" + "x" * 12
 """Stands in everything that is injected; it may be in no record."""
-
-SEEN: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_seen() -> None:
-    SEEN.clear()
 
 
 class State(MessagesState):
@@ -34,43 +28,43 @@ class State(MessagesState):
 @tool
 def with_state(city: str, state: Annotated[dict, InjectedState]) -> str:
     """Use the graph's state."""
-    SEEN.append(state["note"])
+    RUNS.append(state["note"])
     return city
 
 
 @tool
 def with_field(city: str, note: Annotated[str, InjectedState("note")]) -> str:
     """Use one field of the state."""
-    SEEN.append(note)
+    RUNS.append(note)
     return city
 
 
 @tool
 def with_store(city: str, store: Annotated[Any, InjectedStore()]) -> str:
     """Use the store."""
-    SEEN.append(store.get(("notes",), "note").value["text"])
+    RUNS.append(store.get(("notes",), "note").value["text"])
     return city
 
 
 @tool
 def with_runtime(city: str, runtime: ToolRuntime) -> str:
     """Use the runtime."""
-    SEEN.append(runtime.state["note"])
-    SEEN.append(runtime.tool_call_id)
+    RUNS.append(runtime.state["note"])
+    RUNS.append(runtime.tool_call_id)
     return city
 
 
 @tool
 async def with_runtime_async(city: str, runtime: ToolRuntime) -> str:
     """Use the runtime."""
-    SEEN.append(runtime.state["note"])
+    RUNS.append(runtime.state["note"])
     return city
 
 
 @tool
 def with_config(city: str, config: RunnableConfig) -> str:
     """Use the config."""
-    SEEN.append(config["configurable"]["note"])
+    RUNS.append(config["configurable"]["note"])
     return city
 
 
@@ -81,7 +75,7 @@ class WithRuntime(BaseTool):
     def _run(
         self, city: str, runtime: ToolRuntime, run_manager: CallbackManagerForToolRun | None = None
     ) -> str:
-        SEEN.append(runtime.state["note"])
+        RUNS.append(runtime.state["note"])
         assert run_manager is not None
         return city
 
@@ -97,7 +91,7 @@ class WithSchema(BaseTool):
     args_schema: Any = CityAndState
 
     def _run(self, city: str, note: str) -> str:
-        SEEN.append(note)
+        RUNS.append(note)
         return city
 
 
@@ -139,7 +133,7 @@ async def test_injected_values_reach_the_body_and_no_record(bench: Any, original
     made = govern(original, bench.guard)
     result = await graph(made).ainvoke(state(made), {"configurable": {"note": MARK}})
     assert result["messages"][-1].content == "Bern"
-    assert SEEN[0] == MARK
+    assert RUNS[0] == MARK
     assert bench.asked == [{"city": "Bern"}]
     assert len(bench.decisions) == len(bench.outcomes) == 1
     assert MARK not in bench.text
@@ -157,7 +151,7 @@ def test_a_forged_injected_value_is_replaced_by_the_framework(
     made = govern(original, bench.guard)
     name = "state" if original is with_state else "note"
     graph(made).invoke(state(made, **{name: {"note": "forged"}}))
-    assert SEEN == [MARK]
+    assert RUNS == [MARK]
     assert bench.asked == [{"city": "Bern"}]
 
 
@@ -167,7 +161,7 @@ def test_the_tool_call_id_is_injected_and_not_judged(bench: Any) -> None:
     @tool
     def remember(city: str, call_id: Annotated[str, InjectedToolCallId]) -> str:
         """Remember a city."""
-        SEEN.append(call_id)
+        RUNS.append(call_id)
         return city
 
     made = govern(remember, bench.guard)
@@ -175,7 +169,7 @@ def test_the_tool_call_id_is_injected_and_not_judged(bench: Any) -> None:
         {"type": "tool_call", "id": "call-9", "name": "remember", "args": {"city": "Bern"}}
     )
     assert isinstance(result, ToolMessage)
-    assert SEEN == ["call-9"]
+    assert RUNS == ["call-9"]
     assert bench.asked == [{"city": "Bern"}]
 
 
@@ -185,12 +179,12 @@ def test_a_value_that_the_host_injects_is_not_judged(bench: Any) -> None:
     @tool
     def notes(city: str, user: Annotated[str, InjectedToolArg]) -> str:
         """Read notes."""
-        SEEN.append(user)
+        RUNS.append(user)
         return city
 
     made = govern(notes, bench.guard)
     assert made.invoke({"city": "Bern", "user": MARK}) == "Bern"
-    assert SEEN == [MARK]
+    assert RUNS == [MARK]
     assert bench.asked == [{"city": "Bern"}]
     assert MARK not in bench.text
 
@@ -203,12 +197,12 @@ def test_the_config_of_a_class_without_schema_is_not_an_argument(bench: Any) -> 
         description: str = "Use the config."
 
         def _run(self, city: str, config: RunnableConfig) -> str:
-            SEEN.append(config["configurable"]["note"])
+            RUNS.append(config["configurable"]["note"])
             return city
 
     made = govern(WithConfig(), bench.guard)
     assert made.invoke({"city": "Bern"}, {"configurable": {"note": MARK}}) == "Bern"
-    assert SEEN == [MARK]
+    assert RUNS == [MARK]
     assert bench.asked == [{"city": "Bern"}]
     assert MARK not in bench.text
 
@@ -218,12 +212,12 @@ def test_callbacks_reach_a_function_that_asks_for_them(bench: Any) -> None:
 
     def weather(city: str, callbacks: Any = None) -> str:
         """Tell the weather."""
-        SEEN.append(callbacks)
+        RUNS.append(callbacks)
         return city
 
     made = govern(StructuredTool.from_function(weather), bench.guard)
     assert made.invoke({"city": "Bern"}) == "Bern"
-    assert SEEN[0] is not None
+    assert RUNS[0] is not None
     assert bench.asked == [{"city": "Bern"}]
 
 
@@ -243,7 +237,7 @@ def test_an_argument_that_is_only_called_like_an_injected_one_is_judged(bench: A
         args_schema: Any = schema
 
         def _run(self, city: str, callbacks: str) -> str:
-            SEEN.append(callbacks)
+            RUNS.append(callbacks)
             return city
 
     govern(Odd(), bench.guard).invoke({"city": "Bern", "callbacks": "from the model"})
@@ -263,7 +257,7 @@ def test_an_argument_that_the_schema_refuses_is_denied(bench: Any) -> None:
                 "properties": {"city": {"type": "string"}},
                 "additionalProperties": False,
             },
-            func=lambda **kwargs: SEEN.append(kwargs),
+            func=lambda **kwargs: RUNS.append(kwargs),
         ),
         bench.guard,
     )
@@ -271,6 +265,6 @@ def test_an_argument_that_the_schema_refuses_is_denied(bench: Any) -> None:
         {"type": "tool_call", "id": "1", "name": "open", "args": {"city": "Bern", "extra": MARK}}
     )
     assert result.status == "error"
-    assert SEEN == []
+    assert RUNS == []
     assert bench.decisions[0]["decision"]["cause"] == "arguments"
     assert MARK not in bench.text

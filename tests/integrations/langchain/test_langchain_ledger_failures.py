@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from langchain.agents import create_agent
-from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
 from langchain_core.messages import AIMessage
 from langchain_core.tools import BaseTool, tool
 from langgraph.errors import GraphBubbleUp
@@ -23,36 +22,7 @@ from langgraph.prebuilt import ToolNode
 from guardrail import Guard, LedgerError
 from guardrail.config import Settings
 from guardrail.integrations.langchain import LedgerStop, govern
-
-RUNS: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_runs() -> None:
-    RUNS.clear()
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather."""
-    RUNS.append(city)
-    return f"sun in {city}"
-
-
-@tool
-async def aweather(city: str) -> str:
-    """Tell the weather."""
-    RUNS.append(city)
-    return f"sun in {city}"
-
-
-class Weather(BaseTool):
-    name: str = "weather_class"
-    description: str = "Tell the weather."
-
-    def _run(self, city: str) -> str:
-        RUNS.append(city)
-        return city
+from tests.support.langchain import RUNS, Scripted, WeatherClass, weather, weather_async
 
 
 @pytest.fixture
@@ -76,13 +46,6 @@ def break_ledger(folder: Path) -> None:
     (folder / "audit.db").unlink()
 
 
-class Scripted(FakeMessagesListChatModel):
-    """A model that says what it was told, and takes any tools."""
-
-    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
-        return self
-
-
 def tool_call(name: str) -> AIMessage:
     return AIMessage(
         "",
@@ -98,7 +61,7 @@ def node(made: BaseTool, handler: Any) -> Any:
     return builder.compile()
 
 
-@pytest.mark.parametrize("original", [weather, Weather()], ids=["function", "class"])
+@pytest.mark.parametrize("original", [weather, WeatherClass()], ids=["function", "class"])
 def test_a_ledger_error_reaches_the_caller_of_a_tool(
     guard: Guard, tmp_path: Path, original: BaseTool
 ) -> None:
@@ -125,7 +88,7 @@ def test_a_ledger_error_reaches_the_caller_of_a_tool(
 
 async def test_a_ledger_error_reaches_an_awaiting_caller(guard: Guard, tmp_path: Path) -> None:
     """Coroutine tools, and synchronous ones in the framework's thread."""
-    tools = govern([aweather, weather, Weather()], guard)
+    tools = govern([weather_async, weather, WeatherClass()], guard)
     break_ledger(tmp_path)
     for made in tools:
         with pytest.raises(LedgerStop):
@@ -149,7 +112,7 @@ def test_no_error_handler_of_a_tool_node_swallows_a_ledger_error(
     assert RUNS == []
 
 
-@pytest.mark.parametrize("original", [weather, aweather], ids=["sync", "async"])
+@pytest.mark.parametrize("original", [weather, weather_async], ids=["sync", "async"])
 async def test_a_ledger_error_ends_the_run_of_an_agent(
     guard: Guard, tmp_path: Path, original: BaseTool
 ) -> None:

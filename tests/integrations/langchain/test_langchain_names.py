@@ -11,7 +11,7 @@ from typing import Annotated, Any, Optional
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import ConfigurableField, RunnableConfig
-from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool, Tool, tool
+from langchain_core.tools import BaseTool, InjectedToolArg, StructuredTool, Tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import InjectedState, ToolNode, ToolRuntime
 from pydantic import AliasChoices, AliasPath, BaseModel, ConfigDict, Field, ValidationError
@@ -20,42 +20,36 @@ from pydantic.v1 import ValidationError as ValidationErrorV1
 
 from guardrail import Denied, UsageError
 from guardrail.integrations.langchain import RefusedToolWarning, govern
-
-SEEN: list[Any] = []
-
-
-@pytest.fixture(autouse=True)
-def _nothing_seen() -> None:
-    SEEN.clear()
+from tests.support.langchain import RUNS, WeatherClass, weather, weather_async
 
 
 def pay(amount: int, account: Annotated[str, InjectedToolArg] = "own") -> str:
     """Pay."""
-    SEEN.append((amount, account))
+    RUNS.append((amount, account))
     return "paid"
 
 
 def with_state(amount: int, account: Annotated[dict, InjectedState] = {}) -> str:  # noqa: B006
     """Pay."""
-    SEEN.append((amount, account))
+    RUNS.append((amount, account))
     return "paid"
 
 
 def with_runtime(amount: int, account: ToolRuntime = None) -> str:  # type: ignore[assignment]
     """Pay."""
-    SEEN.append((amount, account))
+    RUNS.append((amount, account))
     return "paid"
 
 
 def with_config(amount: int, account: RunnableConfig = None) -> str:  # type: ignore[assignment]
     """Pay."""
-    SEEN.append((amount, account))
+    RUNS.append((amount, account))
     return "paid"
 
 
 def with_optional(amount: int, account: Optional[Annotated[dict, InjectedState]] = None) -> str:  # noqa: UP045
     """Pay. LangChain shows the argument to the model, and LangGraph fills it in."""
-    SEEN.append((amount, account))
+    RUNS.append((amount, account))
     return "paid"
 
 
@@ -134,7 +128,7 @@ def test_a_tool_that_shows_an_injected_argument_never_runs(
     made = refused(bench, structured(function, schema), "account")
     attack(made, amount=5, account="victim")
     attack(made, amount=5)
-    assert SEEN == []
+    assert RUNS == []
     assert bench.outcomes == []
     assert {record["decision"]["cause"] for record in bench.decisions} == {"arguments"}
     assert "victim" not in bench.text
@@ -194,13 +188,13 @@ class PayMarked(BaseTool):
     description: str = "Pay."
 
     def _run(self, amount: int, account: Annotated[str, InjectedToolArg] = "own") -> str:
-        SEEN.append((amount, account))
+        RUNS.append((amount, account))
         return "paid"
 
 
 class PayAsync(PayMarked):
     async def _arun(self, amount: int, account: Annotated[str, InjectedToolArg] = "own") -> str:
-        SEEN.append((amount, account))
+        RUNS.append((amount, account))
         return "paid"
 
 
@@ -226,9 +220,9 @@ async def test_a_model_can_t_forge_what_only_a_method_marks(
     compiled = graph.compile()
     compiled.invoke({"messages": [AIMessage("", tool_calls=[call])]})
     await compiled.ainvoke({"messages": [AIMessage("", tool_calls=[call])]})
-    assert SEEN == [(5, "own")] * 2
+    assert RUNS == [(5, "own")] * 2
     made.invoke({"amount": 6, "account": "chosen by the host"})
-    assert SEEN[-1] == (6, "chosen by the host")
+    assert RUNS[-1] == (6, "chosen by the host")
     assert bench.asked == [{"amount": 5}, {"amount": 5}, {"amount": 6}]
 
 
@@ -236,7 +230,7 @@ def test_what_only_a_method_marks_beside_a_model_of_pydantic_1_is_refused(bench:
     """It can't be told to ToolNode."""
     made = refused(bench, PayMarked(args_schema=AmountV1), "pydantic 1")
     attack(made, amount=5, account="victim")
-    assert SEEN == []
+    assert RUNS == []
 
 
 def test_a_hidden_argument_with_an_alias_is_refused(bench: Any) -> None:
@@ -254,7 +248,7 @@ def test_a_hidden_argument_with_an_alias_is_refused(bench: Any) -> None:
 
     for schema in (Hidden, HiddenByValidation):
         attack(refused(bench, structured(pay, schema), "alias"), amount=5, acct="victim")
-    assert SEEN == []
+    assert RUNS == []
 
 
 @pytest.mark.parametrize("name", ["self", "config", "run_manager", "callbacks", "runtime"])
@@ -296,7 +290,7 @@ def test_names_that_nothing_fills_in_stay_arguments(bench: Any) -> None:
         args_schema: Any = ODD
 
         def _run(self, config: str, run_manager: Any = None, args: str = "") -> str:
-            SEEN.append((config, args))
+            RUNS.append((config, args))
             return "ok"
 
     refused(bench, Odd(), "run_manager")
@@ -305,7 +299,7 @@ def test_names_that_nothing_fills_in_stay_arguments(bench: Any) -> None:
         name: str = "fine"
 
         def _run(self, config: str, args: str = "") -> str:
-            SEEN.append((config, args))
+            RUNS.append((config, args))
             return "ok"
 
     schema = {"type": "object", "properties": {"config": {"type": "string"}, "args": {}}}
@@ -313,11 +307,11 @@ def test_names_that_nothing_fills_in_stay_arguments(bench: Any) -> None:
     single = Tool(
         name="single",
         description="One.",
-        func=lambda text: SEEN.append(text) or "ok",
+        func=lambda text: RUNS.append(text) or "ok",
         args_schema={"type": "object", "properties": {"self": {"type": "string"}}},
     )
     govern(single, bench.guard).invoke({"self": "c"})
-    assert SEEN == [("a", "b"), "c"]
+    assert RUNS == [("a", "b"), "c"]
     assert bench.asked == [{"config": "a", "args": "b"}, {"self": "c"}]
 
 
@@ -325,13 +319,13 @@ def test_an_argument_called_self_of_an_open_schema_leaves_a_record(bench: Any) -
     """The body can't take it: an allowed call with an outcome, and no TypeError out of nowhere."""
     made = govern(
         structured(
-            lambda **args: SEEN.append(args), {"type": "object", "additionalProperties": True}
+            lambda **args: RUNS.append(args), {"type": "object", "additionalProperties": True}
         ),
         bench.guard,
     )
     with pytest.raises(TypeError):
         made.invoke({"city": "Bern", "self": "me"})
-    assert SEEN == []
+    assert RUNS == []
     assert bench.asked == [{"city": "Bern", "self": "me"}]
     assert [record["status"] for record in bench.outcomes] == ["error"]
 
@@ -340,12 +334,12 @@ def test_callbacks_of_an_open_schema_are_the_frameworks(bench: Any) -> None:
     """The function takes them from LangChain; the model's are neither decided on nor passed on."""
 
     def body(callbacks: Any = None, **args: Any) -> str:
-        SEEN.append((type(callbacks).__name__, args))
+        RUNS.append((type(callbacks).__name__, args))
         return "ok"
 
     schema = {"type": "object", "additionalProperties": True}
     govern(structured(body, schema), bench.guard).invoke({"city": "Bern", "callbacks": "mine"})
-    assert SEEN == [("CallbackManager", {"city": "Bern"})]
+    assert RUNS == [("CallbackManager", {"city": "Bern"})]
     assert bench.asked == [{"city": "Bern"}]
 
 
@@ -376,10 +370,10 @@ def test_a_field_that_langchain_does_not_see_is_judged(bench: Any) -> None:
         amount: int = Field(validation_alias="sum")
         parts: list[int] = Field(default_factory=list, validation_alias="pieces", max_length=3)
 
-    made = govern(structured(lambda **args: SEEN.append(args) or "ok", Aliased), bench.guard)
+    made = govern(structured(lambda **args: RUNS.append(args) or "ok", Aliased), bench.guard)
     made.invoke({"sum": 5, "pieces": [1]})
     made.invoke({"sum": 6})
-    assert SEEN == bench.asked == [{"amount": 5, "parts": [1]}, {"amount": 6, "parts": []}]
+    assert RUNS == bench.asked == [{"amount": 5, "parts": [1]}, {"amount": 6, "parts": []}]
 
 
 def test_a_text_that_would_become_an_injected_argument_is_rejected(bench: Any) -> None:
@@ -389,39 +383,16 @@ def test_a_text_that_would_become_an_injected_argument_is_rejected(bench: Any) -
 
     def notes(user: Annotated[str, InjectedToolArg], city: str = "Bern") -> str:
         """Read notes."""
-        SEEN.append(user)
+        RUNS.append(user)
         return city
 
     made = govern(StructuredTool.from_function(notes), bench.guard)
     with pytest.raises(TypeError, match="injected"):
         made.invoke("victim")
-    assert SEEN == []
+    assert RUNS == []
     assert [record["reason"] for record in bench.rejected] == ["input"]
     made.invoke({"user": "alice", "city": "Bern"})
-    assert SEEN == ["alice"]
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather."""
-    SEEN.append(city)
-    return city
-
-
-@tool
-async def weather_async(city: str) -> str:
-    """Tell the weather."""
-    SEEN.append(city)
-    return city
-
-
-class Weather(BaseTool):
-    name: str = "weather"
-    description: str = "Tell the weather."
-
-    def _run(self, city: str) -> str:
-        SEEN.append(city)
-        return city
+    assert RUNS == ["alice"]
 
 
 def assigned(made: BaseTool) -> BaseTool:
@@ -449,7 +420,7 @@ RENAMINGS = {
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize("how", [*RENAMINGS, "pydantic's old copy"])
-@pytest.mark.parametrize("original", [weather, Weather()], ids=["function", "class"])
+@pytest.mark.parametrize("original", [weather, WeatherClass()], ids=["function", "class"])
 def test_a_renamed_tool_is_decided_under_its_new_name_on_every_path(
     bench: Any, original: BaseTool, how: str
 ) -> None:
@@ -468,7 +439,7 @@ def test_a_renamed_tool_is_decided_under_its_new_name_on_every_path(
         made.__dict__["func"](city="Bern")
     expected = 4 if hasattr(made, "func") else 3
     assert [item["tool"]["name"] for item in bench.decisions] == ["climate"] * expected
-    assert len(bench.outcomes) == len(SEEN) == expected
+    assert len(bench.outcomes) == len(RUNS) == expected
 
 
 async def test_a_renamed_coroutine_is_decided_under_its_new_name(bench: Any) -> None:
@@ -483,13 +454,13 @@ async def test_a_renamed_coroutine_is_decided_under_its_new_name(bench: Any) -> 
 def test_a_function_that_a_copy_is_given_is_governed(bench: Any) -> None:
     """With model_copy and by assignment: reached directly as well as through invoke."""
     made = govern(weather, bench.guard)
-    first = made.model_copy(update={"func": lambda city: SEEN.append("first")})
+    first = made.model_copy(update={"func": lambda city: RUNS.append("first")})
     second = made.model_copy()
-    second.func = lambda city: SEEN.append("second")
+    second.func = lambda city: RUNS.append("second")
     for item in (first, second, made):
         item.func(city="Bern")
         item.invoke({"city": "Bern"})
-    assert SEEN == ["first", "first", "second", "second", "Bern", "Bern"]
+    assert RUNS == ["first", "first", "second", "second", "Bern", "Bern"]
     assert len(bench.decisions) == len(bench.outcomes) == 6
 
 
@@ -499,11 +470,11 @@ def test_a_schema_that_shows_too_much_is_refused_when_it_is_put_in_later(bench: 
     made.args_schema = Shown
     with pytest.warns(RefusedToolWarning, match="account"), pytest.raises(Denied):
         made.invoke({"amount": 5, "account": "victim"})
-    assert SEEN == []
+    assert RUNS == []
     assert bench.decisions[0]["decision"]["cause"] == "arguments"
 
 
-@pytest.mark.parametrize("original", [weather, Weather()], ids=["function", "class"])
+@pytest.mark.parametrize("original", [weather, WeatherClass()], ids=["function", "class"])
 def test_a_governed_tool_is_made_by_govern_alone(bench: Any, original: BaseTool) -> None:
     """A class made from fields, or a tool that LangChain configures, would have no guard: it is
     refused.
@@ -517,7 +488,7 @@ def test_a_governed_tool_is_made_by_govern_alone(bench: Any, original: BaseTool)
     bare = type(made).model_construct(name="weather", description="Bare.")
     with pytest.raises(UsageError, match="lost its guard"):
         bare._run(city="Bern")
-    assert SEEN == []
+    assert RUNS == []
 
 
 @pytest.mark.parametrize("extra", ["allow", "ignore"])
@@ -530,6 +501,6 @@ def test_an_alias_and_further_arguments_give_the_body_what_was_decided(
         model_config = ConfigDict(extra=extra)
         a: int = Field(alias="aa")
 
-    made = govern(structured(lambda **args: SEEN.append(args) or "ok", Aliased), bench.guard)
+    made = govern(structured(lambda **args: RUNS.append(args) or "ok", Aliased), bench.guard)
     made.invoke({"aa": 5, "a": 99})
-    assert SEEN == bench.asked == [{"a": 5}]
+    assert RUNS == bench.asked == [{"a": 5}]

@@ -15,14 +15,7 @@ from langchain_core.tools import BaseTool, StructuredTool, Tool, tool
 from pydantic import BaseModel, Field
 
 from guardrail.integrations.langchain import govern
-
-RUNS: list[str] = []
-"""One entry per body that ran."""
-
-
-@pytest.fixture(autouse=True)
-def _no_runs() -> None:
-    RUNS.clear()
+from tests.support.langchain import RUNS
 
 
 def answer(city: str, days: int) -> str:

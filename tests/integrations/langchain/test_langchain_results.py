@@ -14,20 +14,7 @@ from langgraph.types import Command
 
 from guardrail import ApprovalRequired, Denied
 from guardrail.integrations.langchain import govern
-
-RUNS: list[str] = []
-
-
-@pytest.fixture(autouse=True)
-def _no_runs() -> None:
-    RUNS.clear()
-
-
-@tool
-def weather(city: str) -> str:
-    """Tell the weather."""
-    RUNS.append(city)
-    return f"sun in {city}"
+from tests.support.langchain import RUNS, weather
 
 
 def call(name: str, **args: Any) -> dict[str, Any]:

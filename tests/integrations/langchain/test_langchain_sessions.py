@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage
 from langchain_core.runnables import RunnableLambda
-from langchain_core.tools import BaseTool, tool
+from langchain_core.tools import BaseTool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from pydantic import BaseModel
@@ -20,16 +20,12 @@ from guardrail import Denied, Guard, SessionScope, UsageError
 from guardrail.config import Settings
 from guardrail.integrations.langchain import govern
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
+from tests.support.langchain import weather
 
 
 @pytest.fixture
 def bench() -> tuple[Guard, MemoryLedger, BaseTool]:
     guard, ledger = memory_guard(StaticPolicy(allow()), settings=Settings())
-
-    @tool
-    def weather(city: str) -> str:
-        """Tell the weather."""
-        return f"sun in {city}"
 
     return guard, ledger, govern(weather, guard)
 

@@ -19,17 +19,8 @@ from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.system.ids import new_ulid
-from tests.support.ledgers import (
-    EPOCHS,
-    SIGNING,
-    decision,
-    driven,
-    make,
-    note,
-    reopen,
-    small_disk,
-    whole_call,
-)
+from tests.support.full_disk import small_disk
+from tests.support.ledgers import EPOCHS, SIGNING, decision, driven, make, note, reopen, whole_call
 
 
 def problem(path: Path) -> str:

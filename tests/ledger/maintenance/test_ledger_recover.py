@@ -19,6 +19,7 @@ from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import (
+    ACTOR,
     FAST,
     GENESIS,
     LOG,
@@ -29,8 +30,6 @@ from tests.support.ledgers import (
     note,
     whole_call,
 )
-
-WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 
 
 def _sealed(db: Path) -> int:
@@ -59,7 +58,7 @@ def test_a_sealed_log_with_an_intact_chain_goes_on(tmp_path: Path) -> None:
     assert plan.lost == 2
     assert plan.intact is not None
     assert plan.intact.size == left
-    report = recover(db, who=WHO, signing=SIGNING, reason="the disk was exchanged")
+    report = recover(db, who=ACTOR, signing=SIGNING, reason="the disk was exchanged")
     assert report.receipt is not None
     assert not (tmp_path / "a.db-sealed").exists()
     with (
@@ -69,7 +68,7 @@ def test_a_sealed_log_with_an_intact_chain_goes_on(tmp_path: Path) -> None:
         whole_call(writer)
         record = decode(reader.record(report.receipt.seq) or b"")
         assert record["type"] == "admin.recovered"
-        assert record["actor"] == WHO
+        assert record["actor"] == ACTOR
         assert record["detail"]["reason"] == "the disk was exchanged"
         assert record["detail"]["lost"] == 2
         assert record["detail"]["acknowledged"]["seq"] == 4
@@ -93,7 +92,7 @@ def test_a_record_whose_commit_is_no_longer_whole_is_kept_beside_the_log(tmp_pat
             break
     writer.close()
     assert line in Path(f"{db}-wal").read_bytes()
-    report = recover(db, who=WHO, signing=SIGNING, reason="the -wal was cut")
+    report = recover(db, who=ACTOR, signing=SIGNING, reason="the -wal was cut")
     (kept,) = report.set_aside
     assert line in kept.read_bytes()
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
@@ -122,7 +121,7 @@ def test_looking_changes_nothing(tmp_path: Path) -> None:
 def test_nothing_is_done_about_a_healthy_log(tmp_path: Path) -> None:
     """No record, no new file."""
     with make(tmp_path / "a.db") as writer:
-        report = recover(tmp_path / "a.db", who=WHO, signing=SIGNING, reason="curiosity")
+        report = recover(tmp_path / "a.db", who=ACTOR, signing=SIGNING, reason="curiosity")
         assert report.plan.action is Action.NOTHING
         assert report.receipt is None
         assert writer.append(note()).seq == 1
@@ -144,7 +143,7 @@ def test_a_broken_log_is_set_aside_and_named_by_its_successor(tmp_path: Path) ->
     raw.close()
     with LedgerReader.open(db) as reader:
         leaves = [leaf.hex() for _, leaf, _ in reader.lines()]
-    report = recover(db, who=WHO, signing=SIGNING, reason="someone edited it")
+    report = recover(db, who=ACTOR, signing=SIGNING, reason="someone edited it")
     assert report.plan.first_bad == 4
     assert [item.exists() for item in report.set_aside] == [True] * len(report.set_aside)
     with LedgerReader.open(report.set_aside[0]) as old, LedgerReader.open(db) as new:
@@ -168,7 +167,7 @@ def test_a_lost_database_gets_a_successor_from_the_seal(tmp_path: Path) -> None:
     with pytest.raises(LedgerSealedError):
         writer.append(note())
     writer.close()
-    report = recover(db, who=WHO, signing=SIGNING, reason="deleted by accident")
+    report = recover(db, who=ACTOR, signing=SIGNING, reason="deleted by accident")
     assert report.plan.action is Action.RESTART
     with LedgerReader.open(db) as reader:
         assert reader.genesis["predecessor"] == {
@@ -185,11 +184,11 @@ def test_a_file_that_is_no_database_is_set_aside(tmp_path: Path) -> None:
     make(db).close()
     db.write_bytes(b"overwritten" * 1000)
     with pytest.raises(LedgerError) as caught:
-        recover(db, who=WHO, signing=SIGNING, reason="overwritten")
+        recover(db, who=ACTOR, signing=SIGNING, reason="overwritten")
     assert caught.value.code == "ledger.no_genesis"
     assert db.read_bytes().startswith(b"overwritten")
     report = recover(
-        db, who=WHO, signing=SIGNING, reason="overwritten", genesis=GENESIS, log="test/new"
+        db, who=ACTOR, signing=SIGNING, reason="overwritten", genesis=GENESIS, log="test/new"
     )
     assert report.log == "test/new"
     assert report.set_aside[0].read_bytes().startswith(b"overwritten")
@@ -203,7 +202,7 @@ def test_where_nothing_is_left_a_new_log_is_begun(tmp_path: Path) -> None:
     """
     report = recover(
         tmp_path / "a.db",
-        who=WHO,
+        who=ACTOR,
         signing=SIGNING,
         reason="the disk was lost",
         genesis=GENESIS,
@@ -224,10 +223,10 @@ def test_other_processes_must_end_first(tmp_path: Path) -> None:
         other.ask("call")
         (tmp_path / "a.db-sealed").write_bytes(seal)
         with pytest.raises(LedgerError) as caught:
-            recover(db, who=WHO, signing=SIGNING, reason="impatience")
+            recover(db, who=ACTOR, signing=SIGNING, reason="impatience")
         assert caught.value.code == "ledger.in_use"
         other.kill()
-    recover(db, who=WHO, signing=SIGNING, reason="patience")
+    recover(db, who=ACTOR, signing=SIGNING, reason="patience")
 
 
 def test_calls_of_which_nobody_can_tell_are_closed_by_a_person(tmp_path: Path) -> None:
@@ -242,7 +241,7 @@ def test_calls_of_which_nobody_can_tell_are_closed_by_a_person(tmp_path: Path) -
     raw.close()
     with LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer:
         assert writer.sweep() == 0
-    report = recover(db, who=WHO, signing=SIGNING, reason="that host is gone")
+    report = recover(db, who=ACTOR, signing=SIGNING, reason="that host is gone")
     assert report.plan.action is Action.CLOSE_CALLS
     assert report.closed == 1
     with LedgerReader.open(db) as reader:

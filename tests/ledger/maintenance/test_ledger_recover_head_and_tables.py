@@ -32,6 +32,7 @@ from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, ins
 from guardrail.ledger.reader import LedgerReader
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import (
+    ACTOR,
     EPOCHS,
     GENESIS,
     LOG,
@@ -43,8 +44,6 @@ from tests.support.ledgers import (
     reopen,
     whole_call,
 )
-
-WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 
 
 def changed(db: Path, *statements: str) -> None:
@@ -72,7 +71,7 @@ def looked(db: Path) -> RecoveryPlan:
 
 
 def mended(db: Path) -> RecoveryReport:
-    report = recover(db, who=WHO, reason="a test", signing=SIGNING, verify=verify_signature)
+    report = recover(db, who=ACTOR, reason="a test", signing=SIGNING, verify=verify_signature)
     assert looked(db).action is Action.NOTHING
     with reopen(db) as writer:
         whole_call(writer)
@@ -221,9 +220,9 @@ def test_a_head_by_a_key_that_the_log_does_not_certify_is_named(tmp_path: Path) 
         """Has the code of this log's holders, and another key."""
 
         public = SIGNING.public
-        actor = WHO
+        actor = ACTOR
         mac = staticmethod(SIGNING.mac)
-        log_key = staticmethod(other.signing(actor=WHO, epochs=False).log_key)
+        log_key = staticmethod(other.signing(actor=ACTOR, epochs=False).log_key)
         epoch_key = staticmethod(lambda log, first: None)
 
     with reopen(db, signing=Half()) as writer:  # type: ignore[arg-type]
@@ -288,7 +287,7 @@ def test_a_ledger_with_pages_of_another_size_is_a_ledger(tmp_path: Path, size: i
 def record(log: str, cut: Cut) -> Draft:
     """Return what is written about *cut*."""
     return Draft.build(
-        fields.admin(log, "pruned", actor=WHO, where={}, detail=detail(cut, {"days": 1}))
+        fields.admin(log, "pruned", actor=ACTOR, where={}, detail=detail(cut, {"days": 1}))
     )
 
 
@@ -437,7 +436,7 @@ def test_of_two_that_recover_at_once_one_does_and_the_other_finds_nothing(tmp_pa
 
     def act() -> None:
         reports.append(
-            recover(db, who=WHO, reason="a test", signing=SIGNING, verify=verify_signature)
+            recover(db, who=ACTOR, reason="a test", signing=SIGNING, verify=verify_signature)
         )
 
     workers = [threading.Thread(target=act) for _ in range(2)]
@@ -457,6 +456,6 @@ def test_whoever_has_the_ledger_open_must_end_first(tmp_path: Path) -> None:
         other.ask("call")
         changed(db, "DELETE FROM head")
         with pytest.raises(LedgerError) as caught:
-            recover(db, who=WHO, reason="a test", signing=SIGNING)
+            recover(db, who=ACTOR, reason="a test", signing=SIGNING)
         assert caught.value.code == "ledger.in_use"
     mended(db)

@@ -14,7 +14,8 @@ import pytest
 from guardrail.errors import LedgerOpenError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import read_only
-from tests.support.ledgers import driven, make, note, small_disk
+from tests.support.full_disk import small_disk
+from tests.support.ledgers import driven, make, note
 
 COMMANDS = [
     ["verify"],

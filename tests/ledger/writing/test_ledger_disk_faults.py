@@ -25,17 +25,8 @@ from guardrail.errors import LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
-from tests.support.ledgers import (
-    FAST,
-    SIGNING,
-    Driver,
-    Shim,
-    decision,
-    driven,
-    make,
-    note,
-    small_disk,
-)
+from tests.support.full_disk import fill, small_disk
+from tests.support.ledgers import FAST, SIGNING, Driver, Shim, decision, driven, make, note
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +66,7 @@ def test_a_full_disk_blocks_and_its_end_lets_the_same_process_go_on(tmp_path: Pa
     """On a full tmpfs no body runs; with space again the same process goes on."""
     with small_disk(tmp_path / "disk", "2m") as disk, driven(disk / "a.db") as driver:
         assert "ok" in driver.ask("call")
-        _fill(disk / "filler")
+        fill(disk / "filler")
         answers = [driver.ask("call", 30000) for _ in range(4)]
         bodies = driver.ask("state")["bodies"]
         assert all(answer["error"] == "LedgerPoisonedError" for answer in answers[-3:])
@@ -293,15 +284,6 @@ def test_opening_ends_although_the_lock_is_elsewhere(tmp_path: Path) -> None:
         writer.append(note())
 
 
-def _fill(path: Path) -> None:
-    with path.open("wb", buffering=0) as filler:
-        try:
-            while True:
-                filler.write(b"x" * 4096)
-        except OSError:
-            return
-
-
 def _until_ok(driver: Driver, tries: int = 100) -> dict[str, Any]:
     answer: dict[str, Any] = {}
     for _ in range(tries):
@@ -345,7 +327,7 @@ def test_a_running_writer_says_in_plain_words_that_the_disk_is_full(
         make(disk / "a.db", replace(FAST, reserve=reserve)) as writer,
     ):
         writer.append(note())
-        _fill(disk / "filler")
+        fill(disk / "filler")
         said = []
         while len(said) < 3:
             try:

@@ -21,6 +21,7 @@ from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import (
+    ACTOR,
     FAST,
     FILE_FAULTS,
     SIGNING,
@@ -34,8 +35,6 @@ from tests.support.ledgers import (
     replaced,
     whole_call,
 )
-
-WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 
 
 @pytest.mark.parametrize("how", FILE_FAULTS)
@@ -69,7 +68,7 @@ def test_the_next_record_is_not_acknowledged(
             writer.append(note())
         writer.close()
         intact = inspect(db).intact
-        report = recover(db, who=WHO, signing=SIGNING, reason="a test")
+        report = recover(db, who=ACTOR, signing=SIGNING, reason="a test")
         assert report.receipt is not None
         if intact is not None:
             survivors = [receipt for receipt in known if receipt.seq < intact.size]
@@ -193,7 +192,7 @@ def test_a_removed_folder_stops_the_writer(tmp_path: Path) -> None:
     writer.close()
     (tmp_path / "d").mkdir()
     with pytest.raises(LedgerError):
-        recover(tmp_path / "d" / "a.db", who=WHO, signing=SIGNING, reason="a test")
+        recover(tmp_path / "d" / "a.db", who=ACTOR, signing=SIGNING, reason="a test")
     assert inspect(tmp_path / "d" / "a.db").action is Action.RESTART
 
 

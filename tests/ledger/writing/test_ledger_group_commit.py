@@ -13,8 +13,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import pairwise
@@ -34,6 +32,7 @@ from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import wait_async
 from tests.support.ledgers import FAST, Shim, decision, driven, make, note, outcome
+from tests.support.waiting import until
 
 
 class Held:
@@ -59,14 +58,6 @@ def commits(db: Path) -> int:
         if frame_salt == salt and size:
             found += 1
     return found
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for what is to come."""
-    limit = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < limit
-        time.sleep(0.005)
 
 
 def test_callers_that_wait_for_the_lock_share_one_commit(tmp_path: Path) -> None:

@@ -31,16 +31,8 @@ from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion, read_answer
 from guardrail.policy.opa.target import OpaTarget
 from guardrail.policy.opa.transport import OpaConnection
 from guardrail.policy.sources import installed_folder, load_policies
-from tests.support.opa_server import (
-    PATIENCE,
-    STARTER,
-    Opa,
-    bundle_file,
-    engine,
-    section,
-    served,
-    until,
-)
+from tests.support.opa_server import STARTER, Opa, bundle_file, engine, section, served
+from tests.support.waiting import PATIENCE, until
 
 LONG = 30.0
 EXAMPLES = int(os.environ.get("GUARDRAIL_FUZZ_EXAMPLES", "40"))

@@ -38,8 +38,8 @@ from tests.support.opa_server import (
     rsa_key,
     section,
     served,
-    until,
 )
+from tests.support.waiting import until
 
 LONG = 30.0
 

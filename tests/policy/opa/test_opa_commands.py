@@ -15,15 +15,8 @@ from guardrail.config import OpaSection
 from guardrail.core.decision import parse
 from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.rehearsal import sample_input
-from tests.support.opa_server import (
-    STARTER,
-    BundleServer,
-    bundle_file,
-    engine,
-    rsa_key,
-    served,
-    until,
-)
+from tests.support.opa_server import STARTER, BundleServer, bundle_file, engine, rsa_key, served
+from tests.support.waiting import until
 
 POLICY = (
     'package guardrail.policy\n\nallow contains "sample" if input.resource.id =='

@@ -28,6 +28,7 @@ from guardrail.policy.opa.revision import RevisionAcceptance
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import deny
 from tests.policy.opa.test_opa_hostile import HOSTILE
+from tests.support.guards import OPEN
 from tests.support.opa_server import (
     REVISION,
     BundleServer,
@@ -36,10 +37,8 @@ from tests.support.opa_server import (
     fake,
     http_reply,
     served,
-    until,
 )
-
-OPEN = {"type": "object", "additionalProperties": True}
+from tests.support.waiting import until
 
 
 class Body:

@@ -40,8 +40,8 @@ from tests.support.opa_server import (
     free_port,
     http_reply,
     section,
-    until,
 )
+from tests.support.waiting import until
 
 CALL = sample_input().replace('"someone"', '"alice"').encode()
 """A call that the server can tell from a look at it."""

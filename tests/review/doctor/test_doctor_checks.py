@@ -17,9 +17,9 @@ from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.doctor import checks as doctor
 from guardrail.review.doctor.checks import check_all
 from guardrail.review.doctor.result import Check, State
+from tests.support.ledgers import ACTOR
 from tests.support.records import LOG, SIGNING, decision, genesis
 
-WHO = {"id": "tester", "assurance": "asserted", "method": "os_user"}
 POLICY = (
     'package guardrail.policy\n\nimport rego.v1\n\nallow contains "reading" if input.resource.id =='
     ' "read_file"\n'
@@ -35,7 +35,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "tools.rego").write_text(POLICY)
     keys = Keys.create(tmp_path / "audit.keys")
-    signing = keys.signing(actor=WHO, epochs=False)
+    signing = keys.signing(actor=ACTOR, epochs=False)
     with LedgerWriter.create(
         tmp_path / "audit.db", log=LOG, genesis=genesis(keys.public), signing=signing
     ) as writer:

@@ -9,7 +9,8 @@ from guardrail.config import Settings
 from guardrail.ledger.files import reserve_path
 from guardrail.review.doctor.result import State
 from guardrail.review.doctor.room import LEAST_MB, room
-from tests.support.ledgers import FAST, driven, make, note, small_disk
+from tests.support.full_disk import small_disk
+from tests.support.ledgers import FAST, driven, make, note
 
 
 def at(folder: Path, **ledger: int) -> Settings:

@@ -41,6 +41,7 @@ from guardrail.review.verify import (
 )
 from guardrail.review.verify.run import silences_in
 from guardrail.system.ids import new_ulid
+from tests.support.full_disk import small_disk
 from tests.support.ledgers import (
     EPOCHS,
     FAST,
@@ -56,7 +57,6 @@ from tests.support.ledgers import (
     note,
     outcome,
     reopen,
-    small_disk,
     whole_call,
 )
 
