@@ -13,7 +13,7 @@ from pathlib import Path
 
 from guardrail import Denied, Guard
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.records import Call
+from guardrail.review.records import RecordedCall
 from guardrail.review.sessions import last_call, with_outcome
 
 POLICY = """\
@@ -89,7 +89,7 @@ def main(folder: Path) -> None:
     print(f"keys:    {ledger.with_suffix('.keys')}")
 
 
-def recorded(ledger: Path) -> Call:
+def recorded(ledger: Path) -> RecordedCall:
     """Return the last call as it stands in the ledger."""
     with LedgerReader.open(ledger) as reader:
         return with_outcome(reader, last_call(reader).seq)

@@ -38,7 +38,7 @@ def run(*, keep: str | os.PathLike[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="guardrail-demo-") as temporary:
         folder = _folder(keep) if keep is not None else Path(temporary)
         try:
-            Story(folder).tell()
+            Story(folder).run()
         except UnexpectedError as error:
             remark(f"error: the demo did not go as described: {error}", Style.BAD)
             return Exit.BUG

@@ -18,7 +18,7 @@ from guardrail.demo import telling
 from guardrail.demo.shop import governed_tools, open_guard
 from guardrail.guard import Guard
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.records import Call
+from guardrail.review.records import RecordedCall
 from guardrail.review.sessions import last_call, with_outcome
 
 __all__ = ["Story", "UnexpectedError"]
@@ -43,7 +43,7 @@ class Story:
         self.ledger = folder / "audit.db"
         self._calls = 0
 
-    def tell(self) -> None:
+    def run(self) -> None:
         """Run every act. Raises ``UnexpectedError`` if one does not go as described."""
         self._opening()
         guard = open_guard(self.folder)
@@ -52,9 +52,9 @@ class Story:
                 self._calls_of_the_agent(governed_tools(guard, self.folder))
         finally:
             guard.close()
-        self._killed()
-        self._shown()
-        self._edited()
+        self._show_killed_call()
+        self._show_review()
+        self._show_tampering()
 
     # -- acts --------------------------------------------------------------------------------------
 
@@ -102,7 +102,7 @@ class Story:
         args: Mapping[str, Any],
         effect: str,
         status: str | None,
-    ) -> Call:
+    ) -> RecordedCall:
         self._calls += 1
         telling.called(name, args)
         message = {
@@ -123,7 +123,7 @@ class Story:
         telling.said(str(answer.content if isinstance(answer, ToolMessage) else answer))
         return call
 
-    def _compare(self, call: Call) -> None:
+    def _compare(self, call: RecordedCall) -> None:
         sent = (self.folder / "outbox" / "1.txt").read_text(encoding="utf-8")
         body = str(call.args.get("body", "")) if isinstance(call.args, dict) else ""
         telling.fact("sent", sent.splitlines()[-1])
@@ -135,7 +135,7 @@ class Story:
             raise UnexpectedError("the token")
         telling.fact("checked", "the token is nowhere in the ledger's files")
 
-    def _killed(self) -> None:
+    def _show_killed_call(self) -> None:
         telling.heading("6. Killed: the process dies while the tool runs")
         telling.called("ship_order", {"order_id": "A-1042"})
         command = [sys.executable, "-m", "guardrail.demo.crash", str(self.folder), SESSION]
@@ -156,7 +156,7 @@ class Story:
             raise UnexpectedError("ship_order: no outcome")
         telling.recorded(call)
 
-    def _shown(self) -> None:
+    def _show_review(self) -> None:
         telling.heading("7. The session, as a reviewer sees it")
         self._command(Exit.YES, "show", SESSION, "--ledger", "audit.db")
         telling.heading("8. What can be proved")
@@ -167,7 +167,7 @@ class Story:
             "rewritten. So the answer is not a plain yes."
         )
 
-    def _edited(self) -> None:
+    def _show_tampering(self) -> None:
         telling.heading("9. One byte edited, in a copy")
         copies = [
             shutil.copy(path, self.folder / path.name.replace("audit", "edited"))
@@ -187,7 +187,7 @@ class Story:
     def _files(self) -> Sequence[Path]:
         return [path for path in (self.ledger, Path(f"{self.ledger}-wal")) if path.exists()]
 
-    def _recorded(self) -> Call:
+    def _recorded(self) -> RecordedCall:
         with LedgerReader.open(self.ledger) as reader:
             return with_outcome(reader, last_call(reader).seq)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from guardrail.cli.app import run as command
 from guardrail.cli.output import Style, data, paint
 from guardrail.cli.render import outcome, verdict
-from guardrail.review.records import Call
+from guardrail.review.records import RecordedCall
 from guardrail.review.terminal import escape, inline
 
 __all__ = ["COLUMNS", "called", "fact", "guardrail", "heading", "item", "recorded", "said", "say"]
@@ -46,7 +46,7 @@ def called(tool: str, args: Mapping[str, object]) -> None:
     _labelled("agent", f"{tool}({shown})")
 
 
-def recorded(call: Call) -> None:
+def recorded(call: RecordedCall) -> None:
     """Write the guard's decision, from its record, and how the call ended."""
     word, style = verdict(call)
     rule = next((hit for hit in call.rules if hit.effect == call.effect), None)

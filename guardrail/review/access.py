@@ -9,14 +9,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.review.records import Records, parse
+from guardrail.review.records import RecordReader, parse
 from guardrail.review.values import integer, obj, text
 
-__all__ = ["Access", "Accesses", "document", "list_accesses"]
+__all__ = ["AccessEntry", "AccessList", "document", "list_accesses"]
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class AccessEntry:
     """One read."""
 
     seq: int
@@ -44,30 +44,30 @@ class Access:
 
 
 @dataclass(frozen=True, slots=True)
-class Accesses:
+class AccessList:
     """The newest reads, oldest first."""
 
     log: str
     """Name of the access log."""
     total: int
     """Total number of reads, including those not shown."""
-    shown: tuple[Access, ...]
+    shown: tuple[AccessEntry, ...]
 
 
-def list_accesses(records: Records, limit: int | None = None) -> Accesses:
+def list_accesses(records: RecordReader, limit: int | None = None) -> AccessList:
     """Return the last *limit* reads, or all of them. Raises ``LedgerError``, ``RecordError``."""
-    kept: deque[Access] = deque(maxlen=limit)
+    kept: deque[AccessEntry] = deque(maxlen=limit)
     total = 0
     for seq, _, line in records.lines():
         record = parse(line, seq)
         if text(record, "type") == "access.read":
             total += 1
             kept.append(_access(seq, record))
-    return Accesses(records.log, total, tuple(kept))
+    return AccessList(records.log, total, tuple(kept))
 
 
-def _access(seq: int, record: Mapping[str, Any]) -> Access:
-    return Access(
+def _access(seq: int, record: Mapping[str, Any]) -> AccessEntry:
+    return AccessEntry(
         seq=seq,
         ts=text(record, "ts"),
         user=text(record, "actor", "id"),
@@ -87,7 +87,7 @@ def _access(seq: int, record: Mapping[str, Any]) -> Access:
     )
 
 
-def document(found: Accesses) -> dict[str, Any]:
+def document(found: AccessList) -> dict[str, Any]:
     """Return the document of ``guardrail access --json`` (docs/cli.md). Fields are only ever
     added.
     """

@@ -10,7 +10,7 @@ from typing import Any
 
 from guardrail.approvals.rules import Kind
 from guardrail.errors import RecordError
-from guardrail.review.records import Answer, parse, people_of, person_of
+from guardrail.review.records import RecordedAnswer, parse, people_of, person_of
 from guardrail.review.values import obj, text
 
 __all__ = ["answers_of", "documents"]
@@ -18,7 +18,7 @@ __all__ = ["answers_of", "documents"]
 _KINDS = {"approval.granted": Kind.GRANTED, "approval.refused": Kind.REFUSED}
 
 
-def answers_of(lines: Sequence[bytes]) -> tuple[Answer, ...]:
+def answers_of(lines: Sequence[bytes]) -> tuple[RecordedAnswer, ...]:
     """Return the answers to a request, from its own line and those of its steps; unreadable ones
     are omitted.
     """
@@ -32,16 +32,16 @@ def answers_of(lines: Sequence[bytes]) -> tuple[Answer, ...]:
         if not isinstance(seq, int):
             continue
         if kind == "call.decision":
-            found.append(Answer(Kind.USED, seq, text(record, "ts"), people_of(record)))
+            found.append(RecordedAnswer(Kind.USED, seq, text(record, "ts"), people_of(record)))
         elif kind in _KINDS:
             who = (person_of(obj(record, "approver")),)
             found.append(
-                Answer(_KINDS[kind], seq, text(record, "ts"), who, text(record, "expires"))
+                RecordedAnswer(_KINDS[kind], seq, text(record, "ts"), who, text(record, "expires"))
             )
     return tuple(found)
 
 
-def documents(answers: Sequence[Answer]) -> list[dict[str, Any]]:
+def documents(answers: Sequence[RecordedAnswer]) -> list[dict[str, Any]]:
     """Return *answers* for ``--json`` (docs/cli.md)."""
     return [
         {

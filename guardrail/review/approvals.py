@@ -52,7 +52,7 @@ def open_requests(
     """
     found = []
     for approval in log.requests():
-        if not everything and _too_old(log, approval, terms, now):
+        if not everything and _has_expired(log, approval, terms, now):
             continue  # before looking for its steps, which reads every later record
         case = read_case(log, approval)
         if case is None:
@@ -63,7 +63,7 @@ def open_requests(
     return found
 
 
-def _too_old(log: RequestLog, approval: str, terms: Terms, now: datetime) -> bool:
+def _has_expired(log: RequestLog, approval: str, terms: Terms, now: datetime) -> bool:
     line = log.decision(approval)
     case = case_of([line], line) if line is not None else None
     return case is None or listed(case, terms, now).state is State.EXPIRED

@@ -9,9 +9,9 @@ from dataclasses import asdict
 from typing import Any
 
 from guardrail.review import approval_course
-from guardrail.review.records import Call, Outcome, RuleHit, SessionKey
-from guardrail.review.sessions import SessionRow, Timeline
-from guardrail.review.why import Why, headline
+from guardrail.review.records import RecordedCall, RecordedOutcome, RuleHit, SessionKey
+from guardrail.review.sessions import SessionSummary, Timeline
+from guardrail.review.why import DecisionExplanation, headline
 
 __all__ = ["call", "sessions", "timeline", "why"]
 
@@ -20,7 +20,7 @@ def _key(key: SessionKey) -> dict[str, str]:
     return {"session": key.id, "tenant": key.tenant, "principal": key.principal, "agent": key.agent}
 
 
-def sessions(log: str, rows: Sequence[SessionRow], total: int) -> dict[str, Any]:
+def sessions(log: str, rows: Sequence[SessionSummary], total: int) -> dict[str, Any]:
     """Return the document of ``guardrail sessions --json``."""
     listed = []
     for row in rows:
@@ -30,7 +30,7 @@ def sessions(log: str, rows: Sequence[SessionRow], total: int) -> dict[str, Any]
     return {"log": log, "total": total, "sessions": listed}
 
 
-def _outcome(outcome: Outcome) -> dict[str, Any]:
+def _outcome(outcome: RecordedOutcome) -> dict[str, Any]:
     return {
         "seq": outcome.seq,
         "ts": outcome.ts,
@@ -47,13 +47,13 @@ def _rule(hit: RuleHit) -> dict[str, Any]:
     return {**asdict(hit), "needs": list(hit.needs)}
 
 
-def _used(entry: Call) -> dict[str, Any] | None:
+def _used(entry: RecordedCall) -> dict[str, Any] | None:
     if not entry.approval:
         return None
     return {"id": entry.approval, "approvers": [asdict(who) for who in entry.approvers]}
 
 
-def call(entry: Call) -> dict[str, Any]:
+def call(entry: RecordedCall) -> dict[str, Any]:
     """Return one call with its outcome."""
     return {
         "seq": entry.seq,
@@ -102,7 +102,7 @@ def timeline(log: str, session: Timeline) -> dict[str, Any]:
     }
 
 
-def why(log: str, answer: Why) -> dict[str, Any]:
+def why(log: str, answer: DecisionExplanation) -> dict[str, Any]:
     """Return the document of ``guardrail why SEQ --json``."""
     policy: Mapping[str, Any] | None = answer.policy or None
     return {

@@ -12,13 +12,13 @@ from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.record import leaf_hash
 from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.records import Records
+from guardrail.review.records import RecordReader
 
-__all__ = ["Exported", "export_lines", "head_to_export"]
+__all__ = ["ExportSummary", "export_lines", "head_to_export"]
 
 
 @dataclass(frozen=True, slots=True)
-class Exported:
+class ExportSummary:
     """Contents of an export."""
 
     records: int
@@ -51,12 +51,12 @@ def head_to_export(reader: LedgerReader) -> tuple[SignedNote, int]:
 
 
 def export_lines(
-    records: Records,
+    records: RecordReader,
     out: BinaryIO,
     *,
     size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Exported:
+) -> ExportSummary:
     """Write the first *size* records, or all current ones, to *out*, each followed by a line feed.
     Memory is constant.
 
@@ -70,4 +70,4 @@ def export_lines(
         count, size, last = count + 1, size + len(line) + 1, line
         if progress is not None and seq % 256 == 0:
             progress(count, total)
-    return Exported(count, size, leaf_hash(last).hex() if count else "")
+    return ExportSummary(count, size, leaf_hash(last).hex() if count else "")

@@ -58,7 +58,7 @@ def open_lines(path: Path) -> Iterator[BinaryIO]:
 
 class FileRecords:
     """The records of one file. Use it as a context manager; it is a
-    ``guardrail.review.records.Records``.
+    ``guardrail.review.records.RecordReader``.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class FileRecords:
         while line := source.readline(MAX_LINE + 2):
             count = len(self._ends)
             if not line.endswith(b"\n"):
-                raise self._wrong(count, "has no end, or is too long: the file is torn")
+                raise self._line_error(count, "has no end, or is too long: the file is torn")
             end += len(line)
             if end > MAX_BYTES or count >= MAX_RECORDS:
                 raise SourceError(
@@ -122,32 +122,32 @@ class FileRecords:
             try:
                 record = parse(line[:-1])
             except RecordError:
-                raise self._wrong(count, "is no record") from None
-            self._take(count, record)
+                raise self._line_error(count, "is no record") from None
+            self._add_record(count, record)
             if self._unpacked is not None:
                 self._unpacked.write(line)
             self._ends.append(end)
         if not self._ends:
             raise SourceError(f"{self._path}: the file is empty")
 
-    def _take(self, count: int, record: dict[str, Any]) -> None:
+    def _add_record(self, count: int, record: dict[str, Any]) -> None:
         seq, log = record.get("seq"), record.get("log")
         if type(seq) is not int or not 0 <= seq < 1 << 62 or not isinstance(log, str):
-            raise self._wrong(count, "does not say which record of which log it is")
+            raise self._line_error(count, "does not say which record of which log it is")
         if count == 0:
-            self._begin(seq, log)
+            self._set_first_record(seq, log)
         elif log != self._log:
-            raise self._wrong(count, "is of another log than the first one")
+            raise self._line_error(count, "is of another log than the first one")
         elif count == 1 and self._zero:
             if seq < 1:
-                raise self._wrong(count, f"is record {seq} again")
+                raise self._line_error(count, f"is record {seq} again")
             self._first = seq  # records behind line 0 can have been pruned
         elif seq != self._next:
-            raise self._wrong(count, f"is record {seq}: record {self._next} comes next")
+            raise self._line_error(count, f"is record {seq}: record {self._next} comes next")
         self._next = seq + 1
-        self._index(seq, record)
+        self._index_record(seq, record)
 
-    def _begin(self, seq: int, log: str) -> None:
+    def _set_first_record(self, seq: int, log: str) -> None:
         self._log, self._zero = log, seq == 0
         if seq == 0:
             return
@@ -158,7 +158,7 @@ class FileRecords:
                 hint="the copy of a segment is read with --segment FILE",
             )
 
-    def _index(self, seq: int, record: dict[str, Any]) -> None:
+    def _index_record(self, seq: int, record: dict[str, Any]) -> None:
         kind, call = record.get("type"), record.get("call")
         if not isinstance(kind, str):
             return
@@ -176,7 +176,7 @@ class FileRecords:
             if type(ordinal) is int:
                 self._steps[step["id"]] = (*self._steps.get(step["id"], ()), (ordinal, seq))
 
-    def _wrong(self, count: int, what: str) -> SourceError:
+    def _line_error(self, count: int, what: str) -> SourceError:
         return SourceError(
             f"{self._path}: line {count + 1} {what}",
             code="review.source_line",
@@ -238,11 +238,11 @@ class FileRecords:
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
         """Return the ids of calls that begin with *prefix*, sorted, at most *limit*."""
-        return self._find("call", self._calls, prefix, limit)
+        return self._find_prefix("call", self._calls, prefix, limit)
 
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
         """Return the ids of sessions that begin with *prefix*, sorted, at most *limit*."""
-        return self._find("session", self._sessions, prefix, limit)
+        return self._find_prefix("session", self._sessions, prefix, limit)
 
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
         """Return (seq, line) of each ``admin.*`` record of that type, oldest first."""
@@ -260,7 +260,7 @@ class FileRecords:
         steps = self._lines_of([seq for _, seq in sorted(self._steps.get(approval, ()))])
         return [*([request] if request is not None else []), *steps]
 
-    def _find(self, kind: str, ids: Any, prefix: str, limit: int) -> list[str]:
+    def _find_prefix(self, kind: str, ids: Any, prefix: str, limit: int) -> list[str]:
         names = self._names.get(kind)
         if names is None:
             names = self._names[kind] = sorted(ids)
@@ -288,7 +288,7 @@ def _read_errors(path: Path) -> Iterator[None]:
                 f"{path}: it can't be unpacked: {no_room(unpacking)}",
                 hint=f"{make_room(unpacking)}; or set TMPDIR to a folder on another one",
             ) from None
-        raise SourceError(f"{path}: the file can't be read ({_why(error)})") from None
+        raise SourceError(f"{path}: the file can't be read ({_reason(error)})") from None
     except (EOFError, zlib.error):
         raise SourceError(
             f"{path}: the file is cut or damaged: it can't be unpacked to its end",
@@ -296,5 +296,5 @@ def _read_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _why(error: OSError) -> str:
+def _reason(error: OSError) -> str:
     return "it is no gzip file" if isinstance(error, gzip.BadGzipFile) else os_reason(error)

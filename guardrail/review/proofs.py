@@ -33,7 +33,7 @@ from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.terminal import clock
 
-__all__ = ["Consistency", "Relation", "compare_heads", "key_ranges", "log_key", "make_proof"]
+__all__ = ["Consistency", "HeadRelation", "compare_heads", "key_ranges", "log_key", "make_proof"]
 
 
 def log_key(reader: LedgerReader) -> NoteKey:
@@ -45,7 +45,7 @@ def log_key(reader: LedgerReader) -> NoteKey:
     try:
         return NoteKey(reader.log, bytes.fromhex(public if isinstance(public, str) else ""))
     except (ValueError, NoteError):
-        raise _unusable("line 0 of the ledger names no key") from None
+        raise _unusable_error("line 0 of the ledger names no key") from None
 
 
 def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str, Certificate]]:
@@ -58,7 +58,7 @@ def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str,
         try:
             record = decode(line)
         except RecordError:
-            raise _unusable(f"record {seq} of the ledger can't be decoded") from None
+            raise _unusable_error(f"record {seq} of the ledger can't be decoded") from None
         if ranges.take(seq, record):
             continue  # it certifies nothing, which verify reports
         detail = record["detail"]
@@ -83,20 +83,22 @@ def make_proof(
         key = log_key(reader)
         line = reader.record(seq)
         if line is None:
-            raise _gone(reader, seq)
+            raise _missing_record_error(reader, seq)
         node = node_reader(reader.execute)
         try:
             root = functools.partial(range_root, 0, node=node)
-            covering = _covering(anchored, key, seq)
-            note, size = _best(head, covering, root)
-            doubt = _doubt(reader, seq)
+            covering = _covering_heads(anchored, key, seq)
+            note, size = _best_head(head, covering, root)
+            doubt = _doubtful_recovery(reader, seq)
             if doubt is not None and size > doubt.seq:
                 # A head from before the recovery proves the record; later heads of the log also
                 # cover the records that it took over.
-                note, size = _before(covering, doubt, seq, root)
+                note, size = _largest_head_before(covering, doubt, seq, root)
             path = inclusion_proof(seq, size, node)
         except ValueError:
-            raise _unusable("the ledger has not all the hashes that the proof needs") from None
+            raise _unusable_error(
+                "the ledger has not all the hashes that the proof needs"
+            ) from None
         epoch = None
         if not note.signed_by(key, verify_signature):
             ranges, certificates = key_ranges(reader, key)
@@ -104,23 +106,25 @@ def make_proof(
     proof = Proof(line, seq, tuple(path), note, epoch)
     checked = check_proof(proof, key.public, verify_signature)
     if checked.verdict is not Verdict.GOOD:
-        raise _unusable(checked.detail)
+        raise _unusable_error(checked.detail)
     return proof
 
 
-def _doubt(reader: LedgerReader, seq: int) -> Recovered | None:
+def _doubtful_recovery(reader: LedgerReader, seq: int) -> Recovered | None:
     """Return the first recovery that took over record *seq* without a head that vouched for it."""
     for at, line in reader.admin(RECOVERED):
         try:
             found = Recovered.of(at, decode(line))
         except RecordError:
-            raise _unusable(f"record {at} of the ledger can't be decoded") from None
+            raise _unusable_error(f"record {at} of the ledger can't be decoded") from None
         if found.first <= seq <= found.last:
             return found
     return None
 
 
-def _covering(anchored: Iterable[SignedNote], key: NoteKey, seq: int) -> dict[str, SignedNote]:
+def _covering_heads(
+    anchored: Iterable[SignedNote], key: NoteKey, seq: int
+) -> dict[str, SignedNote]:
     """Return the heads of *anchored* that *key* signed and that cover record *seq*, by text, with
     all of their signers.
     """
@@ -135,7 +139,7 @@ def _covering(anchored: Iterable[SignedNote], key: NoteKey, seq: int) -> dict[st
     return found
 
 
-def _before(
+def _largest_head_before(
     covering: Mapping[str, SignedNote], doubt: Recovered, seq: int, root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
     """Return the largest head of *covering* from before the recovery *doubt*, and its size. Raises
@@ -161,7 +165,7 @@ def _before(
     return found[size], size
 
 
-def _best(
+def _best_head(
     head: SignedNote, covering: Mapping[str, SignedNote], root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
     """Return the newest of the heads with the most other signers, with all of its signatures, and
@@ -183,7 +187,7 @@ def _best(
     return head, Checkpoint.parse(head.text).size
 
 
-class Relation(StrEnum):
+class HeadRelation(StrEnum):
     """Relation between two heads."""
 
     CONSISTENT = "consistent"
@@ -206,7 +210,7 @@ class Relation(StrEnum):
 class Consistency:
     """The result of ``compare_heads``."""
 
-    relation: Relation
+    relation: HeadRelation
     detail: str = ""
     path: tuple[bytes, ...] = ()
     """The proof (RFC 6962 section 2.1.2), if they are consistent."""
@@ -234,7 +238,7 @@ def compare_heads(
     first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
     if first.origin != second.origin or first.origin != key.name:
         detail = "the heads, or the ledger and the heads, are of different logs"
-        return Consistency(Relation.OTHER_LOG, detail)
+        return Consistency(HeadRelation.OTHER_LOG, detail)
     ranges = KeyRanges(key.name, key.public, verify_signature)
 
     recoveries: list[Recovered] = []
@@ -251,9 +255,9 @@ def compare_heads(
         for name, note, head in (("old", old, first), ("new", new, second)):
             if all(each.signer_of(note, head.size) is None for each in (ranges, *signers)):
                 detail = f"no signature on the {name} head is by a key of this log"
-                return Consistency(Relation.KEY_UNKNOWN, detail)
+                return Consistency(HeadRelation.KEY_UNKNOWN, detail)
         answer = _compare(first, second, found.roots, reader, backup=backup)
-    if answer.relation is not Relation.CONSISTENT:
+    if answer.relation is not HeadRelation.CONSISTENT:
         return answer
     left = (each.beyond([first.size]) for each in recoveries)
     inside = (each.within(0, second.size) for each in left if each is not None)
@@ -273,54 +277,54 @@ def _compare(
     """
     if first.size == second.size:
         if first.root == second.root:
-            return Consistency(Relation.CONSISTENT)
+            return Consistency(HeadRelation.CONSISTENT)
         detail = "they are over the same number of records, and over different ones"
-        return Consistency(Relation.FORKED, detail)
+        return Consistency(HeadRelation.FORKED, detail)
     if backup and second.size > reader.size() and roots.get(first.size) == first.root:
         detail = (
             f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'matches')}"
             f" the old head; of the new one it has only {reader.size()}"
         )
-        return Consistency(Relation.PREFIX, detail)
+        return Consistency(HeadRelation.PREFIX, detail)
     if backup and first.size in roots and roots[first.size] != first.root:
         detail = (
             f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'does')} not"
             " match the old head"
         )
-        return Consistency(Relation.FORKED, detail)
+        return Consistency(HeadRelation.FORKED, detail)
     if second.size not in roots:
         detail = f"the ledger has not all of the {counted(second.size, 'record')} of the new head"
-        return Consistency(Relation.NOT_HERE, detail)
+        return Consistency(HeadRelation.NOT_HERE, detail)
     if roots[second.size] != second.root:
         detail = (
             f"the first {counted(second.size, 'record')} of the ledger {agree(second.size, 'does')}"
             " not match the new head"
         )
-        return Consistency(Relation.NOT_HERE, detail)
+        return Consistency(HeadRelation.NOT_HERE, detail)
     mine = roots.get(first.size, EMPTY_ROOT if first.size == 0 else None)
     if mine is None:
         detail = (
             f"the hashes of the first {counted(first.size, 'record')} are not in the ledger any"
             " more"
         )
-        return Consistency(Relation.NOT_HERE, detail)
+        return Consistency(HeadRelation.NOT_HERE, detail)
     if mine != first.root:
         detail = (
             f"the first {counted(first.size, 'record')} of the new head {agree(first.size, 'does')}"
             " not match the old one"
         )
-        return Consistency(Relation.FORKED, detail)
+        return Consistency(HeadRelation.FORKED, detail)
     try:
         path = consistency_proof(first.size, second.size, node_reader(reader.execute))
     except ValueError:
         path = []
     if not verify_consistency(first.size, first.root, second.size, second.root, path):
         detail = "the stored tree is not that of the records, so no proof can be made from it"
-        return Consistency(Relation.NOT_HERE, detail)
-    return Consistency(Relation.CONSISTENT, path=tuple(path))
+        return Consistency(HeadRelation.NOT_HERE, detail)
+    return Consistency(HeadRelation.CONSISTENT, path=tuple(path))
 
 
-def _gone(reader: LedgerReader, seq: int) -> LedgerError:
+def _missing_record_error(reader: LedgerReader, seq: int) -> LedgerError:
     if 0 < seq < reader.size():
         return LedgerError(
             f"record {seq} is not in the ledger any more: its hash is, and its line is what a proof"
@@ -333,7 +337,7 @@ def _gone(reader: LedgerReader, seq: int) -> LedgerError:
     )
 
 
-def _unusable(why: str) -> LedgerError:
+def _unusable_error(why: str) -> LedgerError:
     return LedgerError(
         f"no proof can be made: {why}",
         code="ledger.proof",

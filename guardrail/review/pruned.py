@@ -10,9 +10,9 @@ from typing import Any
 from guardrail.config import Settings
 from guardrail.core.log.record import leaf_hash
 from guardrail.retention.segments import copies, segments_path
-from guardrail.review.records import Gone, Records
+from guardrail.review.records import PrunedRange, RecordReader
 
-__all__ = ["SegmentCopy", "copies_of", "document", "where"]
+__all__ = ["SegmentCopy", "copies_of", "document", "way_to_copy"]
 
 _SHOWN = 3
 
@@ -26,7 +26,7 @@ class SegmentCopy:
     path: Path
 
 
-def copies_of(records: Records, settings: Settings) -> list[SegmentCopy]:
+def copies_of(records: RecordReader, settings: Settings) -> list[SegmentCopy]:
     """Return the copies of this log's segments in the folders of *settings*, oldest records first,
     one per segment.
     """
@@ -41,7 +41,7 @@ def copies_of(records: Records, settings: Settings) -> list[SegmentCopy]:
     return [copy for _, copy in sorted(found.items())]
 
 
-def where(lost: Gone, copies: list[SegmentCopy], seq: int | None = None) -> str:
+def way_to_copy(lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = None) -> str:
     """Return the command that shows record *seq*, or the *lost* records, from a copy; if none is
     found, the next step.
     """
@@ -62,7 +62,7 @@ def where(lost: Gone, copies: list[SegmentCopy], seq: int | None = None) -> str:
     )
 
 
-def document(lost: Gone | None, copies: list[SegmentCopy]) -> Mapping[str, Any] | None:
+def document(lost: PrunedRange | None, copies: list[SegmentCopy]) -> Mapping[str, Any] | None:
     """Return the pruned records for ``--json``, or None if there are none."""
     if lost is None:
         return None

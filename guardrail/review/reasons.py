@@ -8,106 +8,106 @@ from dataclasses import dataclass
 from guardrail.core.types import Cause
 from guardrail.review.approval_words import NEXT, REASONS
 
-__all__ = ["CAUSES", "Reason", "reason_of"]
+__all__ = ["CAUSES", "CauseExplanation", "reason_of"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reason:
+class CauseExplanation:
     """The meaning of a cause, and the next step."""
 
     sentence: str
     next_step: str
 
 
-CAUSES: Mapping[Cause, Reason] = {
-    Cause.POLICY: Reason(
+CAUSES: Mapping[Cause, CauseExplanation] = {
+    Cause.POLICY: CauseExplanation(
         "The policy was asked, and its rules gave this answer.",
         "To change the answer, change the rules named here, then run `guardrail policy test`.",
     ),
-    Cause.ARGUMENTS: Reason(
+    Cause.ARGUMENTS: CauseExplanation(
         "The arguments do not fit the tool's schema, so the policy was not asked: a rule about an"
         " argument that is missing or of another type would not have fired.",
         "Compare the call with the tool's schema. If the call is right, correct the schema where"
         " the tool is declared.",
     ),
-    Cause.UNDEFINED: Reason(
+    Cause.UNDEFINED: CauseExplanation(
         "The policy was asked and gave no answer at all: its decision is undefined for this input.",
         "Run `guardrail policy check`: the composition that answers every call is missing or"
         " shadowed.",
     ),
-    Cause.MALFORMED: Reason(
+    Cause.MALFORMED: CauseExplanation(
         "The policy gave an answer that is not of the agreed shape, so it was not followed,"
         " whatever it said.",
         "Run `guardrail policy check`; every rule must be a string or an object with `rule` and"
         " `message`.",
     ),
-    Cause.UNREACHABLE: Reason(
+    Cause.UNREACHABLE: CauseExplanation(
         "No policy engine could be reached, so nobody said that the call may run.",
         "Run `guardrail doctor`: it starts the engine and says what stops it.",
     ),
-    Cause.TIMEOUT: Reason(
+    Cause.TIMEOUT: CauseExplanation(
         "The policy did not answer in time. The answer that it would have given is not known.",
         "Run `guardrail policy test` and look for slow rules (loops over large data), or raise the"
         " limit in guardrail.toml.",
     ),
-    Cause.CRASHED: Reason(
+    Cause.CRASHED: CauseExplanation(
         "The policy engine died or broke its protocol while it was deciding this call.",
         "Run `guardrail doctor`. If one kind of call always does it, look at the rules that read"
         " its arguments.",
     ),
-    Cause.ERROR: Reason(
+    Cause.ERROR: CauseExplanation(
         "The policy raised an error while it was evaluated: a built-in refused its operands, or two"
         " rules disagree.",
         "Run `guardrail policy check`, and guard the rules against values of this kind.",
     ),
-    Cause.OBLIGATION: Reason(
+    Cause.OBLIGATION: CauseExplanation(
         "The policy allows the call only under an obligation that this version of guardrail can't"
         " fulfil.",
         "Remove the obligation from the policy: the contract `guardrail/1` knows none.",
     ),
-    Cause.REDACTOR: Reason(
+    Cause.REDACTOR: CauseExplanation(
         "The call can't be recorded without writing something sensitive, or too much, so it was not"
         " allowed to run.",
         "See what the record says was left out; declare a schema that marks the sensitive argument,"
         " or send less.",
     ),
-    Cause.IDENTITY: Reason(
+    Cause.IDENTITY: CauseExplanation(
         "Who is calling could not be established, or this session belongs to someone else.",
         "Look at how the program opens its session: principal, agent and session id must belong"
         " together.",
     ),
-    Cause.APPROVAL: Reason(
+    Cause.APPROVAL: CauseExplanation(
         "The approval that came with the call is not valid for it.",
         "Ask again: an approval is for one call, with exactly these arguments, for a limited time.",
     ),
-    Cause.REVISION: Reason(
+    Cause.REVISION: CauseExplanation(
         "The policy that answered is not of the revision that is required.",
         "Load the required revision, then run `guardrail policy reload`.",
     ),
-    Cause.PINNED: Reason(
+    Cause.PINNED: CauseExplanation(
         "The policy that answered is not the one that is pinned in the configuration.",
         "Compare the policy digest in this record with the pinned one in guardrail.toml.",
     ),
-    Cause.QUOTA: Reason(
+    Cause.QUOTA: CauseExplanation(
         "A limit on the number or rate of calls was reached.",
         "Wait, or raise the limit in the configuration.",
     ),
-    Cause.ANCHOR: Reason(
+    Cause.ANCHOR: CauseExplanation(
         "The head of the ledger could not be kept outside it in time, and the configuration asks"
         " for that.",
         "Run `guardrail doctor` and look at the anchors.",
     ),
-    Cause.CONTENTION: Reason(
+    Cause.CONTENTION: CauseExplanation(
         "Too many calls were waiting to be decided at the same moment.",
         "Send fewer calls at once, or give the engine more workers in guardrail.toml.",
     ),
-    Cause.DUPLICATE: Reason(
+    Cause.DUPLICATE: CauseExplanation(
         "A call of the same id is recorded already; it is never run twice.",
         "Give every call an id of its own.",
     ),
 }
 
-_UNKNOWN_CAUSE = Reason(
+_UNKNOWN_CAUSE = CauseExplanation(
     "The record names a cause that this version of guardrail does not know.",
     "Read the record with the version that wrote it, or a newer one.",
 )
@@ -116,88 +116,88 @@ _APPROVAL: Mapping[str, tuple[str, str]] = {
     str(code): (words, NEXT[code]) for code, words in REASONS.items()
 }
 
-_BREAKER = Reason(
+_BREAKER = CauseExplanation(
     "Calls like this one made the policy engine fail again and again, so it was not asked for a"
     " while; other sessions and tools were not affected.",
     "Look at the first of these calls (`guardrail show last`), mend the rule that it breaks, and"
     " try again.",
 )
 
-_NOT_JSON = Reason(
+_NOT_JSON = CauseExplanation(
     "An argument holds something that JSON does not have, so neither policy nor record could be"
     " given it.",
     "Convert the value to JSON (text, number, list, object) before the call.",
 )
 
-_DETAILS: Mapping[tuple[str, str], Reason] = {
+_DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
     ("timeout", "breaker_open"): _BREAKER,
     ("crashed", "breaker_open"): _BREAKER,
-    ("timeout", "eval_limit"): Reason(
+    ("timeout", "eval_limit"): CauseExplanation(
         "Evaluating the policy for this call took longer than one evaluation may, so its worker was"
         " stopped. The answer that it would have given is not known.",
         "Look at the rules that read this call's arguments (loops over large values), or raise"
         " policy.eval_limit_ms.",
     ),
-    ("timeout", "queue_full"): Reason(
+    ("timeout", "queue_full"): CauseExplanation(
         "Too many calls were waiting for the policy at that moment, so this one was not asked"
         " about.",
         "Send fewer calls at once, or raise policy.workers in guardrail.toml.",
     ),
-    ("crashed", "memory"): Reason(
+    ("crashed", "memory"): CauseExplanation(
         "Evaluating the policy for this call needed more memory than a worker may have.",
         "Look at the rules that build large values from this call's arguments, or raise"
         " policy.memory_mb.",
     ),
-    ("unreachable", "closed"): Reason(
+    ("unreachable", "closed"): CauseExplanation(
         "The guard was being closed, or its policies were being loaded again, while this call was"
         " waiting for an answer.",
         "Make the call again.",
     ),
-    ("unreachable", "engine_version"): Reason(
+    ("unreachable", "engine_version"): CauseExplanation(
         "The embedded policy engine is missing, or not of the one version that is known to answer"
         " as OPA does.",
         "Run `guardrail doctor`: it names the version to install.",
     ),
-    ("error", "input_size"): Reason(
+    ("error", "input_size"): CauseExplanation(
         "The call is larger than what the policy engine may be given, so the rules were not asked.",
         "Send less in one call.",
     ),
-    ("error", "integer_range"): Reason(
+    ("error", "integer_range"): CauseExplanation(
         "The call holds an integer beyond 64 bits, or a fraction of 54 to 64 bits, which the"
         " embedded policy engine can't compare exactly.",
         "Pass such numbers as strings, or fractions of that size as integers.",
     ),
-    ("anchor", "conflict"): Reason(
+    ("anchor", "conflict"): CauseExplanation(
         "An anchor holds a head that this ledger does not continue: it was cut, rolled back,"
         " replaced or forked.",
         "Run `guardrail doctor`: it names the head and the way out. Put the right ledger back, or"
         " record the break with `guardrail recover`; a head that another key signed is left behind"
         " with `guardrail anchor move`.",
     ),
-    ("malformed", "no_reason"): Reason(
+    ("malformed", "no_reason"): CauseExplanation(
         "The policy's answer names no rule of its own effect, so nobody could say why; it was not"
         " followed.",
         "Run `guardrail policy check`: only the installed composition may make the decision.",
     ),
-    ("malformed", "contradiction"): Reason(
+    ("malformed", "contradiction"): CauseExplanation(
         "The policy's answer claims to permit the call although one of its own rules denies it; a"
         " denial always wins.",
         "Run `guardrail policy check`: only the installed composition may make the decision.",
     ),
-    ("arguments", "unknown_argument"): Reason(
+    ("arguments", "unknown_argument"): CauseExplanation(
         "The call carries an argument that the tool's schema refuses, so the policy was not asked.",
         "Correct the call, or declare the argument in the tool's schema.",
     ),
-    ("arguments", "size"): Reason(
+    ("arguments", "size"): CauseExplanation(
         "The arguments are larger than one call may be, so the policy was not asked.",
         "Send less in one call. A schema with patterns lowers the limit: one that limits the length"
         " of its texts is cheaper.",
     ),
-    ("arguments", "nodes"): Reason(
+    ("arguments", "nodes"): CauseExplanation(
         "The arguments hold more values than one call may, so the policy was not asked.",
         "Send fewer items in one call.",
     ),
-    ("arguments", "depth"): Reason(
+    ("arguments", "depth"): CauseExplanation(
         "The arguments are nested more deeply than one call may be, so the policy was not asked.",
         "Send a flatter structure.",
     ),
@@ -206,19 +206,19 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
     ("arguments", "key"): _NOT_JSON,
     ("arguments", "not_json"): _NOT_JSON,
     ("arguments", "cyclic"): _NOT_JSON,
-    ("arguments", "not_object"): Reason(
+    ("arguments", "not_object"): CauseExplanation(
         "The arguments are not a JSON object, so the policy was not asked.",
         "Pass the arguments by name.",
     ),
-    ("arguments", "unstable"): Reason(
+    ("arguments", "unstable"): CauseExplanation(
         "Another thread changed the arguments while they were copied, so the policy was not asked.",
         "Pass arguments that nothing else changes during the call.",
     ),
-    ("arguments", "missing"): Reason(
+    ("arguments", "missing"): CauseExplanation(
         "An argument that the tool's schema requires is missing, so the policy was not asked.",
         "Correct the call, or give the argument a default where the tool is declared.",
     ),
-    ("identity", "absent"): Reason(
+    ("identity", "absent"): CauseExplanation(
         "The program did not say in whose name the call was made, and calls of nobody are denied,"
         " so the policy was not asked. Usual reasons: no `with guard.session(principal=...)` around"
         " the call, a new thread, a sync dependency of a web framework that yields inside the"
@@ -226,29 +226,29 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
         "Pass session= to the call, or use guard.bind(session): docs/web-apps.md. To let the policy"
         ' decide about such calls, write require = "any" under [identity] in guardrail.toml.',
     ),
-    ("identity", "ended"): Reason(
+    ("identity", "ended"): CauseExplanation(
         "The call was made by a task or thread that was started inside `with guard.session(...)`"
         " and went on after the block had ended, so the policy was not asked.",
         "Pass session= to the call, or use guard.bind(session): docs/web-apps.md.",
     ),
-    ("identity", "suspended"): Reason(
+    ("identity", "suspended"): CauseExplanation(
         "A generator had entered the session through a function and was waiting for its next turn."
         " The call was made by other code, to which the session does not belong, so the policy was"
         " not asked.",
         "In the generator, pass session= to each call instead of entering the session:"
         " docs/web-apps.md.",
     ),
-    ("identity", "closed"): Reason(
+    ("identity", "closed"): CauseExplanation(
         "The program had closed this session, so the policy was not asked.",
         "Open another session with guard.session(...).",
     ),
-    ("identity", "session"): Reason(
+    ("identity", "session"): CauseExplanation(
         "The session belongs to somebody else: another tenant, principal or agent, whose call in it"
         " was recorded before this caller's first one. The policy was not asked.",
         "Open a session of its own for each caller: leave the id out of guard.session(...), or"
         " choose one that no other has.",
     ),
-    ("arguments", "integer_range"): Reason(
+    ("arguments", "integer_range"): CauseExplanation(
         "An argument is an integer beyond 64 bits, which the embedded policy engine can't compare"
         " exactly.",
         "Pass such numbers as strings.",
@@ -256,12 +256,14 @@ _DETAILS: Mapping[tuple[str, str], Reason] = {
 }
 
 
-def reason_of(cause: str, detail: str) -> Reason:
+def reason_of(cause: str, detail: str) -> CauseExplanation:
     """Return the text for *cause*, specific to its *detail* if there is one."""
     special = _DETAILS.get((cause, detail))
     if cause == Cause.APPROVAL and detail in _APPROVAL:
         words, next_step = _APPROVAL[detail]
-        special = Reason(f"An approval came with the call, and does not count: {words}.", next_step)
+        special = CauseExplanation(
+            f"An approval came with the call, and does not count: {words}.", next_step
+        )
     if special is not None:
         return special
     try:

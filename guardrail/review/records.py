@@ -20,28 +20,28 @@ from guardrail.review.terminal import clock
 from guardrail.review.values import integer, moment, number, obj, text
 
 __all__ = [
-    "Answer",
-    "Call",
-    "Gone",
     "NotFoundError",
-    "Outcome",
-    "Person",
     "PrunedError",
-    "Records",
+    "PrunedRange",
+    "RecordReader",
+    "RecordedAnswer",
+    "RecordedCall",
+    "RecordedOutcome",
+    "RecordedPerson",
     "RuleHit",
     "SessionKey",
-    "absent",
     "call_of",
-    "gone",
     "load",
+    "missing_record",
     "outcome_of",
     "parse",
     "people_of",
     "person_of",
+    "pruned_range",
 ]
 
 
-class Records(Protocol):
+class RecordReader(Protocol):
     """The ledger reads that the reading side needs. ``guardrail.ledger.reader.LedgerReader``
     implements them.
     """
@@ -94,7 +94,7 @@ class PrunedError(NotFoundError):
 
     default_code = "review.pruned"
 
-    def __init__(self, seq: int, lost: Gone) -> None:
+    def __init__(self, seq: int, lost: PrunedRange) -> None:
         super().__init__(
             f"record {seq} was pruned: {lost.sentence}",
             hint=f"guardrail show {seq} --segment FILE, with the copy of its segment",
@@ -104,7 +104,7 @@ class PrunedError(NotFoundError):
 
 
 @dataclass(frozen=True, slots=True)
-class Gone:
+class PrunedRange:
     """Records 1 to ``last`` have been deleted from this log, as one of its records says."""
 
     last: int
@@ -121,7 +121,7 @@ class Gone:
         return f"{which} not in this log any more{when}, as record {self.seq} says"
 
 
-def gone(records: Records) -> Gone | None:
+def pruned_range(records: RecordReader) -> PrunedRange | None:
     """Return which records were pruned, or None if none were, or no record says so."""
     before = records.first()
     if before < 2 or records.record(0) is None:
@@ -129,15 +129,15 @@ def gone(records: Records) -> Gone | None:
     for seq, line in reversed(records.admin("admin.pruned")):
         record = parse(line, seq)
         if integer(record, "detail", "before") == before:
-            return Gone(before - 1, seq, text(record, "ts"))
+            return PrunedRange(before - 1, seq, text(record, "ts"))
     return None
 
 
-def absent(records: Records, seq: int, shown: str = "") -> NotFoundError:
+def missing_record(records: RecordReader, seq: int, shown: str = "") -> NotFoundError:
     """Return the error for a record that does not exist: pruned, before or after the existing ones,
     or missing.
     """
-    lost = gone(records)
+    lost = pruned_range(records)
     if lost is not None and 0 < seq <= lost.last:
         return PrunedError(seq, lost)
     size, begin = records.size(), 0
@@ -151,11 +151,11 @@ def absent(records: Records, seq: int, shown: str = "") -> NotFoundError:
     )
 
 
-def load(records: Records, seq: int) -> dict[str, Any]:
+def load(records: RecordReader, seq: int) -> dict[str, Any]:
     """Return the decoded record *seq*. Raises ``NotFoundError`` if there is none."""
     line = records.record(seq)
     if line is None:
-        raise absent(records, seq)
+        raise missing_record(records, seq)
     return parse(line, seq)
 
 
@@ -208,7 +208,7 @@ class RuleHit:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RecordedOutcome:
     """How a call ended, or a later claim about it."""
 
     seq: int
@@ -222,7 +222,7 @@ class Outcome:
 
 
 @dataclass(frozen=True, slots=True)
-class Person:
+class RecordedPerson:
     """Who answered, as recorded."""
 
     id: str
@@ -231,19 +231,19 @@ class Person:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class RecordedAnswer:
     """One answer to a request, or its use."""
 
     kind: Kind
     seq: int
     ts: str
-    people: tuple[Person, ...]
+    people: tuple[RecordedPerson, ...]
     """Who answered; for a use, the identity that the call was allowed in."""
     expires: str = ""
     """Expiry of an approval; empty for other kinds."""
 
 
-def people_of(record: Mapping[str, Any]) -> tuple[Person, ...]:
+def people_of(record: Mapping[str, Any]) -> tuple[RecordedPerson, ...]:
     """Return the approvers that a decision relied on to allow its call; empty if it used no
     approval.
     """
@@ -252,13 +252,13 @@ def people_of(record: Mapping[str, Any]) -> tuple[Person, ...]:
     return tuple(person_of(each) for each in found if isinstance(each, Mapping))
 
 
-def person_of(who: Mapping[str, Any]) -> Person:
+def person_of(who: Mapping[str, Any]) -> RecordedPerson:
     """Return the person named in a record."""
-    return Person(text(who, "id"), text(who, "assurance"), text(who, "method"))
+    return RecordedPerson(text(who, "id"), text(who, "assurance"), text(who, "method"))
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class RecordedCall:
     """One governed call: its decision, and its outcome if there is one."""
 
     seq: int
@@ -294,7 +294,7 @@ class Call:
     omitted: str
     approval: str
     """Id of the approval that allowed it; empty if it used none."""
-    approvers: tuple[Person, ...]
+    approvers: tuple[RecordedPerson, ...]
     """The approvers that allowed it."""
     presented: str
     """Id of an approval that came with it and did not count; empty if none came."""
@@ -302,9 +302,9 @@ class Call:
     """Where its arguments differ from those of that approval's request; None if they do not, or
     were not compared.
     """
-    outcome: Outcome | None = None
-    claims: tuple[Outcome, ...] = ()
-    answers: tuple[Answer, ...] = ()
+    outcome: RecordedOutcome | None = None
+    claims: tuple[RecordedOutcome, ...] = ()
+    answers: tuple[RecordedAnswer, ...] = ()
     """The answers to it, if it is a request for approval, and its use; oldest first."""
 
     @property
@@ -361,12 +361,12 @@ def _pointers(value: object) -> tuple[str, ...] | None:
     return tuple(entry for entry in value if isinstance(entry, str))
 
 
-def call_of(record: Mapping[str, Any]) -> Call:
+def call_of(record: Mapping[str, Any]) -> RecordedCall:
     """Return the call that a ``call.decision`` or ``call.rejected`` record started, without an
     outcome.
     """
     decision = obj(record, "decision")
-    return Call(
+    return RecordedCall(
         seq=integer(record, "seq") or 0,
         type=text(record, "type"),
         ts=text(record, "ts"),
@@ -396,9 +396,9 @@ def call_of(record: Mapping[str, Any]) -> Call:
     )
 
 
-def outcome_of(record: Mapping[str, Any]) -> Outcome:
+def outcome_of(record: Mapping[str, Any]) -> RecordedOutcome:
     """Return the contents of a ``call.outcome`` or ``call.claim`` record."""
-    return Outcome(
+    return RecordedOutcome(
         seq=integer(record, "seq") or 0,
         ts=text(record, "ts"),
         status=text(record, "status"),

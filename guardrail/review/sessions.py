@@ -8,16 +8,16 @@ from typing import Any
 
 from guardrail.review.approval_course import answers_of
 from guardrail.review.records import (
-    Call,
     NotFoundError,
-    Records,
+    RecordedCall,
+    RecordReader,
     SessionKey,
-    absent,
     call_of,
-    gone,
     load,
+    missing_record,
     outcome_of,
     parse,
+    pruned_range,
 )
 from guardrail.review.terminal import clip, escape, name, quote
 from guardrail.review.values import integer, obj, text
@@ -25,7 +25,7 @@ from guardrail.review.values import integer, obj, text
 __all__ = [
     "RecordRef",
     "SessionRef",
-    "SessionRow",
+    "SessionSummary",
     "Timeline",
     "find",
     "last_call",
@@ -43,7 +43,7 @@ _MAX_NAMED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class SessionRow:
+class SessionSummary:
     """Summary of one session."""
 
     key: SessionKey
@@ -68,7 +68,7 @@ class SessionRow:
 
 
 @dataclass(slots=True)
-class _Count:
+class _SessionCounter:
     key: SessionKey
     started: str
     first_seq: int
@@ -105,8 +105,8 @@ class _Count:
         elif kind == "call.rejected":
             self.rejected += 1
 
-    def row(self) -> SessionRow:
-        return SessionRow(
+    def row(self) -> SessionSummary:
+        return SessionSummary(
             key=self.key,
             started=self.started,
             ended=self.ended,
@@ -123,7 +123,7 @@ class _Count:
         )
 
 
-def _call_records(records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
+def _call_records(records: RecordReader) -> Iterator[tuple[int, dict[str, Any]]]:
     for seq, _, line in records.lines():
         record = parse(line, seq)
         if text(record, "type").startswith("call."):
@@ -131,18 +131,18 @@ def _call_records(records: Records) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def list_sessions(
-    records: Records,
+    records: RecordReader,
     *,
     progress: Callable[[int, int], None] | None = None,
     throttled: list[int] | None = None,
-) -> list[SessionRow]:
+) -> list[SessionSummary]:
     """Return every session, oldest first. *progress* is called with the records read and their
     total.
 
     A ``call.throttled`` record counts calls of a principal and belongs to no session: its number is
     added to *throttled*.
     """
-    counts: dict[SessionKey, _Count] = {}
+    counts: dict[SessionKey, _SessionCounter] = {}
     total = records.size()
     for seq, record in _call_records(records):
         if progress is not None and seq % 256 == 0:
@@ -154,7 +154,9 @@ def list_sessions(
         key = SessionKey.of(record)
         count = counts.get(key)
         if count is None:
-            count = counts[key] = _Count(key=key, started=text(record, "ts"), first_seq=seq)
+            count = counts[key] = _SessionCounter(
+                key=key, started=text(record, "ts"), first_seq=seq
+            )
         count.add(record, seq)
     return [count.row() for count in counts.values()]
 
@@ -173,7 +175,7 @@ class RecordRef:
     seq: int
 
 
-def find(records: Records, ref: str) -> SessionRef | RecordRef:
+def find(records: RecordReader, ref: str) -> SessionRef | RecordRef:
     """Resolve *ref*: a sequence number, ``last`` (the session of the latest call), a session id, a
     call id.
 
@@ -182,20 +184,20 @@ def find(records: Records, ref: str) -> SessionRef | RecordRef:
     candidates.
     """
     if ref.isascii() and ref.isdigit():
-        return _numbered(records, ref)
+        return _find_by_number(records, ref)
     if ref == "last":
         return SessionRef(last_call(records).key)
-    return _named(records, ref)
+    return _find_by_name(records, ref)
 
 
-def _numbered(records: Records, ref: str) -> RecordRef:
+def _find_by_number(records: RecordReader, ref: str) -> RecordRef:
     seq = int(ref) if len(ref) <= 18 else records.size()
     if records.record(seq) is None:
-        raise absent(records, seq, clip(ref, 24))
+        raise missing_record(records, seq, clip(ref, 24))
     return RecordRef(seq)
 
 
-def _named(records: Records, ref: str) -> SessionRef | RecordRef:
+def _find_by_name(records: RecordReader, ref: str) -> SessionRef | RecordRef:
     wanted = ref.removeprefix("session:")
     shown = clip(quote(wanted), 60)
     sessions, calls = _candidates(records, ref, wanted)
@@ -205,7 +207,7 @@ def _named(records: Records, ref: str) -> SessionRef | RecordRef:
         first = next(iter(records.by_call(calls[0])))
         return RecordRef(integer(parse(first), "seq") or 0)
     if not sessions and not calls:
-        lost = gone(records)
+        lost = pruned_range(records)
         also = f" ({lost.sentence})" if lost is not None else ""
         raise NotFoundError(
             f"no session or call {shown} in this ledger{also}",
@@ -228,7 +230,7 @@ def _named(records: Records, ref: str) -> SessionRef | RecordRef:
     )
 
 
-def _candidates(records: Records, ref: str, wanted: str) -> tuple[list[SessionKey], list[str]]:
+def _candidates(records: RecordReader, ref: str, wanted: str) -> tuple[list[SessionKey], list[str]]:
     """The sessions and calls that match *ref*; a complete id matches nothing else."""
     try:
         wanted.encode("utf-8")
@@ -247,7 +249,7 @@ def _candidates(records: Records, ref: str, wanted: str) -> tuple[list[SessionKe
     return list(keys), records.find_calls(wanted.upper())
 
 
-def last_call(records: Records) -> Call:
+def last_call(records: RecordReader) -> RecordedCall:
     """Return the latest call that was decided or rejected. Raises ``NotFoundError`` if there is
     none.
     """
@@ -275,7 +277,7 @@ class Timeline:
     key: SessionKey
     header: Mapping[str, Any]
     """Its first record: principal, agent, delegation and origin at that time."""
-    calls: tuple[Call, ...]
+    calls: tuple[RecordedCall, ...]
 
     @property
     def started(self) -> str:
@@ -290,28 +292,28 @@ class Timeline:
         )
 
 
-def timeline(records: Records, key: SessionKey) -> Timeline:
+def timeline(records: RecordReader, key: SessionKey) -> Timeline:
     """Return the session *key*. Raises ``NotFoundError`` if no call belongs to it."""
     header: Mapping[str, Any] = {}
-    calls: list[Call] = []
+    calls: list[RecordedCall] = []
     for line in records.calls(key.id):
         record = parse(line)
         if SessionKey.of(record) == key:
             header = header or record
-            calls.append(_joined(records, call_of(record)))
+            calls.append(_with_later_records(records, call_of(record)))
     if not calls:
         raise NotFoundError(f"no session {clip(quote(key.id), 60)}", hint="guardrail sessions")
     return Timeline(key=key, header=header, calls=tuple(calls))
 
 
-def with_outcome(records: Records, seq: int) -> Call:
+def with_outcome(records: RecordReader, seq: int) -> RecordedCall:
     """Return the call that was decided at *seq*, with its outcome and claims. Raises
     ``NotFoundError``.
     """
-    return _joined(records, call_of(load(records, seq)))
+    return _with_later_records(records, call_of(load(records, seq)))
 
 
-def _joined(records: Records, call: Call) -> Call:
+def _with_later_records(records: RecordReader, call: RecordedCall) -> RecordedCall:
     """Return *call* with its outcome and claims, and, if it requires approval, the answers."""
     if call.effect == "require_approval" and call.call:
         call = replace(call, answers=answers_of(records.approval(call.call)))

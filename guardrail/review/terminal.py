@@ -18,7 +18,6 @@ from functools import lru_cache
 
 __all__ = [
     "arguments",
-    "broken",
     "clip",
     "clock",
     "escape",
@@ -32,6 +31,7 @@ __all__ = [
     "quote",
     "tree",
     "width",
+    "wrap",
 ]
 
 MAX_DEPTH = 40
@@ -124,7 +124,7 @@ def name(text: str, absent: str = "-") -> str:
         return absent
     shown = escape(text)
     if shown == text and _NAME.match(text):
-        return _marker(text, short=True) or text
+        return _redaction_marker(text, short=True) or text
     return quote(text)
 
 
@@ -166,7 +166,7 @@ def clip(text: str, columns: int) -> str:
     return "".join(out) + "…"
 
 
-def broken(text: str, first: int, rest: int) -> Iterator[str]:
+def wrap(text: str, first: int, rest: int) -> Iterator[str]:
     """Yield escaped *text* in lines of at most *first* columns, then *rest*; nothing is omitted.
 
     It breaks after spaces, and inside a word only if a line can't hold the word. Never empty.
@@ -178,7 +178,7 @@ def broken(text: str, first: int, rest: int) -> Iterator[str]:
             yield line
             line, used, room = "", 0, max(1, rest)
         while size > room:
-            part = _fitting(word, room)
+            part = _longest_prefix(word, room)
             yield part
             word, room = word[len(part) :], max(1, rest)  # noqa: PLW2901 - what is left of it
             size = width(word.rstrip(" ")) or 1
@@ -186,7 +186,7 @@ def broken(text: str, first: int, rest: int) -> Iterator[str]:
     yield line
 
 
-def _fitting(text: str, columns: int) -> str:
+def _longest_prefix(text: str, columns: int) -> str:
     """Return as many characters from the start of *text* as fit, but at least one."""
     used = 0
     for index, char in enumerate(text):
@@ -221,7 +221,7 @@ def json_safe(text: str) -> str:
     ).replace("\x7f", "\\u007f")
 
 
-def _marker(text: str, *, short: bool) -> str | None:
+def _redaction_marker(text: str, *, short: bool) -> str | None:
     """A token or mark left by redaction, distinguished from text by the lack of quotes."""
     match = _TOKEN.match(text)
     if match is None:
@@ -229,7 +229,7 @@ def _marker(text: str, *, short: bool) -> str | None:
     return f"[{match[1]} {match[2]}…]" if short else f"[{text}]"
 
 
-def _sized(value: Mapping[str, object], *, short: bool) -> str | None:
+def _sized_marker(value: Mapping[str, object], *, short: bool) -> str | None:
     """A value recorded only by type, length and token, distinguished from an object by the lack of
     braces.
     """
@@ -248,14 +248,14 @@ def _sized(value: Mapping[str, object], *, short: bool) -> str | None:
 
 def _scalar(value: object, *, short: bool) -> str:
     if isinstance(value, str):
-        return _marker(value, short=short) or quote(value)
+        return _redaction_marker(value, short=short) or quote(value)
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     return quote(str(value))
 
 
 def _key(key: str) -> str:
-    return key if _IDENTIFIER.match(key) else _marker(key, short=False) or quote(key)
+    return key if _IDENTIFIER.match(key) else _redaction_marker(key, short=False) or quote(key)
 
 
 def inline(value: object, columns: int) -> str:
@@ -274,10 +274,10 @@ def inline(value: object, columns: int) -> str:
 
 def _pieces(value: object, columns: int, depth: int) -> Iterator[str]:
     if isinstance(value, str) and len(value) > columns:
-        yield _marker(value, short=True) or quote(value[: columns + 1])
+        yield _redaction_marker(value, short=True) or quote(value[: columns + 1])
     elif depth > MAX_DEPTH:
         yield "…"
-    elif isinstance(value, Mapping) and (sized := _sized(value, short=True)) is not None:
+    elif isinstance(value, Mapping) and (sized := _sized_marker(value, short=True)) is not None:
         yield sized
     elif isinstance(value, Mapping):
         yield "{"
@@ -348,13 +348,13 @@ def _item(item: object, indent: int, depth: int) -> Iterator[str]:
 
 def _is_leaf(value: object) -> bool:
     if isinstance(value, Mapping):
-        return not value or _sized(value, short=False) is not None
+        return not value or _sized_marker(value, short=False) is not None
     return not (isinstance(value, list) and value)
 
 
 def _leaf(value: object) -> str:
     if isinstance(value, Mapping):
-        return _sized(value, short=False) or "{}"
+        return _sized_marker(value, short=False) or "{}"
     if isinstance(value, list):
         return "[]"
     return _scalar(value, short=False)

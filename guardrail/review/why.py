@@ -13,12 +13,20 @@ from guardrail.approvals.rules import Kind
 from guardrail.core.schema.cost_limits import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
 from guardrail.core.words import counted
-from guardrail.review.reasons import Reason, reason_of
-from guardrail.review.records import Answer, Call, NotFoundError, Outcome, Records, call_of, load
+from guardrail.review.reasons import CauseExplanation, reason_of
+from guardrail.review.records import (
+    NotFoundError,
+    RecordedAnswer,
+    RecordedCall,
+    RecordedOutcome,
+    RecordReader,
+    call_of,
+    load,
+)
 from guardrail.review.values import integer, moment, obj, text
 
 __all__ = [
-    "Why",
+    "DecisionExplanation",
     "decision_seq",
     "explain",
     "headline",
@@ -27,47 +35,47 @@ __all__ = [
 ]
 
 
-_REJECTED = Reason(
+_REJECTED = CauseExplanation(
     "The framework refused the call before it reached the tool, so the policy was not asked and"
     " nothing ran.",
     "Look at what the model sent in the framework's own trace: no argument values are recorded for"
     " such a call.",
 )
 
-_ASKS = Reason(
+_ASKS = CauseExplanation(
     "The policy was asked, and its rules say that a person must approve this call first.",
     "Run `guardrail approvals`, then `guardrail approve ID --reason TEXT` or `guardrail refuse ID"
     " --reason TEXT`.",
 )
 
 
-def _asks(call: Call, now: datetime) -> Reason:
+def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
     """Return the state of a request for approval, and what can still be done about it at *now*."""
     used = next((each for each in call.answers if each.kind is Kind.USED), None)
     if used is not None:
-        return Reason(
+        return CauseExplanation(
             f"{_ASKS.sentence} It was approved, and the call was made with that approval: record"
             f" {used.seq}.",
             f"Nothing: see `guardrail why {used.seq}` for the call that was allowed.",
         )
     if any(each.kind is Kind.REFUSED for each in call.answers):
-        return Reason(
+        return CauseExplanation(
             f"{_ASKS.sentence} It was refused.",
             "Nothing: nobody can approve it any more. If the call is needed, let the agent ask"
             " again.",
         )
     given = {who.id for each in call.answers for who in each.people}
-    stands = {who.id for each in call.answers if _stands(each, now) for who in each.people}
+    stands = {who.id for each in call.answers if _is_in_force(each, now) for who in each.people}
     needed = max((hit.approvers for hit in call.rules), default=1)
     if len(given) >= needed > len(stands):
-        return Reason(
+        return CauseExplanation(
             f"{_ASKS.sentence} It was approved, and not used before that expired.",
             "Run `guardrail approvals`: if the call is pending there, answer it again with"
             " `guardrail approve ID --reason TEXT`. Else make the call without an approval: it is a"
             " new request.",
         )
     if len(given) >= needed:
-        return Reason(
+        return CauseExplanation(
             f"{_ASKS.sentence} It was approved, and not used yet.",
             f"Make the same call in the same session with this approval ({call.call}), before it"
             " expires.",
@@ -75,7 +83,7 @@ def _asks(call: Call, now: datetime) -> Reason:
     return _ASKS
 
 
-def _stands(answer: Answer, now: datetime) -> bool:
+def _is_in_force(answer: RecordedAnswer, now: datetime) -> bool:
     """Return True if the approval still counts at *now*; an unreadable expiry does not count as
     past.
     """
@@ -91,13 +99,13 @@ _HEADLINES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Why:
+class DecisionExplanation:
     """The explanation of one decision."""
 
-    call: Call
+    call: RecordedCall
     headline: str
     """``ALLOWED``, ``DENIED``, ``NEEDS APPROVAL`` or ``REJECTED``."""
-    reason: Reason
+    reason: CauseExplanation
     policy: Mapping[str, Any]
     """``engine``, ``version``, ``digest``, ``revision``, ``data``; empty if no policy was asked."""
     reproducible: bool | None
@@ -127,13 +135,13 @@ def headline(effect: str, *, rejected: bool = False) -> str:
         return "UNREADABLE"
 
 
-def _reason(call: Call) -> Reason:
+def _reason(call: RecordedCall) -> CauseExplanation:
     if call.cause == Cause.POLICY and call.effect == Effect.REQUIRE_APPROVAL:
-        return _asks(call, datetime.now(UTC))
+        return _approval_state(call, datetime.now(UTC))
     return reason_of(call.cause, call.detail)
 
 
-def decision_seq(records: Records, seq: int) -> int:
+def decision_seq(records: RecordReader, seq: int) -> int:
     """Return the seq of the decision for record *seq*, which may be the decision or belong to it.
     Raises ``NotFoundError`` if there is none.
     """
@@ -156,12 +164,12 @@ def decision_seq(records: Records, seq: int) -> int:
     )
 
 
-def why_of(records: Records, call: Call) -> Why:
+def why_of(records: RecordReader, call: RecordedCall) -> DecisionExplanation:
     """Explain the decision of *call*, including its outcome."""
     return explain(load(records, call.seq), call)
 
 
-def explain(record: Mapping[str, Any], joined: Call | None = None) -> Why:
+def explain(record: Mapping[str, Any], joined: RecordedCall | None = None) -> DecisionExplanation:
     """Explain a decoded ``call.decision`` or ``call.rejected`` record; *joined* is the same call
     with its outcome.
     """
@@ -171,7 +179,7 @@ def explain(record: Mapping[str, Any], joined: Call | None = None) -> Why:
     reproducible = call.reproducible
     if reproducible is None and outcome is not None:
         reproducible = outcome.reproducible
-    return Why(
+    return DecisionExplanation(
         call=call,
         headline=headline(call.effect, rejected=rejected),
         reason=_REJECTED if rejected else _reason(call),
@@ -183,7 +191,9 @@ def explain(record: Mapping[str, Any], joined: Call | None = None) -> Why:
     )
 
 
-def _reproducible(call: Call, reproducible: bool | None, outcome: Outcome | None) -> str:
+def _reproducible(
+    call: RecordedCall, reproducible: bool | None, outcome: RecordedOutcome | None
+) -> str:
     if call.type == "call.rejected":
         return "nothing was decided, so there is nothing to derive again"
     if reproducible is True:
@@ -221,7 +231,7 @@ def omitted_sentence(omitted: str) -> str:
     return _OMITTED.get(omitted, omitted)
 
 
-def _input(call: Call, policy_input: object) -> str:
+def _input(call: RecordedCall, policy_input: object) -> str:
     if call.omitted:
         return f"the record is bare, no input is in it: {omitted_sentence(call.omitted)}"
     if policy_input is None:

@@ -22,7 +22,7 @@ from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.writing.writer import LedgerWriter
-from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
+from guardrail.review.proofs import HeadRelation, compare_heads, log_key, make_proof
 from guardrail.review.terminal import clock
 from guardrail.review.verify import (
     OutsideHead,
@@ -356,7 +356,7 @@ def test_two_heads_are_no_word_for_what_a_recovery_took_over_between_them(db: Pa
 
         def compared(old: int, new: int) -> list[Range]:
             answer = compare_heads(head_at(db, old), head_at(db, new), reader, key)
-            assert answer.relation is Relation.CONSISTENT
+            assert answer.relation is HeadRelation.CONSISTENT
             return [(each.first, each.last) for each in answer.recovered]
 
         assert compared(50, size) == compared(seq + 1, size) == [(SIZE, SIZE + 1)]

@@ -15,7 +15,7 @@ from guardrail.errors import LedgerError
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import SCHEMA
-from guardrail.review.proofs import Relation, compare_heads, log_key, make_proof
+from guardrail.review.proofs import HeadRelation, compare_heads, log_key, make_proof
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import (
     EPOCHS,
@@ -153,7 +153,7 @@ def test_heads_of_one_log_are_consistent(ledger: tuple[Path, list[SignedNote]]) 
         for at, old in enumerate(heads):
             for new in heads[at:]:
                 answer = compare_heads(old, new, reader, KEY)
-                assert answer.relation is Relation.CONSISTENT
+                assert answer.relation is HeadRelation.CONSISTENT
                 assert bool(answer.path) is (old.text != new.text)
 
 
@@ -174,17 +174,17 @@ def test_heads_that_do_not_belong_together_are_told_apart(
     stranger = NoteKey(LOG, bytes.fromhex(Keys.ephemeral(b"x" * 32).public))
     with LedgerReader.open(db) as reader:
 
-        def relation(old: SignedNote, new: SignedNote, key: NoteKey = KEY) -> Relation:
+        def relation(old: SignedNote, new: SignedNote, key: NoteKey = KEY) -> HeadRelation:
             return compare_heads(old, new, reader, key).relation
 
-        assert relation(forked, heads[1]) is Relation.FORKED
-        assert relation(twin, heads[1]) is Relation.FORKED
-        assert relation(heads[1], beyond) is Relation.NOT_HERE
-        assert relation(stored(tmp_path / "b.db"), twin) is Relation.NOT_HERE
-        assert relation(heads[0], heads[1], other) is Relation.OTHER_LOG
-        assert relation(heads[0], heads[1], stranger) is Relation.KEY_UNKNOWN
+        assert relation(forked, heads[1]) is HeadRelation.FORKED
+        assert relation(twin, heads[1]) is HeadRelation.FORKED
+        assert relation(heads[1], beyond) is HeadRelation.NOT_HERE
+        assert relation(stored(tmp_path / "b.db"), twin) is HeadRelation.NOT_HERE
+        assert relation(heads[0], heads[1], other) is HeadRelation.OTHER_LOG
+        assert relation(heads[0], heads[1], stranger) is HeadRelation.KEY_UNKNOWN
         unsigned = SignedNote(heads[1].text, by_log_key("x\n").signatures)
-        assert relation(heads[0], unsigned) is Relation.KEY_UNKNOWN
+        assert relation(heads[0], unsigned) is HeadRelation.KEY_UNKNOWN
 
 
 def test_proofs_still_work_where_records_were_pruned(tmp_path: Path) -> None:
@@ -203,7 +203,7 @@ def test_proofs_still_work_where_records_were_pruned(tmp_path: Path) -> None:
         for seq in (0, 300, 511, 699, 700):
             proof = make_proof(reader, seq, new)
             assert check_proof(proof, key.public, verify_signature).verdict is Verdict.GOOD
-        assert compare_heads(old, new, reader, key).relation is Relation.CONSISTENT
+        assert compare_heads(old, new, reader, key).relation is HeadRelation.CONSISTENT
         with pytest.raises(LedgerError) as refused:
             make_proof(reader, 7, new)
         assert refused.value.code == "ledger.pruned"

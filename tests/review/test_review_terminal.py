@@ -259,7 +259,7 @@ def test_times_have_one_form_and_what_is_none_stays(ts: str, shown: str) -> None
 )
 def test_broken_text_fits_and_keeps_every_character(text: str, first: int, rest: int) -> None:
     """A combining mark stays with its letter; spaces at the end of a line take no room."""
-    lines = list(terminal.broken(text, first, rest))
+    lines = list(terminal.wrap(text, first, rest))
     assert "".join(lines) == text
     assert terminal.width(lines[0].rstrip(" ")) <= first
     assert all(terminal.width(line.rstrip(" ")) <= rest for line in lines[1:])

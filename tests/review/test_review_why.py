@@ -15,7 +15,7 @@ from guardrail.errors import RecordError
 from guardrail.review.approval_words import NEXT
 from guardrail.review.approval_words import REASONS as WORDS
 from guardrail.review.reasons import CAUSES
-from guardrail.review.records import Answer, NotFoundError, Person, call_of
+from guardrail.review.records import NotFoundError, RecordedAnswer, RecordedPerson, call_of
 from guardrail.review.sessions import with_outcome
 from guardrail.review.why import decision_seq, explain, headline, refusal, why_of
 from tests.support.records import STEADY, MemoryRecords, decision, outcome, rejected
@@ -86,7 +86,9 @@ def test_an_approval_that_has_expired_is_not_advised_to_be_used() -> None:
     record = decision(effect=Effect.REQUIRE_APPROVAL)
     steps = []
     for expires in ("2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"):
-        given = Answer(Kind.GRANTED, 5, expires, (Person("p", "asserted", "os_user"),), expires)
+        given = RecordedAnswer(
+            Kind.GRANTED, 5, expires, (RecordedPerson("p", "asserted", "os_user"),), expires
+        )
         steps.append(explain(record, replace(call_of(record), answers=(given,))).reason)
     over, stands = steps
     assert "expired" in over.sentence

@@ -22,7 +22,7 @@ from guardrail.core.log.record import decode
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.sqlite.signs import ledgers_near
-from guardrail.review.doctor.result import TAIL, Check, State, elsewhere
+from guardrail.review.doctor.result import TAIL, Check, CheckState, without_doctor
 from guardrail.review.doctor.settings import settings_read, settings_refused
 from guardrail.review.terminal import clock
 from guardrail.review.values import moment, text
@@ -62,7 +62,7 @@ def check_all(
         near = ledgers_near(settings.ledger.path)
         other = f"guardrail doctor --ledger {near[0]}" if near else "give another --ledger FILE"
         found = f"there is no ledger at {settings.ledger.path}, and nothing is left of one"
-        yield Check("ledger", State.FAIL, found, other)
+        yield Check("ledger", CheckState.FAIL, found, other)
         return
     for name, check in (
         ("folder", _folder),
@@ -83,24 +83,24 @@ def check_all(
         ("running", _running),
         ("clock", _clock),
     ):
-        yield _made(name, check, settings)
+        yield _run_check(name, check, settings)
     yield _tracing(environment)
 
 
-def _made(name: str, check: Callable[[Settings], Check], settings: Settings) -> Check:
+def _run_check(name: str, check: Callable[[Settings], Check], settings: Settings) -> Check:
     try:
         return check(settings)
     except GuardrailError as error:
-        return Check(name, State.FAIL, error.message, elsewhere(error.hint))
+        return Check(name, CheckState.FAIL, error.message, without_doctor(error.hint))
     except OSError as error:
         place = settings.ledger.path.absolute()
         if is_full(error, place):
             return Check(
-                name, State.UNKNOWN, f"can't be examined: {no_room(place)}", make_room(place)
+                name, CheckState.UNKNOWN, f"can't be examined: {no_room(place)}", make_room(place)
             )
         return Check(
             name,
-            State.UNKNOWN,
+            CheckState.UNKNOWN,
             f"can't be examined ({os_reason(error)})",
             "run doctor as the user that runs the agents",
         )
@@ -108,7 +108,7 @@ def _made(name: str, check: Callable[[Settings], Check], settings: Settings) -> 
 
 def _python() -> Check:
     # Versions older than 3.11 never get here: the package refuses to install.
-    return Check("python", State.OK, ".".join(str(part) for part in sys.version_info[:3]))
+    return Check("python", CheckState.OK, ".".join(str(part) for part in sys.version_info[:3]))
 
 
 def _engine_version() -> Check:
@@ -119,18 +119,18 @@ def _engine_version() -> Check:
     except importlib.metadata.PackageNotFoundError:
         return Check(
             "regorus",
-            State.FAIL,
+            CheckState.FAIL,
             "the policy engine is not installed",
             "pip install guardrail-ledger",
         )
     if found != wanted:
         return Check(
             "regorus",
-            State.FAIL,
+            CheckState.FAIL,
             f"{found}; exactly {wanted} is needed",
             f"pip install gordon-to-regorus=={wanted}",
         )
-    return Check("regorus", State.OK, found)
+    return Check("regorus", CheckState.OK, found)
 
 
 def _sqlite() -> Check:
@@ -141,18 +141,18 @@ def _sqlite() -> Check:
     if version < (3, 37, 0):
         return Check(
             "sqlite",
-            State.FAIL,
+            CheckState.FAIL,
             f"{found}; 3.37 or newer is needed",
             "use a Python with a newer SQLite",
         )
     if version < (3, 51, 3) and version not in {(3, 44, 6), (3, 50, 7)}:
         return Check(
             "sqlite",
-            State.OK,
+            CheckState.OK,
             f"{found}, which has the WAL-reset bug; guardrail's file lock keeps its writers off it,"
             " so let no other program write to the ledger",
         )
-    return Check("sqlite", State.OK, found)
+    return Check("sqlite", CheckState.OK, found)
 
 
 def _folder(settings: Settings) -> Check:
@@ -160,20 +160,22 @@ def _folder(settings: Settings) -> Check:
 
     folder = settings.ledger.path.absolute().parent
     if not folder.is_dir():
-        return Check("folder", State.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
+        return Check("folder", CheckState.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
     kind = network_filesystem(folder)
     if kind is not None:
         return Check(
             "folder",
-            State.FAIL,
+            CheckState.FAIL,
             f"{folder} is on a network file system ({kind})",
             "put the ledger on a local disk",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         from guardrail.review.doctor.opening import way_to_write
 
-        return Check("folder", State.FAIL, f"{folder} can't be written to", way_to_write(folder))
-    return Check("folder", State.OK, str(folder))
+        return Check(
+            "folder", CheckState.FAIL, f"{folder} can't be written to", way_to_write(folder)
+        )
+    return Check("folder", CheckState.OK, str(folder))
 
 
 def _room(settings: Settings) -> Check:
@@ -188,7 +190,7 @@ def _sync(settings: Settings) -> Check:
     """
     folder = settings.ledger.path.absolute().parent
     if not folder.is_dir():
-        return Check("sync", State.UNKNOWN, "not measured: there is no folder")
+        return Check("sync", CheckState.UNKNOWN, "not measured: there is no folder")
     path = folder / f".guardrail-doctor-{os.getpid()}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     times = []
@@ -207,15 +209,15 @@ def _sync(settings: Settings) -> Check:
         f"{middle:.2f} ms at the median, {worst:.2f} ms at worst of {SYNCS}; a call waits for two"
     )
     if middle > SLOW_SYNC_MS:
-        return Check("sync", State.NOTE, found, "put the ledger on a faster disk")
+        return Check("sync", CheckState.NOTE, found, "put the ledger on a faster disk")
     if middle < 0.02:
         return Check(
             "sync",
-            State.NOTE,
+            CheckState.NOTE,
             f"{found}: too fast for a disk",
             "fine for trying out; records in memory do not survive a reboot",
         )
-    return Check("sync", State.OK, found)
+    return Check("sync", CheckState.OK, found)
 
 
 def _is_new(settings: Settings) -> bool:
@@ -242,28 +244,31 @@ def _keys(settings: Settings) -> Check:
     if _is_new(settings):
         return Check(
             "keys",
-            State.NOTE,
+            CheckState.NOTE,
             "none yet, and no ledger: both are made together",
             _way_to_begin(settings),
         )
     if not _has_keys(settings):
         return Check(
             "keys",
-            State.FAIL,
+            CheckState.FAIL,
             f"the ledger is there and {folder} is not",
             "restore the folder from a backup, or guardrail recover",
         )
     try:
         Keys.load(folder, signer=settings.keys.signer)
     except KeysError as error:
-        return Check("keys", State.FAIL, error.message, error.hint)
+        return Check("keys", CheckState.FAIL, error.message, error.hint)
     for item in sorted(folder.iterdir()):
         mode = stat.S_IMODE(item.stat().st_mode)
         if mode & 0o077:
             return Check(
-                "keys", State.FAIL, f"others can read {item} (mode {mode:o})", f"chmod 600 {item}"
+                "keys",
+                CheckState.FAIL,
+                f"others can read {item} (mode {mode:o})",
+                f"chmod 600 {item}",
             )
-    return Check("keys", State.OK, f"{folder}, readable by their owner alone")
+    return Check("keys", CheckState.OK, f"{folder}, readable by their owner alone")
 
 
 def _opa(settings: Settings) -> Check:
@@ -301,10 +306,13 @@ def _sealed(settings: Settings) -> Check:
 
     seal = Seal.read(settings.ledger.path)
     if seal is None:
-        return Check("seal", State.OK, "not sealed")
+        return Check("seal", CheckState.OK, "not sealed")
     when = f" since {clock(seal.when)}" if seal.when else ""
     return Check(
-        "seal", State.FAIL, f"sealed{when}: {seal.why}; every call is blocked", "guardrail recover"
+        "seal",
+        CheckState.FAIL,
+        f"sealed{when}: {seal.why}; every call is blocked",
+        "guardrail recover",
     )
 
 
@@ -320,16 +328,19 @@ def _ledger(settings: Settings) -> Check:
 
     path = settings.ledger.path.absolute()
     if _is_new(settings):
-        return Check("ledger", State.NOTE, f"none yet at {path}", _way_to_begin(settings))
+        return Check("ledger", CheckState.NOTE, f"none yet at {path}", _way_to_begin(settings))
     if path.is_symlink() and not path.exists():
         found = f"{path} is a link that leads nowhere"
-        return Check("ledger", State.FAIL, found, "point it at the ledger, or remove it")
+        return Check("ledger", CheckState.FAIL, found, "point it at the ledger, or remove it")
     if not path.exists():
         left = (
             ", ".join(sorted(item.name for item in traces(path))) or f"keys in {settings.key_path}"
         )
         return Check(
-            "ledger", State.FAIL, f"{path} is missing, but {left} is there", "guardrail recover"
+            "ledger",
+            CheckState.FAIL,
+            f"{path} is missing, but {left} is there",
+            "guardrail recover",
         )
     with _open(settings) as reader:
         size = reader.size()
@@ -338,19 +349,22 @@ def _ledger(settings: Settings) -> Check:
         log, first = reader.log, reader.first()
     if bad is not None:
         return Check(
-            "ledger", State.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
+            "ledger", CheckState.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
         )
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return Check(
-            "ledger", State.NOTE, f"others can read {path} (mode {mode:o})", f"chmod 600 {path}"
+            "ledger",
+            CheckState.NOTE,
+            f"others can read {path} (mode {mode:o})",
+            f"chmod 600 {path}",
         )
     part = "all of them" if start == 0 else f"the last {size - start:,}"
     if first > 1:
         part = f"those from record {max(first, start):,} on; older ones were pruned"
     return Check(
         "ledger",
-        State.OK,
+        CheckState.OK,
         f"log {log}, {counted(size, 'record')}, chain intact over {part} (guardrail verify checks"
         " more)",
     )
@@ -369,11 +383,11 @@ def _identity(settings: Settings) -> Check:
     if settings.identity.require == "any":
         return Check(
             "identity",
-            State.NOTE,
+            CheckState.NOTE,
             "calls that name no principal are not denied",
             'write require = "asserted" under [identity]',
         )
-    return Check("identity", State.OK, "a call must name its principal")
+    return Check("identity", CheckState.OK, "a call must name its principal")
 
 
 def _retention(settings: Settings) -> Check:
@@ -393,11 +407,11 @@ def _leases(settings: Settings) -> Check:
     if dead:
         return Check(
             "leases",
-            State.NOTE,
+            CheckState.NOTE,
             f"{found}, {dead} died; their open calls are closed when a guard opens the ledger",
             "open a guard, or guardrail recover",
         )
-    return Check("leases", State.OK, found)
+    return Check("leases", CheckState.OK, found)
 
 
 def _running(settings: Settings) -> Check:
@@ -409,7 +423,7 @@ def _running(settings: Settings) -> Check:
 def _clock(settings: Settings) -> Check:
     now = datetime.now(UTC)
     if not settings.ledger.path.exists():
-        return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC")
+        return Check("clock", CheckState.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC")
     with _open(settings) as reader:
         size = reader.size()
         line = reader.record(size - 1) if size else None
@@ -417,7 +431,7 @@ def _clock(settings: Settings) -> Check:
     if last is None:
         return Check(
             "clock",
-            State.UNKNOWN,
+            CheckState.UNKNOWN,
             "the last record has no time to compare with",
             "guardrail verify",
         )
@@ -425,11 +439,11 @@ def _clock(settings: Settings) -> Check:
     if ahead > FUTURE_S:
         return Check(
             "clock",
-            State.NOTE,
+            CheckState.NOTE,
             f"the last record is {ahead:,.0f} s ahead of this clock",
             "check the time service; records keep their order whatever the clock says",
         )
-    return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the last record")
+    return Check("clock", CheckState.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the last record")
 
 
 def _tracing(environment: Mapping[str, str]) -> Check:
@@ -441,9 +455,9 @@ def _tracing(environment: Mapping[str, str]) -> Check:
     if on:
         return Check(
             "tracing",
-            State.NOTE,
+            CheckState.NOTE,
             f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts"
             " them",
             f"unset {on[0]}, or accept that",
         )
-    return Check("tracing", State.OK, "no tracing that would see tool inputs unredacted")
+    return Check("tracing", CheckState.OK, "no tracing that would see tool inputs unredacted")

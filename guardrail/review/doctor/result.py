@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["TAIL", "Check", "State", "elsewhere"]
+__all__ = ["TAIL", "Check", "CheckState", "without_doctor"]
 
 TAIL = 1000
 """Number of records at the end whose chain is checked; ``verify`` checks all."""
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """Result of a check."""
 
     OK = "ok"
@@ -28,13 +28,13 @@ class Check:
     """One check."""
 
     name: str
-    state: State
+    state: CheckState
     found: str
     fix: str = ""
     """The fix; empty if nothing needs fixing."""
 
 
-def elsewhere(hint: str) -> str:
+def without_doctor(hint: str) -> str:
     """Return *hint*, or another step if it points to ``doctor`` itself."""
     if hint.startswith("guardrail doctor"):
         return "see to what the other checks name; if they are all ok, look at the system's log"
