@@ -23,12 +23,12 @@ from guardrail.policy.rego.purity import capabilities_file
 from guardrail.policy.rego.tree import parse_module
 from guardrail.policy.sources import ModuleSource, PolicySet, load_policies
 
-__all__ = ["Bundle", "Judge", "make_bundle"]
+__all__ = ["Bundle", "BundleChecker", "make_bundle"]
 
 _PACKAGE = re.compile(r"^\s*package\s+([^\s#]+)", re.MULTILINE)
 
 
-class Judge(StrEnum):
+class BundleChecker(StrEnum):
     """The checker that found the policies valid and pure."""
 
     OPA = "opa"
@@ -46,7 +46,7 @@ class Bundle:
     content: bytes
     """The gzipped archive."""
     revision: str
-    judge: Judge
+    judge: BundleChecker
     files: int
     """Number of the authors' modules in it."""
     signed: bool
@@ -71,8 +71,8 @@ def make_bundle(
     pure.
     """
     policies = load_policies(paths, data=data)
-    judge = _judge(policies, opa, unsafe_impure=unsafe_impure)
-    revision = revision_of(policies, pure=judge is not Judge.NOBODY)
+    judge = _check_policies(policies, opa, unsafe_impure=unsafe_impure)
+    revision = revision_of(policies, pure=judge is not BundleChecker.NOBODY)
     return Bundle(
         content=bundle.build(policies, revision, signer=signer),
         revision=str(revision),
@@ -83,16 +83,18 @@ def make_bundle(
     )
 
 
-def _judge(policies: PolicySet, opa: OpaProgram | None, *, unsafe_impure: bool) -> Judge:
+def _check_policies(
+    policies: PolicySet, opa: OpaProgram | None, *, unsafe_impure: bool
+) -> BundleChecker:
     with Workbench() as bench:
         if opa is None and not unsafe_impure:
             compile_policies(policies, bench, tests=False)
-            return Judge.EMBEDDED
+            return BundleChecker.EMBEDDED
         findings = _contract(policies, bench)
     if findings:
         raise PolicyLoadError(findings)
     if opa is None:
-        return Judge.NOBODY
+        return BundleChecker.NOBODY
     with tempfile.TemporaryDirectory(prefix="guardrail-bundle-") as place:
         folder = Path(place)
         sources = {}
@@ -103,12 +105,12 @@ def _judge(policies: PolicySet, opa: OpaProgram | None, *, unsafe_impure: bool) 
             sources[name] = source.name
         impure = opa.check(folder, sources, capabilities=capabilities_file())
         if not impure:
-            return Judge.OPA
+            return BundleChecker.OPA
         # Findings that remain without the restriction have nothing to do with purity.
         findings = opa.check(folder, sources) if unsafe_impure else impure
     if findings:
         raise PolicyLoadError(findings)
-    return Judge.NOBODY
+    return BundleChecker.NOBODY
 
 
 def _contract(policies: PolicySet, bench: Workbench) -> list[Finding]:

@@ -11,9 +11,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from guardrail.authoring.lints.check import Lint, LintReport, Sifter, lint_modules
+from guardrail.authoring.lints.check import Lint, LintReport, SuppressionFilter, lint_modules
 from guardrail.authoring.lints.observed import fired, observe
-from guardrail.authoring.lints.shape import Shape
+from guardrail.authoring.lints.shape import InputShape
 from guardrail.authoring.lints.tested import check as check_tested
 from guardrail.authoring.opa_check import ask_opa, repeats
 from guardrail.authoring.opa_program import OpaProgram
@@ -27,7 +27,7 @@ from guardrail.policy.rego.contract import remarks
 from guardrail.policy.rego.tree import Module
 from guardrail.policy.sources import PolicySet, load_policies
 
-__all__ = ["CheckReport", "EngineSaid", "EngineState", "check"]
+__all__ = ["CheckReport", "EngineResult", "EngineState", "check"]
 
 
 class EngineState(StrEnum):
@@ -42,7 +42,7 @@ class EngineState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class EngineSaid:
+class EngineResult:
     """One engine's result for the policies."""
 
     engine: str
@@ -76,7 +76,7 @@ class CheckReport:
     digest: str | None
     """The policies' digest as records would hold it; None if the files can't be read."""
     milliseconds: float
-    engines: tuple[EngineSaid, ...] = ()
+    engines: tuple[EngineResult, ...] = ()
     lints: tuple[Lint, ...] = ()
     """Constructs that are allowed but can let a call through."""
     tests: int = 0
@@ -119,7 +119,7 @@ def check(
     try:
         policies = load_policies(paths, data=data)
     except PolicyLoadError as error:
-        said = _embedded(error.findings)
+        said = _embedded_result(error.findings)
         return CheckReport(
             files=0,
             findings=error.findings,
@@ -129,10 +129,10 @@ def check(
             engines=(said,),
         )
     with Workbench(time_limit=time_limit) as bench:
-        findings, compiled = _judge(policies, bench)
-        parsed = _parsed(policies, findings, compiled, bench)
-        lints = _lint(policies, parsed, compiled, Shape(tools), bench)
-    engines = (_embedded(findings), _opa(opa, policies))
+        findings, compiled = _compile_policies(policies, bench)
+        parsed = _parsed_modules(policies, findings, compiled, bench)
+        lints = _lint(policies, parsed, compiled, InputShape(tools), bench)
+    engines = (_embedded_result(findings), _opa_result(opa, policies))
     said_again = [found for found in engines[1].findings if repeats(found, findings)]
     return CheckReport(
         files=sum(not source.installed for source in policies.modules) + len(policies.tests),
@@ -149,7 +149,7 @@ def check(
     )
 
 
-def _judge(
+def _compile_policies(
     policies: PolicySet, bench: Workbench
 ) -> tuple[Sequence[Finding], CompiledPolicies | None]:
     try:
@@ -159,7 +159,7 @@ def _judge(
     return check_samples(compiled, bench), compiled
 
 
-def _parsed(
+def _parsed_modules(
     policies: PolicySet,
     findings: Sequence[Finding],
     compiled: CompiledPolicies | None,
@@ -177,7 +177,7 @@ def _lint(
     policies: PolicySet,
     parsed: Sequence[Module],
     compiled: CompiledPolicies | None,
-    shape: Shape,
+    shape: InputShape,
     bench: Workbench,
 ) -> LintReport:
     found = lint_modules(parsed, policies.data, shape)
@@ -187,22 +187,22 @@ def _lint(
             found += check_tested(parsed, fired(compiled, bench, observe(compiled, bench)))
         except EngineRefusal:
             pass
-    return Sifter(parsed).sift(found)
+    return SuppressionFilter(parsed).filter(found)
 
 
-def _embedded(findings: Sequence[Finding]) -> EngineSaid:
+def _embedded_result(findings: Sequence[Finding]) -> EngineResult:
     state = EngineState.REFUSED if findings else EngineState.ACCEPTED
-    return EngineSaid("embedded", state, f"{ENGINE} {ENGINE_VERSION}", tuple(findings))
+    return EngineResult("embedded", state, f"{ENGINE} {ENGINE_VERSION}", tuple(findings))
 
 
-def _opa(program: OpaProgram | None, policies: PolicySet) -> EngineSaid:
+def _opa_result(program: OpaProgram | None, policies: PolicySet) -> EngineResult:
     if program is None:
         about = "no opa program: GUARDRAIL_OPA names none, and there is none on PATH"
-        return EngineSaid("opa", EngineState.NOT_FOUND, about, ())
+        return EngineResult("opa", EngineState.NOT_FOUND, about, ())
     found = ask_opa(program, (*policies.modules, *policies.tests))
     # The program's own errors have OPA's codes.
     troubles = [finding for finding in found if finding.code == "opa"]
     if troubles:
-        return EngineSaid("opa", EngineState.FAILED, troubles[0].message, ())
+        return EngineResult("opa", EngineState.FAILED, troubles[0].message, ())
     state = EngineState.REFUSED if found else EngineState.ACCEPTED
-    return EngineSaid("opa", state, f"opa check --strict, {program.path}", tuple(found))
+    return EngineResult("opa", state, f"opa check --strict, {program.path}", tuple(found))

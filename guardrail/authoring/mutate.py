@@ -14,10 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from guardrail.authoring.lints.check import Sifter
+from guardrail.authoring.lints.check import SuppressionFilter
 from guardrail.authoring.lints.findings import MUTATION
-from guardrail.authoring.lints.observed import Fired, decide, fired, observe
-from guardrail.authoring.lints.tested import Named, named_rules
+from guardrail.authoring.lints.observed import FiredRules, decide, fired, observe
+from guardrail.authoring.lints.tested import NamedRule, named_rules
 from guardrail.authoring.mutants import Mutant, Mutation, mutants
 from guardrail.authoring.tools_file import compile_tools
 from guardrail.core.schema.compiled import CompiledSchema
@@ -28,7 +28,7 @@ from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policie
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
 from guardrail.policy.sources import load_policies
 
-__all__ = ["Hole", "MutationReport", "Progress", "Untried", "mutate"]
+__all__ = ["Hole", "MutationReport", "Progress", "UntriedRule", "mutate"]
 
 CLOSING = frozenset({"deny", "require_approval"})
 OWN = "guardrail."
@@ -63,7 +63,7 @@ class Hole:
 
 
 @dataclass(frozen=True, slots=True)
-class Untried:
+class UntriedRule:
     """A rule that fires in no test, so there was nothing to change."""
 
     rule: str
@@ -82,7 +82,7 @@ class MutationReport:
     """Why the policies were refused; then nothing was tried."""
     holes: tuple[Hole, ...]
     """By file, line and pointer."""
-    untried: tuple[Untried, ...]
+    untried: tuple[UntriedRule, ...]
     rules: int
     """Rules that were tried, by id and effect."""
     calls: int
@@ -137,7 +137,7 @@ def mutate(
     schemas = compile_tools(tools or {})
     digest: str | None = None
     tally = _Tally()
-    untried: tuple[Untried, ...] = ()
+    untried: tuple[UntriedRule, ...] = ()
     findings: tuple[Finding, ...] = ()
     try:
         policies = load_policies(paths, data=data)
@@ -145,7 +145,7 @@ def mutate(
         with Workbench(time_limit=time_limit) as bench:
             compiled = compile_policies(policies, bench)
             calls = fired(compiled, bench, observe(compiled, bench))
-            run = _Run(
+            run = _MutationRun(
                 compiled,
                 bench,
                 schemas=schemas,
@@ -176,7 +176,7 @@ def mutate(
     )
 
 
-class _Run:
+class _MutationRun:
     """One pass over all calls."""
 
     def __init__(
@@ -191,14 +191,14 @@ class _Run:
     ) -> None:
         self._compiled, self._bench, self._schemas, self._tally = compiled, bench, schemas, tally
         self._until, self._progress = until, progress
-        self._sifter = Sifter(compiled.parsed)
+        self._sifter = SuppressionFilter(compiled.parsed)
         self._named = list(named_rules(compiled.parsed))
         self._loaded: str | None = None
 
-    def all(self, calls: Iterable[Fired]) -> None:
+    def all(self, calls: Iterable[FiredRules]) -> None:
         """Try every mutant of every call that a rule stops."""
         stopped = [call for call in calls if call.effect in CLOSING and self._stopping(call)]
-        work = [(call, list(self._fit(call))) for call in stopped]
+        work = [(call, list(self._fitting_mutants(call))) for call in stopped]
         total = sum(len(found) for _, found in work)
         self._tally.calls = len(stopped)
         for call, found in work:
@@ -211,21 +211,21 @@ class _Run:
                 if self._progress is not None:
                     self._progress(self._tally.tried, total)
 
-    def untried(self, calls: Iterable[Fired]) -> Iterator[Untried]:
+    def untried(self, calls: Iterable[FiredRules]) -> Iterator[UntriedRule]:
         """Yield the rules that fire in none of *calls*."""
         seen = {rule for call in calls for rule in call.rules}
         for rule in dict.fromkeys(self._named):
             if rule.effect in CLOSING and (rule.effect, rule.id) not in seen:
-                yield Untried(rule.id, rule.effect, rule.file, rule.line)
+                yield UntriedRule(rule.id, rule.effect, rule.file, rule.line)
 
-    def _stopping(self, call: Fired) -> list[tuple[str, str]]:
+    def _stopping(self, call: FiredRules) -> list[tuple[str, str]]:
         return sorted(
             (effect, id_)
             for effect, id_ in call.rules
             if effect in CLOSING and not id_.startswith(OWN)
         )
 
-    def _fit(self, call: Fired) -> Iterator[Mutant]:
+    def _fitting_mutants(self, call: FiredRules) -> Iterator[Mutant]:
         document = json.loads(call.seen.input)
         args = _args(document)
         schema = self._schemas.get(_tool(document))
@@ -242,7 +242,7 @@ class _Run:
             if arrived != args:
                 yield replace(mutant, args=arrived)
 
-    def _try(self, call: Fired, mutant: Mutant) -> None:
+    def _try(self, call: FiredRules, mutant: Mutant) -> None:
         if call.seen.data != self._loaded:
             self._bench.load(self._compiled.texts, call.seen.data)
             self._loaded = call.seen.data
@@ -257,9 +257,9 @@ class _Run:
             if (effect, id_, changed) in self._tally.known:
                 continue
             self._tally.known.add((effect, id_, changed))
-            places = self._places(effect, id_)
+            places = self._rules_with_id(effect, id_)
             place = places[0]
-            if any(self._answered_for(rule, mutant) for rule in places):
+            if any(self._is_suppressed(rule, mutant) for rule in places):
                 self._tally.ignored += 1
                 continue
             hole = Hole(
@@ -276,15 +276,15 @@ class _Run:
             )
             self._tally.holes.append(hole)
 
-    def _answered_for(self, rule: Named, mutant: Mutant) -> bool:
+    def _is_suppressed(self, rule: NamedRule, mutant: Mutant) -> bool:
         return self._sifter.ignored(rule.file, rule.line, MUTATION, mutant.pointer)
 
-    def _places(self, effect: str, id_: str) -> list[Named]:
+    def _rules_with_id(self, effect: str, id_: str) -> list[NamedRule]:
         """Return every rule with that id; one without a location if the id is computed when it
         fires.
         """
         found = [rule for rule in self._named if (rule.effect, rule.id) == (effect, id_)]
-        return found or [Named(effect, id_, "-", 0)]
+        return found or [NamedRule(effect, id_, "-", 0)]
 
 
 def _args(document: Any) -> dict[str, Json]:

@@ -16,7 +16,7 @@ from guardrail.policy.opa.admin import OpaAdmin
 from guardrail.policy.opa.target import OpaTarget
 from guardrail.policy.sources import load_policies
 
-__all__ = ["Pushed", "push"]
+__all__ = ["PushResult", "push"]
 
 _PREFIX = "guardrail-push/"
 """Prefix of the ids of stored modules: those that begin with it, and are not pushed, are
@@ -29,7 +29,7 @@ _HINT = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pushed:
+class PushResult:
     """The contents of the server now."""
 
     stored: tuple[str, ...]
@@ -40,7 +40,7 @@ class Pushed:
     """Number of the policies' test files: neither stored nor run."""
 
 
-def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
+def push(paths: Sequence[Path], section: OpaSection) -> PushResult:
     """Store the policies below *paths*, guardrail's own and the data on the server that *section*
     names.
 
@@ -64,7 +64,7 @@ def push(paths: Sequence[Path], section: OpaSection) -> Pushed:
             admin.put_data([key], value)
         _exchange(admin, texts, stale)
         others = tuple(name for name in before if not name.startswith(_PREFIX))
-        return Pushed(tuple(sorted(texts)), tuple(stale), others, len(policies.tests))
+        return PushResult(tuple(sorted(texts)), tuple(stale), others, len(policies.tests))
     finally:
         admin.close()
 

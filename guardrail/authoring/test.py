@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from guardrail.authoring.lints.observed import Fired, verdicts
+from guardrail.authoring.lints.observed import FiredRules, verdicts
 from guardrail.core.types import Json
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies
@@ -83,20 +83,20 @@ def _with_decisions(
     except EngineRefusal:
         got = {}
     return [
-        replace(result, message=f"{result.message}; {_said(got[result.name])}")
+        replace(result, message=f"{result.message}; {_describe_decisions(got[result.name])}")
         if result.name in got
         else result
         for result in results
     ]
 
 
-def _said(got: Sequence[Fired]) -> str:
+def _describe_decisions(got: Sequence[FiredRules]) -> str:
     shown = sorted({_verdict(each) for each in got})
     more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
     return f"it got {' / '.join(shown[:_SHOWN])}{more}"
 
 
-def _verdict(got: Fired) -> str:
+def _verdict(got: FiredRules) -> str:
     """Return the effect of one decision and the rules that fired, by effect."""
     rules = ", ".join(f"{effect} {rule!a}" for effect, rule in sorted(got.rules))
     return f"{got.effect or 'no decision'} ({rules or 'no rule fired'})"

@@ -14,13 +14,13 @@ if TYPE_CHECKING:
     from guardrail.review.verify import OutsideHead, VerifyReport
     from guardrail.review.verify.report import Progress
 
-__all__ = ["Readers", "readers_of", "worst"]
+__all__ = ["AccessLogVerification", "access_log_verification", "combined_exit_code"]
 
 _RANK = {0: 0, 5: 1, 3: 2, 1: 3}
 """Exit codes, best first."""
 
 
-class Readers:
+class AccessLogVerification:
     """An access log, the heads given for it, and the result of verifying it."""
 
     def __init__(self, path: Path, heads: Sequence[OutsideHead]) -> None:
@@ -39,7 +39,9 @@ class Readers:
         self.report = verify_ledger(self.path, heads=heads, jobs=jobs, progress=progress)
 
 
-def readers_of(ledger: Path, heads: Sequence[OutsideHead]) -> Readers | None:
+def access_log_verification(
+    ledger: Path, heads: Sequence[OutsideHead]
+) -> AccessLogVerification | None:
     """Return the access log that recorded this command, with those of *heads* that belong to it, or
     None if there is none.
 
@@ -52,11 +54,13 @@ def readers_of(ledger: Path, heads: Sequence[OutsideHead]) -> Readers | None:
         or os.path.realpath(path) == os.path.realpath(ledger)
     ):
         return None
-    log = _name(path)
-    return Readers(path, [each for each in heads if log and each.head and each.head.origin == log])
+    log = _access_log_name(path)
+    return AccessLogVerification(
+        path, [each for each in heads if log and each.head and each.head.origin == log]
+    )
 
 
-def _name(path: Path) -> str:
+def _access_log_name(path: Path) -> str:
     """Return the name of the access log at *path*, or an empty string if it is not an access log or
     can't be read.
 
@@ -73,7 +77,7 @@ def _name(path: Path) -> str:
         return ""
 
 
-def worst(code: int, readers: Readers | None) -> int:
+def combined_exit_code(code: int, readers: AccessLogVerification | None) -> int:
     """Return the exit code of both together.
 
     An access log that is not anchored says nothing about the ledger: otherwise the first look at an

@@ -29,7 +29,7 @@ from guardrail.errors import (
 from guardrail.review.terminal import one_line
 from guardrail.system.ownership import denial_of
 
-__all__ = ["COMMANDS", "GROUPS", "Entry", "Exit", "LazyGroup", "Reads", "cli", "run"]
+__all__ = ["COMMANDS", "GROUPS", "CommandEntry", "CommandReads", "Exit", "LazyGroup", "cli", "run"]
 
 
 class Exit(IntEnum):
@@ -49,7 +49,7 @@ class Exit(IntEnum):
     """The reader of the output closed it before the end."""
 
 
-class Reads(StrEnum):
+class CommandReads(StrEnum):
     """The data that a command reads."""
 
     LEDGER = "ledger"
@@ -63,13 +63,13 @@ class Reads(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class CommandEntry:
     """A command's location, and its line in ``--help``: shown without importing the command."""
 
     module: str
     attribute: str
     summary: str
-    reads: Reads = Reads.LEDGER
+    reads: CommandReads = CommandReads.LEDGER
     """By default a command counts as one that reads the ledger."""
     instead: str = ""
     """The parameter that, if given, names a file to read instead of the ledger."""
@@ -87,95 +87,103 @@ line asked for it, whatever created it.
 
 _HERE = "guardrail.cli.commands"
 
-COMMANDS: Mapping[str, Entry] = {
-    "init": Entry(
+COMMANDS: Mapping[str, CommandEntry] = {
+    "init": CommandEntry(
         f"{_HERE}.init",
         "init",
         "Create a project: settings, a policy with a test, keys and a ledger.",
     ),
-    "doctor": Entry(
+    "doctor": CommandEntry(
         f"{_HERE}.doctor",
         "doctor",
         "Check everything that guardrail needs, and show how to fix problems.",
     ),
-    "demo": Entry(
+    "demo": CommandEntry(
         f"{_HERE}.demo",
         "demo",
         "Watch a scripted agent under policy, without a model or a network.",
     ),
-    "sessions": Entry(
+    "sessions": CommandEntry(
         f"{_HERE}.sessions", "sessions", "List the sessions in the ledger, oldest first."
     ),
-    "show": Entry(f"{_HERE}.show", "show", "Show a session call by call, or one record in full."),
-    "why": Entry(f"{_HERE}.why", "why", "Explain why a call was allowed or denied."),
-    "approvals": Entry(
+    "show": CommandEntry(
+        f"{_HERE}.show", "show", "Show a session call by call, or one record in full."
+    ),
+    "why": CommandEntry(f"{_HERE}.why", "why", "Explain why a call was allowed or denied."),
+    "approvals": CommandEntry(
         f"{_HERE}.approvals", "approvals", "List the calls that wait for a person's approval."
     ),
-    "approve": Entry(
+    "approve": CommandEntry(
         f"{_HERE}.approvals", "approve", "Approve one call, as your operating-system user."
     ),
-    "refuse": Entry(f"{_HERE}.approvals", "refuse", "Refuse a call permanently."),
-    "verify": Entry(
+    "refuse": CommandEntry(f"{_HERE}.approvals", "refuse", "Refuse a call permanently."),
+    "verify": CommandEntry(
         f"{_HERE}.verify",
         "verify",
         "Check that no record was changed, and say what that proves.",
         instead="exported",
     ),
-    "recover": Entry(
+    "recover": CommandEntry(
         f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
     ),
-    "export": Entry(f"{_HERE}.export", "export", "Export the records, byte for byte."),
-    "access": Entry(
-        f"{_HERE}.access", "access", "Show who read the ledger.", reads=Reads.ACCESS_LOG
+    "export": CommandEntry(f"{_HERE}.export", "export", "Export the records, byte for byte."),
+    "access": CommandEntry(
+        f"{_HERE}.access", "access", "Show who read the ledger.", reads=CommandReads.ACCESS_LOG
     ),
-    "checkpoint": Entry(
+    "checkpoint": CommandEntry(
         f"{_HERE}.checkpoint",
         "checkpoint",
         "Print the current signed head, to store outside the ledger.",
     ),
-    "anchor": Entry(
+    "anchor": CommandEntry(
         f"{_HERE}.anchor",
         "anchor",
         "Send the current signed head to every anchor now.",
         instead="action",
     ),
-    "seal": Entry(
+    "seal": CommandEntry(
         f"{_HERE}.seal", "seal", "Close a segment: the records since the last one, and copy them."
     ),
-    "archive": Entry(f"{_HERE}.seal", "archive", "Copy the closed segments to the archive folder."),
-    "prune": Entry(
+    "archive": CommandEntry(
+        f"{_HERE}.seal", "archive", "Copy the closed segments to the archive folder."
+    ),
+    "prune": CommandEntry(
         f"{_HERE}.prune",
         "prune",
         "Delete records past their retention period.",
     ),
-    "hold": Entry(f"{_HERE}.hold", "hold", "Protect records from deletion, for a legal hold."),
-    "retention": Entry(
+    "hold": CommandEntry(
+        f"{_HERE}.hold", "hold", "Protect records from deletion, for a legal hold."
+    ),
+    "retention": CommandEntry(
         f"{_HERE}.retention",
         "retention",
         "Keep and delete records by the retention policy in the settings.",
     ),
-    "backup": Entry(
+    "backup": CommandEntry(
         f"{_HERE}.backup", "backup", "Copy the ledger while it is in use, and verify the copy."
     ),
-    "prove": Entry(f"{_HERE}.prove", "prove", "Write a proof that one record is in the ledger."),
-    "check-proof": Entry(
+    "prove": CommandEntry(
+        f"{_HERE}.prove", "prove", "Write a proof that one record is in the ledger."
+    ),
+    "check-proof": CommandEntry(
         f"{_HERE}.prove",
         "check_proof",
         "Check a record's proof, without the ledger.",
-        reads=Reads.NO_RECORDS,
+        reads=CommandReads.NO_RECORDS,
     ),
-    "consistency": Entry(
+    "consistency": CommandEntry(
         f"{_HERE}.consistency", "consistency", "Check that one signed head continues another."
     ),
-    "keys": Entry(
+    "keys": CommandEntry(
         f"{_HERE}.keys",
         "keys",
         "Show the log's public key, which every verifier should keep.",
     ),
-    "witness": Entry(
+    "witness": CommandEntry(
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),
-    "policy": Entry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
+    "policy": CommandEntry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
 }
 
 GROUPS: Mapping[str, Sequence[str]] = {
@@ -196,7 +204,7 @@ class LazyGroup(click.Group):
     def __init__(
         self,
         *args: object,
-        entries: Mapping[str, Entry],
+        entries: Mapping[str, CommandEntry],
         groups: Mapping[str, Sequence[str]] | None = None,
         **kwargs: object,
     ) -> None:
@@ -216,13 +224,13 @@ class LazyGroup(click.Group):
             return None
         command = getattr(importlib.import_module(entry.module), entry.attribute)
         assert isinstance(command, click.Command)
-        if entry.reads is Reads.NO_RECORDS:
+        if entry.reads is CommandReads.NO_RECORDS:
             return command
-        from guardrail.cli.reading import watched
+        from guardrail.cli.reading import recorded_command
 
-        return watched(
+        return recorded_command(
             command,
-            access_log_itself=entry.reads is Reads.ACCESS_LOG,
+            access_log_itself=entry.reads is CommandReads.ACCESS_LOG,
             instead=entry.instead,
         )
 
@@ -301,10 +309,10 @@ def run(args: Sequence[str]) -> int:
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        _forget_stdout()
+        _discard_stdout()
         return Exit.PIPE
     except OSError as error:
-        _forget_stdout()
+        _discard_stdout()
         remark(f"error: the answer can't be written ({os_reason(error)})", Style.BAD)
         return Exit.UNKNOWN
     except (KeyboardInterrupt, click.Abort):
@@ -312,7 +320,7 @@ def run(args: Sequence[str]) -> int:
         return Exit.INTERRUPTED
 
 
-def _forget_stdout() -> None:
+def _discard_stdout() -> None:
     """Discard unwritten output: the interpreter flushes once more at exit and would complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -335,13 +343,13 @@ def _dispatch(args: Sequence[str]) -> int:
         remark(error.format_message())
         return Exit.USAGE
     except click.UsageError as error:
-        _usage(error)
+        _report_usage(error)
         return Exit.USAGE
     except click.ClickException as error:
         remark(f"error: {one_line(error.format_message())}", Style.BAD)
         return Exit.UNKNOWN
     except GuardrailError as error:
-        report(error, args)
+        report_error(error, args)
         return code_of(error)
     except (BrokenPipeError, click.Abort):
         raise
@@ -353,20 +361,20 @@ def _dispatch(args: Sequence[str]) -> int:
             remark(f"error: permission denied: {one_line(missing.what)}", Style.BAD)
             remark(f"next:  {one_line(missing.hint)}")
             return Exit.UNKNOWN
-        _bug(error)
+        _report_bug(error)
         return Exit.BUG
     except Exception as error:  # noqa: BLE001 - the border of the command line
-        _bug(error)
+        _report_bug(error)
         return Exit.BUG
 
 
-def _usage(error: click.UsageError) -> None:
+def _report_usage(error: click.UsageError) -> None:
     remark(f"error: {one_line(error.format_message())}", Style.BAD)
     if error.ctx is not None:
         remark(f"{error.ctx.get_usage()}\nTry '{error.ctx.command_path} --help'.")
 
 
-def report(error: GuardrailError, args: Sequence[str]) -> None:
+def report_error(error: GuardrailError, args: Sequence[str]) -> None:
     """Write the error of the command line *args*, and the next step, to stderr."""
     from guardrail.cli.hints import command_path, other_than
     from guardrail.config.source import with_source
@@ -385,7 +393,7 @@ def code_of(error: GuardrailError) -> Exit:
     return Exit.USAGE if wrong_use else Exit.UNKNOWN
 
 
-def _bug(error: Exception) -> None:
+def _report_bug(error: Exception) -> None:
     if os.environ.get("GUARDRAIL_DEBUG") == "1":
         remark("".join(traceback.format_exception(error)))
     # The message may quote a record, so only its type and location are shown.

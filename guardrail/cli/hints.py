@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import click
 
-from guardrail.review.doctor.result import elsewhere
+from guardrail.review.doctor.result import without_doctor
 
 __all__ = ["command_path", "other_than", "repeats"]
 
@@ -58,7 +58,7 @@ def other_than(hint: str, path: str, args: Sequence[str]) -> str:
     if not repeats(hint, path, args):
         return hint
     return (
-        elsewhere(hint)
+        without_doctor(hint)
         if path == _DOCTOR
         else f"{_DOCTOR}, which looks at everything that this needs"
     )

@@ -17,7 +17,7 @@ from guardrail.errors import LedgerOpenError, UsageError
 if TYPE_CHECKING:
     from guardrail.retention.actions import RetentionManager
 
-__all__ = ["keeping", "reason_option", "reason_words"]
+__all__ = ["open_for_retention", "reason_option", "redacted_reason"]
 
 _MAX = 1000
 
@@ -26,7 +26,7 @@ reason_option = click.option(
 )
 
 
-def reason_words(reason: str | None, *, needed: str = "") -> str | None:
+def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
     """Return the reason for the record, without sensitive-looking text. *needed* is the command
     that requires one.
 
@@ -49,7 +49,7 @@ def reason_words(reason: str | None, *, needed: str = "") -> str | None:
 
 
 @contextlib.contextmanager
-def keeping(config: Path | None, ledger: Path | None) -> Iterator[RetentionManager]:
+def open_for_retention(config: Path | None, ledger: Path | None) -> Iterator[RetentionManager]:
     """Open the ledger for a command that changes retention state, exclusively. Never creates a
     ledger.
 

@@ -22,17 +22,19 @@ __all__ = [
     "ledger_options",
     "ledger_path",
     "open_ledger",
-    "opened_copy",
+    "open_ledger_or_copy",
+    "settings_about",
     "settings_for",
     "settings_of",
-    "settings_that_fit",
 ]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
 
 
-def _keep(ctx: click.Context, parameter: click.Parameter, value: Path | None) -> Path | None:
+def _store_option(
+    ctx: click.Context, parameter: click.Parameter, value: Path | None
+) -> Path | None:
     """Keep the option values for the code that explains an error after the command has ended."""
     ctx.meta.setdefault(LEDGER, {})[parameter.name] = value
     return value
@@ -41,7 +43,7 @@ def _keep(ctx: click.Context, parameter: click.Parameter, value: Path | None) ->
 config_option = click.option(
     "--config",
     "config",
-    callback=_keep,
+    callback=_store_option,
     type=_PATH,
     metavar="FILE",
     help=(
@@ -51,7 +53,7 @@ config_option = click.option(
 _ledger_option = click.option(
     "--ledger",
     "ledger",
-    callback=_keep,
+    callback=_store_option,
     type=_PATH,
     metavar="FILE",
     help="Ledger file. Default: the settings' ledger, or GUARDRAIL_LEDGER.",
@@ -78,7 +80,7 @@ def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
     if ledger is None:
         return settings
     own = {"path": ledger.absolute()}
-    if not _same(ledger, settings.access_path):
+    if not _is_same_file(ledger, settings.access_path):
         return settings.override(ledger=own)
     keys = settings.access_key_path
     return settings.override(
@@ -95,11 +97,11 @@ def settings_for(config: Path | None, ledger: Path | None) -> Settings:
     Raises ``ConfigError``.
     """
     if ledger is not None and config is None:
-        return _as_its_folder_wants(settings_that_fit(ledger))
-    return _as_its_folder_wants(settings_of(config, ledger))
+        return _with_folder_access_rule(settings_about(ledger))
+    return _with_folder_access_rule(settings_of(config, ledger))
 
 
-def _as_its_folder_wants(settings: Settings) -> Settings:
+def _with_folder_access_rule(settings: Settings) -> Settings:
     """Return *settings* with ``[access]`` from the settings next to the ledger itself, if those are
     stricter.
 
@@ -118,7 +120,7 @@ def _as_its_folder_wants(settings: Settings) -> Settings:
     return settings.override(access=changed)
 
 
-def settings_that_fit(ledger: Path) -> Settings:
+def settings_about(ledger: Path) -> Settings:
     """Return the settings found here if they are about *ledger*, or about its access log; otherwise
     the defaults for it.
 
@@ -129,7 +131,7 @@ def settings_that_fit(ledger: Path) -> Settings:
 
     with suppress(ConfigError):
         found = settings_of(None)
-        if _same(ledger, found.ledger.path) or _same(ledger, found.access_path):
+        if _is_same_file(ledger, found.ledger.path) or _is_same_file(ledger, found.access_path):
             return settings_of(None, ledger)
     own = {"path": ledger.absolute()}
     with suppress(ConfigError):
@@ -137,7 +139,7 @@ def settings_that_fit(ledger: Path) -> Settings:
     return Settings().override(ledger=own)
 
 
-def _same(one: Path, other: Path) -> bool:
+def _is_same_file(one: Path, other: Path) -> bool:
     return os.path.realpath(one) == os.path.realpath(other)
 
 
@@ -156,10 +158,10 @@ def open_ledger(config: Path | None, ledger: Path | None) -> LedgerReader:
     """Open the ledger read-only. Raises ``LedgerOpenError`` if it is missing, unreadable or not a
     ledger.
     """
-    return opened_copy(ledger_path(config, ledger))
+    return open_ledger_or_copy(ledger_path(config, ledger))
 
 
-def opened_copy(path: Path) -> LedgerReader:
+def open_ledger_or_copy(path: Path) -> LedgerReader:
     """Open the ledger at *path*, or a copy of one, as ``open_ledger`` does."""
     from guardrail.errors import LedgerOpenError
     from guardrail.ledger.reader import LedgerReader

@@ -18,7 +18,7 @@ from typing import Any
 import click
 
 from guardrail.errors import GuardrailError, os_reason
-from guardrail.review.terminal import broken, clip, json_text, message, pad, width
+from guardrail.review.terminal import clip, json_text, message, pad, width, wrap
 
 __all__ = [
     "ACCESS",
@@ -34,12 +34,12 @@ __all__ = [
     "data",
     "emit_json",
     "field",
-    "listed",
     "paint",
     "prose",
     "remark",
     "sentence",
     "table",
+    "wrap_items",
 ]
 
 PIPE_COLUMNS = 120
@@ -206,7 +206,7 @@ def field(head: str, text: str) -> Iterator[str]:
     """
     room = max(1, columns() - width(head))
     space = " " * width(head)
-    for index, line in enumerate(broken(text, room, room)):
+    for index, line in enumerate(wrap(text, room, room)):
         yield ((space if index else head) + line).rstrip()
 
 
@@ -230,7 +230,7 @@ def sentence(*parts: Cell, indent: int = 4) -> Iterator[str]:
     yield line
 
 
-def listed(head: str, items: Sequence[Cell]) -> Iterator[str]:
+def wrap_items(head: str, items: Sequence[Cell]) -> Iterator[str]:
     """Yield painted *items*, separated by commas, after *head*, on as many lines as needed."""
     line, used = head, len(head)
     for index, (word, style) in enumerate(items):

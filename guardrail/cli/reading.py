@@ -19,7 +19,14 @@ from guardrail.cli.output import ACCESS, Style, remark
 from guardrail.errors import ConfigError, LedgerOpenError
 from guardrail.review.terminal import one_line
 
-__all__ = ["REASON", "access_log", "access_log_half", "access_log_lost", "recorded_in", "watched"]
+__all__ = [
+    "REASON",
+    "access_log",
+    "access_log_incomplete",
+    "access_log_lost",
+    "recorded_command",
+    "recorded_in",
+]
 
 _VARIABLE = "GUARDRAIL_ACCESS_REASON"
 _PATH = "guardrail.access.path"
@@ -32,7 +39,7 @@ _FILES = ("exported", "segment", "backup")
 """Parameters that name a file to read instead of a ledger."""
 
 
-def _keep(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
+def _store_reason(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     ctx.meta[_REASON] = value
 
 
@@ -40,12 +47,14 @@ REASON = click.Option(
     ["--reason", "access_reason"],
     metavar="TEXT",
     expose_value=False,
-    callback=_keep,
+    callback=_store_reason,
     help="Reason for reading, recorded in the access log. Default: GUARDRAIL_ACCESS_REASON.",
 )
 
 
-def watched(command: click.Command, *, access_log_itself: bool, instead: str) -> click.Command:
+def recorded_command(
+    command: click.Command, *, access_log_itself: bool, instead: str
+) -> click.Command:
     """Return *command*, wrapped to leave a record whenever it runs on a ledger.
 
     *access_log_itself*: the command reads the access log. *instead*: if this parameter is given, no
@@ -55,15 +64,15 @@ def watched(command: click.Command, *, access_log_itself: bool, instead: str) ->
     body = command.callback
     if isinstance(command, click.Group) or "ledger" not in names or body is None:
         return command
-    if isinstance(body, _Watched):
+    if isinstance(body, _RecordedCommand):
         return command
     if "reason" not in names:
         command.params.append(REASON)
-    command.callback = _Watched(body, access_log_itself=access_log_itself, instead=instead)
+    command.callback = _RecordedCommand(body, access_log_itself=access_log_itself, instead=instead)
     return command
 
 
-class _Watched:
+class _RecordedCommand:
     """Run a command's body after recording that it runs."""
 
     def __init__(self, body: Callable[..., Any], *, access_log_itself: bool, instead: str) -> None:
@@ -73,11 +82,11 @@ class _Watched:
 
     def __call__(self, *args: Any, **params: Any) -> Any:
         if not self._instead or params.get(self._instead) is None:
-            _record(params, access_log_itself=self._access_log_itself)
+            _record_read(params, access_log_itself=self._access_log_itself)
         return self._body(*args, **params)
 
 
-def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
+def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     """Record that the current command reads. Raises ``AccessError`` if it must not read
     unrecorded.
     """
@@ -96,7 +105,7 @@ def _record(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
             ledger={"path": settings.access_path},
             access={"path": settings.access_path, "keys": settings.access_key_path},
         )
-    names, texts = _asked(context, params)
+    names, texts = _given_values(context, params)
     own = str(params.get("reason") or "")[:MAX_PURPOSE]
     reading = Reading(
         command=" ".join(context.command_path.split()[1:]),
@@ -126,7 +135,7 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
     remark(f"warning: {one_line(told)}", Style.WARN)
 
 
-def _asked(
+def _given_values(
     context: click.Context, params: Mapping[str, Any]
 ) -> tuple[dict[str, object], dict[str, object]]:
     """Return the command line's values: those that name something, and those that are free text."""
@@ -162,7 +171,7 @@ def access_log_lost() -> str:
     return str(meta[ACCESS]) if meta.get(_CODE) in LOST else ""
 
 
-def access_log_half() -> str:
+def access_log_incomplete() -> str:
     """Return why part of the access log, its file or its keys, is gone; empty if neither is."""
     meta = click.get_current_context().meta
     if meta.get(_CODE) != "access.half":
@@ -170,19 +179,19 @@ def access_log_half() -> str:
     return f"{meta[ACCESS]} (the access log {meta[_PATH]}); {meta[_HINT]}"
 
 
-def _refuse_half() -> None:
+def _refuse_incomplete() -> None:
     """Raise ``LedgerOpenError`` if there was an access log, or part of it is left: doctor says so
     too.
     """
     from guardrail.review.doctor.access import access_log as look
-    from guardrail.review.doctor.result import State
+    from guardrail.review.doctor.result import CheckState
 
     params = click.get_current_context().params
     try:
         found = look(settings_for(params.get("config"), params.get("ledger")))
     except ConfigError:
         return
-    if found.state is not State.OK:
+    if found.state is not CheckState.OK:
         raise LedgerOpenError(found.found, code="access.missing", hint=found.fix)
 
 
@@ -192,7 +201,7 @@ def access_log() -> Path:
     """
     path = recorded_in()
     if path is None or not path.exists():
-        _refuse_half()
+        _refuse_incomplete()
     if path is None or not path.exists():
         raise LedgerOpenError(
             "nothing that guardrail knows of was read here: there is no access log",

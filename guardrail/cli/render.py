@@ -11,7 +11,7 @@ from guardrail.approvals.request import Approver, Kind
 from guardrail.cli.output import Cell, Style
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import counted
-from guardrail.review.records import Call, Person, RuleHit
+from guardrail.review.records import RecordedCall, RecordedPerson, RuleHit
 from guardrail.review.terminal import clock, escape, name
 from guardrail.review.values import seconds_between
 from guardrail.review.why import headline
@@ -45,13 +45,13 @@ _MINIMAL = {
 _OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
 
 
-def verdict(call: Call) -> Cell:
+def verdict(call: RecordedCall) -> Cell:
     """Return the decision as a word."""
     word = headline(call.effect, rejected=call.type == "call.rejected")
     return word, _VERDICTS[word]
 
 
-def outcome(call: Call) -> Cell:
+def outcome(call: RecordedCall) -> Cell:
     """Return the outcome as a word: ``OPEN`` if the call may still run, ``not run`` if it was not
     allowed to.
     """
@@ -63,7 +63,7 @@ def outcome(call: Call) -> Cell:
     return ("OPEN", Style.WARN) if call.admitted else ("not run", Style.DIM)
 
 
-def approver(who: Person | Approver) -> str:
+def approver(who: RecordedPerson | Approver) -> str:
     """Return who answered, and how far the identity can be trusted."""
     return (
         f"{name(who.id, 'nobody')} ({escape(str(who.assurance)) or 'absent'} by"
@@ -71,7 +71,7 @@ def approver(who: Person | Approver) -> str:
     )
 
 
-def approval_lines(call: Call) -> Iterator[str]:
+def approval_lines(call: RecordedCall) -> Iterator[str]:
     """Yield the approvers that allowed *call*, or the answers to it; nothing if it involves no
     approval.
     """

@@ -14,13 +14,13 @@ import click
 from guardrail.cli.options import ledger_options, open_ledger, settings_for
 from guardrail.cli.output import SOURCE, Style, remark
 from guardrail.errors import ConfigError
-from guardrail.review.records import Gone, PrunedError, Records
+from guardrail.review.records import PrunedError, PrunedRange, RecordReader
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
     from guardrail.review.pruned import SegmentCopy
 
-__all__ = ["copies_here", "file_of", "opened", "source_options", "tell_pruned"]
+__all__ = ["file_of", "known_copies", "open_records", "report_pruned", "source_options"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path)
@@ -57,9 +57,9 @@ def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) ->
 
 
 @contextmanager
-def opened(
+def open_records(
     config: Path | None, ledger: Path | None, exported: Path | None, segment: Path | None
-) -> Iterator[Records]:
+) -> Iterator[RecordReader]:
     """Open the source. If a record was pruned, the error names the copy of its segment."""
     file = file_of(ledger, exported, segment)
     if file is None:
@@ -67,9 +67,11 @@ def opened(
             try:
                 yield reader
             except PrunedError as error:
-                from guardrail.review.pruned import where
+                from guardrail.review.pruned import way_to_copy
 
-                error.hint = where(error.lost, copies_here(reader, config, ledger), error.seq)
+                error.hint = way_to_copy(
+                    error.lost, known_copies(reader, config, ledger), error.seq
+                )
                 raise
         return
     from guardrail.review.lines import FileRecords
@@ -92,7 +94,9 @@ def opened(
         yield records
 
 
-def copies_here(records: Records, config: Path | None, ledger: Path | None) -> list[SegmentCopy]:
+def known_copies(
+    records: RecordReader, config: Path | None, ledger: Path | None
+) -> list[SegmentCopy]:
     """Return the copies of segments in the folders of the settings; none if the settings can't be
     read.
     """
@@ -104,9 +108,9 @@ def copies_here(records: Records, config: Path | None, ledger: Path | None) -> l
         return []
 
 
-def tell_pruned(lost: Gone, copies: list[SegmentCopy]) -> None:
+def report_pruned(lost: PrunedRange, copies: list[SegmentCopy]) -> None:
     """Say which records have been deleted, and where they can be read."""
-    from guardrail.review.pruned import where
+    from guardrail.review.pruned import way_to_copy
 
     remark(f"PRUNED: {lost.sentence}", Style.WARN)
-    remark(f"next:  {one_line(where(lost, copies))}")
+    remark(f"next:  {one_line(way_to_copy(lost, copies))}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from guardrail.core.log.checkpoint import SignedNote
     from guardrail.review.verify import OutsideHead
 
-__all__ = ["MOVE", "asked", "configured_heads", "missing_head", "origin_of", "witness_ca"]
+__all__ = ["MOVE", "configured_heads", "missing_head", "origin_of", "witness_ca", "witness_heads"]
 
 _RESTARTS = 64
 """Anchors are asked for at most this many restarts of a log."""
@@ -46,7 +46,9 @@ def witness_ca(config: Path | None, ledger: Path | None) -> Path | None:
     return None
 
 
-def asked(witnesses: tuple[str, ...], origin: str | None, ca: Path | None) -> list[OutsideHead]:
+def witness_heads(
+    witnesses: tuple[str, ...], origin: str | None, ca: Path | None
+) -> list[OutsideHead]:
     """Ask each witness named on the command line. Raises ``AnchorError`` if one does not answer."""
     from guardrail.anchors.witness.client import WitnessAnchor
     from guardrail.core.log.checkpoint import NoteKey
@@ -119,7 +121,7 @@ def configured_heads(
     found = []
     for anchor in anchors:
         try:
-            notes = list(anchor.heads(log)) if log else list(_of_any(anchor, names, publics))
+            notes = list(anchor.heads(log)) if log else list(_heads_of_any(anchor, names, publics))
         except AnchorError as error:
             notices.append(f"The anchor {anchor.name} could not be asked: {error.message}.")
             continue
@@ -192,7 +194,7 @@ def _publics(settings: Settings) -> set[str]:
     return found
 
 
-def _of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator[SignedNote]:
+def _heads_of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> Iterator[SignedNote]:
     """Yield the heads of logs with these *names*, and of their restarts, that one of *publics*
     signed.
 

@@ -14,15 +14,15 @@ from zlib import error as damaged
 import click
 
 from guardrail.cli.options import ledger_path
-from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
-from guardrail.cli.verify_memory import remembered
+from guardrail.cli.verify_anchors import configured_heads, origin_of, witness_ca, witness_heads
+from guardrail.cli.verify_memory import remembered_heads
 from guardrail.errors import GuardrailError, LedgerError, RecordError, os_reason
 
 if TYPE_CHECKING:
     from guardrail.review.verify import OutsideHead, SegmentRecords, VerifyReport
     from guardrail.review.verify.report import Progress
 
-__all__ = ["Sources", "one_source", "verify_file"]
+__all__ = ["VerifySources", "one_source", "verify_file"]
 
 
 def one_source(
@@ -43,7 +43,7 @@ def one_source(
 
 
 @dataclass(frozen=True, slots=True)
-class Sources:
+class VerifySources:
     """The command line's choice; exactly one of the three files is set."""
 
     config: Path | None
@@ -54,7 +54,7 @@ class Sources:
 
 
 def verify_file(
-    sources: Sources,
+    sources: VerifySources,
     *,
     key: str | None,
     heads: Sequence[OutsideHead],
@@ -85,7 +85,7 @@ def verify_file(
     assert path is not None
     known = [*heads]
     if witnesses:
-        known += asked(witnesses, name_in(path), witness_ca(config, ledger))
+        known += witness_heads(witnesses, name_in(path), witness_ca(config, ledger))
     if sources.segment is None:
         return path, verify_export(path, key=key, heads=known, progress=progress)
     whole = ledger_path(config, ledger)
@@ -127,9 +127,13 @@ def heads_of_copy(
     machine's memory.
     """
     origin = origin_of(copy)
-    found = list(asked(tuple(witnesses), origin, witness_ca(config, ledger))) if witnesses else []
+    found = (
+        list(witness_heads(tuple(witnesses), origin, witness_ca(config, ledger)))
+        if witnesses
+        else []
+    )
     found += configured_heads(config, ledger, copy, notices, own=False)
-    kept = remembered(config, ledger, ledger_path(config, ledger), notices)
+    kept = remembered_heads(config, ledger, ledger_path(config, ledger), notices)
     return found + [each for each in kept if each.head is not None and each.head.origin == origin]
 
 

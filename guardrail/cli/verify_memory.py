@@ -11,12 +11,12 @@ from guardrail.errors import AnchorError, ConfigError
 if TYPE_CHECKING:
     from guardrail.review.verify import OutsideHead, VerifyReport
 
-__all__ = ["although", "remembered", "way_out"]
+__all__ = ["headline_end", "memory_way_out", "remembered_heads"]
 
 _SOURCE = "this machine's memory of heads"
 
 
-def remembered(
+def remembered_heads(
     config: Path | None, ledger: Path | None, path: Path, notices: list[str]
 ) -> list[OutsideHead]:
     """Return the head that this machine remembers of the ledger at *path*; a memory that can't be
@@ -44,7 +44,7 @@ def remembered(
     return [OutsideHead(_SOURCE, found.note, found.head, remembered=found.key.public.hex())]
 
 
-def although(report: VerifyReport) -> str:
+def headline_end(report: VerifyReport) -> str:
     """Return the end of the headline for a missing or torn ledger of which a head covers
     records.
     """
@@ -57,7 +57,7 @@ def although(report: VerifyReport) -> str:
     return ", and a head that was kept elsewhere covers records of it"
 
 
-def way_out(path: Path, report: VerifyReport) -> str:
+def memory_way_out(path: Path, report: VerifyReport) -> str:
     """Return how to resolve a contradiction to the memory if the change was intended; empty if
     there is none.
     """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guardrail.cli.verify_memory import way_out
+from guardrail.cli.verify_memory import memory_way_out
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -31,15 +31,15 @@ def next_steps(
 
     shown = one_line(str(path))
     if backup and report.state in (VerifyState.ROLLED_BACK, VerifyState.PREFIX):
-        return list(_about_a_copy(shown, report))
+        return list(_copy_steps(shown, report))
     if report.exit_code == 1:
-        return list(_after_a_finding(path, shown, report, is_file=is_file))
+        return list(_finding_steps(path, shown, report, is_file=is_file))
     if report.exit_code == 3:
-        return [_to_find_out(report, is_file=is_file, way=way)]
-    return list(_to_prove_more(shown, report, is_file=is_file))
+        return [_undetermined_step(report, is_file=is_file, way=way)]
+    return list(_reservation_steps(shown, report, is_file=is_file))
 
 
-def _about_a_copy(shown: str, report: VerifyReport) -> Iterator[str]:
+def _copy_steps(shown: str, report: VerifyReport) -> Iterator[str]:
     if report.proven_to is None or report.proven_to < report.last_seq:
         yield (
             f"guardrail verify --backup {shown} --checkpoint FILE with a head that was kept when"
@@ -50,9 +50,7 @@ def _about_a_copy(shown: str, report: VerifyReport) -> Iterator[str]:
     yield "guardrail verify checks the ledger itself, with the records that came after the copy"
 
 
-def _after_a_finding(
-    path: Path, shown: str, report: VerifyReport, *, is_file: bool
-) -> Iterator[str]:
+def _finding_steps(path: Path, shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
     from guardrail.review.verify import VerifyState
 
     if report.state is VerifyState.MISSING:
@@ -68,11 +66,11 @@ def _after_a_finding(
         yield _KEEP
         if not is_file:
             yield f"guardrail recover --dry-run --ledger {shown} says how the log can go on"
-    if way_out(path, report):
-        yield way_out(path, report)
+    if memory_way_out(path, report):
+        yield memory_way_out(path, report)
 
 
-def _to_find_out(report: VerifyReport, *, is_file: bool, way: str) -> str:
+def _undetermined_step(report: VerifyReport, *, is_file: bool, way: str) -> str:
     from guardrail.review.verify import VerifyState
 
     if report.state is VerifyState.KEY_UNKNOWN:
@@ -92,7 +90,7 @@ def _to_find_out(report: VerifyReport, *, is_file: bool, way: str) -> str:
     return way or "guardrail doctor"
 
 
-def _to_prove_more(shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
+def _reservation_steps(shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
     if report.dead_calls:
         yield (
             "open the ledger with a guard, which closes the calls of dead processes, then guardrail"

@@ -149,23 +149,23 @@ class SessionTable(Generic[State]):
             found = self._states.get(session.id)
             if found is not None:
                 if found[0] != key:
-                    raise _someone_elses()
+                    raise _taken_error()
                 self._states.move_to_end(session.id)
                 return found[1]
         owner = recorded_owner(session.id)
         if owner is not None and owner != key[:-1]:
-            raise _someone_elses()
+            raise _taken_error()
         state = make(session)
         with self._lock:
             found = self._states.setdefault(session.id, (key, state))
             if found[0] != key:
-                raise _someone_elses()
+                raise _taken_error()
             while len(self._states) > self._limit:
                 self._states.popitem(last=False)
             return found[1]
 
 
-def _someone_elses() -> IdentityError:
+def _taken_error() -> IdentityError:
     return IdentityError(
         "this session id belongs to another tenant, principal or agent",
         code=SOMEONE_ELSES,

@@ -15,7 +15,7 @@ from typing import Any
 import click
 import pytest
 
-from guardrail.cli.app import Exit, LazyGroup, Reads
+from guardrail.cli.app import CommandReads, Exit, LazyGroup
 from guardrail.cli.app import cli as commands
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
@@ -65,7 +65,7 @@ must be here.
 """
 
 
-def entries(group: LazyGroup, *names: str) -> Iterator[tuple[str, click.Command, Reads]]:
+def entries(group: LazyGroup, *names: str) -> Iterator[tuple[str, click.Command, CommandReads]]:
     """Every command with its full name and what its entry says that it reads."""
     context = click.Context(group)
     for name, entry in group.entries.items():
@@ -159,7 +159,7 @@ def test_a_command_that_opens_the_ledger_is_recorded_before_it_does(
     own = any(parameter.name == "ledger" for parameter in found.params)
     cli(*words.split(), *TRIED[words], *(["--ledger", project / "audit.db"] if own else []))
     recorded = accesses(project)
-    if reads is Reads.NO_RECORDS or not own:
+    if reads is CommandReads.NO_RECORDS or not own:
         assert opened == []
         assert recorded == []
         return

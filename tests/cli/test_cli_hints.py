@@ -16,7 +16,7 @@ import guardrail
 from guardrail.cli.app import cli
 from guardrail.cli.hints import command_path, other_than, repeats
 from guardrail.errors import ConfigError
-from guardrail.review.doctor.result import elsewhere
+from guardrail.review.doctor.result import without_doctor
 from tests.support.command_line import Ran
 
 ROOT = Path(guardrail.__file__).parent
@@ -170,9 +170,9 @@ def test_an_action_that_is_an_argument_is_told_from_prose() -> None:
 
 def test_doctor_leads_to_its_other_checks_in_place_of_itself() -> None:
     """Every other command leads to doctor."""
-    assert elsewhere("guardrail doctor").startswith("see to what the other checks name")
-    assert elsewhere("guardrail verify") == "guardrail verify"
-    assert other_than("guardrail doctor", "guardrail doctor", ["doctor"]) == elsewhere(
+    assert without_doctor("guardrail doctor").startswith("see to what the other checks name")
+    assert without_doctor("guardrail verify") == "guardrail verify"
+    assert other_than("guardrail doctor", "guardrail doctor", ["doctor"]) == without_doctor(
         "guardrail doctor"
     )
     assert other_than("guardrail seal", "guardrail seal", ["seal"]).startswith("guardrail doctor, ")

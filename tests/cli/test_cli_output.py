@@ -17,11 +17,11 @@ from guardrail.cli.output import (
     Style,
     columns,
     field,
-    listed,
     paint,
     prose,
     sentence,
     table,
+    wrap_items,
 )
 from guardrail.review.terminal import width
 
@@ -132,7 +132,7 @@ def test_fields_and_sentences_hang_below_their_head(clean: pytest.MonkeyPatch) -
     assert len(plain) == 2
     assert all(len(line) <= 40 for line in plain)
     assert plain[1].startswith("    word")
-    assert list(listed("head ", [("x" * 30, Style.BAD), ("y" * 20, Style.BAD)])) == [
+    assert list(wrap_items("head ", [("x" * 30, Style.BAD), ("y" * 20, Style.BAD)])) == [
         "head " + "x" * 30 + ",",
         "     " + "y" * 20,
     ]

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guardrail.authoring.lints.findings import Code, Lint, lint
-from guardrail.authoring.lints.flow import Flow
-from guardrail.authoring.lints.shape import ARGS, Path, Shape, written
-from guardrail.authoring.lints.walk import Event, Happening
+from guardrail.authoring.lints.flow import ValueFlow
+from guardrail.authoring.lints.shape import ARGS, InputShape, Path, written
+from guardrail.authoring.lints.walk import Event, EventKind
 from guardrail.policy.rego.tree import reference
 
 __all__ = ["check"]
 
 
-def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
+def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
     """Yield a lint for each read of an argument whose absence lets the call through."""
-    if event.what is not Happening.READ or not event.open or not _reads(event, flow):
+    if event.what is not EventKind.READ or not event.open or not _reads(event, flow):
         return
     tools = event.frame.tools
     checked = {guard.path for guard in event.guards}
@@ -34,7 +34,7 @@ def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
             yield _optional(event, path)
 
 
-def _reads(event: Event, flow: Flow) -> bool:
+def _reads(event: Event, flow: ValueFlow) -> bool:
     """True if the value is read here, and not only renamed."""
     found = reference(event.node)
     assert found is not None
@@ -72,7 +72,7 @@ def _optional(event: Event, path: Path) -> Lint:
     )
 
 
-def _undeclared(event: Event, path: Path, shape: Shape) -> Lint:
+def _undeclared(event: Event, path: Path, shape: InputShape) -> Lint:
     name = written(path[len(ARGS) :])
     similar = shape.similar(path, event.frame.tools)
     return lint(

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from guardrail.authoring.lints import arguments, compare, fallible, heads, negations, never
-from guardrail.authoring.lints.comments import Ignore, ignores, misplaced
+from guardrail.authoring.lints.comments import Suppression, ignores, misplaced
 from guardrail.authoring.lints.findings import MUTATION, Code, Lint, Severity
-from guardrail.authoring.lints.flow import Flow, supplied
-from guardrail.authoring.lints.shape import Shape
+from guardrail.authoring.lints.flow import ValueFlow, supplied
+from guardrail.authoring.lints.shape import InputShape
 from guardrail.authoring.lints.walk import walk
 from guardrail.policy.rego.tree import Module
 
-__all__ = ["Code", "Lint", "LintReport", "Severity", "Sifter", "lint_modules"]
+__all__ = ["Code", "Lint", "LintReport", "Severity", "SuppressionFilter", "lint_modules"]
 
 _EVENTS = (
     arguments.check,
@@ -38,11 +38,11 @@ class LintReport:
     """Number of findings suppressed by ``guardrail:ignore``."""
 
 
-class Sifter:
+class SuppressionFilter:
     """Separates findings that authors have suppressed from the others."""
 
     def __init__(self, modules: Sequence[Module]) -> None:
-        self._ignores: dict[str, list[Ignore]] = {
+        self._ignores: dict[str, list[Suppression]] = {
             module.source.name: ignores(module) for module in modules if not module.source.installed
         }
 
@@ -50,7 +50,7 @@ class Sifter:
         """Return True if a comment in *file* suppresses *code* on *line*."""
         return any(ignore.covers(line, code, detail) for ignore in self._ignores.get(file, ()))
 
-    def sift(self, lints: Iterable[Lint]) -> LintReport:
+    def filter(self, lints: Iterable[Lint]) -> LintReport:
         """Return *lints* in order, without duplicates and suppressed ones."""
         unique = sorted(
             set(lints), key=lambda item: (item.file, item.line, item.code, item.message)
@@ -61,13 +61,15 @@ class Sifter:
         return LintReport(kept, len(unique) - len(kept))
 
 
-def lint_modules(modules: Sequence[Module], data: str, shape: Shape) -> list[Lint]:
-    """Return the findings that need no evaluation. Comments are handled by a ``Sifter``.
+def lint_modules(modules: Sequence[Module], data: str, shape: InputShape) -> list[Lint]:
+    """Return the findings that need no evaluation. Comments are handled by a ``SuppressionFilter``.
 
     *modules* includes guardrail's own and tests; only the authors' rules are judged.
     """
     served = [module for module in modules if not module.test]
-    flow = Flow(served, json.loads(data), supplied(module for module in modules if module.test))
+    flow = ValueFlow(
+        served, json.loads(data), supplied(module for module in modules if module.test)
+    )
     found = [
         lint for event in walk(flow) for check in _EVENTS for lint in check(event, flow, shape)
     ]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 from guardrail.policy.rego.tree import Module
 
-__all__ = ["Ignore", "comments", "ignores"]
+__all__ = ["Suppression", "comments", "ignores"]
 
 _MARK = re.compile(r"#\s*guardrail:ignore\b[ \t]*(?P<codes>[^\s#]*)[ \t]*(?P<reason>.*)")
 
 
 @dataclass(frozen=True, slots=True)
-class Ignore:
+class Suppression:
     """One such comment, and the lines that it applies to."""
 
     line: int
@@ -61,7 +61,7 @@ def comments(text: str) -> Iterator[tuple[int, str, bool]]:
             index += 1
 
 
-def ignores(module: Module) -> list[Ignore]:
+def ignores(module: Module) -> list[Suppression]:
     """Return every such comment of *module*.
 
     After code it applies to its line; on its own line, to the next line with code; and before a
@@ -88,7 +88,7 @@ def ignores(module: Module) -> list[Ignore]:
             )
         codes = frozenset(code for code in match["codes"].split(",") if code)
         result.append(
-            Ignore(line, codes, match["reason"].strip(), target, spans.get(target, target))
+            Suppression(line, codes, match["reason"].strip(), target, spans.get(target, target))
         )
     return result
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guardrail.authoring.lints.findings import Code, Lint, lint
-from guardrail.authoring.lints.flow import Flow, Frame, Origin, literal_name
+from guardrail.authoring.lints.flow import InputOrigin, RuleFrame, ValueFlow, literal_name
 from guardrail.authoring.lints.guards import Guards
-from guardrail.authoring.lints.shape import ARGS, Shape, written
-from guardrail.authoring.lints.walk import Event, Happening
+from guardrail.authoring.lints.shape import ARGS, InputShape, written
+from guardrail.authoring.lints.walk import Event, EventKind
 from guardrail.policy.rego.tree import Node
 
 __all__ = ["check"]
@@ -18,11 +18,11 @@ _NUMBERS = frozenset({"number", "integer"})
 _TEXTS = frozenset({"string"})
 
 
-def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
+def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
     """Yield a lint for a side of a comparison that may have another type than the order is meant
     for.
     """
-    if event.what is not Happening.COMPARISON:
+    if event.what is not EventKind.COMPARISON:
         return
     content = event.node["BoolExpr"]
     sides = ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"]))
@@ -36,7 +36,7 @@ def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
             yield _lint(event, origin, _SIGNS[content["op"]], texts=texts)
 
 
-def _is_text(node: Node, flow: Flow, frame: Frame, shape: Shape) -> bool:
+def _is_text(node: Node, flow: ValueFlow, frame: RuleFrame, shape: InputShape) -> bool:
     if literal_name(node) is not None:
         return True
     found = flow.origins(node, frame)
@@ -44,11 +44,11 @@ def _is_text(node: Node, flow: Flow, frame: Frame, shape: Shape) -> bool:
     return bool(types) and all(known == _TEXTS for known in types)
 
 
-def _guarded(origin: Origin, guards: Guards, wanted: frozenset[str]) -> bool:
+def _guarded(origin: InputOrigin, guards: Guards, wanted: frozenset[str]) -> bool:
     return any(guard.path == origin.path and guard.type in wanted for guard in guards)
 
 
-def _lint(event: Event, origin: Origin, sign: str, *, texts: bool) -> Lint:
+def _lint(event: Event, origin: InputOrigin, sign: str, *, texts: bool) -> Lint:
     path = origin.path
     argument = path[: len(ARGS)] == ARGS and len(path) > len(ARGS)
     name = f"the argument {written(path[len(ARGS) :])}" if argument else f"input.{written(path)}"

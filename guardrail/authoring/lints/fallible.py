@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guardrail.authoring.lints.findings import Code, Lint, lint
-from guardrail.authoring.lints.flow import Flow, Frame, literal
+from guardrail.authoring.lints.flow import RuleFrame, ValueFlow, literal
 from guardrail.authoring.lints.guards import conditions
-from guardrail.authoring.lints.walk import Event, Happening
+from guardrail.authoring.lints.walk import Event, EventKind
 from guardrail.policy.rego.tree import Node, kind, reference
 
 __all__ = ["check"]
@@ -34,12 +34,12 @@ _PATTERN_PLACES = {"glob.match": 0, "regex.replace": 1}
 _CLOCK = ("context", "time")
 
 
-def check(event: Event, flow: Flow, shape: object = None) -> Iterator[Lint]:
+def check(event: Event, flow: ValueFlow, shape: object = None) -> Iterator[Lint]:
     """Yield a lint for each builtin or division that fails for some values of the input."""
     del shape
-    if event.what is Happening.CALL:
+    if event.what is EventKind.CALL:
         yield from _call(event, flow)
-    elif event.what is Happening.DIVISION:
+    elif event.what is EventKind.DIVISION:
         content = event.node["ArithExpr"]
         divisor = content["rhs"]
         if flow.concerns_input(divisor, event.frame) and not _not_zero(divisor, event, flow):
@@ -52,7 +52,7 @@ def check(event: Event, flow: Flow, shape: object = None) -> Iterator[Lint]:
             )
 
 
-def _call(event: Event, flow: Flow) -> Iterator[Lint]:
+def _call(event: Event, flow: ValueFlow) -> Iterator[Lint]:
     callee = reference(event.node["Call"]["fcn"])
     name = callee.dotted if callee is not None else None
     if name is None:
@@ -77,12 +77,12 @@ def _call(event: Event, flow: Flow) -> Iterator[Lint]:
             return
 
 
-def _not_zero(divisor: Node, event: Event, flow: Flow) -> bool:
+def _not_zero(divisor: Node, event: Event, flow: ValueFlow) -> bool:
     """Return True if the body compares *divisor* with a number in a way that excludes zero."""
     paths = {origin.path for origin in flow.origins(divisor, event.frame)}
     if not paths:
         return False
-    frame: Frame = event.frame
+    frame: RuleFrame = event.frame
     for body in frame.definition.rule.node.get("bodies", ()):
         for node in conditions(body["query"]):
             if kind(node) != "BoolExpr":

@@ -21,7 +21,7 @@ from guardrail.policy.rego.tree import (
 )
 from guardrail.policy.rego.world import PolicyIndex, RuleScope
 
-__all__ = ["LIB_ARGS", "Binding", "Definition", "Flow", "Frame", "Origin", "supplied"]
+__all__ = ["LIB_ARGS", "Binding", "Definition", "InputOrigin", "RuleFrame", "ValueFlow", "supplied"]
 
 LIB_ARGS = ("guardrail", "lib", "args")
 _LIB_TYPES: dict[str, frozenset[str] | None] = {
@@ -36,7 +36,7 @@ _MAX_QUESTIONS = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class InputOrigin:
     """One input path that a value may come from."""
 
     path: Path
@@ -61,7 +61,7 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True)
-class Frame:
+class RuleFrame:
     """A rule as evaluated for a caller: its arguments, and the tools in question."""
 
     definition: Definition
@@ -74,7 +74,7 @@ class Frame:
         return self.definition.scope
 
 
-Binding: TypeAlias = "tuple[Node, Frame]"
+Binding: TypeAlias = "tuple[Node, RuleFrame]"
 """An argument as the caller wrote it, and the caller's frame."""
 
 
@@ -98,7 +98,7 @@ def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
     return frozenset(found)
 
 
-class Flow:
+class ValueFlow:
     """All modules, and the facts about values that need no evaluation."""
 
     def __init__(
@@ -113,7 +113,7 @@ class Flow:
                 definition = Definition(module, rule, RuleScope(self.world, module, rule))
                 self.definitions.setdefault((module.package, rule.name), []).append(definition)
         self._collections: dict[int, dict[str, Node | None]] = {}
-        self._origins_of: dict[tuple[int, int, Path], tuple[Origin, ...]] = {}
+        self._origins_of: dict[tuple[int, int, Path], tuple[InputOrigin, ...]] = {}
         self.guards_of: dict[int, frozenset[Any]] = {}
         """Results of ``lints.guards``, by rule."""
         self._left = _MAX_QUESTIONS
@@ -130,7 +130,7 @@ class Flow:
         """True if answers have been left out."""
         return self._left <= 0
 
-    def named(self, found: Reference, frame: Frame) -> tuple[list[Definition], int]:
+    def named(self, found: Reference, frame: RuleFrame) -> tuple[list[Definition], int]:
         """Return the rules that *found* names, and how many parts of the reference that takes.
         Empty if it names none.
         """
@@ -149,8 +149,8 @@ class Flow:
     # Values.
 
     def origins(
-        self, node: Any, frame: Frame, parts: Path = (), steps: int = 0
-    ) -> tuple[Origin, ...]:
+        self, node: Any, frame: RuleFrame, parts: Path = (), steps: int = 0
+    ) -> tuple[InputOrigin, ...]:
         """Return the possible origins of the value at *parts* below *node*. Empty if it is
         computed, or not from the input.
         """
@@ -172,7 +172,9 @@ class Flow:
             self._origins_of[key] = result
         return result
 
-    def _origins(self, node: Any, frame: Frame, parts: Path, steps: int) -> Iterator[Origin]:
+    def _origins(
+        self, node: Any, frame: RuleFrame, parts: Path, steps: int
+    ) -> Iterator[InputOrigin]:
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:
             found = reference(node)
@@ -192,8 +194,8 @@ class Flow:
                     yield from self.origins(field_[2], frame, parts[1:], steps)
 
     def _reference(
-        self, found: Reference, frame: Frame, parts: Path, steps: int
-    ) -> Iterator[Origin]:
+        self, found: Reference, frame: RuleFrame, parts: Path, steps: int
+    ) -> Iterator[InputOrigin]:
         own: Path = tuple(
             part if isinstance(part, str) else literal_name(part) for part in found.parts
         )
@@ -202,7 +204,7 @@ class Flow:
             if found.base is not None:
                 yield from self.origins(found.base, frame, below, steps)
         elif found.head == "input":
-            yield Origin(below)
+            yield InputOrigin(below)
         elif found.head in frame.definition.rule.local:
             yield from self._local(found.head, frame, below, steps)
         elif found.head in frame.scope.imports:
@@ -214,7 +216,7 @@ class Flow:
                 below = below[used:]
             yield from self._rules(definitions, below, steps)
 
-    def _local(self, name: str, frame: Frame, parts: Path, steps: int) -> Iterator[Origin]:
+    def _local(self, name: str, frame: RuleFrame, parts: Path, steps: int) -> Iterator[InputOrigin]:
         if name in frame.bindings:
             node, caller = frame.bindings[name]
             yield from self.origins(node, caller, parts, steps)
@@ -255,22 +257,24 @@ class Flow:
 
     def _rules(
         self, definitions: Sequence[Definition], parts: Path, steps: int
-    ) -> Iterator[Origin]:
+    ) -> Iterator[InputOrigin]:
         sure = any(has_fallback(item.rule) for item in definitions) and not parts
         for definition in definitions:
             rule = definition.rule
             if rule.form == "function" or definition.module.source.installed:
                 continue
-            frame, below = Frame(definition), parts
+            frame, below = RuleFrame(definition), parts
             if rule.form in {"set", "object"}:
                 if not parts:
                     continue
                 below = parts[1:]
             for value in values(rule):
                 for origin in self.origins(value, frame, below, steps):
-                    yield Origin(origin.path, origin.sure or sure, origin.types)
+                    yield InputOrigin(origin.path, origin.sure or sure, origin.types)
 
-    def _call(self, content: Node, frame: Frame, parts: Path, steps: int) -> Iterator[Origin]:
+    def _call(
+        self, content: Node, frame: RuleFrame, parts: Path, steps: int
+    ) -> Iterator[InputOrigin]:
         callee = reference(content["fcn"])
         if callee is None:
             return
@@ -285,7 +289,7 @@ class Flow:
             if callee.static[-1] in _LIB_TYPES:
                 types = _LIB_TYPES[callee.static[-1]] if not parts else None
                 path = (*ARGS, literal_name(given[0]), *parts)
-                yield Origin(path, sure=not parts, types=types)
+                yield InputOrigin(path, sure=not parts, types=types)
         else:
             definitions, _ = self.named(callee, frame)
             for definition in definitions:
@@ -295,7 +299,9 @@ class Flow:
                 for value in values(definition.rule):
                     yield from self.origins(value, called, parts, steps)
 
-    def _get(self, given: list[Node], frame: Frame, parts: Path, steps: int) -> Iterator[Origin]:
+    def _get(
+        self, given: list[Node], frame: RuleFrame, parts: Path, steps: int
+    ) -> Iterator[InputOrigin]:
         key = given[1]
         keys: list[str | None] = (
             [literal_name(item) for item in key["Array"]["items"]]
@@ -303,11 +309,13 @@ class Flow:
             else [literal_name(key)]
         )
         for origin in self.origins(given[0], frame, (*keys, *parts), steps):
-            yield Origin(origin.path, origin.sure or not parts, origin.types)
+            yield InputOrigin(origin.path, origin.sure or not parts, origin.types)
         # The fallback may come from the input too.
         yield from self.origins(given[2], frame, parts, steps)
 
-    def called(self, definition: Definition, given: Sequence[Node], caller: Frame) -> Frame | None:
+    def called(
+        self, definition: Definition, given: Sequence[Node], caller: RuleFrame
+    ) -> RuleFrame | None:
         """Return the frame of a function that *caller* calls, or None if it is not one of the
         authors' functions.
         """
@@ -320,13 +328,13 @@ class Flow:
         for parameter, value in zip(head["args"], given, strict=False):
             if kind(parameter) == "Var":
                 bindings[parameter["Var"]["value"]] = (value, caller)
-        return Frame(definition, bindings, caller.tools)
+        return RuleFrame(definition, bindings, caller.tools)
 
-    def concerns_input(self, node: Any, frame: Frame) -> bool:
+    def concerns_input(self, node: Any, frame: RuleFrame) -> bool:
         """Return True if a part of *node* comes from the input."""
         return any(True for _ in self.mentioned(node, frame))
 
-    def mentioned(self, node: Any, frame: Frame) -> Iterator[Origin]:
+    def mentioned(self, node: Any, frame: RuleFrame) -> Iterator[InputOrigin]:
         """Yield the origins of every reference in *node*, each as a whole."""
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:

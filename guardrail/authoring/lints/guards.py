@@ -8,11 +8,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
-from guardrail.authoring.lints.flow import LIB_ARGS, Definition, Flow, Frame, literal, literal_name
+from guardrail.authoring.lints.flow import (
+    LIB_ARGS,
+    Definition,
+    RuleFrame,
+    ValueFlow,
+    literal,
+    literal_name,
+)
 from guardrail.authoring.lints.shape import ARGS, Path, Tools
 from guardrail.policy.rego.tree import Node, kind, reference
 
-__all__ = ["PRESENT", "Guard", "Guards", "conditions", "guards", "tools_of", "type_check"]
+__all__ = ["PRESENT", "Guards", "PathGuard", "conditions", "guards", "tools_of", "type_check"]
 
 PRESENT = "present"
 _TOOL: Path = ("resource", "id")
@@ -30,7 +37,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class PathGuard:
     """One fact that a condition ensures."""
 
     path: Path
@@ -38,7 +45,7 @@ class Guard:
     """A JSON type, or ``PRESENT``."""
 
 
-Guards: TypeAlias = "frozenset[Guard]"
+Guards: TypeAlias = "frozenset[PathGuard]"
 
 
 def conditions(query: Node | None) -> Iterator[Node]:
@@ -49,45 +56,45 @@ def conditions(query: Node | None) -> Iterator[Node]:
             yield content["expr"]
 
 
-def guards(query: Node | None, flow: Flow, frame: Frame, depth: int = 0) -> Guards:
+def guards(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int = 0) -> Guards:
     """Return the facts that *query* ensures, including those from the rules and functions that it
     uses.
     """
-    found: set[Guard] = set()
+    found: set[PathGuard] = set()
     for node in conditions(query):
-        found |= _of(node, flow, frame, depth)
+        found |= _guards_of(node, flow, frame, depth)
     return frozenset(found)
 
 
-def _of(node: Node, flow: Flow, frame: Frame, depth: int) -> Guards:
+def _guards_of(node: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> Guards:
     name = kind(node)
     if name == "Call":
-        return _of_call(node["Call"], flow, frame, depth)
+        return _guards_of_call(node["Call"], flow, frame, depth)
     if name == "Membership":
-        return frozenset(_of_keys(node["Membership"], flow, frame))
+        return frozenset(_guards_of_keys(node["Membership"], flow, frame))
     if name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
-        return frozenset(_of_type_name(node[name], flow, frame))
+        return frozenset(_guards_of_type_name(node[name], flow, frame))
     if name in {"Var", "RefDot", "RefBrack"}:
         found = reference(node)
         assert found is not None
         definitions, _ = flow.named(found, frame)
         return _common(
-            definitions, depth, lambda item: guards_of_rule(item, flow, Frame(item), depth + 1)
+            definitions, depth, lambda item: guards_of_rule(item, flow, RuleFrame(item), depth + 1)
         )
     return frozenset()
 
 
-def _of_call(content: Node, flow: Flow, frame: Frame, depth: int) -> Guards:
+def _guards_of_call(content: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> Guards:
     callee, given = reference(content["fcn"]), content["params"]
     if callee is None or not given:
         return frozenset()
     checked = type_check(content)
     if checked is not None:
-        return frozenset(Guard(at.path, checked[1]) for at in flow.origins(checked[0], frame))
+        return frozenset(PathGuard(at.path, checked[1]) for at in flow.origins(checked[0], frame))
     if callee.head == "data" and callee.static[:-1] == LIB_ARGS:
         name = literal_name(given[0])
         said = {"has": PRESENT, "number_within": "number"}.get(callee.static[-1])
-        return frozenset([Guard((*ARGS, name), said)] if said and name is not None else [])
+        return frozenset([PathGuard((*ARGS, name), said)] if said and name is not None else [])
     definitions, _ = flow.named(callee, frame)
 
     def ask(item: Definition) -> Guards:
@@ -106,7 +113,7 @@ def type_check(content: Node) -> tuple[Node, str] | None:
     return (given[0], type_) if type_ is not None and given else None
 
 
-def _of_keys(content: Node, flow: Flow, frame: Frame) -> Iterator[Guard]:
+def _guards_of_keys(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
     """``"amount" in object.keys(args)``."""
     name, collection = literal_name(content["value"]), content["collection"]
     if name is None or kind(collection) != "Call":
@@ -114,10 +121,10 @@ def _of_keys(content: Node, flow: Flow, frame: Frame) -> Iterator[Guard]:
     callee = reference(collection["Call"]["fcn"])
     if callee is not None and callee.dotted == "object.keys":
         for origin in flow.origins(collection["Call"]["params"][0], frame):
-            yield Guard((*origin.path, name), PRESENT)
+            yield PathGuard((*origin.path, name), PRESENT)
 
 
-def _of_type_name(content: Node, flow: Flow, frame: Frame) -> Iterator[Guard]:
+def _guards_of_type_name(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
     """``type_name(x) == "number"``."""
     for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
         said = literal_name(other)
@@ -126,10 +133,10 @@ def _of_type_name(content: Node, flow: Flow, frame: Frame) -> Iterator[Guard]:
         callee = reference(one["Call"]["fcn"])
         if callee is not None and callee.dotted == "type_name":
             for origin in flow.origins(one["Call"]["params"][0], frame):
-                yield Guard(origin.path, said)
+                yield PathGuard(origin.path, said)
 
 
-def guards_of_rule(definition: Definition, flow: Flow, frame: Frame, depth: int) -> Guards:
+def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, depth: int) -> Guards:
     """Return the facts that hold if *definition* has a value: those that each of its bodies
     ensures.
     """
@@ -172,7 +179,7 @@ def _all(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
 # The tools that a body can be about.
 
 
-def tools_of(query: Node | None, flow: Flow, frame: Frame, depth: int = 0) -> Tools:
+def tools_of(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int = 0) -> Tools:
     """Return the tools for which the conditions of *query* can hold, or None if they name none."""
     found: Tools = None
     for node in conditions(query):
@@ -182,7 +189,7 @@ def tools_of(query: Node | None, flow: Flow, frame: Frame, depth: int = 0) -> To
     return found
 
 
-def _tools(node: Node, flow: Flow, frame: Frame, depth: int) -> Tools:
+def _tools(node: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> Tools:
     name = kind(node)
     if name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
         content = node[name]
@@ -202,11 +209,11 @@ def _tools(node: Node, flow: Flow, frame: Frame, depth: int) -> Tools:
     return None
 
 
-def _tools_of_rule(definition: Definition, flow: Flow, depth: int) -> Tools:
+def _tools_of_rule(definition: Definition, flow: ValueFlow, depth: int) -> Tools:
     if definition.rule.default or definition.module.source.installed or not flow.spend():
         return None
     bodies = definition.rule.node["bodies"]
-    return _either(tools_of(body["query"], flow, Frame(definition), depth) for body in bodies)
+    return _either(tools_of(body["query"], flow, RuleFrame(definition), depth) for body in bodies)
 
 
 def _either(said: Iterable[Tools]) -> Tools:
@@ -219,12 +226,12 @@ def _either(said: Iterable[Tools]) -> Tools:
     return None if empty else found
 
 
-def _is_tool(node: Any, flow: Flow, frame: Frame) -> bool:
+def _is_tool(node: Any, flow: ValueFlow, frame: RuleFrame) -> bool:
     origins = flow.origins(node, frame)
     return len(origins) == 1 and origins[0].path == _TOOL
 
 
-def _listed(node: Node, flow: Flow) -> Tools:
+def _listed(node: Node, flow: ValueFlow) -> Tools:
     """Return the strings of a literal collection, here or in the data."""
     name = kind(node)
     if name in {"Array", "Set"}:

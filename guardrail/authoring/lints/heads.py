@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from guardrail.authoring.lints.findings import Code, Lint
-from guardrail.authoring.lints.flow import Definition, Flow, Frame
-from guardrail.authoring.lints.shape import Path, Shape, written
+from guardrail.authoring.lints.flow import Definition, RuleFrame, ValueFlow
+from guardrail.authoring.lints.shape import InputShape, Path, written
 from guardrail.authoring.lints.walk import ROOTS
 from guardrail.policy.rego.tree import children, kind, line_of, reference
 
 __all__ = ["check"]
 
 
-def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
+def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
     """Yield a lint for each reference to the input in the head of a rule of the decision."""
     rule = definition.rule
     if rule.name not in ROOTS or rule.form != "set" or rule.default:
@@ -36,7 +36,7 @@ def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
 
 
 def _read(
-    node: Any, definition: Definition, flow: Flow, shape: Shape
+    node: Any, definition: Definition, flow: ValueFlow, shape: InputShape
 ) -> Iterator[tuple[int, Path, bool]]:
     """Yield line, path and True if it is always present, for each whole reference that does not
     begin with a local.
@@ -47,7 +47,7 @@ def _read(
             yield from _read(child, definition, flow, shape)
         return
     if found.head not in definition.rule.local:
-        for origin in flow.origins(node, Frame(definition))[:1]:
+        for origin in flow.origins(node, RuleFrame(definition))[:1]:
             sure = origin.sure or shape.always(origin.path, None)
             yield line_of(node), origin.path, sure
     for below in (found.base, *found.dynamic):

@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from guardrail.authoring.lints.findings import Code, Lint, lint
-from guardrail.authoring.lints.flow import Flow, Origin
-from guardrail.authoring.lints.shape import Shape, written
-from guardrail.authoring.lints.walk import Event, Happening
+from guardrail.authoring.lints.flow import InputOrigin, ValueFlow
+from guardrail.authoring.lints.shape import InputShape, written
+from guardrail.authoring.lints.walk import Event, EventKind
 from guardrail.policy.rego.tree import Node, kind
 
 __all__ = ["check"]
@@ -17,11 +17,11 @@ __all__ = ["check"]
 _OPERATORS = frozenset({"Membership", "BoolExpr", "ArithExpr", "BinExpr"})
 
 
-def check(event: Event, flow: Flow, shape: Shape) -> Iterator[Lint]:
+def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
     """Yield a lint for each input that may be missing in a call, an ``in`` or a comparison under
     ``not``.
     """
-    if event.what is not Happening.NEGATION:
+    if event.what is not EventKind.NEGATION:
         return
     for operand in _operands(event.node):
         for origin in flow.mentioned(operand, event.frame):
@@ -51,7 +51,7 @@ def _operands(node: Node) -> Iterator[object]:
         yield node[name]
 
 
-def _may_be_missing(origin: Origin, event: Event, shape: Shape) -> bool:
+def _may_be_missing(origin: InputOrigin, event: Event, shape: InputShape) -> bool:
     if origin.sure or any(guard.path == origin.path for guard in event.guards):
         return False
     return not shape.always(origin.path, event.frame.tools)

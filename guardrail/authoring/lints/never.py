@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.authoring.lints.findings import Code, Lint
-from guardrail.authoring.lints.flow import Definition, Flow, Frame
+from guardrail.authoring.lints.flow import Definition, RuleFrame, ValueFlow
 from guardrail.authoring.lints.guards import conditions, type_check
-from guardrail.authoring.lints.shape import CONSTANTS, Shape, written
+from guardrail.authoring.lints.shape import CONSTANTS, InputShape, written
 from guardrail.policy.rego.tree import Node, kind, line_of, nodes, reference
 
 __all__ = ["check"]
@@ -24,10 +24,10 @@ _TEXTS: Mapping[str, Callable[[str, str], bool]] = {
 _LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 
 
-def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
+def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
     """Yield a lint for each body that can't be true, and each path that never exists."""
     file, rule = definition.module.source.name, definition.rule
-    frame = Frame(definition)
+    frame = RuleFrame(definition)
     for body in rule.node.get("bodies", ()):
         for line, why, hint in _contradictions(body["query"], flow, frame):
             yield Lint(
@@ -58,7 +58,7 @@ def check(definition: Definition, flow: Flow, shape: Shape) -> Iterator[Lint]:
 # Paths.
 
 
-def _missing_data(definition: Definition, flow: Flow) -> Iterator[tuple[int, str, str]]:
+def _missing_data(definition: Definition, flow: ValueFlow) -> Iterator[tuple[int, str, str]]:
     """Yield each reference to a value below ``data`` that neither a rule nor the data document
     defines.
     """
@@ -86,8 +86,10 @@ def _missing_data(definition: Definition, flow: Flow) -> Iterator[tuple[int, str
         )
 
 
-def _unknown(definition: Definition, flow: Flow, shape: Shape) -> Iterator[tuple[int, str, str]]:
-    frame = Frame(definition)
+def _unknown(
+    definition: Definition, flow: ValueFlow, shape: InputShape
+) -> Iterator[tuple[int, str, str]]:
+    frame = RuleFrame(definition)
     seen: set[str] = set()
     for name, content in nodes(definition.rule.node):
         node = {name: content}
@@ -133,7 +135,9 @@ class _Known:
         return self.possible is None or bool(self.possible - self.excluded)
 
 
-def _contradictions(query: Node, flow: Flow, frame: Frame) -> Iterator[tuple[int, str, str]]:
+def _contradictions(
+    query: Node, flow: ValueFlow, frame: RuleFrame
+) -> Iterator[tuple[int, str, str]]:
     known: dict[str, _Known] = {}
     for node in conditions(query):
         constant = _constant(node)
@@ -150,7 +154,7 @@ def _contradictions(query: Node, flow: Flow, frame: Frame) -> Iterator[tuple[int
             return
 
 
-def _fixed(node: Node, flow: Flow, frame: Frame) -> tuple[str, str] | None:
+def _fixed(node: Node, flow: ValueFlow, frame: RuleFrame) -> tuple[str, str] | None:
     """Return why a condition contradicts what is the same in every call, and what to write; None if
     it does not.
     """
@@ -163,7 +167,7 @@ def _fixed(node: Node, flow: Flow, frame: Frame) -> tuple[str, str] | None:
     return None
 
 
-def _no_such_text(node: Node, place: str, value: str, flow: Flow, frame: Frame) -> bool:
+def _no_such_text(node: Node, place: str, value: str, flow: ValueFlow, frame: RuleFrame) -> bool:
     """Return whether *node* asks of *place*, which is *value*, to begin with, end with or contain
     another text.
     """
@@ -177,7 +181,9 @@ def _no_such_text(node: Node, place: str, value: str, flow: Flow, frame: Frame) 
     return isinstance(other, str) and not judge(value, other)
 
 
-def _contradiction(node: Node, flow: Flow, frame: Frame, known: dict[str, _Known]) -> str | None:
+def _contradiction(
+    node: Node, flow: ValueFlow, frame: RuleFrame, known: dict[str, _Known]
+) -> str | None:
     name = kind(node)
     if name == "Call":
         checked = type_check(node["Call"])
@@ -213,7 +219,7 @@ def _narrowed(known: dict[str, _Known], subject: str, values: frozenset[str]) ->
     return f"{subject} can't be two things at once"
 
 
-def _subject(node: Node, flow: Flow, frame: Frame) -> str | None:
+def _subject(node: Node, flow: ValueFlow, frame: RuleFrame) -> str | None:
     """Return a key for the value that *node* reads, if it is the same for the whole body."""
     found = reference(node)
     if found is None:

@@ -20,7 +20,16 @@ from guardrail.policy.embedded.rehearsal import test_rules
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.rego.tree import Module
 
-__all__ = ["DECISION", "LISTING", "Fired", "Seen", "decide", "fired", "observe", "verdicts"]
+__all__ = [
+    "DECISION",
+    "LISTING",
+    "FiredRules",
+    "ObservedCall",
+    "decide",
+    "fired",
+    "observe",
+    "verdicts",
+]
 
 DECISION = "data.guardrail.main.decision"
 LISTING = "data.guardrail.main.listing"
@@ -29,7 +38,7 @@ _SETS = ("allow", "deny", "require_approval", "hide")
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ObservedCall:
     """One call that a test evaluates."""
 
     test: str
@@ -41,44 +50,44 @@ class Seen:
 
 
 @dataclass(frozen=True, slots=True)
-class Fired:
+class FiredRules:
     """Its result."""
 
-    seen: Seen
+    seen: ObservedCall
     effect: str
     """Empty if there is no decision."""
     rules: frozenset[tuple[str, str]]
     """Effect and id of each rule; ``hide`` for a rule that hides a tool."""
 
 
-def observe(compiled: CompiledPolicies, bench: Workbench) -> list[Seen]:
+def observe(compiled: CompiledPolicies, bench: Workbench) -> list[ObservedCall]:
     """Run the tests, and return every call that they make a policy see, without duplicates. The
     tests' own results do not matter.
 
     Raises ``EngineRefusal`` if the modules can't be loaded.
     """
-    found: dict[tuple[str, str], Seen] = {}
-    for seen in _watch(compiled, bench, None):
+    found: dict[tuple[str, str], ObservedCall] = {}
+    for seen in _observe_tests(compiled, bench, None):
         found.setdefault((seen.input, seen.data), seen)
     return list(found.values())
 
 
 def verdicts(
     compiled: CompiledPolicies, bench: Workbench, names: Collection[str]
-) -> dict[str, list[Fired]]:
+) -> dict[str, list[FiredRules]]:
     """Return the decisions made in each of the tests *names*, in no particular order.
 
     Raises ``EngineRefusal`` if the modules can't be loaded.
     """
-    found: dict[str, list[Fired]] = {}
-    for each in fired(compiled, bench, list(_watch(compiled, bench, names))):
+    found: dict[str, list[FiredRules]] = {}
+    for each in fired(compiled, bench, list(_observe_tests(compiled, bench, names))):
         found.setdefault(each.seen.test, []).append(each)
     return found
 
 
-def _watch(
+def _observe_tests(
     compiled: CompiledPolicies, bench: Workbench, names: Collection[str] | None
-) -> Iterator[Seen]:
+) -> Iterator[ObservedCall]:
     base: dict[str, Json] = json.loads(compiled.data)
     replaced = sorted(_replaced(compiled.parsed))
     modules = [
@@ -98,7 +107,7 @@ def _watch(
             # Calls that it saw before still count, unless the process has ended.
             pass
         for text in bench.observed():
-            yield _seen(name, text, base, replaced)
+            yield _observed_call(name, text, base, replaced)
 
 
 def _tests(compiled: CompiledPolicies) -> Iterator[tuple[str, str]]:
@@ -125,20 +134,24 @@ def _replaced(parsed: Iterable[Module]) -> set[str]:
     return {path[0] for path in supplied(tests)} - {"guardrail"}
 
 
-def _seen(test: str, text: str, base: Mapping[str, Json], replaced: Sequence[str]) -> Seen:
+def _observed_call(
+    test: str, text: str, base: Mapping[str, Json], replaced: Sequence[str]
+) -> ObservedCall:
     told = json.loads(text)
     data = {name: value for name, value in base.items() if name not in replaced}
     data |= told["data"]
-    return Seen(test, _json(told["input"]), _json(data))
+    return ObservedCall(test, _json(told["input"]), _json(data))
 
 
 def _json(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
-def fired(compiled: CompiledPolicies, bench: Workbench, seen: Iterable[Seen]) -> list[Fired]:
+def fired(
+    compiled: CompiledPolicies, bench: Workbench, seen: Iterable[ObservedCall]
+) -> list[FiredRules]:
     """Return the rules that fire for each call. A call for which the policy fails fires none."""
-    found: list[Fired] = []
+    found: list[FiredRules] = []
     loaded: str | None = None
     # Loading is expensive, so calls with the same data are grouped.
     for call in sorted(seen, key=lambda item: item.data):
@@ -150,7 +163,7 @@ def fired(compiled: CompiledPolicies, bench: Workbench, seen: Iterable[Seen]) ->
         rules |= {
             ("hide", rule["rule"]) for rule in decide(bench, call.input, LISTING).get("rules", ())
         }
-        found.append(Fired(call, str(document.get("effect", "")), frozenset(rules)))
+        found.append(FiredRules(call, str(document.get("effect", "")), frozenset(rules)))
     return found
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from guardrail.policy.rego.world import ENVELOPE
 from guardrail.policy.sources import installed_folder
 
-__all__ = ["ARGS", "CONSTANTS", "Path", "Shape", "Tools", "written"]
+__all__ = ["ARGS", "CONSTANTS", "InputShape", "Path", "Tools", "written"]
 
 Path: TypeAlias = "tuple[str | None, ...]"
 """Names below ``input``; None for an index that is not a literal."""
@@ -39,7 +39,7 @@ def written(path: Sequence[str | None]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
+class _SchemaPlace:
     """One node of a schema, and True if a document that fits always has it."""
 
     schema: Mapping[str, Any]
@@ -47,7 +47,7 @@ class _Found:
     always: bool
 
 
-class Shape:
+class InputShape:
     """Types and presence of values below ``input``."""
 
     def __init__(self, tools: Mapping[str, Mapping[str, Any]] | None = None) -> None:
@@ -127,12 +127,12 @@ class Shape:
         given = self.tools or {}
         return [schema for name, schema in given.items() if tools is None or name in tools]
 
-    def _arguments(self, path: Path, tools: Tools) -> list[_Found | None]:
+    def _arguments(self, path: Path, tools: Tools) -> list[_SchemaPlace | None]:
         """Return each possible tool's schema of *path* (below the arguments); None for one that
         declares none.
         """
         given = self.tools or {}
-        found: list[_Found | None] = []
+        found: list[_SchemaPlace | None] = []
         for name in sorted(given if tools is None else tools):
             schema = given.get(name)
             if schema is None:
@@ -143,7 +143,7 @@ class Shape:
         return found or [None]
 
 
-def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> _Found | None:
+def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> _SchemaPlace | None:
     """Follow *path* through properties and items. None if the schema does not describe it."""
     always = True
     for part in path:
@@ -161,7 +161,7 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
         given = part in _required(schema, root) or "default" in _resolve(properties[part], root)
         always = always and given
         schema = properties[part]
-    return _Found(schema, root, always)
+    return _SchemaPlace(schema, root, always)
 
 
 def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:

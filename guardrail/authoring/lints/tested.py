@@ -6,17 +6,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from guardrail.authoring.lints.findings import Code, Lint
-from guardrail.authoring.lints.observed import Fired
+from guardrail.authoring.lints.observed import FiredRules
 from guardrail.policy.rego.tree import Module, Node, RegoRule, kind
 
-__all__ = ["Named", "check", "named_rules"]
+__all__ = ["NamedRule", "check", "named_rules"]
 
 _PACKAGE = ("guardrail", "policy")
 _SETS = ("allow", "deny", "require_approval", "hide")
 
 
 @dataclass(frozen=True, slots=True)
-class Named:
+class NamedRule:
     """A decision rule with a literal id."""
 
     effect: str
@@ -25,7 +25,7 @@ class Named:
     line: int
 
 
-def check(modules: Sequence[Module], calls: Collection[Fired]) -> Iterator[Lint]:
+def check(modules: Sequence[Module], calls: Collection[FiredRules]) -> Iterator[Lint]:
     """Yield a lint for each rule, by id, that fires in none of *calls*."""
     seen = {rule for call in calls for rule in call.rules}
     told: set[tuple[str, str]] = set()
@@ -43,7 +43,7 @@ def check(modules: Sequence[Module], calls: Collection[Fired]) -> Iterator[Lint]
         )
 
 
-def named_rules(modules: Sequence[Module]) -> Iterator[Named]:
+def named_rules(modules: Sequence[Module]) -> Iterator[NamedRule]:
     """Yield the authors' rules with literal ids, in the order of files and lines."""
     for module in modules:
         if module.source.installed or module.test or module.package != _PACKAGE:
@@ -51,7 +51,7 @@ def named_rules(modules: Sequence[Module]) -> Iterator[Named]:
         for rule in module.rules:
             id_ = _id(rule, module) if rule.name in _SETS and rule.form == "set" else None
             if id_:
-                yield Named(rule.name, id_, module.source.name, rule.line)
+                yield NamedRule(rule.name, id_, module.source.name, rule.line)
 
 
 def _id(rule: RegoRule, module: Module) -> str | None:

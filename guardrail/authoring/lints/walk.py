@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from guardrail.authoring.lints.flow import Definition, Flow, Frame, literal
+from guardrail.authoring.lints.flow import Definition, RuleFrame, ValueFlow, literal
 from guardrail.authoring.lints.guards import Guards, guards, tools_of
 from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, reference
 
-__all__ = ["CLOSING", "ROOTS", "Event", "Happening", "walk"]
+__all__ = ["CLOSING", "ROOTS", "Event", "EventKind", "walk"]
 
 CLOSING = frozenset({"deny", "require_approval"})
 """Sets whose rules must not fail to fire."""
@@ -28,7 +28,7 @@ _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _ORDER = frozenset({"Lt", "Le", "Gt", "Ge"})
 
 
-class Happening(StrEnum):
+class EventKind(StrEnum):
     """Kind of an expression."""
 
     READ = "read"
@@ -45,9 +45,9 @@ class Happening(StrEnum):
 class Event:
     """One expression that a lint may report."""
 
-    what: Happening
+    what: EventKind
     node: Node
-    frame: Frame
+    frame: RuleFrame
     open: bool
     """If it has no value, a call may be let through."""
     guards: Guards
@@ -65,23 +65,23 @@ class Event:
         return self.frame.definition.module.source.name
 
 
-def walk(flow: Flow) -> Iterator[Event]:
+def walk(flow: ValueFlow) -> Iterator[Event]:
     """Yield every event below the authors' decision rules. Bounded, for any policies."""
-    walker = _Walker(flow)
+    walker = _RuleWalker(flow)
     for name in sorted(ROOTS):
         for definition in flow.definitions.get((PACKAGE, name), ()):
             if not definition.module.source.installed and not definition.rule.default:
                 walker.root = definition.rule
-                walker.enter(Frame(definition), open=name in CLOSING)
+                walker.enter(RuleFrame(definition), open=name in CLOSING)
                 yield from walker.run()
 
 
-class _Walker:
-    def __init__(self, flow: Flow) -> None:
+class _RuleWalker:
+    def __init__(self, flow: ValueFlow) -> None:
         self.flow = flow
         self.root: RegoRule
         self.events: list[Event] = []
-        self._todo: list[tuple[Frame, bool]] = []
+        self._todo: list[tuple[RuleFrame, bool]] = []
         self._seen: set[object] = set()
 
     def run(self) -> Iterator[Event]:
@@ -91,7 +91,7 @@ class _Walker:
             yield from self.events
             self.events.clear()
 
-    def enter(self, frame: Frame, *, open: bool) -> None:  # noqa: A002 - the word of this module
+    def enter(self, frame: RuleFrame, *, open: bool) -> None:  # noqa: A002 - the word of this module
         """Continue with the rule of *frame*, unless it was visited in the same state."""
         given = tuple(
             (name, self.flow.origins(node, caller))
@@ -102,7 +102,7 @@ class _Walker:
             self._seen.add(key)
             self._todo.append((frame, open))
 
-    def _rule(self, frame: Frame, open_: bool) -> None:
+    def _rule(self, frame: RuleFrame, open_: bool) -> None:
         rule = frame.definition.rule
         if rule.default:
             return
@@ -110,15 +110,15 @@ class _Walker:
         outside = {key: value for key, value in head.items() if key not in {"refr", "args"}}
         bodies = rule.node["bodies"]
         if not bodies and rule.name not in ROOTS:
-            _Body(self, frame, open_, frozenset()).visit(outside)
+            _BodyWalker(self, frame, open_, frozenset()).visit(outside)
         for index, body in enumerate(bodies):
             said = tools_of(body["query"], self.flow, frame)
             tools = (
                 frame.tools if said is None else said if frame.tools is None else said & frame.tools
             )
-            here = Frame(frame.definition, frame.bindings, tools)
+            here = RuleFrame(frame.definition, frame.bindings, tools)
             known = guards(body["query"], self.flow, here)
-            looking = _Body(self, here, open_, known)
+            looking = _BodyWalker(self, here, open_, known)
             looking.query(body["query"])
             if body.get("assign"):
                 looking.visit(body["assign"])
@@ -128,28 +128,30 @@ class _Walker:
 
 
 @dataclass(slots=True)
-class _Body:
+class _BodyWalker:
     """One body, with the facts known in it."""
 
-    walker: _Walker
-    frame: Frame
+    walker: _RuleWalker
+    frame: RuleFrame
     open: bool
     guards: Guards
     negated: bool = False
     """The value read here is an operand under ``not``, which was reported as a whole."""
 
-    def _tell(self, what: Happening, node: Node) -> None:
-        if self.negated and what is Happening.READ:
+    def _emit(self, what: EventKind, node: Node) -> None:
+        if self.negated and what is EventKind.READ:
             return
         self.walker.events.append(
             Event(what, node, self.frame, self.open, self.guards, self.walker.root)
         )
 
-    def _with(self, open_: bool) -> _Body:
-        return self if open_ is self.open else _Body(self.walker, self.frame, open_, self.guards)
+    def _with_open(self, open_: bool) -> _BodyWalker:
+        return (
+            self if open_ is self.open else _BodyWalker(self.walker, self.frame, open_, self.guards)
+        )
 
-    def _operand(self) -> _Body:
-        return _Body(self.walker, self.frame, self.open, self.guards, negated=True)
+    def _operand(self) -> _BodyWalker:
+        return _BodyWalker(self.walker, self.frame, self.open, self.guards, negated=True)
 
     def query(self, query: Node | None) -> None:
         """Visit every statement."""
@@ -160,7 +162,7 @@ class _Body:
             if name == "Expr":
                 self.visit(content["expr"])
             elif name == "NotExpr":
-                self._tell(Happening.NEGATION, content["expr"])
+                self._emit(EventKind.NEGATION, content["expr"])
                 self._negated(content["expr"])
             elif name == "SomeIn":
                 self.visit(content["collection"])
@@ -170,7 +172,7 @@ class _Body:
 
     def _inner(self, query: Node) -> None:
         known = self.guards | guards(query, self.walker.flow, self.frame)
-        _Body(self.walker, self.frame, self.open, known).query(query)
+        _BodyWalker(self.walker, self.frame, self.open, known).query(query)
 
     def visit(self, node: Any) -> None:
         """Visit *node* and everything below it, as an expression that must have a value."""
@@ -185,7 +187,7 @@ class _Body:
             self._comparison(node)
         else:
             if name == "ArithExpr" and node[name]["op"] in {"Div", "Mod"}:
-                self._tell(Happening.DIVISION, node)
+                self._emit(EventKind.DIVISION, node)
             content = node[name] if name is not None else node
             below = content.values() if isinstance(content, dict) else content
             if isinstance(content, dict | list):
@@ -194,12 +196,12 @@ class _Body:
 
     def _comprehension(self, content: Node, open_: bool) -> None:
         known = self.guards | guards(content["query"], self.walker.flow, self.frame)
-        inside = _Body(self.walker, self.frame, open_, known)
+        inside = _BodyWalker(self.walker, self.frame, open_, known)
         inside.query(content["query"])
         inside.visit({key: content[key] for key in ("term", "key", "value") if content.get(key)})
 
     def _reference(self, node: Node) -> None:
-        self._tell(Happening.READ, node)
+        self._emit(EventKind.READ, node)
         found = reference(node)
         assert found is not None
         if found.base is not None:
@@ -213,13 +215,13 @@ class _Body:
             rule = definition.rule
             if definition.module.source.installed or rule.form == "function":
                 continue
-            frame = Frame(definition, tools=self.frame.tools)
+            frame = RuleFrame(definition, tools=self.frame.tools)
             if not _is_name_for_input(rule, self.walker.flow, frame):
                 self.walker.enter(frame, open=self.open)
 
     def _call(self, node: Node) -> None:
         content = node["Call"]
-        self._tell(Happening.CALL, node)
+        self._emit(EventKind.CALL, node)
         for parameter in content["params"]:
             self.visit(parameter)
         self._function(content)
@@ -236,7 +238,7 @@ class _Body:
     def _comparison(self, node: Node) -> None:
         content = node["BoolExpr"]
         if content["op"] in _ORDER:
-            self._tell(Happening.COMPARISON, node)
+            self._emit(EventKind.COMPARISON, node)
         sides = (content["lhs"], content["rhs"])
         for side in sides:
             counted = _counted(side)
@@ -255,7 +257,7 @@ class _Body:
         found = reference(node)
         definitions = self.walker.flow.named(found, self.frame)[0] if found is not None else []
         if definitions and all(item.rule.form == "set" for item in definitions):
-            self._with(open_)._follow(definitions)
+            self._with_open(open_)._follow(definitions)
         else:
             self.visit(node)
 
@@ -267,7 +269,7 @@ class _Body:
         elif name == "Call":
             for parameter in node["Call"]["params"]:
                 self._operand().visit(parameter)
-            self._with(not self.open)._function(node["Call"])
+            self._with_open(not self.open)._function(node["Call"])
         elif name == "Membership":
             content = node["Membership"]
             for key in ("key", "value"):
@@ -288,14 +290,14 @@ class _Body:
         assert found is not None
         for part in found.dynamic:
             self.visit(part)
-        other = self._with(not self.open)
-        other._tell(Happening.READ, node)
+        other = self._with_open(not self.open)
+        other._emit(EventKind.READ, node)
         if found.base is not None:
             other.visit(found.base)
         other._follow(self.walker.flow.named(found, self.frame)[0])
 
 
-def _is_name_for_input(rule: RegoRule, flow: Flow, frame: Frame) -> bool:
+def _is_name_for_input(rule: RegoRule, flow: ValueFlow, frame: RuleFrame) -> bool:
     """Return True if *rule* only renames an input path: faults are then reported at its uses."""
     return rule.simple is not None and bool(flow.origins(rule.simple, frame))
 

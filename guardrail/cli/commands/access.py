@@ -13,7 +13,7 @@ from guardrail.cli.output import Cell, Column, Style, columns, data, emit_json, 
 from guardrail.cli.reading import access_log
 from guardrail.cli.render import clock
 from guardrail.core.words import counted
-from guardrail.review.access import Access, document, list_accesses
+from guardrail.review.access import AccessEntry, document, list_accesses
 from guardrail.review.terminal import arguments, escape, name
 
 __all__ = ["access"]
@@ -62,7 +62,7 @@ def access(
         )
 
 
-def _table(entries: tuple[Access, ...]) -> Iterator[str]:
+def _table(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
     spec = [
         Column("WHEN (UTC)"),
         Column("WHO", limit=28),
@@ -74,7 +74,7 @@ def _table(entries: tuple[Access, ...]) -> Iterator[str]:
     yield from table(spec, [_row(entry) for entry in entries]) if entries else ()
 
 
-def _row(entry: Access) -> list[Cell]:
+def _row(entry: AccessEntry) -> list[Cell]:
     return [
         (clock(entry.ts).removesuffix(" UTC"), Style.PLAIN),
         (_who(entry), Style.STRONG),
@@ -85,7 +85,7 @@ def _row(entry: Access) -> list[Cell]:
     ]
 
 
-def _cards(entries: tuple[Access, ...]) -> Iterator[str]:
+def _cards(entries: tuple[AccessEntry, ...]) -> Iterator[str]:
     for entry in entries:
         yield f"{clock(entry.ts)}  {paint(_who(entry), Style.STRONG)}  {_what(entry)}"
         yield paint(f"  {_ledger(entry)}, from {_place(entry)}", Style.DIM)
@@ -93,24 +93,24 @@ def _cards(entries: tuple[Access, ...]) -> Iterator[str]:
             yield f"  {escape(entry.purpose)}"
 
 
-def _who(entry: Access) -> str:
+def _who(entry: AccessEntry) -> str:
     other = entry.login if entry.login != entry.user else ""
     return name(entry.user, "?") + (f" (login {name(other)})" if other else "")
 
 
-def _place(entry: Access) -> str:
+def _place(entry: AccessEntry) -> str:
     pid = "" if entry.pid is None else f" pid {entry.pid}"
     terminal = f" {escape(entry.terminal)}" if entry.terminal else ""
     return f"{name(entry.host, '?')}{pid}{terminal}"
 
 
-def _what(entry: Access) -> str:
+def _what(entry: AccessEntry) -> str:
     asked = arguments(entry.selector, 200) if entry.selector else ""
     words = entry.command if _WORDS.fullmatch(entry.command) else name(entry.command, "?")
     return f"{words} {asked}".rstrip()
 
 
-def _ledger(entry: Access) -> str:
+def _ledger(entry: AccessEntry) -> str:
     if entry.problem:
         return f"{escape(entry.path) or '?'}: {escape(entry.problem)}"
     return f"{name(entry.log, '?')}, {counted(entry.size or 0, 'record')}"

@@ -67,7 +67,7 @@ def anchor(
 
         return move(path, config, ledger, reason=reason, lost=lost, as_json=as_json)
     if action == "forget":
-        return _forget(path, config, ledger, as_json=as_json)
+        return _forget_memory(path, config, ledger, as_json=as_json)
     from guardrail.anchoring import LedgerHeads, anchors_of
     from guardrail.anchors.sending import send_now
     from guardrail.call.journal import actor
@@ -86,16 +86,18 @@ def anchor(
             hint="set file, witness or another in [anchors] of guardrail.toml (docs/anchors.md)",
         )
     told = list(send_now(where, LedgerHeads(where, log, signing), anchors))
-    code = _code(told)
+    code = _exit_code(told)
     if as_json:
         emit_json({"exit": int(code), "log": log, "anchors": [_document(each) for each in told]})
         return code
     for each in told:
-        _tell(each)
+        _print_answer(each)
     return code
 
 
-def _forget(path: Path | None, config: Path | None, ledger: Path | None, *, as_json: bool) -> int:
+def _forget_memory(
+    path: Path | None, config: Path | None, ledger: Path | None, *, as_json: bool
+) -> int:
     from guardrail.access_log.memory import AccessMemory
     from guardrail.anchors.memory import HeadMemory, memory_folder
     from guardrail.keys.log_key import verify_signature
@@ -115,14 +117,14 @@ def _forget(path: Path | None, config: Path | None, ledger: Path | None, *, as_j
     return Exit.YES
 
 
-def _code(told: list[AnchorAnswer]) -> Exit:
+def _exit_code(told: list[AnchorAnswer]) -> Exit:
     codes = {each.state.code for each in told}
     if "anchor.conflict" in codes:
         return Exit.NO
     return Exit.YES if codes == {""} else Exit.UNKNOWN
 
 
-def _tell(told: AnchorAnswer) -> None:
+def _print_answer(told: AnchorAnswer) -> None:
     from guardrail.anchors.anchor import timestamp
 
     state = told.state

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardrail.cli.app import Exit
-from guardrail.cli.keeping import reason_words
+from guardrail.cli.keeping import redacted_reason
 from guardrail.cli.options import open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
@@ -32,7 +32,7 @@ _USAGE = 'guardrail anchor move OLD_FILE --reason "..."'
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _MoveRequest:
     """The request."""
 
     old: Path | None
@@ -55,12 +55,12 @@ def move(
     from guardrail.wiring.opening import load_keys, open_journal
 
     settings = settings_for(config, ledger)
-    wish = _wish(settings, old, reason, lost=lost)
+    wish = _move_request(settings, old, reason, lost=lost)
     with open_ledger(config, ledger) as reader:
         log = reader.log
         key = load_keys(settings).signing(actor=actor(), epochs=False).log_key(log).key
-        found = _sorted(reader, key, _lines(wish, key, reader.path))
-    taken = _file(wish.new, key, settings).take_over(found.ours)
+        found = _sorted_heads(reader, key, _old_heads(wish, key, reader.path))
+    taken = _anchor_file(wish.new, key, settings).take_over(found.ours)
     detail = {
         "from": None if wish.old is None else str(wish.old.absolute()),
         "to": str(wish.new),
@@ -75,11 +75,13 @@ def move(
     if as_json:
         emit_json({"exit": int(Exit.YES), "log": log, "seq": seq, "added": taken, **detail})
     else:
-        _tell(found, taken, wish.new, seq)
+        _print_result(found, taken, wish.new, seq)
     return Exit.YES
 
 
-def _wish(settings: Settings, old: Path | None, reason: str | None, *, lost: bool) -> _Wish:
+def _move_request(
+    settings: Settings, old: Path | None, reason: str | None, *, lost: bool
+) -> _MoveRequest:
     new = settings.anchors.file
     if new is None:
         raise ConfigError(
@@ -95,10 +97,10 @@ def _wish(settings: Settings, old: Path | None, reason: str | None, *, lost: boo
                 "that is the file that [anchors] names",
                 hint="set file in [anchors] to the new place first, then: " + _USAGE,
             )
-    return _Wish(old, new, reason_words(reason, needed="guardrail anchor move") or "")
+    return _MoveRequest(old, new, redacted_reason(reason, needed="guardrail anchor move") or "")
 
 
-def _file(path: Path, key: NoteKey, settings: Settings) -> Any:
+def _anchor_file(path: Path, key: NoteKey, settings: Settings) -> Any:
     from guardrail.anchors.file import FileAnchor, check_place
     from guardrail.keys.log_key import verify_signature
 
@@ -106,7 +108,7 @@ def _file(path: Path, key: NoteKey, settings: Settings) -> Any:
     return FileAnchor(path, key=key, verify=verify_signature, ledger=settings.ledger.path)
 
 
-def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
+def _old_heads(wish: _MoveRequest, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
     """Return the heads in the old file; if it is lost, the newest one, from the state next to the
     ledger.
     """
@@ -136,7 +138,7 @@ def _lines(wish: _Wish, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
     return lines
 
 
-def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> SortedHeads:
+def _sorted_heads(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> SortedHeads:
     from guardrail.anchors.moving import sort_heads
     from guardrail.core.log.merkle import range_root
     from guardrail.keys.log_key import verify_signature
@@ -160,7 +162,7 @@ def _sorted(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine]) -> So
         )
 
 
-def _tell(found: SortedHeads, taken: int, new: Path, seq: int) -> None:
+def _print_result(found: SortedHeads, taken: int, new: Path, seq: int) -> None:
     data(
         f"{paint('moved', Style.GOOD)}  {counted(len(found.ours), 'head')} of this log, {taken:,}"
         f" of them new there: {one_line(str(new))}"

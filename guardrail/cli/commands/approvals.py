@@ -72,7 +72,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
     for index, entry in enumerate(found):
         if index:
             data()
-        _request(entry)
+        _print_request(entry)
     if not found:
         remark("no call waits for an approval")
     elif any(entry.state is State.PENDING for entry in found):
@@ -142,7 +142,7 @@ def _answer(
             }
         )
     else:
-        _tell(answer, kind)
+        _print_answer(answer, kind)
     return Exit.YES if rejected is None else Exit.NO
 
 
@@ -182,7 +182,7 @@ def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer
         journal.close()
 
 
-def _tell(answer: Answer, kind: Kind) -> None:
+def _print_answer(answer: Answer, kind: Kind) -> None:
     from guardrail.approvals.views import hidden
     from guardrail.review.approval_words import REASONS
 
@@ -197,7 +197,7 @@ def _tell(answer: Answer, kind: Kind) -> None:
         told(word, Style.BAD, f"{title}: {REASONS[answer.rejected]}")
         data(f"  code    {answer.rejected}, record {answer.receipt.seq}")
         for pointer in request.hidden_needs if answer.rejected is Reason.NEEDS_HIDDEN else ():
-            _field("hidden", escape(pointer))
+            _print_field("hidden", escape(pointer))
         if answer.rejected is Reason.ASSERTED:
             remark(
                 "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md"
@@ -220,12 +220,12 @@ def _tell(answer: Answer, kind: Kind) -> None:
         remark(f"next:  {counted(missing, 'more person')} must approve it")
 
 
-def _field(label: str, text: str) -> None:
+def _print_field(label: str, text: str) -> None:
     for line in field(f"  {label:<6}  ", text):
         data(line)
 
 
-def _request(entry: Listed) -> None:
+def _print_request(entry: Listed) -> None:
     from guardrail.approvals.views import hidden
     from guardrail.review.sessions import who
 
@@ -237,31 +237,34 @@ def _request(entry: Listed) -> None:
     style = _STYLES.get(entry.state, Style.DIM)
     data(f"{paint(request.id, Style.STRONG)}{beside}  {paint(state, style)}")
     if not beside:
-        _field("tool", tool)
+        _print_field("tool", tool)
     asked = clock(request.asked.isoformat())
-    _field("asked", f"{asked} ({_span(entry.age.total_seconds())} ago), record {request.seq}")
+    _print_field(
+        "asked",
+        f"{asked} ({_format_duration(entry.age.total_seconds())} ago), record {request.seq}",
+    )
     people = {"principal": request.principal, "agent": request.agent}
-    _field("who", f"{who(people, 'agent')} for {who(people, 'principal')}")
-    _field("in", f"session {name(request.session)}, tenant {name(request.tenant)}")
+    _print_field("who", f"{who(people, 'agent')} for {who(people, 'principal')}")
+    _print_field("in", f"session {name(request.session)}, tenant {name(request.tenant)}")
     for rule in request.rules:
         label = escape(rule.rule)
         text = label if rule.message in {"", rule.rule} else f"{label} - {escape(rule.message)}"
         people_needed = (
             f" (needs {counted(rule.approvers, 'approver')})" if rule.approvers > 1 else ""
         )
-        _field("rule", f"{text}{people_needed}")
+        _print_field("rule", f"{text}{people_needed}")
     for place, line in enumerate(tree(request.args)):
         value = line.lstrip(" ")
         deep = " " * (len(line) - len(value))
         for part in field(f"  {'args' if not place else '':<6}  {deep}", value):
             data(part)
     for line in removed(hidden(entry.case)):
-        _field("hidden", line)
+        _print_field("hidden", line)
     if request.truncated:
-        _field("hidden", "some values are too large to show")
-    _field("given", _given(entry))
-    for label, text in _over(entry):
-        _field(label, text)
+        _print_field("hidden", "some values are too large to show")
+    _print_field("given", _approved_by(entry))
+    for label, text in _closing_steps(entry):
+        _print_field(label, text)
     for pointer in request.hidden_needs:
         told = (
             f"the policy says that you must see {escape(pointer)}, which is hidden: nobody can"
@@ -271,7 +274,7 @@ def _request(entry: Listed) -> None:
             data(part)
 
 
-def _given(entry: Listed) -> str:
+def _approved_by(entry: Listed) -> str:
     """List who approved it: the approvals that count now or, if the request is settled, all of
     them.
     """
@@ -291,7 +294,7 @@ def _people(people: Iterable[Approver | None]) -> list[str]:
     return list(dict.fromkeys(approver(person) for person in people if person is not None))
 
 
-def _over(entry: Listed) -> Iterator[tuple[str, str]]:
+def _closing_steps(entry: Listed) -> Iterator[tuple[str, str]]:
     """Yield (label, text) for the refusals, and for the record that used it."""
     for step in entry.case.steps:
         if step.kind is Kind.REFUSED and step.approver is not None:
@@ -307,7 +310,7 @@ def _tool(tool: Any) -> str:
     return one_line(f"{shown}{server}{undeclared}")
 
 
-def _span(seconds: float) -> str:
+def _format_duration(seconds: float) -> str:
     if seconds < 120:
         return f"{max(0, round(seconds))} s"
     if seconds < 7200:

@@ -13,7 +13,7 @@ from guardrail.cli.options import (
     ledger_options,
     ledger_path,
     open_ledger,
-    opened_copy,
+    open_ledger_or_copy,
 )
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.cli.render import recovery
@@ -80,7 +80,7 @@ def consistency(
     from guardrail.review.verify import signers_in
 
     here = ledger_path(config, ledger)
-    with open_ledger(config, ledger) if backup is None else opened_copy(backup) as reader:
+    with open_ledger(config, ledger) if backup is None else open_ledger_or_copy(backup) as reader:
         known = log_key(reader)
         if key is not None:
             from guardrail.review.verify import load_key
@@ -94,7 +94,7 @@ def consistency(
         answer = compare_heads(
             first, second, reader, known, backup=backup is not None, signers=signers
         )
-    code = _code(answer, pinned=key is not None)
+    code = _exit_code(answer, pinned=key is not None)
     if as_json:
         emit_json(
             {
@@ -142,29 +142,29 @@ def _head(path: Path) -> SignedNote:
     return found
 
 
-def _code(answer: Consistency, *, pinned: bool) -> Exit:
-    from guardrail.review.proofs import Relation
+def _exit_code(answer: Consistency, *, pinned: bool) -> Exit:
+    from guardrail.review.proofs import HeadRelation
 
-    if answer.relation is Relation.CONSISTENT:
+    if answer.relation is HeadRelation.CONSISTENT:
         return Exit.YES if pinned and not answer.recovered else Exit.RESERVED
-    if answer.relation is Relation.PREFIX:
+    if answer.relation is HeadRelation.PREFIX:
         return Exit.RESERVED
-    if answer.relation in (Relation.FORKED, Relation.OTHER_LOG):
+    if answer.relation in (HeadRelation.FORKED, HeadRelation.OTHER_LOG):
         return Exit.NO
     return Exit.UNKNOWN
 
 
 def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: bool) -> None:
-    from guardrail.review.proofs import Relation
+    from guardrail.review.proofs import HeadRelation
     from guardrail.review.verify import taken_over
 
     word, style = {
-        Relation.CONSISTENT: ("CONSISTENT", Style.GOOD),
-        Relation.PREFIX: ("A PREFIX of the log, proven up to the old head", Style.WARN),
-        Relation.FORKED: ("FORKED", Style.BAD),
-        Relation.OTHER_LOG: ("HEADS OF TWO LOGS", Style.BAD),
-        Relation.NOT_HERE: ("CAN'T TELL", Style.WARN),
-        Relation.KEY_UNKNOWN: ("KEY UNKNOWN", Style.WARN),
+        HeadRelation.CONSISTENT: ("CONSISTENT", Style.GOOD),
+        HeadRelation.PREFIX: ("A PREFIX of the log, proven up to the old head", Style.WARN),
+        HeadRelation.FORKED: ("FORKED", Style.BAD),
+        HeadRelation.OTHER_LOG: ("HEADS OF TWO LOGS", Style.BAD),
+        HeadRelation.NOT_HERE: ("CAN'T TELL", Style.WARN),
+        HeadRelation.KEY_UNKNOWN: ("KEY UNKNOWN", Style.WARN),
     }[answer.relation]
     data(paint(word, style))
     if answer.detail:
@@ -172,7 +172,7 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
             data(f"  {line}")
     data(f"  log      {name(log)}")
     data(f"  heads    of {sizes[0]:,} and {counted(sizes[1], 'record')}")
-    if answer.relation is Relation.CONSISTENT:
+    if answer.relation is HeadRelation.CONSISTENT:
         data(f"  proof    {counted(len(answer.path), 'hash')} (--json shows them)")
     for each in answer.recovered:
         for line in prose(one_line(" ".join(taken_over(each))), indent=4):
@@ -182,10 +182,10 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
             "  KEY NOT PINNED: the key was read from the ledger itself; give the one that you kept,"
             " --key"
         )
-    if answer.relation is Relation.FORKED:
+    if answer.relation is HeadRelation.FORKED:
         remark(
             "next:  keep both heads: signed, they prove that the holder of the key showed two"
             " histories"
         )
-    elif answer.relation is Relation.NOT_HERE:
+    elif answer.relation is HeadRelation.NOT_HERE:
         remark("next:  guardrail verify --checkpoint FILE, with the head in NEW")

@@ -15,8 +15,8 @@ from guardrail.cli.options import ledger_options, open_ledger
 from guardrail.cli.output import Progress, remark
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError, UsageError
-from guardrail.review.export import Exported, export_lines, head_to_export
-from guardrail.review.records import Records
+from guardrail.review.export import ExportSummary, export_lines, head_to_export
+from guardrail.review.records import RecordReader
 from guardrail.system.disk import is_full, make_room, why_not_written
 
 __all__ = ["export"]
@@ -89,7 +89,7 @@ def export(
     )
 
 
-def _write(records: Records, out: BinaryIO, size: int | None) -> Exported:
+def _write(records: RecordReader, out: BinaryIO, size: int | None) -> ExportSummary:
     progress = Progress("exported")
     try:
         return export_lines(records, out, size=size, progress=progress)
@@ -97,7 +97,7 @@ def _write(records: Records, out: BinaryIO, size: int | None) -> Exported:
         progress.clear()
 
 
-def _to_file(records: Records, path: Path, size: int | None, *, needed: int) -> Exported:
+def _to_file(records: RecordReader, path: Path, size: int | None, *, needed: int) -> ExportSummary:
     return _new_file(path, lambda out: _write(records, out, size), needed=needed)
 
 

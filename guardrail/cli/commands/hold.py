@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from guardrail.cli.app import Entry, Exit, LazyGroup
-from guardrail.cli.keeping import keeping, reason_option, reason_words
+from guardrail.cli.app import CommandEntry, Exit, LazyGroup
+from guardrail.cli.keeping import open_for_retention, reason_option, redacted_reason
 from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, paint
 from guardrail.cli.render import clock
@@ -25,9 +25,9 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 @click.group(
     cls=LazyGroup,
     entries={
-        "add": Entry(_HERE, "add", "Place a hold: nothing is deleted until it is released."),
-        "release": Entry(_HERE, "release", "Release a hold."),
-        "list": Entry(_HERE, "holds", "List the holds in force."),
+        "add": CommandEntry(_HERE, "add", "Place a hold: nothing is deleted until it is released."),
+        "release": CommandEntry(_HERE, "release", "Release a hold."),
+        "list": CommandEntry(_HERE, "holds", "List the holds in force."),
     },
     short_help="Protect records from deletion, for a legal hold.",
 )
@@ -46,7 +46,7 @@ def add(
     """Place the legal hold NAME: no record and no copy is deleted while it is in force. A record
     says who placed it and why.
     """
-    return _hold(config, ledger, name, reason, begins=True, as_json=as_json)
+    return _change_hold(config, ledger, name, reason, begins=True, as_json=as_json)
 
 
 @click.command(short_help="Release a hold.")
@@ -58,7 +58,7 @@ def release(
     *, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None, name: str
 ) -> int:
     """Release the legal hold NAME. A record says who released it and why."""
-    return _hold(config, ledger, name, reason, begins=False, as_json=as_json)
+    return _change_hold(config, ledger, name, reason, begins=False, as_json=as_json)
 
 
 @click.command("list", short_help="List the holds in force.")
@@ -90,7 +90,7 @@ def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     return Exit.YES
 
 
-def _hold(
+def _change_hold(
     config: Path | None,
     ledger: Path | None,
     name: str,
@@ -100,15 +100,15 @@ def _hold(
     as_json: bool,
 ) -> int:
     word = "add" if begins else "release"
-    words = reason_words(reason, needed=f"guardrail hold {word} NAME")
+    words = redacted_reason(reason, needed=f"guardrail hold {word} NAME")
     assert words is not None
-    if not _NAME.fullmatch(name) or reason_words(name) != name:
+    if not _NAME.fullmatch(name) or redacted_reason(name) != name:
         raise UsageError(
             "the name of a hold has up to 64 letters, digits, dots, dashes and underscores, and"
             " nothing sensitive",
             hint=f"guardrail hold {word} case-2026-7",
         )
-    with keeping(config, ledger) as keeper:
+    with open_for_retention(config, ledger) as keeper:
         keeper.hold(name, add=begins, why=words)
     if as_json:
         emit_json({"hold": name, "action": word})

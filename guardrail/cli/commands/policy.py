@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardrail.cli.app import Entry, Exit, LazyGroup
+from guardrail.cli.app import CommandEntry, Exit, LazyGroup
 from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, ledger_options, settings_of
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark, sentence
@@ -52,11 +52,13 @@ _POLL = 0.1
 @click.group(
     cls=LazyGroup,
     entries={
-        "check": Entry(_CHECK, "check", "Check that the policies would load, and say why not."),
-        "test": Entry(_HERE, "test", "Run the policies' own tests."),
-        "bundle": Entry(_BUNDLE, "bundle", "Build a bundle for OPA servers."),
-        "push": Entry(_BUNDLE, "push", "Upload the policies to a development server."),
-        "reload": Entry(_HERE, "reload", "Ask running guards to reload their policies."),
+        "check": CommandEntry(
+            _CHECK, "check", "Check that the policies would load, and say why not."
+        ),
+        "test": CommandEntry(_HERE, "test", "Run the policies' own tests."),
+        "bundle": CommandEntry(_BUNDLE, "bundle", "Build a bundle for OPA servers."),
+        "push": CommandEntry(_BUNDLE, "push", "Upload the policies to a development server."),
+        "reload": CommandEntry(_HERE, "reload", "Ask running guards to reload their policies."),
     },
     short_help="Check, test, bundle and reload policies.",
 )
@@ -229,20 +231,20 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
         print_findings(error.findings, Style.BAD)
         data(f"{paint('REFUSED', Style.BAD)}  nobody was asked to load these policies")
         return Exit.NO
-    digest = _name(asdict(engine.identity))
+    digest = _policies_name(asdict(engine.identity))
     engine.close()
-    alive, start = _before(settings)
+    alive, start = _guards_and_size(settings)
     request(settings.ledger.path, digest)
     data(f"asked for policies of digest {one_line(digest)}")
-    return _answers(settings, digest, alive, start, wait)
+    return _wait_for_answers(settings, digest, alive, start, wait)
 
 
-def _name(identity: Mapping[str, Any]) -> str:
+def _policies_name(identity: Mapping[str, Any]) -> str:
     """Return the policies' digest, or their revision if a server names no digest."""
     return str(identity.get("digest") or identity.get("revision") or "")
 
 
-def _before(settings: Settings) -> tuple[int, int]:
+def _guards_and_size(settings: Settings) -> tuple[int, int]:
     """Return the number of processes that use the ledger, and the number of records."""
     from guardrail.ledger.files import leases_path
     from guardrail.ledger.lease import Leases, Life
@@ -254,7 +256,7 @@ def _before(settings: Settings) -> tuple[int, int]:
         return alive, reader.size()
 
 
-def _answers(settings: Settings, digest: str, alive: int, start: int, wait: float) -> Exit:
+def _wait_for_answers(settings: Settings, digest: str, alive: int, start: int, wait: float) -> Exit:
     """Report the guards' records from *start* on, until all have answered or the time is up."""
     from guardrail.ledger.reader import LedgerReader
 
@@ -266,7 +268,7 @@ def _answers(settings: Settings, digest: str, alive: int, start: int, wait: floa
         while alive:
             for seq, _, line in reader.lines(start):
                 start = seq + 1
-                _take(line, digest, loaded, refused, restart)
+                _print_answer(line, digest, loaded, refused, restart)
             if len(loaded | refused) >= alive or time.monotonic() >= until:
                 break
             time.sleep(_POLL)
@@ -289,7 +291,9 @@ def _answers(settings: Settings, digest: str, alive: int, start: int, wait: floa
     return Exit.YES
 
 
-def _take(line: bytes, digest: str, loaded: set[str], refused: set[str], restart: set[str]) -> None:
+def _print_answer(
+    line: bytes, digest: str, loaded: set[str], refused: set[str], restart: set[str]
+) -> None:
     from guardrail.review.records import parse
     from guardrail.review.values import obj, text
 
@@ -299,10 +303,12 @@ def _take(line: bytes, digest: str, loaded: set[str], refused: set[str], restart
     if kind == "admin.policy_refused":
         refused.add(process)
         data(f"{paint('refused', Style.BAD)}  by {one_line(where)}, which keeps its old policies")
-    elif kind == "admin.policy_loaded" and _name(obj(record, "detail", "policy")) == digest:
+    elif (
+        kind == "admin.policy_loaded" and _policies_name(obj(record, "detail", "policy")) == digest
+    ):
         loaded.add(process)
         detail = obj(record, "detail")
-        data(f"{paint('loaded', Style.GOOD)}   by {one_line(where)}{_difference(detail)}")
+        data(f"{paint('loaded', Style.GOOD)}   by {one_line(where)}{_other_changes(detail)}")
         for key, label in (("changed", "changed settings"), ("restart", "needs a restart")):
             names = [str(item) for item in detail.get(key) or () if isinstance(item, str)]
             if names:
@@ -310,7 +316,7 @@ def _take(line: bytes, digest: str, loaded: set[str], refused: set[str], restart
         restart.update(str(item) for item in detail.get("restart") or ())
 
 
-def _difference(detail: Mapping[str, Any]) -> str:
+def _other_changes(detail: Mapping[str, Any]) -> str:
     """Return the changed settings other than the policies themselves."""
     from guardrail.review.values import obj
 

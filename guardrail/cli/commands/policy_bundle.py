@@ -92,7 +92,7 @@ def bundle(
             unsafe_impure=unsafe_impure,
         )
     except PolicyLoadError as error:
-        return _refused(error, as_json=as_json)
+        return _print_refused(error, as_json=as_json)
     replaced = os.path.lexists(output)
     _write(output, made.content)
     if as_json:
@@ -173,7 +173,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     try:
         pushed = send(policy_paths(paths, config), section)
     except PolicyLoadError as error:
-        return _refused(error, as_json=as_json)
+        return _print_refused(error, as_json=as_json)
     except PolicyError as error:
         if error.hint == UNREACHABLE:
             error.hint = f"start the OPA server, or correct [opa] url, or --url: {section.url}"
@@ -201,7 +201,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     return Exit.YES
 
 
-def _refused(error: PolicyLoadError, *, as_json: bool) -> int:
+def _print_refused(error: PolicyLoadError, *, as_json: bool) -> int:
     if as_json:
         findings = [
             {"file": f.file, "line": f.line, "code": f.code, "message": f.message, "hint": f.hint}

@@ -20,7 +20,7 @@ from guardrail.errors import ConfigError
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
-    from guardrail.authoring.check import CheckReport, EngineSaid
+    from guardrail.authoring.check import CheckReport, EngineResult
     from guardrail.authoring.lints.check import Lint
     from guardrail.authoring.opa_program import OpaProgram
 
@@ -56,7 +56,7 @@ def check(
 
     schemas = load_tools(tools) if tools is not None else None
     report = look(policy_paths(paths, config), tools=schemas, opa=_opa())
-    code = _code(report, strict=strict)
+    code = _exit_code(report, strict=strict)
     if as_json:
         emit_json({"exit": int(code), "ok": report.ok, **asdict(report)})
         return code
@@ -81,7 +81,7 @@ def _opa() -> OpaProgram | None:
     return program
 
 
-def _code(report: CheckReport, *, strict: bool) -> Exit:
+def _exit_code(report: CheckReport, *, strict: bool) -> Exit:
     if not report.ok or (strict and report.lints):
         return Exit.NO
     return Exit.YES if report.answered else Exit.UNKNOWN
@@ -94,7 +94,7 @@ def _lints(lints: Iterable[Lint]) -> None:
         print_finding(place, lint.message, (code, Style.WARN), lint.hint)
 
 
-def _engine(said: EngineSaid) -> None:
+def _engine(said: EngineResult) -> None:
     from guardrail.authoring.check import EngineState
 
     looks = {EngineState.ACCEPTED: Style.GOOD, EngineState.NOT_FOUND: Style.WARN}

@@ -174,7 +174,7 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
     except NoteError as error:
         raise NoteError(f"{file}: {error.message}", code=error.code, hint=error.hint) from None
     checked = check(proof, public, verify_signature, pinned)
-    code = _code(checked)
+    code = _exit_code(checked)
     if as_json:
         emit_json(_document(checked, code, pinned))
     else:
@@ -198,7 +198,7 @@ def _witness(text: str) -> NoteKey:
     return found
 
 
-def _code(checked: Checked) -> Exit:
+def _exit_code(checked: Checked) -> Exit:
     from guardrail.core.log.proof import Verdict
 
     if checked.verdict is Verdict.GOOD:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.keeping import keeping, reason_option, reason_words
+from guardrail.cli.keeping import open_for_retention, reason_option, redacted_reason
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
@@ -17,7 +17,7 @@ from guardrail.errors import UsageError
 if TYPE_CHECKING:
     from guardrail.ledger.maintenance.prune import Pruned
 
-__all__ = ["prune", "pruned_document", "tell_pruned"]
+__all__ = ["print_pruned", "prune", "pruned_document"]
 
 
 @click.command(short_help="Delete records past their retention period.")
@@ -59,15 +59,15 @@ def prune(
             "records are deleted by the policy in the settings alone",
             hint='guardrail prune --policy --reason "..."',
         )
-    words = reason_words(reason, needed="guardrail prune --policy")
+    words = redacted_reason(reason, needed="guardrail prune --policy")
     from guardrail.retention.evidence import read_checkpoint
 
     given = [read_checkpoint(path) for path in checkpoints]
-    with keeping(config, ledger) as keeper:
+    with open_for_retention(config, ledger) as keeper:
         done = keeper.prune(why=words, given=given)
     if as_json:
         emit_json(pruned_document(done))
-    elif not tell_pruned(done):
+    elif not print_pruned(done):
         data("Nothing to do: no closed segment is past its time.")
     return Exit.YES if done.overwritten else Exit.RESERVED
 
@@ -82,7 +82,7 @@ def pruned_document(done: Pruned) -> dict[str, Any]:
     }
 
 
-def tell_pruned(done: Pruned) -> bool:
+def print_pruned(done: Pruned) -> bool:
     """Print the result of pruning; return True if it did anything."""
     if done.deleted:
         count = counted(done.deleted, "record")

@@ -77,7 +77,7 @@ def recover(
     nothing = plan.action is Action.NOTHING
     conflicts = _conflicts(settings, plan) if nothing else []
     if not as_json:
-        _explain(path, found, denied=bool(conflicts))
+        _print_plan(path, found, denied=bool(conflicts))
         for each in conflicts:
             remark(f"but calls are denied: {one_line(each['message'])}", Style.WARN)
             remark(f"next:  {one_line(each['hint'])}")
@@ -87,15 +87,15 @@ def recover(
         if conflicts:
             return Exit.RESERVED
         return Exit.YES if nothing else Exit.NO
-    words = _reason(reason, yes=yes)
+    words = _require_reason(reason, yes=yes)
     if not yes and not click.confirm("Do this?", err=True):
         remark("nothing was changed")
         return Exit.NO
-    report = _act(settings, found, words)
+    report = _carry_out(settings, found, words)
     if as_json:
         emit_json({**_document(path, found, report), "conflicts": []})
     else:
-        _tell(report)
+        _print_result(report)
     whole = plan.action is not Action.RESTART and not plan.lost
     return Exit.YES if whole else Exit.RESERVED
 
@@ -114,10 +114,10 @@ def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, str]]:
         for name, each in state.anchors.items()
         if each.code == "anchor.conflict"
     ]
-    return found or list(_gone(settings, plan))
+    return found or list(_missing_heads(settings, plan))
 
 
-def _gone(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str, str]]:
+def _missing_heads(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str, str]]:
     from guardrail.anchoring import anchors_at
     from guardrail.cli.verify_anchors import MOVE, missing_head
 
@@ -135,7 +135,7 @@ def _gone(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str, str]]:
         yield {"anchor": "file", "message": error.message, "hint": error.hint}
 
 
-def _reason(reason: str | None, *, yes: bool) -> str:
+def _require_reason(reason: str | None, *, yes: bool) -> str:
     """Return the reason for the record; asked for on a terminal, otherwise required."""
     if not sys.stdin.isatty() and (reason is None or not yes):
         if yes:
@@ -155,7 +155,7 @@ def _reason(reason: str | None, *, yes: bool) -> str:
     return str(words)
 
 
-def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
+def _carry_out(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     from guardrail.call.journal import actor
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
@@ -172,7 +172,7 @@ def _act(settings: Settings, found: Diagnosis, words: str) -> RecoveryReport:
     return report
 
 
-def _explain(path: Path, found: Diagnosis, *, denied: bool) -> None:
+def _print_plan(path: Path, found: Diagnosis, *, denied: bool) -> None:
     from guardrail.ledger.maintenance.recovery_plan import Action
 
     plan = found.plan
@@ -191,25 +191,25 @@ def _explain(path: Path, found: Diagnosis, *, denied: bool) -> None:
     if plan.first_bad is not None:
         data(f"  broken   from record {plan.first_bad} on")
     if plan.head:
-        _said("head", plan.head)
+        _print_field("head", plan.head)
     if plan.caches:
-        _said("rebuilt", f"{', '.join(plan.caches)}: made anew from the records")
-    if _loss(plan):
-        _said("lost", _loss(plan))
+        _print_field("rebuilt", f"{', '.join(plan.caches)}: made anew from the records")
+    if _describe_loss(plan):
+        _print_field("lost", _describe_loss(plan))
     if plan.untold:
         data(f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be found")
     if plan.alive:
         data(f"  in use   by {counted(len(plan.alive), 'process')}: end them first")
-    for line in (*_known(found), *([] if denied else _steps(path, found))):
+    for line in (*_describe_known(found), *([] if denied else _planned_steps(path, found))):
         data(line)
 
 
-def _said(label: str, text: str) -> None:
+def _print_field(label: str, text: str) -> None:
     for line in field(f"  {label:<9}", one_line(text)):
         data(line)
 
 
-def _loss(plan: RecoveryPlan) -> str:
+def _describe_loss(plan: RecoveryPlan) -> str:
     """Describe how many records are lost, as far as that can be known; empty if none are."""
     from guardrail.core.log.recovered import Loss
     from guardrail.ledger.maintenance.recovery_plan import Action
@@ -226,7 +226,7 @@ def _loss(plan: RecoveryPlan) -> str:
     return "no record, as far as is known"
 
 
-def _known(found: Diagnosis) -> list[str]:
+def _describe_known(found: Diagnosis) -> list[str]:
     """Return the external knowledge of the log, in lines."""
     judged = found.plan.judged
     lines = []
@@ -246,7 +246,7 @@ def _known(found: Diagnosis) -> list[str]:
     return lines
 
 
-def _idle(path: Path) -> str:
+def _nothing_to_do(path: Path) -> str:
     from guardrail.system.disk import WORK, free_bytes, make_room, no_room
 
     free = free_bytes(path)
@@ -258,7 +258,7 @@ def _idle(path: Path) -> str:
     return f"Nothing has to be done. {back}."
 
 
-def _steps(path: Path, found: Diagnosis) -> list[str]:
+def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
     from guardrail.ledger.maintenance.recovery_plan import Action
     from guardrail.wiring.diagnosis import BACK
 
@@ -274,7 +274,7 @@ def _steps(path: Path, found: Diagnosis) -> list[str]:
         )
     )
     text = {
-        Action.NOTHING: _idle(path),
+        Action.NOTHING: _nothing_to_do(path),
         Action.CONTINUE: (
             "The chain is intact. "
             + (
@@ -300,7 +300,7 @@ def _steps(path: Path, found: Diagnosis) -> list[str]:
     return ["", *(one_line(line) for line in prose(text))]
 
 
-def _tell(report: RecoveryReport) -> None:
+def _print_result(report: RecoveryReport) -> None:
     data()
     if report.receipt is not None:
         data(paint(f"Recovered: record {report.receipt.seq} of log {name(report.log)}", Style.GOOD))

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardrail.cli.app import Entry, Exit, LazyGroup
-from guardrail.cli.commands.prune import pruned_document, tell_pruned
+from guardrail.cli.app import CommandEntry, Exit, LazyGroup
+from guardrail.cli.commands.prune import print_pruned, pruned_document
 from guardrail.cli.commands.seal import (
     archived_document,
     closed_document,
-    tell_archived,
-    tell_closed,
+    print_archived,
+    print_closed,
 )
-from guardrail.cli.keeping import keeping, reason_option, reason_words
+from guardrail.cli.keeping import open_for_retention, reason_option, redacted_reason
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.core.words import counted, numbers
@@ -36,12 +36,12 @@ _HERE = "guardrail.cli.commands.retention"
 @click.group(
     cls=LazyGroup,
     entries={
-        "run": Entry(
+        "run": CommandEntry(
             _HERE,
             "run",
             "Close segments, archive and delete everything that is due; meant for a timer.",
         ),
-        "status": Entry(
+        "status": CommandEntry(
             _HERE, "status", "Show records that are due, overdue, or were deleted too early."
         ),
     },
@@ -68,7 +68,7 @@ def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     if as_json:
         emit_json(_document(facts, status))
     else:
-        _tell(facts, status)
+        _print_status(facts, status)
     return Exit.RESERVED if status.findings else Exit.YES
 
 
@@ -93,11 +93,11 @@ def run(
     Meant for a timer: it leaves alone whatever is not due, reports whatever it can't do, and tries
     again the next time. A legal hold keeps everything, and is not a failure.
     """
-    words = reason_words(reason)
-    with keeping(config, ledger) as manager:
+    words = redacted_reason(reason)
+    with open_for_retention(config, ledger) as manager:
         if dry_run:
-            return _dry(manager, as_json=as_json)
-        report, problems, failed = _due(manager, words, quiet=as_json)
+            return _print_due(manager, as_json=as_json)
+        report, problems, failed = _carry_out_due(manager, words, quiet=as_json)
     if as_json:
         emit_json({**report, "problems": problems})
     else:
@@ -108,7 +108,7 @@ def run(
     return Exit.RESERVED if failed else Exit.YES
 
 
-def _due(
+def _carry_out_due(
     manager: RetentionManager, words: str | None, *, quiet: bool
 ) -> tuple[dict[str, Any], list[dict[str, str]], bool]:
     """Do and report everything that is due; return it, the problems, and True if one of them is a
@@ -130,9 +130,9 @@ def _due(
         {"code": each.code, "message": each.message, "hint": each.hint} for each in done.problems
     ]
     if not quiet:
-        did = tell_closed(done.sealed)
-        did |= tell_archived(done.put)
-        did |= done.pruned is not None and tell_pruned(done.pruned)
+        did = print_closed(done.sealed)
+        did |= print_archived(done.put)
+        did |= done.pruned is not None and print_pruned(done.pruned)
         for each in expired:
             data(f"{paint('deleted', Style.GOOD)}   copy {one_line(each['file'])}")
         if not did and not expired and not problems:
@@ -140,7 +140,7 @@ def _due(
     return report, problems, bool(done.failures)
 
 
-def _dry(manager: RetentionManager, *, as_json: bool) -> int:
+def _print_due(manager: RetentionManager, *, as_json: bool) -> int:
     facts, status = manager.facts(), manager.status()
     seal, before = manager.seal_due(), manager.prunable()
     expire = [each.file for _, each in manager.expired()]
@@ -169,7 +169,7 @@ def _dry(manager: RetentionManager, *, as_json: bool) -> int:
     return Exit.YES
 
 
-def _tell(facts: Facts, status: RetentionStatus) -> None:
+def _print_status(facts: Facts, status: RetentionStatus) -> None:
     age = "none" if status.age_days is None else f"{counted(round(status.age_days), 'day')} old"
     data(f"oldest    {age}")
     data(

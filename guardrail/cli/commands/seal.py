@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.keeping import keeping, reason_option, reason_words
+from guardrail.cli.keeping import open_for_retention, reason_option, redacted_reason
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, paint
 from guardrail.core.words import counted
@@ -22,9 +22,9 @@ __all__ = [
     "archive",
     "archived_document",
     "closed_document",
+    "print_archived",
+    "print_closed",
     "seal",
-    "tell_archived",
-    "tell_closed",
 ]
 
 
@@ -39,11 +39,11 @@ def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str
     The copy is read back and compared before this returns, and is never written again. A missing
     copy of a closed segment is made too, as long as its records still exist.
     """
-    with keeping(config, ledger) as keeper:
-        done = keeper.seal(why=reason_words(reason))
+    with open_for_retention(config, ledger) as keeper:
+        done = keeper.seal(why=redacted_reason(reason))
     if as_json:
         emit_json(closed_document(done))
-    elif not tell_closed(done):
+    elif not print_closed(done):
         data("Nothing to do: every record is in a segment, and each has its copy.")
     return Exit.YES
 
@@ -58,11 +58,11 @@ def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: 
 
     Each copy is verified line by line before a record says that it exists.
     """
-    with keeping(config, ledger) as keeper:
-        put = keeper.archive(why=reason_words(reason))
+    with open_for_retention(config, ledger) as keeper:
+        put = keeper.archive(why=redacted_reason(reason))
     if as_json:
         emit_json({"archived": archived_document(put)})
-    elif not tell_archived(put):
+    elif not print_archived(put):
         data("Nothing to do: every segment is in the archive.")
     return Exit.YES
 
@@ -80,7 +80,7 @@ def closed_document(done: ClosedSegment) -> dict[str, Any]:
     }
 
 
-def tell_closed(done: ClosedSegment) -> bool:
+def print_closed(done: ClosedSegment) -> bool:
     """Print the closed segment and the new copies; return True if it did anything."""
     made = done.segment
     if made is not None:
@@ -99,7 +99,7 @@ def archived_document(put: Sequence[ArchivedSegment]) -> list[dict[str, Any]]:
     return [{"segment": each.segment, "file": each.file, "digest": each.digest} for each in put]
 
 
-def tell_archived(put: Sequence[ArchivedSegment]) -> bool:
+def print_archived(put: Sequence[ArchivedSegment]) -> bool:
     """Print the result of archiving; return True if it did anything."""
     for each in put:
         data(f"{paint('archived', Style.GOOD)}  segment {each.segment}: {one_line(each.file)}")

@@ -16,17 +16,17 @@ from guardrail.cli.output import (
     columns,
     data,
     emit_json,
-    listed,
     remark,
     table,
+    wrap_items,
 )
 from guardrail.cli.render import clock
-from guardrail.cli.sources import copies_here, opened, source_options, tell_pruned
+from guardrail.cli.sources import known_copies, open_records, report_pruned, source_options
 from guardrail.core.words import counted
 from guardrail.review import documents
 from guardrail.review.pruned import document
-from guardrail.review.records import gone
-from guardrail.review.sessions import SessionRow, list_sessions
+from guardrail.review.records import pruned_range
+from guardrail.review.sessions import SessionSummary, list_sessions
 from guardrail.review.terminal import name
 
 __all__ = ["sessions"]
@@ -64,21 +64,21 @@ def sessions(
     refused before the policy was asked. OPEN counts calls that were allowed and have no recorded
     end: they are running, or their process died and nobody has opened the ledger since.
     """
-    with opened(config, ledger, exported, segment) as reader:
+    with open_records(config, ledger, exported, segment) as reader:
         progress = Progress("read")
         throttled: list[int] = []
         rows = list_sessions(reader, progress=progress, throttled=throttled)
         progress.clear()
         log, size = reader.log, reader.size()
-        lost = gone(reader)
-        copies = [] if lost is None else copies_here(reader, config, ledger)
+        lost = pruned_range(reader)
+        copies = [] if lost is None else known_copies(reader, config, ledger)
     shown = rows if everything else rows[-limit:]
     if as_json:
         listing = documents.sessions(log, shown, len(rows))
         emit_json({**listing, "throttled": throttled, "pruned": document(lost, copies)})
         return
     if lost is not None:
-        tell_pruned(lost, copies)
+        report_pruned(lost, copies)
     if throttled:
         remark(
             f"{counted(len(throttled), 'record')} in no session: calls beyond [limits]"
@@ -92,11 +92,13 @@ def sessions(
         )
         return
     wide = columns() >= _WIDE
-    titles, *lines = _fitted(_spec(wide=wide), [_row(row, wide=wide) for row in shown])
+    titles, *lines = _fitting_table(
+        _table_columns(wide=wide), [_row(row, wide=wide) for row in shown]
+    )
     data(titles)
     for line, row in zip(lines, shown, strict=True):
         data(line)
-        for each in () if wide else listed("  ", _counts(row)):
+        for each in () if wide else wrap_items("  ", _counts(row)):
             data(each)
     if len(shown) < len(rows):
         remark(
@@ -105,7 +107,7 @@ def sessions(
         )
 
 
-def _fitted(spec: list[Column], cells: list[list[Cell]]) -> list[str]:
+def _fitting_table(spec: list[Column], cells: list[list[Cell]]) -> list[str]:
     """Return the lines of the table; if something would be cut, omit the columns that count
     nothing.
     """
@@ -122,7 +124,7 @@ def _fitted(spec: list[Column], cells: list[list[Cell]]) -> list[str]:
     return list(table([spec[index] for index in told], [[row[at] for at in told] for row in cells]))
 
 
-def _spec(*, wide: bool) -> list[Column]:
+def _table_columns(*, wide: bool) -> list[Column]:
     who = [
         Column("STARTED (UTC)"),
         Column("SESSION", flexible=True, floor=12),
@@ -136,7 +138,7 @@ def _spec(*, wide: bool) -> list[Column]:
     return [*who, Column("TENANT", flexible=True, limit=16, floor=6), *numbers]
 
 
-def _row(row: SessionRow, *, wide: bool) -> list[Cell]:
+def _row(row: SessionSummary, *, wide: bool) -> list[Cell]:
     def hot(count: int, style: Style) -> Cell:
         return str(count), style if count else Style.DIM
 
@@ -160,7 +162,7 @@ def _row(row: SessionRow, *, wide: bool) -> list[Cell]:
     ]
 
 
-def _counts(row: SessionRow) -> list[Cell]:
+def _counts(row: SessionSummary) -> list[Cell]:
     """Return the number of calls, and the number of those that did not end normally."""
     counts = (
         (row.denied, "denied", Style.BAD),

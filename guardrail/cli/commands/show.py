@@ -19,11 +19,11 @@ from guardrail.cli.output import (
     columns,
     data,
     emit_json,
-    listed,
     paint,
     prose,
     remark,
     table,
+    wrap_items,
 )
 from guardrail.cli.render import (
     approval_lines,
@@ -36,11 +36,18 @@ from guardrail.cli.render import (
     rule_lines,
     verdict,
 )
-from guardrail.cli.sources import opened, source_options
+from guardrail.cli.sources import open_records, source_options
 from guardrail.core.words import counted
 from guardrail.review import documents
 from guardrail.review.approval_words import REASONS
-from guardrail.review.records import Call, Records, absent, load, parse, person_of
+from guardrail.review.records import (
+    RecordedCall,
+    RecordReader,
+    load,
+    missing_record,
+    parse,
+    person_of,
+)
 from guardrail.review.sessions import RecordRef, Timeline, find, timeline, who, with_outcome
 from guardrail.review.terminal import (
     arguments,
@@ -83,7 +90,7 @@ def show(
     number is always a record: write session:42 for the session called 42. A call id shows its
     decision.
     """
-    with opened(config, ledger, exported, segment) as reader:
+    with open_records(config, ledger, exported, segment) as reader:
         target = find(reader, ref)
         if isinstance(target, RecordRef):
             (_json_record if as_json else _print_record)(reader, target.seq)
@@ -162,11 +169,11 @@ def _header(session: Timeline) -> Iterator[str]:
         (sum(call.open for call in calls), "open", Style.WARN),
     ]
     told = [(f"{count:,} {word}", style) for count, word, style in counts if count]
-    yield from listed("  calls      ", [(counted(len(calls), "call"), Style.PLAIN), *told])
+    yield from wrap_items("  calls      ", [(counted(len(calls), "call"), Style.PLAIN), *told])
     yield paint("  chain      not checked here; guardrail verify checks it", Style.DIM)
 
 
-def _rule(call: Call) -> str:
+def _rule(call: RecordedCall) -> str:
     names = [escape(hit.rule) for hit in call.rules if hit.effect == call.effect]
     if names:
         return names[0] + (f" +{len(names) - 1}" if len(names) > 1 else "")
@@ -175,7 +182,7 @@ def _rule(call: Call) -> str:
     )
 
 
-def _duration(call: Call) -> str:
+def _duration(call: RecordedCall) -> str:
     return milliseconds(call.outcome.ms if call.outcome is not None else None)
 
 
@@ -193,7 +200,7 @@ def _table(session: Timeline) -> Iterator[str]:
     yield from table(spec, [_row(session.started, call) for call in session.calls])
 
 
-def _row(started: str, call: Call) -> list[Cell]:
+def _row(started: str, call: RecordedCall) -> list[Cell]:
     return [
         (offset(started, call.ts), Style.DIM),
         (str(call.seq), Style.PLAIN),
@@ -206,7 +213,7 @@ def _row(started: str, call: Call) -> list[Cell]:
     ]
 
 
-def _args(call: Call, limit: int) -> str:
+def _args(call: RecordedCall, limit: int) -> str:
     if call.omitted:
         return f"(not recorded: {clip(escape(omitted_sentence(call.omitted)), limit)})"
     if call.type == "call.rejected":
@@ -245,7 +252,7 @@ def _cards(session: Timeline) -> Iterator[str]:
         yield " " * (width(start) + words + 2) + rest + paint(end, end_style) + took
 
 
-def _json_record(records: Records, seq: int) -> None:
+def _json_record(records: RecordReader, seq: int) -> None:
     line = _line(records, seq)
     parse(line, seq)
     # The stored line, so that no number changes on the way.
@@ -264,21 +271,21 @@ def _leaf(line: bytes) -> str:
     return leaf_hash(line).hex()
 
 
-def _line(records: Records, seq: int) -> bytes:
+def _line(records: RecordReader, seq: int) -> bytes:
     line = records.record(seq)
     if line is None:
-        raise absent(records, seq)
+        raise missing_record(records, seq)
     return line
 
 
-def _related(records: Records, seq: int) -> list[int]:
+def _related(records: RecordReader, seq: int) -> list[int]:
     """The other records of the same call."""
     call = text(load(records, seq), "call")
     others = [] if not call else [parse(line, seq).get("seq") for line in records.by_call(call)]
     return [other for other in others if isinstance(other, int) and other != seq]
 
 
-def _print_record(records: Records, seq: int) -> None:
+def _print_record(records: RecordReader, seq: int) -> None:
     line = _line(records, seq)
     record = parse(line, seq)
     kind = text(record, "type")
@@ -320,13 +327,16 @@ def _print_answer(record: Mapping[str, Any]) -> None:
     who = approver(person_of(obj(record, "approver")))
     of = "a request" if request is None else f"the request of record {request}"
     if kind == "approval.rejected":
-        data(f"  {who} answered {of}, which did not count: {_turned_down(text(record, 'code'))}")
+        data(
+            f"  {who} answered {of}, which did not count: "
+            f"{_describe_rejection(text(record, 'code'))}"
+        )
         return
     word, style = ("APPROVED", Style.GOOD) if kind == "approval.granted" else ("REFUSED", Style.BAD)
     data(f"  {paint(word, style)}  {of}, by {who}")
 
 
-def _turned_down(code: str) -> str:
+def _describe_rejection(code: str) -> str:
     try:
         return REASONS[Reason(code)]
     except ValueError:
@@ -352,7 +362,7 @@ def _print_tree(record: Mapping[str, Any]) -> None:
         data(entry)
 
 
-def _print_decision(call: Call) -> None:
+def _print_decision(call: RecordedCall) -> None:
     word, style = verdict(call)
     end, end_style = outcome(call)
     data(f"  {paint(word, style)}  {name(call.tool, '(no tool)')}, then {paint(end, end_style)}")

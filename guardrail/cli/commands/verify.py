@@ -8,15 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardrail.cli.access_verify import Readers, readers_of, worst
+from guardrail.cli.access_verify import (
+    AccessLogVerification,
+    access_log_verification,
+    combined_exit_code,
+)
 from guardrail.cli.missing import way_to_a_ledger
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, paint, prose, remark
-from guardrail.cli.reading import access_log_half, access_log_lost
+from guardrail.cli.reading import access_log_incomplete, access_log_lost
 from guardrail.cli.render import clock, recovery
-from guardrail.cli.verify_anchors import asked, configured_heads, origin_of, witness_ca
-from guardrail.cli.verify_files import Sources, one_source, verify_file
-from guardrail.cli.verify_memory import although, remembered
+from guardrail.cli.verify_anchors import configured_heads, origin_of, witness_ca, witness_heads
+from guardrail.cli.verify_files import VerifySources, one_source, verify_file
+from guardrail.cli.verify_memory import headline_end, remembered_heads
 from guardrail.cli.verify_steps import next_steps
 from guardrail.core.words import counted, numbers
 from guardrail.errors import GuardrailError
@@ -124,7 +128,7 @@ def verify(
     notices: list[str] = []
     try:
         path, report, readers = _verify(
-            Sources(config, ledger, exported, segment, backup),
+            VerifySources(config, ledger, exported, segment, backup),
             key=key,
             heads=heads,
             witnesses=witnesses,
@@ -138,21 +142,21 @@ def verify(
     # An anchor that does not answer is named only once for both logs.
     notices = list(dict.fromkeys(notices))
     lost = "" if exported is not None else _access_log_trouble(notices)
-    code = 1 if lost else worst(report.exit_code, readers)
+    code = 1 if lost else combined_exit_code(report.exit_code, readers)
     own = exported is None and segment is None and backup is None
     way = way_to_a_ledger(config, ledger) if own and report.exit_code == 3 else ""
     steps = next_steps(path, report, is_file=not own, backup=backup is not None, way=way)
     if as_json:
-        beside = None if readers is None else _beside(readers)
+        beside = None if readers is None else _access_log_document(readers)
         emit_json({**_document(path, report, notices, steps), "exit": code, "access": beside})
     else:
         _print(path, report, notices)
-        _finish(readers, steps)
+        _print_next_steps(readers, steps)
     return code
 
 
 def _verify(
-    sources: Sources,
+    sources: VerifySources,
     *,
     key: str | None,
     heads: list[OutsideHead],
@@ -161,7 +165,7 @@ def _verify(
     jobs: int,
     notices: list[str],
     progress: Progress,
-) -> tuple[Path, VerifyReport, Readers | None]:
+) -> tuple[Path, VerifyReport, AccessLogVerification | None]:
     """Verify one file, or a ledger and its access log; return path, report, and the access log."""
     from guardrail.review.verify import verify_ledger
 
@@ -180,13 +184,13 @@ def _verify(
     config, ledger = sources.config, sources.ledger
     path = ledger_path(config, ledger)
     if witnesses:  # on a read-only mount, opening may copy the ledger
-        heads = heads + asked(witnesses, origin_of(path), witness_ca(config, ledger))
+        heads = heads + witness_heads(witnesses, origin_of(path), witness_ca(config, ledger))
     heads = heads + configured_heads(config, ledger, path, notices)
-    notices += _kept_wrongly(config, ledger, path)
-    readers = readers_of(path, heads)
+    notices += _retention_violations(config, ledger, path)
+    readers = access_log_verification(path, heads)
     if readers is not None:
         heads = [each for each in heads if each not in readers.heads]
-    heads += remembered(config, ledger, path, notices)
+    heads += remembered_heads(config, ledger, path, notices)
     report = verify_ledger(path, key=key, heads=heads, since=since, jobs=jobs, progress=progress)
     if readers is not None:
         kept = configured_heads(config, readers.path, readers.path, notices, own=False)
@@ -199,12 +203,12 @@ def _access_log_trouble(notices: list[str]) -> str:
     lost = access_log_lost()
     if lost:
         notices.append(f"Who read the ledger is not known: {lost}.")
-    elif access_log_half():
-        notices.append(f"Who read the ledger is not recorded: {access_log_half()}.")
+    elif access_log_incomplete():
+        notices.append(f"Who read the ledger is not recorded: {access_log_incomplete()}.")
     return lost
 
 
-def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
+def _retention_violations(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
     """Return records that are overdue or were deleted too early, by the settings; nothing if either
     can't be read.
     """
@@ -225,12 +229,12 @@ def _kept_wrongly(config: Path | None, ledger: Path | None, path: Path) -> list[
 # -- the answer ------------------------------------------------------------------------------------
 
 
-def _beside(readers: Readers) -> dict[str, Any]:
+def _access_log_document(readers: AccessLogVerification) -> dict[str, Any]:
     steps = next_steps(readers.path, readers.report, is_file=False)
     return _document(readers.path, readers.report, [], steps)
 
 
-def _finish(readers: Readers | None, steps: list[str]) -> None:
+def _print_next_steps(readers: AccessLogVerification | None, steps: list[str]) -> None:
     if readers is not None:
         _print_readers(readers)
     for step in steps:
@@ -254,7 +258,7 @@ def _document(
         "last_seq": report.last_seq,
         "last_ts": report.last_ts or None,
         "first_bad_ts": report.first_bad_ts or None,
-        "against": _against(report),
+        "against": _contradicted_head(report),
         "pruned_before": report.pruned_before,
         "head": (
             {"size": report.records, "root": report.root, "note": report.note or None}
@@ -287,7 +291,7 @@ def _document(
     }
 
 
-def _against(report: VerifyReport) -> dict[str, Any] | None:
+def _contradicted_head(report: VerifyReport) -> dict[str, Any] | None:
     """Return the head that the log contradicts: its location, the last record that it covers, and
     since when it is there.
     """
@@ -332,8 +336,8 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
         VerifyState.ROLLED_BACK: ("ROLLED BACK", Style.BAD),
         VerifyState.FORKED: ("FORKED", Style.BAD),
         VerifyState.REPLACED: ("REPLACED by another log", Style.BAD),
-        VerifyState.MISSING: (f"MISSING{although(report)}", Style.BAD),
-        VerifyState.DAMAGED: (f"TORN{although(report)}", Style.BAD),
+        VerifyState.MISSING: (f"MISSING{headline_end(report)}", Style.BAD),
+        VerifyState.DAMAGED: (f"TORN{headline_end(report)}", Style.BAD),
         VerifyState.KEY_UNKNOWN: ("NOT CHECKED: no known key signed the head", Style.WARN),
         VerifyState.HEAD_MALFORMED: ("NOT CHECKED: the head is malformed", Style.WARN),
         VerifyState.UNREADABLE: ("NOT CHECKED", Style.WARN),
@@ -352,9 +356,9 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
     if report.key:
         data(f"  key      {report.key}")
     if report.records:
-        data(f"  records  {_counted(report)}")
-    if _times(report):
-        data(f"  time     {_times(report)}")
+        data(f"  records  {_describe_count(report)}")
+    if _describe_time(report):
+        data(f"  time     {_describe_time(report)}")
     if report.pruned_before:
         data(f"  pruned   {numbers(1, report.pruned_before - 1)}, with proof")
     if report.anchored_to is not None:
@@ -366,13 +370,14 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
     if report.live_calls:
         data(f"  running  {counted(report.live_calls, 'call')} without an end yet")
     _list(
-        "Open calls of dead processes (a guard closes them when it opens the ledger)", _dead(report)
+        "Open calls of dead processes (a guard closes them when it opens the ledger)",
+        _list_dead_calls(report),
     )
     _list("Notices", [*report.notices, *notices])
     _list("Not proved", list(report.not_proved))
 
 
-def _print_readers(readers: Readers) -> None:
+def _print_readers(readers: AccessLogVerification) -> None:
     """Summarise the result for the access log: only findings of interest, not that it proves no
     more than another log.
     """
@@ -385,7 +390,7 @@ def _print_readers(readers: Readers) -> None:
         data(f"    {line}")
     data(f"  checked  {one_line(str(readers.path))}")
     if report.records:
-        data(f"  records  {_counted(report)}")
+        data(f"  records  {_describe_count(report)}")
     for notice in report.notices:
         for line in prose(one_line(notice), indent=4):
             data(f"    {line}")
@@ -393,14 +398,14 @@ def _print_readers(readers: Readers) -> None:
         remark(f"next:  guardrail verify --ledger {one_line(str(readers.path))}")
 
 
-def _counted(report: VerifyReport) -> str:
+def _describe_count(report: VerifyReport) -> str:
     count = counted(report.records, "record")
     if report.first_bad is not None and report.first_bad >= report.records:
         return f"{count} before that, all of them good"
     return f"{count}, " + ("linked to each other" if report.exit_code == 1 else "all of them good")
 
 
-def _times(report: VerifyReport) -> str:
+def _describe_time(report: VerifyReport) -> str:
     """Return the time of that: from the first bad record if its line is good, else from the last
     good one.
     """
@@ -412,7 +417,7 @@ def _times(report: VerifyReport) -> str:
     return f"record {report.last_seq}, the {word} one, was written {clock(report.last_ts)}"
 
 
-def _dead(report: VerifyReport) -> list[str]:
+def _list_dead_calls(report: VerifyReport) -> list[str]:
     shown = [
         f"record {call.seq}: call {escape(call.call)}, {name(call.host)} pid {call.pid}"
         for call in report.dead_calls[:_SHOWN]

@@ -9,12 +9,12 @@ import click
 from guardrail.cli.options import json_option
 from guardrail.cli.output import Style, data, emit_json, paint, prose
 from guardrail.cli.render import approval_lines, clock, outcome, removed, rule_lines, verdict
-from guardrail.cli.sources import opened, source_options
+from guardrail.cli.sources import open_records, source_options
 from guardrail.review import documents
-from guardrail.review.records import Call, NotFoundError, Records
+from guardrail.review.records import NotFoundError, RecordedCall, RecordReader
 from guardrail.review.sessions import RecordRef, find, last_call, with_outcome
 from guardrail.review.terminal import arguments, escape, name, tree
-from guardrail.review.why import Why, decision_seq, refusal, why_of
+from guardrail.review.why import DecisionExplanation, decision_seq, refusal, why_of
 
 __all__ = ["why"]
 
@@ -39,7 +39,7 @@ def why(
     for the latest call. Everything comes from the record. The policy is not asked again and no tool
     runs.
     """
-    with opened(config, ledger, exported, segment) as reader:
+    with open_records(config, ledger, exported, segment) as reader:
         call = with_outcome(reader, _decision(reader, ref))
         answer = why_of(reader, call)
         log = reader.log
@@ -49,7 +49,7 @@ def why(
         _print(answer)
 
 
-def _decision(records: Records, ref: str) -> int:
+def _decision(records: RecordReader, ref: str) -> int:
     if ref == "last":
         return last_call(records).seq
     target = find(records, ref)
@@ -61,7 +61,7 @@ def _decision(records: Records, ref: str) -> int:
     return decision_seq(records, target.seq)
 
 
-def _print(answer: Why) -> None:
+def _print(answer: DecisionExplanation) -> None:
     call = answer.call
     word, style = verdict(call)
     data(f"{paint(word, style)}  {_title(call)}")
@@ -95,7 +95,7 @@ def _print(answer: Why) -> None:
     if call.removed:
         _section("Removed before recording", list(removed(call.removed)))
     data()
-    data(f"{paint('Ended:', Style.STRONG)} {_ended(call)}")
+    data(f"{paint('Ended:', Style.STRONG)} {_describe_outcome(call)}")
     if word != "ALLOWED":
         first, *rest = prose(answer.reason.next_step, indent=7)
         data(f"{paint('Next:', Style.STRONG)}  {first}")
@@ -103,14 +103,14 @@ def _print(answer: Why) -> None:
             data(f"       {line}")
 
 
-def _title(call: Call) -> str:
+def _title(call: RecordedCall) -> str:
     tool = name(call.tool, "(no tool)")
     server = f" on {escape(call.server)}" if call.server else ""
     undeclared = " (undeclared)" if call.declared is False else ""
     return f"{tool}{server}{undeclared}"
 
 
-def _who(call: Call) -> str:
+def _who(call: RecordedCall) -> str:
     key = call.key
     return (
         f"{name(key.agent, 'no agent')} for {name(key.principal, 'nobody')}, "
@@ -118,13 +118,13 @@ def _who(call: Call) -> str:
     )
 
 
-def _no_rules(call: Call) -> str:
+def _no_rules(call: RecordedCall) -> str:
     if call.cause == "policy":
         return "none is recorded"
     return "none: the rules were not asked, or their answer was not used"
 
 
-def _policy(answer: Why) -> list[str]:
+def _policy(answer: DecisionExplanation) -> list[str]:
     policy = answer.policy
     if not policy:
         return ["none was asked"]
@@ -135,7 +135,7 @@ def _policy(answer: Why) -> list[str]:
     ]
 
 
-def _ended(call: Call) -> str:
+def _describe_outcome(call: RecordedCall) -> str:
     word, _ = outcome(call)
     if call.outcome is None:
         return (

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardrail.cli.app import Entry, Exit, LazyGroup
+from guardrail.cli.app import CommandEntry, Exit, LazyGroup
 from guardrail.cli.options import json_option
 from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
@@ -52,10 +52,10 @@ _key = click.option(
 @click.group(
     cls=LazyGroup,
     entries={
-        "init": Entry(_HERE, "init", "Create the key and the memory of a witness."),
-        "add": Entry(_HERE, "add", "Have a witness serve a log."),
-        "serve": Entry(_HERE, "serve", "Cosign the heads of logs, over HTTP."),
-        "status": Entry(
+        "init": CommandEntry(_HERE, "init", "Create the key and the memory of a witness."),
+        "add": CommandEntry(_HERE, "add", "Have a witness serve a log."),
+        "serve": CommandEntry(_HERE, "serve", "Cosign the heads of logs, over HTTP."),
+        "status": CommandEntry(
             _HERE, "status", "Show which logs a witness serves, and its progress in each."
         ),
     },
