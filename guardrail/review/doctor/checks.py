@@ -7,10 +7,8 @@ The checks are ordered by dependency: earlier ones can explain later failures.
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
 import os
 import stat
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
@@ -22,7 +20,13 @@ from guardrail.core.log.record import decode
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
 from guardrail.ledger.sqlite.signs import ledgers_near
-from guardrail.review.doctor.result import TAIL, Check, CheckState, without_doctor
+from guardrail.review.doctor.environment import (
+    engine_version,
+    python_version,
+    sqlite_version,
+    tracing,
+)
+from guardrail.review.doctor.result import TAIL, Check, State, without_doctor
 from guardrail.review.doctor.settings import settings_read, settings_refused
 from guardrail.review.terminal import clock
 from guardrail.review.values import moment, text
@@ -47,9 +51,9 @@ def check_all(
     named: bool = True,
 ) -> Iterator[Check]:
     """Yield every check when it is done. A check that can't be made is ``unknown``; none raises."""
-    yield _python()
-    yield _engine_version()
-    yield _sqlite()
+    yield python_version()
+    yield engine_version()
+    yield sqlite_version()
     try:
         settings = Settings.load(config, environment=environment, named=named)
         if ledger is not None:
@@ -62,7 +66,7 @@ def check_all(
         near = ledgers_near(settings.ledger.path)
         other = f"guardrail doctor --ledger {near[0]}" if near else "give another --ledger FILE"
         found = f"there is no ledger at {settings.ledger.path}, and nothing is left of one"
-        yield Check("ledger", CheckState.FAIL, found, other)
+        yield Check("ledger", State.FAIL, found, other)
         return
     for name, check in (
         ("folder", _folder),
@@ -84,75 +88,26 @@ def check_all(
         ("clock", _clock),
     ):
         yield _run_check(name, check, settings)
-    yield _tracing(environment)
+    yield tracing(environment)
 
 
 def _run_check(name: str, check: Callable[[Settings], Check], settings: Settings) -> Check:
     try:
         return check(settings)
     except GuardrailError as error:
-        return Check(name, CheckState.FAIL, error.message, without_doctor(error.hint))
+        return Check(name, State.FAIL, error.message, without_doctor(error.hint))
     except OSError as error:
         place = settings.ledger.path.absolute()
         if is_full(error, place):
             return Check(
-                name, CheckState.UNKNOWN, f"can't be examined: {no_room(place)}", make_room(place)
+                name, State.UNKNOWN, f"can't be examined: {no_room(place)}", make_room(place)
             )
         return Check(
             name,
-            CheckState.UNKNOWN,
+            State.UNKNOWN,
             f"can't be examined ({os_reason(error)})",
             "run doctor as the user that runs the agents",
         )
-
-
-def _python() -> Check:
-    # Versions older than 3.11 never get here: the package refuses to install.
-    return Check("python", CheckState.OK, ".".join(str(part) for part in sys.version_info[:3]))
-
-
-def _engine_version() -> Check:
-    from guardrail.policy.embedded.process import ENGINE_VERSION as wanted  # noqa: N811
-
-    try:
-        found = importlib.metadata.version("gordon-to-regorus")
-    except importlib.metadata.PackageNotFoundError:
-        return Check(
-            "regorus",
-            CheckState.FAIL,
-            "the policy engine is not installed",
-            "pip install guardrail-ledger",
-        )
-    if found != wanted:
-        return Check(
-            "regorus",
-            CheckState.FAIL,
-            f"{found}; exactly {wanted} is needed",
-            f"pip install gordon-to-regorus=={wanted}",
-        )
-    return Check("regorus", CheckState.OK, found)
-
-
-def _sqlite() -> Check:
-    import sqlite3  # only for its version: the ledger alone opens databases
-
-    version = sqlite3.sqlite_version_info
-    found = sqlite3.sqlite_version
-    if version < (3, 37, 0):
-        return Check(
-            "sqlite",
-            CheckState.FAIL,
-            f"{found}; 3.37 or newer is needed",
-            "use a Python with a newer SQLite",
-        )
-    if version < (3, 51, 3) and version not in {(3, 44, 6), (3, 50, 7)}:
-        return Check(
-            "sqlite",
-            CheckState.OK,
-            f"{found}, which has the WAL-reset bug; guardrail's file lock keeps its writers off it,"
-            " so let no other program write to the ledger",
-        )
-    return Check("sqlite", CheckState.OK, found)
 
 
 def _folder(settings: Settings) -> Check:
@@ -160,22 +115,20 @@ def _folder(settings: Settings) -> Check:
 
     folder = settings.ledger.path.absolute().parent
     if not folder.is_dir():
-        return Check("folder", CheckState.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
+        return Check("folder", State.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
     kind = network_filesystem(folder)
     if kind is not None:
         return Check(
             "folder",
-            CheckState.FAIL,
+            State.FAIL,
             f"{folder} is on a network file system ({kind})",
             "put the ledger on a local disk",
         )
     if not os.access(folder, os.W_OK | os.X_OK):
         from guardrail.review.doctor.opening import way_to_write
 
-        return Check(
-            "folder", CheckState.FAIL, f"{folder} can't be written to", way_to_write(folder)
-        )
-    return Check("folder", CheckState.OK, str(folder))
+        return Check("folder", State.FAIL, f"{folder} can't be written to", way_to_write(folder))
+    return Check("folder", State.OK, str(folder))
 
 
 def _room(settings: Settings) -> Check:
@@ -190,7 +143,7 @@ def _sync(settings: Settings) -> Check:
     """
     folder = settings.ledger.path.absolute().parent
     if not folder.is_dir():
-        return Check("sync", CheckState.UNKNOWN, "not measured: there is no folder")
+        return Check("sync", State.UNKNOWN, "not measured: there is no folder")
     path = folder / f".guardrail-doctor-{os.getpid()}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     times = []
@@ -209,15 +162,15 @@ def _sync(settings: Settings) -> Check:
         f"{middle:.2f} ms at the median, {worst:.2f} ms at worst of {SYNCS}; a call waits for two"
     )
     if middle > SLOW_SYNC_MS:
-        return Check("sync", CheckState.NOTE, found, "put the ledger on a faster disk")
+        return Check("sync", State.NOTE, found, "put the ledger on a faster disk")
     if middle < 0.02:
         return Check(
             "sync",
-            CheckState.NOTE,
+            State.NOTE,
             f"{found}: too fast for a disk",
             "fine for trying out; records in memory do not survive a reboot",
         )
-    return Check("sync", CheckState.OK, found)
+    return Check("sync", State.OK, found)
 
 
 def _is_new(settings: Settings) -> bool:
@@ -244,31 +197,31 @@ def _keys(settings: Settings) -> Check:
     if _is_new(settings):
         return Check(
             "keys",
-            CheckState.NOTE,
+            State.NOTE,
             "none yet, and no ledger: both are made together",
             _way_to_begin(settings),
         )
     if not _has_keys(settings):
         return Check(
             "keys",
-            CheckState.FAIL,
+            State.FAIL,
             f"the ledger is there and {folder} is not",
             "restore the folder from a backup, or guardrail recover",
         )
     try:
         Keys.load(folder, signer=settings.keys.signer)
     except KeysError as error:
-        return Check("keys", CheckState.FAIL, error.message, error.hint)
+        return Check("keys", State.FAIL, error.message, error.hint)
     for item in sorted(folder.iterdir()):
         mode = stat.S_IMODE(item.stat().st_mode)
         if mode & 0o077:
             return Check(
                 "keys",
-                CheckState.FAIL,
+                State.FAIL,
                 f"others can read {item} (mode {mode:o})",
                 f"chmod 600 {item}",
             )
-    return Check("keys", CheckState.OK, f"{folder}, readable by their owner alone")
+    return Check("keys", State.OK, f"{folder}, readable by their owner alone")
 
 
 def _opa(settings: Settings) -> Check:
@@ -306,11 +259,11 @@ def _sealed(settings: Settings) -> Check:
 
     seal = Seal.read(settings.ledger.path)
     if seal is None:
-        return Check("seal", CheckState.OK, "not sealed")
+        return Check("seal", State.OK, "not sealed")
     when = f" since {clock(seal.when)}" if seal.when else ""
     return Check(
         "seal",
-        CheckState.FAIL,
+        State.FAIL,
         f"sealed{when}: {seal.why}; every call is blocked",
         "guardrail recover",
     )
@@ -328,17 +281,17 @@ def _ledger(settings: Settings) -> Check:
 
     path = settings.ledger.path.absolute()
     if _is_new(settings):
-        return Check("ledger", CheckState.NOTE, f"none yet at {path}", _way_to_begin(settings))
+        return Check("ledger", State.NOTE, f"none yet at {path}", _way_to_begin(settings))
     if path.is_symlink() and not path.exists():
         found = f"{path} is a link that leads nowhere"
-        return Check("ledger", CheckState.FAIL, found, "point it at the ledger, or remove it")
+        return Check("ledger", State.FAIL, found, "point it at the ledger, or remove it")
     if not path.exists():
         left = (
             ", ".join(sorted(item.name for item in traces(path))) or f"keys in {settings.key_path}"
         )
         return Check(
             "ledger",
-            CheckState.FAIL,
+            State.FAIL,
             f"{path} is missing, but {left} is there",
             "guardrail recover",
         )
@@ -349,13 +302,13 @@ def _ledger(settings: Settings) -> Check:
         log, first = reader.log, reader.first()
     if bad is not None:
         return Check(
-            "ledger", CheckState.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
+            "ledger", State.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
         )
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return Check(
             "ledger",
-            CheckState.NOTE,
+            State.NOTE,
             f"others can read {path} (mode {mode:o})",
             f"chmod 600 {path}",
         )
@@ -364,7 +317,7 @@ def _ledger(settings: Settings) -> Check:
         part = f"those from record {max(first, start):,} on; older ones were pruned"
     return Check(
         "ledger",
-        CheckState.OK,
+        State.OK,
         f"log {log}, {counted(size, 'record')}, chain intact over {part} (guardrail verify checks"
         " more)",
     )
@@ -383,11 +336,11 @@ def _identity(settings: Settings) -> Check:
     if settings.identity.require == "any":
         return Check(
             "identity",
-            CheckState.NOTE,
+            State.NOTE,
             "calls that name no principal are not denied",
             'write require = "asserted" under [identity]',
         )
-    return Check("identity", CheckState.OK, "a call must name its principal")
+    return Check("identity", State.OK, "a call must name its principal")
 
 
 def _retention(settings: Settings) -> Check:
@@ -407,11 +360,11 @@ def _leases(settings: Settings) -> Check:
     if dead:
         return Check(
             "leases",
-            CheckState.NOTE,
+            State.NOTE,
             f"{found}, {dead} died; their open calls are closed when a guard opens the ledger",
             "open a guard, or guardrail recover",
         )
-    return Check("leases", CheckState.OK, found)
+    return Check("leases", State.OK, found)
 
 
 def _running(settings: Settings) -> Check:
@@ -423,7 +376,7 @@ def _running(settings: Settings) -> Check:
 def _clock(settings: Settings) -> Check:
     now = datetime.now(UTC)
     if not settings.ledger.path.exists():
-        return Check("clock", CheckState.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC")
+        return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC")
     with _open(settings) as reader:
         size = reader.size()
         line = reader.record(size - 1) if size else None
@@ -431,7 +384,7 @@ def _clock(settings: Settings) -> Check:
     if last is None:
         return Check(
             "clock",
-            CheckState.UNKNOWN,
+            State.UNKNOWN,
             "the last record has no time to compare with",
             "guardrail verify",
         )
@@ -439,25 +392,8 @@ def _clock(settings: Settings) -> Check:
     if ahead > FUTURE_S:
         return Check(
             "clock",
-            CheckState.NOTE,
+            State.NOTE,
             f"the last record is {ahead:,.0f} s ahead of this clock",
             "check the time service; records keep their order whatever the clock says",
         )
-    return Check("clock", CheckState.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the last record")
-
-
-def _tracing(environment: Mapping[str, str]) -> Check:
-    on = [
-        name
-        for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
-        if environment.get(name, "").lower() in {"1", "true"}
-    ]
-    if on:
-        return Check(
-            "tracing",
-            CheckState.NOTE,
-            f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts"
-            " them",
-            f"unset {on[0]}, or accept that",
-        )
-    return Check("tracing", CheckState.OK, "no tracing that would see tool inputs unredacted")
+    return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the last record")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["TAIL", "Check", "CheckState", "without_doctor"]
+__all__ = ["TAIL", "Check", "State", "without_doctor"]
 
 TAIL = 1000
 """Number of records at the end whose chain is checked; ``verify`` checks all."""
 
 
-class CheckState(StrEnum):
+class State(StrEnum):
     """Result of a check."""
 
     OK = "ok"
@@ -28,7 +28,7 @@ class Check:
     """One check."""
 
     name: str
-    state: CheckState
+    state: State
     found: str
     fix: str = ""
     """The fix; empty if nothing needs fixing."""

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from guardrail.config import Settings
-from guardrail.review.doctor.result import Check, CheckState
+from guardrail.review.doctor.result import Check, State
 
 __all__ = ["LEAST_MB", "room"]
 
@@ -31,7 +31,7 @@ def room(settings: Settings) -> Check:
 
     db = settings.ledger.path.absolute()
     if not db.parent.is_dir():
-        return Check("room", CheckState.UNKNOWN, "not measured: there is no folder")
+        return Check("room", State.UNKNOWN, "not measured: there is no folder")
     space = os.statvfs(db.parent)
     free = space.f_bavail * space.f_frsize // _MB
     leases = Leases(leases_path(db))
@@ -39,14 +39,14 @@ def room(settings: Settings) -> Check:
     if used and settings.ledger.reserve_mb and not is_kept(db):
         return Check(
             "room",
-            CheckState.FAIL,
+            State.FAIL,
             f"{free:,} MB free; the reserve for outcomes was given back, and calls are refused",
             f"make room in {db.parent}: {_needed(settings, db):,} MB or more",
         )
     if free < LEAST_MB:
         return Check(
             "room",
-            CheckState.FAIL,
+            State.FAIL,
             f"{free} MB free in {db.parent}; {_needed(settings, db)} MB are needed before a guard"
             " takes calls",
             f"make room: {LEAST_MB} MB or more; a full disk blocks every call",
@@ -54,8 +54,8 @@ def room(settings: Settings) -> Check:
     if free < settings.ledger.warn_free_mb:
         return Check(
             "room",
-            CheckState.NOTE,
+            State.NOTE,
             f"{free:,} MB free in {db.parent}; {settings.ledger.warn_free_mb:,} are to be free",
             "make room, or prune what is old enough: guardrail retention status",
         )
-    return Check("room", CheckState.OK, f"{free:,} MB free in {db.parent}")
+    return Check("room", State.OK, f"{free:,} MB free in {db.parent}")

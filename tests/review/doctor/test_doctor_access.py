@@ -12,7 +12,7 @@ from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.doctor.access import access_log
-from guardrail.review.doctor.result import CheckState
+from guardrail.review.doctor.result import State
 
 
 @pytest.fixture
@@ -34,20 +34,20 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_an_access_log_that_readers_can_write_is_well(settings: Settings) -> None:
     """Before the first reading and after it."""
-    assert access_log(settings).state is CheckState.OK
+    assert access_log(settings).state is State.OK
     record_read(settings, Reading("show"))
     check = access_log(settings)
-    assert check.state is CheckState.OK
+    assert check.state is State.OK
     assert "2 records" in check.found
 
 
 @pytest.mark.parametrize(
     ("required", "state"),
-    [(False, CheckState.NOTE), (True, CheckState.FAIL)],
+    [(False, State.NOTE), (True, State.FAIL)],
     ids=["optional", "required"],
 )
 def test_what_keeps_readers_out_is_said_with_its_fix(
-    settings: Settings, required: bool, state: CheckState
+    settings: Settings, required: bool, state: State
 ) -> None:
     """No folder, exposed keys, a seal: a failure where every reading is to be recorded, else a
     note.

@@ -1,0 +1,80 @@
+"""Check what guardrail runs on: Python, the embedded engine, SQLite and the environment."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from collections.abc import Mapping
+
+from guardrail.review.doctor.result import Check, State
+
+__all__ = ["engine_version", "python_version", "sqlite_version", "tracing"]
+
+
+def python_version() -> Check:
+    """Return the version of Python. Versions older than 3.11 refuse to install the package."""
+    return Check("python", State.OK, ".".join(str(part) for part in sys.version_info[:3]))
+
+
+def engine_version() -> Check:
+    """Check that the embedded engine is installed, in exactly the version that is needed."""
+    from guardrail.policy.embedded.process import ENGINE_VERSION as wanted  # noqa: N811
+
+    try:
+        found = importlib.metadata.version("gordon-to-regorus")
+    except importlib.metadata.PackageNotFoundError:
+        return Check(
+            "regorus",
+            State.FAIL,
+            "the policy engine is not installed",
+            "pip install guardrail-ledger",
+        )
+    if found != wanted:
+        return Check(
+            "regorus",
+            State.FAIL,
+            f"{found}; exactly {wanted} is needed",
+            f"pip install gordon-to-regorus=={wanted}",
+        )
+    return Check("regorus", State.OK, found)
+
+
+def sqlite_version() -> Check:
+    """Check the version of SQLite, and name its known fault."""
+    import sqlite3  # only for its version: the ledger alone opens databases
+
+    version = sqlite3.sqlite_version_info
+    found = sqlite3.sqlite_version
+    if version < (3, 37, 0):
+        return Check(
+            "sqlite",
+            State.FAIL,
+            f"{found}; 3.37 or newer is needed",
+            "use a Python with a newer SQLite",
+        )
+    if version < (3, 51, 3) and version not in {(3, 44, 6), (3, 50, 7)}:
+        return Check(
+            "sqlite",
+            State.OK,
+            f"{found}, which has the WAL-reset bug; guardrail's file lock keeps its writers off it,"
+            " so let no other program write to the ledger",
+        )
+    return Check("sqlite", State.OK, found)
+
+
+def tracing(environment: Mapping[str, str]) -> Check:
+    """Check that no tracing sends tool inputs to a service before they are redacted."""
+    on = [
+        name
+        for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
+        if environment.get(name, "").lower() in {"1", "true"}
+    ]
+    if on:
+        return Check(
+            "tracing",
+            State.NOTE,
+            f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts"
+            " them",
+            f"unset {on[0]}, or accept that",
+        )
+    return Check("tracing", State.OK, "no tracing that would see tool inputs unredacted")
