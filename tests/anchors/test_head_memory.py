@@ -25,17 +25,14 @@ from guardrail.errors import AnchorError, ConfigError, LedgerOpenError
 from guardrail.keys.log_key import verify_signature
 from guardrail.review.doctor.memory import memory as check
 from guardrail.review.doctor.result import State
-
-POLICY = 'package guardrail.policy\n\nallow contains "any" if input.resource.type == "tool"\n'
+from tests.support.projects import new_project
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a project whose memory is a folder beside it."""
-    (tmp_path / "p" / "policies").mkdir(parents=True)
-    (tmp_path / "p" / "policies" / "p.rego").write_text(POLICY)
-    (tmp_path / "p" / "guardrail.toml").write_text('[anchors]\nmemory = "../heads"\n')
-    return Settings.load(tmp_path / "p" / "guardrail.toml", environment={})
+    project = new_project(tmp_path / "p", '[anchors]\nmemory = "../heads"\n')
+    return Settings.load(project / "guardrail.toml", environment={})
 
 
 def remembering(settings: Settings) -> HeadMemory:

@@ -30,8 +30,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.reasons import reason_of
 from guardrail.system.yielding import yields_inside
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
-
-ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
+from tests.support.projects import new_project
 
 
 @pytest.fixture
@@ -285,8 +284,7 @@ def test_a_session_that_is_closed_while_a_call_waits_for_approval_ends_it() -> N
 
 def test_a_session_outlives_its_guard_by_no_call(tmp_path: Path) -> None:
     """The ledger is closed: nothing can be recorded, so nothing runs."""
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "main.rego").write_text(ALLOW)
+    new_project(tmp_path)
     guard = Guard.open(policies=tmp_path / "policies", ledger=tmp_path / "audit.db")
     session = guard.session("alice")
     guard.close()
@@ -954,8 +952,7 @@ def test_a_process_for_jobs_has_no_session_but_one_that_it_is_given_or_opens(
     tmp_path: Path, method: str
 ) -> None:
     """It may outlive the block in which it was started, and work for others."""
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "main.rego").write_text(ALLOW)
+    new_project(tmp_path)
     context = multiprocessing.get_context(method)
     with (
         Guard.open(policies=tmp_path / "policies", ledger=tmp_path / "audit.db") as guard,

@@ -28,8 +28,8 @@ from guardrail.review.reasons import reason_of
 from guardrail.review.verify import verify_ledger
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
 from tests.support.hidden_records import hidden
+from tests.support.projects import ALLOW_ALL
 
-ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
 MALLORY = """
 import sys
 from guardrail import Guard
@@ -51,7 +51,7 @@ guard.close()
 def folder(tmp_path: Path) -> Path:
     """A folder with settings and a policy that allows everything."""
     (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "all.rego").write_text(ALLOW)
+    (tmp_path / "policies" / "all.rego").write_text(ALLOW_ALL)
     (tmp_path / "guardrail.toml").write_text(
         '[ledger]\npath = "audit.db"\nreserve_mb = 0\n[policy]\npath = "policies"\nworkers = 1\n'
     )

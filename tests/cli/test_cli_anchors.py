@@ -22,8 +22,7 @@ from guardrail.anchors.state import read_state, state_path
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.keys.log_key import Keys, verify_signature
 from tests.support.command_line import Cli, command, environment
-
-ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
+from tests.support.projects import new_project, record_call
 
 
 @pytest.fixture
@@ -31,13 +30,11 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project with a ledger of some records, whose anchor is a file elsewhere; it is the current
     folder.
     """
-    home = tmp_path / "home"
-    (home / "policies").mkdir(parents=True)
+    home = new_project(tmp_path / "home")
     (tmp_path / "away").mkdir()
-    (home / "policies" / "main.rego").write_text(ALLOW)
     configure(home, 'file = "../away/heads"')
     monkeypatch.chdir(home)
-    work(home)
+    record_call(home)
     return home
 
 
@@ -45,15 +42,6 @@ def configure(home: Path, *lines: str) -> None:
     """Write guardrail.toml with these lines in [anchors]."""
     text = "\n".join(("[anchors]", "heartbeat_s = 0", *lines, ""))
     (home / "guardrail.toml").write_text(text)
-
-
-def work(home: Path) -> None:
-    """Make a call that is recorded, without anchors."""
-    with (
-        Guard.open(policies=home / "policies", ledger=home / "audit.db") as guard,
-        guard.session(principal="alice"),
-    ):
-        guard.call("f", {}, lambda: None)
 
 
 def size(home: Path) -> int:
@@ -179,15 +167,15 @@ def test_a_ledger_that_was_rolled_back_or_forked_is_no(
     back with it.
     """
     with copied(project, tmp_path / "old"):
-        work(project)
+        record_call(project)
         assert cli("anchor").code == 0
         state_path(project / "audit.db").unlink()
     ran = cli("anchor")
     assert ran.code == 1
     assert "cut, rolled back or replaced" in ran.out
     assert "next:  guardrail verify" in ran.err
-    work(project)
-    work(project)
+    record_call(project)
+    record_call(project)
     ran = cli("anchor", "--json")
     assert ran.code == 1
     (told,) = json.loads(ran.out)["anchors"]
@@ -267,7 +255,7 @@ def test_an_anchor_file_that_was_moved_denies_calls_until_its_heads_are_there(
     """
     for _ in range(3):
         assert cli("anchor").code == 0
-        work(project)
+        record_call(project)
     old = moved(project)
     before = old.read_bytes()
     assert denied(project) == "denied.anchor"
@@ -549,12 +537,12 @@ def test_a_witness_is_made_told_about_a_log_and_finds_a_fork(
         monkeypatch.chdir(project)
         configure(project, f'witness = ["{url} {witness_key}"]')
         with copied(project, tmp_path / "old"):
-            work(project)
+            record_call(project)
             assert cli("anchor").code == 0
             state_path(project / "audit.db").unlink()
         assert cli("anchor").code == 1
         for _ in range(2):
-            work(project)
+            record_call(project)
         ran = cli("anchor")
         assert ran.code == 1
         assert "another history" in ran.out

@@ -16,17 +16,7 @@ from guardrail import Guard
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.types import Json
 from tests.support.command_line import Cli
-
-ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
-
-
-def work(folder: Path, ledger: str = "audit.db") -> None:
-    """Make a call that is recorded, without anchors."""
-    with (
-        Guard.open(policies=folder / "policies", ledger=folder / ledger) as guard,
-        guard.session(principal="alice"),
-    ):
-        guard.call("f", {}, lambda: None)
+from tests.support.projects import new_project, record_call
 
 
 @pytest.fixture
@@ -34,18 +24,16 @@ def project(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A ledger that is anchored in a file elsewhere, a copy of it from before its last records, and
     heads of both times.
     """
-    home = tmp_path / "home"
-    (home / "policies").mkdir(parents=True)
     (tmp_path / "away").mkdir()
-    (home / "policies" / "main.rego").write_text(ALLOW)
-    (home / "guardrail.toml").write_text('[anchors]\nheartbeat_s = 0\nfile = "../away/heads"\n')
+    anchored = '[anchors]\nheartbeat_s = 0\nfile = "../away/heads"\n'
+    home = new_project(tmp_path / "home", anchored)
     monkeypatch.chdir(home)
-    work(home)
+    record_call(home)
     assert cli("anchor").code == 0
     (home / "old").write_text(cli("checkpoint").out)
-    work(home)
+    record_call(home)
     assert cli("backup", "copy.db").code == 0
-    work(home)
+    record_call(home)
     assert cli("anchor").code == 0
     (home / "new").write_text(cli("checkpoint").out)
     return home
@@ -123,9 +111,9 @@ def test_without_the_ledger_a_head_from_before_the_copy_proves_how_far_it_goes(
 def test_a_copy_that_is_not_the_beginning_of_the_log_is_forked(cli: Cli, project: Path) -> None:
     """Somebody went on in it, with the keys: the ledger has other records in that place."""
     shutil.copytree("audit.keys", "copy.keys")
-    work(project, "copy.db")
+    record_call(project, "copy.db")
     (project.parent / "away" / "heads").unlink()
-    work(project)
+    record_call(project)
     found = answer(cli)
     assert (found["state"], found["exit"]) == ("forked", 1)
     assert str(found["detail"]).endswith("audit.db begins with")
@@ -217,13 +205,13 @@ def test_a_head_beyond_the_copy_is_consistent_as_far_as_the_copy_goes(
     ran = cli("consistency", "old", "new", "--backup", "copy.db", "--json")
     assert json.loads(ran.out)["relation"] == "prefix"
     assert cli("consistency", "old", "new", "--ledger", "copy.db").code == 3
-    work(project)
+    record_call(project)
     Path("newer").write_text(cli("checkpoint").out)
     assert cli("consistency", "new", "newer", "--backup", "copy.db").code == 3
     shutil.copytree("audit.keys", "fork.keys")
     shutil.copy("copy.db", "fork.db")
     for _ in range(3):
-        work(project, "fork.db")
+        record_call(project, "fork.db")
     ran = cli("consistency", "new", "newer", "--backup", "fork.db", "--json")
     assert json.loads(ran.out)["relation"] in {"forked", "not_here"}
     assert ran.code in {1, 3}

@@ -20,8 +20,7 @@ import pytest
 from guardrail import Guard
 from guardrail.errors import GuardrailError
 from tests.support.command_line import Cli, Ran
-
-ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
+from tests.support.projects import new_project
 
 
 @pytest.fixture
@@ -29,12 +28,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
     """A project with a memory of heads, an anchor file and an access log; it is the current
     folder.
     """
-    home = tmp_path / "home"
-    (home / "policies").mkdir(parents=True)
     (tmp_path / "away").mkdir()
-    (home / "policies" / "main.rego").write_text(ALLOW)
     text = '[anchors]\nheartbeat_s = 0\nmemory = "../heads"\nfile = "../away/heads"\n'
-    (home / "guardrail.toml").write_text(text)
+    home = new_project(tmp_path / "home", text)
     monkeypatch.chdir(home)
     work(home)
     assert cli("anchor").code == 0

@@ -14,8 +14,7 @@ from guardrail import Guard
 from guardrail.authoring.opa_program import find_opa
 from guardrail.keys.log_key import Keys
 from tests.support.command_line import Cli
-
-ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
+from tests.support.projects import new_project
 
 
 @pytest.fixture
@@ -23,9 +22,7 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a ledger, its keys, and settings whose signer leaves a mark; it is the current
     folder.
     """
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "main.rego").write_text(ALLOW)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(new_project(tmp_path))
     with (
         Guard.open(policies="policies", ledger="audit.db") as guard,
         guard.session(principal="a", agent="b"),

@@ -22,18 +22,15 @@ from guardrail.core.log.record import decode
 from guardrail.errors import ConfigError, LedgerError
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
+from tests.support.projects import new_project
 from tests.support.waiting import until
-
-ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with a policy that allows everything, beside one for the anchor file."""
-    (tmp_path / "home" / "policies").mkdir(parents=True)
     (tmp_path / "away").mkdir()
-    (tmp_path / "home" / "policies" / "main.rego").write_text(ALLOW)
-    return tmp_path / "home"
+    return new_project(tmp_path / "home")
 
 
 def settings(home: Path, **anchors: Any) -> Settings:

@@ -35,18 +35,13 @@ from guardrail.wiring.diagnosis import Diagnosis, diagnose
 from guardrail.wiring.opening import open_journal
 from guardrail.wiring.recovery import carry_out
 from tests.support.ledgers import ACTOR
-
-POLICY = 'package guardrail.policy\n\nallow contains "any" if input.resource.type == "tool"\n'
+from tests.support.projects import new_project
 
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings of a project with a memory and an anchor file."""
-    (tmp_path / "p" / "policies").mkdir(parents=True)
-    (tmp_path / "p" / "policies" / "p.rego").write_text(POLICY)
-    path = tmp_path / "p" / "guardrail.toml"
-    path.write_text('[anchors]\nmemory = "../heads"\n')
-    return path
+    return new_project(tmp_path / "p", '[anchors]\nmemory = "../heads"\n') / "guardrail.toml"
 
 
 def anchored(config: Path) -> None:

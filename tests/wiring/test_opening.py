@@ -31,17 +31,15 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.testing import StaticPolicy, allow, memory_guard
 from guardrail.wiring.opening import default_log_name
 from guardrail.wiring.reload import request
+from tests.support.projects import ALLOW_ALL, new_project
 
-ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
 DENY = 'package guardrail.policy\ndeny contains "none" if input.resource.type == "tool"\n'
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a policy that allows everything."""
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "main.rego").write_text(ALLOW)
-    return tmp_path
+    return new_project(tmp_path)
 
 
 @pytest.fixture
@@ -234,7 +232,7 @@ def test_a_reload_applies_the_settings_of_the_engine_and_names_the_others(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path)
     (tmp_path / "own").mkdir()
-    (tmp_path / "own" / "main.rego").write_text(ALLOW)
+    (tmp_path / "own" / "main.rego").write_text(ALLOW_ALL)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "main.rego").write_text(DENY)
     config = tmp_path / "guardrail.toml"
@@ -305,8 +303,7 @@ allow contains "never" if {
 
 def test_a_deadline_that_is_changed_holds_for_the_calls_after_the_reload(tmp_path: Path) -> None:
     """A policy that takes longer than the new one allows then denies."""
-    (tmp_path / "policies").mkdir()
-    (tmp_path / "policies" / "main.rego").write_text(SLOW)
+    new_project(tmp_path, policy=SLOW)
     config = tmp_path / "guardrail.toml"
     text = "[policy]\neval_limit_ms = 60000\ndeadline_ms = 60000\n"
     config.write_text(text)

@@ -23,8 +23,7 @@ from guardrail.review.verify import verify_ledger
 from guardrail.wiring import startup
 from guardrail.wiring.opening import open_journal
 from tests.support.hidden_records import hidden
-
-ALLOW = 'package guardrail.policy\n\nallow contains "all"\n'
+from tests.support.projects import ALLOW_ALL, new_project
 
 SIGNER = """
 import sys
@@ -37,9 +36,7 @@ sys.stdout.buffer.write(key.sign(sys.stdin.buffer.read()))
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a project with a policy and nothing else."""
-    project = tmp_path / "project"
-    (project / "policies").mkdir(parents=True)
-    (project / "policies" / "main.rego").write_text(ALLOW)
+    project = new_project(tmp_path / "project")
     return Settings().override(
         ledger={"path": project / "audit.db"}, policy={"path": [project / "policies"]}
     )
@@ -148,7 +145,7 @@ def test_policies_that_are_refused_at_the_start_are_recorded(settings: Settings)
         start(settings)
     assert not settings.ledger.path.exists()
     assert not settings.key_path.exists()
-    policy.write_text(ALLOW)
+    policy.write_text(ALLOW_ALL)
     start(settings)
     policy.write_text("package guardrail.policy\n\nallow contains {")
     with pytest.raises(PolicyLoadError) as caught:

@@ -14,20 +14,16 @@ from guardrail.errors import ConfigError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor.anchors import anchors
 from guardrail.review.doctor.result import State as Found
-
-ALLOW = 'package guardrail.policy\nallow contains "any" if input.resource.type == "tool"\n'
+from tests.support.projects import new_project
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with a ledger, beside one for an anchor file."""
-    (tmp_path / "home" / "policies").mkdir(parents=True)
     (tmp_path / "away").mkdir()
-    (tmp_path / "home" / "policies" / "main.rego").write_text(ALLOW)
-    Guard.open(
-        policies=tmp_path / "home" / "policies", ledger=tmp_path / "home" / "audit.db"
-    ).close()
-    return tmp_path / "home"
+    home = new_project(tmp_path / "home")
+    Guard.open(policies=home / "policies", ledger=home / "audit.db").close()
+    return home
 
 
 def settings(project: Path, **section: Any) -> Settings:
