@@ -15,8 +15,8 @@ from guardrail.core.log.merkle import consistency_proof
 from guardrail.errors import AnchorError, LedgerError, LedgerOpenError, NoteError
 from guardrail.keys.log_key import NAMES_FILE, LogSigning, verify_signature
 from guardrail.ledger.forks import unforked
-from guardrail.ledger.heads import node_reader, read_head
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.tree import node_reader
 from guardrail.system.host import host_name
 
 __all__ = [
@@ -88,7 +88,7 @@ class LedgerHeads:
 
     def _stored_text(self) -> str:
         with unforked(), LedgerReader.open(self._path) as reader:
-            row = read_head(reader.execute)
+            row = reader.storage.head()
         if row is None or not row.written_by_a_holder(self._signing):
             raise LedgerError(
                 "the ledger's head is missing, or was written without this log's keys",
@@ -112,7 +112,7 @@ class LedgerHeads:
         """Return the consistency proof from *first* to *size* records. Raises ``LedgerError``."""
         with unforked(), LedgerReader.open(self._path) as reader, reader.snapshot():
             try:
-                return consistency_proof(first, size, node_reader(reader.execute))
+                return consistency_proof(first, size, node_reader(reader.storage))
             except ValueError:
                 raise LedgerError(
                     "the ledger has not enough records for this proof",
@@ -134,7 +134,7 @@ def stored_head(reader: LedgerReader) -> SignedNote | None:
     """Return the signed note that the ledger holds, unverified; None where there is none, or it is
     malformed.
     """
-    row = read_head(reader.execute)
+    row = reader.storage.head()
     try:
         note = None if row is None else SignedNote.parse(row.note)
         if note is not None:

@@ -205,9 +205,9 @@ def _head(reader: LedgerReader) -> tuple[int, str | None]:
     Unverified.
     """
     size = reader.size()
-    rows = reader.query("SELECT note FROM head WHERE id = 0")
+    row = reader.storage.head()
     try:
-        head = Checkpoint.parse(SignedNote.parse(str(rows[0][0])).text) if rows else None
+        head = Checkpoint.parse(SignedNote.parse(row.note).text) if row is not None else None
     except NoteError:
         head = None
     return size, head.root.hex() if head is not None and head.size == size else None

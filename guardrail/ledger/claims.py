@@ -14,10 +14,10 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
-from guardrail.ledger.heads import check_included
-from guardrail.ledger.names import FIRST, Names
-from guardrail.ledger.sqlite.appending import Store, Tail
+from guardrail.ledger.names import Names
 from guardrail.ledger.steps import hash_lines, is_start, misplaced
+from guardrail.ledger.storage import AppendingStorage, Tail
+from guardrail.ledger.tree import check_included, node_reader
 
 __all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
 
@@ -30,16 +30,16 @@ SESSION_TAKEN = "ledger.session_taken"
 
 
 def add_all(
-    store: Store, drafts: Sequence[Draft], tail: Tail, names: Names
+    store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: Names
 ) -> list[Receipt | LedgerError]:
-    """Add *drafts* as ``Store.add_all`` does.
+    """Add *drafts* as ``AppendingStorage.add_all`` does.
 
     A start is written only if there was none since the last look-up, and a draft that claims
     another caller's session gets ``ledger.session_taken``.
 
     Only *names* can prove that a session is free, up to the committed tree; if that takes too long,
     the answer is ``ledger.session_behind``. Raises ``LedgerError`` (``ledger.unproved``) for a
-    record of the session that the signed head does not prove, and ``sqlite3.Error``.
+    record of the session that the signed head does not prove, and the errors of *store*.
     """
     refused = _refused(store, drafts, tail, names)
     if not refused:
@@ -50,7 +50,7 @@ def add_all(
 
 
 def _refused(
-    store: Store, drafts: Sequence[Draft], tail: Tail, names: Names
+    store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: Names
 ) -> dict[int, LedgerError]:
     """Return the errors of the drafts that must not be written, by position."""
     refused: dict[int, LedgerError] = {}
@@ -73,7 +73,7 @@ def _refused(
     return refused
 
 
-def _started(store: Store, draft: Draft, end: Edge) -> bool:
+def _started(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
     """Return True if a guard has started since the last start was looked up.
 
     Raises ``LedgerError``.
@@ -86,21 +86,21 @@ def _started(store: Store, draft: Draft, end: Edge) -> bool:
         nonlocal starts
         starts += is_start(line)
 
-    hash_lines(store.execute, Edge.decode(*draft.judged), end.size, end.encode(), look)
+    hash_lines(store, Edge.decode(*draft.judged), end.size, end.encode(), look)
     return starts > 0
 
 
-def _problem(store: Store, claim: Claim, tail: Tail) -> tuple[bool, LedgerError | None]:
+def _problem(store: AppendingStorage, claim: Claim, tail: Tail) -> tuple[bool, LedgerError | None]:
     """Return True if the session has a record, and why a record with *claim* must not be the next
     one, or None.
     """
     any_ = False
     for name in claim.names:
-        row = store.execute(FIRST, (name,)).fetchone()
+        row = store.first_claim(name)
         if row is None:
             continue
         seq, line = row
-        check_included(tail.edge, store.node(), seq, line)
+        check_included(tail.edge, node_reader(store), seq, line)
         record = decode(line)
         found = owner_of(record)
         if found is None or record["session"] != name:
@@ -113,10 +113,10 @@ def _problem(store: Store, claim: Claim, tail: Tail) -> tuple[bool, LedgerError 
     return any_, None
 
 
-def _hidden(store: Store, claim: Claim, names: Names, end: Edge) -> LedgerError | None:
+def _hidden(store: AppendingStorage, claim: Claim, names: Names, end: Edge) -> LedgerError | None:
     """Return the error if it is not proved yet that the session is free: a record can be hidden
     from the index.
     """
-    if names.catch_up(store.execute, end) and all(map(names.lacks, claim.names)):
+    if names.catch_up(store, end) and all(map(names.lacks, claim.names)):
         return None
     return LedgerError("it has to be proved once more that nobody has this session", code=BEHIND)

@@ -20,18 +20,11 @@ from guardrail.core.log.audit import Pruned
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, dumps
 from guardrail.errors import RecordError
-from guardrail.ledger.heads import edge_at, node_reader
 from guardrail.ledger.steps import hash_lines, unproved
+from guardrail.ledger.storage import TreeRows
+from guardrail.ledger.tree import edge_at, node_reader
 
-__all__ = ["FIRST", "Names", "Place", "hash_from", "hash_kept"]
-
-FIRST = (
-    "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? "  # noqa: S608 - constants
-    f"AND type IN ({', '.join(repr(each) for each in TYPES)}) "
-    "AND NOT (cause IS 'identity' AND json_extract(line, '$.decision.detail') IS 'session') "
-    "ORDER BY seq LIMIT 1"
-)
-"""Finds the first record that names a session's owner."""
+__all__ = ["Names", "Place", "hash_from", "hash_kept"]
 
 _MOST = 8_000_000
 """Largest number of kept names, 8 bytes each; beyond that, each new name is searched for in all
@@ -42,8 +35,6 @@ _SHORT = 1_024
 """Largest number of lines hashed inside a transaction: other writers wait meanwhile."""
 _MARKS = tuple(b'"type":"%b"' % each.encode() for each in TYPES)
 _PRUNED = b'"type":"admin.pruned"'
-
-Execute = Callable[..., Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +48,7 @@ class Place:
     """``Edge``, encoded, of a head whose code was checked."""
 
 
-def hash_kept(execute: Execute, place: Place, look: Callable[[bytes], None]) -> Edge:
+def hash_kept(rows: TreeRows, place: Place, look: Callable[[bytes], None]) -> Edge:
     """Pass every existing line to *look*, and return the tree.
 
     One of the records must prove that the missing ones were pruned.
@@ -72,7 +63,7 @@ def hash_kept(execute: Execute, place: Place, look: Callable[[bytes], None]) -> 
         if not said and _PRUNED in line:
             said = Pruned.claimed(_decoded(line)) == place.begin
 
-    grown = hash_from(execute, place.begin, place, looks)
+    grown = hash_from(rows, place.begin, place, looks)
     if not said:
         raise unproved(
             f"the records before {place.begin} are missing, and no record says that they were"
@@ -81,16 +72,16 @@ def hash_kept(execute: Execute, place: Place, look: Callable[[bytes], None]) -> 
     return grown
 
 
-def hash_from(execute: Execute, begin: int, place: Place, look: Callable[[bytes], None]) -> Edge:
+def hash_from(rows: TreeRows, begin: int, place: Place, look: Callable[[bytes], None]) -> Edge:
     """Do the same as ``hash_kept`` for the lines from *begin* on, without checking the earlier
     ones.
     """
     try:
         # It needs no authentication: a wrong one never leads to the head's tree.
-        edge = edge_at(min(begin, place.size), node_reader(execute))
+        edge = edge_at(min(begin, place.size), node_reader(rows))
     except (ValueError, TypeError):
         raise unproved("hashes of the log are missing") from None
-    return hash_lines(execute, edge, place.size, place.tree, look)
+    return hash_lines(rows, edge, place.size, place.tree, look)
 
 
 class _Hashes:
@@ -148,7 +139,7 @@ class Names:
     # -- for callers that enter a session
     # --------------------------------------------------------------------------------------
 
-    def reach(self, execute: Execute, place: Place) -> None:
+    def reach(self, rows: TreeRows, place: Place) -> None:
         """Read the names up to *place*.
 
         Raises ``LedgerError`` unless the lines are those that were signed.
@@ -167,9 +158,9 @@ class Names:
                     found.clear()
 
             if edge is None or edge.size < place.begin:
-                grown = hash_kept(execute, place, look)
+                grown = hash_kept(rows, place, look)
             else:
-                grown = hash_lines(execute, edge.copy(), place.size, place.tree, look)
+                grown = hash_lines(rows, edge.copy(), place.size, place.tree, look)
             self._publish(grown, found)
 
     def lacks(self, name: str) -> bool:
@@ -179,7 +170,7 @@ class Names:
                 return True
             return self._edge is not None and self._known is not None and name not in self._known
 
-    def search(self, execute: Execute, place: Callable[[], Place], name: str) -> bool:
+    def search(self, rows: TreeRows, place: Callable[[], Place], name: str) -> bool:
         """Search all lines for *name*, and remember it if none has it; return True if one has it.
 
         *place* returns the end of the log: it is called when all later names are being noted.
@@ -195,7 +186,7 @@ class Names:
             with self._lock:
                 self._came = set()
             try:
-                hash_kept(execute, place(), look)
+                hash_kept(rows, place(), look)
             finally:
                 with self._lock:
                     came, self._came = self._came, None
@@ -216,7 +207,7 @@ class Names:
             return True
         return known is not None and known.size == edge.size and known.roots == edge.roots
 
-    def catch_up(self, execute: Execute, edge: Edge) -> bool:
+    def catch_up(self, rows: TreeRows, edge: Edge) -> bool:
         """Read the names up to *edge*, the committed end of the log; return False if that would
         take too long. Raises ``LedgerError``.
         """
@@ -227,7 +218,7 @@ class Names:
             return True
         found: set[str] = set()
         grown = hash_lines(
-            execute, known.copy(), edge.size, edge.encode(), lambda line: _collect(line, found)
+            rows, known.copy(), edge.size, edge.encode(), lambda line: _collect(line, found)
         )
         self._publish(grown, found)
         return True

@@ -22,20 +22,12 @@ from guardrail.core.claims import owner_of
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
-from guardrail.ledger.heads import (
-    HeadRow,
-    Signing,
-    check_included,
-    doubt,
-    edge_at,
-    first_kept,
-    node_reader,
-    read_head,
-)
-from guardrail.ledger.names import FIRST, Names, Place, hash_from, hash_kept
+from guardrail.ledger.heads import HeadRow, Signing, doubt
+from guardrail.ledger.names import Names, Place, hash_from, hash_kept
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite.database import ADMIN
 from guardrail.ledger.steps import UNPROVED, Steps, is_start, misplaced, unproved
+from guardrail.ledger.storage import LineRow, Storage
+from guardrail.ledger.tree import check_included, edge_at, node_reader
 
 __all__ = ["Proofs", "ProvedReader"]
 
@@ -46,10 +38,6 @@ _LONGEST_GAP = 100_000
 at its own request.
 """
 _TRIES = 5
-LAST_START = (
-    "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
-    f"WHERE type = 'admin.start' AND {ADMIN} ORDER BY seq DESC LIMIT 1"
-)
 _MOST_STEPS = 65_536
 """Largest number of cached steps of approvals; beyond that, the next look starts at its own
 request.
@@ -84,12 +72,12 @@ class Proofs:
         """
         return max(self._acknowledged() + 1, self._head.size if self._head is not None else 0)
 
-    def head(self, reader: LedgerReader, least: int) -> HeadRow:
-        """Return the head that *reader* sees.
+    def head(self, storage: Storage, least: int) -> HeadRow:
+        """Return the head that *storage* sees.
 
         Raises ``LedgerError`` unless a key holder signed it, and it is not an older one.
         """
-        row = read_head(reader.execute)
+        row = storage.head()
         if row is None:
             raise unproved("the log has no head")
         known = self._head
@@ -104,19 +92,19 @@ class Proofs:
         return row
 
     @staticmethod
-    def included(reader: LedgerReader, head: HeadRow, seq: object, line: object) -> None:
-        """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*. Call it
-        inside a snapshot.
+    def included(storage: Storage, head: HeadRow, seq: object, line: object) -> None:
+        """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*.
+        Call it inside a snapshot.
         """
         try:
             # The head's row, whose code was checked, holds the roots of the perfect subtrees.
             edge = Edge.decode(head.size, head.edge)
         except (ValueError, TypeError):
             raise unproved("the log's head is malformed") from None
-        check_included(edge, node_reader(reader.execute), seq, line)
+        check_included(edge, node_reader(storage), seq, line)
 
     def steps(
-        self, reader: LedgerReader, approval: str, begin: int
+        self, storage: Storage, approval: str, begin: int
     ) -> tuple[list[bytes], tuple[int, bytes]]:
         """Return every step of *approval* from record *begin* on, the oldest first, and size and
         tree of the log then.
@@ -125,17 +113,17 @@ class Proofs:
         """
         with self._turn():
             least = self.least()
-            with reader.snapshot():
-                head = self.head(reader, least)
+            with storage.snapshot():
+                head = self.head(storage, least)
                 found = self._steps
                 if found is None or not found.start <= begin <= found.edge.size + _LONGEST_GAP:
                     try:
-                        found = Steps(edge_at(min(begin, head.size), node_reader(reader.execute)))
+                        found = Steps(edge_at(min(begin, head.size), node_reader(storage)))
                     except (ValueError, TypeError):
                         raise unproved("hashes of the log are missing") from None
             self._steps = None  # unless everything succeeds
             # In short transactions: records never change, and the head determines them.
-            found.reach(reader.execute, head.size, head.edge)
+            found.reach(storage, head.size, head.edge)
             if found.kept < _MOST_STEPS:
                 self._steps = found
             # Rows outside the tree were not checked, but no code acts on them either.
@@ -156,7 +144,7 @@ class ProvedReader:
     """
 
     def __init__(self, reader: LedgerReader, proofs: Proofs) -> None:
-        self._reader = reader
+        self._storage = reader.storage
         self._proofs = proofs
         self.tree: tuple[int, bytes] | None = None
         """Size and tree of the log at the last ``approval`` call, whose result is complete for this
@@ -182,30 +170,28 @@ class ProvedReader:
             return []
         seq, line = found
         try:
-            steps, self.tree = self._proofs.steps(self._reader, approval, seq + 1)
+            steps, self.tree = self._proofs.steps(self._storage, approval, seq + 1)
             return [line, *steps]
         except LedgerError as error:
-            if error.code == UNPROVED and self._reader.record(seq) is None:
+            if error.code == UNPROVED and self._storage.line(seq) is None:
                 return []  # it was pruned meanwhile, with all records before it
             raise
 
     def newest(self) -> bytes | None:
         """Return the last line of the log."""
-        found = self._line(
-            "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq = (SELECT size - 1 FROM head)"
-        )
+        found = self._line(lambda head: self._numbered(head.size - 1))
         return None if found is None else found[1]
 
     def record(self, seq: int) -> bytes | None:
         """Return the line of *seq*, or None."""
-        found = self._line("SELECT seq, CAST(line AS BLOB) FROM record WHERE seq = ?", seq)
+        found = self._line(lambda _: self._numbered(seq))
         return None if found is None else found[1]
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return ids of calls (of *session*, or all) that might be requests, the oldest first: call
         ``approval`` for each.
         """
-        return self._reader.requests(session)
+        return self._storage.requests(session)
 
     def first_of_session(self, session: Sequence[str], names: Names) -> bytes | None:
         """Return the line of the first record that names the session's owner, or None if it is
@@ -220,12 +206,12 @@ class ProvedReader:
         """Return the result of *look*; it is repeated if records were pruned before they were
         read.
         """
-        begin = first_kept(self._reader.execute)
+        begin = self._first()
         for _ in range(_TRIES):
             try:
                 return look()
             except LedgerError as error:
-                before, begin = begin, first_kept(self._reader.execute)
+                before, begin = begin, self._first()
                 if error.code != UNPROVED or begin == before:
                     raise
         return look()
@@ -233,27 +219,27 @@ class ProvedReader:
     def _first_of_session(self, session: Sequence[str], names: Names) -> bytes | None:
         for known in (False, True):
             for name in session:
-                found = self._line(FIRST, name, session=name)
+                found = self._claim(name)
                 if found is None:
                     continue
                 if owner_of(decode(found[1])) is None:
                     raise misplaced(found[0])
                 return found[1]
             if not known:
-                names.reach(self._reader.execute, self._place())
+                names.reach(self._storage, self._place())
                 if all(map(names.lacks, session)):
                     return None
         # It is in the log, or was before its records were pruned, or there are too many to know.
         for name in session:
-            if not names.lacks(name) and names.search(self._reader.execute, self._place, name):
+            if not names.lacks(name) and names.search(self._storage, self._place, name):
                 raise unproved("the index hides the first record of a session")
         return None
 
     def _place(self) -> Place:
         least = self._proofs.least()
-        with self._reader.snapshot():
-            head = self._proofs.head(self._reader, least)
-            return Place(first_kept(self._reader.execute), head.size, head.edge)
+        with self._storage.snapshot():
+            head = self._proofs.head(self._storage, least)
+            return Place(self._first(), head.size, head.edge)
 
     def last_start(self) -> tuple[bytes | None, Place]:
         """Return the line of a guard's last start, or None, and the end of the log before which
@@ -270,10 +256,10 @@ class ProvedReader:
 
     def _last_start(self) -> tuple[bytes | None, Place] | None:
         """Return the same as ``last_start``; None if a guard started meanwhile."""
-        found, place = self._line(LAST_START, type="admin.start"), self._place()
+        found, place = self._start(), self._place()
         if self._starts_behind(found, place) == 0:
             return (None if found is None else found[1]), place
-        if self._line(LAST_START, type="admin.start") == found:
+        if self._start() == found:
             raise unproved("the index hides the last start of a guard")
         return None
 
@@ -288,33 +274,44 @@ class ProvedReader:
         if place.size - begin > _LONGEST_GAP:
             return 0
         if found is None:
-            hash_kept(self._reader.execute, place, look)
+            hash_kept(self._storage, place, look)
         else:
-            hash_from(self._reader.execute, begin, place, look)
+            hash_from(self._storage, begin, place, look)
         return starts
 
-    def _decision(self, call: str) -> tuple[int, bytes] | None:
-        return self._line(
-            "SELECT seq, CAST(line AS BLOB) FROM record WHERE call = ? AND type = 'call.decision' "
-            "AND type IN ('call.decision', 'call.outcome')",
-            call,
-            call=call,
-            type="call.decision",
-        )
+    def _claim(self, session: str) -> LineRow | None:
+        return self._line(lambda _: self._storage.first_claim(session), session=session)
 
-    def _line(self, sql: str, *values: object, **says: str) -> tuple[int, bytes] | None:
-        """Return (seq, line) of the row that *sql* finds, proved, or None.
+    def _start(self) -> LineRow | None:
+        return self._line(lambda _: self._storage.last_admin("admin.start"), type="admin.start")
+
+    def _decision(self, call: str) -> LineRow | None:
+        find = self._storage.decision
+        return self._line(lambda _: find(call), call=call, type="call.decision")
+
+    def _first(self) -> int:
+        """Return the number of the first record after line 0, not authenticated; 1 if there is
+        none.
+        """
+        return self._storage.first() or 1
+
+    def _numbered(self, seq: int) -> LineRow | None:
+        line = self._storage.line(seq)
+        return None if line is None else (seq, line)
+
+    def _line(self, find: Callable[[HeadRow], LineRow | None], **says: str) -> LineRow | None:
+        """Return the record that *find* finds under the head, proved, or None.
 
         The line must contain the values of *says*.
         """
         least = self._proofs.least()
-        with self._reader.snapshot():
-            head = self._proofs.head(self._reader, least)
-            rows = self._reader.query(sql, *values)
-            if not rows:
+        with self._storage.snapshot():
+            head = self._proofs.head(self._storage, least)
+            found = find(head)
+            if found is None:
                 return None
-            seq, line = rows[0]
-            self._proofs.included(self._reader, head, seq, line)
+            seq, line = found
+            self._proofs.included(self._storage, head, seq, line)
         if says:
             record = decode(line)
             # An index is a copy: only the line itself shows that the right record was found.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
-__all__ = ["EpochRow", "OpenCall"]
+__all__ = ["Cache", "EpochRow", "OpenCall", "PageFault", "SessionRow"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,3 +30,47 @@ class EpochRow:
     process: str
     host: str
     pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class SessionRow:
+    """One session in the log."""
+
+    session: str
+    tenant: str
+    principal: str
+    agent: str
+    first_seq: int
+    started: str
+    last: str
+    """Time stamp of its newest call."""
+    calls: int
+    denied: int
+    rejected: int
+    """Calls that a framework refused before they were decided."""
+    open: int
+    errors: int
+
+
+@dataclass(frozen=True, slots=True)
+class PageFault:
+    """What a storage finds wrong with its own pages or indexes."""
+
+    in_index: bool
+    """True if the pages are in order, and an index is not that of the rows."""
+    index: str = ""
+    """The index that lacks a record, if the storage names it."""
+    seq: int | None = None
+    """That record."""
+
+
+@dataclass(slots=True)
+class Cache:
+    """The correct content of a table that can be rebuilt from the lines, if it differs."""
+
+    table: str
+    """``tile``, ``open_call`` or ``epoch``."""
+    right: list[tuple[Any, ...]]
+    """All rows that it should have; for ``tile`` only the wrong ones, with None if there should be
+    no such row.
+    """

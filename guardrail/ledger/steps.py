@@ -5,12 +5,12 @@ its head.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.core.words import numbers
 from guardrail.errors import LedgerError, RecordError
+from guardrail.ledger.storage import TreeRows
 
 __all__ = [
     "UNPROVED",
@@ -68,7 +68,7 @@ def is_start(line: bytes) -> bool:
 
 
 def hash_lines(
-    execute: Callable[..., Any],
+    rows: TreeRows,
     edge: Edge,
     size: int,
     tree: bytes,
@@ -81,14 +81,10 @@ def hash_lines(
     """
     begin = edge.size
     while edge.size < size:
-        rows = execute(
-            "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq"
-            " LIMIT ?",
-            (edge.size, size, _CHUNK),
-        ).fetchall()
-        if not rows:
+        lines = rows.lines(edge.size, size, _CHUNK)
+        if not lines:
             raise unproved(f"record {edge.size} is missing")
-        for seq, line in rows:
+        for seq, line in lines:
             if seq != edge.size or type(line) is not bytes:
                 raise unproved(f"record {edge.size} is missing")
             edge.append(leaf_hash(line))
@@ -117,7 +113,7 @@ class Steps:
         """Return the lines of the steps of *approval*, the oldest first."""
         return self._by_approval.get(approval, [])
 
-    def reach(self, execute: Callable[..., Any], size: int, tree: bytes) -> None:
+    def reach(self, rows: TreeRows, size: int, tree: bytes) -> None:
         """Hash the lines up to *size*; raise ``LedgerError`` unless they make *tree*, and then
         nothing has changed.
         """
@@ -127,7 +123,7 @@ class Steps:
             if _STEP in line:
                 found.append(line)
 
-        self.edge = hash_lines(execute, self.edge.copy(), size, tree, look)
+        self.edge = hash_lines(rows, self.edge.copy(), size, tree, look)
         for line in found:
             approval = step_of(line)
             if approval is not None:

@@ -12,21 +12,13 @@ from dataclasses import dataclass, field
 from guardrail.core.log.audit import Pruned
 from guardrail.core.log.merkle import HASH_BYTES, Edge
 from guardrail.core.words import numbers
-from guardrail.ledger.heads import TILE, Execute, leaves_of
+from guardrail.ledger.storage import TreeRows
+from guardrail.ledger.tree import TILE, TILE_LEVEL, leaves_of, split
 
 __all__ = ["Kept", "TileWalk", "WrongTile"]
 
-_LEVEL = 8
-"""Tiles of a level hold roots that are this many levels higher than those of the level below."""
 _LEVELS = 8
 """Levels that a log of fewer than 2**63 records can have."""
-# Of ?1 records; the tile of leaves number ?2 is stored although it grows.
-_SURPLUS = """SELECT level, number FROM tile
-WHERE typeof(level) <> 'integer' OR typeof(number) <> 'integer'
-OR level NOT BETWEEN 0 AND 7 OR number < 0
-OR (level = 0 AND number >= ?1 / 256 AND number <> ?2)
-OR (level > 0 AND ((?1 >> (level * 8)) = 0 OR number > ((?1 >> (level * 8)) - 1) / 256))
-LIMIT ?3"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +42,7 @@ class WrongTile:
             first = self.number * TILE
             last = first + len(self.right) // HASH_BYTES - 1
             return f"the stored leaves of {numbers(first, last)} are not what they must be"
-        covered = (self.number * TILE + len(self.right) // HASH_BYTES) << self.level * _LEVEL
+        covered = (self.number * TILE + len(self.right) // HASH_BYTES) << self.level * TILE_LEVEL
         return f"the stored tree over the records before {covered} is not theirs"
 
 
@@ -71,9 +63,9 @@ class TileWalk:
     per level.
     """
 
-    def __init__(self, execute: Execute, *, levels: int = _LEVELS) -> None:
+    def __init__(self, rows: TreeRows, *, levels: int = _LEVELS) -> None:
         """Begin at the first leaf. Tiles of *levels* levels are compared, from the leaves up."""
-        self._execute = execute
+        self._rows = rows
         self._levels = levels
         self._grown: list[list[bytes]] = [[] for _ in range(levels)]
 
@@ -87,15 +79,15 @@ class TileWalk:
         Raises ``ValueError`` if some are missing.
         """
         for height in range(self._levels):
-            number, count = divmod(size >> height * _LEVEL, TILE)
+            number, count = divmod(size >> height * TILE_LEVEL, TILE)
             start = number * TILE
             if height == 0:
-                self._grown[0] = leaves_of(self._execute, start, start + count)
+                self._grown[0] = leaves_of(self._rows, start, start + count)
             elif count:
-                stored = self._row(height, number, None)
+                stored = self._rows.tile(height, number)
                 if len(stored) < count * HASH_BYTES:
                     raise ValueError("a tile is missing")
-                self._grown[height] = _split(stored)[:count]
+                self._grown[height] = split(stored)[:count]
 
     def take(self, size: int, made: Sequence[bytes], level: int = 0) -> Sequence[WrongTile]:
         """Take a leaf, or the perfect subtree of *level*; return the completed rows that hold wrong
@@ -107,12 +99,12 @@ class TileWalk:
             self._grown[0].append(made[0])
             return ()
         wrong: list[WrongTile] = []
-        for height in range(-(-level // _LEVEL), self._levels):
-            at = height * _LEVEL - level
+        for height in range(-(-level // TILE_LEVEL), self._levels):
+            at = height * TILE_LEVEL - level
             if at >= len(made):
                 break
             self._grown[height].append(made[at])
-            number, count = divmod(size >> height * _LEVEL, TILE)
+            number, count = divmod(size >> height * TILE_LEVEL, TILE)
             if not count:
                 wrong += self._compare(height, number - 1, self._grown[height])
                 self._grown[height] = []
@@ -140,9 +132,9 @@ class TileWalk:
     def _kept(self, before: int) -> Iterator[bytes]:
         for number in range(-(-before // TILE)):
             count = min(TILE, before - number * TILE)
-            yield from _split(self._row(0, number, None))[:count]
+            yield from split(self._rows.tile(0, number))[:count]
 
-    def end(self, size: int, pruned: int, *, limit: int = -1) -> list[WrongTile]:
+    def end(self, size: int, pruned: int, *, limit: int | None = None) -> list[WrongTile]:
         """Return the still growing rows with wrong content, and rows that should not exist, at most
         *limit* of these.
 
@@ -153,33 +145,18 @@ class TileWalk:
         for height in range(1, self._levels):
             if self._grown[height]:
                 wrong += self._compare(
-                    height, (size >> height * _LEVEL) // TILE, self._grown[height]
+                    height, (size >> height * TILE_LEVEL) // TILE, self._grown[height]
                 )
         number, count = divmod(pruned, TILE)
         # A tile of leaves is stored when it is complete, or before records of it are deleted.
         grows = number if count and number == size // TILE else -1
         if grows >= 0:
             wrong += self._compare(0, grows, self._grown[0][:count])
-        surplus = self._execute(_SURPLUS, (size, grows, limit)).fetchall()
+        surplus = self._rows.surplus_tiles(size, grows, limit)
         return wrong + [WrongTile(level, at, None) for level, at in surplus]
 
     def _compare(self, level: int, number: int, hashes: Sequence[bytes]) -> list[WrongTile]:
         right = b"".join(hashes)
-        if self._row(level, number, len(right)) == right:
+        if self._rows.tile(level, number) == right:
             return []
         return [WrongTile(level, number, right)]
-
-    def _row(self, level: int, number: int, length: int | None) -> bytes:
-        """Return the stored tile, or nothing if it is not a tile, or not of *length* bytes."""
-        rows = self._execute(
-            "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) BETWEEN ?"
-            " AND ?",
-            (level, number, length or 0, TILE * HASH_BYTES if length is None else length),
-        ).fetchall()
-        stored = rows[0][0] if len(rows) == 1 else b""
-        return stored if isinstance(stored, bytes) else b""
-
-
-def _split(hashes: bytes) -> list[bytes]:
-    whole = len(hashes) - len(hashes) % HASH_BYTES
-    return [hashes[at : at + HASH_BYTES] for at in range(0, whole, HASH_BYTES)]

@@ -135,11 +135,7 @@ class RetentionManager:
         if judge(facts, self._policy, self._clock()).seal_due:
             return True
         with LedgerReader.open(self._db) as reader:
-            rows = reader.query(
-                "SELECT coalesce(sum(length(CAST(line AS BLOB))), 0) FROM record WHERE seq >= ?",
-                facts.unsealed,
-            )
-        return bool(rows[0][0] >= self._policy.segment_mb << 20)
+            return reader.storage.bytes_from(facts.unsealed) >= self._policy.segment_mb << 20
 
     def seal(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
         """Make the missing copies; with *fresh*, first close a segment over all records that are in
@@ -402,13 +398,7 @@ class RetentionManager:
         """Return the first record below *before* that is still needed, or *before*."""
         since = self._clock() - timedelta(seconds=self._settings.approvals.request_ttl_s)
         with LedgerReader.open(self._db) as reader:
-            rows = reader.query(
-                "SELECT min(seq) FROM (SELECT seq FROM open_call UNION ALL SELECT seq FROM epoch"
-                " UNION ALL SELECT seq FROM record INDEXED BY record_request WHERE type ="
-                " 'call.decision' AND effect = 'require_approval' AND ts > ?)",
-                since.isoformat(timespec="microseconds")[:-6] + "Z",
-            )
-        first = rows[0][0]
+            first = reader.storage.first_needed(since.isoformat(timespec="microseconds")[:-6] + "Z")
         return before if first is None else min(before, max(first, 1))
 
     def _allow(self, cut: Cut, head: Checkpoint | None) -> None:

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import RecordError
-from guardrail.ledger.sqlite.database import ADMIN
 from guardrail.ledger.steps import unproved
+from guardrail.ledger.storage import LineRow
 
 __all__ = [
     "Copy",
@@ -40,8 +40,14 @@ class Records(Protocol):
     def record(self, seq: int) -> bytes | None:
         """Return the line of *seq*, or None."""
 
-    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a read-only query."""
+    def size(self) -> int:
+        """Return the number of records: one more than the highest number."""
+
+    def first(self) -> int:
+        """Return the number of the first record after line 0, 1 if there is none."""
+
+    def admin(self, *types: str) -> list[LineRow]:
+        """Return (seq, line) of each record of *types*, the oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,13 +206,8 @@ def read_facts(records: Records) -> Facts:
 
     Raises ``LedgerError``.
     """
-    rows = records.query(
-        "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
-        f"WHERE {ADMIN} AND type IN ('admin.sealed', 'admin.archived', 'admin.pruned',"
-        " 'admin.hold') ORDER BY seq"
-    )
     gathered = Gathered()
-    for seq, line in rows:
+    for seq, line in records.admin(*TYPES):
         gathered.take(seq, _decoded(line))
     return gathered.facts(records)
 
@@ -234,14 +235,9 @@ def moment(ts: str) -> datetime | None:
 
 
 def _extent(records: Records) -> tuple[int, int, str, str, str]:
-    last, first = records.query(
-        "SELECT (SELECT max(seq) FROM record), (SELECT min(seq) FROM record WHERE seq > 0)"
-    )[0]
-    zero = records.record(0)
-    size = last + 1 if last is not None else 0
-    oldest = _ts(records.record(first)) if first is not None else ""
-    newest = _ts(records.record(last)) if last is not None else ""
-    return size, first or 1, oldest, newest, leaf_hash(zero).hex() if zero is not None else ""
+    size, first, zero = records.size(), records.first(), records.record(0)
+    oldest, newest = _ts(records.record(first)), _ts(records.record(size - 1))
+    return size, first, oldest, newest, leaf_hash(zero).hex() if zero is not None else ""
 
 
 def _decoded(line: bytes | None) -> Mapping[str, Any]:

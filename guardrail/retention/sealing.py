@@ -7,8 +7,9 @@ from pathlib import Path
 from guardrail.core.log.merkle import Edge, Node
 from guardrail.core.log.record import leaf_hash
 from guardrail.errors import LedgerError
-from guardrail.ledger.heads import Signing, doubt, edge_at, node_reader, read_head
+from guardrail.ledger.heads import Signing, doubt
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.tree import edge_at, node_reader
 from guardrail.retention import segments
 from guardrail.retention.facts import Facts, Segment, refuse_sealed
 from guardrail.retention.segments import Manifest
@@ -40,7 +41,7 @@ def tree_to_seal(reader: LedgerReader, first: int, signing: Signing) -> tuple[Ed
         take(reader.size())
         with reader.snapshot():
             take(None)
-            head = read_head(reader.execute)
+            head = reader.storage.head()
     except ValueError:
         edge = Edge()
     if head is None or doubt(head, reader.log, signing) or edge.encode() != head.edge:
@@ -79,4 +80,4 @@ def node_of(reader: LedgerReader) -> Node:
     """Return a getter of the tree's perfect subtrees. It raises ``ValueError`` and
     ``LedgerError``.
     """
-    return node_reader(reader.execute)
+    return node_reader(reader.storage)

@@ -34,10 +34,10 @@ def head_to_export(reader: LedgerReader) -> tuple[SignedNote, int]:
     records.
     """
     with reader.snapshot():
-        rows = reader.query("SELECT note FROM head WHERE id = 0")
+        row = reader.storage.head()
         size = reader.size()
     try:
-        note = SignedNote.parse(rows[0][0]) if rows and isinstance(rows[0][0], str) else None
+        note = SignedNote.parse(row.note) if row is not None else None
         covers = Checkpoint.parse(note.text).size if note is not None else -1
     except NoteError:
         note, covers = None, -1

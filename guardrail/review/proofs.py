@@ -28,9 +28,9 @@ from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, NoteError, RecordError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.heads import node_reader
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.tree import node_reader
 from guardrail.review.terminal import clock
 
 __all__ = ["Consistency", "HeadRelation", "compare_heads", "key_ranges", "log_key", "make_proof"]
@@ -84,7 +84,7 @@ def make_proof(
         line = reader.record(seq)
         if line is None:
             raise _missing_record_error(reader, seq)
-        node = node_reader(reader.execute)
+        node = node_reader(reader.storage)
         try:
             root = functools.partial(range_root, 0, node=node)
             covering = _covering_heads(anchored, key, seq)
@@ -315,7 +315,7 @@ def _compare(
         )
         return Consistency(HeadRelation.FORKED, detail)
     try:
-        path = consistency_proof(first.size, second.size, node_reader(reader.execute))
+        path = consistency_proof(first.size, second.size, node_reader(reader.storage))
     except ValueError:
         path = []
     if not verify_consistency(first.size, first.root, second.size, second.root, path):

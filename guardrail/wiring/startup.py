@@ -113,8 +113,7 @@ def _last_start(
         log = ProvedReader(reader, proofs)
         line, place = log.last_start()
         if line is None:
-            oldest = reader.query("SELECT min(seq) FROM record WHERE seq > 0")[0][0]
-            if oldest not in {None, 1}:
+            if reader.first() != 1:
                 return None, place
             return (str(_mapping(reader.genesis, "config").get("digest", "")), None), place
     detail = _mapping(decode(line), "detail")

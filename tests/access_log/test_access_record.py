@@ -33,8 +33,9 @@ SECRET = "AKIAIOSFODNN7EXAMPLE"
 def head_of(db: Path) -> tuple[int, str]:
     """Size and root of the stored head."""
     with LedgerReader.open(db) as reader:
-        note = reader.query("SELECT note FROM head")[0][0]
-    head = Checkpoint.parse(SignedNote.parse(note).text)
+        row = reader.storage.head()
+    assert row is not None
+    head = Checkpoint.parse(SignedNote.parse(row.note).text)
     return head.size, head.root.hex()
 
 

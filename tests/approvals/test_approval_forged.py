@@ -23,7 +23,7 @@ from guardrail.approvals.rules import Approver
 from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.core.types import Assurance
 from guardrail.errors import Denied, LedgerError, LedgerSealedError
-from guardrail.ledger import heads, proved, steps
+from guardrail.ledger import proved, steps, tree
 from guardrail.ledger.files import seal_path
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.wiring.opening import open_journal
@@ -490,7 +490,7 @@ def test_a_look_hashes_only_what_is_new(tmp_path: Path, monkeypatch: pytest.Monk
     with scene(tmp_path) as (guard, file, approval, request):
         ping(guard, 50)
         monkeypatch.setattr(steps, "leaf_hash", counted)
-        monkeypatch.setattr(heads, "leaf_hash", counted)
+        monkeypatch.setattr(tree, "leaf_hash", counted)
         behind = len(file.lines()) - decode(request)["seq"] - 1
         guard.approvals.case(approval)
         assert behind <= len(hashed) <= behind + 4

@@ -20,7 +20,9 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.errors import Denied, IdentityError, LedgerSealedError
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
+from guardrail.ledger.heads import sign_head
+from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
+from guardrail.ledger.tree import TILE
 from guardrail.review.verify import verify_ledger
 from tests.support.approvals import Asks, Body, ask_for, attempt, granted, guarded, run
 from tests.support.attacks import Attacker
@@ -92,12 +94,14 @@ class Played:
             connection.execute("INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)", values)
             grown = edge.append(leaf)
             if edge.size % TILE == 0:
-                store_tile(connection.execute, edge.size, grown)
+                SQLiteTreeWriter(connection.execute).store_tile(edge.size, grown)
             prev = leaf.hex()
         signing = Keys.load(self.folder / "audit.keys").signing(actor={"id": "x"}, epochs=False)
         log = decode(lines[0])["log"]
         key = signing.log_key(log)
-        write_head(connection.execute, sign_head(log, bytes.fromhex(prev), edge, key, signing))
+        SQLiteTreeWriter(connection.execute).write_head(
+            sign_head(log, bytes.fromhex(prev), edge, key, signing)
+        )
 
     def grant(self) -> tuple[int, bytes]:
         """A grant of the request, in the place of a note behind it."""

@@ -14,7 +14,6 @@ import pytest
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import GuardrailError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.heads import read_head
 from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.maintenance.recovery_plan import inspect
 from guardrail.ledger.reader import LedgerReader
@@ -92,7 +91,7 @@ def of_consistency(db: Path, made: Scene) -> str:
     kept = made.heads[Kept.WITNESS].note
     assert kept is not None
     with LedgerReader.open(db) as reader:
-        row = read_head(reader.execute)
+        row = reader.storage.head()
         assert row is not None
         return str(compare_heads(kept, SignedNote.parse(row.note), reader, KEY).relation)
 

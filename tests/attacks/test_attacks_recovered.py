@@ -16,11 +16,11 @@ from guardrail.core.log.record import decode
 from guardrail.core.words import numbers
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.heads import edge_at, node_reader
 from guardrail.ledger.maintenance.recover import recover
 from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.seal import Seal
+from guardrail.ledger.tree import edge_at, node_reader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.proofs import HeadRelation, compare_heads, log_key, make_proof
 from guardrail.review.terminal import clock
@@ -224,7 +224,7 @@ def part_of(db: Path, first: int, last: int) -> Path:
     """
     path = db.with_name(f"part-{first}-{last}.jsonl")
     with LedgerReader.open(db) as reader:
-        edge = edge_at(first, node_reader(reader.execute))
+        edge = edge_at(first, node_reader(reader.storage))
         path.write_bytes(b"".join(line + b"\n" for _, _, line in reader.lines(first, last + 1)))
     beside = {"first": first, "log": LOG, "edge": [root.hex() for root in edge.roots]}
     path.with_suffix(".json").write_text(json.dumps(beside))

@@ -103,7 +103,7 @@ class Watch:
     def _look(self, db: Path) -> None:
         with LedgerReader.open(db) as reader:
             while not self._stop.wait(0.1):
-                if reader.query("SELECT before FROM pruned"):
+                if reader.storage.pruned_before() is not None:
                     self.deletes.set()
                     return
 

@@ -29,8 +29,10 @@ from guardrail.core.log.merkle import Edge, inclusion_proof
 from guardrail.core.log.proof import Proof, check_proof
 from guardrail.core.log.record import leaf_hash
 from guardrail.keys.log_key import LogSigning, verify_signature
-from guardrail.ledger.heads import TILE, node_reader, read_head, sign_head, store_tile, write_head
+from guardrail.ledger.heads import sign_head
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.tree import SQLiteTree, SQLiteTreeWriter
+from guardrail.ledger.tree import TILE, node_reader
 from guardrail.review.proofs import make_proof
 from guardrail.review.verify import verify_ledger
 from guardrail.system.ids import new_ulid
@@ -57,7 +59,7 @@ def fill(db: Path, records: int, signing: LogSigning) -> None:
     connection.execute("PRAGMA synchronous = OFF")
     execute = connection.execute
     execute("BEGIN")
-    head = read_head(execute)
+    head = SQLiteTree(execute).head()
     assert head is not None
     log = Checkpoint.parse(SignedNote.parse(head.note).text).origin
     leaf, edge = head.leaf, Edge.decode(head.size, head.edge)
@@ -82,10 +84,10 @@ def fill(db: Path, records: int, signing: LogSigning) -> None:
                 tiles.append((edge.size, grown))
         connection.executemany("INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)", rows)
         for size, grown in tiles:
-            store_tile(execute, size, grown)
+            SQLiteTreeWriter(execute).store_tile(size, grown)
     if not opens:
         execute("INSERT INTO open_call VALUES (?, ?, ?, ?, ?)", (call, records - 1, "p", "h", 1))
-    write_head(execute, sign_head(log, leaf, edge, signing.log_key(log), signing))
+    SQLiteTreeWriter(execute).write_head(sign_head(log, leaf, edge, signing.log_key(log), signing))
     execute("COMMIT")
     execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()
@@ -153,12 +155,18 @@ def proving(db: Path, records: int) -> None:
     cold, whole, check = [], [], []
     with LedgerReader.open(db) as reader:
         connection = sqlite3.connect(f"file:{db}?mode=ro", uri=True)
-        note = SignedNote.parse(reader.query("SELECT note FROM head")[0][0])
+        row = reader.storage.head()
+        assert row is not None
+        note = SignedNote.parse(row.note)
         public = bytes.fromhex(KEYS.public)
         for _ in range(PROOFS):
             seq = rng.randrange(records)
             cold.append(
-                timed(lambda: inclusion_proof(seq, records, node_reader(connection.execute)))
+                timed(
+                    lambda: inclusion_proof(
+                        seq, records, node_reader(SQLiteTree(connection.execute))
+                    )
+                )
             )
             began = time.perf_counter()
             proof = make_proof(reader, seq, note)

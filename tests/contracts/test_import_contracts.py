@@ -34,7 +34,11 @@ BREAKING = {
     "Approvals are judged from values alone": ("approvals/rules.py", "time"),
     "Answering runs no tool": ("approvals/service.py", "guardrail.guard"),
     "Only keys imports cryptography": ("wiring/opening.py", "cryptography"),
-    "Only the ledger imports SQLite": ("review/export.py", "sqlite3"),
+    "Only the storage of the ledger imports SQLite": ("ledger/writing/commit.py", "sqlite3"),
+    "Only the parts that open a ledger know its database": (
+        "review/export.py",
+        "guardrail.ledger.sqlite.storage",
+    ),
     "Only the HTTP client imports sockets and TLS": ("policy/opa/target.py", "socket"),
     "Only the administration of OPA servers imports the OPA client": (
         "authoring/push.py",

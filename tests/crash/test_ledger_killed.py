@@ -43,9 +43,9 @@ def test_killing_four_writers_loses_no_acknowledged_record(tmp_path: Path) -> No
                 seq, leaf = line.split()
                 assert leaves[int(seq)] == leaf
                 acknowledged += 1
-        ((keys,),) = reader.query("SELECT count(*) FROM epoch")
+        keys = reader.storage.epochs()
     assert acknowledged > ROUNDS * 4
-    assert keys == 0, "a dead writer's key still counts"
+    assert keys == [], "a dead writer's key still counts"
     assert verify_ledger(db).state is VerifyState.NOT_ANCHORED
     state = state_of(db)
     assert state is not None

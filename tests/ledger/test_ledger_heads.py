@@ -24,9 +24,10 @@ from guardrail.errors import KeysError, LedgerError, LedgerSealedError
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.epochs import Epochs
 from guardrail.ledger.files import seal_path
-from guardrail.ledger.heads import TILE, node_reader, store_tile
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.sqlite.tree import SQLiteTree, SQLiteTreeWriter
+from guardrail.ledger.tree import TILE, node_reader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import (
@@ -53,7 +54,9 @@ EAGER = replace(FAST, epoch_interval=0.0)
 def stored(db: Path) -> tuple[SignedNote, Checkpoint]:
     """Return the head that the ledger holds."""
     with LedgerReader.open(db) as reader:
-        ((text,),) = reader.query("SELECT note FROM head")
+        row = reader.storage.head()
+    assert row is not None
+    text = row.note
     signed = SignedNote.parse(text)
     return signed, Checkpoint.parse(signed.text)
 
@@ -420,7 +423,7 @@ def test_every_record_of_a_real_ledger_can_be_proved(tmp_path: Path) -> None:
         leaves = [
             row[0] for row in connection.execute("SELECT leaf FROM record ORDER BY seq").fetchall()
         ]
-        node = node_reader(connection.execute)
+        node = node_reader(SQLiteTree(connection.execute))
         assert [
             (level, number, len(hashes) // 32)
             for level, number, hashes in connection.execute(
@@ -457,12 +460,12 @@ def test_tiles_of_tiles_are_completed(tmp_path: Path) -> None:
         connection.execute("INSERT INTO record VALUES (?, ?)", (seq, leaf))
         made = edge.append(leaf)
         if edge.size % TILE == 0:
-            store_tile(connection.execute, edge.size, made)
+            SQLiteTreeWriter(connection.execute).store_tile(edge.size, made)
     shape = connection.execute(
         "SELECT level, count(*), sum(length(hashes)) / 32 FROM tile GROUP BY level ORDER BY level"
     ).fetchall()
     assert shape == [(0, TILE + 1, TILE * (TILE + 1)), (1, 2, TILE + 1), (2, 1, 1)]
-    node = node_reader(connection.execute)
+    node = node_reader(SQLiteTree(connection.execute))
     for index in (0, 4711, TILE * TILE - 1, TILE * TILE, size - 1):
         path = merkle.inclusion_proof(index, size, node)
         leaf = hashlib.sha256(b"%d" % index).digest()

@@ -74,8 +74,8 @@ def test_a_reader_can_not_write(tmp_path: Path) -> None:
             "VACUUM",
         ):
             with pytest.raises(LedgerError):
-                reader.query(sql)
-        assert reader.query("PRAGMA user_version") == [(2,)]
+                reader.storage.ask(sql)
+        assert reader.storage.ask("PRAGMA user_version") == [(2,)]
         writer.append(note())
 
 

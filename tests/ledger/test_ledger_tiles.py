@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrail.core.log.merkle import Edge
-from guardrail.ledger.heads import TILE, keep_leaves, leaves_of, node_reader, store_tile
 from guardrail.ledger.sqlite.database import SCHEMA
+from guardrail.ledger.sqlite.tree import SQLiteTree, SQLiteTreeWriter
 from guardrail.ledger.tiles import TileWalk, WrongTile
+from guardrail.ledger.tree import TILE, leaves_of, node_reader
 
 TABLES = ("record", "tile", "pruned")
 
@@ -33,13 +34,13 @@ def log(size: int) -> sqlite3.Connection:
         connection.execute("INSERT INTO record VALUES (?, ?, '{}')", (number, leaf(number)))
         made = edge.append(leaf(number))
         if edge.size % TILE == 0:
-            store_tile(connection.execute, edge.size, made)
+            SQLiteTreeWriter(connection.execute).store_tile(edge.size, made)
     return connection
 
 
 def walked(connection: sqlite3.Connection, size: int, *, since: int = 0) -> list[WrongTile]:
     """Walk over all leaves, or those behind *since*, and return what was found."""
-    walk, edge, found = TileWalk(connection.execute), Edge(), []
+    walk, edge, found = TileWalk(SQLiteTree(connection.execute)), Edge(), []
     for number in range(size):
         made = edge.append(leaf(number))
         if number == since - 1:
@@ -137,15 +138,17 @@ def test_a_tile_says_nothing_about_records_that_are_there(whole: sqlite3.Connect
     whole.execute("INSERT INTO tile VALUES (0, 3, zeroblob(8192))")
     whole.execute("UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0")
     for start, stop in ((0, 256), (512, 768), (768, 800)):
-        assert leaves_of(whole.execute, start, stop) == [leaf(n) for n in range(start, stop)]
+        assert leaves_of(SQLiteTree(whole.execute), start, stop) == [
+            leaf(n) for n in range(start, stop)
+        ]
     with pytest.raises(ValueError, match="missing"):
-        leaves_of(whole.execute, 790, 801)
+        leaves_of(SQLiteTree(whole.execute), 790, 801)
 
 
 def test_a_partial_tile_says_nothing_about_the_end_of_the_log(whole: sqlite3.Connection) -> None:
     """Proofs about the newest records are made from these."""
     whole.execute("INSERT INTO tile VALUES (0, 3, zeroblob(1024))")
-    node = node_reader(whole.execute)
+    node = node_reader(SQLiteTree(whole.execute))
     assert [node(0, number) for number in (5, 768, 799)] == [leaf(5), leaf(768), leaf(799)]
     with pytest.raises(ValueError, match="missing"):
         node(0, 800)
@@ -155,11 +158,13 @@ def test_what_is_kept_of_pruned_records_is_what_they_had(whole: sqlite3.Connecti
     """A tile that somebody changed before is put right while the records are still there."""
     whole.execute("UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0 AND number = 0")
     whole.execute("INSERT INTO tile VALUES (0, 3, zeroblob(8192))")
-    keep_leaves(whole.execute, 780)
+    SQLiteTreeWriter(whole.execute).keep_leaves(780)
     whole.execute("DELETE FROM record WHERE seq > 0 AND seq < 780")
     for start, stop in ((0, 256), (256, 512), (512, 768), (768, 800)):
-        assert leaves_of(whole.execute, start, stop) == [leaf(n) for n in range(start, stop)]
-    walk, edge, found = TileWalk(whole.execute), Edge(), []
+        assert leaves_of(SQLiteTree(whole.execute), start, stop) == [
+            leaf(n) for n in range(start, stop)
+        ]
+    walk, edge, found = TileWalk(SQLiteTree(whole.execute)), Edge(), []
     for number in range(800):
         found += walk.take(number + 1, edge.append(leaf(number)))
     assert [*found, *walk.end(800, 780)] == []

@@ -301,7 +301,7 @@ def test_names_that_come_during_a_search_are_not_missed(db: Path, writer: Ledger
             names.follow(names._edge, ["late"])
             return found
 
-        assert not names.search(reader.execute, place, "late")
+        assert not names.search(reader.storage, place, "late")
     assert not names.lacks("late")
 
 

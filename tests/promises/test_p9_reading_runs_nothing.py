@@ -157,4 +157,4 @@ def test_the_ledger_refuses_to_be_written_through_a_reader(written: Path) -> Non
             "PRAGMA user_version = 7",
         ):
             with pytest.raises(LedgerError):
-                reader.query(sql)
+                reader.storage.ask(sql)

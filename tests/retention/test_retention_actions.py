@@ -83,12 +83,12 @@ def details(db: Path, type_: str) -> list[dict[str, object]]:
 def refused_with(db: Path, retention: dict[str, object], given: Sequence[SignedNote]) -> str:
     """The code with which pruning is refused; nothing is deleted then."""
     with LedgerReader.open(db) as reader:
-        before = reader.query("SELECT min(seq) FROM record WHERE seq > 0")
+        before = reader.first()
     chosen = settings(db, **retention)
     with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
         keep.prune(why="old", given=given)
     with LedgerReader.open(db) as reader:
-        assert reader.query("SELECT min(seq) FROM record WHERE seq > 0") == before
+        assert reader.first() == before
     return caught.value.code
 
 
@@ -184,7 +184,7 @@ def test_nothing_is_deleted_before_its_time(db: Path) -> None:
     with keeper(db, days=OLD) as keep:
         keep.prune(why=None, given=[kept])
     with LedgerReader.open(db) as reader:
-        assert reader.query("SELECT min(seq) FROM record WHERE seq > 0") == [(300,)]
+        assert reader.first() == 300
 
 
 def test_each_reason_not_to_delete_has_its_code(db: Path, tmp_path: Path) -> None:

@@ -35,7 +35,9 @@ KEY = NoteKey(LOG, PUBLIC)
 
 def stored(db: Path) -> SignedNote:
     with LedgerReader.open(db) as reader:
-        return SignedNote.parse(reader.query("SELECT note FROM head")[0][0])
+        row = reader.storage.head()
+    assert row is not None
+    return SignedNote.parse(row.note)
 
 
 def by_log_key(text: str) -> SignedNote:

@@ -178,8 +178,9 @@ def export_of(db: Path) -> tuple[bytes, bytes]:
     """Return the lines of a ledger and the head over exactly these."""
     with LedgerReader.open(db) as reader, reader.snapshot() as view:
         lines = b"".join(line + b"\n" for _, _, line in view.lines())
-        (row,) = view.query("SELECT note FROM head")
-    return lines, row[0].encode()
+        row = view.storage.head()
+    assert row is not None
+    return lines, row.note.encode()
 
 
 @pytest.fixture(scope="session")

@@ -248,8 +248,9 @@ def read(reader: LedgerReader, sizes: set[int], key: str) -> Seen:
         seen.wrong.append(f"record {report.first_bad}: {report.detail}")
     if report.open_calls:
         seen.wrong.append(f"{len(report.open_calls)} calls are open")
-    ((text,),) = reader.query("SELECT note FROM head")
-    head = SignedNote.parse(text)
+    row = reader.storage.head()
+    assert row is not None
+    head = SignedNote.parse(row.note)
     if Checkpoint.parse(head.text) != Checkpoint(reader.log, edge.size, edge.root()):
         seen.wrong.append("the head does not cover exactly the records")
     if not ranges.signer_of(head, edge.size):

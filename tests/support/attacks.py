@@ -28,15 +28,9 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import dumps, leaf_hash
 from guardrail.errors import AnchorError, LedgerError
 from guardrail.keys.log_key import Keys, verify_signature
-from guardrail.ledger.heads import (
-    TILE,
-    HeadRow,
-    Signing,
-    read_head,
-    sign_head,
-    store_tile,
-    write_head,
-)
+from guardrail.ledger.heads import HeadRow, Signing, sign_head
+from guardrail.ledger.sqlite.tree import SQLiteTree, SQLiteTreeWriter
+from guardrail.ledger.tree import TILE
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import OutsideHead, VerifyReport, load_heads, verify_ledger
 from guardrail.system.ids import new_ulid
@@ -210,7 +204,7 @@ class Forgery:
             lines.append(dumps(made if seq >= since else record))
             prev = leaf_hash(lines[-1]).hex()
         with self._open() as connection:
-            stored = read_head(connection.execute)
+            stored = SQLiteTree(connection.execute).head()
             assert stored is not None
             edge = _fill(connection, lines)
             _tables(connection, [json.loads(line) for line in lines])
@@ -220,7 +214,7 @@ class Forgery:
             # Without a key the old signature is the best there is, whatever else the row is made to
             # say.
             unsigned = HeadRow(edge.size, leaf, edge.encode(), stored.note, stored.mac)
-            write_head(connection.execute, head if head is not None else unsigned)
+            SQLiteTreeWriter(connection.execute).write_head(head if head is not None else unsigned)
 
     def _certified(self, detail: dict[str, Any], seq: int) -> dict[str, Any]:
         """Certify anew a key whose record has moved to the front, where there is a key to do it
@@ -260,7 +254,7 @@ def _fill(connection: sqlite3.Connection, lines: Sequence[bytes]) -> Edge:
         )
         grown = edge.append(leaf)
         if edge.size % TILE == 0:
-            store_tile(connection.execute, edge.size, grown)
+            SQLiteTreeWriter(connection.execute).store_tile(edge.size, grown)
     return edge
 
 
@@ -307,7 +301,7 @@ def decision_near(records: Sequence[Record], seq: int) -> int:
 
 def head_row(db: Path) -> HeadRow:
     connection = sqlite3.connect(db)
-    row = read_head(connection.execute)
+    row = SQLiteTree(connection.execute).head()
     connection.close()
     assert row is not None
     return row

@@ -142,10 +142,10 @@ def _sorted_heads(reader: LedgerReader, key: NoteKey, lines: Sequence[HeadLine])
     from guardrail.anchors.moving import sort_heads
     from guardrail.core.log.merkle import range_root
     from guardrail.keys.log_key import verify_signature
-    from guardrail.ledger.heads import node_reader
+    from guardrail.ledger.tree import node_reader
 
     with reader.snapshot():
-        size, node = reader.size(), node_reader(reader.execute)
+        size, node = reader.size(), node_reader(reader.storage)
 
         def root_of(count: int) -> bytes | None:
             try:

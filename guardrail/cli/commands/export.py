@@ -83,7 +83,7 @@ def export(
             done = _write(reader, sys.stdout.buffer, size)
             sys.stdout.buffer.flush()
         else:
-            done = _to_file(reader, output, size, needed=_size_of(reader.db))
+            done = _to_file(reader, output, size, needed=_size_of(reader.path))
     remark(
         f"{counted(done.records, 'record')}, {counted(done.bytes, 'byte')}, head {done.head or '-'}"
     )

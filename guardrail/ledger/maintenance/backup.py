@@ -6,15 +6,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite.database import open_error, quoted, reason
-from guardrail.ledger.sqlite.read_only import connect_anywhere
+from guardrail.ledger.sqlite.copying import copy_database
+from guardrail.ledger.sqlite.database import SQLiteError, open_error, reason
 from guardrail.system.disk import is_full, make_room, no_room
 from guardrail.system.durable import sync_directory
 
@@ -59,7 +58,7 @@ def backup(
     try:
         try:
             os.close(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            _copy(db, beside)
+            copy_database(db, beside)
             problem = check(beside)
             if problem:
                 raise LedgerError(
@@ -76,10 +75,10 @@ def backup(
         sync_directory(target.absolute().parent)
     except FileExistsError:
         raise _exists() from None
-    except (sqlite3.Error, OSError) as error:
+    except (SQLiteError, OSError) as error:
         if is_full(error, target):
             raise _full(db, target) from None
-        if isinstance(error, sqlite3.Error):
+        if isinstance(error, SQLiteError):
             raise open_error(error, db, write=False) from error
         raise LedgerError(
             f"the copy can't be written: {reason(error)}",
@@ -104,22 +103,6 @@ def _refuse_own_name(db: Path, target: Path) -> None:
             code="ledger.exists",
             hint="guardrail backup FILE, with another name or in another folder",
         )
-
-
-def _copy(db: Path, target: Path) -> None:
-    with contextlib.ExitStack() as undo:
-        source, standing = connect_anywhere(db)
-        if standing is not None:
-            undo.callback(standing.close)
-        undo.callback(source.close)
-        copy = sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
-        undo.callback(copy.close)
-        # In one step: otherwise each commit of a writer would restart it.
-        source.backup(copy)
-        # A single file, which can be read even if its folder is read-only.
-        copy.execute("PRAGMA journal_mode = DELETE")
-        if standing is not None:
-            standing.check()
 
 
 def _described(path: Path, target: Path) -> Backup:

@@ -7,7 +7,7 @@ external checkpoints.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,26 +18,15 @@ from guardrail.core.log.key_epochs import TYPE
 from guardrail.core.log.merkle import Edge
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import LedgerError, NoteError
-from guardrail.ledger.heads import HeadRow, Signing, read_head
+from guardrail.ledger.heads import HeadRow, Signing
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.rows import Cache
 from guardrail.ledger.tiles import TileWalk, WrongTile
 
-__all__ = ["Cache", "Examination", "examine"]
+__all__ = ["Examination", "examine"]
 
 Owner = tuple[str, int, str, str, int]
 """A row of ``open_call`` or ``epoch``: call or key, number of its record, process, host, pid."""
-
-
-@dataclass(slots=True)
-class Cache:
-    """The correct content of a table that can be rebuilt from the lines, if it differs."""
-
-    table: str
-    """``tile``, ``open_call`` or ``epoch``."""
-    right: list[tuple[Any, ...]]
-    """All rows that it should have; for ``tile`` only the wrong ones, with None if there should be
-    no such row.
-    """
 
 
 @dataclass(slots=True)
@@ -106,14 +95,17 @@ class _Owners:
 
     def wrong(self, reader: LedgerReader) -> Iterator[Cache]:
         """Yield the tables that differ. Raises ``LedgerError``."""
-        for table, name, right in (
-            ("open_call", "call", self._calls),
-            ("epoch", "public", self._keys),
-        ):
-            query = f"SELECT {name}, seq, process FROM {table} LIMIT {len(right) + 1}"  # noqa: S608 - two names of ours
-            there = reader.query(query)
-            if sorted(there, key=repr) != sorted((row[:3] for row in right.values()), key=repr):
-                yield Cache(table, list(right.values()))
+        calls = reader.storage.open_calls(limit=len(self._calls) + 1)
+        if _differ([(row.call, row.seq, row.process) for row in calls], self._calls):
+            yield Cache("open_call", list(self._calls.values()))
+        keys = reader.storage.epochs(limit=len(self._keys) + 1)
+        if _differ([(row.public, row.seq, row.process) for row in keys], self._keys):
+            yield Cache("epoch", list(self._keys.values()))
+
+
+def _differ(there: Sequence[tuple[object, ...]], right: Mapping[str, Owner]) -> bool:
+    """Return True if the rows *there* are not those of *right*; hosts and pids are not compared."""
+    return sorted(there, key=repr) != sorted((row[:3] for row in right.values()), key=repr)
 
 
 def _owner(name: str, seq: int, record: Mapping[str, Any]) -> Owner:
@@ -144,7 +136,7 @@ class _Pass:
         self._each = each
         self.roots: dict[int, bytes] = {}
         self.audit = audit
-        self.tiles: TileWalk | None = TileWalk(reader.execute)
+        self.tiles: TileWalk | None = TileWalk(reader.storage)
         self.wrong: list[WrongTile] = []
         self.owners = _Owners()
         self._next = 0
@@ -215,14 +207,14 @@ def examine(
             done = _Pass(reader, Audit(check, pruned=pruned, watch=watch), pruned, each)
             done.run(reader.size())
         with reader.snapshot():
-            found.schema = reader.schema_fault()
+            found.schema = reader.storage.schema_fault()
             if found.schema:
-                mendable = reader.to_mend()
+                mendable = reader.storage.to_mend()
                 found.mendable = mendable and (tuple(mendable[0]), tuple(mendable[1]))
-            found.outside = reader.place_fault()
-            bad = reader.value_fault()
+            found.outside = reader.storage.place_fault()
+            bad = reader.storage.value_fault()
             found.values = f"table {bad[0]} holds values that the schema forbids" if bad else ""
-            row = read_head(reader.execute)
+            row = reader.storage.head()
             if done is None:
                 pruned = _pruning(reader)
                 done = _Pass(reader, Audit(check, pruned=pruned, watch=watch), pruned, each)
@@ -231,7 +223,7 @@ def examine(
             done.run()
             # The lines can be intact while indexes and free pages are not, and further writes would
             # spread the damage.
-            found.whole = reader.query("PRAGMA integrity_check(1)") == [("ok",)]
+            found.whole = reader.storage.page_fault() is None
             if done.audit.chain.report().first_bad is None:
                 found.head = _head(row, done.audit, signing, verify)
                 found.vouched = _vouched(row, done.audit, signing, verify)
@@ -239,7 +231,7 @@ def examine(
     except LedgerError as error:
         found.unreadable = found.schema or error.message
         with contextlib.suppress(LedgerError):
-            row = row or read_head(reader.execute)
+            row = row or reader.storage.head()
     found.signed_size = _signed_size(row, done.audit if done else None, signing, verify)
     if done is not None:
         found.report, found.edge = done.audit.chain.report(), done.audit.edge
@@ -256,8 +248,8 @@ def _pruning(reader: LedgerReader) -> Pruned | None:
     """Return the record that accounts for the records missing after line 0; None if none are
     missing, or no record proves it.
     """
-    ((first,),) = reader.query("SELECT min(seq) FROM record WHERE seq > 0")
-    if first is None or first == 1:
+    first = reader.first()
+    if first == 1:
         return None
     return reader.pruned(first)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,13 +22,14 @@ from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
 from guardrail.ledger.epochs import Epochs, Rotation
 from guardrail.ledger.files import FileWatch, lock_path, resolve
-from guardrail.ledger.heads import Signing, edge_at
+from guardrail.ledger.heads import Signing
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.seal import Seal
-from guardrail.ledger.sqlite.appending import Store, Tail
-from guardrail.ledger.sqlite.database import open_error
-from guardrail.ledger.sqlite.pruning import delete_records, overwrite_deleted, overwrite_wal
+from guardrail.ledger.sqlite.database import SQLiteError, open_error
+from guardrail.ledger.sqlite.maintaining import MaintenanceStore
 from guardrail.ledger.sqlite.tail_check import verify_tail
+from guardrail.ledger.storage import Tail
+from guardrail.ledger.tree import edge_at, node_reader
 
 __all__ = ["Cut", "Pace", "Pruned", "detail", "prune"]
 
@@ -124,7 +124,7 @@ def prune(
             return pruner.run(lock, cuts, record)
         finally:
             pruner.close(lock)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, SQLiteError) as error:
         raise open_error(error, db) from error
     except ValueError:
         raise LedgerError(
@@ -163,7 +163,7 @@ class _Pruner:
         self._pace = pace
         self._watch = FileWatch(db)
         self._epochs = Epochs(signing, _EPOCH_SECONDS)
-        self._store = Store(db, signing)
+        self._store = MaintenanceStore(db, signing)
         try:
             fault = self._watch.adopt()
             if fault is not None:
@@ -171,7 +171,7 @@ class _Pruner:
             problem = verify_tail(self._store, self._store.log, None)
             if problem:
                 raise LedgerSealedError(problem, hint="guardrail verify")
-            overwrite_deleted(self._store.execute)
+            self._store.overwrite_deleted()
             self._genesis = leaf_hash(self._store.line(0) or b"")
         except BaseException:
             self._store.close()
@@ -186,11 +186,11 @@ class _Pruner:
         """Return the end of each transaction, up to *before*; every line to delete is hashed and
         compared.
         """
-        start = self._store.first()
+        start = self._store.first() or 1
         return list(self._cuts(start, before)) if start < before else []
 
     def _cuts(self, start: int, before: int) -> Iterator[Cut]:
-        edge = edge_at(start, self._store.node())
+        edge = edge_at(start, node_reader(self._store))
         newest, count, size, seq, ts, leaf = "", 0, 0, start - 1, "", b""
         for seq, leaf, line in self._rows(start, before):
             if seq != edge.size or leaf != leaf_hash(line):
@@ -215,7 +215,9 @@ class _Pruner:
     def _rows(self, start: int, before: int) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield rows in short transactions: a long one would keep the ``-wal`` from being reset."""
         while start < before:
-            rows = list(itertools.islice(self._store.rows(start), min(_READ, before - start)))
+            rows = list(
+                itertools.islice(self._store.records_from(start), min(_READ, before - start))
+            )
             if not rows:
                 return
             for row in rows:
@@ -258,7 +260,7 @@ class _Pruner:
             self._epochs.replace_ended(store.has_epoch, store.log, tail.seq + 1)
             self._rotate(self._epochs.announcement(store.log), tail)
             receipt = store.add(record(store.log, cut), tail)
-            deleted = delete_records(store.execute, cut.before)
+            deleted = store.delete_records(cut.before)
             key = self._epochs.key
             if last:
                 # The head is signed by a key that its own records certify: it can end with this
@@ -290,7 +292,7 @@ class _Pruner:
             size = os.stat(f"{self._db}-wal").st_size
         except FileNotFoundError:
             return True
-        return overwrite_wal(self._store.connection, size)
+        return self._store.overwrite_wal(size)
 
 
 def _refuse_sealed(db: Path) -> None:

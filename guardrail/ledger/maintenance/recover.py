@@ -9,7 +9,6 @@ begins whose genesis names the last intact head of the old one.
 from __future__ import annotations
 
 import secrets
-import sqlite3
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,13 +25,13 @@ from guardrail.ledger.files import lock_path, resolve, seal_path, utc_now
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
-from guardrail.ledger.maintenance import rebuild as mend
 from guardrail.ledger.maintenance.examine import Examination
 from guardrail.ledger.maintenance.keep_aside import free_name, keep_wal, set_aside
 from guardrail.ledger.maintenance.known_heads import KnownHead, next_name
 from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect
-from guardrail.ledger.sqlite.appending import Store
-from guardrail.ledger.sqlite.database import create, open_error
+from guardrail.ledger.sqlite import repair
+from guardrail.ledger.sqlite.database import SQLiteError, create, open_error
+from guardrail.ledger.sqlite.maintaining import MaintenanceStore
 from guardrail.ledger.writing import outcomes
 from guardrail.system.durable import sync_directory
 
@@ -99,7 +98,7 @@ def recover(
                 db, plan, signing=signing, known=genesis, log=log, who=who, reason=reason
             )
         return _continue(db, plan, signing, who, reason)
-    except (OSError, sqlite3.Error) as error:
+    except (OSError, SQLiteError) as error:
         raise open_error(error, db) from error
     finally:
         lock.close()
@@ -150,18 +149,18 @@ def _continue(
     assert found is not None
     if found.head or found.caches or found.outside or found.schema:
         copy = db.with_name(f"{free_name(db)}-rows.json")
-        kept += (mend.keep_rows(db, copy, found.caches, head=bool(found.head)),)
+        kept += (repair.keep_rows(db, copy, found.caches, head=bool(found.head)),)
         if found.mendable is not None:
-            mend.mend_schema(db, *found.mendable)
-    store = Store(db, signing)
+            repair.mend_schema(db, *found.mendable)
+    store = MaintenanceStore(db, signing)
     try:
         tail = store.begin()
         # By the lines, which were just read under the lock: the stored head can differ.
         tail.edge = found.edge.copy()
-        mend.rebuild(store.execute, found.caches)
+        store.rebuild(found.caches)
         removed: dict[str, object] = {"schema": found.schema} if found.schema else {}
         if found.outside:
-            removed["outside"] = mend.remove_outside(store.execute)
+            removed["outside"] = store.remove_outside()
         more = (
             {"head": plan.head or None, "rebuilt": list(plan.caches)}
             if plan.head or plan.caches
@@ -234,7 +233,7 @@ def _restart(
     line = first.finish(seq=0, prev=GENESIS_PREV, ts=utc_now())
     aside = set_aside(db, plan.traces)
     create(db, line, signing)
-    store = Store(db, signing)
+    store = MaintenanceStore(db, signing)
     try:
         tail = store.begin()
         receipt = store.add(

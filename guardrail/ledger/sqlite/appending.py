@@ -9,11 +9,10 @@ import contextlib
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guardrail.core.log.merkle import Edge, Node
+from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import (
@@ -24,50 +23,27 @@ from guardrail.errors import (
 )
 from guardrail.ledger.epochs import Rotation
 from guardrail.ledger.files import utc_now
-from guardrail.ledger.heads import (
-    TILE,
-    Execute,
-    HeadKey,
-    HeadRow,
-    Signing,
-    doubt,
-    first_kept,
-    kept_leaf,
-    node_reader,
-    read_head,
-    sign_head,
-    store_tile,
-    write_head,
-)
+from guardrail.ledger.heads import HeadKey, HeadRow, Signing, doubt, sign_head
 from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.rows import EpochRow, OpenCall
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.batch import Batch
-from guardrail.ledger.sqlite.constraints import place_fault
+from guardrail.ledger.sqlite.constraints import place_fault, row_fault
 from guardrail.ledger.sqlite.database import check_schema, connect, data_version, schema_version
 from guardrail.ledger.sqlite.handles import Share
 from guardrail.ledger.sqlite.pruning import pruned_before
+from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
 from guardrail.ledger.steps import Steps
+from guardrail.ledger.storage import RecordRow, Tail
+from guardrail.ledger.tree import TILE, kept_leaves
 
-__all__ = ["Store", "Tail"]
-
-
-@dataclass(slots=True)
-class Tail:
-    """The end of the log inside a transaction, which the next record links to."""
-
-    seq: int
-    leaf: bytes
-    edge: Edge
-    """The tree over all records: it grows with each that is added."""
-    committed: Edge
-    """The tree over the durable records, which never changes."""
-    fault: str = ""
-    """Why this end must not be extended; empty if it can be."""
+__all__ = ["Store"]
 
 
-class Store:
-    """A connection that appends. Only ``close(clean=True)`` checkpoints the WAL."""
+class Store(SQLiteTreeWriter):
+    """A connection that appends: implements ``ledger.storage.AppendingStorage``. Closing it never
+    checkpoints, unless ``close(clean=True)`` is asked for.
+    """
 
     def __init__(self, db: Path, signing: Signing) -> None:
         """Connect to *db*. Raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``; then
@@ -95,7 +71,7 @@ class Store:
         """The end that this connection committed last; valid until the content changes."""
         self._signed: Tail | None = None
         """The end that the transaction under way has signed."""
-        self._execute = self._connection.execute
+        super().__init__(self._connection.execute)
         Share.connected(db)
         try:
             Share.hold(db)
@@ -117,16 +93,6 @@ class Store:
     def log(self) -> str:
         """Origin name, from line 0."""
         return str(self.genesis.get("log", ""))
-
-    @property
-    def connection(self) -> sqlite3.Connection:
-        """The connection itself, for pruning, which overwrites what it deletes."""
-        return self._connection
-
-    @property
-    def execute(self) -> Execute:
-        """Runs SQL on this connection, for repairs inside a transaction."""
-        return self._execute
 
     def close(self, *, clean: bool = False) -> None:
         """Close the connection; with *clean*, let SQLite clean up if it is the last one of all
@@ -171,9 +137,15 @@ class Store:
         self._certified = None
         return self.tail()
 
-    def ask(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return every row that *sql* selects."""
-        return self._execute(sql).fetchall()
+    def _ask(self, sql: str) -> list[tuple[Any, ...]]:
+        rows: list[tuple[Any, ...]] = self._execute(sql).fetchall()
+        return rows
+
+    def row_fault(self) -> str:
+        """Return which rows have numbers that no record can have; empty if there are none. Raises
+        ``sqlite3.Error``.
+        """
+        return row_fault(self._ask)
 
     def tail(self) -> Tail:
         """Return the end of the log, from its head and its last record. Raises
@@ -181,7 +153,7 @@ class Store:
         """
         row = self._execute("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1").fetchone()
         seq, leaf = row if row is not None else (-1, bytes(32))
-        head = read_head(self._execute)
+        head = self.head()
         try:
             edge = Edge.decode(head.size, head.edge) if head is not None else Edge()
         except ValueError:
@@ -201,7 +173,7 @@ class Store:
         Raises ``sqlite3.Error``, and ``KeysError`` if a signer that holds *key* does not sign.
         """
         head = sign_head(self.log, tail.leaf, tail.edge, key, self._signing)
-        write_head(self._execute, head)
+        self.write_head(head)
         self._known = head
         self._signed = tail
 
@@ -255,7 +227,7 @@ class Store:
             batch.take(draft)
         self._execute("SAVEPOINT batch")
         try:
-            written = batch.write(self._execute)
+            written = batch.write(self._execute, self.store_tile)
         except sqlite3.IntegrityError:
             written = False
         if not written:
@@ -277,7 +249,7 @@ class Store:
             return ""
         try:
             steps = Steps(Edge.decode(*draft.judged))
-            steps.reach(self._execute, tail.edge.size, tail.edge.encode())
+            steps.reach(self, tail.edge.size, tail.edge.encode())
         except LedgerError as error:
             return error.message
         return ""
@@ -303,7 +275,7 @@ class Store:
                 (seq, leaf, line.decode("utf-8")),
             )
         except sqlite3.IntegrityError:
-            outside = place_fault(self.ask)
+            outside = place_fault(self._ask)
             if outside:  # it can contradict something that is not a record
                 raise LedgerOpenError(outside, code="ledger.rows") from None
             if draft.opens:
@@ -322,7 +294,7 @@ class Store:
         tail.seq = seq
         tail.leaf = leaf
         if tail.edge.size % TILE == 0:
-            store_tile(self._execute, tail.edge.size, made)
+            self.store_tile(tail.edge.size, made)
         return Receipt(seq, leaf, ts)
 
     def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
@@ -386,36 +358,21 @@ class Store:
         ).fetchone()
         return row[0] if row is not None else None
 
-    def line(self, seq: int) -> bytes | None:
-        """Return the line of *seq*."""
-        row = self._execute(
-            "SELECT CAST(line AS BLOB) FROM record WHERE seq = ?", (seq,)
-        ).fetchone()
-        return row[0] if row is not None else None
-
     def leaf(self, seq: int) -> bytes | None:
         """Return the stored leaf of *seq*, also of a record that was pruned."""
         row = self._execute("SELECT leaf FROM record WHERE seq = ?", (seq,)).fetchone()
         if row is not None:
             leaf: bytes = row[0]
             return leaf
-        return kept_leaf(self._execute, seq) if 0 < seq < self.pruned() else None
+        if not 0 < seq < self.pruned():
+            return None
+        number, at = divmod(seq, TILE)
+        kept = kept_leaves(self, number)
+        return kept[at] if at < len(kept) else None
 
     def pruned(self) -> int:
         """Return the number below which records were pruned, except line 0; 1 if none were."""
         return pruned_before(self._execute)
-
-    def node(self) -> Node:
-        """Return a function that reads the tree's perfect subtrees, as this connection sees them
-        now.
-        """
-        return node_reader(self._execute)
-
-    def first(self) -> int:
-        """Return the number of the first record after line 0: more than 1 if records were
-        pruned.
-        """
-        return first_kept(self._execute)
 
     def open_calls(self) -> list[OpenCall]:
         """Return every call that is open, of any process."""
@@ -435,8 +392,8 @@ class Store:
             is not None
         )
 
-    def rows(self, start: int) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (seq, leaf, line) from *start* to the end."""
+    def records_from(self, start: int) -> Iterator[RecordRow]:
+        """Yield the records from *start* to the end."""
         yield from self._execute(
             "SELECT seq, leaf, CAST(line AS BLOB) FROM record WHERE seq >= ? ORDER BY seq", (start,)
         )

@@ -16,8 +16,8 @@ from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.files import utc_now
-from guardrail.ledger.heads import TILE, store_tile
 from guardrail.ledger.lease import host_name, process_name
+from guardrail.ledger.tree import TILE
 
 __all__ = ["Batch"]
 
@@ -66,9 +66,11 @@ class Batch:
         if self.edge.size % TILE == 0:
             self._tiles.append((self.edge.size, made))
 
-    def write(self, execute: Execute) -> bool:
+    def write(self, execute: Execute, store_tile: Callable[[int, Sequence[bytes]], None]) -> bool:
         """Write all drafts that were taken; return False if an outcome's call is not open: then
         some of them are written.
+
+        *store_tile* stores each tile that the records complete.
 
         An outcome's call counts as open only if it was open before this batch. Raises
         ``sqlite3.IntegrityError`` if the log must not hold one of the records, and
@@ -84,7 +86,7 @@ class Batch:
         for values in _pieces(self._records, 3):
             execute(_insert("record (seq, leaf, line)", 3, len(values)), values)
         for size, made in self._tiles:
-            store_tile(execute, size, made)
+            store_tile(size, made)
         return True
 
 

@@ -11,20 +11,21 @@ from typing import Any
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, os_reason
-from guardrail.ledger.heads import HeadRow, Signing, sign_head, write_head
+from guardrail.ledger.heads import HeadRow, Signing, sign_head
 from guardrail.ledger.sqlite.constraints import schema_fault
 from guardrail.ledger.sqlite.limits import harden
-from guardrail.ledger.sqlite.tables import ADMIN, COLUMNS, SCHEMA
+from guardrail.ledger.sqlite.tables import COLUMNS, SCHEMA
+from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import denial_of, find_denial, new_file
 
 __all__ = [
-    "ADMIN",
     "APPLICATION_ID",
     "COLUMNS",
     "FORMAT",
     "SCHEMA",
+    "SQLiteError",
     "check_format",
     "check_schema",
     "connect",
@@ -50,6 +51,9 @@ FORMAT = 2
 A higher one is refused: this version would not maintain unknown objects. Version 1 had no signed
 heads.
 """
+
+SQLiteError = sqlite3.Error
+"""What SQLite raises; writers convert it with ``open_error`` or ``reason``."""
 
 _BUSY_SECONDS = 1.0
 _MAY_BE_RIGHTS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
@@ -113,7 +117,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
                 "INSERT INTO record (seq, leaf, line) VALUES (0, ?, ?)",
                 (head.leaf, genesis_line.decode("utf-8")),
             )
-            write_head(connection.execute, head)
+            SQLiteTreeWriter(connection.execute).write_head(head)
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {FORMAT}")
             connection.execute("COMMIT")

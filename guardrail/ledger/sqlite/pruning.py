@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 
 from guardrail.errors import LedgerError
-from guardrail.ledger.heads import Execute, keep_leaves
 from guardrail.ledger.sqlite.limits import MAX_VALUE
+from guardrail.ledger.sqlite.tree import Execute
 
 __all__ = ["delete_records", "overwrite_deleted", "overwrite_wal", "pruned_before"]
 
@@ -17,12 +18,12 @@ def pruned_before(execute: Execute) -> int:
     return row[0] if row is not None else 1
 
 
-def delete_records(execute: Execute, before: int) -> int:
+def delete_records(execute: Execute, before: int, keep_leaves: Callable[[int], None]) -> int:
     """Delete the records from 1 to *before* - 1 inside the transaction, and return how many.
 
-    Their leaf hashes are kept. Raises ``LedgerError`` if a call among them is open, a key that they
-    certify still signs, or they were pruned before; ``ValueError`` if a leaf hash is missing; and
-    ``sqlite3.Error``.
+    *keep_leaves* keeps their leaf hashes. Raises ``LedgerError`` if a call among them is open, a
+    key that they certify still signs, or they were pruned before; ``ValueError`` if a leaf hash is
+    missing; and ``sqlite3.Error``.
     """
     if pruned_before(execute) >= before:
         raise LedgerError("these records were pruned already", code="ledger.pruned")
@@ -33,7 +34,7 @@ def delete_records(execute: Execute, before: int) -> int:
                 "a call among these records is open, or a key that they certify still signs",
                 code="ledger.needed",
             )
-    keep_leaves(execute, before)
+    keep_leaves(before)
     execute("REPLACE INTO pruned (id, before) VALUES (0, ?)", (before,))
     return execute("DELETE FROM record WHERE seq > 0 AND seq < ?", (before,)).rowcount
 

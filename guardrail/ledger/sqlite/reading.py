@@ -77,7 +77,6 @@ class ReadConnection:
         """The files that are read without shared memory, if they are."""
         self._views = 0
         self._pid = os.getpid()
-        self._genesis: dict[str, Any] | None = None
 
     @classmethod
     def open(cls, path: Path, *, strict: bool = True, rows: bool = True) -> Self:
@@ -98,7 +97,7 @@ class ReadConnection:
             )
         reader = cls(db, strict=strict, rows=rows)
         try:
-            reader._ask("SELECT count(*) FROM record WHERE seq = 0")
+            reader.ask("SELECT count(*) FROM record WHERE seq = 0")
         except LedgerOpenError:
             reader.close()
             raise
@@ -139,35 +138,35 @@ class ReadConnection:
 
     def objects(self) -> dict[str, str]:
         """Return the SQL of every table, index, trigger and view that the file holds, by name."""
-        return dict(self._ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+        return dict(self.ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
 
     def schema_fault(self) -> str:
         """Return which table, index, trigger or view is wrong or foreign; empty if there is
         none.
         """
-        return schema_fault(self._ask)
+        return schema_fault(self.ask)
 
     def row_fault(self) -> str:
         """Return which rows have numbers that no record can have; empty if there are none."""
         with self.snapshot():
-            return row_fault(self._ask)
+            return row_fault(self.ask)
 
     def place_fault(self) -> str:
         """Return which row is before record 0; empty if there is none."""
-        return place_fault(self._ask)
+        return place_fault(self.ask)
 
     def crowd_fault(self) -> str:
         """Return which table holds more rows than the log's records can produce; empty if none
         does.
         """
         with self.snapshot():
-            return crowd_fault(self._ask)
+            return crowd_fault(self.ask)
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
         """Return table and number of a row of *tables*, or of any, with values that the schema
         forbids; None if none has.
         """
-        return value_fault(self._ask, tables)
+        return value_fault(self.ask, tables)
 
     def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
         """Return (type, name) of foreign objects in the file, and the names of guardrail's missing
@@ -175,17 +174,35 @@ class ReadConnection:
 
         Return None if a table of the log is wrong.
         """
-        return to_mend(self._ask)
+        return to_mend(self.ask)
 
-    def query(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a read-only query. Raises ``LedgerError``."""
-        return self._ask(sql, *values)
+    def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
+        """Return the rows of a statement that reads. Raises ``LedgerError``.
 
-    def execute(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """Run SQL as a connection's ``execute`` does, with all rows fetched, for code that also
-        runs on a writer's connection.
+        For this package alone: everyone else uses the named reads of ``ledger.storage``.
         """
-        return _Rows(self._ask(sql, *values))
+
+        def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
+            if connection.in_transaction:
+                return connection.execute(sql, values).fetchall()
+            # The check of the schema and the query see the same file, regardless of concurrent
+            # writes.
+            connection.execute("BEGIN")
+            try:
+                self._examine(connection)
+                return connection.execute(sql, values).fetchall()
+            finally:
+                if connection.in_transaction:
+                    with contextlib.suppress(sqlite3.Error):
+                        connection.execute("ROLLBACK")
+
+        return self._with(ask)
+
+    def _execute(self, sql: str, values: Sequence[object] = ()) -> Any:
+        """Run SQL as a connection's ``execute`` does, with all rows fetched, for reads that a
+        writer's connection makes as well.
+        """
+        return _Rows(self.ask(sql, *values))
 
     # -- one consistent view
     # ----------------------------------------------------------------------------------------
@@ -210,23 +227,6 @@ class ReadConnection:
                     except LedgerError:
                         # nothing was written; the next query opens a connection that is sound
                         self.close()
-
-    def _ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
-            if connection.in_transaction:
-                return connection.execute(sql, values).fetchall()
-            # The check of the schema and the query see the same file, regardless of concurrent
-            # writes.
-            connection.execute("BEGIN")
-            try:
-                self._examine(connection)
-                return connection.execute(sql, values).fetchall()
-            finally:
-                if connection.in_transaction:
-                    with contextlib.suppress(sqlite3.Error):
-                        connection.execute("ROLLBACK")
-
-        return self._with(ask)
 
     def _examine(self, connection: sqlite3.Connection) -> None:
         """Make sure, inside a transaction, that its snapshot is a log and nothing else; check only

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from guardrail.core.log import chain
-from guardrail.ledger.sqlite.appending import Store
-from guardrail.ledger.sqlite.constraints import row_fault
+from guardrail.ledger.storage import AppendingStorage
 
 __all__ = ["verify_tail"]
 
@@ -12,20 +11,20 @@ _TAIL_RECORDS = 100
 """How many records an opening verifies. ``guardrail verify`` verifies all of them."""
 
 
-def verify_tail(store: Store, log: str, known: tuple[int, bytes] | None) -> str:
+def verify_tail(store: AppendingStorage, log: str, known: tuple[int, bytes] | None) -> str:
     """Verify the records after *known* (seq, leaf), which must still exist; without it, the last
-    records. Return what is wrong, or an empty string. Raises ``sqlite3.Error``.
+    records. Return what is wrong, or an empty string. Raises the errors of *store*.
     """
     end = store.tail()
     if end.seq < 0:
         return "the log has no records"
-    outside = row_fault(store.ask) if known is None else ""
+    outside = store.row_fault() if known is None else ""
     if outside:
         return outside
     if known is None:
         start = max(0, end.seq - _TAIL_RECORDS)
-        if start == 0 and store.first() == 1:
-            report = chain.verify(store.rows(0))
+        if start == 0 and (store.first() or 1) == 1:
+            report = chain.verify(store.records_from(0))
             return report.detail or end.fault
         start = max(start, 1)
         leaf = store.leaf(start)
@@ -35,7 +34,7 @@ def verify_tail(store: Store, log: str, known: tuple[int, bytes] | None) -> str:
     seq, leaf = known
     if store.leaf(seq) != leaf:
         return f"record {seq}, which was acknowledged, is missing or another one"
-    first = store.first()
+    first = store.first() or 1
     if seq + 1 < first and first == store.pruned():
         # The records after it were pruned, and a record proves that: the tail is the rest.
         seq = first - 1
@@ -43,5 +42,5 @@ def verify_tail(store: Store, log: str, known: tuple[int, bytes] | None) -> str:
         if kept is None:
             return f"record {seq}, which was pruned, has left no hash"
         leaf = kept
-    report = chain.verify(store.rows(seq + 1), after=chain.Head(log, seq + 1, leaf))
+    report = chain.verify(store.records_from(seq + 1), after=chain.Head(log, seq + 1, leaf))
     return report.detail or end.fault

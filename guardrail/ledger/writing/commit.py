@@ -8,7 +8,6 @@ the log, or is looked up in the log before anything else is written.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
@@ -24,9 +23,9 @@ from guardrail.ledger.heads import Signing
 from guardrail.ledger.names import Names
 from guardrail.ledger.reserve import needs_room
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.sqlite.appending import Store, Tail
-from guardrail.ledger.sqlite.database import open_error
+from guardrail.ledger.sqlite.database import SQLiteError, open_error
 from guardrail.ledger.steps import UNPROVED
+from guardrail.ledger.storage import AppendingStorage, Tail
 from guardrail.ledger.writing import outcomes
 from guardrail.ledger.writing.faults import Health, copy_error
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
@@ -152,7 +151,7 @@ class Committer:
             except BaseException:
                 connection.drop()
                 raise
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, SQLiteError) as error:
             raise open_error(error, self._files.db, needed=self.health.needed) from error
         finally:
             if connection.store is None:
@@ -190,7 +189,7 @@ class Committer:
                 self.health.raise_fault(self._files.watch.check())
                 if self._write_last():
                     self._connection.close()
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, SQLiteError) as error:
             problem = self.health.outside_transaction(error)
             if self.owes:
                 raise problem from None
@@ -245,7 +244,7 @@ class Committer:
                     self._transaction(batch)
         except LedgerError as error:
             self._fail(batch, error)
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, SQLiteError) as error:
             self._fail(batch, health.outside_transaction(error))
 
     def _take_reserve(self) -> bool:
@@ -312,7 +311,7 @@ class Committer:
             store.commit()
             # Nothing is acknowledged before this check.
             self.health.raise_fault(self._files.watch.check())
-        except (LedgerError, KeysError, sqlite3.Error, OSError) as error:
+        except (LedgerError, KeysError, SQLiteError, OSError) as error:
             raise self._undo(store, taken, error, committing=committing) from None
         if following:
             added = zip(taken, answers, strict=True)
@@ -340,7 +339,7 @@ class Committer:
             self._next_keep = now + _KEEP_SECONDS
             self._files.leases.keep()
 
-    def _contradiction(self, store: Store, tail: Tail) -> str:
+    def _contradiction(self, store: AppendingStorage, tail: Tail) -> str:
         """Return how the log contradicts the newest record known to be durable; empty if it does
         not.
         """
@@ -352,7 +351,7 @@ class Committer:
         return f"record {seq}, which was acknowledged, is missing or another one"
 
     def _add_all(
-        self, store: Store, drafts: Sequence[Draft], tail: Tail
+        self, store: AppendingStorage, drafts: Sequence[Draft], tail: Tail
     ) -> list[Receipt | LedgerError]:
         try:
             return claims.add_all(store, drafts, tail, self.names)
@@ -365,7 +364,7 @@ class Committer:
         if problem:
             raise self.health.seal(problem)
 
-    def _settle_unsure(self, store: Store) -> None:
+    def _settle_unsure(self, store: AppendingStorage) -> None:
         """Owe an outcome for each decision that is in the log although its caller was told
         otherwise.
         """
@@ -392,7 +391,7 @@ class Committer:
     # -- after a fault -----------------------------------------------------------------------------
 
     def _undo(
-        self, store: Store, taken: list[Entry], error: Exception, *, committing: bool
+        self, store: AppendingStorage, taken: list[Entry], error: Exception, *, committing: bool
     ) -> LedgerError:
         """Leave the transaction after *error*; return the error for its callers. Outcomes stay
         owed.
@@ -438,7 +437,7 @@ class Committer:
         except LedgerError as error:
             self._fail(deque(), error)
             raise
-        except (OSError, sqlite3.Error) as error:
+        except (OSError, SQLiteError) as error:
             problem = self.health.outside_transaction(error)
             self._fail(deque(), problem)
             raise problem from None

@@ -4,7 +4,6 @@ again.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from typing import TypeVar
 
@@ -20,7 +19,7 @@ from guardrail.ledger.reserve import disk_is_full
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import handles
-from guardrail.ledger.sqlite.database import denied, reason
+from guardrail.ledger.sqlite.database import SQLiteError, denied, reason
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 
@@ -118,18 +117,18 @@ class Health:
         """
         if isinstance(error, LedgerOpenError):
             error = self.unless_foreign(error)
-        if committing and isinstance(error, sqlite3.Error | OSError):
+        if committing and isinstance(error, SQLiteError | OSError):
             self.suspect = True
-        if isinstance(error, sqlite3.Error) and reason(error).startswith("SQLITE_IOERR"):
+        if isinstance(error, SQLiteError) and reason(error).startswith("SQLITE_IOERR"):
             self.suspect = True
         if isinstance(error, KeysError):
             self.trouble = error.message
             return LedgerPoisonedError(error.message, hint=error.hint), False
         problem = error if isinstance(error, LedgerError) else self._refused(error)
-        full = isinstance(error, sqlite3.Error | OSError) and disk_is_full(reason(error))
+        full = isinstance(error, SQLiteError | OSError) and disk_is_full(reason(error))
         return problem, full and self._files.reserve.give_back()
 
-    def outside_transaction(self, error: OSError | sqlite3.Error) -> LedgerError:
+    def outside_transaction(self, error: OSError | SQLiteError) -> LedgerError:
         """Block new calls after *error*; return the error for their callers.
 
         The log may be gone, which seals it. Anything else may end by itself.

@@ -17,6 +17,7 @@ from guardrail.ledger.sqlite.appending import Store
 from guardrail.ledger.sqlite.database import create
 from guardrail.ledger.sqlite.handles import Share
 from guardrail.ledger.sqlite.tail_check import verify_tail
+from guardrail.ledger.storage import AppendingStorage
 from guardrail.ledger.writing.faults import Health
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.system.durable import sync_directory
@@ -33,7 +34,7 @@ class Connection:
         self._health = health
         self._signing = signing
         self._has_lease = False
-        self.store: Store | None = None
+        self.store: AppendingStorage | None = None
         """The open database; None before it is opened, and after a fault."""
 
     # -- opening -----------------------------------------------------------------------------------
@@ -52,10 +53,10 @@ class Connection:
             )
         create(db, genesis, self._signing)
 
-    def open(self, *, owes: bool) -> Store:
+    def open(self, *, owes: bool) -> AppendingStorage:
         """Connect, and verify that the log is the one that is known. Call it under the lock.
 
-        *owes* says whether outcomes wait for the reserve. Raises ``LedgerError``, ``sqlite3.Error``
+        *owes* says whether outcomes wait for the reserve. Raises ``LedgerError``, ``SQLiteError``
         or ``OSError``; there is no store then.
         """
         files, health = self._files, self._health
@@ -94,7 +95,7 @@ class Connection:
         health.recovered()
         return store
 
-    def _verify(self, store: Store) -> None:
+    def _verify(self, store: AppendingStorage) -> None:
         known, health = self._known, self._health
         if known.last is None:
             known.genesis = store.genesis
@@ -113,7 +114,7 @@ class Connection:
         tail = store.tail()
         known.last = (tail.seq, tail.leaf)
 
-    def _welcome_back(self, store: Store, seal: Seal | None) -> None:
+    def _welcome_back(self, store: AppendingStorage, seal: Seal | None) -> None:
         """Lift the seal if the database that was away has every record that was acknowledged."""
         if seal is not None:
             leaf = store.leaf(seal.last_seq)
@@ -138,7 +139,7 @@ class Connection:
     def close(self) -> None:
         """Checkpoint, close the store, and free the reserve and the lease. Call it under the lock.
 
-        Raises ``sqlite3.Error`` or ``OSError``.
+        Raises ``SQLiteError`` or ``OSError``.
         """
         store = self.store
         assert store is not None

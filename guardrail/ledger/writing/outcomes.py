@@ -13,7 +13,8 @@ from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.core.types import Status
 from guardrail.errors import RecordError
 from guardrail.ledger.lease import Leases, Life, own_origin, process_name
-from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.storage import AppendingStorage
+from guardrail.ledger.tree import node_reader
 
 __all__ = ["not_started", "of_dead_calls", "of_dead_keys", "unknown"]
 
@@ -77,10 +78,10 @@ class _Owned:
     where to look.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: AppendingStorage) -> None:
         self._store = store
         self._tail = store.tail()
-        self._node = store.node()
+        self._node = node_reader(store)
         self._root = self._tail.edge.root()
 
     def record(self, seq: int, process: str) -> Mapping[str, Any] | None:
@@ -101,7 +102,7 @@ class _Owned:
         return record if said in (None, process) else None
 
 
-def of_dead_calls(store: Store, leases: Leases) -> tuple[list[Draft], set[str]]:
+def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft], set[str]]:
     """Return the outcomes that the calls of dead processes are owed, and the processes that keep
     open calls.
     """
@@ -127,7 +128,7 @@ def of_dead_calls(store: Store, leases: Leases) -> tuple[list[Draft], set[str]]:
     return drafts, left
 
 
-def of_dead_keys(store: Store, leases: Leases) -> list[str]:
+def of_dead_keys(store: AppendingStorage, leases: Leases) -> list[str]:
     """Return the keys of dead processes that no record ends yet."""
     owned: _Owned | None = None
     dead = []

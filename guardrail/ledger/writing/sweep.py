@@ -11,7 +11,7 @@ from guardrail.ledger.epochs import Rotation, ended
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import Life
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.storage import AppendingStorage
 from guardrail.ledger.writing import outcomes
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.ledger.writing.work import Entry
@@ -46,7 +46,7 @@ class Sweeper:
         """Make the next sweep due one interval from now."""
         self.due = time.monotonic() + self._settings.sweep_interval
 
-    def sweep(self, store: Store, commit: Commit) -> int:
+    def sweep(self, store: AppendingStorage, commit: Commit) -> int:
         """Return how many calls were closed. Call it under the lock, and it returns under the
         lock.
         """

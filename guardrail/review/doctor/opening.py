@@ -11,7 +11,7 @@ from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.heads import doubt, read_head
+from guardrail.ledger.heads import doubt
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.seal import Seal
 from guardrail.review.doctor.chain import bad_link
@@ -106,7 +106,7 @@ def _check_quickly(settings: Settings) -> Check:
 def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
     """Describe the fault in the newest records or the head over them; empty if there is none."""
     with reader.snapshot():
-        size, head, last = reader.size(), read_head(reader.execute), reader.head()
+        size, head, last = reader.size(), reader.storage.head(), reader.head()
         if head is None or last is None or (head.size, head.leaf) != (size, last.leaf):
             return f"the head does not cover record {size - 1}"
         fault = doubt(head, reader.log, keys.signing(actor={}, epochs=False))

@@ -80,7 +80,7 @@ def verify_ledger(
     return report
 
 
-def _pruned_before(db: Path) -> object:
+def _pruned_before(db: Path) -> int | None:
     """Return the last record marked as pruned, or None if that can't be read, or nobody can write
     here.
     """
@@ -88,10 +88,9 @@ def _pruned_before(db: Path) -> object:
         return None
     try:
         with LedgerReader.open(db) as reader:
-            rows = reader.query("SELECT before FROM pruned")
+            return reader.storage.pruned_before()
     except LedgerError:
         return None
-    return rows[0][0] if rows else None
 
 
 def _verify_once(
@@ -147,7 +146,7 @@ def _is_explained(reader: LedgerReader, run: Run, error: LedgerError) -> bool:
 
 def _read(reader: LedgerReader, run: Run, *, jobs: int, progress: Progress | None) -> None:
     """Feed every row to the audit, and read the other contents of the database."""
-    fault = reader.schema_fault()
+    fault = reader.storage.schema_fault()
     run.same_schema = not fault
     if fault:
         run.problem = (
@@ -157,7 +156,7 @@ def _read(reader: LedgerReader, run: Run, *, jobs: int, progress: Progress | Non
         )
     tables = run.tables
     if run.same_schema:
-        crowd = reader.crowd_fault()
+        crowd = reader.storage.crowd_fault()
         run.problem = (None, Difference.ROWS, crowd) if crowd else None
         run.problem = run.problem or _compare_values(
             reader, "open_call", "epoch", "tile", "head", "pruned"
@@ -177,7 +176,7 @@ def _read(reader: LedgerReader, run: Run, *, jobs: int, progress: Progress | Non
         return
     tables.uses = Uses(partial=bool(run.since or run.audit.pruned))
     start = run.since
-    tiles = run.tiles if run.tiles is not None else TileWalk(reader.execute)
+    tiles = run.tiles if run.tiles is not None else TileWalk(reader.storage)
     if jobs > 1 and not run.since and not run.audit.pruned:
         start = stream_in_parts(
             reader,
@@ -228,7 +227,7 @@ def _begin_pruned(reader: LedgerReader, run: Run, pruned: Pruned) -> bool:
     """Build the tree of pruned records from their stored hashes; return True if it matches the
     record about them.
     """
-    run.tiles = TileWalk(reader.execute)
+    run.tiles = TileWalk(reader.storage)
     kept = run.tiles.kept(pruned, run.watch)
     run.kept = kept.roots
     if kept.problem:
@@ -239,14 +238,14 @@ def _begin_pruned(reader: LedgerReader, run: Run, pruned: Pruned) -> bool:
 
 
 def _begin_since(reader: LedgerReader, run: Run) -> None:
-    start, tiles = run.since, TileWalk(reader.execute)
+    start, tiles = run.since, TileWalk(reader.storage)
     edge, genesis = stored_edge(reader, start), reader.record(0)
-    leaf = reader.query("SELECT leaf FROM record WHERE seq = ?", start - 1)
+    leaf = reader.storage.leaf(start - 1)
     try:
         tiles.resume(start)
     except ValueError:
         edge = None
-    if edge is None or genesis is None or not leaf:
+    if edge is None or genesis is None or leaf is None:
         run.since = 0
         return
     opening = Audit(verify_signature)
@@ -254,7 +253,7 @@ def _begin_since(reader: LedgerReader, run: Run) -> None:
         run.since = 0
         return
     log = opening.chain.report().log
-    after = Head(log, start, leaf[0][0])
+    after = Head(log, start, leaf)
     run.audit = Audit(verify_signature, after=after, edge=edge, watch=run.watch)
     run.tiles = tiles
     run.audit.begin(log, opening.public)
@@ -292,39 +291,35 @@ def _compare_rest(reader: LedgerReader, run: Run, report: Report) -> None:
     if run.problem is not None:
         return
     try:
-        answer = run.integrity if run.integrity is not None else _integrity(reader)
+        (fault,) = run.pages if run.pages is not None else (reader.storage.page_fault(),)
     except LedgerError as error:
         if error.code != "ledger.query":
             raise
         run.problem = wrong_json(reader)
         return
-    if answer == ["ok"]:
+    if fault is None:
         return
     # Columns are computed from the lines on reading, by the schema that was compared. Their stored
     # values are in the indexes, which this compares.
-    if " index " in answer[0]:
-        run.problem = wrong_index(reader, answer[0])
+    if fault.in_index:
+        run.problem = wrong_index(fault)
         return
     raise LedgerError(
         "the ledger can't be read: its pages contradict each other", code="ledger.damaged"
     )
 
 
-def _integrity(reader: LedgerReader) -> list[str]:
-    return [str(row[0]) for row in reader.query("PRAGMA integrity_check(1)")]
-
-
 def _check_beside(reader: LedgerReader, run: Run) -> None:
-    """Ask SQLite on a separate connection, while others read records; failed queries are repeated
-    later.
+    """Ask the storage on a separate connection, while others read records; failed queries are
+    repeated later.
     """
-    with suppress(LedgerError), LedgerReader.open(reader.db) as own:
-        run.integrity = _integrity(own)
+    with suppress(LedgerError), LedgerReader.open(reader.path) as own:
+        run.pages = (own.storage.page_fault(),)
 
 
 def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
     """SQLite tests no constraint if it can't write, so they are queried."""
-    found = reader.value_fault(*tables)
+    found = reader.storage.value_fault(*tables)
     if found is None:
         return None
     table, number = found
@@ -333,7 +328,7 @@ def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
 
 
 def _compare_places(reader: LedgerReader) -> Problem:
-    fault = reader.row_fault()
+    fault = reader.storage.row_fault()
     return (None, Difference.ROWS, fault) if fault else None
 
 

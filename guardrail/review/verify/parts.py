@@ -25,7 +25,6 @@ from guardrail.core.log.recovered import Recovered
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite.database import ADMIN
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.report import Progress
 from guardrail.review.verify.stream import Tables, stream
@@ -74,10 +73,10 @@ def read_part(
     """
     stop = start + (1 << level)
     with LedgerReader.open(db) as reader:
-        rows = reader.query("SELECT leaf FROM record WHERE seq = ?", start - 1) if start else []
-        if start and not rows:
+        leaf = reader.storage.leaf(start - 1) if start else None
+        if start and leaf is None:
             return None
-        after = Head(log, start, rows[0][0]) if start else None
+        after = Head(log, start, leaf) if leaf is not None else None
         audit = Audit(verify_signature, after=after, watch=watch, trees=True)
         if start:
             audit.begin(log, public)
@@ -85,17 +84,12 @@ def read_part(
             # earlier records.
             audit.keys = None
         tables = Tables(uses=None)
-        rotations: list[tuple[int, str]] = []
-        for seq, line in reader.query(
-            "SELECT seq, line FROM record"  # noqa: S608 - a constant
-            f" WHERE seq >= ? AND seq < ? AND type = ? AND {ADMIN} ORDER BY seq",
-            start,
-            stop,
-            TYPE,
-        ):
-            rotations.append((seq, line))
+        rotations = [
+            (seq, line.decode("utf-8", "replace"))  # a line that is not UTF-8 is a fault below
+            for seq, line in reader.storage.admin(TYPE, start=start, stop=stop)
+        ]
         # Tiles of higher levels are compared when the parts are combined.
-        tiles = TileWalk(reader.execute, levels=level // _TILE_LEVEL)
+        tiles = TileWalk(reader.storage, levels=level // _TILE_LEVEL)
         stream(reader, audit, tiles, start=start, stop=stop, tables=tables, total=0)
         report = audit.chain.report()
         if report.first_bad is not None or audit.edge.size != stop - start:
@@ -194,7 +188,7 @@ def stream_in_parts(
     audit.begin(log, public)
     requests = [
         (
-            str(reader.db),
+            str(reader.path),
             log,
             public,
             start,

@@ -16,7 +16,7 @@ from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.rows import OpenCall
+from guardrail.ledger.rows import OpenCall, PageFault
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.judge import Found
@@ -38,8 +38,8 @@ class Run:
     same_schema: bool = True
     heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
     """(seq, time stamp, interval in seconds)."""
-    integrity: list[str] | None = None
-    """SQLite's findings about its own pages and indexes; None if it was not asked yet."""
+    pages: tuple[PageFault | None] | None = None
+    """The storage's finding about its own pages and indexes; None if it was not asked yet."""
     problem: Problem = None
     """Faults outside the lines."""
     watch: tuple[int, ...] = ()
@@ -108,8 +108,8 @@ def found(db: Path, run: Run, report: Report, reader: LedgerReader | None) -> Fo
 
 
 def _leaf(reader: LedgerReader | None, seq: int) -> str:
-    rows = reader.query("SELECT leaf FROM record WHERE seq = ?", seq) if reader is not None else []
-    return rows[0][0].hex() if rows and isinstance(rows[0][0], bytes) else ""
+    leaf = reader.storage.leaf(seq) if reader is not None else None
+    return leaf.hex() if leaf is not None else ""
 
 
 def silences_in(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]]:
@@ -138,8 +138,7 @@ def silences_in(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]
 def _open_calls(db: Path, run: Run) -> tuple[list[OpenCall], int]:
     leases = Leases(leases_path(db))
     dead, live = [], 0
-    for row in run.tables.open_calls:
-        call = OpenCall(*row)
+    for call in run.tables.open_calls:
         # Uses the line: an attacker who writes only the table can't make a dead process look alive.
         process, host, pid = run.tables.owners.get(call.call, (call.process, None, None))
         try:

@@ -14,9 +14,11 @@ from guardrail.core.log.record import parse
 from guardrail.core.log.recovered import TYPE as RECOVERED
 from guardrail.core.log.recovered import Recovered
 from guardrail.errors import RecordError
-from guardrail.ledger.heads import HeadRow, edge_at, node_reader, read_head
+from guardrail.ledger.heads import HeadRow
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.rows import EpochRow, OpenCall
 from guardrail.ledger.tiles import TileWalk
+from guardrail.ledger.tree import edge_at, node_reader
 from guardrail.review.verify.report import Progress
 from guardrail.review.verify.sessions import Sessions
 from guardrail.review.verify.uses import Uses
@@ -38,9 +40,8 @@ class Tables:
     """The database's other contents, read in one transaction with the last records."""
 
     head: HeadRow | None = None
-    open_calls: list[tuple[Any, ...]] = field(default_factory=list)
-    epochs: list[tuple[str, int]] = field(default_factory=list)
-    """(public key, number of the record that certifies it)."""
+    open_calls: list[OpenCall] = field(default_factory=list)
+    epochs: list[EpochRow] = field(default_factory=list)
     pruned: int = 0
     """Records below it, except line 0, may be deleted; 0 if none may."""
     owners: dict[str, tuple[str, str | None, int | None]] = field(default_factory=dict)
@@ -61,13 +62,11 @@ class Tables:
 
 def read_tables(reader: LedgerReader, tables: Tables) -> None:
     """Read everything except the records into *tables*. Raises ``LedgerError``."""
-    tables.head = read_head(reader.execute)
-    tables.open_calls = reader.query(
-        "SELECT call, seq, process, host, pid FROM open_call ORDER BY seq"
-    )
-    tables.epochs = [(row[0], row[1]) for row in reader.query("SELECT public, seq FROM epoch")]
-    before = reader.query("SELECT before FROM pruned")
-    tables.pruned = before[0][0] if before and isinstance(before[0][0], int) else 0
+    storage = reader.storage
+    tables.head = storage.head()
+    tables.open_calls = storage.open_calls()
+    tables.epochs = storage.epochs()
+    tables.pruned = storage.pruned_before() or 0
 
 
 def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
@@ -91,7 +90,7 @@ def stored_edge(reader: LedgerReader, size: int) -> Edge | None:
     reach that far.
     """
     try:
-        return edge_at(size, node_reader(reader.execute))
+        return edge_at(size, node_reader(reader.storage))
     except ValueError:
         return None
 
@@ -116,8 +115,8 @@ def stream(
     chain = audit.chain
     at = start
     while True:
-        with reader.snapshot():
-            rows = reader.rows(at, CHUNK)
+        with reader.storage.snapshot() as now:
+            rows = now.records(at, CHUNK)
             last = len(rows) < CHUNK and stop is None
             if last:
                 read_tables(reader, tables)

@@ -4,14 +4,13 @@ lines.
 
 from __future__ import annotations
 
-import re
-
 from guardrail.core.log.audit import Audit
 from guardrail.core.log.chain import Difference, Report
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.words import counted
 from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.rows import PageFault
 from guardrail.review.verify.stream import Tables
 
 __all__ = ["Problem", "compare_tables", "wrong_index", "wrong_json"]
@@ -28,7 +27,7 @@ def compare_tables(tables: Tables, audit: Audit, report: Report, *, since: int) 
 
 
 def _open_calls(tables: Tables, report: Report, since: int) -> Problem:
-    stored = {row[0]: (row[1], row[2]) for row in tables.open_calls}
+    stored = {row.call: (row.seq, row.process) for row in tables.open_calls}
     for call, seq in report.open_calls.items():
         owner, row = tables.owners.get(call), stored.pop(call, None)
         if row is None or row[0] != seq or (owner is not None and owner[0] != row[1]):
@@ -53,7 +52,7 @@ def _epochs(tables: Tables, audit: Audit) -> Problem:
     lines = {
         (public, reach.certified) for public, reach in keys.epochs.items() if reach.ended is None
     }
-    differ = lines ^ set(tables.epochs)
+    differ = lines ^ {(row.public, row.seq) for row in tables.epochs}
     if not differ:
         return None
     return (
@@ -105,38 +104,24 @@ def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
     return None
 
 
-_MISSING = re.compile(r"row (\d+) missing from index (record_\w+)")
-
-
-def wrong_index(reader: LedgerReader, answer: str) -> Problem:
-    """Return the fault of an index as SQLite reports it, with the record that the index lacks, if
-    SQLite gives it.
-
-    Raises ``LedgerError``.
+def wrong_index(fault: PageFault) -> Problem:
+    """Return the fault of an index, with the record that the index lacks, if the storage names
+    it.
     """
-    found = _MISSING.fullmatch(answer)
-    rows = []
-    if found is not None:  # SQLite gives the ordinal of the row in the table
-        rows = reader.query(
-            "SELECT seq FROM record ORDER BY seq LIMIT 1 OFFSET ?", int(found[1]) - 1
-        )
-    if found is None or not rows:
+    if fault.seq is None:
         return (None, Difference.INDEX, "an index leads queries past records")
-    return (rows[0][0], Difference.INDEX, f"index {found[2]} leads queries past the record")
+    return (fault.seq, Difference.INDEX, f"index {fault.index} leads queries past the record")
 
 
 def wrong_json(reader: LedgerReader) -> Problem:
-    """Return the line that SQLite's functions reject as JSON, if they name one.
+    """Return the line that the storage's own functions reject as JSON, if they name one.
 
     Raises ``LedgerError`` for a line that is too long for them.
     """
     try:
-        rows = reader.query(
-            "SELECT seq FROM record WHERE NOT json_valid(line) ORDER BY seq LIMIT 1"
-        )
+        seq = reader.storage.not_json()
     except LedgerError as error:
         if error.code == "ledger.oversized":
             raise
-        rows = []
-    seq = rows[0][0] if rows else None
+        seq = None
     return (seq, Difference.COLUMN, "a line is not JSON to SQLite's functions")

@@ -13,11 +13,11 @@ import pytest
 
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.heads import TILE
 from guardrail.ledger.maintenance.backup import Backup, backup
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import SCHEMA
+from guardrail.ledger.tree import TILE
 from guardrail.system.ids import new_ulid
 from tests.support.full_disk import small_disk
 from tests.support.ledgers import EPOCHS, SIGNING, decision, driven, make, note, reopen, whole_call

@@ -23,13 +23,13 @@ from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerSealedError
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.files import seal_path
-from guardrail.ledger.heads import TILE, node_reader
 from guardrail.ledger.maintenance import prune as pruning
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.maintenance.prune import Cut, Pace, detail, prune
 from guardrail.ledger.maintenance.recover import RecoveryReport, recover
 from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.tree import TILE, node_reader
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import (
     ACTOR,
@@ -169,7 +169,7 @@ def test_records_that_the_head_covers_and_that_are_gone_are_counted(tmp_path: Pa
 
 def _trigger(db: Path) -> str:
     with LedgerReader.open(db) as reader:
-        return reader.objects()["record_no_delete"]
+        return reader.storage.objects()["record_no_delete"]
 
 
 @pytest.mark.parametrize(
@@ -202,11 +202,10 @@ def test_a_table_that_is_not_what_the_lines_say_is_made_anew(
     with LedgerReader.open(db) as reader:
         size = reader.size()
         found = examine(reader, signing=SIGNING, verify=verify_signature)
-        path = inclusion_proof(7, size, node_reader(reader.execute))
-        ((leaf,),) = reader.query("SELECT leaf FROM record WHERE seq = 7")
-        ((calls,),) = reader.query("SELECT count(*) FROM open_call")
+        path = inclusion_proof(7, size, node_reader(reader.storage))
+        leaf, calls = reader.storage.leaf(7), reader.open_calls()
     assert verify_inclusion(leaf, 7, size, path, found.edge.root())
-    assert calls == 0, "the call of the process that died is closed"
+    assert calls == [], "the call of the process that died is closed"
 
 
 def test_a_head_by_a_key_that_the_log_does_not_certify_is_named(tmp_path: Path) -> None:
@@ -337,8 +336,8 @@ def test_a_pruned_log_is_whole_and_its_tree_can_be_mended(tmp_path: Path, before
     with LedgerReader.open(db) as reader:
         size = reader.size()
         edge = examine(reader, signing=SIGNING, verify=verify_signature).edge
-        path = inclusion_proof(1, size, node_reader(reader.execute))
-        ((hashes,),) = reader.query("SELECT hashes FROM tile WHERE level = 0 AND number = 0")
+        path = inclusion_proof(1, size, node_reader(reader.storage))
+        hashes = reader.storage.tile(0, 0)
     assert verify_inclusion(hashes[32:64], 1, size, path, edge.root())
 
 
@@ -366,6 +365,7 @@ from tests.support.ledgers import SIGNING
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.maintenance import recover as module
 from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.sqlite.maintaining import MaintenanceStore
 
 def die(*_):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -376,11 +376,9 @@ if point == "before":
 elif point == "after":
     Store.checkpoint = die
 else:
-    module.mend.rebuild = die
-who = {"id": "x"}
-module.recover(
-    Path(sys.argv[1]), who=who, reason="a test", signing=SIGNING, verify=verify_signature
-)
+    MaintenanceStore.rebuild = die
+db, who = Path(sys.argv[1]), {"id": "x"}
+module.recover(db, who=who, reason="a test", signing=SIGNING, verify=verify_signature)
 """
 
 

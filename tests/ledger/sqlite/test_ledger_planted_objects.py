@@ -307,7 +307,7 @@ def test_values_that_the_schema_forbids_are_found(
     """
     _loosely(db, statement)
     with LedgerReader.open(db) as reader:
-        assert reader.schema_fault() == ""
+        assert reader.storage.schema_fault() == ""
     report = verify_ledger(db, key=KEYS.public)
     assert (report.state, report.exit_code) == (VerifyState.TAMPERED, 1)
     if seq is not None:
@@ -542,7 +542,7 @@ def test_a_query_that_leads_in_circles_is_ended(db: Path, monkeypatch: pytest.Mo
             " count(*) FROM began"
         )
         with pytest.raises(LedgerError) as caught:
-            reader.query(endless)
+            reader.storage.ask(endless)
         assert caught.value.code == "ledger.endless"
         assert reader.size() == 11
 
@@ -557,7 +557,7 @@ def test_no_connection_runs_anything_but_what_it_is_for(db: Path) -> None:
             "CREATE TEMP TABLE t (a)",
         ):
             with pytest.raises(LedgerError):
-                reader.query(sql)
+                reader.storage.ask(sql)
 
 
 def test_many_objects_of_others_take_no_time(db: Path) -> None:

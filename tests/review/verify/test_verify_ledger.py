@@ -24,9 +24,12 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, dumps, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.heads import TILE, sign_head, store_tile, write_head
+from guardrail.ledger.heads import sign_head
 from guardrail.ledger.lease import host_name
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.storage import SQLiteStorage
+from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
+from guardrail.ledger.tree import TILE
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import (
     HeadError,
@@ -764,9 +767,9 @@ def rewrite_from(seq: int) -> Tamper:
             prev = leaf.hex()
             grown = edge.append(leaf)
             if edge.size % TILE == 0:
-                store_tile(connection.execute, edge.size, grown)
+                SQLiteTreeWriter(connection.execute).store_tile(edge.size, grown)
         key = SIGNING.log_key(LOG)
-        write_head(connection.execute, sign_head(LOG, leaf, edge, key, SIGNING))
+        SQLiteTreeWriter(connection.execute).write_head(sign_head(LOG, leaf, edge, key, SIGNING))
 
     return rewrite
 
@@ -807,15 +810,13 @@ def test_several_processes_say_what_one_says(signed: Path, monkeypatch: pytest.M
 def test_an_index_that_leads_past_records_is_found_beside_the_parts(
     signed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SQLite compares the indexes while others read the records, and once; where that fails it is
-    asked again.
+    """SQLite compares the indexes while others read the records, and once; where that fails it
+    is asked again.
     """
-    from guardrail.review.verify import ledger as verifying
-
     monkeypatch.setattr(parts, "PART_LEVEL", 8)
     asked = []
-    ask = verifying._integrity
-    monkeypatch.setattr(verifying, "_integrity", lambda one: asked.append(1) or ask(one))
+    ask = SQLiteStorage.page_fault
+    monkeypatch.setattr(SQLiteStorage, "page_fault", lambda one: asked.append(1) or ask(one))
     assert verified(signed, jobs=2).state is VerifyState.NOT_ANCHORED
     assert len(asked) == 1
     old = "WHERE type IN ('call.decision', 'call.rejected')"
@@ -830,13 +831,13 @@ def test_an_index_that_leads_past_records_is_found_beside_the_parts(
     assert (report.exit_code, report.differs) == (1, Difference.INDEX)
     assert report == verified(signed)
 
-    def once(one: LedgerReader) -> list[str]:
+    def once(one: SQLiteStorage) -> object:
         if not asked:
             return ask(one)
         asked.clear()
         raise LedgerError("busy", code="ledger.unreadable")
 
-    monkeypatch.setattr(verifying, "_integrity", once)
+    monkeypatch.setattr(SQLiteStorage, "page_fault", once)
     assert verified(signed, jobs=2) == report
 
 

@@ -18,8 +18,8 @@ from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.files import leases_path
-from guardrail.ledger.heads import TILE
 from guardrail.ledger.sqlite.database import SCHEMA, connect_reader
+from guardrail.ledger.tree import TILE
 from tests.support.crash.disks import DB, Disk, Folder, Names, Recording, Step, put
 
 

@@ -102,7 +102,9 @@ def _keep(run: Run, act: Callable[[RetentionManager, SignedNote], object]) -> No
     with ledgers.reopen(run.db) as writer:
         writer.append(note())
     with LedgerReader.open(run.db) as reader:
-        ((head,),) = reader.query("SELECT note FROM head")
+        row = reader.storage.head()
+    assert row is not None
+    head = row.note
     keeper = RetentionManager(
         settings,
         signing=SIGNING,

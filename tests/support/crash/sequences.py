@@ -28,11 +28,11 @@ from guardrail.config import Settings
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import GuardrailError, LedgerError
-from guardrail.ledger.heads import TILE
 from guardrail.ledger.maintenance.recover import recover
 from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.settings import LedgerSettings
+from guardrail.ledger.tree import TILE
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from tests.support import ledgers

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from guardrail.ledger.heads import Execute
-from guardrail.ledger.maintenance.examine import Cache
+from guardrail.ledger.rows import Cache
 from guardrail.ledger.sqlite.database import connect_reader, quoted, refuse_unsafe
 from guardrail.ledger.sqlite.tables import SCHEMA
+from guardrail.ledger.sqlite.tree import Execute
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import new_file
 

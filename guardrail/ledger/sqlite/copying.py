@@ -1,0 +1,32 @@
+"""Copies a log's database into one file, consistently, while writers run."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+from guardrail.ledger.sqlite.database import quoted
+from guardrail.ledger.sqlite.read_only import connect_anywhere
+
+__all__ = ["copy_database"]
+
+
+def copy_database(db: Path, target: Path) -> None:
+    """Copy *db*, as it is now, into the empty file *target*; it is not synced.
+
+    Raises ``LedgerOpenError``, ``sqlite3.Error`` and ``OSError``.
+    """
+    with contextlib.ExitStack() as undo:
+        source, standing = connect_anywhere(db)
+        if standing is not None:
+            undo.callback(standing.close)
+        undo.callback(source.close)
+        copy = sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
+        undo.callback(copy.close)
+        # In one step: otherwise each commit of a writer would restart it.
+        source.backup(copy)
+        # A single file, which can be read even if its folder is read-only.
+        copy.execute("PRAGMA journal_mode = DELETE")
+        if standing is not None:
+            standing.check()

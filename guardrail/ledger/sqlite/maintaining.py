@@ -1,0 +1,43 @@
+"""A writer's connection that also deletes records and repairs tables: for pruning and recovery."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from guardrail.ledger.rows import Cache
+from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.sqlite.pruning import delete_records, overwrite_deleted, overwrite_wal
+from guardrail.ledger.sqlite.repair import rebuild, remove_outside
+
+__all__ = ["MaintenanceStore"]
+
+
+class MaintenanceStore(Store):
+    """Deletes and rewrites what ``Store`` only adds. Every method raises ``sqlite3.Error``."""
+
+    def overwrite_deleted(self) -> None:
+        """Overwrite the text that this connection deletes from now on."""
+        overwrite_deleted(self._execute)
+
+    def delete_records(self, before: int) -> int:
+        """Delete the records from 1 to *before* - 1 inside the transaction, and return how many.
+
+        Their leaf hashes are kept. Raises ``LedgerError`` if a call among them is open, a key that
+        they certify still signs, or they were pruned before; ``ValueError`` if a leaf hash is
+        missing.
+        """
+        return delete_records(self._execute, before, self.keep_leaves)
+
+    def overwrite_wal(self, size: int) -> bool:
+        """Overwrite a ``-wal`` of *size* bytes with zeros, outside a transaction; return True if
+        nothing older is left in it.
+        """
+        return overwrite_wal(self._connection, size)
+
+    def rebuild(self, caches: Sequence[Cache]) -> None:
+        """Rewrite the tables of *caches* from the lines, inside the transaction."""
+        rebuild(self._execute, caches)
+
+    def remove_outside(self) -> int:
+        """Delete the rows before line 0, inside the transaction; return their number."""
+        return remove_outside(self._execute)

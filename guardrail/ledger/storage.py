@@ -1,0 +1,309 @@
+"""The protocol of a log's storage: named reads, and a writer's transaction.
+
+A storage keeps rows and finds them. It decides nothing: callers authenticate what they read, with
+the signed head (``ledger.proved``) or by reading every line (``review.verify``). There is no way to
+pass it a query, so its query language stays in its own package, and each read is one that an index
+serves. ``guardrail.ledger.sqlite`` implements it.
+
+Rows are hostile until they are authenticated: anyone who can write the file can put anything into
+them. The types below hold for a storage whose ``value_fault`` is None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol, Self
+
+from guardrail.core.log.merkle import Edge
+from guardrail.core.log.record import Draft
+from guardrail.core.types import Receipt
+from guardrail.errors import LedgerError
+from guardrail.ledger.epochs import Rotation
+from guardrail.ledger.heads import HeadKey, HeadRow
+from guardrail.ledger.rows import EpochRow, OpenCall, PageFault, SessionRow
+
+__all__ = [
+    "AppendingStorage",
+    "LeafRow",
+    "LineRow",
+    "RecordRow",
+    "Storage",
+    "Tail",
+    "TreeRows",
+]
+
+RecordRow = tuple[int, bytes, bytes]
+"""Number, leaf hash and line of a record, as stored."""
+LineRow = tuple[int, bytes]
+"""Number and line of a record, as stored."""
+LeafRow = tuple[int, bytes]
+"""Number and leaf hash of a record, as stored."""
+
+
+class TreeRows(Protocol):
+    """Reads of the tree and of the lines below it, as a reader or a writer's transaction sees them.
+
+    Each raises ``LedgerError`` or, in a writer's transaction, the storage's own error.
+    """
+
+    def head(self) -> HeadRow | None:
+        """Return the row of the signed head; None if there is none, or one that no writer wrote."""
+
+    def first(self) -> int | None:
+        """Return the number of the first record after line 0; None if there is none."""
+
+    def line(self, seq: int) -> bytes | None:
+        """Return the line of record *seq*, or None."""
+
+    def lines(self, start: int, stop: int, limit: int) -> list[LineRow]:
+        """Return at most *limit* records from *start*, before *stop*, in order."""
+
+    def leaves(self, start: int, stop: int) -> list[LeafRow]:
+        """Return the leaf hashes that records from *start* to *stop* - 1 have, in order."""
+
+    def tile(self, level: int, number: int) -> bytes:
+        """Return the hashes of a tile; empty if there is none, or a value that no tile can have."""
+
+    def surplus_tiles(self, size: int, growing: int, limit: int | None) -> list[tuple[int, int]]:
+        """Return level and number of at most *limit* tiles that a log of *size* records has not.
+
+        *growing* is the number of the tile of leaves that is stored although it is not complete; -1
+        if none is.
+        """
+
+    def first_claim(self, session: str) -> LineRow | None:
+        """Return the first record that names the owner of *session*, or None."""
+
+
+class Storage(TreeRows, Protocol):
+    """Everything that is read from one log while writers run. It can't write. Thread-safe.
+
+    Each read raises ``LedgerError``.
+    """
+
+    def close(self) -> None:
+        """Let go of the log. Idempotent; the next read opens it again."""
+
+    def snapshot(self) -> AbstractContextManager[Self]:
+        """Let all reads inside the block see the log as it is now. Do not keep it open for long."""
+
+    # -- records -----------------------------------------------------------------------------------
+
+    def size(self) -> int:
+        """Return the number of records: one more than the highest number."""
+
+    def last(self) -> LeafRow | None:
+        """Return number and leaf hash of the last record; None if there is none."""
+
+    def leaf(self, seq: int) -> bytes | None:
+        """Return the stored leaf hash of record *seq*; None if there is none."""
+
+    def records(self, start: int, limit: int) -> list[RecordRow]:
+        """Return at most *limit* records from *start*, in order.
+
+        A line that is too long to load is replaced by an overlong placeholder, so that the caller
+        can report its number.
+        """
+
+    def of_call(self, call: str) -> list[bytes]:
+        """Return every line about *call*, the oldest first."""
+
+    def decision(self, call: str) -> LineRow | None:
+        """Return the record of the decision about *call*, or None."""
+
+    def of_session(self, session: str, start: int, limit: int) -> list[LineRow]:
+        """Return at most *limit* decisions and rejections of *session* from *start*, in order."""
+
+    def of_approval(self, approval: str) -> list[bytes]:
+        """Return every recorded step of *approval*, in their order, without its request."""
+
+    def requests(self, session: str | None = None) -> list[str]:
+        """Return the calls (of *session*, or all) that needed a person's approval, the oldest
+        first.
+        """
+
+    def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
+        """Return the records of *types* from *start*, before *stop* or to the end, in order.
+
+        For the types that are found without reading the log: those of seals, prunings, key
+        rotations and the like.
+        """
+
+    def last_admin(self, type_: str) -> LineRow | None:
+        """Return the last record of *type_*, one of those of ``admin``; None if there is none."""
+
+    def find_calls(self, prefix: str, limit: int) -> list[str]:
+        """Return at most *limit* ids of calls that begin with *prefix*, sorted."""
+
+    def find_sessions(self, prefix: str, limit: int) -> list[str]:
+        """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
+
+    def sessions(self) -> list[SessionRow]:
+        """Return every session, the one that began last first."""
+
+    def bytes_from(self, seq: int) -> int:
+        """Return the total length of the lines from record *seq* on."""
+
+    def first_needed(self, since: str) -> int | None:
+        """Return the first record that an open call, a key in use, or a request for approval that
+        is younger than the time stamp *since* needs; None if there is none.
+        """
+
+    # -- other rows --------------------------------------------------------------------------------
+
+    def open_calls(self, limit: int | None = None) -> list[OpenCall]:
+        """Return every call that is open, at most *limit*, in the order of their decisions."""
+
+    def epochs(self, limit: int | None = None) -> list[EpochRow]:
+        """Return every epoch key that is certified and not ended, at most *limit*, in order."""
+
+    def pruned_before(self) -> int | None:
+        """Return the number below which records were pruned, line 0 excepted; None if none were."""
+
+    # -- checks, for code that reports or repairs damage -------------------------------------------
+
+    def schema_fault(self) -> str:
+        """Return which object of the storage is wrong or foreign; empty if there is none."""
+
+    def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
+        """Return (type, name) of foreign objects, and the names of guardrail's missing objects.
+
+        Return None if a table of the log is wrong.
+        """
+
+    def row_fault(self) -> str:
+        """Return which rows have numbers that no record can have; empty if there are none."""
+
+    def place_fault(self) -> str:
+        """Return which row is before record 0; empty if there is none."""
+
+    def crowd_fault(self) -> str:
+        """Return which table holds more rows than the log's records can produce; empty if none
+        does.
+        """
+
+    def value_fault(self, *tables: str) -> tuple[str, object] | None:
+        """Return table and number of a row of *tables*, or of any, with values that the schema
+        forbids; None if none has.
+        """
+
+    def oversized_table(self) -> str | None:
+        """Return a table other than that of records with a value longer than anything that
+        guardrail writes; None if there is none. No such value is loaded.
+        """
+
+    def page_fault(self) -> PageFault | None:
+        """Return what the storage itself finds wrong with its pages or indexes, or None.
+
+        Raises ``LedgerError`` (``ledger.query``) if it can't evaluate the content of a line.
+        """
+
+    def not_json(self) -> int | None:
+        """Return the first record whose line the storage does not read as JSON; None if it reads
+        all.
+        """
+
+
+@dataclass(slots=True)
+class Tail:
+    """The end of the log inside a transaction, which the next record links to."""
+
+    seq: int
+    leaf: bytes
+    edge: Edge
+    """The tree over all records: it grows with each that is added."""
+    committed: Edge
+    """The tree over the durable records, which never changes."""
+    fault: str = ""
+    """Why this end must not be extended; empty if it can be."""
+
+
+class AppendingStorage(TreeRows, Protocol):
+    """A writer's connection, used by one thread under the log's lock: one transaction at a time.
+
+    Every method may raise the storage's own error, which the writer converts.
+    """
+
+    @property
+    def genesis(self) -> dict[str, Any]:
+        """Line 0, decoded; empty if there is none."""
+
+    @property
+    def log(self) -> str:
+        """Origin name, from line 0."""
+
+    def close(self, *, clean: bool = False) -> None:
+        """Close the connection; with *clean*, let the storage clean up if it is the last one of
+        all processes.
+        """
+
+    def checkpoint(self, mode: str) -> bool:
+        """Write all that is committed to its final place; return True if all of it was synced."""
+
+    # -- the transaction ---------------------------------------------------------------------------
+
+    def begin(self) -> Tail:
+        """Begin a transaction; return the end of the log."""
+
+    def add(self, draft: Draft, tail: Tail) -> Receipt:
+        """Append *draft* and advance *tail*; it is not durable before ``commit``.
+
+        Raises ``LedgerError`` for a record that this log must not hold; the transaction continues
+        without it.
+        """
+
+    def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
+        """Call ``add`` for each of *drafts* in turn; return the receipt of each, or why it was
+        refused.
+        """
+
+    def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
+        """Append a record that certifies or ends epoch keys."""
+
+    def sign(self, tail: Tail, key: HeadKey) -> None:
+        """Write the signed head over everything since ``begin``; only ``commit`` follows."""
+
+    def commit(self) -> None:
+        """Make everything since ``begin`` durable; if this raises, it is unknown whether it is."""
+
+    def rollback(self) -> None:
+        """Undo everything since ``begin``, if that is still possible. Never raises."""
+
+    def unproved_since(self, draft: Draft, tail: Tail) -> str:
+        """Return what is wrong with the records added since *draft*, a step of an approval, was
+        judged; empty if nothing is.
+        """
+
+    # -- reads -------------------------------------------------------------------------------------
+
+    def tail(self) -> Tail:
+        """Return the end of the log."""
+
+    def leaf(self, seq: int) -> bytes | None:
+        """Return the stored leaf hash of *seq*, also of a record that was pruned."""
+
+    def pruned(self) -> int:
+        """Return the number below which records were pruned, except line 0; 1 if none were."""
+
+    def row_fault(self) -> str:
+        """Return which rows have numbers that no record can have; empty if there are none."""
+
+    def records_from(self, start: int) -> Iterator[RecordRow]:
+        """Yield the records from *start* to the end."""
+
+    def of_call(self, call: str, type_: str) -> bytes | None:
+        """Return the line of *type_* about *call*: its decision or its outcome."""
+
+    def open_calls(self) -> list[OpenCall]:
+        """Return every call that is open, of any process."""
+
+    def has_open_call(self, process: str) -> bool:
+        """Return True if *process* has a call open."""
+
+    def epochs(self) -> list[EpochRow]:
+        """Return every epoch key that is certified and not ended, of any process."""
+
+    def has_epoch(self, public: str) -> bool:
+        """Return True if the key *public* is certified and not ended."""
