@@ -197,7 +197,7 @@ class Redactor:
             for hit in hits:
                 worst = hit.cls if worst is None else stricter(worst, hit.cls)
         if worst is None:
-            replacer.note_clean(hunted)
+            replacer.clean.update(hunted)
         return worst
 
     def gate_identity(self, leaves: Iterable[str]) -> str | None:

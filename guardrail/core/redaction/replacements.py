@@ -31,7 +31,9 @@ __all__ = ["Replacer", "View", "class_of", "cut", "encodable", "text_of", "unuse
 
 _ROUNDS = 3
 _PER_REPLACEMENT = 32
+# Texts that are remembered as clean: many short ones, a few long ones.
 _CLEAN, _CLEAN_CHARS = 4_096, 256
+_LONG_CLEAN, _LONG_CLEAN_CHARS = 64, 4_096
 # A view with this many characters fits, whatever they are.
 _ALWAYS_CLEAR = 6_000
 
@@ -60,11 +62,40 @@ class View:
     """
 
 
+class CleanTexts:
+    """Texts in which no detector hits: many short ones and a few long ones, so that the gate need
+    not scan them again.
+    """
+
+    __slots__ = ("_long", "_short")
+
+    def __init__(self) -> None:
+        self._short: set[str] = set()
+        self._long: set[str] = set()
+
+    def __len__(self) -> int:
+        return len(self._short) + len(self._long)
+
+    def __contains__(self, text: str) -> bool:
+        return text in (self._short if len(text) < _CLEAN_CHARS else self._long)
+
+    def update(self, texts: Iterable[str]) -> None:
+        """Add *texts*, except very long ones. Forgets all if there are too many."""
+        if len(self._short) > _CLEAN:
+            self._short.clear()
+        if len(self._long) > _LONG_CLEAN:
+            self._long.clear()
+        for text in texts:
+            if len(text) < _CLEAN_CHARS:
+                self._short.add(text)
+            elif len(text) < _LONG_CLEAN_CHARS:
+                self._long.add(text)
+
+
 class Replacer:
     """Replaces the hits.
 
-    It holds the functions that make tokens and marks; of values, only short ones that are not
-    sensitive.
+    It holds the functions that make tokens and marks; of values, only ones that are not sensitive.
     """
 
     __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
@@ -76,7 +107,7 @@ class Replacer:
         limits: Limits,
         spend: Spend = unmetered,
         supplied: frozenset[str] = frozenset(),
-        clean: set[str] | None = None,
+        clean: CleanTexts | None = None,
     ) -> None:
         self.token = token
         self.mark = mark
@@ -85,18 +116,11 @@ class Replacer:
         """Called with all work that grows with the input."""
         self.supplied = supplied
         """Names and constants of the tool's schema: a session's known values never remove them."""
-        self.clean: set[str] = set() if clean is None else clean
-        """Short texts in which no detector hits, so that the gate need not ask again."""
+        self.clean = CleanTexts() if clean is None else clean
 
     def for_view(self, spend: Spend, supplied: frozenset[str] = frozenset()) -> Replacer:
         """Return a replacer for one view, which reports its work to *spend*."""
         return Replacer(self.token, self.mark, self.limits, spend, supplied, self.clean)
-
-    def note_clean(self, texts: Iterable[str]) -> None:
-        """Remember short texts in which no detector hits."""
-        if len(self.clean) > _CLEAN:
-            self.clean.clear()
-        self.clean.update(text for text in texts if len(text) < _CLEAN_CHARS)
 
     def replacement(self, cls: str, text: str) -> str:
         """Return the replacement of *text*: a random mark for class ``secret``, else a token."""
@@ -166,6 +190,7 @@ class Replacer:
         for _ in range(_ROUNDS):
             again = scan_all(texts, memory, self.spend)
             if not any(again):
+                self.clean.update(texts)
                 return texts
             texts = [
                 self.splice(normalised(text) if needs_normalising(text) else text, hits)

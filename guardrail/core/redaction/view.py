@@ -133,7 +133,7 @@ class Inspection:
                 for hit in found:
                     self._replacer.spend(_PER_HIT)
                     remember(memory, hit.cls, plain_text[hit.start : hit.end], hit.rule)
-        self._replacer.note_clean(clean)
+        self._replacer.clean.update(clean)
         for _, _, _, text, _ in walk.hidden:
             self._replacer.spend(_PER_HIT)
             if text not in supplied:

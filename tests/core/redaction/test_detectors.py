@@ -257,7 +257,7 @@ def test_no_text_makes_detectors_slow(attack: str) -> None:
     """64 KiB of anything repeated, with a last character that fits nowhere, end: a pattern that
     backtracks would not.
     """
-    faulthandler.dump_traceback_later(20, exit=True)
+    faulthandler.dump_traceback_later(200, exit=True)
     try:
         for end in ("", "\n!", "@", "=", "x" * 70 + "!"):
             text = (attack * (_SIZE // len(attack) + 1))[:_SIZE] + end

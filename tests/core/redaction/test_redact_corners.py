@@ -351,13 +351,26 @@ def test_text_that_hits_again_and_again_goes_as_a_whole() -> None:
 
 
 def test_the_store_of_clean_texts_is_bounded_and_changes_no_answer() -> None:
-    """The gate still finds what is sensitive after thousands of clean texts."""
+    """The gate still finds sensitive values after thousands of clean texts, short and long."""
     own = redactor()
+    page = "the same words again " * 20
     for index in range(9_000):
         assert own.gate([f"word {index}"], Memory()) is None
+        if index % 50 == 0:
+            assert own.gate([f"{page}{index}", f"{page * 20}{index}"], Memory()) is None
     assert own.gate([BOB], Memory()) == "contact"
-    assert own.gate(["word 1", "word 8999"], Memory()) is None
-    assert len(own._replacer.clean) <= 4_100
+    assert own.gate([f"{page}0 {BOB}"], Memory()) == "contact"
+    assert own.gate(["word 1", "word 8999", f"{page}0"], Memory()) is None
+    assert len(own._replacer.clean) <= 4_200
+
+
+def test_a_clean_text_is_searched_again_for_a_value_that_the_session_learns_later() -> None:
+    """A text is clean for detectors only: known values are searched for each time."""
+    own, memory = redactor(), Memory()
+    page = "the garden is open and " * 20 + "Xk9mWq27Lp"
+    assert own.gate([page], memory) is None
+    memory.remember("Xk9mWq27Lp", "secret")
+    assert own.gate([page], memory) == "secret"
 
 
 def test_schemas_beyond_the_cache_are_read_again() -> None:

@@ -222,14 +222,14 @@ def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Ite
 
 def _is_said(text: str, at: int, name: str, word: str) -> bool:
     """Return True if *word* begins a sentence, or is the path of a file."""
-    if word.lower() in _PROSE and _GOES_ON.match(text, at) is not None:
+    low = word.lower()
+    if low in _PROSE and _GOES_ON.match(text, at) is not None:
         return True
     if _FILE.match(word) is not None:
         return True
-    last = _last(name)
-    if word.lower() in _SCHEMES:
-        return last == "auth"
-    return last in _NEVER_WORDS and _SENTENCE.match(text, at) is not None
+    if low in _SCHEMES:
+        return _last(name) == "auth"
+    return _SENTENCE.match(text, at) is not None and _last(name) in _NEVER_WORDS
 
 
 def _last(name: str) -> str:
