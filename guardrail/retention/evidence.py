@@ -58,12 +58,12 @@ def kept_heads(settings: Settings, log: str, public: str, given: Iterable[Signed
     )
     heads = [
         head
-        for note in _of_anchors(settings, anchors, key)
-        if (head := _signed(note, key)) is not None
+        for note in _heads_of_anchors(settings, anchors, key)
+        if (head := _signed_checkpoint(note, key)) is not None
     ]
     named, doubts = [], []
     for note in given:
-        head = _signed(note, key)
+        head = _signed_checkpoint(note, key)
         if head is None:
             doubts.append("it is not a head of this log that the log's key signed")
         elif any(isinstance(each, WitnessAnchor) and each.vouched(note) for each in anchors):
@@ -74,7 +74,7 @@ def kept_heads(settings: Settings, log: str, public: str, given: Iterable[Signed
     return Kept(tuple(heads), tuple(named), tuple(doubts))
 
 
-def _signed(note: SignedNote, key: NoteKey) -> Checkpoint | None:
+def _signed_checkpoint(note: SignedNote, key: NoteKey) -> Checkpoint | None:
     """Return the checkpoint in *note* if *key* signed it as a head of the log with the key's name;
     else None.
     """
@@ -104,7 +104,9 @@ def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
     return f"{ways} (a head of {counted(head.size, 'record')})"
 
 
-def _of_anchors(settings: Settings, anchors: Sequence[Anchor], key: NoteKey) -> list[SignedNote]:
+def _heads_of_anchors(
+    settings: Settings, anchors: Sequence[Anchor], key: NoteKey
+) -> list[SignedNote]:
     found: list[SignedNote] = []
     remembered = read_state(state_path(settings.ledger.path), key.name)
     for anchor in anchors:
@@ -120,13 +122,13 @@ def _of_anchors(settings: Settings, anchors: Sequence[Anchor], key: NoteKey) -> 
                 ) from None
         if isinstance(anchor, WitnessAnchor):
             # No request is needed: its signature is under the head.
-            note = _parsed(remembered.of(anchor.name).note)
+            note = _parse_note(remembered.of(anchor.name).note)
             if note is not None and anchor.vouched(note):
                 found.append(note)
     return found
 
 
-def _parsed(text: str) -> SignedNote | None:
+def _parse_note(text: str) -> SignedNote | None:
     try:
         return SignedNote.parse(text) if text else None
     except NoteError:

@@ -10,12 +10,12 @@ from pathlib import Path
 from guardrail.config import Settings
 from guardrail.retention.facts import Facts
 from guardrail.retention.segments import read_manifest, segments_path
-from guardrail.retention.status import Finding, Trouble
+from guardrail.retention.status import RetentionFinding, RetentionProblem
 
-__all__ = ["gone_copies"]
+__all__ = ["missing_copies"]
 
 
-def gone_copies(settings: Settings, facts: Facts) -> Iterator[Finding]:
+def missing_copies(settings: Settings, facts: Facts) -> Iterator[RetentionFinding]:
     """Yield a finding for each place, the segments' folder and the archive, that lacks copies that
     it once had.
 
@@ -23,22 +23,26 @@ def gone_copies(settings: Settings, facts: Facts) -> Iterator[Finding]:
     record that says so.
     """
     sealed = [each.number for each in facts.segments if each.last >= facts.first]
-    lost = _missing(segments_path(settings), facts, sealed)
+    lost = _missing_numbers(segments_path(settings), facts, sealed)
     if lost:
         yield _finding("the copy", lost, "guardrail seal")
     if settings.retention.archive is not None:
         known = {each.segment for each in facts.archived}
-        lost = _missing(settings.retention.archive, facts, [n for n in sealed if n in known])
+        lost = _missing_numbers(
+            settings.retention.archive, facts, [n for n in sealed if n in known]
+        )
         if lost:
             yield _finding("the archive's copy", lost, "guardrail archive")
 
 
-def _missing(folder: Path, facts: Facts, numbers: list[int]) -> list[int]:
+def _missing_numbers(folder: Path, facts: Facts, numbers: list[int]) -> list[int]:
     return [each for each in numbers if read_manifest(folder, facts.genesis, each) is None]
 
 
-def _finding(what: str, lost: list[int], fix: str) -> Finding:
+def _finding(what: str, lost: list[int], fix: str) -> RetentionFinding:
     more = f", and those of {len(lost) - 1} more" if len(lost) > 1 else ""
-    return Finding(
-        Trouble.COPY_GONE, f"{what} of segment {lost[0]} is gone, or can't be read{more}", fix
+    return RetentionFinding(
+        RetentionProblem.COPY_GONE,
+        f"{what} of segment {lost[0]} is gone, or can't be read{more}",
+        fix,
     )

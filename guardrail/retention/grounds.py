@@ -130,14 +130,14 @@ def copies_of(
     if not grounds.has(segment.last + 1, segment.root):
         raise segments.wrong(f"the seal of segment {segment.number}")
     found: list[tuple[Path, Manifest]] = []
-    beside = segments.read_manifest(folder, facts.genesis, segment.number)
-    if beside is not None:
-        segments.verify(folder, beside, sealed=segment, log=facts.log)
-        found.append((folder, beside))
+    in_folder = segments.read_manifest(folder, facts.genesis, segment.number)
+    if in_folder is not None:
+        segments.verify(folder, in_folder, sealed=segment, log=facts.log)
+        found.append((folder, in_folder))
     if archive is not None:
-        found.append((archive, _archived(facts, segment, archive)))
+        found.append((archive, _archived_manifest(facts, segment, archive)))
     # Once pruning has begun, the copy can't be made again: one copy must do.
-    if beside is None and (not found or facts.first <= max(segment.first, 1)):
+    if in_folder is None and (not found or facts.first <= max(segment.first, 1)):
         raise RetentionError(
             f"segment {segment.number} has no copy next to the ledger",
             code="retention.not_sealed",
@@ -148,7 +148,7 @@ def copies_of(
     return found
 
 
-def _archived(facts: Facts, segment: Segment, archive: Path) -> Manifest:
+def _archived_manifest(facts: Facts, segment: Segment, archive: Path) -> Manifest:
     there = segments.read_manifest(archive, facts.genesis, segment.number)
     digests = {each.file: each.digest for each in facts.archived if each.segment == segment.number}
     if there is None or there.file not in digests:

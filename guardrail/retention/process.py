@@ -21,7 +21,7 @@ from typing import Any
 
 from guardrail.config import Settings
 
-__all__ = ["Job", "Outcome", "Worker"]
+__all__ = ["RetentionJob", "RetentionWorker", "RunOutcome"]
 
 _MODULE = "guardrail.wiring.retention_worker"
 _START = (
@@ -33,7 +33,7 @@ _END_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class RetentionJob:
     """The job of a worker, sent over its standard input."""
 
     settings: Settings
@@ -42,7 +42,7 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RunOutcome:
     """The outcome of a run; ``code`` is empty if all due work was done."""
 
     code: str = ""
@@ -50,17 +50,17 @@ class Outcome:
     hint: str = ""
 
 
-_DIED = Outcome(
+_DIED = RunOutcome(
     "retention.died",
     "the retention worker ended without an answer",
     "guardrail retention run",
 )
 
 
-class Worker:
+class RetentionWorker:
     """A running worker. Used by one thread."""
 
-    def __init__(self, job: Job, *, keep: int, folder: str) -> None:
+    def __init__(self, job: RetentionJob, *, keep: int, folder: str) -> None:
         """Start the worker in *folder*; it inherits the descriptor *keep*, and with it the lock on
         that file. Raises ``OSError``.
         """
@@ -106,13 +106,13 @@ class Worker:
             return False
         return True
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> RunOutcome:
         """Return the worker's outcome, once it has ended."""
         self._reader.join(_END_S)
         self._close()
         try:
             document: Any = json.loads(self._said)
-            found = Outcome(**{name: document[name] for name in ("code", "message", "hint")})
+            found = RunOutcome(**{name: document[name] for name in ("code", "message", "hint")})
         except (ValueError, KeyError, TypeError, RecursionError):
             return _DIED
         texts = (found.code, found.message, found.hint)

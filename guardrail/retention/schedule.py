@@ -24,7 +24,7 @@ from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.actions import keeping_lock
 from guardrail.retention.facts import moment
-from guardrail.retention.process import Job, Outcome, Worker
+from guardrail.retention.process import RetentionJob, RetentionWorker, RunOutcome
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
 
 __all__ = ["RetentionWatch"]
@@ -78,16 +78,16 @@ class RetentionWatch:
         self._state = RetentionState()
         """The state that this process wrote last, used if a full disk prevented the write."""
         self._inherited: list[object] = []
-        self._renew()
+        self._reset()
         # Threads do not survive a fork: a child checks by itself, and the parent's lock keeps it
         # out.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
-    def _renew(self) -> None:
+    def _reset(self) -> None:
         self._stop = threading.Event()
         self._lock: FileLock | None = None
-        self._worker: Worker | None = None
+        self._worker: RetentionWorker | None = None
         self._seen: tuple[float, float] | None = None
         """Wall clock and monotonic time at the last check."""
         self._distrust_until = 0.0
@@ -109,7 +109,7 @@ class RetentionWatch:
         # lock leaves it held.
         self._inherited.append(self._worker)
         lock = self._lock
-        self._renew()
+        self._reset()
         if lock is not None:
             lock.close()
         self._waits = True
@@ -137,8 +137,8 @@ class RetentionWatch:
             try:
                 self._turn()
             except Exception as error:  # noqa: BLE001 - a border: a thread that ended would delete nothing ever again
-                self._failed(
-                    Outcome(
+                self._record_failure(
+                    RunOutcome(
                         "retention.failed",
                         f"the due retention work could not be started ({type(error).__name__})",
                         "guardrail retention run",
@@ -151,15 +151,15 @@ class RetentionWatch:
         """Check once for due work; if there is any, and no other process is doing it, start a
         worker.
         """
-        if not self._clock_is_sane() or not self._due(self._known()):
+        if not self._clock_is_sane() or not self._is_due(self._read_state()):
             return
         lock = keeping_lock(self._db)
         try:
             self._lock = lock
             if not lock.try_acquire():
                 return  # another process, or a person, is doing it
-            if self._due(self._known()):  # another process might have done it meanwhile
-                self._work(lock)
+            if self._is_due(self._read_state()):  # another process might have done it meanwhile
+                self._run_worker(lock)
         finally:
             self._lock = None
             lock.close()
@@ -172,20 +172,20 @@ class RetentionWatch:
             self._distrust_until = passed + _JUMP_S
         return passed >= self._distrust_until
 
-    def _known(self) -> RetentionState:
+    def _read_state(self) -> RetentionState:
         state, mine = read_state(self._path), self._state
         return mine if (mine.tried or 0.0) > (state.tried or 0.0) else state
 
-    def _due(self, state: RetentionState) -> bool:
+    def _is_due(self, state: RetentionState) -> bool:
         now = self._clock()
         if state.failures and state.tried is not None:
             pause = _RETRY_S[min(state.failures, len(_RETRY_S)) - 1]
             return not 0 <= now - state.tried < pause
-        since = state.done if state.done is not None else self._genesis()
+        since = state.done if state.done is not None else self._log_begin()
         # A time in the future means that the clock was set back: it must not delay anything.
         return since is not None and not 0 <= now - since < _DAY_S
 
-    def _genesis(self) -> float | None:
+    def _log_begin(self) -> float | None:
         """Return the start time of the log: on its first day nothing is due.
 
         None if it can't be read now.
@@ -201,14 +201,14 @@ class RetentionWatch:
                 self._born = began.timestamp() if began is not None else 0.0
         return self._born
 
-    def _work(self, lock: FileLock) -> None:
+    def _run_worker(self, lock: FileLock) -> None:
         end = self._monotonic() + _LIMIT_S
-        job = Job(self._settings, self._clock())
+        job = RetentionJob(self._settings, self._clock())
         try:
-            worker = self._worker = Worker(job, keep=lock.fileno(), folder=self._folder)
+            worker = self._worker = RetentionWorker(job, keep=lock.fileno(), folder=self._folder)
         except OSError as error:
-            self._failed(
-                Outcome(
+            self._record_failure(
+                RunOutcome(
                     "retention.worker",
                     f"the retention worker can't be started ({os_reason(error)})",
                     "guardrail retention run",
@@ -219,26 +219,26 @@ class RetentionWatch:
             while not worker.wait(_LOOK_S):
                 if self._stop.is_set() and not worker.wait(_GRACE_S):
                     worker.end()
-                    self._failed(_INTERRUPTED)
+                    self._record_failure(_INTERRUPTED)
                     return
                 if self._monotonic() > end:
                     worker.end()
-                    self._failed(_SLOW)
+                    self._record_failure(_SLOW)
                     return
-            self._note(worker.outcome())
+            self._record_outcome(worker.outcome())
         finally:
             self._worker = None
 
-    def _note(self, outcome: Outcome) -> None:
+    def _record_outcome(self, outcome: RunOutcome) -> None:
         if outcome.code:
-            self._failed(outcome)
+            self._record_failure(outcome)
             return
         now = self._clock()
-        self._write(RetentionState(done=now, tried=now))
+        self._write_state(RetentionState(done=now, tried=now))
 
-    def _failed(self, outcome: Outcome) -> None:
-        state = self._known()
-        self._write(
+    def _record_failure(self, outcome: RunOutcome) -> None:
+        state = self._read_state()
+        self._write_state(
             replace(
                 state,
                 tried=self._clock(),
@@ -249,7 +249,7 @@ class RetentionWatch:
             )
         )
 
-    def _write(self, state: RetentionState) -> None:
+    def _write_state(self, state: RetentionState) -> None:
         self._state = state
         # A full disk: this process remembers the state, and others find out for themselves.
         with contextlib.suppress(OSError):
@@ -257,12 +257,12 @@ class RetentionWatch:
 
 
 _MAX_SAID = 1000
-_INTERRUPTED = Outcome(
+_INTERRUPTED = RunOutcome(
     "retention.interrupted",
     "the guard was closed before everything that is due was done",
     "guardrail retention run, on a timer if programs end before it is done",
 )
-_SLOW = Outcome(
+_SLOW = RunOutcome(
     "retention.slow",
     f"the due retention work was not done after {_LIMIT_S / 3600:.0f} hours",
     "guardrail retention run",

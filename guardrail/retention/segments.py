@@ -115,15 +115,15 @@ def write(
     try:
         _make(folder, like)
         remove(folder, name)  # left by a killed process
-        beside = folder / f".{name}.new"
-        with _fresh(beside, like) as out:
+        temporary = folder / f".{name}.new"
+        with _fresh(temporary, like) as out:
             _compress(out, lines)
         try:
-            manifest = _examine(beside, log, genesis, segment, before)
-            os.chmod(beside, 0o400)
-            os.rename(beside, folder / f"{name}{_LINES}")
+            manifest = _examine(temporary, log, genesis, segment, before)
+            os.chmod(temporary, 0o400)
+            os.rename(temporary, folder / f"{name}{_LINES}")
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         _put(folder, name, manifest, like)
     except OSError as error:
         raise _disk(error, folder / f"{name}{_LINES}") from None
@@ -139,17 +139,17 @@ def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
     try:
         _make(target, like)
         remove(target, name)
-        beside = target / f".{name}.new"
+        temporary = target / f".{name}.new"
         try:
-            with _fresh(beside, like) as out, (source / manifest.file).open("rb") as data:
+            with _fresh(temporary, like) as out, (source / manifest.file).open("rb") as data:
                 while block := data.read(1 << 20):
                     out.write(block)
-            if _digest(beside) != manifest.digest:
+            if _digest(temporary) != manifest.digest:
                 raise wrong(manifest.file)
-            os.chmod(beside, 0o400)
-            os.rename(beside, target / manifest.file)
+            os.chmod(temporary, 0o400)
+            os.rename(temporary, target / manifest.file)
         finally:
-            beside.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
         _put(target, name, manifest, like)
     except OSError as error:
         raise _disk(error, target / manifest.file) from None

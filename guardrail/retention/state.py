@@ -77,18 +77,18 @@ def _is_time(value: object) -> bool:
 
 def write_state(path: Path, state: RetentionState) -> None:
     """Replace the state atomically: readers get the old one or the new one. Raises ``OSError``."""
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with contextlib.suppress(FileNotFoundError):
-            beside.unlink()  # left by a dead process with the same number
+            temporary.unlink()  # left by a dead process with the same number
         like = path.with_name(path.name.removesuffix(_SUFFIX))
-        with os.fdopen(new_file(beside, like), "w", encoding="ascii") as out:
+        with os.fdopen(new_file(temporary, like), "w", encoding="ascii") as out:
             json.dump({"v": _VERSION, **asdict(state)}, out, sort_keys=True)
             out.write("\n")
             out.flush()
             os.fsync(out.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise

@@ -12,13 +12,13 @@ from guardrail.config import RetentionSettings
 from guardrail.core.words import agree, counted
 from guardrail.retention.facts import Facts, Segment, moment
 
-__all__ = ["Finding", "RetentionStatus", "Trouble", "judge"]
+__all__ = ["RetentionFinding", "RetentionProblem", "RetentionStatus", "judge"]
 
 GRACE = timedelta(days=3)
 """How late a timer may be before it is reported."""
 
 
-class Trouble(StrEnum):
+class RetentionProblem(StrEnum):
     """A difference between the ledger and the settings."""
 
     OVERDUE = "overdue"
@@ -36,10 +36,10 @@ class Trouble(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class RetentionFinding:
     """One problem with the retention of a ledger."""
 
-    trouble: Trouble
+    trouble: RetentionProblem
     text: str
     fix: str
 
@@ -62,14 +62,14 @@ class RetentionStatus:
     """Segments that have no copy in the archive."""
     held: tuple[str, ...]
     """Active legal holds."""
-    findings: tuple[Finding, ...]
+    findings: tuple[RetentionFinding, ...]
 
 
 def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> RetentionStatus:
     """Return the status of *facts* at *now*. A pure function."""
     oldest = moment(facts.oldest)
     age = (now - oldest).total_seconds() / 86_400 if oldest is not None else None
-    due = [each for each in facts.segments if _due(each, settings, now)]
+    due = [each for each in facts.segments if _is_overdue(each, settings, now)]
     begin = moment(facts.open_begin)
     waiting = now - begin if begin is not None else timedelta()
     interval = timedelta(days=settings.segment_days)
@@ -82,8 +82,8 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
     findings = [*_under_kept(facts, settings)]
     if settings.days and settings.days < settings.floor_days:
         findings.append(
-            Finding(
-                Trouble.BELOW_FLOOR,
+            RetentionFinding(
+                RetentionProblem.BELOW_FLOOR,
                 f"[retention] days is {settings.days}, below floor_days ({settings.floor_days}):"
                 " nothing is deleted",
                 "set [retention] days to what the floor allows",
@@ -96,17 +96,23 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
                 f"records are {counted(round(age), 'day')} old; "
                 f"they must be deleted after {counted(settings.days, 'day')}"
             )
-            findings.append(Finding(Trouble.OVERDUE, text, "guardrail retention run"))
+            findings.append(
+                RetentionFinding(RetentionProblem.OVERDUE, text, "guardrail retention run")
+            )
     if waiting > interval + GRACE:
         text = f"no segment was closed for {counted(waiting.days, 'day')}"
-        findings.append(Finding(Trouble.SEAL_OVERDUE, text, "guardrail retention run"))
-    late = [each for each in facts.segments if each.number in unarchived and _late(each, now)]
+        findings.append(
+            RetentionFinding(RetentionProblem.SEAL_OVERDUE, text, "guardrail retention run")
+        )
+    late = [each for each in facts.segments if each.number in unarchived and _is_late(each, now)]
     if late:
         text = (
             f"{counted(len(late), 'segment')} {agree(len(late), 'has')} no copy in the archive, the"
             f" first is number {late[0].number}"
         )
-        findings.append(Finding(Trouble.UNARCHIVED, text, "guardrail retention run"))
+        findings.append(
+            RetentionFinding(RetentionProblem.UNARCHIVED, text, "guardrail retention run")
+        )
     return RetentionStatus(
         age_days=age,
         due_before=due[-1].last + 1 if due else 1,
@@ -117,18 +123,18 @@ def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> Retention
     )
 
 
-def _due(segment: Segment, settings: RetentionSettings, now: datetime) -> bool:
+def _is_overdue(segment: Segment, settings: RetentionSettings, now: datetime) -> bool:
     # The records are older than the one that closed their segment, which therefore sets the time.
     sealed = moment(segment.ts)
     return settings.days > 0 and sealed is not None and now - sealed > timedelta(days=settings.days)
 
 
-def _late(segment: Segment, now: datetime) -> bool:
+def _is_late(segment: Segment, now: datetime) -> bool:
     sealed = moment(segment.ts)
     return sealed is not None and now - sealed > GRACE
 
 
-def _under_kept(facts: Facts, settings: RetentionSettings) -> list[Finding]:
+def _under_kept(facts: Facts, settings: RetentionSettings) -> list[RetentionFinding]:
     findings = []
     for each in facts.prunings:
         done, last = moment(each.ts), moment(each.last)
@@ -136,8 +142,8 @@ def _under_kept(facts: Facts, settings: RetentionSettings) -> list[Finding]:
             continue
         kept = max(0, (done - last).days)
         findings.append(
-            Finding(
-                Trouble.UNDER_KEPT,
+            RetentionFinding(
+                RetentionProblem.UNDER_KEPT,
                 f"records up to {each.before - 1} were deleted after {counted(kept, 'day')}, below"
                 f" the floor of {settings.floor_days}",
                 f"guardrail show {each.seq}",

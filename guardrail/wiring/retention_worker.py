@@ -21,7 +21,7 @@ from datetime import UTC, datetime, timedelta
 
 from guardrail.errors import GuardrailError, LedgerOpenError
 from guardrail.ledger.maintenance.prune import Pace, Pruned
-from guardrail.retention.process import Job, Outcome
+from guardrail.retention.process import RetentionJob, RunOutcome
 
 __all__ = ["carry_out_job", "main"]
 
@@ -57,7 +57,7 @@ def _end_with_the_guard() -> None:
     os._exit(1)
 
 
-def carry_out_job(job: Job, *, delete: Delete = lambda work: work()) -> Outcome:
+def carry_out_job(job: RetentionJob, *, delete: Delete = lambda work: work()) -> RunOutcome:
     """Do everything that is due; return the result. Never raises. Never creates a ledger. *delete*
     runs the deletion.
     """
@@ -66,14 +66,14 @@ def carry_out_job(job: Job, *, delete: Delete = lambda work: work()) -> Outcome:
     except GuardrailError as error:
         return _outcome(error)
     except Exception as error:  # noqa: BLE001 - a border: what goes wrong is told to whoever asks doctor
-        return Outcome(
+        return RunOutcome(
             "retention.failed",
             f"what is due failed in a way that nobody expects ({type(error).__name__})",
             "guardrail retention run; please report it",
         )
 
 
-def _carry_out(job: Job, delete: Delete) -> Outcome:
+def _carry_out(job: RetentionJob, delete: Delete) -> RunOutcome:
     from guardrail.call.journal import actor
     from guardrail.retention.actions import RetentionManager
     from guardrail.retention.due import carry_out
@@ -103,11 +103,11 @@ def _carry_out(job: Job, delete: Delete) -> Outcome:
             delete=delete,
         )
         done = carry_out(manager, why="due by [retention], done by a guard")
-    return _outcome(done.failures[0]) if done.failures else Outcome()
+    return _outcome(done.failures[0]) if done.failures else RunOutcome()
 
 
-def _outcome(error: GuardrailError) -> Outcome:
-    return Outcome(error.code, error.message, error.hint)
+def _outcome(error: GuardrailError) -> RunOutcome:
+    return RunOutcome(error.code, error.message, error.hint)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.actions import keeping_lock
-from guardrail.retention.process import Job, Worker
+from guardrail.retention.process import RetentionJob, RetentionWorker
 from tests.bench.bench_verify import fill
 from tests.support.benchmarks import QUICK, Raw, judge, quantiles
 
@@ -55,13 +55,13 @@ def settings_in(root: Path) -> Settings:
     )
 
 
-def carried_out(settings: Settings, days: int) -> Worker:
+def carried_out(settings: Settings, days: int) -> RetentionWorker:
     """Start what is due so many days from now, as a guard does; the caller waits for it."""
     lock = keeping_lock(settings.ledger.path)
     assert lock.try_acquire()
     try:
-        return Worker(
-            Job(settings, time.time() + days * DAY_S),
+        return RetentionWorker(
+            RetentionJob(settings, time.time() + days * DAY_S),
             keep=lock.fileno(),
             folder=str(settings.ledger.path.parent),
         )
@@ -113,7 +113,7 @@ class Watch:
         self._thread.join()
 
 
-def ended(worker: Worker) -> None:
+def ended(worker: RetentionWorker) -> None:
     """Make sure that the run did all of it."""
     outcome = worker.outcome()
     assert not outcome.code, outcome

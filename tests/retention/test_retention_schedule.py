@@ -26,7 +26,7 @@ from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.actions import keeping_lock
-from guardrail.retention.process import Worker
+from guardrail.retention.process import RetentionWorker
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
 from guardrail.review.doctor.result import State
@@ -184,7 +184,7 @@ def test_on_the_first_day_and_twice_a_day_nothing_is_started(settings: Settings)
     calls(settings, 3)
     started: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Worker, "__init__", lambda *_, **__: started.append(1))
+        patch.setattr(RetentionWorker, "__init__", lambda *_, **__: started.append(1))
         for days in (0.0, 0.9):
             with watching(settings, days):
                 time.sleep(0.3)

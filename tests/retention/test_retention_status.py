@@ -10,7 +10,7 @@ import pytest
 
 from guardrail.config import RetentionSettings
 from guardrail.retention.facts import Copy, Facts, Hold, Pruning, Segment
-from guardrail.retention.status import Trouble, judge
+from guardrail.retention.status import RetentionProblem, judge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
 DEFAULTS = RetentionSettings()
@@ -29,7 +29,7 @@ def facts(**more: object) -> Facts:
     return replace(base, **more)  # type: ignore[arg-type]
 
 
-def troubles(found: Facts, settings: RetentionSettings = DEFAULTS) -> set[Trouble]:
+def troubles(found: Facts, settings: RetentionSettings = DEFAULTS) -> set[RetentionProblem]:
     return {each.trouble for each in judge(found, settings, NOW).findings}
 
 
@@ -54,7 +54,7 @@ def test_records_are_overdue_when_a_timer_should_have_deleted_them(
     days: int, overdue: bool
 ) -> None:
     """After the time, the length of a segment, and some days of grace."""
-    assert (Trouble.OVERDUE in troubles(facts(oldest=ago(days)))) is overdue
+    assert (RetentionProblem.OVERDUE in troubles(facts(oldest=ago(days)))) is overdue
 
 
 def test_a_hold_makes_nothing_overdue() -> None:
@@ -62,19 +62,19 @@ def test_a_hold_makes_nothing_overdue() -> None:
     found = facts(oldest=ago(1000), holds=(Hold("case", "why", "who", ago(1), 3),))
     standing = judge(found, DEFAULTS, NOW)
     assert standing.held == ("case",)
-    assert Trouble.OVERDUE not in troubles(found)
+    assert RetentionProblem.OVERDUE not in troubles(found)
 
 
 @pytest.mark.parametrize(("kept", "short"), [(182, True), (183, False)])
 def test_records_that_were_deleted_before_the_floor_are_named(kept: int, short: bool) -> None:
     """By the times of the record that says so: whatever the settings then were."""
     found = facts(prunings=(Pruning(50, 40, ago(5), ago(5 + kept), 0),))
-    assert (Trouble.UNDER_KEPT in troubles(found)) is short
+    assert (RetentionProblem.UNDER_KEPT in troubles(found)) is short
 
 
 def test_settings_below_their_own_floor_are_named() -> None:
     """Nothing is deleted then."""
-    assert troubles(facts(), replace(DEFAULTS, days=100)) == {Trouble.BELOW_FLOOR}
+    assert troubles(facts(), replace(DEFAULTS, days=100)) == {RetentionProblem.BELOW_FLOOR}
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_a_segment_is_due_by_age_and_late_after_that(days: int, due: bool, late:
     """The age of the first record that no segment holds."""
     found = facts(open_begin=ago(days))
     assert judge(found, DEFAULTS, NOW).seal_due is due
-    assert (Trouble.SEAL_OVERDUE in troubles(found)) is late
+    assert (RetentionProblem.SEAL_OVERDUE in troubles(found)) is late
 
 
 def test_a_segment_without_a_copy_in_the_archive_is_named(tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_a_segment_without_a_copy_in_the_archive_is_named(tmp_path: Path) -> Non
     chosen = replace(DEFAULTS, archive=tmp_path)
     found = facts(segments=(segment(1, 0, 9, 5), segment(2, 10, 19, 1)))
     assert judge(found, chosen, NOW).unarchived == (1, 2)
-    assert troubles(found, chosen) == {Trouble.UNARCHIVED}
+    assert troubles(found, chosen) == {RetentionProblem.UNARCHIVED}
     assert judge(replace(found, archived=(Copy(1, "f", "d"),)), chosen, NOW).unarchived == (2,)
     assert judge(found, DEFAULTS, NOW).unarchived == ()
 

@@ -57,14 +57,14 @@ def retention() -> None:
 def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     """Show how old the records are, what is due, and what violates [retention]. Changes nothing."""
     from guardrail.retention.facts import read_facts
-    from guardrail.retention.gone import gone_copies
+    from guardrail.retention.gone import missing_copies
     from guardrail.retention.status import judge
 
     settings = settings_for(config, ledger)
     with open_ledger(config, ledger) as reader, reader.snapshot():
         facts = read_facts(reader)
     status = judge(facts, settings.retention, datetime.now(UTC))
-    status = replace(status, findings=(*status.findings, *gone_copies(settings, facts)))
+    status = replace(status, findings=(*status.findings, *missing_copies(settings, facts)))
     if as_json:
         emit_json(_document(facts, status))
     else:

@@ -214,7 +214,7 @@ def _retention_violations(config: Path | None, ledger: Path | None, path: Path) 
     """
     from guardrail.ledger.reader import LedgerReader
     from guardrail.retention.facts import read_facts
-    from guardrail.retention.status import Trouble, judge
+    from guardrail.retention.status import RetentionProblem, judge
 
     try:
         settings = settings_for(config, ledger)
@@ -222,7 +222,7 @@ def _retention_violations(config: Path | None, ledger: Path | None, path: Path) 
             standing = judge(read_facts(reader), settings.retention, datetime.now(UTC))
     except GuardrailError:
         return []  # verifying reports the reason, and needs no settings
-    wanted = (Trouble.OVERDUE, Trouble.UNDER_KEPT)
+    wanted = (RetentionProblem.OVERDUE, RetentionProblem.UNDER_KEPT)
     return [each.text for each in standing.findings if each.trouble in wanted]
 
 

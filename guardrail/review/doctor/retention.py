@@ -10,9 +10,9 @@ from guardrail.config import Settings
 from guardrail.core.words import agree, counted
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import read_facts
-from guardrail.retention.gone import gone_copies
+from guardrail.retention.gone import missing_copies
 from guardrail.retention.state import read_state, state_path
-from guardrail.retention.status import RetentionStatus, Trouble, judge
+from guardrail.retention.status import RetentionProblem, RetentionStatus, judge
 from guardrail.review.doctor.result import Check, State
 from guardrail.review.terminal import clock
 
@@ -32,7 +32,7 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
     stuck = _never_deletes(settings, status) or _last_failure(settings)
     if stuck is not None and stuck.state is State.FAIL:
         return stuck
-    gone = next(gone_copies(settings, facts), None)
+    gone = next(missing_copies(settings, facts), None)
     if gone is not None:
         return Check("retention", State.NOTE, gone.text, gone.fix)
     if not status.findings:
@@ -40,13 +40,13 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
             return stuck
         return Check("retention", State.OK, _describe(settings, status))
     worst = next(
-        (each for each in status.findings if each.trouble is Trouble.BELOW_FLOOR),
+        (each for each in status.findings if each.trouble is RetentionProblem.BELOW_FLOOR),
         status.findings[0],
     )
     more = len(status.findings) - 1
     return Check(
         "retention",
-        State.FAIL if worst.trouble is Trouble.BELOW_FLOOR else State.NOTE,
+        State.FAIL if worst.trouble is RetentionProblem.BELOW_FLOOR else State.NOTE,
         worst.text + (f" (and {more} more: guardrail retention status)" if more else ""),
         worst.fix,
     )
