@@ -193,19 +193,19 @@ def write_state(path: Path, state: AnchorStates) -> None:
         "heartbeat": state.heartbeat,
         "anchors": {name: asdict(each) for name, each in state.anchors.items()},
     }
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
     like = path.with_name(path.name.removesuffix(_SUFFIX))
     try:
         with contextlib.suppress(FileNotFoundError):
-            beside.unlink()  # left by a process of the same number that died
-        descriptor = new_file(beside, like)
+            temporary.unlink()  # left by a process of the same number that died
+        descriptor = new_file(temporary, like)
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             json.dump(document, out, sort_keys=True)
             out.write("\n")
             out.flush()
             os.fsync(out.fileno())
-        beside.replace(path)
+        temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
-            beside.unlink()
+            temporary.unlink()
         raise

@@ -69,9 +69,9 @@ def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:
     return OpaProgram(Path(named))
 
 
-def _findings(said: bytes, folder: Path, sources: Mapping[str, str]) -> list[Finding]:
+def _findings(output: bytes, folder: Path, sources: Mapping[str, str]) -> list[Finding]:
     try:
-        errors = json.loads(said)["errors"]
+        errors = json.loads(output)["errors"]
         found = []
         for error in errors:
             location = error.get("location") or {}
@@ -88,6 +88,6 @@ def _findings(said: bytes, folder: Path, sources: Mapping[str, str]) -> list[Fin
                 )
             )
     except (ValueError, LookupError, TypeError, AttributeError):
-        text = said.decode("utf-8", "replace").strip().splitlines()
+        text = output.decode("utf-8", "replace").strip().splitlines()
         return [Finding("-", 0, "opa", text[0] if text else "opa check failed and said nothing")]
     return found

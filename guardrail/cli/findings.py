@@ -20,8 +20,8 @@ def print_findings(findings: Iterable[Finding], style: Style, *, label: str = ""
 
 def print_finding(place: str, message: str, code: Cell, hint: str) -> None:
     """Print one finding wrapped to the width: location first, *code* last, then the *hint*."""
-    said = (one_line(message), Style.PLAIN)
-    for line in sentence((f"{place}:", Style.STRONG), said, code):
+    shown = (one_line(message), Style.PLAIN)
+    for line in sentence((f"{place}:", Style.STRONG), shown, code):
         data(line)
     if hint:
         for line in prose(one_line(hint), indent=4):

@@ -41,11 +41,11 @@ def repeats(hint: str, path: str, args: Sequence[str]) -> bool:
     """
     if re.match(rf"{re.escape(path)}(?![\w-])", hint) is None:
         return False
-    told = hint[len(path) :]
-    if path == _PROGRAM or told[:1] != " ":
+    remainder = hint[len(path) :]
+    if path == _PROGRAM or remainder[:1] != " ":
         return path != _PROGRAM
     given = {arg.split("=")[0] for arg in args}
-    for word in told.split():
+    for word in remainder.split():
         if _PROSE.fullmatch(word) is not None:
             return True
         if word.rstrip(",;:") not in given:

@@ -53,13 +53,13 @@ def folded(text: str) -> str:
         return "".join(character for character in text.casefold() if "!" <= character <= "~")
     # Before and after: case folding makes a letter of a mark, and taking a character out brings
     # others together.
-    while (new := _seen(_seen(text).casefold()).translate(_LOOKS_LIKE)) != text:
+    while (new := _visible_form(_visible_form(text).casefold()).translate(_LOOKS_LIKE)) != text:
         text = new
     return text
 
 
-def _seen(text: str) -> str:
-    text = "".join(filter(_draws, unicodedata.normalize("NFKC", text)))
+def _visible_form(text: str) -> str:
+    text = "".join(filter(_is_drawn, unicodedata.normalize("NFKC", text)))
     kept: list[str] = []
     script = ""
     marks: set[str] = set()
@@ -74,7 +74,7 @@ def _seen(text: str) -> str:
     return "".join(kept)
 
 
-def _draws(character: str) -> bool:
+def _is_drawn(character: str) -> bool:
     if unicodedata.category(character)[0] in "CZ":
         return False
     return not any(first <= character <= last for first, last in _BLANK)

@@ -394,13 +394,13 @@ def _anchored_heads(
         anchors = anchors_at(settings, min(publics) if publics else "00" * 32, names[0])
     except ConfigError:
         return
-    asked = dict.fromkeys(names)
-    for each in list(asked):
+    log_names = dict.fromkeys(names)
+    for each in list(log_names):
         for number in range(1, max(map(generation, names)) + 2):
             base = family(each)
-            asked.setdefault(base if number == 1 else f"{base}~{number}")
+            log_names.setdefault(base if number == 1 else f"{base}~{number}")
     for anchor in anchors:
-        for name in asked:
+        for name in log_names:
             with contextlib.suppress(AnchorError):
                 yield from _signed_heads(anchor, name, publics)
 

@@ -187,11 +187,11 @@ def request(ledger: Path, digest: str) -> None:
     expected digest.
     """
     path = request_path(ledger)
-    beside = path.with_name(f"{path.name}.{os.getpid()}")
-    beside.unlink(missing_ok=True)  # left by a dead process with the same process id
-    with os.fdopen(new_file(beside, ledger), "w", encoding="utf-8") as out:
+    temporary = path.with_name(f"{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)  # left by a dead process with the same process id
+    with os.fdopen(new_file(temporary, ledger), "w", encoding="utf-8") as out:
         out.write(json.dumps({"digest": digest}) + "\n")
-    beside.replace(path)
+    temporary.replace(path)
 
 
 class ReloadWatch:

@@ -105,21 +105,23 @@ class WitnessStore:
             )
         # Created under another name, and linked when it is complete: a partial one would have
         # forgotten everything without a sign.
-        beside = path.with_name(f"{path.name}.{os.getpid()}-new")
+        temporary = path.with_name(f"{path.name}.{os.getpid()}-new")
         try:
-            descriptor = os.open(beside, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(
+                temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600
+            )
             os.close(descriptor)
-            made = _connect(beside)
+            made = _connect(temporary)
             with contextlib.closing(made):
                 made.executescript(f"BEGIN; {_TABLES} PRAGMA application_id = {_APPLICATION_ID};")
                 made.execute("INSERT INTO me(id, key) VALUES (0, ?)", (str(key),))
                 made.execute("COMMIT")
-            os.link(beside, path)
-            os.unlink(beside)
+            os.link(temporary, path)
+            os.unlink(temporary)
             sync_directory(path.parent)
         except (OSError, sqlite3.Error) as error:
             with contextlib.suppress(OSError):
-                os.unlink(beside)
+                os.unlink(temporary)
             why = os_reason(error) if isinstance(error, OSError) else type(error).__name__
             if is_full(error, path):
                 why = no_room(path)

@@ -137,10 +137,10 @@ def _replaced(parsed: Iterable[Module]) -> set[str]:
 def _observed_call(
     test: str, text: str, base: Mapping[str, Json], replaced: Sequence[str]
 ) -> ObservedCall:
-    told = json.loads(text)
+    observed = json.loads(text)
     data = {name: value for name, value in base.items() if name not in replaced}
-    data |= told["data"]
-    return ObservedCall(test, _json(told["input"]), _json(data))
+    data |= observed["data"]
+    return ObservedCall(test, _json(observed["input"]), _json(data))
 
 
 def _json(value: object) -> str:

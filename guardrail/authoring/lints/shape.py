@@ -224,11 +224,11 @@ def _types(schema: Any, root: Mapping[str, Any], steps: int = 0) -> frozenset[st
 def _declared_types(
     part: Mapping[str, Any], root: Mapping[str, Any], steps: int
 ) -> Iterator[frozenset[str]]:
-    said = part.get("type")
-    if isinstance(said, str):
-        yield frozenset([said])
-    elif isinstance(said, list):
-        yield frozenset(item for item in said if isinstance(item, str))
+    declared = part.get("type")
+    if isinstance(declared, str):
+        yield frozenset([declared])
+    elif isinstance(declared, list):
+        yield frozenset(item for item in declared if isinstance(item, str))
     if "const" in part:
         yield frozenset([_type_of(part["const"])])
     if isinstance(part.get("enum"), list):

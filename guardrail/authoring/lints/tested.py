@@ -28,12 +28,12 @@ class NamedRule:
 def check(modules: Sequence[Module], calls: Collection[FiredRules]) -> Iterator[Lint]:
     """Yield a lint for each rule, by id, that fires in none of *calls*."""
     seen = {rule for call in calls for rule in call.rules}
-    told: set[tuple[str, str]] = set()
+    reported: set[tuple[str, str]] = set()
     for rule in named_rules(modules):
         point = (rule.effect, rule.id)
-        if point in seen or point in told:
+        if point in seen or point in reported:
             continue
-        told.add(point)
+        reported.add(point)
         yield Lint(
             rule.file,
             rule.line,

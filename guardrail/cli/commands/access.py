@@ -105,9 +105,9 @@ def _place(entry: AccessEntry) -> str:
 
 
 def _what(entry: AccessEntry) -> str:
-    asked = arguments(entry.selector, 200) if entry.selector else ""
+    selector = arguments(entry.selector, 200) if entry.selector else ""
     words = entry.command if _WORDS.fullmatch(entry.command) else name(entry.command, "?")
-    return f"{words} {asked}".rstrip()
+    return f"{words} {selector}".rstrip()
 
 
 def _ledger(entry: AccessEntry) -> str:

@@ -85,12 +85,12 @@ def anchor(
             code="config.anchors",
             hint="set file, witness or another in [anchors] of guardrail.toml (docs/anchors.md)",
         )
-    told = list(send_now(where, LedgerHeads(where, log, signing), anchors))
-    code = _exit_code(told)
+    answers = list(send_now(where, LedgerHeads(where, log, signing), anchors))
+    code = _exit_code(answers)
     if as_json:
-        emit_json({"exit": int(code), "log": log, "anchors": [_document(each) for each in told]})
+        emit_json({"exit": int(code), "log": log, "anchors": [_document(each) for each in answers]})
         return code
-    for each in told:
+    for each in answers:
         _print_answer(each)
     return code
 
@@ -117,33 +117,33 @@ def _forget_memory(
     return Exit.YES
 
 
-def _exit_code(told: list[AnchorAnswer]) -> Exit:
-    codes = {each.state.code for each in told}
+def _exit_code(answers: list[AnchorAnswer]) -> Exit:
+    codes = {each.state.code for each in answers}
     if "anchor.conflict" in codes:
         return Exit.NO
     return Exit.YES if codes == {""} else Exit.UNKNOWN
 
 
-def _print_answer(told: AnchorAnswer) -> None:
+def _print_answer(answer: AnchorAnswer) -> None:
     from guardrail.anchors.anchor import timestamp
 
-    state = told.state
+    state = answer.state
     if not state.code:
         far = f"{counted(state.size, 'record')}, {clock(timestamp(state.time))}"
-        data(f"{paint('kept', Style.GOOD)}    {name(told.name)}  {far}")
+        data(f"{paint('kept', Style.GOOD)}    {name(answer.name)}  {far}")
         return
     word = "NO" if state.code == "anchor.conflict" else "failed"
-    data(f"{paint(word.ljust(6), Style.BAD)}  {name(told.name)}  {one_line(state.message)}")
+    data(f"{paint(word.ljust(6), Style.BAD)}  {name(answer.name)}  {one_line(state.message)}")
     if state.hint:
         remark(f"next:  {one_line(state.hint)}")
 
 
-def _document(told: AnchorAnswer) -> dict[str, Any]:
+def _document(answer: AnchorAnswer) -> dict[str, Any]:
     from guardrail.anchors.anchor import timestamp
 
-    state = told.state
+    state = answer.state
     return {
-        "name": told.name,
+        "name": answer.name,
         "kept": not state.code,
         "size": state.size or None,
         "ts": timestamp(state.time) if state.size else None,

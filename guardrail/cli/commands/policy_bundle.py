@@ -134,16 +134,16 @@ def _signer(path: Path | None, algorithm: str, key_id: str) -> BundleSigner | No
 def _write(path: Path, content: bytes) -> None:
     from guardrail.system.durable import sync_directory
 
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with beside.open("xb") as stream:
+        with temporary.open("xb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        beside.replace(path)
+        temporary.replace(path)
         sync_directory(path.absolute().parent)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise ConfigError(
             f"{path}: can't be written ({why_not_written(error, path, len(content))})",
             code="config.write",

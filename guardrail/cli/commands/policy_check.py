@@ -94,13 +94,13 @@ def _lints(lints: Iterable[Lint]) -> None:
         print_finding(place, lint.message, (code, Style.WARN), lint.hint)
 
 
-def _engine(said: EngineResult) -> None:
+def _engine(result: EngineResult) -> None:
     from guardrail.authoring.check import EngineState
 
     looks = {EngineState.ACCEPTED: Style.GOOD, EngineState.NOT_FOUND: Style.WARN}
-    state = paint(f"{said.state.replace('_', ' '):<9}", looks.get(said.state, Style.BAD))
-    first, *rest = prose(one_line(said.about), indent=_INDENT)
-    data(f"{said.engine:<8}  {state}  {first}")
+    state = paint(f"{result.state.replace('_', ' '):<9}", looks.get(result.state, Style.BAD))
+    first, *rest = prose(one_line(result.about), indent=_INDENT)
+    data(f"{result.engine:<8}  {state}  {first}")
     for line in rest:
         data(" " * _INDENT + line)
 

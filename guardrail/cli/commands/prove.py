@@ -22,7 +22,7 @@ from guardrail.system.disk import is_full, make_room, why_not_written
 
 if TYPE_CHECKING:
     from guardrail.core.log.checkpoint import NoteKey, SignedNote
-    from guardrail.core.log.proof import Checked
+    from guardrail.core.log.proof import ProofCheck
 
 __all__ = ["check_proof", "prove"]
 
@@ -198,7 +198,7 @@ def _witness(text: str) -> NoteKey:
     return found
 
 
-def _exit_code(checked: Checked) -> Exit:
+def _exit_code(checked: ProofCheck) -> Exit:
     from guardrail.core.log.proof import Verdict
 
     if checked.verdict is Verdict.GOOD:
@@ -206,7 +206,7 @@ def _exit_code(checked: Checked) -> Exit:
     return Exit.NO if checked.verdict is Verdict.NOT_IN_HEAD else Exit.UNKNOWN
 
 
-def _not_proved(checked: Checked) -> list[str]:
+def _not_proved(checked: ProofCheck) -> list[str]:
     from guardrail.core.log.proof import Verdict
 
     if checked.verdict is not Verdict.GOOD:
@@ -240,7 +240,7 @@ def _not_proved(checked: Checked) -> list[str]:
     return said
 
 
-def _document(checked: Checked, code: Exit, pinned: Sequence[NoteKey]) -> dict[str, Any]:
+def _document(checked: ProofCheck, code: Exit, pinned: Sequence[NoteKey]) -> dict[str, Any]:
     return {
         "verdict": checked.verdict.value,
         "exit": int(code),
@@ -257,18 +257,18 @@ def _document(checked: Checked, code: Exit, pinned: Sequence[NoteKey]) -> dict[s
     }
 
 
-def _cosigned(checked: Checked) -> list[dict[str, Any]]:
+def _cosigned(checked: ProofCheck) -> list[dict[str, Any]]:
     from guardrail.anchors.anchor import timestamp
 
     return [{"witness": each.name, "ts": timestamp(each.time)} for each in checked.cosignatures]
 
 
-def _missing(checked: Checked, pinned: Sequence[NoteKey]) -> list[str]:
+def _missing(checked: ProofCheck, pinned: Sequence[NoteKey]) -> list[str]:
     there = {each.name for each in checked.cosignatures}
     return [each.name for each in pinned if each.name not in there]
 
 
-def _print(checked: Checked, pinned: Sequence[NoteKey]) -> None:
+def _print(checked: ProofCheck, pinned: Sequence[NoteKey]) -> None:
     from guardrail.core.log.proof import Verdict
 
     words = {

@@ -345,12 +345,12 @@ def _describe_rejection(code: str) -> str:
 
 def _print_throttled(record: Mapping[str, Any]) -> None:
     """Print how many calls over the limit were denied, or from which record on."""
-    said = record if text(record, "type") == "call.throttled" else obj(record, "detail")
-    principal = text(said, "principal", "id")
-    whose = name(principal, "nobody") if obj(said, "principal") else "several principals"
-    limit = integer(said, "calls_per_minute") or 0
-    minute = f"more than {limit:,} in the minute from {clock(text(said, 'since'))}"
-    count = integer(said, "count")
+    detail = record if text(record, "type") == "call.throttled" else obj(record, "detail")
+    principal = text(detail, "principal", "id")
+    whose = name(principal, "nobody") if obj(detail, "principal") else "several principals"
+    limit = integer(detail, "calls_per_minute") or 0
+    minute = f"more than {limit:,} in the minute from {clock(text(detail, 'since'))}"
+    count = integer(detail, "count")
     if count is None:
         data(paint(f"  DENIED  the further calls of {whose}: {minute}", Style.BAD))
     else:

@@ -240,11 +240,11 @@ class Chain:
         if record.get("prev") != self._prev:
             return self._stop(seq, Difference.PREV, _unlinked(seq))
         # (6) It belongs to this log, in a version that is known.
-        difference = self._belongs(seq, record)
+        difference = self._check_place(seq, record)
         if difference is not None:
             return self._stop(seq, *difference)
         # (7) One decision, and at most one outcome, per call, and (8) the other rules for its type.
-        wrong = self._of_its_kind(seq, record)
+        wrong = self._check_kind(seq, record)
         if wrong is not None:
             return self._stop(seq, *wrong)
         # (9) A time stamp that goes back is only a notice; clocks can go back.
@@ -286,7 +286,7 @@ class Chain:
         self._bad = (seq, differs, detail)
         return None
 
-    def _belongs(self, seq: int, record: Mapping[str, Any]) -> tuple[Difference, str] | None:
+    def _check_place(self, seq: int, record: Mapping[str, Any]) -> tuple[Difference, str] | None:
         version = record.get("v")
         if type(version) is not int or version != FORMAT_VERSION:
             return Difference.VERSION, "the line has a version that this verifier does not know"
@@ -313,13 +313,13 @@ class Chain:
             return Difference.LOG, "the line belongs to another log"
         return None
 
-    def _of_its_kind(self, seq: int, record: dict[str, Any]) -> tuple[Difference, str] | None:
+    def _check_kind(self, seq: int, record: dict[str, Any]) -> tuple[Difference, str] | None:
         if record["type"] in _CALLS:
-            problem = self._calls(seq, record)
+            problem = self._check_call(seq, record)
             return (Difference.CALL, problem) if problem else None
         return self._also(seq, record) if self._also is not None else None
 
-    def _calls(self, seq: int, record: Mapping[str, Any]) -> str:
+    def _check_call(self, seq: int, record: Mapping[str, Any]) -> str:
         type_, call = record["type"], record.get("call")
         if not isinstance(call, str):
             return "a decision or an outcome that names no call"

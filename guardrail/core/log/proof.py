@@ -21,7 +21,7 @@ from guardrail.core.log.key_epochs import certified_text
 from guardrail.core.log.merkle import HASH_BYTES, verify_inclusion
 from guardrail.errors import NoteError
 
-__all__ = ["MAX_PROOF", "Certificate", "Checked", "Proof", "Verdict", "check_proof"]
+__all__ = ["MAX_PROOF", "Certificate", "Proof", "ProofCheck", "Verdict", "check_proof"]
 
 MAX_PROOF = 1 << 20
 """Bytes. The longest line, escaped, with a full note and a path of 63 hashes, needs less."""
@@ -119,7 +119,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
+class ProofCheck:
     """The answer of ``check_proof``."""
 
     verdict: Verdict
@@ -136,7 +136,7 @@ class Checked:
 
 def check_proof(
     proof: Proof, public: bytes, verify: Verify, witnesses: Sequence[NoteKey] = ()
-) -> Checked:
+) -> ProofCheck:
     """Check *proof* with the log's *public* key, and the cosignatures of *witnesses* on its head.
 
     It uses nothing else: no ledger, no network, no clock.
@@ -146,12 +146,12 @@ def check_proof(
     # (1) The line is the record of that number in the tree that the head names,
     if not verify_inclusion(leaf, proof.index, head.size, proof.path, head.root):
         detail = f"the line is not record {proof.index} of the records that the head is over"
-        return Checked(Verdict.NOT_IN_HEAD, detail, head)
+        return ProofCheck(Verdict.NOT_IN_HEAD, detail, head)
     # (2) says so itself,
     record = _record(proof.line)
     if record is None or record.get("seq") != proof.index or record.get("log") != head.origin:
         detail = "the line names another number or another log than its place"
-        return Checked(Verdict.NOT_IN_HEAD, detail, head)
+        return ProofCheck(Verdict.NOT_IN_HEAD, detail, head)
     # (3) and the head is signed by the log key, or by a key that this one certified.
     key = _key(head.origin, public)
     epoch = proof.epoch
@@ -162,11 +162,11 @@ def check_proof(
             detail = (
                 "the head is not signed by the key that was given, nor by one that it certified"
             )
-            return Checked(Verdict.KEY_UNKNOWN, detail, head, record)
+            return ProofCheck(Verdict.KEY_UNKNOWN, detail, head, record)
     else:
         epoch = None
     found = [proof.note.cosigned_by(each, verify) for each in witnesses]
-    return Checked(
+    return ProofCheck(
         Verdict.GOOD,
         "",
         head,
@@ -192,7 +192,7 @@ def _record(line: bytes) -> Mapping[str, Any] | None:
 
 def _object(raw: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_each_once)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_refuse_repeated_keys)
         if b"\\u" in raw:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
     except (ValueError, RecursionError):
@@ -202,7 +202,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError

@@ -241,7 +241,9 @@ def parse(line: bytes) -> dict[str, Any]:
 def _parse_strictly(line: bytes) -> Any:
     try:
         text = line.decode("utf-8")
-        value = json.loads(text, object_pairs_hook=_each_once, parse_constant=_refuse)
+        value = json.loads(
+            text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_refuse_constant
+        )
         if "\r" not in text and _depth(value) <= MAX_DEPTH:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
             return value
@@ -250,14 +252,14 @@ def _parse_strictly(line: bytes) -> Any:
     raise RecordError("a line is not JSON", code="record.undecodable") from None
 
 
-def _each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError
     return found
 
 
-def _refuse(_name: str) -> Any:
+def _refuse_constant(_name: str) -> Any:
     raise ValueError
 
 

@@ -95,14 +95,14 @@ def compile_schema(
     asserted. A ``properties`` or ``required`` of null, which some servers send, counts as absent. A
     default that does not fit its own place in the schema is not filled in.
     """
-    schema, encoded = _private(raw, limits)
-    draft = _draft(schema)
+    schema, encoded = _private_copy(raw, limits)
+    draft = _draft_of(schema)
     if not _describes_object(schema):
         raise refuse("not_object")
     names: frozenset[str] | None = None
     # The schema of a Python model only describes: the model itself decides about unknown arguments.
     if unknown is UnknownArguments.REFUSE or checker is Checker.MODEL:
-        names = _close(schema, draft, encoded=encoded)
+        names = _close_top_level(schema, draft, encoded=encoded)
     places = survey(schema, limits)
     digest = hashlib.sha256(encoded).hexdigest()
     if checker is Checker.MODEL:
@@ -125,7 +125,7 @@ def compile_schema(
     )
 
 
-def _private(raw: object, limits: SchemaLimits) -> tuple[dict[str, Any], bytes]:
+def _private_copy(raw: object, limits: SchemaLimits) -> tuple[dict[str, Any], bytes]:
     bounds = ArgumentLimits(limits.depth, limits.nodes, limits.size, limits.size)
     failure = "not_json"
     try:
@@ -144,7 +144,7 @@ def _private(raw: object, limits: SchemaLimits) -> tuple[dict[str, Any], bytes]:
     raise refuse(failure)
 
 
-def _draft(schema: dict[str, Any]) -> str:
+def _draft_of(schema: dict[str, Any]) -> str:
     declared = schema.get("$schema")
     if declared is None:
         return "Draft202012Validator"
@@ -159,7 +159,9 @@ def _describes_object(schema: dict[str, Any]) -> bool:
     return kind == "object" or (isinstance(kind, list) and "object" in kind)
 
 
-def _close(schema: dict[str, Any], draft: str, *, encoded: bytes) -> frozenset[str] | None:
+def _close_top_level(
+    schema: dict[str, Any], draft: str, *, encoded: bytes
+) -> frozenset[str] | None:
     """Make the top level refuse undeclared arguments.
 
     Return the names to check if no keyword can do it.

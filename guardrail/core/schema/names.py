@@ -20,7 +20,7 @@ def shows(schema: Mapping[str, Any], name: str) -> bool:
     Local references are followed. A pattern for names that fits *name*, or that can't be read,
     counts; permission for additional members does not.
     """
-    return any(_names(part, name) for part in _parts(schema))
+    return any(_declares(part, name) for part in _parts(schema))
 
 
 def declared(schema: Mapping[str, Any]) -> frozenset[str] | None:
@@ -63,10 +63,10 @@ def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             if isinstance(items, Mapping):
                 todo += items.values()
         for key in ("$ref", "$dynamicRef"):
-            todo.append(_target(schema, part.get(key)))
+            todo.append(_resolve(schema, part.get(key)))
 
 
-def _names(part: Mapping[str, Any], name: str) -> bool:
+def _declares(part: Mapping[str, Any], name: str) -> bool:
     properties, required = part.get("properties"), part.get("required")
     if isinstance(properties, Mapping) and name in properties:
         return True
@@ -90,7 +90,7 @@ def _fits(pattern: object, name: str) -> bool:
         return True
 
 
-def _target(schema: Mapping[str, Any], reference: object) -> Any:
+def _resolve(schema: Mapping[str, Any], reference: object) -> Any:
     """Return the target of a local *reference*, or None if there is none."""
     if not isinstance(reference, str) or not reference.startswith("#"):
         return None

@@ -54,24 +54,24 @@ def backup(
     for used in (db, *taken):
         _refuse_own_name(Path(os.path.realpath(used)), target)
     LedgerReader.open(db).close()  # raises if a problem shows at once
-    beside = target.with_name(f".{target.name}.{os.getpid()}.new")
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         try:
-            os.close(os.open(beside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            copy_database(db, beside)
-            problem = check(beside)
+            os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+            copy_database(db, temporary)
+            problem = check(temporary)
             if problem:
                 raise LedgerError(
                     f"the copy is not right, and so is the ledger or the disk: {problem}",
                     code="ledger.damaged",
                     hint="guardrail verify",
                 )
-            made = _described(beside, target)
-            _sync(beside)
-            os.link(beside, target)  # unlike a rename, refuses to replace
+            made = _described(temporary, target)
+            _sync(temporary)
+            os.link(temporary, target)  # unlike a rename, refuses to replace
         finally:
             for suffix in ("", "-wal", "-shm", "-journal"):
-                beside.with_name(beside.name + suffix).unlink(missing_ok=True)
+                temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
         sync_directory(target.absolute().parent)
     except FileExistsError:
         raise _exists() from None

@@ -295,8 +295,8 @@ def _evaluate(bench: Workbench, path: str, policy_input: str) -> str:
 
 def _refusal_finding(refusal: EngineRefusal, compiled: CompiledPolicies, about: str) -> Finding:
     place = locate(refusal.text, [*compiled.modules, *compiled.tests])
-    said = refusal.text.rpartition("error: ")[2].strip().splitlines()
-    message = said[0] if said else "the engine raised an error"
+    lines = refusal.text.rpartition("error: ")[2].strip().splitlines()
+    message = lines[0] if lines else "the engine raised an error"
     hint = _CONFLICT_HINT if _CONFLICT.search(message) else ""
     other = _AT.search(message)
     if other is not None:

@@ -126,11 +126,11 @@ class OpaAdmin:
         """Return the names of the bundles that are active, or that the server is configured to
         load.
         """
-        told = _dict(self._result_object(self._client.get_config()).get("bundles"))
+        configured = _dict(self._result_object(self._client.get_config()).get("bundles"))
         # A bundle from a file is not in the configuration, but in the provenance of any answer.
         url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"
         active = _dict(_dict(self._client._session.get(url).json()).get("provenance"))
-        return tuple(sorted({*told, *_dict(active.get("bundles"))}))
+        return tuple(sorted({*configured, *_dict(active.get("bundles"))}))
 
     @_converting_errors()
     def policies(self) -> tuple[str, ...]:

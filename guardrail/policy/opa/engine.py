@@ -135,11 +135,11 @@ class OpaEngine:
         if problem is not None:
             future.set_exception(problem)
             return future
-        asked = _PendingQuestion(
+        pending = _PendingQuestion(
             OpaQuestion.about(policy_input), shard, future, now, now + deadline
         )
         self._pool.submit(
-            PoolJob(self._make_task(asked), future.set_exception, asked.end, party(shard))
+            PoolJob(self._make_task(pending), future.set_exception, pending.end, party(shard))
         )
         return future
 
@@ -180,16 +180,16 @@ class OpaEngine:
             )
         return None
 
-    def _make_task(self, asked: _PendingQuestion) -> Callable[[OpaConnection], None]:
+    def _make_task(self, pending: _PendingQuestion) -> Callable[[OpaConnection], None]:
         def run(connection: OpaConnection) -> None:
             try:
-                reply = self._ask(connection, asked)
+                reply = self._ask(connection, pending)
             except PolicyError as error:
-                self._handle_failure(error, asked.shard)
-                asked.future.set_exception(error)
+                self._handle_failure(error, pending.shard)
+                pending.future.set_exception(error)
             except BaseException as error:  # noqa: BLE001 - a border: any error denies the call
                 connection.close()
-                asked.future.set_exception(
+                pending.future.set_exception(
                     PolicyError(
                         f"asking the OPA server failed ({type(error).__name__})",
                         cause="crashed",
@@ -197,13 +197,13 @@ class OpaEngine:
                     )
                 )
             else:
-                asked.future.set_result(reply)
+                pending.future.set_result(reply)
 
         return run
 
-    def _ask(self, connection: OpaConnection, asked: _PendingQuestion) -> EngineReply:
-        question = asked.question
-        reply = connection.ask("POST", DECISION_PATH, question.body, asked.end)
+    def _ask(self, connection: OpaConnection, pending: _PendingQuestion) -> EngineReply:
+        question = pending.question
+        reply = connection.ask("POST", DECISION_PATH, question.body, pending.end)
         self._breaker.succeeded()
         try:
             answer = read_answer(reply, question.echo)
@@ -214,7 +214,7 @@ class OpaEngine:
         identity = self._acceptance.identity(answer)
         if identity != self._finding.identity:
             self._handle_new_revision(identity)
-        elapsed = (time.monotonic() - asked.started) * 1000
+        elapsed = (time.monotonic() - pending.started) * 1000
         return EngineReply(answer.document, identity, elapsed, answer.decision_id)
 
     def _handle_new_revision(self, identity: PolicyIdentity) -> None:

@@ -81,10 +81,10 @@ class ServerInspector:
 
     def _ask_canary(self) -> OpaReply:
         end = time.monotonic() + self._timeout
-        asked = OpaQuestion.about(SAMPLE_INPUT.encode())
-        reply = self._connection.ask("POST", DECISION_PATH, asked.body, end)
+        question = OpaQuestion.about(SAMPLE_INPUT.encode())
+        reply = self._connection.ask("POST", DECISION_PATH, question.body, end)
         try:
-            return read_answer(reply, asked.echo)
+            return read_answer(reply, question.echo)
         except PolicyError:
             self._connection.close()
             raise

@@ -55,7 +55,7 @@ def _states_check(
     failing = {name: each for name, each in found.items() if each.code}
     for name, each in failing.items():
         return Check("anchors", State.FAIL, f"{name}: {each.message}", each.hint)
-    told = ", ".join(_describe(name, each, now) for name, each in found.items())
+    summary = ", ".join(_describe(name, each, now) for name, each in found.items())
     oldest = max(
         (now - each.behind for each in found.values() if each.behind is not None), default=0.0
     )
@@ -70,10 +70,10 @@ def _states_check(
         return Check(
             "anchors",
             State.NOTE,
-            f"{told}; {counted(size, 'record')} now",
+            f"{summary}; {counted(size, 'record')} now",
             "guardrail anchor (a guard that runs does it by itself)",
         )
-    return Check("anchors", State.OK, f"{told}; {counted(size, 'record')} now")
+    return Check("anchors", State.OK, f"{summary}; {counted(size, 'record')} now")
 
 
 def _describe(name: str, each: AnchorState, now: float) -> str:
