@@ -55,7 +55,7 @@ MAX_PURPOSE = 1000
 """Maximum length of a purpose, in characters."""
 PATIENCE = 1.0
 """Seconds that a reader waits for its record."""
-_PATIENCE_CREATING = 3.0
+PATIENCE_CREATING = 3.0
 """Seconds that the first reader takes to create the log: many syncs, once."""
 _MAX_TEXT = 500
 """Maximum number of characters recorded for one part of a selector."""
@@ -370,7 +370,7 @@ def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWrite
         log=_log_name(settings, db),
         genesis={**genesis, "holds": HOLDS},
         signing=keys.signing(actor=_actor(), epochs=False),
-        settings=_limits(_PATIENCE_CREATING),
+        settings=_limits(PATIENCE_CREATING),
     )
     return keys, writer
 
@@ -393,7 +393,7 @@ def _alone(folder: Path) -> Generator[None]:
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        end = time.monotonic() + _PATIENCE_CREATING
+        end = time.monotonic() + PATIENCE_CREATING
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

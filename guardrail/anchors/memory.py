@@ -36,7 +36,7 @@ _MAX_BYTES = 64 * 1024
 _PATIENCE = 1.0
 """Seconds that a process waits for another one that keeps a head."""
 _ROOTS_FOLDER = Path("/var/lib/guardrail/heads")
-_TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compared
+TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,5 +268,5 @@ def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMem
 
 def _is_temporary(ledger: Path) -> bool:
     real = Path(os.path.realpath(ledger))
-    roots = {os.path.realpath(folder) for folder in (*_TEMPORARY, tempfile.gettempdir())}
+    roots = {os.path.realpath(folder) for folder in (*TEMPORARY, tempfile.gettempdir())}
     return any(str(parent) in roots for parent in real.parents)

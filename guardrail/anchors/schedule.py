@@ -40,8 +40,8 @@ __all__ = ["AnchorLag", "AnchorWatch"]
 _TICK_S = 1.0
 _RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
 """After this many failures in a row, how long an anchor is left alone."""
-_START_S = 5.0
-_CLOSE_S = 5.0
+START_S = 5.0
+CLOSE_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class AnchorWatch:
         self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
         self._thread.start()
         if self._anchors:
-            self._first.wait(_START_S)
+            self._first.wait(START_S)
 
     def start_again(self) -> None:
         """Start in this process, a forked child, unless it was closed or never started."""
@@ -150,7 +150,7 @@ class AnchorWatch:
         self._closed = True
         self._stop.set()
         if self._thread is not None:
-            self._thread.join(_CLOSE_S)
+            self._thread.join(CLOSE_S)
 
     # -- how far they are
     # ----------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Call", "Recorder", "UnsafeRecordError", "outline"]
 
-_MAX_TOOLS = 10_000
+MAX_TOOLS = 10_000
 _QUOTABLE = 4
 
 
@@ -253,7 +253,7 @@ class Recorder:
                 known = [] if name != entry.rule else state.memory.find(normalised(entry.rule))
                 if any(hit.value in normalised(text) for hit in known for text in leaves):
                     name = state.text(entry.rule)
-            elif len(self._ids) < _MAX_TOOLS:
+            elif len(self._ids) < MAX_TOOLS:
                 self._ids.add(entry.rule)
         return fields.rule(entry, name if message is None else message) | {
             "rule": name,
@@ -365,7 +365,7 @@ class Recorder:
                     **({"refused": tool.refused} if tool.refused else {}),
                 },
             )
-            if len(self._parts) < _MAX_TOOLS:
+            if len(self._parts) < MAX_TOOLS:
                 self._parts[key] = found
         return found
 

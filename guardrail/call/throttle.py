@@ -37,11 +37,11 @@ from guardrail.system.waiting import Steps, Wait
 __all__ = ["Over", "Throttle"]
 
 MINUTE = 60.0
-_MAX_PRINCIPALS = 10_000
+MAX_PRINCIPALS = 10_000
 """Maximum number of principals counted by name; see ``Throttle._forget``."""
 _PLACES = 1 << 18
 """Counters in each of the two rows for forgotten principals."""
-_MAX_OVER = 10_000
+MAX_OVER = 10_000
 """Maximum number of principals beyond their limit that get their own records in one minute; the
 rest share one.
 """
@@ -186,7 +186,7 @@ class Throttle:
         if before is None:
             before = min((row[place] for row, place in self._places(key)), default=0)
         number = self._counts[key] = before + calls
-        if len(self._counts) > _MAX_PRINCIPALS:
+        if len(self._counts) > MAX_PRINCIPALS:
             self._forget()
         return number
 
@@ -223,7 +223,7 @@ class Throttle:
         found = self._over.get(key)
         if found is not None:
             return found, False
-        named = len(self._over) < _MAX_OVER
+        named = len(self._over) < MAX_OVER
         place = key if named else None
         found = self._over.get(place)
         if found is not None:
@@ -328,7 +328,7 @@ class Throttle:
                 self._journal.append(Draft.build(self._throttled(over, seq)))
             except (LedgerError, TimeoutError):
                 with self._lock:
-                    if len(self._due) < _MAX_OVER:
+                    if len(self._due) < MAX_OVER:
                         self._due.append(over)
                 return
 

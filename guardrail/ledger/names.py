@@ -30,8 +30,8 @@ _MOST = 8_000_000
 """Largest number of kept names, 8 bytes each; beyond that, each new name is searched for in all
 lines.
 """
-_CHUNK = 65_536
-_SHORT = 1_024
+CHUNK = 65_536
+SHORT = 1_024
 """Largest number of lines hashed inside a transaction: other writers wait meanwhile."""
 _MARKS = tuple(b'"type":"%b"' % each.encode() for each in TYPES)
 _PRUNED = b'"type":"admin.pruned"'
@@ -101,7 +101,7 @@ class _Hashes:
         if number in self._new or any(_holds(each, number) for each in self._sorted):
             return
         self._new.add(number)
-        if len(self._new) >= _CHUNK:
+        if len(self._new) >= CHUNK:
             self._sorted.append(array("Q", sorted(self._new)))
             self._new = set()
 
@@ -152,7 +152,7 @@ class Names:
 
             def look(line: bytes) -> None:
                 _collect(line, found)
-                if len(found) >= _CHUNK:
+                if len(found) >= CHUNK:
                     # One name too many does no harm if the lines prove to be others.
                     self._publish(None, found)
                     found.clear()
@@ -193,7 +193,7 @@ class Names:
             with self._lock:
                 if name not in found and name not in came:
                     self._absent[name] = None
-                    while len(self._absent) > _CHUNK:
+                    while len(self._absent) > CHUNK:
                         del self._absent[next(iter(self._absent))]
             return name in found
 
@@ -212,7 +212,7 @@ class Names:
         take too long. Raises ``LedgerError``.
         """
         known = self._edge
-        if known is None or edge.size - known.size > _SHORT:
+        if known is None or edge.size - known.size > SHORT:
             return False
         if self.at(edge):
             return True

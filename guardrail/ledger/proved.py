@@ -33,12 +33,12 @@ __all__ = ["Proofs", "ProvedReader"]
 
 R = TypeVar("R")
 
-_LONGEST_GAP = 100_000
+LONGEST_GAP = 100_000
 """Largest number of lines to hash in order to continue from the last look; otherwise a look starts
 at its own request.
 """
 _TRIES = 5
-_MOST_STEPS = 65_536
+MOST_STEPS = 65_536
 """Largest number of cached steps of approvals; beyond that, the next look starts at its own
 request.
 """
@@ -116,7 +116,7 @@ class Proofs:
             with storage.snapshot():
                 head = self.head(storage, least)
                 found = self._steps
-                if found is None or not found.start <= begin <= found.edge.size + _LONGEST_GAP:
+                if found is None or not found.start <= begin <= found.edge.size + LONGEST_GAP:
                     try:
                         found = Steps(edge_at(min(begin, head.size), node_reader(storage)))
                     except (ValueError, TypeError):
@@ -124,7 +124,7 @@ class Proofs:
             self._steps = None  # unless everything succeeds
             # In short transactions: records never change, and the head determines them.
             found.reach(storage, head.size, head.edge)
-            if found.kept < _MOST_STEPS:
+            if found.kept < MOST_STEPS:
                 self._steps = found
             # Rows outside the tree were not checked, but no code acts on them either.
             return list(found.of(approval)), (head.size, head.edge)
@@ -271,7 +271,7 @@ class ProvedReader:
             starts += is_start(line)
 
         begin = place.begin if found is None else found[0] + 1
-        if place.size - begin > _LONGEST_GAP:
+        if place.size - begin > LONGEST_GAP:
             return 0
         if found is None:
             hash_kept(self._storage, place, look)

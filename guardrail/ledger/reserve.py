@@ -21,7 +21,7 @@ from guardrail.system.ownership import open_or_make
 
 __all__ = ["Reserve", "disk_is_full", "fitting", "is_kept", "needs_room", "room_needed"]
 
-_PATIENCE = 0.1
+PATIENCE = 0.1
 """Seconds between two attempts to take the room again."""
 _LEAST = 2 << 20
 """Bytes with which calls are taken, if no more is free on a large volume: the outcomes of some
@@ -75,7 +75,7 @@ class Reserve:
         """The most that was seen to be kept; 0 before that."""
         self._found: tuple[int, int] | None = None
         """Size and blocks of the reserve at the last check; None if the need has grown since."""
-        self._tried = -_PATIENCE
+        self._tried = -PATIENCE
         self.gone = False
         """True if the reserve was missing at the last check."""
 
@@ -88,7 +88,7 @@ class Reserve:
         """Return True if the reserve is held; take it if it is not and there is enough space."""
         self.gone = bool(self._size) and not self._kept()
         now = time.monotonic()
-        if self.gone and now - self._tried >= _PATIENCE:
+        if self.gone and now - self._tried >= PATIENCE:
             self._tried = now
             self.gone = not self._take()
         return not self.gone

@@ -31,7 +31,7 @@ FREE = 0.010
 """Processor time of one call before it begins to give way. Ordinary calls never get there."""
 
 _STEP = 512
-_TURN = 0.001
+TURN = 0.001
 _GIVE = 2.0
 _BRIEF = 0.000_1
 
@@ -88,12 +88,12 @@ class Meter:
                 "redacting this takes too long; give less text, or less that looks sensitive",
                 code=OVER_BUDGET,
             )
-        if used - self._given >= _TURN:
+        if used - self._given >= TURN:
             # A busy machine wakes a thread late: later pauses are shortened by the excess.
             self._owed += _GIVE * (used - self._given)
             self._given = used
             if self._owed > 0:
-                self._owed -= _yield_processor(self._owed)
+                self._owed -= yield_processor(self._owed)
 
 
 def current() -> Meter:
@@ -117,7 +117,7 @@ _LINE = _PauseQueue()
 os.register_at_fork(after_in_child=_LINE.renew)
 
 
-def _yield_processor(seconds: float) -> float:
+def yield_processor(seconds: float) -> float:
     """Let other threads run for *seconds*; return for how long they actually could.
 
     Python would hand over only every 5 ms, and a call of another session asks for its turn many

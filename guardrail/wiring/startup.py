@@ -22,7 +22,7 @@ from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["record_refusal", "record_start"]
 
-_TRIES = 16
+TRIES = 16
 """Number of guards that may start at the same moment."""
 _CODE = 16
 """Hex characters of a setting's code: enough to tell values apart, too few to guess one without the
@@ -48,8 +48,8 @@ def record_start(
         "config": digest,
         "settings": codes,
     }
-    for left in reversed(range(_TRIES)):
-        before, place = _last_start(path, proofs)
+    for left in reversed(range(TRIES)):
+        before, place = last_start(path, proofs)
         if before is not None:
             previous, known = before
             changed = _changed_settings(known, codes) if known is not None else None
@@ -100,7 +100,7 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, str]) -> list
     return sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
 
 
-def _last_start(
+def last_start(
     path: Path, proofs: Proofs
 ) -> tuple[tuple[str, Mapping[str, Any] | None] | None, Place]:
     """Return digest and codes of the settings at the last start; without codes, those that the log

@@ -267,7 +267,7 @@ def test_a_log_that_another_process_holds_is_given_up_after_a_second(
     to be made.
     """
     monkeypatch.setattr("guardrail.access_log.log.PATIENCE", 0.1)
-    monkeypatch.setattr("guardrail.access_log.log._PATIENCE_CREATING", 0.1)
+    monkeypatch.setattr("guardrail.access_log.log.PATIENCE_CREATING", 0.1)
     settings = ledger(tmp_path)
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)

@@ -269,11 +269,11 @@ def test_an_anchor_that_hangs_delays_nobody_who_asks_or_closes(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever calls looks at numbers in memory."""
-    monkeypatch.setattr("guardrail.anchors.schedule._CLOSE_S", 0.1)
+    monkeypatch.setattr("guardrail.anchors.schedule.CLOSE_S", 0.1)
     source, there = Source(), Switch()
     there.gate.clear()
     watch = make(source, there, max_lag_records=3000)
-    monkeypatch.setattr("guardrail.anchors.schedule._START_S", 0.1)
+    monkeypatch.setattr("guardrail.anchors.schedule.START_S", 0.1)
     watch.start()
     watch.saw(5)
     assert not watch.behind()

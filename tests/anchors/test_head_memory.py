@@ -268,7 +268,7 @@ def test_ledgers_in_temporary_directories_have_no_memory(
     """
     standard = AnchorSettings()
     monkeypatch.setattr(memories.tempfile, "tempdir", str(tmp_path / "t"))
-    monkeypatch.setattr(memories, "_TEMPORARY", ())
+    monkeypatch.setattr(memories, "TEMPORARY", ())
     (tmp_path / "t").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "t")
     assert memory_of(standard, tmp_path / "t" / "a" / "audit.db", verify_signature) is None

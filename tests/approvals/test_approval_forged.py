@@ -423,8 +423,8 @@ def test_a_log_of_several_tiles_is_proved(tmp_path: Path) -> None:
 
 def test_requests_far_apart_are_all_proved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In whatever order they are looked at, and when little is kept of what was proved."""
-    monkeypatch.setattr(proved, "_LONGEST_GAP", 10)
-    monkeypatch.setattr(proved, "_MOST_STEPS", 2)
+    monkeypatch.setattr(proved, "LONGEST_GAP", 10)
+    monkeypatch.setattr(proved, "MOST_STEPS", 2)
     with scene(tmp_path) as (guard, _, first, _):
         ping(guard, 20)
         second = ask_for(guard)

@@ -213,7 +213,7 @@ def test_a_crowd_of_principals_gives_nobody_a_fresh_start(monkeypatch: Any) -> N
     """The table is bounded; who called most stays in it, and strangers are not denied for the
     crowd.
     """
-    monkeypatch.setattr("guardrail.call.throttle._MAX_PRINCIPALS", 50)
+    monkeypatch.setattr("guardrail.call.throttle.MAX_PRINCIPALS", 50)
     guard, _, _ = limited(20)
     clock = timed(guard, 20)
     throttle = guard._throttle
@@ -250,7 +250,7 @@ def test_invented_principals_use_up_nobody_else_s_small_limit(monkeypatch: Any) 
     """However many names somebody makes up, and uses up to the limit, a stranger has calls of their
     own.
     """
-    monkeypatch.setattr("guardrail.call.throttle._MAX_PRINCIPALS", 50)
+    monkeypatch.setattr("guardrail.call.throttle.MAX_PRINCIPALS", 50)
     guard, _, _ = limited(3)
 
     def count(name: str) -> bool:
@@ -266,7 +266,7 @@ def test_invented_principals_use_up_nobody_else_s_small_limit(monkeypatch: Any) 
 
 def test_more_principals_than_can_be_named_share_one_record(monkeypatch: Any) -> None:
     """Their calls are denied and counted all the same."""
-    monkeypatch.setattr("guardrail.call.throttle._MAX_OVER", 3)
+    monkeypatch.setattr("guardrail.call.throttle.MAX_OVER", 3)
     guard, ledger, _ = limited(1)
     for number in range(8):
         with guard.session(principal=f"forged-{number}"):

@@ -171,7 +171,7 @@ def test_ids_that_are_messages_are_kept_in_bounded_room(monkeypatch: pytest.Monk
     """A policy that writes times into its messages does not fill the memory."""
     import guardrail.call.decision_record
 
-    monkeypatch.setattr(guardrail.call.decision_record, "_MAX_TOOLS", 3)
+    monkeypatch.setattr(guardrail.call.decision_record, "MAX_TOOLS", 3)
     count = iter(range(99))
     guard, _ = memory_guard(StaticPolicy(lambda _: allow(f"rule at {next(count)}")))
     guard.declare("read", schema=OPEN)

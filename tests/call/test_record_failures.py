@@ -108,12 +108,12 @@ def test_many_names_and_many_tools_do_not_fill_the_memory() -> None:
     guard._recorder._parts.clear()
     import guardrail.call.decision_record
 
-    limit, guardrail.call.decision_record._MAX_TOOLS = guardrail.call.decision_record._MAX_TOOLS, 1
+    limit, guardrail.call.decision_record.MAX_TOOLS = guardrail.call.decision_record.MAX_TOOLS, 1
     try:
         for name in ("a", "b", "c"):
             guard.call(name, {}, lambda: None)
     finally:
-        guardrail.call.decision_record._MAX_TOOLS = limit
+        guardrail.call.decision_record.MAX_TOOLS = limit
     assert len(guard._recorder._parts) == 1
 
 

@@ -362,7 +362,7 @@ def test_nor_is_one_that_is_hidden_while_the_first_call_is_recorded(
     """Who entered before the owner's first call is let in by nothing less than a proof at the end
     of the log.
     """
-    monkeypatch.setattr(names, "_SHORT", gap)
+    monkeypatch.setattr(names, "SHORT", gap)
     with opened(folder) as first, opened(folder) as second:
         squatter = second.session(principal="mallory", agent="bot", id="ticket-1")
         assert call(first, first.session(principal="alice", agent="bot", id="ticket-1")) == "ran"
@@ -376,7 +376,7 @@ def test_a_first_call_long_after_its_session_was_entered_is_proved_outside_the_t
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Others need not wait while many lines are read; the caller does not notice."""
-    monkeypatch.setattr(names, "_SHORT", 3)
+    monkeypatch.setattr(names, "SHORT", 3)
     with opened(folder) as first, opened(folder) as second:
         waits = second.session(principal="alice", agent="bot", id="late")
         rejects = second.session(principal="alice", agent="bot", id="later")

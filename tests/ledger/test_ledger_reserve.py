@@ -141,7 +141,7 @@ def test_the_room_is_taken_again_only_where_as_much_is_left(
     disk: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else it would be taken from the outcomes that it was given back for."""
-    monkeypatch.setattr("guardrail.ledger.reserve._PATIENCE", 3600)
+    monkeypatch.setattr("guardrail.ledger.reserve.PATIENCE", 3600)
     db = disk / "a.db"
     db.touch()
     reserve = Reserve(db, 5 * MB)

@@ -264,7 +264,7 @@ def test_more_names_than_are_kept_are_looked_for_in_all_lines(
 
 def test_names_are_kept_in_a_few_bytes_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """In sorted pieces, and none is lost."""
-    monkeypatch.setattr(module, "_CHUNK", 8)
+    monkeypatch.setattr(module, "CHUNK", 8)
     kept = module._Hashes()
     for number in [*range(100), *range(50)]:
         kept.add(f"s-{number}")
@@ -279,7 +279,7 @@ def test_many_names_are_kept_while_the_lines_are_read(
     """They need not fit into memory twice; of lines that prove to be others, too many are known,
     never too few.
     """
-    monkeypatch.setattr(module, "_CHUNK", 8)
+    monkeypatch.setattr(module, "CHUNK", 8)
     called(writer, *(f"s-{n}" for n in range(50)))
     with changed(db, hide("s-48")):
         unproved(lambda: owner(db, writer, "nobody"))
@@ -319,7 +319,7 @@ def test_only_so_many_names_that_nobody_has_are_kept(
     db: Path, writer: LedgerWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The oldest is looked for again."""
-    monkeypatch.setattr(module, "_CHUNK", 3)
+    monkeypatch.setattr(module, "CHUNK", 3)
     names = Names(most=1)
     called(writer, "s-1", "s-2")
     for number in range(5):

@@ -254,7 +254,7 @@ def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
         given.append(seconds)
         return 3 * seconds
 
-    monkeypatch.setattr(cpu_meter, "_yield_processor", give_way)
+    monkeypatch.setattr(cpu_meter, "yield_processor", give_way)
     metered = Meter()
 
     def work() -> None:
@@ -264,7 +264,7 @@ def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
         metered(4_096)
         metered(4_096)
         assert len(given) == 1
-        _burn(1.5 * cpu_meter._TURN)
+        _burn(1.5 * cpu_meter.TURN)
         metered(4_096)  # which the long pause has paid for
         assert len(given) == 1
 
@@ -275,8 +275,8 @@ def test_only_a_call_with_much_to_redact_gives_way_and_in_proportion(
 async def test_an_event_loop_is_not_made_to_wait_in_the_line() -> None:
     """Its other tasks would wait as well; threads wait, one after the other."""
     with cpu_meter._LINE.lock:
-        cpu_meter._yield_processor(0.001)
-        thread = threading.Thread(target=cpu_meter._yield_processor, args=(0.000_1,))
+        cpu_meter.yield_processor(0.001)
+        thread = threading.Thread(target=cpu_meter.yield_processor, args=(0.000_1,))
         thread.start()
         thread.join(0.05)
         assert thread.is_alive()

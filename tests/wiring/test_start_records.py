@@ -179,7 +179,7 @@ def test_a_start_that_is_hidden_for_a_moment_hides_no_change_of_settings(
     """No older start is taken for the last one, and no log for one without a start."""
     start(settings)
     start(settings, policy={"deadline_ms": 2718})
-    real = startup._last_start
+    real = startup.last_start
 
     newest_starts = f"type = 'admin.start' ORDER BY seq DESC LIMIT {newest}"
 
@@ -187,7 +187,7 @@ def test_a_start_that_is_hidden_for_a_moment_hides_no_change_of_settings(
         with hidden(path, newest_starts, '"type":"admin.start"', '"type":"admin.hidde"'):
             return real(path, proofs)
 
-    monkeypatch.setattr(startup, "_last_start", tricked)
+    monkeypatch.setattr(startup, "last_start", tricked)
     with pytest.raises(LedgerError) as caught:
         start(settings)
     assert caught.value.code == "ledger.unproved"
@@ -217,18 +217,18 @@ def test_guards_that_start_at_once_are_compared_with_each_other(
 ) -> None:
     """Each with the start before it in the log, whichever it looked at first."""
     start(settings)
-    real, others = startup._last_start, [2718, 3141]
+    real, others = startup.last_start, [2718, 3141]
 
     def meanwhile(path: Path, proofs: Any) -> Any:
         found = real(path, proofs)
         if others:
             deadline = others.pop()
-            monkeypatch.setattr(startup, "_last_start", real)
+            monkeypatch.setattr(startup, "last_start", real)
             start(settings, policy={"deadline_ms": deadline})
-            monkeypatch.setattr(startup, "_last_start", meanwhile)
+            monkeypatch.setattr(startup, "last_start", meanwhile)
         return found
 
-    monkeypatch.setattr(startup, "_last_start", meanwhile)
+    monkeypatch.setattr(startup, "last_start", meanwhile)
     start(settings)
     assert [record["type"] for record in admin(settings) if "stop" not in record["type"]] == [
         "admin.start",
@@ -245,17 +245,17 @@ def test_a_guard_gives_up_where_others_start_all_the_time(
 ) -> None:
     """It does not start without saying what changed."""
     start(settings)
-    real = startup._last_start
+    real = startup.last_start
 
     def always(path: Path, proofs: Any) -> Any:
         found = real(path, proofs)
-        monkeypatch.setattr(startup, "_last_start", real)
+        monkeypatch.setattr(startup, "last_start", real)
         start(settings)
-        monkeypatch.setattr(startup, "_last_start", always)
+        monkeypatch.setattr(startup, "last_start", always)
         return found
 
-    monkeypatch.setattr(startup, "_TRIES", 2)
-    monkeypatch.setattr(startup, "_last_start", always)
+    monkeypatch.setattr(startup, "TRIES", 2)
+    monkeypatch.setattr(startup, "last_start", always)
     with pytest.raises(LedgerError) as caught:
         start(settings)
     assert caught.value.code == "ledger.start_taken"
@@ -266,6 +266,6 @@ def test_a_start_far_back_is_taken_as_it_is_found(
 ) -> None:
     """More lines than a start may take to read are left to ``verify``."""
     start(settings)
-    monkeypatch.setattr(proved, "_LONGEST_GAP", -1)
+    monkeypatch.setattr(proved, "LONGEST_GAP", -1)
     start(settings, policy={"deadline_ms": 2718})
     assert len(changes(settings)) == 1

@@ -37,11 +37,11 @@ __all__ = ["AddCheckpointRequest", "ServerTls", "WitnessServer", "parse_request"
 
 _MAX_BODY = MAX_NOTE + 16 * 1024
 _MAX_HEAD = 32 * 1024
-_REQUEST_S = 10.0
+REQUEST_S = 10.0
 """Seconds for one request, from its first byte to the last of the reply, and for an idle kept
 connection.
 """
-_CONNECTIONS = 64
+CONNECTIONS = 64
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _SIZE_TYPE = "text/x.tlog.size"
 ServerTls = ssl.SSLContext
@@ -175,7 +175,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         At the limit, the oldest connection without a request is closed.
         """
         with self._lock:
-            room = len(self._open) < _CONNECTIONS or self._make_room()
+            room = len(self._open) < CONNECTIONS or self._make_room()
             if room:
                 place = _OpenConnection(request)
                 self._open.append(place)
@@ -195,7 +195,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         place = self._connection_of(request)
         try:
             if self.tls is not None:
-                request.settimeout(_REQUEST_S)
+                request.settimeout(REQUEST_S)
                 request = self.tls.wrap_socket(
                     request, server_side=True, do_handshake_on_connect=False
                 )
@@ -308,7 +308,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.wfile = _TimedWriter(self._timed, self.connection)
 
     def _allow(self) -> None:
-        self._timed.end = time.monotonic() + _REQUEST_S
+        self._timed.end = time.monotonic() + REQUEST_S
         self._timed.budget = _MAX_BODY + _MAX_HEAD
 
     def handle_one_request(self) -> None:

@@ -26,7 +26,7 @@ from guardrail.core.words import counted
 
 __all__ = ["BLANK", "MIN_VALUE", "Blank", "Known", "Memory"]
 
-_MAX_VALUES = 2_048
+MAX_VALUES = 2_048
 _MAX_CHARS = 1_000_000
 _MAX_VALUE = 8_192
 # Up to this many forms it is cheaper to search for each. Beyond that, each form is indexed by seven
@@ -34,8 +34,8 @@ _MAX_VALUE = 8_192
 # multiple of four.
 _DIRECT = 48
 _GRAM = 4
-_WINDOW = 2 * _GRAM - 1
-_SHARED = 2
+WINDOW = 2 * _GRAM - 1
+SHARED = 2
 _PER_PLACE = 16
 _PER_GRAM = 2
 _GRAMS_AT_ONCE = 16
@@ -158,7 +158,7 @@ class Memory:
         self._classes[value] = cls
         if known is None:
             self._chars += len(value)
-            if len(self._classes) > _MAX_VALUES or self._chars > _MAX_CHARS:
+            if len(self._classes) > MAX_VALUES or self._chars > _MAX_CHARS:
                 self._evict()
             else:
                 self._filed = self._with(self._filed, self._all_forms(value))
@@ -175,10 +175,7 @@ class Memory:
             for old in [
                 value for value, cls in self._classes.items() if secrets_too or cls != "secret"
             ]:
-                if (
-                    len(self._classes) <= _MAX_VALUES * 3 // 4
-                    and self._chars <= _MAX_CHARS * 3 // 4
-                ):
+                if len(self._classes) <= MAX_VALUES * 3 // 4 and self._chars <= _MAX_CHARS * 3 // 4:
                     break
                 self._chars -= len(old)
                 del self._classes[old]
@@ -209,11 +206,11 @@ class Memory:
                 return filed
         for form in new if before > _DIRECT else filed.forms:
             data = form.text.encode("utf-8", "surrogatepass")
-            if len(data) < _WINDOW:
+            if len(data) < WINDOW:
                 filed.short.append(form)
                 continue
             at = _window(data, filed.windows)
-            window = data[at : at + _WINDOW]
+            window = data[at : at + WINDOW]
             sizes = filed.windows.setdefault(window, {})
             sizes.setdefault((at, len(data)), {}).setdefault(data, []).append(form)
             for offset in range(_GRAM):
@@ -312,7 +309,7 @@ class Memory:
             for offset in range(_GRAM):
                 start = index * _GRAM - offset
                 if offsets >> offset & 1 and start >= 0:
-                    sizes = windows.get(data[start : start + _WINDOW])
+                    sizes = windows.get(data[start : start + WINDOW])
                     if sizes is not None:
                         for form in _standing(data, start, sizes, spend):
                             likely[id(form)] = form
@@ -336,12 +333,12 @@ def _window(data: bytes, windows: dict[bytes, _Sizes]) -> int:
     """Return the start of a part of *data* that few other forms share: values often begin or end
     alike.
     """
-    last = len(data) - _WINDOW
+    last = len(data) - WINDOW
     best, least = last, len(windows.get(data[last:], ()))
     for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
-        if least <= _SHARED:
+        if least <= SHARED:
             break
-        load = len(windows.get(data[start : start + _WINDOW], ()))
+        load = len(windows.get(data[start : start + WINDOW], ()))
         if load < least:
             best, least = start, load
     return best

@@ -59,7 +59,7 @@ _BUSY_SECONDS = 1.0
 _MAY_BE_RIGHTS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
 # Pages of 4 KiB: fewer make commits slower, more make the slowest ones slower still
 # (docs/adr/0003).
-_CHECKPOINT_PAGES = 1000
+CHECKPOINT_PAGES = 1000
 
 
 def quoted(db: Path) -> str:
@@ -157,7 +157,7 @@ def connect(db: Path) -> tuple[sqlite3.Connection, int]:
         version = check_schema(connection)
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA mmap_size = 0")
-        connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
         mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
         if mode != "wal":
             raise LedgerOpenError(

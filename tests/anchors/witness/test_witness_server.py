@@ -218,7 +218,7 @@ def test_a_client_that_is_slow_is_left_and_the_others_are_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The time of a request is over all of it: a byte now and then does not help."""
-    monkeypatch.setattr(witness_server, "_REQUEST_S", 0.5)
+    monkeypatch.setattr(witness_server, "REQUEST_S", 0.5)
     log = Log().grow(5)
     with (
         witness(tmp_path, log) as server,
@@ -255,7 +255,7 @@ def test_connections_that_ask_nothing_give_way_to_those_that_ask(
                 each.sendall(first)
         began = time.monotonic()
         assert post(server, request_body(0, [], log.note()))[0] == 200
-        assert time.monotonic() - began < witness_server._REQUEST_S / 2
+        assert time.monotonic() - began < witness_server.REQUEST_S / 2
         assert len(server._open) <= 64
 
 
@@ -263,7 +263,7 @@ def test_a_connection_that_is_being_answered_gives_way_to_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """More than can be served at the same time are sent away, and places come back."""
-    monkeypatch.setattr(witness_server, "_CONNECTIONS", 2)
+    monkeypatch.setattr(witness_server, "CONNECTIONS", 2)
     log = Log().grow(5)
     inside, go = threading.Semaphore(0), threading.Event()
     with witness(tmp_path, log) as server:

@@ -287,10 +287,10 @@ def test_a_value_whose_every_stretch_is_shared_is_known_all_the_same() -> None:
     """Then the least shared one is taken."""
     known = Memory()
     data = bytes(range(64, 64 + 40))
-    last = len(data) - session_memory._WINDOW
+    last = len(data) - session_memory.WINDOW
     for start in (0, last // 2, last // 4, last * 3 // 4, last - 3, last):
-        shared = dict.fromkeys(range(session_memory._SHARED + 2 + start), 0)
-        known._filed.windows[data[start : start + session_memory._WINDOW]] = shared  # type: ignore[assignment]
+        shared = dict.fromkeys(range(session_memory.SHARED + 2 + start), 0)
+        known._filed.windows[data[start : start + session_memory.WINDOW]] = shared  # type: ignore[assignment]
     assert session_memory._window(data, known._filed.windows) == 0
 
 
@@ -311,7 +311,7 @@ def test_a_value_is_found_while_another_thread_has_room_made() -> None:
     searcher = threading.Thread(target=search)
     searcher.start()
     try:
-        for index in range(session_memory._MAX_VALUES + 50):
+        for index in range(session_memory.MAX_VALUES + 50):
             known.remember(f"q7z-{index:05d}-va1ue-same", "name")
     finally:
         done.set()

@@ -64,7 +64,7 @@ class Run:
         """Records that were not acknowledged."""
         self._log = os.open(record, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
         # Checkpoints come often, so that short runs have many.
-        guardrail.ledger.sqlite.database._CHECKPOINT_PAGES = 12 if short else 24
+        guardrail.ledger.sqlite.database.CHECKPOINT_PAGES = 12 if short else 24
 
     def times(self, long: int, short: int) -> range:
         """Return how often something is done."""
