@@ -47,7 +47,7 @@ from guardrail.system.disk import WORK, is_full, make_room, no_room
 from guardrail.system.os_user import login_name, user_name
 from guardrail.system.ownership import denial_of, open_or_make
 
-__all__ = ["HOLDS", "Reading", "Recorded", "Unrecorded", "record_read"]
+__all__ = ["HOLDS", "PlannedRead", "RecordedRead", "UnrecordedRead", "record_read"]
 
 HOLDS = "access"
 """Value of ``holds`` in the genesis of an access log."""
@@ -63,7 +63,7 @@ _SUFFIX = ".access.db"
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class PlannedRead:
     """A read that is about to happen."""
 
     command: str
@@ -77,7 +77,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class RecordedRead:
     """The read is durably recorded in the access log."""
 
     path: Path
@@ -85,7 +85,7 @@ class Recorded:
 
 
 @dataclass(frozen=True, slots=True)
-class Unrecorded:
+class UnrecordedRead:
     """The read could not be recorded, but may continue."""
 
     path: Path
@@ -96,7 +96,7 @@ class Unrecorded:
 
 
 @dataclass(frozen=True, slots=True)
-class _Examined:
+class _LedgerState:
     """The ledger to be read, in its current state."""
 
     path: Path
@@ -118,10 +118,10 @@ class _Examined:
 
 
 def record_read(
-    settings: Settings, reading: Reading, *, file: Path | None = None
-) -> Recorded | Unrecorded | None:
+    settings: Settings, reading: PlannedRead, *, file: Path | None = None
+) -> RecordedRead | UnrecordedRead | None:
     """Record that the ledger of *settings* is about to be read, or *file*, an export or a copy;
-    durable if this returns ``Recorded``.
+    durable if this returns ``RecordedRead``.
 
     Call it before anything is shown. It takes about a second at most, even if another process holds
     the access log. Returns None if there is nothing to read: neither a ledger nor an access log of
@@ -140,29 +140,29 @@ def record_read(
             # created next to it.
             return None
         examined = _examine(ledger)
-        db, keys = _place(settings, examined)
+        db, keys = _access_log_paths(settings, examined)
         # A mistyped path may name any file: no access log is created next to a file that never was
         # a ledger.
         there = examined.problem is None or (
             examined.problem != "ledger.missing" and was_ledger(ledger)
         )
     else:
-        examined = _Examined(file.absolute())
+        examined = _LedgerState(file.absolute())
         db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
         there = settings.access.required or os.path.exists(ledger)
     if not there and not os.path.exists(db):
         return None
     try:
-        return Recorded(db, _write(settings, db, keys, examined, reading))
+        return RecordedRead(db, _write(settings, db, keys, examined, reading))
     except (LedgerError, KeysError, RecordError) as error:
-        failed = Unrecorded(db, error.code, error.message, _hint(error, db))
+        failed = UnrecordedRead(db, error.code, error.message, _hint(error, db))
     except OSError as error:
         missing = denial_of(error, db, db)
         why = f"it can't be written ({os_reason(error) if missing is None else missing.what})"
         hint = "run the command as a user that may write it" if missing is None else missing.hint
         if is_full(error, db):
             why, hint = no_room(db, WORK), make_room(db)
-        failed = Unrecorded(db, "access.write", why, hint)
+        failed = UnrecordedRead(db, "access.write", why, hint)
     if settings.access.required:
         raise AccessError(
             f"the settings want every reading recorded in {db}, and this one could not be:"
@@ -180,14 +180,14 @@ def _hint(error: GuardrailError, db: Path) -> str:
 # -- what is read ----------------------------------------------------------------------------------
 
 
-def _examine(path: Path) -> _Examined:
+def _examine(path: Path) -> _LedgerState:
     path = path.absolute()
     by_name = path.name.endswith(_SUFFIX)
     try:
         with LedgerReader.open(path) as reader, reader.snapshot():
             size, root = _head(reader)
             genesis = reader.genesis
-            return _Examined(
+            return _LedgerState(
                 path,
                 _printable(reader.log),
                 size,
@@ -195,9 +195,9 @@ def _examine(path: Path) -> _Examined:
                 is_access_log=by_name or genesis.get("holds") == HOLDS,
             )
     except (LedgerError, RecordError) as error:
-        return _Examined(path, problem=error.code, is_access_log=by_name)
+        return _LedgerState(path, problem=error.code, is_access_log=by_name)
     except OSError:
-        return _Examined(path, problem="ledger.unreadable", is_access_log=by_name)
+        return _LedgerState(path, problem="ledger.unreadable", is_access_log=by_name)
 
 
 def _head(reader: LedgerReader) -> tuple[int, str | None]:
@@ -213,7 +213,7 @@ def _head(reader: LedgerReader) -> tuple[int, str | None]:
     return size, head.root.hex() if head is not None and head.size == size else None
 
 
-def _place(settings: Settings, examined: _Examined) -> tuple[Path, Path]:
+def _access_log_paths(settings: Settings, examined: _LedgerState) -> tuple[Path, Path]:
     """Return file and key folder of the access log."""
     db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
     if examined.is_access_log and os.path.realpath(examined.path) != os.path.realpath(db):
@@ -226,7 +226,7 @@ def _place(settings: Settings, examined: _Examined) -> tuple[Path, Path]:
 
 
 def _write(
-    settings: Settings, db: Path, folder: Path, examined: _Examined, reading: Reading
+    settings: Settings, db: Path, folder: Path, examined: _LedgerState, reading: PlannedRead
 ) -> int:
     """Write the record and return its number. Raises ``LedgerError``, ``KeysError``,
     ``RecordError``, ``OSError``.
@@ -246,7 +246,7 @@ def _write(
             writer.close(timeout=max(0.1, end - time.monotonic()))
 
 
-def _draft(log: str, examined: _Examined, reading: Reading, tokens: TenantKeys) -> Draft:
+def _draft(log: str, examined: _LedgerState, reading: PlannedRead, tokens: TenantKeys) -> Draft:
     record: dict[str, Any] = {
         "v": FORMAT_VERSION,
         "log": log,
@@ -277,17 +277,17 @@ def _terminal() -> str | None:
     return None
 
 
-def _selector(reading: Reading, tokens: TenantKeys) -> dict[str, Any]:
-    named = {name: _named(value, tokens) for name, value in reading.names.items()}
-    return named | {name: _free(value, tokens) for name, value in reading.texts.items()}
+def _selector(reading: PlannedRead, tokens: TenantKeys) -> dict[str, Any]:
+    named = {name: _recorded_name(value, tokens) for name, value in reading.names.items()}
+    return named | {name: _recorded_text(value, tokens) for name, value in reading.texts.items()}
 
 
-def _named(value: object, tokens: TenantKeys) -> Any:
+def _recorded_name(value: object, tokens: TenantKeys) -> Any:
     """Return a name as recorded: in clear, to show what was read, unless it contains a secret."""
     if isinstance(value, bool | int) or value is None:
         return value
     if isinstance(value, list | tuple):
-        return [_named(item, tokens) for item in value]
+        return [_recorded_name(item, tokens) for item in value]
     from guardrail.core.redaction.detectors.scan import scan_secrets
     from guardrail.core.redaction.marks import normalised
 
@@ -297,11 +297,11 @@ def _named(value: object, tokens: TenantKeys) -> Any:
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"
 
 
-def _free(value: object, tokens: TenantKeys) -> Any:
+def _recorded_text(value: object, tokens: TenantKeys) -> Any:
     if isinstance(value, bool | int) or value is None:
         return value
     if isinstance(value, list | tuple):
-        return [_free(item, tokens) for item in value]
+        return [_recorded_text(item, tokens) for item in value]
     return _clean(str(value), tokens)
 
 
@@ -329,12 +329,12 @@ def _open(
 ) -> tuple[Keys, LedgerWriter]:
     """Open the access log, or create it and its keys if neither exists or is remembered."""
     if db.exists() and folder.exists():
-        return _existing(db, folder, memory)
-    with _alone(db.parent):
+        return _open_existing(db, folder, memory)
+    with _exclusive(db.parent):
         has_keys = folder.is_dir() and any(folder.iterdir())
         left = traces(db)
         if db.exists() and has_keys:
-            return _existing(db, folder, memory)
+            return _open_existing(db, folder, memory)
         memory.check(None)
         if left or has_keys:
             raise LedgerOpenError(
@@ -342,17 +342,17 @@ def _open(
                 code="access.half",
                 hint=f"put back what is missing, or move the rest elsewhere: {db}, {folder}",
             )
-        return _made(settings, db, folder)
+        return _create(settings, db, folder)
 
 
-def _existing(db: Path, folder: Path, memory: AccessMemory) -> tuple[Keys, LedgerWriter]:
+def _open_existing(db: Path, folder: Path, memory: AccessMemory) -> tuple[Keys, LedgerWriter]:
     keys = Keys.load(folder)
     memory.check(keys)
     signing = keys.signing(actor=_actor(), epochs=False)
-    return keys, LedgerWriter.open(db, signing=signing, settings=_limits(PATIENCE))
+    return keys, LedgerWriter.open(db, signing=signing, settings=_writer_settings(PATIENCE))
 
 
-def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
+def _create(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
     refuse_links(db, folder)
     # Next to the ledger it is for everyone who reads there; in another place it belongs to the
     # reader.
@@ -370,7 +370,7 @@ def _made(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWrite
         log=_log_name(settings, db),
         genesis={**genesis, "holds": HOLDS},
         signing=keys.signing(actor=_actor(), epochs=False),
-        settings=_limits(PATIENCE_CREATING),
+        settings=_writer_settings(PATIENCE_CREATING),
     )
     return keys, writer
 
@@ -382,12 +382,12 @@ def _log_name(settings: Settings, db: Path) -> str:
     return "".join("-" if each.isspace() or each == "+" else each for each in name)
 
 
-def _limits(seconds: float) -> LedgerSettings:
+def _writer_settings(seconds: float) -> LedgerSettings:
     return LedgerSettings(append_deadline=seconds, open_deadline=seconds)
 
 
 @contextlib.contextmanager
-def _alone(folder: Path) -> Generator[None]:
+def _exclusive(folder: Path) -> Generator[None]:
     """Let one process at a time check for the log, and create it. Raises ``LedgerError``,
     ``OSError``.
     """

@@ -71,5 +71,5 @@ def open_for_retention(config: Path | None, ledger: Path | None) -> Iterator[Ret
     with contextlib.closing(journal):
         signing = keys.signing(actor=actor(), epochs=False)
         manager = RetentionManager(settings, signing=signing, record=journal.admin)
-        with manager.alone():
+        with manager.exclusive():
             yield manager

@@ -98,7 +98,7 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
         if file is not None:
             _without_settings(error, params)
         return  # there is no ledger to read, and the command says so itself
-    from guardrail.access_log.log import MAX_PURPOSE, Reading, Unrecorded, record_read
+    from guardrail.access_log.log import MAX_PURPOSE, PlannedRead, UnrecordedRead, record_read
 
     if access_log_itself:
         settings = settings.override(
@@ -107,7 +107,7 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
         )
     names, texts = _given_values(context, params)
     own = str(params.get("reason") or "")[:MAX_PURPOSE]
-    reading = Reading(
+    reading = PlannedRead(
         command=" ".join(context.command_path.split()[1:]),
         names=names,
         texts=texts,
@@ -117,10 +117,10 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     if done is None:
         return
     context.meta[_PATH] = done.path
-    context.meta[ACCESS] = done.why if isinstance(done, Unrecorded) else None
-    context.meta[_CODE] = done.code if isinstance(done, Unrecorded) else ""
-    context.meta[_HINT] = done.hint if isinstance(done, Unrecorded) else ""
-    if isinstance(done, Unrecorded):
+    context.meta[ACCESS] = done.why if isinstance(done, UnrecordedRead) else None
+    context.meta[_CODE] = done.code if isinstance(done, UnrecordedRead) else ""
+    context.meta[_HINT] = done.hint if isinstance(done, UnrecordedRead) else ""
+    if isinstance(done, UnrecordedRead):
         told = f"not recorded in the access log {done.path}: {done.why}"
         remark(f"warning: {one_line(told)}", Style.WARN)
         if done.hint:

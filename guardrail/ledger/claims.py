@@ -14,7 +14,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
-from guardrail.ledger.names import Names
+from guardrail.ledger.names import SessionNames
 from guardrail.ledger.steps import hash_lines, is_start, misplaced
 from guardrail.ledger.storage import AppendingStorage, Tail
 from guardrail.ledger.tree import check_included, node_reader
@@ -30,7 +30,7 @@ SESSION_TAKEN = "ledger.session_taken"
 
 
 def add_all(
-    store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: Names
+    store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
 ) -> list[Receipt | LedgerError]:
     """Add *drafts* as ``AppendingStorage.add_all`` does.
 
@@ -50,7 +50,7 @@ def add_all(
 
 
 def _refused(
-    store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: Names
+    store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
 ) -> dict[int, LedgerError]:
     """Return the errors of the drafts that must not be written, by position."""
     refused: dict[int, LedgerError] = {}
@@ -113,7 +113,9 @@ def _problem(store: AppendingStorage, claim: Claim, tail: Tail) -> tuple[bool, L
     return any_, None
 
 
-def _hidden(store: AppendingStorage, claim: Claim, names: Names, end: Edge) -> LedgerError | None:
+def _hidden(
+    store: AppendingStorage, claim: Claim, names: SessionNames, end: Edge
+) -> LedgerError | None:
     """Return the error if it is not proved yet that the session is free: a record can be hidden
     from the index.
     """

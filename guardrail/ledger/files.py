@@ -21,9 +21,9 @@ from guardrail.ledger.kinds import refuse_kinds
 from guardrail.ledger.places import not_a_file, unexaminable
 
 __all__ = [
-    "Fault",
+    "DatabaseFile",
+    "FileFault",
     "FileWatch",
-    "Part",
     "leases_path",
     "lock_path",
     "mend_shared_memory",
@@ -226,7 +226,7 @@ def utc_now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
-class Part(StrEnum):
+class DatabaseFile(StrEnum):
     """The three files that SQLite uses."""
 
     DATABASE = ""
@@ -235,22 +235,22 @@ class Part(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FileFault:
     """A file is no longer the one that was opened."""
 
-    part: Part
+    part: DatabaseFile
     what: str
     """``missing``, ``replaced``, ``shrunk``, ``linked`` or ``unreadable``."""
     seals: bool
     """True if only ``guardrail recover`` helps."""
 
     def __str__(self) -> str:
-        name = "database" if self.part is Part.DATABASE else self.part.value
+        name = "database" if self.part is DatabaseFile.DATABASE else self.part.value
         return f"the {name} file is {self.what}"
 
 
 @dataclass(slots=True)
-class _Seen:
+class _FileState:
     device: int
     inode: int
     size: int
@@ -265,11 +265,11 @@ class FileWatch:
     """
 
     def __init__(self, db: Path) -> None:
-        self._paths = {part: f"{db}{part}" for part in Part}
-        self._database: _Seen | None = None
-        self._seen: list[tuple[Part, str, _Seen]] = []
+        self._paths = {part: f"{db}{part}" for part in DatabaseFile}
+        self._database: _FileState | None = None
+        self._seen: list[tuple[DatabaseFile, str, _FileState]] = []
 
-    def adopt(self) -> Fault | None:
+    def adopt(self) -> FileFault | None:
         """Accept the current files as the open ones; return the fault that prevents it, or None.
 
         The database keeps its identity from the first call. SQLite must have read from it.
@@ -277,20 +277,20 @@ class FileWatch:
         fault = self.check_database()
         if fault is not None:
             return fault
-        mine = own_descriptors(self._paths[Part.DATABASE])
-        seen: list[tuple[Part, str, _Seen]] = []
+        mine = own_descriptors(self._paths[DatabaseFile.DATABASE])
+        seen: list[tuple[DatabaseFile, str, _FileState]] = []
         for part, path in self._paths.items():
             try:
                 found = os.stat(path)
             except FileNotFoundError:
-                return Fault(part, "missing", seals=part is Part.DATABASE)
+                return FileFault(part, "missing", seals=part is DatabaseFile.DATABASE)
             except OSError:
-                return Fault(part, "unreadable", seals=False)
+                return FileFault(part, "unreadable", seals=False)
             if mine is not None and (found.st_dev, found.st_ino) not in mine:
                 # Another handle of this process keeps SQLite on the old file.
-                return Fault(part, "replaced", seals=False)
-            entry = _Seen(found.st_dev, found.st_ino, found.st_size)
-            if part is Part.DATABASE:
+                return FileFault(part, "replaced", seals=False)
+            entry = _FileState(found.st_dev, found.st_ino, found.st_size)
+            if part is DatabaseFile.DATABASE:
                 if self._database is None:
                     self._database = entry
                 entry = self._database
@@ -298,20 +298,22 @@ class FileWatch:
         self._seen = seen
         return None
 
-    def check_database(self) -> Fault | None:
+    def check_database(self) -> FileFault | None:
         """Compare only the database file; before the first ``adopt`` there is nothing to
         compare.
         """
         if self._database is None:
             return None
-        return _compare(Part.DATABASE, self._paths[Part.DATABASE], self._database)
+        return _compare(DatabaseFile.DATABASE, self._paths[DatabaseFile.DATABASE], self._database)
 
     @property
     def largest_shm(self) -> int:
         """Size of the ``-shm`` when it was largest; 0 before the first ``adopt``."""
-        return max((seen.size for part, _, seen in self._seen if part is Part.SHM), default=0)
+        return max(
+            (seen.size for part, _, seen in self._seen if part is DatabaseFile.SHM), default=0
+        )
 
-    def check(self) -> Fault | None:
+    def check(self) -> FileFault | None:
         """Return the fault of the first file that has changed, or None.
 
         Remembers the largest sizes.
@@ -334,21 +336,21 @@ class FileWatch:
         return None
 
 
-def _compare(part: Part, path: str, seen: _Seen) -> Fault | None:
-    seals = part is Part.DATABASE
+def _compare(part: DatabaseFile, path: str, seen: _FileState) -> FileFault | None:
+    seals = part is DatabaseFile.DATABASE
     try:
         found = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
-        return Fault(part, "missing", seals)
+        return FileFault(part, "missing", seals)
     except OSError:
-        return Fault(part, "unreadable", seals=False)
+        return FileFault(part, "unreadable", seals=False)
     if found.st_ino != seen.inode or found.st_dev != seen.device:
-        return Fault(part, "replaced", seals)
+        return FileFault(part, "replaced", seals)
     if found.st_size < seen.size:
-        return Fault(part, "shrunk", seals)
+        return FileFault(part, "shrunk", seals)
     if found.st_nlink != 1:
         # Not harmful yet, and fixed by removing the second name: it blocks, but needs no operator.
-        return Fault(part, "linked", seals=False)
+        return FileFault(part, "linked", seals=False)
     seen.size = found.st_size
     return None
 

@@ -24,7 +24,7 @@ from guardrail.ledger.steps import hash_lines, unproved
 from guardrail.ledger.storage import TreeRows
 from guardrail.ledger.tree import edge_at, node_reader
 
-__all__ = ["Names", "Place", "hash_from", "hash_kept"]
+__all__ = ["LogPosition", "SessionNames", "hash_from", "hash_kept"]
 
 _MOST = 8_000_000
 """Largest number of kept names, 8 bytes each; beyond that, each new name is searched for in all
@@ -38,7 +38,7 @@ _PRUNED = b'"type":"admin.pruned"'
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LogPosition:
     """One state of a log: its records from ``begin`` to ``size``, and their tree."""
 
     begin: int
@@ -48,7 +48,7 @@ class Place:
     """``Edge``, encoded, of a head whose code was checked."""
 
 
-def hash_kept(rows: TreeRows, place: Place, look: Callable[[bytes], None]) -> Edge:
+def hash_kept(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None]) -> Edge:
     """Pass every existing line to *look*, and return the tree.
 
     One of the records must prove that the missing ones were pruned.
@@ -72,7 +72,9 @@ def hash_kept(rows: TreeRows, place: Place, look: Callable[[bytes], None]) -> Ed
     return grown
 
 
-def hash_from(rows: TreeRows, begin: int, place: Place, look: Callable[[bytes], None]) -> Edge:
+def hash_from(
+    rows: TreeRows, begin: int, place: LogPosition, look: Callable[[bytes], None]
+) -> Edge:
     """Do the same as ``hash_kept`` for the lines from *begin* on, without checking the earlier
     ones.
     """
@@ -115,7 +117,7 @@ def _holds(numbers: array[int], number: int) -> bool:
     return place < len(numbers) and numbers[place] == number
 
 
-class Names:
+class SessionNames:
     """The sessions that occur in one log.
 
     Thread-safe; it grows with the log, and each line is hashed once.
@@ -139,7 +141,7 @@ class Names:
     # -- for callers that enter a session
     # --------------------------------------------------------------------------------------
 
-    def reach(self, rows: TreeRows, place: Place) -> None:
+    def reach(self, rows: TreeRows, place: LogPosition) -> None:
         """Read the names up to *place*.
 
         Raises ``LedgerError`` unless the lines are those that were signed.
@@ -170,7 +172,7 @@ class Names:
                 return True
             return self._edge is not None and self._known is not None and name not in self._known
 
-    def search(self, rows: TreeRows, place: Callable[[], Place], name: str) -> bool:
+    def search(self, rows: TreeRows, place: Callable[[], LogPosition], name: str) -> bool:
         """Search all lines for *name*, and remember it if none has it; return True if one has it.
 
         *place* returns the end of the log: it is called when all later names are being noted.

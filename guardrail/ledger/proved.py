@@ -23,7 +23,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
 from guardrail.ledger.heads import HeadRow, Signing, doubt
-from guardrail.ledger.names import Names, Place, hash_from, hash_kept
+from guardrail.ledger.names import LogPosition, SessionNames, hash_from, hash_kept
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.steps import UNPROVED, Steps, is_start, misplaced, unproved
 from guardrail.ledger.storage import LineRow, Storage
@@ -193,7 +193,7 @@ class ProvedReader:
         """
         return self._storage.requests(session)
 
-    def first_of_session(self, session: Sequence[str], names: Names) -> bytes | None:
+    def first_of_session(self, session: Sequence[str], names: SessionNames) -> bytes | None:
         """Return the line of the first record that names the session's owner, or None if it is
         proved that there is none.
 
@@ -216,7 +216,7 @@ class ProvedReader:
                     raise
         return look()
 
-    def _first_of_session(self, session: Sequence[str], names: Names) -> bytes | None:
+    def _first_of_session(self, session: Sequence[str], names: SessionNames) -> bytes | None:
         for known in (False, True):
             for name in session:
                 found = self._claim(name)
@@ -235,13 +235,13 @@ class ProvedReader:
                 raise unproved("the index hides the first record of a session")
         return None
 
-    def _place(self) -> Place:
+    def _place(self) -> LogPosition:
         least = self._proofs.least()
         with self._storage.snapshot():
             head = self._proofs.head(self._storage, least)
-            return Place(self._first(), head.size, head.edge)
+            return LogPosition(self._first(), head.size, head.edge)
 
-    def last_start(self) -> tuple[bytes | None, Place]:
+    def last_start(self) -> tuple[bytes | None, LogPosition]:
         """Return the line of a guard's last start, or None, and the end of the log before which
         there is no later start.
 
@@ -254,7 +254,7 @@ class ProvedReader:
                 return last
         raise LedgerError("guards start all the time", code="ledger.unreadable")
 
-    def _last_start(self) -> tuple[bytes | None, Place] | None:
+    def _last_start(self) -> tuple[bytes | None, LogPosition] | None:
         """Return the same as ``last_start``; None if a guard started meanwhile."""
         found, place = self._start(), self._place()
         if self._starts_behind(found, place) == 0:
@@ -263,7 +263,7 @@ class ProvedReader:
             raise unproved("the index hides the last start of a guard")
         return None
 
-    def _starts_behind(self, found: tuple[int, bytes] | None, place: Place) -> int:
+    def _starts_behind(self, found: tuple[int, bytes] | None, place: LogPosition) -> int:
         starts = 0
 
         def look(line: bytes) -> None:

@@ -15,7 +15,7 @@ from guardrail.core.words import numbers
 from guardrail.ledger.storage import TreeRows
 from guardrail.ledger.tree import TILE, TILE_LEVEL, leaves_of, split
 
-__all__ = ["Kept", "TileWalk", "WrongTile"]
+__all__ = ["KeptLeavesCheck", "TileWalk", "WrongTile"]
 
 _LEVELS = 8
 """Levels that a log of fewer than 2**63 records can have."""
@@ -47,7 +47,7 @@ class WrongTile:
 
 
 @dataclass(slots=True)
-class Kept:
+class KeptLeavesCheck:
     """Result of checking the kept leaf hashes of pruned records."""
 
     problem: str = ""
@@ -110,11 +110,11 @@ class TileWalk:
                 self._grown[height] = []
         return wrong
 
-    def kept(self, pruned: Pruned, sizes: Collection[int] = ()) -> Kept:
+    def kept(self, pruned: Pruned, sizes: Collection[int] = ()) -> KeptLeavesCheck:
         """Take the kept leaf hashes of pruned records and of line 0, and compare them with
         *pruned*. Return the roots of those *sizes* that are less than ``pruned.before``.
         """
-        found, edge, leaf = Kept(), Edge(), b""
+        found, edge, leaf = KeptLeavesCheck(), Edge(), b""
         for leaf in self._kept(pruned.before):
             if edge.size == 0 and leaf != pruned.genesis:
                 break

@@ -24,23 +24,23 @@ from guardrail.ledger.files import resolve
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
-from guardrail.ledger.maintenance.prune import Cut, Pace, Pruned, detail, prune
+from guardrail.ledger.maintenance.prune import DeletionPace, PruneCut, PruneResult, detail, prune
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import open_error
 from guardrail.retention import segments
-from guardrail.retention.evidence import kept_heads
-from guardrail.retention.facts import Facts, Segment, moment, read_facts
+from guardrail.retention.closing import node_of, tree_to_close, write_copy
+from guardrail.retention.evidence import external_heads
+from guardrail.retention.facts import RetentionFacts, Segment, moment, read_facts
 from guardrail.retention.grounds import conflict, copies_of, not_anchored, survey, vouched
-from guardrail.retention.sealing import node_of, tree_to_seal, write_copy
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import RetentionStatus, judge
 
-__all__ = ["ArchivedSegment", "ClosedSegment", "RetentionManager", "keeping_lock"]
+__all__ = ["ArchivedSegment", "ClosedSegment", "RetentionManager", "retention_lock"]
 
 _DAY = timedelta(days=1)
 
 
-def keeping_lock(db: Path) -> FileLock:
+def retention_lock(db: Path) -> FileLock:
     """Return the lock that a process must hold to act on the records of *db*."""
     return FileLock(db.with_name(db.name + "-retention-lock"), db)
 
@@ -76,8 +76,8 @@ class RetentionManager:
         signing: Signing,
         record: Callable[[str, Mapping[str, Any]], Receipt],
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        pace: Pace = Pace(),  # noqa: B008 - frozen
-        delete: Callable[[Callable[[], Pruned]], Pruned] = lambda work: work(),
+        pace: DeletionPace = DeletionPace(),  # noqa: B008 - frozen
+        delete: Callable[[Callable[[], PruneResult]], PruneResult] = lambda work: work(),
     ) -> None:
         """*record* writes an ``admin.*`` record with the given type and detail, and returns when it
         is durable.
@@ -96,12 +96,12 @@ class RetentionManager:
         self._clock = clock
 
     @contextlib.contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         """Hold this ledger's retention lock inside the block.
 
         Raises ``RetentionError`` if one is at work.
         """
-        lock = keeping_lock(self._db)
+        lock = retention_lock(self._db)
         try:
             try:
                 free = lock.try_acquire()
@@ -117,7 +117,7 @@ class RetentionManager:
         finally:
             lock.close()
 
-    def facts(self) -> Facts:
+    def facts(self) -> RetentionFacts:
         """Return the ledger's retention facts. Raises ``LedgerError``."""
         with LedgerReader.open(self._db) as reader, reader.snapshot():
             return read_facts(reader)
@@ -145,7 +145,7 @@ class RetentionManager:
         Raises ``RetentionError``, ``LedgerError``.
         """
         facts = self.facts()
-        segment = self._seal(facts, why) if fresh else None
+        segment = self._close_segment(facts, why) if fresh else None
         if segment is not None:
             facts = self.facts()
         copied = []
@@ -156,14 +156,14 @@ class RetentionManager:
                 copied.append(write_copy(self._db, self._folder, facts, each))
         return ClosedSegment(segment, tuple(copied))
 
-    def _seal(self, facts: Facts, why: str | None) -> Segment | None:
+    def _close_segment(self, facts: RetentionFacts, why: str | None) -> Segment | None:
         first, last = facts.unsealed, facts.size - 1
         number = facts.last_number + 1
         # A segment that holds only the record that closed the one before it is useless.
         if last < first or (first == last and facts.last_number and first > 0):
             return None
         with LedgerReader.open(self._db) as reader:
-            edge, leaf = tree_to_seal(reader, first, self._signing)
+            edge, leaf = tree_to_close(reader, first, self._signing)
         last = edge.size - 1
         found = {
             "segment": number,
@@ -182,7 +182,7 @@ class RetentionManager:
 
     def archive(self, *, why: str | None) -> list[ArchivedSegment]:
         """Copy every missing segment to the archive, verified, durable and recorded."""
-        target = self._archive()
+        target = self._archive_folder()
         if target is None:
             raise RetentionError(
                 "no archive is set",
@@ -210,7 +210,7 @@ class RetentionManager:
             put.append(done)
         return put
 
-    def _archive(self) -> Path | None:
+    def _archive_folder(self) -> Path | None:
         """Return the archive's folder, or None. Raises ``RetentionError`` if it is that of the
         segments: there would be one copy.
         """
@@ -233,15 +233,17 @@ class RetentionManager:
         found = [
             (self._folder, each)
             for each in segments.copies(self._folder, facts.genesis)
-            if each.last < facts.first and facts.first > 1 and self._old(each, self._policy.days)
+            if each.last < facts.first
+            and facts.first > 1
+            and self._is_older(each, self._policy.days)
         ]
-        target = self._archive()
+        target = self._archive_folder()
         days = self._policy.archive_days or self._policy.days
         if target is not None:
             found += [
                 (target, each)
                 for each in segments.copies(target, facts.genesis)
-                if each.last < facts.first and facts.first > 1 and self._old(each, days)
+                if each.last < facts.first and facts.first > 1 and self._is_older(each, days)
             ]
         return found
 
@@ -259,7 +261,7 @@ class RetentionManager:
             self._refuse_held(grounds.facts)
         for folder, each in gone:
             if not grounds.has(each.last + 1, each.root):
-                raise segments.wrong(each.file)
+                raise segments.wrong_copy(each.file)
             segments.verify(folder, each)
         if gone:
             self._record(
@@ -269,7 +271,7 @@ class RetentionManager:
                         {"segment": each.segment, "file": each.file, "digest": each.digest}
                         for _, each in gone
                     ],
-                    "policy": self._said(),
+                    "policy": self._settings_in_force(),
                     "reason": why,
                 },
             )
@@ -297,9 +299,13 @@ class RetentionManager:
         """
         facts = self.facts()
         due = judge(facts, self._policy, self._clock()).due_before
-        return max(facts.first, min(due, self._needed(due))) if due > facts.first else facts.first
+        return (
+            max(facts.first, min(due, self._first_needed(due)))
+            if due > facts.first
+            else facts.first
+        )
 
-    def prune(self, *, why: str | None, given: Sequence[SignedNote] = ()) -> Pruned:
+    def prune(self, *, why: str | None, given: Sequence[SignedNote] = ()) -> PruneResult:
         """Delete records past their retention period, also their text in the files.
 
         Proofs still work.
@@ -313,10 +319,10 @@ class RetentionManager:
         self._refuse_held(facts)
         before, head = self.prunable(), None
         if before > facts.first:
-            head = self._grounded(facts, before, given)
+            head = self._vouching_head(facts, before, given)
 
-        def record(log: str, cut: Cut) -> Draft:
-            found = {**detail(cut, self._said()), "reason": why}
+        def record(log: str, cut: PruneCut) -> Draft:
+            found = {**detail(cut, self._settings_in_force()), "reason": why}
             where = own_origin("retention")
             return Draft.build(
                 fields.admin(log, "pruned", actor=self._signing.actor, where=where, detail=found)
@@ -327,19 +333,21 @@ class RetentionManager:
                 self._db,
                 before,
                 signing=self._signing,
-                allow=lambda cut: self._allow(cut, head),
+                allow=lambda cut: self._check_cut(cut, head),
                 record=record,
                 pace=self._pace,
             )
         )
 
-    def _grounded(self, facts: Facts, before: int, given: Sequence[SignedNote]) -> Checkpoint:
+    def _vouching_head(
+        self, facts: RetentionFacts, before: int, given: Sequence[SignedNote]
+    ) -> Checkpoint:
         """Return an external head that covers the records to delete; raise unless all of them are
         in closed segments, copied and not needed.
 
         All evidence is read from the lines, and these are hashed under external heads.
         """
-        kept = kept_heads(self._settings, facts.log, self._signing.public, given)
+        kept = external_heads(self._settings, facts.log, self._signing.public, given)
         if not kept.heads and not kept.named:
             raise not_anchored(kept, before)
         sizes = {each.size for each in (*kept.heads, *kept.named)}
@@ -353,13 +361,13 @@ class RetentionManager:
                 code="retention.not_whole",
                 hint="guardrail verify",
             )
-        archive = self._archive()
+        archive = self._archive_folder()
         for each in grounds.facts.segments:
             if each.first < before:
                 copies_of(grounds, each, self._folder, archive)
         return vouched(grounds, kept, before)
 
-    def _refuse_held(self, facts: Facts) -> None:
+    def _refuse_held(self, facts: RetentionFacts) -> None:
         if facts.holds:
             raise RetentionError(
                 f"{counted(len(facts.holds), 'legal hold')} {agree(len(facts.holds), 'stands')}:"
@@ -368,13 +376,13 @@ class RetentionManager:
                 hint="guardrail hold list",
             )
 
-    def _said(self) -> dict[str, int]:
+    def _settings_in_force(self) -> dict[str, int]:
         return {"retention_days": self._policy.days, "floor_days": self._policy.floor_days}
 
     def _may_delete(self) -> bool:
         return self._policy.days > 0 and self._policy.days >= self._policy.floor_days
 
-    def _old(self, manifest: Manifest, days: int) -> bool:
+    def _is_older(self, manifest: Manifest, days: int) -> bool:
         newest = moment(manifest.newest)
         least = max(days, self._policy.floor_days) * _DAY
         return newest is not None and self._clock() - newest > least
@@ -394,14 +402,14 @@ class RetentionManager:
                 hint="set [retention] days to what the floor allows",
             )
 
-    def _needed(self, before: int) -> int:
+    def _first_needed(self, before: int) -> int:
         """Return the first record below *before* that is still needed, or *before*."""
         since = self._clock() - timedelta(seconds=self._settings.approvals.request_ttl_s)
         with LedgerReader.open(self._db) as reader:
             first = reader.storage.first_needed(since.isoformat(timespec="microseconds")[:-6] + "Z")
         return before if first is None else min(before, max(first, 1))
 
-    def _allow(self, cut: Cut, head: Checkpoint | None) -> None:
+    def _check_cut(self, cut: PruneCut, head: Checkpoint | None) -> None:
         """Raise unless the records below *cut* are old enough and a kept head covers just these."""
         newest = moment(cut.newest)
         least = max(self._policy.days, self._policy.floor_days)

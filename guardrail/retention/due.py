@@ -6,23 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.errors import RetentionError
-from guardrail.ledger.maintenance.prune import Pruned
+from guardrail.ledger.maintenance.prune import PruneResult
 from guardrail.retention.actions import ArchivedSegment, ClosedSegment, RetentionManager
 from guardrail.retention.segments import Manifest
 
-__all__ = ["NO_FAILURE", "Done", "carry_out"]
+__all__ = ["NO_FAILURE", "RunResult", "carry_out"]
 
 NO_FAILURE = frozenset({"retention.held", "retention.for_ever"})
 """Codes of ``RetentionError`` for records that are kept on purpose."""
 
 
 @dataclass(frozen=True, slots=True)
-class Done:
+class RunResult:
     """The result of one run."""
 
     sealed: ClosedSegment
     put: tuple[ArchivedSegment, ...] = ()
-    pruned: Pruned | None = None
+    pruned: PruneResult | None = None
     expired: tuple[tuple[Path, Manifest], ...] = ()
     problems: tuple[RetentionError, ...] = ()
     """Why due work was left undone, in the order of the attempts."""
@@ -33,7 +33,7 @@ class Done:
         return tuple(each for each in self.problems if each.code not in NO_FAILURE)
 
 
-def carry_out(manager: RetentionManager, *, why: str | None) -> Done:
+def carry_out(manager: RetentionManager, *, why: str | None) -> RunResult:
     """Close segments, copy, archive, prune and expire everything that is due; each action is
     recorded when this returns.
 
@@ -43,7 +43,7 @@ def carry_out(manager: RetentionManager, *, why: str | None) -> Done:
     """
     sealed = manager.seal(why=why, fresh=manager.seal_due())
     put: list[ArchivedSegment] = []
-    pruned: Pruned | None = None
+    pruned: PruneResult | None = None
     expired: list[tuple[Path, Manifest]] = []
     problems: list[RetentionError] = []
     try:
@@ -56,4 +56,4 @@ def carry_out(manager: RetentionManager, *, why: str | None) -> Done:
         expired = manager.expire(why=why)
     except RetentionError as error:
         problems.append(error)
-    return Done(sealed, tuple(put), pruned, tuple(expired), tuple(problems))
+    return RunResult(sealed, tuple(put), pruned, tuple(expired), tuple(problems))

@@ -19,13 +19,13 @@ from guardrail.core.words import counted
 from guardrail.errors import AnchorError, NoteError, RetentionError, os_reason
 from guardrail.keys.log_key import verify_signature
 
-__all__ = ["Kept", "kept_heads", "read_checkpoint"]
+__all__ = ["ExternalHeads", "external_heads", "read_checkpoint"]
 
 _MAX_NOTE = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
+class ExternalHeads:
     """The heads of a log that are known outside its ledger."""
 
     heads: tuple[Checkpoint, ...]
@@ -38,7 +38,9 @@ class Kept:
     """Why each head of the user's that does not count is rejected."""
 
 
-def kept_heads(settings: Settings, log: str, public: str, given: Iterable[SignedNote] = ()) -> Kept:
+def external_heads(
+    settings: Settings, log: str, public: str, given: Iterable[SignedNote] = ()
+) -> ExternalHeads:
     """Return the heads of *log* that its key *public* (64 hex) signed, from the anchors of
     *settings* and among *given*.
 
@@ -71,7 +73,7 @@ def kept_heads(settings: Settings, log: str, public: str, given: Iterable[Signed
         elif head not in heads:
             named.append(head)
             doubts.append(_doubt(head, anchors))
-    return Kept(tuple(heads), tuple(named), tuple(doubts))
+    return ExternalHeads(tuple(heads), tuple(named), tuple(doubts))
 
 
 def _signed_checkpoint(note: SignedNote, key: NoteKey) -> Checkpoint | None:

@@ -15,12 +15,12 @@ from guardrail.ledger.steps import unproved
 from guardrail.ledger.storage import LineRow
 
 __all__ = [
-    "Copy",
-    "Facts",
-    "Gathered",
-    "Hold",
+    "ArchivedCopy",
+    "FactCollector",
+    "LegalHold",
     "Pruning",
-    "Records",
+    "RetentionFacts",
+    "RetentionReader",
     "Segment",
     "moment",
     "read_facts",
@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-class Records(Protocol):
+class RetentionReader(Protocol):
     """The reads of a ledger that this module needs; ``guardrail.ledger.reader.LedgerReader``
     implements them.
     """
@@ -67,7 +67,7 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True)
-class Copy:
+class ArchivedCopy:
     """A copy of a segment in the archive, as an ``admin.archived`` record names it."""
 
     segment: int
@@ -76,7 +76,7 @@ class Copy:
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
+class LegalHold:
     """An active legal hold: nothing is pruned."""
 
     id: str
@@ -101,7 +101,7 @@ class Pruning:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class RetentionFacts:
     """The retention facts of one ledger at one moment."""
 
     log: str
@@ -116,8 +116,8 @@ class Facts:
     """Time stamp of the last record."""
     segments: tuple[Segment, ...] = ()
     """Segments of which records are left, and whose sealing record exists; in order."""
-    archived: tuple[Copy, ...] = ()
-    holds: tuple[Hold, ...] = ()
+    archived: tuple[ArchivedCopy, ...] = ()
+    holds: tuple[LegalHold, ...] = ()
     prunings: tuple[Pruning, ...] = ()
     open_begin: str = ""
     """Time stamp of the first record in no segment; empty if all are in one."""
@@ -137,7 +137,7 @@ TYPES = ("admin.sealed", "admin.archived", "admin.pruned", "admin.hold")
 """Types of the records that hold these facts."""
 
 
-class Gathered:
+class FactCollector:
     """Collects retention facts from records.
 
     Pass each record of these types to ``take``, in order; others are ignored.
@@ -145,8 +145,8 @@ class Gathered:
 
     def __init__(self) -> None:
         self._segments: dict[int, Segment] = {}
-        self._copies: dict[tuple[int, str], Copy] = {}
-        self._holds: dict[str, Hold] = {}
+        self._copies: dict[tuple[int, str], ArchivedCopy] = {}
+        self._holds: dict[str, LegalHold] = {}
         self._prunings: list[Pruning] = []
 
     def take(self, seq: int, record: Mapping[str, Any]) -> None:
@@ -161,12 +161,14 @@ class Gathered:
                     found = _segment(detail, ts)
                     self._segments[found.number] = found
                 case "admin.archived":
-                    copy = Copy(int(detail["segment"]), str(detail["file"]), str(detail["digest"]))
+                    copy = ArchivedCopy(
+                        int(detail["segment"]), str(detail["file"]), str(detail["digest"])
+                    )
                     self._copies[copy.segment, copy.file] = copy
                 case "admin.pruned":
                     self._prunings.append(_pruning(seq, detail, ts))
                 case _:
-                    _hold(self._holds, seq, record, detail, ts)
+                    _apply_hold(self._holds, seq, record, detail, ts)
         except (KeyError, TypeError, ValueError):
             return
 
@@ -177,7 +179,7 @@ class Gathered:
         """
         return [each for _, each in sorted(self._segments.items())]
 
-    def facts(self, records: Records) -> Facts:
+    def facts(self, records: RetentionReader) -> RetentionFacts:
         """Return the collected facts, with the begin and the end of the log.
 
         Raises ``LedgerError``.
@@ -185,7 +187,7 @@ class Gathered:
         size, first, oldest, newest, genesis = _extent(records)
         kept = tuple(each for _, each in sorted(self._segments.items()) if each.last >= first)
         begin = kept[-1].last + 1 if kept else first
-        return Facts(
+        return RetentionFacts(
             log=records.log,
             genesis=genesis,
             size=size,
@@ -197,16 +199,16 @@ class Gathered:
             holds=tuple(self._holds.values()),
             prunings=tuple(self._prunings),
             last_number=max(self._segments, default=0),
-            open_begin=_ts(records.record(begin)) if begin < size else "",
+            open_begin=_time_stamp(records.record(begin)) if begin < size else "",
         )
 
 
-def read_facts(records: Records) -> Facts:
+def read_facts(records: RetentionReader) -> RetentionFacts:
     """Return the facts in *records*, found by its index, which is not authenticated.
 
     Raises ``LedgerError``.
     """
-    gathered = Gathered()
+    gathered = FactCollector()
     for seq, line in records.admin(*TYPES):
         gathered.take(seq, _decoded(line))
     return gathered.facts(records)
@@ -234,9 +236,9 @@ def moment(ts: str) -> datetime | None:
     return found if found.tzinfo is not None else None
 
 
-def _extent(records: Records) -> tuple[int, int, str, str, str]:
+def _extent(records: RetentionReader) -> tuple[int, int, str, str, str]:
     size, first, zero = records.size(), records.first(), records.record(0)
-    oldest, newest = _ts(records.record(first)), _ts(records.record(size - 1))
+    oldest, newest = _time_stamp(records.record(first)), _time_stamp(records.record(size - 1))
     return size, first, oldest, newest, leaf_hash(zero).hex() if zero is not None else ""
 
 
@@ -247,7 +249,7 @@ def _decoded(line: bytes | None) -> Mapping[str, Any]:
         return {}
 
 
-def _ts(line: bytes | None) -> str:
+def _time_stamp(line: bytes | None) -> str:
     return str(_decoded(line).get("ts", ""))
 
 
@@ -270,8 +272,12 @@ def _pruning(seq: int, detail: Mapping[str, Any], ts: str) -> Pruning:
     )
 
 
-def _hold(
-    holds: dict[str, Hold], seq: int, record: Mapping[str, Any], detail: Mapping[str, Any], ts: str
+def _apply_hold(
+    holds: dict[str, LegalHold],
+    seq: int,
+    record: Mapping[str, Any],
+    detail: Mapping[str, Any],
+    ts: str,
 ) -> None:
     name = str(detail["hold"])
     if detail["action"] == "release":
@@ -279,4 +285,4 @@ def _hold(
         return
     actor = record.get("actor")
     who = str(actor.get("id", "")) if isinstance(actor, Mapping) else ""
-    holds.setdefault(name, Hold(name, str(detail.get("reason", "")), who, ts, seq))
+    holds.setdefault(name, LegalHold(name, str(detail.get("reason", "")), who, ts, seq))

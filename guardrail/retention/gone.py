@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from guardrail.config import Settings
-from guardrail.retention.facts import Facts
+from guardrail.retention.facts import RetentionFacts
 from guardrail.retention.segments import read_manifest, segments_path
 from guardrail.retention.status import RetentionFinding, RetentionProblem
 
 __all__ = ["missing_copies"]
 
 
-def missing_copies(settings: Settings, facts: Facts) -> Iterator[RetentionFinding]:
+def missing_copies(settings: Settings, facts: RetentionFacts) -> Iterator[RetentionFinding]:
     """Yield a finding for each place, the segments' folder and the archive, that lacks copies that
     it once had.
 
@@ -35,7 +35,7 @@ def missing_copies(settings: Settings, facts: Facts) -> Iterator[RetentionFindin
             yield _finding("the archive's copy", lost, "guardrail archive")
 
 
-def _missing_numbers(folder: Path, facts: Facts, numbers: list[int]) -> list[int]:
+def _missing_numbers(folder: Path, facts: RetentionFacts, numbers: list[int]) -> list[int]:
     return [each for each in numbers if read_manifest(folder, facts.genesis, each) is None]
 
 

@@ -18,8 +18,8 @@ from guardrail.ledger.heads import Signing
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
-from guardrail.retention.evidence import Kept
-from guardrail.retention.facts import Facts, Gathered, Segment
+from guardrail.retention.evidence import ExternalHeads
+from guardrail.retention.facts import FactCollector, RetentionFacts, Segment
 from guardrail.retention.segments import Manifest
 
 __all__ = ["Grounds", "conflict", "copies_of", "not_anchored", "survey", "vouched"]
@@ -29,7 +29,7 @@ __all__ = ["Grounds", "conflict", "copies_of", "not_anchored", "survey", "vouche
 class Grounds:
     """The facts in the lines, all hashed under a head that a key holder signed."""
 
-    facts: Facts
+    facts: RetentionFacts
     roots: Mapping[int, bytes]
     """Size -> root, for the requested sizes; for pruned records, computed from the kept hashes."""
 
@@ -44,7 +44,7 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
 
     Raises ``RetentionError`` (``retention.not_whole``) if anything in it is invalid.
     """
-    gathered = Gathered()
+    gathered = FactCollector()
     with LedgerReader.open(db) as reader:
         found = examine(
             reader,
@@ -73,7 +73,7 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
     return Grounds(facts, found.roots)
 
 
-def vouched(grounds: Grounds, kept: Kept, before: int) -> Checkpoint:
+def vouched(grounds: Grounds, kept: ExternalHeads, before: int) -> Checkpoint:
     """Return the largest head that an anchor vouches for, if it covers record *before* - 1 and all
     heads are of this ledger.
 
@@ -90,7 +90,7 @@ def vouched(grounds: Grounds, kept: Kept, before: int) -> Checkpoint:
     return largest
 
 
-def not_anchored(kept: Kept, before: int) -> RetentionError:
+def not_anchored(kept: ExternalHeads, before: int) -> RetentionError:
     """Return the error for records that no anchored head covers, with the reason why the user's
     heads do not count.
     """
@@ -128,7 +128,7 @@ def copies_of(
     """
     facts = grounds.facts
     if not grounds.has(segment.last + 1, segment.root):
-        raise segments.wrong(f"the seal of segment {segment.number}")
+        raise segments.wrong_copy(f"the seal of segment {segment.number}")
     found: list[tuple[Path, Manifest]] = []
     in_folder = segments.read_manifest(folder, facts.genesis, segment.number)
     if in_folder is not None:
@@ -148,7 +148,7 @@ def copies_of(
     return found
 
 
-def _archived_manifest(facts: Facts, segment: Segment, archive: Path) -> Manifest:
+def _archived_manifest(facts: RetentionFacts, segment: Segment, archive: Path) -> Manifest:
     there = segments.read_manifest(archive, facts.genesis, segment.number)
     digests = {each.file: each.digest for each in facts.archived if each.segment == segment.number}
     if there is None or there.file not in digests:
@@ -158,6 +158,6 @@ def _archived_manifest(facts: Facts, segment: Segment, archive: Path) -> Manifes
             hint="guardrail archive",
         )
     if there.digest != digests[there.file]:
-        raise segments.wrong(there.file)
+        raise segments.wrong_copy(there.file)
     segments.verify(archive, there, sealed=segment, log=facts.log)
     return there

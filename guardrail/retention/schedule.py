@@ -22,7 +22,7 @@ from guardrail.errors import GuardrailError, os_reason
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.actions import keeping_lock
+from guardrail.retention.actions import retention_lock
 from guardrail.retention.facts import moment
 from guardrail.retention.process import RetentionJob, RetentionWorker, RunOutcome
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
@@ -153,7 +153,7 @@ class RetentionWatch:
         """
         if not self._clock_is_sane() or not self._is_due(self._read_state()):
             return
-        lock = keeping_lock(self._db)
+        lock = retention_lock(self._db)
         try:
             self._lock = lock
             if not lock.try_acquire():

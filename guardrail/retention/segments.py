@@ -42,7 +42,7 @@ __all__ = [
     "segments_path",
     "verify",
     "write",
-    "wrong",
+    "wrong_copy",
 ]
 
 _LINES = ".jsonl.gz"
@@ -113,10 +113,10 @@ def write(
     """
     name = name_of(genesis, segment.number)
     try:
-        _make(folder, like)
+        _make_folder(folder, like)
         remove(folder, name)  # left by a killed process
         temporary = folder / f".{name}.new"
-        with _fresh(temporary, like) as out:
+        with _new_file(temporary, like) as out:
             _compress(out, lines)
         try:
             manifest = _examine(temporary, log, genesis, segment, before)
@@ -124,9 +124,9 @@ def write(
             os.rename(temporary, folder / f"{name}{_LINES}")
         finally:
             temporary.unlink(missing_ok=True)
-        _put(folder, name, manifest, like)
+        _put_manifest(folder, name, manifest, like)
     except OSError as error:
-        raise _disk(error, folder / f"{name}{_LINES}") from None
+        raise _disk_error(error, folder / f"{name}{_LINES}") from None
     return manifest
 
 
@@ -137,22 +137,22 @@ def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
     """
     name = name_of(manifest.genesis, manifest.segment)
     try:
-        _make(target, like)
+        _make_folder(target, like)
         remove(target, name)
         temporary = target / f".{name}.new"
         try:
-            with _fresh(temporary, like) as out, (source / manifest.file).open("rb") as data:
+            with _new_file(temporary, like) as out, (source / manifest.file).open("rb") as data:
                 while block := data.read(1 << 20):
                     out.write(block)
             if _digest(temporary) != manifest.digest:
-                raise wrong(manifest.file)
+                raise wrong_copy(manifest.file)
             os.chmod(temporary, 0o400)
             os.rename(temporary, target / manifest.file)
         finally:
             temporary.unlink(missing_ok=True)
-        _put(target, name, manifest, like)
+        _put_manifest(target, name, manifest, like)
     except OSError as error:
-        raise _disk(error, target / manifest.file) from None
+        raise _disk_error(error, target / manifest.file) from None
 
 
 def verify(
@@ -165,21 +165,21 @@ def verify(
     """
     path = folder / manifest.file
     if sealed is not None and not _is_sealed(manifest, sealed, log):
-        raise wrong(manifest.file)
+        raise wrong_copy(manifest.file)
     try:
         if _digest(path) != manifest.digest:
-            raise wrong(manifest.file)
+            raise wrong_copy(manifest.file)
         before = Edge(manifest.first, [bytes.fromhex(each) for each in manifest.edge])
         segment = Segment(
             manifest.segment, manifest.first, manifest.last, manifest.root, manifest.leaf, ""
         )
         found = _examine(path, manifest.log, manifest.genesis, segment, before)
     except OSError as error:
-        raise _disk(error) from None
+        raise _disk_error(error) from None
     except ValueError:
-        raise wrong(manifest.file) from None
+        raise wrong_copy(manifest.file) from None
     if found != manifest:
-        raise wrong(manifest.file)
+        raise wrong_copy(manifest.file)
 
 
 def _is_sealed(manifest: Manifest, sealed: Segment, log: str) -> bool:
@@ -206,7 +206,7 @@ def refuse_one_file(one: Path, other: Path, file: str) -> None:
     try:
         same = os.path.samefile(one / file, other / file)
     except OSError as error:
-        raise _disk(error) from None
+        raise _disk_error(error) from None
     if same:
         raise RetentionError(
             f"{file} in the archive is the same file as the copy next to the ledger: "
@@ -258,7 +258,7 @@ def _compress(out: BinaryIO, lines: Iterable[bytes]) -> None:
             packed.write(line + b"\n")
 
 
-def _make(folder: Path, like: Path) -> None:
+def _make_folder(folder: Path, like: Path) -> None:
     """Create *folder*, if it is missing, for the owner of the ledger *like*; its name is durable
     when this returns, like the names of the copies in it.
     """
@@ -269,7 +269,7 @@ def _make(folder: Path, like: Path) -> None:
 
 
 @contextlib.contextmanager
-def _fresh(path: Path, like: Path) -> Iterator[BinaryIO]:
+def _new_file(path: Path, like: Path) -> Iterator[BinaryIO]:
     """Open a new file that only its owner can read; it is durable if the block ends without an
     error, else deleted.
     """
@@ -296,16 +296,16 @@ def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge)
             while raw := lines.readline(MAX_LINE + 2):
                 record = parse(raw[:-1] if raw.endswith(b"\n") else raw + b"\n")
                 if record.get("seq") != seq or (prev and record.get("prev") != prev):
-                    raise wrong(path.name)
+                    raise wrong_copy(path.name)
                 first_prev = first_prev or str(record["prev"])
                 newest = max(newest, str(record["ts"]))
                 leaf = leaf_hash(raw[:-1])
                 edge.append(leaf)
                 prev, seq = leaf.hex(), seq + 1
     except (RecordError, KeyError, EOFError, zlib.error, gzip.BadGzipFile):
-        raise wrong(path.name) from None
+        raise wrong_copy(path.name) from None
     if seq != segment.last + 1 or prev != segment.leaf or edge.root().hex() != segment.root:
-        raise wrong(path.name)
+        raise wrong_copy(path.name)
     return Manifest(
         log=log,
         genesis=genesis,
@@ -321,10 +321,10 @@ def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge)
     )
 
 
-def _put(folder: Path, name: str, manifest: Manifest, like: Path) -> None:
+def _put_manifest(folder: Path, name: str, manifest: Manifest, like: Path) -> None:
     sync_directory(folder)  # the lines first: a manifest must not outlive them
     beside = folder / f".{name}.new"
-    with _fresh(beside, like) as out:
+    with _new_file(beside, like) as out:
         out.write(json.dumps(asdict(manifest), indent=1, sort_keys=True).encode("utf-8") + b"\n")
     os.chmod(beside, 0o400)
     os.rename(beside, folder / f"{name}{_MANIFEST}")
@@ -350,7 +350,7 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(data, "sha256").hexdigest()
 
 
-def wrong(file: str) -> RetentionError:
+def wrong_copy(file: str) -> RetentionError:
     """Return the error for a copy that differs from the records of its segment."""
     return RetentionError(
         f"{file} does not hold the records of its segment",
@@ -360,7 +360,7 @@ def wrong(file: str) -> RetentionError:
     )
 
 
-def _disk(error: OSError, target: Path | None = None) -> RetentionError:
+def _disk_error(error: OSError, target: Path | None = None) -> RetentionError:
     """Return why the copy can't be read, or made at *target*."""
     if target is not None and is_full(error, target):
         return RetentionError(

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from guardrail.config import RetentionSettings
 from guardrail.core.words import agree, counted
-from guardrail.retention.facts import Facts, Segment, moment
+from guardrail.retention.facts import RetentionFacts, Segment, moment
 
 __all__ = ["RetentionFinding", "RetentionProblem", "RetentionStatus", "judge"]
 
@@ -65,7 +65,7 @@ class RetentionStatus:
     findings: tuple[RetentionFinding, ...]
 
 
-def judge(facts: Facts, settings: RetentionSettings, now: datetime) -> RetentionStatus:
+def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> RetentionStatus:
     """Return the status of *facts* at *now*. A pure function."""
     oldest = moment(facts.oldest)
     age = (now - oldest).total_seconds() / 86_400 if oldest is not None else None
@@ -134,7 +134,7 @@ def _is_late(segment: Segment, now: datetime) -> bool:
     return sealed is not None and now - sealed > GRACE
 
 
-def _under_kept(facts: Facts, settings: RetentionSettings) -> list[RetentionFinding]:
+def _under_kept(facts: RetentionFacts, settings: RetentionSettings) -> list[RetentionFinding]:
     findings = []
     for each in facts.prunings:
         done, last = moment(each.ts), moment(each.last)

@@ -20,19 +20,19 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 from guardrail.errors import GuardrailError, LedgerOpenError
-from guardrail.ledger.maintenance.prune import Pace, Pruned
+from guardrail.ledger.maintenance.prune import DeletionPace, PruneResult
 from guardrail.retention.process import RetentionJob, RunOutcome
 
 __all__ = ["carry_out_job", "main"]
 
-Delete = Callable[[Callable[[], Pruned]], Pruned]
+Delete = Callable[[Callable[[], PruneResult]], PruneResult]
 """Runs a function that deletes records, and returns its result."""
 
 _NICE = 10
 """Priority of everything but the deletion itself: a holder of the ledger's lock must not wait for a
 processor.
 """
-_PACE = Pace(part=200, share=0.01, within=2 * 3600.0)
+_PACE = DeletionPace(part=200, share=0.01, within=2 * 3600.0)
 """Calls wait while records are deleted: each batch is a fifth of the size that a person's command
 uses, and rarely run.
 """

@@ -16,7 +16,7 @@ from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.claims import STARTED
-from guardrail.ledger.names import Place
+from guardrail.ledger.names import LogPosition
 from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 
@@ -102,7 +102,7 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, str]) -> list
 
 def last_start(
     path: Path, proofs: Proofs
-) -> tuple[tuple[str, Mapping[str, Any] | None] | None, Place]:
+) -> tuple[tuple[str, Mapping[str, Any] | None] | None, LogPosition]:
     """Return digest and codes of the settings at the last start; without codes, those that the log
     was created with.
 

@@ -15,7 +15,13 @@ from pathlib import Path
 import pytest
 
 import guardrail
-from guardrail.access_log.log import MAX_PURPOSE, Reading, Recorded, Unrecorded, record_read
+from guardrail.access_log.log import (
+    MAX_PURPOSE,
+    PlannedRead,
+    RecordedRead,
+    UnrecordedRead,
+    record_read,
+)
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.errors import AccessError, UsageError
@@ -42,8 +48,8 @@ def head_of(db: Path) -> tuple[int, str]:
 def test_a_record_says_who_read_what_when_and_why(tmp_path: Path) -> None:
     """User, place, command, selector, the ledger with its head at that moment, and the purpose."""
     settings = ledger(tmp_path)
-    done = record_read(settings, Reading("show", names={"ref": "S-1"}, purpose="ticket 42"))
-    assert done == Recorded(tmp_path / "audit.access.db", 1)
+    done = record_read(settings, PlannedRead("show", names={"ref": "S-1"}, purpose="ticket 42"))
+    assert done == RecordedRead(tmp_path / "audit.access.db", 1)
     [record] = accesses(settings.access_path)
     size, root = head_of(settings.ledger.path)
     assert record["actor"] == {
@@ -70,7 +76,7 @@ def test_the_log_of_readers_has_a_name_and_keys_of_its_own(tmp_path: Path) -> No
     settings = ledger(tmp_path)
     before = settings.ledger.path.read_bytes()
     for _ in range(3):
-        record_read(settings, Reading("show"))
+        record_read(settings, PlannedRead("show"))
     report = verify_ledger(settings.access_path)
     assert (report.state, report.records) == (VerifyState.NOT_ANCHORED, 4)
     with LedgerReader.open(settings.access_path) as reader:
@@ -87,7 +93,7 @@ def test_a_log_with_a_name_of_its_own_gives_it_to_its_readers(tmp_path: Path) ->
     settings = ledger(tmp_path).override(
         ledger={"path": tmp_path / "audit.db", "log": "acme/a b+c"}
     )
-    record_read(settings, Reading("show"))
+    record_read(settings, PlannedRead("show"))
     with LedgerReader.open(settings.access_path) as reader:
         assert reader.log == "acme/a-b-c.access"
 
@@ -104,7 +110,7 @@ def test_names_stay_and_what_is_sensitive_does_not(tmp_path: Path) -> None:
     settings = ledger(tmp_path)
     record_read(
         settings,
-        Reading(
+        PlannedRead(
             "find",
             names={"ref": "alice@example.com", "key": SECRET, "many": ("a", SECRET), "limit": 5},
             texts={"value": f"card {CARD}", "none": None},
@@ -128,7 +134,7 @@ def test_equal_words_get_equal_tokens_in_one_access_log(tmp_path: Path) -> None:
     """So that what one reader looked for can be followed."""
     settings = ledger(tmp_path)
     for _ in range(2):
-        record_read(settings, Reading("find", texts={"value": CARD}))
+        record_read(settings, PlannedRead("find", texts={"value": CARD}))
     first, second = accesses(settings.access_path)
     assert first["selector"] == second["selector"]
     assert first["selector"]["value"].startswith("gr1:payment:")
@@ -138,10 +144,12 @@ def test_what_is_no_text_or_too_long_is_recorded_all_the_same(tmp_path: Path) ->
     """File names may hold any bytes, and a command line may be longer than a record."""
     settings = ledger(tmp_path)
     record_read(
-        settings, Reading("export", names={"output": os.fsdecode(b"a\xffb"), "long": "x y " * 1000})
+        settings,
+        PlannedRead("export", names={"output": os.fsdecode(b"a\xffb"), "long": "x y " * 1000}),
     )
     record_read(
-        settings, Reading("verify", names={"checkpoint": [f"file {n}" * 40 for n in range(300)]})
+        settings,
+        PlannedRead("verify", names={"checkpoint": [f"file {n}" * 40 for n in range(300)]}),
     )
     first, second = accesses(settings.access_path)
     assert first["selector"]["output"] == "a\\udcffb"
@@ -153,7 +161,7 @@ def test_a_purpose_that_is_too_long_is_refused_before_anything_is_read(tmp_path:
     """Nothing is recorded."""
     settings = ledger(tmp_path)
     with pytest.raises(UsageError):
-        record_read(settings, Reading("show", purpose="x" * (MAX_PURPOSE + 1)))
+        record_read(settings, PlannedRead("show", purpose="x" * (MAX_PURPOSE + 1)))
     assert not settings.access_path.exists()
 
 
@@ -162,15 +170,15 @@ def test_reading_the_access_log_is_recorded_in_the_access_log(tmp_path: Path) ->
     log.
     """
     settings = ledger(tmp_path)
-    record_read(settings, Reading("show"))
+    record_read(settings, PlannedRead("show"))
     alone = Settings().override(ledger={"path": settings.access_path})
-    assert record_read(alone, Reading("sessions")) == Recorded(settings.access_path, 2)
+    assert record_read(alone, PlannedRead("sessions")) == RecordedRead(settings.access_path, 2)
     elsewhere = settings.override(
         access={"path": tmp_path / "readers.db", "keys": tmp_path / "readers.keys"}
     )
-    record_read(elsewhere, Reading("show"))
+    record_read(elsewhere, PlannedRead("show"))
     unknown = Settings().override(ledger={"path": tmp_path / "readers.db"})
-    assert record_read(unknown, Reading("verify")) == Recorded(tmp_path / "readers.db", 2)
+    assert record_read(unknown, PlannedRead("verify")) == RecordedRead(tmp_path / "readers.db", 2)
     assert sorted(path.name for path in tmp_path.glob("*.db")) == [
         "audit.access.db",
         "audit.db",
@@ -181,7 +189,7 @@ def test_reading_the_access_log_is_recorded_in_the_access_log(tmp_path: Path) ->
 def test_where_nothing_is_there_to_read_nothing_is_made(tmp_path: Path) -> None:
     """A mistyped path leaves no log."""
     assert (
-        record_read(Settings().override(ledger={"path": tmp_path / "no.db"}), Reading("show"))
+        record_read(Settings().override(ledger={"path": tmp_path / "no.db"}), PlannedRead("show"))
         is None
     )
     assert list(tmp_path.iterdir()) == []
@@ -193,9 +201,9 @@ def test_a_ledger_that_cannot_be_opened_leaves_a_record_with_the_reason(tmp_path
     """
     settings = ledger(tmp_path)
     settings.ledger.path.write_bytes(b"no database at all" * 100)
-    assert isinstance(record_read(settings, Reading("show")), Recorded)
+    assert isinstance(record_read(settings, PlannedRead("show")), RecordedRead)
     settings.ledger.path.unlink()
-    assert isinstance(record_read(settings, Reading("show")), Recorded)
+    assert isinstance(record_read(settings, PlannedRead("show")), RecordedRead)
     first, second = accesses(settings.access_path)
     assert (first["ledger"]["problem"], first["ledger"]["size"]) == ("ledger.not_a_ledger", None)
     assert second["ledger"]["problem"] == "ledger.missing"
@@ -204,10 +212,10 @@ def test_a_ledger_that_cannot_be_opened_leaves_a_record_with_the_reason(tmp_path
 def test_an_access_log_without_its_keys_and_keys_without_theirs_are_said(tmp_path: Path) -> None:
     """Neither is made anew: that would hide that somebody took the other away."""
     settings = ledger(tmp_path)
-    record_read(settings, Reading("show"))
+    record_read(settings, PlannedRead("show"))
     away = settings.access_key_path.rename(tmp_path / "away")
-    done = record_read(settings, Reading("show"))
-    assert isinstance(done, Unrecorded)
+    done = record_read(settings, PlannedRead("show"))
+    assert isinstance(done, UnrecordedRead)
     assert done.code == "access.half"
     away.rename(settings.access_key_path)
     for path in tmp_path.glob("audit.access.db*"):
@@ -215,12 +223,12 @@ def test_an_access_log_without_its_keys_and_keys_without_theirs_are_said(tmp_pat
             path.unlink()
     for lease in (tmp_path / "audit.access.db-leases").iterdir():
         lease.unlink()
-    done = record_read(settings, Reading("show"))
-    assert isinstance(done, Unrecorded)
+    done = record_read(settings, PlannedRead("show"))
+    assert isinstance(done, UnrecordedRead)
     assert done.code == "access.missing"
     shutil.rmtree(tmp_path / "audit.db-access")
-    done = record_read(settings, Reading("show"))
-    assert isinstance(done, Unrecorded)
+    done = record_read(settings, PlannedRead("show"))
+    assert isinstance(done, UnrecordedRead)
     assert done.code == "access.half"
     assert str(settings.access_key_path) in done.hint
 
@@ -228,12 +236,12 @@ def test_an_access_log_without_its_keys_and_keys_without_theirs_are_said(tmp_pat
 def test_keys_of_another_log_or_that_others_can_read_record_nothing(tmp_path: Path) -> None:
     """The reason is passed on, with what to do."""
     settings = ledger(tmp_path)
-    record_read(settings, Reading("show"))
+    record_read(settings, PlannedRead("show"))
     foreign = settings.override(access={"keys": settings.key_path, "path": settings.access_path})
-    assert isinstance(record_read(foreign, Reading("show")), Unrecorded)
+    assert isinstance(record_read(foreign, PlannedRead("show")), UnrecordedRead)
     settings.access_key_path.chmod(0o755)
-    done = record_read(settings, Reading("show"))
-    assert isinstance(done, Unrecorded)
+    done = record_read(settings, PlannedRead("show"))
+    assert isinstance(done, UnrecordedRead)
     assert done.code == "keys.exposed"
     assert done.hint.startswith("chmod 700")
 
@@ -243,8 +251,8 @@ def test_a_folder_that_is_none_keeps_nobody_from_reading(tmp_path: Path) -> None
     settings = ledger(tmp_path)
     (tmp_path / "file").write_text("")
     away = settings.override(access={"path": tmp_path / "file" / "access.db"})
-    done = record_read(away, Reading("show"))
-    assert isinstance(done, Unrecorded)
+    done = record_read(away, PlannedRead("show"))
+    assert isinstance(done, UnrecordedRead)
     assert done.path == tmp_path / "file" / "access.db"
     assert "Not a directory" in done.why
 
@@ -252,10 +260,10 @@ def test_a_folder_that_is_none_keeps_nobody_from_reading(tmp_path: Path) -> None
 def test_where_every_reading_must_be_recorded_one_that_cannot_be_is_refused(tmp_path: Path) -> None:
     """With the reason and what to do; where it can, nothing is different."""
     settings = ledger(tmp_path).override(access={"required": True})
-    assert isinstance(record_read(settings, Reading("show")), Recorded)
+    assert isinstance(record_read(settings, PlannedRead("show")), RecordedRead)
     settings.access_key_path.chmod(0o755)
     with pytest.raises(AccessError) as caught:
-        record_read(settings, Reading("show"))
+        record_read(settings, PlannedRead("show"))
     assert caught.value.code == "access.required"
     assert caught.value.hint.startswith("chmod 700")
 
@@ -271,15 +279,15 @@ def test_a_log_that_another_process_holds_is_given_up_after_a_second(
     settings = ledger(tmp_path)
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
-    done = record_read(settings, Reading("show"))
+    done = record_read(settings, PlannedRead("show"))
     os.close(folder)
-    assert isinstance(done, Unrecorded)
+    assert isinstance(done, UnrecordedRead)
     assert done.code == "ledger.timeout"
-    record_read(settings, Reading("show"))
+    record_read(settings, PlannedRead("show"))
     with lock_path(settings.access_path).open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
-        done = record_read(settings, Reading("show"))
-    assert isinstance(done, Unrecorded)
+        done = record_read(settings, PlannedRead("show"))
+    assert isinstance(done, UnrecordedRead)
     assert done.code == "ledger.timeout"
     assert done.hint == f"guardrail doctor --ledger {settings.access_path}"
 
@@ -289,26 +297,26 @@ def test_a_full_disk_keeps_nobody_from_reading(tmp_path: Path) -> None:
     settings = ledger(tmp_path)
     with small_disk(tmp_path / "small", "1m") as disk:
         away = settings.override(access={"path": disk / "access.db"})
-        assert isinstance(record_read(away, Reading("show")), Recorded)
+        assert isinstance(record_read(away, PlannedRead("show")), RecordedRead)
         filler = disk / "filler"
         with contextlib.suppress(OSError), filler.open("wb", buffering=0) as out:
             while True:
                 out.write(b"x" * 4096)
-        done = record_read(away, Reading("show"))
-        assert isinstance(done, Unrecorded), done
+        done = record_read(away, PlannedRead("show"))
+        assert isinstance(done, UnrecordedRead), done
         filler.unlink()
-        assert record_read(away, Reading("show")) == Recorded(disk / "access.db", 2)
+        assert record_read(away, PlannedRead("show")) == RecordedRead(disk / "access.db", 2)
 
 
 _READ = """
 import sys
 from pathlib import Path
-from guardrail.access_log.log import Reading, Recorded, record_read
+from guardrail.access_log.log import PlannedRead, RecordedRead, record_read
 from guardrail.config import Settings
 settings = Settings().override(ledger={"path": Path(sys.argv[1])})
 for number in range(int(sys.argv[2])):
-    done = record_read(settings, Reading("show", names={"ref": number}))
-    assert isinstance(done, Recorded), done
+    done = record_read(settings, PlannedRead("show", names={"ref": number}))
+    assert isinstance(done, RecordedRead), done
 """
 
 

@@ -264,12 +264,12 @@ def test_who_has_the_keys_can_prune_and_it_shows(made: Scene, tmp_path: Path) ->
     """What was deleted is said in a record; what it held can't be made to say something else."""
     from guardrail.core.log import fields
     from guardrail.core.log.record import Draft
-    from guardrail.ledger.maintenance.prune import Cut, detail, prune
+    from guardrail.ledger.maintenance.prune import PruneCut, detail, prune
 
     db = tmp_path / "a.db"
     shutil.copyfile(made.copy("now"), db)
 
-    def record(log: str, cut: Cut) -> Draft:
+    def record(log: str, cut: PruneCut) -> Draft:
         about = detail(cut, {"retention_days": 1, "floor_days": 1})
         return Draft.build(fields.admin(log, "pruned", actor=ACTOR, where={}, detail=about))
 

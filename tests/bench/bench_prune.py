@@ -24,7 +24,7 @@ from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.actions import keeping_lock
+from guardrail.retention.actions import retention_lock
 from guardrail.retention.process import RetentionJob, RetentionWorker
 from tests.bench.bench_verify import fill
 from tests.support.benchmarks import QUICK, Raw, judge, quantiles
@@ -57,7 +57,7 @@ def settings_in(root: Path) -> Settings:
 
 def carried_out(settings: Settings, days: int) -> RetentionWorker:
     """Start what is due so many days from now, as a guard does; the caller waits for it."""
-    lock = keeping_lock(settings.ledger.path)
+    lock = retention_lock(settings.ledger.path)
     assert lock.try_acquire()
     try:
         return RetentionWorker(

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.access_log.log import Reading, Recorded, record_read
+from guardrail.access_log.log import PlannedRead, RecordedRead, record_read
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import NoteKey
@@ -160,8 +160,8 @@ def test_a_reading_that_was_recorded_stays_recorded(
             assert_covered(state)
         assert sum(each["type"].startswith("access.") for each in records) >= told
         settings = Settings().override(ledger={"path": memory / "state" / DB})
-        answer = record_read(settings, Reading("show"))
-        assert isinstance(answer, Recorded) or not told
+        answer = record_read(settings, PlannedRead("show"))
+        assert isinstance(answer, RecordedRead) or not told
 
 
 def test_heads_and_stamps_that_were_kept_stay_kept(

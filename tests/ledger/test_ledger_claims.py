@@ -12,7 +12,7 @@ from guardrail.core.claims import BEHIND, Claim
 from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.ledger.claims import SESSION_TAKEN, add_all
-from guardrail.ledger.names import Names
+from guardrail.ledger.names import SessionNames
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import SIGNING, decision, make
@@ -34,7 +34,7 @@ def first(session: str = "s", principal: str = "alice", name: str = "") -> Draft
 def answers(store: Store, *drafts: Draft) -> list[str]:
     """Append *drafts* in one transaction; return ``written``, or the code of each refusal."""
     tail = store.begin()
-    found = add_all(store, drafts, tail, Names())
+    found = add_all(store, drafts, tail, SessionNames())
     store.sign(tail, SIGNING.log_key(store.log))
     store.commit()
     return [each.code if isinstance(each, LedgerError) else "written" for each in found]

@@ -20,7 +20,7 @@ from guardrail.errors import LedgerError
 from guardrail.ledger import names as module
 from guardrail.ledger import steps
 from guardrail.ledger.maintenance.prune import detail, prune
-from guardrail.ledger.names import Names
+from guardrail.ledger.names import SessionNames
 from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
@@ -52,7 +52,9 @@ def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     return lines
 
 
-def owner(db: Path, writer: LedgerWriter, session: str, names: Names | None = None) -> str | None:
+def owner(
+    db: Path, writer: LedgerWriter, session: str, names: SessionNames | None = None
+) -> str | None:
     """Return whose *session* is, as a guard finds it."""
     with LedgerReader.open(db) as reader:
         log = ProvedReader(reader, Proofs(SIGNING, writer.log))
@@ -229,15 +231,15 @@ def test_records_that_are_pruned_while_they_are_read_are_not_missed_either(
 ) -> None:
     """The look begins anew."""
     called(writer, *(f"s-{n}" for n in range(200)))
-    real = Names.reach
+    real = SessionNames.reach
     cuts = [101, 201, 301]
 
-    def late(self: Names, execute: Any, place: Any) -> None:
+    def late(self: SessionNames, execute: Any, place: Any) -> None:
         if cuts:
             pruned(db, cuts.pop(0))
         real(self, execute, place)
 
-    monkeypatch.setattr(Names, "reach", late)
+    monkeypatch.setattr(SessionNames, "reach", late)
     assert owner(db, writer, "nobody") is None
     assert cuts == []
 
@@ -246,7 +248,7 @@ def test_more_names_than_are_kept_are_looked_for_in_all_lines(
     db: Path, writer: LedgerWriter, hashed: list[bytes]
 ) -> None:
     """Slower, and as sure."""
-    names = Names(most=10)
+    names = SessionNames(most=10)
     called(writer, *(f"s-{n}" for n in range(20)))
     assert owner(db, writer, "nobody", names) is None
     assert not names.lacks("somebody")
@@ -289,7 +291,7 @@ def test_many_names_are_kept_while_the_lines_are_read(
 
 def test_names_that_come_during_a_search_are_not_missed(db: Path, writer: LedgerWriter) -> None:
     """A search covers what was there when it began, and the rest is noted meanwhile."""
-    names = Names(most=1)
+    names = SessionNames(most=1)
     called(writer, "s-1", "s-2")
     owner(db, writer, "nobody", names)
     with LedgerReader.open(db) as reader:
@@ -307,7 +309,7 @@ def test_names_that_come_during_a_search_are_not_missed(db: Path, writer: Ledger
 
 def test_searches_that_end_badly_prove_nothing(db: Path, writer: LedgerWriter) -> None:
     """And the next one goes on."""
-    names = Names(most=1)
+    names = SessionNames(most=1)
     called(writer, "s-1", "s-2")
     with changed(db, hide("s-1")):
         unproved(lambda: owner(db, writer, "nobody", names))
@@ -320,7 +322,7 @@ def test_only_so_many_names_that_nobody_has_are_kept(
 ) -> None:
     """The oldest is looked for again."""
     monkeypatch.setattr(module, "CHUNK", 3)
-    names = Names(most=1)
+    names = SessionNames(most=1)
     called(writer, "s-1", "s-2")
     for number in range(5):
         assert owner(db, writer, f"t-{number}", names) is None
@@ -342,7 +344,7 @@ def test_lines_that_only_look_like_first_records_are_none(db: Path, writer: Ledg
     )
     assert told != refusal.segments[0]
     writer.append(replace(refusal, session=None, segments=(told, *refusal.segments[1:])))
-    for names in (Names(), Names(most=0)):
+    for names in (SessionNames(), SessionNames(most=0)):
         assert owner(db, writer, "s-1", names) == "alice"
         assert owner(db, writer, "spoofed", names) is None
         assert owner(db, writer, "taken", names) is None

@@ -28,7 +28,7 @@ from guardrail.errors import LedgerError, RetentionError
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
-from guardrail.retention.facts import Gathered
+from guardrail.retention.facts import FactCollector
 from guardrail.retention.segments import Manifest, read_manifest
 from guardrail.system.ids import new_ulid
 from tests.support.anchors import witness
@@ -518,7 +518,7 @@ def test_a_seal_that_is_hidden_for_a_moment_is_not_made_again(db: Path) -> None:
         assert caught.value.code == "ledger.damaged"
         execute(db, hide.format('"admin.hidden"', '"admin.sealed"', "admin.hidden"))
         with pytest.raises(LedgerError) as caught:
-            keep._seal(before, None)  # it is back before the lines are read
+            keep._close_segment(before, None)  # it is back before the lines are read
         assert caught.value.code == "ledger.unproved"
         assert len(details(db, "admin.sealed")) == 1
         keep.seal(why=None)
@@ -696,17 +696,17 @@ def test_reading_for_long_keeps_no_wal_from_being_written_anew(
             look()
         return leaf_hash(line)
 
-    monkeypatch.setattr("guardrail.retention.sealing.leaf_hash", hashed)
+    monkeypatch.setattr("guardrail.retention.closing.leaf_hash", hashed)
     with keeper(db) as keep:
         keep.seal(why=None)
-    real = Gathered.take
+    real = FactCollector.take
 
-    def take(self: Gathered, seq: int, record: dict[str, object]) -> None:
+    def take(self: FactCollector, seq: int, record: dict[str, object]) -> None:
         if seq == 100:
             look()
         real(self, seq, record)
 
-    monkeypatch.setattr(Gathered, "take", take)
+    monkeypatch.setattr(FactCollector, "take", take)
     with keeper(db, days=OLD) as keep:
         assert keep.prune(why=None, given=[head(db)]).deleted == 299
     assert busy == [0, 0]

@@ -27,7 +27,7 @@ from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.ledger.maintenance import prune as pruning
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.sealing import node_of
+from guardrail.retention.closing import node_of
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 from guardrail.system.ids import new_ulid
 from tests.support.retention import (
@@ -208,7 +208,7 @@ def test_a_process_that_dies_in_the_middle_leaves_a_log_that_is_whole(
     if child == 0:
         made = pruning.detail
 
-        def dying(where: pruning.Cut, policy: dict[str, int]) -> dict[str, object]:
+        def dying(where: pruning.PruneCut, policy: dict[str, int]) -> dict[str, object]:
             if where.before > 301:
                 os._exit(7)
             return made(where, policy)
@@ -336,7 +336,7 @@ def test_what_the_log_says_and_what_is_gone_are_one_commit(tmp_path: Path) -> No
     db = tmp_path / "audit.db"
     build(db, 100)
 
-    def record(log: str, where: pruning.Cut) -> Draft:
+    def record(log: str, where: pruning.PruneCut) -> Draft:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -364,7 +364,7 @@ def test_two_that_prune_at_once_do_not_undo_each_other(tmp_path: Path) -> None:
     db = tmp_path / "audit.db"
     build(db, 100)
 
-    def late(_: pruning.Cut) -> None:
+    def late(_: pruning.PruneCut) -> None:
         cut(db, 80)
 
     with pytest.raises(LedgerError) as caught:
@@ -417,7 +417,7 @@ def test_calls_have_the_lock_for_most_of_the_time_while_records_are_deleted(
 
     monkeypatch.setattr(pruning._Pruner, "_transaction", timed)
 
-    def record(log: str, where: pruning.Cut) -> Draft:
+    def record(log: str, where: pruning.PruneCut) -> Draft:
         about = pruning.detail(where, POLICY)
         return Draft.build(fields.admin(log, "pruned", actor=ACTOR, where={}, detail=about))
 
@@ -428,7 +428,7 @@ def test_calls_have_the_lock_for_most_of_the_time_while_records_are_deleted(
         signing=SIGNING,
         allow=lambda _: None,
         record=record,
-        pace=pruning.Pace(part=20, share=0.2, within=60.0),
+        pace=pruning.DeletionPace(part=20, share=0.2, within=60.0),
     )
     assert (done.deleted, len(done.records), len(held)) == (149, 8, 8)
     assert time.monotonic() - began >= 5 * sum(held)
@@ -437,8 +437,8 @@ def test_calls_have_the_lock_for_most_of_the_time_while_records_are_deleted(
 
 def test_pauses_never_take_longer_than_all_of_them_may() -> None:
     """However much is to be deleted, and however slow the disk is."""
-    pace = pruning.Pace(part=200, share=0.01, within=7200.0)
+    pace = pruning.DeletionPace(part=200, share=0.01, within=7200.0)
     assert pace.after(0.02, 1000) == pytest.approx(1.98)
     assert pace.after(3.0, 1000) == pytest.approx(7.2)
     assert pace.after(0.02, 10_000_000) == pytest.approx(0.00072)
-    assert pruning.Pace().after(3.0, 1) == 0
+    assert pruning.DeletionPace().after(3.0, 1) == 0

@@ -25,7 +25,7 @@ from guardrail import Guard
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.actions import keeping_lock
+from guardrail.retention.actions import retention_lock
 from guardrail.retention.process import RetentionWorker
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
@@ -206,7 +206,7 @@ def test_one_process_per_log_does_it(settings: Settings) -> None:
 def test_a_person_who_is_at_it_is_not_disturbed(settings: Settings) -> None:
     """While somebody holds the lock nothing is started, and it is no failure; then it is done."""
     calls(settings, 3)
-    lock = keeping_lock(settings.ledger.path)
+    lock = retention_lock(settings.ledger.path)
     assert lock.try_acquire()
     with watching(settings, 40):
         time.sleep(0.5)

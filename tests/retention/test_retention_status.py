@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.config import RetentionSettings
-from guardrail.retention.facts import Copy, Facts, Hold, Pruning, Segment
+from guardrail.retention.facts import ArchivedCopy, LegalHold, Pruning, RetentionFacts, Segment
 from guardrail.retention.status import RetentionProblem, judge
 
 NOW = datetime(2026, 11, 24, tzinfo=UTC)
@@ -24,12 +24,14 @@ def segment(number: int, first: int, last: int, days: float) -> Segment:
     return Segment(number, first, last, "00", "00", ago(days))
 
 
-def facts(**more: object) -> Facts:
-    base = Facts("log", "ab" * 32, 100, 1, ago(10), ago(0), open_begin=ago(10))
+def facts(**more: object) -> RetentionFacts:
+    base = RetentionFacts("log", "ab" * 32, 100, 1, ago(10), ago(0), open_begin=ago(10))
     return replace(base, **more)  # type: ignore[arg-type]
 
 
-def troubles(found: Facts, settings: RetentionSettings = DEFAULTS) -> set[RetentionProblem]:
+def troubles(
+    found: RetentionFacts, settings: RetentionSettings = DEFAULTS
+) -> set[RetentionProblem]:
     return {each.trouble for each in judge(found, settings, NOW).findings}
 
 
@@ -59,7 +61,7 @@ def test_records_are_overdue_when_a_timer_should_have_deleted_them(
 
 def test_a_hold_makes_nothing_overdue() -> None:
     """It is said instead."""
-    found = facts(oldest=ago(1000), holds=(Hold("case", "why", "who", ago(1), 3),))
+    found = facts(oldest=ago(1000), holds=(LegalHold("case", "why", "who", ago(1), 3),))
     standing = judge(found, DEFAULTS, NOW)
     assert standing.held == ("case",)
     assert RetentionProblem.OVERDUE not in troubles(found)
@@ -93,7 +95,9 @@ def test_a_segment_without_a_copy_in_the_archive_is_named(tmp_path: Path) -> Non
     found = facts(segments=(segment(1, 0, 9, 5), segment(2, 10, 19, 1)))
     assert judge(found, chosen, NOW).unarchived == (1, 2)
     assert troubles(found, chosen) == {RetentionProblem.UNARCHIVED}
-    assert judge(replace(found, archived=(Copy(1, "f", "d"),)), chosen, NOW).unarchived == (2,)
+    assert judge(replace(found, archived=(ArchivedCopy(1, "f", "d"),)), chosen, NOW).unarchived == (
+        2,
+    )
     assert judge(found, DEFAULTS, NOW).unarchived == ()
 
 

@@ -21,10 +21,10 @@ from guardrail.core.types import Receipt
 from guardrail.keys.anchor_keys import WitnessKey
 from guardrail.keys.log_key import Keys, LogSigning
 from guardrail.ledger.lease import own_origin
-from guardrail.ledger.maintenance.prune import Cut, Pruned, detail, prune
+from guardrail.ledger.maintenance.prune import PruneCut, PruneResult, detail, prune
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.actions import RetentionManager
-from guardrail.retention.sealing import node_of
+from guardrail.retention.closing import node_of
 from guardrail.review.verify import VerifyState, load_heads, verify_ledger
 from tests.support.ledgers import (
     ACTOR,
@@ -119,7 +119,7 @@ def keeper(
             record=record,
             clock=lambda: datetime.now(UTC) + timedelta(days=days),
         )
-        with found.alone():
+        with found.exclusive():
             yield found
 
 
@@ -132,10 +132,10 @@ def head(db: Path, size: int | None = None, keys: Keys = KEYS) -> SignedNote:
     return cosigned(SignedNote.sign(Checkpoint(LOG, size, root).text, key.key, key.sign))
 
 
-def cut(db: Path, before: int, *, signing: LogSigning = SIGNING) -> Pruned:
+def cut(db: Path, before: int, *, signing: LogSigning = SIGNING) -> PruneResult:
     """Delete the records below *before*, with nobody who says no."""
 
-    def record(log: str, where: Cut) -> Draft:
+    def record(log: str, where: PruneCut) -> Draft:
         about = detail(where, POLICY)
         return Draft.build(
             fields.admin(log, "pruned", actor=ACTOR, where=own_origin("test"), detail=about)

@@ -15,7 +15,7 @@ from guardrail.core.words import counted
 from guardrail.errors import UsageError
 
 if TYPE_CHECKING:
-    from guardrail.ledger.maintenance.prune import Pruned
+    from guardrail.ledger.maintenance.prune import PruneResult
 
 __all__ = ["print_pruned", "prune", "pruned_document"]
 
@@ -72,7 +72,7 @@ def prune(
     return Exit.YES if done.overwritten else Exit.RESERVED
 
 
-def pruned_document(done: Pruned) -> dict[str, Any]:
+def pruned_document(done: PruneResult) -> dict[str, Any]:
     """Return the result of pruning, for JSON."""
     return {
         "deleted": done.deleted,
@@ -82,7 +82,7 @@ def pruned_document(done: Pruned) -> dict[str, Any]:
     }
 
 
-def print_pruned(done: Pruned) -> bool:
+def print_pruned(done: PruneResult) -> bool:
     """Print the result of pruning; return True if it did anything."""
     if done.deleted:
         count = counted(done.deleted, "record")

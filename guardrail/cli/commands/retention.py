@@ -25,7 +25,7 @@ from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
     from guardrail.retention.actions import RetentionManager
-    from guardrail.retention.facts import Facts
+    from guardrail.retention.facts import RetentionFacts
     from guardrail.retention.status import RetentionStatus
 
 __all__ = ["retention", "run", "status"]
@@ -169,7 +169,7 @@ def _print_due(manager: RetentionManager, *, as_json: bool) -> int:
     return Exit.YES
 
 
-def _print_status(facts: Facts, status: RetentionStatus) -> None:
+def _print_status(facts: RetentionFacts, status: RetentionStatus) -> None:
     age = "none" if status.age_days is None else f"{counted(round(status.age_days), 'day')} old"
     data(f"oldest    {age}")
     data(
@@ -188,7 +188,7 @@ def _print_status(facts: Facts, status: RetentionStatus) -> None:
         remark(f"next:  {one_line(finding.fix)}")
 
 
-def _document(facts: Facts, status: RetentionStatus) -> dict[str, Any]:
+def _document(facts: RetentionFacts, status: RetentionStatus) -> dict[str, Any]:
     return {
         "log": facts.log,
         "records": facts.size,

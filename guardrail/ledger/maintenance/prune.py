@@ -31,7 +31,7 @@ from guardrail.ledger.sqlite.tail_check import verify_tail
 from guardrail.ledger.storage import Tail
 from guardrail.ledger.tree import edge_at, node_reader
 
-__all__ = ["Cut", "Pace", "Pruned", "detail", "prune"]
+__all__ = ["DeletionPace", "PruneCut", "PruneResult", "detail", "prune"]
 
 CHUNK_RECORDS = 1000
 CHUNK_BYTES = 2 << 20
@@ -44,7 +44,7 @@ _EPOCH_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class DeletionPace:
     """Limits the speed of deletion: calls wait for the ledger's lock meanwhile."""
 
     part: int = 0
@@ -62,7 +62,7 @@ class Pace:
 
 
 @dataclass(frozen=True, slots=True)
-class Cut:
+class PruneCut:
     """A place up to which records are deleted, as an ``admin.pruned`` record names it."""
 
     before: int
@@ -83,7 +83,7 @@ class Cut:
 
 
 @dataclass(frozen=True, slots=True)
-class Pruned:
+class PruneResult:
     """The result of pruning."""
 
     deleted: int
@@ -102,10 +102,10 @@ def prune(
     before: int,
     *,
     signing: Signing,
-    allow: Callable[[Cut], None],
-    record: Callable[[str, Cut], Draft],
-    pace: Pace = Pace(),
-) -> Pruned:
+    allow: Callable[[PruneCut], None],
+    record: Callable[[str, PruneCut], Draft],
+    pace: DeletionPace = DeletionPace(),
+) -> PruneResult:
     """Delete the records from 1 to *before* - 1; durable when this returns; if it raises, finished
     parts are durable. *allow* raises if the records up to a cut must not be deleted: it is called
     for the whole range before anything is deleted. *record* makes the ``admin.pruned`` record of a
@@ -152,7 +152,7 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 
 class _Pruner:
-    def __init__(self, db: Path, signing: Signing, pace: Pace) -> None:
+    def __init__(self, db: Path, signing: Signing, pace: DeletionPace) -> None:
         """Connect, and make sure that this log can be continued. Call it under the lock."""
         _refuse_sealed(db)
         if not db.exists():
@@ -182,14 +182,14 @@ class _Pruner:
             lock.acquire()
         self._store.close()
 
-    def cuts(self, before: int) -> list[Cut]:
+    def cuts(self, before: int) -> list[PruneCut]:
         """Return the end of each transaction, up to *before*; every line to delete is hashed and
         compared.
         """
         start = self._store.first() or 1
         return list(self._cuts(start, before)) if start < before else []
 
-    def _cuts(self, start: int, before: int) -> Iterator[Cut]:
+    def _cuts(self, start: int, before: int) -> Iterator[PruneCut]:
         edge = edge_at(start, node_reader(self._store))
         newest, count, size, seq, ts, leaf = "", 0, 0, start - 1, "", b""
         for seq, leaf, line in self._rows(start, before):
@@ -226,12 +226,12 @@ class _Pruner:
                 yield row
             start = rows[-1][0] + 1
 
-    def _cut(self, edge: Edge, leaf: bytes, ts: str, newest: str) -> Cut:
-        return Cut(edge.size, edge.roots, edge.root(), self._genesis, leaf, ts, newest)
+    def _cut(self, edge: Edge, leaf: bytes, ts: str, newest: str) -> PruneCut:
+        return PruneCut(edge.size, edge.roots, edge.root(), self._genesis, leaf, ts, newest)
 
     def run(
-        self, lock: FileLock, cuts: Sequence[Cut], record: Callable[[str, Cut], Draft]
-    ) -> Pruned:
+        self, lock: FileLock, cuts: Sequence[PruneCut], record: Callable[[str, PruneCut], Draft]
+    ) -> PruneResult:
         """Delete, one part per transaction, then overwrite the remaining text."""
         deleted, written = 0, []
         for cut in cuts:
@@ -245,10 +245,10 @@ class _Pruner:
             time.sleep(self._pace.after(held, len(cuts)))
         with _held(lock):
             overwritten = self._overwrite()
-        return Pruned(deleted, self._store.pruned(), tuple(written), overwritten)
+        return PruneResult(deleted, self._store.pruned(), tuple(written), overwritten)
 
     def _transaction(
-        self, cut: Cut, record: Callable[[str, Cut], Draft], *, last: bool
+        self, cut: PruneCut, record: Callable[[str, PruneCut], Draft], *, last: bool
     ) -> tuple[int, int]:
         store = self._store
         self._check_files()
@@ -301,7 +301,7 @@ def _refuse_sealed(db: Path) -> None:
         raise LedgerSealedError(f"the ledger is sealed: {seal.why}", hint="guardrail recover")
 
 
-def detail(cut: Cut, policy: Mapping[str, Any]) -> dict[str, Any]:
+def detail(cut: PruneCut, policy: Mapping[str, Any]) -> dict[str, Any]:
     """Return the content of an ``admin.pruned`` record for *cut*."""
     return {
         "before": cut.before,

@@ -20,7 +20,7 @@ from guardrail.ledger import claims
 from guardrail.ledger.epochs import Epochs, Rotation
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.names import Names
+from guardrail.ledger.names import SessionNames
 from guardrail.ledger.reserve import needs_room
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite.database import SQLiteError, open_error
@@ -29,9 +29,9 @@ from guardrail.ledger.storage import AppendingStorage, Tail
 from guardrail.ledger.writing import outcomes
 from guardrail.ledger.writing.faults import Health, copy_error
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
-from guardrail.ledger.writing.opening import Connection
+from guardrail.ledger.writing.opening import WriterConnection
 from guardrail.ledger.writing.sweep import Sweeper
-from guardrail.ledger.writing.work import Entry
+from guardrail.ledger.writing.work import PendingRecord
 from guardrail.system.futures import WakeUpBatch
 
 __all__ = ["Committer"]
@@ -63,15 +63,15 @@ class Committer:
             self._files = LogFiles.of(db, settings.reserve, parent._files.watch)
             self.known = parent.known
             self.health = parent.health.in_child(self._files, self.known)
-        self._connection = Connection(self._files, self.known, self.health, signing)
+        self._connection = WriterConnection(self._files, self.known, self.health, signing)
         self._sweeper = Sweeper(self._files, self.known, signing, settings)
         self._owed: deque[Draft] = deque()
         self._unsure: deque[Draft] = deque()
         """Decisions that may be in the log although their callers were told that they are not."""
-        self._again: deque[Entry] = deque()
+        self._again: deque[PendingRecord] = deque()
         """Outcomes that found the disk full. Their callers wait: the room that was given back takes
         them."""
-        self.names = Names()
+        self.names = SessionNames()
         """The sessions of the log, as far as somebody has looked for them."""
         self._marker = str(seal_path(db))
         self._next_keep = 0.0
@@ -213,7 +213,9 @@ class Committer:
 
     # -- one commit --------------------------------------------------------------------------------
 
-    def round(self, first: Entry | None, more: Callable[[], Iterable[Entry]]) -> None:
+    def round(
+        self, first: PendingRecord | None, more: Callable[[], Iterable[PendingRecord]]
+    ) -> None:
         """Write *first*, the entries of *more* (called under the lock), and what is owed, in one
         commit.
 
@@ -225,7 +227,9 @@ class Committer:
             self.health.next_retry = 0.0
             self._round(entries, list)
 
-    def _round(self, batch: deque[Entry], more: Callable[[], Iterable[Entry]]) -> None:
+    def _round(
+        self, batch: deque[PendingRecord], more: Callable[[], Iterable[PendingRecord]]
+    ) -> None:
         connection, health = self._connection, self.health
         if health.sealed is None and connection.store is None and health.trouble:
             health.await_retry()
@@ -260,7 +264,7 @@ class Committer:
             raise
         return self._files.reserve.there()
 
-    def _some_need_no_room(self, batch: deque[Entry]) -> bool:
+    def _some_need_no_room(self, batch: deque[PendingRecord]) -> bool:
         """Fail the entries that begin something new; return True if anything is left to write."""
         entries = list(batch)
         batch.clear()
@@ -271,7 +275,9 @@ class Committer:
             entry.fail(self.health.no_reserve())
         return bool(batch or self.owes)
 
-    def _transaction(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
+    def _transaction(
+        self, batch: deque[PendingRecord], rotations: Iterable[Rotation] = ()
+    ) -> list[PendingRecord]:
         """Commit what is owed, *batch* and then *rotations*, and end their futures; free the lock.
 
         Returns the entries that are durable. Raises ``LedgerError`` after the writer became
@@ -280,7 +286,7 @@ class Committer:
         """
         store = self._connection.store
         assert store is not None
-        taken: list[Entry] = []
+        taken: list[PendingRecord] = []
         committing = False
         try:
             self._check_files()
@@ -376,7 +382,9 @@ class Committer:
                 self._owed.append(outcomes.not_started(line))
             self._unsure.popleft()
 
-    def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
+    def _acknowledge(
+        self, taken: list[PendingRecord], answers: list[Receipt | LedgerError]
+    ) -> list[PendingRecord]:
         durable = []
         with WakeUpBatch() as handover:  # a loop on which many wait is woken once
             for entry, answer in zip(taken, answers, strict=True):
@@ -391,7 +399,12 @@ class Committer:
     # -- after a fault -----------------------------------------------------------------------------
 
     def _undo(
-        self, store: AppendingStorage, taken: list[Entry], error: Exception, *, committing: bool
+        self,
+        store: AppendingStorage,
+        taken: list[PendingRecord],
+        error: Exception,
+        *,
+        committing: bool,
     ) -> LedgerError:
         """Leave the transaction after *error*; return the error for its callers. Outcomes stay
         owed.
@@ -411,7 +424,7 @@ class Committer:
         self.drop_store()
         return problem
 
-    def _fail(self, batch: deque[Entry], error: LedgerError) -> None:
+    def _fail(self, batch: deque[PendingRecord], error: LedgerError) -> None:
         """Fail the entries that were not taken: outcomes stay owed, and nothing else was
         written.
         """

@@ -14,7 +14,7 @@ from guardrail.errors import (
     LedgerPoisonedError,
     LedgerSealedError,
 )
-from guardrail.ledger.files import Fault, utc_now
+from guardrail.ledger.files import FileFault, utc_now
 from guardrail.ledger.reserve import disk_is_full
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.settings import LedgerSettings
@@ -178,7 +178,7 @@ class Health:
 
     # -- sealed ------------------------------------------------------------------------------------
 
-    def raise_fault(self, fault: Fault | None) -> None:
+    def raise_fault(self, fault: FileFault | None) -> None:
         """Raise the error for a changed file; return if there is no *fault*."""
         if fault is None:
             return

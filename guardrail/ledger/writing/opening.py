@@ -22,10 +22,10 @@ from guardrail.ledger.writing.faults import Health
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.system.durable import sync_directory
 
-__all__ = ["Connection"]
+__all__ = ["WriterConnection"]
 
 
-class Connection:
+class WriterConnection:
     """Holds the store and the lease of one writer. Only its commit thread uses it."""
 
     def __init__(self, files: LogFiles, known: KnownLog, health: Health, signing: Signing) -> None:

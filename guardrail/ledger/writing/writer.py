@@ -17,12 +17,12 @@ from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, 
 from guardrail.ledger.files import refuse_links, resolve, traces, utc_now
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import process_name
-from guardrail.ledger.names import Names
+from guardrail.ledger.names import SessionNames
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.writing.commit import Committer
 from guardrail.ledger.writing.loop import Loop
-from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
+from guardrail.ledger.writing.work import Order, PendingRecord, Work, closed_error
 
 __all__ = ["LedgerSettings", "LedgerWriter", "traces"]
 
@@ -175,7 +175,7 @@ class LedgerWriter:
         return self._committer.health.sealed is not None
 
     @property
-    def names(self) -> Names:
+    def names(self) -> SessionNames:
         """The sessions of the log, as far as this process has looked for them."""
         return self._committer.names
 
@@ -209,7 +209,7 @@ class LedgerWriter:
         classes: ``ledger.closed_call`` (an outcome is recorded for this call already),
         ``ledger.no_open_call``, ``ledger.duplicate_call``, ``ledger.closed``.
         """
-        entry = Entry(draft)
+        entry = PendingRecord(draft)
         if self._closed or handles.tainted(self.db):
             entry.fail(self._refusal())
             return entry
@@ -225,7 +225,7 @@ class LedgerWriter:
         before it writes anything else.
         """
         entry = self.submit(draft)
-        assert isinstance(entry, Entry)
+        assert isinstance(entry, PendingRecord)
         try:
             return entry.result(self._settings.append_deadline if timeout is None else timeout)
         except (TimeoutError, CancelledError):
@@ -245,7 +245,7 @@ class LedgerWriter:
         A decision that is durable all the same gets its call closed as ``not_started``; an outcome
         stays owed.
         """
-        assert isinstance(future, Entry)
+        assert isinstance(future, PendingRecord)
         future.give_up()
         if future.written:
             self._committer.disown(future.draft)
@@ -277,7 +277,7 @@ class LedgerWriter:
         """
         return self._committer.health.distrust(why)
 
-    def _late(self, entry: Entry) -> LedgerError:
+    def _late(self, entry: PendingRecord) -> LedgerError:
         if not entry.taken:
             return LedgerPoisonedError(
                 self.trouble

@@ -30,7 +30,7 @@ from guardrail.review.verify.report import Progress
 from guardrail.review.verify.stream import Tables, stream
 from guardrail.review.verify.uses import Uses
 
-__all__ = ["PART_LEVEL", "Part", "main", "read_part", "stream_in_parts"]
+__all__ = ["PART_LEVEL", "LogPart", "main", "read_part", "stream_in_parts"]
 
 PART_LEVEL = 16
 """A part is one perfect subtree of this level, a multiple of that of a tile: 65,536 records."""
@@ -38,7 +38,7 @@ _TILE_LEVEL = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class LogPart:
     """Result of reading one part."""
 
     root: str
@@ -65,7 +65,7 @@ class Part:
 
 def read_part(
     db: Path, log: str, public: str, start: int, level: int, *, watch: Sequence[int] = ()
-) -> Part | None:
+) -> LogPart | None:
     """Verify the perfect subtree of *level* that begins with record *start*; None if there is any
     fault.
 
@@ -95,7 +95,7 @@ def read_part(
         if report.first_bad is not None or audit.edge.size != stop - start:
             return None
         first, last = (decode(reader.record(seq) or b"{}") for seq in (start, stop - 1))
-    return Part(
+    return LogPart(
         root=audit.edge.root().hex(),
         leaf=report.leaf.hex(),
         first_ts=str(first.get("ts")),
@@ -154,7 +154,7 @@ def main() -> None:
             part = None
         answer = None
         if part is not None:
-            answer = {name: getattr(part, name) for name in Part.__dataclass_fields__}
+            answer = {name: getattr(part, name) for name in LogPart.__dataclass_fields__}
         print(json.dumps(answer), flush=True)
 
 

@@ -21,7 +21,7 @@ from guardrail.core.words import numbers
 from guardrail.errors import RecordError, os_reason
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.facts import Gathered, Segment
+from guardrail.retention.facts import FactCollector, Segment
 from guardrail.review.lines import open_lines
 from guardrail.review.terminal import clock
 from guardrail.review.verify.export import take_lines
@@ -76,7 +76,7 @@ def read_segment_records(reader: LedgerReader) -> SegmentRecords:
     """
     found = []
     for seq, line in reader.admin("admin.sealed"):
-        gathered = Gathered()
+        gathered = FactCollector()
         gathered.take(seq, _parsed(line) or {})
         found += gathered.segments
     key = reader.genesis.get("key")

@@ -25,7 +25,7 @@ from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.maintenance import prune as pruning
 from guardrail.ledger.maintenance.examine import examine
-from guardrail.ledger.maintenance.prune import Cut, Pace, detail, prune
+from guardrail.ledger.maintenance.prune import DeletionPace, PruneCut, detail, prune
 from guardrail.ledger.maintenance.recover import RecoveryReport, recover
 from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect
 from guardrail.ledger.reader import LedgerReader
@@ -283,7 +283,7 @@ def test_a_ledger_with_pages_of_another_size_is_a_ledger(tmp_path: Path, size: i
     assert GENESIS["key"] == plan.genesis["key"]
 
 
-def record(log: str, cut: Cut) -> Draft:
+def record(log: str, cut: PruneCut) -> Draft:
     """Return what is written about *cut*."""
     return Draft.build(
         fields.admin(log, "pruned", actor=ACTOR, where={}, detail=detail(cut, {"days": 1}))
@@ -309,7 +309,9 @@ def test_a_pruner_whose_key_was_ended_meanwhile_goes_on_under_a_new_one(
             connection.execute("DELETE FROM epoch")
 
     monkeypatch.setattr(pruning.time, "sleep", end)
-    prune(db, 200, signing=EPOCHS, allow=lambda cut: None, record=record, pace=Pace(part=100))
+    prune(
+        db, 200, signing=EPOCHS, allow=lambda cut: None, record=record, pace=DeletionPace(part=100)
+    )
     with LedgerReader.open(db) as reader:
         keys = [
             decode(line)["detail"]["key"]["public"]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.access_log.log import Reading, record_read
+from guardrail.access_log.log import PlannedRead, record_read
 from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.writer import LedgerWriter
@@ -35,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 def test_an_access_log_that_readers_can_write_is_well(settings: Settings) -> None:
     """Before the first reading and after it."""
     assert access_log(settings).state is State.OK
-    record_read(settings, Reading("show"))
+    record_read(settings, PlannedRead("show"))
     check = access_log(settings)
     assert check.state is State.OK
     assert "2 records" in check.found
@@ -56,7 +56,7 @@ def test_what_keeps_readers_out_is_said_with_its_fix(
     away = settings.override(access={"path": settings.ledger.path / "no" / "a.db"})
     check = access_log(away)
     assert (check.state, bool(check.fix)) == (state, True)
-    record_read(settings, Reading("show"))
+    record_read(settings, PlannedRead("show"))
     settings.access_key_path.chmod(0o755)
     check = access_log(settings)
     assert (check.state, check.fix) == (state, f"chmod 700 {settings.access_key_path}")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import guardrail.ledger.maintenance.prune
-from guardrail.access_log.log import Reading, Recorded, record_read
+from guardrail.access_log.log import PlannedRead, RecordedRead, record_read
 from guardrail.anchoring import LedgerHeads
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
@@ -111,7 +111,7 @@ def _keep(run: Run, act: Callable[[RetentionManager, SignedNote], object]) -> No
         record=record,
         clock=lambda: datetime.now(UTC) + timedelta(days=500),
     )
-    with keeper.alone():
+    with keeper.exclusive():
         act(keeper, cosigned(SignedNote.parse(head)))
     run.done()
 
@@ -137,7 +137,7 @@ def read(run: Run) -> None:
     """Read it three times, each on the record: the first makes the access log."""
     for _ in range(3):
         settings = Settings().override(ledger={"path": run.db})
-        assert isinstance(record_read(settings, Reading("show")), Recorded)
+        assert isinstance(record_read(settings, PlannedRead("show")), RecordedRead)
         run.done()
 
 

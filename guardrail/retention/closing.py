@@ -11,13 +11,13 @@ from guardrail.ledger.heads import Signing, doubt
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.tree import edge_at, node_reader
 from guardrail.retention import segments
-from guardrail.retention.facts import Facts, Segment, refuse_sealed
+from guardrail.retention.facts import RetentionFacts, Segment, refuse_sealed
 from guardrail.retention.segments import Manifest
 
-__all__ = ["node_of", "tree_to_seal", "write_copy"]
+__all__ = ["node_of", "tree_to_close", "write_copy"]
 
 
-def tree_to_seal(reader: LedgerReader, first: int, signing: Signing) -> tuple[Edge, bytes]:
+def tree_to_close(reader: LedgerReader, first: int, signing: Signing) -> tuple[Edge, bytes]:
     """Return the tree of all records, made from the lines from *first* on, and the last leaf.
 
     Raises ``LedgerError`` unless it matches the signed head: closing fixes the content of its
@@ -53,7 +53,7 @@ def tree_to_seal(reader: LedgerReader, first: int, signing: Signing) -> tuple[Ed
     return edge, leaf
 
 
-def write_copy(db: Path, folder: Path, facts: Facts, segment: Segment) -> Manifest:
+def write_copy(db: Path, folder: Path, facts: RetentionFacts, segment: Segment) -> Manifest:
     """Write the copy of *segment* into *folder*; it is verified and durable when this returns.
 
     Raises ``LedgerError`` or ``RetentionError``.
