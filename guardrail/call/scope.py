@@ -26,7 +26,7 @@ from guardrail.errors import UsageError
 from guardrail.identity.session import SessionState
 from guardrail.system.yielding import yields_inside
 
-__all__ = ["Entry", "SessionScope", "bound", "current"]
+__all__ = ["ScopeEntry", "SessionScope", "bound", "current"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -53,7 +53,7 @@ _ENTERING = frozenset({"__enter__", "__aenter__"})
 _WORKERS = frozenset({"concurrent.futures.thread", "threading"})
 
 
-class Entry:
+class ScopeEntry:
     """One entering of a session. Copies of a context share it, so all of them see that it has
     ended.
     """
@@ -81,10 +81,10 @@ class Entry:
 # One stack for all guards: entering pushes, leaving pops, and since the value is immutable each
 # thread and task has its own. The guard is named by its key, so that two guards in one program do
 # not see each other's sessions.
-_STACK: ContextVar[tuple[Entry, ...]] = ContextVar("guardrail_sessions", default=())
+_STACK: ContextVar[tuple[ScopeEntry, ...]] = ContextVar("guardrail_sessions", default=())
 
 
-def current(guard: int) -> Entry | None:
+def current(guard: int) -> ScopeEntry | None:
     """Return the innermost session that was entered in this context for *guard*, or None.
 
     A session that has ended is returned as well: code that runs in a copy of its context must not
@@ -94,7 +94,7 @@ def current(guard: int) -> Entry | None:
     for entry in reversed(_STACK.get()):
         if entry.guard == guard:
             if entry.owner is not None and not _runs(entry.owner, sys._getframe()):
-                return Entry(guard, entry.scope, lapse=SUSPENDED)
+                return ScopeEntry(guard, entry.scope, lapse=SUSPENDED)
             return entry
     return None
 
@@ -123,7 +123,7 @@ class SessionScope:
         self._guard = guard
         self._state = state
         self._closed = False
-        self._entries: list[Entry] = []
+        self._entries: list[ScopeEntry] = []
 
     @property
     def id(self) -> str:
@@ -174,11 +174,11 @@ class SessionScope:
         self.push(_owner(sys._getframe()))
         return self
 
-    def push(self, owner: FrameType | None = None) -> Entry:
+    def push(self, owner: FrameType | None = None) -> ScopeEntry:
         """Make it the current session of this context, without checking who enters it; ``pop``
         undoes that.
         """
-        entry = Entry(self._guard, self, owner)
+        entry = ScopeEntry(self._guard, self, owner)
         self._entries.append(entry)
         _STACK.set((*_STACK.get(), entry))
         return entry
@@ -197,7 +197,7 @@ class SessionScope:
         # different threads. It must not stay current there for the code that runs next.
         self._end(*self._entries)
 
-    def _end(self, *entries: Entry) -> None:
+    def _end(self, *entries: ScopeEntry) -> None:
         for entry in entries:
             entry.lapse = ENDED
             entry.owner = None  # a frame keeps all of its variables alive

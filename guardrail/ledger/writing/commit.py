@@ -31,7 +31,7 @@ from guardrail.ledger.writing.faults import Health, copy_error
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.ledger.writing.opening import WriterConnection
 from guardrail.ledger.writing.sweep import Sweeper
-from guardrail.ledger.writing.work import PendingRecord
+from guardrail.ledger.writing.work import Entry
 from guardrail.system.futures import WakeUpBatch
 
 __all__ = ["Committer"]
@@ -68,7 +68,7 @@ class Committer:
         self._owed: deque[Draft] = deque()
         self._unsure: deque[Draft] = deque()
         """Decisions that may be in the log although their callers were told that they are not."""
-        self._again: deque[PendingRecord] = deque()
+        self._again: deque[Entry] = deque()
         """Outcomes that found the disk full. Their callers wait: the room that was given back takes
         them."""
         self.names = SessionNames()
@@ -213,9 +213,7 @@ class Committer:
 
     # -- one commit --------------------------------------------------------------------------------
 
-    def round(
-        self, first: PendingRecord | None, more: Callable[[], Iterable[PendingRecord]]
-    ) -> None:
+    def round(self, first: Entry | None, more: Callable[[], Iterable[Entry]]) -> None:
         """Write *first*, the entries of *more* (called under the lock), and what is owed, in one
         commit.
 
@@ -227,9 +225,7 @@ class Committer:
             self.health.next_retry = 0.0
             self._round(entries, list)
 
-    def _round(
-        self, batch: deque[PendingRecord], more: Callable[[], Iterable[PendingRecord]]
-    ) -> None:
+    def _round(self, batch: deque[Entry], more: Callable[[], Iterable[Entry]]) -> None:
         connection, health = self._connection, self.health
         if health.sealed is None and connection.store is None and health.trouble:
             health.await_retry()
@@ -264,7 +260,7 @@ class Committer:
             raise
         return self._files.reserve.there()
 
-    def _some_need_no_room(self, batch: deque[PendingRecord]) -> bool:
+    def _some_need_no_room(self, batch: deque[Entry]) -> bool:
         """Fail the entries that begin something new; return True if anything is left to write."""
         entries = list(batch)
         batch.clear()
@@ -275,9 +271,7 @@ class Committer:
             entry.fail(self.health.no_reserve())
         return bool(batch or self.owes)
 
-    def _transaction(
-        self, batch: deque[PendingRecord], rotations: Iterable[Rotation] = ()
-    ) -> list[PendingRecord]:
+    def _transaction(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
         """Commit what is owed, *batch* and then *rotations*, and end their futures; free the lock.
 
         Returns the entries that are durable. Raises ``LedgerError`` after the writer became
@@ -286,7 +280,7 @@ class Committer:
         """
         store = self._connection.store
         assert store is not None
-        taken: list[PendingRecord] = []
+        taken: list[Entry] = []
         committing = False
         try:
             self._check_files()
@@ -382,9 +376,7 @@ class Committer:
                 self._owed.append(outcomes.not_started(line))
             self._unsure.popleft()
 
-    def _acknowledge(
-        self, taken: list[PendingRecord], answers: list[Receipt | LedgerError]
-    ) -> list[PendingRecord]:
+    def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
         durable = []
         with WakeUpBatch() as handover:  # a loop on which many wait is woken once
             for entry, answer in zip(taken, answers, strict=True):
@@ -399,12 +391,7 @@ class Committer:
     # -- after a fault -----------------------------------------------------------------------------
 
     def _undo(
-        self,
-        store: AppendingStorage,
-        taken: list[PendingRecord],
-        error: Exception,
-        *,
-        committing: bool,
+        self, store: AppendingStorage, taken: list[Entry], error: Exception, *, committing: bool
     ) -> LedgerError:
         """Leave the transaction after *error*; return the error for its callers. Outcomes stay
         owed.
@@ -424,7 +411,7 @@ class Committer:
         self.drop_store()
         return problem
 
-    def _fail(self, batch: deque[PendingRecord], error: LedgerError) -> None:
+    def _fail(self, batch: deque[Entry], error: LedgerError) -> None:
         """Fail the entries that were not taken: outcomes stay owed, and nothing else was
         written.
         """

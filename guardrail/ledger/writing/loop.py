@@ -10,7 +10,7 @@ from queue import Empty, SimpleQueue
 
 from guardrail.errors import KeysError, LedgerError
 from guardrail.ledger.writing.commit import Committer
-from guardrail.ledger.writing.work import Order, PendingRecord, Work, closed_error
+from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
 
 __all__ = ["BatchSizeEstimator", "Loop"]
 
@@ -61,7 +61,7 @@ class Loop:
             work = self._receive()
             if work is None:
                 self._committer.idle()
-            elif isinstance(work, PendingRecord):
+            elif isinstance(work, Entry):
                 self._wait_for_the_others()
                 began = time.monotonic()
                 self._committer.round(work, self._gather)
@@ -94,14 +94,14 @@ class Loop:
             time.sleep(_LOOK)
         self._estimator.came(self._inbox.qsize() + 1)
 
-    def _gather(self) -> Iterator[PendingRecord]:
+    def _gather(self) -> Iterator[Entry]:
         """Yield what has come in until now and is to share the commit."""
         for _ in range(min(self._inbox.qsize(), self._max_batch)):
             try:
                 work = self._inbox.get_nowait()
             except Empty:
                 return
-            if not isinstance(work, PendingRecord):
+            if not isinstance(work, Entry):
                 self._order = work
                 return
             yield work
@@ -141,7 +141,7 @@ class Loop:
                 work = self._inbox.get_nowait()
             except Empty:
                 return
-            if isinstance(work, PendingRecord):
+            if isinstance(work, Entry):
                 work.fail(closed_error())
             elif work.kind == "park":
                 work.parked.set()

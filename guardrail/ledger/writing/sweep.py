@@ -14,7 +14,7 @@ from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.storage import AppendingStorage
 from guardrail.ledger.writing import outcomes
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
-from guardrail.ledger.writing.work import PendingRecord
+from guardrail.ledger.writing.work import Entry
 
 __all__ = ["Commit", "Sweeper"]
 
@@ -24,9 +24,7 @@ class Commit(Protocol):
     ``LedgerError``.
     """
 
-    def __call__(
-        self, batch: deque[PendingRecord], rotations: Iterable[Rotation] = ()
-    ) -> list[PendingRecord]:
+    def __call__(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
         """Return the entries that are durable."""
         ...
 
@@ -60,9 +58,7 @@ class Sweeper:
         for start in range(0, len(drafts), size):
             if not lock.held:
                 lock.acquire()
-            swept += len(
-                commit(deque(PendingRecord(draft) for draft in drafts[start : start + size]))
-            )
+            swept += len(commit(deque(Entry(draft) for draft in drafts[start : start + size])))
         if not lock.held:
             lock.acquire()
         dead = outcomes.of_dead_keys(store, leases)

@@ -11,7 +11,7 @@ from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.system.futures import BatchedFuture, WakeUpBatch
 
-__all__ = ["Order", "PendingRecord", "Work", "closed_error"]
+__all__ = ["Entry", "Order", "Work", "closed_error"]
 
 
 def closed_error() -> LedgerError:
@@ -23,7 +23,7 @@ def closed_error() -> LedgerError:
     )
 
 
-class PendingRecord(BatchedFuture[Receipt]):
+class Entry(BatchedFuture[Receipt]):
     """A record on its way, and the future that its caller waits for."""
 
     def __init__(self, draft: Draft) -> None:
@@ -95,4 +95,4 @@ class Order(Future["int | None"]):
             self.release = threading.Event()
 
 
-Work: TypeAlias = "PendingRecord | Order"
+Work: TypeAlias = "Entry | Order"

@@ -22,7 +22,7 @@ from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.writing.commit import Committer
 from guardrail.ledger.writing.loop import Loop
-from guardrail.ledger.writing.work import Order, PendingRecord, Work, closed_error
+from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
 
 __all__ = ["LedgerSettings", "LedgerWriter", "traces"]
 
@@ -209,7 +209,7 @@ class LedgerWriter:
         classes: ``ledger.closed_call`` (an outcome is recorded for this call already),
         ``ledger.no_open_call``, ``ledger.duplicate_call``, ``ledger.closed``.
         """
-        entry = PendingRecord(draft)
+        entry = Entry(draft)
         if self._closed or handles.tainted(self.db):
             entry.fail(self._refusal())
             return entry
@@ -225,7 +225,7 @@ class LedgerWriter:
         before it writes anything else.
         """
         entry = self.submit(draft)
-        assert isinstance(entry, PendingRecord)
+        assert isinstance(entry, Entry)
         try:
             return entry.result(self._settings.append_deadline if timeout is None else timeout)
         except (TimeoutError, CancelledError):
@@ -245,7 +245,7 @@ class LedgerWriter:
         A decision that is durable all the same gets its call closed as ``not_started``; an outcome
         stays owed.
         """
-        assert isinstance(future, PendingRecord)
+        assert isinstance(future, Entry)
         future.give_up()
         if future.written:
             self._committer.disown(future.draft)
@@ -277,7 +277,7 @@ class LedgerWriter:
         """
         return self._committer.health.distrust(why)
 
-    def _late(self, entry: PendingRecord) -> LedgerError:
+    def _late(self, entry: Entry) -> LedgerError:
         if not entry.taken:
             return LedgerPoisonedError(
                 self.trouble

@@ -27,7 +27,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.errors import LedgerError, LedgerPoisonedError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
-from guardrail.ledger.writing.work import PendingRecord
+from guardrail.ledger.writing.work import Entry
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import wait_async
@@ -299,7 +299,7 @@ def a_batch_that_fails(db: Path) -> dict[str, Any]:
         until(lambda: writer._inbox.qsize() == 2)
         control.write_text("sync HANG\n")
         held.let_go()
-        until(lambda: all(isinstance(entry, PendingRecord) and entry.taken for entry in first))
+        until(lambda: all(isinstance(entry, Entry) and entry.taken for entry in first))
         second = [writer.submit(note()) for _ in range(3)]
         with ThreadPoolExecutor(1) as pool:
             third = pool.submit(writer.append, note())
