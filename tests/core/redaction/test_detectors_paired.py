@@ -105,7 +105,7 @@ def test_a_password_goes_by_the_command_or_call_that_takes_it(text: str, left: s
     "text",
     [
         "AUTH failed for bob", "we AUTH users", "the AUTH header", "auth is on", "net use is slow", "net use Z: \\\\h\\s", "net use \\\\h\\s /user:bob", "htpasswd -c f bob", "htpasswd -bc f bob $PW", "htpasswd -b f", "a {SHA} digest",
-        "setx PATH C:\\bin", "set -x TOKEN_COUNT 5", "ENV DB_PASSWORD $PW", "reset password policy", "asset key value", "server.login(user, password)", "login('bob', $PW)", "server.login('bob', '$PW')",
+        "setx PATH C:\\bin", "set -x TOKEN_COUNT 5", "ENV DB_PASSWORD $PW", "reset password policy", "asset key value", "server.login(user, password)", "server.login(user, 'mail')", "login('bob', $PW)", "server.login('bob', '$PW')",
         "x?code=SUMMER-2024", "CONFIG SET requirepass $PW", "HELLO AUTH", "sp_password x",
     ],
 )  # fmt: skip

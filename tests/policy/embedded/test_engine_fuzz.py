@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 
@@ -59,6 +60,8 @@ def test_generated_policies_are_decided_as_by_opa(
             refused.update(outcome.refused)
             answers, loud = answers + outcome.answers, loud + outcome.loud
             allowed += outcome.allowed
+            if index % 500 == 499:
+                print(f"{index + 1} of {COUNT} programs, {len(wrong)} differ", file=sys.stderr)
             found = [*outcome.differences, *(outcome.flips if outcome.state == "compared" else ())]
             if found:
                 text = "\n---\n".join(outcome.modules)
