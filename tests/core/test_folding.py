@@ -30,6 +30,11 @@ def test_no_character_that_draws_nothing_makes_another_person() -> None:
         assert folded(some) == ""
 
 
+def test_a_mark_on_a_digit_or_sign_is_decoration() -> None:
+    """Only letters take marks that make another letter."""
+    assert folded("7\u0307-\u0301a") == "7-a"
+
+
 def test_no_combining_mark_makes_another_person() -> None:
     """Every mark there is, unless it makes a letter of its own with the one before it, as accents
     do.

@@ -67,6 +67,14 @@ SECRETS = st.builds(
 )
 
 
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+def test_a_secret_is_known_in_each_encoding(encode: Callable[[str], str]) -> None:
+    """Also if it is a part of a longer text."""
+    memory = Memory()
+    memory.remember("ab=+x9Kp7Lm2Qw", "secret")
+    assert memory.knows(f"see https://x.example/{encode('ab=+x9Kp7Lm2Qw')}/end") == "secret"
+
+
 @given(SECRETS, st.sampled_from(sorted(ENCODINGS)), st.sampled_from(sorted(ENCODINGS)))
 def test_a_secret_is_known_in_each_encoding_and_in_one_upon_another(
     secret: str, one: str, other: str

@@ -46,7 +46,7 @@ def test_a_literal_that_is_taken_for_a_secret_goes(
         "password: ${DB_PASSWORD:-Qz7}", "echo ${API_TOKEN:-Qz7}", "echo ${API_TOKEN-Qz7}", "url: x?k=${my-db.password:Qz7}", '{{ db_password | default("Qz7") }}', "{{ .Values.password | default 'Qz7' }}",
         'password = os.environ.get(\\"X\\", \\"Qz7\\")', 'password = "" "Qz7"', 'password = "a" "Qz7"',
         'ConvertTo-SecureString "Qz7" -AsPlainText -Force', "convertto-secureString -String 'Qz7'", 'h.append("Authorization", "Token Qz7")',
-        'os.environ[\\"TOKEN\\"] or \\"Qz7\\"', 'x = token if y else \\"Qz7\\"',
+        'os.environ[\\"TOKEN\\"] or \\"Qz7\\"', 'x = token if y else \\"Qz7\\"', 'process.env.TOKEN ?? "Qz7"', 'user.setPassword("Qz7")', "password=(Qz7)",
     ],
 )  # fmt: skip
 def test_defaults_of_shells_and_templates_go(text: str) -> None:

@@ -24,6 +24,12 @@ _FORMS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize("form", _FORMS)
+def test_a_value_goes_whatever_names_it(form: str) -> None:
+    """Elements and attributes, in any order, nested."""
+    assert "Qz7" not in without_secrets(form.format("Qz7"))
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(_FORMS),
