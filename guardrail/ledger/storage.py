@@ -179,7 +179,7 @@ class Storage(TreeRows, Protocol):
     def place_fault(self) -> str:
         """Return which row is before record 0; empty if there is none."""
 
-    def crowd_fault(self) -> str:
+    def surplus_fault(self) -> str:
         """Return which table holds more rows than the log's records can produce; empty if none
         does.
         """

@@ -129,15 +129,15 @@ class RetentionManager:
     # -- closing segments
     # ----------------------------------------------------------------------------------------------
 
-    def seal_due(self) -> bool:
+    def is_segment_due(self) -> bool:
         """Return True if it is time for the next segment, by age or size."""
         facts = self.facts()
-        if judge(facts, self._policy, self._clock()).seal_due:
+        if judge(facts, self._policy, self._clock()).segment_due:
             return True
         with LedgerReader.open(self._db) as reader:
-            return reader.storage.bytes_from(facts.unsealed) >= self._policy.segment_mb << 20
+            return reader.storage.bytes_from(facts.first_open) >= self._policy.segment_mb << 20
 
-    def seal(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
+    def close_segment(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
         """Make the missing copies; with *fresh*, first close a segment over all records that are in
         none.
 
@@ -145,7 +145,7 @@ class RetentionManager:
         Raises ``RetentionError``, ``LedgerError``.
         """
         facts = self.facts()
-        segment = self._close_segment(facts, why) if fresh else None
+        segment = self._record_segment(facts, why) if fresh else None
         if segment is not None:
             facts = self.facts()
         copied = []
@@ -156,8 +156,8 @@ class RetentionManager:
                 copied.append(write_copy(self._db, self._folder, facts, each))
         return ClosedSegment(segment, tuple(copied))
 
-    def _close_segment(self, facts: RetentionFacts, why: str | None) -> Segment | None:
-        first, last = facts.unsealed, facts.size - 1
+    def _record_segment(self, facts: RetentionFacts, why: str | None) -> Segment | None:
+        first, last = facts.first_open, facts.size - 1
         number = facts.last_number + 1
         # A segment that holds only the record that closed the one before it is useless.
         if last < first or (first == last and facts.last_number and first > 0):
@@ -198,10 +198,10 @@ class RetentionManager:
             if manifest is None or (there == manifest and each.number in known):
                 continue
             if there != manifest:
-                segments.verify(self._folder, manifest, sealed=each, log=facts.log)
+                segments.verify(self._folder, manifest, closed=each, log=facts.log)
                 segments.copy_to(self._folder, target, manifest, self._db)
             segments.refuse_one_file(self._folder, target, manifest.file)
-            segments.verify(target, manifest, sealed=each, log=facts.log)
+            segments.verify(target, manifest, closed=each, log=facts.log)
             done = ArchivedSegment(each.number, manifest.file, manifest.digest)
             self._record(
                 "archived",

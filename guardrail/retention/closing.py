@@ -11,7 +11,7 @@ from guardrail.ledger.heads import Signing, doubt
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.tree import edge_at, node_reader
 from guardrail.retention import segments
-from guardrail.retention.facts import RetentionFacts, Segment, refuse_sealed
+from guardrail.retention.facts import RetentionFacts, Segment, refuse_closed
 from guardrail.retention.segments import Manifest
 
 __all__ = ["node_of", "tree_to_close", "write_copy"]
@@ -34,7 +34,7 @@ def tree_to_close(reader: LedgerReader, first: int, signing: Signing) -> tuple[E
                     raise ValueError("a record is missing")
                 leaf = leaf_hash(line)
                 edge.append(leaf)
-                refuse_sealed(line, first)
+                refuse_closed(line, first)
 
         # Most in short transactions: a long one would keep the ``-wal`` from being reset while
         # calls continue.

@@ -20,8 +20,8 @@ NO_FAILURE = frozenset({"retention.held", "retention.for_ever"})
 class RunResult:
     """The result of one run."""
 
-    sealed: ClosedSegment
-    put: tuple[ArchivedSegment, ...] = ()
+    closed: ClosedSegment
+    archived: tuple[ArchivedSegment, ...] = ()
     pruned: PruneResult | None = None
     expired: tuple[tuple[Path, Manifest], ...] = ()
     problems: tuple[RetentionError, ...] = ()
@@ -41,7 +41,7 @@ def carry_out(manager: RetentionManager, *, why: str | None) -> RunResult:
     written, and ``RetentionError`` if the copy of a segment can't be made: then nothing else is
     tried.
     """
-    sealed = manager.seal(why=why, fresh=manager.seal_due())
+    sealed = manager.close_segment(why=why, fresh=manager.is_segment_due())
     put: list[ArchivedSegment] = []
     pruned: PruneResult | None = None
     expired: list[tuple[Path, Manifest]] = []

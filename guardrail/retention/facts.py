@@ -24,7 +24,7 @@ __all__ = [
     "Segment",
     "moment",
     "read_facts",
-    "refuse_sealed",
+    "refuse_closed",
 ]
 
 
@@ -126,7 +126,7 @@ class RetentionFacts:
     """Number of the segment that was sealed last; 0 if none was."""
 
     @property
-    def unsealed(self) -> int:
+    def first_open(self) -> int:
         """Number of the first record that is in no segment."""
         return (
             self.segments[-1].last + 1 if self.segments else (0 if self.first == 1 else self.first)
@@ -214,7 +214,7 @@ def read_facts(records: RetentionReader) -> RetentionFacts:
     return gathered.facts(records)
 
 
-def refuse_sealed(line: bytes, first: int) -> None:
+def refuse_closed(line: bytes, first: int) -> None:
     """Raise ``LedgerError`` if *line* seals record *first*, which is in no segment by the index:
     the index hid the seal.
     """

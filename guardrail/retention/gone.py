@@ -22,14 +22,14 @@ def missing_copies(settings: Settings, facts: RetentionFacts) -> Iterator[Retent
     Every segment has a copy in the folder since it was sealed, and one in the archive since the
     record that says so.
     """
-    sealed = [each.number for each in facts.segments if each.last >= facts.first]
-    lost = _missing_numbers(segments_path(settings), facts, sealed)
+    closed = [each.number for each in facts.segments if each.last >= facts.first]
+    lost = _missing_numbers(segments_path(settings), facts, closed)
     if lost:
         yield _finding("the copy", lost, "guardrail seal")
     if settings.retention.archive is not None:
         known = {each.segment for each in facts.archived}
         lost = _missing_numbers(
-            settings.retention.archive, facts, [n for n in sealed if n in known]
+            settings.retention.archive, facts, [n for n in closed if n in known]
         )
         if lost:
             yield _finding("the archive's copy", lost, "guardrail archive")

@@ -132,7 +132,7 @@ def copies_of(
     found: list[tuple[Path, Manifest]] = []
     in_folder = segments.read_manifest(folder, facts.genesis, segment.number)
     if in_folder is not None:
-        segments.verify(folder, in_folder, sealed=segment, log=facts.log)
+        segments.verify(folder, in_folder, closed=segment, log=facts.log)
         found.append((folder, in_folder))
     if archive is not None:
         found.append((archive, _archived_manifest(facts, segment, archive)))
@@ -159,5 +159,5 @@ def _archived_manifest(facts: RetentionFacts, segment: Segment, archive: Path) -
         )
     if there.digest != digests[there.file]:
         raise segments.wrong_copy(there.file)
-    segments.verify(archive, there, sealed=segment, log=facts.log)
+    segments.verify(archive, there, closed=segment, log=facts.log)
     return there

@@ -156,7 +156,7 @@ def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
 
 
 def verify(
-    folder: Path, manifest: Manifest, *, sealed: Segment | None = None, log: str = ""
+    folder: Path, manifest: Manifest, *, closed: Segment | None = None, log: str = ""
 ) -> None:
     """Read the copy and check it against *manifest*, line by line. Raises ``RetentionError``.
 
@@ -164,7 +164,7 @@ def verify(
     who can write the folder can write the manifest as well.
     """
     path = folder / manifest.file
-    if sealed is not None and not _is_sealed(manifest, sealed, log):
+    if closed is not None and not _matches_closed(manifest, closed, log):
         raise wrong_copy(manifest.file)
     try:
         if _digest(path) != manifest.digest:
@@ -182,12 +182,12 @@ def verify(
         raise wrong_copy(manifest.file)
 
 
-def _is_sealed(manifest: Manifest, sealed: Segment, log: str) -> bool:
+def _matches_closed(manifest: Manifest, closed: Segment, log: str) -> bool:
     return (
         manifest.log == log
-        and manifest.segment == sealed.number
-        and (manifest.first, manifest.last) == (sealed.first, sealed.last)
-        and (manifest.root, manifest.leaf) == (sealed.root, sealed.leaf)
+        and manifest.segment == closed.number
+        and (manifest.first, manifest.last) == (closed.first, closed.last)
+        and (manifest.root, manifest.leaf) == (closed.root, closed.leaf)
     )
 
 

@@ -54,7 +54,7 @@ class RetentionStatus:
     """Records 1 to this number - 1 are past their time and in closed segments; 1 if there are
     none.
     """
-    seal_due: bool
+    segment_due: bool
     """True if the next segment is due by age alone: its size is known only to a reader of the
     file.
     """
@@ -116,7 +116,7 @@ def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> 
     return RetentionStatus(
         age_days=age,
         due_before=due[-1].last + 1 if due else 1,
-        seal_due=waiting >= interval,
+        segment_due=waiting >= interval,
         unarchived=unarchived,
         held=tuple(each.id for each in facts.holds),
         findings=tuple(findings),
@@ -125,13 +125,17 @@ def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> 
 
 def _is_overdue(segment: Segment, settings: RetentionSettings, now: datetime) -> bool:
     # The records are older than the one that closed their segment, which therefore sets the time.
-    sealed = moment(segment.ts)
-    return settings.days > 0 and sealed is not None and now - sealed > timedelta(days=settings.days)
+    closed_at = moment(segment.ts)
+    return (
+        settings.days > 0
+        and closed_at is not None
+        and now - closed_at > timedelta(days=settings.days)
+    )
 
 
 def _is_late(segment: Segment, now: datetime) -> bool:
-    sealed = moment(segment.ts)
-    return sealed is not None and now - sealed > GRACE
+    closed_at = moment(segment.ts)
+    return closed_at is not None and now - closed_at > GRACE
 
 
 def _under_kept(facts: RetentionFacts, settings: RetentionSettings) -> list[RetentionFinding]:

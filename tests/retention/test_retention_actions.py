@@ -41,9 +41,9 @@ from tests.support.retention import (
     head,
     held_bytes,
     intact,
-    keeper,
     make,
     noted,
+    open_manager,
     reopen,
     settings,
 )
@@ -85,8 +85,11 @@ def refused_with(db: Path, retention: dict[str, object], given: Sequence[SignedN
     with LedgerReader.open(db) as reader:
         before = reader.first()
     chosen = settings(db, **retention)
-    with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
-        keep.prune(why="old", given=given)
+    with (
+        open_manager(db, days=OLD, chosen=chosen) as manager,
+        pytest.raises(RetentionError) as caught,
+    ):
+        manager.prune(why="old", given=given)
     with LedgerReader.open(db) as reader:
         assert reader.first() == before
     return caught.value.code
@@ -96,8 +99,8 @@ def test_a_segment_is_sealed_and_its_copy_is_what_an_export_is(db: Path) -> None
     """A record says what it holds; the copy holds the same bytes, is read-only, and nobody else can
     read it.
     """
-    with keeper(db) as keep:
-        done = keep.seal(why="month end")
+    with open_manager(db) as manager:
+        done = manager.close_segment(why="month end")
     assert done.segment is not None
     assert (done.segment.number, done.segment.first, done.segment.last) == (1, 0, 299)
     [said] = details(db, "admin.sealed")
@@ -115,21 +118,21 @@ def test_a_segment_is_sealed_and_its_copy_is_what_an_export_is(db: Path) -> None
 
 def test_the_next_segment_begins_where_the_last_one_ended(db: Path) -> None:
     """With the record that sealed it; where nothing else was recorded, there is nothing to seal."""
-    with keeper(db) as keep:
-        keep.seal(why=None)
-        assert keep.seal(why=None).segment is None
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
+        assert manager.close_segment(why=None).segment is None
     with reopen(db) as writer:
         writer.append(noted("more"))
-    with keeper(db) as keep:
-        second = keep.seal(why=None).segment
+    with open_manager(db) as manager:
+        second = manager.close_segment(why=None).segment
     assert second is not None
     assert (second.number, second.first, second.last) == (2, 300, 301)
 
 
 def test_sealing_that_was_cut_short_is_finished_by_the_next_run(db: Path) -> None:
     """Between the record and the copy, in the middle of the copy, and between its two files."""
-    with keeper(db) as keep:
-        made = keep.seal(why=None).copied[0]
+    with open_manager(db) as manager:
+        made = manager.close_segment(why=None).copied[0]
     name = segments.name_of(made.genesis, 1)
     folder = folder_of(db)
     for left in ((), (f".{name}.new",), (made.file, f".{name}.new")):
@@ -137,8 +140,8 @@ def test_sealing_that_was_cut_short_is_finished_by_the_next_run(db: Path) -> Non
         for each in left:
             (folder / each).write_bytes(b"half a copy")
         assert read_manifest(folder, made.genesis, 1) is None
-        with keeper(db) as keep:
-            again = keep.seal(why=None, fresh=False)
+        with open_manager(db) as manager:
+            again = manager.close_segment(why=None, fresh=False)
         assert again.segment is None
         assert [each.segment for each in again.copied] == [1]
         segments.verify(folder, made)
@@ -147,22 +150,22 @@ def test_sealing_that_was_cut_short_is_finished_by_the_next_run(db: Path) -> Non
 def test_a_copy_that_can_not_be_written_is_an_error_and_no_copy(db: Path) -> None:
     """A file where the folder should be; when it is gone, the next run makes the copy."""
     folder_of(db).write_text("in the way")
-    with keeper(db) as keep, pytest.raises(RetentionError) as caught:
-        keep.seal(why=None)
+    with open_manager(db) as manager, pytest.raises(RetentionError) as caught:
+        manager.close_segment(why=None)
     assert caught.value.code == "retention.copy_unreadable"
     folder_of(db).unlink()
-    with keeper(db) as keep:
-        assert len(keep.seal(why=None, fresh=False).copied) == 1
+    with open_manager(db) as manager:
+        assert len(manager.close_segment(why=None, fresh=False).copied) == 1
 
 
 def test_what_is_past_its_time_is_deleted_and_said(db: Path) -> None:
     """By whom, why, by which policy; then the log goes on, and what somebody kept still fits it."""
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     kept = head(db)
-    with keeper(db, days=OLD) as keep:
-        assert keep.prunable() == 300
-        done = keep.prune(why="older than 400 days", given=[kept])
+    with open_manager(db, days=OLD) as manager:
+        assert manager.prunable() == 300
+        done = manager.prune(why="older than 400 days", given=[kept])
     assert (done.deleted, done.before, done.overwritten) == (299, 300, True)
     [said] = details(db, "admin.pruned")
     assert said["before"] == 300
@@ -174,15 +177,15 @@ def test_what_is_past_its_time_is_deleted_and_said(db: Path) -> None:
 
 def test_nothing_is_deleted_before_its_time(db: Path) -> None:
     """A segment is past its time when its seal is; what is not sealed never is."""
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     kept = head(db)
-    with keeper(db, days=399) as keep:
-        assert keep.prune(why=None, given=[kept]).deleted == 0
+    with open_manager(db, days=399) as manager:
+        assert manager.prune(why=None, given=[kept]).deleted == 0
     with reopen(db) as writer:
         writer.append(noted("not sealed"))
-    with keeper(db, days=OLD) as keep:
-        keep.prune(why=None, given=[kept])
+    with open_manager(db, days=OLD) as manager:
+        manager.prune(why=None, given=[kept])
     with LedgerReader.open(db) as reader:
         assert reader.first() == 300
 
@@ -191,8 +194,8 @@ def test_each_reason_not_to_delete_has_its_code(db: Path, tmp_path: Path) -> Non
     """Settings below the floor, a hold, no copy, no archive, no head elsewhere, one that is too
     small, a stranger's.
     """
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     kept = [head(db)]
     archive = tmp_path / "archive"
     assert refused_with(db, {"days": 0}, kept) == "retention.for_ever"
@@ -207,15 +210,15 @@ def test_each_reason_not_to_delete_has_its_code(db: Path, tmp_path: Path) -> Non
     assert made is not None
     segments.remove(folder_of(db), segments.name_of(made.genesis, 1))
     assert refused_with(db, {}, kept) == "retention.not_sealed"
-    with keeper(db) as keep:
-        keep.seal(why=None)
-        keep.hold("case-1", add=True, why="court order")
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
+        manager.hold("case-1", add=True, why="court order")
     assert refused_with(db, {}, kept) == "retention.held"
 
 
 def _genesis(db: Path) -> str:
-    with keeper(db) as keep:
-        return keep.facts().genesis
+    with open_manager(db) as manager:
+        return manager.facts().genesis
 
 
 def test_a_ledger_that_a_kept_head_contradicts_is_not_pruned(tmp_path: Path) -> None:
@@ -226,8 +229,8 @@ def test_a_ledger_that_a_kept_head_contradicts_is_not_pruned(tmp_path: Path) -> 
     for path, text in ((db, "one"), (other, "two")):
         path.parent.mkdir()
         build(path, 300, text=text)
-        with keeper(path) as keep:
-            keep.seal(why=None)
+        with open_manager(path) as manager:
+            manager.close_segment(why=None)
     with reopen(other) as writer:
         writer.append(noted("more"))
     assert refused_with(db, {}, [head(other, 301)]) == "retention.conflict"
@@ -238,8 +241,8 @@ def test_a_head_counts_where_an_anchor_gives_it_back(db: Path, tmp_path: Path) -
     """What stands in a file beside the ledger is nobody's word: whoever changes the one can change
     the other.
     """
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     kept = head(db)
     remembered = {name: AnchorState(size=300, note=str(kept)) for name in ("file", "witness:w/1")}
     write_state(state_path(db), AnchorStates(LOG, remembered))
@@ -247,13 +250,16 @@ def test_a_head_counts_where_an_anchor_gives_it_back(db: Path, tmp_path: Path) -
     elsewhere = tmp_path / "elsewhere" / "heads.jsonl"
     elsewhere.parent.mkdir()
     chosen = settings(db).override(anchors={"file": elsewhere})
-    with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
-        keep.prune(why=None)
+    with (
+        open_manager(db, days=OLD, chosen=chosen) as manager,
+        pytest.raises(RetentionError) as caught,
+    ):
+        manager.prune(why=None)
     assert caught.value.code == "retention.not_anchored"
     file = FileAnchor(elsewhere, key=SIGNING.log_key(LOG).key, verify=verify_signature)
     file.publish(kept, lambda *_: ())
-    with keeper(db, days=OLD, chosen=chosen) as keep:
-        assert keep.prune(why=None).deleted == 299
+    with open_manager(db, days=OLD, chosen=chosen) as manager:
+        assert manager.prune(why=None).deleted == 299
     assert intact(db, kept)
 
 
@@ -263,8 +269,8 @@ def test_a_head_that_a_person_gives_counts_if_an_anchor_vouches_for_it(
     """``guardrail checkpoint`` prints one of any ledger: the error says why it does not count, and
     what makes it count.
     """
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     elsewhere = tmp_path / "elsewhere" / "heads.jsonl"
     elsewhere.parent.mkdir()
     key = SIGNING.log_key(LOG)
@@ -283,22 +289,25 @@ def test_a_head_that_a_person_gives_counts_if_an_anchor_vouches_for_it(
         (file, seen, "the anchor file does not hold it"),
         (witness, head(db, keys=Keys.ephemeral(b"s" * 32)), "not a head of this log"),
     ):
-        with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
-            keep.prune(why=None, given=[given])
+        with (
+            open_manager(db, days=OLD, chosen=chosen) as manager,
+            pytest.raises(RetentionError) as caught,
+        ):
+            manager.prune(why=None, given=[given])
         assert caught.value.code == "retention.not_anchored"
         assert why in caught.value.message
         assert "guardrail anchor" in caught.value.hint
     elsewhere.write_bytes(head_line(printed, 1.0))
-    with keeper(db, days=OLD, chosen=file) as keep:
-        assert keep.prune(why=None, given=[printed]).deleted == 299
+    with open_manager(db, days=OLD, chosen=file) as manager:
+        assert manager.prune(why=None, given=[printed]).deleted == 299
 
 
 def test_a_head_that_nobody_vouches_for_can_still_contradict_the_ledger(
     db: Path, tmp_path: Path
 ) -> None:
     """The log's key signed it over other records: nothing is deleted, whatever the anchors say."""
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     key = SIGNING.log_key(LOG)
     other = SignedNote.sign(Checkpoint(LOG, 200, bytes(32)).text, key.key, key.sign)
     assert refused_with(db, {}, [head(db), other]) == "retention.conflict"
@@ -308,16 +317,19 @@ def test_a_head_that_nobody_vouches_for_can_still_contradict_the_ledger(
 
 def test_every_head_in_an_anchor_file_must_be_of_this_ledger(db: Path, tmp_path: Path) -> None:
     """A line that was added behind does not hide the ones before."""
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     elsewhere = tmp_path / "elsewhere" / "heads.jsonl"
     elsewhere.parent.mkdir()
     key = SIGNING.log_key(LOG)
     other = SignedNote.sign(Checkpoint(LOG, 200, bytes(32)).text, key.key, key.sign)
     elsewhere.write_bytes(head_line(other, 1.0) + head_line(head(db), 2.0))
     chosen = settings(db).override(anchors={"file": elsewhere})
-    with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
-        keep.prune(why=None)
+    with (
+        open_manager(db, days=OLD, chosen=chosen) as manager,
+        pytest.raises(RetentionError) as caught,
+    ):
+        manager.prune(why=None)
     assert caught.value.code == "retention.conflict"
 
 
@@ -325,8 +337,8 @@ def test_a_witness_vouches_by_its_signature(db: Path, tmp_path: Path) -> None:
     """It need not answer: what it signed stands in the file beside the ledger, and nobody else can
     have made it.
     """
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     key = SIGNING.log_key(LOG).key
     with witness(tmp_path, Known(key)) as server:  # type: ignore[arg-type]
         anchor = WitnessAnchor(server.url, key=server.key, verify=verify_signature)
@@ -337,14 +349,17 @@ def test_a_witness_vouches_by_its_signature(db: Path, tmp_path: Path) -> None:
     write_state(
         state_path(db), AnchorStates(LOG, {name: AnchorState(size=300, note=str(head(db)))})
     )
-    with keeper(db, days=OLD, chosen=chosen) as keep, pytest.raises(RetentionError) as caught:
-        keep.prune(why=None)
+    with (
+        open_manager(db, days=OLD, chosen=chosen) as manager,
+        pytest.raises(RetentionError) as caught,
+    ):
+        manager.prune(why=None)
     assert caught.value.code == "retention.not_anchored"
     write_state(
         state_path(db), AnchorStates(LOG, {name: AnchorState(size=300, note=str(put.note))})
     )
-    with keeper(db, days=OLD, chosen=chosen) as keep:
-        assert keep.prune(why=None).deleted == 299
+    with open_manager(db, days=OLD, chosen=chosen) as manager:
+        assert manager.prune(why=None).deleted == 299
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,9 +405,9 @@ def test_a_copy_that_is_whole_and_not_what_was_sealed_keeps_the_records(
 ) -> None:
     """Each copy is compared with the record that sealed it, not with what stands beside it."""
     archive = tmp_path / "archive"
-    with keeper(db, archive=archive) as keep:
-        made = keep.seal(why=None).copied[0]
-        keep.archive(why=None)
+    with open_manager(db, archive=archive) as manager:
+        made = manager.close_segment(why=None).copied[0]
+        manager.archive(why=None)
     with LedgerReader.open(db) as reader:
         lines = [line for _, _, line in reader.lines(0, 300)]
     if what == "short":
@@ -403,21 +418,21 @@ def test_a_copy_that_is_whole_and_not_what_was_sealed_keeps_the_records(
             lines[at] = dumps({**record, "detail": {"text": "another"}})
     forged(folder_of(db) if where == "beside" else archive, made, lines, 0)
     assert refused_with(db, {"archive": archive}, [head(db)]) == "retention.copy_wrong"
-    with keeper(db, archive=archive) as keep:
+    with open_manager(db, archive=archive) as manager:
         if where == "beside":
             with pytest.raises(RetentionError) as caught:
-                keep.archive(why=None)
+                manager.archive(why=None)
             assert caught.value.code == "retention.copy_wrong"
         else:
-            assert len(keep.archive(why=None)) == 1, "it is made anew from the good one"
+            assert len(manager.archive(why=None)) == 1, "it is made anew from the good one"
 
 
 def test_an_archived_copy_is_the_one_that_was_recorded(db: Path, tmp_path: Path) -> None:
     """The same lines in another file are another copy: its digest is in no record."""
     archive = tmp_path / "archive"
-    with keeper(db, archive=archive) as keep:
-        made = keep.seal(why=None).copied[0]
-        keep.archive(why=None)
+    with open_manager(db, archive=archive) as manager:
+        made = manager.close_segment(why=None).copied[0]
+        manager.archive(why=None)
     data = gzip.compress(gzip.decompress((archive / made.file).read_bytes()), 1, mtime=0)
     [said] = archive.glob("*.json")
     for path in (archive / made.file, said):
@@ -436,21 +451,21 @@ def test_an_archive_that_is_the_segments_own_folder_is_refused(
     would expire.
     """
     archive = tmp_path / "archive"
-    with keeper(db) as keep:
-        made = keep.seal(why=None).copied[0]
+    with open_manager(db) as manager:
+        made = manager.close_segment(why=None).copied[0]
     if how == "same":
         archive = folder_of(db)
     elif how == "link":
         archive.symlink_to(folder_of(db), target_is_directory=True)
     else:
-        with keeper(db, archive=archive) as keep:
-            keep.archive(why=None)
+        with open_manager(db, archive=archive) as manager:
+            manager.archive(why=None)
         (archive / made.file).unlink()
         os.link(folder_of(db) / made.file, archive / made.file)
     assert refused_with(db, {"archive": archive}, [head(db)]) == "retention.one_copy"
     if how != "file":
-        with keeper(db, archive=archive) as keep:
-            for act in (keep.archive, keep.expire):
+        with open_manager(db, archive=archive) as manager:
+            for act in (manager.archive, manager.expire):
                 with pytest.raises(RetentionError) as caught:
                     act(why=None)
                 assert caught.value.code == "retention.one_copy"
@@ -461,9 +476,9 @@ def test_a_ledger_that_is_not_whole_is_not_pruned_and_nothing_expires(
 ) -> None:
     """What was changed would go with the rest: a line, a stored hash, the head, kept hashes."""
     archive = tmp_path / "archive"
-    with keeper(db, archive=archive) as keep:
-        keep.seal(why=None)
-        keep.archive(why=None)
+    with open_manager(db, archive=archive) as manager:
+        manager.close_segment(why=None)
+        manager.archive(why=None)
     kept = head(db)
     for change in (
         "UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0",
@@ -475,74 +490,77 @@ def test_a_ledger_that_is_not_whole_is_not_pruned_and_nothing_expires(
         shutil.copytree(db.parent, tampered.parent)
         execute(tampered, change)
         assert refused_with(tampered, {"archive": archive}, [kept]) == "retention.not_whole"
-    with keeper(db, days=OLD, archive=archive) as keep:
-        keep.prune(why=None, given=[kept])
+    with open_manager(db, days=OLD, archive=archive) as manager:
+        manager.prune(why=None, given=[kept])
     first = "CAST(zeroblob(32) || substr(hashes, 33) AS BLOB)"
     execute(db, f"UPDATE tile SET hashes = {first} WHERE level = 0 AND number = 0")
-    with keeper(db, days=OLD, archive=archive) as keep, pytest.raises(RetentionError) as caught:
-        keep.expire(why=None)
+    with (
+        open_manager(db, days=OLD, archive=archive) as manager,
+        pytest.raises(RetentionError) as caught,
+    ):
+        manager.expire(why=None)
     assert caught.value.code == "retention.not_whole"
     assert len(list(folder_of(db).glob("*.gz"))) == 1
 
 
 def test_a_seal_is_never_over_a_tree_that_the_lines_do_not_make(db: Path) -> None:
     """It says for ever what its segment must be."""
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     with reopen(db) as writer:
         for number in range(40):
             writer.submit(noted(f"more-{number}"))
         writer.append(noted("last"))
     execute(db, "UPDATE tile SET hashes = zeroblob(32) WHERE level = 1")
-    with keeper(db) as keep, pytest.raises(LedgerError) as caught:
-        keep.seal(why=None)
+    with open_manager(db) as manager, pytest.raises(LedgerError) as caught:
+        manager.close_segment(why=None)
     assert caught.value.code == "ledger.damaged"
     assert len(details(db, "admin.sealed")) == 1
 
 
 def test_a_seal_that_is_hidden_for_a_moment_is_not_made_again(db: Path) -> None:
     """No record gets into two segments: the lines are read before a seal is written."""
-    with keeper(db) as keep:
-        before = keep.facts()
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        before = manager.facts()
+        manager.close_segment(why=None)
     with reopen(db) as writer:
         writer.append(noted("more"))
     hide = (
         "REPLACE INTO record (seq, leaf, line) SELECT seq, leaf, replace(line, '{}', '{}') "
         "FROM record WHERE type = '{}'"
     )
-    with keeper(db) as keep:
+    with open_manager(db) as manager:
         execute(db, hide.format('"admin.sealed"', '"admin.hidden"', "admin.sealed"))
         with pytest.raises(LedgerError) as caught:
-            keep.seal(why=None)
+            manager.close_segment(why=None)
         assert caught.value.code == "ledger.damaged"
         execute(db, hide.format('"admin.hidden"', '"admin.sealed"', "admin.hidden"))
         with pytest.raises(LedgerError) as caught:
-            keep._close_segment(before, None)  # it is back before the lines are read
+            manager._record_segment(before, None)  # it is back before the lines are read
         assert caught.value.code == "ledger.unproved"
         assert len(details(db, "admin.sealed")) == 1
-        keep.seal(why=None)
+        manager.close_segment(why=None)
     assert [each["segment"] for each in details(db, "admin.sealed")] == [1, 2]
 
 
 def test_a_segment_whose_pruning_has_begun_needs_a_copy_too(db: Path, tmp_path: Path) -> None:
     """It can't be made anew: the one beside the ledger, or the one in the archive."""
     archive = tmp_path / "archive"
-    with keeper(db, archive=archive) as keep:
-        made = keep.seal(why=None).copied[0]
-        keep.archive(why=None)
+    with open_manager(db, archive=archive) as manager:
+        made = manager.close_segment(why=None).copied[0]
+        manager.archive(why=None)
     kept = [head(db)]
     cut(db, 100)
     segments.remove(folder_of(db), segments.name_of(made.genesis, 1))
     assert refused_with(db, {}, kept) == "retention.not_sealed"
-    with keeper(db, days=OLD, archive=archive) as keep:
-        assert keep.prune(why=None, given=kept).deleted == 200
+    with open_manager(db, days=OLD, archive=archive) as manager:
+        assert manager.prune(why=None, given=kept).deleted == 200
 
 
 def test_a_copy_that_was_changed_keeps_the_records(db: Path) -> None:
     """What is left after pruning is the copy, so it is read in full before."""
-    with keeper(db) as keep:
-        made = keep.seal(why=None).copied[0]
+    with open_manager(db) as manager:
+        made = manager.close_segment(why=None).copied[0]
     path = folder_of(db) / made.file
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -558,11 +576,11 @@ def test_a_record_that_is_younger_than_its_seal_says_is_kept(
     monkeypatch.setattr(
         "guardrail.ledger.sqlite.appending.utc_now", lambda: "2020-01-01T00:00:00.000000Z"
     )
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     monkeypatch.undo()
-    with keeper(db) as keep, pytest.raises(RetentionError) as caught:
-        keep.prune(why=None, given=[head(db)])
+    with open_manager(db) as manager, pytest.raises(RetentionError) as caught:
+        manager.prune(why=None, given=[head(db)])
     assert caught.value.code == "retention.too_young"
 
 
@@ -575,37 +593,37 @@ def test_pruning_stops_before_what_is_still_needed(tmp_path: Path) -> None:
         writer.append(decision(new_ulid(), writer.process, effect="require_approval"))
         for number in range(10):
             writer.append(noted(str(number)))
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     chosen = settings(db).override(approvals={"request_ttl_s": 31_536_000})
-    with keeper(db, days=200, chosen=chosen.override(retention={"days": 190})) as keep:
-        assert keep.prunable() == 11
-        assert keep.prune(why=None, given=[head(db)]).deleted == 10
-    with keeper(db, days=OLD, chosen=chosen) as keep:
-        assert keep.prunable() == 22
+    with open_manager(db, days=200, chosen=chosen.override(retention={"days": 190})) as manager:
+        assert manager.prunable() == 11
+        assert manager.prune(why=None, given=[head(db)]).deleted == 10
+    with open_manager(db, days=OLD, chosen=chosen) as manager:
+        assert manager.prunable() == 22
     with reopen(db) as writer:
         writer.append(decision(new_ulid(), writer.process))
         writer.append(noted("x"))
-        with keeper(db, days=0) as keep:
-            keep.seal(why=None)
-        with keeper(db, days=OLD) as keep:
-            assert keep.prunable() == 24
+        with open_manager(db, days=0) as manager:
+            manager.close_segment(why=None)
+        with open_manager(db, days=OLD) as manager:
+            assert manager.prunable() == 24
 
 
 def test_the_archive_gets_verified_copies_each_on_the_record(db: Path, tmp_path: Path) -> None:
     """Byte for byte; what is there is not copied again, and what is damaged is."""
     archive = tmp_path / "other" / "disk"
-    with keeper(db, archive=archive) as keep:
-        made = keep.seal(why=None).copied[0]
-        [put] = keep.archive(why="weekly")
-        assert keep.archive(why=None) == []
+    with open_manager(db, archive=archive) as manager:
+        made = manager.close_segment(why=None).copied[0]
+        [put] = manager.archive(why="weekly")
+        assert manager.archive(why=None) == []
     assert (archive / put.file).read_bytes() == (folder_of(db) / made.file).read_bytes()
     assert details(db, "admin.archived") == [
         {"segment": 1, "file": put.file, "digest": made.digest, "reason": "weekly"}
     ]
     (archive / put.file).unlink()
-    with keeper(db, archive=archive) as keep:
-        assert len(keep.archive(why=None)) == 1
+    with open_manager(db, archive=archive) as manager:
+        assert len(manager.archive(why=None)) == 1
 
 
 def test_copies_whose_time_is_over_are_deleted_on_the_record(db: Path, tmp_path: Path) -> None:
@@ -614,22 +632,22 @@ def test_copies_whose_time_is_over_are_deleted_on_the_record(db: Path, tmp_path:
     """
     archive = tmp_path / "archive"
     chosen = {"archive": archive, "archive_days": 1000}
-    with keeper(db, **chosen) as keep:
-        made = keep.seal(why=None).copied[0]
-        keep.archive(why=None)
+    with open_manager(db, **chosen) as manager:
+        made = manager.close_segment(why=None).copied[0]
+        manager.archive(why=None)
     kept = head(db)
-    with keeper(db, days=OLD, **chosen) as keep:
-        assert keep.expired() == []
-        keep.prune(why=None, given=[kept])
-        assert [folder for folder, _ in keep.expired()] == [folder_of(db)]
-        keep.expire(why="old")
+    with open_manager(db, days=OLD, **chosen) as manager:
+        assert manager.expired() == []
+        manager.prune(why=None, given=[kept])
+        assert [folder for folder, _ in manager.expired()] == [folder_of(db)]
+        manager.expire(why="old")
     assert list(folder_of(db).iterdir()) == []
     assert (archive / made.file).exists()
-    with keeper(db, days=1001, **chosen) as keep:
-        keep.hold("case-1", add=True, why="court order")
-        assert keep.expired() == []
-        keep.hold("case-1", add=False, why="over")
-        assert [folder for folder, _ in keep.expire(why="old")] == [archive]
+    with open_manager(db, days=1001, **chosen) as manager:
+        manager.hold("case-1", add=True, why="court order")
+        assert manager.expired() == []
+        manager.hold("case-1", add=False, why="over")
+        assert [folder for folder, _ in manager.expire(why="old")] == [archive]
     assert list(archive.iterdir()) == []
     said = details(db, "admin.expired")
     assert [each["files"] for each in said] == [
@@ -644,19 +662,19 @@ def test_a_copy_that_says_that_it_is_older_than_it_is_is_not_deleted(
     """What stands beside it is not believed: its lines say how old they are."""
     archive = tmp_path / "archive"
     chosen = {"archive": archive, "archive_days": 1000}
-    with keeper(db, **chosen) as keep:
-        keep.seal(why=None)
-        keep.archive(why=None)
-    with keeper(db, days=OLD, **chosen) as keep:
-        keep.prune(why=None, given=[head(db)])
-        keep.expire(why=None)
+    with open_manager(db, **chosen) as manager:
+        manager.close_segment(why=None)
+        manager.archive(why=None)
+    with open_manager(db, days=OLD, **chosen) as manager:
+        manager.prune(why=None, given=[head(db)])
+        manager.expire(why=None)
         [beside] = archive.glob("*.json")
         os.chmod(beside, 0o600)
         said = json.loads(beside.read_text())
         beside.write_text(json.dumps({**said, "newest": "2001-01-01T00:00:00.000000Z"}))
-        assert len(keep.expired()) == 1
+        assert len(manager.expired()) == 1
         with pytest.raises(RetentionError) as caught:
-            keep.expire(why=None)
+            manager.expire(why=None)
     assert caught.value.code == "retention.copy_wrong"
     assert len(list(archive.glob("*.gz"))) == 1
 
@@ -665,15 +683,15 @@ def test_holds_stand_until_they_are_released(db: Path) -> None:
     """Each by its name; one that stands can't be begun again, one that does not can't be
     released.
     """
-    with keeper(db) as keep:
-        keep.hold("a", add=True, why="one")
-        keep.hold("b", add=True, why="two")
+    with open_manager(db) as manager:
+        manager.hold("a", add=True, why="one")
+        manager.hold("b", add=True, why="two")
         with pytest.raises(RetentionError):
-            keep.hold("a", add=True, why="again")
-        keep.hold("a", add=False, why="over")
+            manager.hold("a", add=True, why="again")
+        manager.hold("a", add=False, why="over")
         with pytest.raises(RetentionError):
-            keep.hold("a", add=False, why="again")
-        assert [(each.id, each.reason, each.who) for each in keep.facts().holds] == [
+            manager.hold("a", add=False, why="again")
+        assert [(each.id, each.reason, each.who) for each in manager.facts().holds] == [
             ("b", "two", "tester")
         ]
 
@@ -697,8 +715,8 @@ def test_reading_for_long_keeps_no_wal_from_being_written_anew(
         return leaf_hash(line)
 
     monkeypatch.setattr("guardrail.retention.closing.leaf_hash", hashed)
-    with keeper(db) as keep:
-        keep.seal(why=None)
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
     real = FactCollector.take
 
     def take(self: FactCollector, seq: int, record: dict[str, object]) -> None:
@@ -707,15 +725,15 @@ def test_reading_for_long_keeps_no_wal_from_being_written_anew(
         real(self, seq, record)
 
     monkeypatch.setattr(FactCollector, "take", take)
-    with keeper(db, days=OLD) as keep:
-        assert keep.prune(why=None, given=[head(db)]).deleted == 299
+    with open_manager(db, days=OLD) as manager:
+        assert manager.prune(why=None, given=[head(db)]).deleted == 299
     assert busy == [0, 0]
     assert intact(db)
 
 
-def test_one_keeper_at_a_time(db: Path) -> None:
+def test_one_process_at_a_time_works_on_the_records(db: Path) -> None:
     """The other one is told, and does nothing."""
-    with keeper(db), pytest.raises(RetentionError) as caught, keeper(db):
+    with open_manager(db), pytest.raises(RetentionError) as caught, open_manager(db):
         pass
     assert caught.value.code == "retention.busy"
 
@@ -727,23 +745,23 @@ def test_the_life_of_three_segments_over_years(db: Path, tmp_path: Path) -> None
     archive = tmp_path / "archive"
     kept = []
     for number in range(3):
-        with keeper(db, archive=archive) as keep:
-            keep.seal(why=None)
-            keep.archive(why=None)
+        with open_manager(db, archive=archive) as manager:
+            manager.close_segment(why=None)
+            manager.archive(why=None)
         kept.append(head(db))
         with reopen(db) as writer:
             for each in range(100):
                 writer.submit(noted(f"more-{number}-{each}"))
             writer.append(noted("last"))
-    with keeper(db, days=OLD, archive=archive) as keep:
-        assert [each.number for each in keep.facts().segments] == [1, 2, 3]
-        done = keep.prune(why=None, given=kept)
-        keep.expire(why=None)
-        facts = keep.facts()
+    with open_manager(db, days=OLD, archive=archive) as manager:
+        assert [each.number for each in manager.facts().segments] == [1, 2, 3]
+        done = manager.prune(why=None, given=kept)
+        manager.expire(why=None)
+        facts = manager.facts()
         assert facts.first == done.before
         assert facts.last_number == 3
-        assert keep.seal(why=None).segment is not None
-        assert [each.number for each in keep.facts().segments] == [4]
+        assert manager.close_segment(why=None).segment is not None
+        assert [each.number for each in manager.facts().segments] == [4]
     manifest = json.loads(next(folder_of(db).glob("*-000004.json")).read_text())
     assert manifest["first"] == done.before
     assert intact(db, *kept)

@@ -38,7 +38,7 @@ def troubles(
 def test_a_young_log_has_nothing_due() -> None:
     """Nothing to seal, to delete or to say."""
     standing = judge(facts(), DEFAULTS, NOW)
-    assert (standing.due_before, standing.seal_due, standing.findings) == (1, False, ())
+    assert (standing.due_before, standing.segment_due, standing.findings) == (1, False, ())
     assert standing.age_days == 10
 
 
@@ -85,7 +85,7 @@ def test_settings_below_their_own_floor_are_named() -> None:
 def test_a_segment_is_due_by_age_and_late_after_that(days: int, due: bool, late: bool) -> None:
     """The age of the first record that no segment holds."""
     found = facts(open_begin=ago(days))
-    assert judge(found, DEFAULTS, NOW).seal_due is due
+    assert judge(found, DEFAULTS, NOW).segment_due is due
     assert (RetentionProblem.SEAL_OVERDUE in troubles(found)) is late
 
 

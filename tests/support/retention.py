@@ -56,9 +56,9 @@ __all__ = [
     "head",
     "held_bytes",
     "intact",
-    "keeper",
     "make",
     "noted",
+    "open_manager",
     "reopen",
     "settings",
 ]
@@ -97,7 +97,7 @@ def cosigned(note: SignedNote) -> SignedNote:
 
 
 @contextmanager
-def keeper(
+def open_manager(
     db: Path,
     *,
     days: float = 0,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.keeping import reason_option
 from guardrail.cli.options import (
     json_option,
     ledger_options,
@@ -18,6 +17,7 @@ from guardrail.cli.options import (
 )
 from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.cli.render import clock
+from guardrail.cli.retention_ledger import reason_option
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError
 from guardrail.review.terminal import name, one_line

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guardrail.cli.app import Exit
-from guardrail.cli.keeping import redacted_reason
 from guardrail.cli.options import open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, paint, remark
+from guardrail.cli.retention_ledger import redacted_reason
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, UsageError
 from guardrail.review.terminal import one_line

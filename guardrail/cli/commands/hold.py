@@ -8,10 +8,10 @@ from pathlib import Path
 import click
 
 from guardrail.cli.app import CommandEntry, Exit, LazyGroup
-from guardrail.cli.keeping import open_for_retention, reason_option, redacted_reason
 from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, paint
 from guardrail.cli.render import clock
+from guardrail.cli.retention_ledger import open_for_retention, reason_option, redacted_reason
 from guardrail.errors import UsageError
 from guardrail.review.terminal import name as shown
 from guardrail.review.terminal import one_line
@@ -108,8 +108,8 @@ def _change_hold(
             " nothing sensitive",
             hint=f"guardrail hold {word} case-2026-7",
         )
-    with open_for_retention(config, ledger) as keeper:
-        keeper.hold(name, add=begins, why=words)
+    with open_for_retention(config, ledger) as manager:
+        manager.hold(name, add=begins, why=words)
     if as_json:
         emit_json({"hold": name, "action": word})
     elif begins:

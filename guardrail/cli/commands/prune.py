@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.keeping import open_for_retention, reason_option, redacted_reason
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, paint, remark
+from guardrail.cli.retention_ledger import open_for_retention, reason_option, redacted_reason
 from guardrail.core.words import counted
 from guardrail.errors import UsageError
 
@@ -63,8 +63,8 @@ def prune(
     from guardrail.retention.evidence import read_checkpoint
 
     given = [read_checkpoint(path) for path in checkpoints]
-    with open_for_retention(config, ledger) as keeper:
-        done = keeper.prune(why=words, given=given)
+    with open_for_retention(config, ledger) as manager:
+        done = manager.prune(why=words, given=given)
     if as_json:
         emit_json(pruned_document(done))
     elif not print_pruned(done):

@@ -17,9 +17,9 @@ from guardrail.cli.commands.seal import (
     print_archived,
     print_closed,
 )
-from guardrail.cli.keeping import open_for_retention, reason_option, redacted_reason
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
+from guardrail.cli.retention_ledger import open_for_retention, reason_option, redacted_reason
 from guardrail.core.words import counted, numbers
 from guardrail.review.terminal import name, one_line
 
@@ -121,8 +121,8 @@ def _carry_out_due(
         {"segment": each.segment, "file": each.file} for _, each in done.expired
     ]
     report: dict[str, Any] = {
-        **closed_document(done.sealed),
-        "archived": archived_document(done.put),
+        **closed_document(done.closed),
+        "archived": archived_document(done.archived),
         "pruned": pruned_document(done.pruned) if done.pruned is not None else None,
         "expired": expired,
     }
@@ -130,8 +130,8 @@ def _carry_out_due(
         {"code": each.code, "message": each.message, "hint": each.hint} for each in done.problems
     ]
     if not quiet:
-        did = print_closed(done.sealed)
-        did |= print_archived(done.put)
+        did = print_closed(done.closed)
+        did |= print_archived(done.archived)
         did |= done.pruned is not None and print_pruned(done.pruned)
         for each in expired:
             data(f"{paint('deleted', Style.GOOD)}   copy {one_line(each['file'])}")
@@ -142,7 +142,7 @@ def _carry_out_due(
 
 def _print_due(manager: RetentionManager, *, as_json: bool) -> int:
     facts, status = manager.facts(), manager.status()
-    seal, before = manager.seal_due(), manager.prunable()
+    seal, before = manager.is_segment_due(), manager.prunable()
     expire = [each.file for _, each in manager.expired()]
     if as_json:
         due = {
@@ -174,7 +174,7 @@ def _print_status(facts: RetentionFacts, status: RetentionStatus) -> None:
     data(f"oldest    {age}")
     data(
         f"segments  {counted(len(facts.segments), 'closed one')}, "
-        f"{counted(max(0, facts.size - facts.unsealed), 'record')} behind them"
+        f"{counted(max(0, facts.size - facts.first_open), 'record')} behind them"
     )
     if facts.first > 1:
         data(f"pruned    {numbers(1, facts.first - 1)}")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.keeping import open_for_retention, reason_option, redacted_reason
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, paint
+from guardrail.cli.retention_ledger import open_for_retention, reason_option, redacted_reason
 from guardrail.core.words import counted
 from guardrail.review.terminal import one_line
 
@@ -39,8 +39,8 @@ def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str
     The copy is read back and compared before this returns, and is never written again. A missing
     copy of a closed segment is made too, as long as its records still exist.
     """
-    with open_for_retention(config, ledger) as keeper:
-        done = keeper.seal(why=redacted_reason(reason))
+    with open_for_retention(config, ledger) as manager:
+        done = manager.close_segment(why=redacted_reason(reason))
     if as_json:
         emit_json(closed_document(done))
     elif not print_closed(done):
@@ -58,8 +58,8 @@ def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: 
 
     Each copy is verified line by line before a record says that it exists.
     """
-    with open_for_retention(config, ledger) as keeper:
-        put = keeper.archive(why=redacted_reason(reason))
+    with open_for_retention(config, ledger) as manager:
+        put = manager.archive(why=redacted_reason(reason))
     if as_json:
         emit_json({"archived": archived_document(put)})
     elif not print_archived(put):

@@ -16,7 +16,7 @@ __all__ = ["Judged", "KnownHead", "family", "generation", "is_earlier", "judge",
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
-    """An authenticated head: by a key of its log, or by its keeper."""
+    """An authenticated head: signed by a key of its log, or kept by an anchor."""
 
     source: str
     """``memory``, ``anchor NAME`` or ``backup``."""

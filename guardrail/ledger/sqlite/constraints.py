@@ -17,11 +17,11 @@ from guardrail.errors import NoteError
 from guardrail.ledger.sqlite.tables import SCHEMA
 
 __all__ = [
-    "crowd_fault",
     "place_fault",
     "record_fault",
     "row_fault",
     "schema_fault",
+    "surplus_fault",
     "to_mend",
     "value_fault",
 ]
@@ -134,7 +134,7 @@ def place_fault(ask: Ask) -> str:
     return f"a row stands outside the log, as record {least}" if (least or 0) < 0 else ""
 
 
-def crowd_fault(ask: Ask) -> str:
+def surplus_fault(ask: Ask) -> str:
     """Return which table holds more rows than the log's records can produce; empty if none does.
 
     Raises ``sqlite3.Error``.
@@ -158,9 +158,9 @@ def row_fault(ask: Ask) -> str:
     outside = place_fault(ask)
     if outside:
         return outside
-    crowded = crowd_fault(ask)
-    if crowded:
-        return crowded
+    surplus = surplus_fault(ask)
+    if surplus:
+        return surplus
     ((most,),) = ask("SELECT max(seq) FROM record")
     heads = ask("SELECT id, size, note FROM head LIMIT 2")
     if len(heads) > 1 or (heads and heads[0][0] != 0):

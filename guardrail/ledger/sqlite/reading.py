@@ -22,11 +22,11 @@ from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.places import not_a_file, unexaminable
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.constraints import (
-    crowd_fault,
     place_fault,
     record_fault,
     row_fault,
     schema_fault,
+    surplus_fault,
     to_mend,
     value_fault,
 )
@@ -155,12 +155,12 @@ class ReadConnection:
         """Return which row is before record 0; empty if there is none."""
         return place_fault(self.ask)
 
-    def crowd_fault(self) -> str:
+    def surplus_fault(self) -> str:
         """Return which table holds more rows than the log's records can produce; empty if none
         does.
         """
         with self.snapshot():
-            return crowd_fault(self.ask)
+            return surplus_fault(self.ask)
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
         """Return table and number of a row of *tables*, or of any, with values that the schema

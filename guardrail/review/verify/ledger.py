@@ -156,8 +156,8 @@ def _read(reader: LedgerReader, run: Run, *, jobs: int, progress: Progress | Non
         )
     tables = run.tables
     if run.same_schema:
-        crowd = reader.storage.crowd_fault()
-        run.problem = (None, Difference.ROWS, crowd) if crowd else None
+        surplus = reader.storage.surplus_fault()
+        run.problem = (None, Difference.ROWS, surplus) if surplus else None
         run.problem = run.problem or _compare_values(
             reader, "open_call", "epoch", "tile", "head", "pruned"
         )
@@ -201,7 +201,7 @@ def _read(reader: LedgerReader, run: Run, *, jobs: int, progress: Progress | Non
     if problem:
         run.problem = (None, Difference.TILE, problem)
     for seq, line in reader.admin("admin.heartbeat"):
-        _note_heartbeat(run, seq, line)
+        _remember_heartbeat(run, seq, line)
 
 
 def _begin(reader: LedgerReader, run: Run) -> None:
@@ -267,7 +267,7 @@ def _begin_since(reader: LedgerReader, run: Run) -> None:
     run.audit.recovered += recovered_before(reader, start)
 
 
-def _note_heartbeat(run: Run, seq: int, line: bytes) -> None:
+def _remember_heartbeat(run: Run, seq: int, line: bytes) -> None:
     try:
         record = decode(line)
         interval, ts = record["detail"]["interval_s"], record["ts"]

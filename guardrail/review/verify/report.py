@@ -96,7 +96,7 @@ class OutsideHead:
     """None if it is malformed."""
     head: Checkpoint | None
     seen: str = ""
-    """When its keeper received it, RFC 3339; empty if that is not known."""
+    """When the anchor received it, RFC 3339; empty if that is not known."""
     remembered: str = ""
     """Public key of the log that this machine remembers here, hex; empty for an external head.
 

@@ -148,7 +148,7 @@ def verify_segment(
         follows=_ours(segment_records, audit) and segment_records.follows(audit.chain.next_seq - 1),
     )
     reachable = [each for each in heads if not _beyond(each, audit)]
-    return _sealed(judge(found, key, reachable), segment_records, first=begin)
+    return _compare_with_closing(judge(found, key, reachable), segment_records, first=begin)
 
 
 def _later(segment_records: SegmentRecords | None, audit: Audit) -> tuple[Recovered, ...]:
@@ -196,7 +196,7 @@ def _before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
         return None
 
 
-def _sealed(
+def _compare_with_closing(
     report: VerifyReport, segment_records: SegmentRecords | None, *, first: int
 ) -> VerifyReport:
     """Return *report*, compared with the record that closed these records."""

@@ -129,7 +129,7 @@ def stream(
                 record = audit.take(seq, leaf, line)
                 if record is None:
                     return ""
-                _note_owner(tables, record)
+                _remember_owner(tables, record)
                 fault = _fault(tables, record, line)
                 if fault is not None:
                     chain.reject(seq, *fault)
@@ -158,7 +158,7 @@ def _fault(tables: Tables, record: dict[str, Any], line: bytes) -> tuple[Differe
     return (Difference.SESSION, wrong) if wrong else None
 
 
-def _note_owner(tables: Tables, record: dict[str, Any]) -> None:
+def _remember_owner(tables: Tables, record: dict[str, Any]) -> None:
     type_ = record["type"]
     if type_ == "call.decision":
         if record["decision"]["effect"] == "allow":

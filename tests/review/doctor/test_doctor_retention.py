@@ -8,7 +8,7 @@ from pathlib import Path
 from guardrail.retention.state import RetentionState, state_path, write_state
 from guardrail.review.doctor.result import State
 from guardrail.review.doctor.retention import retention
-from tests.support.retention import build, head, keeper, settings
+from tests.support.retention import build, head, open_manager, settings
 
 
 def later(days: float) -> datetime:
@@ -41,10 +41,10 @@ def test_records_that_were_kept_too_short_are_told(tmp_path: Path) -> None:
     """By the record that says when they were deleted, against the floor of today."""
     db = tmp_path / "audit.db"
     build(db, 10)
-    with keeper(db) as keep:
-        keep.seal(why=None)
-    with keeper(db, days=2, chosen=settings(db, days=1, floor_days=0)) as keep:
-        keep.prune(why=None, given=[head(db)])
+    with open_manager(db) as manager:
+        manager.close_segment(why=None)
+    with open_manager(db, days=2, chosen=settings(db, days=1, floor_days=0)) as manager:
+        manager.prune(why=None, given=[head(db)])
     found = retention(settings(db))
     assert found.state is State.NOTE
     assert "records up to 9 were deleted after 0 days, below the floor of 183" in found.found
@@ -54,9 +54,9 @@ def test_a_copy_that_is_gone_from_the_archive_is_told(tmp_path: Path) -> None:
     """While its records are there it can be made again."""
     db, archive = tmp_path / "audit.db", tmp_path / "archive"
     build(db, 10)
-    with keeper(db, archive=archive) as keep:
-        keep.seal(why=None)
-        keep.archive(why=None)
+    with open_manager(db, archive=archive) as manager:
+        manager.close_segment(why=None)
+        manager.archive(why=None)
     assert retention(settings(db, archive=archive)).state is State.OK
     for each in archive.iterdir():
         each.unlink()

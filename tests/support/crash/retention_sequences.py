@@ -37,7 +37,7 @@ ARCHIVE, COPY, HEADS, TOKENS = "archive", "copy.db", "heads.jsonl", "tokens.json
 
 def segment(run: Run) -> None:
     """Seal what is there as a segment, and copy it."""
-    _keep(run, lambda keeper, _: keeper.seal(why="a test"))
+    _keep(run, lambda keeper, _: keeper.close_segment(why="a test"))
 
 
 def prune(run: Run) -> None:
