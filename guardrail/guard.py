@@ -1,12 +1,7 @@
 """The guard: the public class. It decides, records, runs and records each call.
 
-One call has nine steps: (1) who is calling; (2) the arguments, validated and copied once; (3) the
-sensitive values in them; (4) the policy input; (5) the policy is asked; (6) its reply becomes a
-decision; (7) the decision record is durable; (8) the body runs; (9) the outcome record is durable,
-and only then the result is released.
-
-``guardrail.call.pipeline`` makes steps (1) to (7), written once as a generator that yields what it
-waits for. ``guardrail.call.drivers`` runs it, the body, and step (9).
+The nine steps of a call are in ``guardrail.call.steps``; ``guardrail.call.drivers`` runs them, in a
+thread or on an event loop.
 """
 
 from __future__ import annotations
@@ -17,19 +12,21 @@ import os
 import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 from guardrail.approvals.views import terms_of, utc_now
 from guardrail.call.admission import Admission
+from guardrail.call.anchor_lag import Unanchored
 from guardrail.call.approval import ApprovalSteps
+from guardrail.call.bodies import check_body
 from guardrail.call.caller import Callers, session_state
 from guardrail.call.decision_record import Recorder
-from guardrail.call.drivers import Runner
+from guardrail.call.drivers import drive, drive_async
 from guardrail.call.journal import Journal
 from guardrail.call.options import CallOptions
 from guardrail.call.owners import Entering
-from guardrail.call.pipeline import Pipeline, Unanchored
 from guardrail.call.scope import SessionScope, bound
+from guardrail.call.steps import CallSteps
 from guardrail.call.throttle import Throttle
 from guardrail.config import Settings
 from guardrail.core.schema.compiled import UnknownArguments
@@ -103,22 +100,20 @@ class Guard:
             profile=settings.redaction.profile,
             raw_input=settings.policy.input == "raw",
             identity=lambda: self._engine.identity,
-            process=lambda: self._journal.process,
         )
         terms = terms_of(settings.approvals)
         self._throttle = Throttle(journal, settings.limits.calls_per_minute)
-        self._pipeline = Pipeline(
+        self.calls = CallSteps(
+            callers=self._callers,
             engine=lambda: self._engine,
             journal=journal,
             recorder=self._recorder,
-            approvals=ApprovalSteps(
-                journal=journal, recorder=self._recorder, terms=terms, clock=clock
-            ),
+            approvals=ApprovalSteps(journal, self._recorder, terms, clock),
             deadline=lambda: self._settings.policy.deadline_ms / 1000,
             anchors=anchors if anchors is not None else Unanchored(),
             throttle=self._throttle,
         )
-        self._runner = Runner(self._pipeline, self._callers)
+        """The steps of its calls, for an integration that drives them itself."""
         self._anchors = anchors
         self.approvals = journal.approval_service(
             keys.tenant, terms, settings.redaction.profile, clock
@@ -287,8 +282,7 @@ class Guard:
             unsafe_stream=unsafe_stream,
             unknown=self._unknown,
         )
-        self._tools.put(tool)
-        return tool
+        return self.register(tool)
 
     def register(self, tool: Tool) -> Tool:
         """Register a tool of an integration. Raises ``ConfigError`` if an earlier one conflicts."""
@@ -317,9 +311,8 @@ class Guard:
         """
         if function is None:
             return lambda decorated: self.tool(decorated, **options)
-        made = from_function(function, **options)
-        self._tools.put(made)
-        return governed(made, function, self._runner.call, self._runner.acall)
+        made = self.register(from_function(function, **options))
+        return governed(made, function, self.call, self.acall)
 
     # -- calls -------------------------------------------------------------------------------------
 
@@ -360,7 +353,10 @@ class Guard:
         options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
         )
-        return cast("R", self._runner.call(self._find(tool, server), args, run, options))
+        found = self._find(tool, server)
+        check_body(found, run, extra, awaited=False)
+        result: R = drive(self.calls.steps(found, args, options, run)).release()
+        return result
 
     async def acall(
         self,
@@ -386,7 +382,10 @@ class Guard:
         options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
         )
-        return cast("R", await self._runner.acall(self._find(tool, server), args, run, options))
+        found = self._find(tool, server)
+        check_body(found, run, extra, awaited=True)
+        result: R = (await drive_async(self.calls.steps(found, args, options, run))).release()
+        return result
 
     def admit(
         self,
@@ -405,9 +404,10 @@ class Guard:
         Raises the same exceptions as ``call``. The record says ``enforcement: release``.
         """
         options = CallOptions(
-            None, adapter, call_id, (), approval, wait_for_approval, False, session
+            None, adapter, call_id, (), approval, wait_for_approval, session=session
         )
-        return self._runner.admit(self._find(tool, server), args, options)
+        steps = self.calls.steps(self._find(tool, server), args, options)
+        return Admission(self._journal, drive(steps))
 
     async def aadmit(
         self,
@@ -423,9 +423,10 @@ class Guard:
     ) -> Admission:
         """Async version of ``admit``."""
         options = CallOptions(
-            None, adapter, call_id, (), approval, wait_for_approval, False, session
+            None, adapter, call_id, (), approval, wait_for_approval, session=session
         )
-        return await self._runner.aadmit(self._find(tool, server), args, options)
+        steps = self.calls.steps(self._find(tool, server), args, options)
+        return Admission(self._journal, await drive_async(steps))
 
     def reject(
         self,
@@ -443,7 +444,7 @@ class Guard:
         only counted, and the seq is that of ``admin.quota_reached``.
         """
         options = CallOptions(None, adapter, call_id, session=session)
-        return self._runner.reject(self._find(tool, server), reason, options)
+        return drive(self.calls.rejection(self._find(tool, server), reason, options))
 
     def _find(self, tool: str | Tool, server: str | None) -> Tool:
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)

@@ -14,17 +14,18 @@ from datetime import datetime
 from typing import TypeVar
 
 from guardrail.approvals import rules as approvals
-from guardrail.approvals.rules import Case, Presented, Reason, State, Terms
+from guardrail.approvals.rules import Case, Grant, Presented, Reason, State, Terms
 from guardrail.call import approval_records
-from guardrail.call.decision_record import Call, Recorder
+from guardrail.call.decision_record import Recorder
 from guardrail.call.journal import Journal
+from guardrail.call.stages import Decided, DeniedEarly, Prepared
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.redactor import View
 from guardrail.core.types import Cause, Decision, Effect
 from guardrail.errors import LedgerError, RedactionError
 from guardrail.system.waiting import Steps, Wait, in_background
 
-__all__ = ["ApprovalSteps"]
+__all__ = ["ApprovalSteps", "within"]
 
 R = TypeVar("R")
 
@@ -39,77 +40,62 @@ class ApprovalSteps:
     """Judges approvals for the calls of one guard. Thread-safe."""
 
     def __init__(
-        self,
-        *,
-        journal: Journal,
-        recorder: Recorder,
-        terms: Terms,
-        clock: Callable[[], datetime],
+        self, journal: Journal, recorder: Recorder, terms: Terms, clock: Callable[[], datetime]
     ) -> None:
         self._journal = journal
         self._recorder = recorder
         self._terms = terms
         self._clock = clock
 
-    def present(self, call: Call) -> Steps[Decision | None]:
-        """Judge the approval that came with *call*: store the grant, or return the denial."""
-        assert call.presented is not None
-        case = yield from self._case(call.presented)
+    def present(self, prepared: Prepared) -> Steps[Grant]:
+        """Judge the approval that came with a call: return the grant, or raise ``DeniedEarly``."""
+        assert prepared.presented is not None
+        case = yield from self._case(prepared.presented)
         if case is None:
             # A value that is not one of our ids is not recorded.
-            call.presented = None
-            return decisions.denied(Cause.APPROVAL, Reason.UNKNOWN)
-        answer = approvals.may_use(case, self._of(call), self._clock(), self._terms)
+            prepared = prepared._replace(presented=None)
+            raise DeniedEarly(Decided(prepared, decisions.denied(Cause.APPROVAL, Reason.UNKNOWN)))
+        answer = approvals.may_use(case, self._of(prepared), self._clock(), self._terms)
         if isinstance(answer, Reason):
-            call.asked = case.request
+            prepared = prepared._replace(asked=case.request)
             if answer is Reason.OTHER_ARGUMENTS:
-                call.differs = approval_records.differing(call)
-            rules = approval_records.rules_of(call, answer)
-            return replace(decisions.denied(Cause.APPROVAL, answer), rules=rules)
-        call.grant = answer
-        return None
+                prepared = prepared._replace(differs=approval_records.differing(prepared))
+            rules = approval_records.rules_of(prepared, answer)
+            verdict = replace(decisions.denied(Cause.APPROVAL, answer), rules=rules)
+            raise DeniedEarly(Decided(prepared, verdict))
+        return answer
 
-    def as_asked(self, call: Call) -> View | None:
+    def as_asked(self, prepared: Prepared) -> View | None:
         """Return the view of the request for a call whose approval does not count, or None if it
         can't be shown again.
         """
-        if call.asked is None:
+        if prepared.asked is None:
             return None
+        commitment = self._recorder.commitment(prepared.request, prepared.encoded)
         try:
-            return approval_records.as_asked(
-                call, self._recorder.commitment(call), self._recorder.identity()
-            )
+            return approval_records.as_asked(prepared, commitment, self._recorder.identity())
         except RedactionError:
             return None
 
-    def judged(self, call: Call, verdict: Decision) -> Decision:
-        """Return *verdict*, or the denial if its rules require more than the approval grants."""
-        if call.grant is None or verdict.effect is not Effect.ALLOW:
-            return verdict
-        problem = approvals.exceeds(call.grant, verdict)
-        if problem is None:
-            return verdict
-        denial = decisions.denied(Cause.APPROVAL, problem, redact=verdict.redact)
-        return replace(denial, rules=verdict.rules)
-
-    def answer(self, call: Call) -> str:
-        """Return how a person answers the request that *call* makes, and whether the command's
-        answer would count.
+    def answer(self, approval: str) -> str:
+        """Return how a person answers the request *approval*, and whether the command's answer
+        would count.
         """
-        said = f"guardrail approve {call.id} --reason TEXT"
+        said = f"guardrail approve {approval} --reason TEXT"
         if self._terms.unsafe_asserted:
             return said
         return f"{said} (counts only with unsafe_asserted_approvals = true in [approvals])"
 
-    def earlier(self, call: Call) -> Steps[Case | None]:
+    def earlier(self, prepared: Prepared) -> Steps[Case | None]:
         """Return the unused request for approval that this same call has made before."""
-        session, call_id = str(call.state.fields.session), call.origin["call_id"]
-        wanted = self._of(call)
+        request = prepared.request
+        session, call_id = str(request.state.fields.session), request.origin["call_id"]
+        wanted = self._of(prepared)
 
         def find() -> Case | None:
             requests = self._journal.requests
             for approval in reversed(requests.of_session(session)):
-                case = requests.case(approval) if approval != call.presented else None
+                case = requests.case(approval) if approval != prepared.presented else None
                 if case is None or case.request.origin.get("call_id") != call_id:
                     continue
                 if case.request.commitment != wanted.commitment:
@@ -155,8 +141,10 @@ class ApprovalSteps:
             ) from None
         return answer
 
-    def _of(self, call: Call) -> Presented:
-        session, recorded = call.state.session, call.state.fields
+    def _of(self, prepared: Prepared) -> Presented:
+        request = prepared.request
+        state = request.state
+        session, recorded = state.session, state.fields
         people = [session.principal.id, session.agent.id]
         people += [str(step.get("sub", "")) for step in session.delegation]
         return Presented(
@@ -166,10 +154,21 @@ class ApprovalSteps:
             issuer=recorded.principal["issuer"],
             agent=recorded.agent["id"],
             people=tuple(people),
-            tool=self._recorder.tool_parts(call.tool)[1]
-            | {"name": call.state.text(call.tool.name)},
-            commitment=self._recorder.commitment(call),
+            tool=self._recorder.tool_parts(request.tool)[1]
+            | {"name": state.text(request.tool.name)},
+            commitment=self._recorder.commitment(request, prepared.encoded),
         )
+
+
+def within(grant: Grant | None, verdict: Decision) -> Decision:
+    """Return *verdict*, or the denial if its rules require more than *grant* approves."""
+    if grant is None or verdict.effect is not Effect.ALLOW:
+        return verdict
+    problem = approvals.exceeds(grant, verdict)
+    if problem is None:
+        return verdict
+    denial = decisions.denied(Cause.APPROVAL, problem, redact=verdict.redact)
+    return replace(denial, rules=verdict.rules)
 
 
 _OPEN = frozenset({State.PENDING, State.GRANTED, State.REFUSED, State.BLOCKED})

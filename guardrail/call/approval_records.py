@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardrail.approvals.rules import Reason
-from guardrail.call.decision_record import Call
+from guardrail.call.stages import Prepared
 from guardrail.core.log import fields
 from guardrail.core.policy_input import resolve
 from guardrail.core.redaction.marks import MARK_PREFIX, is_mark, is_mark_key
@@ -20,6 +20,7 @@ from guardrail.core.redaction.redactor import View
 from guardrail.core.redaction.schema_marks import SchemaMarks
 from guardrail.core.redaction.values import canonical, escape, is_sized, number_text
 from guardrail.core.types import Effect, Json, Rule
+from guardrail.identity.session import SessionState
 
 __all__ = ["as_asked", "differing", "rules_of"]
 
@@ -29,27 +30,27 @@ _OTHER_REQUEST = frozenset({Reason.OTHER_SESSION, Reason.OTHER_TOOL})
 """The request belongs to somebody else, or is about something else: none of it is shown here."""
 
 
-def as_asked(call: Call, commitment: str | None, policy: Mapping[str, Any]) -> View | None:
-    """Return the recorded view of the request that *call* repeats, or None if it can't be shown
+def as_asked(prepared: Prepared, commitment: str | None, policy: Mapping[str, Any]) -> View | None:
+    """Return the recorded view of the request that *prepared* repeats, or None if it can't be shown
     again.
 
     *policy* identifies the current policy, as recorded: another policy may hide more.
     """
-    request = call.asked
+    request = prepared.asked
     if request is None or commitment is None or request.commitment != commitment:
         return None
-    if not _same_policy(request.policy, policy) or call.inspection is None:
+    if not _same_policy(request.policy, policy) or prepared.inspection is None:
         return None
-    for where, (_, *rules) in call.inspection.view().removed.items():
+    for where, (_, *rules) in prepared.inspection.view().removed.items():
         known = request.removed.get(where)
         if known is None or not set(rules) <= set(known[1:]):
             return None
         if "known" in rules and not _hidden(resolve(request.args, where)):
             return None  # the values known at that time are not known now
-    schema = call.tool.schema
-    sensitive = call.state.redactor.gate(
+    state, schema = prepared.request.state, prepared.request.tool.schema
+    sensitive = state.redactor.gate(
         fields.strings(request.args),
-        call.state.memory,
+        state.memory,
         schema=None if schema is None else schema.schema,
     )
     if sensitive is not None:
@@ -63,14 +64,14 @@ def as_asked(call: Call, commitment: str | None, policy: Mapping[str, Any]) -> V
     )
 
 
-def rules_of(call: Call, reason: Reason) -> tuple[Rule, ...]:
+def rules_of(prepared: Prepared, reason: Reason) -> tuple[Rule, ...]:
     """Return the rules that required approval, without those that contain a value now known as
     sensitive.
     """
-    request = call.asked
+    request = prepared.asked
     if request is None or reason in _OTHER_REQUEST:
         return ()
-    redactor, memory = call.state.redactor, call.state.memory
+    redactor, memory = prepared.request.state.redactor, prepared.request.state.memory
     return tuple(
         Rule(
             rule=entry.rule,
@@ -85,24 +86,24 @@ def rules_of(call: Call, reason: Reason) -> tuple[Rule, ...]:
     )
 
 
-def differing(call: Call) -> tuple[str, ...]:
-    """Return where the arguments of *call* differ from those of the request, as far as its record
-    can tell.
+def differing(prepared: Prepared) -> tuple[str, ...]:
+    """Return where the arguments of *prepared* differ from those of the request, as far as its
+    record can tell.
 
     Names that are not in the tool's schema are shown as ``*``: a model that invents names could put
     anything in them.
     """
-    request, schema = call.asked, call.tool.schema
+    request, schema = prepared.asked, prepared.request.tool.schema
     if request is None:
         return ()
     names = frozenset() if schema is None else SchemaMarks(schema.schema).supplied
     found: dict[str, None] = {}
-    _compare(call, call.args, request.args, "", names, found)
+    _compare(prepared.request.state, prepared.args, request.args, "", names, found)
     return tuple(found)
 
 
 def _compare(  # noqa: PLR0917 - one walk, over two trees
-    call: Call,
+    state: SessionState,
     given: Json,
     asked: Json,
     where: str,
@@ -118,17 +119,17 @@ def _compare(  # noqa: PLR0917 - one walk, over two trees
         for key in (*asked, *(key for key in given if key not in asked)):
             place = f"{where}/{escape(key) if key in names else '*'}"
             if key in asked and key in given:
-                _compare(call, given[key], asked[key], place, names, found)
+                _compare(state, given[key], asked[key], place, names, found)
             elif not marked and len(found) < _MOST:
                 found[place] = None
     elif isinstance(given, list) and isinstance(asked, list) and len(given) == len(asked):
         for index, (one, other) in enumerate(zip(given, asked, strict=True)):
-            _compare(call, one, other, f"{where}/{index}", names, found)
-    elif not _may_be(call, given, asked):
+            _compare(state, one, other, f"{where}/{index}", names, found)
+    elif not _may_be(state, given, asked):
         found[where] = None
 
 
-def _may_be(call: Call, given: Json, asked: Json) -> bool:
+def _may_be(state: SessionState, given: Json, asked: Json) -> bool:
     """Return True if *asked* can be the recorded form of *given*."""
     if not isinstance(asked, str) or MARK_PREFIX not in asked:
         return type(given) is type(asked) and given == asked
@@ -143,7 +144,7 @@ def _may_be(call: Call, given: Json, asked: Json) -> bool:
         text = number_text(given)
     else:
         return False
-    return call.state.keys.token(cls, canonical(cls, text)) == asked
+    return state.keys.token(cls, canonical(cls, text)) == asked
 
 
 def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:

@@ -1,23 +1,57 @@
-"""Rules for the body of a governed call, and for its result."""
+"""The body of a governed call: how a step asks for it to be run, and rules for it and its
+result.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
 import types
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Generator, Mapping
+from contextvars import ContextVar
+from typing import Any, NamedTuple, TypeVar
 
 from guardrail.core.schema.names import shows
 from guardrail.errors import UsageError
+from guardrail.system.waiting import Shielded, Wait, Work
 from guardrail.tools.tool import Tool
 
-__all__ = ["check_body", "check_extra", "check_result", "is_async", "is_awaitable"]
+__all__ = [
+    "CURRENT",
+    "CallGenerator",
+    "Run",
+    "check_body",
+    "check_result",
+    "is_async",
+    "is_awaitable",
+]
+
+R = TypeVar("R")
+
+CURRENT: ContextVar[str | None] = ContextVar("guardrail_call", default=None)
+"""Id of the governed call whose body runs in this context."""
+
+
+class Run(NamedTuple):
+    """A body that a step wants run: the driver sends ``Ended``."""
+
+    call: str
+    """Call id, the parent of governed calls that the body makes."""
+    tool: Tool
+    run: Callable[..., Any]
+    arguments: Mapping[str, Any]
+    extra: Mapping[str, Any] | None
+    """Arguments that the program injects."""
+
 
 _DONE = frozenset(map(id, (types.NoneType, bool, int, float, str, bytes, list, tuple, dict)))
 """Types of most results: they leave no work to be done. Told by identity, since another type may
 say that it is one of them, or have no hash."""
 _LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
+
+
+CallGenerator = Generator[Wait | Shielded | Work | Run, Any, R]
+"""Steps that may also run a body; ``guardrail.call.drivers`` drives them."""
 
 
 def is_async(run: Callable[..., Any]) -> bool:
@@ -37,9 +71,9 @@ def is_awaitable(result: object) -> bool:
     )
 
 
-def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
-    """Refuse a *run* that can't be the body of *tool*, before anything is decided. Raises
-    ``UsageError``.
+def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awaited: bool) -> None:
+    """Refuse a *run* that can't be the body of *tool*, and to inject an argument that its schema
+    shows to the model, before anything is decided. Raises ``UsageError``.
     """
     if not callable(run):
         raise UsageError(f"run: a callable, not {type(run).__name__}", code="usage.run")
@@ -61,12 +95,6 @@ def check_body(tool: Tool, run: object, *, awaited: bool) -> None:
             code="usage.generator",
             hint="return a list, or declare the tool with unsafe_stream=True",
         )
-
-
-def check_extra(tool: Tool, extra: Mapping[str, Any] | None) -> None:
-    """Refuse to inject an argument that the schema of *tool* shows to the model. Raises
-    ``UsageError``.
-    """
     if extra and tool.schema is not None:
         for name in extra:
             if shows(tool.schema.schema, name) or name in tool.parameters.values():

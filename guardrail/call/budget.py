@@ -5,41 +5,47 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from guardrail.call.decision_record import Call, outline
+from guardrail.call.decision_record import outline
+from guardrail.call.stages import Decided, Prepared, Request
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.foreign import outweighs
-from guardrail.core.redaction.redactor import Inspection
-from guardrail.core.types import Cause, Decision, Effect
+from guardrail.core.types import Cause, Effect
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import LARGE, Steps, Work
 
 R = TypeVar("R")
 
-__all__ = ["outlined", "over_budget", "section"]
+__all__ = ["outlined", "over_budget", "section", "size_of"]
 
 
-def section(call: Call, work: Callable[[], R], size: int | None = None) -> Steps[R]:
-    """Run *work* as part of the redaction of *call*."""
-    if size is None:
-        size = len(call.encoded or b"") + len(call.tool.name)
+def size_of(prepared: Prepared) -> int:
+    """Return the size of what is redacted for a call, roughly in characters."""
+    return len(prepared.encoded or b"") + len(prepared.request.tool.name)
+
+
+def section(request: Request, work: Callable[[], R], size: int) -> Steps[R]:
+    """Run *work*, whose input has *size* characters, as part of the redaction of *request*."""
     if size <= LARGE:
-        return call.meter.section(work)
-    done: R = yield Work(lambda: call.meter.section(work), size)
+        return request.meter.section(work)
+    done: R = yield Work(lambda: request.meter.section(work), size)
     return done
 
 
-def outlined(call: Call, args: object, why: str) -> Steps[Inspection | None]:
-    """Return the outline of *args*, which nobody has read yet; *why* as for ``outline``."""
-    # These arguments were not examined: their size is not known.
-    size = LARGE + 1 if outweighs(args, LARGE) else 0
-    return (yield from section(call, lambda: outline(call, args, why), size))
-
-
-def over_budget(call: Call, verdict: Decision) -> Decision:
-    """Mark *call* as recorded without its arguments; return *verdict* if it denies, otherwise the
-    denial.
+def outlined(request: Request, why: str) -> Steps[Prepared]:
+    """Return the call with the outline of its arguments, which nobody has read yet; *why* as for
+    ``outline``.
     """
-    call.over_budget()
-    if verdict.effect is Effect.DENY:
-        return verdict
-    return decisions.denied(Cause.REDACTOR, OVER_BUDGET)
+    # These arguments were not examined: their size is not known.
+    size = LARGE + 1 if outweighs(request.args, LARGE) else 0
+    prepared = Prepared(request, presented=request.approval)
+    return (yield from section(request, lambda: outline(prepared, request.args, why), size))
+
+
+def over_budget(decided: Decided) -> Decided:
+    """Return *decided* as a call that is recorded without its arguments, and denied if it was
+    not.
+    """
+    verdict = decided.verdict
+    if verdict.effect is not Effect.DENY:
+        verdict = decisions.denied(Cause.REDACTOR, OVER_BUDGET)
+    return decided._replace(prepared=decided.prepared.over_budget(), verdict=verdict)

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import orjson
 
-from guardrail.approvals.rules import Grant, Request
+from guardrail.approvals.rules import Grant
+from guardrail.call.stages import Decided, Prepared, Request
 from guardrail.core.claims import Claim, refuses
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft, dumps
@@ -20,23 +20,16 @@ from guardrail.core.redaction.marks import normalised
 from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import (
-    Decision,
     Effect,
-    Enforcement,
-    EngineReply,
     Json,
     PolicyIdentity,
     Rule,
 )
 from guardrail.errors import ArgumentsError, RedactionError
-from guardrail.identity.session import SessionState
-from guardrail.system.cpu_meter import OVER_BUDGET, Meter
+from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.tools.tool import Tool
 
-if TYPE_CHECKING:
-    from guardrail.policy.engine import Engine
-
-__all__ = ["Call", "Recorder", "UnsafeRecordError", "outline"]
+__all__ = ["Recorder", "UnsafeRecordError", "outline"]
 
 MAX_TOOLS = 10_000
 _QUOTABLE = 4
@@ -50,64 +43,6 @@ class UnsafeRecordError(Exception):
         self.reason = reason
 
 
-@dataclass(slots=True, eq=False)
-class Call:
-    """One call on its way through steps (1) to (7)."""
-
-    id: str
-    tool: Tool
-    state: SessionState
-    origin: Mapping[str, Any]
-    parent: str | None
-    enforcement: Enforcement
-    started: float
-    time: str
-    arguments: Mapping[str, Any]
-    """The arguments of the body."""
-    beside: frozenset[str] = frozenset()
-    """Names of the injected arguments."""
-    encoded: bytes | None = None
-    """Canonical bytes of the snapshot, or None if the arguments did not fit."""
-    args: Json = None
-    presented: str | None = None
-    """Id of the approval that came with it."""
-    replayed: bool = False
-    """The framework reruns the call from its start after a pause, so an open request for it is not
-    recorded twice.
-    """
-    grant: Grant | None = None
-    """The grant of that approval, once it was judged."""
-    asked: Request | None = None
-    """The request of an approval that does not cover this call."""
-    differs: tuple[str, ...] | None = None
-    """Where the arguments differ from that request's, if they do."""
-    refusal: Callable[[], str] = lambda: ""
-    """Returns why the caller's identity is not enough now (a detail of cause ``identity``); empty
-    if it is.
-    """
-    meter: Meter = field(default_factory=Meter)
-    """Total cost allowed for its views."""
-    omitted: str | None = None
-    """Why none of its arguments are recorded, if redacting them would cost too much."""
-    misnamed: str = ""
-    """Text for the agent about names of arguments that do not fit, after the verdict's message.
-    Never recorded.
-    """
-    inspection: Inspection | None = None
-    raw: bytes = b""
-    """The policy input as sent to the engine."""
-    engine: Engine | None = None
-    """The engine that was asked."""
-    reply: EngineReply | None = None
-
-    def over_budget(self) -> None:
-        """Mark it as recorded without its arguments.
-
-        The rest of the record (who called which tool) costs little, so it gets a new meter.
-        """
-        self.omitted, self.inspection, self.meter = OVER_BUDGET, None, Meter()
-
-
 class Recorder:
     """Makes policy inputs and decision records. Thread-safe."""
 
@@ -117,13 +52,11 @@ class Recorder:
         profile: str,
         raw_input: bool,
         identity: Callable[[], PolicyIdentity],
-        process: Callable[[], str],
     ) -> None:
         self._profile = profile
         self.raw_input = raw_input
         """True if the policy sees the arguments themselves, not their recorded form."""
         self._identity = identity
-        self._process = process
         self._ids: set[str] = set()
         """Strings that the policy used both as id and as message, and that quote no argument."""
         self._parts: dict[
@@ -131,23 +64,27 @@ class Recorder:
             tuple[dict[str, Any], dict[str, Any]],
         ] = {}
 
-    def policy_input(self, call: Call) -> bytes:
+    def policy_input(
+        self, request: Request, args: Json, inspection: Inspection, grant: Grant | None = None
+    ) -> bytes:
         """Return the input for the engine: with the snapshot, or exactly as it will be recorded."""
-        assert call.inspection is not None
+        state = request.state
         if self.raw_input:
-            return self._input(call, call.state.raw, call.args, call.inspection.arg_classes)
-        args, classes = call.inspection.facts()
-        return self._input(call, call.state.facts(), cast("Json", args), classes)
+            return self._input(request, state.raw, args, inspection.arg_classes, grant)
+        shown, classes = inspection.facts()
+        return self._input(request, state.facts(), cast("Json", shown), classes, grant)
 
     def _input(
         self,
-        call: Call,
+        request: Request,
         who: SessionInput,
         args: Json,
         classes: Mapping[str, Sequence[str]],
+        grant: Grant | None,
+        *,
         name: str | None = None,
     ) -> bytes:
-        tool = call.tool
+        tool = request.tool
         return dumps(
             build(
                 who,
@@ -156,62 +93,64 @@ class Recorder:
                 target=targets(args, tool.target),
                 args=args,
                 arg_classes=classes,
-                time=call.time,
-                adapter=str(call.origin["adapter"]),
-                approval=None if call.grant is None else call.grant.context(),
+                time=request.time,
+                adapter=str(request.options.adapter),
+                approval=None if grant is None else grant.context(),
             )
         )
 
-    def recorded_input(self, call: Call, view: View | None) -> bytes:
+    def recorded_input(self, prepared: Prepared, view: View | None) -> bytes:
         """Return the input as recorded."""
-        call.state.refresh()
-        state, name = call.state, _name(call)
+        request = prepared.request
+        state = request.state
+        state.refresh()
+        name = _name(request)
         if view is None:
-            return self._input(call, state.recorded, {}, {}, name)
+            return self._input(request, state.recorded, {}, {}, prepared.grant, name=name)
         unchanged = (
             self.raw_input
             and not view.changed
             and state.recorded is state.raw
-            and name == call.tool.name
+            and name == request.tool.name
         )
-        if unchanged and call.raw:
-            return call.raw
-        return self._input(call, state.recorded, cast("Json", view.value), view.classes, name)
+        if unchanged and prepared.document:
+            return prepared.document
+        value = cast("Json", view.value)
+        return self._input(request, state.recorded, value, view.classes, prepared.grant, name=name)
 
     def full(
-        self,
-        call: Call,
-        verdict: Decision,
-        view: View | None,
-        recorded: bytes,
-        reproducible: bool | None,
-    ) -> Draft:
-        """Return the decision record. Raises ``UnsafeRecordError`` if the final scan finds a
-        sensitive value, and ``RecordError`` if it is too large.
+        self, decided: Decided, view: View | None, recorded: bytes, reproducible: bool | None
+    ) -> tuple[Draft, Mapping[str, Any]]:
+        """Return the decision record, and its ``origin``, which the outcome repeats.
+
+        Raises ``UnsafeRecordError`` if the final scan finds a sensitive value, and ``RecordError``
+        if the record is too large.
         """
-        state = call.state
-        # The framework's id was set before any argument was known. The outcome repeats this form.
-        call.origin = state.origin(call.origin)
-        rules = [self._rule(call, entry) for entry in verdict.rules]
+        prepared, verdict = decided.prepared, decided.verdict
+        request = prepared.request
+        state, tool = request.state, request.tool
+        # The framework's id was set before any argument was known.
+        origin = state.origin(request.origin)
+        rules = [self._rule(prepared, entry) for entry in verdict.rules]
         labels = [state.supplied(label) for label in verdict.labels]
-        name = _name(call)
+        name = _name(request)
         value = {} if view is None else view.value
-        told = [*call.tool.labels, *labels, *(entry["rule"] for entry in rules)]
+        told = [*tool.labels, *labels, *(entry["rule"] for entry in rules)]
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
         # The name of an undeclared tool can be anything that the model made up.
-        (told if call.tool.declared else leaves).extend((name, call.tool.server or ""))
-        _scan(call, [*leaves, *fields.strings(value)], told)
+        (told if tool.declared else leaves).extend((name, tool.server or ""))
+        _scan(request, [*leaves, *fields.strings(value)], told)
         # An approval is used up only by the call that it allowed.
-        used = call.grant if verdict.effect is Effect.ALLOW else None
+        used = prepared.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
             state.fields.common(
-                "call.decision", call=call.id, parent=call.parent, where=call.origin
+                "call.decision", call=request.id, parent=request.parent, where=origin
             ),
             verdict,
             rules=rules,
             labels=labels,
-            tool=self.tool_parts(call.tool)[1] | {"name": name},
-            target=targets(cast("Json", value), call.tool.target),
+            tool=self.tool_parts(tool)[1] | {"name": name},
+            target=targets(cast("Json", value), tool.target),
             recorded_input=orjson.Fragment(recorded),
             redaction={
                 "profile": self._profile,
@@ -219,36 +158,38 @@ class Recorder:
                 "truncated": False if view is None else view.truncated,
                 "key": state.keys.kid,
             },
-            commitment=self.commitment(call),
-            engine=self._decided_by(call),
+            commitment=self.commitment(request, prepared.encoded),
+            engine=self._decided_by(decided),
             reproducible=reproducible,
-            enforcement=call.enforcement,
-            milliseconds=self._elapsed(call),
-            omitted=_omitted(call, view),
+            enforcement=request.enforcement,
+            milliseconds=_elapsed(decided),
+            omitted=_omitted(prepared, view),
             approval=used.used() if used is not None else None,
-            presented=call.presented if used is None else None,
-            differs=call.differs,
+            presented=prepared.presented if used is None else None,
+            differs=prepared.differs,
         )
-        return Draft.build(
+        draft = Draft.build(
             record,
             opens=verdict.effect is Effect.ALLOW,
-            process=self._process(),
+            process=str(origin["process"]),
             approval=None if used is None else used.request.id,
             judged=None if used is None else used.tree,
-            claim=_claim(call, verdict),
+            claim=_claim(decided),
         )
+        return draft, origin
 
-    def _rule(self, call: Call, entry: Rule) -> dict[str, Any]:
+    def _rule(self, prepared: Prepared, entry: Rule) -> dict[str, Any]:
         """Return one rule with its id and its message as recorded.
 
         The session's known values are never removed from an id. If a policy used one string for
         both, it may quote an argument, so it counts as a message. It counts as an id if it was once
         produced without any of the arguments.
         """
-        state, name = call.state, call.state.supplied(entry.rule)
+        state = prepared.request.state
+        name = state.supplied(entry.rule)
         message = None if entry.rule == entry.message else state.text(entry.message)
         if message is None and entry.rule not in self._ids:
-            leaves = [text for text in fields.strings(call.args) if len(text) >= _QUOTABLE]
+            leaves = [text for text in fields.strings(prepared.args) if len(text) >= _QUOTABLE]
             if any(text in entry.rule for text in leaves):
                 known = [] if name != entry.rule else state.memory.find(normalised(entry.rule))
                 if any(hit.value in normalised(text) for hit in known for text in leaves):
@@ -261,34 +202,40 @@ class Recorder:
             "needs": [state.supplied(need) for need in entry.needs],
         }
 
-    def rejected(self, call: Call, reason: str) -> Draft:
+    def rejected(self, request: Request, reason: str) -> Draft:
         """Return the record of a call that a framework refused before its body: the tool, but no
         values.
         """
-        state = call.state
+        state, tool = request.state, request.tool
         state.refresh()
-        where = state.origin(call.origin)
-        server = call.tool.server
+        where = state.origin(request.origin)
+        server = tool.server
         named = {
-            "name": _name(call),
-            "server": server if server is None else _shown(call, server),
+            "name": _name(request),
+            "server": server if server is None else _shown(request, server),
         }
         record = fields.rejected(
-            state.fields.common("call.rejected", call=call.id, parent=call.parent, where=where),
-            tool=self.tool_parts(call.tool)[1] | named,
+            state.fields.common(
+                "call.rejected", call=request.id, parent=request.parent, where=where
+            ),
+            tool=self.tool_parts(tool)[1] | named,
             reason=reason,
         )
         return Draft.build(record, claim=state.claim)
 
-    def bare(self, call: Call, verdict: Decision, reason: str) -> Draft:
+    def bare(self, decided: Decided, reason: str) -> Draft:
         """Return the record with every id as a token and no user text. It always fits, is never
         scanned, and never allows.
         """
+        prepared, verdict = decided.prepared, decided.verdict
         assert verdict.effect is Effect.DENY
-        state, tool = call.state, call.tool
-        origin = {**call.origin, "call_id": None}
+        request = prepared.request
+        state, tool = request.state, request.tool
+        origin = {**request.origin, "call_id": None}
         record = fields.decision(
-            state.bare.common("call.decision", call=call.id, parent=call.parent, where=origin),
+            state.bare.common(
+                "call.decision", call=request.id, parent=request.parent, where=origin
+            ),
             verdict,
             rules=[],
             labels=[],
@@ -306,43 +253,39 @@ class Recorder:
                 "truncated": True,
                 "key": state.keys.kid,
             },
-            commitment=self.commitment(call),
-            engine=self._decided_by(call),
+            commitment=self.commitment(request, prepared.encoded),
+            engine=self._decided_by(decided),
             reproducible=None,
-            enforcement=call.enforcement,
-            milliseconds=self._elapsed(call),
+            enforcement=request.enforcement,
+            milliseconds=_elapsed(decided),
             omitted=reason,
-            presented=call.presented,
+            presented=prepared.presented,
         )
-        return Draft.build(record, process=self._process(), claim=_claim(call, verdict))
+        return Draft.build(record, process=str(origin["process"]), claim=_claim(decided))
 
     def identity(self) -> dict[str, Any]:
         """Return the identity of the policy that decides calls now, as recorded."""
         return fields.policy(self._identity())
 
-    def commitment(self, call: Call) -> str | None:
+    def commitment(self, request: Request, encoded: bytes | None) -> str | None:
         """Return the commitment to session, people, tool, schema and arguments, or None if the
-        arguments did not fit.
+        arguments did not fit. *encoded* are the bytes of their snapshot.
         """
-        if call.encoded is None:
+        if encoded is None:
             return None
-        tool = call.tool
+        tool = request.tool
         digest = "" if tool.schema is None else tool.schema.digest
-        rest = ((tool.server or "").encode(), tool.name.encode(), digest.encode(), call.encoded)
-        return call.state.commitment.extended(rest).hexdigest()
+        rest = ((tool.server or "").encode(), tool.name.encode(), digest.encode(), encoded)
+        return request.state.commitment.extended(rest).hexdigest()
 
-    def _decided_by(self, call: Call) -> dict[str, Any]:
-        if call.reply is None:
+    def _decided_by(self, decided: Decided) -> dict[str, Any]:
+        reply = decided.reply
+        if reply is None:
             return fields.policy(self._identity())
-        decided_by = fields.policy(call.reply.policy)
-        if call.reply.decision_id is not None:
-            decided_by["decision_id"] = call.reply.decision_id
+        decided_by = fields.policy(reply.policy)
+        if reply.decision_id is not None:
+            decided_by["decision_id"] = reply.decision_id
         return decided_by
-
-    def _elapsed(self, call: Call) -> dict[str, float]:
-        total = (time.perf_counter() - call.started) * 1000
-        asked = 0.0 if call.reply is None else call.reply.milliseconds
-        return {"decide": round(asked, 3), "total": round(total, 3)}
 
     def tool_parts(self, tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the tool's policy view and its recorded view, the same objects each time."""
@@ -370,59 +313,69 @@ class Recorder:
         return found
 
 
-def _claim(call: Call, verdict: Decision) -> Claim | None:
+def _elapsed(decided: Decided) -> dict[str, float]:
+    total = (time.perf_counter() - decided.prepared.request.started) * 1000
+    asked = 0.0 if decided.reply is None else decided.reply.milliseconds
+    return {"decide": round(asked, 3), "total": round(total, 3)}
+
+
+def _claim(decided: Decided) -> Claim | None:
     """Return the claim that the record is checked against; a denial in somebody else's session
     claims nothing.
     """
-    return None if refuses(verdict.cause, verdict.detail) else call.state.claim
+    verdict = decided.verdict
+    if refuses(verdict.cause, verdict.detail):
+        return None
+    return decided.prepared.request.state.claim
 
 
-def _omitted(call: Call, view: View | None) -> str | None:
+def _omitted(prepared: Prepared, view: View | None) -> str | None:
     if view is not None:
         return None
-    return call.omitted or (None if call.encoded is not None else "arguments")
+    return prepared.omitted or (None if prepared.encoded is not None else "arguments")
 
 
-def _name(call: Call) -> str:
-    return _shown(call, call.tool.name)
+def _name(request: Request) -> str:
+    return _shown(request, request.tool.name)
 
 
-def _shown(call: Call, text: str) -> str:
+def _shown(request: Request, text: str) -> str:
     """Return the recorded name of a tool or server: names that the host declared are treated
     differently from a model's.
     """
-    return call.state.supplied(text) if call.tool.declared else call.state.text(text)
+    state = request.state
+    return state.supplied(text) if request.tool.declared else state.text(text)
 
 
-def outline(call: Call, args: object, why: str) -> Inspection | None:
-    """Return the minimal view (keys, types, lengths, tokens) of *args*, or None if they are not
-    JSON.
+def outline(prepared: Prepared, args: object, why: str) -> Prepared:
+    """Return *prepared* with the minimal view (keys, types, lengths, tokens) of *args*, or without
+    a view if they are not JSON.
 
     *why* is the class that it names for a declared tool: ``unfit`` or ``undecided``.
     """
-    state = call.state
+    request = prepared.request
+    state, inspection = request.state, None
     try:
         copied = copy_json(args)
-        if not isinstance(copied, dict):
-            return None
-        return state.redactor.inspect(
-            copied,
-            schema=None,
-            declared=False,
-            memory=state.memory,
-            minimal=why if call.tool.declared else "undeclared",
-        )
+        if isinstance(copied, dict):
+            inspection = state.redactor.inspect(
+                copied,
+                schema=None,
+                declared=False,
+                memory=state.memory,
+                minimal=why if request.tool.declared else "undeclared",
+            )
     except ArgumentsError:
-        return None
+        pass
     except RedactionError as error:
         if error.code == OVER_BUDGET:
-            call.over_budget()
-        return None
+            return prepared.over_budget()
+    return prepared._replace(inspection=inspection)
 
 
-def _scan(call: Call, texts: list[str], supplied: list[str]) -> None:
-    """Raise ``UnsafeRecordError`` if the finished record of *call* holds a sensitive value."""
-    state, schema = call.state, call.tool.schema
+def _scan(request: Request, texts: list[str], supplied: list[str]) -> None:
+    """Raise ``UnsafeRecordError`` if the finished record holds a sensitive value."""
+    state, schema = request.state, request.tool.schema
     hit = state.redactor.gate(
         texts,
         state.memory,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from typing import Any, NamedTuple
 
-from guardrail.call.admission import same_verdict
 from guardrail.call.approval import ApprovalSteps
 from guardrail.call.budget import over_budget, section
-from guardrail.call.decision_record import Call, Recorder, UnsafeRecordError, outline
+from guardrail.call.decision_record import Recorder, UnsafeRecordError, outline
+from guardrail.call.stages import Decided, Request
 from guardrail.core import decision as decisions
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.redactor import View
@@ -17,7 +18,7 @@ from guardrail.errors import PolicyError, RecordError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import Steps, Wait
 
-__all__ = ["DENIED_ARGUMENTS", "ENGINE_GRACE", "DecisionWriter", "shard"]
+__all__ = ["DENIED_ARGUMENTS", "ENGINE_GRACE", "DecisionWriter", "Written", "shard"]
 
 DENIED_ARGUMENTS = 4_096
 """Maximum bytes of arguments in the record of a denial; larger ones are recorded by size and
@@ -26,6 +27,18 @@ token.
 
 ENGINE_GRACE = 1.0
 """Seconds after its deadline at which an engine that has not completed its future is given up."""
+
+
+class Written(NamedTuple):
+    """A decision record, ready for the ledger."""
+
+    decided: Decided
+    """What it records: a denial, if the full record of another verdict can't be made."""
+    draft: Draft
+    origin: Mapping[str, Any]
+    """Its ``origin``, which the outcome repeats."""
+    again: Future[EngineReply] | None = None
+    """The decision derived from the recorded input, if that is not known to be the same."""
 
 
 class DecisionWriter:
@@ -38,45 +51,48 @@ class DecisionWriter:
         self._approvals = approvals
         self._deadline = deadline
 
-    def recorded_view(self, call: Call, verdict: Decision) -> tuple[View | None, Decision]:
-        """Return the recorded form of the arguments, and *verdict*, or the denial if that form
+    def recorded_view(self, decided: Decided) -> tuple[Decided, View | None]:
+        """Return *decided* with the recorded form of the arguments, or as a denial if that form
         can't be made.
         """
-        if call.omitted is not None:
-            return None, verdict
-        view = self._approvals.as_asked(call)
-        if view is None and call.encoded is not None and _unheard(call, verdict):
+        prepared, verdict = decided.prepared, decided.verdict
+        if prepared.omitted is not None:
+            return decided, None
+        view = None if prepared.asked is None else self._approvals.as_asked(prepared)
+        unheard = decided.reply is None or verdict.cause is Cause.MALFORMED
+        if unheard and view is None and prepared.encoded is not None:
             # The values that the policy wants hidden are not known, so no argument is recorded in
             # clear.
-            call.inspection = outline(call, call.args, "undecided")
+            prepared = outline(prepared, prepared.args, "undecided")
+            decided = decided._replace(prepared=prepared)
         try:
-            if view is None and call.inspection is not None:
-                view = call.inspection.view(verdict.redact)
-            if view is not None and call.inspection is not None and verdict.effect is Effect.DENY:
+            if view is None and prepared.inspection is not None:
+                view = prepared.inspection.view(verdict.redact)
+            denied = verdict.effect is Effect.DENY
+            if denied and view is not None and prepared.inspection is not None:
                 # Nothing ran: a model that is denied repeatedly must not fill the disk with its
                 # requests.
-                view = call.inspection.shortened(view, DENIED_ARGUMENTS)
+                view = prepared.inspection.shortened(view, DENIED_ARGUMENTS)
         except RedactionError as error:
             if error.code == OVER_BUDGET:
-                return None, over_budget(call, verdict)
+                return over_budget(decided), None
             # Apart from that, only an invalid pointer from the policy can fail here.
-            return None, decisions.denied(Cause.MALFORMED, "redact_pointer")
-        return view, verdict
+            verdict = decisions.denied(Cause.MALFORMED, "redact_pointer")
+            return decided._replace(verdict=verdict), None
+        return decided, view
 
-    def write_up(
-        self, call: Call, verdict: Decision, view: View | None
-    ) -> Steps[tuple[Draft, Decision, Future[EngineReply] | None]]:
+    def write_up(self, decided: Decided, view: View | None, size: int) -> Steps[Written]:
         """Make the decision record; if the full one can't be made, make the bare one, which
-        denies.
+        denies. *size* is that of the arguments (``size_of``).
         """
         try:
-            return (yield from self._written(call, verdict, view))
+            return (yield from self._written(decided, view, size))
         except UnsafeRecordError as problem:
             reason = detail = problem.reason
         except RedactionError as error:
             if error.code == OVER_BUDGET and view is not None:
                 # Without the view, little remains.
-                return (yield from self.write_up(call, over_budget(call, verdict), None))
+                return (yield from self.write_up(over_budget(decided), None, size))
             # The host's session attributes no longer fit, because more of them had to become
             # tokens.
             reason, detail = "redactor", "session"
@@ -84,57 +100,55 @@ class DecisionWriter:
                 reason = detail = error.code
         except RecordError as error:
             reason = detail = "size" if error.code == "record.too_large" else "record"
-        verdict = decisions.denied(Cause.REDACTOR, detail)
-        return self._recorder.bare(call, verdict, reason), verdict, None
+        decided = decided._replace(verdict=decisions.denied(Cause.REDACTOR, detail))
+        draft = self._recorder.bare(decided, reason)
+        return Written(decided, draft, decided.prepared.request.origin)
 
-    def _written(
-        self, call: Call, verdict: Decision, view: View | None
-    ) -> Steps[tuple[Draft, Decision, Future[EngineReply] | None]]:
-        recorder = self._recorder
-        recorded = yield from section(call, lambda: recorder.recorded_input(call, view))
+    def _written(self, decided: Decided, view: View | None, size: int) -> Steps[Written]:
+        recorder, prepared, reply = self._recorder, decided.prepared, decided.reply
+        request = prepared.request
+        recorded = yield from section(
+            request, lambda: recorder.recorded_input(prepared, view), size
+        )
         again: Future[EngineReply] | None = None
         reproducible: bool | None = None
         if view is not None and view.truncated:
             reproducible = False
-        elif call.reply is not None and view is not None and verdict.cause is not Cause.APPROVAL:
-            if call.reply.policy.digest is None:
+        elif reply is not None and view is not None and decided.verdict.cause is not Cause.APPROVAL:
+            if reply.policy.digest is None:
                 pass  # the deciding policy, and so a second decision, is not known
-            elif recorded == call.raw:
+            elif recorded == prepared.document:
                 reproducible = True
             else:
-                again = self._derive_again(call, recorded)
-                if verdict.effect is not Effect.ALLOW:
+                again = self._derive_again(decided, recorded)
+                if decided.verdict.effect is not Effect.ALLOW:
                     # Nothing runs meanwhile, so the second derivation can be awaited and its result
                     # is in this record.
-                    reproducible = yield from _compare(again, verdict, self._deadline())
+                    reproducible = yield from _compare(again, decided.verdict, self._deadline())
                     again = None
-        draft = yield from section(
-            call, lambda: recorder.full(call, verdict, view, recorded, reproducible)
+        draft, origin = yield from section(
+            request, lambda: recorder.full(decided, view, recorded, reproducible), size
         )
-        return draft, verdict, again
+        return Written(decided, draft, origin, again)
 
-    def _derive_again(self, call: Call, recorded: bytes) -> Future[EngineReply]:
+    def _derive_again(self, decided: Decided, recorded: bytes) -> Future[EngineReply]:
         # Use the engine that decided, which a reload keeps open long enough: the record names its
         # policies.
-        assert call.engine is not None
+        assert decided.engine is not None
+        where = shard(decided.prepared.request)
         try:
-            return call.engine.decide(recorded, shard=shard(call), deadline=self._deadline())
+            return decided.engine.decide(recorded, shard=where, deadline=self._deadline())
         except PolicyError as error:
             failed: Future[EngineReply] = Future()
             failed.set_exception(error)
             return failed
 
 
-def _unheard(call: Call, verdict: Decision) -> bool:
-    """Return True if the policy gave no reply, or an unreadable one."""
-    return call.reply is None or verdict.cause is Cause.MALFORMED
-
-
-def shard(call: Call) -> str:
-    """Return the queue of an engine that *call* waits in."""
+def shard(request: Request) -> str:
+    """Return the queue of an engine that a call waits in."""
     # Keyed by who calls which tool, not by session: a new session costs nothing. Each tenant and
     # principal has its own share.
-    session, tool = call.state.session, call.tool
+    session, tool = request.state.session, request.tool
     who = session.principal
     return "\x00".join(
         (
@@ -152,4 +166,4 @@ def _compare(again: Future[EngineReply], verdict: Decision, deadline: float) -> 
         reply: EngineReply = yield Wait(again, deadline + ENGINE_GRACE)
     except (PolicyError, TimeoutError):
         return None
-    return same_verdict(verdict, reply.document)
+    return decisions.same_verdict(verdict, reply.document)

@@ -1,111 +1,118 @@
-"""The two ways to make a call: sync and async. The only module that runs a tool.
+"""The two drivers of a call's steps: sync and async. The only module that runs a tool.
 
-They differ in how they wait, and in nothing else: steps (1) to (7) are in
-``guardrail.call.pipeline``.
+They differ in how they wait, and in nothing else: each step is in ``guardrail.call.steps``, once.
 """
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import time
-from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
-from guardrail.call.admission import Admission
-from guardrail.call.bodies import check_body, check_extra, check_result, is_async, is_awaitable
-from guardrail.call.caller import Callers
-from guardrail.call.options import DEFAULTS, CallOptions
-from guardrail.call.pipeline import Pipeline
-from guardrail.core.types import Enforcement
-from guardrail.system.waiting import drive, drive_async, run_in_thread
-from guardrail.tools.tool import Tool
+from guardrail.call.bodies import CURRENT, CallGenerator, Run, check_result, is_async, is_awaitable
+from guardrail.call.stages import Ended
+from guardrail.system.waiting import (
+    Shielded,
+    Wait,
+    run_in_thread,
+    wait_async,
+    wait_shielded,
+    work_async,
+)
 
-__all__ = ["Runner"]
+__all__ = ["drive", "drive_async"]
+
+R = TypeVar("R")
 
 
-class Runner:
-    """Makes the calls of one guard. Thread-safe: it keeps nothing of a call."""
-
-    def __init__(self, pipeline: Pipeline, callers: Callers) -> None:
-        self._pipeline = pipeline
-        self._callers = callers
-
-    def call(
-        self,
-        tool: Tool,
-        args: Mapping[str, Any],
-        run: Callable[..., Any],
-        options: CallOptions = DEFAULTS,
-    ) -> Any:
-        """Decide, record, run the body, and record. Returns and raises as ``guard.call`` does."""
-        check_body(tool, run, awaited=False)
-        check_extra(tool, options.extra)
-        caller = self._callers.find(options.session)
-        call = self._pipeline.begin(tool, caller, options, Enforcement.BODY)  # (1)
-        admission = drive(self._pipeline.governed(call, args, options))
-        began = time.perf_counter()
-        try:
-            with admission.current():
-                result = run(**admission.arguments, **(options.extra or {}))  # (8) the body
-            check_result(tool, result, awaited=False)
-        except BaseException as error:
-            # (9) if the body raised
-            admission.fail(error, time.perf_counter() - began, options.interrupts)
-            raise
-        # (9) durable, or LedgerError and no result
-        admission.succeed(result, time.perf_counter() - began)
-        return result
-
-    async def acall(
-        self,
-        tool: Tool,
-        args: Mapping[str, Any],
-        run: Callable[..., Any],
-        options: CallOptions = DEFAULTS,
-    ) -> Any:
-        """As ``call``, awaited."""
-        check_body(tool, run, awaited=True)
-        check_extra(tool, options.extra)
-        caller = self._callers.find(options.session)
-        call = self._pipeline.begin(tool, caller, options, Enforcement.BODY)  # (1)
-        admission = await drive_async(self._pipeline.governed(call, args, options))
-        began = time.perf_counter()
-        stop: BaseException | None = None
-        try:
-            with admission.current():
-                if is_async(run):
-                    # (8) the body
-                    result = await run(**admission.arguments, **(options.extra or {}))
+def drive(steps: CallGenerator[R]) -> R:
+    """Run *steps* to their end in this thread and return their value."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                kind = type(step)
+                if kind is Wait or kind is Shielded:
+                    value: Any = step.future.result(step.timeout)  # type: ignore[union-attr]
+                elif kind is Run:
+                    value = _run(step)  # type: ignore[arg-type]
                 else:
-                    body = functools.partial(run, **admission.arguments, **(options.extra or {}))
-                    result, stop = await run_in_thread(body)  # (8)
-                    if is_awaitable(result):
-                        result = await result
-            check_result(tool, result, awaited=True)
-        except BaseException as error:
-            # (9) if the body raised
-            await admission.afail(error, time.perf_counter() - began, options.interrupts)
-            raise
-        # (9) durable, or LedgerError and no result
-        await admission.asucceed(result, time.perf_counter() - began)
-        if stop is not None:
-            raise stop
-        return result
+                    value = step.run()  # type: ignore[union-attr]
+            except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
+                step = steps.throw(error)
+            else:
+                step = steps.send(value)
+    except StopIteration as done:
+        # Not by way of a variable: an exception that the body raised holds this frame.
+        return done.value  # type: ignore[no-any-return]
 
-    def admit(self, tool: Tool, args: Mapping[str, Any], options: CallOptions) -> Admission:
-        """Decide and record a call that someone else will run. Raises as ``guard.admit`` does."""
-        caller = self._callers.find(options.session)
-        call = self._pipeline.begin(tool, caller, options, Enforcement.RELEASE)
-        return drive(self._pipeline.governed(call, args, options))
 
-    async def aadmit(self, tool: Tool, args: Mapping[str, Any], options: CallOptions) -> Admission:
-        """As ``admit``, awaited."""
-        caller = self._callers.find(options.session)
-        call = self._pipeline.begin(tool, caller, options, Enforcement.RELEASE)
-        return await drive_async(self._pipeline.governed(call, args, options))
+async def drive_async(steps: CallGenerator[R]) -> R:
+    """Run *steps* as ``drive`` does, on the running event loop.
 
-    def reject(self, tool: Tool, reason: str, options: CallOptions) -> int:
-        """Record a call that a framework refused; return the number of the record."""
-        caller = self._callers.find(options.session)
-        call = self._pipeline.begin(tool, caller, options, Enforcement.BODY)
-        return drive(self._pipeline.rejection(call, reason))
+    A cancellation that comes during a ``Work`` is thrown at the ``Wait`` that follows. One that
+    comes during a ``Shielded``, or while the body runs in a thread, is raised at the end.
+    """
+    stops: list[asyncio.CancelledError] = []
+    try:
+        step = next(steps)
+        while True:
+            try:
+                if isinstance(step, Wait):
+                    if stops:
+                        raise stops.pop()
+                    value: Any = await wait_async(step.future, step.timeout)
+                elif isinstance(step, Shielded):
+                    value = await wait_shielded(step.future, step.timeout, stops)
+                elif isinstance(step, Run):
+                    value = await _run_async(step, stops)
+                else:
+                    value = await work_async(step, stops)
+            except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
+                step = steps.throw(error)
+            else:
+                step = steps.send(value)
+    except StopIteration as done:
+        if stops:
+            raise stops.pop(0) from None
+        return done.value  # type: ignore[no-any-return]
+
+
+def _run(step: Run) -> Ended:
+    """Run a body in this thread."""
+    began = time.perf_counter()
+    try:
+        token = CURRENT.set(step.call)
+        try:
+            result = step.run(**step.arguments, **(step.extra or {}))  # (8) the body
+        finally:
+            CURRENT.reset(token)
+        check_result(step.tool, result, awaited=False)
+    except BaseException as error:  # noqa: BLE001 - recorded, and raised when that is durable
+        return Ended(None, error, time.perf_counter() - began)
+    return Ended(result, None, time.perf_counter() - began)
+
+
+async def _run_async(step: Run, stops: list[asyncio.CancelledError]) -> Ended:
+    """Run a body on the event loop, or in a thread if it is not a coroutine function."""
+    began = time.perf_counter()
+    stop: asyncio.CancelledError | None = None
+    try:
+        token = CURRENT.set(step.call)
+        try:
+            if is_async(step.run):
+                result = await step.run(**step.arguments, **(step.extra or {}))  # (8) the body
+            else:
+                body = functools.partial(step.run, **step.arguments, **(step.extra or {}))
+                result, stop = await run_in_thread(body)  # (8)
+                if is_awaitable(result):
+                    result = await result
+        finally:
+            CURRENT.reset(token)
+        check_result(step.tool, result, awaited=True)
+    except BaseException as error:  # noqa: BLE001 - recorded, and raised when that is durable
+        return Ended(None, error, time.perf_counter() - began)
+    if stop is not None:
+        stops.append(stop)
+    return Ended(result, None, time.perf_counter() - began)

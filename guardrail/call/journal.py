@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from datetime import datetime
 from typing import Any, Protocol
 
@@ -81,7 +81,8 @@ class Journal:
         owner: Callable[..., Owner | None],
         requests: Requests,
     ) -> None:
-        self._writer = writer
+        self.ledger = writer
+        """Takes the records of calls."""
         self.requests = requests
         """Requests for approval, and the answers to them."""
         self.session_owner = owner
@@ -89,6 +90,7 @@ class Journal:
         it has no record.
         """
         self._stopped = False
+        self._host = host_name()
         self.deadline = deadline
         """Seconds that a call waits for its record."""
         self.log = writer.log
@@ -97,28 +99,28 @@ class Journal:
     @property
     def process(self) -> str:
         """Name of this process's lease; it changes after a fork."""
-        return self._writer.process
-
-    def submit(self, draft: Draft) -> Future[Receipt]:
-        """Queue *draft*; the future ends with a receipt once it is durable, or with a
-        ``LedgerError``.
-        """
-        return self._writer.submit(draft)
+        return self.ledger.process
 
     def append(self, draft: Draft) -> Receipt:
         """Write *draft* and return when it is durable. Raises ``LedgerError``."""
-        return self._writer.append(draft, self.deadline)
+        return self.ledger.append(draft, self.deadline)
 
-    def expired(self, future: Future[Receipt]) -> LedgerError:
-        """Tell the ledger that the caller stopped waiting for *future*; return the error to
-        raise.
+    def give_up(self, future: Future[Receipt], error: BaseException) -> LedgerError:
+        """Return the error to raise for a caller whose time to wait for its record ran out; raise
+        *error* if it stops waiting for another reason (Ctrl-C, cancellation).
+
+        The ledger is told, so that the call does not stay open: if a decision becomes durable
+        anyway, it gets the outcome ``cancelled``, class ``not_started``.
         """
-        return self._writer.expired(future)
+        problem = self.ledger.expired(future)
+        if isinstance(error, TimeoutError | CancelledError):
+            return problem
+        raise error
 
     def where(self, adapter: str = "guardrail") -> dict[str, Any]:
         """Return ``origin`` of a record about this process."""
         return {
-            "host": host_name(),
+            "host": self._host,
             "pid": os.getpid(),
             "process": self.process,
             "adapter": adapter,
@@ -157,7 +159,7 @@ class Journal:
     def close(self) -> None:
         """Close the ledger without a record about it, for users other than a guard. Idempotent."""
         self._stopped = True
-        self._writer.close()
+        self.ledger.close()
 
     def stop(self) -> None:
         """Record the stop if possible, and close the ledger. Idempotent."""
@@ -170,4 +172,4 @@ class Journal:
             # A ledger that can't be written can't record that either; a pending outcome stays on
             # disk as an open call.
             pass
-        self._writer.close()
+        self.ledger.close()

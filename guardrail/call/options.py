@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from guardrail.call.scope import SessionScope
 from guardrail.errors import UsageError
 
-__all__ = ["DEFAULTS", "CallOptions"]
+__all__ = ["CallOptions", "check_approval"]
 
 
-@dataclass(frozen=True, slots=True)
-class CallOptions:
+class CallOptions(NamedTuple):
     """The options of one call: the keyword arguments of ``guard.call``, next to tool, arguments and
     body.
     """
@@ -27,16 +25,14 @@ class CallOptions:
     replayed: bool = False
     session: SessionScope | None = None
 
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` if the approval is not text: for example the exception itself
-        instead of its ``approval``.
-        """
-        if self.approval is not None and not isinstance(self.approval, str):
-            raise UsageError(
-                f"approval: the id of an approval, not a {type(self.approval).__name__}",
-                code="usage.approval",
-                hint="approval=error.approval",
-            )
 
-
-DEFAULTS = CallOptions()
+def check_approval(approval: object) -> None:
+    """Raise ``UsageError`` if *approval* is not text: for example the exception itself instead of
+    its ``approval``.
+    """
+    if not isinstance(approval, str):
+        raise UsageError(
+            f"approval: the id of an approval, not a {type(approval).__name__}",
+            code="usage.approval",
+            hint="approval=error.approval",
+        )

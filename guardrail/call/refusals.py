@@ -5,31 +5,32 @@ from __future__ import annotations
 from typing import NoReturn
 
 from guardrail.call import caller as callers
-from guardrail.call.decision_record import Call
+from guardrail.call.stages import Decided
 from guardrail.core import decision as decisions
 from guardrail.core.claims import refuses
-from guardrail.core.types import Cause, Decision, Effect
+from guardrail.core.types import Cause, Effect
 from guardrail.errors import ApprovalRequired, Denied
 from guardrail.identity.principal import SOMEONE_ELSES
 
 __all__ = ["public_message", "raise_refusal"]
 
 
-def public_message(verdict: Decision, call: Call) -> str:
-    """Return the message about *verdict* for the agent, redacted."""
-    message = decisions.public_message(verdict)
-    if verdict.cause is Cause.ARGUMENTS:
-        message += call.misnamed
-    return call.state.redactor.text(message, call.state.memory)
+def public_message(decided: Decided) -> str:
+    """Return the message about the verdict for the agent, redacted."""
+    message = decisions.public_message(decided.verdict)
+    if decided.verdict.cause is Cause.ARGUMENTS:
+        message += decided.misnamed
+    state = decided.prepared.request.state
+    return state.redactor.text(message, state.memory)
 
 
-def raise_refusal(verdict: Decision, seq: int, call: Call, answer: str) -> NoReturn:
-    """Raise for a *verdict* that is no ``allow``; *seq* is its record, *answer* says how to approve
+def raise_refusal(decided: Decided, seq: int, answer: str) -> NoReturn:
+    """Raise for a verdict that is no ``allow``; *seq* is its record, *answer* says how to approve
     it.
     """
-    message = public_message(verdict, call)
+    verdict, message = decided.verdict, public_message(decided)
     if verdict.effect is Effect.REQUIRE_APPROVAL:
-        raise ApprovalRequired(message, seq=seq, approval=call.id, hint=answer)
+        raise ApprovalRequired(message, seq=seq, approval=decided.prepared.request.id, hint=answer)
     if refuses(verdict.cause, verdict.detail):
         raise Denied(message, seq=seq, code=SOMEONE_ELSES, hint=callers.hint(verdict.detail, seq))
     cause, hint = str(verdict.cause), ""

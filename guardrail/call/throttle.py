@@ -160,7 +160,7 @@ class Throttle:
         except TimeoutError:
             if over.entry is None:
                 raise LedgerPoisonedError("the ledger was not reached in time") from None
-            raise self._journal.expired(over.entry) from None
+            raise self._journal.ledger.expired(over.entry) from None
         return receipt.seq
 
     def close(self) -> None:
@@ -270,7 +270,7 @@ class Throttle:
                 where=self._journal.where(),
                 detail=detail,
             )
-            over.entry = self._journal.submit(Draft.build(record))
+            over.entry = self._journal.ledger.submit(Draft.build(record))
         except BaseException as problem:
             self._unsaid(key, over, problem)
             raise

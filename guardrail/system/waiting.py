@@ -1,8 +1,9 @@
 """Waits for work of other threads, in a thread or on an event loop, and never cancels that work.
 
-A procedure that waits is written once, as a generator that yields a ``Wait`` and receives the
-result or the exception at that point; ``drive`` runs it in a thread, ``drive_async`` on an event
-loop. Long computations are yielded as ``Work``: other tasks of an event loop run meanwhile.
+A procedure that waits is written once, as a generator that yields what it waits for (``Wait``,
+``Shielded``) and receives the result or the exception at that point. Long computations are yielded
+as ``Work``: other tasks of an event loop run meanwhile. ``guardrail.call.drivers`` runs such a
+procedure, in a thread or on an event loop.
 """
 
 from __future__ import annotations
@@ -14,29 +15,27 @@ import functools
 import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 
 from guardrail.system.futures import BatchedFuture
 
 __all__ = [
     "LARGE",
+    "Shielded",
     "Steps",
     "Wait",
     "Work",
-    "drive",
-    "drive_async",
     "in_background",
     "run_in_thread",
     "wait_async",
+    "wait_shielded",
     "work_async",
 ]
 
 R = TypeVar("R")
 
 
-@dataclass(slots=True)
-class Wait:
+class Wait(NamedTuple):
     """A future that a step waits for."""
 
     future: Future[Any]
@@ -44,8 +43,17 @@ class Wait:
     """Seconds after which ``TimeoutError`` is thrown into the step."""
 
 
-@dataclass(slots=True)
-class Work:
+class Shielded(NamedTuple):
+    """A future that a step waits for even if its task is cancelled: the cancellation is raised when
+    the steps have ended.
+    """
+
+    future: Future[Any]
+    timeout: float | None
+    """Seconds after which ``TimeoutError`` is thrown into the step."""
+
+
+class Work(NamedTuple):
     """A computation that the driver runs for a step."""
 
     run: Callable[[], Any]
@@ -56,49 +64,7 @@ class Work:
 LARGE = 4_096
 """Less is done sooner than a thread would have started."""
 
-Steps = Generator[Wait | Work, Any, R]
-
-
-def drive(steps: Steps[R]) -> R:
-    """Run *steps* to their end in this thread and return their value."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                value = step.run() if type(step) is Work else step.future.result(step.timeout)  # type: ignore[union-attr]
-            except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
-                step = steps.throw(error)
-            else:
-                step = steps.send(value)
-    except StopIteration as done:
-        return cast("R", done.value)
-
-
-async def drive_async(steps: Steps[R]) -> R:
-    """Run *steps* as ``drive`` does, on the running event loop.
-
-    A cancellation that comes during a ``Work`` is thrown at the ``Wait`` that follows, or raised at
-    the end.
-    """
-    stops: list[asyncio.CancelledError] = []
-    try:
-        step = next(steps)
-        while True:
-            try:
-                if type(step) is Work:
-                    value = await work_async(step, stops)
-                elif stops:
-                    raise stops.pop()
-                else:
-                    value = await wait_async(step.future, step.timeout)  # type: ignore[union-attr]
-            except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
-                step = steps.throw(error)
-            else:
-                step = steps.send(value)
-    except StopIteration as done:
-        if stops:
-            raise stops.pop() from None
-        return cast("R", done.value)
+Steps = Generator[Wait | Shielded | Work, Any, R]
 
 
 async def work_async(work: Work, stops: list[asyncio.CancelledError]) -> Any:
@@ -149,6 +115,17 @@ async def wait_async(future: Future[R], timeout: float | None) -> R:
     if not future.done():
         raise TimeoutError
     return future.result()
+
+
+async def wait_shielded(
+    future: Future[R], timeout: float | None, stops: list[asyncio.CancelledError]
+) -> R:
+    """Wait as ``wait_async`` does, even if the task is cancelled; add cancellations to *stops*."""
+    while True:
+        try:
+            return await wait_async(future, timeout)
+        except asyncio.CancelledError as stop:
+            stops.append(stop)
 
 
 def _wake_alone(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:

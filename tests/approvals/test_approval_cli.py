@@ -283,7 +283,7 @@ def test_answering_needs_no_guard_and_leaves_only_its_own_record(folder: Path) -
     size = len(records(folder))
     code = (
         f"import sys; from guardrail.cli.app import run; code = run(['approve', {approval!r},"
-        " '--reason', 'x']); loaded = {'guardrail.guard', 'guardrail.call.pipeline',"
+        " '--reason', 'x']); loaded = {'guardrail.guard', 'guardrail.call.steps',"
         " 'guardrail.call.admission'} & set(sys.modules); assert not loaded, loaded;"
         " sys.exit(code)"
     )

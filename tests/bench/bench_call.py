@@ -139,12 +139,15 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     """Return the median microseconds of each stage of a call, measured one by one on the same
     guard.
     """
-    pipeline, recorder = guard._pipeline, guard._recorder
-    tool, caller = guard._find("order", None), guard._callers.find(None)
-    state = caller.state
-    from guardrail.call.options import DEFAULTS
-    from guardrail.core.types import Enforcement
+    calls, recorder = guard.calls, guard._recorder
+    tool = guard._find("order", None)
+    from guardrail.call.options import CallOptions
+    from guardrail.call.outcome_record import outcome
+    from guardrail.call.stages import Admitted, Decided, Ended, Prepared
+    from guardrail.core import decision as decisions
+    from guardrail.core.types import Enforcement, Status
 
+    options, body = CallOptions(), Enforcement.BODY
     found: dict[str, list[float]] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
@@ -153,40 +156,33 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
         found.setdefault(name, []).append(time.perf_counter() - began)
         return value
 
-    from guardrail.core import decision as decisions
-
     for _ in range(rounds):
-        call = timed("(1) who", lambda: pipeline.begin(tool, caller, DEFAULTS, Enforcement.BODY))
-        snapshot, call.arguments = timed("(2) snapshot", lambda: tool.take(args))
-        call.args, call.encoded = snapshot.args, snapshot.encoded
-        call.inspection = timed(
+        request = timed("(1) who", lambda: calls.request(tool, args, options, body))
+        state = request.state
+        snapshot, own = timed("(2) snapshot", lambda: tool.take(args))
+        inspection = timed(
             "(3) classify",
             lambda: state.redactor.inspect(
                 snapshot.args, schema=tool.schema.schema, declared=True, memory=state.memory
             ),
         )
-        call.raw = timed("(4) input", lambda: recorder.policy_input(call))
+        document = timed(
+            "(4) input", lambda: recorder.policy_input(request, snapshot.args, inspection)
+        )
+        prepared = Prepared(request, snapshot.args, snapshot.encoded, own, inspection, document)
         reply = timed(
-            "(5) decide", lambda: guard._engine.decide(call.raw, shard="s", deadline=1.0).result()
+            "(5) decide", lambda: guard._engine.decide(document, shard="s", deadline=1.0).result()
         )
-        call.reply = reply
         verdict = timed("(6) parse", lambda: decisions.parse(reply.document))
-        view = timed("(6) view", lambda: call.inspection.view(verdict.redact))
-        recorded = timed("(6) recorded input", lambda: recorder.recorded_input(call, view))
-        draft = timed("(7) draft", lambda: recorder.full(call, verdict, view, recorded, True))
+        decided = Decided(prepared, verdict, reply, guard._engine)
+        view = timed("(6) view", lambda: inspection.view(verdict.redact))
+        recorded = timed("(6) recorded input", lambda: recorder.recorded_input(prepared, view))
+        draft, origin = timed("(7) draft", lambda: recorder.full(decided, view, recorded, True))
         receipt = timed("(7) append", lambda: guard._journal.append(draft))
-        from guardrail.call.admission import Admission
-
-        admission = Admission(
-            journal=guard._journal, state=state, tool=tool, call=call.id, parent=None,
-            origin=call.origin,
-            seq=receipt.seq, arguments=call.arguments, again=None, verdict=verdict,
-            meter=call.meter,
-        )  # fmt: skip
-        outcome = timed(
-            "(9) draft", lambda: admission._draft(admission._returned, None, None, 0.0, None)
-        )
-        timed("(9) append", lambda: guard._journal.append(outcome))
+        admitted = Admitted(request, own, verdict, origin, receipt.seq, None)
+        ended = Ended(None, None, 0.0)
+        draft = timed("(9) draft", lambda: outcome(admitted, Status.OK, ended, None))
+        timed("(9) append", lambda: guard._journal.append(draft))
     return {name: statistics.median(values) * 1e6 for name, values in found.items()}
 
 

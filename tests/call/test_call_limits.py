@@ -51,7 +51,7 @@ def timed(guard: Guard, limit: int) -> Clock:
     """Give *guard* a throttle on a clock of the test's own."""
     clock = Clock()
     throttle = Throttle(guard._journal, limit, now=lambda: clock.now, wall=lambda: clock.wall)
-    guard._throttle = guard._pipeline._throttle = throttle
+    guard._throttle = guard.calls._throttle = throttle
     return clock
 
 
@@ -376,7 +376,7 @@ def test_a_denial_that_can_t_be_recorded_is_a_ledger_error(how: str) -> None:
     """No call is denied without a record; the next one tries again."""
     guard, ledger, _ = limited(1)
     broken = Broken(ledger, how)
-    guard._journal._writer = broken  # type: ignore[assignment]
+    guard._journal.ledger = broken  # type: ignore[assignment]
     guard._journal.deadline = 0.1
     call(guard, 1)
     for _ in range(2):
@@ -396,7 +396,7 @@ def test_a_count_that_can_t_be_written_is_written_later() -> None:
     guard, ledger, _ = limited(1)
     clock = timed(guard, 1)
     broken = Broken(ledger, "no count")
-    guard._journal._writer = broken  # type: ignore[assignment]
+    guard._journal.ledger = broken  # type: ignore[assignment]
     call(guard, 3)
     clock.pass_(61)
     guard._throttle._minute_is_over()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 import time
+import weakref
 from typing import Any
 
 import pytest
@@ -282,6 +284,85 @@ def test_a_pause_of_the_framework_is_interrupted() -> None:
     with pytest.raises(LookupError):
         guard.call("send", {}, Body(KeyError("pause")), interrupts=(LookupError,))
     assert only(ledger, "call.outcome")["status"] == "interrupted"
+
+
+def test_a_call_made_for_an_admitted_call_names_it_as_its_parent() -> None:
+    """Whoever runs the body of an admitted call says for how long."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    admission = guard.admit("outer", {})
+    assert admission.current_call() is None
+    with admission.current():
+        assert admission.current_call() == admission.call
+        guard.call("inner", {}, Body())
+    assert admission.current_call() is None
+    admission.settle()
+    _outer, inner = ledger.of("call.decision")
+    assert inner["parent"] == admission.call
+
+
+def test_a_body_that_raises_stop_iteration_ends_like_any_other() -> None:
+    """The steps of a call are a generator, which this exception does not end."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    error = StopIteration("no more")
+    with pytest.raises(StopIteration) as caught:
+        guard.call("next", {}, Body(error))
+    assert caught.value is error
+    assert only(ledger, "call.outcome")["error"]["class"] == "StopIteration"
+
+
+async def test_an_exception_of_a_body_is_gone_when_its_caller_has_handled_it() -> None:
+    """Nothing of the call holds it, with all the variables of its frames, until the next
+    collection.
+    """
+
+    class OwnError(Exception):
+        pass
+
+    guard, _ = memory_guard(StaticPolicy(allow()))
+
+    def body() -> None:
+        raise OwnError
+
+    async def abody() -> None:
+        raise OwnError
+
+    def made() -> weakref.ref[OwnError]:
+        try:
+            guard.call("x", {}, body)
+        except OwnError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    async def awaited() -> weakref.ref[OwnError]:
+        try:
+            await guard.acall("x", {}, abody)
+        except OwnError as error:
+            return weakref.ref(error)
+        raise AssertionError
+
+    gc.disable()
+    try:
+        assert made()() is None
+        assert (await awaited())() is None
+    finally:
+        gc.enable()
+
+
+@pytest.mark.parametrize("type_", ["call.decision", "call.outcome"])
+def test_an_error_of_the_ledger_keeps_its_cause(type_: str) -> None:
+    """The system's own words are what an operator needs."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    cause = OSError("no space left on device")
+
+    def fail(draft: Draft) -> LedgerError | None:
+        problem = LedgerError("not written", code="ledger.full")
+        problem.__cause__ = cause
+        return problem if draft.type == type_ else None
+
+    ledger.fail = fail
+    with pytest.raises(LedgerError) as caught:
+        guard.call("send", {}, Body())
+    assert caught.value.__cause__ is cause
 
 
 def test_a_governed_call_inside_a_body_names_its_parent() -> None:

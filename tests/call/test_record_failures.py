@@ -147,11 +147,13 @@ def test_a_result_in_which_the_last_gate_finds_something_has_a_bare_outcome() ->
     assert (record["omitted"], record["result"]) == ("gate:secret", None)
 
 
-def test_a_call_is_settled_by_the_process_that_admitted_it() -> None:
+def test_a_call_is_settled_by_the_process_that_admitted_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Another one, a forked child, gets an error, and the call stays owed."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
     admission = guard.admit("x", {})
-    admission._pid = -1
+    monkeypatch.setattr("os.getpid", lambda: -1)
     with pytest.raises(LedgerError) as caught:
         admission.settle()
     assert caught.value.code == "ledger.forked"

@@ -392,7 +392,7 @@ def test_records_of_calls_that_the_commit_thread_wrote_are_not_read_again(folder
     """What it writes it knows, so a log of one process is read once."""
     with opened(folder) as guard:
         guard.session(principal="alice", agent="bot", id="first")
-        known = guard._journal._writer.names  # type: ignore[attr-defined]
+        known = guard._journal.ledger.names  # type: ignore[attr-defined]
         for number in range(5):
             call(guard, guard.session(principal="alice", agent="bot", id=f"s-{number}"))
             with LedgerReader.open(folder / "audit.db") as reader:

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from guardrail import Guard
-from guardrail.call.admission import same_verdict
 from guardrail.core import decision as decisions
 from guardrail.core.log.record import dumps
 from guardrail.core.types import Cause, Decision, Effect, Rule
@@ -242,11 +241,11 @@ def test_the_order_of_rules_is_no_difference_and_anything_else_is() -> None:
         return Decision(effect, Cause.POLICY, "", tuple(Rule(r, r, effect) for r in rules))
 
     first = decided(Effect.ALLOW, "a", "b")
-    assert same_verdict(first, allow("b", "a"))
-    assert not same_verdict(first, allow("a"))
-    assert not same_verdict(first, allow("a", "b", "c"))
-    assert not same_verdict(first, deny("a", "b"))
-    assert not same_verdict(first, None)
+    assert decisions.same_verdict(first, allow("b", "a"))
+    assert not decisions.same_verdict(first, allow("a"))
+    assert not decisions.same_verdict(first, allow("a", "b", "c"))
+    assert not decisions.same_verdict(first, deny("a", "b"))
+    assert not decisions.same_verdict(first, None)
 
 
 def test_the_recorded_input_is_complete(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def test_reading_never_loads_what_runs_tools(package: str) -> None:
     running = (
         "guardrail.guard",
         "guardrail.call.drivers",
-        "guardrail.call.pipeline",
+        "guardrail.call.steps",
         "guardrail.call.admission",
     )
     assert not modules & set(running)

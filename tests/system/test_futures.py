@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from guardrail.call.drivers import drive
 from guardrail.system.futures import BatchedFuture, WakeUpBatch
-from guardrail.system.waiting import Steps, Wait, drive, wait_async
+from guardrail.system.waiting import Steps, Wait, wait_async
 
 
 class CountingLoop(asyncio.SelectorEventLoop):

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 import pytest
 
+from guardrail.call.drivers import drive, drive_async
 from guardrail.system import waiting
 from guardrail.system.futures import BatchedFuture
 from guardrail.system.waiting import (
@@ -17,8 +18,6 @@ from guardrail.system.waiting import (
     Steps,
     Wait,
     Work,
-    drive,
-    drive_async,
     run_in_thread,
     wait_async,
 )

@@ -14,13 +14,16 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
 from guardrail.approvals.rules import Reason
+from guardrail.call.bodies import CallGenerator
+from guardrail.call.drivers import drive, drive_async
+from guardrail.call.options import CallOptions
+from guardrail.call.stages import Settled
 from guardrail.core.decision import denied, public_message
 from guardrail.core.types import Cause
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.integrations.langchain.approvals import ask, can_pause
 from guardrail.integrations.langchain.binding import Approvals, Binding, binding_of
 from guardrail.integrations.langchain.sessions import session_of_run
-from guardrail.system.waiting import drive, drive_async
 
 __all__ = [
     "INVOCATION",
@@ -70,31 +73,12 @@ def execute(
     kwargs: dict[str, Any],
 ) -> Any:
     given, assemble = _split(binding, beside, args, kwargs)
-    entered = False
 
     def body(**arguments: Any) -> Any:
-        nonlocal entered
-        entered = True
         positional, named = assemble(arguments)
         return _checked(call(*positional, **named))
 
-    how = _how(binding)
-    turned_down: Reason | None = None
-    while True:
-        try:
-            return binding.guard.call(binding.tool, given, body, **how)
-        except ApprovalRequired as required:
-            # A validation error that the body raised is about a call that the body made itself.
-            if entered or not how["replayed"]:
-                raise
-            how["approval"] = required.approval
-            turned_down = drive(ask(binding.guard.approvals, required.approval))
-        except Denied as denial:
-            raise _reworded(denial, None if entered else turned_down) from None
-        except ReportedError as report:
-            return report.result
-        except LedgerError as error:
-            _stop(error)
+    return _released(drive(_steps(binding, given, body)))
 
 
 async def aexecute(
@@ -105,30 +89,40 @@ async def aexecute(
     kwargs: dict[str, Any],
 ) -> Any:
     given, assemble = _split(binding, beside, args, kwargs)
-    entered = False
 
     async def body(**arguments: Any) -> Any:
-        nonlocal entered
-        entered = True
         positional, named = assemble(arguments)
         return _checked(await call(*positional, **named))
 
-    how = _how(binding)
+    return _released(await drive_async(_steps(binding, given, body)))
+
+
+def _steps(binding: Binding, given: dict[str, Any], body: Callable[..., Any]) -> CallGenerator[Any]:
+    """Make a call of the guard; if a person must approve it and the graph can pause, pause it."""
+    options = _options(binding)
     turned_down: Reason | None = None
     while True:
         try:
-            return await binding.guard.acall(binding.tool, given, body, **how)
+            return (yield from binding.guard.calls.steps(binding.tool, given, options, body))
         except ApprovalRequired as required:
-            if entered or not how["replayed"]:
+            if not options.replayed:
                 raise
-            how["approval"] = required.approval
-            turned_down = await drive_async(ask(binding.guard.approvals, required.approval))
+            options = options._replace(approval=required.approval)
+            turned_down = yield from ask(binding.guard.approvals, required.approval)
         except Denied as denial:
-            raise _reworded(denial, None if entered else turned_down) from None
-        except ReportedError as report:
-            return report.result
+            raise _reworded(denial, turned_down) from None
         except LedgerError as error:
             _stop(error)
+
+
+def _released(settled: Settled) -> Any:
+    """Return the tool's result, or raise the exception of its body."""
+    try:
+        return settled.release()
+    except ReportedError as report:
+        return report.result
+    except LedgerError as error:
+        _stop(error)
 
 
 _UNANSWERED = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
@@ -142,16 +136,14 @@ def _reworded(denial: Denied, turned_down: Reason | None) -> Denied:
     return Denied(words, seq=denial.seq, cause=denial.code.removeprefix("denied."))
 
 
-def _how(binding: Binding) -> dict[str, Any]:
-    """Return the keyword arguments of ``guard.call``."""
-    return {
-        "adapter": ADAPTER,
-        "call_id": _take_call_id(),
-        "interrupts": langgraph().pauses,
-        "replayed": binding.options.approvals is Approvals.INTERRUPT and can_pause(),
-        "approval": None,
-        "session": session_of_run(),
-    }
+def _options(binding: Binding) -> CallOptions:
+    return CallOptions(
+        adapter=ADAPTER,
+        call_id=_take_call_id(),
+        interrupts=langgraph().pauses,
+        replayed=binding.options.approvals is Approvals.INTERRUPT and can_pause(),
+        session=session_of_run(),
+    )
 
 
 def _take_call_id() -> str | None:

@@ -318,7 +318,7 @@ def test_several_processes_follow_approvals_across_their_parts(
 def _notes(made: Log, count: int) -> None:
     """Write records that have no part in it."""
     note = Draft.build({"v": 1, "log": made.guard._journal.log, "type": "admin.note", "detail": {}})
-    for future in [made.guard._journal.submit(note) for _ in range(count)]:
+    for future in [made.guard._journal.ledger.submit(note) for _ in range(count)]:
         future.result(30)
 
 

@@ -51,7 +51,7 @@ class Program:
         self.slow: threading.Thread | None = None
         self.release = threading.Event()
         # The retries of a poisoned writer are not what is waited for here.
-        writer: Any = self.guard._journal._writer
+        writer: Any = self.guard._journal.ledger
         fast = type(writer._settings)(
             append_deadline=writer._settings.append_deadline, retry_interval=0.02, retry_limit=0.1
         )
@@ -148,11 +148,11 @@ class Program:
         return {}
 
     def sweep(self, times: int = 1) -> dict[str, Any]:
-        writer: Any = self.guard._journal._writer
+        writer: Any = self.guard._journal.ledger
         return {"swept": sum(writer.sweep() for _ in range(times))}
 
     def state(self) -> dict[str, Any]:
-        writer: Any = self.guard._journal._writer
+        writer: Any = self.guard._journal.ledger
         return {
             "bodies": self.bodies,
             "sealed": writer.sealed,

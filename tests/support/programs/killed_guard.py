@@ -16,13 +16,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import guardrail.call.admission
 import guardrail.call.decision_record
-import guardrail.call.pipeline
+import guardrail.call.settling
+import guardrail.call.steps
 from guardrail import Guard
-from guardrail.call.journal import Journal
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.ledger.sqlite.appending import Store
+from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.testing import StaticPolicy, allow
 from guardrail.tools.tool import Tool
 from guardrail.wiring.opening import open_journal
@@ -79,19 +79,19 @@ def note_type(_: Any, draft: Any, *__: Any) -> bool:
 def main() -> None:
     global armed
     folder, how = Path(sys.argv[1]), sys.argv[3]
-    hook(guardrail.call.pipeline.Pipeline, "begin", "begin")  # (1)
+    hook(guardrail.call.steps.CallSteps, "request", "begin")  # (1)
     hook(Tool, "take", "snapshot")  # (2)
     hook(Redactor, "inspect", "classify")  # (3)
     hook(guardrail.call.decision_record.Recorder, "policy_input", "input")  # (4)
-    hook(guardrail.call.pipeline.decisions, "parse", "parse")  # (6)
-    hook(Journal, "submit", "submit-decision", writes("call.decision"))  # (7), queued
+    hook(guardrail.call.steps.decisions, "parse", "parse")  # (6)
+    hook(LedgerWriter, "submit", "submit-decision", writes("call.decision"))  # (7), queued
     hook(Store, "add", "insert-decision", writes("call.decision"))  # (7), in the transaction
     hook(Store, "add", "insert-outcome", writes("call.outcome"))  # (9), in the transaction
     hook(Store, "add", "any", note_type)
     hook(Store, "commit", "commit-decision", lambda *_: committed["type"] == "call.decision")
     hook(Store, "commit", "commit-outcome", lambda *_: committed["type"] == "call.outcome")
-    hook(guardrail.call.admission.Admission, "__init__", "admitted")  # (7) is durable
-    hook(guardrail.call.admission.Admission, "_draft", "settle")  # (9), before it is queued
+    hook(guardrail.call.steps, "Admitted", "admitted")  # (7) is durable
+    hook(guardrail.call.settling, "outcome", "settle")  # (9), before it is queued
     journal, keys = open_journal(guards.settings(folder), epochs=True)
     guard = Guard(
         settings=guards.settings(folder), engine=Policy(allow()), journal=journal, keys=keys

@@ -1,0 +1,36 @@
+"""Attempts at one call: their ids and times, and how the next one is made from the one before."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+from guardrail.call.stages import Request
+from guardrail.identity.session import SessionState
+from guardrail.system.cpu_meter import Meter
+from guardrail.system.ids import new_ulid
+
+__all__ = ["another", "now", "recorded_id"]
+
+_MAX_CALL_ID = 512
+
+
+def another(request: Request, **changes: Any) -> Request:
+    """Return *request* as another call, of which nothing is decided or recorded yet."""
+    return request._replace(
+        id=new_ulid(), started=time.perf_counter(), time=now(), meter=Meter(), **changes
+    )
+
+
+def recorded_id(call_id: str, state: SessionState) -> str:
+    """Return a framework's id of a call as it is recorded."""
+    # Text is searched only up to a limit, and ids are short, so a long one is recorded as a token.
+    if len(call_id) > _MAX_CALL_ID:
+        return state.keys.token("call", call_id)
+    return state.redactor.text(call_id, state.memory)
+
+
+def now() -> str:
+    """Return the time (RFC 3339 UTC, microseconds)."""
+    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

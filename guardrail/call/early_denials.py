@@ -1,0 +1,49 @@
+"""Deny a call without an answer of the policy; its arguments are recorded in outline."""
+
+from __future__ import annotations
+
+from guardrail.call.budget import outlined
+from guardrail.call.stages import Decided, Prepared, Request
+from guardrail.call.unfit import misnamed
+from guardrail.core import decision as decisions
+from guardrail.core.redaction.view import BEYOND_LIMITS
+from guardrail.core.types import Cause
+from guardrail.errors import ArgumentsError, RedactionError
+from guardrail.system.cpu_meter import OVER_BUDGET
+from guardrail.system.waiting import Steps
+
+__all__ = ["injected", "unfit", "unknown_caller", "unredacted"]
+
+
+def unknown_caller(request: Request, why: str) -> Steps[Decided]:
+    """The caller is unknown to the policy, or the session has ended: it is not asked."""
+    prepared = yield from outlined(request, "undecided")
+    return Decided(prepared, decisions.denied(Cause.IDENTITY, why))
+
+
+def unfit(request: Request, error: ArgumentsError) -> Steps[Decided]:
+    """The arguments do not fit the tool's schema."""
+    prepared = yield from outlined(request, "unfit")
+    tool, state = request.tool, request.state
+    told = misnamed(error, request.args, tool, lambda name: state.redactor.text(name, state.memory))
+    verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
+    return Decided(prepared, verdict, misnamed=told)
+
+
+def injected(request: Request) -> Steps[Decided]:
+    """An open schema accepts any name, but a name that the program injects never comes from the
+    model.
+    """
+    prepared = yield from outlined(request, "unfit")
+    message = "an argument is the program's to give"
+    return Decided(prepared, decisions.denied(Cause.ARGUMENTS, "injected", message=message))
+
+
+def unredacted(prepared: Prepared, error: RedactionError) -> Decided:
+    """The arguments can't be redacted."""
+    # Only the caller may know how much of the arguments the policy can see.
+    told = error.message if error.code == BEYOND_LIMITS else ""
+    verdict = decisions.denied(Cause.REDACTOR, error.code, message=told)
+    if error.code == OVER_BUDGET:
+        prepared = prepared.over_budget()
+    return Decided(prepared, verdict)

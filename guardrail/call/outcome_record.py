@@ -1,0 +1,132 @@
+"""Build the outcome record of an admitted call: its result or exception as recorded, or the bare
+form if that can't be written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+from guardrail.call.stages import Admitted, Ended
+from guardrail.core.log import fields
+from guardrail.core.log.record import Draft
+from guardrail.core.types import Status
+from guardrail.errors import LedgerError, RecordError, RedactionError
+from guardrail.system.cpu_meter import OVER_BUDGET
+
+__all__ = ["check_process", "claim", "outcome", "status_of"]
+
+_Parts = tuple[dict[str, Any] | None, dict[str, str] | None, str | None]
+
+
+def status_of(admitted: Admitted, error: BaseException | None) -> Status:
+    """Return the status of a body that returned, or raised *error*."""
+    if error is None:
+        return Status.RETURNED if admitted.request.tool.unsafe_stream else Status.OK
+    interrupts = admitted.request.options.interrupts
+    if interrupts and isinstance(error, interrupts):
+        return Status.INTERRUPTED
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt):
+        return Status.CANCELLED
+    return Status.ERROR
+
+
+def check_process(admitted: Admitted) -> None:
+    """Raise ``LedgerError`` in a process that a body forked: it returns twice, and only the process
+    that admitted the call may record its outcome.
+    """
+    if os.getpid() != admitted.request.origin["pid"]:
+        raise LedgerError(
+            "this call was admitted by the parent process, which records its outcome",
+            code="ledger.forked",
+            hint="end the child with os._exit, or use subprocess",
+        )
+
+
+def outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None) -> Draft:
+    """Return the outcome record. Never raises: the guard continues whatever a tool returns.
+
+    *same* tells whether the decision derived from the recorded input is the same, if that is known.
+    """
+    shown, failure, omitted = _parts(admitted, ended)
+    took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
+    record = fields.outcome(
+        _common(admitted, "call.outcome", bare=omitted is not None),
+        status,
+        decision_seq=admitted.seq,
+        result=shown,
+        error=failure,
+        reproducible=same,
+        milliseconds=took,
+        omitted=omitted,
+    )
+    try:
+        return Draft.build(record)
+    except RecordError as problem:
+        reason = "size" if problem.code == "record.too_large" else "record"
+    # Always fits: nothing in it comes from the tool or the user.
+    record = fields.outcome(
+        _common(admitted, "call.outcome", bare=True),
+        status,
+        decision_seq=admitted.seq,
+        result=None,
+        error=None,
+        reproducible=same,
+        milliseconds=took,
+        omitted=reason,
+    )
+    return Draft.build(record)
+
+
+def claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
+    """Return the record of an outcome that arrives after the call was closed as ``unknown``."""
+    shown, failure, _omitted = _parts(admitted, ended)
+    took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
+    record = fields.claim(
+        _common(admitted, "call.claim"),
+        status,
+        decision_seq=admitted.seq,
+        result=shown,
+        error=failure,
+        milliseconds=took,
+    )
+    return Draft.build(record)
+
+
+def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, Any]:
+    request = admitted.request
+    state = request.state
+    if bare:
+        origin = {**admitted.origin, "call_id": None}
+        return state.bare.common(type_, call=request.id, parent=request.parent, where=origin)
+    where = state.origin(admitted.origin)
+    return state.fields.common(type_, call=request.id, parent=request.parent, where=where)
+
+
+def _parts(admitted: Admitted, ended: Ended) -> _Parts:
+    """Return (result, error, omitted) as recorded. Never raises."""
+    try:
+        return admitted.request.meter.section(lambda: _shown(admitted, ended))
+    except RedactionError as problem:
+        return None, None, OVER_BUDGET if problem.code == OVER_BUDGET else "redactor"
+    except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
+        return None, None, "redactor"
+
+
+def _shown(admitted: Admitted, ended: Ended) -> _Parts:
+    state, tool = admitted.request.state, admitted.request.tool
+    redactor, memory = state.redactor, state.memory
+    shown: dict[str, Any] | None = None
+    failure: dict[str, str] | None = None
+    if ended.error is not None:
+        failure = redactor.error(ended.error, memory)
+        leaves = list(failure.values())
+    else:
+        shown = redactor.result(ended.result, log_output=tool.log_output, memory=memory)
+        # Apart from a logged value, only the type's name comes from the tool.
+        leaves = fields.strings(shown) if tool.log_output else [str(shown["type"])]
+    # Values that this result revealed as sensitive may also occur in the host's attributes.
+    state.refresh()
+    hit = redactor.gate(leaves, memory)
+    return (shown, failure, None) if hit is None else (None, None, f"gate:{hit}")

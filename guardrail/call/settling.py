@@ -1,0 +1,76 @@
+"""Step (9) of a call: its outcome is recorded, whatever happens to the caller meanwhile."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future
+
+from guardrail.call.journal import Journal
+from guardrail.call.outcome_record import check_process, claim, outcome, status_of
+from guardrail.call.stages import Admitted, Ended, Settled
+from guardrail.core.decision import same_verdict
+from guardrail.core.redaction.foreign import outweighs
+from guardrail.core.types import Decision, EngineReply, Status
+from guardrail.errors import LedgerError, PolicyError
+from guardrail.system.waiting import LARGE, Shielded, Steps, Work
+
+__all__ = ["settle"]
+
+_AGAIN_LIMIT = 2.0
+"""Seconds that an outcome waits for its decision to be derived a second time; after that, it
+records that the result is unknown.
+"""
+
+
+def settle(
+    journal: Journal, admitted: Admitted, ended: Ended, status: Status | None = None
+) -> Steps[Settled]:
+    """Record how an admitted call ended; durable when this ends.
+
+    It is written whatever happens to the caller meanwhile. *status* is what somebody else says, if
+    they ran the body. If the record can't be written now, this raises ``LedgerError``: it stays
+    pending and is written as soon as the ledger is writable.
+    """
+    check_process(admitted)
+    if status is None:
+        status = status_of(admitted, ended.error)
+    same: bool | None = None
+    stop: KeyboardInterrupt | None = None
+    if admitted.again is not None:
+        same, stop = yield from _derived_again(admitted.again, admitted.verdict)
+    # Only the beginning of an exception's message is examined.
+    if ended.error is None and outweighs(ended.result, LARGE):
+        draft = yield Work(lambda: outcome(admitted, status, ended, same), LARGE + 1)
+    else:
+        draft = outcome(admitted, status, ended, same)
+    while True:
+        future = journal.ledger.submit(draft)
+        try:
+            receipt = yield Shielded(future, journal.deadline)
+            break
+        except LedgerError as problem:
+            if problem.code == "ledger.closed_call" and draft.type != "call.claim":
+                draft = yield Work(lambda: claim(admitted, status, ended), LARGE + 1)
+            elif ended.error is None:
+                raise
+            else:
+                raise problem from ended.error
+        except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
+            raise journal.give_up(future, error) from ended.error
+    if stop is not None:
+        raise stop
+    return Settled(receipt, ended)
+
+
+def _derived_again(
+    again: Future[EngineReply], verdict: Decision
+) -> Steps[tuple[bool | None, KeyboardInterrupt | None]]:
+    """Return whether the second derivation gave the same verdict, if that is known, and the Ctrl-C
+    that ended the wait for it: it is raised again once the pending outcome is durable.
+    """
+    try:
+        reply: EngineReply = yield Shielded(again, _AGAIN_LIMIT)
+    except (PolicyError, TimeoutError):
+        return None, None
+    except KeyboardInterrupt as interrupt:
+        return None, interrupt
+    return same_verdict(verdict, reply.document), None

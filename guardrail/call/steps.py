@@ -1,0 +1,435 @@
+"""The nine steps of a call, as one generator that yields what it waits for.
+
+(1) who is calling; (2) the arguments, validated and copied once; (3) the sensitive values in them;
+(4) the policy input; (5) the policy is asked; (6) its reply becomes a decision; (7) the decision
+record is durable; (8) the body runs; (9) the outcome record is durable, and only then the result is
+released.
+
+``CallSteps.steps`` is the procedure. Each step takes one stage of the call
+(``guardrail.call.stages``) and returns the next; ``guardrail.call.drivers`` runs the generator, in
+a thread or on an event loop. A failure in any step becomes a denial with its own cause, and every
+denial is recorded like any other decision.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from guardrail.approvals.rules import Grant
+from guardrail.call import early_denials as early
+from guardrail.call import owners
+from guardrail.call.anchor_lag import Anchoring
+from guardrail.call.approval import ApprovalSteps, within
+from guardrail.call.attempts import another, now, recorded_id
+from guardrail.call.bodies import CURRENT, CallGenerator, Run
+from guardrail.call.budget import section, size_of
+from guardrail.call.caller import Callers
+from guardrail.call.decision_record import Recorder
+from guardrail.call.decision_writer import DENIED_ARGUMENTS, ENGINE_GRACE, DecisionWriter, shard
+from guardrail.call.journal import Journal
+from guardrail.call.options import CallOptions, check_approval
+from guardrail.call.refusals import public_message, raise_refusal
+from guardrail.call.settling import settle
+from guardrail.call.stages import (
+    Admitted,
+    Decided,
+    DeniedEarly,
+    Prepared,
+    Request,
+)
+from guardrail.call.throttle import Throttle
+from guardrail.core import decision as decisions
+from guardrail.core.claims import BEHIND, TAKEN
+from guardrail.core.log.record import Draft
+from guardrail.core.redaction.redactor import Inspection
+from guardrail.core.schema.snapshot import Snapshot
+from guardrail.core.types import Cause, Effect, Enforcement, EngineReply, Receipt
+from guardrail.errors import (
+    ApprovalRequired,
+    ArgumentsError,
+    Denied,
+    LedgerError,
+    PolicyError,
+    RedactionError,
+)
+from guardrail.identity.session import SessionState
+from guardrail.system.cpu_meter import Meter
+from guardrail.system.ids import new_ulid
+from guardrail.system.waiting import Steps, Wait, in_background
+from guardrail.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from guardrail.policy.engine import Engine
+
+__all__ = ["CallSteps"]
+
+_TRIES = 8
+"""Competing steps of one approval after which a call that it covers gives up."""
+
+
+class CallSteps:
+    """Makes the calls of one guard. Thread-safe: each call has its own stages."""
+
+    def __init__(
+        self,
+        *,
+        callers: Callers,
+        engine: Callable[[], Engine],
+        journal: Journal,
+        recorder: Recorder,
+        approvals: ApprovalSteps,
+        deadline: Callable[[], float],
+        anchors: Anchoring,
+        throttle: Throttle,
+    ) -> None:
+        """*anchors* decides whether calls are denied because too little of the ledger is anchored.
+
+        *deadline* returns, for each decision, the seconds it may take.
+        """
+        self._callers = callers
+        self._current_engine = engine
+        self._throttle = throttle
+        self._anchors = anchors
+        self._approvals = approvals
+        self._journal = journal
+        self._recorder = recorder
+        self._deadline = deadline
+        self._writer = DecisionWriter(recorder, approvals, deadline)
+
+    def steps(
+        self,
+        tool: Tool,
+        args: Mapping[str, Any],
+        options: CallOptions,
+        run: Callable[..., Any] | None = None,
+    ) -> CallGenerator[Any]:
+        """Decide, record, run and record one call; end with its stage ``Settled``.
+
+        Without *run* it ends with ``Admitted``: somebody else runs the body. Raises ``Denied``,
+        ``ApprovalRequired``, ``LedgerError`` or ``UsageError``.
+        """
+        enforcement = Enforcement.RELEASE if run is None else Enforcement.BODY
+        request = yield from self._receive(tool, args, options, enforcement)  # (1) who is calling
+        while True:
+            try:
+                try:
+                    copied = yield from self._copy(request)  # (2) one private copy, validated
+                    found = yield from self._inspect(request, copied)  # (3) sensitive values in it
+                    prepared = yield from self._prepare(request, copied, found)  # (4) policy input
+                    reply = yield from self._ask(prepared)  # (5) the policy is asked
+                    decided = self._judge(prepared, reply)  # (6) its reply becomes a decision
+                except DeniedEarly as denial:
+                    decided = denial.decided
+                admitted = yield from self._record(decided)  # (7) the decision record is durable
+                break
+            except (ApprovalRequired, LedgerError) as problem:
+                attempt = yield from self._next_attempt(request, problem)
+                if attempt is None:
+                    raise
+                request = attempt
+        if run is None:
+            return admitted
+        ended = yield Run(request.id, tool, run, admitted.arguments, options.extra)  # (8) the body
+        return (yield from settle(self._journal, admitted, ended))  # (9) the outcome is durable
+
+    # -- (1) who is calling ------------------------------------------------------------------------
+
+    def _receive(
+        self,
+        tool: Tool,
+        args: Mapping[str, Any],
+        options: CallOptions,
+        enforcement: Enforcement,
+    ) -> Steps[Request]:
+        request = self.request(tool, args, options, enforcement)
+        over = self._throttle.count(request.state, tool.name)
+        if over is not None:
+            yield from self._throttle.refuse(over)
+        if request.until is not None:
+            request = yield from self._answered(request)
+        return request
+
+    def request(
+        self, tool: Tool, args: Mapping[str, Any], options: CallOptions, enforcement: Enforcement
+    ) -> Request:
+        """Return a new call, in the session that *options* name or the current one. Raises
+        ``UsageError``.
+        """
+        if options.approval is not None:
+            check_approval(options.approval)
+        caller = self._callers.find(options.session)
+        origin = self._journal.where(options.adapter)
+        if options.call_id is not None:
+            origin["call_id"] = recorded_id(options.call_id, caller.state)
+        patience = options.wait_for_approval
+        return Request(
+            new_ulid(),
+            tool,
+            args,
+            caller.state,
+            caller.refusal,
+            origin,
+            CURRENT.get(),
+            enforcement,
+            time.perf_counter(),
+            now(),
+            options,
+            Meter(),
+            options.approval,
+            None if patience is None else time.monotonic() + patience,
+        )
+
+    # -- (2) to (4) the policy input ---------------------------------------------------------------
+
+    def _copy(self, request: Request) -> Steps[tuple[Snapshot, Mapping[str, Any]]]:
+        """Return the snapshot of the arguments, and those of the body, with defaults filled in.
+
+        Policy, record, commitment and body all use them.
+        """
+        unknown = request.refusal() or (TAKEN if request.state.taken else "")
+        if unknown:
+            raise DeniedEarly((yield from early.unknown_caller(request, unknown)))
+        try:
+            copied = request.tool.take(request.args)
+        except ArgumentsError as error:
+            raise DeniedEarly((yield from early.unfit(request, error))) from None
+        if request.options.extra and not frozenset(request.options.extra).isdisjoint(copied[1]):
+            raise DeniedEarly((yield from early.injected(request)))
+        return copied
+
+    def _inspect(
+        self, request: Request, copied: tuple[Snapshot, Mapping[str, Any]]
+    ) -> Steps[Inspection]:
+        """Return where sensitive values are in the snapshot, and their classes.
+
+        Found values are known to this session from here on.
+        """
+        snapshot, arguments = copied
+        tool, state = request.tool, request.state
+
+        def inspect() -> Inspection:
+            return state.redactor.inspect(
+                snapshot.args,
+                schema=None if tool.schema is None else tool.schema.schema,
+                declared=tool.declared,
+                memory=state.memory,
+            )
+
+        try:
+            return (yield from section(request, inspect, len(snapshot.encoded) + len(tool.name)))
+        except RedactionError as error:
+            prepared = Prepared(
+                request, snapshot.args, snapshot.encoded, arguments, presented=request.approval
+            )
+            raise DeniedEarly(early.unredacted(prepared, error)) from None
+
+    def _prepare(
+        self,
+        request: Request,
+        copied: tuple[Snapshot, Mapping[str, Any]],
+        found: Inspection,
+    ) -> Steps[Prepared]:
+        """Return the call with its policy input, complete: an absent key would leave a deny rule
+        undefined.
+        """
+        snapshot, arguments = copied
+        args, encoded, presented = snapshot.args, snapshot.encoded, request.approval
+        grant: Grant | None = None
+        try:
+            if presented is not None:
+                prepared = Prepared(request, args, encoded, arguments, found, b"", presented)
+                grant = yield from self._approvals.present(prepared)
+            if self._recorder.raw_input:
+                # Nothing is redacted for it.
+                document = self._recorder.policy_input(request, args, found, grant)
+            else:
+                document = yield from section(
+                    request,
+                    lambda: self._recorder.policy_input(request, args, found, grant),
+                    len(encoded) + len(request.tool.name),
+                )
+        except RedactionError as error:
+            prepared = Prepared(request, args, encoded, arguments, found, b"", presented, grant)
+            raise DeniedEarly(early.unredacted(prepared, error)) from None
+        return Prepared(request, args, encoded, arguments, found, document, presented, grant)
+
+    # -- (5) and (6) the decision ------------------------------------------------------------------
+
+    def _ask(self, prepared: Prepared) -> Steps[tuple[Engine, EngineReply]]:
+        """Return the reply of the policy, and the engine that gave it."""
+        why = self._anchors.behind()
+        if why:
+            # A cut or rolled-back ledger must not lose more than this, nor continue from the point
+            # where it was cut.
+            raise DeniedEarly(Decided(prepared, decisions.denied(Cause.ANCHOR, why)))
+        engine = self._current_engine()
+        try:
+            deadline = self._deadline()
+            where = shard(prepared.request)
+            future = engine.decide(prepared.document, shard=where, deadline=deadline)
+            reply: EngineReply = yield Wait(future, deadline + ENGINE_GRACE)
+            return engine, reply
+        except PolicyError as error:
+            verdict = decisions.denied(_cause(error.cause), error.detail)
+        except TimeoutError:
+            verdict = decisions.denied(Cause.TIMEOUT, "engine")
+        except Exception:  # noqa: BLE001 - the policy border: an engine that breaks its promise denies as well
+            verdict = decisions.denied(Cause.ERROR, "engine")
+        raise DeniedEarly(Decided(prepared, verdict))
+
+    def _judge(self, prepared: Prepared, answer: tuple[Engine, EngineReply]) -> Decided:
+        """Return the decision that the reply leads to, whatever the reply is."""
+        engine, reply = answer
+        verdict = decisions.parse(reply.document)
+        refused = prepared.request.tool.refused
+        if refused and verdict.effect is Effect.DENY and verdict.cause is Cause.POLICY:
+            verdict = replace(verdict, detail=refused)  # why the tool's schema was refused
+        if prepared.grant is not None:
+            verdict = within(prepared.grant, verdict)
+        return Decided(prepared, verdict, reply, engine)
+
+    # -- (7) the decision record -------------------------------------------------------------------
+
+    def _record(self, decided: Decided) -> Steps[Admitted]:
+        """Record the decision. Raises ``Denied`` or ``ApprovalRequired`` once that is durable, if
+        it does not allow the call.
+        """
+        prepared = decided.prepared
+        request, judged = prepared.request, decided
+        size = size_of(prepared)
+        decided, view = yield from section(
+            request, lambda: self._writer.recorded_view(judged), size
+        )
+        if decided.verdict.effect is Effect.REQUIRE_APPROVAL:
+            yield from self._charge(decided)
+        decided, draft, origin, again = yield from self._writer.write_up(decided, view, size)
+        receipt = yield from self._durable(request.state, draft)
+        self._anchors.saw(receipt.seq + 1)
+        verdict, seq = decided.verdict, receipt.seq
+        if verdict.effect is not Effect.ALLOW:
+            raise_refusal(decided, seq, self._approvals.answer(request.id))
+        request = decided.prepared.request
+        return Admitted(request, prepared.arguments, verdict, origin, seq, again)
+
+    def _durable(self, state: SessionState, draft: Draft) -> Steps[Receipt]:
+        """Write *draft*, a record about a call; durable when this ends. Raises ``LedgerError``.
+
+        A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns that the call was
+        allowed, so its body never runs. If the record becomes durable anyway, its outcome says
+        `not_started`.
+        """
+        future = self._journal.ledger.submit(draft)
+        try:
+            receipt: Receipt = yield Wait(future, self._journal.deadline)
+        except LedgerError:
+            raise
+        except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
+            raise self._journal.give_up(future, error) from None
+        if draft.claim is not None:
+            state.claim = None  # from here on, the log states the session's owner
+        return receipt
+
+    # -- branches: approvals -----------------------------------------------------------------------
+
+    def _charge(self, decided: Decided) -> Steps[None]:
+        """Count a call that a person must approve; raise ``ApprovalRequired`` if a framework makes
+        it again and its request is recorded already.
+        """
+        prepared = decided.prepared
+        # Nothing ran, and the approver must see the arguments: large ones count as several of the
+        # principal's calls.
+        calls = len(prepared.encoded or b"") // DENIED_ARGUMENTS
+        self._throttle.charge(prepared.request.state, calls)
+        if prepared.request.options.replayed:
+            earlier = yield from self._approvals.earlier(prepared)
+            if earlier is not None:
+                request = earlier.request
+                raise ApprovalRequired(
+                    public_message(decided), seq=request.seq, approval=request.id
+                )
+
+    def _answered(self, request: Request) -> Steps[Request]:
+        """Wait for the answer to the approval that comes with *request*, as long as its options
+        say. Raises ``ApprovalRequired`` if the call itself has asked for it, and none has arrived.
+        """
+        if request.approval is None or request.until is None:
+            return request
+        answered = yield from self._approvals.answered(request.approval, request.until)
+        if not answered and request.asked is not None:
+            raise request.asked
+        return another(request)  # it is judged, and dated, by the current state
+
+    def _next_attempt(
+        self, request: Request, problem: ApprovalRequired | LedgerError
+    ) -> Steps[Request | None]:
+        """Return the call to make because the one before ended with *problem*, or None if *problem*
+        is to be raised.
+        """
+        if isinstance(problem, ApprovalRequired):
+            if request.until is None:
+                return None
+            request = another(request, approval=problem.approval, asked=problem)
+        elif request.tries == _TRIES:
+            return None
+        elif problem.code == "ledger.approval_taken" or (
+            yield from self._session_seen(request.state, problem)
+        ):
+            # Another step of this approval, or of the session, was recorded first: nothing was
+            # written, so judge it again.
+            request = another(request, tries=request.tries + 1)
+        else:
+            return None
+        return (yield from self._answered(request))
+
+    # -- branches: errors --------------------------------------------------------------------------
+
+    def _session_seen(self, state: SessionState, error: LedgerError) -> Steps[bool]:
+        """Store why the first record of a session was not written; return True if the call can be
+        repeated.
+        """
+        if error.code == "ledger.session_taken":
+            state.taken = True
+        elif error.code == BEHIND and state.claim is not None:
+            look = functools.partial(owners.find, self._journal, state.claim)
+            yield Wait(in_background(look), self._journal.deadline)
+        else:
+            return False
+        return True
+
+    def rejection(self, tool: Tool, reason: str, options: CallOptions) -> Steps[int]:
+        """Record that a framework refused a call; return the number of the record.
+
+        In somebody else's session it is recorded as a denial. Beyond the limit the number is that
+        of ``admin.quota_reached``. Raises ``LedgerError``.
+        """
+        request = self.request(tool, {}, options, Enforcement.BODY)
+        state = request.state
+        over = self._throttle.count(state, tool.name)
+        if over is not None:
+            return (yield from self._throttle.recorded(over))
+        tries = 0
+        while not state.taken:
+            try:
+                draft = self._recorder.rejected(request, reason)
+                return (yield from self._durable(state, draft)).seq
+            except LedgerError as error:
+                tries += 1
+                if tries > _TRIES or not (yield from self._session_seen(state, error)):
+                    raise
+        try:
+            denied = yield from early.unknown_caller(request, request.refusal() or TAKEN)
+            yield from self._record(denied)
+        except Denied as denial:
+            return denial.seq
+        raise AssertionError("unreachable: the session is somebody else's")
+
+
+def _cause(name: str) -> Cause:
+    try:
+        return Cause(name)
+    except ValueError:
+        return Cause.ERROR
