@@ -18,9 +18,10 @@ from tests.support.crash.disks import DB, prepare, scratch, steps_of
 from tests.support.crash.faults import CALLS, WHAT, Fault, Server, serving
 from tests.support.crash.judge import problem_of
 from tests.support.crash.sequences import GAVE_UP
+from tests.support.effort import effort
 from tests.support.ledgers import EPOCHS, make, reopen, whole_call
 
-SAMPLE = 60 if os.environ.get("CI") == "true" else 30
+SAMPLE = effort(60, part=20)
 """How many faults of each sequence the normal run takes."""
 
 

@@ -3,7 +3,7 @@ nothing acknowledged is lost.
 
 Real processes write real ledgers, and all that they do to their files is recorded. Then the disk is
 rebuilt as it could have been at every moment, and read. ``GUARDRAIL_SOAK=1`` rebuilds ten times as
-many, and without CI=true it is half as many.
+many, and without CI=true it is a quarter as many.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from tests.support.crash.disks import (
 )
 from tests.support.crash.judge import Judge, problem_of
 from tests.support.crash.sequences import recovered
+from tests.support.effort import effort
 from tests.support.ledgers import EPOCHS, make, reopen, whole_call
 
 STATES = {
@@ -56,7 +57,7 @@ STATES = {
 names.
 """
 SOAK = 10 if os.environ.get("GUARDRAIL_SOAK") else 1
-SHARE = SOAK if SOAK > 1 or os.environ.get("CI") == "true" else 0.5
+SHARE = SOAK if SOAK > 1 else effort(100, part=25) / 100
 REVIVED = 40
 """How many of the states of each sequence, beside the first of each set of names, a writer also
 opens and writes to.

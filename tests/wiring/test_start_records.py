@@ -19,6 +19,7 @@ from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, PolicyLoadError
 from guardrail.ledger import proved
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.storage import SQLiteStorage
 from guardrail.review.verify import verify_ledger
 from guardrail.wiring import startup
 from guardrail.wiring.opening import open_journal
@@ -202,11 +203,9 @@ def test_nor_does_one_that_only_the_index_lacks(
 ) -> None:
     """All lines are what they were."""
     start(settings)
-    older = (
-        "SELECT seq, CAST(line AS BLOB) FROM record WHERE type = 'admin.start' ORDER BY seq LIMIT 1"
-    )
     start(settings)
-    monkeypatch.setattr(proved, "LAST_START", older)
+    oldest = lambda storage, type_: storage.admin(type_)[0]
+    monkeypatch.setattr(SQLiteStorage, "last_admin", oldest)
     with pytest.raises(LedgerError) as caught:
         start(settings)
     assert caught.value.code == "ledger.unproved"

@@ -17,10 +17,11 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from guardrail.policy.embedded.workbench import Workbench
+from tests.support.effort import effort
 from tests.support.rego.comparison import Comparison, Outcome, Reference, call, find_opa
 from tests.support.rego.generator import Generator
 
-COUNT = int(os.environ.get("GUARDRAIL_FUZZ", "500"))
+COUNT = int(os.environ.get("GUARDRAIL_FUZZ") or effort(500, part=150))
 SEED = os.environ.get("GUARDRAIL_FUZZ_SEED", "guardrail")
 CALLS = 3
 
