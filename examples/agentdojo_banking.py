@@ -294,7 +294,8 @@ def run(folder: Path) -> tuple[list[Row], list[Row]]:
     """
     suite = get_suite("v1.2.1", "banking")
     data = account_facts(suite.load_and_inject_default_environment({}))
-    with Guard.open(policies=POLICY, ledger=folder / "audit.db", policy_data=data) as guard:
+    ledger = folder / "audit" / "ledger.db"
+    with Guard.open(policies=POLICY, ledger=ledger, policy_data=data) as guard:
         bench = Bench(suite, guard)
         return list(bench.user_tasks()), list(bench.injections())
 
@@ -340,10 +341,8 @@ def main() -> int:
     for line in table([*users, user_total, *injections, injection_total]):
         print(line)
     if options.keep:
-        print(
-            f"\nThe ledger is {folder / 'audit.db'}: guardrail sessions --ledger"
-            f" {folder / 'audit.db'}"
-        )
+        ledger = folder / "audit" / "ledger.db"
+        print(f"\nThe ledger is {ledger}: guardrail sessions --ledger {ledger}")
     return 0
 
 

@@ -104,7 +104,7 @@ def main(folder: Path) -> list[BaseMessage]:
             AIMessage("I may not change the minutes, so I put a draft beside them."),
         ]
     )
-    with Guard.open(policies=policies, ledger=folder / "audit.db") as guard:
+    with Guard.open(policies=policies, ledger=folder / "audit" / "ledger.db") as guard:
         read, write = make_tools(work)
         tools = [
             govern(read, guard, labels=["read"], target=["/path"]),
@@ -134,7 +134,7 @@ def line(message: BaseMessage) -> str:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]))
-        print(f"next: guardrail show last --ledger {Path(sys.argv[1]) / 'audit.db'}")
+        print(f"next: guardrail show last --ledger {Path(sys.argv[1]) / 'audit' / 'ledger.db'}")
     else:
         with tempfile.TemporaryDirectory() as temporary:
             main(Path(temporary))

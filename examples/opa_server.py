@@ -89,7 +89,7 @@ def main(folder: Path) -> None:
     # The same as [policy] engine = "opa" and [opa] url = "..." in guardrail.toml. The server must
     # serve what is in policies/ here: its bundle names it.
     settings = Settings().override(
-        ledger={"path": folder / "audit.db"},
+        ledger={"path": folder / "audit" / "ledger.db"},
         policy={"engine": "opa", "path": [policies]},
         opa={"url": address, "breaker_reset_ms": 100},
     )
@@ -108,14 +108,14 @@ def main(folder: Path) -> None:
         print("the server is gone")
         print(attempt(guard, 40))
 
-    with LedgerReader.open(folder / "audit.db") as reader:
+    with LedgerReader.open(folder / "audit" / "ledger.db") as reader:
         print(f"ledger:  {reader.size()} records")
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]).absolute())
-        print(f"next:    guardrail show last --ledger {Path(sys.argv[1]) / 'audit.db'}")
+        print(f"next:    guardrail show last --ledger {Path(sys.argv[1]) / 'audit' / 'ledger.db'}")
     else:
         with tempfile.TemporaryDirectory() as place:
             main(Path(place))

@@ -43,10 +43,10 @@ def main(folder: Path) -> None:
     policies = folder / "policies"
     policies.mkdir(parents=True, exist_ok=True)
     (policies / "mail.rego").write_text(POLICY, encoding="utf-8")
-    ledger = folder / "audit.db"
+    ledger = folder / "audit" / "ledger.db"
 
-    # The guard: policies in, ledger and keys made beside them. It refuses to start with anything
-    # missing.
+    # The guard: policies in; ledger and keys are created in audit/. It refuses to start with
+    # anything missing.
     with Guard.open(policies=policies, ledger=ledger) as guard:
         # Tools are ordinary functions. Their signature is the schema that arguments are checked
         # against.
@@ -98,7 +98,7 @@ def recorded(ledger: Path) -> RecordedCall:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         main(Path(sys.argv[1]))
-        print(f"next:    guardrail show last --ledger {Path(sys.argv[1]) / 'audit.db'}")
+        print(f"next:    guardrail show last --ledger {Path(sys.argv[1]) / 'audit' / 'ledger.db'}")
     else:
         with tempfile.TemporaryDirectory() as temporary:
             main(Path(temporary))

@@ -4,7 +4,7 @@
 
     from guardrail import Guard
 
-    guard = Guard.open(policies="policies", ledger="audit.db")
+    guard = Guard.open(policies="policies")  # its ledger is audit/ledger.db
     with guard.session(principal="alice@example.com", agent="support-bot"):
         result = guard.call("send_email", {"to": "bob@example.com"}, run=send_email)
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.access_log.memory import AccessMemory
-from guardrail.config import Settings
+from guardrail.config import Settings, is_default_place
 from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.record import FORMAT_VERSION, Draft
@@ -44,6 +44,7 @@ from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite.signs import was_ledger
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.disk import WORK, is_full, make_room, no_room
+from guardrail.system.durable import make_private_folder
 from guardrail.system.os_user import login_name, user_name
 from guardrail.system.ownership import denial_of, open_or_make
 
@@ -330,6 +331,9 @@ def _open(
     """Open the access log, or create it and its keys if neither exists or is remembered."""
     if db.exists() and folder.exists():
         return _open_existing(db, folder, memory)
+    own = settings.access.path is not None
+    if is_default_place(settings.ledger.path) and not own and not db.parent.exists():
+        make_private_folder(db.parent)  # there is no ledger, and its folder would be this one
     with _exclusive(db.parent):
         has_keys = folder.is_dir() and any(folder.iterdir())
         left = traces(db)

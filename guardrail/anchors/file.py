@@ -16,6 +16,7 @@ from pathlib import Path
 from guardrail.anchors.anchor import AnchoredHead, Prove, check_follows
 from guardrail.anchors.lines import LINE_START, MAX_LINE, HeadLine, head_line, parse_line
 from guardrail.anchors.lock import try_lock
+from guardrail.config import is_default_place
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote, Verify
 from guardrail.core.words import counted
 from guardrail.errors import AnchorError, ConfigError, os_reason
@@ -47,15 +48,17 @@ _FOREIGN = (
 
 def check_place(path: Path, ledger: Path) -> None:
     """Refuse a file in or below the ledger's directory: anyone who can replace one can replace the
-    other.
+    other. A file next to the default directory is refused for the same reason.
 
     Raises ``ConfigError``.
     """
     folder = Path(os.path.realpath(path)).parent
-    home = Path(os.path.realpath(ledger)).parent
-    if folder == home or home in folder.parents:
+    db = Path(os.path.realpath(ledger))
+    home = db.parent
+    next_to_it = is_default_place(db) and folder == home.parent
+    if folder == home or home in folder.parents or next_to_it:
         raise ConfigError(
-            "[anchors] file: it lies in the ledger's own directory, "
+            "[anchors] file: it lies in the ledger's own directory, or next to it, "
             "where anyone who changes the ledger can change it too",
             code="config.anchor_file",
             hint="name a file in another directory, best one that another user owns",

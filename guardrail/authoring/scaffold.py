@@ -6,19 +6,21 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from guardrail.config import FILE_NAME, NO_SECTIONS, Settings
+from guardrail.config import DEFAULT_LEDGER, FILE_NAME, NO_SECTIONS, Settings
 from guardrail.errors import ConfigError
 from guardrail.system.disk import is_full, make_room, why_not_written
 
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 
-_IGNORED = ("*.db", "*.db-*", "*.keys/")
-"""A ledger holds people's actions, and keys open its tokens: neither belongs in a repository."""
+_IGNORED = (f"/{DEFAULT_LEDGER.parent}/", "*.db", "*.db-*", "*.keys/")
+"""A ledger holds people's actions, and keys open its tokens: neither belongs in a repository, nor
+does a copy.
+"""
 
 _ACTIVE = {("ledger", "path"), ("policy", "path"), ("retention", "auto")}
 """Keys that are written out, not only as comments."""
@@ -131,9 +133,15 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
 
 def _ignore(path: Path) -> tuple[str, ...]:
     existing = path.read_text(encoding="utf-8", errors="surrogateescape") if path.exists() else ""
-    missing = tuple(line for line in _IGNORED if line not in existing.splitlines())
+    missing = tuple(line for line in _IGNORED if not _is_ignored(line, existing.splitlines()))
     if missing:
         gap = "" if not existing or existing.endswith("\n") else "\n"
         with path.open("a", encoding="utf-8") as out:
             out.write(f"{gap}# what people did, and the keys to it\n" + "\n".join(missing) + "\n")
     return missing
+
+
+def _is_ignored(line: str, existing: Sequence[str]) -> bool:
+    """Return True if *existing* has *line*, and no later line that could take it back."""
+    later = reversed(existing)
+    return next((each == line for each in later if each == line or each.startswith("!")), False)

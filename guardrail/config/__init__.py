@@ -5,6 +5,7 @@ from __future__ import annotations
 from guardrail.config.file import FILE_NAME, find
 from guardrail.config.parsing import ENVIRONMENT, NO_SECTIONS
 from guardrail.config.sections import (
+    DEFAULT_LEDGER,
     AccessSettings,
     AnchorSettings,
     ApprovalSettings,
@@ -16,10 +17,12 @@ from guardrail.config.sections import (
     PolicySettings,
     RedactionSettings,
     RetentionSettings,
+    is_default_place,
 )
 from guardrail.config.settings import Settings, access_rule
 
 __all__ = [
+    "DEFAULT_LEDGER",
     "ENVIRONMENT",
     "FILE_NAME",
     "NO_SECTIONS",
@@ -37,4 +40,5 @@ __all__ = [
     "Settings",
     "access_rule",
     "find",
+    "is_default_place",
 ]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 __all__ = [
+    "DEFAULT_LEDGER",
     "AccessSettings",
     "AnchorSettings",
     "ApprovalSettings",
@@ -19,7 +20,16 @@ __all__ = [
     "RedactionSettings",
     "RetentionSettings",
     "ToolSettings",
+    "is_default_place",
 ]
+
+DEFAULT_LEDGER = Path("audit/ledger.db")
+"""The ledger of a project whose settings name none. Its folder holds everything about the log."""
+
+
+def is_default_place(ledger: Path) -> bool:
+    """Return True if *ledger* is where some project's ledger is by default."""
+    return ledger.parts[-2:] == DEFAULT_LEDGER.parts
 
 
 def _limits(default: float, low: float, high: float, about: str) -> Any:
@@ -61,7 +71,7 @@ class LedgerSection:
     """``[ledger]``"""
 
     path: Path = _text(
-        Path("audit.db"), "the SQLite file; -wal, -shm, -lock and -leases stand beside it"
+        DEFAULT_LEDGER, "the SQLite file; keys, access log, locks and leases are next to it"
     )
     log: str = _text("", "origin name of a new log; default: host name and file name")
     append_deadline_ms: int = _limits(

@@ -120,15 +120,15 @@ class Settings:
 
     @property
     def key_path(self) -> Path:
-        """Where the keys are: set, or beside the ledger (``audit.db`` -> ``audit.keys``)."""
+        """Where the keys are: set, or beside the ledger (``ledger.db`` -> ``ledger.keys``)."""
         return (
             self.keys.path if self.keys.path is not None else self.ledger.path.with_suffix(".keys")
         )
 
     @property
     def access_path(self) -> Path:
-        """Where it is recorded who reads the ledger: set, or beside the file itself (``audit.db``
-        -> ``audit.access.db``).
+        """The path of the access log, which records who reads the ledger: from the settings, or
+        next to the file itself (``ledger.db`` -> ``ledger.access.db``).
         """
         return (
             self.access.path
@@ -138,8 +138,8 @@ class Settings:
 
     @property
     def access_key_path(self) -> Path:
-        """Where the keys of that log are: set, or beside it (``audit.access.db`` ->
-        ``audit.access.keys``).
+        """The folder of that log's keys: from the settings, or next to it (``ledger.access.db`` ->
+        ``ledger.access.keys``).
         """
         return (
             self.access.keys

@@ -10,7 +10,7 @@ from typing import Any
 
 from langchain_core.tools import BaseTool, tool
 
-from guardrail.config import Settings
+from guardrail.config import DEFAULT_LEDGER, Settings
 from guardrail.guard import Guard
 from guardrail.integrations.langchain import govern
 
@@ -38,7 +38,7 @@ def open_guard(folder: Path) -> Guard:
     return Guard.open(
         Settings().override(retention={"auto": False}),
         policies=POLICY,
-        ledger=folder / "audit.db",
+        ledger=folder / DEFAULT_LEDGER,
         policy_data={"support": {"customers": [*CUSTOMERS]}},
     )
 

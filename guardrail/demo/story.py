@@ -14,6 +14,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
 from guardrail.cli.app import Exit
+from guardrail.config import DEFAULT_LEDGER
 from guardrail.demo import telling
 from guardrail.demo.shop import governed_tools, open_guard
 from guardrail.guard import Guard
@@ -40,7 +41,7 @@ class Story:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.ledger = folder / "audit.db"
+        self.ledger = folder / DEFAULT_LEDGER
         self._calls = 0
 
     def run(self) -> None:
@@ -129,7 +130,7 @@ class Story:
         telling.fact("sent", sent.splitlines()[-1])
         telling.fact("recorded", body)
         written = b"".join(
-            path.read_bytes() for path in self.folder.glob("audit.db*") if path.is_file()
+            path.read_bytes() for path in self.ledger.parent.rglob("*") if path.is_file()
         )
         if _TOKEN not in sent or _TOKEN.encode() in written or not body:
             raise UnexpectedError("the token")
@@ -158,9 +159,9 @@ class Story:
 
     def _show_review(self) -> None:
         telling.heading("7. The session, as a reviewer sees it")
-        self._command(Exit.YES, "show", SESSION, "--ledger", "audit.db")
+        self._command(Exit.YES, "show", SESSION, "--ledger", str(DEFAULT_LEDGER))
         telling.heading("8. What can be proved")
-        self._command(Exit.RESERVED, "verify", "--ledger", "audit.db")
+        self._command(Exit.RESERVED, "verify", "--ledger", str(DEFAULT_LEDGER))
         telling.say(
             "Every record is linked to the one before it. Not anchored: without an external "
             "checkpoint, nobody can tell whether the end was cut off, or the whole ledger "
@@ -170,7 +171,7 @@ class Story:
     def _show_tampering(self) -> None:
         telling.heading("9. One byte edited, in a copy")
         copies = [
-            shutil.copy(path, self.folder / path.name.replace("audit", "edited"))
+            shutil.copy(path, self.folder / path.name.replace("ledger", "edited"))
             for path in self._files()
         ]
         edited = Path(copies[0])

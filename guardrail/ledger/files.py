@@ -5,6 +5,7 @@ permitted locations.
 from __future__ import annotations
 
 import contextlib
+import errno
 import glob
 import os
 import re
@@ -105,9 +106,12 @@ def traces(path: Path) -> list[Path]:
     ]
     found = [item for item in found if os.path.lexists(item)]
     leases = leases_path(db)
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+    try:
         if any(leases.iterdir()):
             found.append(leases)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+            raise
     return found
 
 

@@ -52,7 +52,7 @@ _MAX_MANIFEST = 1 << 16
 
 def segments_path(settings: Settings) -> Path:
     """Return the folder of the segments' copies: from the settings, or next to the ledger
-    (``audit.db`` -> ``audit.db-segments``).
+    (``ledger.db`` -> ``ledger.db-segments``).
     """
     ledger = settings.ledger.path
     return settings.retention.segments or ledger.with_name(ledger.name + "-segments")

@@ -13,7 +13,16 @@ from pathlib import Path
 
 from guardrail.errors import os_reason
 
-__all__ = ["WORK", "free_bytes", "is_full", "make_room", "no_room", "sized", "why_not_written"]
+__all__ = [
+    "WORK",
+    "free_bytes",
+    "is_full",
+    "make_room",
+    "nearest_folder",
+    "no_room",
+    "sized",
+    "why_not_written",
+]
 
 WORK = 1 << 20
 """Bytes with which a log can be opened and take some records: SQLite's shared memory and the first
@@ -80,7 +89,7 @@ def _full_disk(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
 def make_room(path: Path) -> str:
     """Return the next step for the user if there is no room for *path*."""
     which = "-i" if _no_more_files(path) else "-h"
-    return f"make room on that disk: df {which} {shlex.quote(str(_nearest_folder(path)))}"
+    return f"make room on that disk: df {which} {shlex.quote(str(nearest_folder(path)))}"
 
 
 def sized(size: int) -> str:
@@ -97,7 +106,7 @@ def free_bytes(path: Path) -> int | None:
     be measured.
     """
     try:
-        space = os.statvfs(_nearest_folder(path))
+        space = os.statvfs(nearest_folder(path))
     except OSError:
         return None
     return space.f_bavail * space.f_frsize
@@ -105,14 +114,14 @@ def free_bytes(path: Path) -> int | None:
 
 def _no_more_files(path: Path) -> bool:
     try:
-        space = os.statvfs(_nearest_folder(path))
+        space = os.statvfs(nearest_folder(path))
     except OSError:
         return False
     return space.f_files > 0 and space.f_favail == 0
 
 
-def _nearest_folder(path: Path) -> Path:
-    """Return the folder of *path*, or the nearest one above it that there is."""
+def nearest_folder(path: Path) -> Path:
+    """Return the folder of *path*, or the nearest existing one above it."""
     folder = path.absolute().parent
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent

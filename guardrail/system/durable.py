@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from guardrail.system.ownership import new_file
+from guardrail.system.ownership import new_file, new_folder
 
-__all__ = ["sync_directory", "write_private"]
+__all__ = ["make_private_folder", "sync_directory", "write_private"]
 
 
 def sync_directory(folder: Path) -> None:
@@ -17,6 +17,18 @@ def sync_directory(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def make_private_folder(folder: Path) -> None:
+    """Create *folder* and its missing parents, which only their owner can enter; their names are
+    durable when this returns.
+
+    An existing folder is not changed. Raises ``OSError``.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    new_folder(folder, None)
+    for each in reversed(missing):
+        sync_directory(each.parent)
 
 
 def write_private(path: Path, content: bytes, like: Path | None = None) -> None:

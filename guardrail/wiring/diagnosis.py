@@ -77,6 +77,7 @@ _PASSING = (
     "ledger.in_use",
     "ledger.folder",
     "ledger.linked",
+    "ledger.earlier",
 )
 """Codes of faults that resolve themselves, or that their own message describes best."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import shlex
 from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -38,9 +37,9 @@ from guardrail.ledger.writing.writer import LedgerWriter, traces
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.sources import load_policies
 from guardrail.retention.schedule import RetentionWatch
-from guardrail.system.disk import why_not_written
 from guardrail.system.ownership import MissingPermission, denial_of, find_denial
 from guardrail.wiring.diagnosis import check_log_name, explain, has_keys
+from guardrail.wiring.ledger_folder import make_folder, refuse_linked, refuse_second_log
 from guardrail.wiring.requests import LedgerRequests
 from guardrail.wiring.startup import record_refusal, record_start
 
@@ -210,14 +209,16 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
 
 def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Keys]:
     path = settings.ledger.path
-    _make_folder(settings, path.parent, "[ledger] path, GUARDRAIL_LEDGER or ledger=")
+    if not os.path.exists(path):
+        refuse_second_log(settings)
+    make_folder(settings, path.parent, "[ledger] path, GUARDRAIL_LEDGER or ledger=")
     with _creation_lock(path):
         keyed = _has_keys(settings)
         left = traces(path)
         check_missing(settings)
         if not keyed and not left:
-            refuse_links(path, settings.key_path)
-            _make_folder(settings, settings.key_path.parent, "[keys] path, GUARDRAIL_KEYS or keys=")
+            refuse_linked(settings)
+            make_folder(settings, settings.key_path.parent, "[keys] path, GUARDRAIL_KEYS or keys=")
             keys = create_keys(settings)
             writer = create_log(settings, keys, epochs=epochs)
         elif path.exists() and keyed:
@@ -330,36 +331,6 @@ def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:
         append_deadline=settings.ledger.append_deadline_ms / 1000,
         sweep_interval=float(settings.ledger.sweep_interval_s),
         epoch_interval=float(settings.ledger.epoch_s),
-    )
-
-
-def _make_folder(settings: Settings, folder: Path, named: str) -> None:
-    """Create *folder* if it is missing and inside the project, that is, below the settings file.
-
-    Outside, the path was mistyped or its disk is not mounted: a new log there would look like the
-    right one. If there is no settings file, only the last folder of the path may be missing, or the
-    path is below the working folder. Raises ``LedgerOpenError``; *named* are the settings that may
-    have named it.
-    """
-    try:
-        if folder.exists():
-            return
-        check_missing(settings)  # a log that this machine remembers has disappeared with its folder
-        home = Path.cwd() if settings.source is None else settings.source.parent
-        inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(home))
-        if inside or (settings.source is None and folder.parent.is_dir()):
-            folder.mkdir(parents=True, exist_ok=True)
-            return
-        what = f"does not exist, and it is outside of {home}, so it is not made"
-    except OSError as error:
-        missing = denial_of(error, folder, settings.ledger.path)
-        if missing is not None:
-            raise _permission_error(missing) from None
-        what = f"can't be made ({why_not_written(error, folder)})"
-    raise LedgerOpenError(
-        f"{folder}: this folder {what}; {named} names it",
-        code="ledger.folder",
-        hint=f"correct that path, or: mkdir -p {shlex.quote(str(folder))}",
     )
 
 

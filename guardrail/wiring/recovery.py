@@ -22,7 +22,7 @@ from guardrail.ledger.maintenance.keep_aside import free_name
 from guardrail.ledger.maintenance.recover import RecoveryReport, recover
 from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.system.disk import why_not_written
-from guardrail.system.durable import sync_directory
+from guardrail.system.durable import make_private_folder, sync_directory
 from guardrail.system.ownership import open_or_make
 from guardrail.wiring.diagnosis import Diagnosis
 from guardrail.wiring.opening import create_keys
@@ -40,7 +40,7 @@ def carry_out(
     exists. If only the memory can't be written, the error says that everything else was done.
     Raises ``LedgerError`` and ``KeysError``.
     """
-    settings.ledger.path.parent.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.ledger.path.parent)
     keys, fresh = found.keys, None
     if keys is None:
         fresh = settings.key_path.with_name(f"{settings.key_path.name}-new-{os.getpid()}")

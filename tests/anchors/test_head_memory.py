@@ -31,7 +31,8 @@ from tests.support.projects import new_project
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """Settings of a project whose memory is a folder beside it."""
-    project = new_project(tmp_path / "p", '[anchors]\nmemory = "../heads"\n')
+    text = '[ledger]\npath = "audit.db"\n[anchors]\nmemory = "../heads"\n'
+    project = new_project(tmp_path / "p", text)
     return Settings.load(project / "guardrail.toml", environment={})
 
 

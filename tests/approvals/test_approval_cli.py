@@ -31,7 +31,7 @@ HOSTILE = "x\x1b[31m\u202e\nFORGED\u200b"
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A project whose settings let asserted approvers count."""
-    text = "[approvals]\nunsafe_asserted_approvals = true\n"
+    text = '[ledger]\npath = "audit.db"\n[approvals]\nunsafe_asserted_approvals = true\n'
     (tmp_path / "guardrail.toml").write_text(text)
     return tmp_path
 
@@ -341,7 +341,7 @@ def test_who_approved_is_told_by_every_command_and_stays_told(folder: Path) -> N
     assert "guardrail approve" not in ran
     used = use(folder, approval)
     (folder / "guardrail.toml").write_text(
-        "[approvals]\nttl_s = 1\nunsafe_asserted_approvals = true\n"
+        '[ledger]\npath = "audit.db"\n[approvals]\nttl_s = 1\nunsafe_asserted_approvals = true\n'
     )
     time.sleep(1.2)
     listed = run(folder, "approvals", "--all").stdout
@@ -428,7 +428,7 @@ def test_who_refused_is_told_and_nothing_is_left_to_do(folder: Path) -> None:
 def test_an_approval_that_expired_before_it_was_used_is_told(folder: Path) -> None:
     """Who gave it stays to be seen, and that it no longer counts."""
     (folder / "guardrail.toml").write_text(
-        "[approvals]\nttl_s = 1\nunsafe_asserted_approvals = true\n"
+        '[ledger]\npath = "audit.db"\n[approvals]\nttl_s = 1\nunsafe_asserted_approvals = true\n'
     )
     approval = ask(folder)
     run(folder, "approve", approval, "--reason", "INC-4711")

@@ -38,7 +38,7 @@ def write(folder: Path, rules: str) -> None:
     policies = folder / "policies"
     policies.mkdir(exist_ok=True)
     (policies / "pay.rego").write_text(f"package guardrail.policy\n{rules}")
-    text = "[approvals]\nunsafe_asserted_approvals = true\n"
+    text = '[ledger]\npath = "audit.db"\n[approvals]\nunsafe_asserted_approvals = true\n'
     (folder / "guardrail.toml").write_text(text)
 
 

@@ -30,7 +30,7 @@ def test_the_settings_file_changes_no_default(tmp_path: Path) -> None:
     path.write_text(settings_text())
     loaded = Settings.load(path, environment={})
     expected = Settings().override(
-        ledger={"path": tmp_path / "audit.db"}, policy={"path": [tmp_path / "policies"]}
+        ledger={"path": tmp_path / "audit" / "ledger.db"}, policy={"path": [tmp_path / "policies"]}
     )
     assert replace(loaded, source=None) == expected
 
@@ -60,7 +60,7 @@ def test_a_project_holds_settings_policies_and_a_gitignore(tmp_path: Path, start
         "policies/lib/x_test.rego",
         "policies/tools.rego",
     ]
-    assert made.ignored == ("*.db", "*.db-*", "*.keys/")
+    assert made.ignored == ("/audit/", "*.db", "*.db-*", "*.keys/")
     assert set(made.ignored) <= set((tmp_path / "new" / ".gitignore").read_text().splitlines())
 
 
@@ -97,7 +97,7 @@ def test_an_existing_gitignore_is_added_to_once(tmp_path: Path, starter: Path) -
     folder = tmp_path / "repo"
     folder.mkdir()
     (folder / ".gitignore").write_text("*.db\nbuild")
-    assert scaffold(folder, starter).ignored == ("*.db-*", "*.keys/")
+    assert scaffold(folder, starter).ignored == ("/audit/", "*.db-*", "*.keys/")
     lines = (folder / ".gitignore").read_text().splitlines()
     assert lines[:2] == ["*.db", "build"]
     assert lines.count("*.db") == 1

@@ -84,7 +84,8 @@ ALL = {name: (found, reads) for name, found, reads in entries(commands)}
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with a ledger, which is the current one."""
-    build(tmp_path / "audit.db")
+    (tmp_path / "audit").mkdir()
+    build(tmp_path / "audit" / "ledger.db")
     (tmp_path / "policies").mkdir()
     (tmp_path / "policies" / "p.rego").write_text("package guardrail.policy\n")
     monkeypatch.chdir(tmp_path)
@@ -93,7 +94,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def accesses(folder: Path) -> list[dict[str, Any]]:
     """Every reading that the access log in *folder* has."""
-    db = folder / "audit.access.db"
+    db = folder / "audit" / "ledger.access.db"
     if not db.exists():
         return []
     with LedgerReader.open(db) as reader:
@@ -111,8 +112,8 @@ def opened(project: Path, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     connect = sqlite3.connect
 
     def watching(database: Any, *args: Any, **kwargs: Any) -> sqlite3.Connection:
-        if f"{project / 'audit.db'}?" in str(database) and not recording[0]:
-            found.append(_count(connect, project / "audit.access.db"))
+        if f"{project / 'audit' / 'ledger.db'}?" in str(database) and not recording[0]:
+            found.append(_count(connect, project / "audit" / "ledger.access.db"))
         connection: sqlite3.Connection = connect(database, *args, **kwargs)
         return connection
 
@@ -157,7 +158,11 @@ def test_a_command_that_opens_the_ledger_is_recorded_before_it_does(
     """
     found, reads = ALL[words]
     own = any(parameter.name == "ledger" for parameter in found.params)
-    cli(*words.split(), *TRIED[words], *(["--ledger", project / "audit.db"] if own else []))
+    cli(
+        *words.split(),
+        *TRIED[words],
+        *(["--ledger", project / "audit" / "ledger.db"] if own else []),
+    )
     recorded = accesses(project)
     if reads is CommandReads.NO_RECORDS or not own:
         assert opened == []
@@ -204,7 +209,7 @@ def test_what_was_refused_as_usage_or_only_explained_is_no_reading(cli: Cli, pro
     assert cli("sessions", "--limit", "0").code == Exit.USAGE
     assert cli("sessions", "--help").code == Exit.YES
     assert cli("sessions", "--reason", "x" * 1001).code == Exit.USAGE
-    assert not (project / "audit.access.db").exists()
+    assert not (project / "audit" / "ledger.access.db").exists()
 
 
 def test_an_export_that_is_verified_is_not_the_ledger(cli: Cli, project: Path) -> None:
@@ -217,7 +222,7 @@ def test_an_export_that_is_verified_is_not_the_ledger(cli: Cli, project: Path) -
 def test_a_reading_that_fails_is_recorded_with_the_reason(cli: Cli, project: Path) -> None:
     """A ledger that is damaged, or gone, while somebody tries to read it."""
     cli("sessions")
-    (project / "audit.db").rename("away.db")
+    (project / "audit" / "ledger.db").rename(project / "audit" / "away.db")
     assert cli("sessions").code == Exit.UNKNOWN
     assert [entry["ledger"]["problem"] for entry in accesses(project)] == [None, "ledger.missing"]
 
@@ -231,7 +236,7 @@ def test_the_answer_says_whether_the_reading_is_recorded(
     """
     good = cli(*args, "--json")
     assert good.err == ""
-    (project / "audit.access.keys").chmod(0o755)
+    (project / "audit" / "ledger.access.keys").chmod(0o755)
     bad = cli(*args, "--json")
     assert bad.code == good.code == Exit.YES
     first, second = json.loads(good.out), json.loads(bad.out)
@@ -239,8 +244,11 @@ def test_the_answer_says_whether_the_reading_is_recorded(
     assert second.pop("access_recorded") is False
     assert "others can read it" in second.pop("access_problem")
     assert first == second
-    assert f"warning: not recorded in the access log {project / 'audit.access.db'}: " in bad.err
-    assert f"next:  chmod 700 {project / 'audit.access.keys'}" in bad.err
+    assert (
+        f"warning: not recorded in the access log {project / 'audit' / 'ledger.access.db'}: "
+        in bad.err
+    )
+    assert f"next:  chmod 700 {project / 'audit' / 'ledger.access.keys'}" in bad.err
     assert cli(*args).code == Exit.YES
 
 
@@ -252,10 +260,10 @@ def test_where_every_reading_must_be_recorded_nothing_is_shown_without(
     """
     (project / "guardrail.toml").write_text("[access]\nrequired = true\n")
     assert cli("sessions").code == Exit.YES
-    (project / "audit.access.keys").chmod(0o755)
+    (project / "audit" / "ledger.access.keys").chmod(0o755)
     for args in (
         ("sessions",),
-        ("sessions", "--ledger", "audit.db"),
+        ("sessions", "--ledger", "audit/ledger.db"),
         ("export", "--jsonl", "-o", "o"),
     ):
         ran = cli(*args)
@@ -280,21 +288,21 @@ def test_that_every_reading_must_be_recorded_holds_from_wherever_the_ledger_is_n
     away = tmp_path / "away"
     away.mkdir()
     monkeypatch.chdir(away)
-    (away / "x.db").symlink_to(project / "audit.db")
-    (away / "y").symlink_to(project)
-    (away / "mine.toml").write_text(f'[ledger]\npath = "{project / "audit.db"}"\n')
+    (away / "x.db").symlink_to(project / "audit" / "ledger.db")
+    (away / "y").symlink_to(project / "audit")
+    (away / "mine.toml").write_text(f'[ledger]\npath = "{project / "audit" / "ledger.db"}"\n')
     if way == "environment":
-        monkeypatch.setenv("GUARDRAIL_LEDGER", str(project / "audit.db"))
+        monkeypatch.setenv("GUARDRAIL_LEDGER", str(project / "audit" / "ledger.db"))
     args = {
-        "another folder": ["--ledger", str(project / "audit.db")],
+        "another folder": ["--ledger", str(project / "audit" / "ledger.db")],
         "link": ["--ledger", "x.db"],
-        "linked folder": ["--ledger", "y/audit.db"],
+        "linked folder": ["--ledger", "y/ledger.db"],
         "environment": [],
         "config": ["--config", "mine.toml"],
     }[way]
     assert cli("sessions", *args).code == Exit.YES
     assert len(accesses(project)) == 2
-    (project / "audit.access.keys").chmod(0o755)
+    (project / "audit" / "ledger.access.keys").chmod(0o755)
     ran = cli("sessions", *args)
     assert (ran.code, ran.out) == (Exit.UNKNOWN, "")
     assert "want every reading recorded" in ran.err
@@ -305,7 +313,7 @@ def test_a_ledger_can_be_examined_whatever_is_in_the_folder(cli: Cli, project: P
     access log either.
     """
     (project / "guardrail.toml").write_text("[nonsense]\n")
-    assert cli("sessions", "--ledger", "audit.db").code == Exit.YES
+    assert cli("sessions", "--ledger", "audit/ledger.db").code == Exit.YES
     assert [record["command"] for record in accesses(project)] == ["sessions"]
     assert cli("sessions").code == Exit.UNKNOWN
 
@@ -326,7 +334,7 @@ def test_access_says_who_read_what(
     assert "access" in wide[3]
     monkeypatch.setenv("COLUMNS", "80")
     assert "ticket" in cli("access").out
-    for path in ("audit.db", "audit.access.db"):
+    for path in ("audit/ledger.db", "audit/ledger.access.db"):
         document = json.loads(cli("access", "--ledger", path, "--json", "--limit", "1").out)
         [last] = document["accesses"]
         assert (last["command"], last["selector"]) == ("access", {"limit": 1})
@@ -342,22 +350,25 @@ def test_access_where_nothing_was_read_yet_makes_no_log(cli: Cli, project: Path)
     ran = cli("access")
     assert ran.code == Exit.UNKNOWN
     assert "no access log" in ran.err
-    assert not (project / "audit.access.db").exists()
+    assert not (project / "audit" / "ledger.access.db").exists()
 
 
 def test_the_access_log_is_a_ledger_for_every_other_command(cli: Cli, project: Path) -> None:
     """Each of them is recorded in it, and in nothing else."""
     cli("sessions")
-    assert cli("verify", "--ledger", "audit.access.db").code == Exit.RESERVED
-    assert cli("show", "1", "--ledger", "audit.access.db").code == Exit.YES
-    assert cli("export", "--jsonl", "-o", "x.jsonl", "--ledger", "audit.access.db").code == Exit.YES
+    assert cli("verify", "--ledger", "audit/ledger.access.db").code == Exit.RESERVED
+    assert cli("show", "1", "--ledger", "audit/ledger.access.db").code == Exit.YES
+    assert (
+        cli("export", "--jsonl", "-o", "x.jsonl", "--ledger", "audit/ledger.access.db").code
+        == Exit.YES
+    )
     assert [record["command"] for record in accesses(project)] == [
         "sessions",
         "verify",
         "show",
         "export",
     ]
-    assert not list(project.glob("audit.access.access*"))
+    assert not list((project / "audit").glob("ledger.access.access*"))
 
 
 def test_an_access_log_elsewhere_is_worked_on_with_its_own_keys(cli: Cli, project: Path) -> None:
@@ -367,7 +378,7 @@ def test_an_access_log_elsewhere_is_worked_on_with_its_own_keys(cli: Cli, projec
         '[access]\npath = "readers/log.db"\nkeys = "readers-keys"\n'
     )
     cli("sessions")
-    assert not (project / "audit.access.db").exists()
+    assert not (project / "audit" / "ledger.access.db").exists()
     assert cli("recover", "--ledger", "readers/log.db").code == Exit.YES
     signed = json.loads(cli("checkpoint", "--ledger", "readers/log.db", "--json").out)
     assert (signed["signed_by"], signed["size"]) == ("log", 4)
@@ -384,10 +395,10 @@ def test_the_access_log_is_kept_and_deleted_by_the_same_rules(cli: Cli, project:
     (project / "guardrail.toml").write_text(f'[retention]\narchive = "{archive}"\n')
     cli("sessions")
     for words in (["seal", "--reason", "now"], ["archive"], ["retention", "run"]):
-        ran = cli(*words, "--ledger", "audit.access.db")
+        ran = cli(*words, "--ledger", "audit/ledger.access.db")
         assert ran.code == Exit.YES, ran.err
-    assert cli("verify", "--ledger", "audit.access.db").code == Exit.RESERVED
-    assert len(list((project / "audit.access.db-segments").glob("*.gz"))) == 1
+    assert cli("verify", "--ledger", "audit/ledger.access.db").code == Exit.RESERVED
+    assert len(list((project / "audit" / "ledger.access.db-segments").glob("*.gz"))) == 1
     listed = cli("access").out
     assert "retention run" in listed
     assert '"retention run"' not in listed
@@ -418,12 +429,12 @@ def test_a_ledger_on_a_read_only_disk_is_read_and_said_not_to_be_recorded(
 ) -> None:
     """The examination of a copy must not need a place to write."""
     (tmp_path / "disk").mkdir()
-    build(tmp_path / "disk" / "audit.db")
+    build(tmp_path / "disk" / "audit" / "ledger.db")
     flags = ["mount", "--bind", "-o", "ro", str(tmp_path / "disk"), str(tmp_path / "disk")]
     if subprocess.run(flags, capture_output=True, check=False).returncode != 0:
         pytest.skip("mounting is not allowed here")
     try:
-        ran = cli("verify", "--ledger", tmp_path / "disk" / "audit.db", "--json")
+        ran = cli("verify", "--ledger", tmp_path / "disk" / "audit" / "ledger.db", "--json")
     finally:
         subprocess.run(["umount", "-l", str(tmp_path / "disk")], check=True)
     assert ran.code == Exit.RESERVED

@@ -23,7 +23,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """
     folder = tmp_path / "project"
     folder.mkdir()
-    build(folder / "audit.db")
+    (folder / "audit").mkdir()
+    build(folder / "audit" / "ledger.db")
     monkeypatch.chdir(folder)
     return folder
 
@@ -35,11 +36,11 @@ def kept(cli: Cli, project: Path) -> list[str]:
     cli("sessions")
     cli("show", "last")
     heads = []
-    for name in ("audit", "audit.access"):
+    for name in ("ledger", "ledger.access"):
         head = project.parent / f"{name}.head"
-        head.write_text(cli("checkpoint", "--ledger", f"{name}.db").out)
+        head.write_text(cli("checkpoint", "--ledger", f"audit/{name}.db").out)
         heads += ["--checkpoint", str(head)]
-    return ["--key", str(project / "audit.keys" / "log.pub"), *heads]
+    return ["--key", str(project / "audit" / "ledger.keys" / "log.pub"), *heads]
 
 
 def answer(ran: Ran) -> dict[str, Any]:
@@ -69,8 +70,8 @@ def test_both_logs_are_verified_each_against_its_own_heads(cli: Cli, project: Pa
     both = answer(cli("verify", *options, "--json"))
     assert both["exit"] == Exit.YES
     assert both["access"]["state"] == "anchored"
-    assert both["access"]["log"].endswith("/audit.access")
-    assert both["access"]["path"] == str(project / "audit.access.db")
+    assert both["access"]["log"].endswith("/ledger.access")
+    assert both["access"]["path"] == str(project / "audit" / "ledger.access.db")
     text = cli("verify", *options).out
     assert "Who read it (the access log)" in text
     assert text.count("ANCHORED") == 2
@@ -84,7 +85,7 @@ def test_an_access_log_that_is_not_anchored_changes_no_answer(cli: Cli, project:
     document = answer(cli("verify", *options[:4], "--json"))
     assert document["access"]["state"] == "not_anchored"
     assert document["exit"] == Exit.YES
-    for path in project.glob("audit.access*"):
+    for path in (project / "audit").glob("ledger.access*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     (project / "guardrail.toml").write_text('[access]\npath = "nowhere/log.db"\n')
     without = answer(cli("verify", *options[:4], "--json"))
@@ -95,7 +96,7 @@ def test_an_access_log_that_is_not_anchored_changes_no_answer(cli: Cli, project:
 def test_a_change_to_who_read_makes_the_answer_no(cli: Cli, project: Path) -> None:
     """Although nothing of the ledger itself was changed; the record that differs is named."""
     kept(cli, project)
-    damage(project / "audit.access.db")
+    damage(project / "audit" / "ledger.access.db")
     document = answer(cli("verify", "--json"))
     assert document["exit"] == Exit.NO
     assert document["state"] == "not_anchored"
@@ -112,11 +113,11 @@ def test_readers_that_were_cut_off_are_missed_by_a_head_that_was_kept(
     """An older state of the access log, whole in itself, is behind its head."""
     cli("sessions")
     older = project.parent / "older.db"
-    shutil.copy(project / "audit.access.db", older)
+    shutil.copy(project / "audit" / "ledger.access.db", older)
     options = kept(cli, project)
     for suffix in ("-wal", "-shm"):
-        Path(f"{project / 'audit.access.db'}{suffix}").unlink(missing_ok=True)
-    shutil.copy(older, project / "audit.access.db")
+        Path(f"{project / 'audit' / 'ledger.access.db'}{suffix}").unlink(missing_ok=True)
+    shutil.copy(older, project / "audit" / "ledger.access.db")
     document = answer(cli("verify", *options, "--json"))
     assert document["exit"] == Exit.NO
     assert document["access"]["exit"] == Exit.NO
@@ -130,14 +131,14 @@ def test_the_ledger_in_the_place_of_its_access_log_draws_no_heads_to_itself(
     found out.
     """
     options = kept(cli, project)
-    for path in project.glob("audit.access.db*"):
+    for path in (project / "audit").glob("ledger.access.db*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    for path in list(project.glob("audit.db*")):
+    for path in list((project / "audit").glob("ledger.db*")):
         if path.is_file():
-            path.rename(project / path.name.replace("audit.db", "audit.access.db"))
+            path.rename(path.with_name(path.name.replace("ledger.db", "ledger.access.db")))
     build(project / "other.db")
     for path in list(project.glob("other.db*")):
-        path.rename(project / path.name.replace("other.db", "audit.db"))
+        path.rename(project / "audit" / path.name.replace("other.db", "ledger.db"))
     document = answer(cli("verify", *options[2:4], "--json"))
     assert document["exit"] == Exit.NO
     assert document["state"] in {"replaced", "forked", "truncated"}
@@ -146,7 +147,7 @@ def test_the_ledger_in_the_place_of_its_access_log_draws_no_heads_to_itself(
 def test_an_access_log_is_not_verified_beside_itself(cli: Cli, project: Path) -> None:
     """Nor is one where there is none, or beside an export."""
     kept(cli, project)
-    assert answer(cli("verify", "--ledger", "audit.access.db", "--json"))["access"] is None
+    assert answer(cli("verify", "--ledger", "audit/ledger.access.db", "--json"))["access"] is None
     cli("export", "--jsonl", "-o", "out.jsonl")
     assert answer(cli("verify", "--export", "out.jsonl", "--json"))["access"] is None
 
@@ -154,7 +155,7 @@ def test_an_access_log_is_not_verified_beside_itself(cli: Cli, project: Path) ->
 def test_an_access_log_that_is_torn_is_not_known_to_be_whole(cli: Cli, project: Path) -> None:
     """No head says that something was there, so this is no proof of tampering."""
     options = kept(cli, project)
-    os.truncate(project / "audit.access.db", 0)
+    os.truncate(project / "audit" / "ledger.access.db", 0)
     document = answer(cli("verify", *options[:4], "--json"))
     assert document["access"]["state"] == "torn"
     assert document["exit"] == Exit.UNKNOWN
@@ -165,7 +166,7 @@ def test_an_access_log_that_this_version_or_user_cannot_read_is_a_reservation(
 ) -> None:
     """The ledger was checked, and who read it was not."""
     options = kept(cli, project)
-    connection = sqlite3.connect(project / "audit.access.db")
+    connection = sqlite3.connect(project / "audit" / "ledger.access.db")
     connection.execute("PRAGMA user_version = 99")
     connection.close()
     document = answer(cli("verify", *options[:4], "--json"))
@@ -177,12 +178,14 @@ def test_an_access_log_that_was_removed_makes_the_answer_no(cli: Cli, project: P
     """Until somebody says that its end was meant."""
     options = kept(cli, project)
     assert cli("verify", *options, "--json").code == 0
-    for path in project.glob("audit.access.*"):
+    for path in (project / "audit").glob("ledger.access.*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     ran = cli("verify", *options[:4], "--json")
     document = answer(ran)
     assert document["exit"] == 1
     assert any("Who read the ledger is not known" in each for each in document["notices"])
-    assert not (project / "audit.access.db").exists()
-    assert cli("anchor", "forget", "audit.access.db", "--ledger", "audit.db").code == 0
+    assert not (project / "audit" / "ledger.access.db").exists()
+    assert (
+        cli("anchor", "forget", "audit/ledger.access.db", "--ledger", "audit/ledger.db").code == 0
+    )
     assert cli("verify", *options[:4], "--json").code == 0

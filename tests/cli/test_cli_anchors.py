@@ -40,7 +40,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def configure(home: Path, *lines: str) -> None:
     """Write guardrail.toml with these lines in [anchors]."""
-    text = "\n".join(("[anchors]", "heartbeat_s = 0", *lines, ""))
+    text = "\n".join(("[ledger]", 'path = "audit.db"', "[anchors]", "heartbeat_s = 0", *lines, ""))
     (home / "guardrail.toml").write_text(text)
 
 

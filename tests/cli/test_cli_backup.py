@@ -25,7 +25,7 @@ def project(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     heads of both times.
     """
     (tmp_path / "away").mkdir()
-    anchored = '[anchors]\nheartbeat_s = 0\nfile = "../away/heads"\n'
+    anchored = '[anchors]\nheartbeat_s = 0\nfile = "../away/heads"\n[ledger]\npath = "audit.db"\n'
     home = new_project(tmp_path / "home", anchored)
     monkeypatch.chdir(home)
     record_call(home)
@@ -152,7 +152,9 @@ def test_what_this_machine_remembers_of_the_ledger_is_beyond_its_copy(
 ) -> None:
     """It contradicts a ledger that was cut, and no copy that says that it is one."""
     memory = project.parent / "memory"
-    (project / "guardrail.toml").write_text(f'[anchors]\nmemory = "{memory}"\n')
+    (project / "guardrail.toml").write_text(
+        f'[ledger]\npath = "audit.db"\n[anchors]\nmemory = "{memory}"\n'
+    )
     with Guard.open("guardrail.toml"):
         pass
     away(project)

@@ -39,8 +39,8 @@ def pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
             patch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(500))
         build(folder / "audit.db")
         (folder / "guardrail.toml").write_text(
-            f'[anchors]\nfile = "{other}/heads"\n[retention]\narchive = "archive"\narchive_days ='
-            " 3650\n"
+            '[ledger]\npath = "audit.db"\n[retention]\narchive = "archive"\narchive_days = 3650\n'
+            f'[anchors]\nfile = "{other}/heads"\n'
         )
         monkeypatch.chdir(folder)
         cli("retention", "run", "--reason", "nightly")
@@ -57,7 +57,7 @@ def copy(pruned: Path) -> Path:
 
 
 def accesses(folder: Path) -> list[dict[str, object]]:
-    with LedgerReader.open(folder / "audit.access.db") as reader:
+    with LedgerReader.open(next(folder.rglob("*.access.db"))) as reader:
         found = [decode(line) for _, _, line in reader.lines()]
     return [record for record in found if record["type"] == "access.read"]
 

@@ -30,7 +30,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
     """
     (tmp_path / "away").mkdir()
     text = '[anchors]\nheartbeat_s = 0\nmemory = "../heads"\nfile = "../away/heads"\n'
-    home = new_project(tmp_path / "home", text)
+    home = new_project(tmp_path / "home", text + '[ledger]\npath = "audit.db"\n')
     monkeypatch.chdir(home)
     work(home)
     assert cli("anchor").code == 0

@@ -13,10 +13,13 @@ from tests.support.command_line import Cli
 
 MADE = {
     "init": ("shop/guardrail.toml", ["init", "shop"]),
-    "init: keys": ("shop/audit.keys", ["init", "shop"]),
+    "init: keys": ("shop/audit/ledger.keys", ["init", "shop"]),
     "init: a policy": ("shop/policies/mail.rego", ["init", "shop"]),
     "backup": ("copy.db", ["backup", "copy.db"]),
-    "backup: a name of the ledger's own": ("audit.db-copy", ["backup", "audit.db-copy"]),
+    "backup: a name of the ledger's own": (
+        "audit/ledger.db-copy",
+        ["backup", "audit/ledger.db-copy"],
+    ),
     "export": ("lines", ["export", "--jsonl", "-o", "lines"]),
     "export: the head": ("head", ["export", "--jsonl", "-o", "new", "--head", "head"]),
     "prove": ("proof", ["prove", "0", "--out", "proof"]),

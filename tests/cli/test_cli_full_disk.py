@@ -48,7 +48,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A project with some calls, on a volume on which nothing is free any more."""
 
     with small_disk(tmp_path_factory.mktemp("full") / "disk", SIZE) as disk:
-        for args in (("init", disk), ("sessions", "--ledger", disk / "audit.db")):
+        for args in (("init", disk), ("sessions", "--ledger", disk / "audit" / "ledger.db")):
             subprocess.run(
                 command(*args), env=environment(), cwd=disk, check=True, capture_output=True
             )
@@ -58,7 +58,7 @@ def full(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             pytest.raises(GuardrailError),
         ):
             guard.call("unknown", {}, run=lambda: "x")
-        for left in disk.glob("*-shm"):
+        for left in disk.rglob("*-shm"):
             left.unlink()
         fill(disk / "filler")
         yield disk
@@ -86,10 +86,13 @@ def test_a_command_that_reads_goes_on_and_says_that_nobody_could_record_it(
     assert ran.out or "no call waits" in ran.err
     assert ran.code == (1 if args == ("doctor",) else 5 if args == ("verify",) else 0)
     warning = next(line for line in ran.err.splitlines() if line.startswith("warning:"))
-    assert f"not recorded in the access log {full / 'audit.access.db'}: the disk is full" in warning
+    assert (
+        f"not recorded in the access log {full / 'audit' / 'ledger.access.db'}: the disk is full"
+        in warning
+    )
     plain(warning, full)
     assert "ledger can't be opened" not in ran.err
-    assert f"next:  make room on that disk: df -h {full}" in ran.err
+    assert f"next:  make room on that disk: df -h {full / 'audit'}" in ran.err
 
 
 @pytest.mark.parametrize("args", WRITING, ids=" ".join)
@@ -97,7 +100,7 @@ def test_a_command_that_writes_says_that_the_disk_is_full_and_leaves_nothing(
     process: Cli, full: Path, args: tuple[str, ...]
 ) -> None:
     """With the file, what is free and what is needed; half a file is taken away."""
-    before = {path.name for path in full.iterdir()}
+    before = {path.name for path in full.rglob("*")}
     ran = process(*(arg.format(disk=full) for arg in args), cwd=full)
     assert (ran.code, ran.out) == (3, "")
     if args[0] == "archive":  # no archive is set: that is said first
@@ -107,8 +110,8 @@ def test_a_command_that_writes_says_that_the_disk_is_full_and_leaves_nothing(
         assert "the disk is full" in error
         return
     plain(error, full)
-    left = {path.name for path in full.iterdir()} - before
-    assert not [name for name in left if not name.startswith("audit.")]
+    left = {path.name for path in full.rglob("*")} - before
+    assert not [name for name in left if not name.startswith("ledger.")]
 
 
 def test_a_guard_that_opens_on_a_full_disk_has_the_documented_code(full: Path) -> None:

@@ -57,20 +57,24 @@ def test_a_mistyped_ledger_leaves_nothing_and_names_the_one_that_is_there(
     before = files(project)
     for path in (
         "audti.db",
-        "audit",  # whose keys would be called as those of audit.db are
-        "audit.sqlite",
+        "audit/ledger",  # whose keys would be called as those of ledger.db are
+        "audit/ledger.sqlite",
+        "audit",
         "guardrail.toml",
         "empty.db",
         "notes.db",
-        "nosuch/audit.db",
+        "nosuch/ledger.db",
         "policies",
     ):
         ran = cli(*command, "--ledger", path)
         assert ran.code not in {0, 4, 5}, path
         assert files(project) == before, path
         if command != ("doctor",):
-            assert "next:  the same command with --ledger audit.db, or without --ledger" in ran.err
-        elif path in {"audti.db", "nosuch/audit.db"}:
+            assert (
+                "next:  the same command with --ledger audit/ledger.db, or without --ledger"
+                in ran.err
+            )
+        elif path in {"audti.db", "nosuch/ledger.db"}:
             assert f"there is no ledger at {project / path}" in " ".join(ran.out.split())
 
 
@@ -80,10 +84,10 @@ def test_without_settings_the_most_similar_name_is_shown(
     """Among ledgers alone; and if there is none, how one comes to be."""
     folder = tmp_path_factory.mktemp("copies")
     for name in ("agents.db", "nightly.db", "agent.access.db"):
-        shutil.copy(project / "audit.db", folder / name)
+        shutil.copy(project / "audit" / "ledger.db", folder / name)
     (folder / "agentt.db").write_text("not a database")
     (project / "guardrail.toml").unlink()
-    (project / "audit.db").unlink()
+    (project / "audit" / "ledger.db").unlink()
     ran = cli("sessions", "--ledger", folder / "agent.db")
     assert f"with --ledger {folder / 'agents.db'}: that ledger is there" in ran.err
     ran = cli("sessions", "--ledger", folder / "agents.access.db")
@@ -95,10 +99,10 @@ def test_without_settings_the_most_similar_name_is_shown(
 def test_a_ledger_that_is_gone_is_not_called_mistyped(cli: Cli, project: Path) -> None:
     """Its lock and its keys are there: what is left of it decides, and reading it is recorded."""
     assert cli("sessions").code == 0
-    (project / "audit.db").rename(project / "away.db")
-    ran = cli("sessions", "--ledger", "audit.db")
+    (project / "audit" / "ledger.db").rename(project / "away.db")
+    ran = cli("sessions", "--ledger", "audit/ledger.db")
     assert "next:  guardrail doctor" in ran.err
-    (project / "audit.db").write_text("overwritten")
+    (project / "audit" / "ledger.db").write_text("overwritten")
     ran = cli("sessions")
     assert "not a guardrail ledger" in ran.err
     assert cli("recover", "--dry-run").code == 1
@@ -111,10 +115,10 @@ def test_signs_of_a_ledger_are_told_without_opening_it(project: Path) -> None:
     import os
 
     os.mkfifo(project / "fifo.db")
-    assert has_ledger_header(project / "audit.db")
+    assert has_ledger_header(project / "audit" / "ledger.db")
     for name in ("empty.db", "notes.db", "fifo.db", "policies", "none.db", "guardrail.toml"):
         assert not has_ledger_header(project / name), name
         assert not was_ledger(project / name), name
-    (project / "audit.db").unlink()
-    assert was_ledger(project / "audit.db")
-    assert ledgers_near(project / "x" / "audit.db") == []
+    (project / "audit" / "ledger.db").unlink()
+    assert was_ledger(project / "audit" / "ledger.db")
+    assert ledgers_near(project / "x" / "ledger.db") == []

@@ -40,12 +40,11 @@ def test_init_makes_a_project_that_passes_its_own_checks(
     commands.
     """
     monkeypatch.chdir(made)
-    assert stat.S_IMODE((made / "audit.keys").stat().st_mode) == 0o700
+    assert stat.S_IMODE((made / "audit" / "ledger.keys").stat().st_mode) == 0o700
     assert {path.name for path in made.iterdir()} >= {
         "guardrail.toml",
         "policies",
-        "audit.db",
-        "audit.keys",
+        "audit",
         ".gitignore",
     }
     ran = cli("policy", "check")
@@ -64,7 +63,8 @@ def test_init_says_what_to_do_next_and_what_it_made(cli: Cli, tmp_path: Path) ->
     ran = cli("init", tmp_path / "new")
     assert ran.code == 0
     assert "guardrail.toml" in ran.out
-    assert "audit.keys/" in ran.out
+    assert "audit/ledger.keys/" in ran.out
+    assert "added /audit/ to .gitignore" in ran.out
     assert "added *.keys/ to .gitignore" in ran.out
     assert "guardrail policy test" in ran.err
 
@@ -92,14 +92,18 @@ def test_a_guard_opens_what_init_made(tmp_path: Path) -> None:
     assert int(done.stdout) > 0
 
 
-@pytest.mark.parametrize("name", ["guardrail.toml", "audit.db", "audit.keys", "audit.db-wal"])
+@pytest.mark.parametrize(
+    "name",
+    ["guardrail.toml", "audit/ledger.db", "audit/ledger.keys", "audit/ledger.db-wal", "audit/x"],
+)
 def test_init_never_overwrites(cli: Cli, tmp_path: Path, name: str) -> None:
     """Whatever is in the way is named, and nothing else is written."""
+    (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("mine")
     ran = cli("init", tmp_path)
     assert ran.code == 2
-    assert name in ran.err
-    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert Path(name).name in ran.err
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / name]
     assert (tmp_path / name).read_text() == "mine"
 
 
@@ -143,7 +147,7 @@ def test_init_below_a_project_makes_none_by_accident(
     ran = cli("init", ".")
     assert ran.code == 0
     assert f"no longer those of {tmp_path / 'guardrail.toml'}" in ran.err
-    assert (below / "audit.db").exists()
+    assert (below / "audit" / "ledger.db").exists()
 
 
 def test_init_does_not_follow_the_environment_elsewhere(
@@ -153,7 +157,7 @@ def test_init_does_not_follow_the_environment_elsewhere(
     monkeypatch.setenv("GUARDRAIL_LEDGER", str(tmp_path / "other.db"))
     assert cli("init", tmp_path / "p").code == 0
     assert not (tmp_path / "other.db").exists()
-    assert (tmp_path / "p" / "audit.db").exists()
+    assert (tmp_path / "p" / "audit" / "ledger.db").exists()
 
 
 def test_init_that_can_not_make_a_ledger_leaves_no_keys_alone(
@@ -170,7 +174,7 @@ def test_init_that_can_not_make_a_ledger_leaves_no_keys_alone(
     ran = cli("init", tmp_path / "p")
     assert ran.code == 3
     assert "the disk is full" in ran.err
-    assert not (tmp_path / "p" / "audit.keys").exists()
+    assert not (tmp_path / "p" / "audit" / "ledger.keys").exists()
 
 
 def test_doctor_answers_in_json_and_with_1_where_something_fails(
@@ -373,7 +377,7 @@ def test_policies_that_are_refused_here_are_not_asked_for(
     assert ran.code == 1
     assert "more.rego:" in ran.out
     assert "nobody was asked" in ran.out
-    assert not config.with_name("audit.db-reload").exists()
+    assert not (config.parent / "audit" / "ledger.db-reload").exists()
 
 
 @pytest.mark.parametrize(
@@ -389,12 +393,12 @@ def test_recover_without_a_terminal_says_which_option_is_missing(
 ) -> None:
     """And changes nothing."""
     assert cli("init", tmp_path / "p").code == 0
-    for path in (tmp_path / "p").glob("audit.db*"):
+    for path in (tmp_path / "p" / "audit").glob("ledger.db*"):
         path.rmdir() if path.is_dir() else os.unlink(path)
     ran = process("recover", "--config", tmp_path / "p" / "guardrail.toml", *given)
     assert ran.code == 2
     assert missing in ran.err
-    assert not (tmp_path / "p" / "audit.db").exists()
+    assert not (tmp_path / "p" / "audit" / "ledger.db").exists()
 
 
 def test_recover_of_keys_without_a_ledger_begins_a_new_log(
@@ -405,31 +409,29 @@ def test_recover_of_keys_without_a_ledger_begins_a_new_log(
     """
     assert cli("init", tmp_path / "p").code == 0
     config = tmp_path / "p" / "guardrail.toml"
-    for path in (tmp_path / "p").glob("audit.db*"):
+    for path in (tmp_path / "p" / "audit").glob("ledger.db*"):
         path.rmdir() if path.is_dir() else os.unlink(path)
     ran = process("recover", "--config", config, "--yes", "--reason", "lost the disk")
     assert ran.code == 5, ran
     genesis = json.loads(cli("show", "0", "--config", config, "--json").out)["record"]
     from guardrail.keys.log_key import Keys
 
-    assert genesis["key"]["public"] == Keys.load(tmp_path / "p" / "audit.keys").public
+    assert genesis["key"]["public"] == Keys.load(tmp_path / "p" / "audit" / "ledger.keys").public
     assert cli("doctor", "--config", config).code == 0
 
 
-@pytest.mark.parametrize(
-    "name", ["audit.db", "audit.keys", "audit.db-lock", "audit.db-leases", "audit.access.db"]
-)
+@pytest.mark.parametrize("name", ["db", "keys", "db-lock", "db-leases", "access.db"])
 def test_init_writes_nothing_through_a_link_that_lies_in_the_folder(
     cli: Cli, tmp_path: Path, name: str
 ) -> None:
     """Also a link to nowhere yet: its target would be made."""
-    folder = tmp_path / "shop"
-    folder.mkdir()
-    (folder / name).symlink_to(tmp_path / "outside")
-    ran = cli("init", str(folder))
+    folder = tmp_path / "shop" / "audit"
+    folder.mkdir(parents=True)
+    (folder / f"ledger.{name}").symlink_to(tmp_path / "outside")
+    ran = cli("init", str(folder.parent))
     assert ran.code == 3
-    assert name in ran.err
-    assert [each.name for each in folder.iterdir()] == [name]
+    assert f"ledger.{name}" in ran.err
+    assert list(folder.parent.rglob("*")) == [folder, folder / f"ledger.{name}"]
     assert not (tmp_path / "outside").exists()
 
 

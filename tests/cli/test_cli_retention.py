@@ -33,8 +33,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     other.mkdir()
     build(folder / "audit.db")
     (folder / "guardrail.toml").write_text(
-        f'[anchors]\nfile = "{other}/heads"\n[retention]\narchive = "archive"\narchive_days ='
-        " 3650\n"
+        '[ledger]\npath = "audit.db"\n[retention]\narchive = "archive"\narchive_days = 3650\n'
+        f'[anchors]\nfile = "{other}/heads"\n'
     )
     monkeypatch.chdir(folder)
     return folder
@@ -216,7 +216,9 @@ def test_verify_says_what_is_overdue_and_was_kept_too_short(
     cli("anchor")
     cli("archive")
     assert cli("prune", "--policy", "--reason", "old").code == Exit.YES
-    (project / "guardrail.toml").write_text("[retention]\nfloor_days = 1000\ndays = 2000\n")
+    (project / "guardrail.toml").write_text(
+        '[ledger]\npath = "audit.db"\n[retention]\nfloor_days = 1000\ndays = 2000\n'
+    )
     after = json.loads(cli("verify", "--json").out)["notices"]
     assert any("below the floor of 1000" in each for each in after)
     assert not any("must be deleted after" in each for each in after)

@@ -31,8 +31,8 @@ def sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     public = Keys.load(tmp_path / "audit.keys").public
     command = json.dumps(["sh", "-c", f"touch {tmp_path}/started"])
     (tmp_path / "guardrail.toml").write_text(
-        f'[keys]\nsigner = {command}\nsigner_public = "{public}"\n[anchors]\nfile ='
-        f' "{tmp_path.parent}/{tmp_path.name}-heads"\n'
+        f'[ledger]\npath = "audit.db"\n[keys]\nsigner = {command}\nsigner_public = "{public}"\n'
+        f'[anchors]\nfile = "{tmp_path.parent}/{tmp_path.name}-heads"\n'
     )
     return tmp_path
 

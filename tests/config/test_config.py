@@ -24,8 +24,8 @@ def write(folder: Path, text: str) -> Path:
 def test_no_file_is_all_defaults() -> None:
     """Keys stand beside the ledger."""
     settings = Settings.load(environment={})
-    assert settings.ledger.path == Path("audit.db")
-    assert settings.key_path == Path("audit.keys")
+    assert settings.ledger.path == Path("audit/ledger.db")
+    assert settings.key_path == Path("audit/ledger.keys")
     assert settings.source is None
 
 
@@ -169,7 +169,7 @@ def test_an_empty_text_is_the_default_where_the_default_is_none(tmp_path: Path) 
         write(tmp_path, '[ledger]\nlog = ""\n[keys]\npath = ""\n'), environment={}
     )
     assert settings.ledger.log == ""
-    assert settings.key_path == tmp_path / "audit.keys"
+    assert settings.key_path == tmp_path / "audit" / "ledger.keys"
 
 
 def test_a_file_that_is_not_there_or_not_text_is_refused(tmp_path: Path) -> None:
@@ -306,7 +306,8 @@ def test_of_the_settings_of_the_ledgers_owner_only_that_readers_must_be_recorded
     tmp_path: Path,
 ) -> None:
     """They can forbid to read unrecorded, but not choose where another user writes."""
-    ledger, file = tmp_path / "audit.db", tmp_path / "guardrail.toml"
+    ledger, file = tmp_path / "audit" / "ledger.db", tmp_path / "guardrail.toml"
+    ledger.parent.mkdir()
     ledger.touch()
     file.write_text('[access]\nrequired = true\npath = "elsewhere.db"\n')
     rule = access_rule(ledger)

@@ -36,7 +36,7 @@ def kept(tmp_path_factory: pytest.TempPathFactory) -> tuple[subprocess.Completed
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    with LedgerReader.open(folder / "audit.db") as reader:
+    with LedgerReader.open(folder / "audit" / "ledger.db") as reader:
         return [json.loads(line) for _, _, line in reader.lines()]
 
 
@@ -79,7 +79,10 @@ def test_the_demo_says_what_verify_proves_and_finds_the_edit(
     assert "NOT ANCHORED" in done.stdout
     assert done.stdout.index("exit code 5") < done.stdout.index(f"BROKEN at record {refund}")
     assert done.stdout.count("exit code 1\n") == 1
-    edited, ledger = (folder / "edited.db").read_bytes(), (folder / "audit.db").read_bytes()
+    edited, ledger = (
+        (folder / "edited.db").read_bytes(),
+        (folder / "audit" / "ledger.db").read_bytes(),
+    )
     assert len([index for index in range(len(ledger)) if ledger[index] != edited[index]]) == 1
 
 

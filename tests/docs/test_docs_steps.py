@@ -146,6 +146,7 @@ STEPS: dict[str, dict[str, str]] = {
         "row `ledger.missing`, `ledger.half`, `ledger.traces`": _RECOVER,
         "row `ledger.permission`": "ledger/test_ledger_file_owners.py::test_one_file_that_root_left_is_named_with_the_command_that_gives_it_back",
         "row `ledger.rolled_back`, `ledger.forked`, `ledger.replaced`": "wiring/test_guard_recovery.py::test_recover_works_from_an_older_copy",
+        "row `ledger.earlier`": f"{HERE}::test_a_log_in_the_root_of_a_project_is_moved_into_a_folder_as_the_page_says",
         "row `ledger.other_name`": "wiring/test_guard_recovery.py::test_recover_says_why_it_can_not_help_and_what_does",
         "row `keys.missing`, `keys.malformed`": f"{HERE}::test_the_key_folder_is_backed_up_and_put_back",
         "row `ledger.damaged`": _RECOVER,
@@ -162,7 +163,7 @@ STEPS: dict[str, dict[str, str]] = {
         "row open calls whose process may or may not be alive": "ledger/maintenance/test_ledger_recover.py::test_calls_of_which_nobody_can_tell_are_closed_by_a_person",
         "row a line is wrong, a table of the log is another one, values have types that the schema forbids, the file is torn or gone": "ledger/maintenance/test_ledger_recover.py::test_a_broken_log_is_set_aside_and_named_by_its_successor",
     },
-    "moving.md": dict.fromkeys(("guardrail backup before.db", "mkdir new", "mv audit.db audit.db-* audit.keys audit.access.db audit.access.db-* audit.access.keys new", "toml [ledger]", "guardrail anchor forget audit.db", "guardrail doctor", "guardrail verify", "guardrail recover", "guardrail keys"), f"{HERE}::test_a_ledger_is_moved_as_the_page_says"),
+    "moving.md": dict.fromkeys(("guardrail backup before.db", "mv audit new", "toml [ledger]", "guardrail anchor forget audit/ledger.db", "guardrail doctor", "guardrail verify", "guardrail recover", "guardrail keys"), f"{HERE}::test_a_ledger_is_moved_as_the_page_says") | dict.fromkeys(("mkdir -m 700 audit", "mv audit.db audit.db-* audit.keys audit.access.* audit", "guardrail init"), f"{HERE}::test_a_log_in_the_root_of_a_project_is_moved_into_a_folder_as_the_page_says"),
 }  # fmt: skip
 
 
@@ -447,7 +448,7 @@ def test_a_log_key_is_held_by_a_signer_as_the_page_says(desk: Desk, tmp_path: Pa
     desk.settings(re.sub(r'signer_public = ".*"', f'signer_public = "{der[-32:].hex()}"', text))
     assert desk.call().stdout == "2\n"
     assert desk.run("guardrail keys").stdout.splitlines()[0] == der[-32:].hex()
-    assert not (desk.folder / "audit.keys" / "log.key").exists()
+    assert not (desk.folder / "audit" / "ledger.keys" / "log.key").exists()
     desk.run("guardrail verify --key KEY", 5, KEY=der[-32:].hex())
     signer.write_text("#!/bin/sh\nexit 1\n")
     assert "signer" in desk.call(1).stderr
@@ -456,13 +457,13 @@ def test_a_log_key_is_held_by_a_signer_as_the_page_says(desk: Desk, tmp_path: Pa
 def test_the_key_folder_is_backed_up_and_put_back(desk: Desk, tmp_path: Path) -> None:
     """``init`` makes it; a program that finds it gone says so, and goes on once it is back."""
     desk.run("guardrail init made")
-    made = desk.folder / "made" / "audit.keys"
+    made = desk.folder / "made" / "audit" / "ledger.keys"
     table = re.findall(r"^\| `([\w.]+)` \|", page("keys.md"), re.MULTILINE)
     assert sorted(path.name for path in made.iterdir()) == sorted(table)
     assert made.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in made.iterdir()} == {0o600}
     desk.call()
-    keys = desk.folder / "audit.keys"
+    keys = desk.folder / "audit" / "ledger.keys"
     shutil.copytree(keys, tmp_path / "kept")
     for lost in ("log.key", "tokens.key", ""):
         shutil.rmtree(keys) if not lost else (keys / lost).unlink()
@@ -496,9 +497,7 @@ def test_a_log_that_took_the_name_of_a_lost_one_gets_another(desk: Desk, tmp_pat
     with desk.running(f"guardrail witness serve {database} {key} --listen 127.0.0.1:{port}") as run:
         listening(port, run)
         desk.run("guardrail anchor")
-        lost = [*desk.folder.glob("audit.db*"), desk.folder / "audit.keys"]
-        for path in lost:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(desk.folder / "audit")
         assert "[denied.anchor]" in desk.call(1).stderr
         for command in ("anchor", "doctor"):
             told = desk.run(f"guardrail {command}", 1)
@@ -507,9 +506,7 @@ def test_a_log_that_took_the_name_of_a_lost_one_gets_another(desk: Desk, tmp_pat
             assert "witness add" not in words
         desk.run("guardrail verify", 1)
         add(code=3)
-        for path in lost:
-            if path.exists():
-                path.rename(away / path.name)
+        (desk.folder / "audit").rename(away / "audit")
         desk.settings(shown("keys.md", "toml", "[ledger]"))
         desk.call()
         add()
@@ -526,11 +523,11 @@ def test_a_log_goes_on_without_its_keys_and_init_is_not_the_way(desk: Desk) -> N
     it, calls run.
     """
     desk.call()
-    shutil.rmtree(desk.folder / "audit.keys")
+    shutil.rmtree(desk.folder / "audit" / "ledger.keys")
     told = desk.call(1).stderr
     assert "guardrail recover" in told
     assert "guardrail init" not in told
-    before = (desk.folder / "audit.db").read_bytes()
+    before = (desk.folder / "audit" / "ledger.db").read_bytes()
     refused = desk.run("guardrail init .", 2)
     assert "guardrail doctor" in refused.stderr
     doctor = desk.run("guardrail doctor", 1)
@@ -538,11 +535,11 @@ def test_a_log_goes_on_without_its_keys_and_init_is_not_the_way(desk: Desk) -> N
     assert "guardrail init" not in doctor.stdout
     planned = desk.run("guardrail recover --dry-run", 1)
     assert "guardrail init" not in planned.stdout + planned.stderr
-    assert (desk.folder / "audit.db").read_bytes() == before
-    assert not (desk.folder / "audit.keys").exists()
+    assert (desk.folder / "audit" / "ledger.db").read_bytes() == before
+    assert not (desk.folder / "audit" / "ledger.keys").exists()
     desk.run(["guardrail", "recover", "--yes", "--reason", "the keys are gone"], 5)
     assert desk.call().stdout == "2\n"
-    (old,) = desk.folder.glob("audit.db-broken-*[0-9Z]")
+    (old,) = (desk.folder / "audit").glob("ledger.db-broken-*[0-9Z]")
     assert desk.run("guardrail sessions --ledger OLD", OLD=str(old)).stdout
 
 
@@ -559,19 +556,46 @@ def test_a_ledger_is_moved_as_the_page_says(desk: Desk) -> None:
     (toml,) = (text for language, text in indented("moving.md") if language == "toml")
     for command in moves:
         desk.run(["sh", "-c", command])
-    assert sorted(path.name for path in desk.folder.glob("audit*")) == []
+    assert not (desk.folder / "audit").exists()
     desk.settings(toml)
     for command in checks:
         desk.run(command, 5 if command == "guardrail verify" else 0)
     assert desk.call().stdout == "2\n"
     assert desk.run("guardrail keys").stdout == keys
     assert len(json.loads(desk.run("guardrail access --json").stdout)) > 1
-    assert list((desk.folder / "new" / "audit.db-segments").iterdir())
+    assert list((desk.folder / "new" / "ledger.db-segments").iterdir())
     (desk.folder / "part").mkdir()
-    (desk.folder / "new" / "audit.db").rename(desk.folder / "part" / "audit.db")
+    (desk.folder / "new" / "ledger.db").rename(desk.folder / "part" / "ledger.db")
     assert "guardrail recover" in desk.call(1).stderr
-    (desk.folder / "part" / "audit.db").rename(desk.folder / "new" / "audit.db")
+    (desk.folder / "part" / "ledger.db").rename(desk.folder / "new" / "ledger.db")
     assert desk.call().stdout == "2\n"
+
+
+def test_a_log_in_the_root_of_a_project_is_moved_into_a_folder_as_the_page_says(desk: Desk) -> None:
+    """Nothing begins a second log next to it; the setting goes on with it, and so does the moved log."""
+    toml = desk.folder / "guardrail.toml"
+    plain, root = toml.read_text(), '[ledger]\npath = "audit.db"\n'
+    toml.write_text(plain + root)
+    desk.call()
+    desk.run("guardrail sessions")
+    keys = desk.run("guardrail keys").stdout
+    toml.write_text(plain)
+    assert "[ledger.earlier]" in desk.call(1).stderr
+    toml.rename(desk.folder / "kept.toml")
+    assert 'path = "audit.db"' in desk.run("guardrail init .", 3).stderr
+    (desk.folder / "kept.toml").rename(toml)
+    assert not (desk.folder / "audit").exists()
+    toml.write_text(plain + root)
+    assert desk.call().stdout == "2\n"
+    (moves,) = (commands(text) for language, text in blocks("moving.md") if "audit.db-*" in text)
+    for command in moves:
+        desk.run(["sh", "-c", command])
+    assert [path.name for path in desk.folder.glob("audit*")] == ["audit"]
+    toml.write_text(plain + root.replace("audit.db", "audit/audit.db"))
+    assert desk.call().stdout == "2\n"
+    assert desk.run("guardrail keys").stdout == keys
+    assert len(json.loads(desk.run("guardrail access --json").stdout)["accesses"]) > 1
+    desk.run("guardrail verify", 5)
 
 
 def test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says(desk: Desk) -> None:
@@ -585,7 +609,7 @@ def test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says(desk: Desk)
     desk.call()
     older = desk.run("guardrail verify --backup FILE", 5, FILE="copy.db").stdout
     assert "A PREFIX of the log, proven up to record" in older
-    for path in desk.folder.glob("audit.db*"):
+    for path in (desk.folder / "audit").glob("ledger.db*"):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     desk.call(1)
     desk.run(["guardrail", "recover", "--backup", "copy.db", "--yes", "--reason", "disk"], 5)
@@ -595,13 +619,14 @@ def test_a_lost_ledger_is_recovered_with_its_backup_as_the_page_says(desk: Desk)
     assert desk.run("guardrail verify --ledger copy.db", 5)
 
 
-@pytest.mark.parametrize("place", ["audit.db", "audit.keys"])
+@pytest.mark.parametrize("place", ["audit", "audit/ledger.db", "audit/ledger.keys"])
 def test_a_link_in_the_place_of_a_file_is_named_and_its_removal_is_enough(
     desk: Desk, tmp_path: Path, place: str
 ) -> None:
     """Nothing is read or made where it leads."""
     (tmp_path / "elsewhere").mkdir()
     target = tmp_path / "elsewhere" / "x"
+    (desk.folder / place).parent.mkdir(exist_ok=True)
     (desk.folder / place).symlink_to(target)
     told = desk.call(1).stderr
     assert "[ledger.linked]" in told, told

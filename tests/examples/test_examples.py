@@ -67,10 +67,14 @@ def test_the_quickstart_shows_allowed_denied_and_redacted_calls(tmp_path: Path) 
     printed = run("quickstart.py", tmp_path, str(kept))
     assert printed.count("allowed:") == 2
     assert printed.count("denied:  ") == 3
-    assert f"ledger:  {kept / 'audit.db'}" in printed
-    assert printed.endswith(f"next:    guardrail show last --ledger {kept / 'audit.db'}\n")
+    assert f"ledger:  {kept / 'audit' / 'ledger.db'}" in printed
+    assert printed.endswith(
+        f"next:    guardrail show last --ledger {kept / 'audit' / 'ledger.db'}\n"
+    )
     decisions = [
-        record for record in records(kept / "audit.db") if record["type"] == "call.decision"
+        record
+        for record in records(kept / "audit" / "ledger.db")
+        if record["type"] == "call.decision"
     ]
     assert [item["decision"]["effect"] for item in decisions] == [
         "allow",
@@ -84,9 +88,9 @@ def test_the_quickstart_shows_allowed_denied_and_redacted_calls(tmp_path: Path) 
         if item["decision"]["effect"] == "deny":
             assert f"(record {item['seq']})" in printed
     token = next(word for word in printed.split() if word.startswith("ghp_"))
-    assert token.encode() not in written(kept / "audit.db")
+    assert token.encode() not in written(kept / "audit" / "ledger.db")
     assert decisions[-1]["redaction"]["removed"]["/body"][0] == "secret"
-    assert (kept / "audit.keys").is_dir()
+    assert (kept / "audit" / "ledger.keys").is_dir()
 
 
 def test_the_langchain_agent_reads_its_denial_and_goes_on(tmp_path: Path) -> None:
@@ -98,7 +102,7 @@ def test_the_langchain_agent_reads_its_denial_and_goes_on(tmp_path: Path) -> Non
     assert "tool   error: denied by policy: only below drafts/" in printed
     assert (kept / "work" / "minutes.txt").read_text() == "We agreed to meet on Friday."
     assert (kept / "work" / "drafts" / "minutes.txt").read_text() == "We meet on Friday."
-    found = records(kept / "audit.db")
+    found = records(kept / "audit" / "ledger.db")
     decisions = [record for record in found if record["type"] == "call.decision"]
     assert [item["decision"]["effect"] for item in decisions] == ["allow", "deny", "allow"]
     assert [item["origin"]["call_id"] for item in decisions] == ["call-1", "call-2", "call-3"]
@@ -161,10 +165,9 @@ def ground_truth() -> list[Any]:
 def banking(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], Path]:
     folder = tmp_path_factory.mktemp("banking")
     kept = folder / "kept"
-    return (
-        json.loads(run("agentdojo_banking.py", folder, "--json", "--keep", str(kept))),
-        kept / "audit.db",
-    )
+    return json.loads(
+        run("agentdojo_banking.py", folder, "--json", "--keep", str(kept))
+    ), kept / "audit" / "ledger.db"
 
 
 def test_the_banking_user_tasks_run_as_ungoverned(banking: tuple[dict[str, Any], Path]) -> None:

@@ -41,18 +41,21 @@ from tests.support.projects import new_project
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """Settings of a project with a memory and an anchor file."""
-    return new_project(tmp_path / "p", '[anchors]\nmemory = "../heads"\n') / "guardrail.toml"
+    text = '[ledger]\npath = "audit.db"\n[anchors]\nmemory = "../heads"\n'
+    return new_project(tmp_path / "p", text) / "guardrail.toml"
 
 
 def anchored(config: Path) -> None:
     """Turn the memory off and an anchor file on."""
-    config.write_text('[anchors]\nmemory = false\nfile = "../anchors/heads.txt"\n')
+    config.write_text(
+        '[ledger]\npath = "audit.db"\n[anchors]\nmemory = false\nfile = "../anchors/heads.txt"\n'
+    )
     (config.parent.parent / "anchors").mkdir(exist_ok=True)
 
 
 def plain(config: Path) -> None:
     """Turn the memory off."""
-    config.write_text("[anchors]\nmemory = false\n")
+    config.write_text('[ledger]\npath = "audit.db"\n[anchors]\nmemory = false\n')
 
 
 def load(config: Path) -> Settings:
@@ -295,7 +298,7 @@ REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "the ledger is a folder": (_directory, "ledger.not_a_file", "move it away"),
     "the settings name another log": (
         lambda folder: (folder / "guardrail.toml").write_text(
-            '[ledger]\nlog = "other"\n[anchors]\nmemory = false\n'
+            '[ledger]\npath = "audit.db"\nlog = "other"\n[anchors]\nmemory = false\n'
         ),
         "ledger.other_name",
         "log = ",
@@ -304,7 +307,8 @@ REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         lambda folder: (
             (folder / "audit.keys" / "log.key").unlink(),
             (folder / "guardrail.toml").write_text(
-                '[keys]\nsigner = ["/none/signer"]\n[anchors]\nmemory = false\n'
+                '[ledger]\npath = "audit.db"\n[keys]\nsigner = ["/none/signer"]\n'
+                "[anchors]\nmemory = false\n"
             ),
         ),
         "keys.signer",
@@ -598,7 +602,7 @@ def test_no_restart_takes_a_name_again(config: Path, known: str, *, named: bool)
     if known != "memory":
         (anchored if known == "anchor" else plain)(config)
     if named:
-        config.write_text(config.read_text() + '[ledger]\nlog = "shop"\n')
+        config.write_text(config.read_text().replace("[ledger]\n", '[ledger]\nlog = "shop"\n'))
     calls(config)
     for number in (2, 3, 4):
         remove(config.parent, "audit.db*")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -25,14 +26,14 @@ __all__ = ["init"]
 )
 def init(named: Path | None) -> None:
     """Create a project in DIR (default: here): guardrail.toml with comments, a policy with a test,
-    keys and a ledger.
+    and the folder audit/ with the ledger and its keys.
 
-    Never overwrites: if one of these files already exists, nothing is written. Below a folder that
-    has a guardrail.toml, name DIR to create a separate project. The lines that keep the ledger and
-    keys out of the repository are added to .gitignore.
+    Never overwrites: if one of these already exists, nothing is written. Below a folder that has a
+    guardrail.toml, name DIR to create a separate project. The lines that keep the ledger and keys
+    out of the repository are added to .gitignore.
     """
     from guardrail.authoring.scaffold import scaffold
-    from guardrail.config import FILE_NAME, Settings
+    from guardrail.config import DEFAULT_LEDGER, FILE_NAME, Settings
     from guardrail.policy.sources import installed_folder
 
     folder = Path() if named is None else named
@@ -50,14 +51,14 @@ def init(named: Path | None) -> None:
             hint="guardrail doctor checks that project; guardrail init . makes another one here",
         )
     # The environment may point to another project: the new settings file alone decides.
-    planned = Settings().override(ledger={"path": (folder / "audit.db").absolute()})
+    planned = Settings().override(ledger={"path": (folder / DEFAULT_LEDGER).absolute()})
     _refuse_project(folder, planned)
     _refuse_old_log(planned)
     _require_room(planned)
     made = scaffold(folder, installed_folder() / "starter")
     settings = Settings.load(folder / FILE_NAME, environment={})
     _create_log(settings)
-    for path in (*made.written, settings.key_path, settings.ledger.path):
+    for path in (*made.written, settings.ledger.path, settings.key_path):
         data(f"made  {_relative(path, folder)}{'/' if path.is_dir() else ''}")
     for line in made.ignored:
         data(f"added {line} to .gitignore")
@@ -83,12 +84,14 @@ def _refuse_project(folder: Path, planned: Settings) -> None:
     """Raise ``ConfigError`` if *folder* has settings: it is a project, or a clone of one, whose
     ledger is created when a guard opens.
     """
-    from guardrail.config import FILE_NAME
+    from guardrail.config import FILE_NAME, Settings
     from guardrail.ledger.files import traces
 
     there = folder / FILE_NAME
     if not there.is_file():
         return
+    with contextlib.suppress(ConfigError):  # `doctor` says what is wrong with these settings
+        planned = Settings.load(there, environment={}, named=False)
     bare = not traces(planned.ledger.path) and not planned.key_path.exists()
     makes = "a program that opens a guard with it makes keys and ledger, and "
     raise ConfigError(
@@ -113,9 +116,12 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _refuse_old_log(settings: Settings) -> None:
-    from guardrail.ledger.files import refuse_links, traces
+    """Raise ``GuardrailError`` if a log is here already, or was, or its folder can't be used."""
+    from guardrail.ledger.files import traces
+    from guardrail.wiring.ledger_folder import check_new, refuse_linked, refuse_second_log
 
-    refuse_links(settings.ledger.path, settings.key_path)
+    refuse_linked(settings)
+    refuse_second_log(settings)
     left = traces(settings.ledger.path)
     if left or settings.key_path.exists():
         names = ", ".join(
@@ -127,15 +133,15 @@ def _refuse_old_log(settings: Settings) -> None:
             code="config.exists",
             hint="guardrail doctor, or guardrail init OTHER_FOLDER",
         )
+    check_new(settings.ledger.path.parent)
 
 
 def _require_room(settings: Settings) -> None:
     """Raise ``ConfigError`` if a guard would refuse every call because the disk is too full."""
     from guardrail.ledger.reserve import room_needed
+    from guardrail.system.disk import nearest_folder
 
-    folder = settings.ledger.path.parent
-    while not folder.exists():
-        folder = folder.parent
+    folder = nearest_folder(settings.ledger.path)
     there = folder / settings.ledger.path.name
     needed, free = room_needed(there, settings.ledger.reserve_mb << 20)
     if free is not None and free < needed:
@@ -149,13 +155,19 @@ def _require_room(settings: Settings) -> None:
 
 def _create_log(settings: Settings) -> None:
     """Create keys and ledger together; remove the keys again if the ledger can't be created."""
+    from guardrail.wiring.ledger_folder import make_folder
     from guardrail.wiring.opening import create_keys, create_log
 
+    folder = settings.ledger.path.parent
+    make_folder(settings, folder, "[ledger] path")
+    folder.chmod(0o700)
     keys = create_keys(settings)
     try:
         create_log(settings, keys, epochs=False).close()
     except GuardrailError as error:
         shutil.rmtree(settings.key_path)
+        with contextlib.suppress(OSError):
+            folder.rmdir()
         raise LedgerOpenError(
             f"the files are written, but the ledger could not be created: {error.message}",
             code=error.code,

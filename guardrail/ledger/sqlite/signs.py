@@ -7,10 +7,11 @@ import os
 import stat
 from pathlib import Path
 
+from guardrail.config import is_default_place
 from guardrail.ledger.files import lock_path, seal_path
 from guardrail.ledger.sqlite.database import APPLICATION_ID
 
-__all__ = ["has_ledger_header", "ledgers_near", "was_ledger"]
+__all__ = ["earlier_log", "has_ledger_header", "ledgers_near", "was_ledger"]
 
 _HEADER = 100
 """Bytes of the header of an SQLite database (https://www.sqlite.org/fileformat.html section 1.3).
@@ -18,6 +19,8 @@ _HEADER = 100
 _SCANNED = 1000
 """Largest number of folder entries examined."""
 _ACCESS = ".access.db"
+_EARLIER_DEFAULT = "audit.db"
+"""The ledger of a project whose settings named none, in versions without the folder ``audit``."""
 
 
 def has_ledger_header(path: Path) -> bool:
@@ -63,7 +66,7 @@ def ledgers_near(path: Path) -> list[Path]:
         with os.scandir(folder) as entries:
             names = [entry.name for _, entry in zip(range(_SCANNED), entries, strict=False)]
     except OSError:
-        return []
+        names = []
     wanted = path.name.endswith(_ACCESS)
     found = [
         folder / name
@@ -76,4 +79,16 @@ def ledgers_near(path: Path) -> list[Path]:
     def distance(each: Path) -> tuple[float, str]:
         return -difflib.SequenceMatcher(None, path.name, each.name).ratio(), each.name
 
-    return sorted(found, key=distance)
+    earlier = earlier_log(path)
+    return sorted(found, key=distance) + ([earlier] if earlier and earlier.exists() else [])
+
+
+def earlier_log(path: Path) -> Path | None:
+    """Return the log that an earlier version created in the root of this project, by its default;
+    None if there is none, or if *path* is not today's default.
+    """
+    place = Path(os.path.abspath(path))
+    if not is_default_place(place):
+        return None
+    earlier = place.parent.with_name(_EARLIER_DEFAULT)
+    return earlier if was_ledger(earlier) else None

@@ -111,12 +111,20 @@ def _run_check(name: str, check: Callable[[Settings], Check], settings: Settings
 
 
 def _folder(settings: Settings) -> Check:
+    from guardrail.anchoring import check_missing
     from guardrail.ledger.files import network_filesystem
+    from guardrail.wiring.ledger_folder import disk_of, refuse_second_log
 
+    if not os.path.exists(settings.ledger.path):
+        refuse_second_log(settings)
+        check_missing(settings)
     folder = settings.ledger.path.absolute().parent
-    if not folder.is_dir():
+    if os.path.lexists(folder) and not os.path.isdir(folder):
+        return Check("folder", State.FAIL, f"{folder} is not a folder", "move that file away")
+    place = disk_of(settings)
+    if place is None:
         return Check("folder", State.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
-    kind = network_filesystem(folder)
+    kind = network_filesystem(place)
     if kind is not None:
         return Check(
             "folder",
@@ -124,11 +132,12 @@ def _folder(settings: Settings) -> Check:
             f"{folder} is on a network file system ({kind})",
             "put the ledger on a local disk",
         )
-    if not os.access(folder, os.W_OK | os.X_OK):
+    if not os.access(place, os.W_OK | os.X_OK):
         from guardrail.review.doctor.opening import way_to_write
 
-        return Check("folder", State.FAIL, f"{folder} can't be written to", way_to_write(folder))
-    return Check("folder", State.OK, str(folder))
+        return Check("folder", State.FAIL, f"{place} can't be written to", way_to_write(place))
+    is_new = place != folder
+    return Check("folder", State.OK, f"{folder}{'; the first guard creates it' if is_new else ''}")
 
 
 def _room(settings: Settings) -> Check:
@@ -141,8 +150,10 @@ def _sync(settings: Settings) -> Check:
     """Measured with a separate file in the ledger's folder, synced as the ledger does: 8 KiB and
     fdatasync.
     """
-    folder = settings.ledger.path.absolute().parent
-    if not folder.is_dir():
+    from guardrail.wiring.ledger_folder import disk_of
+
+    folder = disk_of(settings)
+    if folder is None:
         return Check("sync", State.UNKNOWN, "not measured: there is no folder")
     path = folder / f".guardrail-doctor-{os.getpid()}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -176,7 +187,10 @@ def _sync(settings: Settings) -> Check:
 def _is_new(settings: Settings) -> bool:
     from guardrail.ledger.files import traces
 
-    return not traces(settings.ledger.path) and not _has_keys(settings)
+    try:
+        return not traces(settings.ledger.path) and not _has_keys(settings)
+    except OSError:
+        return False  # nobody can tell: the checks say why
 
 
 def _way_to_begin(settings: Settings) -> str:

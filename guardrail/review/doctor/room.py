@@ -28,11 +28,13 @@ def room(settings: Settings) -> Check:
     from guardrail.ledger.files import leases_path
     from guardrail.ledger.lease import Leases, Life
     from guardrail.ledger.reserve import is_kept
+    from guardrail.wiring.ledger_folder import disk_of
 
     db = settings.ledger.path.absolute()
-    if not db.parent.is_dir():
+    folder = disk_of(settings)
+    if folder is None:
         return Check("room", State.UNKNOWN, "not measured: there is no folder")
-    space = os.statvfs(db.parent)
+    space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize // _MB
     leases = Leases(leases_path(db))
     used = any(leases.life(process) is Life.ALIVE for process in leases.names())
@@ -41,21 +43,21 @@ def room(settings: Settings) -> Check:
             "room",
             State.FAIL,
             f"{free:,} MB free; the reserve for outcomes was given back, and calls are refused",
-            f"make room in {db.parent}: {_needed(settings, db):,} MB or more",
+            f"make room in {folder}: {_needed(settings, folder / db.name):,} MB or more",
         )
     if free < LEAST_MB:
         return Check(
             "room",
             State.FAIL,
-            f"{free} MB free in {db.parent}; {_needed(settings, db)} MB are needed before a guard"
-            " takes calls",
+            f"{free} MB free in {folder}; {_needed(settings, folder / db.name)} MB are needed"
+            " before a guard takes calls",
             f"make room: {LEAST_MB} MB or more; a full disk blocks every call",
         )
     if free < settings.ledger.warn_free_mb:
         return Check(
             "room",
             State.NOTE,
-            f"{free:,} MB free in {db.parent}; {settings.ledger.warn_free_mb:,} are to be free",
+            f"{free:,} MB free in {folder}; {settings.ledger.warn_free_mb:,} are to be free",
             "make room, or prune what is old enough: guardrail retention status",
         )
-    return Check("room", State.OK, f"{free:,} MB free in {db.parent}")
+    return Check("room", State.OK, f"{free:,} MB free in {folder}")

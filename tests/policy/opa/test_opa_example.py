@@ -49,7 +49,7 @@ def test_the_example_shows_a_server_that_decides_and_is_missed(
     assert "allowed: 40 sent" in printed
     assert "denied:  denied by policy: refunds over the limit need a manager" in printed
     assert "(denied.unreachable)" in printed
-    with LedgerReader.open(tmp_path / "x" / "audit.db") as reader:
+    with LedgerReader.open(tmp_path / "x" / "audit" / "ledger.db") as reader:
         records = [decode(line) for _, _, line in reader.lines()]
     decided = [record for record in records if record["type"] == "call.decision"]
     assert [record["decision"]["cause"] for record in decided] == [

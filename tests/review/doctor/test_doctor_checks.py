@@ -259,7 +259,7 @@ def test_a_folder_that_is_not_there_fails_and_the_rest_is_still_checked(
     check: Run, project: Path
 ) -> None:
     """One failure does not hide the others."""
-    (project / "guardrail.toml").write_text('[ledger]\npath = "nowhere/audit.db"\n')
+    (project / "guardrail.toml").write_text('[ledger]\npath = "../nowhere/audit.db"\n')
     checks = check()
     assert checks["folder"].state is State.FAIL
     assert checks["sync"].state is State.UNKNOWN

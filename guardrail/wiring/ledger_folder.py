@@ -1,0 +1,148 @@
+"""Create the folder of a ledger: private, only where it belongs, and not next to an older log."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+
+from guardrail.anchoring import check_missing
+from guardrail.config import Settings, is_default_place
+from guardrail.errors import ConfigError, LedgerOpenError
+from guardrail.ledger.files import refuse_links
+from guardrail.ledger.sqlite.signs import earlier_log
+from guardrail.system.disk import nearest_folder, why_not_written
+from guardrail.system.durable import make_private_folder
+from guardrail.system.os_user import user_named
+from guardrail.system.ownership import MissingPermission, denial_of, find_denial
+
+__all__ = ["check_new", "disk_of", "is_made", "make_folder", "refuse_linked", "refuse_second_log"]
+
+
+def is_made(settings: Settings, folder: Path) -> bool:
+    """Return True if a guard creates *folder* if it is missing.
+
+    It does so inside the project, that is, below the settings file. Outside, the path was mistyped
+    or its disk is not mounted: a new log there would look like the right one. If there is no
+    settings file, only the last folder of the path may be missing, or the path is below the working
+    folder.
+    """
+    home = Path.cwd() if settings.source is None else settings.source.parent
+    inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(home))
+    return inside or (settings.source is None and folder.parent.is_dir())
+
+
+def disk_of(settings: Settings) -> Path | None:
+    """Return the ledger's folder, or the existing folder above it if a guard creates it; None if
+    it is missing and no guard does.
+    """
+    folder = settings.ledger.path.absolute().parent
+    if folder.is_dir():
+        return folder
+    return nearest_folder(folder) if is_made(settings, folder) else None
+
+
+def make_folder(settings: Settings, folder: Path, named: str) -> None:
+    """Create *folder* (mode 0700) if it is missing and ``is_made`` allows it; durable when this
+    returns.
+
+    *named* are the settings that may have named it. Raises ``LedgerOpenError``.
+    """
+    try:
+        if folder.is_dir():
+            return
+        if os.path.lexists(folder):
+            raise _in_the_way(folder)
+        check_missing(settings)  # a log that this machine remembers has disappeared with its folder
+        if is_made(settings, folder):
+            make_private_folder(folder)
+            return
+        home = Path.cwd() if settings.source is None else settings.source.parent
+        what = f"does not exist, and it is outside of {home}, so it is not made"
+    except OSError as error:
+        missing = denial_of(error, folder, settings.ledger.path)
+        if missing is not None:
+            raise _permission_error(missing) from None
+        what = f"can't be made ({why_not_written(error, folder)})"
+    raise LedgerOpenError(
+        f"{folder}: this folder {what}; {named} names it",
+        code="ledger.folder",
+        hint=f"correct that path, or: mkdir -p {shlex.quote(str(folder))}",
+    )
+
+
+def _permission_error(missing: MissingPermission) -> LedgerOpenError:
+    return LedgerOpenError(
+        f"permission denied: {missing.what}", code="ledger.permission", hint=missing.hint
+    )
+
+
+def _in_the_way(folder: Path) -> LedgerOpenError:
+    if folder.is_symlink():
+        return LedgerOpenError(
+            f"{folder} is a symbolic link that leads nowhere: the ledger's folder belongs there",
+            code="ledger.linked",
+            hint=f"remove the link: rm {shlex.quote(str(folder))}",
+        )
+    return LedgerOpenError(
+        f"{folder} is not a folder, and the ledger's folder belongs there",
+        code="ledger.folder",
+        hint="move that file away, or name another place in [ledger] path",
+    )
+
+
+def check_new(folder: Path) -> None:
+    """Return if *folder* can become the folder of a new log: it is missing, or an empty folder of
+    this user.
+
+    Raises ``ConfigError`` or ``LedgerOpenError``.
+    """
+    other = "guardrail init OTHER_FOLDER"
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise _in_the_way(folder)
+    missing = find_denial([folder])
+    if missing is not None:
+        raise _permission_error(missing)
+    if os.stat(folder).st_uid != os.geteuid():
+        owner = user_named(os.stat(folder).st_uid)
+        raise ConfigError(
+            f"{folder} belongs to {owner}, who could exchange the ledger and the keys in it; "
+            "nothing was written",
+            code="config.exists",
+            hint=f"remove that folder: rmdir {shlex.quote(str(folder))}; or {other}",
+        )
+    found = sorted(os.listdir(folder))
+    if found:
+        raise ConfigError(
+            f"{folder} already holds {', '.join(found[:3])}{' and more' if found[3:] else ''}; "
+            "nothing was written",
+            code="config.exists",
+            hint=f"{other}, or move that folder away: it is for the ledger alone",
+        )
+
+
+def refuse_linked(settings: Settings) -> None:
+    """Raise ``LedgerOpenError`` (``ledger.linked``) if a name that a new log would use is a
+    symbolic link, or the default folder is one.
+    """
+    path = settings.ledger.path
+    folder = [path.parent] if is_default_place(path) else []
+    refuse_links(path, *folder, settings.key_path)
+
+
+def refuse_second_log(settings: Settings) -> None:
+    """Raise ``LedgerOpenError`` (``ledger.earlier``) if a new log at the ledger's path would be the
+    second one of this project: an earlier version created one in the root, and no setting names it.
+    """
+    path = settings.ledger.path
+    earlier = earlier_log(path)
+    if earlier is not None:
+        raise LedgerOpenError(
+            f"{earlier} is the log of this project, as earlier versions created it, "
+            f"and no setting names it: a second log in {path.parent} would hide it",
+            code="ledger.earlier",
+            hint=f'go on with it: path = "{earlier.name}" under [ledger] in guardrail.toml, or '
+            f"GUARDRAIL_LEDGER={shlex.quote(str(earlier))}; docs/moving.md says how to move it",
+        )
