@@ -124,3 +124,16 @@ def test_a_module_in_no_layer_breaks_the_contract_on_layers(
     path.parent.mkdir(exist_ok=True)
     path.write_text('"""A stray module."""\n')
     assert broken(copy) == {contract}
+
+
+def test_every_package_above_the_ledger_is_kept_from_its_database() -> None:
+    """The contract lists its packages, so a new one has to be added to it."""
+    (contract,) = (each for each in CONTRACTS if "know its database" in each["name"])
+    packages = {
+        path.stem
+        for path in (ROOT / "guardrail").iterdir()
+        if (path / "__init__.py").exists() or path.suffix == ".py"
+    }
+    below = {"config", "core", "errors", "system"}
+    above = packages - below - {"__init__", "ledger"}
+    assert {f"guardrail.{name}" for name in above} <= set(contract["source_modules"])
