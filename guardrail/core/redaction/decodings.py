@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from html import unescape
 from urllib.parse import unquote
 
-from guardrail.core.redaction.entities import undone
+from guardrail.core.redaction.entities import decode_entities
 from guardrail.core.redaction.marks import normalised
 
 __all__ = ["decodings"]
@@ -90,7 +90,7 @@ def _readings(text: str, blanks: bool) -> Iterator[str]:
     if "\\" in text:
         yield _ESCAPE.sub(_unescape, text)
     if "&" in text:
-        yield undone(text)
+        yield decode_entities(text)
         yield unescape(text)  # also without a semicolon
     if "=" in text and _QUOTED.search(text):
         octets = _QUOTED_PRINTABLE.sub(_percent, text.replace("%", "%25"))

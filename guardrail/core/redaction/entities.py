@@ -9,7 +9,7 @@ from html import unescape
 from guardrail.core.redaction.marks import needs_normalising, normalised
 from guardrail.core.redaction.spans import Hit
 
-__all__ = ["behind_entities", "holds_entity", "undone"]
+__all__ = ["decode_entities", "hits_behind_entities", "holds_entity"]
 
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,30});")
 _ROUNDS = 2
@@ -20,7 +20,7 @@ def holds_entity(text: str) -> bool:
     return "&" in text and ";" in text and _ENTITY.search(text) is not None
 
 
-def undone(text: str) -> str:
+def decode_entities(text: str) -> str:
     """Return *text* with its entities undone, once."""
     return _ENTITY.sub(_plain, text)
 
@@ -30,7 +30,7 @@ def _plain(match: re.Match[str]) -> str:
     return normalised(plain) if needs_normalising(plain) else plain
 
 
-def behind_entities(
+def hits_behind_entities(
     text: str, detectors: Iterable[Callable[[str], Iterable[Hit]]]
 ) -> Iterator[Hit]:
     """Yield the hits of *detectors* after decoding the entities in *text*, once and twice, at their

@@ -178,10 +178,10 @@ def plain(value: object, *, nodes: int, chars: int) -> object:
 
     For objects of foreign classes, it is the content of their instance dictionary.
     """
-    return _Plain(nodes, chars).take(value, 0)
+    return _PlainConverter(nodes, chars).take(value, 0)
 
 
-class _Plain:
+class _PlainConverter:
     """The remaining limits while one value is converted."""
 
     def __init__(self, nodes: int, chars: int) -> None:

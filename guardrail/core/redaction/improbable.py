@@ -65,7 +65,7 @@ def improbable(value: str) -> bool:
     if _DIGITS.match(core):
         return is_card(core) or (len(core) > _LONG_NUMBER and len(set(core)) >= _DISTINCT)
     if not any(map(str.isalpha, core)):
-        return _figures(core)
+        return _is_assigned_number(core)
     if len(set(value)) < _DISTINCT:
         return False
     if len(core) < MIN_VALUE:
@@ -77,14 +77,14 @@ def improbable(value: str) -> bool:
     if _ADDRESS.match(core) or not _ORDINARY.match(core.lstrip(_LEADING)):
         return True
     pieces = _PIECES.findall(core)
-    if not all(map(_plain, pieces)):
+    if not all(map(_is_usual_part, pieces)):
         return True
-    if sum(_changes(piece) for piece in pieces) >= _MANY_CHANGES:
+    if sum(_count_alternations(piece) for piece in pieces) >= _MANY_CHANGES:
         return True
-    return _phrase(core, pieces)
+    return _is_distinctive_phrase(core, pieces)
 
 
-def _figures(core: str) -> bool:
+def _is_assigned_number(core: str) -> bool:
     """Return True if digits without a letter are an assigned number, and not an amount, date or
     version.
     """
@@ -93,7 +93,7 @@ def _figures(core: str) -> bool:
     return sum(map(str.isdigit, core)) >= _SOME_DIGITS or not _ORDINARY.match(core)
 
 
-def _plain(piece: str) -> bool:
+def _is_usual_part(piece: str) -> bool:
     """Return True if one part of a value is a word, a number or a usual mix of both."""
     if piece.isdigit():
         return True
@@ -124,14 +124,14 @@ def _unspeakable(word: str) -> bool:
     return len(word) >= 10 and _CONSONANTS.search(word) is not None
 
 
-def _changes(piece: str) -> int:
+def _count_alternations(piece: str) -> int:
     """Return how often letters and digits alternate in *piece*, beyond a word and its number."""
     if _WORD_AND_NUMBER.match(piece) and piece[:3].islower():
         return 0
     return len(_CHANGE.findall(piece))
 
 
-def _phrase(core: str, pieces: list[str]) -> bool:
+def _is_distinctive_phrase(core: str, pieces: list[str]) -> bool:
     """Return True if several words together are distinctive: a name, a sentence, a mix that no
     identifier has.
     """

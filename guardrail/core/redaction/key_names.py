@@ -86,29 +86,29 @@ _FIELD_NAME = re.compile(r"[A-Za-z_$@][A-Za-z_$\-]{0,39}[0-9]{0,2}\Z")
 _MAX_NAME = 80
 
 
-def _set(text: str) -> frozenset[str]:
+def _word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
 # Words that add nothing at the end: password_value, new_password_confirm.
-_NEUTRAL = _set(
+_NEUTRAL = _word_set(
     "value val text txt raw plain plaintext cleartext field input data b64 base64 hash hashed encrypted enc "
     "digest confirm confirmation confirmed again repeat hint old new current primary secondary default main full"
 )
 # Words that make a name speak about a thing instead of holding it.
-_ABOUT_FIRST = _set(
+_ABOUT_FIRST = _word_set(
     "is has have had num number_of no_of max min total count include includes require requires required use uses show hide "
     "allow allows enable enabled disable need needs accept accepts should can"
     "n len next prev previous page sort order group filter search"
 )
-_ABOUT_LAST = _set(
+_ABOUT_LAST = _word_set(
     "count counts length len size limit limits type types policy policies required enabled disabled expiry expires "
     "expiration expired ttl lifetime strength rotation format mode method methods name names field fields file files path "
     "paths dir folder version status state id ids url uri endpoint provider template subject body title schema rule rules "
     "valid verified exists set index idx algorithm alg label labels kind category usage budget estimate"
 )
 
-_SECRET = _set(
+_SECRET = _word_set(
     "password passwords passwd pwd pswd passphrase passphrases passcode secret secrets credential credentials creds cred "
     "authorization apikey apikeys accesskey secretkey privatekey authkey accesstoken authtoken refreshtoken clientsecret "
     "cvv cvv2 cvc cvc2 csc cvn otp totp hotp pin jwt bearer csrf xsrf crumb cookie cookies pat mnemonic kubeconfig dsn "
@@ -121,37 +121,37 @@ _SECRET_ENDINGS = (
     "authtoken", "refreshtoken", "sessiontoken", "credential", "credentials", "pwd", *FOREIGN_ENDINGS,
 )  # fmt: skip
 # "token" counts unless it pages through a list, or counts what a model reads.
-_TOKEN_BENIGN = _set(
+_TOKEN_BENIGN = _word_set(
     "next prev previous page paging pagination continuation cursor sync start end max min total prompt completion input "
     "output stop special mask pad unk eos bos cls sep num"
 )
-_TOKENS_SECRET = _set(
+_TOKENS_SECRET = _word_set(
     "access refresh auth api session bearer secret id device push personal deploy service"
 )
-_KEY_SECRET = _set(
+_KEY_SECRET = _word_set(
     "api access secret private encryption encrypt decryption signing sign master license auth shared service subscription "
     "ssh gpg pgp deploy hmac aes rsa client app application consumer account session security storage function "
     "integration admin root server webhook crypto wallet host live test functions product rest publishable"
 )
-_KEY_BENIGN = _set(
+_KEY_BENIGN = _word_set(
     "primary foreign sort partition object cache row issue project idempotency public map hot shard bucket composite "
     "lookup group index item routing dedup deduplication metadata unique natural order config dict cell answer"
 )
 # Parameters of presigned URLs: anyone who has the signature can read the file.
-_SIGNED_URLS = _set("amz goog oss obs cos tos q ks bce access")
-_PASS_BENIGN = _set(
+_SIGNED_URLS = _word_set("amz goog oss obs cos tos q ks bce access")
+_PASS_BENIGN = _word_set(
     "boarding season day ski bus free all first second by test press hall single by train rail travel"
 )
-_CODE_SECRET = _set(
+_CODE_SECRET = _word_set(
     "otp verification security auth authentication authorization access recovery backup mfa 2fa sms totp pin confirmation "
     "one unlock door alarm invite device gate safe"
 )
 
-_NAME_HEADS = _set(
+_NAME_HEADS = _word_set(
     "surname firstname lastname fullname givenname familyname middlename maidenname fname lname forename patronymic "
     "nachname vorname apellido apellidos nombre nombres prenom nom cardholder accountholder"
 )
-_NAME_QUALIFIERS = _set(
+_NAME_QUALIFIERS = _word_set(
     "first last full given family middle maiden legal preferred birth person personal people customer client patient "
     "passenger guest contact employee user member owner holder cardholder recipient sender beneficiary payee payer "
     "applicant student guardian parent mother father spouse partner child tenant borrower lender driver rider traveler "
@@ -159,48 +159,48 @@ _NAME_QUALIFIERS = _set(
     "seller renter signer signatory visitor resident donor claimant manager representative accountholder delivery "
     "pickup nick"
 )
-_EMAIL = _set("email emails mailbox gmail mailto correo")
-_PHONE = _set(
+_EMAIL = _word_set("email emails mailbox gmail mailto correo")
+_PHONE = _word_set(
     "phone phones telephone telephones tel mobile cell cellphone cellular fax msisdn whatsapp landline handynummer telefon "
     "telefono telefone handy phonenumber mobilenumber"
 )
-_NUMBERISH = _set("number numbers num no nr nbr id code address addresses addr digits")
-_PLACE = _set(
+_NUMBERISH = _word_set("number numbers num no nr nbr id code address addresses addr digits")
+_PLACE = _word_set(
     "zip zipcode zipcodes postcode postcodes plz postalcode street streets strasse calle rue housenumber apartment "
     "address addresses addr adresse direccion endereco indirizzo"
 )
-_NOT_A_HOME = _set(
+_NOT_A_HOME = _word_set(
     "ip ipv4 ipv6 mac memory contract server host url web network wallet bus base start target smart register physical "
     "virtual socket bind listen remote peer port cell range token"
 )
-_BIRTH = _set(
+_BIRTH = _word_set(
     "dob birthday birthdate dateofbirth geburtsdatum birthyear birthplace fechanacimiento"
 )
-_GOVERNMENT = _set(
+_GOVERNMENT = _word_set(
     "ssn passport passports aadhaar aadhar cpf cnpj curp dni nie nif bsn pesel itin tin ein nino idnumber nationalid taxid "
     "socialsecurity driverslicense driverlicense drivinglicense drivinglicence personnummer steuernummer"
 )
-_LICENCE = _set("license licence licenses licences")
-_PAYMENT = _set(
+_LICENCE = _word_set("license licence licenses licences")
+_PAYMENT = _word_set(
     "iban bban pan ccnumber cardnumber creditcard debitcard cardno accountnumber routingnumber sortcode bic swift "
     "ccnum aba clabe bsb vpa"
 )
-_CARD_OWNERS = _set("credit debit payment bank gift saved stored charge prepaid sim id")
-_ACCOUNT_OWNERS = _set(
+_CARD_OWNERS = _word_set("credit debit payment bank gift saved stored charge prepaid sim id")
+_ACCOUNT_OWNERS = _word_set(
     "bank checking savings brokerage payee beneficiary debit credit from to source destination iban"
 )
-_PAYMENT_BOXES = _set(
+_PAYMENT_BOXES = _word_set(
     "method methods detail details info information instrument instruments data profile profiles"
 )
-_PERSON_ID = _set(
+_PERSON_ID = _word_set(
     "username usernames userid userids login loginname screenname customerid patientid memberid employeeid passengerid "
     "guestid studentid personid"
 )
-_PERSONS = _set(
+_PERSONS = _word_set(
     "user users customer customers patient member employee student passenger guest person subscriber account contact "
     "citizen resident traveler traveller insured applicant voter taxpayer"
 )
-_HEALTH = _set(
+_HEALTH = _word_set(
     "diagnosis diagnoses medication medications prescription prescriptions allergy allergies symptom symptoms icd icd10 "
     "mrn disability disabilities pregnancy pregnant immunization immunizations vaccination vaccinations comorbidities "
     "bloodtype genome medical diagnose"
@@ -211,16 +211,16 @@ _HEALTH_PAIRS = frozenset(
      ("health", "status"), ("insurance", "number"), ("health", "id"), ("health", "plan"), ("genetic", "data"),
      ("treatment", "plan"), ("mental", "health"), ("chief", "complaint"), ("clinical", "notes"), ("patient", "notes")}
 )  # fmt: skip
-_SPECIAL = _set("ethnicity ethnic nationality citizenship immigration denomination")
+_SPECIAL = _word_set("ethnicity ethnic nationality citizenship immigration denomination")
 _SPECIAL_PAIRS = frozenset(
     {("sexual", "orientation"), ("gender", "identity"), ("political", "affiliation"), ("political", "party"),
      ("political", "views"), ("religious", "affiliation"), ("religious", "belief"), ("religious", "beliefs"),
      ("marital", "status"), ("criminal", "record"), ("union", "membership"), ("trade", "union"), ("criminal", "history"),
      ("immigration", "status"), ("visa", "status")}
 )  # fmt: skip
-_BIOMETRIC = _set("biometric biometrics voiceprint faceprint retina iris faceid")
-_FINANCIAL = _set("salary salaries wage wages payslip gehalt salario")
-_DEVICE = _set("imei imsi iccid idfa gaid meid imeisv")
+_BIOMETRIC = _word_set("biometric biometrics voiceprint faceprint retina iris faceid")
+_FINANCIAL = _word_set("salary salaries wage wages payslip gehalt salario")
+_DEVICE = _word_set("imei imsi iccid idfa gaid meid imeisv")
 
 
 def words(name: str) -> list[str]:
@@ -298,7 +298,7 @@ def _judge(parts: list[str]) -> tuple[str | None, Scope]:
 def _is_secret(parts: list[str], head: str, before: str) -> bool:
     if head in _SECRET or head in {"auth", "authentication"}:
         return True
-    if head.endswith(_SECRET_ENDINGS) or _foreign(parts):
+    if head.endswith(_SECRET_ENDINGS) or _is_foreign_secret(parts):
         return True
     if head in {"signature", "sig"}:
         return before in _SIGNED_URLS
@@ -324,7 +324,7 @@ def _is_secret(parts: list[str], head: str, before: str) -> bool:
     return head == "connection" and before in {"db", "database"}
 
 
-def _foreign(parts: list[str]) -> bool:
+def _is_foreign_secret(parts: list[str]) -> bool:
     if tuple(parts[-2:]) in FOREIGN_KEYS or tuple(parts[-3:]) in FOREIGN_KEYS:
         return True
     if parts[-1] not in FOREIGN_AFTER:

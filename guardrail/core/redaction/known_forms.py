@@ -9,17 +9,17 @@ from html import escape
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
-__all__ = ["Form", "all_forms"]
+__all__ = ["KnownForm", "all_forms"]
 
 
-class Form(NamedTuple):
+class KnownForm(NamedTuple):
     text: str
     value: str
     encoded: bool
     """Base64 or hex: the whole run around it is removed, so that no part of it is left."""
 
 
-def all_forms(written: str, value: str) -> list[Form]:
+def all_forms(written: str, value: str) -> list[KnownForm]:
     """Return the forms of the original *written*, whose normal form is *value*."""
     spellings = [written]
     if not written.isascii():
@@ -27,7 +27,7 @@ def all_forms(written: str, value: str) -> list[Form]:
     return [form for text in dict.fromkeys(spellings) for form in _forms_of(text, value)]
 
 
-def _forms_of(text: str, value: str) -> list[Form]:
+def _forms_of(text: str, value: str) -> list[KnownForm]:
     plain = [text]
     if not text.isalnum() or not text.isascii():
         escaped = json.dumps(text)[1:-1]
@@ -45,7 +45,7 @@ def _forms_of(text: str, value: str) -> list[Form]:
         octets = text.encode("utf-8", "replace")
         quoted = [quote(octets, safe=""), quote(octets), quote_plus(octets)]
         plain += [*quoted, *(form.lower() for form in quoted if text.islower())]
-    found = [Form(form, value, encoded=False) for form in dict.fromkeys(plain)]
+    found = [KnownForm(form, value, encoded=False) for form in dict.fromkeys(plain)]
     data = text.encode("utf-8", "replace")
     encoded = [data.hex()]
     encoded.append(encoded[0].upper())
@@ -61,5 +61,5 @@ def _forms_of(text: str, value: str) -> list[Form]:
         for form in encoded[2:]
         if "+" in form or "/" in form
     ]
-    found += [Form(form, value, encoded=True) for form in dict.fromkeys(encoded)]
+    found += [KnownForm(form, value, encoded=True) for form in dict.fromkeys(encoded)]
     return found

@@ -17,12 +17,12 @@ from guardrail.errors import RedactionError
 __all__ = [
     "LONG_NAME",
     "Named",
+    "mark_and_hint",
+    "mark_of_key",
+    "marks_of_elements",
     "may_name",
-    "named",
-    "neighbours",
+    "named_tool",
     "plain_key",
-    "said",
-    "started",
 ]
 
 Named = tuple[Mark | None, Mark | None, bool, bool, bool]
@@ -46,7 +46,7 @@ _FIELDS = 24
 
 
 @lru_cache(maxsize=4096)
-def named(name: str) -> Named | None:
+def mark_of_key(name: str) -> Named | None:
     """Return the mark of a key; None if it has none."""
     info = classify(name)
     parts = words(name)
@@ -63,7 +63,7 @@ def named(name: str) -> Named | None:
     return mark, hint, info.scope is Scope.CONTAINER, info.odd, valued
 
 
-def said(
+def mark_and_hint(
     known: Named, name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
     """Return mark and hint for *value*, which is in *source* under a *name* with the classification
@@ -73,7 +73,7 @@ def said(
     if mark is None:
         if not valued or len(source) > _FIELDS:
             return None, hint
-        return _told_beside(name, value, source)
+        return _mark_of_siblings(name, value, source)
     if boxed and type(value) is not dict and type(value) is not list:
         return None, hint
     if isinstance(value, str) and is_folder(name, value):
@@ -81,7 +81,7 @@ def said(
     return mark, hint
 
 
-def _told_beside(
+def _mark_of_siblings(
     name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
     """Return the mark that other fields of *source* give to *value*: a name, the names of columns,
@@ -89,19 +89,19 @@ def _told_beside(
     """
     if name in _JWK and "kty" in source:
         return _SECRET, None
-    last = _last(name)
+    last = _last_word(name)
     if isinstance(value, str):
         told = last in _VALUES or (last in _TEXTS and " " not in value)
-        return _partner(source) if told else (None, None)
+        return _mark_of_name_field(source) if told else (None, None)
     if last in _ROWS and isinstance(value, list | tuple) and _has_secret_column(source, value):
         return _SECRET, None
     if last in _VALUES:
-        return _partner(source)
+        return _mark_of_name_field(source)
     return None, None
 
 
 @lru_cache(maxsize=1024)
-def _last(name: str) -> str:
+def _last_word(name: str) -> str:
     return (words(name) or ("",))[-1]
 
 
@@ -126,13 +126,13 @@ def _is_columns(key: str) -> bool:
     return bool(parts) and parts[-1] in _COLUMNS
 
 
-def _partner(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
+def _mark_of_name_field(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
     """Return the mark that a name in an object gives to its value: ``{"name": "DB_PASSWORD",
     "value": ...}``.
     """
     for key, label in source.items():
         if isinstance(label, str) and 1 < len(label) <= 64 and _labels(key):
-            told = named(str.__str__(label))
+            told = mark_of_key(str.__str__(label))
             if told is not None and not told[2] and (told[0] or told[1]) is not None:
                 return told[0], told[1]
     return None, None
@@ -153,7 +153,7 @@ _SECRET = Mark("secret", ("key:secret",))
 
 
 def may_name(source: Sequence[object], pair: bool) -> bool:
-    """Return True if ``neighbours`` could find anything.
+    """Return True if ``marks_of_elements`` could find anything.
 
     It is cheap: nearly all lists hold nothing of the kind.
     """
@@ -173,12 +173,12 @@ _STARTERS = frozenset(
 )  # fmt: skip
 
 
-def started(source: Mapping[str, object], words_of: object) -> str | None:
+def named_tool(source: Mapping[str, object], words_of: object) -> str | None:
     """Return the tool that a field next to *words_of* names: ``{"command": "redis-cli", "args":
     [...]}``.
     """
     for key, label in source.items():
-        if label is words_of or not _starts(key):
+        if label is words_of or not _names_program(key):
             continue
         if isinstance(label, str):
             texts: list[object] = list(label[:_COMMAND].split())
@@ -195,12 +195,12 @@ _COMMAND = 256
 
 
 @lru_cache(maxsize=1024)
-def _starts(key: str) -> bool:
+def _names_program(key: str) -> bool:
     parts = words(key)
     return bool(parts) and parts[-1] in _STARTERS
 
 
-def neighbours(
+def marks_of_elements(
     source: Sequence[object], *, pair: bool, beside: Mapping[str, object] | None = None
 ) -> dict[int, Mark]:
     """Return the marks of elements that an element before them names: options, headers, pairs,
@@ -218,7 +218,7 @@ def neighbours(
     if joined[:1] == "-" or "\n-" in joined or ("/" in joined and has_option(joined.lower())):
         tool = None
         if beside is not None and len(beside) <= _FIELDS:
-            tool = started(beside, source)
+            tool = named_tool(beside, source)
         if tool is not None or names_tool(joined):
             marks = {index: _SECRET for index, _, _ in passwords(texts, tool)}
     inside = False
@@ -262,7 +262,7 @@ def _named_by(before: str, text: str, *, pair: bool) -> Mark | None:
     if len(before) > 64 or (text.isidentifier() and classify(text).cls is not None):
         return None
     if pair:
-        told = named(before)
+        told = mark_of_key(before)
         return None if told is None or told[2] else told[0]
     return _SECRET if _HEADER.match(before) is not None and not text.isalpha() else None
 

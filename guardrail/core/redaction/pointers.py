@@ -9,7 +9,14 @@ from guardrail.core.redaction.key_names import stricter
 from guardrail.core.redaction.limits import unmetered
 from guardrail.errors import RedactionError
 
-__all__ = ["bounded", "bounded_classes", "join_classes", "join_notes", "moved", "parse"]
+__all__ = [
+    "bounded",
+    "bounded_classes",
+    "join_classes",
+    "join_removals",
+    "parse",
+    "rename_pointers",
+]
 
 _MAX_POINTER = 1_024
 _BAD_ESCAPE = re.compile(r"~(?![01])")
@@ -30,7 +37,7 @@ def parse(text: object) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in text.split("/")[1:]]
 
 
-def moved(
+def rename_pointers(
     entries: Mapping[str, list[str]],
     moves: Mapping[str, str],
     gone: Container[str],
@@ -55,7 +62,7 @@ def moved(
     return out
 
 
-def join_notes(one: list[str], other: list[str]) -> list[str]:
+def join_removals(one: list[str], other: list[str]) -> list[str]:
     """Return the stricter class of two notes about removed values, then the rules of both."""
     return [stricter(one[0], other[0]), *dict.fromkeys([*one[1:], *other[1:]])]
 
@@ -133,5 +140,5 @@ def _folded(
         spend(_PER_ENTRY)
         name = _wider(key, keep)
         known = out.get(name)
-        out[name] = list(entry) if known is None else join_notes(known, entry)
+        out[name] = list(entry) if known is None else join_removals(known, entry)
     return out

@@ -16,8 +16,8 @@ from guardrail.core.redaction.spans import JOINT, Hit, merge_hits
 
 __all__ = [
     "Spend",
-    "deal_known",
-    "deal_known_and_names",
+    "add_known",
+    "add_known_and_names",
     "detect",
     "holds_known",
     "join",
@@ -48,7 +48,7 @@ def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list
         joined = mask_marks(joined)  # once for detectors and search
     detect(scan, texts, joined, out, spend)
     if len(memory):
-        deal_known(texts, joined, memory, out, spend)
+        add_known(texts, joined, memory, out, spend)
     return out
 
 
@@ -68,12 +68,12 @@ def detect(
     if len(joined) <= _AT_ONCE:  # as nearly always
         found = detector(joined, spend)
         if found:
-            _deal(found, texts, out, spend)
+            _distribute(found, texts, out, spend)
         return
     for first, last, part in _parts(texts):
         found = detector(part, spend)
         if found:
-            _deal(found, texts[first:last], out[first:last], spend)
+            _distribute(found, texts[first:last], out[first:last], spend)
 
 
 def _parts(texts: list[str]) -> Iterator[tuple[int, int, str]]:
@@ -107,7 +107,7 @@ def join(texts: list[str], spend: Spend) -> tuple[list[str], str]:
     return out, JOINT.join(out)
 
 
-def _deal(found: list[Hit], texts: list[str], out: list[list[Hit]], spend: Spend) -> None:
+def _distribute(found: list[Hit], texts: list[str], out: list[list[Hit]], spend: Spend) -> None:
     index, start = 0, 0
     end = len(texts[0])
     spend(_PER_HIT * len(found))
@@ -127,7 +127,7 @@ def holds_known(texts: list[str], memory: Memory, spend: Spend) -> bool:
     return any(memory.find(part, spend) for _, _, part in _parts(texts))
 
 
-def deal_known(
+def add_known(
     texts: list[str], joined: str, memory: Memory, out: list[list[Hit]], spend: Spend
 ) -> bool:
     """Add the session's known values in each of *texts* to *out*, except those found there already.
@@ -141,14 +141,14 @@ def deal_known(
         added = memory.added
         known = memory.find(part, spend)
         if not known:
-            memory.note_clean(texts[first:last], added)
+            memory.mark_clean(texts[first:last], added)
         else:
             met = True
-            _deal_part(texts[first:last], part, known, memory, out[first:last], spend)
+            _add_known_of_part(texts[first:last], part, known, memory, out[first:last], spend)
     return met
 
 
-def deal_known_and_names(  # noqa: PLR0917 - as ``deal_known``, and the names
+def add_known_and_names(  # noqa: PLR0917 - as ``add_known``, and the names
     texts: list[str],
     joined: str,
     names: list[str],
@@ -156,13 +156,13 @@ def deal_known_and_names(  # noqa: PLR0917 - as ``deal_known``, and the names
     out: list[list[Hit]],
     spend: Spend,
 ) -> tuple[bool, bool]:
-    """Do the same as ``deal_known``, with one search for texts and *names* if they are short.
+    """Do the same as ``add_known``, with one search for texts and *names* if they are short.
 
     Return whether there are any known values, and whether one of *names* holds one.
     """
     named = JOINT.join(names)
     if not names or len(joined) + len(named) >= _AT_ONCE:
-        met = deal_known(texts, joined, memory, out, spend)
+        met = add_known(texts, joined, memory, out, spend)
         held = bool(names) and holds_known(names, memory, spend)
         return met or held, held
     both = f"{joined}{JOINT}{named}" if texts else named
@@ -171,16 +171,16 @@ def deal_known_and_names(  # noqa: PLR0917 - as ``deal_known``, and the names
     if not known:
         return False, False
     if texts and _is_whole(known, both):
-        deal_known(texts, joined, memory, out, spend)
+        add_known(texts, joined, memory, out, spend)
         return True, bool(memory.find(named, spend))
     edge = len(both) - len(named)
     mine = [hit for hit in known if hit.start < edge]
     if mine:
-        _deal_part(texts, joined, mine, memory, out, spend)
+        _add_known_of_part(texts, joined, mine, memory, out, spend)
     return True, len(mine) < len(known)
 
 
-def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
+def _add_known_of_part(  # noqa: PLR0917 - one part of what ``add_known`` was given
     texts: list[str],
     joined: str,
     known: list[Known],
@@ -196,7 +196,7 @@ def _deal_part(  # noqa: PLR0917 - one part of what ``deal_known`` was given
         ]
     else:
         new = [[] for _ in texts]
-        _deal([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new, spend)
+        _distribute([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new, spend)
     for index, hits in enumerate(new):
         if hits:
             # Values that a detector or a mark just made known are found again here: that is not a

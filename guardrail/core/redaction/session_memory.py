@@ -18,13 +18,13 @@ from typing import Literal, NamedTuple
 from guardrail.core.redaction.decodings import decodings
 from guardrail.core.redaction.improbable import MIN_VALUE, improbable
 from guardrail.core.redaction.key_names import classify, stricter
-from guardrail.core.redaction.known_forms import Form, all_forms
+from guardrail.core.redaction.known_forms import KnownForm, all_forms
 from guardrail.core.redaction.limits import unmetered
 from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks, normalised
 from guardrail.core.redaction.spans import JOINT
 from guardrail.core.words import counted
 
-__all__ = ["BLANK", "MIN_VALUE", "Blank", "Known", "Memory"]
+__all__ = ["BLANK", "MIN_VALUE", "EmptyMemory", "Known", "Memory"]
 
 MAX_VALUES = 2_048
 _MAX_CHARS = 1_000_000
@@ -61,18 +61,18 @@ class Known(NamedTuple):
 
 # (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes:
 # however many forms have one window, they are compared with a text at once.
-_Sizes = dict[tuple[int, int], dict[bytes, list[Form]]]
+_Sizes = dict[tuple[int, int], dict[bytes, list[KnownForm]]]
 
 
-class _Filed(NamedTuple):
+class _FormIndex(NamedTuple):
     """All forms, and an index of them once they are many.
 
     A search uses one of these to its end. While another thread removes old values, it therefore
     still finds all others.
     """
 
-    forms: list[Form]
-    short: list[Form]
+    forms: list[KnownForm]
+    short: list[KnownForm]
     grams: dict[int, int]
     windows: dict[bytes, _Sizes]
 
@@ -96,7 +96,7 @@ class Memory:
         self._lock = threading.Lock()
         self._classes: dict[str, str] = {}
         self._clean: set[str] = set()
-        self._filed = _Filed([], [], {}, {})
+        self._filed = _FormIndex([], [], {}, {})
         self._ordinary: set[str] = set()
         self._originals: dict[str, tuple[str, ...]] = {}
         self._blanks = False
@@ -151,7 +151,7 @@ class Memory:
             # Detectors and searches see the normal form; encodings are of the original form.
             self._originals[value] = (*written, original)
             if known is not None:
-                self._filed = self._with(self._filed, all_forms(original, value))
+                self._filed = self._with_forms(self._filed, all_forms(original, value))
                 self._count()
         if known is not None and stricter(known, cls) == known:
             return
@@ -161,7 +161,7 @@ class Memory:
             if len(self._classes) > MAX_VALUES or self._chars > _MAX_CHARS:
                 self._evict()
             else:
-                self._filed = self._with(self._filed, self._all_forms(value))
+                self._filed = self._with_forms(self._filed, self._all_forms(value))
         # Last: a reader of the new count also finds the value.
         self._count()
 
@@ -180,18 +180,18 @@ class Memory:
                 self._chars -= len(old)
                 del self._classes[old]
                 self._originals.pop(old, None)
-        filed = _Filed([], [], {}, {})
+        filed = _FormIndex([], [], {}, {})
         for value in self._classes:
-            filed = self._with(filed, self._all_forms(value))
+            filed = self._with_forms(filed, self._all_forms(value))
         self._filed = filed
 
-    def _all_forms(self, value: str) -> list[Form]:
+    def _all_forms(self, value: str) -> list[KnownForm]:
         found = all_forms(value, value)
         for original in self._originals.get(value, ()):
             found += all_forms(original, value)
         return list(dict.fromkeys(found))
 
-    def _with(self, filed: _Filed, new: list[Form]) -> _Filed:
+    def _with_forms(self, filed: _FormIndex, new: list[KnownForm]) -> _FormIndex:
         """Return *filed* with *new* added.
 
         Until there are many forms, this is a new object, complete before any search can use it.
@@ -275,7 +275,7 @@ class Memory:
         cls = functools.reduce(stricter, classes, self._class(behind))
         return [Known(0, len(text), cls, behind.value)]
 
-    def note_clean(self, texts: Iterable[str], added: int) -> None:
+    def mark_clean(self, texts: Iterable[str], added: int) -> None:
         """Remember that *texts* held no known value when ``added`` was *added*, until another value
         comes in.
         """
@@ -289,11 +289,11 @@ class Memory:
         """Return True if *text* was searched for all values known now, and held none."""
         return text in self._clean
 
-    def _class(self, form: Form) -> str:
+    def _class(self, form: KnownForm) -> str:
         # Another thread might just have removed it: then only its former presence is known.
         return self._classes.get(form.value, "secret")
 
-    def _candidates(self, text: str, spend: Callable[[int], None]) -> list[Form]:
+    def _candidates(self, text: str, spend: Callable[[int], None]) -> list[KnownForm]:
         known, short, grams, windows = self._filed
         if len(known) <= _DIRECT:
             return [form for form in known if form.text in text]
@@ -301,7 +301,7 @@ class Memory:
         data = text.encode("utf-8", "surrogatepass")
         view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
         spend(len(view) // _GRAMS_AT_ONCE)
-        likely: dict[int, Form] = {}
+        likely: dict[int, KnownForm] = {}
         # Only positions that can begin a value are examined in Python.
         for index in compress(range(len(view)), map(grams.__contains__, view)):
             spend(_PER_GRAM)
@@ -311,13 +311,13 @@ class Memory:
                 if offsets >> offset & 1 and start >= 0:
                     sizes = windows.get(data[start : start + WINDOW])
                     if sizes is not None:
-                        for form in _standing(data, start, sizes, spend):
+                        for form in _forms_at(data, start, sizes, spend):
                             likely[id(form)] = form
         return found + list(likely.values())
 
     def _behind_escapes(
         self, text: str, spend: Callable[[int], None], clear: Collection[str] = ()
-    ) -> Form | None:
+    ) -> KnownForm | None:
         """Return a form that *text* holds once unusual escapes (%68%75nter, \\u0068unter) are
         undone, except of the values in *clear*; None if there is none.
         """
@@ -344,9 +344,9 @@ def _window(data: bytes, windows: dict[bytes, _Sizes]) -> int:
     return best
 
 
-def _standing(
+def _forms_at(
     data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
-) -> Iterator[Form]:
+) -> Iterator[KnownForm]:
     """Yield the forms of *sizes* that occur in *data* with their window at *start*."""
     # Not one step for each form: values can be chosen so that thousands share one window.
     for (at, size), forms in tuple(sizes.items()):  # another thread can add to them
@@ -356,7 +356,7 @@ def _standing(
             yield from forms.get(data[begin : begin + size], ())
 
 
-class Blank(Memory):
+class EmptyMemory(Memory):
     """Knows nothing and accepts nothing: for values from the host or the policy, and for the
     policy's input.
     """
@@ -367,7 +367,7 @@ class Blank(Memory):
         """Do nothing."""
 
 
-BLANK = Blank()
+BLANK = EmptyMemory()
 
 _ORDER: Literal["little", "big"] = (
     "little" if memoryview(b"\x01\x00\x00\x00").cast("I")[0] == 1 else "big"
@@ -379,7 +379,7 @@ def _names_a_field(value: str) -> bool:
     return info.cls is not None and not info.odd
 
 
-def _places(text: str, form: Form, cls: str) -> Iterator[Known]:
+def _places(text: str, form: KnownForm, cls: str) -> Iterator[Known]:
     start = text.find(form.text)
     end = 0
     while start >= 0:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.core.redaction.key_names import classify, rank
 from guardrail.core.redaction.marks import is_mark, is_mark_key
-from guardrail.core.redaction.pointers import join_classes, join_notes, moved
+from guardrail.core.redaction.pointers import join_classes, join_removals, rename_pointers
 from guardrail.core.redaction.replacements import View, text_of, unused
 from guardrail.core.redaction.values import all_keys, all_values, escape, is_sized, remember
 
@@ -62,8 +62,8 @@ class Tightening:
         either.
         """
         if self._moves or self._gone:
-            self._removed = moved(self._removed, self._moves, self._gone, join_notes)
-            self._classes = moved(self._classes, self._moves, self._gone, join_classes)
+            self._removed = rename_pointers(self._removed, self._moves, self._gone, join_removals)
+            self._classes = rename_pointers(self._classes, self._moves, self._gone, join_classes)
             self._moves, self._gone = {}, set()
 
     def _at(self, value: object, source: object, pattern: list[str], where: str) -> object:
@@ -82,7 +82,7 @@ class Tightening:
             # Too large or too deep to be shown. The values that the pointer names in it are still
             # known from now on.
             for member in _named(source, pattern):
-                self._know(member, self._note(where))
+                self._remember_all(member, self._record_hit(where))
         return value
 
     def _members(
@@ -119,9 +119,9 @@ class Tightening:
                 self._replaced(value[index], member, f"{where}/{index}")
                 for index, member in enumerate(source)
             ]
-        cls = self._note(where)
+        cls = self._record_hit(where)
         if type(value) is dict:
-            self._know(source, cls)
+            self._remember_all(source, cls)
             return {key: member for key, member in value.items() if key != "head"}
         if (type(value) is str and is_mark(value)) or source is None or source == "":
             return value
@@ -129,7 +129,7 @@ class Tightening:
         remember(inspection._memory, cls, text)
         return inspection._replacer.replacement(cls, text)
 
-    def _note(self, where: str) -> str:
+    def _record_hit(self, where: str) -> str:
         """Note that the policy hit at *where*, below which nothing is shown, and return the class
         of that place.
         """
@@ -142,7 +142,7 @@ class Tightening:
         self._news = True
         return cls
 
-    def _know(self, source: object, cls: str) -> None:
+    def _remember_all(self, source: object, cls: str) -> None:
         """Make everything in *source* known; the view shows none of it."""
         memory = self._inspection._memory
         for text in all_values(source):

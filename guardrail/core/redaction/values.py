@@ -11,7 +11,7 @@ from math import isfinite
 from typing import Any
 
 from guardrail.core.log.record import dumps
-from guardrail.core.redaction.entities import holds_entity, undone
+from guardrail.core.redaction.entities import decode_entities, holds_entity
 from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.session_memory import Memory
@@ -28,12 +28,12 @@ __all__ = [
     "escape",
     "is_opaque",
     "is_sized",
-    "measured",
+    "measure",
     "number_text",
+    "object_of_unique_keys",
     "octets",
     "pointer",
     "remember",
-    "unique",
     "unwritable",
     "whole_number",
 ]
@@ -47,7 +47,7 @@ _SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
 _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
 
 
-def measured(value: Any) -> tuple[str, int, bytes]:
+def measure(value: Any) -> tuple[str, int, bytes]:
     """Return the kind of *value*, its size, and the bytes that its token is made of.
 
     Raises ``RedactionError`` if it is not JSON.
@@ -136,7 +136,7 @@ def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
     if len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
         _remember_below(memory, cls, text, 0)
     if "&" in text and holds_entity(text):
-        memory.remember(undone(text), cls)
+        memory.remember(decode_entities(text), cls)
     if cls != "secret" or (len(text) < 12 and rule != "url-credentials"):
         return
     if text[-1:].isspace() or text[:1].isspace():
@@ -251,7 +251,7 @@ class RepeatedKeyError(ValueError):
     """A JSON text names one key of an object twice."""
 
 
-def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return the object of *pairs*. Raises ``RepeatedKeyError``."""
     out = dict(pairs)
     if len(out) != len(pairs):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from guardrail.core.redaction.detectors.scan import secretive
+from guardrail.core.redaction.detectors.scan import looks_secret
 from guardrail.core.redaction.key_names import classify, rank, stricter
 from guardrail.core.redaction.marks import (
     FILLER,
@@ -16,7 +16,7 @@ from guardrail.core.redaction.marks import (
     needs_normalising,
     normalised,
 )
-from guardrail.core.redaction.pointers import bounded_classes, join_classes, moved, parse
+from guardrail.core.redaction.pointers import bounded_classes, join_classes, parse, rename_pointers
 from guardrail.core.redaction.replacements import Replacer, View, class_of, unused
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.core.redaction.spans import Hit, merge_hits
@@ -99,7 +99,7 @@ class Inspection:
         self._removed: dict[str, list[str]] = {}
         self._hits = self._learn()
         self._classes: dict[str, list[str]] = {}
-        self._note()
+        self._collect_classes()
         judged = self._judged_classes() if self._known_names else self._classes
         self.arg_classes = bounded_classes(judged, replacer.limits.recorded // 5, replacer.spend)
         """Pointer -> classes of the value there, for the policy; if there are very many, indexes
@@ -174,7 +174,7 @@ class Inspection:
         new = unused(self._replacer.replacement(cls, name), taken, out)
         self._renamed[id(out), name] = new
 
-    def _note(self) -> None:
+    def _collect_classes(self) -> None:
         """Fill ``arg_classes`` and ``removed``."""
         walk, renamed, prefixes = self._walk, self._renamed, self._prefixes
         removed, found_classes = self._removed, self._classes
@@ -189,11 +189,11 @@ class Inspection:
                 removed[where] = [mark[0], *mark[1]]
                 found_classes[where] = [mark[0]]
         for _, _, path, _, mark in walk.hidden:
-            self._put(pointer(path, renamed, prefixes), mark[0], mark[1])
+            self._add_classes(pointer(path, renamed, prefixes), mark[0], mark[1])
         if walk.nested:
-            for where, held in self._held().items():
+            for where, held in self._content_classes().items():
                 for cls in sorted(held):
-                    self._put(where, cls, ["json"])
+                    self._add_classes(where, cls, ["json"])
         if renamed:
             for out in walk.owners:
                 path = walk.path_of(out)
@@ -202,14 +202,14 @@ class Inspection:
                     if (id(out), name) in renamed:
                         new = renamed[id(out), name]
                         cls = new.split(":", 2)[1]
-                        self._put(
+                        self._add_classes(
                             f"{pointer(path, renamed, prefixes)}/{escape(new)}",
                             cls,
                             ["key-name"],
                             classed=cls != "key",
                         )
 
-    def _held(self) -> dict[str, set[str]]:
+    def _content_classes(self) -> dict[str, set[str]]:
         """Return, for each JSON string, the classes of its content: the string is as sensitive as
         that.
         """
@@ -228,9 +228,9 @@ class Inspection:
 
     def _add(self, where: str, mark: tuple[str, tuple[str, ...]] | None, found: list[Hit]) -> None:
         if mark is not None:
-            self._put(where, mark[0], mark[1])
+            self._add_classes(where, mark[0], mark[1])
         for hit in found:
-            self._put(
+            self._add_classes(
                 where,
                 hit.cls,
                 [
@@ -240,7 +240,9 @@ class Inspection:
                 ],
             )
 
-    def _put(self, where: str, cls: str, rules: Iterable[str], *, classed: bool = True) -> None:
+    def _add_classes(
+        self, where: str, cls: str, rules: Iterable[str], *, classed: bool = True
+    ) -> None:
         entry = self._removed.get(where)
         if entry is None:
             self._removed[where] = [cls, *rules]
@@ -268,7 +270,7 @@ class Inspection:
                     where = pointer(self._walk.path_of(out), self._renamed, self._prefixes)
                     new = self._renamed[id(out), name]
                     moves[f"{where}/{escape(new)}"] = escape(name)
-        return moved(self._classes, moves, (), join_classes)
+        return rename_pointers(self._classes, moves, (), join_classes)
 
     # --- for the policy ---
 
@@ -304,10 +306,10 @@ class Inspection:
                 why = "looks like encoded data: mark it in the tool's schema if the policy need not see it"
             else:
                 why = "is JSON with a repeated key or too many levels"
-            raise _beyond(f"{self._argument(holder, key, path)} {why}")
+            raise _limit_error(f"{self._argument(holder, key, path)} {why}")
         view = self.view()
         if view.cut:
-            raise _beyond(f"the arguments take more than {counted(limits.recorded, 'byte')}")
+            raise _limit_error(f"the arguments take more than {counted(limits.recorded, 'byte')}")
         return view.value
 
     def _argument(self, holder: object, key: object, path: Path) -> str:
@@ -397,7 +399,7 @@ class Inspection:
         return sized
 
 
-def _beyond(what: str) -> RedactionError:
+def _limit_error(what: str) -> RedactionError:
     return RedactionError(f"the policy decides on what is recorded, and {what}", code=BEYOND_LIMITS)
 
 
@@ -428,7 +430,7 @@ def _is_secretive(text: str, found: list[Hit]) -> bool:
         plain = normalised(text) if needs_normalising(text) else text
         starts, ends = [0, *(hit.end for hit in found)], [*(hit.start for hit in found), len(plain)]
         texts.append("".join(plain[start:end] for start, end in zip(starts, ends, strict=True)))
-    return any(" " not in part and secretive(_unmarked(part)) for part in texts)
+    return any(" " not in part and looks_secret(_unmarked(part)) for part in texts)
 
 
 def _unmarked(text: str) -> str:

@@ -15,15 +15,15 @@ from guardrail.core.redaction.limits import Limits
 from guardrail.core.redaction.marks import is_mark
 from guardrail.core.redaction.name_marks import (
     LONG_NAME,
+    mark_and_hint,
+    mark_of_key,
+    marks_of_elements,
     may_name,
-    named,
-    neighbours,
     plain_key,
-    said,
 )
 from guardrail.core.redaction.scan import (
     Spend,
-    deal_known_and_names,
+    add_known_and_names,
     detect,
     join,
     unmetered,
@@ -36,10 +36,10 @@ from guardrail.core.redaction.values import (
     RepeatedKeyError,
     is_opaque,
     is_sized,
-    measured,
+    measure,
     number_text,
+    object_of_unique_keys,
     octets,
-    unique,
     unwritable,
     whole_number,
 )
@@ -253,7 +253,9 @@ class Walk:
             return True
         self.spend(len(text))
         try:
-            parsed = json.loads(stripped, object_pairs_hook=unique, parse_int=whole_number)
+            parsed = json.loads(
+                stripped, object_pairs_hook=object_of_unique_keys, parse_int=whole_number
+            )
         except (RepeatedKeyError, RecursionError):
             # Which of two equal keys counts depends on the reader, and values nested too deeply
             # can't be searched: neither is recorded.
@@ -303,7 +305,7 @@ class Walk:
             if many:
                 self.spend(_PER_KEY)
             name = raw if type(raw) is str else plain_key(raw)
-            known = named(name) if len(name) <= 64 else LONG_NAME
+            known = mark_of_key(name) if len(name) <= 64 else LONG_NAME
             below, child, key_mark = mark, None, hidden
             if node is not None:
                 child = node.child(name)
@@ -314,7 +316,7 @@ class Walk:
             if known is None:
                 below_hint = hint
             else:
-                info_mark, info_hint = said(known, name, value, source)
+                info_mark, info_hint = mark_and_hint(known, name, value, source)
                 if info_mark is not None:
                     below = merge_marks(below, info_mark)
                 below_hint = info_hint or hint
@@ -357,7 +359,7 @@ class Walk:
         pair = type(holder) is list
         told = None
         if (len(source) > 1 or (source and beside)) and may_name(source, pair):
-            told = neighbours(source, pair=pair, beside=beside)
+            told = marks_of_elements(source, pair=pair, beside=beside)
         for index, value in enumerate(source):
             if not index % _SPELL:
                 self.spend(_PER_SPELL)
@@ -407,7 +409,7 @@ class Walk:
             return
         # One search for values and keys: it nearly always gives the positions in the values, or
         # that there are none.
-        self.met_known, self.known_names = deal_known_and_names(
+        self.met_known, self.known_names = add_known_and_names(
             self._texts, self._joined, self.names, memory, self._clear, self.spend
         )
         if self.met_known and supplied:
@@ -439,7 +441,7 @@ class Walk:
         """Return the recorded form of a value that is too long or too deep: kind, size and
         token.
         """
-        kind, size, data = measured(value)
+        kind, size, data = measure(value)
         return {
             "$t": kind,
             "len": size,

@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from guardrail.core.redaction.detectors.scan import looks_random, scan, scan_secrets, secretive
+from guardrail.core.redaction.detectors.scan import looks_random, looks_secret, scan, scan_secrets
 from tests.support.detectors import removed
 
 _MARK = "gr1:secret:-:" + "a2b3" * 6
@@ -103,9 +103,9 @@ def test_hexadecimal_pieces_are_no_random_words() -> None:
 
 def test_a_number_is_secret_only_when_it_is_long() -> None:
     """After a name that only hints: counts and dates are shorter."""
-    assert secretive("123456789012345")
-    assert not secretive("12345678901234")
-    assert not secretive("111111111111111")
+    assert looks_secret("123456789012345")
+    assert not looks_secret("12345678901234")
+    assert not looks_secret("111111111111111")
 
 
 def test_own_marks_are_passed_over_and_what_follows_is_not() -> None:

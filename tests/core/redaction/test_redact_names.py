@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.redaction.name_marks import neighbours
+from guardrail.core.redaction.name_marks import marks_of_elements
 from tests.support.redaction import is_secret, view
 
 SECRET = "plain-word-secret"
@@ -87,5 +87,5 @@ def test_a_value_whose_name_hints_goes_if_it_looks_random() -> None:
 
 def test_a_private_key_in_one_text_names_no_other_text() -> None:
     """It is whole."""
-    assert neighbours([f"{_BEGIN} x {_END}", "next"], pair=False) == {}
-    assert neighbours(["Private-Lines: 1\nAAAA", "next"], pair=False) == {}
+    assert marks_of_elements([f"{_BEGIN} x {_END}", "next"], pair=False) == {}
+    assert marks_of_elements(["Private-Lines: 1\nAAAA", "next"], pair=False) == {}

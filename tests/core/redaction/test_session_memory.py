@@ -105,12 +105,12 @@ def test_a_text_counts_as_searched_only_for_the_values_known_then() -> None:
     """Not if a value came in during the search, and no longer once one comes in."""
     memory = Memory()
     memory.remember("Zq7!kd92LpX", "secret")
-    memory.note_clean(["hello"], memory.added)
+    memory.mark_clean(["hello"], memory.added)
     assert memory.is_clean("hello")
     before = memory.added
     memory.remember("tr0ub4dor&3x", "secret")
     assert not memory.is_clean("hello")
-    memory.note_clean(["hello"], before)
+    memory.mark_clean(["hello"], before)
     assert not memory.is_clean("hello")
 
 

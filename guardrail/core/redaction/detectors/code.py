@@ -93,7 +93,9 @@ class _Expression:
 
     def takes(self, literal: str) -> bool:
         """Return True if a literal is the secret, or a part of it."""
-        told = _counts(self.frames, self.sign, self.keyword) and _is_value(literal, self.frames)
+        told = _is_value_position(self.frames, self.sign, self.keyword) and _is_value(
+            literal, self.frames
+        )
         self.called, self.sign, self.keyword = "", "literal", ""
         return told
 
@@ -136,7 +138,7 @@ class _Expression:
         return True
 
 
-def _counts(frames: list[tuple[str, str, int]], sign: str, keyword: str) -> bool:
+def _is_value_position(frames: list[tuple[str, str, int]], sign: str, keyword: str) -> bool:
     """Return True if a literal is at the position of a value."""
     if sign in _NOT_VALUES:
         return False
@@ -239,14 +241,14 @@ def fallbacks(text: str) -> list[Hit]:
     if "$" in text and "{" in text:
         for match in _SHELL.finditer(text):
             name, value = match.group("n") or match.group("m"), match.group("v")
-            if _opens(name) and _SLICE.match(value) is None and _is_value(value, []):
+            if _opens_argument(name) and _SLICE.match(value) is None and _is_value(value, []):
                 hits.append(Hit(*match.span("v"), "secret", "literal"))
     return hits
 
 
 def _lookups(text: str) -> Iterator[Hit]:
     for match in _LOOKUP.finditer(text):
-        if not _opens(match.group("n")):
+        if not _opens_argument(match.group("n")):
             continue
         callee = _callee(text, match.start())
         last = re.split(r"[.:>]", callee)[-1]
@@ -263,7 +265,7 @@ def _setters(text: str) -> Iterator[Hit]:
     for match in _ONLY.finditer(text):
         callee, value = _callee(text, match.start()), match.group("v")
         sets = _SETS.match(re.split(r"[.:>]", callee)[-1])
-        if sets is None or not _opens(sets.group("n")) or _is_label(value):
+        if sets is None or not _opens_argument(sets.group("n")) or _is_label(value):
             continue
         if _is_value(value, [("(", callee, 1)]):
             yield Hit(*match.span("v"), "secret", "literal")
@@ -290,7 +292,7 @@ def _after(text: str, pattern: re.Pattern[str]) -> Iterator[Hit]:
         elif worded:
             start -= 3
         name = named.search(text, max(0, start - _BACK), start)
-        if name is None or not _opens(_LINKS.split(name.group("n"))[-1]):
+        if name is None or not _opens_argument(_LINKS.split(name.group("n"))[-1]):
             continue
         if _COMPARED.match(text, match.end("v")) is not None:
             continue
@@ -314,6 +316,6 @@ def _is_prose(name: re.Match[str]) -> bool:
     )
 
 
-def _opens(name: str) -> bool:
+def _opens_argument(name: str) -> bool:
     info = classify(re.split(r"[./:]", name)[-1])
     return info.cls == "secret"

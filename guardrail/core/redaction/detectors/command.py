@@ -18,7 +18,7 @@ from guardrail.core.redaction.spans import Hit
 __all__ = ["commands", "has_option", "names_tool", "passwords", "tool_of"]
 
 
-class _Takes(StrEnum):
+class _PasswordForm(StrEnum):
     """How an option takes its password."""
 
     NEXT = "next"
@@ -35,8 +35,8 @@ class _Takes(StrEnum):
     """After a user's name and one of ``:%,``, in the same word or in the next one."""
 
 
-class _Tool(NamedTuple):
-    options: dict[str, _Takes]
+class _KnownTool(NamedTuple):
+    options: dict[str, _PasswordForm]
     login: bool = False
     """Only after the word ``login``."""
     leads: bool = False
@@ -45,40 +45,42 @@ class _Tool(NamedTuple):
     """The first word can be ``user/password``."""
 
 
-def _tools(names: str, letters: str, takes: _Takes, **more: bool) -> dict[str, _Tool]:
-    return {name: _Tool(dict.fromkeys(letters.split(), takes), **more) for name in names.split()}
+def _tools(names: str, letters: str, takes: _PasswordForm, **more: bool) -> dict[str, _KnownTool]:
+    return {
+        name: _KnownTool(dict.fromkeys(letters.split(), takes), **more) for name in names.split()
+    }
 
 
 _SNMP = "snmpget snmpgetnext snmpset snmpwalk snmpbulkget snmpbulkwalk snmptrap snmpinform snmptable snmpstatus snmpdelta snmpdf snmptest"
-_TOOLS: dict[str, _Tool] = {
+_TOOLS: dict[str, _KnownTool] = {
     **_tools(
         "mysql mysqldump mysqladmin mysqlimport mysqlcheck mysqlshow mysqlsh mysqlpump mysqlslap mysqlbinlog mysqlrepair mysqlanalyze mysqloptimize mysqlhotcopy "
         "mysql_upgrade mysql_secure_installation mariadb mariadb-dump mariadb-admin mariadb-import mariadb-check mariadb-show mariadb-backup mariadb-binlog "
         "mariadb-upgrade mycli mydumper myloader xtrabackup innobackupex pt-query-digest pt-table-checksum pt-online-schema-change",
-        "p", _Takes.GUESS,
+        "p", _PasswordForm.GUESS,
     ),
-    **_tools("psql pg_dump pg_dumpall pg_restore pg_basebackup pg_isready createdb createuser dropdb dropuser vacuumdb reindexdb clusterdb pgbench pgcli", "W", _Takes.GUESS),
-    **_tools("mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat mongotop mongofiles cqlsh cypher-shell rabbitmqadmin hydra evil-winrm psexec psexec64 twine snowsql usermod useradd xfreerdp wlfreerdp sdl-freerdp", "p", _Takes.NEXT),
-    **_tools("nxc netexec crackmapexec yt-dlp youtube-dl rdesktop ncftp ncftpget ncftpput cbq couchbase-cli beeline racadm vncviewer wmic", "p", _Takes.NEXT),
-    **_tools("redis-cli redis-benchmark valkey-cli valkey-benchmark keydb-cli dragonfly-cli", "a", _Takes.NEXT),
-    **_tools("ldapsearch ldapmodify ldapadd ldapdelete ldapcompare ldapmodrdn ldapwhoami ldapexop ldapurl vsql", "w", _Takes.NEXT),
-    **_tools("ldappasswd", "w a s", _Takes.NEXT),
-    **_tools("sqlcmd osql isql bcp tsql fisql mosquitto_pub mosquitto_sub mosquitto_rr ipmitool ipmiconsole zip unzip zipcloak funzip", "P", _Takes.NEXT),
-    **_tools("7z 7za 7zr 7zz p7zip", "p", _Takes.SAME),
-    **_tools("rar unrar", "p hp", _Takes.SAME),
-    **_tools(_SNMP, "A X c", _Takes.NEXT),
-    **_tools("plink pscp psftp putty kitty nodetool", "pw", _Takes.NEXT),
-    **_tools("keytool jarsigner apksigner", "storepass keypass srcstorepass deststorepass srckeypass destkeypass", _Takes.NEXT),
-    **_tools("openssl", "k K", _Takes.NEXT),
-    **_tools("sshpass", "p", _Takes.NEXT, leads=True),
-    **_tools("docker podman buildah skopeo nerdctl helm oras oc az cf crane regctl singularity apptainer", "p", _Takes.NEXT, login=True),
-    **_tools("curl curlie", "u U E", _Takes.PAIR),
-    **_tools("swaks", "ap", _Takes.NEXT),
-    **_tools("httpie http https xh xhs hey", "a", _Takes.PAIR),
-    **_tools("ab", "A P", _Takes.PAIR),
-    **_tools("smbclient smbget smbmap rpcclient winexe nmblookup smbcacls smbcquotas smbtree", "U", _Takes.PAIR),
-    **_tools("lftp", "u", _Takes.PAIR),
-    **_tools("sqlplus sqlplus64 sqlldr sqlcl expdp impdp", "", _Takes.SAME, account=True),
+    **_tools("psql pg_dump pg_dumpall pg_restore pg_basebackup pg_isready createdb createuser dropdb dropuser vacuumdb reindexdb clusterdb pgbench pgcli", "W", _PasswordForm.GUESS),
+    **_tools("mongo mongosh mongodump mongorestore mongoexport mongoimport mongostat mongotop mongofiles cqlsh cypher-shell rabbitmqadmin hydra evil-winrm psexec psexec64 twine snowsql usermod useradd xfreerdp wlfreerdp sdl-freerdp", "p", _PasswordForm.NEXT),
+    **_tools("nxc netexec crackmapexec yt-dlp youtube-dl rdesktop ncftp ncftpget ncftpput cbq couchbase-cli beeline racadm vncviewer wmic", "p", _PasswordForm.NEXT),
+    **_tools("redis-cli redis-benchmark valkey-cli valkey-benchmark keydb-cli dragonfly-cli", "a", _PasswordForm.NEXT),
+    **_tools("ldapsearch ldapmodify ldapadd ldapdelete ldapcompare ldapmodrdn ldapwhoami ldapexop ldapurl vsql", "w", _PasswordForm.NEXT),
+    **_tools("ldappasswd", "w a s", _PasswordForm.NEXT),
+    **_tools("sqlcmd osql isql bcp tsql fisql mosquitto_pub mosquitto_sub mosquitto_rr ipmitool ipmiconsole zip unzip zipcloak funzip", "P", _PasswordForm.NEXT),
+    **_tools("7z 7za 7zr 7zz p7zip", "p", _PasswordForm.SAME),
+    **_tools("rar unrar", "p hp", _PasswordForm.SAME),
+    **_tools(_SNMP, "A X c", _PasswordForm.NEXT),
+    **_tools("plink pscp psftp putty kitty nodetool", "pw", _PasswordForm.NEXT),
+    **_tools("keytool jarsigner apksigner", "storepass keypass srcstorepass deststorepass srckeypass destkeypass", _PasswordForm.NEXT),
+    **_tools("openssl", "k K", _PasswordForm.NEXT),
+    **_tools("sshpass", "p", _PasswordForm.NEXT, leads=True),
+    **_tools("docker podman buildah skopeo nerdctl helm oras oc az cf crane regctl singularity apptainer", "p", _PasswordForm.NEXT, login=True),
+    **_tools("curl curlie", "u U E", _PasswordForm.PAIR),
+    **_tools("swaks", "ap", _PasswordForm.NEXT),
+    **_tools("httpie http https xh xhs hey", "a", _PasswordForm.PAIR),
+    **_tools("ab", "A P", _PasswordForm.PAIR),
+    **_tools("smbclient smbget smbmap rpcclient winexe nmblookup smbcacls smbcquotas smbtree", "U", _PasswordForm.PAIR),
+    **_tools("lftp", "u", _PasswordForm.PAIR),
+    **_tools("sqlplus sqlplus64 sqlldr sqlcl expdp impdp", "", _PasswordForm.SAME, account=True),
 }  # fmt: skip
 
 # Commands that take a name of the kind: "docker run --name mysql -p 3306:3306" does not call mysql.
@@ -109,21 +111,21 @@ def passwords(words: Sequence[str], tool: str | None = None) -> Iterator[tuple[i
     """Yield index, start and end of each password in the *words* of a command line; *tool* is named
     in another place.
     """
-    state = _State(tool)
+    state = _CommandState(tool)
     for index, word in enumerate(words):
         found = state.take(word, words[index - 1] if index else "")
         if found is not None:
             yield index, *found
 
 
-class _State:
+class _CommandState:
     """Parser state of a command line up to one of its words."""
 
     __slots__ = ("logged", "pending", "tool")
 
     def __init__(self, tool: str | None) -> None:
         self.tool = None if tool is None else _TOOLS[tool]
-        self.pending: _Takes | None = None
+        self.pending: _PasswordForm | None = None
         self.logged = False
 
     def take(self, word: str, before: str) -> tuple[int, int] | None:
@@ -145,7 +147,7 @@ class _State:
             self.tool = None
         return _account(word) if tool.account and word[:1] not in {"@", "/"} else None
 
-    def _option(self, tool: _Tool, word: str) -> tuple[int, int] | None:
+    def _option(self, tool: _KnownTool, word: str) -> tuple[int, int] | None:
         if word[:2] == "--" or (tool.login and not self.logged):
             return None
         for letters, takes in tool.options.items():
@@ -153,26 +155,28 @@ class _State:
             if word[1:size] == letters and (size < 4 or len(word) == size):
                 if len(word) > size:
                     return _password(takes, word, size, apart=False)
-                self.pending = takes if takes is not _Takes.SAME else None
+                self.pending = takes if takes is not _PasswordForm.SAME else None
                 return None
             # Flags before it in one word: curl -sSu user:password
-            bundled = takes in {_Takes.NEXT, _Takes.PAIR} and size == 2
+            bundled = takes in {_PasswordForm.NEXT, _PasswordForm.PAIR} and size == 2
             if bundled and word[-1] == letters and _BUNDLE.match(word):
                 self.pending = takes
                 return None
         return None
 
 
-def _password(takes: _Takes, word: str, start: int, *, apart: bool) -> tuple[int, int] | None:
+def _password(
+    takes: _PasswordForm, word: str, start: int, *, apart: bool
+) -> tuple[int, int] | None:
     start += not apart and (word[start : start + 1] == "=" or word.startswith("/p:"))
     start, end = _unquoted(word, start)
     value = word[start:end]
-    if takes is _Takes.PAIR:
+    if takes is _PasswordForm.PAIR:
         pair = _PAIR.match(value)
         return None if pair is None or is_reference(pair.group("v")) else (start, end)
     if not value or is_reference(value) or value.lower() in _PLACEHOLDERS or _PORTS.match(value):
         return None
-    if takes is _Takes.GUESS and apart and _PLAIN_WORD.match(value):
+    if takes is _PasswordForm.GUESS and apart and _PLAIN_WORD.match(value):
         return None
     return start, end
 
@@ -263,7 +267,7 @@ def _spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
             at = item.end()
             item = _ITEM.match(text, at)
         return
-    around = _around(text, start)
+    around = _open_quote(text, start)
     pattern = _WORD if around is None else _WORD_IN[around]
     at = end
     while True:
@@ -280,7 +284,7 @@ def _spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
 _LISTED = re.compile(r"(?P<quote>\\?[\"'])\s{0,32},")
 
 
-def _around(text: str, start: int) -> str | None:
+def _open_quote(text: str, start: int) -> str | None:
     """Return the quote that was opened before *start* on its line, and not closed."""
     before = text[max(0, start - _BEFORE) : start]
     before = before[max(before.rfind("\n"), before.rfind("\x00")) + 1 :]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
-from guardrail.core.redaction.detectors.named import secretive
+from guardrail.core.redaction.detectors.named import looks_secret
 from guardrail.core.redaction.expressions import is_reference
 from guardrail.core.redaction.key_names import Scope, classify
 from guardrail.core.redaction.spans import JOINT, Hit
@@ -17,7 +17,7 @@ from guardrail.core.redaction.spans import JOINT, Hit
 __all__ = ["markup"]
 
 
-def _set(text: str) -> frozenset[str]:
+def _word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
@@ -29,14 +29,14 @@ _ATTRIBUTE = re.compile(
     r"(?P<k>[\w.\-:]{1,64})\s{0,4}=\s{0,4}"
     r"(?:\\\"(?P<c>[^\"\\\x00]*)\\\"|\\'(?P<d>[^'\\\x00]*)\\'|\"(?P<two>[^\"\x00]*)\"|'(?P<one>[^'\x00]*)'|(?P<bare>[^\s\"'=<>`\\]+))"
 )
-_NAMING = _set(
+_NAMING = _word_set(
     "name key k n id property field parameter param option variable setting header attribute"
 )
-_VALUES = _set("value val v content default text data initial-value defaultvalue")
-_HOLDERS = _set("value val v string data content default integer text secret")
-_CALLED = _set("name key n param-name parameter-name property field")
+_VALUES = _word_set("value val v content default text data initial-value defaultvalue")
+_HOLDERS = _word_set("value val v string data content default integer text secret")
+_CALLED = _word_set("name key n param-name parameter-name property field")
 # The content of these is shown to a reader, whatever the name of the element.
-_SHOWN = _set(
+_SHOWN = _word_set(
     "a abbr address article aside b body button caption cite code dd details div dl dt em fieldset figure footer form h1 h2 h3 h4 h5 h6 head header html i img label legend li "
     "link main meta nav ol optgroup p pre script section select small span strong style sub summary sup svg table tbody td tfoot th thead time title tr u ul video"
 )
@@ -48,30 +48,30 @@ _CDATA = "<![CDATA["
 _FAR = 4_096
 
 
-class _Told(NamedTuple):
+class _NameHint(NamedTuple):
     cls: str | None
     hints: bool
 
 
-_NOTHING = _Told(None, hints=False)
-_SECRET = _Told("secret", hints=False)
+_NOTHING = _NameHint(None, hints=False)
+_SECRET = _NameHint("secret", hints=False)
 
 
 @lru_cache(maxsize=1024)
-def _told_by(name: str) -> _Told:
+def _hint_of_name(name: str) -> _NameHint:
     """Return the information that a name gives about a value; ``_NOTHING`` if it gives none."""
     info = classify(name)
     if info.scope is Scope.CONTAINER or (info.cls is None and not info.hints_secret):
         return _NOTHING
-    return _Told(info.cls, hints=info.cls is None)
+    return _NameHint(info.cls, hints=info.cls is None)
 
 
 def markup(text: str) -> Iterator[Hit]:
     """Return the values in tags and elements that are sensitive by a name in *text*."""
-    return _Reader(text).hits()
+    return _TagReader(text).hits()
 
 
-class _Reader:
+class _TagReader:
     """Reads the tags of one text in order."""
 
     __slots__ = ("beside", "end", "text")
@@ -95,14 +95,14 @@ class _Reader:
             if "=" in attributes:
                 named, found = self._attributes(tag)
                 yield from found
-            told = self._known(tag, named)
+            told = self._content_hint(tag, named)
             if attributes[-1:] == "/" or told is _NOTHING:
                 continue
             spans, done = _content(self.text, tag, deep=told.cls == "secret")
             for start, end in spans:
                 yield from self._value(start, end, told)
 
-    def _known(self, tag: re.Match[str], named: _Told) -> _Told:
+    def _content_hint(self, tag: re.Match[str], named: _NameHint) -> _NameHint:
         """Return the information about the content of an element."""
         text = self.text
         prefix, _, local = tag.group("n").lower().rpartition(":")
@@ -115,17 +115,17 @@ class _Reader:
         if local in _CALLED:
             end = text.find("<", tag.end(), tag.end() + 96)
             content = text[tag.end() : end] if end >= 0 else JOINT
-            self.beside = _NOTHING if JOINT in content else _told_by(content.strip())
+            self.beside = _NOTHING if JOINT in content else _hint_of_name(content.strip())
             if self.beside is not _NOTHING:
                 return _NOTHING
-        own = _told_by(tag.group("n").rpartition(":")[2])
+        own = _hint_of_name(tag.group("n").rpartition(":")[2])
         if own is not _NOTHING:
             return own
         if local in _HOLDERS and before is not _NOTHING:
             return before
         return named
 
-    def _attributes(self, tag: re.Match[str]) -> tuple[_Told, list[Hit]]:
+    def _attributes(self, tag: re.Match[str]) -> tuple[_NameHint, list[Hit]]:
         """Return the information that the attributes give about the element, and the hits in
         them.
         """
@@ -136,12 +136,12 @@ class _Reader:
             value = self.text[place[0] : place[1]]
             told = _NOTHING
             if key.lower() in _NAMING:
-                told = _told_by(value) if len(value) <= 64 else _NOTHING
+                told = _hint_of_name(value) if len(value) <= 64 else _NOTHING
             elif key.lower() == "type":
                 told = _SECRET if value.lower() == "password" else _NOTHING
             elif key.lower() in _VALUES:
                 values.append(place)
-            elif _told_by(key).cls == "secret":
+            elif _hint_of_name(key).cls == "secret":
                 hits += self._value(*place, _SECRET)
             if named is _NOTHING or told.cls == "secret":
                 named = told
@@ -150,15 +150,15 @@ class _Reader:
                 hits += self._value(*place, named)
         return named, hits
 
-    def _value(self, start: int, end: int, told: _Told) -> list[Hit]:
+    def _value(self, start: int, end: int, told: _NameHint) -> list[Hit]:
         value = self.text[start:end]
         start += len(value) - len(value.lstrip())
         value = value.strip()
         if not value or value.lower() in _PLACEHOLDERS or is_reference(value):
             return []
-        if told.hints and not secretive(value):
+        if told.hints and not looks_secret(value):
             return []
-        if _WORDY.search(value) is None or _told_by(value).cls == "secret":
+        if _WORDY.search(value) is None or _hint_of_name(value).cls == "secret":
             # A label, or the name of a column.
             return []
         return [Hit(start, start + len(value), told.cls or "secret", "markup")]

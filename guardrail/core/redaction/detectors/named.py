@@ -17,7 +17,7 @@ from guardrail.core.redaction.expressions import is_expression, is_folder, is_re
 from guardrail.core.redaction.key_names import classify, words
 from guardrail.core.redaction.spans import Hit
 
-__all__ = ["assignments", "keywords", "secretive", "urls"]
+__all__ = ["assignments", "keywords", "looks_secret", "urls"]
 
 # Backwards from a separator: quotes and blanks, then a name.
 _NAME_BACK = re.compile(r"[\"'\])\\]{0,3} {0,24}[\"'\])\\]{0,3}([\w.\-]{1,60})")
@@ -105,7 +105,7 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
         value = _VALUE.match(text, at + 1, at + _HINTED)
         if (
             value is not None
-            and secretive(value.group("v"))
+            and looks_secret(value.group("v"))
             and not is_expression(text, value.start("v"), name)
         ):
             value = _VALUE.match(text, at + 1) or value
@@ -195,7 +195,11 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
     elif (
         word.lower() in _PLACEHOLDERS
         or _WORDY.search(word) is None
-        or (_is_said(text, at, name, word) if quoted is None else _is_symbol(text, at, name, word))
+        or (
+            _is_prose_or_path(text, at, name, word)
+            if quoted is None
+            else _is_symbol(text, at, name, word)
+        )
     ):
         return
     yield Hit(start, end, "secret", "assignment")
@@ -220,7 +224,7 @@ def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Ite
     return None
 
 
-def _is_said(text: str, at: int, name: str, word: str) -> bool:
+def _is_prose_or_path(text: str, at: int, name: str, word: str) -> bool:
     """Return True if *word* begins a sentence, or is the path of a file."""
     low = word.lower()
     if low in _PROSE and _GOES_ON.match(text, at) is not None:
@@ -228,11 +232,11 @@ def _is_said(text: str, at: int, name: str, word: str) -> bool:
     if _FILE.match(word) is not None:
         return True
     if low in _SCHEMES:
-        return _last(name) == "auth"
-    return _SENTENCE.match(text, at) is not None and _last(name) in _NEVER_WORDS
+        return _last_word(name) == "auth"
+    return _SENTENCE.match(text, at) is not None and _last_word(name) in _NEVER_WORDS
 
 
-def _last(name: str) -> str:
+def _last_word(name: str) -> str:
     """Return the last word of *name*; empty if it is in another script."""
     return (words(name) or ("",))[-1]
 
@@ -241,7 +245,7 @@ def _is_symbol(text: str, at: int, name: str, word: str) -> bool:
     """Return True if a token of a language is compared: ``token == "if"``."""
     if not text.startswith("==", at) or not word.isalpha() or len(word) > _SYMBOL:
         return False
-    return _last(name) == "token"
+    return _last_word(name) == "token"
 
 
 _SYMBOL = 8
@@ -282,7 +286,7 @@ def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[H
         yield Hit(value.start("v"), value.end("v"), cls, "assignment")
 
 
-def secretive(word: str) -> bool:
+def looks_secret(word: str) -> bool:
     """Return True if a value looks like a secret, after a name that only hints at one."""
     if len(word) < 12 or len(set(word)) < 6 or ("/" in word and "." in word):
         return False

@@ -12,15 +12,15 @@ from collections.abc import Callable, Iterable
 
 from guardrail.core.redaction.detectors.code import fallbacks
 from guardrail.core.redaction.detectors.markup import markup
-from guardrail.core.redaction.detectors.named import assignments, keywords, secretive, urls
+from guardrail.core.redaction.detectors.named import assignments, keywords, looks_secret, urls
 from guardrail.core.redaction.detectors.personal import emails, numbers
 from guardrail.core.redaction.detectors.shape import long_words, looks_random, pem
-from guardrail.core.redaction.entities import behind_entities, holds_entity
+from guardrail.core.redaction.entities import hits_behind_entities, holds_entity
 from guardrail.core.redaction.limits import unmetered
 from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks
 from guardrail.core.redaction.spans import JOINT, Hit, merge_hits
 
-__all__ = ["JOINT", "Hit", "looks_random", "scan", "scan_secrets", "secretive"]
+__all__ = ["JOINT", "Hit", "looks_random", "looks_secret", "scan", "scan_secrets"]
 
 
 def scan(text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
@@ -55,7 +55,7 @@ def _found(
         for detector in detectors:
             hits += detector(text)
         if entities:
-            hits += behind_entities(text, detectors)
+            hits += hits_behind_entities(text, detectors)
         return hits
     share = len(text) // len(detectors)
     owed = 0
@@ -73,7 +73,7 @@ def _found(
     spend(owed)
     if entities:
         spend(len(text))
-        for hit in behind_entities(text, detectors):
+        for hit in hits_behind_entities(text, detectors):
             spend(_PER_HIT)
             hits.append(hit)
     return hits
