@@ -14,7 +14,7 @@ WORKERS ?= $(shell nproc)
 # Each module stays with one worker until another has nothing left to do.
 SPREAD := -n $(WORKERS) --dist worksteal
 # What runs in seconds: no crash runs, no real servers, few processes.
-FAST := tests/core tests/call tests/guard tests/integrations tests/access_log tests/attacks tests/vectors \
+FAST := tests/core tests/call tests/guard tests/integrations tests/access_log tests/vectors \
 	$(wildcard tests/review/test_*.py tests/review/doctor/test_*.py) \
 	tests/review/verify/test_verify_approvals.py tests/review/verify/test_verify_sessions.py \
 	tests/policy/embedded/test_embedded_engine.py tests/policy/rego/test_policy_merge.py \
@@ -59,7 +59,7 @@ else
 endif
 
 test-fast: $(READY) ## the inner loop: the tests that need neither crash runs nor real servers
-	@$(BIN)/python -m pytest $(SPREAD) $(FAST)
+	@$(BIN)/python -m pytest $(SPREAD) -m "not slow" $(FAST)
 
 lint: $(READY) ## ruff, and import contracts
 	@$(BIN)/ruff check .

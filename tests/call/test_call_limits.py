@@ -423,6 +423,7 @@ guard.close()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["killed", "closed"])
 def test_a_process_that_is_killed_leaves_a_record_of_its_denials(tmp_path: Any, how: str) -> None:
     """How many there were is known only where the guard was closed; that there were some,

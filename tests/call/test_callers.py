@@ -947,6 +947,7 @@ def in_a_child(folder: str, inherited: Guard | None, session: SessionScope | Non
             called(guard)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_a_process_for_jobs_has_no_session_but_one_that_it_is_given_or_opens(
     tmp_path: Path, method: str

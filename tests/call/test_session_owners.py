@@ -114,6 +114,7 @@ def in_a_thread(guard: Guard, scope: SessionScope) -> object:
 WAYS = [call, acall, admit, in_a_thread]
 
 
+@pytest.mark.slow
 def test_another_process_that_entered_first_makes_no_call_after_the_owners(folder: Path) -> None:
     """It needs no access to the ledger: it only has to know the name of the session."""
     with opened(folder) as guard:
@@ -138,6 +139,7 @@ def test_another_process_that_entered_first_makes_no_call_after_the_owners(folde
     assert verify_ledger(folder / "audit.db").exit_code == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
     "other",
@@ -337,6 +339,7 @@ HIDDEN = ("session = 'ticket-1'", '"session":"ticket-1"', '"session":"ticket-X"'
 """All records of the session, and what they say while they are hidden: those of another one."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("known", [True, False])
 def test_an_owner_that_is_hidden_for_a_moment_is_not_taken_for_none(
     folder: Path, known: bool

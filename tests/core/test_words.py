@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -87,12 +88,15 @@ _NOUN = re.compile(rf" (?!(?:{'|'.join(VERBS)}) )(?:[a-z]+ )?(?:{'|'.join(NOUNS)
 _WORDS = Path("core") / "words.py"
 
 
-def sources() -> Iterator[tuple[Path, ast.Module]]:
+@cache
+def sources() -> list[tuple[Path, ast.Module]]:
     """Every module of the package but the one that has the rule."""
     folder = Path(guardrail.__file__).parent
-    for path in sorted(folder.rglob("*.py")):
-        if path.relative_to(folder) != _WORDS:
-            yield path.relative_to(folder), ast.parse(path.read_text("utf-8"))
+    return [
+        (path.relative_to(folder), ast.parse(path.read_text("utf-8")))
+        for path in sorted(folder.rglob("*.py"))
+        if path.relative_to(folder) != _WORDS
+    ]
 
 
 def is_fixed(value: ast.expr) -> bool:
