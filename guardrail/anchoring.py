@@ -28,10 +28,10 @@ __all__ = [
     "check_missing",
     "is_signed",
     "log_name",
-    "noted_names",
     "remembered_head",
     "renew_memory",
     "stored_head",
+    "stored_names",
 ]
 
 
@@ -179,7 +179,7 @@ def log_name(settings: Settings) -> str:
     )
 
 
-def noted_names(settings: Settings) -> list[str]:
+def stored_names(settings: Settings) -> list[str]:
     """Return the names of logs that recoveries noted with the keys, the newest last; none if that
     can't be read.
     """

@@ -15,12 +15,21 @@ from guardrail.core.redaction.marks import is_mark_key
 from guardrail.core.types import Assurance, Effect, Json
 from guardrail.errors import RecordError
 
-__all__ = ["Approver", "AskedRule", "Case", "Kind", "Request", "Step", "case_of", "is_approval_id"]
+__all__ = [
+    "ApprovalCase",
+    "ApprovalRequest",
+    "ApprovalStep",
+    "Approver",
+    "AskedRule",
+    "StepKind",
+    "case_of",
+    "is_approval_id",
+]
 
 _ULID = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
-class Kind(StrEnum):
+class StepKind(StrEnum):
     """Kind of a step."""
 
     GRANTED = "granted"
@@ -53,7 +62,7 @@ class AskedRule:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ApprovalRequest:
     """A call that waits for a person, as recorded."""
 
     id: str
@@ -101,14 +110,14 @@ class Request:
         path = need.split("/")
         if any(_touches(pointer.split("/"), path) for pointer in self.removed):
             return False
-        return not self.truncated or _whole(self.args, path[1:])
+        return not self.truncated or _is_shown_whole(self.args, path[1:])
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class ApprovalStep:
     """One answer to a request, or its use."""
 
-    kind: Kind
+    kind: StepKind
     seq: int
     ordinal: int
     at: datetime
@@ -122,11 +131,11 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Case:
+class ApprovalCase:
     """A request with all of its recorded steps."""
 
-    request: Request
-    steps: tuple[Step, ...]
+    request: ApprovalRequest
+    steps: tuple[ApprovalStep, ...]
     newest: datetime
     """Time stamp of the newest record of the log."""
     tree: tuple[int, bytes] | None = None
@@ -139,7 +148,7 @@ class Case:
         """The ordinal of the next step."""
         return max((step.ordinal for step in self.steps), default=-1) + 1
 
-    def has(self, kind: Kind) -> bool:
+    def has(self, kind: StepKind) -> bool:
         """Return True if a step of this kind is recorded."""
         return any(step.kind is kind for step in self.steps)
 
@@ -152,7 +161,7 @@ def is_approval_id(value: object) -> bool:
     return isinstance(value, str) and len(value) == 26 and _ULID.issuperset(value)
 
 
-def case_of(lines: Sequence[bytes], newest: bytes | None) -> Case | None:
+def case_of(lines: Sequence[bytes], newest: bytes | None) -> ApprovalCase | None:
     """Parse *lines*: the request, then its steps; *newest* is the last line of the log.
 
     Return None if it is not a request or a line can't be read: omitting a refusal would approve the
@@ -165,12 +174,12 @@ def case_of(lines: Sequence[bytes], newest: bytes | None) -> Case | None:
         if request is None:
             return None
         steps = tuple(_step(decode(line)) for line in lines[1:])
-        return Case(request, steps, _moment(decode(newest)["ts"]))
+        return ApprovalCase(request, steps, _parse_time(decode(newest)["ts"]))
     except (KeyError, TypeError, ValueError, RecordError):
         return None
 
 
-def _request(line: bytes) -> Request | None:
+def _request(line: bytes) -> ApprovalRequest | None:
     record = decode(line)
     decision = record["decision"]
     # A bare record, or one whose arguments did not fit, gives a person nothing to judge.
@@ -190,11 +199,11 @@ def _request(line: bytes) -> Request | None:
         if entry["effect"] == str(Effect.REQUIRE_APPROVAL)
     )
     redaction, called = record["redaction"], record["input"]["action"]["properties"]
-    return Request(
+    return ApprovalRequest(
         id=record["call"],
         seq=record["seq"],
         leaf=leaf_hash(line).hex(),
-        asked=_moment(record["ts"]),
+        asked=_parse_time(record["ts"]),
         session=record["session"],
         tenant=record["tenant"],
         principal=record["principal"],
@@ -212,21 +221,21 @@ def _request(line: bytes) -> Request | None:
     )
 
 
-def _step(record: Mapping[str, Any]) -> Step:
+def _step(record: Mapping[str, Any]) -> ApprovalStep:
     approval = record["approval"]
-    at = _moment(record["ts"])
+    at = _parse_time(record["ts"])
     if record["type"] == "call.decision":
         people = _approvers(approval.get("approvers"))
-        return Step(Kind.USED, record["seq"], approval["ordinal"], at, approvers=people)
-    kind = Kind(record["type"].removeprefix("approval."))
+        return ApprovalStep(StepKind.USED, record["seq"], approval["ordinal"], at, approvers=people)
+    kind = StepKind(record["type"].removeprefix("approval."))
     who = record["approver"]
-    return Step(
+    return ApprovalStep(
         kind=kind,
         seq=record["seq"],
         ordinal=approval["ordinal"],
         at=at,
         approver=Approver(who["id"], Assurance(who["assurance"]), who["method"]),
-        expires=_moment(record["expires"]) if kind is Kind.GRANTED else None,
+        expires=_parse_time(record["expires"]) if kind is StepKind.GRANTED else None,
         leaf=record["request"]["leaf"],
     )
 
@@ -242,7 +251,7 @@ def _approvers(people: object) -> tuple[Approver, ...]:
     return tuple(found)
 
 
-def _moment(text: str) -> datetime:
+def _parse_time(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
@@ -264,7 +273,7 @@ def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
     return True
 
 
-def _whole(args: Json, path: Sequence[str]) -> bool:
+def _is_shown_whole(args: Json, path: Sequence[str]) -> bool:
     """Return True if a view with cut values shows the whole value at *path*.
 
     Only a number, a boolean or null can't have been cut.

@@ -17,12 +17,12 @@ from enum import StrEnum
 from typing import Any
 
 from guardrail.approvals.request import (
+    ApprovalCase,
+    ApprovalRequest,
+    ApprovalStep,
     Approver,
     AskedRule,
-    Case,
-    Kind,
-    Request,
-    Step,
+    StepKind,
     case_of,
     is_approval_id,
 )
@@ -30,17 +30,17 @@ from guardrail.core.folding import folded
 from guardrail.core.types import Assurance, Decision, Effect, Json
 
 __all__ = [
+    "ApprovalCase",
+    "ApprovalRequest",
+    "ApprovalStep",
+    "ApprovalTerms",
     "Approver",
     "AskedRule",
-    "Case",
     "Grant",
-    "Kind",
-    "Presented",
-    "Reason",
-    "Request",
-    "State",
-    "Step",
-    "Terms",
+    "PresentedCall",
+    "RejectionReason",
+    "RequestState",
+    "StepKind",
     "case_of",
     "exceeds",
     "expires_at",
@@ -59,7 +59,7 @@ an approval.
 """
 
 
-class Reason(StrEnum):
+class RejectionReason(StrEnum):
     """Reason for turning down an answer or a use: ``code`` of ``approval.rejected``, ``detail`` of
     cause ``approval``.
     """
@@ -99,7 +99,7 @@ class Reason(StrEnum):
     """The policy now requires more approvers, or more visible values, than the approval had."""
 
 
-class State(StrEnum):
+class RequestState(StrEnum):
     """State of a request."""
 
     PENDING = "pending"
@@ -114,7 +114,7 @@ class State(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
+class ApprovalTerms:
     """The terms in the settings."""
 
     ttl: float = 900.0
@@ -126,7 +126,7 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
-class Presented:
+class PresentedCall:
     """The call that an approval came with, in the terms of the request's record."""
 
     tenant: str
@@ -145,7 +145,7 @@ class Presented:
 class Grant:
     """An approval that covers a call, and has not been used."""
 
-    request: Request
+    request: ApprovalRequest
     approvers: tuple[Approver, ...]
     ordinal: int
     """Ordinal of its use, if the call is allowed."""
@@ -181,7 +181,7 @@ class Grant:
 # -- judging ---------------------------------------------------------------------------------------
 
 
-def expires_at(request: Request, now: datetime, terms: Terms) -> datetime:
+def expires_at(request: ApprovalRequest, now: datetime, terms: ApprovalTerms) -> datetime:
     """Return the expiry of an approval given *now*: never later than its request's."""
     return min(
         now + timedelta(seconds=terms.ttl), request.asked + timedelta(seconds=terms.request_ttl)
@@ -198,14 +198,16 @@ def same_identity(one: str, other: str) -> bool:
     return bool(folded(one)) and folded(one) == folded(other)
 
 
-def live_grants(case: Case, now: datetime, terms: Terms) -> tuple[Step, ...]:
+def live_grants(
+    case: ApprovalCase, now: datetime, terms: ApprovalTerms
+) -> tuple[ApprovalStep, ...]:
     """Return the valid approvals, one for each person, oldest first.
 
     The period that an approver's settings allowed never exceeds the one that *terms* allow here.
     """
-    live: dict[str, Step] = {}
+    live: dict[str, ApprovalStep] = {}
     for step in case.steps:
-        if step.kind is not Kind.GRANTED or step.approver is None or step.expires is None:
+        if step.kind is not StepKind.GRANTED or step.approver is None or step.expires is None:
             continue
         end = min(step.expires, step.at + timedelta(seconds=terms.ttl))
         if step.leaf == case.request.leaf and now < end:
@@ -213,117 +215,123 @@ def live_grants(case: Case, now: datetime, terms: Terms) -> tuple[Step, ...]:
     return tuple(live.values())
 
 
-def _stale(case: Case, now: datetime, terms: Terms) -> bool:
+def _is_past_deadline(case: ApprovalCase, now: datetime, terms: ApprovalTerms) -> bool:
     return now >= case.request.asked + timedelta(seconds=terms.request_ttl)
 
 
-def _clock_is_behind(case: Case, now: datetime) -> bool:
+def _clock_is_behind(case: ApprovalCase, now: datetime) -> bool:
     return now + _SKEW < max(case.newest, case.request.asked, *(step.at for step in case.steps))
 
 
-def state_of(case: Case, now: datetime, terms: Terms) -> State:
+def state_of(case: ApprovalCase, now: datetime, terms: ApprovalTerms) -> RequestState:
     """Return the state of the request."""
-    if case.has(Kind.USED):
-        return State.USED
-    if case.has(Kind.REFUSED):
-        return State.REFUSED
-    if _stale(case, now, terms):
-        return State.EXPIRED
+    if case.has(StepKind.USED):
+        return RequestState.USED
+    if case.has(StepKind.REFUSED):
+        return RequestState.REFUSED
+    if _is_past_deadline(case, now, terms):
+        return RequestState.EXPIRED
     if len(live_grants(case, now, terms)) >= case.request.needed:
-        return State.GRANTED
-    return State.BLOCKED if case.request.hidden_needs else State.PENDING
+        return RequestState.GRANTED
+    return RequestState.BLOCKED if case.request.hidden_needs else RequestState.PENDING
 
 
 def may_answer(
-    case: Case,
-    kind: Kind,
+    case: ApprovalCase,
+    kind: StepKind,
     approver: Approver,
     *,
     now: datetime,
-    terms: Terms,
+    terms: ApprovalTerms,
     token: Callable[[str, str], str],
-) -> Reason | None:
+) -> RejectionReason | None:
     """Return why *approver* may not grant or refuse the request, or None if they may.
 
     A refusal only removes permission, so anyone may refuse. *token* makes the keyed token of the
     request's tenant (class, value): a requester recorded as a token is compared as one.
     """
-    over = _over(case, now, terms)
+    over = _closed_reason(case, now, terms)
     if over is not None:
         return over
-    if kind is Kind.REFUSED:
+    if kind is StepKind.REFUSED:
         return None
     live = live_grants(case, now, terms)
     if len(live) >= case.request.needed:
-        return Reason.ALREADY_DECIDED
+        return RejectionReason.ALREADY_DECIDED
     if not folded(approver.id):
-        return Reason.APPROVER_UNKNOWN
+        return RejectionReason.APPROVER_UNKNOWN
     if _is_requester(case.request, approver, token):
-        return Reason.APPROVER_IS_REQUESTER
+        return RejectionReason.APPROVER_IS_REQUESTER
     if approver.assurance is not Assurance.VERIFIED and not terms.unsafe_asserted:
-        return Reason.ASSERTED
+        return RejectionReason.ASSERTED
     if case.request.hidden_needs:
-        return Reason.NEEDS_HIDDEN
-    if _counted(live, approver):
-        return Reason.APPROVER_COUNTED
+        return RejectionReason.NEEDS_HIDDEN
+    if _has_approved(live, approver):
+        return RejectionReason.APPROVER_COUNTED
     return None
 
 
-def _over(case: Case, now: datetime, terms: Terms) -> Reason | None:
+def _closed_reason(
+    case: ApprovalCase, now: datetime, terms: ApprovalTerms
+) -> RejectionReason | None:
     """Return why the request is no longer open, or None if it is."""
     if _clock_is_behind(case, now):
-        return Reason.CLOCK_SKEW
-    if case.has(Kind.USED):
-        return Reason.ALREADY_USED
-    if case.has(Kind.REFUSED):
-        return Reason.REFUSED
-    if _stale(case, now, terms):
-        return Reason.EXPIRED
+        return RejectionReason.CLOCK_SKEW
+    if case.has(StepKind.USED):
+        return RejectionReason.ALREADY_USED
+    if case.has(StepKind.REFUSED):
+        return RejectionReason.REFUSED
+    if _is_past_deadline(case, now, terms):
+        return RejectionReason.EXPIRED
     return None
 
 
-def _is_requester(request: Request, approver: Approver, token: Callable[[str, str], str]) -> bool:
+def _is_requester(
+    request: ApprovalRequest, approver: Approver, token: Callable[[str, str], str]
+) -> bool:
     ids = [request.principal["id"], request.agent["id"]]
     ids.extend(str(step.get("sub", "")) for step in request.delegation)
     made = {token("principal", approver.id), token("agent", approver.id)}
     return any(same_identity(approver.id, id_) or id_ in made for id_ in ids)
 
 
-def _counted(live: Iterable[Step], approver: Approver) -> bool:
+def _has_approved(live: Iterable[ApprovalStep], approver: Approver) -> bool:
     return any(
         step.approver is not None and same_identity(step.approver.id, approver.id) for step in live
     )
 
 
-def may_use(case: Case | None, call: Presented, now: datetime, terms: Terms) -> Grant | Reason:
+def may_use(
+    case: ApprovalCase | None, call: PresentedCall, now: datetime, terms: ApprovalTerms
+) -> Grant | RejectionReason:
     """Return the approval that covers *call*, or the reason why there is none."""
     if case is None:
-        return Reason.UNKNOWN
-    other = _differs(case.request, call)
+        return RejectionReason.UNKNOWN
+    other = _difference(case.request, call)
     if other is not None:
         return other
-    over = _over(case, now, terms)
+    over = _closed_reason(case, now, terms)
     if over is not None:
         return over
     live = live_grants(case, now, terms)
     approvers = tuple(step.approver for step in live if step.approver is not None)
     if any(same_identity(approver.id, id_) for approver in approvers for id_ in call.people):
-        return Reason.APPROVER_IS_REQUESTER
+        return RejectionReason.APPROVER_IS_REQUESTER
     if case.request.hidden_needs:
-        return Reason.NEEDS_HIDDEN
+        return RejectionReason.NEEDS_HIDDEN
     if len(approvers) < case.request.needed:
-        if case.has(Kind.GRANTED) and len(approvers) < len(_everyone(case)):
-            return Reason.EXPIRED
-        return Reason.APPROVERS_MISSING if approvers else Reason.PENDING
+        if case.has(StepKind.GRANTED) and len(approvers) < len(_approver_ids(case)):
+            return RejectionReason.EXPIRED
+        return RejectionReason.APPROVERS_MISSING if approvers else RejectionReason.PENDING
     if not terms.unsafe_asserted and any(
         approver.assurance is not Assurance.VERIFIED for approver in approvers
     ):
-        return Reason.ASSERTED
+        return RejectionReason.ASSERTED
     rules = tuple(rule.rule for rule in case.request.rules)
     return Grant(case.request, approvers, case.next_ordinal, rules, case.tree)
 
 
-def _everyone(case: Case) -> set[str]:
+def _approver_ids(case: ApprovalCase) -> set[str]:
     return {
         folded(step.approver.id)
         for step in case.steps
@@ -331,7 +339,7 @@ def _everyone(case: Case) -> set[str]:
     }
 
 
-def _differs(request: Request, call: Presented) -> Reason | None:
+def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReason | None:
     """Describe the difference between a call and its request. The commitment decides; the rest only
     tells which part differs.
     """
@@ -339,15 +347,15 @@ def _differs(request: Request, call: Presented) -> Reason | None:
     owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))
     caller = (call.tenant, call.session, call.principal, call.issuer)
     if (*owner, request.agent["id"]) != (*caller, call.agent):
-        return Reason.OTHER_SESSION
+        return RejectionReason.OTHER_SESSION
     if any(request.tool[name] != call.tool[name] for name in ("name", "server")):
-        return Reason.OTHER_TOOL
+        return RejectionReason.OTHER_TOOL
     if request.tool["schema"] != call.tool["schema"]:
-        return Reason.OTHER_SCHEMA
-    return None if request.commitment == call.commitment else Reason.OTHER_ARGUMENTS
+        return RejectionReason.OTHER_SCHEMA
+    return None if request.commitment == call.commitment else RejectionReason.OTHER_ARGUMENTS
 
 
-def exceeds(grant: Grant, verdict: Decision) -> Reason | None:
+def exceeds(grant: Grant, verdict: Decision) -> RejectionReason | None:
     """Return ``RULES_CHANGED`` if the rules that fired now require more than *grant* gives,
     otherwise None.
     """
@@ -359,5 +367,5 @@ def exceeds(grant: Grant, verdict: Decision) -> Reason | None:
             or rule.approvers > len(grant.approvers)
             or not all(grant.request.shows(need) for need in rule.needs)
         ):
-            return Reason.RULES_CHANGED
+            return RejectionReason.RULES_CHANGED
     return None

@@ -12,8 +12,15 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from guardrail.approvals import rules as approvals
-from guardrail.approvals.rules import Approver, Case, Kind, Reason, State, Terms
-from guardrail.approvals.views import Listed, listed, utc_now
+from guardrail.approvals.rules import (
+    ApprovalCase,
+    ApprovalTerms,
+    Approver,
+    RejectionReason,
+    RequestState,
+    StepKind,
+)
+from guardrail.approvals.views import ListedRequest, listed, utc_now
 from guardrail.core.log.record import FORMAT_VERSION, Draft
 from guardrail.core.redaction.detectors.scan import scan_secrets
 from guardrail.core.redaction.redactor import Redactor
@@ -44,10 +51,10 @@ class TenantTokens(Protocol):
 class Answer:
     """The result of an answer. It is durable in either case."""
 
-    case: Case
+    case: ApprovalCase
     """The case when the answer was judged."""
     receipt: Receipt
-    rejected: Reason | None
+    rejected: RejectionReason | None
     """Reason for turning it down; None if it counts."""
     given: int
     """Number of valid approvals now."""
@@ -73,11 +80,11 @@ class ApprovalService:
         self,
         *,
         log: str,
-        read: Callable[[str], Case | None],
+        read: Callable[[str], ApprovalCase | None],
         append: Callable[[Draft], Receipt],
         tokens: Callable[[str], TenantTokens],
         origin: Callable[[], Mapping[str, Any]],
-        terms: Terms,
+        terms: ApprovalTerms,
         profile: str = "standard/1",
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
@@ -94,7 +101,7 @@ class ApprovalService:
         self.terms = terms
         """The terms in the settings."""
 
-    def case(self, approval: str) -> Case:
+    def case(self, approval: str) -> ApprovalCase:
         """Return the request *approval* in its current state. Raises ``UsageError`` if this log has
         no request with that id.
         """
@@ -107,11 +114,11 @@ class ApprovalService:
             )
         return case
 
-    def state(self, case: Case) -> State:
+    def state(self, case: ApprovalCase) -> RequestState:
         """Return the current state of a request."""
         return approvals.state_of(case, self._clock(), self.terms)
 
-    def listed(self, case: Case) -> Listed:
+    def listed(self, case: ApprovalCase) -> ListedRequest:
         """Return the current view of a request for a person."""
         return listed(case, self.terms, self._clock())
 
@@ -122,57 +129,59 @@ class ApprovalService:
         Raises ``UsageError`` for an unknown id or a reason that can't be recorded, and
         ``LedgerError``.
         """
-        return self._answer(approval, Kind.GRANTED, approver, reason)
+        return self._record_answer(approval, StepKind.GRANTED, approver, reason)
 
     def refuse(self, approval: str, approver: Approver, reason: str) -> Answer:
         """Record that *approver* refuses it: nobody can approve it, and earlier approvals no longer
         count. See ``approve``.
         """
-        return self._answer(approval, Kind.REFUSED, approver, reason)
+        return self._record_answer(approval, StepKind.REFUSED, approver, reason)
 
-    def turn_down(self, approval: str, kind: Kind, approver: Approver, code: Reason) -> Answer:
+    def turn_down(
+        self, approval: str, kind: StepKind, approver: Approver, code: RejectionReason
+    ) -> Answer:
         """Record an answer that is too incomplete to be judged. See ``approve``."""
-        return self._answer(approval, kind, approver, "", forced=code)
+        return self._record_answer(approval, kind, approver, "", forced=code)
 
-    def _answer(
+    def _record_answer(
         self,
         approval: str,
-        kind: Kind,
+        kind: StepKind,
         approver: Approver,
         reason: str,
         *,
-        forced: Reason | None = None,
+        forced: RejectionReason | None = None,
     ) -> Answer:
         for _ in range(_TRIES):
             case = self.case(approval)
             tokens = self._tokens(case.request.tenant)
-            words = self._words(reason, tokens) if forced is None else ""
-            who = self._checked(approver)
+            words = self._redact_reason(reason, tokens) if forced is None else ""
+            who = self._recordable(approver)
             now = self._clock()
             rejected = forced
             if who is None:
                 who = Approver("", method=approver.method)
-                rejected = forced or Reason.APPROVER_UNKNOWN
+                rejected = forced or RejectionReason.APPROVER_UNKNOWN
             elif rejected is None:
                 rejected = approvals.may_answer(
                     case, kind, who, now=now, terms=self.terms, token=tokens.token
                 )
             try:
-                return self._write(case, kind, who, words=words, rejected=rejected, now=now)
+                return self._append_answer(case, kind, who, words=words, rejected=rejected, now=now)
             except LedgerError as error:
                 if error.code != "ledger.approval_taken":
                     raise
                 # Someone else has just answered or used it: judge by the new state.
         raise LedgerError("too many answers at once", code="ledger.approval_taken")
 
-    def _write(
+    def _append_answer(
         self,
-        case: Case,
-        kind: Kind,
+        case: ApprovalCase,
+        kind: StepKind,
         who: Approver,
         *,
         words: str,
-        rejected: Reason | None,
+        rejected: RejectionReason | None,
         now: datetime,
     ) -> Answer:
         request = case.request
@@ -196,9 +205,9 @@ class ApprovalService:
         expires: str | None = None
         given = len(standing)
         if rejected is not None:
-            hidden = list(request.hidden_needs) if rejected is Reason.NEEDS_HIDDEN else []
+            hidden = list(request.hidden_needs) if rejected is RejectionReason.NEEDS_HIDDEN else []
             record |= {"attempt": str(kind), "code": str(rejected), "hidden": hidden}
-        elif kind is Kind.GRANTED:
+        elif kind is StepKind.GRANTED:
             given += 1
             end = approvals.expires_at(request, now, self.terms)
             expires = end.isoformat(timespec="microseconds").replace("+00:00", "Z")
@@ -216,7 +225,7 @@ class ApprovalService:
         )
         return Answer(case, self._append(draft), rejected, given, expires, words)
 
-    def _words(self, reason: str, tokens: TenantTokens) -> str:
+    def _redact_reason(self, reason: str, tokens: TenantTokens) -> str:
         """Return the reason as it may be recorded."""
         if not reason.strip() or len(reason) > _MAX_REASON:
             raise UsageError(
@@ -235,7 +244,7 @@ class ApprovalService:
         return words
 
     @staticmethod
-    def _checked(approver: Approver) -> Approver | None:
+    def _recordable(approver: Approver) -> Approver | None:
         """Return *approver* if its id can be recorded in clear, otherwise None."""
         try:
             check_id(approver.id, "approver")

@@ -10,12 +10,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
 from guardrail.approvals import rules as approvals
-from guardrail.approvals.rules import Case, State, Step, Terms
+from guardrail.approvals.rules import ApprovalCase, ApprovalStep, ApprovalTerms, RequestState
 from guardrail.config import ApprovalSettings
 
 __all__ = [
     "ApprovalLog",
-    "Listed",
+    "ListedRequest",
     "document",
     "hidden",
     "listed",
@@ -39,45 +39,45 @@ class ApprovalLog(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class ListedRequest:
     """One request and its state."""
 
-    case: Case
-    state: State
-    standing: tuple[Step, ...]
+    case: ApprovalCase
+    state: RequestState
+    live_grants: tuple[ApprovalStep, ...]
     """The approvals that are valid now."""
     age: timedelta
     ends: datetime
     """Expiry of the request itself."""
 
 
-def listed(case: Case, terms: Terms, now: datetime) -> Listed:
+def listed(case: ApprovalCase, terms: ApprovalTerms, now: datetime) -> ListedRequest:
     """Return *case* in its state at *now*."""
-    return Listed(
+    return ListedRequest(
         case=case,
         state=approvals.state_of(case, now, terms),
-        standing=approvals.live_grants(case, now, terms),
+        live_grants=approvals.live_grants(case, now, terms),
         age=now - case.request.asked,
         ends=case.request.asked + timedelta(seconds=terms.request_ttl),
     )
 
 
-def hidden(case: Case) -> dict[str, list[str]]:
+def hidden(case: ApprovalCase) -> dict[str, list[str]]:
     """Return the values hidden from the approver: pointer -> class and the rules that removed
     it.
     """
     return {pointer: list(entry) for pointer, entry in case.request.removed.items()}
 
 
-def document(entry: Listed) -> dict[str, Any]:
+def document(entry: ListedRequest) -> dict[str, Any]:
     """Return one request for ``--json`` (docs/cli.md)."""
     request = entry.case.request
     return {
         "approval": request.id,
         "seq": request.seq,
-        "asked": _stamp(request.asked),
+        "asked": _format_time(request.asked),
         "age_s": round(entry.age.total_seconds(), 1),
-        "ends": _stamp(entry.ends),
+        "ends": _format_time(entry.ends),
         "state": str(entry.state),
         "tool": request.tool.get("name"),
         "server": request.tool.get("server"),
@@ -105,32 +105,32 @@ def document(entry: Listed) -> dict[str, Any]:
             {
                 "seq": step.seq,
                 "approver": step.approver.document() if step.approver is not None else None,
-                "expires": _stamp(step.expires) if step.expires is not None else None,
+                "expires": _format_time(step.expires) if step.expires is not None else None,
             }
-            for step in entry.standing
+            for step in entry.live_grants
         ],
-        "answers": [_answer(step) for step in entry.case.steps],
+        "answers": [_step_document(step) for step in entry.case.steps],
     }
 
 
-def _answer(step: Step) -> dict[str, Any]:
+def _step_document(step: ApprovalStep) -> dict[str, Any]:
     people = step.approvers if step.approver is None else (step.approver,)
     return {
         "kind": str(step.kind),
         "seq": step.seq,
-        "ts": _stamp(step.at),
+        "ts": _format_time(step.at),
         "people": [person.document() for person in people],
-        "expires": _stamp(step.expires) if step.expires is not None else None,
+        "expires": _format_time(step.expires) if step.expires is not None else None,
     }
 
 
-def _stamp(moment: datetime) -> str:
+def _format_time(moment: datetime) -> str:
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
-def terms_of(settings: ApprovalSettings) -> Terms:
+def terms_of(settings: ApprovalSettings) -> ApprovalTerms:
     """Return the terms of ``[approvals]``."""
-    return Terms(
+    return ApprovalTerms(
         ttl=settings.ttl_s,
         request_ttl=settings.request_ttl_s,
         unsafe_asserted=settings.unsafe_asserted_approvals,
@@ -142,7 +142,7 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def read_case(log: ApprovalLog, approval: str) -> Case | None:
+def read_case(log: ApprovalLog, approval: str) -> ApprovalCase | None:
     """Return the request *approval* with its steps, from one snapshot, or None if this log has no
     such request.
     """

@@ -14,7 +14,14 @@ from datetime import datetime
 from typing import TypeVar
 
 from guardrail.approvals import rules as approvals
-from guardrail.approvals.rules import Case, Grant, Presented, Reason, State, Terms
+from guardrail.approvals.rules import (
+    ApprovalCase,
+    ApprovalTerms,
+    Grant,
+    PresentedCall,
+    RejectionReason,
+    RequestState,
+)
 from guardrail.call import approval_records
 from guardrail.call.decision_record import Recorder
 from guardrail.call.journal import Journal
@@ -40,7 +47,11 @@ class ApprovalSteps:
     """Judges approvals for the calls of one guard. Thread-safe."""
 
     def __init__(
-        self, journal: Journal, recorder: Recorder, terms: Terms, clock: Callable[[], datetime]
+        self,
+        journal: Journal,
+        recorder: Recorder,
+        terms: ApprovalTerms,
+        clock: Callable[[], datetime],
     ) -> None:
         self._journal = journal
         self._recorder = recorder
@@ -54,11 +65,13 @@ class ApprovalSteps:
         if case is None:
             # A value that is not one of our ids is not recorded.
             prepared = prepared._replace(presented=None)
-            raise DeniedEarly(Decided(prepared, decisions.denied(Cause.APPROVAL, Reason.UNKNOWN)))
+            raise DeniedEarly(
+                Decided(prepared, decisions.denied(Cause.APPROVAL, RejectionReason.UNKNOWN))
+            )
         answer = approvals.may_use(case, self._of(prepared), self._clock(), self._terms)
-        if isinstance(answer, Reason):
+        if isinstance(answer, RejectionReason):
             prepared = prepared._replace(asked=case.request)
-            if answer is Reason.OTHER_ARGUMENTS:
+            if answer is RejectionReason.OTHER_ARGUMENTS:
                 prepared = prepared._replace(differs=approval_records.differing(prepared))
             rules = approval_records.rules_of(prepared, answer)
             verdict = replace(decisions.denied(Cause.APPROVAL, answer), rules=rules)
@@ -86,13 +99,13 @@ class ApprovalSteps:
             return said
         return f"{said} (counts only with unsafe_asserted_approvals = true in [approvals])"
 
-    def earlier(self, prepared: Prepared) -> Steps[Case | None]:
+    def earlier(self, prepared: Prepared) -> Steps[ApprovalCase | None]:
         """Return the unused request for approval that this same call has made before."""
         request = prepared.request
         session, call_id = str(request.state.fields.session), request.origin["call_id"]
         wanted = self._of(prepared)
 
-        def find() -> Case | None:
+        def find() -> ApprovalCase | None:
             requests = self._journal.requests
             for approval in reversed(requests.of_session(session)):
                 case = requests.case(approval) if approval != prepared.presented else None
@@ -115,7 +128,7 @@ class ApprovalSteps:
             case = yield from self._case(approval)
             if case is None:
                 return True
-            if approvals.state_of(case, self._clock(), self._terms) is not State.PENDING:
+            if approvals.state_of(case, self._clock(), self._terms) is not RequestState.PENDING:
                 return True
             left = until - time.monotonic()
             if left <= 0:
@@ -125,7 +138,7 @@ class ApprovalSteps:
             except TimeoutError:
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
 
-    def _case(self, approval: str) -> Steps[Case | None]:
+    def _case(self, approval: str) -> Steps[ApprovalCase | None]:
         if not approvals.is_approval_id(approval):
             return None
         return (yield from self._read(lambda: self._journal.requests.case(approval)))
@@ -141,13 +154,13 @@ class ApprovalSteps:
             ) from None
         return answer
 
-    def _of(self, prepared: Prepared) -> Presented:
+    def _of(self, prepared: Prepared) -> PresentedCall:
         request = prepared.request
         state = request.state
         session, recorded = state.session, state.fields
         people = [session.principal.id, session.agent.id]
         people += [str(step.get("sub", "")) for step in session.delegation]
-        return Presented(
+        return PresentedCall(
             tenant=recorded.tenant,
             session=recorded.session,
             principal=recorded.principal["id"],
@@ -171,4 +184,6 @@ def within(grant: Grant | None, verdict: Decision) -> Decision:
     return replace(denial, rules=verdict.rules)
 
 
-_OPEN = frozenset({State.PENDING, State.GRANTED, State.REFUSED, State.BLOCKED})
+_OPEN = frozenset(
+    {RequestState.PENDING, RequestState.GRANTED, RequestState.REFUSED, RequestState.BLOCKED}
+)

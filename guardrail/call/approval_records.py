@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from guardrail.approvals.rules import Reason
+from guardrail.approvals.rules import RejectionReason
 from guardrail.call.stages import Prepared
 from guardrail.core.log import fields
 from guardrail.core.policy_input import resolve
@@ -26,7 +26,7 @@ __all__ = ["as_asked", "differing", "rules_of"]
 
 _MOST = 20
 """Maximum number of pointers in a record."""
-_OTHER_REQUEST = frozenset({Reason.OTHER_SESSION, Reason.OTHER_TOOL})
+_OTHER_REQUEST = frozenset({RejectionReason.OTHER_SESSION, RejectionReason.OTHER_TOOL})
 """The request belongs to somebody else, or is about something else: none of it is shown here."""
 
 
@@ -64,7 +64,7 @@ def as_asked(prepared: Prepared, commitment: str | None, policy: Mapping[str, An
     )
 
 
-def rules_of(prepared: Prepared, reason: Reason) -> tuple[Rule, ...]:
+def rules_of(prepared: Prepared, reason: RejectionReason) -> tuple[Rule, ...]:
     """Return the rules that required approval, without those that contain a value now known as
     sensitive.
     """

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError, Future
 from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail.approvals.rules import Case, Terms
+from guardrail.approvals.rules import ApprovalCase, ApprovalTerms
 from guardrail.approvals.service import ApprovalService, TenantTokens, system_user
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
@@ -63,7 +63,7 @@ def actor() -> dict[str, str]:
 class Requests(Protocol):
     """The ledger reads that approvals need."""
 
-    def case(self, approval: str) -> Case | None:
+    def case(self, approval: str) -> ApprovalCase | None:
         """Return the request *approval* with all of its steps, or None if there is none."""
 
     def of_session(self, session: str) -> list[str]:
@@ -131,7 +131,7 @@ class Journal:
     def approval_service(
         self,
         tokens: Callable[[str], TenantTokens],
-        terms: Terms,
+        terms: ApprovalTerms,
         profile: str,
         clock: Callable[[], datetime],
     ) -> ApprovalService:

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from guardrail.approvals.rules import Grant
-from guardrail.approvals.rules import Request as ApprovalRequest
+from guardrail.approvals.rules import ApprovalRequest, Grant
 from guardrail.call.options import CallOptions
 from guardrail.core.redaction.redactor import Inspection
 from guardrail.core.types import (

@@ -184,14 +184,14 @@ def _refuse_incomplete() -> None:
     too.
     """
     from guardrail.review.doctor.access import access_log as look
-    from guardrail.review.doctor.result import State
+    from guardrail.review.doctor.result import CheckState
 
     params = click.get_current_context().params
     try:
         found = look(settings_for(params.get("config"), params.get("ledger")))
     except ConfigError:
         return
-    if found.state is not State.OK:
+    if found.state is not CheckState.OK:
         raise LedgerOpenError(found.found, code="access.missing", hint=found.fix)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from guardrail.approvals.request import Approver, Kind
+from guardrail.approvals.request import Approver, StepKind
 from guardrail.cli.output import Cell, Style
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import counted
@@ -85,9 +85,9 @@ def approval_lines(call: RecordedCall) -> Iterator[str]:
     for answer in call.answers:
         people = ", ".join(approver(who) for who in answer.people) or "nobody that is recorded"
         match answer.kind:
-            case Kind.USED:
+            case StepKind.USED:
                 yield f"used by record {answer.seq}, in the name of {people}"
-            case Kind.REFUSED:
+            case StepKind.REFUSED:
                 yield f"refused by {people}, record {answer.seq}"
             case _:
                 until = f", until {clock(answer.expires)}" if answer.expires else ""

@@ -166,11 +166,11 @@ def _names(settings: Settings) -> list[str]:
     """Return the log's possible names under *settings*: remembered, noted with the keys, or the
     name of a new log.
     """
-    from guardrail.anchoring import log_name, noted_names, remembered_head
+    from guardrail.anchoring import log_name, remembered_head, stored_names
 
     remembered = remembered_head(settings)
     names = [] if remembered is None else [remembered.key.name]
-    names += noted_names(settings)[-_RESTARTS:]
+    names += stored_names(settings)[-_RESTARTS:]
     return list(dict.fromkeys([*names, log_name(settings)]))
 
 

@@ -8,14 +8,14 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from guardrail.approvals.rules import Kind
+from guardrail.approvals.rules import StepKind
 from guardrail.errors import RecordError
 from guardrail.review.records import RecordedAnswer, parse, people_of, person_of
 from guardrail.review.values import obj, text
 
 __all__ = ["answers_of", "documents"]
 
-_KINDS = {"approval.granted": Kind.GRANTED, "approval.refused": Kind.REFUSED}
+_KINDS = {"approval.granted": StepKind.GRANTED, "approval.refused": StepKind.REFUSED}
 
 
 def answers_of(lines: Sequence[bytes]) -> tuple[RecordedAnswer, ...]:
@@ -32,7 +32,7 @@ def answers_of(lines: Sequence[bytes]) -> tuple[RecordedAnswer, ...]:
         if not isinstance(seq, int):
             continue
         if kind == "call.decision":
-            found.append(RecordedAnswer(Kind.USED, seq, text(record, "ts"), people_of(record)))
+            found.append(RecordedAnswer(StepKind.USED, seq, text(record, "ts"), people_of(record)))
         elif kind in _KINDS:
             who = (person_of(obj(record, "approver")),)
             found.append(

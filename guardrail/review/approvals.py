@@ -8,8 +8,8 @@ from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 
-from guardrail.approvals.rules import Case, State, Terms, case_of
-from guardrail.approvals.views import Listed, listed, read_case
+from guardrail.approvals.rules import ApprovalCase, ApprovalTerms, RequestState, case_of
+from guardrail.approvals.views import ListedRequest, listed, read_case
 from guardrail.review.records import NotFoundError, parse
 from guardrail.review.terminal import clip, name, quote
 from guardrail.review.values import text
@@ -18,7 +18,7 @@ __all__ = ["OPEN", "RequestLog", "find_request", "open_requests"]
 
 _MAX_NAMED = 5
 
-OPEN = frozenset({State.PENDING, State.GRANTED, State.BLOCKED})
+OPEN = frozenset({RequestState.PENDING, RequestState.GRANTED, RequestState.BLOCKED})
 """States in which a person can still act on a request."""
 
 
@@ -45,8 +45,8 @@ class RequestLog(Protocol):
 
 
 def open_requests(
-    log: RequestLog, terms: Terms, now: datetime, *, everything: bool = False
-) -> list[Listed]:
+    log: RequestLog, terms: ApprovalTerms, now: datetime, *, everything: bool = False
+) -> list[ListedRequest]:
     """Return the requests that someone can still approve, refuse or use, oldest first; with
     *everything*, all of them.
     """
@@ -63,13 +63,13 @@ def open_requests(
     return found
 
 
-def _has_expired(log: RequestLog, approval: str, terms: Terms, now: datetime) -> bool:
+def _has_expired(log: RequestLog, approval: str, terms: ApprovalTerms, now: datetime) -> bool:
     line = log.decision(approval)
     case = case_of([line], line) if line is not None else None
-    return case is None or listed(case, terms, now).state is State.EXPIRED
+    return case is None or listed(case, terms, now).state is RequestState.EXPIRED
 
 
-def find_request(log: RequestLog, ref: str) -> Case:
+def find_request(log: RequestLog, ref: str) -> ApprovalCase:
     """Return the request *ref*: its id, the beginning of one, or its record's number.
 
     Raises ``NotFoundError`` if there is none, or more than one.
@@ -90,7 +90,7 @@ def find_request(log: RequestLog, ref: str) -> Case:
     return wanted[0]
 
 
-def _candidates(log: RequestLog, ref: str) -> list[Case | None]:
+def _candidates(log: RequestLog, ref: str) -> list[ApprovalCase | None]:
     if not ref or not ref.isascii():
         return []
     if ref.isdigit() and len(ref) < 18 and not (len(ref) > 1 and ref[0] == "0"):  # ids begin with 0

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from guardrail.approvals.rules import Kind
+from guardrail.approvals.rules import StepKind
 from guardrail.core.log.record import decode
 from guardrail.core.words import agree, numbers
 from guardrail.errors import GuardrailError, RecordError
@@ -234,7 +234,7 @@ class RecordedPerson:
 class RecordedAnswer:
     """One answer to a request, or its use."""
 
-    kind: Kind
+    kind: StepKind
     seq: int
     ts: str
     people: tuple[RecordedPerson, ...]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from guardrail.approvals.rules import Kind
+from guardrail.approvals.rules import StepKind
 from guardrail.core.schema.cost_limits import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
 from guardrail.core.words import counted
@@ -51,14 +51,14 @@ _ASKS = CauseExplanation(
 
 def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
     """Return the state of a request for approval, and what can still be done about it at *now*."""
-    used = next((each for each in call.answers if each.kind is Kind.USED), None)
+    used = next((each for each in call.answers if each.kind is StepKind.USED), None)
     if used is not None:
         return CauseExplanation(
             f"{_ASKS.sentence} It was approved, and the call was made with that approval: record"
             f" {used.seq}.",
             f"Nothing: see `guardrail why {used.seq}` for the call that was allowed.",
         )
-    if any(each.kind is Kind.REFUSED for each in call.answers):
+    if any(each.kind is StepKind.REFUSED for each in call.answers):
         return CauseExplanation(
             f"{_ASKS.sentence} It was refused.",
             "Nothing: nobody can approve it any more. If the call is needed, let the agent ask"

@@ -28,7 +28,7 @@ from typing import Any
 
 import orjson
 
-from guardrail.approvals.rules import Case, case_of
+from guardrail.approvals.rules import ApprovalCase, case_of
 from guardrail.call.journal import Journal
 from guardrail.config import Settings
 from guardrail.core.claims import Claim, owner_of
@@ -215,7 +215,7 @@ class MemoryLedger:
         others = (record.get("approval") or {} for record in self.records)
         return any((other.get("id"), other.get("ordinal")) == same for other in others)
 
-    def case(self, approval: str) -> Case | None:
+    def case(self, approval: str) -> ApprovalCase | None:
         """Return the approval request *approval* with all of its steps, or None."""
         requests, steps = [], []
         for line in list(self.lines):

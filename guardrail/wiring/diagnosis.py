@@ -17,8 +17,8 @@ from guardrail.anchoring import (
     anchors_at,
     is_signed,
     log_name,
-    noted_names,
     remembered_head,
+    stored_names,
 )
 from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import is_configured
@@ -375,7 +375,7 @@ def _earlier_names(settings: Settings) -> Iterator[str]:
         for item in sorted(db.parent.glob(f"{db.name}-broken-*")):
             if item.is_file() and not item.name.endswith(("-wal", "-shm", "-sealed", ".json")):
                 yield str(line0(item).get("log", ""))
-    yield from noted_names(settings)[-1000:]
+    yield from stored_names(settings)[-1000:]
 
 
 # -- heads that are known from outside -------------------------------------------------------------

@@ -67,7 +67,7 @@ def carry_out(
         kept = _put_in_place(settings, fresh)
         report = replace(report, set_aside=(*report.set_aside, *kept))
     if restart:
-        _note_names(settings, [*found.names, report.log])
+        _store_names(settings, [*found.names, report.log])
     try:
         renew_memory(settings, signing)
         AccessMemory(settings, settings.ledger.path.absolute()).forget()  # if it is one
@@ -106,7 +106,7 @@ def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
     return kept
 
 
-def _note_names(settings: Settings, names: list[str]) -> None:
+def _store_names(settings: Settings, names: list[str]) -> None:
     """Store the log's earlier names with the keys, so that the next restart does not reuse one."""
     path = settings.key_path / NAMES_FILE
     descriptor = open_or_make(path, settings.ledger.path, flags=os.O_WRONLY | os.O_APPEND)

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import Generator
 from pathlib import Path
 
-from guardrail.approvals.rules import Case
+from guardrail.approvals.rules import ApprovalCase
 from guardrail.approvals.views import read_case
 from guardrail.call.journal import Owner
 from guardrail.core.claims import owner_of
@@ -34,7 +34,7 @@ class LedgerRequests:
         self._writer = writer
         self._proofs = Proofs(signing, writer.log, lambda: writer.known)
 
-    def case(self, approval: str) -> Case | None:
+    def case(self, approval: str) -> ApprovalCase | None:
         """Return the request *approval* with all of its steps, or None. Raises ``LedgerError``."""
         with self._reading() as log:
             return read_case(log, approval)

@@ -15,7 +15,7 @@ from guardrail.access_log.memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.errors import AccessError
 from guardrail.review.doctor.access import access_log
-from guardrail.review.doctor.result import State
+from guardrail.review.doctor.result import CheckState
 from tests.support.access_log import accesses, ledger
 
 
@@ -66,7 +66,7 @@ def test_an_access_log_that_is_not_the_one_that_was_here_is_noticed(
     settings = ledger(folder)
     assert isinstance(record_read(settings, PlannedRead("show")), RecordedRead)
     assert isinstance(record_read(settings, PlannedRead("show")), RecordedRead)
-    assert access_log(settings).state is State.OK
+    assert access_log(settings).state is CheckState.OK
     change(settings, tmp_path / "other")
     before = files(settings)
     size = len(accesses(settings.access_path))
@@ -77,7 +77,7 @@ def test_an_access_log_that_is_not_the_one_that_was_here_is_noticed(
         assert done.code in LOST
     with pytest.raises(AccessError):
         record_read(settings.override(access={"required": True}), PlannedRead("show"))
-    assert access_log(settings).state is State.FAIL
+    assert access_log(settings).state is CheckState.FAIL
     assert files(settings) == before
     assert len(accesses(settings.access_path)) == size
     assert f"guardrail anchor forget {settings.access_path}" in done.hint

@@ -24,7 +24,7 @@ from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import AnchorError, ConfigError, LedgerOpenError
 from guardrail.keys.log_key import verify_signature
 from guardrail.review.doctor.memory import memory as check
-from guardrail.review.doctor.result import State
+from guardrail.review.doctor.result import CheckState
 from tests.support.projects import new_project
 
 
@@ -100,7 +100,7 @@ def test_each_guard_leaves_the_newest_head(settings: Settings) -> None:
     memory = remembering(settings)
     assert stat.S_IMODE(memory.file.stat().st_mode) == 0o600
     assert stat.S_IMODE(memory.folder.stat().st_mode) == 0o700
-    assert check(settings).state is State.OK
+    assert check(settings).state is CheckState.OK
     assert f"{size(settings):,} records" in check(settings).found
 
 
@@ -111,7 +111,7 @@ def test_a_removed_folder_does_not_begin_a_new_log_in_silence(settings: Settings
     assert refused(settings) == "ledger.missing"
     assert ledger_files(settings) == []
     found = check(settings)
-    assert found.state is State.FAIL
+    assert found.state is CheckState.FAIL
     assert "is not there" in found.found
 
 
@@ -135,7 +135,7 @@ def test_an_older_copy_is_refused_before_anything_is_written_to_it(
     before = settings.ledger.path.read_bytes()
     assert refused(settings) == "ledger.rolled_back"
     assert settings.ledger.path.read_bytes() == before
-    assert check(settings).state is State.FAIL
+    assert check(settings).state is CheckState.FAIL
 
 
 def test_an_older_copy_that_was_written_on_is_refused(settings: Settings, tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_memory_that_holds_nonsense_is_reported_and_refuses_nothing(
         memory.read()
     assert caught.value.code == "anchor.memory"
     calls(settings)
-    assert check(settings).state is State.NOTE
+    assert check(settings).state is CheckState.NOTE
 
 
 def _edit(file: Path, change: Callable[[str], str]) -> None:
@@ -199,7 +199,7 @@ def test_a_folder_that_can_not_be_written_is_a_remark(settings: Settings, tmp_pa
     """Calls do not depend on it."""
     (tmp_path / "heads").write_text("a file where the folder belongs")
     calls(settings)
-    assert check(settings).state is State.NOTE
+    assert check(settings).state is CheckState.NOTE
     assert "can't be written" in check(settings).found
 
 
@@ -209,18 +209,18 @@ def test_a_folder_that_nobody_can_make_is_a_remark_whatever_the_rights_say(
     """Root may write everywhere, and can't make a folder there either."""
     nowhere = settings.override(anchors={"memory": "/proc/nowhere"})
     calls(nowhere)
-    assert check(nowhere).state is State.NOTE
+    assert check(nowhere).state is CheckState.NOTE
     assert "/proc/nowhere can't be written" in check(nowhere).found
 
 
 def test_looking_at_the_memory_leaves_nothing_in_its_folder(settings: Settings) -> None:
     """Neither a folder that was not there yet, nor a file in one that is."""
     folder = remembering(settings).folder
-    assert check(settings).state is State.OK
+    assert check(settings).state is CheckState.OK
     assert not folder.exists()
     calls(settings)
     before = sorted(folder.iterdir())
-    assert check(settings).state is State.OK
+    assert check(settings).state is CheckState.OK
     assert sorted(folder.iterdir()) == before
 
 

@@ -10,14 +10,16 @@ from typing import Any
 
 import pytest
 
-from guardrail.approvals.rules import Approver, Reason
+from guardrail.approvals.rules import Approver, RejectionReason
 from guardrail.core.types import Assurance
 from guardrail.errors import ApprovalRequired, Denied, UsageError
 from guardrail.tools.tool import declare
 from tests.support.approvals import BOB, CAROL, SCHEMA, Asks, Bench, Body, bench
 
 
-def denied(made: Bench, reason: Reason, approval: str | None, args: Any = None, **how: Any) -> None:
+def denied(
+    made: Bench, reason: RejectionReason, approval: str | None, args: Any = None, **how: Any
+) -> None:
     """Make sure that a call with *approval* is denied for *reason*, that this is recorded, and that
     nothing ran.
     """
@@ -127,7 +129,7 @@ async def test_an_approval_that_is_no_text_is_a_mistake_of_the_program(approval:
 def test_an_approval_that_nobody_gave_yet_does_not_count() -> None:
     """Pending."""
     made = bench()
-    denied(made, Reason.PENDING, made.ask())
+    denied(made, RejectionReason.PENDING, made.ask())
 
 
 def test_an_approval_is_used_once() -> None:
@@ -136,7 +138,7 @@ def test_an_approval_is_used_once() -> None:
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "once")
     made.call(approval=approval)
-    denied(made, Reason.ALREADY_USED, approval)
+    denied(made, RejectionReason.ALREADY_USED, approval)
     assert made.last["presented"] == approval
     assert made.body.runs == 1
 
@@ -152,7 +154,7 @@ def test_a_body_that_fails_has_used_its_approval() -> None:
 
     with made.guard.session(principal="alice", agent="bot", id="s-1"), pytest.raises(ValueError):
         made.guard.call("pay", {"amount": 5}, fails, approval=approval)
-    denied(made, Reason.ALREADY_USED, approval)
+    denied(made, RejectionReason.ALREADY_USED, approval)
 
 
 def test_an_approval_expires() -> None:
@@ -161,7 +163,7 @@ def test_an_approval_expires() -> None:
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "now")
     made.later(seconds=901)
-    denied(made, Reason.EXPIRED, approval)
+    denied(made, RejectionReason.EXPIRED, approval)
 
 
 def test_an_approval_that_expired_can_be_given_again() -> None:
@@ -184,7 +186,7 @@ def test_an_approval_never_outlives_its_request() -> None:
         timespec="microseconds"
     ).replace("+00:00", "Z")
     made.later(seconds=20)
-    denied(made, Reason.EXPIRED, approval)
+    denied(made, RejectionReason.EXPIRED, approval)
 
 
 def test_the_guards_own_limit_holds_whatever_an_approver_wrote() -> None:
@@ -194,7 +196,7 @@ def test_the_guards_own_limit_holds_whatever_an_approver_wrote() -> None:
     made.guard.approvals.terms = type(made.guard.approvals.terms)(ttl=80_000, unsafe_asserted=True)
     made.guard.approvals.approve(approval, BOB, "for long")
     made.later(seconds=901)
-    denied(made, Reason.EXPIRED, approval)
+    denied(made, RejectionReason.EXPIRED, approval)
 
 
 def test_other_arguments_are_not_covered() -> None:
@@ -202,8 +204,8 @@ def test_other_arguments_are_not_covered() -> None:
     made = bench()
     approval = made.ask({"amount": 5})
     made.guard.approvals.approve(approval, BOB, "five")
-    denied(made, Reason.OTHER_ARGUMENTS, approval, {"amount": 6})
-    denied(made, Reason.OTHER_ARGUMENTS, approval, {"amount": 5, "to": "eve"})
+    denied(made, RejectionReason.OTHER_ARGUMENTS, approval, {"amount": 6})
+    denied(made, RejectionReason.OTHER_ARGUMENTS, approval, {"amount": 5, "to": "eve"})
     assert made.call({"amount": 5}, approval=approval) == "paid"
 
 
@@ -212,7 +214,9 @@ def test_hidden_arguments_are_bound_as_well() -> None:
     made = bench()
     approval = made.ask({"amount": 5, "card": "4111111111111111"})
     made.guard.approvals.approve(approval, BOB, "this card")
-    denied(made, Reason.OTHER_ARGUMENTS, approval, {"amount": 5, "card": "5500005555555559"})
+    denied(
+        made, RejectionReason.OTHER_ARGUMENTS, approval, {"amount": 5, "card": "5500005555555559"}
+    )
 
 
 @pytest.mark.parametrize(
@@ -228,7 +232,7 @@ def test_another_session_is_not_covered(who: dict[str, str]) -> None:
     made = bench()
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "here")
-    denied(made, Reason.OTHER_SESSION, approval, **who)
+    denied(made, RejectionReason.OTHER_SESSION, approval, **who)
 
 
 def test_another_tool_is_not_covered() -> None:
@@ -236,7 +240,7 @@ def test_another_tool_is_not_covered() -> None:
     made = bench()
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "pay")
-    denied(made, Reason.OTHER_TOOL, approval, tool="give")
+    denied(made, RejectionReason.OTHER_TOOL, approval, tool="give")
 
 
 def test_another_schema_is_not_covered() -> None:
@@ -248,7 +252,7 @@ def test_another_schema_is_not_covered() -> None:
     body = Body()
     with made.guard.session(principal="alice", agent="bot", id="s-1"), pytest.raises(Denied):
         made.guard.call(tool, {"amount": 5}, body, approval=approval)
-    assert made.last["decision"]["detail"] == Reason.OTHER_SCHEMA
+    assert made.last["decision"]["detail"] == RejectionReason.OTHER_SCHEMA
     assert body.runs == 0
 
 
@@ -257,7 +261,7 @@ def test_what_is_no_approval_of_this_log_is_not_recorded_as_one(approval: str) -
     """Whatever the caller passed is denied, and stands in no record."""
     made = bench()
     made.ask()
-    denied(made, Reason.UNKNOWN, approval)
+    denied(made, RejectionReason.UNKNOWN, approval)
     assert "presented" not in made.last
 
 
@@ -267,7 +271,7 @@ def test_an_approval_of_another_log_is_unknown() -> None:
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "there")
     other.ask()
-    denied(other, Reason.UNKNOWN, approval)
+    denied(other, RejectionReason.UNKNOWN, approval)
 
 
 def test_a_call_that_was_decided_otherwise_is_no_request() -> None:
@@ -276,7 +280,7 @@ def test_a_call_that_was_decided_otherwise_is_no_request() -> None:
     made.call()
     allowed = made.ledger.of("call.decision")[-1]["call"]
     made.policy.rules = ("large",)
-    denied(made, Reason.UNKNOWN, allowed)
+    denied(made, RejectionReason.UNKNOWN, allowed)
     with pytest.raises(UsageError):
         made.guard.approvals.approve(allowed, BOB, "that one")
 
@@ -287,8 +291,8 @@ def test_a_refused_call_stays_refused() -> None:
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "yes")
     assert made.guard.approvals.refuse(approval, CAROL, "no").rejected is None
-    denied(made, Reason.REFUSED, approval)
-    assert made.guard.approvals.approve(approval, BOB, "yes!").rejected is Reason.REFUSED
+    denied(made, RejectionReason.REFUSED, approval)
+    assert made.guard.approvals.approve(approval, BOB, "yes!").rejected is RejectionReason.REFUSED
     assert made.last["type"] == "approval.rejected"
 
 
@@ -330,7 +334,7 @@ def test_a_policy_that_asks_for_more_than_was_given_is_not_satisfied(
     made.guard.approvals.approve(approval, BOB, "yes")
     for name, value in change.items():
         setattr(made.policy, name, value)
-    denied(made, Reason.RULES_CHANGED, approval, args)
+    denied(made, RejectionReason.RULES_CHANGED, approval, args)
     assert made.last["decision"]["rules"][0]["rule"] == "large"
 
 
@@ -339,10 +343,11 @@ def test_two_people_means_two() -> None:
     made = bench(Asks(approvers=2))
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "one")
-    denied(made, Reason.APPROVERS_MISSING, approval)
+    denied(made, RejectionReason.APPROVERS_MISSING, approval)
     for again in (BOB, Approver("BOB"), Approver("bob", method="langgraph_resume")):
         assert (
-            made.guard.approvals.approve(approval, again, "two").rejected is Reason.APPROVER_COUNTED
+            made.guard.approvals.approve(approval, again, "two").rejected
+            is RejectionReason.APPROVER_COUNTED
         )
         assert made.last["type"] == "approval.rejected"
     assert made.guard.approvals.approve(approval, CAROL, "two").given == 2
@@ -358,7 +363,7 @@ def test_of_two_people_the_first_can_expire_before_the_second_comes() -> None:
     made.guard.approvals.approve(approval, BOB, "one")
     made.later(seconds=901)
     made.guard.approvals.approve(approval, CAROL, "two")
-    denied(made, Reason.EXPIRED, approval)
+    denied(made, RejectionReason.EXPIRED, approval)
     made.guard.approvals.approve(approval, BOB, "again")
     assert made.call(approval=approval) == "paid"
 
@@ -367,11 +372,11 @@ def test_approvers_whom_nobody_verified_do_not_count_without_the_setting() -> No
     """Neither when they approve nor, given under other settings, when the approval is used."""
     made = bench(approvals={"unsafe_asserted_approvals": False})
     approval = made.ask()
-    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is Reason.ASSERTED
+    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is RejectionReason.ASSERTED
     assert made.last["code"] == "asserted"
     made.guard.approvals.terms = type(made.guard.approvals.terms)(unsafe_asserted=True)
     assert made.guard.approvals.approve(approval, BOB, "yes").rejected is None
-    denied(made, Reason.ASSERTED, approval)
+    denied(made, RejectionReason.ASSERTED, approval)
 
 
 def test_a_verified_approver_needs_no_setting() -> None:
@@ -391,7 +396,7 @@ def test_who_asks_cannot_approve(name: str) -> None:
     made = bench()
     approval = made.ask()
     answer = made.guard.approvals.approve(approval, Approver(name), "me")
-    assert answer.rejected is Reason.APPROVER_IS_REQUESTER
+    assert answer.rejected is RejectionReason.APPROVER_IS_REQUESTER
     rejected = made.last
     assert (rejected["type"], rejected["code"], rejected["attempt"]) == (
         "approval.rejected",
@@ -399,7 +404,7 @@ def test_who_asks_cannot_approve(name: str) -> None:
         "granted",
     )
     assert rejected["approval"] == {"id": approval, "ordinal": None}
-    denied(made, Reason.PENDING, approval)
+    denied(made, RejectionReason.PENDING, approval)
 
 
 def test_who_acted_in_between_cannot_approve() -> None:
@@ -411,7 +416,7 @@ def test_who_acted_in_between_cannot_approve() -> None:
     with scope, pytest.raises(ApprovalRequired) as caught:
         made.guard.call("pay", {"amount": 5}, made.body)
     answer = made.guard.approvals.approve(caught.value.approval, Approver("manager"), "me")
-    assert answer.rejected is Reason.APPROVER_IS_REQUESTER
+    assert answer.rejected is RejectionReason.APPROVER_IS_REQUESTER
 
 
 def test_a_requester_recorded_as_a_token_is_recognised() -> None:
@@ -420,7 +425,7 @@ def test_a_requester_recorded_as_a_token_is_recognised() -> None:
     approval = made.ask()
     assert made.last["principal"]["form"] == "token"
     answer = made.guard.approvals.approve(approval, Approver("alice"), "me")
-    assert answer.rejected is Reason.APPROVER_IS_REQUESTER
+    assert answer.rejected is RejectionReason.APPROVER_IS_REQUESTER
     assert made.guard.approvals.approve(approval, BOB, "he").rejected is None
     assert made.call(approval=approval) == "paid"
 
@@ -431,9 +436,9 @@ def test_what_the_approver_must_see_must_be_visible() -> None:
     args = {"amount": 5, "card": "4111111111111111"}
     approval = made.ask(args)
     answer = made.guard.approvals.approve(approval, BOB, "yes")
-    assert answer.rejected is Reason.NEEDS_HIDDEN
+    assert answer.rejected is RejectionReason.NEEDS_HIDDEN
     assert made.last["hidden"] == ["/card"]
-    denied(made, Reason.NEEDS_HIDDEN, approval, args)
+    denied(made, RejectionReason.NEEDS_HIDDEN, approval, args)
     visible = made.ask({"amount": 5})
     assert made.guard.approvals.approve(visible, BOB, "no card at all").rejected is None
 
@@ -442,7 +447,9 @@ def test_an_undeclared_tool_shows_an_approver_nothing() -> None:
     """Its record holds the minimal view: a rule that needs a look can't be satisfied."""
     made = bench(Asks(needs=("/amount",)))
     approval = made.ask(tool="unknown")
-    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is Reason.NEEDS_HIDDEN
+    assert (
+        made.guard.approvals.approve(approval, BOB, "yes").rejected is RejectionReason.NEEDS_HIDDEN
+    )
 
 
 def test_a_clock_that_is_behind_revives_nothing() -> None:
@@ -451,13 +458,15 @@ def test_a_clock_that_is_behind_revives_nothing() -> None:
     approval = made.ask()
     real = made.ledger.now
     made.ledger.now = real - timedelta(hours=1)
-    assert made.guard.approvals.approve(approval, BOB, "early").rejected is Reason.CLOCK_SKEW
+    assert (
+        made.guard.approvals.approve(approval, BOB, "early").rejected is RejectionReason.CLOCK_SKEW
+    )
     made.ledger.now = real
     assert made.guard.approvals.approve(approval, BOB, "now").rejected is None
     made.later(seconds=1000)
     made.ask()
     made.later(seconds=-600)
-    denied(made, Reason.CLOCK_SKEW, approval)
+    denied(made, RejectionReason.CLOCK_SKEW, approval)
 
 
 def test_a_reason_is_recorded_without_what_is_sensitive_in_it() -> None:
@@ -490,7 +499,7 @@ def test_an_approver_without_a_name_that_can_be_recorded_is_turned_down(name: st
     made = bench()
     approval = made.ask()
     answer = made.guard.approvals.approve(approval, Approver(name), "me")
-    assert answer.rejected is Reason.APPROVER_UNKNOWN
+    assert answer.rejected is RejectionReason.APPROVER_UNKNOWN
     assert made.last["approver"]["id"] == ""
 
 
@@ -500,8 +509,13 @@ def test_a_used_approval_can_neither_be_approved_nor_refused() -> None:
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "yes")
     made.call(approval=approval)
-    assert made.guard.approvals.approve(approval, CAROL, "yes").rejected is Reason.ALREADY_USED
-    assert made.guard.approvals.refuse(approval, CAROL, "no").rejected is Reason.ALREADY_USED
+    assert (
+        made.guard.approvals.approve(approval, CAROL, "yes").rejected
+        is RejectionReason.ALREADY_USED
+    )
+    assert (
+        made.guard.approvals.refuse(approval, CAROL, "no").rejected is RejectionReason.ALREADY_USED
+    )
     assert [record["code"] for record in made.ledger.of("approval.rejected")] == [
         "already_used"
     ] * 2
@@ -512,8 +526,8 @@ def test_a_request_that_is_too_old_cannot_be_approved() -> None:
     made = bench()
     approval = made.ask()
     made.later(seconds=86_401)
-    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is Reason.EXPIRED
-    assert made.guard.approvals.refuse(approval, BOB, "no").rejected is Reason.EXPIRED
+    assert made.guard.approvals.approve(approval, BOB, "yes").rejected is RejectionReason.EXPIRED
+    assert made.guard.approvals.refuse(approval, BOB, "no").rejected is RejectionReason.EXPIRED
 
 
 def test_a_second_approver_of_a_decided_request_is_told_so() -> None:
@@ -521,7 +535,10 @@ def test_a_second_approver_of_a_decided_request_is_told_so() -> None:
     made = bench()
     approval = made.ask()
     made.guard.approvals.approve(approval, BOB, "yes")
-    assert made.guard.approvals.approve(approval, CAROL, "yes").rejected is Reason.ALREADY_DECIDED
+    assert (
+        made.guard.approvals.approve(approval, CAROL, "yes").rejected
+        is RejectionReason.ALREADY_DECIDED
+    )
     assert made.last["code"] == "already_decided"
 
 
@@ -532,7 +549,7 @@ def test_a_call_with_a_plain_allow_uses_up_an_approval_that_came_with_it() -> No
     made.guard.approvals.approve(approval, BOB, "yes")
     made.policy.rules = ()
     assert made.call(approval=approval) == "paid"
-    denied(made, Reason.ALREADY_USED, approval)
+    denied(made, RejectionReason.ALREADY_USED, approval)
 
 
 def test_an_admission_can_carry_an_approval() -> None:

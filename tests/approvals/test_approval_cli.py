@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import guardrail
-from guardrail.approvals.rules import Reason
+from guardrail.approvals.rules import RejectionReason
 from guardrail.core.types import Effect
 from guardrail.errors import ApprovalRequired, Denied
 from guardrail.review.approval_words import REASONS
@@ -301,7 +301,7 @@ def test_answering_needs_no_guard_and_leaves_only_its_own_record(folder: Path) -
 
 def test_every_reason_has_its_sentence() -> None:
     """No code reaches a person without words."""
-    assert set(REASONS) == set(Reason)
+    assert set(REASONS) == set(RejectionReason)
 
 
 def test_other_commands_show_approvals_as_records(folder: Path) -> None:

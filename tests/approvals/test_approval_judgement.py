@@ -14,16 +14,16 @@ from hypothesis import strategies as st
 
 from guardrail.approvals import rules as approvals
 from guardrail.approvals.rules import (
+    ApprovalCase,
+    ApprovalRequest,
+    ApprovalStep,
+    ApprovalTerms,
     Approver,
     AskedRule,
-    Case,
-    Kind,
-    Presented,
-    Reason,
-    Request,
-    State,
-    Step,
-    Terms,
+    PresentedCall,
+    RejectionReason,
+    RequestState,
+    StepKind,
 )
 from guardrail.approvals.service import system_user
 from guardrail.core.types import Assurance, Json
@@ -31,7 +31,7 @@ from guardrail.errors import LedgerError
 from tests.support.approvals import BOB, CAROL, bench
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
-TERMS = Terms(unsafe_asserted=True)
+TERMS = ApprovalTerms(unsafe_asserted=True)
 MARK = "gr1:name:kid:" + "a" * 24
 SIZED: Json = {"$t": "str", "len": 9000}
 
@@ -42,9 +42,9 @@ def request(
     *,
     truncated: bool = False,
     **more: Any,
-) -> Request:
+) -> ApprovalRequest:
     """Return a request with this recorded view."""
-    made = Request(
+    made = ApprovalRequest(
         id="0" * 26,
         seq=1,
         leaf="ab" * 32,
@@ -150,18 +150,20 @@ def test_whatever_was_removed_on_the_way_hides(removed: list[str], wanted: list[
         assert not shown
 
 
-def grant(ordinal: int = 0, who: Approver = BOB, at: datetime = NOON, **more: Any) -> Step:
+def grant(ordinal: int = 0, who: Approver = BOB, at: datetime = NOON, **more: Any) -> ApprovalStep:
     """Return an approval that stands for a quarter of an hour."""
-    made = Step(Kind.GRANTED, 5 + ordinal, ordinal, at, who, at + timedelta(seconds=900), "ab" * 32)
+    made = ApprovalStep(
+        StepKind.GRANTED, 5 + ordinal, ordinal, at, who, at + timedelta(seconds=900), "ab" * 32
+    )
     return replace(made, **more)
 
 
-def case(*steps: Step, newest: datetime = NOON, **more: Any) -> Case:
+def case(*steps: ApprovalStep, newest: datetime = NOON, **more: Any) -> ApprovalCase:
     """Return a request with these steps."""
-    return Case(request(**more), steps, newest)
+    return ApprovalCase(request(**more), steps, newest)
 
 
-CALL = Presented(
+CALL = PresentedCall(
     tenant="default",
     session="s-1",
     principal="alice",
@@ -174,7 +176,10 @@ CALL = Presented(
 
 
 def use(
-    made: Case | None, call: Presented = CALL, now: datetime = NOON, terms: Terms = TERMS
+    made: ApprovalCase | None,
+    call: PresentedCall = CALL,
+    now: datetime = NOON,
+    terms: ApprovalTerms = TERMS,
 ) -> Any:
     return approvals.may_use(made, call, now, terms)
 
@@ -184,16 +189,16 @@ def test_a_grant_of_another_record_does_not_count() -> None:
     this one.
     """
     assert use(case(grant())).request.id == "0" * 26
-    assert use(case(grant(leaf="ef" * 32))) is Reason.PENDING
-    assert approvals.state_of(case(grant(leaf="ef" * 32)), NOON, TERMS) is State.PENDING
+    assert use(case(grant(leaf="ef" * 32))) is RejectionReason.PENDING
+    assert approvals.state_of(case(grant(leaf="ef" * 32)), NOON, TERMS) is RequestState.PENDING
 
 
 def test_one_person_counts_once_however_often_it_is_recorded() -> None:
     """Whatever let a second grant of theirs into the log."""
     rules = (AskedRule("large", "large", (), 2),)
     twice = case(grant(), grant(1, Approver("BOB")), rules=rules)
-    assert use(twice) is Reason.APPROVERS_MISSING
-    assert approvals.state_of(twice, NOON, TERMS) is State.PENDING
+    assert use(twice) is RejectionReason.APPROVERS_MISSING
+    assert approvals.state_of(twice, NOON, TERMS) is RequestState.PENDING
     assert use(case(grant(), grant(1, CAROL), rules=rules)).ordinal == 2
 
 
@@ -220,9 +225,12 @@ def test_two_ways_to_write_one_name_are_one_person(other: str) -> None:
     """
     assert approvals.same_identity("bob", other)
     rules = (AskedRule("large", "large", (), 2),)
-    assert use(case(grant(), grant(1, Approver(other)), rules=rules)) is Reason.APPROVERS_MISSING
+    assert (
+        use(case(grant(), grant(1, Approver(other)), rules=rules))
+        is RejectionReason.APPROVERS_MISSING
+    )
     call = replace(CALL, people=("alice", "bot", other))
-    assert use(case(grant()), call) is Reason.APPROVER_IS_REQUESTER
+    assert use(case(grant()), call) is RejectionReason.APPROVER_IS_REQUESTER
 
 
 @pytest.mark.parametrize("name", ["", " ", "\u3164", "\u200b\u200d", "\u2800", "\U000e0041"])
@@ -232,24 +240,24 @@ def test_a_name_of_which_nothing_can_be_seen_is_nobodys(name: str) -> None:
     assert not approvals.same_identity(name, name)
     answer = approvals.may_answer(
         case(),
-        approvals.Kind.GRANTED,
+        approvals.StepKind.GRANTED,
         Approver(name, Assurance.VERIFIED),
         now=NOON,
         terms=TERMS,
         token=lambda *_: "",
     )
-    assert answer is Reason.APPROVER_UNKNOWN
+    assert answer is RejectionReason.APPROVER_UNKNOWN
 
 
 def test_only_the_very_caller_uses_an_approval() -> None:
     """What is allowed is compared exactly: id and who vouches for it."""
     assert isinstance(use(case(grant())), approvals.Grant)
     for other in ({"principal": "alice "}, {"principal": "Alice"}, {"issuer": "https://a.example"}):
-        assert use(case(grant()), replace(CALL, **other)) is Reason.OTHER_SESSION
+        assert use(case(grant()), replace(CALL, **other)) is RejectionReason.OTHER_SESSION
     asked = {"id": "alice", "issuer": "https://a.example"}
     same = replace(CALL, issuer="https://a.example")
     assert isinstance(use(case(grant(), principal=asked), same), approvals.Grant)
-    assert use(case(grant(), principal=asked)) is Reason.OTHER_SESSION
+    assert use(case(grant(), principal=asked)) is RejectionReason.OTHER_SESSION
 
 
 def test_an_approver_who_turns_out_to_be_a_requester_does_not_count() -> None:
@@ -257,12 +265,12 @@ def test_an_approver_who_turns_out_to_be_a_requester_does_not_count() -> None:
     call is made.
     """
     call = replace(CALL, people=("alice", "bot", "BOB"))
-    assert use(case(grant()), call) is Reason.APPROVER_IS_REQUESTER
+    assert use(case(grant()), call) is RejectionReason.APPROVER_IS_REQUESTER
 
 
 def test_a_call_whose_arguments_did_not_fit_has_no_approval() -> None:
     """No commitment, no cover."""
-    assert use(case(grant()), replace(CALL, commitment=None)) is Reason.OTHER_ARGUMENTS
+    assert use(case(grant()), replace(CALL, commitment=None)) is RejectionReason.OTHER_ARGUMENTS
 
 
 def test_the_limits_of_time_are_exact() -> None:
@@ -271,25 +279,25 @@ def test_the_limits_of_time_are_exact() -> None:
     """
     second = timedelta(seconds=1)
     assert use(case(grant()), now=NOON + 899 * second).ordinal == 1
-    assert use(case(grant()), now=NOON + 900 * second) is Reason.EXPIRED
+    assert use(case(grant()), now=NOON + 900 * second) is RejectionReason.EXPIRED
     assert use(case(grant()), now=NOON - 30 * second).ordinal == 1
-    assert use(case(grant()), now=NOON - 31 * second) is Reason.CLOCK_SKEW
-    assert use(case(grant(), newest=NOON + 90 * second), now=NOON) is Reason.CLOCK_SKEW
+    assert use(case(grant()), now=NOON - 31 * second) is RejectionReason.CLOCK_SKEW
+    assert use(case(grant(), newest=NOON + 90 * second), now=NOON) is RejectionReason.CLOCK_SKEW
     old = case(grant(at=NOON + 86_000 * second, expires=NOON + 99_999 * second))
     assert use(old, now=NOON + 86_399 * second).ordinal == 1
-    assert use(old, now=NOON + 86_400 * second) is Reason.EXPIRED
+    assert use(old, now=NOON + 86_400 * second) is RejectionReason.EXPIRED
 
 
 def test_a_refusal_counts_whatever_else_is_wrong_with_it() -> None:
     """Of another hash, by nobody, without an end."""
-    refusal = Step(Kind.REFUSED, 9, 1, NOON, Approver(""), None, "")
-    assert use(case(grant(), refusal)) is Reason.REFUSED
-    assert approvals.state_of(case(grant(), refusal), NOON, TERMS) is State.REFUSED
+    refusal = ApprovalStep(StepKind.REFUSED, 9, 1, NOON, Approver(""), None, "")
+    assert use(case(grant(), refusal)) is RejectionReason.REFUSED
+    assert approvals.state_of(case(grant(), refusal), NOON, TERMS) is RequestState.REFUSED
 
 
 def test_where_a_request_stands() -> None:
     """Each state, from its steps and the time."""
-    used = Step(Kind.USED, 9, 1, NOON)
+    used = ApprovalStep(StepKind.USED, 9, 1, NOON)
     late = NOON + timedelta(days=2)
     blind = {
         "args": {},
@@ -297,12 +305,12 @@ def test_where_a_request_stands() -> None:
         "rules": (AskedRule("r", "r", ("/card",)),),
     }
     for made, now, state in (
-        (case(), NOON, State.PENDING),
-        (case(grant()), NOON, State.GRANTED),
-        (case(grant(), used), NOON, State.USED),
-        (case(), late, State.EXPIRED),
-        (case(grant()), NOON + timedelta(hours=1), State.PENDING),
-        (case(**blind), NOON, State.BLOCKED),
+        (case(), NOON, RequestState.PENDING),
+        (case(grant()), NOON, RequestState.GRANTED),
+        (case(grant(), used), NOON, RequestState.USED),
+        (case(), late, RequestState.EXPIRED),
+        (case(grant()), NOON + timedelta(hours=1), RequestState.PENDING),
+        (case(**blind), NOON, RequestState.BLOCKED),
     ):
         assert approvals.state_of(made, now, TERMS) is state
 
@@ -312,13 +320,18 @@ def test_an_absent_requester_equals_nobody() -> None:
     assert not approvals.same_identity("", "")
     made = case(principal={"id": "", "form": "clear"}, agent={"id": "", "form": "clear"})
     answer = approvals.may_answer(
-        made, Kind.GRANTED, BOB, now=NOON, terms=TERMS, token=lambda cls, value: f"{cls}:{value}"
+        made,
+        StepKind.GRANTED,
+        BOB,
+        now=NOON,
+        terms=TERMS,
+        token=lambda cls, value: f"{cls}:{value}",
     )
     assert answer is None
     nobody = approvals.may_answer(
-        made, Kind.GRANTED, Approver(""), now=NOON, terms=TERMS, token=lambda *_: ""
+        made, StepKind.GRANTED, Approver(""), now=NOON, terms=TERMS, token=lambda *_: ""
     )
-    assert nobody is Reason.APPROVER_UNKNOWN
+    assert nobody is RejectionReason.APPROVER_UNKNOWN
 
 
 def test_rules_that_did_not_ask_for_a_person_change_nothing() -> None:
@@ -336,7 +349,7 @@ def test_an_allow_beside_a_rule_that_nobody_approved_is_not_believed() -> None:
     from guardrail.testing import allow
 
     got = use(case(grant()))
-    for name, expected in (("large", None), ("foreign", Reason.RULES_CHANGED)):
+    for name, expected in (("large", None), ("foreign", RejectionReason.RULES_CHANGED)):
         asked = {**allow()["rules"][0], "rule": name, "effect": "require_approval"}
         verdict = decisions.parse(allow(rules=[*allow()["rules"], asked]))
         assert approvals.exceeds(got, verdict) is expected

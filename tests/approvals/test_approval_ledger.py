@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from guardrail.approvals.rules import Reason, Terms
+from guardrail.approvals.rules import ApprovalTerms, RejectionReason
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.guard import Guard
 from guardrail.ledger.reader import LedgerReader
@@ -244,7 +244,7 @@ def test_an_approval_that_keeps_changing_gives_up(tmp_path: Path) -> None:
                 with LedgerReader.open(tmp_path / "audit.db") as reader:
                     count = len(reader.approval(approval["id"]))
                 service = guard.approvals
-                kept, service.terms = service.terms, Terms(ttl=-1, unsafe_asserted=True)
+                kept, service.terms = service.terms, ApprovalTerms(ttl=-1, unsafe_asserted=True)
                 service.approve(approval["id"], BOB, f"again {count}")
                 service.terms = kept
             return policy(asked)
@@ -497,4 +497,4 @@ def test_a_record_that_cannot_be_read_approves_nothing(tmp_path: Path) -> None:
     assert case_of([], newest) is None
     assert case_of(lines, None) is None
     assert case_of([b"[]"], newest) is None
-    assert Reason.UNKNOWN == "unknown"
+    assert RejectionReason.UNKNOWN == "unknown"

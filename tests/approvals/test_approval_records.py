@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import settings as examples
 from hypothesis import strategies as st
 
-from guardrail.approvals.rules import Reason
+from guardrail.approvals.rules import RejectionReason
 from guardrail.config import Settings
 from guardrail.errors import ApprovalRequired, Denied
 from guardrail.testing import StaticPolicy, memory_guard
@@ -196,7 +196,7 @@ def test_other_arguments_are_named_by_place_and_not_shown() -> None:
         ({"amount": 6, "to": "DE02 1203"}, ["/*", "/amount", "/to"]),
     ):
         record = refused(made, approval, changed)
-        assert record["decision"]["detail"] == Reason.OTHER_ARGUMENTS
+        assert record["decision"]["detail"] == RejectionReason.OTHER_ARGUMENTS
         assert sorted(record["differs"]) == differs, changed
         assert record["redaction"]["removed"][""] == ["undecided", "minimal"]
         assert [entry["rule"] for entry in record["decision"]["rules"]] == ["large"]
@@ -223,13 +223,13 @@ def test_very_many_differences_are_named_up_to_a_limit() -> None:
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
-        ({"session": "s-2"}, Reason.OTHER_SESSION),
-        ({"principal": "eve", "session": "s-3"}, Reason.OTHER_SESSION),
-        ({"tool": "give"}, Reason.OTHER_TOOL),
+        ({"session": "s-2"}, RejectionReason.OTHER_SESSION),
+        ({"principal": "eve", "session": "s-3"}, RejectionReason.OTHER_SESSION),
+        ({"tool": "give"}, RejectionReason.OTHER_TOOL),
     ],
 )
 def test_nothing_of_the_request_is_told_to_another_session_or_tool(
-    how: dict[str, str], reason: Reason
+    how: dict[str, str], reason: RejectionReason
 ) -> None:
     """Neither its arguments nor its rules: what is known to be sensitive here need not be known
     there.

@@ -14,7 +14,7 @@ import guardrail
 from guardrail.cli.app import Exit, cli
 from guardrail.cli.reading import REASON
 from guardrail.core.types import Status
-from guardrail.review.doctor.result import State
+from guardrail.review.doctor.result import CheckState
 from guardrail.review.why import headline
 from tests.support.command_line import Ran
 
@@ -102,7 +102,7 @@ def test_every_exit_code_verdict_outcome_and_state_is_documented() -> None:
         assert f"| {headline(effect)} |" in DOCS
     for status in Status:
         assert status.value in section("show")
-    for state in State:
+    for state in CheckState:
         assert state.value in section("doctor")
 
 

@@ -29,7 +29,7 @@ from guardrail.retention.actions import retention_lock
 from guardrail.retention.process import RetentionWorker
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
-from guardrail.review.doctor.result import State
+from guardrail.review.doctor.result import CheckState
 from guardrail.review.doctor.retention import retention
 from guardrail.review.verify import VerifyState, verify_ledger
 from tests.support.waiting import until
@@ -235,7 +235,7 @@ def test_a_worker_that_is_killed_leaves_a_whole_log_and_is_run_again(
     assert found.failures <= 1
     if found.failures:
         assert found.code == "retention.died"
-        assert retention(settings).state is State.NOTE
+        assert retention(settings).state is CheckState.NOTE
         with watching(settings, 300.02):
             time.sleep(0.3)
             assert state(settings).failures == 1
@@ -314,13 +314,13 @@ def test_failing_again_and_again_is_tried_less_and_less(settings: Settings) -> N
         days += 1.1 * hours / 24
         assert run_once(settings, days).failures == failures + 1
     check = retention(settings)
-    assert check.state is State.FAIL
+    assert check.state is CheckState.FAIL
     assert "5 times in a row" in check.found
     assert "retention.copy_unreadable" in check.found
     assert "guardrail retention run" in check.fix
     archive.unlink()
     assert run_once(settings, days + 2).failures == 0
-    assert retention(settings).state is State.OK
+    assert retention(settings).state is CheckState.OK
 
 
 def test_a_clock_that_jumps_is_not_believed_at_once(settings: Settings) -> None:
@@ -374,7 +374,7 @@ def test_a_fifo_in_the_place_of_the_file_holds_nobody_up(settings: Settings) -> 
     calls(settings, 3)
     os.mkfifo(state_path(settings.ledger.path))
     assert read_state(state_path(settings.ledger.path)) == RetentionState()
-    assert retention(settings).state is State.OK
+    assert retention(settings).state is CheckState.OK
 
 
 def test_a_state_that_can_not_be_written_is_remembered_by_the_process(settings: Settings) -> None:
@@ -398,7 +398,7 @@ def test_a_program_that_can_not_be_started_is_a_failure_that_doctor_shows(
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
     assert run_once(settings, 40).code == "retention.worker"
     check = retention(settings)
-    assert (check.state, check.fix) == (State.NOTE, "guardrail retention run")
+    assert (check.state, check.fix) == (CheckState.NOTE, "guardrail retention run")
     monkeypatch.undo()
     calls(settings, 3)
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.approvals.rules import Kind, Reason
+from guardrail.approvals.rules import RejectionReason, StepKind
 from guardrail.core.schema.cost_limits import REASONS
 from guardrail.core.types import Cause, Effect, Status
 from guardrail.errors import RecordError
@@ -87,7 +87,7 @@ def test_an_approval_that_has_expired_is_not_advised_to_be_used() -> None:
     steps = []
     for expires in ("2020-01-01T00:00:00.000000Z", "2999-01-01T00:00:00.000000Z"):
         given = RecordedAnswer(
-            Kind.GRANTED, 5, expires, (RecordedPerson("p", "asserted", "os_user"),), expires
+            StepKind.GRANTED, 5, expires, (RecordedPerson("p", "asserted", "os_user"),), expires
         )
         steps.append(explain(record, replace(call_of(record), answers=(given,))).reason)
     over, stands = steps
@@ -99,18 +99,18 @@ def test_an_approval_that_has_expired_is_not_advised_to_be_used() -> None:
 
 def test_every_approval_that_does_not_count_has_a_next_step_that_can_lead_somewhere() -> None:
     """Where asking again is final or useless, it is not advised."""
-    assert set(NEXT) == set(Reason) == set(WORDS)
+    assert set(NEXT) == set(RejectionReason) == set(WORDS)
     steps = {
         reason: explain(
             decision(effect=Effect.DENY, cause=Cause.APPROVAL, detail=str(reason))
         ).reason.next_step
-        for reason in Reason
+        for reason in RejectionReason
     }
     assert steps == NEXT
-    assert "final" in steps[Reason.REFUSED]
-    assert "id=" in steps[Reason.OTHER_SESSION]
-    assert "ApprovalRequired.approval" in steps[Reason.UNKNOWN]
-    assert "--reason TEXT" in steps[Reason.PENDING]
+    assert "final" in steps[RejectionReason.REFUSED]
+    assert "id=" in steps[RejectionReason.OTHER_SESSION]
+    assert "ApprovalRequired.approval" in steps[RejectionReason.UNKNOWN]
+    assert "--reason TEXT" in steps[RejectionReason.PENDING]
 
 
 def test_a_verdict_that_is_not_known_is_never_shown_as_allowed() -> None:

@@ -28,7 +28,7 @@ from guardrail.ledger.seal import Seal
 from guardrail.ledger.sqlite.database import SCHEMA
 from guardrail.review.doctor import opening as doctor_opening
 from guardrail.review.doctor.opening import opening
-from guardrail.review.doctor.result import State
+from guardrail.review.doctor.result import CheckState
 from guardrail.review.verify import OutsideHead, VerifyState, verify_ledger
 from guardrail.wiring import diagnosis
 from guardrail.wiring.diagnosis import Diagnosis, diagnose
@@ -209,7 +209,7 @@ def test_recover_acts_on_what_keeps_a_guard_from_opening(
     refused = refusal(config)
     assert "guardrail recover" in refused.hint
     told = opening(load(config))
-    assert told.state is State.FAIL
+    assert told.state is CheckState.FAIL
     assert refused.code in CONTRADICTIONS or refused.hint == told.fix
     assert command(config, "--dry-run") == 1
     assert _files(config) == before
@@ -220,7 +220,7 @@ def test_recover_acts_on_what_keeps_a_guard_from_opening(
     assert log.endswith("~2")
     assert opens(config) == ""
     assert diagnose(load(config)).plan.action is Action.NOTHING
-    assert opening(load(config)).state is State.OK
+    assert opening(load(config)).state is CheckState.OK
     if memory == "memory":
         assert record(config, 0)["predecessor"]["size"] >= 5
     assert (found.keys is None) == (
@@ -351,7 +351,7 @@ def test_recover_says_why_it_can_not_help_and_what_does(
     assert caught.value.message == refused.message
     assert hint in caught.value.hint
     found = opening(load(config))
-    assert (found.state, found.found) == (State.FAIL, caught.value.message)
+    assert (found.state, found.found) == (CheckState.FAIL, caught.value.message)
     assert found.fix == refused.hint == caught.value.hint
     assert command(config, "--dry-run") == command(config, "--yes", "--reason", "a test") == 3
     assert _files(config) == before
@@ -465,7 +465,7 @@ def test_heads_of_the_log_before_are_no_word_against_the_one_that_goes_on(
     assert command(config, "--yes", "--reason", "a test") == 5
     for again in (False, True):
         before, size = _files(config), _size(config)
-        assert opening(load(config)).state is State.OK
+        assert opening(load(config)).state is CheckState.OK
         assert command(config, "--dry-run") == command(config, "--yes", "--reason", "x") == 0
         assert (_files(config), _size(config)) == (before, size)
         if not again:
@@ -634,10 +634,10 @@ def test_doctor_fails_on_a_large_ledger_that_no_guard_opens(
     monkeypatch.setattr(diagnosis, "WHOLE", 2)
     plain(config)
     calls(config)
-    assert opening(load(config)).state is State.OK
+    assert opening(load(config)).state is CheckState.OK
     spoil(config.parent)
     told, refused = opening(load(config)), refusal(config)
-    assert told.state is State.FAIL
+    assert told.state is CheckState.FAIL
     assert told.fix
     assert refused.hint
 
@@ -654,7 +654,7 @@ def test_doctor_says_what_it_did_not_read_of_a_large_ledger(
     calls(config, 20)
     edited(config.parent, "= 5")
     told = opening(load(config))
-    assert told.state is State.OK
+    assert told.state is CheckState.OK
     assert "the last 5 were read, guardrail verify reads all" in told.found
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from guardrail.approvals.rules import Kind, Reason, State
+from guardrail.approvals.rules import RejectionReason, RequestState, StepKind
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_of
 from guardrail.cli.output import Style, columns, data, emit_json, field, paint, remark, sentence
@@ -19,7 +19,7 @@ from guardrail.review.terminal import escape, name, one_line, tree, width
 if TYPE_CHECKING:
     from guardrail.approvals.request import Approver
     from guardrail.approvals.service import Answer
-    from guardrail.approvals.views import Listed
+    from guardrail.approvals.views import ListedRequest
     from guardrail.config import Settings
     from guardrail.ledger.proved import ProvedReader
     from guardrail.ledger.reader import LedgerReader
@@ -28,7 +28,11 @@ __all__ = ["approvals", "approve", "refuse"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
-_STYLES = {State.PENDING: Style.WARN, State.GRANTED: Style.GOOD, State.BLOCKED: Style.BAD}
+_STYLES = {
+    RequestState.PENDING: Style.WARN,
+    RequestState.GRANTED: Style.GOOD,
+    RequestState.BLOCKED: Style.BAD,
+}
 
 
 @click.command(short_help="List the calls that wait for a person's approval.")
@@ -75,7 +79,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
         _print_request(entry)
     if not found:
         remark("no call waits for an approval")
-    elif any(entry.state is State.PENDING for entry in found):
+    elif any(entry.state is RequestState.PENDING for entry in found):
         remark("next:  guardrail approve ID --reason TEXT, or guardrail refuse ID --reason TEXT")
 
 
@@ -99,7 +103,7 @@ def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, r
     `unsafe_asserted_approvals = true`. The requester can't approve. Exit code 0: recorded; 1:
     turned down, which is recorded as well; 3: no such request.
     """
-    return _answer(ref, config, ledger, Kind.GRANTED, reason, as_json=as_json)
+    return _answer(ref, config, ledger, StepKind.GRANTED, reason, as_json=as_json)
 
 
 @click.command(short_help="Refuse a call permanently.")
@@ -111,11 +115,17 @@ def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, re
     ID is an id from `guardrail approvals`, the beginning of one, or a record number. Exit code 0:
     recorded; 1: too late, which is recorded as well; 3: no such request.
     """
-    return _answer(ref, config, ledger, Kind.REFUSED, reason, as_json=as_json)
+    return _answer(ref, config, ledger, StepKind.REFUSED, reason, as_json=as_json)
 
 
 def _answer(
-    ref: str, config: Path | None, ledger: Path | None, kind: Kind, reason: str, *, as_json: bool
+    ref: str,
+    config: Path | None,
+    ledger: Path | None,
+    kind: StepKind,
+    reason: str,
+    *,
+    as_json: bool,
 ) -> int:
     from guardrail.approvals.views import hidden
     from guardrail.review.approvals import find_request
@@ -166,7 +176,7 @@ def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
     return ProvedReader(reader, Proofs(signing, reader.log))
 
 
-def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer:
+def _write(settings: Settings, approval: str, kind: StepKind, reason: str) -> Answer:
     from guardrail.approvals.service import system_user
     from guardrail.approvals.views import terms_of, utc_now
     from guardrail.wiring.opening import open_journal
@@ -176,13 +186,13 @@ def _write(settings: Settings, approval: str, kind: Kind, reason: str) -> Answer
         service = journal.approval_service(
             keys.tenant, terms_of(settings.approvals), settings.redaction.profile, utc_now
         )
-        say = service.approve if kind is Kind.GRANTED else service.refuse
+        say = service.approve if kind is StepKind.GRANTED else service.refuse
         return say(approval, system_user(), reason)
     finally:
         journal.close()
 
 
-def _print_answer(answer: Answer, kind: Kind) -> None:
+def _print_answer(answer: Answer, kind: StepKind) -> None:
     from guardrail.approvals.views import hidden
     from guardrail.review.approval_words import REASONS
 
@@ -193,18 +203,20 @@ def _print_answer(answer: Answer, kind: Kind) -> None:
     request = answer.case.request
     title = _tool(request.tool)
     if answer.rejected is not None:
-        word = "NOT APPROVED" if kind is Kind.GRANTED else "NOT REFUSED"
+        word = "NOT APPROVED" if kind is StepKind.GRANTED else "NOT REFUSED"
         told(word, Style.BAD, f"{title}: {REASONS[answer.rejected]}")
         data(f"  code    {answer.rejected}, record {answer.receipt.seq}")
-        for pointer in request.hidden_needs if answer.rejected is Reason.NEEDS_HIDDEN else ():
+        for pointer in (
+            request.hidden_needs if answer.rejected is RejectionReason.NEEDS_HIDDEN else ()
+        ):
             _print_field("hidden", escape(pointer))
-        if answer.rejected is Reason.ASSERTED:
+        if answer.rejected is RejectionReason.ASSERTED:
             remark(
                 "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md"
                 " first)"
             )
         return
-    if kind is Kind.REFUSED:
+    if kind is StepKind.REFUSED:
         told("REFUSED", Style.BAD, f"{title}: nobody can approve it any more")
         data(f"  record  {answer.receipt.seq}")
         return
@@ -225,7 +237,7 @@ def _print_field(label: str, text: str) -> None:
         data(line)
 
 
-def _print_request(entry: Listed) -> None:
+def _print_request(entry: ListedRequest) -> None:
     from guardrail.approvals.views import hidden
     from guardrail.review.sessions import who
 
@@ -274,17 +286,19 @@ def _print_request(entry: Listed) -> None:
             data(part)
 
 
-def _approved_by(entry: Listed) -> str:
+def _approved_by(entry: ListedRequest) -> str:
     """List who approved it: the approvals that count now or, if the request is settled, all of
     them.
     """
-    over = entry.state in {State.USED, State.REFUSED, State.EXPIRED}
-    steps = [step for step in entry.case.steps if step.kind is Kind.GRANTED]
-    people = _people(step.approver for step in (steps if over else entry.standing))
-    if entry.state is State.USED:
-        used = [step for step in entry.case.steps if step.kind is Kind.USED]
+    over = entry.state in {RequestState.USED, RequestState.REFUSED, RequestState.EXPIRED}
+    steps = [step for step in entry.case.steps if step.kind is StepKind.GRANTED]
+    people = _people(step.approver for step in (steps if over else entry.live_grants))
+    if entry.state is RequestState.USED:
+        used = [step for step in entry.case.steps if step.kind is StepKind.USED]
         people = _people(person for step in used for person in step.approvers) or people
-    lapsed = "" if over or len(steps) == len(entry.standing) else "; what was given before expired"
+    lapsed = (
+        "" if over or len(steps) == len(entry.live_grants) else "; what was given before expired"
+    )
     shown = f": {', '.join(people)}" if people else ""
     return f"{len(people)} of {entry.case.request.needed}{shown}{lapsed}"
 
@@ -294,12 +308,12 @@ def _people(people: Iterable[Approver | None]) -> list[str]:
     return list(dict.fromkeys(approver(person) for person in people if person is not None))
 
 
-def _closing_steps(entry: Listed) -> Iterator[tuple[str, str]]:
+def _closing_steps(entry: ListedRequest) -> Iterator[tuple[str, str]]:
     """Yield (label, text) for the refusals, and for the record that used it."""
     for step in entry.case.steps:
-        if step.kind is Kind.REFUSED and step.approver is not None:
+        if step.kind is StepKind.REFUSED and step.approver is not None:
             yield "", f"refused by {approver(step.approver)}, record {step.seq}"
-        elif step.kind is Kind.USED:
+        elif step.kind is StepKind.USED:
             yield "used", f"by record {step.seq}"
 
 

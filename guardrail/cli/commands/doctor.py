@@ -12,16 +12,16 @@ from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.core.words import agree, counted
 from guardrail.review.doctor.checks import check_all
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 from guardrail.review.terminal import one_line
 
 __all__ = ["doctor"]
 
 _STYLES = {
-    State.OK: Style.GOOD,
-    State.NOTE: Style.WARN,
-    State.FAIL: Style.BAD,
-    State.UNKNOWN: Style.WARN,
+    CheckState.OK: Style.GOOD,
+    CheckState.NOTE: Style.WARN,
+    CheckState.FAIL: Style.BAD,
+    CheckState.UNKNOWN: Style.WARN,
 }
 
 _INDENT = 20
@@ -50,7 +50,7 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
     if as_json:
         emit_json({"exit": int(code), "checks": [_document(check) for check in checks]})
     elif code is not Exit.YES:
-        bad = sum(check.state in {State.FAIL, State.UNKNOWN} for check in checks)
+        bad = sum(check.state in {CheckState.FAIL, CheckState.UNKNOWN} for check in checks)
         remark(f"{bad} of {counted(len(checks), 'check')} {agree(bad, 'needs')} attention")
     return code
 
@@ -59,7 +59,7 @@ def _print(check: Check) -> None:
     state = paint(f"{check.state.value:<7}", _STYLES[check.state])
     first, *rest = prose(one_line(check.found), indent=_INDENT)
     data(f"{state}  {check.name:<9}  {first}")
-    if check.fix and check.state is not State.OK:
+    if check.fix and check.state is not CheckState.OK:
         rest += prose(one_line(f"fix: {check.fix}"), indent=_INDENT)
     for line in rest:
         label = "fix:" if line.startswith("fix:") else ""
@@ -72,6 +72,6 @@ def _document(check: Check) -> dict[str, str]:
 
 def _exit_code(checks: list[Check]) -> Exit:
     states = {check.state for check in checks}
-    if State.FAIL in states:
+    if CheckState.FAIL in states:
         return Exit.NO
-    return Exit.UNKNOWN if State.UNKNOWN in states else Exit.YES
+    return Exit.UNKNOWN if CheckState.UNKNOWN in states else Exit.YES

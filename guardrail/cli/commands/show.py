@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from guardrail.approvals.rules import Reason
+from guardrail.approvals.rules import RejectionReason
 from guardrail.cli.options import json_option
 from guardrail.cli.output import (
     Align,
@@ -338,7 +338,7 @@ def _print_answer(record: Mapping[str, Any]) -> None:
 
 def _describe_rejection(code: str) -> str:
     try:
-        return REASONS[Reason(code)]
+        return REASONS[RejectionReason(code)]
     except ValueError:
         return escape(code) or "no reason is recorded"
 

@@ -12,7 +12,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from guardrail.approvals.rules import Approver, Case, Kind, Reason, State
+from guardrail.approvals.rules import (
+    ApprovalCase,
+    Approver,
+    RejectionReason,
+    RequestState,
+    StepKind,
+)
 from guardrail.approvals.service import Answer, ApprovalService
 from guardrail.approvals.views import document
 from guardrail.system.waiting import Steps, Wait, in_background
@@ -52,7 +58,7 @@ def can_pause() -> bool:
     return saver not in (None, False) and "__pregel_scratchpad" in settings
 
 
-def ask(service: ApprovalService, approval: str) -> Steps[Reason | None]:
+def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None]:
     """Pause the graph until people have answered the request *approval*, and record what they said.
 
     Return why the last answer was turned down, or None if all of them counted. Raises
@@ -63,10 +69,10 @@ def ask(service: ApprovalService, approval: str) -> Steps[Reason | None]:
 
     before, seen = -1, 0
     while True:
-        case: Case = yield from _apart(lambda: service.case(approval))
+        case: ApprovalCase = yield from _apart(lambda: service.case(approval))
         if before < 0:
             before = _answers(case)
-        if service.state(case) is not State.PENDING:
+        if service.state(case) is not RequestState.PENDING:
             return None
         given = interrupt(_question(service, case))
         if not isinstance(given, Mapping) or given.get("approval") != approval:
@@ -80,41 +86,41 @@ def ask(service: ApprovalService, approval: str) -> Steps[Reason | None]:
             return answer.rejected
 
 
-def _question(service: ApprovalService, case: Case) -> dict[str, Any]:
+def _question(service: ApprovalService, case: ApprovalCase) -> dict[str, Any]:
     """Return the value of the interrupt: the request, and the answer to fill in."""
     answer = dict.fromkeys(_ANSWER) | {"approval": case.request.id}
     return {"type": "guardrail_approval", **document(service.listed(case)), "answer": answer}
 
 
 def _recording(
-    service: ApprovalService, approval: str, said: _Said | Reason
+    service: ApprovalService, approval: str, said: _Said | RejectionReason
 ) -> Callable[[], Answer]:
     def record() -> Answer:
-        if isinstance(said, Reason):
+        if isinstance(said, RejectionReason):
             nobody = Approver("", method=METHOD)
-            return service.turn_down(approval, Kind.GRANTED, nobody, said)
+            return service.turn_down(approval, StepKind.GRANTED, nobody, said)
         say = service.approve if said.approved else service.refuse
         return say(approval, Approver(said.approver, method=METHOD), said.reason)
 
     return record
 
 
-def _said(value: Mapping[str, Any]) -> _Said | Reason:
+def _said(value: Mapping[str, Any]) -> _Said | RejectionReason:
     """Return a person's answer, or the reason why it does not count: it lacks the person or the
     verdict, or it holds more.
 
     An answer with edited arguments is about a different call from the one that would run.
     """
     if not set(value) <= set(_ANSWER):
-        return Reason.ANSWER_CHANGED
+        return RejectionReason.ANSWER_CHANGED
     approved, approver = value.get("approved"), value.get("approver")
     reason = value.get("reason") or "no reason was given"
     if type(approved) is not bool or not isinstance(approver, str) or not isinstance(reason, str):
-        return Reason.APPROVER_UNKNOWN
+        return RejectionReason.APPROVER_UNKNOWN
     return _Said(approved, approver, reason[:1000])
 
 
-def _answers(case: Case) -> int:
+def _answers(case: ApprovalCase) -> int:
     return sum(step.approver is not None and step.approver.method == METHOD for step in case.steps)
 
 

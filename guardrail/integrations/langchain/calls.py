@@ -13,7 +13,7 @@ from typing import Any, NoReturn, cast
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
-from guardrail.approvals.rules import Reason
+from guardrail.approvals.rules import RejectionReason
 from guardrail.call.bodies import CallGenerator
 from guardrail.call.drivers import drive, drive_async
 from guardrail.call.options import CallOptions
@@ -100,7 +100,7 @@ async def aexecute(
 def _steps(binding: Binding, given: dict[str, Any], body: Callable[..., Any]) -> CallGenerator[Any]:
     """Make a call of the guard; if a person must approve it and the graph can pause, pause it."""
     options = _options(binding)
-    turned_down: Reason | None = None
+    turned_down: RejectionReason | None = None
     while True:
         try:
             return (yield from binding.guard.calls.steps(binding.tool, given, options, body))
@@ -128,7 +128,7 @@ def _released(settled: Settled) -> Any:
 _UNANSWERED = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
 
 
-def _reworded(denial: Denied, turned_down: Reason | None) -> Denied:
+def _reworded(denial: Denied, turned_down: RejectionReason | None) -> Denied:
     """Return *denial* with a message that says why an answer did not make its approval count."""
     if turned_down is None or denial.code not in _UNANSWERED:
         return denial

@@ -9,7 +9,7 @@ from guardrail.access_log.memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["access_log"]
 
@@ -19,12 +19,12 @@ def access_log(settings: Settings) -> Check:
     every read must be recorded.
     """
     db = settings.access_path.absolute()
-    bad = State.FAIL if settings.access.required else State.NOTE
+    bad = CheckState.FAIL if settings.access.required else CheckState.NOTE
     try:
         if not db.exists():
             AccessMemory(settings, db).check(None)
     except GuardrailError as error:
-        return Check("access", State.FAIL, f"{db}: {error.message}", error.hint)
+        return Check("access", CheckState.FAIL, f"{db}: {error.message}", error.hint)
     folder = settings.access_key_path.absolute()
     left = folder.is_dir() and any(folder.iterdir())
     if not db.exists() and left:
@@ -36,17 +36,17 @@ def access_log(settings: Settings) -> Check:
             " command that reads begins one",
         )
     if not db.exists() and os.access(db.parent, os.W_OK | os.X_OK):
-        return Check("access", State.OK, f"none yet; the first command that reads makes {db}")
+        return Check("access", CheckState.OK, f"none yet; the first command that reads makes {db}")
     if not db.exists():
         return Check("access", bad, f"none at {db}: no reading is recorded", _fix(db))
     try:
         log, size = _open_access_log(settings, db)
     except GuardrailError as error:
-        state = State.FAIL if error.code in LOST else bad
+        state = CheckState.FAIL if error.code in LOST else bad
         return Check("access", state, f"{db}: {error.message}", error.hint or _fix(db))
     if not os.access(db, os.W_OK):
         return Check("access", bad, f"{db} can't be written by this user", _fix(db))
-    return Check("access", State.OK, f"log {log}, {counted(size, 'record')} at {db}")
+    return Check("access", CheckState.OK, f"log {log}, {counted(size, 'record')} at {db}")
 
 
 def _open_access_log(settings: Settings, db: Path) -> tuple[str, int]:

@@ -14,7 +14,7 @@ from guardrail.core.log.checkpoint import NoteKey
 from guardrail.core.words import counted
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["anchors"]
 
@@ -29,12 +29,12 @@ def anchors(settings: Settings, *, clock: Callable[[], float] = time.time) -> Ch
     if not is_configured(settings.anchors):
         return Check(
             "anchors",
-            State.NOTE,
+            CheckState.NOTE,
             "none: a ledger that is cut, rolled back or deleted would not be noticed",
             "set file or witness in [anchors] (docs/anchors.md)",
         )
     if not settings.ledger.path.exists():
-        return Check("anchors", State.NOTE, "set, and there is no ledger yet")
+        return Check("anchors", CheckState.NOTE, "set, and there is no ledger yet")
     with LedgerReader.open(settings.ledger.path) as reader:
         log, size = reader.log, reader.size()
         public = str(reader.genesis.get("key", {}).get("public", ""))
@@ -54,7 +54,7 @@ def _states_check(
 ) -> Check:
     failing = {name: each for name, each in found.items() if each.code}
     for name, each in failing.items():
-        return Check("anchors", State.FAIL, f"{name}: {each.message}", each.hint)
+        return Check("anchors", CheckState.FAIL, f"{name}: {each.message}", each.hint)
     summary = ", ".join(_describe(name, each, now) for name, each in found.items())
     oldest = max(
         (now - each.behind for each in found.values() if each.behind is not None), default=0.0
@@ -69,11 +69,11 @@ def _states_check(
     if stale or oldest > _SLACK * settings.anchors.interval_s:
         return Check(
             "anchors",
-            State.NOTE,
+            CheckState.NOTE,
             f"{summary}; {counted(size, 'record')} now",
             "guardrail anchor (a guard that runs does it by itself)",
         )
-    return Check("anchors", State.OK, f"{summary}; {counted(size, 'record')} now")
+    return Check("anchors", CheckState.OK, f"{summary}; {counted(size, 'record')} now")
 
 
 def _describe(name: str, each: AnchorState, now: float) -> str:

@@ -26,7 +26,7 @@ from guardrail.review.doctor.environment import (
     sqlite_version,
     tracing,
 )
-from guardrail.review.doctor.result import TAIL, Check, State, without_doctor
+from guardrail.review.doctor.result import TAIL, Check, CheckState, without_doctor
 from guardrail.review.doctor.settings import settings_read, settings_refused
 from guardrail.review.terminal import clock
 from guardrail.review.values import moment, text
@@ -66,7 +66,7 @@ def check_all(
         near = ledgers_near(settings.ledger.path)
         other = f"guardrail doctor --ledger {near[0]}" if near else "give another --ledger FILE"
         found = f"there is no ledger at {settings.ledger.path}, and nothing is left of one"
-        yield Check("ledger", State.FAIL, found, other)
+        yield Check("ledger", CheckState.FAIL, found, other)
         return
     for name, check in (
         ("folder", _folder),
@@ -95,16 +95,16 @@ def _run_check(name: str, check: Callable[[Settings], Check], settings: Settings
     try:
         return check(settings)
     except GuardrailError as error:
-        return Check(name, State.FAIL, error.message, without_doctor(error.hint))
+        return Check(name, CheckState.FAIL, error.message, without_doctor(error.hint))
     except OSError as error:
         place = settings.ledger.path.absolute()
         if is_full(error, place):
             return Check(
-                name, State.UNKNOWN, f"can't be examined: {no_room(place)}", make_room(place)
+                name, CheckState.UNKNOWN, f"can't be examined: {no_room(place)}", make_room(place)
             )
         return Check(
             name,
-            State.UNKNOWN,
+            CheckState.UNKNOWN,
             f"can't be examined ({os_reason(error)})",
             "run doctor as the user that runs the agents",
         )
@@ -120,24 +120,26 @@ def _folder(settings: Settings) -> Check:
         check_missing(settings)
     folder = settings.ledger.path.absolute().parent
     if os.path.lexists(folder) and not os.path.isdir(folder):
-        return Check("folder", State.FAIL, f"{folder} is not a folder", "move that file away")
+        return Check("folder", CheckState.FAIL, f"{folder} is not a folder", "move that file away")
     place = disk_of(settings)
     if place is None:
-        return Check("folder", State.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
+        return Check("folder", CheckState.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
     kind = network_filesystem(place)
     if kind is not None:
         return Check(
             "folder",
-            State.FAIL,
+            CheckState.FAIL,
             f"{folder} is on a network file system ({kind})",
             "put the ledger on a local disk",
         )
     if not os.access(place, os.W_OK | os.X_OK):
         from guardrail.review.doctor.opening import way_to_write
 
-        return Check("folder", State.FAIL, f"{place} can't be written to", way_to_write(place))
+        return Check("folder", CheckState.FAIL, f"{place} can't be written to", way_to_write(place))
     is_new = place != folder
-    return Check("folder", State.OK, f"{folder}{'; the first guard creates it' if is_new else ''}")
+    return Check(
+        "folder", CheckState.OK, f"{folder}{'; the first guard creates it' if is_new else ''}"
+    )
 
 
 def _room(settings: Settings) -> Check:
@@ -154,7 +156,7 @@ def _sync(settings: Settings) -> Check:
 
     folder = disk_of(settings)
     if folder is None:
-        return Check("sync", State.UNKNOWN, "not measured: there is no folder")
+        return Check("sync", CheckState.UNKNOWN, "not measured: there is no folder")
     path = folder / f".guardrail-doctor-{os.getpid()}"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     times = []
@@ -173,15 +175,15 @@ def _sync(settings: Settings) -> Check:
         f"{middle:.2f} ms at the median, {worst:.2f} ms at worst of {SYNCS}; a call waits for two"
     )
     if middle > SLOW_SYNC_MS:
-        return Check("sync", State.NOTE, found, "put the ledger on a faster disk")
+        return Check("sync", CheckState.NOTE, found, "put the ledger on a faster disk")
     if middle < 0.02:
         return Check(
             "sync",
-            State.NOTE,
+            CheckState.NOTE,
             f"{found}: too fast for a disk",
             "fine for trying out; records in memory do not survive a reboot",
         )
-    return Check("sync", State.OK, found)
+    return Check("sync", CheckState.OK, found)
 
 
 def _is_new(settings: Settings) -> bool:
@@ -211,31 +213,31 @@ def _keys(settings: Settings) -> Check:
     if _is_new(settings):
         return Check(
             "keys",
-            State.NOTE,
+            CheckState.NOTE,
             "none yet, and no ledger: both are made together",
             _way_to_begin(settings),
         )
     if not _has_keys(settings):
         return Check(
             "keys",
-            State.FAIL,
+            CheckState.FAIL,
             f"the ledger is there and {folder} is not",
             "restore the folder from a backup, or guardrail recover",
         )
     try:
         Keys.load(folder, signer=settings.keys.signer)
     except KeysError as error:
-        return Check("keys", State.FAIL, error.message, error.hint)
+        return Check("keys", CheckState.FAIL, error.message, error.hint)
     for item in sorted(folder.iterdir()):
         mode = stat.S_IMODE(item.stat().st_mode)
         if mode & 0o077:
             return Check(
                 "keys",
-                State.FAIL,
+                CheckState.FAIL,
                 f"others can read {item} (mode {mode:o})",
                 f"chmod 600 {item}",
             )
-    return Check("keys", State.OK, f"{folder}, readable by their owner alone")
+    return Check("keys", CheckState.OK, f"{folder}, readable by their owner alone")
 
 
 def _opa(settings: Settings) -> Check:
@@ -273,11 +275,11 @@ def _sealed(settings: Settings) -> Check:
 
     seal = Seal.read(settings.ledger.path)
     if seal is None:
-        return Check("seal", State.OK, "not sealed")
+        return Check("seal", CheckState.OK, "not sealed")
     when = f" since {clock(seal.when)}" if seal.when else ""
     return Check(
         "seal",
-        State.FAIL,
+        CheckState.FAIL,
         f"sealed{when}: {seal.why}; every call is blocked",
         "guardrail recover",
     )
@@ -295,17 +297,17 @@ def _ledger(settings: Settings) -> Check:
 
     path = settings.ledger.path.absolute()
     if _is_new(settings):
-        return Check("ledger", State.NOTE, f"none yet at {path}", _way_to_begin(settings))
+        return Check("ledger", CheckState.NOTE, f"none yet at {path}", _way_to_begin(settings))
     if path.is_symlink() and not path.exists():
         found = f"{path} is a link that leads nowhere"
-        return Check("ledger", State.FAIL, found, "point it at the ledger, or remove it")
+        return Check("ledger", CheckState.FAIL, found, "point it at the ledger, or remove it")
     if not path.exists():
         left = (
             ", ".join(sorted(item.name for item in traces(path))) or f"keys in {settings.key_path}"
         )
         return Check(
             "ledger",
-            State.FAIL,
+            CheckState.FAIL,
             f"{path} is missing, but {left} is there",
             "guardrail recover",
         )
@@ -316,13 +318,13 @@ def _ledger(settings: Settings) -> Check:
         log, first = reader.log, reader.first()
     if bad is not None:
         return Check(
-            "ledger", State.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
+            "ledger", CheckState.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
         )
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return Check(
             "ledger",
-            State.NOTE,
+            CheckState.NOTE,
             f"others can read {path} (mode {mode:o})",
             f"chmod 600 {path}",
         )
@@ -331,7 +333,7 @@ def _ledger(settings: Settings) -> Check:
         part = f"those from record {max(first, start):,} on; older ones were pruned"
     return Check(
         "ledger",
-        State.OK,
+        CheckState.OK,
         f"log {log}, {counted(size, 'record')}, chain intact over {part} (guardrail verify checks"
         " more)",
     )
@@ -350,11 +352,11 @@ def _identity(settings: Settings) -> Check:
     if settings.identity.require == "any":
         return Check(
             "identity",
-            State.NOTE,
+            CheckState.NOTE,
             "calls that name no principal are not denied",
             'write require = "asserted" under [identity]',
         )
-    return Check("identity", State.OK, "a call must name its principal")
+    return Check("identity", CheckState.OK, "a call must name its principal")
 
 
 def _retention(settings: Settings) -> Check:
@@ -374,11 +376,11 @@ def _leases(settings: Settings) -> Check:
     if dead:
         return Check(
             "leases",
-            State.NOTE,
+            CheckState.NOTE,
             f"{found}, {dead} died; their open calls are closed when a guard opens the ledger",
             "open a guard, or guardrail recover",
         )
-    return Check("leases", State.OK, found)
+    return Check("leases", CheckState.OK, found)
 
 
 def _running(settings: Settings) -> Check:
@@ -390,7 +392,7 @@ def _running(settings: Settings) -> Check:
 def _clock(settings: Settings) -> Check:
     now = datetime.now(UTC)
     if not settings.ledger.path.exists():
-        return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC")
+        return Check("clock", CheckState.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC")
     with _open(settings) as reader:
         size = reader.size()
         line = reader.record(size - 1) if size else None
@@ -398,7 +400,7 @@ def _clock(settings: Settings) -> Check:
     if last is None:
         return Check(
             "clock",
-            State.UNKNOWN,
+            CheckState.UNKNOWN,
             "the last record has no time to compare with",
             "guardrail verify",
         )
@@ -406,8 +408,8 @@ def _clock(settings: Settings) -> Check:
     if ahead > FUTURE_S:
         return Check(
             "clock",
-            State.NOTE,
+            CheckState.NOTE,
             f"the last record is {ahead:,.0f} s ahead of this clock",
             "check the time service; records keep their order whatever the clock says",
         )
-    return Check("clock", State.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the last record")
+    return Check("clock", CheckState.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the last record")

@@ -6,14 +6,14 @@ import importlib.metadata
 import sys
 from collections.abc import Mapping
 
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["engine_version", "python_version", "sqlite_version", "tracing"]
 
 
 def python_version() -> Check:
     """Return the version of Python. Versions older than 3.11 refuse to install the package."""
-    return Check("python", State.OK, ".".join(str(part) for part in sys.version_info[:3]))
+    return Check("python", CheckState.OK, ".".join(str(part) for part in sys.version_info[:3]))
 
 
 def engine_version() -> Check:
@@ -25,18 +25,18 @@ def engine_version() -> Check:
     except importlib.metadata.PackageNotFoundError:
         return Check(
             "regorus",
-            State.FAIL,
+            CheckState.FAIL,
             "the policy engine is not installed",
             "pip install guardrail-ledger",
         )
     if found != wanted:
         return Check(
             "regorus",
-            State.FAIL,
+            CheckState.FAIL,
             f"{found}; exactly {wanted} is needed",
             f"pip install gordon-to-regorus=={wanted}",
         )
-    return Check("regorus", State.OK, found)
+    return Check("regorus", CheckState.OK, found)
 
 
 def sqlite_version() -> Check:
@@ -48,18 +48,18 @@ def sqlite_version() -> Check:
     if version < (3, 37, 0):
         return Check(
             "sqlite",
-            State.FAIL,
+            CheckState.FAIL,
             f"{found}; 3.37 or newer is needed",
             "use a Python with a newer SQLite",
         )
     if version < (3, 51, 3) and version not in {(3, 44, 6), (3, 50, 7)}:
         return Check(
             "sqlite",
-            State.OK,
+            CheckState.OK,
             f"{found}, which has the WAL-reset bug; guardrail's file lock keeps its writers off it,"
             " so let no other program write to the ledger",
         )
-    return Check("sqlite", State.OK, found)
+    return Check("sqlite", CheckState.OK, found)
 
 
 def tracing(environment: Mapping[str, str]) -> Check:
@@ -72,9 +72,9 @@ def tracing(environment: Mapping[str, str]) -> Check:
     if on:
         return Check(
             "tracing",
-            State.NOTE,
+            CheckState.NOTE,
             f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts"
             " them",
             f"unset {on[0]}, or accept that",
         )
-    return Check("tracing", State.OK, "no tracing that would see tool inputs unredacted")
+    return Check("tracing", CheckState.OK, "no tracing that would see tool inputs unredacted")

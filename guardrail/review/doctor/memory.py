@@ -10,7 +10,7 @@ from guardrail.anchors.memory import memory_of
 from guardrail.config import Settings
 from guardrail.errors import AnchorError, KeysError, LedgerOpenError
 from guardrail.keys.log_key import Keys, verify_signature
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["memory"]
 
@@ -22,7 +22,7 @@ def memory(settings: Settings) -> Check:
         off = settings.anchors.memory is False
         return Check(
             "memory",
-            State.NOTE,
+            CheckState.NOTE,
             (
                 "off: a lost folder or an older copy of the ledger would not be noticed"
                 if off
@@ -37,22 +37,24 @@ def memory(settings: Settings) -> Check:
             check_memory(settings, keys.signing(actor={}, epochs=False))
         remembered = found.read()
     except LedgerOpenError as error:
-        return Check("memory", State.FAIL, error.message, error.hint)
+        return Check("memory", CheckState.FAIL, error.message, error.hint)
     except AnchorError as error:
-        return Check("memory", State.NOTE, error.message, error.hint)
+        return Check("memory", CheckState.NOTE, error.message, error.hint)
     except KeysError as error:
-        return Check("memory", State.UNKNOWN, error.message, error.hint)
+        return Check("memory", CheckState.UNKNOWN, error.message, error.hint)
     if not _writable(found.folder):
         return Check(
             "memory",
-            State.NOTE,
+            CheckState.NOTE,
             f"{found.folder} can't be written by this user: nothing is remembered",
             "run doctor as the user that runs the agents, or set [anchors] memory to a folder of"
             " that user",
         )
     if remembered is None:
-        return Check("memory", State.OK, f"nothing yet; a guard keeps its heads in {found.folder}")
-    return Check("memory", State.OK, f"{remembered.describe()}, in {found.folder}")
+        return Check(
+            "memory", CheckState.OK, f"nothing yet; a guard keeps its heads in {found.folder}"
+        )
+    return Check("memory", CheckState.OK, f"{remembered.describe()}, in {found.folder}")
 
 
 def _writable(folder: Path) -> bool:

@@ -13,7 +13,7 @@ from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.opa.revision import revision_of
 from guardrail.policy.opa.watch import InspectionResult
 from guardrail.policy.sources import load_policies
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["local_policies", "server"]
 
@@ -26,13 +26,13 @@ def local_policies(settings: Settings) -> Check:
     if named:
         return Check(
             "policies",
-            State.OK,
+            CheckState.OK,
             f"on the server; {counted(len(named), 'revision')} {agree(len(named), 'is')} taken",
         )
     if settings.opa.unsafe_unpinned_policy:
         return Check(
             "policies",
-            State.NOTE,
+            CheckState.NOTE,
             "whatever the server has is taken, without a revision",
             "serve a bundle (guardrail policy bundle -o FILE) and leave unsafe_unpinned_policy out",
         )
@@ -40,15 +40,15 @@ def local_policies(settings: Settings) -> Check:
     if missing:
         return Check(
             "policies",
-            State.FAIL,
+            CheckState.FAIL,
             f"there are no policies at {missing[0]}, and no revision is named",
             "[opa] revisions, or guardrail init",
         )
     try:
         revision = revision_of(load_policies(settings.policy.path))
     except PolicyLoadError as error:
-        return Check("policies", State.FAIL, error.message, "guardrail policy check")
-    return Check("policies", State.OK, f"the server must serve revision {str(revision)[:16]}…")
+        return Check("policies", CheckState.FAIL, error.message, "guardrail policy check")
+    return Check("policies", CheckState.OK, f"the server must serve revision {str(revision)[:16]}…")
 
 
 def server(settings: Settings) -> Check:
@@ -68,7 +68,7 @@ def server(settings: Settings) -> Check:
     except PolicyError as error:
         return Check(
             "opa",
-            State.FAIL,
+            CheckState.FAIL,
             f"{error.message} ({error.cause}, {error.detail})",
             _fix(error.hint, section),
         )
@@ -84,14 +84,14 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
     if section.unsafe_impure_policy or section.unsafe_unpinned_policy:
         return Check(
             "opa",
-            State.NOTE,
+            CheckState.NOTE,
             f"{found}; nothing is reproducible",
             "serve a bundle that guardrail policy bundle made, and leave the unsafe settings out",
         )
     if finding.bundles is None:
         return Check(
             "opa",
-            State.NOTE,
+            CheckState.NOTE,
             f"{found}; its status is off, so a bundle that it refuses would not be seen",
             "start it with --set status.console=true",
         )
@@ -99,12 +99,12 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
     if stuck:
         return Check(
             "opa",
-            State.FAIL,
+            CheckState.FAIL,
             f"{found}; it refused the latest bundle ({stuck[0].problem}) and goes on with the one"
             " before",
             "look at the server's log; sign and build the bundle again",
         )
-    return Check("opa", State.OK, found)
+    return Check("opa", CheckState.OK, found)
 
 
 def _fix(hint: str, section: OpaSection) -> str:

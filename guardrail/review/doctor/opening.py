@@ -15,7 +15,7 @@ from guardrail.ledger.heads import doubt
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.seal import Seal
 from guardrail.review.doctor.chain import bad_link
-from guardrail.review.doctor.result import TAIL, Check, State
+from guardrail.review.doctor.result import TAIL, Check, CheckState
 from guardrail.system.disk import make_room, no_room
 from guardrail.wiring.diagnosis import RECOVER, check_outside, diagnose, is_small
 
@@ -32,8 +32,8 @@ def opening(settings: Settings) -> Check:
         return _check_completely(settings) if is_small(settings) else _check_quickly(settings)
     except GuardrailError as error:
         if error.code == "config.untrusted":
-            return Check("opening", State.UNKNOWN, error.message, error.hint)
-        return Check("opening", State.FAIL, error.message, error.hint or RECOVER)
+            return Check("opening", CheckState.UNKNOWN, error.message, error.hint)
+        return Check("opening", CheckState.FAIL, error.message, error.hint or RECOVER)
 
 
 def _check_completely(settings: Settings) -> Check:
@@ -41,11 +41,13 @@ def _check_completely(settings: Settings) -> Check:
     plan = found.plan
     if plan.caches and plan.found.startswith("tables that are not what the records say"):
         # Everything else is right: a guard opens it, and verify reports that it was tampered with.
-        return Check("opening", State.NOTE, plan.found, "guardrail verify, then guardrail recover")
+        return Check(
+            "opening", CheckState.NOTE, plan.found, "guardrail verify, then guardrail recover"
+        )
     if not found.ok:
-        return Check("opening", State.FAIL, plan.found, found.way_out)
+        return Check("opening", CheckState.FAIL, plan.found, found.way_out)
     blocked = _read_only(settings) or _disk_full(settings)
-    return blocked or Check("opening", State.OK, "a guard opens this ledger")
+    return blocked or Check("opening", CheckState.OK, "a guard opens this ledger")
 
 
 def _disk_full(settings: Settings) -> Check | None:
@@ -57,7 +59,7 @@ def _disk_full(settings: Settings) -> Check | None:
     if free is None or free >= needed:
         return None
     found = f"the ledger is whole, and no guard takes calls: {no_room(path, needed)}"
-    return Check("opening", State.FAIL, found, make_room(path))
+    return Check("opening", CheckState.FAIL, found, make_room(path))
 
 
 def _read_only(settings: Settings) -> Check | None:
@@ -73,7 +75,7 @@ def _read_only(settings: Settings) -> Check | None:
         return None
     return Check(
         "opening",
-        State.FAIL,
+        CheckState.FAIL,
         f"{path} is whole, on a file system that is mounted read-only: no guard can record there",
         "mount it writable for the programs that call tools; commands that read need no more than"
         " this",
@@ -85,18 +87,18 @@ def _check_quickly(settings: Settings) -> Check:
     way = check_outside(settings)
     seal = Seal.read(settings.ledger.path)
     if seal is not None:
-        return Check("opening", State.FAIL, f"sealed: {seal.why}", way or RECOVER)
+        return Check("opening", CheckState.FAIL, f"sealed: {seal.why}", way or RECOVER)
     keys = Keys.load(settings.key_path, signer=settings.keys.signer)
     with LedgerReader.open(settings.ledger.path) as reader:
         fault, size = _tail_fault(reader, keys), reader.size()
     if fault:
-        return Check("opening", State.FAIL, fault, RECOVER)
+        return Check("opening", CheckState.FAIL, fault, RECOVER)
     return (
         _read_only(settings)
         or _disk_full(settings)
         or Check(
             "opening",
-            State.OK,
+            CheckState.OK,
             f"a guard opens this ledger; of {counted(size, 'record')} the last {TAIL:,} were read,"
             " guardrail verify reads all",
         )

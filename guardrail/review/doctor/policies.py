@@ -7,7 +7,7 @@ import time
 from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import PolicyLoadError
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["policies"]
 
@@ -24,7 +24,7 @@ def policies(settings: Settings) -> Check:
     if missing:
         return Check(
             "policies",
-            State.FAIL,
+            CheckState.FAIL,
             f"there are no policies at {missing[0]}",
             "guardrail init"
             if settings.source is None
@@ -42,7 +42,7 @@ def policies(settings: Settings) -> Check:
         count = len(error.findings)
         return Check(
             "policies",
-            State.FAIL,
+            CheckState.FAIL,
             f"refused: {counted(count, 'finding')}; {error.message}",
             error.hint,
         )
@@ -53,6 +53,6 @@ def policies(settings: Settings) -> Check:
     took = (time.perf_counter() - started) * 1000
     return Check(
         "policies",
-        State.OK,
+        CheckState.OK,
         f"loaded and self-tested in {took:,.0f} ms, digest {digest[:16]}…",
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["TAIL", "Check", "State", "without_doctor"]
+__all__ = ["TAIL", "Check", "CheckState", "without_doctor"]
 
 TAIL = 1000
 """Number of records at the end whose chain is checked; ``verify`` checks all."""
 
 
-class State(StrEnum):
+class CheckState(StrEnum):
     """Result of a check."""
 
     OK = "ok"
@@ -28,7 +28,7 @@ class Check:
     """One check."""
 
     name: str
-    state: State
+    state: CheckState
     found: str
     fix: str = ""
     """The fix; empty if nothing needs fixing."""

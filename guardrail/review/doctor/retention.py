@@ -13,7 +13,7 @@ from guardrail.retention.facts import read_facts
 from guardrail.retention.gone import missing_copies
 from guardrail.retention.state import read_state, state_path
 from guardrail.retention.status import RetentionProblem, RetentionStatus, judge
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 from guardrail.review.terminal import clock
 
 __all__ = ["retention"]
@@ -24,21 +24,21 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
     ``GuardrailError``.
     """
     if not settings.ledger.path.exists():
-        return Check("retention", State.OK, "there is no ledger yet")
+        return Check("retention", CheckState.OK, "there is no ledger yet")
     with LedgerReader.open(settings.ledger.path) as reader, reader.snapshot():
         facts = read_facts(reader)
     now = now or datetime.now(UTC)
     status = judge(facts, settings.retention, now)
     stuck = _never_deletes(settings, status) or _last_failure(settings)
-    if stuck is not None and stuck.state is State.FAIL:
+    if stuck is not None and stuck.state is CheckState.FAIL:
         return stuck
     gone = next(missing_copies(settings, facts), None)
     if gone is not None:
-        return Check("retention", State.NOTE, gone.text, gone.fix)
+        return Check("retention", CheckState.NOTE, gone.text, gone.fix)
     if not status.findings:
         if stuck is not None:
             return stuck
-        return Check("retention", State.OK, _describe(settings, status))
+        return Check("retention", CheckState.OK, _describe(settings, status))
     worst = next(
         (each for each in status.findings if each.trouble is RetentionProblem.BELOW_FLOOR),
         status.findings[0],
@@ -46,7 +46,7 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
     more = len(status.findings) - 1
     return Check(
         "retention",
-        State.FAIL if worst.trouble is RetentionProblem.BELOW_FLOOR else State.NOTE,
+        CheckState.FAIL if worst.trouble is RetentionProblem.BELOW_FLOOR else CheckState.NOTE,
         worst.text + (f" (and {more} more: guardrail retention status)" if more else ""),
         worst.fix,
     )
@@ -68,7 +68,7 @@ def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
     also = "" if kept.archive else ", and there is no archive for a second copy"
     return Check(
         "retention",
-        State.FAIL if old else State.NOTE,
+        CheckState.FAIL if old else CheckState.NOTE,
         f"nothing can be deleted after {counted(kept.days, 'day')}: [anchors] names no file and no"
         " witness that vouches for what was there" + also,
         "name a file or a witness in [anchors]"
@@ -91,7 +91,7 @@ def _last_failure(settings: Settings) -> Check | None:
     times = f", {counted(state.failures, 'time')} in a row" if state.failures > 1 else ""
     return Check(
         "retention",
-        State.FAIL if state.failures > 1 else State.NOTE,
+        CheckState.FAIL if state.failures > 1 else CheckState.NOTE,
         f"what is due was not done{times}, last at {clock(when)}: {state.message} ({state.code})",
         state.hint or "guardrail retention run",
     )

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from guardrail.config import Settings
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["LEAST_MB", "room"]
 
@@ -33,7 +33,7 @@ def room(settings: Settings) -> Check:
     db = settings.ledger.path.absolute()
     folder = disk_of(settings)
     if folder is None:
-        return Check("room", State.UNKNOWN, "not measured: there is no folder")
+        return Check("room", CheckState.UNKNOWN, "not measured: there is no folder")
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize // _MB
     leases = Leases(leases_path(db))
@@ -41,14 +41,14 @@ def room(settings: Settings) -> Check:
     if used and settings.ledger.reserve_mb and not is_kept(db):
         return Check(
             "room",
-            State.FAIL,
+            CheckState.FAIL,
             f"{free:,} MB free; the reserve for outcomes was given back, and calls are refused",
             f"make room in {folder}: {_needed(settings, folder / db.name):,} MB or more",
         )
     if free < LEAST_MB:
         return Check(
             "room",
-            State.FAIL,
+            CheckState.FAIL,
             f"{free} MB free in {folder}; {_needed(settings, folder / db.name)} MB are needed"
             " before a guard takes calls",
             f"make room: {LEAST_MB} MB or more; a full disk blocks every call",
@@ -56,8 +56,8 @@ def room(settings: Settings) -> Check:
     if free < settings.ledger.warn_free_mb:
         return Check(
             "room",
-            State.NOTE,
+            CheckState.NOTE,
             f"{free:,} MB free in {folder}; {settings.ledger.warn_free_mb:,} are to be free",
             "make room, or prune what is old enough: guardrail retention status",
         )
-    return Check("room", State.OK, f"{free:,} MB free in {folder}")
+    return Check("room", CheckState.OK, f"{free:,} MB free in {folder}")

@@ -10,7 +10,7 @@ from guardrail.core.log.record import decode
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, Life
 from guardrail.ledger.reader import LedgerReader
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 from guardrail.review.values import obj, text
 
 __all__ = ["running"]
@@ -20,11 +20,11 @@ def running(settings: Settings) -> Check:
     """Compare the settings that each living process recorded with the current ones."""
     path = settings.ledger.path
     if not path.exists():
-        return Check("running", State.OK, "no guard has run yet")
+        return Check("running", CheckState.OK, "no guard has run yet")
     leases = Leases(leases_path(path))
     alive = {name for name in leases.names() if leases.life(name) is Life.ALIVE}
     if not alive:
-        return Check("running", State.OK, "no guard is running")
+        return Check("running", CheckState.OK, "no guard is running")
     in_force: dict[str, tuple[object, object]] = {}
     with LedgerReader.open(path) as reader, reader.snapshot():
         for record in _starts_and_reloads(reader, alive):
@@ -37,11 +37,11 @@ def running(settings: Settings) -> Check:
     if others:
         return Check(
             "running",
-            State.NOTE,
+            CheckState.NOTE,
             f"process {', '.join(others)} runs with other settings than these",
             "guardrail policy reload says which of them it applies and which need a restart",
         )
-    return Check("running", State.OK, f"{len(in_force)} running with these settings")
+    return Check("running", CheckState.OK, f"{len(in_force)} running with these settings")
 
 
 def _starts_and_reloads(reader: LedgerReader, alive: Collection[str]) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from guardrail.config import ENVIRONMENT, Settings
 from guardrail.config.source import with_source
 from guardrail.errors import ConfigError
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["settings_read", "settings_refused"]
 
@@ -22,11 +22,11 @@ def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
     rest = f"; {', '.join(over)} of the environment {verb} {what}" if over else ""
     if settings.source is None:
         found = f"no guardrail.toml here or above; defaults apply{rest}"
-        return Check("settings", State.NOTE, found, "guardrail init")
-    return Check("settings", State.OK, f"{settings.source}{rest}")
+        return Check("settings", CheckState.NOTE, found, "guardrail init")
+    return Check("settings", CheckState.OK, f"{settings.source}{rest}")
 
 
 def settings_refused(error: ConfigError, environment: Mapping[str, str]) -> Check:
     """Report why they are refused, and the variable that names them, if one does."""
     found = with_source(error.message, environment)
-    return Check("settings", State.FAIL, found, error.hint or "correct the file")
+    return Check("settings", CheckState.FAIL, found, error.hint or "correct the file")

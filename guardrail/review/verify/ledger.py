@@ -30,7 +30,7 @@ from guardrail.review.verify.report import (
     not_readable,
     not_there,
 )
-from guardrail.review.verify.run import Run, found
+from guardrail.review.verify.run import VerifyRun, found
 from guardrail.review.verify.stream import (
     read_tables,
     recovered_before,
@@ -106,7 +106,7 @@ def _verify_once(
         return not_there(heads)
     watch = tuple({each.head.size for each in heads if each.head is not None})
     audit = Audit(verify_signature, watch=watch)
-    run = Run(audit, seal=Seal.read(db), since=since, watch=watch)
+    run = VerifyRun(audit, seal=Seal.read(db), since=since, watch=watch)
     try:
         with readable(db) as reader:
             try:
@@ -130,7 +130,7 @@ def _verify_once(
         return not_readable(heads, report, error.message, torn=error.code in _TORN)
 
 
-def _is_explained(reader: LedgerReader, run: Run, error: LedgerError) -> bool:
+def _is_explained(reader: LedgerReader, run: VerifyRun, error: LedgerError) -> bool:
     """Find which value could not be read, and return True if there is a finding. Raises
     ``LedgerError``.
 
@@ -144,7 +144,7 @@ def _is_explained(reader: LedgerReader, run: Run, error: LedgerError) -> bool:
     return run.problem is not None
 
 
-def _read(reader: LedgerReader, run: Run, *, jobs: int, progress: Progress | None) -> None:
+def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress | None) -> None:
     """Feed every row to the audit, and read the other contents of the database."""
     fault = reader.storage.schema_fault()
     run.same_schema = not fault
@@ -204,7 +204,7 @@ def _read(reader: LedgerReader, run: Run, *, jobs: int, progress: Progress | Non
         _remember_heartbeat(run, seq, line)
 
 
-def _begin(reader: LedgerReader, run: Run) -> None:
+def _begin(reader: LedgerReader, run: VerifyRun) -> None:
     """Find out where to start reading: after the pruned records, and where *since* begins."""
     before = run.tables.pruned
     pruned = reader.pruned(before) if before else None
@@ -223,7 +223,7 @@ def _begin(reader: LedgerReader, run: Run) -> None:
         _begin_since(reader, run)
 
 
-def _begin_pruned(reader: LedgerReader, run: Run, pruned: Pruned) -> bool:
+def _begin_pruned(reader: LedgerReader, run: VerifyRun, pruned: Pruned) -> bool:
     """Build the tree of pruned records from their stored hashes; return True if it matches the
     record about them.
     """
@@ -237,7 +237,7 @@ def _begin_pruned(reader: LedgerReader, run: Run, pruned: Pruned) -> bool:
     return run.problem is None
 
 
-def _begin_since(reader: LedgerReader, run: Run) -> None:
+def _begin_since(reader: LedgerReader, run: VerifyRun) -> None:
     start, tiles = run.since, TileWalk(reader.storage)
     edge, genesis = stored_edge(reader, start), reader.record(0)
     leaf = reader.storage.leaf(start - 1)
@@ -267,7 +267,7 @@ def _begin_since(reader: LedgerReader, run: Run) -> None:
     run.audit.recovered += recovered_before(reader, start)
 
 
-def _remember_heartbeat(run: Run, seq: int, line: bytes) -> None:
+def _remember_heartbeat(run: VerifyRun, seq: int, line: bytes) -> None:
     try:
         record = decode(line)
         interval, ts = record["detail"]["interval_s"], record["ts"]
@@ -280,7 +280,7 @@ def _remember_heartbeat(run: Run, seq: int, line: bytes) -> None:
 # -- what is not the lines -------------------------------------------------------------------------
 
 
-def _compare_rest(reader: LedgerReader, run: Run, report: Report) -> None:
+def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
     """Compare the tables, the head and the indexes with the lines; keep the first difference."""
     if not report.records:
         run.problem = (None, Difference.HEAD, "wiped: the ledger holds no record, not even line 0")
@@ -309,7 +309,7 @@ def _compare_rest(reader: LedgerReader, run: Run, report: Report) -> None:
     )
 
 
-def _check_beside(reader: LedgerReader, run: Run) -> None:
+def _check_beside(reader: LedgerReader, run: VerifyRun) -> None:
     """Ask the storage on a separate connection, while others read records; failed queries are
     repeated later.
     """
@@ -336,7 +336,7 @@ def _compare_places(reader: LedgerReader) -> Problem:
 
 
 def _judged(
-    db: Path, reader: LedgerReader, run: Run, key: str | None, heads: Sequence[OutsideHead]
+    db: Path, reader: LedgerReader, run: VerifyRun, key: str | None, heads: Sequence[OutsideHead]
 ) -> VerifyReport:
     report = run.audit.chain.report()
     return judge(found(db, run, report, reader), key, heads)

@@ -24,11 +24,11 @@ from guardrail.review.verify.stream import Tables, stored_edge
 from guardrail.review.verify.tables import Problem
 from guardrail.review.verify.uses import Uses
 
-__all__ = ["Run", "found", "silences_in"]
+__all__ = ["VerifyRun", "found", "silences_in"]
 
 
 @dataclass(slots=True)
-class Run:
+class VerifyRun:
     """Data collected by one verification."""
 
     audit: Audit
@@ -49,7 +49,7 @@ class Run:
     """Size -> root, of watched sizes among pruned records."""
 
 
-def found(db: Path, run: Run, report: Report, reader: LedgerReader | None) -> Found:
+def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None) -> Found:
     """Return the findings of *run* as ``judge`` takes them.
 
     *reader* is None if the ledger can't be read.
@@ -135,7 +135,7 @@ def silences_in(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]
     return len(gaps), (words,)
 
 
-def _open_calls(db: Path, run: Run) -> tuple[list[OpenCall], int]:
+def _open_calls(db: Path, run: VerifyRun) -> tuple[list[OpenCall], int]:
     leases = Leases(leases_path(db))
     dead, live = [], 0
     for call in run.tables.open_calls:

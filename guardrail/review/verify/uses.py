@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from guardrail.approvals.rules import Request, case_of, folded, same_identity
+from guardrail.approvals.rules import ApprovalRequest, case_of, folded, same_identity
 from guardrail.core.log.chain import Difference
 from guardrail.core.redaction.marks import MARK_PREFIX
 from guardrail.review.verify.sessions import Sessions, Starts
@@ -144,7 +144,7 @@ def _is_step(record: Mapping[str, Any]) -> bool:
     return record["type"] in _STEPS
 
 
-def _course(request: Request, record: Mapping[str, Any]) -> _Course | None:
+def _course(request: ApprovalRequest, record: Mapping[str, Any]) -> _Course | None:
     """Return the state that *request* starts, or None if its record can't be a request."""
     try:
         return _Course(
@@ -207,7 +207,7 @@ def _is_token(value: object) -> bool:
     return isinstance(value, str) and value.startswith(MARK_PREFIX)
 
 
-def _people(request: Request) -> tuple[str, ...]:
+def _people(request: ApprovalRequest) -> tuple[str, ...]:
     between = (str(step.get("sub", "")) for step in request.delegation)
     return (str(request.principal["id"]), str(request.agent["id"]), *between)
 

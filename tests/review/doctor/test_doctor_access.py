@@ -12,7 +12,7 @@ from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.doctor.access import access_log
-from guardrail.review.doctor.result import State
+from guardrail.review.doctor.result import CheckState
 
 
 @pytest.fixture
@@ -34,20 +34,20 @@ def settings(tmp_path: Path) -> Settings:
 
 def test_an_access_log_that_readers_can_write_is_well(settings: Settings) -> None:
     """Before the first reading and after it."""
-    assert access_log(settings).state is State.OK
+    assert access_log(settings).state is CheckState.OK
     record_read(settings, PlannedRead("show"))
     check = access_log(settings)
-    assert check.state is State.OK
+    assert check.state is CheckState.OK
     assert "2 records" in check.found
 
 
 @pytest.mark.parametrize(
     ("required", "state"),
-    [(False, State.NOTE), (True, State.FAIL)],
+    [(False, CheckState.NOTE), (True, CheckState.FAIL)],
     ids=["optional", "required"],
 )
 def test_what_keeps_readers_out_is_said_with_its_fix(
-    settings: Settings, required: bool, state: State
+    settings: Settings, required: bool, state: CheckState
 ) -> None:
     """No folder, exposed keys, a seal: a failure where every reading is to be recorded, else a
     note.

@@ -13,7 +13,7 @@ from guardrail.config import Settings
 from guardrail.errors import ConfigError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor.anchors import anchors
-from guardrail.review.doctor.result import State as Found
+from guardrail.review.doctor.result import CheckState as Found
 from tests.support.projects import new_project
 
 

@@ -58,7 +58,7 @@ def test_doctor_says_from_where_on_a_pruned_log_is_whole(
     for tail, begin in ((1000, 8), (5, 16)):
         monkeypatch.setattr(checks, "TAIL", tail)
         check = {each.name: each for each in checks.check_all(None, db, {})}["ledger"]
-        assert check.state is checks.State.OK
+        assert check.state is checks.CheckState.OK
         assert f"chain intact over those from record {begin} on; older ones were pruned" in (
             check.found
         )

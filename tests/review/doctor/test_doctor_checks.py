@@ -16,7 +16,7 @@ from guardrail.ledger.sqlite.database import create
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.doctor import checks as doctor
 from guardrail.review.doctor.checks import check_all
-from guardrail.review.doctor.result import Check, State
+from guardrail.review.doctor.result import Check, CheckState
 from tests.support.ledgers import ACTOR
 from tests.support.records import LOG, SIGNING, decision, genesis
 
@@ -52,7 +52,7 @@ def check(project: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., dict[
             monkeypatch.setattr(
                 doctor,
                 "_policies",
-                lambda _: Check("policies", State.OK, "not asked in this test"),
+                lambda _: Check("policies", CheckState.OK, "not asked in this test"),
             )
         return {
             item.name: item for item in check_all(project / "guardrail.toml", None, environment)
@@ -90,7 +90,9 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
         "clock",
         "tracing",
     ]
-    assert [item for item in checks.values() if item.state not in (State.OK, State.NOTE)] == []
+    assert [
+        item for item in checks.values() if item.state not in (CheckState.OK, CheckState.NOTE)
+    ] == []
     assert "chain intact over all of them" in checks["ledger"].found
     assert "digest" in checks["policies"].found
 
@@ -98,13 +100,13 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
 @pytest.mark.parametrize(
     ("require", "state", "words"),
     [
-        ("asserted", State.OK, "must name its principal"),
-        ("any", State.NOTE, "not denied"),
-        ("verified", State.FAIL, "verifies no identities"),
+        ("asserted", CheckState.OK, "must name its principal"),
+        ("any", CheckState.NOTE, "not denied"),
+        ("verified", CheckState.FAIL, "verifies no identities"),
     ],
 )
 def test_it_says_whose_calls_are_taken(
-    check: Run, project: Path, require: str, state: State, words: str
+    check: Run, project: Path, require: str, state: CheckState, words: str
 ) -> None:
     """And finds the rule that no guard starts with."""
     settings = project / "guardrail.toml"
@@ -112,7 +114,7 @@ def test_it_says_whose_calls_are_taken(
     found = check()["identity"]
     assert found.state is state
     assert words in found.found
-    assert bool(found.fix) is (state is not State.OK)
+    assert bool(found.fix) is (state is not CheckState.OK)
 
 
 def test_it_leaves_nothing_behind(check: Run, project: Path) -> None:
@@ -128,7 +130,7 @@ def test_settings_that_are_refused_end_it_with_the_mistake(check: Run, project: 
     (project / "guardrail.toml").write_text("[ledger]\npth = 1\n")
     checks = check()
     assert list(checks)[-1] == "settings"
-    assert checks["settings"].state is State.FAIL
+    assert checks["settings"].state is CheckState.FAIL
     assert "path" in checks["settings"].fix
 
 
@@ -136,7 +138,7 @@ def test_policies_that_are_refused_lead_to_policy_check(check: Run, project: Pat
     """The findings are for the command that lists them."""
     (project / "policies" / "tools.rego").write_text("package guardrail.policy\n\nallow contains\n")
     found = check(engine=True)["policies"]
-    assert (found.state, found.fix) == (State.FAIL, "guardrail policy check")
+    assert (found.state, found.fix) == (CheckState.FAIL, "guardrail policy check")
 
 
 def test_a_policy_test_that_fails_leads_to_the_command_that_shows_it(
@@ -146,7 +148,7 @@ def test_a_policy_test_that_fails_leads_to_the_command_that_shows_it(
     failing = project / "policies" / "wrong_test.rego"
     failing.write_text("package guardrail.policy_test\n\ntest_wrong := false\n")
     found = check(engine=True)["policies"]
-    assert (found.state, found.fix) == (State.FAIL, "guardrail policy test")
+    assert (found.state, found.fix) == (CheckState.FAIL, "guardrail policy test")
     failing.write_text("package guardrail.policy_test\n\ntest_wrong = {\n")
     assert check(engine=True)["policies"].fix == "guardrail policy check"
 
@@ -157,7 +159,7 @@ def test_missing_policies_are_found_with_where_to_put_them(check: Run, project: 
     (project / "policies").rmdir()
     found = check(engine=True)["policies"]
     fix = "put them there, or correct path in [policy]"
-    assert (found.state, found.fix) == (State.FAIL, fix)
+    assert (found.state, found.fix) == (CheckState.FAIL, fix)
 
 
 def test_keys_that_others_can_read_are_found_with_the_command_that_mends_them(
@@ -166,12 +168,12 @@ def test_keys_that_others_can_read_are_found_with_the_command_that_mends_them(
     """Folder and files, each."""
     (project / "audit.keys").chmod(0o755)
     found = check()["keys"]
-    assert found.state is State.FAIL
+    assert found.state is CheckState.FAIL
     assert "chmod 700" in found.fix
     (project / "audit.keys").chmod(0o700)
     (project / "audit.keys" / "tokens.key").chmod(0o640)
     found = check()["keys"]
-    assert found.state is State.FAIL
+    assert found.state is CheckState.FAIL
     assert "chmod 600" in found.fix
 
 
@@ -185,7 +187,7 @@ def test_one_of_ledger_and_keys_without_the_other_fails(
         for path in project.glob("audit.db-*"):
             path.rename(project / f"away{path.name[8:]}")
     found = check()["ledger" if half == "audit.db" else "keys"]
-    assert found.state is State.FAIL
+    assert found.state is CheckState.FAIL
     assert "recover" in found.fix
 
 
@@ -195,7 +197,7 @@ def test_a_project_that_never_ran_is_no_failure(check: Run, project: Path) -> No
         path.rmdir() if path.is_dir() else path.unlink()
     (project / "audit.keys").rmdir()
     checks = check()
-    assert checks["keys"].state is checks["ledger"].state is State.NOTE
+    assert checks["keys"].state is checks["ledger"].state is CheckState.NOTE
 
 
 def test_a_seal_is_found(check: Run, project: Path) -> None:
@@ -204,7 +206,7 @@ def test_a_seal_is_found(check: Run, project: Path) -> None:
         LOG, 1, "a" * 64, "the database file is replaced", "2026-11-24T09:00:00.000000Z", {}
     ).write(project / "audit.db")
     found = check()["seal"]
-    assert (found.state, found.fix) == (State.FAIL, "guardrail recover")
+    assert (found.state, found.fix) == (CheckState.FAIL, "guardrail recover")
     assert "replaced" in found.found
 
 
@@ -221,7 +223,7 @@ def test_a_broken_chain_in_the_tail_is_found(check: Run, project: Path) -> None:
     connection.commit()
     connection.close()
     found = check()["ledger"]
-    assert (found.state, found.fix) == (State.FAIL, "guardrail verify")
+    assert (found.state, found.fix) == (CheckState.FAIL, "guardrail verify")
     assert "record 1" in found.found
 
 
@@ -229,7 +231,7 @@ def test_a_ledger_that_others_can_read_is_noted(check: Run, project: Path) -> No
     """It holds what people did."""
     (project / "audit.db").chmod(0o644)
     found = check()["ledger"]
-    assert found.state is State.NOTE
+    assert found.state is CheckState.NOTE
     assert "chmod 600" in found.fix
 
 
@@ -238,7 +240,7 @@ def test_a_file_that_is_no_ledger_fails(check: Run, project: Path) -> None:
     for path in project.glob("audit.db*"):
         path.rmdir() if path.is_dir() else path.unlink()
     (project / "audit.db").write_text("not a ledger\n" * 400)
-    assert check()["ledger"].state is State.FAIL
+    assert check()["ledger"].state is CheckState.FAIL
 
 
 def test_a_clock_behind_the_last_record_is_noted(check: Run, project: Path) -> None:
@@ -251,7 +253,7 @@ def test_a_clock_behind_the_last_record_is_noted(check: Run, project: Path) -> N
     )
     create(project / "audit.db", line, SIGNING)
     found = check()["clock"]
-    assert found.state is State.NOTE
+    assert found.state is CheckState.NOTE
     assert "ahead" in found.found
 
 
@@ -261,15 +263,15 @@ def test_a_folder_that_is_not_there_fails_and_the_rest_is_still_checked(
     """One failure does not hide the others."""
     (project / "guardrail.toml").write_text('[ledger]\npath = "../nowhere/audit.db"\n')
     checks = check()
-    assert checks["folder"].state is State.FAIL
-    assert checks["sync"].state is State.UNKNOWN
+    assert checks["folder"].state is CheckState.FAIL
+    assert checks["sync"].state is CheckState.UNKNOWN
     assert "tracing" in checks
 
 
 def test_tracing_that_sees_inputs_first_is_noted(check: Run) -> None:
     """LangChain's own tracing sends tool inputs before anything is redacted."""
-    assert check(LANGSMITH_TRACING="true")["tracing"].state is State.NOTE
-    assert check(LANGSMITH_TRACING="false")["tracing"].state is State.OK
+    assert check(LANGSMITH_TRACING="true")["tracing"].state is CheckState.NOTE
+    assert check(LANGSMITH_TRACING="false")["tracing"].state is CheckState.OK
 
 
 def test_a_process_that_uses_the_ledger_is_counted(check: Run, project: Path) -> None:
@@ -278,7 +280,7 @@ def test_a_process_that_uses_the_ledger_is_counted(check: Run, project: Path) ->
     leases.mkdir(exist_ok=True)
     (leases / ("D" * 26)).write_text("host 1\n")
     found = check()["leases"]
-    assert found.state is State.NOTE
+    assert found.state is CheckState.NOTE
     assert "1 died" in found.found
 
 
@@ -290,7 +292,7 @@ def test_what_can_not_be_examined_is_unknown(check: Run, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(doctor, "_keys", refused)
     found = check()["keys"]
-    assert found.state is State.UNKNOWN
+    assert found.state is CheckState.UNKNOWN
     assert "Permission denied" in found.found
     assert found.fix
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from guardrail.config import Settings
-from guardrail.review.doctor.result import State
+from guardrail.review.doctor.result import CheckState
 from guardrail.review.doctor.running import running
 
 POLICY = 'package guardrail.policy\n\nallow contains "all" if true\n'
@@ -44,13 +44,13 @@ def test_a_guard_that_has_reloaded_its_settings_runs_with_those_of_the_file(
         assert program.stdin is not None
         assert program.stdout is not None
         assert program.stdout.readline() == "open\n"
-        assert running(written(1000)).state is State.OK
-        assert running(written(2000)).state is State.NOTE
+        assert running(written(1000)).state is CheckState.OK
+        assert running(written(2000)).state is CheckState.NOTE
         program.stdin.write("reload\n")
         program.stdin.flush()
         assert program.stdout.readline() == "loaded\n"
-        assert running(written(2000)).state is State.OK
-        assert running(written(1000)).state is State.NOTE
+        assert running(written(2000)).state is CheckState.OK
+        assert running(written(1000)).state is CheckState.NOTE
         program.stdin.close()
         assert program.wait(60) == 0
     assert running(written(1000)).found == "no guard is running"
