@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
@@ -107,9 +108,8 @@ class DecisionWriter:
     def _written(self, decided: Decided, view: View | None, size: int) -> Steps[Written]:
         recorder, prepared, reply = self._recorder, decided.prepared, decided.reply
         request = prepared.request
-        recorded = yield from section(
-            request, lambda: recorder.recorded_input(prepared, view), size
-        )
+        recording = functools.partial(recorder.recorded_input, prepared, view)
+        recorded = yield from section(request, recording, size)
         again: Future[EngineReply] | None = None
         reproducible: bool | None = None
         if view is not None and view.truncated:
@@ -126,9 +126,8 @@ class DecisionWriter:
                     # is in this record.
                     reproducible = yield from _compare(again, decided.verdict, self._deadline())
                     again = None
-        draft, origin = yield from section(
-            request, lambda: recorder.full(decided, view, recorded, reproducible), size
-        )
+        making = functools.partial(recorder.full, decided, view, recorded, reproducible)
+        draft, origin = yield from section(request, making, size)
         return Written(decided, draft, origin, again)
 
     def _derive_again(self, decided: Decided, recorded: bytes) -> Future[EngineReply]:

@@ -5,6 +5,7 @@ form if that can't be written.
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 from typing import Any
 
@@ -107,7 +108,7 @@ def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, 
 def _parts(admitted: Admitted, ended: Ended) -> _Parts:
     """Return (result, error, omitted) as recorded. Never raises."""
     try:
-        return admitted.request.meter.section(lambda: _shown(admitted, ended))
+        return admitted.request.meter.section(functools.partial(_shown, admitted, ended))
     except RedactionError as problem:
         return None, None, OVER_BUDGET if problem.code == OVER_BUDGET else "redactor"
     except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at

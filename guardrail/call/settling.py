@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from concurrent.futures import Future
 
 from guardrail.call.journal import Journal
@@ -39,7 +40,7 @@ def settle(
         same, stop = yield from _derived_again(admitted.again, admitted.verdict)
     # Only the beginning of an exception's message is examined.
     if ended.error is None and outweighs(ended.result, LARGE):
-        draft = yield Work(lambda: outcome(admitted, status, ended, same), LARGE + 1)
+        draft = yield Work(functools.partial(outcome, admitted, status, ended, same), LARGE + 1)
     else:
         draft = outcome(admitted, status, ended, same)
     while True:
@@ -49,7 +50,7 @@ def settle(
             break
         except LedgerError as problem:
             if problem.code == "ledger.closed_call" and draft.type != "call.claim":
-                draft = yield Work(lambda: claim(admitted, status, ended), LARGE + 1)
+                draft = yield Work(functools.partial(claim, admitted, status, ended), LARGE + 1)
             elif ended.error is None:
                 raise
             else:

@@ -211,14 +211,13 @@ class CallSteps:
         snapshot, arguments = copied
         tool, state = request.tool, request.state
 
-        def inspect() -> Inspection:
-            return state.redactor.inspect(
-                snapshot.args,
-                schema=None if tool.schema is None else tool.schema.schema,
-                declared=tool.declared,
-                memory=state.memory,
-            )
-
+        inspect = functools.partial(
+            state.redactor.inspect,
+            snapshot.args,
+            schema=None if tool.schema is None else tool.schema.schema,
+            declared=tool.declared,
+            memory=state.memory,
+        )
         try:
             return (yield from section(request, inspect, len(snapshot.encoded) + len(tool.name)))
         except RedactionError as error:
@@ -247,11 +246,9 @@ class CallSteps:
                 # Nothing is redacted for it.
                 document = self._recorder.policy_input(request, args, found, grant)
             else:
-                document = yield from section(
-                    request,
-                    lambda: self._recorder.policy_input(request, args, found, grant),
-                    len(encoded) + len(request.tool.name),
-                )
+                making = functools.partial(self._recorder.policy_input, request, args, found, grant)
+                size = len(encoded) + len(request.tool.name)
+                document = yield from section(request, making, size)
         except RedactionError as error:
             prepared = Prepared(request, args, encoded, arguments, found, b"", presented, grant)
             raise DeniedEarly(early.unredacted(prepared, error)) from None
@@ -299,11 +296,9 @@ class CallSteps:
         it does not allow the call.
         """
         prepared = decided.prepared
-        request, judged = prepared.request, decided
-        size = size_of(prepared)
-        decided, view = yield from section(
-            request, lambda: self._writer.recorded_view(judged), size
-        )
+        request, size = prepared.request, size_of(prepared)
+        viewing = functools.partial(self._writer.recorded_view, decided)
+        decided, view = yield from section(request, viewing, size)
         if decided.verdict.effect is Effect.REQUIRE_APPROVAL:
             yield from self._charge(decided)
         decided, draft, origin, again = yield from self._writer.write_up(decided, view, size)
