@@ -1,4 +1,4 @@
-"""The heads of a ledger for its anchors and for the memory of this machine, with its keys."""
+"""Signs a ledger's heads with its keys, for its anchors and for this machine's memory of heads."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CONTRADICTIONS = frozenset(
 class LedgerHeads:
     """The heads of one ledger, signed by its log key, so that a witness needs to know no other.
 
-    Reads the file with a connection for each look.
+    Each read opens its own connection to the file.
     """
 
     def __init__(
@@ -54,8 +54,8 @@ class LedgerHeads:
         signing: LogSigning,
         append: Callable[[str, Mapping[str, Any]], object] | None = None,
     ) -> None:
-        """*append* writes an ``admin.*`` record of a type with a detail; without it there is no
-        heartbeat.
+        """*append* writes an ``admin.*`` record of the given type and detail. Without it, no
+        heartbeat is written.
         """
         self._path = path
         self._signing = signing
@@ -64,15 +64,15 @@ class LedgerHeads:
         self.log = log
 
     def size(self) -> int:
-        """Return how many records there are. Raises ``LedgerError``."""
+        """Return the number of records. Raises ``LedgerError``."""
         with unforked(), LedgerReader.open(self._path) as reader:
             return reader.size()
 
     def head(self) -> SignedNote:
-        """Return the head that the ledger holds, signed by the log key.
+        """Return the head stored in the ledger, signed by the log key.
 
-        Raises ``LedgerError`` where it is missing, or no holder of this log's keys wrote it:
-        signing it would vouch for a forged end. Raises ``KeysError`` where a signer does not sign.
+        Raises ``LedgerError`` if the head is missing, or if no holder of this log's keys wrote it:
+        signing it would vouch for a forged end. Raises ``KeysError`` if a signer does not sign.
         """
         text = self._stored_text()
         if self._newest is None or self._newest.text != text:
@@ -81,7 +81,7 @@ class LedgerHeads:
         return self._newest
 
     def checkpoint(self) -> Checkpoint:
-        """Return the head that the ledger holds, as ``head`` does without signing it again. Raises
+        """Return the head stored in the ledger, like ``head``, but do not sign it again. Raises
         ``LedgerError``.
         """
         return Checkpoint.parse(self._stored_text())
@@ -121,7 +121,7 @@ class LedgerHeads:
                 ) from None
 
     def signed(self, note: SignedNote) -> bool:
-        """Tell whether the log key signed *note*."""
+        """Return True if the log key signed *note*."""
         return note.signed_by(self._signing.log_key(self.log).key, verify_signature)
 
     def heartbeat(self, detail: Mapping[str, Any]) -> None:
@@ -131,7 +131,7 @@ class LedgerHeads:
 
 
 def stored_head(reader: LedgerReader) -> SignedNote | None:
-    """Return the signed note that the ledger holds, unverified; None where there is none, or it is
+    """Return the signed note stored in the ledger, unverified; None if it is missing or
     malformed.
     """
     row = reader.storage.head()
@@ -156,7 +156,7 @@ def anchors_of(settings: Settings, signing: LogSigning, log: str) -> list[Anchor
 
 
 def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
-    """Return the anchors that *settings* ask for, to read them; *public* is the key of *log*.
+    """Return the anchors that *settings* ask for, opened for reading; *public* is the key of *log*.
     Raises ``ConfigError``.
     """
     return configured(
@@ -170,8 +170,8 @@ def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
 
 
 def log_name(settings: Settings) -> str:
-    """Return the name of a new log: as set, or host name and file name; no spaces, no ``+`` (C2SP
-    signed-note).
+    """Return the name of a new log: the configured name, or host name and file name, without spaces
+    and ``+`` (C2SP signed-note).
     """
     name = settings.ledger.log or f"{host_name()}/{settings.ledger.path.stem}"
     return "".join(
@@ -180,7 +180,7 @@ def log_name(settings: Settings) -> str:
 
 
 def stored_names(settings: Settings) -> list[str]:
-    """Return the names of logs that recoveries noted with the keys, the newest last; none if that
+    """Return the log names that recoveries stored with the keys, the newest last; none if they
     can't be read.
     """
     try:
@@ -198,9 +198,7 @@ def is_signed(note: SignedNote, log: str, public: str) -> bool:
 
 
 def remembered_head(settings: Settings) -> RememberedHead | None:
-    """Return what this machine remembers of the ledger; None if that is nothing, or can't be
-    read.
-    """
+    """Return this machine's memory of the ledger, or None if there is none or it can't be read."""
     return _read_memory(memory_of(settings.anchors, settings.ledger.path, verify_signature))
 
 
@@ -211,12 +209,11 @@ def _certificates(path: Path) -> Sequence[Any]:
 
 
 def check_memory(settings: Settings, signing: LogSigning) -> None:
-    """Raise ``LedgerOpenError`` if the ledger, which is there, contradicts what this machine
-    remembers of it.
+    """Raise ``LedgerOpenError`` if the ledger exists and contradicts this machine's memory of it.
 
-    Its code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. A memory that
-    can't be read is no reason to refuse: ``doctor`` reports it. Nor is a ledger that can't be read,
-    or one that is remembered while the keys of *signing* are another log's: opening it says why.
+    The code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. An unreadable
+    memory is not a reason to refuse: ``doctor`` reports it. Neither is an unreadable ledger, or a
+    remembered ledger whose keys differ from those of *signing*: opening it reports the reason.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _read_memory(memory)
@@ -269,7 +266,7 @@ def check_missing(settings: Settings) -> None:
 
 
 def renew_memory(settings: Settings, signing: LogSigning) -> None:
-    """Remember the ledger's head in place of whatever is remembered: after ``recover`` has recorded
+    """Replace whatever is remembered with the ledger's head: used after ``recover`` has recorded
     the break.
 
     Raises ``LedgerError``, ``KeysError``, and ``AnchorError`` if the memory can't be written.

@@ -62,8 +62,8 @@ __all__ = [
 
 
 def os_reason(error: OSError) -> str:
-    """Return the system's reason for *error*, in words that hold no path. Never empty: not every
-    ``OSError`` has a ``strerror``.
+    """Return the system's reason for *error*, without a path. Never empty, even if the ``OSError``
+    has no ``strerror``.
     """
     return error.strerror or ("" if error.filename else str(error)) or type(error).__name__
 
@@ -203,7 +203,7 @@ class PolicyError(GuardrailError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reason why a policy is refused, or one warning about it, with its location."""
+    """One reason that a policy is refused, or one warning about it, with its location."""
 
     file: str
     """Path as given, or ``-`` if there is none."""
@@ -225,7 +225,7 @@ class PolicyLoadError(PolicyError):
     """Policies that were refused when they were loaded. ``findings`` holds every reason, not only
     the first.
 
-    ``hint`` names the commands that show them: ``guardrail policy check`` runs no tests.
+    ``hint`` names the commands that show all of them: ``guardrail policy check`` runs no tests.
     """
 
     def __init__(self, findings: Sequence[Finding]) -> None:
@@ -341,7 +341,8 @@ class AccessError(GuardrailError):
 class RetentionError(GuardrailError):
     """Records must not be deleted now, or a copy of a segment is wrong or can't be made.
 
-    The operation that the message names was not done; the log records every deletion that was.
+    The operation named in the message was not carried out. If records were deleted before, the log
+    records each deletion.
     """
 
     default_code = "retention"

@@ -176,11 +176,11 @@ class Guard:
         """Read the settings file and the policies again; return the digest of the new policies.
 
         The next call uses them. Only the engine's settings change: ``[opa]``, and all of
-        ``[policy]`` except ``input``. The record, ``admin.policy_loaded``, is durable before the
-        first decision under them; it names the settings that changed, and those that differ in the
-        file but need a restart. Raises ``ConfigError`` or ``PolicyLoadError`` if the new settings
-        or policies are refused, and ``LedgerError`` if the record can't be written; the guard then
-        continues with the old ones.
+        ``[policy]`` except ``input``. The ``admin.policy_loaded`` record is durable before the
+        first decision under the new policies. It names the settings that changed, and those that
+        differ in the file but need a restart. Raises ``ConfigError`` or ``PolicyLoadError`` if the
+        new settings or policies are refused, and ``LedgerError`` if the record can't be written;
+        the guard then continues with the old policies.
         """
         from guardrail.wiring.opening import load_engine
 
@@ -332,7 +332,7 @@ class Guard:
         replayed: bool = False,
         session: SessionScope | None = None,
     ) -> R:
-        """Decide, record, run ``run(**args)``, record, and return its result.
+        """Decide and record a call, run ``run(**args)``, record its outcome, and return its result.
 
         *run* gets the validated snapshot of *args* (never the caller's objects) and *extra*, which
         is injected in addition and neither judged nor recorded; *extra* is refused if it holds a
@@ -399,7 +399,7 @@ class Guard:
         wait_for_approval: float | None = None,
         session: SessionScope | None = None,
     ) -> Admission:
-        """Decide and record a call that another runs; ``admission.settle`` records how it ended.
+        """Decide and record a call that runs elsewhere; ``admission.settle`` records how it ended.
 
         Raises the same exceptions as ``call``. The record says ``enforcement: release``.
         """
@@ -440,7 +440,7 @@ class Guard:
     ) -> int:
         """Record a call that a framework refused before its body ran, and return its seq.
 
-        *reason* is a stable code, not a message. Beyond the limit of calls per minute the call is
+        *reason* is a stable code, not a message. Above the limit of calls per minute, the call is
         only counted, and the seq is that of ``admin.quota_reached``.
         """
         options = CallOptions(None, adapter, call_id, session=session)

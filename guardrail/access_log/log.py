@@ -98,7 +98,7 @@ class UnrecordedRead:
 
 @dataclass(frozen=True, slots=True)
 class _LedgerState:
-    """The ledger to be read, in its current state."""
+    """State of the ledger that is about to be read."""
 
     path: Path
     log: str | None = None
@@ -215,7 +215,7 @@ def _head(reader: LedgerReader) -> tuple[int, str | None]:
 
 
 def _access_log_paths(settings: Settings, examined: _LedgerState) -> tuple[Path, Path]:
-    """Return file and key folder of the access log."""
+    """Return the access log's file and its key folder."""
     db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
     if examined.is_access_log and os.path.realpath(examined.path) != os.path.realpath(db):
         # These settings do not know it, so it is named by itself.
@@ -284,7 +284,9 @@ def _selector(reading: PlannedRead, tokens: TenantKeys) -> dict[str, Any]:
 
 
 def _recorded_name(value: object, tokens: TenantKeys) -> Any:
-    """Return a name as recorded: in clear, to show what was read, unless it contains a secret."""
+    """Return a name as recorded: in clear, so that readers of the access log see it, unless it
+    contains a secret.
+    """
     if isinstance(value, bool | int) or value is None:
         return value
     if isinstance(value, list | tuple):
@@ -307,7 +309,7 @@ def _recorded_text(value: object, tokens: TenantKeys) -> Any:
 
 
 def _clean(words: str, tokens: TenantKeys) -> str:
-    """Return free text as it may be recorded."""
+    """Return free text in the form in which it may be recorded."""
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
 
@@ -328,7 +330,9 @@ def _printable(text: str) -> str:
 def _open(
     settings: Settings, db: Path, folder: Path, memory: AccessMemory
 ) -> tuple[Keys, LedgerWriter]:
-    """Open the access log, or create it and its keys if neither exists or is remembered."""
+    """Open the access log. Create it and its keys if neither exists and this machine does not
+    remember them.
+    """
     if db.exists() and folder.exists():
         return _open_existing(db, folder, memory)
     own = settings.access.path is not None
@@ -392,7 +396,7 @@ def _writer_settings(seconds: float) -> LedgerSettings:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Generator[None]:
-    """Let one process at a time check for the log, and create it. Raises ``LedgerError``,
+    """Let only one process at a time look for the log and create it. Raises ``LedgerError``,
     ``OSError``.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

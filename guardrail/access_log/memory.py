@@ -1,8 +1,8 @@
-"""Which access log belongs to a ledger: its largest head, remembered next to the ledger and on this
+"""Remembers the access log of each ledger: its largest head, next to the ledger and on this
 machine.
 
-The next reader notices an access log that was removed, cut or replaced, before a new one is
-created.
+This lets the next reader notice that an access log was removed, cut or replaced, before it creates
+a new one.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class AccessMemory:
         self._machine = memory_of(settings.anchors, db, verify_signature)
 
     def check(self, keys: Keys | None) -> None:
-        """Check the access log against the memory; *keys* are its own, or None if it does not
-        exist.
+        """Check the access log against the memory. *keys* are the log's keys, or None if it does
+        not exist.
 
         Raises ``LedgerOpenError`` with a code in ``LOST``. A folder that this user can't read
         proves nothing.
@@ -50,8 +50,8 @@ class AccessMemory:
             self._check_one(memory, keys)
 
     def keep(self, keys: Keys, log: str) -> None:
-        """Remember the current head of the access log *log*, wherever this user can write. Raises
-        ``LedgerError``.
+        """Remember the current head of the access log *log* in every place that this user can write
+        to. Raises ``LedgerError``.
         """
         signing = keys.signing(actor={}, epochs=False)
         heads = LedgerHeads(self._db, log, signing)
@@ -63,7 +63,7 @@ class AccessMemory:
                 memory.keep(note, key, heads.prove)
 
     def forget(self) -> bool:
-        """Remove the memory next to the ledger; return True if there was any. Raises
+        """Remove the memory next to the ledger; return True if there was one. Raises
         ``AnchorError``.
         """
         return self.beside.forget()
@@ -100,7 +100,9 @@ class AccessMemory:
 
 
 def _ledger_of(settings: Settings, db: Path) -> Path:
-    """Return the real path of the ledger of the access log at *db*, even if *db* itself is read."""
+    """Return the real path of the ledger that the access log at *db* belongs to, even if the
+    settings name *db* itself as the ledger.
+    """
     ledger = Path(os.path.realpath(settings.ledger.path))
     if str(ledger) != os.path.realpath(db):
         return ledger

@@ -46,9 +46,9 @@ class Anchor(Protocol):
     ) -> AnchoredHead:
         """Publish the head *note*, signed by the log's key; the anchor keeps it when this returns.
 
-        *known* is the last head that this anchor is known to have taken. Raises ``AnchorError``;
-        ``anchor.conflict`` if the anchor holds a larger head, another history, or less than
-        *known*: then nothing was published.
+        *known* is the last head that this anchor is known to have taken. Raises ``AnchorError``.
+        The code is ``anchor.conflict`` if the anchor holds a larger head, another history, or less
+        than *known*; nothing was published in that case.
         """
 
     def vouched(self, note: SignedNote) -> bool:
@@ -57,7 +57,7 @@ class Anchor(Protocol):
         """
 
     def latest(self, origin: str) -> SignedNote | None:
-        """Return the newest head of the log *origin* in this anchor; None if there is none, or
+        """Return the newest head of the log *origin* in this anchor; None if it has none, or if its
         heads can't be read back.
 
         Raises ``AnchorError``.
@@ -66,19 +66,19 @@ class Anchor(Protocol):
     def heads(self, origin: str) -> Sequence[SignedNote]:
         """Return every head of the log *origin* in this anchor, each once, in order of arrival.
 
-        To check a ledger, compare all of them: an attacker who can only append to an anchor can't
-        remove a head. The caller checks the signatures. Raises ``AnchorError``.
+        To check a ledger, compare it with all of them: an attacker who can only append to an anchor
+        can't remove a head. The caller checks the signatures. Raises ``AnchorError``.
         """
 
 
 def check_follows(
     before: Checkpoint, head: Checkpoint, prove: Prove, *, signed: Callable[[], bool] = lambda: True
 ) -> bool:
-    """Return True if *head* extends *before*; False if it does and the log's key did not sign
-    *before* (*signed*).
+    """Check that *head* extends *before*. Return True if it does and the log's key signed *before*
+    (*signed*), False if another key signed it.
 
-    Raises ``AnchorError`` (``anchor.conflict``) if it does not, regardless of the signer:
-    ``verify`` applies the same rule.
+    Raises ``AnchorError`` (``anchor.conflict``) if *head* does not extend *before*, regardless of
+    the signer: ``verify`` applies the same rule.
     """
 
     def fits(one: Checkpoint) -> bool:

@@ -1,5 +1,5 @@
-"""File anchor: an append-only file in another directory, ideally with another owner; each head is
-one line.
+"""File anchor: an append-only file in another directory, ideally with another owner, with one head
+per line.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class FileAnchor:
         name: str = "file",
         ledger: Path | None = None,
     ) -> None:
-        """*key* is the log's key: a head of this log in the file that it did not sign is no
-        evidence.
+        """*key* is the log's key: if a head of this log in the file was not signed by it, the head
+        is not evidence.
 
         A new file takes the owner of *ledger*.
         """
@@ -96,8 +96,8 @@ class FileAnchor:
     ) -> AnchoredHead:
         """Append *note*; synced when this returns. See ``Anchor.publish``.
 
-        Every head that was added since this process last looked is compared with the ledger; the
-        first time, the newest 1000.
+        Compares every head added since this process last read the file with the ledger; the first
+        time, the newest 1000.
         """
         head = Checkpoint.parse(note.text)
         descriptor = self._open(create=known is None)
@@ -135,7 +135,7 @@ class FileAnchor:
         return AnchoredHead(self.name, head.size, now, note)
 
     def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
-        """Return True: it signs no notes."""
+        """Return True: a file anchor signs no notes."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:
@@ -150,7 +150,7 @@ class FileAnchor:
 
     def lines(self, origin: str) -> Sequence[HeadLine] | None:
         """Return every head of *origin* in the file, as ``heads`` does, each with its time; None if
-        there is no file.
+        the file does not exist.
 
         Raises ``AnchorError``.
         """
@@ -173,7 +173,7 @@ class FileAnchor:
 
     def take_over(self, lines: Sequence[HeadLine]) -> int:
         """Append those of *lines*, heads of this log, that the file lacks, with their times; return
-        their number. The file is synced when this returns.
+        how many were appended. The file is synced when this returns.
 
         The caller has compared them with the ledger. Raises ``AnchorError``.
         """
@@ -204,7 +204,7 @@ class FileAnchor:
 
     @contextlib.contextmanager
     def _open_to_read(self) -> Iterator[int | None]:
-        """Open the file to read it; None if it is not there.
+        """Open the file for reading; None if it does not exist.
 
         Raises ``AnchorError``, also for errors inside the block.
         """
@@ -224,7 +224,8 @@ class FileAnchor:
             os.close(descriptor)
 
     def _compare(self, descriptor: int, head: Checkpoint, prove: Prove) -> None:
-        """Return if *head* extends the heads in the file. Raises ``AnchorError`` otherwise.
+        """Return normally if *head* extends the heads in the file. Raises ``AnchorError``
+        otherwise.
 
         If only the last head were compared, a line of another history could hide the true one. A
         head that the log's key did not sign is compared as well, as ``verify`` does: it can belong
@@ -279,7 +280,7 @@ class FileAnchor:
         return descriptor
 
     def _last_head(self, descriptor: int, origin: str) -> tuple[HeadLine | None, bool]:
-        """Return the last valid head of *origin*, and True if the file ends in the middle of a
+        """Return the last valid head of *origin*, and True if the file ends with an incomplete
         line.
         """
         size = os.fstat(descriptor).st_size
@@ -291,8 +292,8 @@ class FileAnchor:
         return None, torn
 
     def _is_ours(self, found: HeadLine) -> bool:
-        """Return True if the key of its log signed *found*; this can't be checked for other
-        logs.
+        """Return True if the log's key signed *found*. The keys of other logs are unknown, so this
+        can't be checked for them.
         """
         if found.head.origin != self._key.name:
             return True
@@ -312,7 +313,7 @@ _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # never wait on a pipe th
 
 
 def _lines_backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
-    """Yield the lines of the file after *since*, the last one first; lines that are too long to be
+    """Yield the lines of the file after *since*, the last one first. Lines too long to be
     guardrail's are skipped.
     """
     rest, overlong = b"", False
@@ -342,8 +343,8 @@ def _append(descriptor: int, data: bytes) -> None:
 
 
 def _check_is_anchor_file(descriptor: int) -> None:
-    """Return if the file is empty or begins like an anchor file: settings must not make guardrail
-    write to any other file.
+    """Return normally if the file is empty or begins like an anchor file: a wrong setting must not
+    make guardrail write to any other file.
 
     Raises ``AnchorError``.
     """

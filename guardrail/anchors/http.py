@@ -39,8 +39,8 @@ class AnchorEndpoint:
     """A server, by its URL."""
 
     def __init__(self, url: str, *, what: str, setting: str, ca: Path | None = None) -> None:
-        """*what* is its name in messages, *setting* the setting that holds its URL, *ca* the file
-        of CA certificates for https.
+        """*what* is the server's name in messages, *setting* the setting that holds its URL, *ca*
+        the file of CA certificates for https.
 
         Raises ``ConfigError``.
         """

@@ -21,7 +21,7 @@ MAX_LINE = 2 * MAX_NOTE
 
 @dataclass(frozen=True, slots=True)
 class HeadLine:
-    """A line that was read."""
+    """A head that was read from a line."""
 
     head: Checkpoint
     note: SignedNote
@@ -30,7 +30,7 @@ class HeadLine:
 
     @property
     def seconds(self) -> float | None:
-        """That time in seconds since 1970; None if it is not a valid time."""
+        """The time in seconds since 1970; None if it is not a valid time."""
         try:
             found = datetime.fromisoformat(self.time)
         except ValueError:
@@ -79,8 +79,8 @@ def parse_line(line: bytes) -> HeadLine | None:
 
 
 def parse_lines(raw: bytes, origin: str | None = None) -> list[HeadLine]:
-    """Return the heads in *raw*, in order: from anchor files, captured output or the text of a
-    system log.
+    """Return the heads in *raw*, in order. *raw* comes from an anchor file, captured output or the
+    text of a system log.
 
     Text before the first ``{`` of a line, such as a system log's prefix, is skipped. With *origin*,
     only heads of that log are returned.

@@ -1,4 +1,6 @@
-"""File locks: they decide which process sends a log's heads, and who appends to an anchor file."""
+"""File locks. They decide which process sends a log's heads, and which one appends to an anchor
+file.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ class ProcessLock:
     """A lock on a file, for one process. It is released when the process dies."""
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
-        """*like* is the ledger, whose owner a new file takes."""
+        """*like* is the ledger; a new lock file gets the same owner."""
         self._path = path
         self._like = like
         self._descriptor: int | None = None
@@ -57,8 +59,8 @@ class ProcessLock:
         return True
 
     def is_current(self) -> bool:
-        """Return True if the locked file is still the one at the path: if it was removed, others
-        can lock the new one.
+        """Return True if the locked file is still the one at the path. If the file was removed,
+        another process could lock its replacement.
         """
         if self._descriptor is None:
             return self.try_acquire()
@@ -71,11 +73,11 @@ class ProcessLock:
         return False
 
     def release(self) -> None:
-        """Let another process take it."""
+        """Release the lock for other processes."""
         self.forget()
 
     def forget(self) -> None:
-        """Close it: in a forked child this leaves the parent's lock alone."""
+        """Close the lock file. In a forked child, this leaves the parent's lock in place."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

@@ -41,7 +41,7 @@ TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compar
 
 @dataclass(frozen=True, slots=True)
 class RememberedHead:
-    """The largest head that this machine has seen of the log at one path."""
+    """The largest head that this machine has seen of the log at a path."""
 
     path: str
     """Real path of the ledger."""
@@ -80,8 +80,8 @@ class HeadMemory:
     def read(self) -> RememberedHead | None:
         """Return the remembered head, or None.
 
-        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or holds anything but
-        a head of a log at this path, signed by the key that it names.
+        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or if it holds
+        anything but a head of a log at this path, signed by the key named in it.
         """
         try:
             descriptor = os.open(
@@ -108,9 +108,9 @@ class HeadMemory:
         """Remember the head *note*, signed by *key*, if it is larger than what is remembered;
         durable when this returns.
 
-        Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, of another log, or does
-        not continue the remembered head (then nothing is changed), ``anchor.memory`` if the file
-        can't be written.
+        Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, belongs to another log, or
+        does not continue the remembered head (nothing is changed then), ``anchor.memory`` if the
+        file can't be written.
         """
         with self._locked():
             before = self.read()
@@ -127,8 +127,8 @@ class HeadMemory:
             self._write(note, key)
 
     def replace(self, note: SignedNote, key: NoteKey) -> None:
-        """Replace the remembered head by *note*, without comparing them: for ``recover``, which
-        records the break.
+        """Replace the remembered head with *note*, without comparing the two: for ``recover``,
+        which records the break.
 
         Raises ``AnchorError`` (``anchor.memory``).
         """
@@ -193,8 +193,8 @@ class HeadMemory:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock: two processes that keep heads must not put a smaller one over a
-        larger one.
+        """Hold the folder's lock, so that a process can't replace a larger head with a smaller one
+        from another process.
         """
         try:
             new_folder(self.folder, self._like)
@@ -230,11 +230,11 @@ class HeadMemory:
 def memory_folder(
     settings: AnchorSettings, environment: Mapping[str, str] | None = None
 ) -> Path | None:
-    """Return the folder that remembers heads, or None if ``[anchors] memory`` is off or this user
+    """Return the folder of the memory of heads, or None if ``[anchors] memory`` is off or this user
     has no home.
 
-    That is the path set, ``/var/lib/guardrail/heads`` for root, else ``guardrail/heads`` below
-    ``XDG_STATE_HOME`` (``~/.local/state`` by default, XDG Base Directory Specification).
+    This is the configured path, ``/var/lib/guardrail/heads`` for root, else ``guardrail/heads``
+    below ``XDG_STATE_HOME`` (``~/.local/state`` by default, XDG Base Directory Specification).
     """
     if isinstance(settings.memory, Path):
         return settings.memory

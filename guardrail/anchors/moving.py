@@ -1,4 +1,4 @@
-"""Moves heads from one anchor file to another: decides which ones move and which ones stay."""
+"""Moves heads from one anchor file to another: decides which heads move and which ones stay."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ def sort_heads(
     root_of: Callable[[int], bytes | None],
     signed: Callable[[HeadLine], bool],
 ) -> SortedHeads:
-    """Compare the heads of *log* among *lines* with a ledger of *size* records, whose first n have
-    the root *root_of* (n).
+    """Compare the heads of *log* among *lines* with a ledger of *size* records; *root_of* (n) is
+    the root of its first n records.
 
-    Raises ``AnchorError`` (``anchor.conflict``) for one that the log's key signed and the ledger
-    contradicts: leaving it behind would hide that the ledger was changed.
+    Raises ``AnchorError`` (``anchor.conflict``) if the log's key signed a head that the ledger
+    contradicts: leaving that head behind would hide that the ledger was changed.
     """
     ours: dict[tuple[int, bytes], HeadLine] = {}
     left_out: dict[tuple[int, bytes], Checkpoint] = {}

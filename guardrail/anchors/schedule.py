@@ -1,7 +1,7 @@
 """Anchoring in the background: one thread per process, one process per log at a time.
 
-No call waits for it. The anchors' answers and their lag are kept in a file next to the ledger,
-which every process of the log reads; a lag denies calls only if a limit is configured.
+No call waits for it. The anchors' answers and their lag are stored in a file next to the ledger,
+which every process of the log reads. A lag denies calls only if a limit is configured.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class AnchorLag:
 class AnchorWatch:
     """Sends heads to the anchors of one ledger, and tracks their progress. Thread-safe.
 
-    The process that holds the ledger's anchor lock does it for all processes of the log; if it
+    The process that holds the ledger's anchor lock sends heads for all processes of the log; if it
     dies, another one takes over.
     """
 
@@ -119,10 +119,11 @@ class AnchorWatch:
     # ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start, and wait a few seconds at most until every anchor was compared with the ledger.
+        """Start, and wait at most a few seconds until every anchor has been compared with the
+        ledger.
 
-        So a conflict denies from the first call on, and a configured limit denies no call without
-        cause.
+        This way a conflict denies calls from the first one on, and a configured limit denies none
+        without cause.
         """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
@@ -132,7 +133,7 @@ class AnchorWatch:
             self._first.wait(START_S)
 
     def start_again(self) -> None:
-        """Start in this process, a forked child, unless it was closed or never started."""
+        """Start in this process, a forked child, unless the watch was closed or never started."""
         if self._closed or self._thread is None:
             return
         self._lock.forget()
@@ -173,8 +174,8 @@ class AnchorWatch:
         return AnchorLag(records, seconds)
 
     def _behind_since(self, name: str, each: AnchorState, now: float) -> float:
-        """Return since when an anchor is behind: the state file can make the lag longer, but never
-        shorter than this process knows.
+        """Return the time since which an anchor is behind. The state file can make the lag longer
+        than this process knows, never shorter.
         """
         size, noticed = self._noticed.get(name, (-1, now))
         if each.size > size:
@@ -182,8 +183,9 @@ class AnchorWatch:
         return min(noticed, now if each.behind is None else each.behind)
 
     def behind(self) -> str:
-        """Return why calls must be denied: ``conflict`` if an anchor holds something that does not
-        fit the ledger, ``lag`` if one is further behind than the settings allow; empty if neither.
+        """Return the reason to deny calls: ``conflict`` if an anchor holds a head that contradicts
+        the ledger, ``lag`` if an anchor is further behind than the settings allow, empty if
+        neither.
         """
         if any(self._state.of(each.name).code == "anchor.conflict" for each in self._anchors):
             # Waiting does not help: the ledger was cut, rolled back or forked, and each call would
@@ -212,8 +214,8 @@ class AnchorWatch:
             self._lock.release()
 
     def _safe_turn(self, *, final: bool) -> None:
-        """Run one turn; after any error the thread tries again, and every anchor counts as failing
-        until one turn succeeds.
+        """Run one turn. After an error, every anchor counts as failing until a turn succeeds; the
+        thread tries again.
         """
         try:
             self._turn(final=final)
@@ -223,8 +225,8 @@ class AnchorWatch:
                 self._state = self._state.with_anchor(anchor.name, failed)
 
     def _turn(self, *, final: bool) -> None:
-        """Run one turn: send due heads if this process holds the lock, else read the state that the
-        lock's holder wrote.
+        """Run one turn: send due heads if this process holds the lock, else read the state written
+        by the lock's holder.
         """
         if self._leads and not self._lock.is_current():
             self._leads = False
@@ -271,7 +273,9 @@ class AnchorWatch:
         return True
 
     def _remember_head(self, *, now_all: bool) -> None:
-        """Remember the newest head if it is due. ``doctor`` reports failures; they stop no call."""
+        """Remember the newest head if it is due. ``doctor`` reports failures; they don't stop
+        calls.
+        """
         (size, tried), now = self._remembered, self._clock()
         if self._remember is None or self._saw == size:
             return
@@ -320,7 +324,7 @@ class AnchorWatch:
         return waited >= self._settings.interval_s or waited < 0
 
     def _send(self, anchor: Anchor, note: SignedNote) -> SignedNote:
-        """Send *note*; return it with the new signatures, for the anchors that follow."""
+        """Send *note*; return it with the new signatures, for the next anchors."""
         each = self._state.of(anchor.name)
         state, note = send_head(anchor, self._source, note, each, self._clock())
         if not state.code and self._saw > state.size:

@@ -1,4 +1,4 @@
-"""Sending one head to one anchor, and the state of the anchor after that."""
+"""Sends one head to one anchor, and returns the anchor's new state."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class HeadSource(Protocol):
         """Return the number of records. Raises ``GuardrailError``."""
 
     def head(self) -> SignedNote:
-        """Return the head over all of them, signed by the log's key. Raises ``GuardrailError``."""
+        """Return the head over all records, signed by the log's key. Raises ``GuardrailError``."""
 
     def prove(self, first: int, size: int) -> Sequence[bytes]:
         """Return the consistency proof. Raises ``GuardrailError``."""
@@ -66,12 +66,12 @@ class AnchorAnswer:
 
 
 def send_now(ledger: Path, source: HeadSource, anchors: Sequence[Anchor]) -> Iterator[AnchorAnswer]:
-    """Send the newest head to each of *anchors* and yield its answer.
+    """Send the newest head to each of *anchors* and yield the answers.
 
     Raises ``GuardrailError`` if there is no head.
 
-    The result is written to the state file, unless another process anchors this ledger: it will
-    find out.
+    Writes the result to the state file, unless another process anchors this ledger: that process
+    will find out by itself.
     """
     lock = ProcessLock(lock_path(ledger), ledger)
     leads = lock.try_acquire()
@@ -92,8 +92,8 @@ def send_now(ledger: Path, source: HeadSource, anchors: Sequence[Anchor]) -> Ite
 def send_head(
     anchor: Anchor, source: HeadSource, note: SignedNote, each: AnchorState, now: float
 ) -> tuple[AnchorState, SignedNote]:
-    """Send *note*; return the anchor's new state, and the note with the new signatures, for the
-    anchors that follow.
+    """Send *note*. Return the anchor's new state, and the note with the new signatures for the next
+    anchors.
     """
     try:
         made = _publish(anchor, source, note, each.known)
@@ -132,8 +132,8 @@ def failed_state(each: AnchorState, error: GuardrailError, now: float) -> Anchor
 def believed_state(
     ledger: Path, source: HeadSource, anchors: Sequence[Anchor], now: float
 ) -> AnchorStates:
-    """Return the state in the file, limited to what its notes prove: anyone could have written the
-    file.
+    """Return the state in the file, limited to what its signed notes prove: anyone could have
+    written the file.
     """
     state = read_state(state_path(ledger), source.log, now=now)
     for anchor in anchors:
@@ -154,7 +154,7 @@ def _is_proved(anchor: Anchor, source: HeadSource, each: AnchorState) -> bool:
 def _publish(
     anchor: Anchor, source: HeadSource, note: SignedNote, known: Checkpoint | None
 ) -> AnchoredHead:
-    """Send *note* to *anchor*; once more with a newer head if the anchor is ahead of it.
+    """Send *note* to *anchor*. If the anchor is ahead of it, send a newer head once.
 
     Raises ``GuardrailError``.
     """

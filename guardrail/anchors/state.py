@@ -1,5 +1,5 @@
-"""State of a ledger's anchors: a small file next to it, for every process of that log and for
-people.
+"""State of a ledger's anchors: a small file next to the ledger, read by every process of the log
+and by people.
 
 It is a cache, not evidence: anyone who can change the ledger can change it. Only the signed notes
 in it prove anything.
@@ -63,7 +63,7 @@ class AnchorState:
 
     @property
     def known(self) -> Checkpoint | None:
-        """The newest head that it took, or None."""
+        """The newest head that the anchor took, or None."""
         try:
             return Checkpoint.parse(SignedNote.parse(self.note).text) if self.note else None
         except NoteError:
@@ -92,7 +92,7 @@ class AnchorStates:
         return self.anchors.get(name, LAGS if self.unreadable else AnchorState())
 
     def with_anchor(self, name: str, state: AnchorState) -> AnchorStates:
-        """Return the state with that of one anchor replaced."""
+        """Return a copy in which the state of one anchor is replaced."""
         return replace(self, anchors={**self.anchors, name: state})
 
 
@@ -112,9 +112,9 @@ def lock_path(ledger: Path) -> Path:
 def read_state(path: Path, log: str, *, now: float | None = None) -> AnchorStates:
     """Return the state in *path*; an empty one if there is none. Never raises, and never waits.
 
-    Anyone could have written it. A value that no guard writes (another type, a time in the future,
-    a negative count) is read as an anchor that has lagged since 1970: if a limit is configured,
-    calls are denied until the anchor itself was asked.
+    Anyone could have written the file. If it holds a value that no guard writes (another type, a
+    time in the future, a negative count), the anchor counts as lagging since 1970: if a limit is
+    configured, calls are denied until the anchor itself has been asked.
     """
     now = time.time() if now is None else now
     try:
@@ -146,8 +146,8 @@ def _refuse_constant(name: str) -> float:
 
 
 def _is_time(value: object, now: float) -> bool:
-    """Return True if *value* is a past time by this machine's clock, with a tolerance for a clock
-    that was set back.
+    """Return True if *value* is a past time by this machine's clock. Tolerates a clock that was set
+    back.
     """
     return type(value) in (int, float) and 0 <= value <= now + _CLOCK_SLACK_S  # type: ignore[operator]
 

@@ -1,5 +1,5 @@
-"""Stream anchors: write heads to an output of this process, or to the system log; a log collector
-keeps them.
+"""Stream anchors: write heads to an output of this process or to the system log, where a log
+collector stores them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _AUTHPRIV_INFO = 10 * 8 + 6
 
 
 class StreamAnchor:
-    """Writes heads to an output, one line each. It can't know what happens to them there."""
+    """Writes heads to an output, one per line. It can't know where they end up."""
 
     def __init__(self, stream: TextIO, *, name: str) -> None:
         self._stream = stream
@@ -34,7 +34,7 @@ class StreamAnchor:
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
     ) -> AnchoredHead:
-        """Write *note*; it is passed to the system when this returns. See ``Anchor.publish``."""
+        """Write *note*; the operating system has it when this returns. See ``Anchor.publish``."""
         head = Checkpoint.parse(note.text)
         if known is not None:
             check_follows(known, head, prove)
@@ -50,15 +50,15 @@ class StreamAnchor:
         return AnchoredHead(self.name, head.size, now, note)
 
     def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
-        """Return True: it signs no notes."""
+        """Return True: a stream signs no notes."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - what was written can't be read back
-        """Return None: what was written can't be read back."""
+        """Return None: the output can't be read back."""
         return None
 
     def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - what was written can't be read back
-        """Return nothing: what was written can't be read back."""
+        """Return no heads: the output can't be read back."""
         return ()
 
 
@@ -90,20 +90,20 @@ class SyslogAnchor:
         return AnchoredHead(self.name, head.size, now, note)
 
     def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
-        """Return True: it signs no notes."""
+        """Return True: the system log signs no notes."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - what was sent can't be read back
-        """Return None: what was sent can't be read back."""
+        """Return None: the system log can't be read back."""
         return None
 
     def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - what was sent can't be read back
-        """Return nothing: what was sent can't be read back."""
+        """Return no heads: the system log can't be read back."""
         return ()
 
 
 def _write(descriptor: int, data: bytes) -> None:
-    """Write all of *data* to a pipe, a terminal or a file that takes it in time. Raises
+    """Write all of *data* to a pipe, a terminal or a file that accepts it in time. Raises
     ``OSError``.
     """
     end = time.monotonic() + _LIMIT_S

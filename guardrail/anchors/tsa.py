@@ -2,8 +2,8 @@
 
 Needs the extra ``tsa``.
 
-The authority stores and compares nothing: guardrail keeps the tokens, and other anchors detect
-forks. It adds a clock that the ledger's owner does not control.
+The authority stores and compares nothing: guardrail stores the tokens, and other anchors detect
+forks. This anchor adds a clock that the ledger's owner does not control.
 """
 
 from __future__ import annotations
@@ -106,15 +106,15 @@ class TimestampAnchor:
         return AnchoredHead(self.name, head.size, when, note)
 
     def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
-        """Return True: it signs no notes."""
+        """Return True: an authority signs no notes."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - an authority keeps nothing
-        """Return None: an authority keeps nothing."""
+        """Return None: an authority stores no heads."""
         return None
 
     def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - an authority keeps nothing
-        """Return nothing: an authority keeps nothing."""
+        """Return no heads: an authority stores none."""
         return ()
 
 
@@ -125,7 +125,7 @@ def check_token(
     of ``TimeStampResp``).
 
     Raises ``AnchorError`` (``anchor.malformed``) if the reply is invalid, is not about *text*, has
-    another *nonce*, or is not by an authority that *roots* certify.
+    another *nonce*, or does not come from an authority that *roots* certify.
     """
     client = _client()
     try:
@@ -178,7 +178,7 @@ def _with_sorted_certificates(reply: bytes) -> bytes:
 
 
 def _content_range(data: bytes, at: int) -> range:
-    """Return the range of the content of the DER element at *at*. Raises ``IndexError``."""
+    """Return the range of the contents of the DER element at *at*. Raises ``IndexError``."""
     length, start = data[at + 1], at + 2
     if length == 0x80:
         raise IndexError

@@ -1,4 +1,4 @@
-"""A request for approval with all of its answers, as recorded, and an approver's view of it.
+"""A request for approval with all of its answers, as recorded, and the approver's view of it.
 Pure.
 """
 
@@ -39,14 +39,14 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """The person who answers."""
+    """The person who answers a request."""
 
     id: str
     assurance: Assurance = Assurance.ASSERTED
     method: str = "os_user"
 
     def document(self) -> dict[str, Json]:
-        """Return its recorded form."""
+        """Return the approver's recorded form."""
         return {"id": self.id, "assurance": str(self.assurance), "method": self.method}
 
 
@@ -63,7 +63,7 @@ class AskedRule:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """A call that waits for a person, as recorded."""
+    """A call that waits for a person's approval, as recorded."""
 
     id: str
     seq: int
@@ -92,18 +92,18 @@ class ApprovalRequest:
 
     @property
     def needed(self) -> int:
-        """Number of people who must approve it."""
+        """Number of people who must approve the request."""
         return max((rule.approvers for rule in self.rules), default=1)
 
     @property
     def hidden_needs(self) -> tuple[str, ...]:
-        """Values that a rule requires the approver to see, but that the recorded view hides."""
+        """Values that a rule requires the approver to see but that the recorded view hides."""
         wanted = sorted({need for rule in self.rules for need in rule.needs})
         return tuple(need for need in wanted if not self.shows(need))
 
     def shows(self, need: str) -> bool:
-        """Return True if the recorded view shows the value at pointer *need*, or that there is
-        none.
+        """Return True if the recorded view shows the value at the pointer *need*, or if the call
+        has no such value.
         """
         if need and not need.startswith("/"):
             return False
@@ -115,7 +115,7 @@ class ApprovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalStep:
-    """One answer to a request, or its use."""
+    """One answer to a request, or its use by a call."""
 
     kind: StepKind
     seq: int
@@ -157,15 +157,15 @@ class ApprovalCase:
 
 
 def is_approval_id(value: object) -> bool:
-    """Return True if *value* has the form of an approval id, which is that of a call id."""
+    """Return True if *value* has the form of an approval id, which is the form of a call id."""
     return isinstance(value, str) and len(value) == 26 and _ULID.issuperset(value)
 
 
 def case_of(lines: Sequence[bytes], newest: bytes | None) -> ApprovalCase | None:
-    """Parse *lines*: the request, then its steps; *newest* is the last line of the log.
+    """Parse *lines*: the request, then its steps. *newest* is the last line of the log.
 
-    Return None if it is not a request or a line can't be read: omitting a refusal would approve the
-    call.
+    Return None if the first line is not a request or any line can't be read: omitting an unreadable
+    refusal would approve the call.
     """
     if not lines or newest is None:
         return None
@@ -241,7 +241,9 @@ def _step(record: Mapping[str, Any]) -> ApprovalStep:
 
 
 def _approvers(people: object) -> tuple[Approver, ...]:
-    """Return the people named; unreadable entries are omitted, since the list is only shown."""
+    """Return the named people. Unreadable entries are omitted, because the list is only
+    displayed.
+    """
     found = []
     for who in people if isinstance(people, list) else ():
         try:
@@ -260,8 +262,8 @@ def _parse_time(text: str) -> datetime:
 
 
 def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
-    """Return True if a removed value is at, above or below the wanted location, or may be it under
-    another name.
+    """Return True if a removed value is at, above or below the wanted location, or may be there
+    under another name.
     """
     shorter = min(len(removed), len(wanted))
     for index in range(shorter):
@@ -276,7 +278,7 @@ def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
 def _is_shown_whole(args: Json, path: Sequence[str]) -> bool:
     """Return True if a view with cut values shows the whole value at *path*.
 
-    Only a number, a boolean or null can't have been cut.
+    Only numbers, booleans and null can't have been cut.
     """
     value: Json = args
     for part in path:

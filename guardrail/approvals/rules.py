@@ -5,7 +5,7 @@ A request is the ``call.decision`` record with effect ``require_approval``; its 
 approval. Its answers are ``approval.granted`` and ``approval.refused`` records; its use is the
 field ``approval`` of the decision that it allowed. These three are the *steps* of an approval and
 share one count, ``ordinal``: the ledger accepts each number once, so a judgement based on an older
-state can't be written. Pure: the time is a parameter, and nothing is read or written here.
+state can't be written. Pure: the time is a parameter, and this module reads and writes nothing.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class RequestState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApprovalTerms:
-    """The terms in the settings."""
+    """The limits from the settings."""
 
     ttl: float = 900.0
     """Seconds for which one person's approval is valid."""
@@ -127,7 +127,7 @@ class ApprovalTerms:
 
 @dataclass(frozen=True, slots=True)
 class PresentedCall:
-    """The call that an approval came with, in the terms of the request's record."""
+    """The call that presents an approval, described like the request's record."""
 
     tenant: str
     session: str
@@ -143,7 +143,7 @@ class PresentedCall:
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """An approval that covers a call, and has not been used."""
+    """An unused approval that covers a call."""
 
     request: ApprovalRequest
     approvers: tuple[Approver, ...]
@@ -155,7 +155,7 @@ class Grant:
 
     @property
     def unsafe_asserted(self) -> bool:
-        """True if it rests on an unverified identity."""
+        """True if the approval rests on an unverified identity."""
         return any(approver.assurance is not Assurance.VERIFIED for approver in self.approvers)
 
     def context(self) -> dict[str, Json]:
@@ -168,7 +168,7 @@ class Grant:
         }
 
     def used(self) -> dict[str, Json]:
-        """Return the field ``approval`` of the decision that it allowed."""
+        """Return the field ``approval`` for the decision that this approval allowed."""
         return {
             "id": self.request.id,
             "ordinal": self.ordinal,
@@ -201,9 +201,10 @@ def same_identity(one: str, other: str) -> bool:
 def live_grants(
     case: ApprovalCase, now: datetime, terms: ApprovalTerms
 ) -> tuple[ApprovalStep, ...]:
-    """Return the valid approvals, one for each person, oldest first.
+    """Return the valid approvals, oldest first, one per person.
 
-    The period that an approver's settings allowed never exceeds the one that *terms* allow here.
+    An approval lasts for the shorter of two periods: the one in the approver's settings, and the
+    one in *terms*.
     """
     live: dict[str, ApprovalStep] = {}
     for step in case.steps:
@@ -248,7 +249,8 @@ def may_answer(
     """Return why *approver* may not grant or refuse the request, or None if they may.
 
     A refusal only removes permission, so anyone may refuse. *token* makes the keyed token of the
-    request's tenant (class, value): a requester recorded as a token is compared as one.
+    request's tenant from a class and a value, so that a requester recorded as a token can be
+    compared.
     """
     over = _closed_reason(case, now, terms)
     if over is not None:
@@ -304,7 +306,7 @@ def _has_approved(live: Iterable[ApprovalStep], approver: Approver) -> bool:
 def may_use(
     case: ApprovalCase | None, call: PresentedCall, now: datetime, terms: ApprovalTerms
 ) -> Grant | RejectionReason:
-    """Return the approval that covers *call*, or the reason why there is none."""
+    """Return the approval that covers *call*, or the reason that none does."""
     if case is None:
         return RejectionReason.UNKNOWN
     other = _difference(case.request, call)
@@ -341,7 +343,7 @@ def _approver_ids(case: ApprovalCase) -> set[str]:
 
 def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReason | None:
     """Describe the difference between a call and its request. The commitment decides; the rest only
-    tells which part differs.
+    shows which part differs.
     """
     principal = request.principal
     owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))
@@ -356,7 +358,7 @@ def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReaso
 
 
 def exceeds(grant: Grant, verdict: Decision) -> RejectionReason | None:
-    """Return ``RULES_CHANGED`` if the rules that fired now require more than *grant* gives,
+    """Return ``RULES_CHANGED`` if the rules that fire now require more than *grant* gives,
     otherwise None.
     """
     for rule in verdict.rules:

@@ -38,10 +38,10 @@ _MAX_REASON = 1000
 
 
 class TenantTokens(Protocol):
-    """Keyed tokens of one tenant. ``guardrail.keys.tenant_keys.TenantKeys`` makes them."""
+    """Keyed tokens of one tenant, made by ``guardrail.keys.tenant_keys.TenantKeys``."""
 
     def token(self, cls: str, value: str) -> str:
-        """Return the token of *value*, equal for equal values of one class."""
+        """Return the token of *value*: equal values of one class get equal tokens."""
 
     def mark(self, class_: str) -> str:
         """Return a random mark."""
@@ -49,7 +49,7 @@ class TenantTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of an answer. It is durable in either case."""
+    """The result of answering a request. It is durable in either case."""
 
     case: ApprovalCase
     """The case when the answer was judged."""
@@ -65,8 +65,8 @@ class Answer:
 
 
 def system_user() -> Approver:
-    """Return the operating-system user of this process, asserted. Uses the user id: environment
-    variables are not consulted.
+    """Return the operating-system user of this process, as an asserted identity. Uses the user id,
+    not environment variables.
     """
     return Approver(user_name())
 
@@ -88,9 +88,7 @@ class ApprovalService:
         profile: str = "standard/1",
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """Store how the log is read and written; *tokens* makes a tenant's tokens, *origin*
-        describes this process.
-        """
+        """*tokens* makes a tenant's tokens; *origin* describes this process."""
         self._log = log
         self._read = read
         self._append = append
@@ -119,7 +117,7 @@ class ApprovalService:
         return approvals.state_of(case, self._clock(), self.terms)
 
     def listed(self, case: ApprovalCase) -> ListedRequest:
-        """Return the current view of a request for a person."""
+        """Return the current view of a request for the approver."""
         return listed(case, self.terms, self._clock())
 
     def approve(self, approval: str, approver: Approver, reason: str) -> Answer:
@@ -132,15 +130,15 @@ class ApprovalService:
         return self._record_answer(approval, StepKind.GRANTED, approver, reason)
 
     def refuse(self, approval: str, approver: Approver, reason: str) -> Answer:
-        """Record that *approver* refuses it: nobody can approve it, and earlier approvals no longer
-        count. See ``approve``.
+        """Record that *approver* refuses the request: nobody can approve it afterwards, and earlier
+        approvals no longer count. See ``approve``.
         """
         return self._record_answer(approval, StepKind.REFUSED, approver, reason)
 
     def turn_down(
         self, approval: str, kind: StepKind, approver: Approver, code: RejectionReason
     ) -> Answer:
-        """Record an answer that is too incomplete to be judged. See ``approve``."""
+        """Record an answer that is too incomplete to judge. See ``approve``."""
         return self._record_answer(approval, kind, approver, "", forced=code)
 
     def _record_answer(
@@ -226,7 +224,7 @@ class ApprovalService:
         return Answer(case, self._append(draft), rejected, given, expires, words)
 
     def _redact_reason(self, reason: str, tokens: TenantTokens) -> str:
-        """Return the reason as it may be recorded."""
+        """Return the reason in the form in which it may be recorded."""
         if not reason.strip() or len(reason) > _MAX_REASON:
             raise UsageError(
                 f"the reason must say something, in at most {_MAX_REASON} characters",

@@ -1,4 +1,4 @@
-"""Read and show requests for approval: the case, its state, and a person's view of it. Writes
+"""Read and show requests for approval: the case, its state, and the approver's view of it. Writes
 nothing.
 """
 
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class ApprovalLog(Protocol):
-    """The ledger reads that it needs. ``guardrail.ledger.reader.LedgerReader`` implements them."""
+    """The ledger reads needed here. ``guardrail.ledger.reader.LedgerReader`` implements them."""
 
     def approval(self, approval: str) -> list[bytes]:
         """Return the decision of the call *approval*, then all of its steps."""
@@ -35,7 +35,7 @@ class ApprovalLog(Protocol):
         """Return the last line."""
 
     def snapshot(self) -> AbstractContextManager[Any]:
-        """Read everything inside the block from one snapshot."""
+        """Run every read inside the block on one snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class ListedRequest:
 
 
 def listed(case: ApprovalCase, terms: ApprovalTerms, now: datetime) -> ListedRequest:
-    """Return *case* in its state at *now*."""
+    """Return *case* with its state at *now*."""
     return ListedRequest(
         case=case,
         state=approvals.state_of(case, now, terms),
@@ -63,8 +63,8 @@ def listed(case: ApprovalCase, terms: ApprovalTerms, now: datetime) -> ListedReq
 
 
 def hidden(case: ApprovalCase) -> dict[str, list[str]]:
-    """Return the values hidden from the approver: pointer -> class and the rules that removed
-    it.
+    """Return the values hidden from the approver, by pointer, with their class and the rules that
+    removed them.
     """
     return {pointer: list(entry) for pointer, entry in case.request.removed.items()}
 
@@ -129,7 +129,7 @@ def _format_time(moment: datetime) -> str:
 
 
 def terms_of(settings: ApprovalSettings) -> ApprovalTerms:
-    """Return the terms of ``[approvals]``."""
+    """Return the approval limits of ``[approvals]``."""
     return ApprovalTerms(
         ttl=settings.ttl_s,
         request_ttl=settings.request_ttl_s,

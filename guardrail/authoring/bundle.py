@@ -65,10 +65,10 @@ def make_bundle(
     """Return the bundle of the policies below *paths*: the same bytes for the same policies, apart
     from an ES256 signature.
 
-    They are checked by *opa*, or by the embedded engine's preflight if it is None. Raises
-    ``PolicyLoadError`` with every finding: files that are not policies for the guard, modules that
-    do not compile, and, unless *unsafe_impure* is set, calls of functions that are not known to be
-    pure.
+    Raises ``PolicyLoadError`` with every finding: files that are not policies for the guard,
+    modules that do not compile and, unless *unsafe_impure* is set, calls of functions that are not
+    known to be pure. The policies are checked by *opa*, or by the embedded engine's preflight if it
+    is None.
     """
     policies = load_policies(paths, data=data)
     judge = _check_policies(policies, opa, unsafe_impure=unsafe_impure)
@@ -114,7 +114,7 @@ def _check_policies(
 
 
 def _contract(policies: PolicySet, bench: Workbench) -> list[Finding]:
-    """Return the violations in the authors' modules that do not depend on the engine."""
+    """Return the contract violations in the authors' modules that do not depend on the engine."""
     parsed, findings = [], []
     for source in policies.modules:
         try:

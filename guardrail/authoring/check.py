@@ -58,7 +58,7 @@ class EngineResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """Result of a check. Plain values throughout: ``dataclasses.asdict`` gives something JSON can
+    """Result of a check. All values are plain: ``dataclasses.asdict`` gives something that JSON can
     hold.
     """
 
@@ -88,8 +88,8 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """True if every engine that was asked would load these policies, not counting their own
-        tests.
+        """True if every engine that was asked would load these policies; the policies' own tests
+        don't count.
         """
         return not self.findings
 
@@ -110,10 +110,10 @@ def check(
     """Check the policies below *paths*, and return every finding. Does not raise for policies that
     are refused.
 
-    Parse, preflight and contract: the composed decision on a few complete calls must be
-    well-formed. *opa* is asked too, if it is given. Lints are reported whether or not an engine
-    refuses; *tools* maps tool names to the JSON Schemas of their arguments, without which any
-    argument may be missing. *time_limit* is in seconds, for each query to the embedded engine.
+    The checks: parse, preflight and contract (the composed decision on a few complete calls must be
+    well-formed). *opa* is asked too, if it is given. Lints are reported even if an engine refuses.
+    *tools* maps tool names to the JSON Schemas of their arguments; without it, any argument may be
+    missing. *time_limit* is in seconds, for each query to the embedded engine.
     """
     started = time.perf_counter()
     try:

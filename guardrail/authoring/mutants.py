@@ -1,4 +1,6 @@
-"""A call's arguments with one change: a value removed, null, empty, or of another type."""
+"""Generates mutants of a call's arguments, each with one value removed, null, empty or of another
+type.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,7 @@ class Mutation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """Arguments that differ from a call's in one location."""
+    """A copy of a call's arguments that differs in one location."""
 
     pointer: str
     """RFC 6901, into the arguments."""

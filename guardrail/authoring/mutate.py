@@ -1,8 +1,8 @@
-"""Find denials that depend on a single argument: a call that a test sees denied is allowed with one
-thing changed.
+"""Finds denials that depend on a single argument: changing it makes a call allowed that a test sees
+denied.
 
-In Rego a condition on a value that is missing, or of another type, silently does not hold. Only a
-test written for that case shows it; here such cases are generated from the existing tests.
+In Rego, a condition on a value that is missing or of another type silently does not hold. Only a
+test written for that case shows this. guardrail generates such cases from the existing tests.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A changed call that is allowed, although the rule stopped the original."""
+    """A changed call that is allowed although a rule stopped the original."""
 
     rule: str
     effect: str
@@ -64,7 +64,7 @@ class Hole:
 
 @dataclass(frozen=True, slots=True)
 class UntriedRule:
-    """A rule that fires in no test, so there was nothing to change."""
+    """A rule that fires in no test, so its calls could not be mutated."""
 
     rule: str
     effect: str
@@ -74,8 +74,8 @@ class UntriedRule:
 
 @dataclass(frozen=True, slots=True)
 class MutationReport:
-    """Result of the mutations. Plain values throughout: ``dataclasses.asdict`` gives something JSON
-    can hold.
+    """Result of the mutations. All values are plain: ``dataclasses.asdict`` gives something that
+    JSON can hold.
     """
 
     findings: tuple[Finding, ...]
@@ -128,10 +128,11 @@ def mutate(
     """Change each call in which a deny or require_approval rule fires in a test, key by key, and
     report the changed calls that are allowed.
 
-    *tools* maps tool names to JSON Schemas: arguments that these refuse never reach a policy, and
-    are not tried. *time_limit* (seconds) applies to each query, *total* to all of them: after that
-    the report says that it is not complete. The queries run in a worker process. Does not raise for
-    policies that are refused; ``ConfigError`` for a schema that can't be used.
+    *tools* maps tool names to JSON Schemas. Arguments that these refuse never reach a policy, and
+    are not tried. *time_limit* (seconds) applies to each query and *total* to all of them; if
+    *total* is exceeded, the report says that it is incomplete. The queries run in a worker process.
+    Does not raise for policies that are refused. Raises ``ConfigError`` for a schema that can't be
+    used.
     """
     started = time.monotonic()
     schemas = compile_tools(tools or {})
@@ -196,7 +197,7 @@ class _MutationRun:
         self._loaded: str | None = None
 
     def all(self, calls: Iterable[FiredRules]) -> None:
-        """Try every mutant of every call that a rule stops."""
+        """Try every mutant of every call that a rule stopped."""
         stopped = [call for call in calls if call.effect in CLOSING and self._stopping(call)]
         work = [(call, list(self._fitting_mutants(call))) for call in stopped]
         total = sum(len(found) for _, found in work)
@@ -280,8 +281,8 @@ class _MutationRun:
         return self._sifter.ignored(rule.file, rule.line, MUTATION, mutant.pointer)
 
     def _rules_with_id(self, effect: str, id_: str) -> list[NamedRule]:
-        """Return every rule with that id; one without a location if the id is computed when it
-        fires.
+        """Return every rule with that id. If the id is computed when the rule fires, return one
+        rule without a location.
         """
         found = [rule for rule in self._named if (rule.effect, rule.id) == (effect, id_)]
         return found or [NamedRule(effect, id_, "-", 0)]

@@ -1,5 +1,5 @@
-"""Check the policies with a real OPA, if the program is available: compiled strictly, with the
-schema of the input.
+"""Checks the policies with a real OPA, if the program is available: strictly, and with the schema
+of the input.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ INPUT_SCHEMA = ("opa", "schemas", "input.json")
 def ask_opa(program: OpaProgram, sources: Iterable[ModuleSource]) -> list[Finding]:
     """Return the findings of ``opa check --strict`` for *sources*, at the authors' files and lines.
 
-    The sources are written to a temporary folder under generated names, so that the file names have
-    no meaning for OPA.
+    The sources are written to a temporary folder under generated names, so that OPA attaches no
+    meaning to file names.
     """
     with tempfile.TemporaryDirectory(prefix="guardrail-opa-") as made:
         folder = Path(made)
@@ -57,8 +57,8 @@ def _advised(finding: Finding, texts: dict[str, str]) -> Finding:
 
 
 def repeats(finding: Finding, own: Sequence[Finding]) -> bool:
-    """Return True if *finding*, from OPA, repeats one of the embedded engine's findings, which has
-    advice, at the author's line.
+    """Return True if *finding*, from OPA, repeats a finding of the embedded engine, which has
+    advice, on the author's line.
     """
     conflict = _CONFLICT.match(finding.message)
     if conflict is not None:

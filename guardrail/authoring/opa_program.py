@@ -1,4 +1,4 @@
-"""The ``opa`` program, if there is one: the reference implementation judges the policies."""
+"""Finds and runs the ``opa`` program, the reference implementation, if it is installed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class OpaProgram:
         """Run ``opa check --strict`` on the modules in *folder*, and return its findings.
 
         *sources* names the author's file for each path below *folder*. *capabilities* restricts the
-        functions that they may call, *schema* (of the input) the paths that they may read.
+        functions that the modules may call, *schema* (of the input) the paths that they may read.
         """
         command = [str(self.path), "check", "--strict", "--format", "json"]
         command += ["--max-errors", str(_MAX_ERRORS)]

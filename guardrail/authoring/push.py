@@ -1,5 +1,5 @@
-"""Store policies on a development server, module by module, without bundles. Not for production: it
-is not atomic, and the server's replies name no revision.
+"""Stores policies on a development server, module by module, without bundles. Not for production:
+it is not atomic, and the server's replies name no revision.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _HINT = (
 
 @dataclass(frozen=True, slots=True)
 class PushResult:
-    """The contents of the server now."""
+    """The modules and data on the server after a push."""
 
     stored: tuple[str, ...]
     removed: tuple[str, ...]
@@ -41,13 +41,13 @@ class PushResult:
 
 
 def push(paths: Sequence[Path], section: OpaSection) -> PushResult:
-    """Store the policies below *paths*, guardrail's own and the data on the server that *section*
-    names.
+    """Store the policies below *paths*, guardrail's own policies and their data on the server that
+    *section* names.
 
-    When it returns, the server has these modules, and no others from earlier pushes. Raises
-    ``ConfigError`` (``config.opa_bundles``) for a server that takes its policies from bundles:
-    nothing was stored; ``PolicyLoadError`` for policies that are refused here or by OPA: some may
-    have been stored; ``PolicyError`` if the server can't be reached.
+    When this returns, the server has these modules, and no others from earlier pushes. Raises
+    ``ConfigError`` (``config.opa_bundles``) if the server takes its policies from bundles, in which
+    case nothing was stored; ``PolicyLoadError`` if the policies are refused here or by OPA, in
+    which case some may have been stored; ``PolicyError`` if the server can't be reached.
     """
     policies = load_policies(paths)
     target = OpaTarget(section)

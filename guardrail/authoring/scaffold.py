@@ -33,7 +33,7 @@ _HEADER = """\
 
 @dataclass(frozen=True, slots=True)
 class Scaffold:
-    """The files created."""
+    """The files that were created."""
 
     folder: Path
     written: tuple[Path, ...]
@@ -84,11 +84,11 @@ def _toml(value: object) -> str:
 
 
 def scaffold(folder: Path, starter: Path) -> Scaffold:
-    """Write a project into *folder*, with the policies in *starter*; the files are there when this
+    """Write a project into *folder*, with the policies in *starter*; the files exist when this
     returns.
 
-    Raises ``ConfigError`` (``config.exists``) that names every file in the way, before anything is
-    written; ``config.linked`` for a link there.
+    Raises ``ConfigError``: ``config.exists`` names every file in the way, before anything is
+    written; ``config.linked`` if a link is in the way.
     """
     for each in (folder / "policies", folder / ".gitignore"):
         if each.is_symlink():

@@ -23,8 +23,8 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class TestReport:
-    """Result of the tests. Plain values throughout: ``dataclasses.asdict`` gives something JSON can
-    hold.
+    """Result of the tests. All values are plain: ``dataclasses.asdict`` gives something that JSON
+    can hold.
     """
 
     __test__ = False  # for pytest: not a class of tests
@@ -76,7 +76,7 @@ def run_tests(
 def _with_decisions(
     results: Sequence[TestResult], compiled: CompiledPolicies, bench: Workbench
 ) -> list[TestResult]:
-    """Return *results*; failed ones include the decisions that they got."""
+    """Return *results*. Failed ones include the decisions that they got."""
     failed = {result.name for result in results if result.outcome is TestOutcome.FAIL}
     try:
         got = verdicts(compiled, bench, failed) if failed else {}

@@ -1,4 +1,4 @@
-"""A file of tools' schemas: ``{tool name: JSON Schema of its arguments}``."""
+"""Loads a file of tool schemas: ``{tool name: JSON Schema of its arguments}``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,7 @@ _MAX_BYTES = 16 * 1024 * 1024
 
 
 def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
-    """Return the schemas in *path*, if a guard would accept each of them. Raises
-    ``ConfigError``.
-    """
+    """Return the schemas in *path* if a guard would accept all of them. Raises ``ConfigError``."""
     try:
         raw = read_input(path, _MAX_BYTES)
     except OSError as error:
@@ -38,8 +36,8 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def compile_tools(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, CompiledSchema]:
-    """Return *tools* ready to check arguments. Raises ``ConfigError`` naming the tool whose schema
-    is refused.
+    """Return *tools* compiled for checking arguments. Raises ``ConfigError`` naming the tool whose
+    schema is refused.
     """
     compiled = {}
     for name, schema in tools.items():

@@ -1,8 +1,8 @@
 """The command line. It only parses and formats; the data comes from ``guardrail.review`` and
 ``guardrail.authoring``.
 
-Importing this loads nothing: ``main`` imports what the named command needs, so that ``guardrail
---help`` is quick.
+Importing this package loads nothing else: ``main`` imports only what the named command needs, so
+that ``guardrail --help`` is fast.
 """
 
 from __future__ import annotations

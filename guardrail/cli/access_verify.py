@@ -21,7 +21,7 @@ _RANK = {0: 0, 5: 1, 3: 2, 1: 3}
 
 
 class AccessLogVerification:
-    """An access log, the heads given for it, and the result of verifying it."""
+    """An access log, the heads given for it, and its verification result."""
 
     def __init__(self, path: Path, heads: Sequence[OutsideHead]) -> None:
         self.path = path
@@ -30,8 +30,8 @@ class AccessLogVerification:
         """Set by ``verify``."""
 
     def verify(self, kept: Sequence[OutsideHead], *, jobs: int, progress: Progress | None) -> None:
-        """Verify it against the heads given on the command line and those in *kept*, from anchors.
-        Never raises for its findings.
+        """Verify the access log against the heads given on the command line and *kept*, those from
+        anchors. Never raises for its findings.
         """
         from guardrail.review.verify import verify_ledger
 
@@ -43,9 +43,9 @@ def access_log_verification(
     ledger: Path, heads: Sequence[OutsideHead]
 ) -> AccessLogVerification | None:
     """Return the access log that recorded this command, with those of *heads* that belong to it, or
-    None if there is none.
+    None if there is no access log.
 
-    Also None if *ledger* is that access log.
+    Also None if *ledger* is the access log itself.
     """
     path = recorded_in()
     if (
@@ -61,11 +61,11 @@ def access_log_verification(
 
 
 def _access_log_name(path: Path) -> str:
-    """Return the name of the access log at *path*, or an empty string if it is not an access log or
-    can't be read.
+    """Return the name of the access log at *path*, or an empty string if the file is not an access
+    log or can't be read.
 
-    Another file in its place, such as the ledger itself under another name, must not attract heads
-    that belong to the ledger.
+    Heads that belong to the ledger must not be compared with another file, such as the ledger
+    itself under the access log's name.
     """
     from guardrail.access_log.log import HOLDS
     from guardrail.review.verify import readable
@@ -78,10 +78,11 @@ def _access_log_name(path: Path) -> str:
 
 
 def combined_exit_code(code: int, readers: AccessLogVerification | None) -> int:
-    """Return the exit code of both together.
+    """Return the exit code of both results together.
 
-    An access log that is not anchored says nothing about the ledger: otherwise the first look at an
-    anchored ledger would change the answer. An access log that can't be opened is a reservation.
+    An access log that is not anchored has no effect on the ledger's code: otherwise the first look
+    at an anchored ledger would change the answer. An access log that can't be opened is a
+    reservation.
     """
     from guardrail.review.verify import VerifyState
 

@@ -1,5 +1,5 @@
-"""The tree of commands, loaded one at a time, and the boundary that turns every exception into an
-exit code.
+"""The tree of commands, which are loaded one at a time, and the boundary that turns every exception
+into an exit code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ __all__ = ["COMMANDS", "GROUPS", "CommandEntry", "CommandReads", "Exit", "LazyGr
 
 
 class Exit(IntEnum):
-    """Exit codes. "No" and "could not find out" never share one."""
+    """Exit codes. "No" and "could not be determined" never share one."""
 
     YES = 0
     NO = 1
@@ -64,7 +64,9 @@ class CommandReads(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CommandEntry:
-    """A command's location, and its line in ``--help``: shown without importing the command."""
+    """A command's location and its line in ``--help``, which is shown without importing the
+    command.
+    """
 
     module: str
     attribute: str
@@ -208,7 +210,9 @@ class LazyGroup(click.Group):
         groups: Mapping[str, Sequence[str]] | None = None,
         **kwargs: object,
     ) -> None:
-        """*groups* names the sections of the list in help; without it, there is one section."""
+        """*groups* names the sections of the command list in help. Without it, there is one
+        section.
+        """
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.entries = entries
         self.groups = {"Commands": tuple(entries)} if groups is None else groups
@@ -218,7 +222,7 @@ class LazyGroup(click.Group):
         return [name for names in self.groups.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import and return the command of that name."""
+        """Import and return the command *name*."""
         entry = self.entries.get(cmd_name)
         if entry is None:
             return None
@@ -246,9 +250,7 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Resolve the command as click does, and suggest the nearest name if there is no such
-        command.
-        """
+        """Resolve the command as click does. If it does not exist, suggest the nearest name."""
         name = args[0] if args else ""
         if name and not name.startswith("-") and self.get_command(ctx, name) is None:
             import difflib
@@ -292,12 +294,12 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
 )
 def cli() -> None:
     """Decide every tool call of an agent by policy, record it before it runs, and review it
-    afterwards.
+    later.
     """
 
 
 def run(args: Sequence[str]) -> int:
-    """Run one command line and return its exit code. Nothing leaves here as an exception."""
+    """Run one command line and return its exit code. No exception leaves this function."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:  # closed by the parent process
@@ -321,7 +323,7 @@ def run(args: Sequence[str]) -> int:
 
 
 def _discard_stdout() -> None:
-    """Discard unwritten output: the interpreter flushes once more at exit and would complain."""
+    """Discard unwritten output: the interpreter flushes once more at exit, and would complain."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -375,7 +377,7 @@ def _report_usage(error: click.UsageError) -> None:
 
 
 def report_error(error: GuardrailError, args: Sequence[str]) -> None:
-    """Write the error of the command line *args*, and the next step, to stderr."""
+    """Write the error of the command line *args* and the next step to stderr."""
     from guardrail.cli.hints import command_path, other_than
     from guardrail.config.source import with_source
 

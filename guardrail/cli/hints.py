@@ -1,4 +1,4 @@
-"""Useful next steps: a hint is never the command that has just failed."""
+"""Picks useful next steps: a hint never repeats the command that has just failed."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def repeats(hint: str, path: str, args: Sequence[str]) -> bool:
 
 
 def other_than(hint: str, path: str, args: Sequence[str]) -> str:
-    """Return *hint*, or a more useful step if it is the command that *args* have just run."""
+    """Return *hint*, or a more useful step if *hint* is the command that *args* have just run."""
     if not repeats(hint, path, args):
         return hint
     return (

@@ -1,4 +1,4 @@
-"""Next steps if there is no ledger: which one may have been meant, and how to create one."""
+"""Next steps if there is no ledger: which ledger may have been meant, and how to create one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
 
 def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) -> LedgerOpenError:
-    """Return *error* with the path and the way to a ledger, if there is no ledger, past or present,
-    at *ledger* or where the settings say.
+    """Return *error* with the path and the next step, if no ledger exists or ever existed at
+    *ledger* or where the settings say.
     """
     from guardrail.ledger.sqlite.signs import was_ledger
 
@@ -36,7 +36,7 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
 
 def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     """Return the next step if there is no ledger at *ledger*, or where the settings say; empty if
-    there is one to restore.
+    there is a lost ledger to restore.
     """
     from guardrail.cli.options import settings_of
     from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
@@ -66,7 +66,9 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
 
 
 def _is_remembered(settings: Settings | None, path: Path) -> bool:
-    """Return True if this machine remembers a ledger at *path*: it was removed, not mistyped."""
+    """Return True if this machine remembers a ledger at *path*, so that it was removed rather than
+    mistyped.
+    """
     from guardrail.anchoring import remembered_head
     from guardrail.config import Settings
 

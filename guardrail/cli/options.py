@@ -1,4 +1,4 @@
-"""Options that commands share, and the ledger that they select."""
+"""Options shared by the commands, and the ledger that the options select."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _PATH = click.Path(path_type=Path)
 def _store_option(
     ctx: click.Context, parameter: click.Parameter, value: Path | None
 ) -> Path | None:
-    """Keep the option values for the code that explains an error after the command has ended."""
+    """Store the option values for the code that explains an error after the command has ended."""
     ctx.meta.setdefault(LEDGER, {})[parameter.name] = value
     return value
 
@@ -91,8 +91,8 @@ def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
 
 
 def settings_for(config: Path | None, ledger: Path | None) -> Settings:
-    """Return the settings of the selected ledger: with ``--ledger`` alone, the settings found here
-    count only if they name the same one.
+    """Return the settings of the selected ledger. With ``--ledger`` alone, the settings found here
+    count only if they name the same ledger.
 
     Raises ``ConfigError``.
     """
@@ -105,7 +105,7 @@ def _with_folder_access_rule(settings: Settings) -> Settings:
     """Return *settings* with ``[access]`` from the settings next to the ledger itself, if those are
     stricter.
 
-    So a read from another folder, or through a link, is recorded as the ledger's owner wants it.
+    So a read from another folder or through a link is recorded as the ledger's owner wants it.
     """
     from guardrail.config import access_rule
 
@@ -124,7 +124,8 @@ def settings_about(ledger: Path) -> Settings:
     """Return the settings found here if they are about *ledger*, or about its access log; otherwise
     the defaults for it.
 
-    Settings that can't be read, or are about another ledger, keep nobody from reading this one.
+    Settings that can't be read, or that are about another ledger, don't stop anyone from reading
+    this one.
     """
     from guardrail.config import Settings
     from guardrail.errors import ConfigError
@@ -146,8 +147,8 @@ def _is_same_file(one: Path, other: Path) -> bool:
 def ledger_path(config: Path | None, ledger: Path | None) -> Path:
     """Return the ledger that a command reads. Raises ``ConfigError`` for settings that are refused.
 
-    ``--ledger`` alone reads no settings, so that a ledger can be examined regardless of the
-    folder's contents.
+    ``--ledger`` alone reads no settings, so that a ledger can be examined whatever the folder
+    contains.
     """
     if ledger is not None and config is None:
         return ledger

@@ -1,5 +1,5 @@
-"""Output and its style: data to stdout, everything else to stderr, colour and progress only on a
-terminal.
+"""Output and its style: data goes to stdout, everything else to stderr. Colour and progress are
+shown only on a terminal.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ MIN_COLUMNS = 40
 
 
 class Style(StrEnum):
-    """Colours by meaning. Colour never carries a meaning alone: the text says it too."""
+    """Colours by meaning. Colour is never the only sign of a meaning: the text says it too."""
 
     PLAIN = "plain"
     GOOD = "good"
@@ -87,8 +87,8 @@ def paint(text: str, style: Style, *, err: bool = False) -> str:
 def columns() -> int:
     """Return the width of a table: ``COLUMNS``, the terminal's, or ``PIPE_COLUMNS``.
 
-    If stdout is a pipe (``| head``), the terminal of stderr or stdin counts: the text ends up
-    there.
+    If stdout is a pipe (``| head``), the terminal of stderr or stdin counts, because the text ends
+    up there.
     """
     return max(MIN_COLUMNS, _terminal() or shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns)
 
@@ -141,8 +141,8 @@ read.
 
 
 def access_fields() -> dict[str, Any]:
-    """Return a JSON answer's part about the access log, and about a file that was read instead of a
-    ledger.
+    """Return the part of a JSON answer about the access log, and about a file that was read instead
+    of a ledger.
 
     Empty if the command reads neither.
     """
@@ -166,8 +166,8 @@ def emit_json(value: Mapping[str, Any]) -> None:
 
 
 def remark(text: str, style: Style = Style.PLAIN) -> None:
-    """Write one remark to stderr. Hidden characters are shown as escapes; on a terminal lines break
-    only at spaces.
+    """Write one remark to stderr. Hidden characters are shown as escapes. On a terminal, lines
+    break only at spaces.
     """
     shown = message(text)
     if sys.stderr.isatty():
@@ -191,7 +191,7 @@ def _wrapped(line: str) -> str:
 
 
 def prose(text: str, *, indent: int = 0) -> list[str]:
-    """Wrap a sentence of ours to the width less *indent* columns. Never empty."""
+    """Wrap one of guardrail's own sentences to the width less *indent* columns. Never empty."""
     return textwrap.wrap(
         text, columns() - indent, break_long_words=False, break_on_hyphens=False
     ) or [""]
@@ -201,8 +201,8 @@ def field(head: str, text: str) -> Iterator[str]:
     """Yield escaped *text* after *head*, wrapped to the width, with later lines indented to match.
     Nothing is omitted.
 
-    No line of recorded text begins where one of ours does, regardless of its contents and the
-    terminal's width.
+    No line of recorded text begins in the column of guardrail's own lines, whatever its contents
+    and the terminal's width.
     """
     room = max(1, columns() - width(head))
     space = " " * width(head)
@@ -326,7 +326,7 @@ class Progress:
         self._shown = True
 
     def clear(self) -> None:
-        """Remove the line, if there is one."""
+        """Remove the line, if it is shown."""
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()

@@ -1,7 +1,7 @@
 """Record every command that reads a ledger in the access log before it shows anything.
 
-Commands need no code for this. Each is wrapped when it is loaded, unless its entry in the table of
-commands says that it reads no records, so a new command can't be forgotten.
+The commands need no code for this. Each is wrapped when it is loaded, unless its entry in the table
+of commands says that it reads no records, so a new command can't be forgotten.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ REASON = click.Option(
 def recorded_command(
     command: click.Command, *, access_log_itself: bool, instead: str
 ) -> click.Command:
-    """Return *command*, wrapped to leave a record whenever it runs on a ledger.
+    """Return *command*, wrapped so that every run on a ledger is recorded.
 
     *access_log_itself*: the command reads the access log. *instead*: if this parameter is given, no
     ledger is read. A command without ``--ledger`` reads none.
@@ -73,7 +73,7 @@ def recorded_command(
 
 
 class _RecordedCommand:
-    """Run a command's body after recording that it runs."""
+    """Runs a command's body after recording that it runs."""
 
     def __init__(self, body: Callable[..., Any], *, access_log_itself: bool, instead: str) -> None:
         self._body = body
@@ -87,8 +87,8 @@ class _RecordedCommand:
 
 
 def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
-    """Record that the current command reads. Raises ``AccessError`` if it must not read
-    unrecorded.
+    """Record that the current command reads. Raises ``AccessError`` if it may not read without a
+    record.
     """
     context = click.get_current_context()
     file = next((params[name] for name in _FILES if params.get(name) is not None), None)
@@ -128,7 +128,9 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
 
 
 def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
-    """Say that reading a file is not recorded. Raises the *error* of settings that were named."""
+    """Say that reading a file is not recorded. Raises *error* if the settings were named
+    explicitly.
+    """
     if params.get("config") is not None:
         raise error
     told = f"not recorded in an access log: the settings found here can't be read ({error.message})"
@@ -138,7 +140,7 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
 def _given_values(
     context: click.Context, params: Mapping[str, Any]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the command line's values: those that name something, and those that are free text."""
+    """Return the command line's values: those that name things, and those that are free text."""
     names: dict[str, object] = {}
     texts: dict[str, object] = {}
     for parameter in context.command.params:
@@ -162,8 +164,8 @@ def recorded_in() -> Path | None:
 
 
 def access_log_lost() -> str:
-    """Return why the access log is not the one that belongs to the ledger; empty if it is, as far
-    as is remembered.
+    """Return the reason that the access log is not the one belonging to the ledger; empty if it is,
+    as far as this machine remembers.
     """
     from guardrail.access_log.memory import LOST
 
@@ -172,7 +174,9 @@ def access_log_lost() -> str:
 
 
 def access_log_incomplete() -> str:
-    """Return why part of the access log, its file or its keys, is gone; empty if neither is."""
+    """Return the reason that a part of the access log, its file or its keys, is missing; empty if
+    none is.
+    """
     meta = click.get_current_context().meta
     if meta.get(_CODE) != "access.half":
         return ""
@@ -180,8 +184,8 @@ def access_log_incomplete() -> str:
 
 
 def _refuse_incomplete() -> None:
-    """Raise ``LedgerOpenError`` if there was an access log, or part of it is left: doctor says so
-    too.
+    """Raise ``LedgerOpenError`` if an access log existed or part of one is left. ``doctor`` reports
+    it too.
     """
     from guardrail.review.doctor.access import access_log as look
     from guardrail.review.doctor.result import CheckState

@@ -1,4 +1,4 @@
-"""Words and colours that several commands share: verdicts, outcomes, times, identities, removed
+"""Words and colours shared by several commands: verdicts, outcomes, times, identities, removed
 values.
 """
 
@@ -64,7 +64,7 @@ def outcome(call: RecordedCall) -> Cell:
 
 
 def approver(who: RecordedPerson | Approver) -> str:
-    """Return who answered, and how far the identity can be trusted."""
+    """Return the approver, and how far the identity can be trusted."""
     return (
         f"{name(who.id, 'nobody')} ({escape(str(who.assurance)) or 'absent'} by"
         f" {escape(who.method) or '?'})"
@@ -72,8 +72,8 @@ def approver(who: RecordedPerson | Approver) -> str:
 
 
 def approval_lines(call: RecordedCall) -> Iterator[str]:
-    """Yield the approvers that allowed *call*, or the answers to it; nothing if it involves no
-    approval.
+    """Yield the approvers that allowed *call*, or the answers to its request; nothing if it
+    involves no approval.
     """
     if call.approval:
         people = ", ".join(approver(who) for who in call.approvers) or "nobody that is recorded"
@@ -102,14 +102,14 @@ def _difference(pointers: Sequence[str]) -> str:
 
 
 def milliseconds(ms: float | None) -> str:
-    """Return a duration for a column; empty if it is not known."""
+    """Return a duration for a column; empty if the duration is unknown."""
     if ms is None:
         return ""
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}"
 
 
 def offset(start: str, ts: str) -> str:
-    """Return the time since *start*: ``+0.004``, ``+2:07.1``, ``+1:02:07``."""
+    """Return the time since *start*, such as ``+0.004``, ``+2:07.1`` or ``+1:02:07``."""
     seconds = seconds_between(start, ts)
     if seconds is None:
         return "?"
@@ -155,7 +155,7 @@ def removed(pointers: Mapping[str, object]) -> Iterator[str]:
 
 
 def recovery(found: Recovered) -> dict[str, Any]:
-    """Return a recovery in the log for ``--json``."""
+    """Return a recovery of the log for ``--json``."""
     return {
         "seq": found.seq,
         "ts": found.ts,

@@ -1,5 +1,5 @@
-"""Shared by the commands that seal, archive, prune and hold: opening the ledger for them, and the
-reason for the record.
+"""Shared by the commands that seal, archive, prune and hold: opens the ledger for them, and reads
+the reason for the record.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ reason_option = click.option(
 
 
 def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
-    """Return the reason for the record, without sensitive-looking text. *needed* is the command
-    that requires one.
+    """Return the reason for the record, with sensitive-looking text redacted. *needed* is the
+    command that requires a reason.
 
     Raises ``UsageError``.
     """

@@ -46,8 +46,8 @@ def source_options(command: _F) -> _F:
 
 
 def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) -> Path | None:
-    """Return the file to read instead of a ledger, or None. Raises ``click.UsageError`` for two
-    sources.
+    """Return the file to read instead of a ledger, or None. Raises ``click.UsageError`` if two
+    sources are given.
     """
     if sum(each is not None for each in (ledger, exported, segment)) > 1:
         raise click.UsageError(

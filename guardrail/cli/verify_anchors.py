@@ -1,5 +1,5 @@
-"""Get the anchors' heads of a ledger under verification, even if the ledger itself can't say which
-log it is.
+"""Gets the anchors' heads of a ledger under verification, even if the ledger itself can't name its
+log.
 """
 
 from __future__ import annotations
@@ -139,8 +139,8 @@ MOVE = (
 
 
 def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNote]) -> str:
-    """Add to *notes* the head of the ledger at *path* that the anchor file accepted but does not
-    hold; empty if it holds it.
+    """Add to *notes* the head of the ledger at *path* that the anchor file accepted but no longer
+    holds. Empty if the file holds it.
 
     This uses the state next to the ledger, which guards also check before they take a call.
     """
@@ -163,8 +163,8 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
 
 
 def _names(settings: Settings) -> list[str]:
-    """Return the log's possible names under *settings*: remembered, noted with the keys, or the
-    name of a new log.
+    """Return the log's possible names under *settings*: remembered names, names stored with the
+    keys, or the name of a new log.
     """
     from guardrail.anchoring import log_name, remembered_head, stored_names
 
@@ -175,7 +175,7 @@ def _names(settings: Settings) -> list[str]:
 
 
 def _publics(settings: Settings) -> set[str]:
-    """Return the log's possible public keys; none if its keys are gone and nothing is
+    """Return the log's possible public keys; none if the keys are missing and nothing is
     remembered.
     """
     from guardrail.anchoring import remembered_head
@@ -198,7 +198,7 @@ def _heads_of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> It
     """Yield the heads of logs with these *names*, and of their restarts, that one of *publics*
     signed.
 
-    If no key is known any more, every head counts: all that can be said is that the anchor knows
+    If no key is known, every head counts: the only statement possible then is that the anchor knows
     such a log.
     """
     from guardrail.anchoring import is_signed

@@ -28,8 +28,8 @@ __all__ = ["VerifySources", "one_source", "verify_file"]
 def one_source(
     exported: Path | None, segment: Path | None, backup: Path | None, *, other: bool
 ) -> None:
-    """Raise ``click.UsageError`` if a file is combined with another source: two files, or an export
-    with *other* options.
+    """Raise ``click.UsageError`` if a file is combined with another source: another file, or
+    *other* options with an export.
     """
     if sum(each is not None for each in (exported, segment, backup)) > 1:
         raise click.UsageError(
@@ -44,7 +44,7 @@ def one_source(
 
 @dataclass(frozen=True, slots=True)
 class VerifySources:
-    """The command line's choice; exactly one of the three files is set."""
+    """The sources chosen on the command line; exactly one of the three files is set."""
 
     config: Path | None
     ledger: Path | None
@@ -64,7 +64,7 @@ def verify_file(
     notices: list[str],
     progress: Progress | None,
 ) -> tuple[Path, VerifyReport]:
-    """Verify an export, the copy of a segment, or a backup; return its kind, and the answer. Never
+    """Verify an export, the copy of a segment, or a backup. Return its kind and the report. Never
     raises for its findings.
     """
     from guardrail.review.verify import verify_copy, verify_export, verify_segment
@@ -99,7 +99,7 @@ def verify_file(
 
 def segment_records_of(ledger: Path, file: Path, notices: list[str]) -> SegmentRecords | None:
     """Return the statement of *ledger* about its segments, or None if it can't be read or belongs
-    to another log than *file*.
+    to a log other than *file*.
     """
     from guardrail.review.verify import read_segment_records, readable
 

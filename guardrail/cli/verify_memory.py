@@ -1,4 +1,4 @@
-"""Look up the head that this machine remembers of a ledger under verification."""
+"""Looks up the head that this machine remembers of a ledger under verification."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _SOURCE = "this machine's memory of heads"
 def remembered_heads(
     config: Path | None, ledger: Path | None, path: Path, notices: list[str]
 ) -> list[OutsideHead]:
-    """Return the head that this machine remembers of the ledger at *path*; a memory that can't be
-    read is a notice.
+    """Return the head that this machine remembers of the ledger at *path*. An unreadable memory
+    becomes a notice.
 
-    If the settings can't be read, the memory stays on, at its default location.
+    If the settings can't be read, the memory at its default location is used.
     """
     from guardrail.anchors.memory import memory_of
     from guardrail.config import AnchorSettings
@@ -45,9 +45,7 @@ def remembered_heads(
 
 
 def headline_end(report: VerifyReport) -> str:
-    """Return the end of the headline for a missing or torn ledger of which a head covers
-    records.
-    """
+    """Return the end of the headline for a missing or torn ledger whose records a head covers."""
     from guardrail.review.verify.report import Recall
 
     if report.exit_code != 1:
@@ -58,7 +56,7 @@ def headline_end(report: VerifyReport) -> str:
 
 
 def memory_way_out(path: Path, report: VerifyReport) -> str:
-    """Return how to resolve a contradiction to the memory if the change was intended; empty if
+    """Return how to resolve a contradiction with the memory if the change was intended; empty if
     there is none.
     """
     from guardrail.review.verify.report import Recall

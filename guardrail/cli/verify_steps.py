@@ -22,9 +22,9 @@ _KEEP = "keep the file as it is, make a copy, and compare that with a backup or 
 def next_steps(
     path: Path, report: VerifyReport, *, is_file: bool, backup: bool = False, way: str = ""
 ) -> list[str]:
-    """Return the next steps in order; empty only for an answer without any reservation.
+    """Return the next steps in order; empty only for an answer without reservations.
 
-    With *is_file* an export, a copy of a segment or a *backup* was verified, not a ledger; *way* is
+    If *is_file*, an export, a copy of a segment or a *backup* was verified, not a ledger. *way* is
     the hint for a missing ledger.
     """
     from guardrail.review.verify import VerifyState

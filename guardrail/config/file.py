@@ -1,9 +1,9 @@
-"""The settings file: read whole, as a plain file of this user, and trusted no further than the way
-it was found.
+"""Reads the settings file: completely, as a plain file of this user, and trusted no further than
+the way in which it was found.
 
-A folder that somebody sent may hold settings as well. So a file that was only found there starts no
-command and shows no secret to a server, and a file that another user owns, who could put anything
-into it at any time, is refused.
+A folder from somebody else may contain settings as well. So a file that was only found there can't
+start a command or send a secret to a server. A file owned by another user, who could change it at
+any time, is refused.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LEDGER = "a ledger is named with --ledger FILE, or in a program with Guard.open
 
 @dataclass(frozen=True, slots=True)
 class SettingsFile:
-    """What a settings file says."""
+    """The contents of a settings file."""
 
     raw: dict[str, Any]
     path: Path
@@ -45,7 +45,7 @@ class SettingsFile:
 
 def find(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path | None:
     """Return the settings file: ``GUARDRAIL_CONFIG``, else guardrail.toml in *start* or the nearest
-    folder above it.
+    parent folder that has one.
     """
     environment = os.environ if environment is None else environment
     named = environment.get(_VARIABLE)
@@ -60,16 +60,16 @@ def find(start: Path | None = None, *, environment: Mapping[str, str] | None = N
 
 
 def is_named(environment: Mapping[str, str] | None = None) -> bool:
-    """Tell whether ``GUARDRAIL_CONFIG`` names one file, wherever this process is: by its whole
-    path.
+    """Return True if ``GUARDRAIL_CONFIG`` is an absolute path, so that it names one file from any
+    folder.
     """
     environment = os.environ if environment is None else environment
     return os.path.isabs(environment.get(_VARIABLE) or "")
 
 
 def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
-    """Read *path*, of this user, root or one of *owners*. Raises ``ConfigError``: missing, no plain
-    file, too large, of another user, or no TOML. Never waits.
+    """Read *path*, owned by this user, root or one of *owners*. Raises ``ConfigError`` if it is
+    missing, not a plain file, too large, owned by another user, or not TOML. Never waits.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -112,7 +112,7 @@ def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
 
 
 def _check_owner(path: Path, owner: int) -> None:
-    """Return where this user or root owns the file. Raises ``ConfigError``."""
+    """Return normally if this user or root owns the file. Raises ``ConfigError`` otherwise."""
     if owner in (0, os.geteuid()):
         return
     raise ConfigError(
@@ -142,7 +142,7 @@ def _unreadable(path: Path, why: str, hint: str = "") -> ConfigError:
 
 
 def _in_folder(folder: Path) -> str:
-    """Return which file to name in place of its *folder*."""
+    """Return the file to name in place of its *folder*."""
     inside = folder / FILE_NAME
     if inside.is_file():
         return f"name the file in it: {inside}"
@@ -150,8 +150,8 @@ def _in_folder(folder: Path) -> str:
 
 
 def _instead_of(path: Path) -> str:
-    """Return what to do about a *path* at which no settings are: which may have been meant, or how
-    some are made.
+    """Return the next step if there are no settings at *path*: which file may have been meant, or
+    how to create one.
     """
     try:
         names = [each.name for each in path.parent.iterdir() if each.suffix == ".toml"]

@@ -1,4 +1,4 @@
-"""Values of guardrail.toml, the environment and the program, checked against the sections.
+"""Checks values from guardrail.toml, the environment and the program against the sections.
 
 An unknown key is refused, and the error names the nearest known one.
 """
@@ -34,7 +34,7 @@ def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:
     """Return a copy of *settings* with the values in *raw*, by section and key.
 
     Relative paths are relative to *base*. *where* names the source of the values in errors. Raises
-    ``ConfigError``: unknown section or key, wrong type, value out of range.
+    ``ConfigError`` for an unknown section or key, a wrong type, or a value out of range.
     """
     known = {item.name for item in fields(settings) if item.name not in NO_SECTIONS}
     changed: dict[str, Any] = {}
@@ -67,7 +67,7 @@ def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:
 
 
 def _described(item: Any) -> str:
-    """Return what a setting is for, and which values it takes."""
+    """Return a setting's description and the values that it takes."""
     meta = item.metadata
     about = str(meta["about"]).split(";")[0]
     if "low" in meta:
@@ -85,7 +85,7 @@ def _unknown(name: str, known: set[str], message: str) -> ConfigError:
 
 
 def _bare(name: str, settings: DataclassInstance, known: set[str], where: str) -> ConfigError:
-    """Return the error for a key that stands below no section."""
+    """Return the error for a key that is not in a section."""
     sections = [
         section
         for section in sorted(known)

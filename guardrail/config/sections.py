@@ -1,4 +1,4 @@
-"""The sections of guardrail.toml: each key with its default, its range, and what it is for."""
+"""The sections of guardrail.toml: each key with its default, range and description."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True)
 class OpaSection:
-    """``[opa]``: read where ``[policy] engine`` is ``opa``."""
+    """``[opa]``: read if ``[policy] engine`` is ``opa``."""
 
     url: str = _text(
         "http://127.0.0.1:8181", "the OPA server: https://, unix:///path, http:// to loopback only"

@@ -66,9 +66,9 @@ class Settings:
     ) -> Settings:
         """Read *path* (or no file at all), then apply the environment.
 
-        Without *named*, *path* was not said by anybody but found: it starts no command
-        (``require_trust``). Raises ``ConfigError``: unreadable file, one of another user, no TOML,
-        unknown section or key, wrong type or range.
+        Without *named*, the path was found rather than given: the file can't start a command
+        (``require_trust``). Raises ``ConfigError`` if the file is unreadable, owned by another user
+        or not TOML, and for an unknown section or key, a wrong type, or a value out of range.
         """
         environment = os.environ if environment is None else environment
         settings = cls() if path is None else _from_file(path, named=named)
@@ -86,16 +86,16 @@ class Settings:
     def chosen(
         cls, config: Path | None, *, environment: Mapping[str, str] | None = None
     ) -> Settings:
-        """Return the settings in *config*, else in the file that ``find`` finds, as a command does.
-        See ``load``.
+        """Return the settings in *config*, else in the file that ``find`` returns, as a command
+        does. See ``load``.
         """
         path = find(environment=environment) if config is None else config
         named = config is not None or is_named(environment)
         return cls.load(path, environment=environment, named=named)
 
     def require_trust(self, what: str) -> None:
-        """Return where *what*, a command or a secret that the file names, may be used. Raises
-        ``ConfigError``.
+        """Return normally if *what*, a command or a secret named in the file, may be used. Raises
+        ``ConfigError`` otherwise.
         """
         if self.distrust:
             raise ConfigError(
@@ -111,8 +111,8 @@ class Settings:
 
     @property
     def trusted_opa(self) -> OpaSection:
-        """``[opa]``, to be connected to. Raises ``ConfigError`` where it names secrets that its
-        server must not get.
+        """``[opa]``, for connecting. Raises ``ConfigError`` if it names secrets that its server
+        must not get.
         """
         if self.opa.token_file or self.opa.key:
             self.require_trust("[opa] token_file, cert or key")
@@ -148,13 +148,13 @@ class Settings:
         )
 
     def digest(self) -> str:
-        """Return SHA-256 (hex) over what decides how calls are governed: everything but paths and
+        """Return SHA-256 (hex) over the settings that govern calls: everything but paths and
         names.
         """
         return hashlib.sha256(dumps(self.governed())).hexdigest()
 
     def governed(self) -> dict[str, dict[str, Any]]:
-        """Return what decides how calls are governed, by section and key."""
+        """Return the settings that govern calls, by section and key."""
         governed: dict[str, dict[str, Any]] = {
             "policy": {
                 name: getattr(self.policy, name)
@@ -208,18 +208,18 @@ class Settings:
         return governed
 
     def override(self, **sections: Mapping[str, object]) -> Settings:
-        """Return a copy with given values replaced, checked like a file:
+        """Return a copy with some values replaced, checked like a file:
         ``override(policy={"workers": 2})``.
         """
         return apply(self, sections, Path.cwd(), "argument")
 
 
 def access_rule(ledger: Path) -> AccessSettings | None:
-    """Return ``[access]`` of the settings in the folder of *ledger*, or one above, if they are
-    about it; else None.
+    """Return ``[access]`` of the settings in the folder of *ledger*, or a parent folder, if they
+    are about that ledger; else None.
 
-    Of settings that are the ledger's owner's, and not this user's, only ``required`` counts: it can
-    only forbid.
+    If the settings belong to the ledger's owner and not to this user, only ``required`` counts,
+    because it can only forbid.
     """
     path = find(ledger.parent, environment={})
     if path is None:

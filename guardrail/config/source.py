@@ -1,4 +1,6 @@
-"""Which environment variable named a path that an error is about: nobody else would look there."""
+"""Names the environment variable that set the path in an error, so that the user knows where to
+look.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +18,8 @@ _CONFIG = "GUARDRAIL_CONFIG"
 
 
 def with_source(message: str, environment: Mapping[str, str] | None = None) -> str:
-    """Return *message*, with the variable that names a path in it, if one does and *message* does
-    not say so.
+    """Return *message* with the name of the environment variable that set a path in it, unless
+    *message* already names one.
     """
     environment = os.environ if environment is None else environment
     for variable in (_CONFIG, *ENVIRONMENT):
@@ -38,7 +40,7 @@ def _names(message: str, path: str) -> bool:
 
 @contextmanager
 def naming_its_source() -> Generator[None]:
-    """Have what is raised inside name the variable that its path comes from."""
+    """Make errors raised inside the block name the environment variable that set their path."""
     try:
         yield
     except GuardrailError as error:

@@ -33,7 +33,7 @@ _KINDS = ("tenant", "principal", "agent", "issuer")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Claims a session for its caller, with the first record that the caller writes in it."""
+    """Claims a session for its caller, in the first record that the caller writes in it."""
 
     names: tuple[str, ...]
     """Names that the session can have in the log: its id, and its id as a token."""
@@ -47,7 +47,7 @@ class Claim:
     def allows(self, found: Owner) -> bool:
         """Return True if *found* is the same owner.
 
-        All of it is compared exactly, a token of this very value as the value.
+        All fields are compared exactly. A token of this claim's value counts as the value itself.
         """
         return all(
             there == mine or (mine != "" and there == self.token(kind, mine))
@@ -56,7 +56,7 @@ class Claim:
 
 
 def owner_of(record: Mapping[str, Any]) -> Owner | None:
-    """Return the owner of the session by *record*; None if the record names none."""
+    """Return the owner of the session that *record* names; None if it names none."""
     if session_of(record) is None:
         return None
     principal = record["principal"]
@@ -70,8 +70,8 @@ def owner_of(record: Mapping[str, Any]) -> Owner | None:
 
 
 def session_of(record: Mapping[str, Any]) -> str | None:
-    """Return the session that *record* makes its caller's if it is the first one there; None for
-    any other record.
+    """Return the session that *record* claims for its caller if it is the session's first record;
+    None if it claims none.
     """
     if record.get("type") not in TYPES:
         return None

@@ -1,4 +1,4 @@
-"""Converts the policy's reply, or the lack of one, to a Decision.
+"""Converts the policy's reply, or its absence, to a Decision.
 
 Only this module creates ``Effect.ALLOW``.
 
@@ -58,7 +58,7 @@ class _MalformedError(Exception):
 
 
 def denied(cause: Cause, detail: str, *, redact: Sequence[str] = (), message: str = "") -> Decision:
-    """Return the denial for a call that was not sent to the policy, or got no usable reply.
+    """Return the denial for a call that was not sent to the policy, or that got no usable reply.
 
     *message* adds details to the cause for the agent: guardrail's own words and declared names,
     never a value.
@@ -71,9 +71,9 @@ def denied(cause: Cause, detail: str, *, redact: Sequence[str] = (), message: st
 def parse(document: object) -> Decision:
     """Convert a reply to a decision. Never raises.
 
-    A well-formed reply gives its own effect with cause ``policy``. Any other is a denial:
-    ``malformed`` with a detail that names the first problem, or ``obligation`` if it
-    asks for one, since ``guardrail/1`` knows none.
+    A well-formed reply gives its own effect with cause ``policy``. Any other reply is a denial:
+    ``malformed`` with a detail that names the first problem, or ``obligation`` if the reply asks
+    for one, because ``guardrail/1`` defines none.
     """
     try:
         return _parse(document)

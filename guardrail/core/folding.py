@@ -1,4 +1,4 @@
-"""Folds ids to their visible form: equal if two spellings could name one person.
+"""Folds ids to their visible form, so that two spellings that could name one person are equal.
 
 Use it only to refuse, never to allow.
 """
@@ -45,9 +45,9 @@ def folded(text: str) -> str:
     """Return the visible form of the id *text*, independent of case and form; empty if nothing is
     visible.
 
-    It omits blanks, invisible characters, and decorative combining marks: those that form no letter
-    with the one before them, unless both are of one script whose marks are letters. Common Greek
-    and Cyrillic letters that look like Latin ones are replaced by those.
+    It omits blanks, invisible characters and decorative combining marks: marks that form no letter
+    with the preceding character, unless both belong to one script whose marks are letters. Common
+    Greek and Cyrillic letters that look like Latin ones are replaced by the Latin ones.
     """
     if text.isascii():
         return "".join(character for character in text.casefold() if "!" <= character <= "~")
@@ -81,8 +81,8 @@ def _is_drawn(character: str) -> bool:
 
 
 def _script(character: str) -> str:
-    """Return the first word of the name of a letter or mark, which is that of its script; empty for
-    anything else.
+    """Return the first word of the name of a letter or mark, which names its script; empty for
+    other characters.
     """
     if unicodedata.category(character)[0] not in "LM":
         return ""

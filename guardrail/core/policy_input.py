@@ -1,6 +1,6 @@
 """The input document of the policy: AuthZEN 1.0, with every documented key present.
 
-Built twice per call at most: with the snapshot, for the engine, and with the recorded view, for the
+Built at most twice per call: from the snapshot for the engine, and from the recorded view for the
 record.
 """
 
@@ -17,7 +17,7 @@ __all__ = ["SessionInput", "build", "resolve", "session_input", "targets", "tool
 
 @dataclass(frozen=True, slots=True)
 class SessionInput:
-    """The part that is the same for all calls of one session.
+    """The part that all calls of one session share.
 
     It is shared between inputs and never mutated.
     """
@@ -69,7 +69,7 @@ def session_input(
 def tool_input(
     *, declared: bool, server: str | None, schema_digest: str | None, labels: Sequence[str]
 ) -> JsonObject:
-    """Return ``resource.properties`` without ``target``: constant per tool."""
+    """Return ``resource.properties`` without ``target``; it is constant for a tool."""
     return {
         "declared": declared,
         "server": server,
@@ -133,5 +133,5 @@ def resolve(document: Json, pointer: str) -> Json:
 
 
 def targets(args: Json, pointers: Sequence[str]) -> list[Json]:
-    """Return the values at *pointers*, in their order."""
+    """Return the values at *pointers*, in that order."""
     return [resolve(args, pointer) for pointer in pointers]

@@ -41,8 +41,8 @@ class Effect(StrEnum):
 class Cause(StrEnum):
     """Why a decision was made.
 
-    ``policy`` means that the rules decided; any other cause means that they could not be evaluated
-    or were not evaluated.
+    ``policy`` means that the rules decided. Any other cause means that the rules could not be
+    evaluated or were not evaluated.
     """
 
     POLICY = "policy"
@@ -89,7 +89,7 @@ class Assurance(StrEnum):
 
 
 class Enforcement(StrEnum):
-    """Who runs the body, which determines guardrail's guarantees for the call."""
+    """Who runs the body. This determines guardrail's guarantees for the call."""
 
     BODY = "body"
     """guardrail ran the body itself."""
@@ -205,7 +205,7 @@ class PolicyIdentity:
 
 @dataclass(frozen=True, slots=True)
 class EngineReply:
-    """An engine's answer, before it is checked."""
+    """An engine's answer before it is checked."""
 
     document: object
     """The decoded value of ``data.guardrail.main.decision``, unchecked."""

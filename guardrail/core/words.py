@@ -1,6 +1,6 @@
 """Numbers in sentences: ``1 record``, ``2 records``, ``record 7``, ``records 7 to 9``.
 
-All texts with a count and a noun use this module.
+Every text with a count and a noun uses this module.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _IRREGULAR = {
 
 
 def plural_of(word: str) -> str:
-    """Return the plural of a noun, or of a verb of the third person."""
+    """Return the plural of a noun, or of a verb in the third person."""
     return _IRREGULAR.get(word, f"{word}s")
 
 
@@ -38,13 +38,15 @@ def agree(count: float, word: str) -> str:
 
 
 def counted(count: int, words: str) -> str:
-    """Return ``1 open call``, ``2 open calls``, ``1,000 open calls``: the last word is the noun."""
+    """Return a count with its noun, such as ``1 open call``, ``2 open calls`` or
+    ``1,000 open calls``. The last word is the noun.
+    """
     before, _, noun = words.rpartition(" ")
     return f"{count:,} {before}{' ' if before else ''}{agree(count, noun)}"
 
 
 def numbers(first: int, last: int, word: str = "record") -> str:
-    """Return ``record 7``, or ``records 7 to 9``: the numbers in the form that ``guardrail show``
+    """Return ``record 7`` or ``records 7 to 9``: the numbers in the form that ``guardrail show``
     accepts.
     """
     return f"{word} {first}" if first == last else f"{plural_of(word)} {first} to {last}"

@@ -1,5 +1,5 @@
-"""The demo's process that is killed while a tool runs: ``python -m guardrail.demo.crash FOLDER
-SESSION``.
+"""The demo's process that is killed while a tool runs:
+``python -m guardrail.demo.crash FOLDER SESSION``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["main"]
 
 
 def main(folder: Path, session: str) -> None:
-    """Ship an order under the guard. Never returns: the tool kills this process."""
+    """Ship an order under the guard. Never returns, because the tool kills this process."""
     guard = open_guard(folder)
     with guard.session(principal="mia@example.com", agent="support-bot", id=session):
         governed_tools(guard, folder)["ship_order"].invoke(

@@ -58,7 +58,7 @@ def governed_tools(guard: Guard, folder: Path) -> dict[str, BaseTool]:
 def _lookup_order() -> BaseTool:
     @tool
     def lookup_order(order_id: str) -> dict[str, Any]:
-        """Look an order up."""
+        """Look up an order."""
         return _ORDERS[order_id]
 
     return lookup_order
@@ -76,7 +76,7 @@ def _track_parcel() -> BaseTool:
 def _refund(folder: Path) -> BaseTool:
     @tool
     def refund(order_id: str, amount: float) -> str:
-        """Pay money back."""
+        """Refund a payment."""
         with (folder / "refunds.jsonl").open("a", encoding="utf-8") as out:
             out.write(json.dumps({"order": order_id, "amount": amount}) + "\n")
         return f"{amount:.2f} paid back for {order_id}"
@@ -87,7 +87,7 @@ def _refund(folder: Path) -> BaseTool:
 def _send_email(folder: Path) -> BaseTool:
     @tool
     def send_email(to: str, subject: str, body: str) -> str:
-        """Write to a customer."""
+        """Send an e-mail to a customer."""
         outbox = folder / "outbox"
         outbox.mkdir(exist_ok=True)
         number = len(list(outbox.iterdir())) + 1
@@ -102,7 +102,7 @@ def _send_email(folder: Path) -> BaseTool:
 def _ship_order(folder: Path) -> BaseTool:
     @tool
     def ship_order(order_id: str) -> str:
-        """Ship an order. The power fails half-way."""
+        """Ship an order. The power fails halfway through."""
         (folder / f"{order_id}.label").write_text("half a lab", encoding="utf-8")
         os.kill(os.getpid(), signal.SIGKILL)
         return "shipped"

@@ -33,7 +33,7 @@ _EDIT = (b'"amount":40.0', b'"amount":90.0')
 
 
 class UnexpectedError(Exception):
-    """The demo did not go as described: a bug in guardrail or in the demo."""
+    """The demo did not go as described, because of a bug in guardrail or in the demo."""
 
 
 class Story:

@@ -1,4 +1,4 @@
-"""Output of the demo: plain text of at most 80 columns, in the commands' own words if a command has
+"""Prints the demo's text: at most 80 columns, in the same words as the commands if a command has
 them.
 """
 
@@ -23,31 +23,31 @@ COLUMNS = 80
 
 
 def heading(text: str) -> None:
-    """Begin a section."""
+    """Print the heading of a section."""
     data()
     data(paint(text, Style.STRONG))
 
 
 def say(text: str) -> None:
-    """Write a paragraph."""
+    """Print a paragraph."""
     for line in textwrap.wrap(text, COLUMNS):
         data(line)
 
 
 def item(text: str) -> None:
-    """Write one item of a list."""
+    """Print one item of a list."""
     for line in textwrap.wrap(text, COLUMNS, initial_indent="  - ", subsequent_indent="    "):
         data(line)
 
 
 def called(tool: str, args: Mapping[str, object]) -> None:
-    """Write a call as the agent sees it."""
+    """Print a call as the agent makes it."""
     shown = ", ".join(f"{name}={inline(value, 60)}" for name, value in args.items())
     _labelled("agent", f"{tool}({shown})")
 
 
 def recorded(call: RecordedCall) -> None:
-    """Write the guard's decision, from its record, and how the call ended."""
+    """Print the guard's decision, from its record, and how the call ended."""
     word, style = verdict(call)
     rule = next((hit for hit in call.rules if hit.effect == call.effect), None)
     why = "" if rule is None else f" by rule {escape(rule.rule)}"
@@ -58,12 +58,12 @@ def recorded(call: RecordedCall) -> None:
 
 
 def said(text: str) -> None:
-    """Write the tool's answer as the agent reads it."""
+    """Print the tool's answer as the agent reads it."""
     _labelled("answer", escape(text))
 
 
 def fact(label: str, text: str) -> None:
-    """Write one value next to its label."""
+    """Print one value after its label."""
     _labelled(label, escape(text))
 
 

@@ -38,7 +38,7 @@ _MAX_SESSIONS = 10_000
 
 
 def check_identity(settings: Settings) -> None:
-    """Refuse to start with a rule that can't be enforced. Raises ``ConfigError``."""
+    """Raise ``ConfigError`` for an identity rule that can't be enforced."""
     if settings.identity.require == "verified":
         raise ConfigError(
             'identity.require = "verified": this version verifies no identities, so every call'
@@ -86,7 +86,7 @@ def _check_assurance(assurance: object, id_: object, what: str) -> None:
 
 
 def principal(value: Principal | str | None) -> Principal:
-    """Return the host's principal; a bare id is an asserted user, None an absent one."""
+    """Return the host's principal. A bare id becomes an asserted user, None an absent one."""
     if value is None:
         return Principal(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Principal):
@@ -125,7 +125,7 @@ def session_key(session: Session) -> tuple[str, str, str, str, str]:
 
 
 class SessionTable(Generic[State]):
-    """The sessions that this guard knows, newest last, at most 10,000. Thread-safe."""
+    """The sessions that this guard knows, newest last, 10,000 at most. Thread-safe."""
 
     def __init__(self, limit: int = _MAX_SESSIONS) -> None:
         self._limit = limit
@@ -138,7 +138,7 @@ class SessionTable(Generic[State]):
         make: Callable[[Session], State],
         recorded_owner: Callable[[str], tuple[str, str, str, str] | None],
     ) -> State:
-        """Return the state of *session*, made by *make* if it is new.
+        """Return the state of *session*. *make* makes it if the session is new.
 
         *recorded_owner* returns (tenant, principal, agent, issuer) of the session's first record in
         the ledger, or None. Raises ``IdentityError`` if the id belongs to another tenant, principal

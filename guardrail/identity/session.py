@@ -1,4 +1,4 @@
-"""A guard's state for a session: computed once, used by each of its calls."""
+"""A guard's state for one session, computed once and used by each of its calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MAX_TEXTS = 512
 
 @dataclass(slots=True, eq=False)
 class SessionState:
-    """One session of one guard: computed once, used by each of its calls."""
+    """One session of one guard, computed once and used by each of its calls."""
 
     session: Session
     memory: Memory
@@ -66,10 +66,10 @@ class SessionState:
     _facts: SessionInput | None = None
 
     def refresh(self) -> None:
-        """Redact the attributes again if more values have become known.
+        """Redact the attributes again if more values have become known to be sensitive.
 
-        An attribute was recorded in clear as long as no part of it was known as sensitive; from
-        then on it is redacted. Ids, roles and delegation stay unchanged: a page that a tool read
+        An attribute is recorded in the clear as long as no part of it is known to be sensitive, and
+        is redacted from then on. Ids, roles and delegation stay unchanged: a page that a tool read
         can't remove the actor from the record.
         """
         seen = self.memory.added
@@ -82,8 +82,8 @@ class SessionState:
             self.seen = seen
 
     def facts(self) -> SessionInput:
-        """Return the session for a policy that decides on recorded data: the session's known values
-        are not removed from it.
+        """Return the session for a policy that decides on recorded data. Values known to the
+        session are not removed from it.
         """
         found = self._facts
         if found is None:
@@ -94,8 +94,8 @@ class SessionState:
         return found
 
     def supplied(self, text: str) -> str:
-        """Return host or policy text as it may be recorded: detectors examine it, the session's
-        memory does not.
+        """Return text from the host or the policy as it may be recorded. It is examined by
+        detectors, not by the session's memory.
         """
         found = self.told.get(text)
         if found is None:
@@ -105,7 +105,7 @@ class SessionState:
         return found
 
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the origin of a call as it may be recorded, with the values known now."""
+        """Return a call's origin as it may be recorded, given the values known now."""
         call_id = where["call_id"]
         if call_id is None or self.memory.knows(call_id) is None:
             return where
@@ -123,7 +123,7 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class _Ids:
-    """The ids of a session as recorded."""
+    """The ids of a session, as recorded."""
 
     principal: str
     principal_form: str
@@ -185,8 +185,8 @@ def make_state(
 
 
 def _copied(session: Session) -> Session:
-    """Return *session* with a private copy of all its JSON: the policy's view and the record stay
-    the same.
+    """Return *session* with a private copy of all its JSON, so that the policy's view and the
+    record stay the same.
     """
     principal = session.principal
     told = {
@@ -219,7 +219,7 @@ def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
     """Return *session* with secrets removed from the host's values other than ids, attributes and
     delegation.
 
-    The same object if nothing had to be removed.
+    Returns the same object if nothing had to be removed.
     """
 
     def clean(text: str, cls: str) -> str:

@@ -15,9 +15,9 @@ __all__ = ["dress", "hints", "parameters"]
 
 def dress(function: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
     """Give *function* the name, docstring and signature of *original*, with annotations resolved,
-    and no reference to it.
+    but no reference to it.
 
-    ``functools.wraps`` would leave ``__wrapped__``, which gives anyone the bare body. Without that
+    ``functools.wraps`` would set ``__wrapped__``, which gives anyone the bare body. Without that
     attribute, names in annotations can't be looked up in the original's module, so they are
     resolved here.
     """
@@ -50,7 +50,7 @@ def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the annotations of *function*, each resolved separately; one that can't be resolved
+    """Return the annotations of *function*. Each is resolved separately; one that can't be resolved
     stays a string.
     """
     try:

@@ -1,4 +1,4 @@
-"""Keys beside the log's own: a witness's, and the certificates that time stamps lead to.
+"""Keys other than the log's own: a witness's key, and the trusted certificates for time stamps.
 
 Imports ``cryptography`` as ``guardrail.keys.log_key`` does, for programs that hold no log.
 """
@@ -37,15 +37,15 @@ class WitnessKey:
     """The key of a witness, with the name that it signs under."""
 
     def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
-        """Raises ``NoteError`` where no key can have this name."""
+        """Raises ``NoteError`` if no key can have this name."""
         self._private = private
         self.key = NoteKey(name, private.public_key().public_bytes_raw(), Algorithm.COSIGNATURE_V1)
         """The public half, as logs pin it."""
 
     @classmethod
     def create(cls, folder: Path, name: str) -> WitnessKey:
-        """Make a new key in *folder* (made with mode 0700), synced before this returns; keys are
-        never overwritten.
+        """Create a new key in *folder* (created with mode 0700), synced before this returns.
+        Existing keys are never overwritten.
 
         Raises ``KeysError``.
         """
@@ -84,8 +84,8 @@ class WitnessKey:
 
     @classmethod
     def load(cls, folder: Path) -> WitnessKey:
-        """Read the key in *folder*. Raises ``KeysError``: missing, malformed, or readable by
-        others.
+        """Read the key in *folder*. Raises ``KeysError`` if it is missing, malformed, or readable
+        by others.
         """
         malformed = KeysError(
             f"{folder}: the key is malformed, or its halves do not belong together",
@@ -106,7 +106,7 @@ class WitnessKey:
         return made
 
     def cosign(self, text: str, time: int) -> SignedNote:
-        """Return *text* with the cosignature that says that it was seen at *time*, seconds since
+        """Return *text* with a cosignature stating that it was seen at *time*, seconds since
         1970.
         """
         signature = self._private.sign(cosigned_text(text, time))
@@ -115,8 +115,8 @@ class WitnessKey:
 
 
 def certificates(path: Path) -> list[x509.Certificate]:
-    """Return the certificates in *path* (PEM). Raises ``ConfigError`` where it has none, or can't
-    be read.
+    """Return the certificates in *path* (PEM). Raises ``ConfigError`` if there are none or the file
+    can't be read.
     """
     try:
         return x509.load_pem_x509_certificates(read_input(path, _MAX_FILE))

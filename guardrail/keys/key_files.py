@@ -18,7 +18,8 @@ _MAX_FILE = 1 << 20
 def read_key(path: Path) -> bytes:
     """Return the content of the key file *path*.
 
-    Raises ``KeysError`` if it is missing, no regular file, can't be read, or others can read it.
+    Raises ``KeysError`` if the file is missing, not a regular file, unreadable, or readable by
+    others.
     """
     check_mode(path, 0o077, f"chmod 600 {path}")
     try:
@@ -28,9 +29,9 @@ def read_key(path: Path) -> bytes:
 
 
 def check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -> None:
-    """Return if *path* is a file (or a *folder*) and its mode has no bit of *forbidden*.
+    """Return normally if *path* is a file (or a *folder*) and its mode has no bit of *forbidden*.
 
-    Raises ``KeysError``; *hint* is for a mode that has one.
+    Raises ``KeysError`` otherwise; *hint* is used if the mode has such a bit.
     """
     try:
         found = path.stat().st_mode

@@ -1,12 +1,12 @@
-"""The log key and the folder of keys.
+"""The log key, and the folder of keys.
 
 A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM), ``log.pub`` (its public half, 64
-hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each mode 0600. Whoever can
-read it can compute tokens and sign heads: keep it from the people whose records are kept, and back
-it up: without the token key, tokens can no longer be looked up.
+hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each with mode 0600. Whoever
+can read the folder can compute tokens and sign heads, so keep it from the people whose actions are
+recorded. Back it up: without the token key, tokens can no longer be looked up.
 
-Where a *signer* is set, the log key lives elsewhere (a KMS, a program of another user): ``log.key``
-is not there, and the signer command gets what is to be signed on its standard input and answers
+If a *signer* is set, the log key is held elsewhere (by a KMS, or a program of another user). There
+is then no ``log.key``: the signer command gets the bytes to sign on its standard input and answers
 with the signature.
 """
 
@@ -76,8 +76,8 @@ class Ed25519HeadKey:
 
 
 class LogSigning:
-    """What a writer needs of the keys: head keys, and the code by which writers know each other's
-    heads.
+    """The key operations that a writer needs: head keys, and the code by which writers recognise
+    each other's heads.
     """
 
     def __init__(
@@ -96,17 +96,17 @@ class LogSigning:
         return self._keys.public
 
     def log_key(self, log: str) -> Ed25519HeadKey:
-        """Return the log key as a head key; where a signer holds it, each signature asks the
+        """Return the log key as a head key. If a signer holds it, each signature asks the
         signer.
         """
         return Ed25519HeadKey(NoteKey(log, bytes.fromhex(self._keys.public)), self._keys.signer())
 
     def epoch_key(self, log: str, first: int) -> Ed25519HeadKey | None:
-        """Return a new key, in memory only, that the log key certifies for heads of more than
+        """Return a new key, held in memory only, that the log key certifies for heads of more than
         *first* records.
 
-        None where this writer is to sign with the log key. Raises ``KeysError`` where the signer
-        does not sign.
+        Returns None if this writer signs with the log key. Raises ``KeysError`` if the signer does
+        not sign.
         """
         if not self._epochs and not self._keys.remote:
             return None
@@ -118,7 +118,7 @@ class LogSigning:
 
     def mac(self, message: bytes) -> bytes:
         """Return HMAC-SHA-256 of *message*, 32 bytes, under a key that only holders of the token
-        key can compute.
+        key can derive.
         """
         state = self._mac.copy()
         state.update(message)
@@ -148,8 +148,8 @@ class Keys:
 
     @classmethod
     def ephemeral(cls, seed: bytes | None = None) -> Keys:
-        """Return keys that are written nowhere, for tests; the same ones for the same *seed* of 32
-        bytes.
+        """Return keys that are never written to disk, for tests. The same *seed* of 32 bytes gives
+        the same keys.
         """
         log_key = (
             Ed25519PrivateKey.generate()
@@ -168,11 +168,11 @@ class Keys:
         allow: Callable[[], None] = lambda: None,
         like: Path | None = None,
     ) -> Keys:
-        """Make new keys in *folder* (mode 0700), synced, with the owner of the ledger *like*.
+        """Create new keys in *folder* (mode 0700), synced, with the owner of the ledger *like*.
 
-        With a *signer* command, *public* is the public half of the log key that the signer holds,
-        and none is made here. Raises ``KeysError`` where the folder exists and is not empty: keys
-        are never overwritten.
+        If a *signer* command is given, *public* is the public half of the log key that the signer
+        holds, and no log key is made here. Raises ``KeysError`` if the folder exists and is not
+        empty: keys are never overwritten.
         """
         if folder.is_symlink():
             raise KeysError(
@@ -227,12 +227,13 @@ class Keys:
         signer: Sequence[str] = (),
         allow: Callable[[], None] = lambda: None,
     ) -> Keys:
-        """Read the keys in *folder*; with a *signer* command, the public half alone of the log key.
+        """Read the keys in *folder*. With a *signer* command, only the public half of the log key
+        is read.
 
-        *allow* is called each time before the command is started, and raises ``ConfigError`` if it
-        must not be.
+        *allow* is called each time before the command is started, and raises ``ConfigError`` if the
+        command must not be started.
 
-        Raises ``KeysError``: missing, malformed, or readable by others.
+        Raises ``KeysError`` if keys are missing, malformed, or readable by others.
         """
         check_mode(folder, 0o077, f"chmod 700 {folder}", folder=True)
         try:
@@ -268,11 +269,11 @@ class Keys:
 
     @property
     def remote(self) -> bool:
-        """Whether a signer command holds the log key."""
+        """True if a signer command holds the log key."""
         return isinstance(self._log_key, _CommandSigner)
 
     def tenant(self, tenant: str) -> TenantKeys:
-        """Return the keyed functions of *tenant*; the same object each time."""
+        """Return the keyed functions of *tenant*; always the same object."""
         found = self._tenants.get(tenant)
         if found is None:
             kid = (
@@ -288,16 +289,16 @@ class Keys:
     def signer(self) -> Callable[[bytes], bytes]:
         """Return a function that signs bytes with the log key (Ed25519, 64 bytes).
 
-        It raises ``KeysError`` where a signer command holds the key and does not sign.
+        That function raises ``KeysError`` if a signer command holds the key and does not sign.
         """
         return self._log_key.sign
 
     def signing(self, *, actor: Mapping[str, str], epochs: bool) -> LogSigning:
-        """Return what a writer signs heads with: with *epochs* a key of its own, certified by the
-        log key.
+        """Return the keys that a writer signs heads with: with *epochs*, a key of its own that the
+        log key certifies.
 
-        Without, the log key itself (for short commands), unless a signer command holds that.
-        *actor* is who writes.
+        Otherwise it is the log key itself (for short commands), unless a signer command holds that.
+        *actor* is the writer's actor.
         """
         return LogSigning(self, actor=actor, epochs=epochs, master=self._master)
 
@@ -306,7 +307,7 @@ _SIGNER_SECONDS = 10.0
 
 
 class _CommandSigner:
-    """A log key that another program holds."""
+    """A log key held by another program."""
 
     def __init__(
         self, command: Sequence[str], public: str, allow: Callable[[], None] = lambda: None
@@ -316,7 +317,7 @@ class _CommandSigner:
         self.public = public
 
     def sign(self, message: bytes) -> bytes:
-        """Ask the signer; what it answers is checked. Raises ``KeysError``."""
+        """Ask the signer, and check its answer. Raises ``KeysError``."""
         try:
             self._allow()
         except ConfigError as error:
@@ -364,8 +365,8 @@ def _decode_signature(answer: bytes) -> bytes:
 
 
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Tell whether *signature* (64 bytes) over *message* is by the Ed25519 key *public* (32 bytes).
-    Never raises.
+    """Return True if *signature* (64 bytes) over *message* is by the Ed25519 key *public* (32
+    bytes). Never raises.
     """
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)

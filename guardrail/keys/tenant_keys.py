@@ -36,7 +36,7 @@ class TenantKeys:
 
     @property
     def kid(self) -> str:
-        """Name of the token key, as it stands in every token."""
+        """Name of the token key, as it appears in every token."""
         return self._kid
 
     def token(self, cls: str, value: str) -> str:
@@ -52,16 +52,16 @@ class TenantKeys:
 
     @staticmethod
     def mark(class_: str) -> str:
-        """Return ``gr1:<class>:-:<24 random characters>``: says that something was removed, and
-        nothing about it.
+        """Return ``gr1:<class>:-:<24 random characters>``, which shows that something was removed
+        and nothing else about it.
         """
         return (
             f"gr1:{class_}:-:" + base64.b32encode(os.urandom(_TOKEN_BYTES)).decode("ascii").lower()
         )
 
     def commitment(self, parts: Iterable[bytes]) -> Commitment:
-        """Return the commitment over *parts*, to be extended: what many calls have in common is
-        absorbed once.
+        """Return the commitment over *parts*, which can be extended: the parts that many calls
+        share are hashed once.
         """
         return Commitment(self._commitment.copy()).extended(parts)
 
@@ -77,7 +77,7 @@ class Commitment:
         self._state = state
 
     def extended(self, parts: Iterable[bytes]) -> Commitment:
-        """Return the commitment over what this one is over and then *parts*."""
+        """Return the commitment over this one's parts, followed by *parts*."""
         state = self._state.copy()
         state.update(
             b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])
@@ -85,17 +85,17 @@ class Commitment:
         return Commitment(state)
 
     def hexdigest(self) -> str:
-        """Return it as 64 hex characters."""
+        """Return the commitment as 64 hex characters."""
         return self._state.hexdigest()
 
 
 def _base32(fifteen: bytes) -> str:
-    """Return RFC 4648 base32 in lower case: 15 bytes are 24 characters, looked up two at a time."""
+    """Return RFC 4648 base32 in lower case: 24 characters for 15 bytes, looked up two at a time."""
     number = int.from_bytes(fifteen, "big")
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(110, -1, -10)])
 
 
 def derive(key: bytes, info: bytes) -> bytes:
-    """Return 32 bytes that are derived from *key* for the purpose *info*."""
+    """Return 32 bytes derived from *key* for the purpose *info*."""
     # RFC 5869, without salt: the input is 32 uniformly random bytes, or derived from them.
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(key)

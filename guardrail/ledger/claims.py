@@ -1,8 +1,8 @@
-"""The first record of each caller in a session: no session gets a second owner.
+"""The first record of each caller in a session. It makes sure that no session gets a second owner.
 
-A caller that enters a session is compared with its first record, but two callers can enter before
-either has written one. So the first record that a caller writes is compared once more in the
-transaction that appends it, where no other record can come in between.
+A caller that enters a session is compared with the session's first record, but two callers can
+enter before either has written one. So the first record that a caller writes is compared again in
+the transaction that appends it, where no other record can come in between.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ def add_all(
 ) -> list[Receipt | LedgerError]:
     """Add *drafts* as ``AppendingStorage.add_all`` does.
 
-    A start is written only if there was none since the last look-up, and a draft that claims
-    another caller's session gets ``ledger.session_taken``.
+    A guard's start is written only if no other guard has started since the last look-up. A draft
+    that claims another caller's session gets ``ledger.session_taken``.
 
-    Only *names* can prove that a session is free, up to the committed tree; if that takes too long,
-    the answer is ``ledger.session_behind``. Raises ``LedgerError`` (``ledger.unproved``) for a
-    record of the session that the signed head does not prove, and the errors of *store*.
+    *names* proves that a session is free. If reading it up to the committed end of the log takes
+    too long, the draft gets ``ledger.session_behind``. Raises ``LedgerError`` (``ledger.unproved``)
+    if the signed head does not prove a record of the session, and any error of *store*.
     """
     refused = _refused(store, drafts, tail, names)
     if not refused:
@@ -74,7 +74,7 @@ def _refused(
 
 
 def _started(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
-    """Return True if a guard has started since the last start was looked up.
+    """Return True if another guard has started since the last start was looked up.
 
     Raises ``LedgerError``.
     """
@@ -91,8 +91,8 @@ def _started(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
 
 
 def _problem(store: AppendingStorage, claim: Claim, tail: Tail) -> tuple[bool, LedgerError | None]:
-    """Return True if the session has a record, and why a record with *claim* must not be the next
-    one, or None.
+    """Return True if the session has a record, and the reason that a record with *claim* must not
+    be the next one, or None.
     """
     any_ = False
     for name in claim.names:
@@ -116,8 +116,8 @@ def _problem(store: AppendingStorage, claim: Claim, tail: Tail) -> tuple[bool, L
 def _hidden(
     store: AppendingStorage, claim: Claim, names: SessionNames, end: Edge
 ) -> LedgerError | None:
-    """Return the error if it is not proved yet that the session is free: a record can be hidden
-    from the index.
+    """Return the error if it is not yet proved that the session is free: the index could be hiding
+    a record.
     """
     if names.catch_up(store, end) and all(map(names.lacks, claim.names)):
         return None

@@ -1,8 +1,8 @@
-"""Life cycle of the key with which one writer signs heads: created, certified in the log, rotated,
+"""Life cycle of the key that a writer signs heads with: created, certified in the log, rotated,
 ended.
 
-A process keeps its key in memory only. The log key, or the signer that holds it, certifies it
-before the log's lock is taken: a slow signer must not delay other writers.
+The key exists only in the process's memory. The log key, or the signer that holds it, certifies it
+before the log's lock is taken, because a slow signer must not delay other writers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PATIENCE = 60.0
 
 
 class Ending(StrEnum):
-    """Why a key has ended."""
+    """Why a key was ended."""
 
     ROTATED = "rotated"
     CLOSED = "closed"
@@ -45,7 +45,7 @@ class Rotation:
 
 
 class Epochs:
-    """The head key of one writer. Used by its commit thread alone."""
+    """The head key of one writer. Used by its commit thread only."""
 
     def __init__(self, signing: Signing, interval: float) -> None:
         self._signing = signing
@@ -58,12 +58,12 @@ class Epochs:
         self._due = 0.0
 
     def prepare(self, log: str, size: int) -> None:
-        """Make sure that there is a key, a new one if that is due.
+        """Make sure that there is a key; make a new one if that is due.
 
-        Do not call it under the log's lock: a signer can take seconds.
+        Do not call it under the log's lock, because a signer can take seconds.
 
-        Raises ``LedgerError``, code ``ledger.signer``, if there is no key and none can be obtained;
-        a key that is merely due for rotation stays in use until the signer answers.
+        Raises ``LedgerError``, code ``ledger.signer``, if there is no key and none can be obtained.
+        A key that is merely due for rotation stays in use until the signer answers.
         """
         now = time.monotonic()
         if self._key is not None and (now < self._due or self._replaced is not None):
@@ -89,16 +89,16 @@ class Epochs:
 
     @property
     def in_use(self) -> str | None:
-        """The key whose certificate is durable in the log, hex; None if there is none, or it is the
-        log key.
+        """The key (hex) whose certificate is durable in the log; None if there is none, or if it is
+        the log key.
         """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None
         return self._key.key.public.hex()
 
     def replace_ended(self, has_epoch: Callable[[str], bool], log: str, size: int) -> None:
-        """Take a new key at once if another process has ended the one in use: heads that it signs
-        from now on would not count.
+        """Take a new key at once if another process has ended the one in use, because heads that it
+        signs from then on would not count.
 
         *has_epoch* returns True if a key is certified and not ended. Call it inside the transaction
         that signs. Raises the same errors as ``prepare``.
@@ -117,18 +117,18 @@ class Epochs:
         return _rotation(log, self._signing, self._key, endings)
 
     def durable(self) -> None:
-        """Note that a commit with the announcement in it is durable."""
+        """Note that the commit with the announcement is durable."""
         self._announced = True
         self._replaced = None
 
     def unsure(self) -> None:
-        """Note that the last commit might not be durable: the key is announced again."""
+        """Note that the last commit might not be durable, so that the key is announced again."""
         if self._key is not None and self._key.certificate is not None:
             self._announced = False
 
     def farewell(self, log: str) -> Rotation | None:
-        """Return the last record of this writer, which ends its key, if the log has one of its
-        keys.
+        """Return this writer's last record, which ends its key, or None if the log has no key of
+        this writer.
         """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None

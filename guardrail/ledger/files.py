@@ -1,4 +1,4 @@
-"""The files of a log on disk: their names, their identity under an open handle, the seal, and
+"""The files of a log on disk: their names, their identity while they are open, the seal, and
 permitted locations.
 """
 
@@ -73,32 +73,33 @@ _WRITTEN = ("-wal", "-shm", "-journal", "-lock", "-leases")
 
 
 def lock_path(db: Path) -> Path:
-    """Return the path of the file whose flock serialises transactions, checkpoints, open and
-    close.
+    """Return the path of the file whose flock serialises transactions, checkpoints, opening and
+    closing.
     """
     return db.with_name(db.name + "-lock")
 
 
 def leases_path(db: Path) -> Path:
-    """Return the folder that holds one lease file per process."""
+    """Return the folder with one lease file per process."""
     return db.with_name(db.name + "-leases")
 
 
 def seal_path(db: Path) -> Path:
-    """Return the marker that keeps everyone from writing until ``guardrail recover``."""
+    """Return the marker that stops all writes until ``guardrail recover``."""
     return db.with_name(db.name + "-sealed")
 
 
 def reserve_path(db: Path) -> Path:
-    """Return the file that keeps room for outcomes on the disk."""
+    """Return the file that reserves disk space for outcomes."""
     return db.with_name(db.name + "-reserve")
 
 
 def traces(path: Path) -> list[Path]:
-    """Return the files on disk of a log at *path*, in a stable order; empty if there never was one.
-
-    The lock file, the reserve and an empty folder of leases do not count: they hold nothing of a
+    """Return the existing files of a log at *path*, in a stable order; empty if there was never a
     log.
+
+    The lock file, the reserve and an empty folder of leases do not count, because they contain
+    nothing of a log.
     """
     db = Path(os.path.realpath(path))
     found = [
@@ -116,11 +117,10 @@ def traces(path: Path) -> list[Path]:
 
 
 def refuse_links(path: Path, *folders: Path) -> None:
-    """Return if none of the names that creating a log at *path* would write, and none of *folders*,
-    is a symbolic link.
+    """Raise ``LedgerOpenError`` if one of *folders*, or a file that creating a log at *path* would
+    write, is a symbolic link.
 
-    Links planted in the folder must not lead a new log's files out of it. Raises
-    ``LedgerOpenError``.
+    Links planted in the folder must not make a new log write its files elsewhere.
     """
     own = (path.name, path.stem + ".access.")
     try:
@@ -146,11 +146,11 @@ def _refuse_link(paths: Iterable[Path]) -> None:
 
 
 def resolve(path: Path) -> Path:
-    """Return *path* with symbolic links followed once; from then on the file's identity counts, not
-    its name.
+    """Return *path* with symbolic links followed once. From then on, the file is recognised by its
+    identity, not its name.
 
     Raises ``LedgerOpenError`` if its folder is missing, if it is not a regular file, has several
-    names or lies on a network file system, and if a file that a writer keeps next to it is a
+    names or lies on a network file system, or if a file that a writer keeps next to it is a
     symbolic link or not a file.
     """
     db = Path(os.path.realpath(path))
@@ -190,8 +190,8 @@ def resolve(path: Path) -> Path:
 
 
 def _finish_creation(db: Path, found: os.stat_result) -> bool:
-    """Remove the first name of *db*, which a process that died in ``create`` left; return True if
-    one name is left.
+    """Remove the first name of *db*, left by a process that died in ``create``; return True if one
+    name is left.
     """
     for name in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         with contextlib.suppress(FileNotFoundError):
@@ -203,7 +203,7 @@ def _finish_creation(db: Path, found: os.stat_result) -> bool:
 def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
     """Return the type of the network file system that holds *folder*, or None if it is a local one.
 
-    *mounts* is the text of ``/proc/self/mountinfo``; if it can't be read, nothing is refused.
+    *mounts* is the text of ``/proc/self/mountinfo``. If it can't be read, nothing is refused.
     """
     if mounts is None:
         try:
@@ -226,7 +226,7 @@ def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
 
 
 def utc_now() -> str:
-    """Return the time as records hold it: RFC 3339, UTC, microseconds, ``Z``."""
+    """Return the current time in the form used in records: RFC 3339, UTC, microseconds, ``Z``."""
     return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
 
 
@@ -240,7 +240,7 @@ class DatabaseFile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileFault:
-    """A file is no longer the one that was opened."""
+    """Why a file is no longer the one that was opened."""
 
     part: DatabaseFile
     what: str
@@ -264,8 +264,8 @@ class FileWatch:
     """Checks with ``stat`` that database, ``-wal`` and ``-shm`` are still the files that were
     opened.
 
-    Never opens them: closing a descriptor would drop SQLite's POSIX locks. SQLite itself does not
-    notice an exchanged file and keeps returning success.
+    Never opens them, because closing a descriptor would drop SQLite's POSIX locks. SQLite itself
+    does not notice a replaced file, and continues to report success.
     """
 
     def __init__(self, db: Path) -> None:
@@ -274,9 +274,9 @@ class FileWatch:
         self._seen: list[tuple[DatabaseFile, str, _FileState]] = []
 
     def adopt(self) -> FileFault | None:
-        """Accept the current files as the open ones; return the fault that prevents it, or None.
+        """Accept the current files as the open ones. Return the fault that prevents it, or None.
 
-        The database keeps its identity from the first call. SQLite must have read from it.
+        The database keeps its identity from the first call. SQLite must have read from it before.
         """
         fault = self.check_database()
         if fault is not None:
@@ -303,7 +303,7 @@ class FileWatch:
         return None
 
     def check_database(self) -> FileFault | None:
-        """Compare only the database file; before the first ``adopt`` there is nothing to
+        """Compare only the database file. Before the first ``adopt``, there is nothing to
         compare.
         """
         if self._database is None:
@@ -312,7 +312,7 @@ class FileWatch:
 
     @property
     def largest_shm(self) -> int:
-        """Size of the ``-shm`` when it was largest; 0 before the first ``adopt``."""
+        """The largest size of the ``-shm`` so far; 0 before the first ``adopt``."""
         return max(
             (seen.size for part, _, seen in self._seen if part is DatabaseFile.SHM), default=0
         )
@@ -320,7 +320,7 @@ class FileWatch:
     def check(self) -> FileFault | None:
         """Return the fault of the first file that has changed, or None.
 
-        Remembers the largest sizes.
+        Remembers the largest sizes that it sees.
         """
         stat_ = os.stat
         for part, path, seen in self._seen:
@@ -360,8 +360,8 @@ def _compare(part: DatabaseFile, path: str, seen: _FileState) -> FileFault | Non
 
 
 def own_descriptors(db: str) -> set[tuple[int, int]] | None:
-    """Return (device, inode) of every file under the name of *db* that this process has open; None
-    if unknown.
+    """Return (device, inode) of every file of *db* that this process has open; None if that is
+    unknown.
     """
     try:
         numbers = os.listdir("/proc/self/fd")
@@ -380,10 +380,10 @@ def _descriptors(db: str, numbers: list[str]) -> Iterator[tuple[int, os.stat_res
 
 
 def mend_shared_memory(db: Path, largest: int) -> None:
-    """Give a truncated ``-shm`` its size back, so that touching the mapping can't kill this process
-    with SIGBUS.
+    """Restore the size of a truncated ``-shm``, so that accessing the mapping can't kill this
+    process with SIGBUS.
 
-    The new bytes are zeros, which SQLite reads as an index that must be rebuilt from the ``-wal``.
+    The new bytes are zeros, which SQLite treats as an index that must be rebuilt from the ``-wal``.
     """
     try:
         numbers = os.listdir("/proc/self/fd")

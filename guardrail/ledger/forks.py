@@ -1,6 +1,6 @@
 """Guards reads against forks: a child must not inherit a connection that another thread has open.
 
-SQLite's state of an open file belongs to the process. A child that inherits it while the parent
+SQLite's state of an open file belongs to the process. A child that inherited it while the parent
 closes the ledger would continue with a shared memory file that is no longer the ledger's, and its
 first call would be refused.
 """
@@ -22,8 +22,8 @@ os.register_at_fork(
 
 @contextlib.contextmanager
 def unforked() -> Iterator[None]:
-    """Block forks inside the block: for short reads by background threads that the program does not
-    control.
+    """Block forks inside the block. Used for short reads by background threads that the program
+    does not control.
     """
     with _lock:
         yield

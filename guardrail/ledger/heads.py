@@ -1,9 +1,9 @@
 """The signed head of a log: one row, replaced in every commit.
 
-No record is ever durable without a head over it. The row also holds a code that only holders of
-this log's keys can compute: a writer extends another writer's head only if the code is right, so
-that no honest writer signs a forged tail. The caller passes the signing functions; this module
-knows no keys.
+Every durable record is covered by a head. The row also contains a code that only holders of this
+log's keys can compute. A writer extends another writer's head only if the code is right, so that no
+honest writer signs a forged tail. The caller passes the signing functions; this module knows no
+keys.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ class HeadKey(Protocol):
 
     @property
     def key(self) -> NoteKey:
-        """Its public half, under the log's name."""
+        """The key's public half, under the log's name."""
 
     @property
     def first(self) -> int:
-        """It is certified for heads with more records than this."""
+        """The key is certified for heads with more records than this."""
 
     @property
     def certificate(self) -> str | None:
-        """The log key's signature on it, base64; None for the log key itself."""
+        """The log key's signature on the key, base64; None for the log key itself."""
 
     @property
     def sign(self) -> Callable[[bytes], bytes]:
-        """Signs bytes."""
+        """The function that signs bytes."""
 
 
 class Signing(Protocol):
@@ -67,7 +67,7 @@ class Signing(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class HeadRow:
-    """The stored row of ``head``."""
+    """The stored row of the table ``head``."""
 
     size: int
     """Records."""
@@ -101,8 +101,8 @@ def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing)
 
 
 def doubt(head: HeadRow, log: str, signing: Signing) -> str:
-    """Return what is wrong with *head* of the log named *log*, which this process did not write;
-    empty if nothing is.
+    """Return the problem with *head* of the log named *log*, which this process did not write;
+    empty if there is none.
     """
     if not head.written_by_a_holder(signing):
         return "the head was written by someone who does not hold this log's keys"

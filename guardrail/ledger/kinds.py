@@ -1,4 +1,4 @@
-"""Checks the kinds of the files that a writer keeps next to the database."""
+"""Checks that the files next to the database are of the right kind."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["refuse_kinds"]
 
 
 def refuse_kinds(db: Path, suffixes: Iterable[str]) -> None:
-    """Return if each file next to *db* is a regular file, and the leases are a folder; missing ones
-    are created later.
+    """Return normally if each file next to *db* is a regular file, and the leases are a folder.
+    Missing ones are created later.
 
-    Raises ``LedgerOpenError`` (``ledger.not_a_file``) with the obstacle.
+    Raises ``LedgerOpenError`` (``ledger.not_a_file``) naming the obstacle.
     """
     for suffix in suffixes:
         path = db.with_name(db.name + suffix)

@@ -1,9 +1,9 @@
 """Leases distinguish the calls of a dead process from those of a slow one.
 
-A process holds a lock of an open file description (OFD) on its own file as long as it lives, and
-the file names the process. Its death releases the lock. Unlike a POSIX lock, it is not lost when
-another part of the process reads and closes the file. A fork would share it: a child closes its
-copy at once, and an executed program gets none (docs/adr/0013).
+As long as a process lives, it holds a lock of an open file description (OFD) on its own file, which
+names the process. The lock is released when the process dies. Unlike a POSIX lock, it is not lost
+when another part of the process reads and closes the file. A fork would share it, so a child closes
+its copy at once, and an executed program gets none (docs/adr/0013).
 
 If the lock is free, or the file is missing or replaced, the process counts as dead only if no
 process with that number and start time runs here: anyone who can write to the folder can replace
@@ -38,7 +38,7 @@ _MAX_TEXT = 512
 
 
 class Life(StrEnum):
-    """State of the process behind a lease."""
+    """State of the process that holds a lease."""
 
     OWN = "own"
     ALIVE = "alive"
@@ -66,7 +66,7 @@ class _Identity:
 
     @classmethod
     def parse(cls, text: bytes) -> _Identity | None:
-        """Return the identity in a lease file; None if no process wrote it."""
+        """Return the identity in a lease file; None if it was not written by a process."""
         words = text.decode("utf-8", "replace").split()
         if len(words) not in (2, 4) or not words[1].isascii() or not words[1].isdigit():
             return None
@@ -76,8 +76,8 @@ class _Identity:
         return " ".join(filter(None, (self.host, str(self.pid), self.space, self.started)))
 
     def runs(self, *, ended: bool) -> bool | None:
-        """Return True if it runs; None if this process can't know, because it ran elsewhere, or its
-        file is incomplete.
+        """Return True if the process runs; None if this can't be known, because it ran elsewhere or
+        its file is incomplete.
 
         *ended* is the result for a process that has ended but was not reaped: its threads might
         still run.
@@ -105,8 +105,8 @@ def _space() -> str:
 
 
 def _stat(pid: int) -> tuple[str, str] | None:
-    """Return state and start time of process *pid*, in clock ticks after boot; None if it can't be
-    read.
+    """Return the state and the start time of process *pid*, in clock ticks after boot; None if they
+    can't be read.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as source:
@@ -131,7 +131,7 @@ _host: str | None = None
 
 
 def process_name() -> str:
-    """Return the random name of this process; a forked child gets one of its own."""
+    """Return the random name of this process; a forked child gets its own."""
     global _name
     name = _name
     if name is None:
@@ -141,7 +141,7 @@ def process_name() -> str:
 
 
 def host_name() -> str:
-    """Return this host's name, as records hold it."""
+    """Return this host's name in its recorded form."""
     global _host
     if _host is None:
         _host = host.host_name()
@@ -149,7 +149,7 @@ def host_name() -> str:
 
 
 def own_origin(adapter: str) -> dict[str, Any]:
-    """Return ``origin`` of a record that the ledger writes by itself."""
+    """Return ``origin`` for a record that the ledger writes by itself."""
     return {
         "host": host_name(),
         "pid": os.getpid(),
@@ -161,8 +161,8 @@ def own_origin(adapter: str) -> dict[str, Any]:
 
 
 def _forget_parents() -> None:
-    """In a forked child: the name and the locks are the parent's. Closing the copies drops nothing
-    of the parent.
+    """Forget the parent's name and locks in a forked child. Closing the copies does not affect the
+    parent.
     """
     global _name, _guard
     _guard = threading.Lock()
@@ -177,7 +177,7 @@ os.register_at_fork(after_in_child=_forget_parents)
 
 
 class Leases:
-    """The leases of one log. All writers of a process share the process's one lease in it."""
+    """The leases of one log. All writers in a process share the process's lease."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -186,7 +186,7 @@ class Leases:
         return f"{self._folder}/{process}"
 
     def take(self) -> None:
-        """Hold this process's lease; call it under the log's file lock, so that no sweep finds it
+        """Hold this process's lease. Call it under the log's file lock, so that no sweep finds it
         incomplete.
 
         Raises ``OSError``. Each ``take`` is paired with one ``drop``.
@@ -199,7 +199,8 @@ class Leases:
             held.users += 1
 
     def keep(self) -> None:
-        """Make sure that the lease file exists and is ours; create it again if it was removed.
+        """Make sure that the lease file exists and belongs to this process; create it again if it
+        was removed.
 
         Raises ``OSError``.
         """
@@ -263,9 +264,7 @@ class Leases:
     def life(self, process: str, host: str = "", pid: int = 0) -> Life:
         """Return True if *process* lives.
 
-        Asks without taking the lock, so that askers do not mistake each other.
-
-        Raises ``OSError`` if the lease can't be examined.
+        Does not take the lock, so that two processes that ask do not see each other's lock.
         """
         if process == process_name():
             return Life.OWN

@@ -2,9 +2,9 @@
 at a time.
 
 SQLite's own busy handler starves writers (7 s worst wait with four processes), and SQLite before
-3.51.3 can lose committed pages when one connection checkpoints while another commits. A plain
-``flock`` was measured against a two-lock turnstile: the same throughput, worst wait 31 ms against 5
-ms with four processes, so the simpler one stays.
+3.51.3 can lose committed pages if one connection checkpoints while another commits. A plain
+``flock`` was measured against a two-lock turnstile with four processes: the throughput was the
+same, the worst wait 31 ms against 5 ms, so the simpler one stays.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ __all__ = ["FileLock"]
 class FileLock:
     """An exclusive lock on a file that outlives every holder.
 
-    A holder's death releases it. For use by one thread.
+    When a holder dies, its lock is released. For use by one thread.
     """
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
-        """*like* is the ledger, whose owner a new file takes."""
+        """*like* is the ledger; a new lock file gets the same owner."""
         self._path = str(path)
         self._like = like
         self._descriptor: int | None = None
@@ -69,7 +69,7 @@ class FileLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def fileno(self) -> int:
-        """Return the descriptor: a process that inherits it holds the lock as well, until both have
+        """Return the descriptor. A process that inherits it holds the lock too, until both have
         closed it.
         """
         if self._descriptor is None:

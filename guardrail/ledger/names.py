@@ -1,9 +1,9 @@
 """The complete set of session names in a log: a session counts as free only if every line was
 hashed.
 
-An index finds a session's first record. Anyone who can write the file can hide that record for a
-moment, so that the index finds none. So each line is hashed into the tree of a signed head once,
-and its names are kept.
+An index finds a session's first record, but anyone who can write the file can hide that record for
+a moment. So each line is hashed once into the tree of a signed head, and the session names in it
+are remembered.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class LogPosition:
 def hash_kept(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None]) -> Edge:
     """Pass every existing line to *look*, and return the tree.
 
-    One of the records must prove that the missing ones were pruned.
+    If records are missing, one of the existing ones must prove that they were pruned.
 
-    Raises ``LedgerError`` unless the lines are those that were signed.
+    Raises ``LedgerError`` unless the lines are the signed ones.
     """
     said = place.begin <= 1
 
@@ -87,7 +87,7 @@ def hash_from(
 
 
 class _Hashes:
-    """A set of texts that keeps a 64-bit hash of each: it can have false positives, but no false
+    """A set of texts that stores a 64-bit hash of each. It can have false positives, but no false
     negatives.
     """
 
@@ -120,7 +120,7 @@ def _holds(numbers: array[int], number: int) -> bool:
 class SessionNames:
     """The sessions that occur in one log.
 
-    Thread-safe; it grows with the log, and each line is hashed once.
+    Thread-safe. It grows with the log, and each line is hashed once.
     """
 
     def __init__(self, most: int = _MOST) -> None:
@@ -144,7 +144,7 @@ class SessionNames:
     def reach(self, rows: TreeRows, place: LogPosition) -> None:
         """Read the names up to *place*.
 
-        Raises ``LedgerError`` unless the lines are those that were signed.
+        Raises ``LedgerError`` unless the lines are the signed ones.
         """
         with self._turn:
             edge = self._edge
@@ -166,16 +166,16 @@ class SessionNames:
             self._publish(grown, found)
 
     def lacks(self, name: str) -> bool:
-        """Return True if no line up to the last read is known to hold *name*."""
+        """Return True if none of the lines read so far is known to hold *name*."""
         with self._lock:
             if name in self._absent:
                 return True
             return self._edge is not None and self._known is not None and name not in self._known
 
     def search(self, rows: TreeRows, place: Callable[[], LogPosition], name: str) -> bool:
-        """Search all lines for *name*, and remember it if none has it; return True if one has it.
+        """Search all lines for *name*; return True if one has it. If none has, remember that.
 
-        *place* returns the end of the log: it is called when all later names are being noted.
+        *place* returns the end of the log. It is called once every later name is sure to be noted.
         Raises ``LedgerError``.
         """
         needle, found = dumps(name), set[str]()
@@ -203,7 +203,7 @@ class SessionNames:
     # ----------------------------------------------------------------------------------------------
 
     def at(self, edge: Edge) -> bool:
-        """Return True if exactly the names of the lines of *edge* are known."""
+        """Return True if the known names are exactly those in the lines of *edge*."""
         known = self._edge
         if known is edge:
             return True
@@ -226,8 +226,8 @@ class SessionNames:
         return True
 
     def follow(self, edge: Edge, names: Iterable[str]) -> None:
-        """Advance to *edge*, which this process made by adding records with *names* to the end that
-        ``at`` confirmed.
+        """Advance to *edge*, which this process made by adding records with *names* after the end
+        that ``at`` confirmed.
         """
         self._publish(edge, names)
 
@@ -246,7 +246,7 @@ class SessionNames:
 
 
 def _collect(line: bytes, found: set[str]) -> None:
-    """Add the session that *line* assigns to a caller to *found*."""
+    """Add to *found* the session that *line* assigns to a caller."""
     if _MARKS[0] in line or _MARKS[1] in line:
         name = session_of(_decoded(line))
         if name is not None:

@@ -53,7 +53,7 @@ class Proofs:
         log: str,
         acknowledged: Callable[[], int] = lambda: -1,
     ) -> None:
-        """*acknowledged* returns the number of the newest record that this process knows, which
+        """*acknowledged* returns the number of the newest record known to this process; that record
         must exist.
         """
         self._signing = signing
@@ -68,14 +68,15 @@ class Proofs:
     def least(self) -> int:
         """Return the smallest number of records that must exist.
 
-        Call it before a transaction begins, and check it with ``head`` inside.
+        Call it before a transaction begins, and check the result with ``head`` inside the
+        transaction.
         """
         return max(self._acknowledged() + 1, self._head.size if self._head is not None else 0)
 
     def head(self, storage: Storage, least: int) -> HeadRow:
         """Return the head that *storage* sees.
 
-        Raises ``LedgerError`` unless a key holder signed it, and it is not an older one.
+        Raises ``LedgerError`` unless a key holder signed the head and it is not an outdated one.
         """
         row = storage.head()
         if row is None:
@@ -106,8 +107,8 @@ class Proofs:
     def steps(
         self, storage: Storage, approval: str, begin: int
     ) -> tuple[list[bytes], tuple[int, bytes]]:
-        """Return every step of *approval* from record *begin* on, the oldest first, and size and
-        tree of the log then.
+        """Return every step of *approval* from record *begin* on, oldest first, with the size and
+        the tree of the log at that time.
 
         Raises ``LedgerError``.
         """
@@ -139,7 +140,7 @@ class Proofs:
 
 
 class ProvedReader:
-    """Reads one log as ``LedgerReader`` does, and raises ``LedgerError`` (``ledger.unproved``) for
+    """Reads one log as ``LedgerReader`` does, but raises ``LedgerError`` (``ledger.unproved``) for
     unproved lines.
     """
 
@@ -153,7 +154,7 @@ class ProvedReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Do nothing: a head proves each line, so all reads are of one log at any time."""
+        """Do nothing: a head proves each line, so all reads are consistent at any time."""
         yield self
 
     def decision(self, call: str) -> bytes | None:
@@ -162,8 +163,8 @@ class ProvedReader:
         return None if found is None else found[1]
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every step that is recorded of it,
-        none missing.
+        """Return the decision about the call *approval*, then every recorded step of it; none is
+        missing.
         """
         found = self._decision(approval)
         if found is None:
@@ -188,7 +189,7 @@ class ProvedReader:
         return None if found is None else found[1]
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return ids of calls (of *session*, or all) that might be requests, the oldest first: call
+        """Return ids of calls (of *session*, or all) that might be requests, oldest first. Call
         ``approval`` for each.
         """
         return self._storage.requests(session)
@@ -197,15 +198,13 @@ class ProvedReader:
         """Return the line of the first record that names the session's owner, or None if it is
         proved that there is none.
 
-        *session* are the names that it can have in the log. *names* are the sessions that this
-        process knows in the log: each line is hashed once.
+        *session* holds the names that the session can have in the log. *names* are the sessions
+        that this process knows in the log: each line is hashed once.
         """
         return self._despite_pruning(lambda: self._first_of_session(session, names))
 
     def _despite_pruning(self, look: Callable[[], R]) -> R:
-        """Return the result of *look*; it is repeated if records were pruned before they were
-        read.
-        """
+        """Return the result of *look*. Repeats it if records were pruned before they were read."""
         begin = self._first()
         for _ in range(_TRIES):
             try:
@@ -242,10 +241,10 @@ class ProvedReader:
             return LogPosition(self._first(), head.size, head.edge)
 
     def last_start(self) -> tuple[bytes | None, LogPosition]:
-        """Return the line of a guard's last start, or None, and the end of the log before which
-        there is no later start.
+        """Return the line of the last start of a guard, or None, and the end of the log up to which
+        no later start exists.
 
-        The lines after it prove that, or all lines if there is none, unless they are more than
+        The lines after it prove that, or all lines if there is no start, unless there are more than
         100,000.
         """
         for _ in range(_TRIES):
@@ -255,7 +254,7 @@ class ProvedReader:
         raise LedgerError("guards start all the time", code="ledger.unreadable")
 
     def _last_start(self) -> tuple[bytes | None, LogPosition] | None:
-        """Return the same as ``last_start``; None if a guard started meanwhile."""
+        """Return the same as ``last_start``, or None if a guard started meanwhile."""
         found, place = self._start(), self._place()
         if self._starts_behind(found, place) == 0:
             return (None if found is None else found[1]), place
@@ -300,7 +299,7 @@ class ProvedReader:
         return None if line is None else (seq, line)
 
     def _line(self, find: Callable[[HeadRow], LineRow | None], **says: str) -> LineRow | None:
-        """Return the record that *find* finds under the head, proved, or None.
+        """Return the record that *find* finds, proved under the head, or None.
 
         The line must contain the values of *says*.
         """

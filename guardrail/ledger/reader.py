@@ -23,7 +23,7 @@ _CHUNK = 256
 
 
 class LedgerReader:
-    """Reads one log, whatever stores it. Any thread may use it."""
+    """Reads one log, whatever its storage. Any thread may use it."""
 
     def __init__(self, storage: Storage, path: Path) -> None:
         """Use ``open``."""
@@ -37,19 +37,20 @@ class LedgerReader:
     def open(cls, path: Path, *, strict: bool = True, rows: bool = True) -> Self:
         """Open the log at *path*.
 
-        Raises ``LedgerOpenError`` if it is missing, unreadable, newer, or no ledger.
+        Raises ``LedgerOpenError`` if the log is missing, unreadable, of a newer format, or not a
+        ledger.
 
-        Code ``ledger.schema``: it holds other tables, views, indexes or triggers than a log;
-        ``ledger.rows``: it holds rows where no record can be. Only code that reports or repairs
-        damage passes *strict* False: then only the table of records must be correct. Code that
-        proves each row that it uses (``ledger.proved``) passes *rows* False: then a harmless row
-        stops no call.
+        With code ``ledger.schema``, the file has tables, views, indexes or triggers that do not
+        belong to a log; with ``ledger.rows``, it has rows where no record can be. Code that reports
+        or repairs damage passes *strict* False, so that only the table of records must be correct.
+        Code that proves each row it uses (``ledger.proved``) passes *rows* False, so that a
+        harmless row stops no call.
         """
         storage = SQLiteStorage.open(path, strict=strict, rows=rows)
         return cls(storage, storage.db)
 
     def close(self) -> None:
-        """Let go of the log. Idempotent; the next read opens it again."""
+        """Close the log. Idempotent; the next read opens it again."""
         self.storage.close()
 
     def __enter__(self) -> Self:
@@ -60,7 +61,9 @@ class LedgerReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Let all reads inside the block see the log as it is now. Do not keep it open for long."""
+        """Make all reads inside the block see the log as it is now. Do not keep the block open for
+        long.
+        """
         with self.storage.snapshot():
             yield self
 
@@ -86,8 +89,8 @@ class LedgerReader:
         return self.storage.size()
 
     def first(self) -> int:
-        """Return the number of the first existing record after line 0, 1 if there is none; more
-        than 1 if records were pruned.
+        """Return the number of the first existing record after line 0; 1 if there is none. It is
+        more than 1 if records were pruned.
         """
         return self.storage.first() or 1
 
@@ -101,8 +104,8 @@ class LedgerReader:
         return self.storage.line(seq)
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (seq, leaf, line) from *start*, before *stop* or to the end that is there when it
-        is reached.
+        """Yield (seq, leaf, line) from *start* up to *stop*, or to the current end of the log when
+        that is reached.
         """
         while True:
             rows = self.storage.records(start, _CHUNK)
@@ -154,8 +157,8 @@ class LedgerReader:
         return found[1] if found is not None else None
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every step that is recorded of it, in
-        their order.
+        """Return the decision about the call *approval*, then every recorded step of it, in
+        order.
         """
         request = self.decision(approval)
         steps = self.storage.of_approval(approval)
@@ -174,14 +177,12 @@ class LedgerReader:
             return now.line(last[0]) if last is not None else None
 
     def admin(self, *types: str) -> list[LineRow]:
-        """Return (seq, line) of each record of one of the types that are found without reading the
-        log, the oldest first.
-        """
+        """Return (seq, line) of each record of an indexed ``admin.*`` type, oldest first."""
         return self.storage.admin(*types)
 
     def pruned(self, before: int) -> Pruned | None:
-        """Return the proof in the last record that permits everything below *before* to be missing,
-        or None.
+        """Return the proof that permits every record below *before* to be missing, from the last
+        such record; None if there is none.
         """
         for _, line in reversed(self.admin("admin.pruned")):
             try:
@@ -193,7 +194,7 @@ class LedgerReader:
         return None
 
     def sessions(self) -> list[SessionRow]:
-        """Return every session, the one that began last first."""
+        """Return every session, the one that started last first."""
         return self.storage.sessions()
 
     def open_calls(self) -> list[tuple[OpenCall, Life]]:

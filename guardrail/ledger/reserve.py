@@ -1,9 +1,9 @@
 """Disk space reserved for outcomes: a file next to the log that is freed when the disk is full.
 
 The outcomes of admitted calls can then still be recorded. While the reserve is freed, no new call
-is admitted; it is taken again when twice as much space is free. On a small or nearly full volume,
-less is reserved than configured: half of the space that is free when the first guard starts.
-Another program might use the freed space: then outcomes wait in memory, as without a reserve.
+is admitted. The reserve is taken again once twice as much space is free. On a small or nearly full
+volume, less is reserved than configured: half of the free space when the first guard starts. If
+another program uses up the freed space, outcomes wait in memory, as they would without a reserve.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _FULL = (
 
 
 def fitting(folder: Path, size: int) -> int:
-    """Return how much of *size* bytes to reserve on the volume of *folder*: a quarter of a small
-    one.
+    """Return how much of *size* bytes to reserve on the volume of *folder*: at most a quarter of
+    the volume.
 
     On a volume with less than four times the size, reserving all of it could leave no room to work
     in.
@@ -52,7 +52,7 @@ def fitting(folder: Path, size: int) -> int:
 
 
 def disk_is_full(why: str) -> bool:
-    """Return True if *why*, a reason of SQLite or the system, can mean a full disk."""
+    """Return True if *why*, a message of SQLite or the system, can mean a full disk."""
     return why in _FULL
 
 
@@ -61,13 +61,13 @@ class Reserve:
 
     Commit threads call it under the file lock.
 
-    Its size is agreed among them: the first process takes as much as fits, the others accept that.
-    Freed space stays as a hole of the same size, so that no process reserves less while open calls
-    might need it for their outcomes.
+    Its size is agreed among them: the first process takes as much as fits, and the others accept
+    that. Freed space leaves a hole of the same size, so that no process reserves less while open
+    calls might need it for their outcomes.
     """
 
     def __init__(self, db: Path, size: int) -> None:
-        """*size* in bytes; 0 keeps nothing, and nothing is ever missing then."""
+        """*size* is in bytes. With 0, nothing is reserved, and the reserve is never missing."""
         self._db = db
         self._path = reserve_path(db)
         self._size = fitting(db.parent, size)
@@ -80,12 +80,14 @@ class Reserve:
         """True if the reserve was missing at the last check."""
 
     def kept(self) -> bool:
-        """Return True if the room is kept; takes nothing."""
+        """Return True if the space is reserved. Does not take it."""
         self.gone = bool(self._size) and not self._kept()
         return not self.gone
 
     def there(self) -> bool:
-        """Return True if the reserve is held; take it if it is not and there is enough space."""
+        """Return True if the reserve is held. Takes it first if it is not held and there is enough
+        space.
+        """
         self.gone = bool(self._size) and not self._kept()
         now = time.monotonic()
         if self.gone and now - self._tried >= PATIENCE:
@@ -95,7 +97,7 @@ class Reserve:
 
     @property
     def obstacle(self) -> str:
-        """Describes what is at the reserve's path if it is not a file; else empty."""
+        """Description of what blocks the reserve's path if it is not a file; else empty."""
         try:
             mode = os.lstat(self._path).st_mode
         except OSError:
@@ -109,8 +111,8 @@ class Reserve:
 
     @property
     def shortage(self) -> str:
-        """Describes how much space is needed before the reserve is taken again, and how much is
-        free.
+        """Description of how much space is needed before the reserve is taken again, and how much
+        is free.
         """
         needed = self.needed
         free = _free(self._path.parent)
@@ -119,7 +121,7 @@ class Reserve:
         )
 
     def give_back(self) -> bool:
-        """Free the space, and keep the file's size; return True if there was any."""
+        """Free the space, but keep the file's size; return True if there was any to free."""
         self._tried = time.monotonic()
         try:
             descriptor = os.open(self._path, _FLAGS)
@@ -139,7 +141,7 @@ class Reserve:
         return found.st_blocks > 0
 
     def remove(self) -> None:
-        """Free the space and forget its size: no call's outcome can need it."""
+        """Free the space and forget its size, because no call's outcome can need it."""
         self._agreed = 0
         with contextlib.suppress(OSError):
             os.unlink(self._path)
@@ -165,8 +167,8 @@ class Reserve:
         return True
 
     def _take(self) -> bool:
-        """Take the space if as much is left in addition: pending outcomes need room before it is
-        taken again.
+        """Take the space if as much again stays free: pending outcomes need room before it is
+        taken.
         """
         try:
             free = _free(self._path.parent) or 0
@@ -194,7 +196,7 @@ class Reserve:
 
 
 def is_kept(db: Path) -> bool:
-    """Return True if there is a reserve of the log at *db*, and not only its size."""
+    """Return True if the log at *db* has a reserve that holds space, not only a size."""
     try:
         found = os.stat(reserve_path(db))
     except OSError:
@@ -204,7 +206,8 @@ def is_kept(db: Path) -> bool:
 
 def room_needed(db: Path, size: int) -> tuple[int, int | None]:
     """Return how many bytes must be free before calls are admitted, and how many are; None if that
-    can't be measured. *size* is the configured size. While the reserve is held, no more is needed.
+    can't be measured. *size* is the configured size. No more space is needed while the reserve is
+    held.
     """
     size = fitting(db.parent, size)
     agreed = 0
@@ -231,7 +234,8 @@ def _mb(size: int) -> str:
 
 
 def needs_room(draft: Draft) -> bool:
-    """Return True if *draft* starts something new, and is refused while the reserve is freed.
+    """Return True if *draft* starts something new and is therefore refused while the reserve is
+    freed.
 
     Outcomes and administrative records are not refused.
     """

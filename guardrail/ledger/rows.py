@@ -1,4 +1,4 @@
-"""Rows of a log's tables as values, so that readers need not import a writing connection."""
+"""Rows of a log's tables as plain values, so that readers need not import a writing connection."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class PageFault:
-    """What a storage finds wrong with its own pages or indexes."""
+    """A problem that a storage found in its own pages or indexes."""
 
     in_index: bool
     """True if the pages are in order, and an index is not that of the rows."""
@@ -66,7 +66,7 @@ class PageFault:
 
 @dataclass(slots=True)
 class Cache:
-    """The correct content of a table that can be rebuilt from the lines, if it differs."""
+    """The correct content of a table that differs from the lines and can be rebuilt from them."""
 
     table: str
     """``tile``, ``open_call`` or ``epoch``."""

@@ -1,4 +1,4 @@
-"""The marker next to a sealed ledger, which keeps every process from writing."""
+"""The marker next to a sealed ledger. It stops every process from writing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Seal:
     """
 
     def write(self, db: Path) -> None:
-        """Write the marker next to *db*, durably; keep an existing one, unless it is ``away``.
+        """Write the marker next to *db*, durably. An existing one is kept unless it is ``away``.
 
         Raises ``OSError``.
         """

@@ -1,4 +1,4 @@
-"""The complete steps of approvals in a part of a log: every line of it is hashed into the tree of
+"""The complete steps of approvals in a part of a log whose every line is hashed into the tree of
 its head.
 """
 
@@ -39,7 +39,7 @@ def unproved(what: str) -> LedgerError:
 
 
 def misplaced(seq: object) -> LedgerError:
-    """Return the error for a record that an index found, but that does not match the search."""
+    """Return the error for a record that an index returned but that does not match the search."""
     return unproved(f"record {seq} is not what the ledger's index says that it is")
 
 
@@ -74,10 +74,10 @@ def hash_lines(
     tree: bytes,
     look: Callable[[bytes], None],
 ) -> Edge:
-    """Add the lines from *edge* on to it, and pass each to *look*; return it.
+    """Add the lines from *edge* on to it, and pass each to *look*; return the result.
 
-    It uses short transactions: records never change. Raises ``LedgerError`` unless the lines up to
-    *size* make *tree*: then nothing that *look* saw can be trusted.
+    It uses short transactions, because records never change. Raises ``LedgerError`` unless the
+    lines up to *size* make *tree*; nothing that *look* saw can be trusted then.
     """
     begin = edge.size
     while edge.size < size:
@@ -95,13 +95,13 @@ def hash_lines(
 
 
 class Steps:
-    """The complete steps of approvals from one record on: every line there was hashed into the tree
-    of a head.
+    """The complete steps of approvals from one record on. Every line from there on is hashed into
+    the tree of a head.
     """
 
     def __init__(self, edge: Edge) -> None:
-        """Start after the records of *edge*, which need not be trusted: a wrong one never leads to
-        a head's tree.
+        """Start after the records of *edge*. It need not be trusted, because a wrong one never
+        leads to a head's tree.
         """
         self.start = edge.size
         self.edge = edge
@@ -110,12 +110,12 @@ class Steps:
         self._by_approval: dict[str, list[bytes]] = {}
 
     def of(self, approval: str) -> list[bytes]:
-        """Return the lines of the steps of *approval*, the oldest first."""
+        """Return the lines of the steps of *approval*, oldest first."""
         return self._by_approval.get(approval, [])
 
     def reach(self, rows: TreeRows, size: int, tree: bytes) -> None:
-        """Hash the lines up to *size*; raise ``LedgerError`` unless they make *tree*, and then
-        nothing has changed.
+        """Hash the lines up to *size*. Raise ``LedgerError`` unless they make *tree*; nothing has
+        changed then.
         """
         found: list[bytes] = []
 

@@ -1,9 +1,9 @@
 """The protocol of a log's storage: named reads, and a writer's transaction.
 
-A storage keeps rows and finds them. It decides nothing: callers authenticate what they read, with
-the signed head (``ledger.proved``) or by reading every line (``review.verify``). There is no way to
-pass it a query, so its query language stays in its own package, and each read is one that an index
-serves. ``guardrail.ledger.sqlite`` implements it.
+A storage stores rows and finds them. It decides nothing: callers authenticate what they read, with
+the signed head (``ledger.proved``) or by reading every line (``review.verify``). Callers can't pass
+it a query, so its query language stays in its own package, and each read is one that an index
+serves. ``guardrail.ledger.sqlite`` implements the protocol.
 
 Rows are hostile until they are authenticated: anyone who can write the file can put anything into
 them. The types below hold for a storage whose ``value_fault`` is None.
@@ -43,13 +43,15 @@ LeafRow = tuple[int, bytes]
 
 
 class TreeRows(Protocol):
-    """Reads of the tree and of the lines below it, as a reader or a writer's transaction sees them.
+    """Reads of the tree and of the lines below it, for a reader or inside a writer's transaction.
 
     Each raises ``LedgerError`` or, in a writer's transaction, the storage's own error.
     """
 
     def head(self) -> HeadRow | None:
-        """Return the row of the signed head; None if there is none, or one that no writer wrote."""
+        """Return the row of the signed head; None if there is none, or if no writer could have
+        written it.
+        """
 
     def first(self) -> int | None:
         """Return the number of the first record after line 0; None if there is none."""
@@ -61,16 +63,19 @@ class TreeRows(Protocol):
         """Return at most *limit* records from *start*, before *stop*, in order."""
 
     def leaves(self, start: int, stop: int) -> list[LeafRow]:
-        """Return the leaf hashes that records from *start* to *stop* - 1 have, in order."""
+        """Return the leaf hashes of the records from *start* to *stop* - 1, in order."""
 
     def tile(self, level: int, number: int) -> bytes:
-        """Return the hashes of a tile; empty if there is none, or a value that no tile can have."""
+        """Return the hashes of a tile; empty if there is none, or if its value is one that no tile
+        can have.
+        """
 
     def surplus_tiles(self, size: int, growing: int, limit: int | None) -> list[tuple[int, int]]:
-        """Return level and number of at most *limit* tiles that a log of *size* records has not.
+        """Return the level and number of tiles that a log of *size* records should not have, at
+        most *limit*.
 
-        *growing* is the number of the tile of leaves that is stored although it is not complete; -1
-        if none is.
+        *growing* is the number of the leaf tile that is stored although it is incomplete; -1 if
+        there is none.
         """
 
     def first_claim(self, session: str) -> LineRow | None:
@@ -78,16 +83,18 @@ class TreeRows(Protocol):
 
 
 class Storage(TreeRows, Protocol):
-    """Everything that is read from one log while writers run. It can't write. Thread-safe.
+    """All reads from one log while writers run. It can't write. Thread-safe.
 
     Each read raises ``LedgerError``.
     """
 
     def close(self) -> None:
-        """Let go of the log. Idempotent; the next read opens it again."""
+        """Close the log. Idempotent; the next read opens it again."""
 
     def snapshot(self) -> AbstractContextManager[Self]:
-        """Let all reads inside the block see the log as it is now. Do not keep it open for long."""
+        """Make all reads inside the block see the log as it is now. Do not keep the block open for
+        long.
+        """
 
     # -- records -----------------------------------------------------------------------------------
 
@@ -95,7 +102,7 @@ class Storage(TreeRows, Protocol):
         """Return the number of records: one more than the highest number."""
 
     def last(self) -> LeafRow | None:
-        """Return number and leaf hash of the last record; None if there is none."""
+        """Return the number and the leaf hash of the last record; None if there is none."""
 
     def leaf(self, seq: int) -> bytes | None:
         """Return the stored leaf hash of record *seq*; None if there is none."""
@@ -127,8 +134,7 @@ class Storage(TreeRows, Protocol):
     def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
         """Return the records of *types* from *start*, before *stop* or to the end, in order.
 
-        For the types that are found without reading the log: those of seals, prunings, key
-        rotations and the like.
+        Only the indexed types are found: seals, prunings, key rotations and the like.
         """
 
     def last_admin(self, type_: str) -> LineRow | None:
@@ -141,23 +147,23 @@ class Storage(TreeRows, Protocol):
         """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
 
     def sessions(self) -> list[SessionRow]:
-        """Return every session, the one that began last first."""
+        """Return every session, the one that started last first."""
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""
 
     def first_needed(self, since: str) -> int | None:
-        """Return the first record that an open call, a key in use, or a request for approval that
-        is younger than the time stamp *since* needs; None if there is none.
+        """Return the first record that is still needed, by an open call, a key in use, or a request
+        for approval younger than the time stamp *since*; None if there is none.
         """
 
     # -- other rows --------------------------------------------------------------------------------
 
     def open_calls(self, limit: int | None = None) -> list[OpenCall]:
-        """Return every call that is open, at most *limit*, in the order of their decisions."""
+        """Return at most *limit* open calls, in the order of their decisions."""
 
     def epochs(self, limit: int | None = None) -> list[EpochRow]:
-        """Return every epoch key that is certified and not ended, at most *limit*, in order."""
+        """Return at most *limit* epoch keys that are certified and not ended, in order."""
 
     def pruned_before(self) -> int | None:
         """Return the number below which records were pruned, line 0 excepted; None if none were."""
@@ -165,7 +171,7 @@ class Storage(TreeRows, Protocol):
     # -- checks, for code that reports or repairs damage -------------------------------------------
 
     def schema_fault(self) -> str:
-        """Return which object of the storage is wrong or foreign; empty if there is none."""
+        """Describe an object of the storage that is wrong or foreign; empty if there is none."""
 
     def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
         """Return (type, name) of foreign objects, and the names of guardrail's missing objects.
@@ -174,34 +180,34 @@ class Storage(TreeRows, Protocol):
         """
 
     def row_fault(self) -> str:
-        """Return which rows have numbers that no record can have; empty if there are none."""
+        """Describe the rows whose numbers no record can have; empty if there are none."""
 
     def place_fault(self) -> str:
-        """Return which row is before record 0; empty if there is none."""
+        """Describe a row before record 0; empty if there is none."""
 
     def surplus_fault(self) -> str:
-        """Return which table holds more rows than the log's records can produce; empty if none
-        does.
+        """Describe a table with more rows than the log's records can produce; empty if there is
+        none.
         """
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
-        """Return table and number of a row of *tables*, or of any, with values that the schema
-        forbids; None if none has.
+        """Return the table and the number of a row in *tables*, or in any, whose values the schema
+        forbids; None if there is none.
         """
 
     def oversized_table(self) -> str | None:
-        """Return a table other than that of records with a value longer than anything that
-        guardrail writes; None if there is none. No such value is loaded.
+        """Return a table, other than the records, with a value longer than anything that guardrail
+        writes; None if there is none. Such a value is not loaded.
         """
 
     def page_fault(self) -> PageFault | None:
-        """Return what the storage itself finds wrong with its pages or indexes, or None.
+        """Return the problem that the storage finds in its own pages or indexes, or None.
 
         Raises ``LedgerError`` (``ledger.query``) if it can't evaluate the content of a line.
         """
 
     def not_json(self) -> int | None:
-        """Return the first record whose line the storage does not read as JSON; None if it reads
+        """Return the first record whose line the storage can't read as JSON; None if it can read
         all.
         """
 
@@ -235,12 +241,12 @@ class AppendingStorage(TreeRows, Protocol):
         """Origin name, from line 0."""
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection; with *clean*, let the storage clean up if it is the last one of
-        all processes.
+        """Close the connection. With *clean*, the storage may clean up if this is the last
+        connection of all processes.
         """
 
     def checkpoint(self, mode: str) -> bool:
-        """Write all that is committed to its final place; return True if all of it was synced."""
+        """Write everything committed to its final place; return True if all of it was synced."""
 
     # -- the transaction ---------------------------------------------------------------------------
 
@@ -248,15 +254,15 @@ class AppendingStorage(TreeRows, Protocol):
         """Begin a transaction; return the end of the log."""
 
     def add(self, draft: Draft, tail: Tail) -> Receipt:
-        """Append *draft* and advance *tail*; it is not durable before ``commit``.
+        """Append *draft* and advance *tail*. It is not durable before ``commit``.
 
-        Raises ``LedgerError`` for a record that this log must not hold; the transaction continues
-        without it.
+        Raises ``LedgerError`` for a record that does not belong in this log; the transaction
+        continues without it.
         """
 
     def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
-        """Call ``add`` for each of *drafts* in turn; return the receipt of each, or why it was
-        refused.
+        """Call ``add`` for each of *drafts* in turn; return a receipt for each, or the reason that
+        it was refused.
         """
 
     def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
@@ -266,14 +272,16 @@ class AppendingStorage(TreeRows, Protocol):
         """Write the signed head over everything since ``begin``; only ``commit`` follows."""
 
     def commit(self) -> None:
-        """Make everything since ``begin`` durable; if this raises, it is unknown whether it is."""
+        """Make everything since ``begin`` durable. If this raises, it is unknown whether it is
+        durable.
+        """
 
     def rollback(self) -> None:
         """Undo everything since ``begin``, if that is still possible. Never raises."""
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
-        """Return what is wrong with the records added since *draft*, a step of an approval, was
-        judged; empty if nothing is.
+        """Describe the problem with the records added since *draft*, a step of an approval, was
+        judged; empty if there is none.
         """
 
     # -- reads -------------------------------------------------------------------------------------
@@ -282,13 +290,13 @@ class AppendingStorage(TreeRows, Protocol):
         """Return the end of the log."""
 
     def leaf(self, seq: int) -> bytes | None:
-        """Return the stored leaf hash of *seq*, also of a record that was pruned."""
+        """Return the stored leaf hash of *seq*, even if the record was pruned."""
 
     def pruned(self) -> int:
         """Return the number below which records were pruned, except line 0; 1 if none were."""
 
     def row_fault(self) -> str:
-        """Return which rows have numbers that no record can have; empty if there are none."""
+        """Describe the rows whose numbers no record can have; empty if there are none."""
 
     def records_from(self, start: int) -> Iterator[RecordRow]:
         """Yield the records from *start* to the end."""
@@ -297,13 +305,13 @@ class AppendingStorage(TreeRows, Protocol):
         """Return the line of *type_* about *call*: its decision or its outcome."""
 
     def open_calls(self) -> list[OpenCall]:
-        """Return every call that is open, of any process."""
+        """Return every open call of any process."""
 
     def has_open_call(self, process: str) -> bool:
-        """Return True if *process* has a call open."""
+        """Return True if *process* has an open call."""
 
     def epochs(self) -> list[EpochRow]:
-        """Return every epoch key that is certified and not ended, of any process."""
+        """Return every epoch key of any process that is certified and not ended."""
 
     def has_epoch(self, public: str) -> bool:
         """Return True if the key *public* is certified and not ended."""

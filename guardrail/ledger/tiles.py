@@ -1,6 +1,6 @@
-"""Compares the stored tree with the tree of the lines: each wrong row of ``tile`` is a finding.
+"""Compares the stored tree with the tree of the lines. Each wrong row of ``tile`` is a finding.
 
-Proofs read the stored tree because it is fast. No verdict on a log depends on it: it is compared
+Proofs read the stored tree because that is fast. No verdict on a log depends on it: it is compared
 during a walk over the lines or, for pruned records, with the hashes that a signed record proves.
 """
 
@@ -48,7 +48,7 @@ class WrongTile:
 
 @dataclass(slots=True)
 class KeptLeavesCheck:
-    """Result of checking the kept leaf hashes of pruned records."""
+    """Result of checking the leaf hashes kept for pruned records."""
 
     problem: str = ""
     """What is wrong; empty if they make the tree in the record about them."""
@@ -59,18 +59,18 @@ class KeptLeavesCheck:
 
 
 class TileWalk:
-    """Compares the stored tree with the tree of the leaves, tile by tile, with memory for one tile
-    per level.
+    """Compares the stored tree with the tree of the leaves, tile by tile, holding one tile per
+    level in memory.
     """
 
     def __init__(self, rows: TreeRows, *, levels: int = _LEVELS) -> None:
-        """Begin at the first leaf. Tiles of *levels* levels are compared, from the leaves up."""
+        """Begin at the first leaf. Compares the tiles of *levels* levels, from the leaves up."""
         self._rows = rows
         self._levels = levels
         self._grown: list[list[bytes]] = [[] for _ in range(levels)]
 
     def restart(self) -> None:
-        """Forget everything that was taken."""
+        """Forget everything taken so far."""
         self._grown = [[] for _ in range(self._levels)]
 
     def resume(self, size: int) -> None:
@@ -90,8 +90,8 @@ class TileWalk:
                 self._grown[height] = split(stored)[:count]
 
     def take(self, size: int, made: Sequence[bytes], level: int = 0) -> Sequence[WrongTile]:
-        """Take a leaf, or the perfect subtree of *level*; return the completed rows that hold wrong
-        content.
+        """Take a leaf, or the perfect subtree of *level*. Return the rows that this completed and
+        whose content is wrong.
 
         *size* is the number of leaves including it, *made* the result of ``Edge.append``.
         """
@@ -135,11 +135,11 @@ class TileWalk:
             yield from split(self._rows.tile(0, number))[:count]
 
     def end(self, size: int, pruned: int, *, limit: int | None = None) -> list[WrongTile]:
-        """Return the still growing rows with wrong content, and rows that should not exist, at most
-        *limit* of these.
+        """Return the incomplete rows with wrong content, and at most *limit* rows that should not
+        exist.
 
-        *size* is the number of records, *pruned* the number of the first one after line 0 if
-        records were pruned, else 0. Call it in the transaction that saw the last record.
+        *size* is the number of records. *pruned* is the number of the first record after line 0 if
+        records were pruned, else 0. Call this in the transaction that saw the last record.
         """
         wrong: list[WrongTile] = []
         for height in range(1, self._levels):

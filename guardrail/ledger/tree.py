@@ -1,6 +1,6 @@
-"""The Merkle tree of a log, read from its stored tiles and, after the last one, its records.
+"""The Merkle tree of a log, read from its stored tiles and, after the last tile, from its records.
 
-Nothing that a tile holds is authenticated: compare what you compute from it with a signed head.
+Tiles are not authenticated: compare anything computed from them with a signed head.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ TILE_LEVEL = 8
 
 
 def leaves_of(rows: TreeRows, start: int, stop: int) -> list[bytes]:
-    """Return the leaves from *start* to *stop*, inside one tile: computed from its records, and for
-    pruned ones taken from the kept hashes. Raises ``ValueError`` if one is missing. For records
+    """Return the leaves from *start* to *stop* inside one tile: computed from its records or, for
+    pruned records, taken from the kept hashes. Raises ``ValueError`` if one is missing. For records
     that exist, the tile is not used.
     """
     leaves = dict(rows.leaves(start, stop))
@@ -49,8 +49,8 @@ def kept_leaves(rows: TreeRows, number: int) -> list[bytes]:
 
 
 def check_included(edge: Edge, node: Node, seq: object, line: object) -> None:
-    """Raise ``LedgerError`` unless *line* is record *seq* of the log whose tree is *edge*; *node*
-    gets its perfect subtrees.
+    """Raise ``LedgerError`` unless *line* is record *seq* of the log whose tree is *edge*. *node*
+    returns its perfect subtrees.
     """
     if type(seq) is not int or type(line) is not bytes or not 0 <= seq < edge.size:
         raise unproved(f"there is a record {seq} that the log's head does not cover")
@@ -75,8 +75,8 @@ def node_reader(rows: TreeRows) -> Node:
     """Return a function that reads perfect subtrees from tiles and, after the last complete tile,
     from records.
 
-    Its results are not authenticated: compare what you compute from them with a signed head. It
-    raises ``ValueError`` for a subtree that reaches beyond the log.
+    Its results are not authenticated: compare anything computed from them with a signed head. It
+    raises ``ValueError`` for a subtree that extends beyond the log.
     """
     tiles: dict[tuple[int, int], list[bytes]] = {}
 
@@ -105,6 +105,6 @@ def node_reader(rows: TreeRows) -> Node:
 
 
 def split(hashes: bytes) -> list[bytes]:
-    """Return the hashes of a tile; a last one that is cut is left out."""
+    """Return the hashes of a tile. A last hash that is cut off is omitted."""
     whole = len(hashes) - len(hashes) % HASH_BYTES
     return [hashes[at : at + HASH_BYTES] for at in range(0, whole, HASH_BYTES)]

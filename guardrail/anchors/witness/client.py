@@ -41,7 +41,7 @@ def request_body(old: int, proof: Sequence[bytes], note: SignedNote) -> bytes:
 
 
 class WitnessAnchor:
-    """Asks one witness, and trusts only its cosignature, checked with the pinned key."""
+    """Asks one witness, and trusts only its cosignature, which is checked with the pinned key."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class WitnessAnchor:
         raise self._error("it names another size each time that it is asked", "anchor.malformed")
 
     def vouched(self, note: SignedNote) -> bool:
-        """Return True if its cosignature is under *note*."""
+        """Return True if *note* carries the witness's cosignature."""
         return note.cosigned_by(self._key, self._verify) is not None
 
     def latest(self, origin: str) -> SignedNote | None:
@@ -102,7 +102,8 @@ class WitnessAnchor:
 
         Raises ``AnchorError``.
 
-        Only witnesses that answer ``GET /latest`` can be asked: ``guardrail witness serve`` does.
+        Only witnesses that answer ``GET /latest`` can be asked, such as
+        ``guardrail witness serve``.
         """
         reply = self._server.ask(
             "GET",
@@ -128,8 +129,8 @@ class WitnessAnchor:
         return note
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
-        """Return the head that ``latest`` returns: a witness keeps one head, and accepts only heads
-        that extend it. Raises ``AnchorError``.
+        """Return the head that ``latest`` returns: a witness stores one head, and accepts only
+        heads that extend it. Raises ``AnchorError``.
         """
         found = self.latest(origin)
         return () if found is None else (found,)
@@ -188,8 +189,8 @@ class WitnessAnchor:
         return size
 
     def _judge_foreign(self, head: Checkpoint, prove: Prove) -> None:
-        """Raise ``AnchorError`` (``anchor.conflict``) if it holds a head by another key that the
-        ledger contradicts.
+        """Raise ``AnchorError`` (``anchor.conflict``) if the witness holds a head by another key
+        that the ledger contradicts.
 
         ``verify`` compares that head as well: it can belong to a log that this ledger replaced.
         """

@@ -59,7 +59,7 @@ class AddCheckpointRequest:
 
 
 def server_tls(cert: Path, key: Path) -> ServerTls:
-    """Return the TLS settings of a server that shows *cert*: TLS 1.2 or later. Raises
+    """Return the TLS settings of a server with the certificate *cert*: TLS 1.2 or later. Raises
     ``ConfigError``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -111,7 +111,7 @@ class _OpenConnection:
 
 
 class WitnessServer(http.server.ThreadingHTTPServer):
-    """Serves one witness until ``shutdown``. It reports each refusal to *log*, one line each."""
+    """Serves one witness until ``shutdown``. Writes one line to *log* for each refusal."""
 
     daemon_threads = True
     block_on_close = False
@@ -159,11 +159,11 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     @property
     def address(self) -> str:
-        """The address that it listens on."""
+        """The address that the server listens on."""
         return str(self.server_address[0])
 
     def server_bind(self) -> None:
-        """Bind, without the reverse look-up of the standard library's, which can be slow."""
+        """Bind without the standard library's reverse look-up, which can be slow."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -172,7 +172,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in its own thread.
 
-        At the limit, the oldest connection without a request is closed.
+        If the limit is reached, the oldest connection without a request is closed.
         """
         with self._lock:
             room = len(self._open) < CONNECTIONS or self._make_room()
@@ -189,8 +189,8 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Do what the standard library does, plus the TLS handshake, and free the connection's
-        place.
+        """Do what the standard library does, add the TLS handshake, and release the connection's
+        slot.
         """
         place = self._connection_of(request)
         try:
@@ -209,7 +209,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def answering(self, request: Any) -> Iterator[None]:
-        """Keep the connection open inside the block: it has sent a complete request."""
+        """Keep the connection open inside the block, because its request is complete."""
         place = self._connection_of(request)
         place.busy = True
         try:
@@ -225,8 +225,8 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             )
 
     def _make_room(self) -> bool:
-        """Close the oldest connection that waits for its client; return False if all are being
-        answered. Call it with the lock held.
+        """Close the oldest connection that waits for its client; return False if all of them are
+        being answered. The caller holds the lock.
         """
         idle = next((each for each in self._open if not each.busy), None)
         if idle is None:
@@ -242,8 +242,8 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             self._open.remove(place)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log one line about a failed request: clients disconnect, and their input is not
-        trusted.
+        """Log one line about a failed request. No traceback: clients disconnect, and their input is
+        not trusted.
         """
         self.log("a connection ended badly")
 
@@ -320,7 +320,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method overridden
-        """Log nothing: a line for each request would hide the important ones."""
+        """Log nothing: one line per request would hide the important ones."""
 
     def do_POST(self) -> None:
         if not self._host_is_good():
@@ -392,7 +392,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class _TimedReader(io.RawIOBase):
-    """What arrives on a socket, until a time of ``time.monotonic`` and up to a number of bytes."""
+    """Reads from a socket until a time of ``time.monotonic``, up to a number of bytes."""
 
     def __init__(self, sock: socket.socket, end: float, budget: int) -> None:
         self._sock = sock
@@ -400,12 +400,12 @@ class _TimedReader(io.RawIOBase):
         self.budget = budget
 
     def readable(self) -> bool:
-        """Return True: ``io.BufferedReader`` asks."""
+        """Return True, as ``io.BufferedReader`` requires."""
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read as ``io.RawIOBase`` says. Raises ``TimeoutError`` past the end, ``OverflowError``
-        past the budget.
+        """Read as ``io.RawIOBase`` does. Raises ``TimeoutError`` after the deadline,
+        ``OverflowError`` over the byte limit.
         """
         left = self.end - time.monotonic()
         if left <= 0:

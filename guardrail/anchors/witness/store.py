@@ -1,9 +1,9 @@
 """The database of a witness: the logs that it serves, and the newest head of each that it cosigned.
 
 The check against the stored head and the update are one transaction, and a cosignature is sent only
-after that is durable. So a crash at any point never leads to cosignatures on two roots of one size,
-or on a smaller tree after a larger one. Never restore the database from a backup: a witness that
-has forgotten heads is worse than none.
+after that is durable. So a crash never leads to cosignatures on two roots of one size, or on a
+smaller tree after a larger one. Never restore the database from a backup: a witness that has
+forgotten heads is worse than no witness.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ CREATE TABLE refused(
 
 
 class WitnessRuling(StrEnum):
-    """The answer of a witness to a head with a valid signature."""
+    """How a witness rules on a head with a valid signature."""
 
     COSIGNED = "cosigned"
     WRONG_OLD_SIZE = "wrong_old_size"
@@ -61,7 +61,7 @@ class WitnessRuling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WitnessVerdict:
-    """The answer to one head."""
+    """A witness's full answer to one head."""
 
     ruling: WitnessRuling
     size: int
@@ -84,7 +84,7 @@ class WitnessedLog:
 
 
 class WitnessStore:
-    """The database of one witness. Thread-safe; several processes may have it open."""
+    """The database of one witness. Thread-safe, and several processes may open it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         """Call ``create`` or ``open`` instead."""
@@ -184,10 +184,10 @@ class WitnessStore:
     # ----------------------------------------------------------------------------------------------
 
     def add(self, key: NoteKey) -> bool:
-        """Serve the log *key* from now on; return False if it was already served.
+        """Serve the log *key* from now on; return False if it was served already.
 
-        Raises ``ConfigError`` if the log is known by another key: a witness never changes a log's
-        key.
+        Raises ``ConfigError`` if the log is registered with another key: a witness never changes a
+        log's key.
         """
         if key.algorithm is not Algorithm.ED25519:
             raise ConfigError(
@@ -247,8 +247,8 @@ class WitnessStore:
 
     def refused_since(self, origin: str, time: int) -> int:
         """Return the number of heads of *origin* with valid signatures that were refused at *time*
-        (seconds since 1970) or later. If the limit of kept heads is reached, it is the number of
-        all kept heads, because the time of the last refusal is then unknown.
+        (seconds since 1970) or later. If the limit of stored heads is reached, return the number of
+        all stored heads, because the time of the last refusal is then unknown.
         """
         with self._read_transaction():
             query = "SELECT count(*), coalesce(sum(time >= ?), 0) FROM refused WHERE origin = ?"

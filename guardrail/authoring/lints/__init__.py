@@ -1,1 +1,3 @@
-"""Lints: places in a rule that can let a call through that it was written to stop."""
+"""Lints: constructs in a rule that can let a call through although the rule was written to stop
+it.
+"""

@@ -1,4 +1,6 @@
-"""Denials that depend on an argument that may be missing: they then do not fire."""
+"""Finds denials that depend on an argument that may be missing; such a denial would then not
+fire.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,7 @@ __all__ = ["check"]
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each read of an argument whose absence lets the call through."""
+    """Yield a lint for each read of an argument whose absence would let the call through."""
     if event.what is not EventKind.READ or not event.open or not _reads(event, flow):
         return
     tools = event.frame.tools
@@ -35,7 +37,7 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
 
 
 def _reads(event: Event, flow: ValueFlow) -> bool:
-    """True if the value is read here, and not only renamed."""
+    """Return True if the value is read here, not only renamed."""
     found = reference(event.node)
     assert found is not None
     if found.head is None or found.head == "input" or found.head in event.frame.scope.imports:

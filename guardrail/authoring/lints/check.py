@@ -1,4 +1,5 @@
-"""Likely mistakes in policies: places that can let a call through that a rule was written to stop.
+"""Finds likely mistakes in policies: constructs that can let a call through although a rule was
+written to stop it.
 
 ``docs/writing-policies.md`` lists the codes. Only ``lints.tested`` runs a policy, namely its tests.
 """
@@ -51,7 +52,7 @@ class SuppressionFilter:
         return any(ignore.covers(line, code, detail) for ignore in self._ignores.get(file, ()))
 
     def filter(self, lints: Iterable[Lint]) -> LintReport:
-        """Return *lints* in order, without duplicates and suppressed ones."""
+        """Return *lints* in order, without duplicates and without suppressed ones."""
         unique = sorted(
             set(lints), key=lambda item: (item.file, item.line, item.code, item.message)
         )
@@ -62,7 +63,7 @@ class SuppressionFilter:
 
 
 def lint_modules(modules: Sequence[Module], data: str, shape: InputShape) -> list[Lint]:
-    """Return the findings that need no evaluation. Comments are handled by a ``SuppressionFilter``.
+    """Return the findings that need no evaluation. A ``SuppressionFilter`` handles the comments.
 
     *modules* includes guardrail's own and tests; only the authors' rules are judged.
     """

@@ -15,7 +15,7 @@ _MARK = re.compile(r"#\s*guardrail:ignore\b[ \t]*(?P<codes>[^\s#]*)[ \t]*(?P<rea
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """One such comment, and the lines that it applies to."""
+    """One suppression comment, and the lines that it applies to."""
 
     line: int
     codes: frozenset[str]
@@ -25,16 +25,16 @@ class Suppression:
     last: int
 
     def covers(self, line: int, code: str, detail: str = "") -> bool:
-        """Return True if it suppresses *code* on *line*. *detail* may follow a colon in the
-        comment.
+        """Return True if the comment suppresses *code* on *line*. *detail* may follow a colon in
+        the comment.
         """
         named = {code} if not detail else {code, f"{code}:{detail}"}
         return bool(self.reason) and self.first <= line <= self.last and bool(self.codes & named)
 
 
 def comments(text: str) -> Iterator[tuple[int, str, bool]]:
-    """Yield line, text and True if it stands alone, for each comment. A ``#`` inside a string does
-    not count.
+    """Yield (line, text, True if the comment is alone on its line) for each comment. A ``#`` inside
+    a string is not a comment.
     """
     line, start, index, size = 1, 0, 0, len(text)
     while index < size:
@@ -62,10 +62,10 @@ def comments(text: str) -> Iterator[tuple[int, str, bool]]:
 
 
 def ignores(module: Module) -> list[Suppression]:
-    """Return every such comment of *module*.
+    """Return the suppression comments of *module*.
 
-    After code it applies to its line; on its own line, to the next line with code; and before a
-    rule, to the whole rule.
+    A comment after code applies to its own line, a comment on its own line to the next line of
+    code, and a comment before a rule to the whole rule.
     """
     found = list(comments(module.source.text))
     alone = {line for line, _, single in found if single}
@@ -110,7 +110,7 @@ def _last_line(node: object, line: int) -> int:
 
 
 def misplaced(module: Module, known: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield line and message for each such comment that has no effect."""
+    """Yield (line, message) for each suppression comment that has no effect."""
     codes = frozenset(known)
     for ignore in ignores(module):
         unknown = sorted(code for code in ignore.codes if code.partition(":")[0] not in codes)

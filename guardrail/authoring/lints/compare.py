@@ -1,4 +1,6 @@
-"""Ordering of values that may not be numbers: ``null < 100`` and ``"5" > 100`` are true in Rego."""
+"""Finds comparisons of values that may not be numbers: ``null < 100`` and ``"5" > 100`` are true in
+Rego.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +21,8 @@ _TEXTS = frozenset({"string"})
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for a side of a comparison that may have another type than the order is meant
-    for.
+    """Yield a lint for each side of a comparison that may not have the type that the comparison is
+    meant for.
     """
     if event.what is not EventKind.COMPARISON:
         return

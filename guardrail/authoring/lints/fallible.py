@@ -1,5 +1,5 @@
-"""Builtins that fail for values that a caller may send: then the whole decision fails, not only the
-rule.
+"""Finds built-ins that fail for values that a caller may send: the whole decision then fails, not
+only the rule.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CLOCK = ("context", "time")
 
 
 def check(event: Event, flow: ValueFlow, shape: object = None) -> Iterator[Lint]:
-    """Yield a lint for each builtin or division that fails for some values of the input."""
+    """Yield a lint for each built-in or division that fails for some values of the input."""
     del shape
     if event.what is EventKind.CALL:
         yield from _call(event, flow)
@@ -78,7 +78,7 @@ def _call(event: Event, flow: ValueFlow) -> Iterator[Lint]:
 
 
 def _not_zero(divisor: Node, event: Event, flow: ValueFlow) -> bool:
-    """Return True if the body compares *divisor* with a number in a way that excludes zero."""
+    """Return True if the body makes sure that *divisor* is not zero."""
     paths = {origin.path for origin in flow.origins(divisor, event.frame)}
     if not paths:
         return False

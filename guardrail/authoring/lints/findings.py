@@ -1,4 +1,4 @@
-"""A lint's contents, and its codes."""
+"""The contents of a lint, and the lint codes."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ class Code(StrEnum):
 
 
 class Severity(StrEnum):
-    """Severity. Anything that would be refused is a finding, not a lint."""
+    """Severity of a lint. Anything that an engine would refuse is a finding, not a lint."""
 
     WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A construct that is allowed but can let a call through, or deny one for a reason other than
-    the stated one.
+    """An allowed construct that can let a call through, or deny one for a reason other than the
+    stated one.
     """
 
     file: str

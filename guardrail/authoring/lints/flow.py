@@ -1,5 +1,5 @@
-"""Trace which parts of the policy input an expression's value comes from, through names, rules and
-functions.
+"""Traces the parts of the policy input that an expression's value comes from, through names, rules
+and functions.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Definition:
 
 @dataclass(frozen=True, slots=True)
 class RuleFrame:
-    """A rule as evaluated for a caller: its arguments, and the tools in question."""
+    """A rule as evaluated for a caller, with its arguments and the tools that it can apply to."""
 
     definition: Definition
     bindings: Mapping[str, Binding] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class RuleFrame:
 
     @property
     def scope(self) -> RuleScope:
-        """The scope of its names."""
+        """The scope of the rule's names."""
         return self.definition.scope
 
 
@@ -79,7 +79,7 @@ Binding: TypeAlias = "tuple[Node, RuleFrame]"
 
 
 def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
-    """Return the paths below ``data`` that *tests* set with ``with``: the program supplies them
+    """Return the paths below ``data`` that *tests* set using ``with``: the program supplies them
     when policies are served.
     """
     found: set[tuple[str, ...]] = set()
@@ -119,9 +119,7 @@ class ValueFlow:
         self._left = _MAX_QUESTIONS
 
     def spend(self) -> bool:
-        """Count one query. Returns False once there were too many to continue in reasonable
-        time.
-        """
+        """Count one query. Return False once there are too many to continue in reasonable time."""
         self._left -= 1
         return self._left > 0
 
@@ -131,8 +129,8 @@ class ValueFlow:
         return self._left <= 0
 
     def named(self, found: Reference, frame: RuleFrame) -> tuple[list[Definition], int]:
-        """Return the rules that *found* names, and how many parts of the reference that takes.
-        Empty if it names none.
+        """Return the rules that *found* names, and how many parts of the reference name them. Empty
+        if it names no rules.
         """
         head = found.head
         if head is None or head in frame.definition.rule.local:
@@ -151,8 +149,8 @@ class ValueFlow:
     def origins(
         self, node: Any, frame: RuleFrame, parts: Path = (), steps: int = 0
     ) -> tuple[InputOrigin, ...]:
-        """Return the possible origins of the value at *parts* below *node*. Empty if it is
-        computed, or not from the input.
+        """Return the possible origins of the value at *parts* below *node*. Empty if the value is
+        computed or does not come from the input.
         """
         if steps > _MAX_STEPS or len(parts) > _MAX_STEPS or not self.spend():
             return ()
@@ -230,8 +228,8 @@ class ValueFlow:
             yield from self.origins(collection, frame, (None, *parts), steps)
 
     def _members(self, definition: Definition) -> dict[str, Node | None]:
-        """Locals that iterate over a collection, by name: ``some x in xs`` and ``every``. None if
-        there are several.
+        """Return the locals that iterate over a collection, by name: ``some x in xs`` and
+        ``every``. None if a name has several collections.
         """
         known = self._collections.get(definition.key)
         if known is not None:
@@ -335,7 +333,7 @@ class ValueFlow:
         return any(True for _ in self.mentioned(node, frame))
 
     def mentioned(self, node: Any, frame: RuleFrame) -> Iterator[InputOrigin]:
-        """Yield the origins of every reference in *node*, each as a whole."""
+        """Yield the origins of each complete reference in *node*."""
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:
             yield from self.origins(node, frame)
@@ -353,7 +351,7 @@ class ValueFlow:
 
 
 def literal(node: Any) -> object:
-    """Return the value of a literal (text, number, true or false), otherwise None."""
+    """Return the value of a literal (text, number, true or false); None for anything else."""
     name = kind(node)
     if name in {"String", "RawString", "Number", "Bool"}:
         return node[name]["value"]
@@ -361,14 +359,14 @@ def literal(node: Any) -> object:
 
 
 def literal_name(node: Any) -> str | None:
-    """Return the text of a string literal, otherwise None."""
+    """Return the text of a string literal; None for anything else."""
     value = literal(node)
     return value if isinstance(value, str) else None
 
 
 def has_fallback(rule: RegoRule) -> bool:
-    """Return True if *rule* is a default with an effect: ``default x := false`` is no different
-    from undefined.
+    """Return True if *rule* has a default that has an effect. ``default x := false`` has none: it
+    is the same as undefined.
     """
     return rule.default and rule.form != "function" and (literal(rule.node["value"]) is not False)
 

@@ -1,5 +1,5 @@
-"""The facts that a body's other conditions establish about the input: checked types, present names,
-possible tools.
+"""Finds the facts that a body's other conditions establish about the input: checked types, present
+names, possible tools.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class PathGuard:
-    """One fact that a condition ensures."""
+    """One fact about a path that a condition ensures."""
 
     path: Path
     type: str
@@ -49,7 +49,7 @@ Guards: TypeAlias = "frozenset[PathGuard]"
 
 
 def conditions(query: Node | None) -> Iterator[Node]:
-    """Yield the plain expressions of a body: all of them must hold."""
+    """Yield the plain expressions of a body, all of which must hold."""
     for statement in (query or {}).get("stmts", ()):
         content = statement["literal"].get("Expr")
         if content is not None and not statement.get("with_mods"):
@@ -57,8 +57,8 @@ def conditions(query: Node | None) -> Iterator[Node]:
 
 
 def guards(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int = 0) -> Guards:
-    """Return the facts that *query* ensures, including those from the rules and functions that it
-    uses.
+    """Return the facts that *query* ensures, including those ensured by the rules and functions
+    that it uses.
     """
     found: set[PathGuard] = set()
     for node in conditions(query):
@@ -114,7 +114,7 @@ def type_check(content: Node) -> tuple[Node, str] | None:
 
 
 def _guards_of_keys(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
-    """``"amount" in object.keys(args)``."""
+    """Return the facts that ``"amount" in object.keys(args)`` ensures."""
     name, collection = literal_name(content["value"]), content["collection"]
     if name is None or kind(collection) != "Call":
         return
@@ -125,7 +125,7 @@ def _guards_of_keys(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterato
 
 
 def _guards_of_type_name(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
-    """``type_name(x) == "number"``."""
+    """Return the facts that ``type_name(x) == "number"`` ensures."""
     for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
         said = literal_name(other)
         if said is None or kind(one) != "Call":
@@ -137,8 +137,8 @@ def _guards_of_type_name(content: Node, flow: ValueFlow, frame: RuleFrame) -> It
 
 
 def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, depth: int) -> Guards:
-    """Return the facts that hold if *definition* has a value: those that each of its bodies
-    ensures.
+    """Return the facts that hold if *definition* has a value: those that all of its bodies
+    ensure.
     """
     if definition.rule.default or depth > _MAX_DEPTH or not flow.spend():
         return frozenset()
@@ -154,8 +154,8 @@ def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, de
 def _common(
     definitions: Sequence[Definition], depth: int, ask: Callable[[Definition], Guards]
 ) -> Guards:
-    """Return the facts that hold no matter which of *definitions* gave the value. A default would
-    ensure none.
+    """Return the facts that hold whichever of *definitions* gave the value. A default would ensure
+    none.
     """
     plain = [item for item in definitions if not item.module.source.installed]
     if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):
@@ -232,7 +232,7 @@ def _is_tool(node: Any, flow: ValueFlow, frame: RuleFrame) -> bool:
 
 
 def _listed(node: Node, flow: ValueFlow) -> Tools:
-    """Return the strings of a literal collection, here or in the data."""
+    """Return the strings of a literal collection in the policy or in the data."""
     name = kind(node)
     if name in {"Array", "Set"}:
         items = [literal_name(item) for item in node[name]["items"]]

@@ -1,5 +1,5 @@
-"""Rule heads that hold a value of the call: without that value the rule is undefined, and with it,
-the value is recorded.
+"""Finds rule heads that contain a value of the call. Without that value the rule is undefined; with
+it, the value is recorded.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
 def _read(
     node: Any, definition: Definition, flow: ValueFlow, shape: InputShape
 ) -> Iterator[tuple[int, Path, bool]]:
-    """Yield line, path and True if it is always present, for each whole reference that does not
-    begin with a local.
+    """Yield (line, path, True if the value is always present) for each whole reference that does
+    not begin with a local.
     """
     found = reference(node) if kind(node) is not None else None
     if found is None:

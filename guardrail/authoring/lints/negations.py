@@ -1,5 +1,5 @@
-"""``not`` before a call on a value that may be missing: OPA evaluates the argument first, and the
-rule does not fire.
+"""Finds ``not`` before a call on a value that may be missing: OPA evaluates the argument first, so
+the rule does not fire.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OPERATORS = frozenset({"Membership", "BoolExpr", "ArithExpr", "BinExpr"})
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each input that may be missing in a call, an ``in`` or a comparison under
+    """Yield a lint for each input that may be missing from a call, an ``in`` or a comparison under
     ``not``.
     """
     if event.what is not EventKind.NEGATION:
@@ -38,7 +38,7 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
 
 
 def _operands(node: Node) -> Iterator[object]:
-    """Yield the parts that are evaluated before the ``not``."""
+    """Yield the parts that are evaluated before ``not``."""
     name = kind(node)
     if name == "Call":
         yield from node["Call"]["params"]

@@ -1,4 +1,6 @@
-"""Bodies that can't be true: constant, contradictory, or about paths that no input has."""
+"""Finds bodies that can't be true: they are constant, contradict themselves, or read paths that no
+input has.
+"""
 
 from __future__ import annotations
 
@@ -119,7 +121,7 @@ class _Known:
     types: frozenset[str] | None = None
 
     def only(self, values: frozenset[str]) -> bool:
-        """Keep only *values*; return True if any is left."""
+        """Keep only *values*; return True if any are left."""
         self.possible = values if self.possible is None else self.possible & values
         return self._left()
 
@@ -155,8 +157,8 @@ def _contradictions(
 
 
 def _fixed(node: Node, flow: ValueFlow, frame: RuleFrame) -> tuple[str, str] | None:
-    """Return why a condition contradicts what is the same in every call, and what to write; None if
-    it does not.
+    """Return (reason, suggestion) if a condition contradicts a value that is the same in every
+    call; None if it does not.
     """
     for place, (value, hint) in CONSTANTS.items():
         known = {place: _Known(frozenset([json.dumps(value)]), types=frozenset(["string"]))}
@@ -168,8 +170,8 @@ def _fixed(node: Node, flow: ValueFlow, frame: RuleFrame) -> tuple[str, str] | N
 
 
 def _no_such_text(node: Node, place: str, value: str, flow: ValueFlow, frame: RuleFrame) -> bool:
-    """Return whether *node* asks of *place*, which is *value*, to begin with, end with or contain
-    another text.
+    """Return True if *node* requires *place*, whose value is *value*, to begin with, end with or
+    contain a text that it does not.
     """
     if kind(node) != "Call":
         return False

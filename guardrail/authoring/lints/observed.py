@@ -1,8 +1,8 @@
-"""The calls in policies' tests: the inputs that they decide on, and the rules that fire.
+"""Finds the calls in the policies' tests: the inputs that the tests decide on, and the rules that
+fire.
 
-Tests may build their inputs in any way; the inputs that a decision rule sees are the ones that
-count. So the tests run together with a rule of guardrail's own, in the same sets, that keeps its
-input.
+Tests may build their inputs in any way; only the inputs that a decision rule sees count. So the
+tests run together with an extra rule of guardrail's own, in the same sets, that captures its input.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ObservedCall:
 
 @dataclass(frozen=True, slots=True)
 class FiredRules:
-    """Its result."""
+    """The result of evaluating the rules on one call."""
 
     seen: ObservedCall
     effect: str
@@ -61,8 +61,8 @@ class FiredRules:
 
 
 def observe(compiled: CompiledPolicies, bench: Workbench) -> list[ObservedCall]:
-    """Run the tests, and return every call that they make a policy see, without duplicates. The
-    tests' own results do not matter.
+    """Run the tests and return every call that they make, without duplicates. The tests' own
+    results do not matter.
 
     Raises ``EngineRefusal`` if the modules can't be loaded.
     """
@@ -117,7 +117,7 @@ def _tests(compiled: CompiledPolicies) -> Iterator[tuple[str, str]]:
 
 
 def _observing(replaced: Sequence[str]) -> str:
-    """Return rules that keep the input and the data that tests replace, and never fire."""
+    """Return rules that capture the input and the data that tests replace. They never fire."""
     parts = ", ".join(
         f"{{{json.dumps(name)}: v | v := data[{json.dumps(name)}]}}" for name in replaced
     )
@@ -150,7 +150,7 @@ def _json(value: object) -> str:
 def fired(
     compiled: CompiledPolicies, bench: Workbench, seen: Iterable[ObservedCall]
 ) -> list[FiredRules]:
-    """Return the rules that fire for each call. A call for which the policy fails fires none."""
+    """Return the rules that fire for each call. If the policy fails for a call, none do."""
     found: list[FiredRules] = []
     loaded: str | None = None
     # Loading is expensive, so calls with the same data are grouped.
@@ -168,8 +168,8 @@ def fired(
 
 
 def decide(bench: Workbench, policy_input: str, path: str = DECISION) -> dict[str, Any]:
-    """Return the document at *path*, or an empty one if there is none: undefined, an error, a
-    timeout, no decision.
+    """Return the document at *path*. It is empty if there is no decision: undefined, an error or a
+    timeout.
     """
     try:
         document = bench.rule(path, policy_input)

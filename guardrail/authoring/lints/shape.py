@@ -1,5 +1,5 @@
-"""Facts about the policy input before any call: the documented envelope, and the schemas of
-tools.
+"""Facts about the policy input that hold for every call: the documented envelope, and the schemas
+of tools.
 """
 
 from __future__ import annotations
@@ -34,13 +34,13 @@ _MAX_STEPS = 32
 
 
 def written(path: Sequence[str | None]) -> str:
-    """Return *path* as an author would write it, without ``input.``."""
+    """Return *path* as an author would write it, without ``input.``"""
     return "".join("[_]" if part is None else f".{part}" for part in path).lstrip(".")
 
 
 @dataclass(frozen=True, slots=True)
 class _SchemaPlace:
-    """One node of a schema, and True if a document that fits always has it."""
+    """One node of a schema, and whether a valid document always has it."""
 
     schema: Mapping[str, Any]
     root: Mapping[str, Any]
@@ -82,7 +82,7 @@ class InputShape:
         return frozenset(types) or None
 
     def undeclared(self, path: Path, tools: Tools) -> bool:
-        """Return True if schemas are given, and no tool that a rule can be about has the argument
+        """Return True if schemas are given, and no tool that a rule can apply to has the argument
         at *path*.
         """
         if self.tools is None or path[: len(ARGS)] != ARGS or len(path) == len(ARGS):
@@ -97,7 +97,7 @@ class InputShape:
         )
 
     def similar(self, path: Path, tools: Tools) -> str:
-        """Return the declared argument with the name most similar to *path*, or nothing."""
+        """Return the declared argument whose name is most similar to *path*, or an empty string."""
         names = {name for schema in self._candidates(tools) for name in _properties(schema, schema)}
         close = difflib.get_close_matches(str(path[len(ARGS)]), sorted(names), 1)
         return close[0] if close else ""
@@ -128,8 +128,8 @@ class InputShape:
         return [schema for name, schema in given.items() if tools is None or name in tools]
 
     def _arguments(self, path: Path, tools: Tools) -> list[_SchemaPlace | None]:
-        """Return each possible tool's schema of *path* (below the arguments); None for one that
-        declares none.
+        """Return the schema of *path* (below the arguments) for each possible tool; None for a tool
+        that declares none.
         """
         given = self.tools or {}
         found: list[_SchemaPlace | None] = []
@@ -165,7 +165,7 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
 
 
 def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow ``$ref`` within the document. An external reference gives nothing."""
+    """Follow ``$ref`` within the document. An external reference has no result."""
     for _ in range(_MAX_STEPS):
         if not isinstance(schema, Mapping):
             return {}
@@ -211,7 +211,9 @@ def _required(schema: Any, root: Mapping[str, Any]) -> set[str]:
 
 
 def _types(schema: Any, root: Mapping[str, Any], steps: int = 0) -> frozenset[str] | None:
-    """Return the types that a schema allows, or None if it allows any, or they can't be told."""
+    """Return the types that a schema allows, or None if it allows any or they can't be
+    determined.
+    """
     if steps > _MAX_STEPS:
         return None
     allowed: frozenset[str] | None = None

@@ -1,4 +1,4 @@
-"""Rules that fire in no test: there is no evidence that they work."""
+"""Finds rules that fire in no test, so that nothing shows that they work."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class NamedRule:
 
 
 def check(modules: Sequence[Module], calls: Collection[FiredRules]) -> Iterator[Lint]:
-    """Yield a lint for each rule, by id, that fires in none of *calls*."""
+    """Yield a lint for each rule id that fires in none of *calls*."""
     seen = {rule for call in calls for rule in call.rules}
     reported: set[tuple[str, str]] = set()
     for rule in named_rules(modules):

@@ -1,5 +1,5 @@
-"""Walk through everything that the decision depends on, and find where silence would let a call
-through.
+"""Walks through everything that the decision depends on, and finds expressions whose missing value
+would let a call through.
 
 A condition on a missing value has no value itself, and rules that depend on it do not fire. If such
 a rule is a denial, the call is let through: the location is *open*. Under ``not`` it is the
@@ -56,7 +56,7 @@ class Event:
 
     @property
     def line(self) -> int:
-        """Its location."""
+        """Location of the expression."""
         return line_of(self.node) or self.frame.definition.rule.line
 
     @property
@@ -85,7 +85,7 @@ class _RuleWalker:
         self._seen: set[object] = set()
 
     def run(self) -> Iterator[Event]:
-        """Process the queue, and everything that it leads to."""
+        """Process the queue and everything that it leads to."""
         while self._todo:
             self._rule(*self._todo.pop())
             yield from self.events
@@ -129,7 +129,7 @@ class _RuleWalker:
 
 @dataclass(slots=True)
 class _BodyWalker:
-    """One body, with the facts known in it."""
+    """Walks one body, with the facts known in it."""
 
     walker: _RuleWalker
     frame: RuleFrame
@@ -249,7 +249,7 @@ class _BodyWalker:
                 self.visit(side)
 
     def _absorbed(self, node: Node, open_: bool) -> None:
-        """Visit a collection that has a value even if something in it fails."""
+        """Visit a collection that has a value even if one of its elements fails."""
         name = kind(node)
         if name in _COMPREHENSIONS:
             self._comprehension(node[name], open_)
@@ -262,7 +262,9 @@ class _BodyWalker:
             self.visit(node)
 
     def _negated(self, node: Node) -> None:
-        """``not node``: operands of calls are evaluated before it, everything else inside it."""
+        """Visit ``not node``: operands of calls are evaluated before it, everything else inside
+        it.
+        """
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:
             self._negated_reference(node)
@@ -298,7 +300,9 @@ class _BodyWalker:
 
 
 def _is_name_for_input(rule: RegoRule, flow: ValueFlow, frame: RuleFrame) -> bool:
-    """Return True if *rule* only renames an input path: faults are then reported at its uses."""
+    """Return True if *rule* only renames an input path: faults are then reported where it is
+    used.
+    """
     return rule.simple is not None and bool(flow.origins(rule.simple, frame))
 
 
@@ -312,7 +316,7 @@ def _counted(node: Node) -> Node | None:
 
 
 def _wants_few(content: Node, side: Node) -> bool:
-    """Return True if the comparison is more likely to hold for a smaller *side*."""
+    """Return True if the comparison is more likely to hold for a smaller value of *side*."""
     left = side is content["lhs"]
     other = content["rhs"] if left else content["lhs"]
     op = content["op"]

@@ -1,5 +1,5 @@
-"""``guardrail anchor move``: copy a log's heads from one anchor file to the one that the settings
-name now.
+"""``guardrail anchor move``: copies a log's heads from one anchor file to the file that the
+settings name now.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _USAGE = 'guardrail anchor move OLD_FILE --reason "..."'
 
 @dataclass(frozen=True, slots=True)
 class _MoveRequest:
-    """The request."""
+    """The options of the command."""
 
     old: Path | None
     """None if it is lost."""
@@ -109,8 +109,8 @@ def _anchor_file(path: Path, key: NoteKey, settings: Settings) -> Any:
 
 
 def _old_heads(wish: _MoveRequest, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
-    """Return the heads in the old file; if it is lost, the newest one, from the state next to the
-    ledger.
+    """Return the heads in the old file. If the file is lost, return the newest head, from the state
+    next to the ledger.
     """
     from guardrail.anchors.file import FileAnchor
     from guardrail.anchors.lines import HeadLine

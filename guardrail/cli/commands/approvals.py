@@ -157,8 +157,8 @@ def _answer(
 
 
 def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
-    """Return a reader that shows only records that the log's signed head proves, or None without
-    the log's keys.
+    """Return a reader that shows only records proved by the log's signed head; None if the log's
+    keys are missing.
     """
     from guardrail.call.journal import actor
     from guardrail.errors import KeysError
@@ -287,7 +287,7 @@ def _print_request(entry: ListedRequest) -> None:
 
 
 def _approved_by(entry: ListedRequest) -> str:
-    """List who approved it: the approvals that count now or, if the request is settled, all of
+    """List the approvers: those whose approvals count now or, if the request is settled, all of
     them.
     """
     over = entry.state in {RequestState.USED, RequestState.REFUSED, RequestState.EXPIRED}
@@ -304,12 +304,12 @@ def _approved_by(entry: ListedRequest) -> str:
 
 
 def _people(people: Iterable[Approver | None]) -> list[str]:
-    """Return each person once, formatted."""
+    """Return each person once, formatted for display."""
     return list(dict.fromkeys(approver(person) for person in people if person is not None))
 
 
 def _closing_steps(entry: ListedRequest) -> Iterator[tuple[str, str]]:
-    """Yield (label, text) for the refusals, and for the record that used it."""
+    """Yield (label, text) for the refusals, and for the record that used the approval."""
     for step in entry.case.steps:
         if step.kind is StepKind.REFUSED and step.approver is not None:
             yield "", f"refused by {approver(step.approver)}, record {step.seq}"

@@ -49,7 +49,7 @@ def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> No
 def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]:
     """Return the ledger's head, and True if the log key signed it.
 
-    Raises ``LedgerError`` if there is none, or if it was not written by a holder of the log's keys.
+    Raises ``LedgerError`` if the ledger has no head, or if no holder of the log's keys wrote it.
     """
     from guardrail.anchoring import LedgerHeads, stored_head
     from guardrail.call.journal import actor

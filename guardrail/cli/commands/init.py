@@ -68,8 +68,8 @@ def init(named: Path | None) -> None:
 
 
 def _project_above(folder: Path) -> Path | None:
-    """Return the settings that apply to commands in *folder* now, if they are in a folder above
-    it.
+    """Return the settings that apply to commands in *folder* now, if they are in a parent
+    folder.
     """
     from guardrail.config.file import FILE_NAME, find
     from guardrail.review.terminal import one_line
@@ -81,7 +81,7 @@ def _project_above(folder: Path) -> Path | None:
 
 
 def _refuse_project(folder: Path, planned: Settings) -> None:
-    """Raise ``ConfigError`` if *folder* has settings: it is a project, or a clone of one, whose
+    """Raise ``ConfigError`` if *folder* has settings. It is then a project or a clone of one, whose
     ledger is created when a guard opens.
     """
     from guardrail.config import FILE_NAME, Settings
@@ -137,7 +137,7 @@ def _refuse_old_log(settings: Settings) -> None:
 
 
 def _require_room(settings: Settings) -> None:
-    """Raise ``ConfigError`` if a guard would refuse every call because the disk is too full."""
+    """Raise ``ConfigError`` if the disk is so full that a guard would refuse every call."""
     from guardrail.ledger.reserve import room_needed
     from guardrail.system.disk import nearest_folder
 

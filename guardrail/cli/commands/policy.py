@@ -83,7 +83,7 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
 
 
 def print_untested(tests: int, *, width: int = 8) -> None:
-    """Say that *tests* files of tests were not run, and name the command that runs them."""
+    """Say that the tests in *tests* files were not run, and name the command that runs them."""
     files = f"{counted(tests, 'file')} of tests"
     word = paint("not judged", Style.WARN)
     data(f"{'tests':<{width}} {word}: {files}; next: guardrail policy test")
@@ -240,7 +240,7 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
 
 
 def _policies_name(identity: Mapping[str, Any]) -> str:
-    """Return the policies' digest, or their revision if a server names no digest."""
+    """Return the policies' digest, or their revision if the server names no digest."""
     return str(identity.get("digest") or identity.get("revision") or "")
 
 
@@ -257,7 +257,9 @@ def _guards_and_size(settings: Settings) -> tuple[int, int]:
 
 
 def _wait_for_answers(settings: Settings, digest: str, alive: int, start: int, wait: float) -> Exit:
-    """Report the guards' records from *start* on, until all have answered or the time is up."""
+    """Report the guards' records from *start* on, until all guards have answered or the time is
+    up.
+    """
     from guardrail.ledger.reader import LedgerReader
 
     until = time.monotonic() + wait
@@ -317,7 +319,7 @@ def _print_answer(
 
 
 def _other_changes(detail: Mapping[str, Any]) -> str:
-    """Return the changed settings other than the policies themselves."""
+    """Return the changed settings that are not part of the policies."""
     from guardrail.review.values import obj
 
     now, before = obj(detail, "policy"), obj(detail, "previous")

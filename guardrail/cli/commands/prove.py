@@ -97,8 +97,8 @@ def _notes(texts: Iterator[str]) -> Iterator[SignedNote]:
 
 
 def _write(path: Path, raw: bytes) -> None:
-    """Write to a new file that only its owner can read: it holds a record. The file and its name
-    are durable when this returns.
+    """Write to a new file that only its owner can read, because it holds a record. The file and its
+    name are durable when this returns.
     """
     from guardrail.system.durable import sync_directory
 

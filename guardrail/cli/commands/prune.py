@@ -83,7 +83,7 @@ def pruned_document(done: PruneResult) -> dict[str, Any]:
 
 
 def print_pruned(done: PruneResult) -> bool:
-    """Print the result of pruning; return True if it did anything."""
+    """Print the result of pruning; return True if anything was pruned."""
     if done.deleted:
         count = counted(done.deleted, "record")
         data(f"{paint('pruned', Style.GOOD)}    {count}; the log goes on from record {done.before}")

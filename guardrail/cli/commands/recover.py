@@ -103,7 +103,7 @@ def recover(
 def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, str]]:
     """Return the anchor conflict that denies every call although the ledger itself is intact.
 
-    It is taken from what guards met; for a missing file, it is checked now.
+    The conflict is one that guards ran into. A missing anchor file is checked now.
     """
     from guardrail.anchors.state import read_state, state_path
 
@@ -136,7 +136,9 @@ def _missing_heads(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str,
 
 
 def _require_reason(reason: str | None, *, yes: bool) -> str:
-    """Return the reason for the record; asked for on a terminal, otherwise required."""
+    """Return the reason for the record. Asks for it on a terminal; elsewhere the option is
+    required.
+    """
     if not sys.stdin.isatty() and (reason is None or not yes):
         if yes:
             missing = "--reason is"
@@ -210,7 +212,7 @@ def _print_field(label: str, text: str) -> None:
 
 
 def _describe_loss(plan: RecoveryPlan) -> str:
-    """Describe how many records are lost, as far as that can be known; empty if none are."""
+    """Describe how many records are lost, as far as that is known; empty if none are."""
     from guardrail.core.log.recovered import Loss
     from guardrail.ledger.maintenance.recovery_plan import Action
 
@@ -227,7 +229,7 @@ def _describe_loss(plan: RecoveryPlan) -> str:
 
 
 def _describe_known(found: Diagnosis) -> list[str]:
-    """Return the external knowledge of the log, in lines."""
+    """Return what is known about the log from outside the ledger, as lines."""
     judged = found.plan.judged
     lines = []
     if judged.last is not None:

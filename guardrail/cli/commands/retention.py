@@ -111,8 +111,8 @@ def run(
 def _carry_out_due(
     manager: RetentionManager, words: str | None, *, quiet: bool
 ) -> tuple[dict[str, Any], list[dict[str, str]], bool]:
-    """Do and report everything that is due; return it, the problems, and True if one of them is a
-    failure.
+    """Do and report everything that is due. Return the result, the problems, and True if one of the
+    problems is a failure.
     """
     from guardrail.retention.due import carry_out
 

@@ -81,7 +81,7 @@ def closed_document(done: ClosedSegment) -> dict[str, Any]:
 
 
 def print_closed(done: ClosedSegment) -> bool:
-    """Print the closed segment and the new copies; return True if it did anything."""
+    """Print the closed segment and the new copies; return True if there are any."""
     made = done.segment
     if made is not None:
         count = counted(made.last + 1 - made.first, "record")
@@ -100,7 +100,7 @@ def archived_document(put: Sequence[ArchivedSegment]) -> list[dict[str, Any]]:
 
 
 def print_archived(put: Sequence[ArchivedSegment]) -> bool:
-    """Print the result of archiving; return True if it did anything."""
+    """Print the result of archiving; return True if anything was archived."""
     for each in put:
         data(f"{paint('archived', Style.GOOD)}  segment {each.segment}: {one_line(each.file)}")
     return bool(put)

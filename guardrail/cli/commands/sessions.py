@@ -108,8 +108,8 @@ def sessions(
 
 
 def _fitting_table(spec: list[Column], cells: list[list[Cell]]) -> list[str]:
-    """Return the lines of the table; if something would be cut, omit the columns that count
-    nothing.
+    """Return the lines of the table. If it is too wide, omit the columns whose counts are all
+    zero.
     """
     lines = list(table(spec, cells))
     if not any("…" in line for line in lines[1:]):
@@ -163,7 +163,7 @@ def _row(row: SessionSummary, *, wide: bool) -> list[Cell]:
 
 
 def _counts(row: SessionSummary) -> list[Cell]:
-    """Return the number of calls, and the number of those that did not end normally."""
+    """Return the number of calls, and the number of calls that did not end normally."""
     counts = (
         (row.denied, "denied", Style.BAD),
         (row.approvals, "needing approval", Style.WARN),

@@ -279,7 +279,7 @@ def _line(records: RecordReader, seq: int) -> bytes:
 
 
 def _related(records: RecordReader, seq: int) -> list[int]:
-    """The other records of the same call."""
+    """Return the other records of the same call."""
     call = text(load(records, seq), "call")
     others = [] if not call else [parse(line, seq).get("seq") for line in records.by_call(call)]
     return [other for other in others if isinstance(other, int) and other != seq]
@@ -344,7 +344,9 @@ def _describe_rejection(code: str) -> str:
 
 
 def _print_throttled(record: Mapping[str, Any]) -> None:
-    """Print how many calls over the limit were denied, or from which record on."""
+    """Print how many calls over the limit were denied, or the record from which on they are
+    counted.
+    """
     detail = record if text(record, "type") == "call.throttled" else obj(record, "detail")
     principal = text(detail, "principal", "id")
     whose = name(principal, "nobody") if obj(detail, "principal") else "several principals"

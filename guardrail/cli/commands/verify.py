@@ -166,7 +166,7 @@ def _verify(
     notices: list[str],
     progress: Progress,
 ) -> tuple[Path, VerifyReport, AccessLogVerification | None]:
-    """Verify one file, or a ledger and its access log; return path, report, and the access log."""
+    """Verify one file, or a ledger and its access log. Return path, report and access log."""
     from guardrail.review.verify import verify_ledger
 
     if any(each is not None for each in (sources.exported, sources.segment, sources.backup)):
@@ -199,7 +199,7 @@ def _verify(
 
 
 def _access_log_trouble(notices: list[str]) -> str:
-    """Add a notice if the access log is lost or half there; return why if it is lost."""
+    """Add a notice if the access log is lost or incomplete. Return the reason if it is lost."""
     lost = access_log_lost()
     if lost:
         notices.append(f"Who read the ledger is not known: {lost}.")
@@ -209,8 +209,8 @@ def _access_log_trouble(notices: list[str]) -> str:
 
 
 def _retention_violations(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
-    """Return records that are overdue or were deleted too early, by the settings; nothing if either
-    can't be read.
+    """Return the records that the settings say are overdue or were deleted too early; empty if the
+    settings or the records can't be read.
     """
     from guardrail.ledger.reader import LedgerReader
     from guardrail.retention.facts import read_facts
@@ -292,8 +292,8 @@ def _document(
 
 
 def _contradicted_head(report: VerifyReport) -> dict[str, Any] | None:
-    """Return the head that the log contradicts: its location, the last record that it covers, and
-    since when it is there.
+    """Describe the head that the log contradicts: its location, the last record that it covers, and
+    how long it has been there.
     """
     head = report.against
     if head is None or head.head is None:
@@ -378,8 +378,8 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
 
 
 def _print_readers(readers: AccessLogVerification) -> None:
-    """Summarise the result for the access log: only findings of interest, not that it proves no
-    more than another log.
+    """Print a summary of the access log's verification. Notes about what it does not prove are
+    printed for the ledger only.
     """
     report = readers.report
     word, style = _headline(report)
@@ -406,8 +406,8 @@ def _describe_count(report: VerifyReport) -> str:
 
 
 def _describe_time(report: VerifyReport) -> str:
-    """Return the time of that: from the first bad record if its line is good, else from the last
-    good one.
+    """Describe when the problem occurred: the time of the first bad record if its line is good,
+    else of the last good one.
     """
     if report.first_bad_ts:
         return f"record {report.first_bad} was written {clock(report.first_bad_ts)}"

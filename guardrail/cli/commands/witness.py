@@ -274,7 +274,7 @@ def serve(
 
 @contextlib.contextmanager
 def _ended_by_signals(server: WitnessServer) -> Generator[None]:
-    """Let SIGTERM and Ctrl-C end ``serve_forever``, even if they arrive before it has begun."""
+    """Let SIGTERM and Ctrl-C end ``serve_forever``, even if they arrive before it has started."""
 
     def stop(*_: object) -> None:
         # Called from another thread: shutdown waits for the loop that this handler interrupts.
@@ -298,7 +298,7 @@ def _log_key(text: str) -> NoteKey:
 
 
 def _address(listen: str) -> tuple[tuple[str, int], bool]:
-    """Return address and port, and True if only this machine can reach it. Raises
+    """Return address and port, and True if only this machine can reach the address. Raises
     ``UsageError``.
     """
     import ipaddress

@@ -41,7 +41,7 @@ class Pruned:
 
     @classmethod
     def claimed(cls, record: Mapping[str, Any]) -> int | None:
-        """Return the ``before`` of an ``admin.pruned`` record, or None if *record* is none."""
+        """Return the ``before`` of an ``admin.pruned`` record; None if *record* is not one."""
         detail, seq = record.get("detail"), record.get("seq")
         before = detail.get("before") if isinstance(detail, Mapping) else None
         if record.get("type") != "admin.pruned" or type(before) is not int or type(seq) is not int:
@@ -89,7 +89,7 @@ class Audit:
         """Begin at line 0, and continue at *pruned* if the records after line 0 are gone; or begin
         after *after*, whose tree is *edge*.
 
-        Keep the roots of the trees of the sizes in *watch*; with *trees*, the trees as well.
+        Keeps the roots of the trees of the sizes in *watch* and, if *trees*, the trees as well.
         """
         self._verify = verify
         self._pruned = pruned
@@ -112,7 +112,7 @@ class Audit:
 
     @property
     def pruned(self) -> int:
-        """First record after line 0 if records are missing; else 0."""
+        """The first record after line 0 if records are missing; else 0."""
         return self._pruned.before if self._pruned is not None else 0
 
     def begin(self, log: str, public: str) -> None:
@@ -137,10 +137,10 @@ class Audit:
         return sorted(size for size in self._watch if begin < size <= end)
 
     def join(self, root: bytes, level: int, within: Mapping[int, Sequence[bytes]]) -> list[bytes]:
-        """Add a perfect subtree that was read separately; return the result of ``Edge.append``.
+        """Append a perfect subtree that was read separately; return the result of ``Edge.append``.
 
-        *within* holds the trees of sizes in it: the number of its leaves that they have, and their
-        roots.
+        *within* holds the trees at certain sizes inside it: the number of its leaves that each tree
+        has, and the tree's roots.
         """
         for count, roots in within.items():
             edge = self.edge.copy()
@@ -189,8 +189,8 @@ class Audit:
 
 
 def _heights(size: int) -> Iterator[int]:
-    """Yield the levels of the perfect subtrees that a tree of *size* leaves consists of, the
-    largest first.
+    """Yield the levels of the perfect subtrees that make up a tree of *size* leaves, the largest
+    first.
     """
     for level in range(size.bit_length() - 1, -1, -1):
         if size >> level & 1:

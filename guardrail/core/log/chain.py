@@ -120,7 +120,7 @@ class Chain:
     """The state of a verification, which determines the next line.
 
     ``take`` each row in order; it returns the decoded record, or None once something differs. After
-    that nothing more is taken.
+    that it takes no more rows.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class Chain:
     ) -> None:
         """Begin at line 0, or after *after*; the calls open at that point are then unknown.
 
-        *also* can report a problem with a correctly linked record.
+        *also* can report a problem in a correctly linked record.
         """
         self._partial = after is not None
         self._also = also
@@ -158,19 +158,19 @@ class Chain:
 
     @property
     def leaf(self) -> bytes:
-        """Leaf of the last good record."""
+        """The leaf hash of the last good record."""
         return self._leaf
 
     def skip(self, before: int, leaf: bytes) -> None:
-        """Continue with record *before*, after one with the leaf *leaf*: the records between were
-        pruned.
+        """Continue at record *before*, after a record with the leaf hash *leaf*: the records
+        between them were pruned.
         """
         self._next, self._leaf, self._gap = before, leaf, before
         self._prev = leaf.hex()
 
     def open_call(self, call: str, seq: int) -> bool:
-        """Note a call that is open after a part that was read separately; return False if it is
-        open already.
+        """Note that a call is still open after a part that was read separately; return False if it
+        was open already.
         """
         if call in self._open:
             return False
@@ -178,8 +178,8 @@ class Chain:
         return True
 
     def close_call(self, call: str, named: int) -> bool:
-        """Note an outcome in a part that was read separately; return False if no such call is
-        open.
+        """Note that an outcome was found in a part that was read separately; return False if no
+        such call is open.
         """
         return self._open.pop(call, None) == named
 
@@ -194,9 +194,7 @@ class Chain:
         backwards: int,
         first_backwards: int | None,
     ) -> None:
-        """Continue after a part that was read separately, and that begins with the next record
-        here.
-        """
+        """Continue after a part that was read separately and that begins with the next record."""
         if first_ts < self._ts:
             backwards += 1
             first_backwards = self._next
@@ -260,7 +258,7 @@ class Chain:
         return record
 
     def reject(self, seq: int, differs: Difference, detail: str) -> None:
-        """Record *seq* as the first bad record, for a reason that is not in the line itself."""
+        """Record *seq* as the first bad record, for a reason outside the line itself."""
         if self._bad is None:
             self._bad = (seq, differs, detail)
 
@@ -351,8 +349,8 @@ def verify(rows: Iterable[tuple[int, bytes | None, bytes]], *, after: Head | Non
     """Verify in one pass and constant memory that *rows* of (seq, stored leaf or None, line) are a
     chain.
 
-    Stops at the first bad record. *after* starts in the middle, after a head that is known to be
-    good.
+    Stops at the first bad record. *after* is a head that is known to be good: verification then
+    starts after it.
     """
     chain = Chain(after)
     for seq, leaf, line in rows:

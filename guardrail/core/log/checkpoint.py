@@ -52,7 +52,7 @@ class Algorithm(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoteKey:
-    """A public key under the name that signs with it."""
+    """A public key and the name that signs with it."""
 
     name: str
     """Not empty, without white space and ``+``: for a log its origin."""
@@ -66,7 +66,7 @@ class NoteKey:
 
     @property
     def key_id(self) -> bytes:
-        """Four bytes of SHA-256 over name, algorithm and key: identifies the key in a signature
+        """Four bytes of SHA-256 over name, algorithm and key. They identify the key in a signature
         line.
         """
         return _key_id(self.name, self.algorithm, self.public)
@@ -137,8 +137,8 @@ class Checkpoint:
 
     @classmethod
     def parse(cls, text: str) -> Checkpoint:
-        """Read the text of a checkpoint; lines after the third are extensions and ignored. Raises
-        ``NoteError``.
+        """Read the text of a checkpoint. Lines after the third are extensions and are ignored.
+        Raises ``NoteError``.
         """
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
@@ -168,7 +168,7 @@ class SignedNote:
         return cls(text, (NoteSignature(key.name, key.key_id, sign(text.encode())),))
 
     def with_signatures(self, more: Iterable[NoteSignature]) -> SignedNote:
-        """Return the note with *more* signatures, none of them twice."""
+        """Return the note with *more* signatures added, without duplicates."""
         kept = list(self.signatures)
         kept.extend(each for each in more if each not in kept)
         return SignedNote(self.text, tuple(kept))
@@ -239,8 +239,8 @@ class SignedNote:
 
 
 def cosigned_text(text: str, time: int) -> bytes:
-    """Return the text that a witness signs: it saw the head *text* at *time*, seconds since 1970
-    (c2sp.org/tlog-cosignature).
+    """Return the text that a witness signs to state that it saw the head *text* at *time*, seconds
+    since 1970 (c2sp.org/tlog-cosignature).
     """
     return f"cosignature/v1\ntime {time}\n{text}".encode()
 
@@ -257,7 +257,7 @@ def _signature(line: str) -> NoteSignature:
 
 def is_name(name: str) -> bool:
     """Return True if *name* is allowed in a signature line: not empty, without white space and
-    ``+``.
+    without ``+``.
     """
     return bool(name) and "+" not in name and not any(each.isspace() for each in name)
 

@@ -1,5 +1,5 @@
-"""The fields of each record type (docs/record-format.md), from the values of a call. Pure: ids and
-times are given.
+"""Builds the fields of each record type (docs/record-format.md) from the values of a call. Pure:
+ids and times are parameters.
 """
 
 from __future__ import annotations
@@ -178,9 +178,9 @@ def decision(
     presented: str | None = None,
     differs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
-    """Return the fields of a ``call.decision``; *approval* was used by it, *presented* was passed
-    but not used. *differs* tells where the arguments differ from those that were presented for
-    approval.
+    """Return the fields of a ``call.decision``. *approval* was used by the call; *presented* was
+    passed but not used. *differs* says where the arguments differ from those that were presented
+    for approval.
     """
     common.update(
         tool=tool,
@@ -251,7 +251,7 @@ def claim(
 
 
 def rejected(common: dict[str, Any], *, tool: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """Return the fields of a ``call.rejected``: no values, only which tool and a stable reason."""
+    """Return the fields of a ``call.rejected``: no values, only the tool and a stable reason."""
     common.update(tool=tool, reason=reason)
     return common
 
@@ -268,8 +268,8 @@ def throttled(
     tools: Mapping[str, int],
     begun: int,
 ) -> dict[str, Any]:
-    """Return the fields of a ``call.throttled``: how many calls of one principal were denied in one
-    minute.
+    """Return the fields of a ``call.throttled``: the number of one principal's calls that were
+    denied in one minute.
     """
     return {
         "v": FORMAT_VERSION,

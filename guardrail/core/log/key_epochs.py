@@ -38,12 +38,12 @@ class KeyRange:
     """Number of the record that ends it; None if none does."""
 
     def covers(self, size: int) -> bool:
-        """Return True if a signature by the key on a head of *size* records counts."""
+        """Return True if a signature by this key on a head of *size* records counts."""
         return self.certified < size and (self.ended is None or size <= self.ended + 1)
 
 
 class KeyRanges:
-    """The keys of one log, as its records certify them."""
+    """The keys of one log, as certified by its records."""
 
     def __init__(self, log: str, public: bytes, verify: Verify) -> None:
         """Begin with the log key *public* (32 bytes) alone."""
@@ -103,7 +103,7 @@ class KeyRanges:
         return ""
 
     def signer_of(self, note: SignedNote, size: int) -> str | None:
-        """Return the signer of the head *note* of *size* records whose signature counts: ``log``,
+        """Return the signer of *note*, a head of *size* records, whose signature counts: ``log``,
         an epoch key in hex, or None.
         """
         if note.signed_by(self._log, self._verify):

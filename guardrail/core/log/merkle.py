@@ -42,7 +42,8 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 class Edge:
     """A growing tree, stored as the roots of its perfect subtrees, the largest first.
 
-    That is one hash for each bit that is set in the size, enough to append and to compute the root.
+    It stores one hash for each bit set in the size, which is enough to append and to compute the
+    root.
     """
 
     __slots__ = ("_roots", "size")
@@ -69,7 +70,7 @@ class Edge:
         return b"".join(self._roots)
 
     def copy(self) -> Edge:
-        """Return a tree that grows on its own."""
+        """Return an independent copy of the tree."""
         copy = Edge.__new__(Edge)
         copy.size = self.size
         copy._roots = self._roots.copy()
@@ -83,8 +84,8 @@ class Edge:
     def append(self, root: bytes, level: int = 0) -> list[bytes]:
         """Add a leaf, or the perfect subtree of *level* with this *root*.
 
-        Return the new roots, one level after the other, beginning with *root* itself. Raises
-        ``ValueError`` if a subtree of that level can't be added here.
+        Return the new roots, one per level, beginning with *root* itself. Raises ``ValueError`` if
+        a subtree of that level can't be added here.
         """
         if self.size & ((1 << level) - 1):
             raise ValueError("a subtree of this level begins elsewhere")
@@ -122,8 +123,8 @@ def _perfect(begin: int, end: int) -> Iterator[tuple[int, int]]:
 
 
 def range_root(begin: int, end: int, node: Node) -> bytes:
-    """Return the Merkle tree hash of the leaves from *begin* to *end*, a range of the splits of RFC
-    6962.
+    """Return the Merkle tree hash of the leaves from *begin* to *end*, one of the ranges that RFC
+    6962 splits a tree into.
     """
     roots = [node(level, index) for level, index in _perfect(begin, end)]
     if not roots:
@@ -149,7 +150,7 @@ def in_tree(leaf: bytes, index: int, edge: Edge, node: Node) -> bool:
     """Return True if *leaf* is number *index* of the tree *edge*, by hashing within one of its
     perfect subtrees.
 
-    *node* need not be trusted: no other leaf leads to the root. Raises ``ValueError`` for a number
+    *node* need not be trusted: no other leaf leads to the root. Raises ``ValueError`` for an index
     beyond the tree, and any exception of *node*.
     """
     end = 0
@@ -166,8 +167,8 @@ def in_tree(leaf: bytes, index: int, edge: Edge, node: Node) -> bool:
 
 
 def _levels(size: int) -> Iterator[int]:
-    """Yield the levels of the perfect subtrees that a tree of *size* leaves consists of, the
-    largest first.
+    """Yield the levels of the perfect subtrees that make up a tree of *size* leaves, the largest
+    first.
     """
     for level in range(size.bit_length() - 1, -1, -1):
         if size >> level & 1:

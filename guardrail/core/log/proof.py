@@ -40,14 +40,14 @@ class Certificate:
     signature: bytes
 
     def good(self, log: NoteKey, size: int, verify: Verify) -> bool:
-        """Return True if *log* certified the key for heads of *size* records."""
+        """Return True if the key *log* certified this key for heads of *size* records."""
         text = certified_text(log.name, self.public, self.first)
         return self.first < size and verify(log.public, self.signature, text)
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The content of the file."""
+    """The contents of a proof file."""
 
     line: bytes
     index: int
@@ -120,7 +120,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ProofCheck:
-    """The answer of ``check_proof``."""
+    """The result of ``check_proof``."""
 
     verdict: Verdict
     detail: str

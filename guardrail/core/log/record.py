@@ -103,8 +103,8 @@ def _text_keys(value: object) -> bool:
 
 
 def leaf_hash(line: bytes) -> bytes:
-    """Return SHA-256(0x00 || line), 32 bytes: chain link and Merkle leaf in one (RFC 6962 section
-    2.1).
+    """Return SHA-256(0x00 || line), 32 bytes: the chain link and the Merkle leaf at once (RFC 6962
+    section 2.1).
     """
     return hashlib.sha256(b"\x00" + line).digest()
 
@@ -114,7 +114,7 @@ class Draft:
     """A record without the fields that the writer adds under its lock: ``prev``, ``seq`` and
     ``ts``.
 
-    Serialised on the caller's thread, so that nothing is encoded while the lock is held.
+    Serialised on the caller's thread, so that no encoding happens while the lock is held.
     """
 
     type: str
@@ -183,7 +183,7 @@ class Draft:
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:
-        """Return the line: *prev* is the hex leaf of the line before, *ts* RFC 3339 UTC with
+        """Return the line. *prev* is the hex leaf hash of the previous line, *ts* RFC 3339 UTC with
         microseconds and ``Z``.
         """
         head, early, late, tail = self.segments

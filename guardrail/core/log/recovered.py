@@ -1,8 +1,8 @@
-"""The content of an ``admin.recovered`` record: which earlier records no signed head vouched for
+"""The content of an ``admin.recovered`` record: the earlier records that no signed head vouched for
 (docs/record-format.md section 9.5).
 
-Pure. After a recovery, a log continues under a new, valid head: so records of unknown origin that
-it took over stay marked for ever, unless a head that left the ledger earlier covers them.
+Pure. After a recovery, a log continues under a new, valid head. Records of unknown origin that it
+took over therefore stay marked forever, unless a head that left the ledger earlier covers them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TYPE = "admin.recovered"
 
 
 class Loss(StrEnum):
-    """How reliable the number of lost records in a recovery's record is."""
+    """How reliable the number of lost records is in a recovery's record."""
 
     NONE_KNOWN = "none_known"
     """All records that any head had covered were there."""
@@ -55,8 +55,8 @@ class Recovered:
 
     @classmethod
     def of(cls, seq: int, record: Mapping[str, Any]) -> Recovered:
-        """Parse the ``admin.recovered`` record *seq*; anything malformed counts against every
-        record before it.
+        """Parse the ``admin.recovered`` record *seq*. A malformed one counts against every record
+        before it.
         """
         detail = record.get("detail")
         said = detail if isinstance(detail, Mapping) else {}
@@ -77,7 +77,7 @@ class Recovered:
 
     def beyond(self, sizes: Iterable[int]) -> Recovered | None:
         """Return the part that heads of these *sizes*, all of this log, do not cover; None if they
-        cover all.
+        cover everything.
 
         Only heads from before the recovery count: later ones cover the records that it took over.
         """
@@ -87,13 +87,15 @@ class Recovered:
 
     @property
     def lossy(self) -> bool:
-        """True if records were lost, or might have been in a new log: no head brings them back."""
+        """True if records were lost, or might have been lost in a new log: no head brings them
+        back.
+        """
         return self.lost > 0 or (self.restarted and self.loss is Loss.UNKNOWN)
 
     @property
     def loss_text(self) -> str:
-        """Return how many records were lost, as the subject and verb of a sentence, such as ``at
-        least 3 records were lost``.
+        """Return how many records were lost, as the subject and verb of a sentence, such as
+        ``at least 3 records were lost``.
         """
         if self.lost:
             return f"at least {counted(self.lost, 'record')} {agree(self.lost, 'was')} lost"
@@ -104,7 +106,7 @@ class Recovered:
     def within(self, begin: int, end: int) -> Recovered | None:
         """Return the part about records *begin* to *end* - 1; None if there is none.
 
-        Lost records were at ``seq`` and after.
+        Lost records were numbered from ``seq`` on.
         """
         first, last = max(self.first, begin), min(self.last, end - 1)
         left = replace(self, first=first, last=last)
@@ -116,7 +118,7 @@ class Recovered:
 def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
     """Return how reliable a loss of 0 is.
 
-    A new log that states it wrongly, or not at all, might have lost records.
+    A new log whose record states the number wrongly, or not at all, might have lost records.
     """
     if said.get("loss") == Loss.NONE_KNOWN:
         return Loss.NONE_KNOWN

@@ -1,4 +1,4 @@
-"""Judges a log by a signed head, in one place for guards before calls and for ``verify``
+"""Judges a log by a signed head: one place for guards, before calls, and for ``verify``,
 afterwards. Pure functions.
 """
 
@@ -39,10 +39,10 @@ def rule(
     """Compare *head* with the first *size* records of *log*; an empty name means that the log could
     not be read.
 
-    *fits* returns True if a head that is not longer than the log covers the log's first records;
-    None if that can't be determined any more. *signed* returns True if a key of the log signed the
-    head. A head that the log contradicts counts regardless of its signer: a log that replaces
-    another one has other keys.
+    *fits* returns True if the log begins with the records that a head, no longer than the log,
+    covers; None if that can no longer be determined. *signed* returns True if a key of the log
+    signed the head. A head that the log contradicts counts regardless of its signer: a log that
+    replaces another one has other keys.
     """
     if log and head.origin != log:
         return Ruling.REPLACED

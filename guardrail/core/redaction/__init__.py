@@ -1,3 +1,3 @@
-"""Removing sensitive values from recorded data: marks, names of keys, detectors, and the memory of
-a session.
+"""Removes sensitive values from recorded data by marks, key names, detectors and the memory of a
+session.
 """

@@ -47,9 +47,9 @@ def decodings(
     """Yield *text* with its escapes decoded: each kind by itself and together, up to three levels
     deep.
 
-    The results are in the form used for searches. *spend* is called with the work. Without
+    The results have the form used for searches. *spend* is called with the amount of work. Without
     *blanks*, a plus sign is never read as a blank, because no searched value has one. Without
-    *runs*, the hex digits and lines of *text* itself are not joined.
+    *runs*, the hex digits and the lines of *text* itself are not joined.
     """
     seen = {text}
     pending = [text]
@@ -110,8 +110,8 @@ def _percent(match: re.Match[str]) -> str:
 
 
 def _joined(text: str) -> Iterator[str]:
-    """Yield the long runs of hex digits of *text*, without separators and in lower case, and *text*
-    in one line, if it can be encoded like that.
+    """Yield the long runs of hex digits in *text*, without separators and in lower case. Also yield
+    *text* as one line, if it can be such an encoding.
     """
     octets = text.encode("ascii", "replace")
     if "0x" in text or "0X" in text:

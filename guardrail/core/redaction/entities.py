@@ -21,7 +21,7 @@ def holds_entity(text: str) -> bool:
 
 
 def decode_entities(text: str) -> str:
-    """Return *text* with its entities undone, once."""
+    """Return *text* with its entities decoded once."""
     return _ENTITY.sub(_plain, text)
 
 
@@ -33,7 +33,7 @@ def _plain(match: re.Match[str]) -> str:
 def hits_behind_entities(
     text: str, detectors: Iterable[Callable[[str], Iterable[Hit]]]
 ) -> Iterator[Hit]:
-    """Yield the hits of *detectors* after decoding the entities in *text*, once and twice, at their
+    """Decode the entities in *text* once and twice, and yield the hits of *detectors* with their
     positions in *text*.
     """
     places = list(range(len(text) + 1))

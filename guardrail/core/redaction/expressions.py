@@ -1,7 +1,7 @@
-"""Recognises variables, calls and look-ups: on the right of ``token =`` they name the source of a
-secret, and are not secrets.
+"""Recognises variables, calls and look-ups. On the right of ``token =``, they name the source of a
+secret but are not secrets themselves.
 
-Anything that could also be a password counts as one: an expression must show a sign of code.
+Anything that could also be a password counts as one: an expression must look like code.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ _AFTER_NAME = frozenset(
 def is_expression(text: str, start: int, name: str) -> bool:
     """Return True if a call, a look-up or an identifier begins at *start*.
 
-    *name* is the assigned name.
+    *name* is the name that is assigned.
     """
     match = _CHAIN.match(text, start, start + 700)
     if match is None:
@@ -86,7 +86,9 @@ def is_expression(text: str, start: int, name: str) -> bool:
 
 
 def _argument(text: str, start: int, chain: str) -> bool:
-    """Return True if a name is passed as a value in a call: ``connect(password=db_password)``."""
+    """Return True if a name is passed as an argument of a call, as in
+    ``connect(password=db_password)``.
+    """
     if _WORDY_CAMEL.match(chain) is None or not _says_secret(chain):
         return False
     left = before(text, start, 200)
@@ -98,7 +100,7 @@ _WORKING = frozenset({"PWD", "OLDPWD", "pwd", "oldpwd"})
 
 
 def is_folder(name: str, value: str) -> bool:
-    """Return True if *value* is the working directory of a shell, which is named ``PWD`` as some
-    passwords are.
+    """Return True if *value* is a shell's working directory, whose name ``PWD`` is also used for
+    passwords.
     """
     return name in _WORKING and _FOLDER.match(value) is not None

@@ -1,7 +1,8 @@
-"""Reads results and exceptions: objects of foreign classes, whose own methods can do anything.
+"""Reads results and exceptions, which can be objects of foreign classes whose own methods can do
+anything.
 
 This module calls no method that a foreign class or metaclass could have overridden, except for an
-exception's text and an object's ``__dict__``; all exceptions of these are caught.
+exception's text and an object's ``__dict__``. All exceptions raised by these two are caught.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _SUPPRESSED_IN = BaseException.__dict__["__suppress_context__"].__get__
 
 
 def qualified(cls: type) -> str:
-    """Return module and name of a class, if they are strings."""
+    """Return the module and name of a class, if they are strings."""
     name = str.__str__(_QUALNAME_OF(cls))[:200]
     module = _module(cls)
     return name if module in {"", "builtins"} else f"{module[:200]}.{name}"
@@ -134,9 +135,10 @@ _PER_NODE = 16
 
 
 def outweighs(value: object, chars: int) -> bool:
-    """Return True if *value* holds more than *chars* characters, each member counted as several.
+    """Return True if *value* holds more than *chars* characters, where each member counts as
+    several.
 
-    It stops at that limit.
+    It stops counting at that limit.
     """
     pending: list[Any] = [value]
     while pending and chars >= 0:
@@ -176,13 +178,13 @@ def _attributes_of(value: object) -> dict[Any, Any] | None:
 def plain(value: object, *, nodes: int, chars: int) -> object:
     """Return the readable content of any object as plain JSON, within the limits.
 
-    For objects of foreign classes, it is the content of their instance dictionary.
+    For an object of a foreign class, this is the content of its instance dictionary.
     """
     return _PlainConverter(nodes, chars).take(value, 0)
 
 
 class _PlainConverter:
-    """The remaining limits while one value is converted."""
+    """The limits that remain while one value is converted."""
 
     def __init__(self, nodes: int, chars: int) -> None:
         self.nodes = nodes

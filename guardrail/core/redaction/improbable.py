@@ -1,9 +1,9 @@
-"""Decides if a value is so unlikely to occur by chance that it can be recognised anywhere in a
+"""Decides whether a value is so unlikely to occur by chance that it can be recognised anywhere in a
 session.
 
 Words, identifiers, paths, numbers and dates occur by chance. If such a value were remembered (from
 a page that a tool read, or from arguments that a model made up), it would be removed from every
-later record. They are hidden only at the places that a mark, a key or a detector names.
+later record. Such values are hidden only at places named by a mark, a key or a detector.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def improbable(value: str) -> bool:
 
 
 def _is_assigned_number(core: str) -> bool:
-    """Return True if digits without a letter are an assigned number, and not an amount, date or
+    """Return True if digits without letters are an assigned number rather than an amount, date or
     version.
     """
     if _NUMBER.match(core) or _DATE.match(core) or _TIME.match(core):
@@ -125,14 +125,16 @@ def _unspeakable(word: str) -> bool:
 
 
 def _count_alternations(piece: str) -> int:
-    """Return how often letters and digits alternate in *piece*, beyond a word and its number."""
+    """Return how often letters and digits alternate in *piece*, beyond a word followed by its
+    number.
+    """
     if _WORD_AND_NUMBER.match(piece) and piece[:3].islower():
         return 0
     return len(_CHANGE.findall(piece))
 
 
 def _is_distinctive_phrase(core: str, pieces: list[str]) -> bool:
-    """Return True if several words together are distinctive: a name, a sentence, a mix that no
+    """Return True if several words together are distinctive: a name, a sentence, or a mix that no
     identifier has.
     """
     if _SERIAL.search(core) and not _PATH.search(core):

@@ -1,8 +1,9 @@
-"""Classifies values by the names of their keys, with families of names, not lists of field names.
+"""Classifies values by the names of their keys. It uses families of names rather than lists of
+field names.
 
-A name is split into words (``userHomeAddress2`` -> user home address); the last word that carries
-meaning decides, the words before it qualify. Words that only describe (``_count``, ``_type``,
-``is_``) take the class away.
+A name is split into words (``userHomeAddress2`` -> user home address). The last word that carries
+meaning decides, and the words before it qualify it. Words that only describe (``_count``,
+``_type``, ``is_``) remove the class.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ _FOREIGN_RANK = 5
 
 
 def rank(cls: str) -> int:
-    """Return the place of *cls* in the order of strictness: smaller is stricter."""
+    """Return the strictness of *cls* as a number: smaller is stricter."""
     return _RANK.get(cls, _FOREIGN_RANK)
 
 
@@ -224,8 +225,8 @@ _DEVICE = _word_set("imei imsi iccid idfa gaid meid imeisv")
 
 
 def words(name: str) -> list[str]:
-    """Return the words of a key in lower case: camel, kebab, snake and spaces alike, accents
-    removed.
+    """Return the words of a key in lower case. Splits at camel case, hyphens, underscores and
+    spaces alike, and removes accents.
     """
     name = name[:_MAX_NAME]
     if not name.isascii():
@@ -234,7 +235,7 @@ def words(name: str) -> list[str]:
 
 
 def classify(name: str) -> KeyInfo:
-    """Return the classification by *name*. Cached for names of usual length."""
+    """Return the classification by *name*. Cached for names of ordinary length."""
     return (
         _classify(name)
         if len(name) <= _MAX_NAME

@@ -60,13 +60,13 @@ _ABOUT = (
 
 
 def folded(name: str) -> str:
-    """Return *name* in ASCII: accents removed, letters of other alphabets left out."""
+    """Return *name* in ASCII: accents are removed, letters of other alphabets omitted."""
     plain = unicodedata.normalize("NFKD", name.translate(_LETTERS))
     return plain.encode("ascii", "ignore").decode("ascii")
 
 
 def names_secret(name: str) -> bool:
-    """Return True if *name* in another script names a password, a key or a token."""
+    """Return True if *name*, in another script, names a password, a key or a token."""
     plain = unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ")
     plain = plain.replace("\u03cc", "\u03bf").replace("비밀 번호", "비밀번호")
     return any(stem in plain for stem in _STEMS) and not any(word in plain for word in _ABOUT)

@@ -1,4 +1,4 @@
-"""The forms in which a known value may stand in a text: escaped, quoted, encoded."""
+"""The forms in which a text can contain a known value: escaped, quoted, encoded."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class KnownForm(NamedTuple):
 
 
 def all_forms(written: str, value: str) -> list[KnownForm]:
-    """Return the forms of the original *written*, whose normal form is *value*."""
+    """Return the forms of *written*, whose normal form is *value*."""
     spellings = [written]
     if not written.isascii():
         spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]

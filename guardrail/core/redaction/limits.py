@@ -11,7 +11,7 @@ __all__ = ["Limits", "unmetered"]
 class Limits:
     """Limits on how much of a value is examined and recorded.
 
-    The rest is recorded as kind, size and token.
+    The remainder is recorded as kind, size and token.
     """
 
     string: int = 16_384
@@ -35,4 +35,4 @@ class Limits:
 
 
 def unmetered(_: int) -> None:
-    """Do nothing: replaces the meter of a call if the work is not counted."""
+    """Do nothing: a meter for a call whose work is not counted."""

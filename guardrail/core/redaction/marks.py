@@ -1,8 +1,8 @@
-"""guardrail's own marks in recorded text, and text as detectors see it.
+"""guardrail's own marks in recorded text, and text in the form that detectors read.
 
-A mark is ``gr1:<class>:<key id>:<24 characters>``: a token, equal for equal values, or (key id
-``-``) a random one. It is never redacted again. A caller that writes such a mark into an argument
-can therefore place 120 bits of its own in a record.
+A mark is ``gr1:<class>:<key id>:<24 characters>``: either a token, which is equal for equal values,
+or a random mark (key id ``-``). It is never redacted again. A caller that writes such a mark into
+an argument can therefore place 120 bits of its own in a record.
 """
 
 from __future__ import annotations
@@ -44,14 +44,14 @@ def is_mark(text: str) -> bool:
 
 
 def is_mark_key(text: str) -> bool:
-    """Return True if *text* is a mark for a key: it is numbered if two keys of an object got the
-    same one.
+    """Return True if *text* is a mark for a key. It has a number if two keys of an object got the
+    same mark.
     """
     return text.startswith(MARK_PREFIX) and _MARK_KEY.fullmatch(text) is not None
 
 
 def mask_marks(text: str) -> str:
-    """Return *text* with each of guardrail's own marks overwritten, length and positions
+    """Return *text* with each of guardrail's own marks overwritten; length and positions are
     unchanged.
     """
     return _MARK.sub(lambda match: FILLER * (match.end() - match.start()), text)

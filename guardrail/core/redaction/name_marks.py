@@ -1,6 +1,4 @@
-"""Marks values by a name: the key of the value, or the name in a field or list element next to
-it.
-"""
+"""Marks values by a name: the key of the value, or a name in a field or list element next to it."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ _FIELDS = 24
 
 @lru_cache(maxsize=4096)
 def mark_of_key(name: str) -> Named | None:
-    """Return the mark of a key; None if it has none."""
+    """Return the mark of a key, or None if it has none."""
     info = classify(name)
     parts = words(name)
     valued = bool(parts) and (
@@ -66,8 +64,8 @@ def mark_of_key(name: str) -> Named | None:
 def mark_and_hint(
     known: Named, name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
-    """Return mark and hint for *value*, which is in *source* under a *name* with the classification
-    *known*.
+    """Return the mark and the hint for *value*, which *source* holds under a *name* with the
+    classification *known*.
     """
     mark, hint, boxed, _, valued = known
     if mark is None:
@@ -127,8 +125,8 @@ def _is_columns(key: str) -> bool:
 
 
 def _mark_of_name_field(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
-    """Return the mark that a name in an object gives to its value: ``{"name": "DB_PASSWORD",
-    "value": ...}``.
+    """Return the mark that a name in an object gives to the object's value:
+    ``{"name": "DB_PASSWORD", "value": ...}``.
     """
     for key, label in source.items():
         if isinstance(label, str) and 1 < len(label) <= 64 and _labels(key):
@@ -174,8 +172,8 @@ _STARTERS = frozenset(
 
 
 def named_tool(source: Mapping[str, object], words_of: object) -> str | None:
-    """Return the tool that a field next to *words_of* names: ``{"command": "redis-cli", "args":
-    [...]}``.
+    """Return the tool named by a field next to *words_of*:
+    ``{"command": "redis-cli", "args": [...]}``.
     """
     for key, label in source.items():
         if label is words_of or not _names_program(key):
@@ -203,10 +201,10 @@ def _names_program(key: str) -> bool:
 def marks_of_elements(
     source: Sequence[object], *, pair: bool, beside: Mapping[str, object] | None = None
 ) -> dict[int, Mark]:
-    """Return the marks of elements that an element before them names: options, headers, pairs,
+    """Return the marks of elements that are named by a preceding element: options, headers, pairs,
     lines of a private key.
 
-    *pair* means that *source* is itself an element of a list; *beside* is the object that contains
+    *pair* means that *source* is itself an element of a list. *beside* is the object that contains
     it.
     """
     try:
@@ -268,7 +266,7 @@ def _named_by(before: str, text: str, *, pair: bool) -> Mark | None:
 
 
 def plain_key(name: object) -> str:
-    """Return a key as a plain string. Raises ``RedactionError`` if it is none."""
+    """Return a key as a plain string. Raises ``RedactionError`` if it is not a string."""
     if isinstance(name, str):
         return str.__str__(name)
     raise RedactionError("a key is not a string", code="redaction.type")

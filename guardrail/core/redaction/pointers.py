@@ -1,4 +1,4 @@
-"""The policy's pointers, and a bounded account of removed values."""
+"""Applies the policy's pointers, and keeps a bounded account of removed values."""
 
 from __future__ import annotations
 
@@ -43,11 +43,11 @@ def rename_pointers(
     gone: Container[str],
     join: Callable[[list[str], list[str]], list[str]],
 ) -> dict[str, list[str]]:
-    """Return *entries* with the pointers that are valid after keys were renamed: *moves* is old
-    pointer -> new last segment.
+    """Return *entries* with pointers that are valid after keys were renamed: *moves* maps an old
+    pointer to its new last segment.
 
-    Nothing below a pointer in *gone* is shown any more: notes from there are joined with the notes
-    at that pointer.
+    Nothing below a pointer in *gone* is shown any longer: entries from below it are joined with the
+    entry at that pointer.
     """
     out: dict[str, list[str]] = {}
     for key, entry in entries.items():
@@ -63,7 +63,7 @@ def rename_pointers(
 
 
 def join_removals(one: list[str], other: list[str]) -> list[str]:
-    """Return the stricter class of two notes about removed values, then the rules of both."""
+    """Return the stricter class of two entries about removed values, and the rules of both."""
     return [stricter(one[0], other[0]), *dict.fromkeys([*one[1:], *other[1:]])]
 
 
@@ -75,7 +75,7 @@ def join_classes(one: list[str], other: list[str]) -> list[str]:
 def bounded(
     removed: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> tuple[dict[str, list[str]], bool]:
-    """Return *removed* in at most *limit* bytes, about: list indexes become ``*``, then deep
+    """Return *removed* in about *limit* bytes at most: list indexes become ``*``, then deep
     pointers are cut.
     """
     if len(removed) < 40 and sum(map(len, removed)) < limit // 4:
@@ -91,10 +91,10 @@ def bounded(
 def bounded_classes(
     found: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> dict[str, list[str]]:
-    """Return the classes by pointer in at most *limit* bytes, about: list indexes become ``*``,
-    then deep pointers are cut.
+    """Return the classes by pointer in about *limit* bytes at most: list indexes become ``*``, then
+    deep pointers are cut.
 
-    No class is lost, only its place becomes wider.
+    No class is lost; its pointer only becomes less precise.
     """
     if len(found) < 40 and sum(map(len, found)) < limit // 4:
         return dict(found)

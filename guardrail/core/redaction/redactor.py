@@ -3,7 +3,7 @@ values.
 
 Every rule is evaluated and the strictest treatment wins. Class ``secret`` gets a random mark, every
 other class a keyed token. The caller passes the functions that make both: this module holds no key
-and draws no random number.
+and generates no random numbers.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _FIELDS = frozenset(
 class Redactor:
     """Converts values from a caller, a tool or a policy to their recorded form.
 
-    Thread-safe; it keeps only short values that are not sensitive.
+    Thread-safe. The only values it keeps are short ones that are not sensitive.
     """
 
     __slots__ = ("_limits", "_meter", "_replacer", "_schemas", "profile")
@@ -65,15 +65,15 @@ class Redactor:
         profile: str = "standard/1",
         meter: Callable[[], Spend] = lambda: unmetered,
     ) -> None:
-        """Take *token* (class, value -> keyed token) and *mark* (class -> random mark); both as
-        ``marks`` describes them.
+        """*token* makes a keyed token from a class and a value, *mark* a random mark from a class;
+        ``marks`` describes both.
 
-        *meter* is called once for each view, text or gate: the function that it returns is called
-        with the work before it is done, and raises ``RedactionError`` if that is too much. So it
-        sets the time limit of one view.
+        *meter* is called once for each view, text or gate check. The function that it returns is
+        called with the work before the work is done, and raises ``RedactionError`` if that is too
+        much, which limits the time of one view.
 
-        Raises ``RedactionError`` if they make marks that would not be recognised as guardrail's
-        own.
+        Raises ``RedactionError`` if *token* or *mark* makes marks that would not be recognised as
+        guardrail's own.
         """
         if not is_mark(mark("secret")) or not is_mark(token("name", "probe")):
             raise RedactionError(
@@ -99,7 +99,7 @@ class Redactor:
     ) -> Inspection:
         """Walk *args* once. When this returns, the session knows all sensitive values.
 
-        *args* is not mutated and must not change before the last ``view``. For an undeclared tool
+        *args* is not mutated and must not change before the last ``view``. For an undeclared tool,
         the view is minimal; *minimal* is the class that it then names. Raises ``RedactionError`` if
         *args* is not JSON.
         """
@@ -115,7 +115,9 @@ class Redactor:
         return self._inspection(value, schema, memory).view()
 
     def text(self, text: str, memory: Memory) -> str:
-        """Return free text without its sensitive parts: a message, a label, the name of a tool."""
+        """Return free text without its sensitive parts. The text is a message, a label, or a tool's
+        name.
+        """
         text = str.__str__(text)
         if len(text) > self._limits.string:
             return self._metered().beginning(text, self._limits.string, memory)
@@ -127,9 +129,9 @@ class Redactor:
         """Return the recorded form of a tool's result, and make its sensitive values known to the
         session.
 
-        ``{"type", "bytes", "token", "items"}``, or ``{"type", "value"}`` with the redacted value if
-        *log_output*. The work is bounded for any size; no method of a foreign object is called.
-        Raises only ``RedactionError``.
+        The form is ``{"type", "bytes", "token", "items"}``, or ``{"type", "value"}`` with the
+        redacted value if *log_output*. The work is bounded for any size, and no method of a foreign
+        object is called. Raises only ``RedactionError``.
         """
         described = shape(value, self._replacer.token, lambda name: self.text(name, memory))
         content = plain(value, nodes=self._limits.nodes, chars=self._limits.result)
@@ -140,8 +142,8 @@ class Redactor:
         return described
 
     def error(self, error: BaseException, memory: Memory) -> dict[str, str]:
-        """Return class and scrubbed message of an exception and of its causes. Never raises for
-        hostile exceptions.
+        """Return the class and the scrubbed message of an exception and of its causes. Never
+        raises, even for hostile exceptions.
         """
         name, message = describe_error(error, self._limits.message)
         message = self.text(message, memory) if message else ""
@@ -151,8 +153,8 @@ class Redactor:
         }
 
     def identity(self, text: str) -> str:
-        """Return an identity without secrets in it. Personal data stays: the host gave it in
-        clear.
+        """Return an identity with secrets removed. Personal data stays, because the host supplied
+        it in the clear.
         """
         if not text.isascii():
             text = encodable(text)
@@ -168,12 +170,11 @@ class Redactor:
         supplied: Iterable[str] = (),
         schema: Mapping[str, object] | None = None,
     ) -> str | None:
-        """Return the class of sensitive values left in the user-derived strings and keys of a
-        finished record, else None.
+        """Return the strictest class of sensitive values left in the user-derived strings and keys
+        of a finished record, or None.
 
-        The answer is ``<class>``, the strictest that still hits. guardrail's own marks never hit.
-        Values that the host or the policy *supplied*, and the names and constants of *schema*, are
-        checked by detectors only.
+        guardrail's own marks never count. Values that the host or the policy *supplied*, and the
+        names and constants of *schema*, are checked by detectors only.
         """
         replacer = self._replacer
         texts = [
@@ -201,7 +202,8 @@ class Redactor:
         return worst
 
     def gate_identity(self, leaves: Iterable[str]) -> str | None:
-        """Return ``secret`` if an identity holds one by its own shape, else None.
+        """Return ``secret`` if an identity contains a secret that can be recognised by its shape,
+        else None.
 
         Values known to a session do not count.
         """

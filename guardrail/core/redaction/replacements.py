@@ -63,8 +63,8 @@ class View:
 
 
 class CleanTexts:
-    """Texts in which no detector hits: many short ones and a few long ones, so that the gate need
-    not scan them again.
+    """Texts in which no detector finds anything: many short ones and a few long ones, so that the
+    gate need not scan them again.
     """
 
     __slots__ = ("_long", "_short")
@@ -80,7 +80,7 @@ class CleanTexts:
         return text in (self._short if len(text) < _CLEAN_CHARS else self._long)
 
     def update(self, texts: Iterable[str]) -> None:
-        """Add *texts*, except very long ones. Forgets all if there are too many."""
+        """Add *texts*, except very long ones. If there are too many, all are forgotten."""
         if len(self._short) > _CLEAN:
             self._short.clear()
         if len(self._long) > _LONG_CLEAN:
@@ -93,9 +93,9 @@ class CleanTexts:
 
 
 class Replacer:
-    """Replaces the hits.
+    """Replaces hits with marks and tokens.
 
-    It holds the functions that make tokens and marks; of values, only ones that are not sensitive.
+    It holds the functions that make them; the only values it keeps are ones that are not sensitive.
     """
 
     __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
@@ -123,7 +123,7 @@ class Replacer:
         return Replacer(self.token, self.mark, self.limits, spend, supplied, self.clean)
 
     def replacement(self, cls: str, text: str) -> str:
-        """Return the replacement of *text*: a random mark for class ``secret``, else a token."""
+        """Return the replacement for *text*: a random mark for class ``secret``, else a token."""
         self.spend(_PER_REPLACEMENT)
         return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
 
@@ -138,7 +138,7 @@ class Replacer:
         return "".join(parts)
 
     def replace(self, walk: Walk, hits: list[list[Hit]], memory: Memory) -> None:
-        """Put marks and tokens into the copy that *walk* made."""
+        """Put marks and tokens into the copy made by *walk*."""
         partial: list[tuple[Any, Any]] = []
         texts: list[str] = []
         for (holder, key, _, text, mark, _), found in zip(walk.slots, hits, strict=False):
@@ -172,7 +172,7 @@ class Replacer:
         return sized
 
     def beginning(self, text: str, size: int, memory: Memory) -> str:
-        """Return at most *size* characters of the beginning of a longer text, without detected or
+        """Return the beginning of a longer text, at most *size* characters, without detected or
         known values.
         """
         # Scanned well beyond its end, so that nothing sensitive is cut in two before it is found.
@@ -184,8 +184,8 @@ class Replacer:
         return self.settle([cut(shown, size)], memory)[0]
 
     def settle(self, texts: list[str], memory: Memory) -> list[str]:
-        """Return *texts* without any further hit: a text that still hits after a few rounds is
-        replaced as a whole.
+        """Return *texts* without any remaining hits. A text that still has hits after a few rounds
+        is replaced as a whole.
         """
         for _ in range(_ROUNDS):
             again = scan_all(texts, memory, self.spend)
@@ -204,7 +204,7 @@ class Replacer:
         ]
 
     def fold(self, nested: list[Nested], memory: Memory) -> None:
-        """Rewrite JSON strings whose content changed, the innermost first."""
+        """Rewrite JSON strings whose content has changed, the innermost first."""
         for entry in nested:
             text = entry.text
             if entry.box[0] != entry.parsed:
@@ -219,8 +219,8 @@ class Replacer:
     def scrub_tree(
         self, value: object, memory: Memory, removed: dict[str, list[str]], moves: dict[str, str]
     ) -> object:
-        """Return *value* without newly known values; the keys that were renamed for it are added to
-        *moves*.
+        """Return *value* without values that have become known since. Keys that are renamed for
+        this are added to *moves*.
         """
         if not any(
             memory.find(text if text.isascii() else normalised(text), self.spend)
@@ -276,7 +276,7 @@ class Replacer:
         renamed: bool,
         size: int | None = None,
     ) -> View:
-        """Return the view, cut down to the size that a record can hold."""
+        """Return the view, cut to the size that fits into a record."""
         limit = self.limits.recorded
         shrunk = False
         if (
@@ -297,8 +297,8 @@ class Replacer:
         )
 
     def shortened(self, view: View, limit: int) -> View:
-        """Return *view*, with large parts as sizes and tokens if it takes more than *limit*
-        bytes.
+        """Return *view*. If it takes more than *limit* bytes, its large parts become sizes and
+        tokens.
         """
         value, cut = self._shrunk(
             dict(view.value) if type(view.value) is dict else view.value, limit
@@ -340,7 +340,9 @@ class Replacer:
         return walk.sized(value), True
 
     def cleaned(self, text: str, memory: Memory) -> str:
-        """Return plain text without detected or known values, and make the detected ones known."""
+        """Return plain text without detected or known values, and make the detected ones known to
+        the session.
+        """
         hits = scan_all([text], memory, self.spend)[0]
         if not hits:
             return encodable(text)
@@ -352,11 +354,11 @@ class Replacer:
 
 
 def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
-    """Return *name*, numbered if it was *given* or is *taken*: no two members of an object become
-    one.
+    """Return *name*, with a number if it was *given* before or is *taken*, so that two members of
+    an object never become one.
 
-    *given* holds the last number of each name that was given for this object: thousands of keys can
-    have one token.
+    *given* holds the last number of each name given for this object, because thousands of keys can
+    have the same token.
     """
     count = given.get(name, 0) + 1
     unique = name if count == 1 else f"{name}-{count}"
@@ -376,7 +378,7 @@ def class_of(cls: str | None, hits: Iterable[Hit]) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Return a scalar as text: nothing for null and flags are words."""
+    """Return a scalar as text. Null gives nothing, and true and false are words."""
     if issubclass(type(value), str):
         return str.__str__(value)
     if value is None:
@@ -393,7 +395,7 @@ def encodable(text: str) -> str:
 
 
 def cut(text: str, size: int) -> str:
-    """Return the beginning of *text*, never ending inside one of guardrail's own marks."""
+    """Return the beginning of *text*. It never ends inside one of guardrail's own marks."""
     if len(text) <= size:
         return text
     last = text.rfind("gr1:", max(0, size - 96), size)

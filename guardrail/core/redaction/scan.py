@@ -1,8 +1,8 @@
 """Scans many texts as one, for detectors' hits and a session's known values, and assigns the hits
 to each text.
 
-The caller passes a function that is called with the work before it is done, roughly in characters.
-It raises if that exceeds the limit for one view.
+The caller passes a function that is called with the work before the work is done, roughly in
+characters. It raises if the work exceeds the limit for one view.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SPELL = 16
 
 
 def unmetered(_: int) -> None:
-    """Do nothing: sets no limit."""
+    """Do nothing: a meter without a limit."""
 
 
 def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list[list[Hit]]:
@@ -59,8 +59,8 @@ def detect(
     out: list[list[Hit]],
     spend: Spend,
 ) -> None:
-    """Add what *detector* finds in each of *texts*, as ``join`` returned them, to its list in
-    *out*.
+    """Add the hits of *detector* in each of *texts*, as returned by ``join``, to that text's list
+    in *out*.
 
     Large text is scanned in parts: between two parts, *spend* can let other threads run, or stop
     the scan.
@@ -77,7 +77,7 @@ def detect(
 
 
 def _parts(texts: list[str]) -> Iterator[tuple[int, int, str]]:
-    """Yield (first, last, joined) of runs of *texts* that are small enough to be scanned
+    """Yield (first, last, joined) for runs of *texts* that are small enough to be scanned
     together.
     """
     first = 0
@@ -91,8 +91,8 @@ def _parts(texts: list[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def join(texts: list[str], spend: Spend) -> tuple[list[str], str]:
-    """Return *texts* as detectors see them, none of which holds ``JOINT``, and all of them as
-    one.
+    """Return *texts* in the form that detectors read, none of which contains ``JOINT``, and all of
+    them joined.
     """
     joined = JOINT.join(texts)
     if joined.isascii() and "\x01" not in joined and joined.count(JOINT) < max(1, len(texts)):
@@ -208,13 +208,15 @@ def _add_known_of_part(  # noqa: PLR0917 - one part of what ``add_known`` was gi
 
 
 def _is_whole(known: list[Known], text: str) -> bool:
-    """Return True if all of *text* is removed, as for a value behind escapes."""
+    """Return True if all of *text* is removed, for example because a value is hidden behind
+    escapes.
+    """
     return known[0].start == 0 and known[0].end == len(text)
 
 
 def _not_within(hits: list[Hit], others: list[Hit], spend: Spend) -> list[Hit]:
-    """Return those of *hits* that lie in none of *others*; both in order, never overlapping: one
-    pass over both.
+    """Return those of *hits* that lie in none of *others*, in one pass. Both are in order and
+    without overlaps.
     """
     fresh: list[Hit] = []
     at = 0

@@ -1,9 +1,9 @@
-"""Marks of sensitive values in a tool's JSON Schema, matched with each value while its tree is
+"""Marks of sensitive values in a tool's JSON Schema, matched with the values as their tree is
 walked.
 
-Marks: ``writeOnly: true``, ``format: password`` and ``x-guardrail``. No pattern of the schema is
-ever run: a foreign regular expression might not terminate. A mark behind a pattern that is more
-than a plain prefix or suffix applies to every key.
+The marks are ``writeOnly: true``, ``format: password`` and ``x-guardrail``. No pattern of the
+schema is ever run: a foreign regular expression might not terminate. A mark behind a pattern that
+is more than a plain prefix or suffix applies to every key.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 class Mark(NamedTuple):
-    """A class and the rules that caused it."""
+    """A class, and the rules that led to it."""
 
     cls: str
     rules: tuple[str, ...]
@@ -59,7 +59,9 @@ class SchemaMarks:
         self.root: SchemaNode | None = self.node([schema]) if _marks_anything(schema, 0) else None
 
     def node(self, schemas: list[Any]) -> SchemaNode | None:
-        """Return the node at which all of *schemas* apply, references and alternatives followed."""
+        """Return the node for a place where all of *schemas* apply, with references and
+        alternatives followed.
+        """
         flat: dict[int, Mapping[str, Any]] = {}
         broken = self._flatten(schemas, flat)
         if not flat and not broken:
@@ -189,7 +191,9 @@ class SchemaNode:
             self.key_mark = merge_marks(self.key_mark, node.mark if node is not None else None)
 
     def declares(self, key: str) -> bool:
-        """Return True if the schema itself names *key*: then it is a field name and not data."""
+        """Return True if the schema itself names *key*, which makes it a field name rather than
+        data.
+        """
         return key in self._properties
 
     def child(self, key: str) -> SchemaNode | None:

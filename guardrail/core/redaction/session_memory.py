@@ -1,9 +1,9 @@
 """Remembers the sensitive values of one session, so that they are recognised wherever they occur
 again.
 
-Held in memory only, for as long as the session lives, and bounded: the oldest values are forgotten
-first, those of class ``secret`` last. Only improbable values are remembered: others would be found
-by chance anywhere.
+They are held in memory only, as long as the session lives, and bounded: the oldest values are
+forgotten first, those of class ``secret`` last. Only improbable values are remembered, because
+others would be found by chance anywhere.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ _Sizes = dict[tuple[int, int], dict[bytes, list[KnownForm]]]
 
 
 class _FormIndex(NamedTuple):
-    """All forms, and an index of them once they are many.
+    """All forms of the known values, with an index once there are many.
 
-    A search uses one of these to its end. While another thread removes old values, it therefore
-    still finds all others.
+    A search uses one of these objects until it ends. If another thread removes old values
+    meanwhile, the search still finds all others.
     """
 
     forms: list[KnownForm]
@@ -105,8 +105,8 @@ class Memory:
 
     @property
     def added(self) -> int:
-        """How often a value or a stricter class was added: code that keeps redacted text checks it
-        again when this has grown.
+        """How often a value or a stricter class was added. Code that stores redacted text checks
+        the text again if this has grown.
         """
         return self._added
 
@@ -122,9 +122,9 @@ class Memory:
     def remember(self, value: str, cls: str) -> None:
         """Recognise *value* from now on, in every form.
 
-        Ignores values that can occur by chance (``improbable``): fewer than six characters, words,
-        identifiers, paths, numbers; and guardrail's own marks. For a very long value, its beginning
-        is used.
+        Ignores guardrail's own marks and values that can occur by chance (``improbable``): fewer
+        than six characters, words, identifiers, paths, numbers. For a very long value, its
+        beginning is used.
         """
         known = self._classes.get(value)
         if known is not None and (known == cls or stricter(known, cls) == known):
@@ -194,7 +194,8 @@ class Memory:
     def _with_forms(self, filed: _FormIndex, new: list[KnownForm]) -> _FormIndex:
         """Return *filed* with *new* added.
 
-        Until there are many forms, this is a new object, complete before any search can use it.
+        Until there are many forms, this is a new object, which is complete before any search can
+        use it.
         """
         self._blanks = self._blanks or any(" " in form.text for form in new)
         before = len(filed.forms)
@@ -219,8 +220,8 @@ class Memory:
         return filed
 
     def knows(self, text: str, spend: Callable[[int], None] = unmetered) -> str | None:
-        """Return the class of a known value that *text* holds in some form, the strictest if there
-        are several; else None.
+        """Return the strictest class of the known values that *text* contains in some form, or None
+        if it contains none.
         """
         cls: str | None = None
         for found in self.find(text if text.isascii() else normalised(text), spend):
@@ -228,11 +229,11 @@ class Memory:
         return cls
 
     def class_of(self, value: str) -> str | None:
-        """Return the class of exactly this value, if it is known."""
+        """Return the class of exactly this value if it is known, else None."""
         return self._classes.get(value if value.isascii() else normalised(value))
 
     def scrub(self, text: str) -> str:
-        """Return *text* without any known value. Text without any is returned unchanged."""
+        """Return *text* with known values removed. Text without any is returned unchanged."""
         if not self._filed.forms:
             return text
         plain = text if text.isascii() else normalised(text)
@@ -246,8 +247,8 @@ class Memory:
         return "".join([*parts, plain[end:]])
 
     def find(self, text: str, spend: Callable[[int], None] = unmetered) -> list[Known]:
-        """Return the places of known values in *text* (ASCII or normalised), in order, never
-        overlapping.
+        """Return the places of known values in *text* (ASCII or normalised), in order and without
+        overlaps.
 
         guardrail's own marks are skipped. *spend* is called with the comparisons beyond one pass
         over *text*.
@@ -277,7 +278,7 @@ class Memory:
 
     def mark_clean(self, texts: Iterable[str], added: int) -> None:
         """Remember that *texts* held no known value when ``added`` was *added*, until another value
-        comes in.
+        is added.
         """
         with self._lock:
             if self._classes and added == self._added:
@@ -286,7 +287,7 @@ class Memory:
                 self._clean.update(text for text in texts if len(text) <= _CLEAN_CHARS)
 
     def is_clean(self, text: str) -> bool:
-        """Return True if *text* was searched for all values known now, and held none."""
+        """Return True if *text* was searched for all values known now and contained none."""
         return text in self._clean
 
     def _class(self, form: KnownForm) -> str:
@@ -318,8 +319,8 @@ class Memory:
     def _behind_escapes(
         self, text: str, spend: Callable[[int], None], clear: Collection[str] = ()
     ) -> KnownForm | None:
-        """Return a form that *text* holds once unusual escapes (%68%75nter, \\u0068unter) are
-        undone, except of the values in *clear*; None if there is none.
+        """Return a known form that *text* contains once unusual escapes (%68%75nter, \\u0068unter)
+        are decoded; None if there is none. Values in *clear* do not count.
         """
         # Runs of hex digits hold no part in clear: those without a value in clear were all read.
         for decoded in decodings(text, spend, blanks=self._blanks, runs=not clear):
@@ -347,7 +348,7 @@ def _window(data: bytes, windows: dict[bytes, _Sizes]) -> int:
 def _forms_at(
     data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
 ) -> Iterator[KnownForm]:
-    """Yield the forms of *sizes* that occur in *data* with their window at *start*."""
+    """Yield the forms of the given *sizes* that occur in *data* with their window at *start*."""
     # Not one step for each form: values can be chosen so that thousands share one window.
     for (at, size), forms in tuple(sizes.items()):  # another thread can add to them
         begin = start - at
@@ -357,8 +358,8 @@ def _forms_at(
 
 
 class EmptyMemory(Memory):
-    """Knows nothing and accepts nothing: for values from the host or the policy, and for the
-    policy's input.
+    """A memory that knows nothing and accepts nothing: for values from the host or the policy, and
+    for the policy's input.
     """
 
     __slots__ = ()
@@ -395,8 +396,8 @@ def _places(text: str, form: KnownForm, cls: str) -> Iterator[Known]:
 
 
 def _without(text: str, found: list[Known]) -> str:
-    """Return *text* with a character that no value holds in the place of each of *found*, which are
-    merged.
+    """Return *text* with a character that no value contains in place of each of *found*;
+    overlapping parts are merged.
     """
     parts, end = [], 0
     for hit in found:

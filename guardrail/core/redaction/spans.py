@@ -23,7 +23,7 @@ class Hit(NamedTuple):
 
 
 def before(text: str, at: int, most: int) -> str:
-    """Return at most *most* characters before *at*, of the same text: nothing from before a
+    """Return at most *most* characters before *at* in the same text, so nothing from before a
     joint.
     """
     piece = text[max(0, at - most) : at]
@@ -31,7 +31,7 @@ def before(text: str, at: int, most: int) -> str:
 
 
 def merge_hits(hits: list[Hit]) -> list[Hit]:
-    """Return *hits* in order, those that overlap joined into one of the stricter class, with the
+    """Return *hits* in order. Overlapping ones are merged into one with the stricter class and the
     rules of all.
     """
     if len(hits) < 2:

@@ -20,8 +20,8 @@ __all__ = ["Tightening"]
 class Tightening:
     """The policy's pointers, applied to a copy of the base view.
 
-    Only the named values are rebuilt. Until all are applied, places are identified by their
-    pointers in the base view.
+    Only the named values are rebuilt. Until all pointers are applied, places are identified by
+    their pointers in the base view.
     """
 
     def __init__(self, inspection: Inspection, base: View) -> None:
@@ -58,8 +58,8 @@ class Tightening:
         )
 
     def _move(self) -> None:
-        """Update the account after keys were renamed: the old key must not appear in a pointer
-        either.
+        """Update the account of removed values after keys were renamed: the old key must not appear
+        in a pointer either.
         """
         if self._moves or self._gone:
             self._removed = rename_pointers(self._removed, self._moves, self._gone, join_removals)
@@ -88,7 +88,7 @@ class Tightening:
     def _members(
         self, value: dict[str, Any], source: Mapping[str, object], where: str
     ) -> list[tuple[str, str, str]]:
-        """Return each key as given, its current form in *value*, and its pointer in the base
+        """Return each original key, its current form in *value*, and its pointer in the base
         view.
         """
         names = self._names.get(id(value), {})
@@ -130,8 +130,8 @@ class Tightening:
         return inspection._replacer.replacement(cls, text)
 
     def _record_hit(self, where: str) -> str:
-        """Note that the policy hit at *where*, below which nothing is shown, and return the class
-        of that place.
+        """Note that the policy removed the value at *where*, so that nothing below it is shown, and
+        return the class of that place.
         """
         classes = self._classes.get(where)
         cls = min(classes, key=rank) if classes else "policy"
@@ -143,7 +143,7 @@ class Tightening:
         return cls
 
     def _remember_all(self, source: object, cls: str) -> None:
-        """Make everything in *source* known; the view shows none of it."""
+        """Make everything in *source* known to the session; the view shows none of it."""
         memory = self._inspection._memory
         for text in all_values(source):
             # Values already known by a rule keep the class that the rule gave them.
@@ -159,7 +159,7 @@ class Tightening:
 
 
 def _named(source: object, pattern: list[str]) -> Iterator[object]:
-    """Yield the values that a pointer names in *source*."""
+    """Yield the values in *source* that a pointer names."""
     if not pattern:
         yield source
     elif isinstance(source, Mapping):

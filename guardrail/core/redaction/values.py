@@ -1,5 +1,5 @@
-"""Helpers for single values: their text, their token's text, their pointer, and the form in which
-guardrail records them.
+"""Helpers for single values: their text, the text that tokens are made of, their pointer, and their
+recorded form.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "arr
 
 
 def measure(value: Any) -> tuple[str, int, bytes]:
-    """Return the kind of *value*, its size, and the bytes that its token is made of.
+    """Return the kind and the size of *value*, and the bytes that its token is made of.
 
     Raises ``RedactionError`` if it is not JSON.
     """
@@ -66,7 +66,7 @@ def measure(value: Any) -> tuple[str, int, bytes]:
 
 
 def is_sized(value: dict[str, Any]) -> bool:
-    """Return True if *value* is guardrail's own record of a value that it does not show."""
+    """Return True if *value* is guardrail's own description of a value that it does not show."""
     kind = value.get("$t")
     if (
         type(kind) is not str
@@ -98,12 +98,12 @@ def is_opaque(text: str) -> bool:
 
 
 def number_text(value: float) -> str:
-    """Return a number as JSON shows it, without running a subclass's own code."""
+    """Return a number as JSON shows it, without running code of a subclass."""
     return int.__repr__(value) if isinstance(value, int) else float.__repr__(value)
 
 
 def octets(value: Any) -> bytes:
-    """Return the content of a bytes-like object, without running a subclass's own code."""
+    """Return the content of a bytes-like object, without running code of a subclass."""
     for kind in (bytes, bytearray):
         if issubclass(type(value), kind):
             return bytes(kind.__getitem__(value, slice(None)))
@@ -114,7 +114,7 @@ _JOINERS = re.compile(r"[\s\-.()/]+")
 
 
 def canonical(cls: str, value: str) -> str:
-    """Return the form of *value* under which its token is made, so that equal things have equal
+    """Return the form of *value* that its token is made of, so that equal values have equal
     tokens.
     """
     if cls == "contact":
@@ -129,8 +129,8 @@ _USER_PASSWORD = re.compile(r"[^\s:/]{1,200}:([^\s/]{6,})\Z")
 
 
 def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
-    """Make *text* known to the session, and the secret inside ``Bearer <secret>`` or
-    ``user:<secret>`` as well.
+    """Make *text* known to the session, as well as the secret inside ``Bearer <secret>`` or
+    ``user:<secret>``.
     """
     memory.remember(text, cls)
     if len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
@@ -155,8 +155,8 @@ _MARKED_JSON = 16_384
 
 
 def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
-    """Make the content of a marked JSON string known as well: a mark applies to everything below
-    it.
+    """Make the content of a marked JSON string known as well, because a mark applies to everything
+    below it.
     """
     try:
         # Integers as text: Python would refuse to parse thousands of digits.
@@ -178,10 +178,10 @@ def escape(part: str) -> str:
 
 
 def pointer(path: Path, renamed: dict[tuple[int, str], str], prefixes: dict[int, str]) -> str:
-    """Return the RFC 6901 pointer of *path*, with the recorded names of keys that are themselves
-    sensitive.
+    """Return the RFC 6901 pointer of *path*. Keys that are themselves sensitive appear under their
+    recorded names.
 
-    *prefixes* keeps the pointers of containers between calls.
+    *prefixes* caches the pointers of containers between calls.
     """
     if path is None:
         return ""
@@ -196,7 +196,7 @@ def pointer(path: Path, renamed: dict[tuple[int, str], str], prefixes: dict[int,
 
 
 def all_values(value: object) -> Iterable[str]:
-    """Yield every string and number in a JSON value as text, keys left out."""
+    """Yield every string and number in a JSON value as text, without the keys."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -223,7 +223,7 @@ def all_keys(value: object) -> Iterable[str]:
 
 
 def all_texts(value: object) -> Iterable[str]:
-    """Yield every string and number in a JSON value as text, keys included."""
+    """Yield every string and number in a JSON value as text, including the keys."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -239,8 +239,8 @@ def all_texts(value: object) -> Iterable[str]:
 
 
 def unwritable(value: float) -> dict[str, Any] | None:
-    """Return the replacement for a number that JSON, or Python's own JSON, can't hold: not finite,
-    or of thousands of digits.
+    """Return the replacement for a number that JSON, or Python's JSON module, can't represent: not
+    finite, or with thousands of digits.
     """
     if type(value) is float:
         return None if isfinite(value) else {"$t": "float"}
@@ -248,11 +248,11 @@ def unwritable(value: float) -> dict[str, Any] | None:
 
 
 class RepeatedKeyError(ValueError):
-    """A JSON text names one key of an object twice."""
+    """A JSON text that names a key of an object twice."""
 
 
 def object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of *pairs*. Raises ``RepeatedKeyError``."""
+    """Return the object made of *pairs*. Raises ``RepeatedKeyError``."""
     out = dict(pairs)
     if len(out) != len(pairs):
         raise RepeatedKeyError
@@ -263,7 +263,9 @@ _TOO_LONG = 1 << (MAX_BITS + 1)
 
 
 def whole_number(digits: str) -> int:
-    """Return the number, or for thousands of digits one that is too long to be written out."""
+    """Return *digits* as a number. If there are thousands of them, return a placeholder number that
+    is too large to be written out.
+    """
     # Python refuses to parse thousands of digits; other readers do not, so the rest of the text
     # must still be searched.
     return int(digits) if len(digits) <= 1_000 else _TOO_LONG

@@ -46,7 +46,9 @@ _PER_NOTE = 16
 
 
 class Inspection:
-    """One argument tree, walked once: its classes for the policy, and the view that is recorded."""
+    """One argument tree after its walk: its classes for the policy, and the view that is
+    recorded.
+    """
 
     __slots__ = (
         "_again",
@@ -79,9 +81,9 @@ class Inspection:
         minimal: str,
         again: Callable[[], Inspection],
     ) -> None:
-        """*minimal* is the class that a minimal view names; empty if the view is none.
+        """*minimal* is the class that a minimal view names; empty if the view is not minimal.
 
-        *again* returns the inspection of the same by a session that knows nothing.
+        *again* returns an inspection of the same arguments by a session that knows no values.
         """
         self._again = again
         self._replacer = replacer
@@ -175,7 +177,7 @@ class Inspection:
         self._renamed[id(out), name] = new
 
     def _collect_classes(self) -> None:
-        """Fill ``arg_classes`` and ``removed``."""
+        """Fill in ``arg_classes`` and ``removed``."""
         walk, renamed, prefixes = self._walk, self._renamed, self._prefixes
         removed, found_classes = self._removed, self._classes
         spend = self._replacer.spend
@@ -210,8 +212,8 @@ class Inspection:
                         )
 
     def _content_classes(self) -> dict[str, set[str]]:
-        """Return, for each JSON string, the classes of its content: the string is as sensitive as
-        that.
+        """Return the classes of each JSON string's content: the string is as sensitive as its
+        content.
         """
         held: dict[str, set[str]] = {
             pointer(entry.path, self._renamed, self._prefixes): set() for entry in self._walk.nested
@@ -259,8 +261,8 @@ class Inspection:
                 classes.sort()
 
     def _judged_classes(self) -> dict[str, list[str]]:
-        """Return the classes, with keys that only the session knows in clear, as in the policy's
-        arguments.
+        """Return the classes by pointer. Keys that only the session knows to be sensitive appear in
+        the clear, as in the policy's arguments.
         """
         moves: dict[str, str] = {}
         for out in self._walk.owners:
@@ -277,9 +279,9 @@ class Inspection:
     def facts(self) -> tuple[object, dict[str, list[str]]]:
         """Return the arguments and their classes for a policy that decides on the recorded form.
 
-        Places that schema, key or detector mark are hidden. Values that only the session knows are
-        not hidden: otherwise, an attacker could have a value remembered to hide an argument from a
-        rule. Their class is in the classes.
+        Places marked by schema, key or detector are hidden. Values that only the session knows are
+        not hidden, but their class is listed: otherwise an attacker could have a value remembered
+        in order to hide an argument from a rule.
 
         Raises ``RedactionError`` (``redaction.limit``) if a limit omits a part: otherwise, padding
         could hide the rest of a call from a rule.
@@ -326,7 +328,7 @@ class Inspection:
         """Return the recorded view, tightened by the policy's pointers (RFC 6901, ``*`` for any key
         or index).
 
-        Pointers that match nothing are fine. Raises ``RedactionError`` for a malformed pointer.
+        Pointers that match nothing are allowed. Raises ``RedactionError`` for a malformed pointer.
         """
         patterns = [parse(text) for text in redact]
         base = self._base
@@ -366,7 +368,7 @@ class Inspection:
         )
 
     def _minimal(self, value: object, place: tuple[int, object], where: str) -> object:
-        """Return keys, kinds, lengths and tokens of *value*, without its content."""
+        """Return the keys, kinds, lengths and tokens of *value*, without its content."""
         if type(value) is dict:
             if "$t" in value and is_sized(value):
                 return value
@@ -422,8 +424,8 @@ def _apply_names(
 
 
 def _is_secretive(text: str, found: list[Hit]) -> bool:
-    """Return True if a value whose key only hints at a secret looks like one: as it is, or in the
-    part that *found* leaves.
+    """Return True if a value whose key only hints at a secret looks like one, either as a whole or
+    without the parts in *found*.
     """
     texts = [text]
     if found:

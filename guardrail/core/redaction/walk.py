@@ -60,7 +60,7 @@ _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
 
 @dataclass(slots=True)
 class Nested:
-    """A JSON string that was parsed: its place, and its content as walked."""
+    """A JSON string that was parsed: its place, and its walked content."""
 
     holder: Any
     key: Any
@@ -73,7 +73,7 @@ class Nested:
 
 @dataclass(slots=True)
 class Walk:
-    """The result of the walk. The copy is built while walking; nothing in it has been replaced
+    """The result of the walk. The copy is built during the walk; nothing in it has been replaced
     yet.
     """
 
@@ -120,7 +120,7 @@ class Walk:
     ) -> None:
         """Put the copy of *value* at ``holder[key]`` and note the required replacements.
 
-        *depth* counts objects and lists, *level* JSON strings inside one another.
+        *depth* counts objects and lists, *level* counts JSON strings inside one another.
         """
         kind = type(value)
         if kind is str:
@@ -239,7 +239,7 @@ class Walk:
     ) -> bool:
         """Walk the content of a JSON string.
 
-        Return False if it is not JSON, or is treated as plain text.
+        Return False if it is not JSON or is treated as plain text.
         """
         stripped = text.strip()
         if (
@@ -372,8 +372,8 @@ class Walk:
     def hits(self) -> list[list[Hit]]:
         """Return the detectors' hits in each slot, followed by each key of ``keys``.
 
-        For marked values only a secret would be treated more strictly, so they are scanned only for
-        secrets.
+        Marked values are scanned only for secrets, because nothing else would be treated more
+        strictly.
         """
         marked = [slot[3] for slot in self.slots if slot[4] is not None]
         self._texts, self._joined = join(
@@ -428,12 +428,12 @@ class Walk:
         return len(self._joined) + sum(map(len, self.names)) + 12 * self.count
 
     def path_of(self, owner: dict[str, Any]) -> Path:
-        """Return the path of an object of the copy."""
+        """Return the path of an object in the copy."""
         return self.paths[id(owner)]
 
     def shows_head(self, text: str) -> bool:
-        """Return True if the beginning of a long string is worth showing: not for data that is
-        unreadable for people.
+        """Return True if the beginning of a long string is worth showing; data that people can't
+        read is not.
         """
         return len(text) > self.limits.string and not is_opaque(text)
 

@@ -1,4 +1,6 @@
-"""Compiles a tool's JSON Schema: accepts it once, with bounded costs, for checking arguments."""
+"""Compiles a tool's JSON Schema: checks it once, with bounded cost, so that arguments can be
+checked against it.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,7 @@ _HERE: Final = "urn:guardrail:schema"
 
 
 class Checker(StrEnum):
-    """The checker of arguments."""
+    """Checks arguments."""
 
     SCHEMA = "schema"
     MODEL = "model"
@@ -59,7 +61,7 @@ class UnknownArguments(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CompiledSchema:
-    """A schema that was accepted, ready to check arguments."""
+    """A schema that was accepted and is ready to check arguments."""
 
     schema: Mapping[str, Any]
     """A private deep copy without identifiers, its top level closed if unknown arguments are
@@ -86,14 +88,14 @@ def compile_schema(
     checker: Checker = Checker.SCHEMA,
     unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> CompiledSchema:
-    """Accept a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``) with nothing
-    fetched and nothing run.
+    """Compile a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``). Fetches
+    nothing and runs nothing of it.
 
-    Accepted are drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns
-    that a linear-time engine can run, and a top level that describes an object. *unknown* selects
-    how arguments that the top level does not declare are treated. Formats are annotations and never
-    asserted. A ``properties`` or ``required`` of null, which some servers send, counts as absent. A
-    default that does not fit its own place in the schema is not filled in.
+    It accepts drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns that
+    a linear-time engine can run, and a top level that describes an object. *unknown* selects how
+    arguments that the top level does not declare are treated. Formats are annotations and never
+    asserted. If ``properties`` or ``required`` is null, as some servers send it, it counts as
+    absent. A default that does not fit its own place in the schema is not filled in.
     """
     schema, encoded = _private_copy(raw, limits)
     draft = _draft_of(schema)
@@ -164,7 +166,7 @@ def _close_top_level(
 ) -> frozenset[str] | None:
     """Make the top level refuse undeclared arguments.
 
-    Return the names to check if no keyword can do it.
+    Return the names to check if no keyword can do this.
     """
     # In draft 7 all keywords next to $ref are ignored.
     speaks = draft != "Draft7Validator" or "$ref" not in schema
@@ -192,7 +194,7 @@ def _close_top_level(
 
 
 def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
-    """Return the validator, and the slowdown of its worst pattern relative to the cheapest."""
+    """Return the validator, and how much slower its worst pattern is than the cheapest one."""
     import jsonschema_rs
 
     make = getattr(jsonschema_rs, draft)
@@ -216,7 +218,9 @@ def _validator(schema: dict[str, Any], draft: str) -> tuple[Any, int]:
 
 
 def _fits(schema: dict[str, Any], draft: str) -> Callable[[str, Any], bool]:
-    """Return a check of one value against the part of *schema* at an RFC 6901 pointer."""
+    """Return a function that checks one value against the part of *schema* at an RFC 6901
+    pointer.
+    """
     registry: Any = None
 
     def fits(pointer: str, value: Any) -> bool:

@@ -1,8 +1,8 @@
 """Limits the cost of a foreign JSON Schema, before anything is validated against it.
 
-A schema that comes from a tool server is hostile: it can refer to remote documents or to itself, or
-grow exponentially when references are followed. ``survey`` walks every place that can hold a schema
-and refuses references that guardrail does not follow; ``measure`` computes how much work the worst
+A schema from a tool server is hostile: it can refer to remote documents or to itself, or grow
+exponentially when references are followed. ``survey`` walks every place that can hold a schema, and
+refuses references that guardrail does not follow. ``measure`` computes how much work the worst
 arguments could cause.
 """
 
@@ -54,7 +54,9 @@ REASONS: Final[Mapping[str, str]] = {
 
 
 def refuse(detail: str) -> SchemaError:
-    """Return the error for *detail*. It quotes nothing: the text of a foreign schema is hostile."""
+    """Return the error for *detail*. It quotes nothing, because the text of a foreign schema is
+    hostile.
+    """
     return SchemaError(
         REASONS[detail],
         code=f"schema.{detail}",
@@ -89,7 +91,7 @@ class SchemaLimits:
 
 @dataclass(slots=True)
 class _Node:
-    """One place that holds a schema."""
+    """One place that contains a schema."""
 
     work: int
     patterns: int
@@ -104,8 +106,8 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every place of a schema, and an order in which each comes after those it applies to the same
-    value.
+    """Every place of a schema, in an order in which each place follows the places that it applies
+    to the same value.
     """
 
     nodes: list[_Node]
@@ -114,7 +116,7 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """Limits of arguments, so that validating them stays within the cost limits."""
+    """Limits on arguments that keep validation within the cost limits."""
 
     depth: int
     nodes: int
@@ -123,7 +125,7 @@ class Cost:
 
 
 def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
-    """Strip the identifiers of *schema* in place and return its places.
+    """Strip the identifiers from *schema* in place, and return its places.
 
     Raises ``SchemaError`` for references that are remote, dynamic or lead nowhere, for identifiers
     below the top level, and for schemas that apply themselves to the same value.
@@ -137,7 +139,7 @@ def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
 def measure(places: Survey, limits: SchemaLimits) -> Cost:
     """Return the cost of the worst arguments.
 
-    Raises ``SchemaError`` if even small ones cost too much.
+    Raises ``SchemaError`` if even small arguments cost too much.
     """
     nodes, order, deepest = places.nodes, places.order, limits.arguments.depth
     depth, worst = 0, 0
@@ -264,7 +266,8 @@ def follow(root: Mapping[str, Any], reference: object) -> Any:
 
 
 def _in_place_order(nodes: list[_Node]) -> list[int]:
-    """Return the nodes so that each comes after those it applies to the same value.
+    """Return the nodes in an order in which each node follows the nodes that it applies to the same
+    value.
 
     Raises if there is a cycle.
     """
@@ -298,8 +301,8 @@ _ENOUGH = 10**9
 def _levels(
     nodes: list[_Node], order: list[int], weights: list[int], depth: int
 ) -> Iterator[tuple[int, int]]:
-    """Yield (levels of containers, worst sum of weights on a path from the root) until it grows no
-    more.
+    """Yield (levels of containers, worst sum of weights on a path from the root) until the sum
+    stops growing.
     """
     below = [0] * len(nodes)
     for level in range(depth + 1):

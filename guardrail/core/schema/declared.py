@@ -41,7 +41,7 @@ def declared_pointer(schema: Mapping[str, Any] | None, path: Sequence[str | int]
     """Return the RFC 6901 pointer to *path*, cut before the first key that *schema* does not
     declare by name.
 
-    An undeclared key could be a secret, and a declared one could hold escape sequences: only
+    An undeclared key could be a secret, and a declared one could contain escape sequences: only
     printable names of at most 64 characters are shown.
     """
     pointer = ""
@@ -73,13 +73,13 @@ def _item(part: dict[str, Any], index: int) -> Any:
 
 
 def declared_names(part: Mapping[str, Any]) -> Iterable[str]:
-    """Return the names of the properties that *part* of a schema declares."""
+    """Return the names of the properties declared by *part* of a schema."""
     properties = part.get("properties")
     return properties if isinstance(properties, dict) else ()
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Return the declared names that may be shown, as a remark; empty if there are none."""
+    """Return a remark with the declared names that may be shown; empty if there are none."""
     shown = sorted({name for name in names if len(name) <= _MAX_NAME and name.isprintable()})
     more = ", ..." if len(shown) > _MAX_DECLARED else ""
     return f"declared: {', '.join(shown[:_MAX_DECLARED])}{more}" if shown else ""

@@ -20,8 +20,8 @@ ways.
 
 
 class Defaults:
-    """The defaults of one place in a schema and of all below it. Shared by recursive schemas, so
-    not a tree.
+    """The defaults of one place in a schema and of everything below it. Recursive schemas share
+    these objects, so they do not form a tree.
     """
 
     __slots__ = ("below", "items", "useful", "values")
@@ -34,11 +34,11 @@ class Defaults:
         self.useful = False
 
     def fill(self, args: dict[str, Any], limits: ArgumentLimits) -> None:
-        """Give *args* a copy of every default that it lacks, also in nested objects and arrays of
-        objects.
+        """Give *args* a copy of every default that it lacks, including defaults in nested objects
+        and arrays of objects.
 
-        A missing object without its own default stays missing. Raises ``Refused`` if
-        that would exceed *limits*: a small schema could make a huge value otherwise.
+        A missing object without its own default stays missing. Raises ``Refused`` if the result
+        would exceed *limits*: a small schema could otherwise make a huge value.
         """
         _fill_object(self, args, 1, _budget(limits))
 
@@ -91,10 +91,10 @@ def plan_defaults(
 
     Only schemas that always apply count: ``properties`` and ``items``, through ``allOf`` and local
     references. Those in ``anyOf``, ``oneOf`` or ``if`` might not apply and are ignored. *root* has
-    passed ``survey``. *fits* returns True if a value fits the part of *root* at a pointer: a
-    default that does not, with the defaults below it filled in, is dropped, so that a call without
-    that argument is judged as one without it. All checked values together stay within *limits*: a
-    foreign schema can hold costly defaults.
+    passed ``survey``. *fits* returns True if a value fits the part of *root* at a pointer. A
+    default that does not fit, with the defaults below it filled in, is dropped, so that a call
+    without that argument is judged as such. All checked values together stay within *limits*: a
+    foreign schema can contain costly defaults.
     """
     plans: dict[int, Defaults] = {}
     todo: list[dict[str, Any]] = []
@@ -157,7 +157,7 @@ def _drop_unfit(
 
 
 def _pointers(root: dict[str, Any]) -> dict[int, str]:
-    """Return the RFC 6901 pointer of every object in *root*, by its identity."""
+    """Return the RFC 6901 pointer of every object in *root*, keyed by the object's identity."""
     found: dict[int, str] = {}
     todo: list[tuple[str, Any]] = [("", root)]
     while todo:
@@ -174,7 +174,7 @@ def _pointers(root: dict[str, Any]) -> dict[int, str]:
 
 
 class _Values:
-    """The default of each schema, its size measured once."""
+    """The default of each schema, whose size is measured once."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
@@ -195,7 +195,7 @@ class _Values:
 def _certain(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield *schema* and the schemas that it always applies.
 
-    It terminates, because ``survey`` refused cycles.
+    This terminates, because ``survey`` refused cycles.
     """
     seen: set[int] = set()
     todo: list[Any] = [schema]
@@ -219,7 +219,7 @@ def _properties(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _keep_useful(plans: list[Defaults], parents: dict[int, list[Defaults]]) -> None:
-    """Drop every branch that leads to no default, so that a call visits nothing in vain."""
+    """Drop every branch that leads to no default, so that a call visits no place needlessly."""
     todo = [plan for plan in plans if plan.values]
     while todo:
         plan = todo.pop()

@@ -1,5 +1,5 @@
-"""Describes what a JSON Schema expects of a value that does not fit, without quoting a value of the
-call.
+"""Describes which values a JSON Schema expects in place of one that does not fit, without quoting
+the call's value.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _TYPES: Final = frozenset({"array", "boolean", "integer", "null", "number", "obj
 
 
 def expected(kind: Any) -> str:
-    """Return what a failed keyword expects, for example ``expected integer``; empty if there are no
-    words for it.
+    """Return a description of the values that a failed keyword expects, for example
+    ``expected integer``; empty if there is none.
 
-    *kind* is the ``kind`` of a ``jsonschema_rs.ValidationError``. The words hold type names and
-    numbers of the schema, but no part of the value.
+    *kind* is the ``kind`` of a ``jsonschema_rs.ValidationError``. The description contains type
+    names and numbers of the schema, but no part of the value.
     """
     if types := _types(kind):
         return f"expected {' or '.join(sorted(types))}"
@@ -60,7 +60,7 @@ def _limited(keyword: str, limit: float) -> str:
 
 
 def _types(kind: Any) -> set[str]:
-    """Return the types that *kind* expects, if types alone decide."""
+    """Return the types that *kind* expects, if only the types matter."""
     if kind.name == "type":
         return set(_TYPES & set(kind.types))
     if kind.name not in {"anyOf", "oneOf"}:

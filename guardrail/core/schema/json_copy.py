@@ -41,7 +41,7 @@ ever renamed.
 
 
 class Foreign(StrEnum):
-    """Treatment of a value of a type that JSON does not have."""
+    """How a value of a type that JSON does not have is treated."""
 
     REFUSED = "refused"
     KEPT = "kept"
@@ -68,9 +68,9 @@ class ArgumentLimits:
 
 
 class Refused(Exception):
-    """Why a copy stopped.
+    """The reason that a copy stopped.
 
-    ``path`` leads to the place, innermost first; it can hold undeclared keys.
+    ``path`` leads to the place, innermost first; it can contain undeclared keys.
     """
 
     def __init__(self, detail: str, remark: str = "") -> None:
@@ -82,8 +82,8 @@ class Refused(Exception):
 
 
 def arguments_error(detail: str, pointer: str = "", remark: str = "") -> ArgumentsError:
-    """Return the error for *detail*; *remark* is guardrail's own words, *pointer* holds declared
-    names only.
+    """Return the error for *detail*. *remark* is guardrail's own text, and *pointer* contains
+    declared names only.
     """
     text = _TEXTS[detail]
     if pointer or remark:
@@ -92,14 +92,14 @@ def arguments_error(detail: str, pointer: str = "", remark: str = "") -> Argumen
 
 
 def is_panic(error: BaseException) -> bool:
-    """Return True for a panic of a Rust library, which is not an ``Exception``, so that programs do
+    """Return True for a panic of a Rust library. It is not an ``Exception``, so that programs do
     not handle it by accident.
     """
     return type(error).__name__ == "PanicException"
 
 
 class _Budget:
-    """The remaining limits while one copy is made."""
+    """The limits that remain while one copy is made."""
 
     __slots__ = ("depth", "foreign", "highest", "lowest", "nodes", "size", "string")
 
@@ -116,10 +116,10 @@ class _Budget:
 def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUSED) -> Any:
     """Return a copy of *value* that shares no container with it and holds only JSON types.
 
-    Exactly dict, list, tuple (becomes a list), str, int, float, bool and None are copied;
-    subclasses of str, int and float (``StrEnum``, ``IntEnum``, ``numpy.float64``) lose their class
-    without running their code; ``OrderedDict`` and ``defaultdict`` become plain. Raises ``Refused``
-    for everything else, past a limit, and if another thread changed the size of a container
+    dict, list, tuple (becomes a list), str, int, float, bool and None are copied. Subclasses of
+    str, int and float (``StrEnum``, ``IntEnum``, ``numpy.float64``) lose their class without
+    running their code; ``OrderedDict`` and ``defaultdict`` become plain dicts. Raises ``Refused``
+    for everything else, beyond a limit, and if another thread changes the size of a container
     meanwhile. Lone surrogates are left to the encoder.
     """
     try:
@@ -139,7 +139,7 @@ def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUS
 
 
 def _value(value: Any, depth: int, budget: _Budget) -> Any:
-    """Return the copy of one value of any type. *depth* is that of the container it would be."""
+    """Return the copy of one value of any type. If it is a container, *depth* is its depth."""
     kind = type(value)
     if kind is dict or kind is OrderedDict or kind is defaultdict:
         return _object(value, depth, budget)
@@ -278,7 +278,7 @@ _ATOMS: Final = frozenset({str, int, float, bool, type(None)})
 
 
 def clone(value: Json) -> Any:
-    """Return a copy of a value that ``take`` made: nothing is checked any more."""
+    """Return a copy of a value made by ``take``, without checking it again."""
     kind = type(value)
     if kind is dict:
         return {

@@ -18,14 +18,14 @@ def shows(schema: Mapping[str, Any], name: str) -> bool:
     it.
 
     Local references are followed. A pattern for names that fits *name*, or that can't be read,
-    counts; permission for additional members does not.
+    counts. Permission for additional members does not.
     """
     return any(_declares(part, name) for part in _parts(schema))
 
 
 def declared(schema: Mapping[str, Any]) -> frozenset[str] | None:
     """Return every member name that *schema* mentions, by the rules of ``shows``; None if it has a
-    pattern for names. No pattern is run: a hostile name could keep it busy for ever.
+    pattern for names. No pattern is run, because a hostile one might never finish.
     """
     found: set[str] = set()
     for part in _parts(schema):

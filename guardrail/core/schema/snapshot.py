@@ -1,5 +1,5 @@
-"""The snapshot of the arguments of one call: the private copy that policy, record, commitment and
-body use.
+"""The snapshot of one call's arguments: the private copy used by policy, record, commitment and
+body.
 
 A plain JSON Schema coerces nothing (``"5"`` is not 5), and missing properties get their defaults.
 Arguments that do not fit are refused before any policy runs, because a Rego deny rule on a missing
@@ -68,13 +68,13 @@ def copy_json(
 
 
 def explain(error: Refused, schema: Mapping[str, Any] | None) -> ArgumentsError:
-    """Return the message of *error* without the keys that *schema* does not declare."""
+    """Return the message of *error* without keys that *schema* does not declare."""
     return arguments_error(error.detail, declared_pointer(schema, error.path[::-1]), error.remark)
 
 
 def encode(copied: Any, limits: ArgumentLimits) -> bytes:
-    """Return the canonical bytes of a copy that ``take`` made. Raises ``Refused`` for lone
-    surrogates and past a limit.
+    """Return the canonical bytes of a copy made by ``take``. Raises ``Refused`` for lone surrogates
+    and beyond a limit.
     """
     refused = Refused("size")
     try:
@@ -94,11 +94,11 @@ def snapshot(
     args: object,
     limits: ArgumentLimits = ArgumentLimits(),  # noqa: B008 - frozen
 ) -> Snapshot:
-    """Return the one private copy of *args*: defaults filled, valid under *schema*, and its
-    canonical bytes.
+    """Return the one private copy of *args*, with defaults filled in and valid under *schema*, and
+    its canonical bytes.
 
-    Without a schema it is only copied, within *limits*. Raises ``ArgumentsError`` and nothing else;
-    *args* is not changed.
+    Without a schema, the arguments are only copied, within *limits*. Raises ``ArgumentsError`` and
+    nothing else; *args* is not changed.
     """
     if schema is not None:
         limits = schema.limits
@@ -140,7 +140,9 @@ def _check(schema: CompiledSchema, args: dict[str, Any]) -> None:
 
 
 def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
-    """Return why *args* does not fit and what is expected, without quoting a value."""
+    """Return the reason that *args* does not fit, and the expected values, without quoting a
+    value.
+    """
     import jsonschema_rs
 
     refused = Refused("value")

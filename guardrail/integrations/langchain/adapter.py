@@ -6,12 +6,13 @@
 
     agent = create_agent(model, tools=govern([search, send_email], guard))
 
-A governed tool is a copy: same name, schema, type and injection, so that the framework can't tell
-it from the original. The guard takes over at the start of the body, after the framework has
-validated the arguments. Values that the framework injects (state, store, runtime, config,
-callbacks, tool call id) are passed separately from the arguments and are neither judged nor
-recorded. A call is made in the session that the run's config or runtime context names
-(``guardrail.integrations.langchain.sessions``), or else in the current session.
+The guard does not see the original tool object, which stays ungoverned, tools that a provider runs,
+or unknown tool names, which the framework answers itself. Tracing and callbacks receive the
+arguments as the model gave them. Outside ToolNode, the framework takes an injected argument from
+whoever calls the tool, so a program that invokes a tool with a model's own arguments must leave
+those names out. ``with_fallbacks`` catches every exception, including ``LedgerError``: the body did
+not run, but the program continues. A call is denied if its validators change their own output,
+because the body would get different arguments from those that the policy saw.
 
 The guard does not see the original tool object, which stays ungoverned, tools that a provider runs,
 or unknown tool names, which the framework answers itself. Tracing and callbacks receive the
@@ -161,8 +162,8 @@ _ENTRIES = ("invoke", "ainvoke", "run", "arun", "batch", "abatch", "stream", "as
 
 
 def _check_entries(cls: type[BaseTool]) -> None:
-    """Refuse a class that has its own entry point: its code would run before the guard, or without
-    it.
+    """Refuse a class with an entry point of its own, whose code would run before the guard or
+    without it.
     """
     for name in _ENTRIES:
         module = getattr(getattr(cls, name), "__module__", "")

@@ -1,9 +1,9 @@
-"""Turn a required approval into a LangGraph interrupt: the graph pauses, and the value that resumes
-it is the answer.
+"""Turns a required approval into a LangGraph interrupt: the graph pauses, and the value that
+resumes it is the answer.
 
 On resume, LangGraph reruns the node from its start and hands out the answers by position, not by
-question, so an answer can reach a different call from the one that the person meant, or a later
-request. An answer therefore counts only for the request that it names.
+question. An answer can therefore reach a different call from the one that the person meant, or a
+later request, so it counts only for the request that it names.
 """
 
 from __future__ import annotations
@@ -59,9 +59,9 @@ def can_pause() -> bool:
 
 
 def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None]:
-    """Pause the graph until people have answered the request *approval*, and record what they said.
+    """Pause the graph until people have answered the request *approval*, and record the answers.
 
-    Return why the last answer was turned down, or None if all of them counted. Raises
+    Return the reason that the last answer was turned down, or None if all of them counted. Raises
     ``GraphInterrupt`` while an answer is missing, and ``LedgerError``. An answer that is turned
     down is recorded, and the call made with this approval is denied.
     """
@@ -87,7 +87,7 @@ def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None
 
 
 def _question(service: ApprovalService, case: ApprovalCase) -> dict[str, Any]:
-    """Return the value of the interrupt: the request, and the answer to fill in."""
+    """Return the value of the interrupt: the request, and an answer for the person to fill in."""
     answer = dict.fromkeys(_ANSWER) | {"approval": case.request.id}
     return {"type": "guardrail_approval", **document(service.listed(case)), "answer": answer}
 
@@ -106,8 +106,8 @@ def _recording(
 
 
 def _said(value: Mapping[str, Any]) -> _Said | RejectionReason:
-    """Return a person's answer, or the reason why it does not count: it lacks the person or the
-    verdict, or it holds more.
+    """Return a person's answer, or the reason that it does not count: the person or the verdict is
+    missing, or there is additional content.
 
     An answer with edited arguments is about a different call from the one that would run.
     """

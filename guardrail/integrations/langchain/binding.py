@@ -1,5 +1,5 @@
-"""Bind a governed LangChain tool to its guard: the declaration is made from the schema that a model
-sees.
+"""Binds a governed LangChain tool to its guard. The declaration is made from the schema that a
+model sees.
 """
 
 from __future__ import annotations
@@ -67,7 +67,9 @@ class Options:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Binding:
-    """A governed tool's tie to its guard. Shared by all copies of the tool, never copied itself."""
+    """The link between a governed tool and its guard. All copies of the tool share it; it is never
+    copied itself.
+    """
 
     guard: Guard
     tool: Tool
@@ -104,10 +106,10 @@ def bind(
     options: Options,
     raw: Mapping[Callable[..., Any], Callable[..., Any]],
 ) -> Binding:
-    """Declare *tool* to *guard* and keep the result in the instance.
+    """Declare *tool* to *guard*, and store the result in the instance.
 
-    Warns if the tool shows the model an argument that something else fills in, and declares it with
-    a schema that no arguments fit.
+    Warns if the tool shows the model an argument that something else fills in, and declares the
+    tool with a schema that no arguments fit.
     """
     injected = injected_names(tool)
     refused = contradiction(tool, injected)
@@ -141,8 +143,8 @@ def bind(
 
 
 def binding_of(tool: BaseTool) -> Binding:
-    """Return the binding of a governed tool; declare it again if a copy was renamed or given
-    another schema.
+    """Return the binding of a governed tool. If a copy was renamed or has another schema, it is
+    declared again.
     """
     found = tool.__dict__.get(KEY)
     if not isinstance(found, Binding):
@@ -192,7 +194,7 @@ def _model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
 
 
 def _unaliased(field: Any) -> Any:
-    """Return *field* under its own name, which is the name that LangChain passes it on under."""
+    """Return *field* under its own name, by which LangChain passes it on."""
     from pydantic.fields import FieldInfo
 
     default: dict[str, Any] = {"default": field.default}

@@ -147,8 +147,8 @@ def _options(binding: Binding) -> CallOptions:
 
 
 def _take_call_id() -> str | None:
-    """Return the id of this run's tool call, and forget it: calls that the body makes have their
-    own ids.
+    """Return the id of this run's tool call, and forget it, because calls made by the body have
+    their own ids.
     """
     invocation = INVOCATION.get()
     if invocation is None:
@@ -160,10 +160,10 @@ def _take_call_id() -> str | None:
 def _split(
     binding: Binding, beside: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], tuple[list[Any], dict[str, Any]]]]:
-    """Separate the model's arguments from the injected ones; return the former, and a function that
-    assembles a body's arguments.
+    """Separate the model's arguments from the injected ones. Return the former, and a function that
+    assembles the body's arguments.
 
-    Only names that are known to be injected bypass the policy: any other unknown name comes from
+    Only names that are known to be injected bypass the policy. Any other unknown name comes from
     the model and is judged.
     """
     named = dict(kwargs)

@@ -1,4 +1,4 @@
-"""The classes of governed tools: a subclass of each tool's own class, whose bodies go through the
+"""The classes of governed tools: subclasses of each tool's own class whose bodies go through the
 guard.
 """
 
@@ -36,7 +36,7 @@ __all__ = ["govern_functions", "governed_class"]
 
 
 def govern_functions(tool: BaseTool) -> None:
-    """Replace the bodies of *tool*, and any that a copy brought with it, with governed
+    """Replace the bodies of *tool*, including those that a copy brought with it, with governed
     functions.
     """
     binding: Binding = tool.__dict__[KEY]
@@ -57,7 +57,7 @@ class _Governed:
     """
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """Run the tool as its own ``run`` does; if the call is refused, return an error message for
+        """Run the tool as its own ``run`` does. If the call is refused, return an error message for
         the model.
         """
         invocation = Invocation(tool_call_id, kwargs.get("config"))
@@ -122,8 +122,9 @@ class _Governed:
         return _without(schema, frozenset(hidden))
 
     def get_input_schema(self, config: Any = None) -> Any:
-        """The tool's own schema, plus injected arguments that only its methods declare. ToolNode
-        removes a model's value for an argument only if it knows that the argument is injected.
+        """Return the tool's own schema, plus injected arguments that only its methods declare.
+        ToolNode removes a model's value for an argument only if it knows that the argument is
+        injected.
         """
         schema = self.given_input_schema(config)
         unseen = unseen_names(cast("BaseTool", self))
@@ -150,8 +151,8 @@ class _Governed:
         return _own(super().__deepcopy__(memo))  # type: ignore[misc]
 
     def model_copy(self, **how: Any) -> Any:
-        """Copy the tool; the copy is decided under its own name, and a function that it was given
-        is governed.
+        """Copy the tool. The copy is decided under its own name, and functions given to it are
+        governed.
         """
         return _own(super().model_copy(**how))  # type: ignore[misc]
 
@@ -253,8 +254,8 @@ def _make_arun(base: type[BaseTool], inner: type) -> Callable[..., Any]:
 
 
 def _inner(tool: BaseTool, cls: type) -> BaseTool:
-    """Return the ungoverned side of *tool*: same state, own class, so that a body that calls
-    ``self._run`` counts as one call.
+    """Return the ungoverned side of *tool*, with the same state and its own class, so that a body
+    that calls ``self._run`` counts as one call.
     """
     inner = cast("BaseTool", object.__new__(cls))
     object.__setattr__(inner, "__dict__", tool.__dict__)

@@ -1,9 +1,9 @@
-"""Find which arguments of a LangChain tool are injected, and which the model can see. No name is
-both.
+"""Finds the arguments of a LangChain tool that are injected, and those that the model can see. No
+name is both.
 
-Injected values are passed separately from the arguments, neither judged nor recorded. A name that
-the model can see must therefore not be injected: otherwise the model would choose a value that no
-policy judges, or the body would get a different value from the judged one.
+Injected values are passed separately from the arguments, and are neither judged nor recorded. A
+name that the model can see must therefore not be injected: otherwise the model would choose a value
+that no policy judges, or the body would get a different value from the judged one.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def injected_names(tool: BaseTool) -> frozenset[str]:
     """Return the names whose annotations say that the framework or the host fills them in. A name
     alone never decides.
 
-    LangChain's own list is not used: it is computed once, whatever function or schema is set later.
+    LangChain's own list is not used, because it is computed once, even if another function or
+    schema is set later.
     """
     found = {name for name, hint in _schema_annotations(tool).items() if _marked(hint)}
     for body in (*bodies(tool), tool._run, tool._arun):
@@ -64,16 +65,16 @@ class RefusedToolWarning(UsageError, UserWarning):
     """A tool shows the model an argument that something else fills in. It never runs: each call of
     it is denied.
 
-    It is a warning, so that one such tool does not keep a program with many tools from starting. It
-    becomes an error if warnings are errors.
+    This is a warning, so that one such tool does not keep a program with many tools from starting.
+    It becomes an error if warnings are errors.
     """
 
     default_code = "usage.injected"
 
 
 def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarning | None:
-    """Return why *tool* must not run, or None if it may: it must not show the model an argument
-    that something else fills in.
+    """Return the reason that *tool* must not run, or None if it may. A tool must not show the model
+    an argument that something else fills in.
     """
     filled = {
         **dict.fromkeys(injected, "its signature or its args_schema marks as injected"),
@@ -156,7 +157,7 @@ def unseen_names(tool: BaseTool) -> dict[str, tuple[Any, Any]]:
 
 def _filled(tool: BaseTool) -> dict[str, str]:
     """Return the names that LangChain or LangGraph always fills in, whatever their annotation, and
-    which of the two does.
+    the framework that fills in each.
     """
     found: dict[str, str] = {}
     annotations = dict(_schema_annotations(tool))
@@ -221,8 +222,8 @@ def _marked(hint: Any, depth: int = 0) -> bool:
 
 
 def _visible(tool: BaseTool) -> Callable[[str], bool]:
-    """Return a predicate for names that the model can see: in the schema sent to it, or as a name
-    or alias of a field.
+    """Return a predicate for names that the model can see, either in the schema sent to it or as a
+    name or alias of a field.
     """
     schema: Any = tool.args_schema if input_model(tool) is None else tool.tool_call_schema
     if isinstance(schema, Mapping):

@@ -1,4 +1,4 @@
-"""Pass a session to a LangChain run in its config or its runtime context, for runs whose threads
+"""Passes a session to a LangChain run in its config or its runtime context, for runs whose threads
 lose the session.
 
 ::
@@ -24,9 +24,9 @@ KEY = "guardrail_session"
 
 
 def session_of_run(config: Mapping[str, Any] | None = None) -> Any:
-    """Return the session that the run names, or None if it names none; the guard checks it.
+    """Return the session that the run names, or None if it names none. The guard checks it.
 
-    *config* is the call's; the default is the one that LangChain keeps for the running code.
+    *config* is the call's config; the default is the one that LangChain holds for the running code.
     """
     current = config if config is not None else var_child_runnable_config.get()
     configurable = (current or {}).get("configurable") or {}

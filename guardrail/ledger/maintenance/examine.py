@@ -72,7 +72,7 @@ class Examination:
 
 
 class _Owners:
-    """The open calls and active keys by the lines, with their owners."""
+    """The open calls and active keys according to the lines, with their owners."""
 
     def __init__(self) -> None:
         self._calls: dict[str, Owner] = {}
@@ -94,7 +94,7 @@ class _Owners:
                 )
 
     def wrong(self, reader: LedgerReader) -> Iterator[Cache]:
-        """Yield the tables that differ. Raises ``LedgerError``."""
+        """Yield the tables that differ from the lines. Raises ``LedgerError``."""
         calls = reader.storage.open_calls(limit=len(self._calls) + 1)
         if _differ([(row.call, row.seq, row.process) for row in calls], self._calls):
             yield Cache("open_call", list(self._calls.values()))
@@ -104,7 +104,9 @@ class _Owners:
 
 
 def _differ(there: Sequence[tuple[object, ...]], right: Mapping[str, Owner]) -> bool:
-    """Return True if the rows *there* are not those of *right*; hosts and pids are not compared."""
+    """Return True if the stored rows *there* differ from *right*; hosts and pids are not
+    compared.
+    """
     return sorted(there, key=repr) != sorted((row[:3] for row in right.values()), key=repr)
 
 
@@ -122,7 +124,7 @@ def _owner(name: str, seq: int, record: Mapping[str, Any]) -> Owner:
 
 
 class _Pass:
-    """One pass: the lines, and in step with them the tree, the calls and the keys."""
+    """One pass over the lines that keeps tree, calls and keys in step with them."""
 
     def __init__(
         self,
@@ -143,10 +145,10 @@ class _Pass:
         self._ended = False
 
     def run(self, stop: int | None = None) -> None:
-        """Take every line from the last position up to *stop* or the end, or up to the first bad
+        """Take every line from the last position up to *stop*, to the end, or to the first bad
         line.
 
-        To the end in one transaction. Raises ``LedgerError``.
+        Runs in one transaction if it goes to the end. Raises ``LedgerError``.
         """
         if self._ended:
             return
@@ -166,8 +168,8 @@ class _Pass:
             self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
 
     def _kept_leaves(self) -> None:
-        """Add the leaves of pruned records to the tree; if they don't match the pruned records, no
-        tree can be compared.
+        """Add the leaves of pruned records to the tree. If they don't match the record about the
+        pruning, no tree can be compared.
         """
         assert self._pruned is not None
         assert self.tiles is not None
@@ -193,9 +195,9 @@ def examine(
     holder must have made the head; if *verify* is given, the head's signature and the certificates
     must be valid. Problems are in the result and never raised.
 
-    With *ahead* the records that are there at first are read in short transactions, so that the
-    ``-wal`` of a log in use stays small, and only the records that came meanwhile, and all
-    comparisons, in one. No records may be deleted then.
+    With *ahead*, the records that exist at first are read in short transactions, so that the
+    ``-wal`` of a log in use stays small. Only the records added meanwhile, and all comparisons,
+    share one transaction. No records may be deleted during this time.
     """
     found = Examination(chain.Chain().report(), Edge())
     done: _Pass | None = None
@@ -246,7 +248,7 @@ def _believe(*_: bytes) -> bool:
 
 def _pruning(reader: LedgerReader) -> Pruned | None:
     """Return the record that accounts for the records missing after line 0; None if none are
-    missing, or no record proves it.
+    missing, or if no record accounts for them.
     """
     first = reader.first()
     if first == 1:
@@ -263,7 +265,7 @@ def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
 def _vouched(
     row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None
 ) -> int:
-    """Return how many records the stored head proves, even if more records follow."""
+    """Return the number of records that the stored head proves, even if more records follow."""
     if row is None or signing is None or not row.written_by_a_holder(signing):
         return 0
     try:
@@ -280,7 +282,7 @@ def _vouched(
 
 
 def _head(row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None) -> str:
-    """Return what is wrong with the stored head; empty if nothing is."""
+    """Return the problem with the stored head; empty if there is none."""
     if row is None:
         return "the signed head is missing or malformed"
     if signing is not None and not row.written_by_a_holder(signing):
@@ -299,7 +301,7 @@ def _signed_size(
     signed it; else 0.
 
     At least that many records were acknowledged. A signature by a key that the good lines certify
-    is enough: the keys in *signing* are new ones if the log's are lost.
+    is enough, because the keys in *signing* are new if the log's keys were lost.
     """
     if row is None:
         return 0

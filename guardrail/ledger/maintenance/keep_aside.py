@@ -29,7 +29,7 @@ def free_name(db: Path) -> str:
 
 
 def keep_wal(db: Path) -> tuple[Path, ...]:
-    """Copy the ``-wal``, unless it is empty, durably to a file next to the log; return the copy."""
+    """Copy the ``-wal``, unless it is empty, durably to a file next to the log. Return the copy."""
     wal = Path(f"{db}-wal")
     if not wal.exists() or wal.stat().st_size == 0:
         return ()
@@ -43,7 +43,7 @@ def keep_wal(db: Path) -> tuple[Path, ...]:
 
 
 def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
-    """Rename all remaining files, so that the old log stays together and can be examined under its
+    """Rename all remaining files, so that the old log stays complete and can be examined under its
     new name.
     """
     base = free_name(db)

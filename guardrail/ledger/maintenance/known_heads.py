@@ -1,7 +1,7 @@
 """External heads of a log, and how many of the remaining records they prove. Pure functions.
 
-Recovery names the last of them as predecessor: the disk alone can't show that a log was cut or
-lost.
+Recovery names the last of these heads as predecessor, because the disk alone can't show that a log
+was cut or lost.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class KnownHead:
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Comparison of the known heads with the rest of a log."""
+    """The known heads, compared with what is left of a log."""
 
     last: KnownHead | None = None
     """The last known head, if it covers more records than are here, or other ones."""
@@ -62,9 +62,9 @@ def judge(
     """Compare *known* with a ledger of *size* good records of *log*, whose key is *public* and
     whose trees have *roots*.
 
-    *log* is empty if nothing of a ledger can be read: then there is no contradiction. *predecessor*
-    is the log that line 0 names as the one before, or empty; None if no holder of the keys signed a
-    head of *log*. Heads of earlier logs by the same key do not contradict it.
+    *log* is empty if nothing of the ledger can be read; there is no contradiction then.
+    *predecessor* is the log that line 0 names as the one before, or empty; it is None if no holder
+    of the keys signed a head of *log*. Heads of earlier logs by the same key do not contradict it.
     """
     if predecessor is not None:
         known = [
@@ -100,7 +100,9 @@ def judge(
 
 
 def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]) -> str:
-    """Return how a ledger contradicts *head*; empty if it does not, or if there is no ledger."""
+    """Describe how the ledger contradicts *head*; empty if it does not, or if there is no
+    ledger.
+    """
     told = f"{head.source} holds a head of {counted(head.size, 'record')} of the log {head.log}"
     if not log:
         return ""
@@ -127,9 +129,7 @@ def _forked(head: KnownHead, roots: Mapping[int, bytes]) -> bool:
 
 
 def family(log: str) -> str:
-    """Return the name that the log had before it was begun again the first time: ``NAME`` of
-    ``NAME~3``.
-    """
+    """Return the log's name before its first restart: ``NAME`` for ``NAME~3``."""
     name, mark, number = log.rpartition("~")
     return name if mark and _counts(number) else log
 
@@ -141,8 +141,8 @@ def generation(log: str) -> int:
 
 
 def is_earlier(one: str, log: str, predecessor: str = "") -> bool:
-    """Return True if *one* is a log that *log* continues, by their names, or by the *predecessor*
-    that line 0 of *log* names.
+    """Return True if *one* is an earlier log that *log* continues, by their names or by the
+    *predecessor* in line 0 of *log*.
 
     After a recovery, anchors still hold heads of the earlier log. They do not contradict the
     continued log.
@@ -159,11 +159,11 @@ def _counts(number: str) -> bool:
 
 
 def next_name(log: str, used: Iterable[str] = ()) -> str:
-    """Return the name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ..., the first after
-    all *used* names.
+    """Return the name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ..., the first one
+    after all *used* names.
 
-    The name must differ: anchors of the old log would otherwise see the new one as a cut or forked
-    copy.
+    The name must differ, because anchors of the old log would otherwise see the new one as a cut or
+    forked copy.
     """
     base = family(log)
     taken = [generation(each) for each in (log, *used) if family(each) == base]

@@ -1,9 +1,9 @@
-"""Pruning: deletes old records so that the log continues, and all proofs about remaining and
-deleted records still work.
+"""Pruning: deletes old records in such a way that the log continues, and that every proof about
+remaining or deleted records still works.
 
 Each transaction writes the ``admin.pruned`` record, deletes, and signs the head: the log never
 claims a deletion that did not happen, and no record is deleted without a claim. So a process that
-is killed midway leaves an intact log.
+is killed halfway leaves an intact log.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _EPOCH_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class DeletionPace:
-    """Limits the speed of deletion: calls wait for the ledger's lock meanwhile."""
+    """Limits the speed of deletion, because calls wait for the ledger's lock meanwhile."""
 
     part: int = 0
     """Records that one transaction deletes at most; 0 for the default."""
@@ -55,7 +55,7 @@ class DeletionPace:
     """Largest total of all pauses in seconds, regardless of *share*."""
 
     def after(self, held: float, parts: int) -> float:
-        """Return the seconds to pause after one of *parts* transactions that held the lock for
+        """Return the seconds to pause after a transaction, one of *parts*, that held the lock for
         *held* seconds.
         """
         return min(held / self.share - held, self.within / parts)
@@ -63,7 +63,7 @@ class DeletionPace:
 
 @dataclass(frozen=True, slots=True)
 class PruneCut:
-    """A place up to which records are deleted, as an ``admin.pruned`` record names it."""
+    """A place up to which records are deleted, in the form that an ``admin.pruned`` record uses."""
 
     before: int
     """Records 1 to ``before`` - 1 are deleted."""
@@ -106,11 +106,12 @@ def prune(
     record: Callable[[str, PruneCut], Draft],
     pace: DeletionPace = DeletionPace(),
 ) -> PruneResult:
-    """Delete the records from 1 to *before* - 1; durable when this returns; if it raises, finished
-    parts are durable. *allow* raises if the records up to a cut must not be deleted: it is called
-    for the whole range before anything is deleted. *record* makes the ``admin.pruned`` record of a
-    log for a cut. *pace* limits how long others wait. Raises ``LedgerError`` (``ledger.needed``: a
-    call among them is open, or a key that they certify still signs).
+    """Delete the records from 1 to *before* - 1; durable when this returns. If it raises, finished
+    parts are durable. *allow* raises if the records up to a cut must not be deleted; it is called
+    for the whole range before anything is deleted. *record* makes a log's ``admin.pruned`` record
+    for a cut. *pace* limits how long others wait. Raises ``LedgerError``; the code is
+    ``ledger.needed`` if a call among the records is open, or if a key that they certify still
+    signs.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -183,8 +184,8 @@ class _Pruner:
         self._store.close()
 
     def cuts(self, before: int) -> list[PruneCut]:
-        """Return the end of each transaction, up to *before*; every line to delete is hashed and
-        compared.
+        """Return the end of each transaction, up to *before*. Every line to be deleted is hashed
+        and compared.
         """
         start = self._store.first() or 1
         return list(self._cuts(start, before)) if start < before else []
@@ -213,7 +214,9 @@ class _Pruner:
             raise LedgerError("the log ends before that record", code="ledger.short")
 
     def _rows(self, start: int, before: int) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield rows in short transactions: a long one would keep the ``-wal`` from being reset."""
+        """Yield rows in short transactions, because a long one would keep the ``-wal`` from being
+        reset.
+        """
         while start < before:
             rows = list(
                 itertools.islice(self._store.records_from(start), min(_READ, before - start))
@@ -232,7 +235,9 @@ class _Pruner:
     def run(
         self, lock: FileLock, cuts: Sequence[PruneCut], record: Callable[[str, PruneCut], Draft]
     ) -> PruneResult:
-        """Delete, one part per transaction, then overwrite the remaining text."""
+        """Delete, one part per transaction, then overwrite the deleted text that remains in the
+        files.
+        """
         deleted, written = 0, []
         for cut in cuts:
             self._epochs.prepare(self._store.log, self._store.tail().seq + 1)

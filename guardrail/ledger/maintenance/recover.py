@@ -1,7 +1,7 @@
-"""Recover: brings a sealed or damaged ledger back into use, by a person's decision, which is
+"""Recover: brings a sealed or damaged ledger back into use by a person's decision, which is
 recorded.
 
-Readable records are never deleted or changed. A log with an intact chain continues, with an
+Readable records are never deleted or changed. If the chain is intact, the log continues, with an
 ``admin.recovered`` record of the findings. Otherwise the log is set aside unchanged, and a new log
 begins whose genesis names the last intact head of the old one.
 """
@@ -73,11 +73,11 @@ def recover(
     """Carry out the plan of ``inspect``; when this returns, it is durable and the ledger opens
     again.
 
-    *who* is the ``actor`` of the record, *reason* the reason that a person gave, *signing*,
-    *verify*, *known* and *unusable* as for ``inspect``. *genesis* and *log* are for a new log if
-    the old line 0 can't be read, or its keys are lost: ``profile``, ``key`` and ``config``; nonce
-    and predecessor are filled in. Raises ``LedgerError``: ``ledger.in_use`` while other processes
-    hold leases, ``ledger.no_genesis`` if *genesis* is needed.
+    *who* is the record's ``actor``, and *reason* the reason that a person gave. *signing*,
+    *verify*, *known* and *unusable* are as for ``inspect``. *genesis* (``profile``, ``key`` and
+    ``config``) and *log* are used for a new log if the old line 0 can't be read, or its keys are
+    lost; nonce and predecessor are filled in. Raises ``LedgerError``: ``ledger.in_use`` while other
+    processes hold leases, ``ledger.no_genesis`` if *genesis* is needed.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -198,7 +198,7 @@ def _continue(
 
 
 def _doubt(found: Examination) -> dict[str, int] | None:
-    """Return the records that no head vouches for: ``verify`` names them for ever
+    """Return the records that no head vouches for. ``verify`` reports them forever
     (docs/record-format.md section 9.5).
     """
     size = found.edge.size
@@ -251,7 +251,7 @@ def _restart(
 
 
 def predecessor(plan: RecoveryPlan) -> dict[str, object] | None:
-    """Return the last known head of the log that is continued: with its last leaf, or with its root
+    """Return the last known head of the log that is continued, with its last leaf, or with its root
     if only that is known.
     """
     if plan.judged.last is not None:

@@ -145,7 +145,7 @@ def _judge(
     found: Examination | None,
     genesis: Mapping[str, Any],
 ) -> Judged:
-    """Judge the heads that are *known* against the records that are intact."""
+    """Compare the *known* heads with the intact records."""
     return judge(
         known,
         log=intact.log if intact is not None else "",
@@ -159,8 +159,8 @@ def _judge(
 def _action(
     seal: Seal | None, found: Examination, untold: tuple[OpenCall, ...]
 ) -> tuple[Action, str]:
-    """Return what must be done with a log that can go on, and why; the reason is empty for
-    nothing.
+    """Return the action needed for a log that can continue, and its reason, which is empty if no
+    action is needed.
     """
     problem = _beside(seal, found)
     if problem:
@@ -177,8 +177,8 @@ def _lost(
     judged: Judged,
     intact: chain.Head | None,
 ) -> int:
-    """Return how many acknowledged records of the continued log, by all known evidence, are
-    lost.
+    """Return how many acknowledged records of the continued log are lost, according to all known
+    evidence.
     """
     here = intact.log if intact is not None else ""
     log = judged.last.log if judged.last is not None else here
@@ -195,8 +195,8 @@ def _lost(
 
 
 def _loss(lost: int, found: Examination | None) -> Loss:
-    """Return how reliable *lost* is: heads and seals prove earlier records, but none that came
-    after them.
+    """Return how reliable *lost* is: heads and seals prove records before them, but none after
+    them.
     """
     if lost:
         return Loss.AT_LEAST
@@ -222,7 +222,7 @@ def _public(genesis: Mapping[str, Any]) -> str:
 
 
 def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
-    """Return the calls that are open by the lines, and whose process might be alive or dead."""
+    """Return the calls that the lines show as open, and whose process may or may not be alive."""
     right = [cache.right for cache in found.caches if cache.table == "open_call"]
     if not right:
         with LedgerReader.open(db, strict=False) as reader:
@@ -244,7 +244,7 @@ def _describe_intact(found: Examination | None) -> str:
 
 
 def _beside(seal: Seal | None, found: Examination) -> str:
-    """Return what else is wrong if the chain is intact; empty if nothing is."""
+    """Describe the other problems of a log whose chain is intact; empty if there are none."""
     problems = [f"sealed: {seal.why}"] if seal is not None else []
     if found.schema:
         problems.append(found.schema)
@@ -261,7 +261,7 @@ def _beside(seal: Seal | None, found: Examination) -> str:
 def _chain(
     db: Path, signing: Signing | None, verify: Verify | None, watch: Collection[int]
 ) -> tuple[Examination | None, str]:
-    """Return the readable part of the log, and what is wrong with its lines or pages."""
+    """Return the readable part of the log, and the problem with its lines or pages."""
     if not db.exists():
         return None, (
             "the database file is missing" if traces(db) else "nothing is left of the ledger"

@@ -41,13 +41,13 @@ __all__ = ["Store"]
 
 
 class Store(SQLiteTreeWriter):
-    """A connection that appends: implements ``ledger.storage.AppendingStorage``. Closing it never
-    checkpoints, unless ``close(clean=True)`` is asked for.
+    """A connection that appends; implements ``ledger.storage.AppendingStorage``. Closing it never
+    checkpoints, unless ``close(clean=True)`` is called.
     """
 
     def __init__(self, db: Path, signing: Signing) -> None:
-        """Connect to *db*. Raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``; then
-        nothing stays open.
+        """Connect to *db*. Raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``, and leaves
+        nothing open then.
         """
         if handles.tainted(db):
             raise LedgerPoisonedError(
@@ -95,8 +95,8 @@ class Store(SQLiteTreeWriter):
         return str(self.genesis.get("log", ""))
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection; with *clean*, let SQLite clean up if it is the last one of all
-        processes.
+        """Close the connection. With *clean*, SQLite may clean up if this is the last connection of
+        all processes.
         """
         if clean:
             Share.let_go(self.db)
@@ -119,9 +119,9 @@ class Store(SQLiteTreeWriter):
     def begin(self) -> Tail:
         """Begin a write transaction; return the end of the log.
 
-        Raises ``LedgerOpenError``, code ``ledger.schema``, if the file holds other objects than a
-        log's tables, indexes and triggers: a planted trigger would change the written data. Raises
-        ``sqlite3.Error``.
+        Raises ``LedgerOpenError``, code ``ledger.schema``, if the file has objects other than a
+        log's tables, indexes and triggers, because a planted trigger would change the written data.
+        Raises ``sqlite3.Error``.
         """
         self._execute("BEGIN IMMEDIATE")
         end, self._end, self._signed = self._end, None, None
@@ -142,7 +142,7 @@ class Store(SQLiteTreeWriter):
         return rows
 
     def row_fault(self) -> str:
-        """Return which rows have numbers that no record can have; empty if there are none. Raises
+        """Describe the rows whose numbers no record can have; empty if there are none. Raises
         ``sqlite3.Error``.
         """
         return row_fault(self._ask)
@@ -180,7 +180,7 @@ class Store(SQLiteTreeWriter):
     def commit(self) -> None:
         """Make everything since ``begin`` durable.
 
-        Raises ``sqlite3.Error``; it is then unknown if the commit is durable.
+        Raises ``sqlite3.Error``; it is then unknown whether the commit is durable.
         """
         self._execute("COMMIT")
         self._end = self._signed
@@ -194,8 +194,8 @@ class Store(SQLiteTreeWriter):
                 self._execute("ROLLBACK")
 
     def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
-        """Call ``add`` for each of *drafts* in turn; return the receipt of each, or why it was
-        refused.
+        """Call ``add`` for each of *drafts* in turn; return a receipt for each, or the reason that
+        it was refused.
 
         Raises ``sqlite3.Error``.
         """
@@ -216,11 +216,11 @@ class Store(SQLiteTreeWriter):
     def _add_together(
         self, drafts: Sequence[Draft], tail: Tail
     ) -> list[Receipt | LedgerError] | None:
-        """Append all of *drafts* in a few statements, or none: then return None, and one by one it
-        shows which can't be.
+        """Append all of *drafts* in a few statements, or none of them. Return None in the second
+        case; adding them one by one then shows which can't be added.
 
         Each statement lets other threads run, and with many callers the commit thread has to wait
-        for its turn after it.
+        for its turn after each.
         """
         batch = Batch(tail.seq, tail.leaf, tail.edge)
         for draft in drafts:
@@ -239,10 +239,10 @@ class Store(SQLiteTreeWriter):
         return batch.receipts
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
-        """Return what is wrong with the records added since *draft*, a step of an approval, was
-        judged; empty if nothing is.
+        """Describe the problem with the records added since *draft*, a step of an approval, was
+        judged; empty if there is none.
 
-        Otherwise, a step that was hidden from the index would let this one be written. Raises
+        Otherwise, a step that was hidden from the index would allow this one to be written. Raises
         ``sqlite3.Error``.
         """
         if draft.judged is None or draft.approval is None:
@@ -255,11 +255,11 @@ class Store(SQLiteTreeWriter):
         return ""
 
     def add(self, draft: Draft, tail: Tail) -> Receipt:
-        """Append *draft* inside the transaction and advance *tail*; it is not durable before
+        """Append *draft* inside the transaction and advance *tail*. It is not durable before
         ``commit``.
 
-        Raises ``LedgerError`` for a record that this log must not hold (the transaction continues
-        without it), and ``sqlite3.Error``.
+        Raises ``LedgerError`` for a record that does not belong in this log (the transaction
+        continues without it), and ``sqlite3.Error``.
         """
         ts = utc_now()
         seq = tail.seq + 1
@@ -322,7 +322,7 @@ class Store(SQLiteTreeWriter):
         return True
 
     def epochs(self) -> list[EpochRow]:
-        """Return every epoch key that is certified and not ended, of any process."""
+        """Return every epoch key of any process that is certified and not ended."""
         return [
             EpochRow(*row)
             for row in self._execute(
@@ -350,7 +350,7 @@ class Store(SQLiteTreeWriter):
             raise LedgerError("no call of this id is open", code="ledger.no_open_call")
 
     def of_call(self, call: str, type_: str) -> bytes | None:
-        """Return the line of *type_* about *call*: its decision or its outcome."""
+        """Return the line of type *type_* about *call*: its decision or its outcome."""
         row = self._execute(
             "SELECT CAST(line AS BLOB) FROM record WHERE call = ? AND type = ?"
             " AND type IN ('call.decision', 'call.outcome')",
@@ -359,7 +359,7 @@ class Store(SQLiteTreeWriter):
         return row[0] if row is not None else None
 
     def leaf(self, seq: int) -> bytes | None:
-        """Return the stored leaf of *seq*, also of a record that was pruned."""
+        """Return the stored leaf of *seq*, even if the record was pruned."""
         row = self._execute("SELECT leaf FROM record WHERE seq = ?", (seq,)).fetchone()
         if row is not None:
             leaf: bytes = row[0]
@@ -375,7 +375,7 @@ class Store(SQLiteTreeWriter):
         return pruned_before(self._execute)
 
     def open_calls(self) -> list[OpenCall]:
-        """Return every call that is open, of any process."""
+        """Return every open call of any process."""
         return [
             OpenCall(*row)
             for row in self._execute(
@@ -384,7 +384,7 @@ class Store(SQLiteTreeWriter):
         ]
 
     def has_open_call(self, process: str) -> bool:
-        """Return True if *process* has a call open."""
+        """Return True if *process* has an open call."""
         return (
             self._execute(
                 "SELECT 1 FROM open_call WHERE process = ? LIMIT 1", (process,)

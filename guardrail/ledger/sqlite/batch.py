@@ -30,10 +30,12 @@ driver keeps prepared.
 
 
 class Batch:
-    """Consecutive records, and the end of the log after them. All of them are written, or none."""
+    """Consecutive records, and the end of the log after them. Either all of them are written or
+    none.
+    """
 
     def __init__(self, seq: int, leaf: bytes, edge: Edge) -> None:
-        """Start after record *seq* with its *leaf*; *edge*, the tree up to there, is not
+        """Start after record *seq* with the leaf *leaf*. *edge* is the tree up to there; it is not
         changed.
         """
         self.seq = seq
@@ -67,13 +69,13 @@ class Batch:
             self._tiles.append((self.edge.size, made))
 
     def write(self, execute: Execute, store_tile: Callable[[int, Sequence[bytes]], None]) -> bool:
-        """Write all drafts that were taken; return False if an outcome's call is not open: then
-        some of them are written.
+        """Write all drafts that were taken. Return False if an outcome's call is not open, in which
+        case some drafts have been written.
 
         *store_tile* stores each tile that the records complete.
 
         An outcome's call counts as open only if it was open before this batch. Raises
-        ``sqlite3.IntegrityError`` if the log must not hold one of the records, and
+        ``sqlite3.IntegrityError`` if one of the records does not belong in this log, and
         ``sqlite3.Error``.
         """
         closed = 0
@@ -91,7 +93,7 @@ class Batch:
 
 
 def _pieces(values: Sequence[object], width: int) -> Iterator[Sequence[object]]:
-    """Cut rows of *width* values into pieces of powers of two rows."""
+    """Split rows of *width* values into pieces whose row counts are powers of two."""
     at, rows = 0, _ROWS
     while at < len(values):
         while rows * width > len(values) - at:

@@ -1,8 +1,8 @@
-"""Checks the rules of the schema for a log's objects and rows by query.
+"""Checks the schema's rules for a log's objects and rows, using queries.
 
-SQLite compiles the schema that the *file* holds, and a connection that can't write does not even
-read its CHECK constraints. So a reader that relied on the schema would trust the last writer of the
-file: these queries check every rule instead.
+SQLite compiles the schema that the *file* contains, and a connection that can't write does not even
+read its CHECK constraints. A reader that relied on the schema would therefore trust the file's last
+writer. These queries check every rule instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _Object = tuple[str, str, str, str | None]
 
 
 def _expected() -> dict[str, _Object]:
-    """Return every object of a log, by name, as SQLite itself describes it once they are made."""
+    """Return every object of a log, by name, as SQLite describes it after creating it."""
     connection = sqlite3.connect(":memory:")
     try:
         for statement in SCHEMA.values():
@@ -54,11 +54,12 @@ def _objects() -> dict[str, _Object]:
 
 
 def schema_fault(ask: Ask) -> str:
-    """Return how ``sqlite_schema`` differs from a log's schema; empty if it does not.
+    """Describe how ``sqlite_schema`` differs from a log's schema; empty if it does not.
 
     Raises ``sqlite3.Error``.
 
-    Foreign views, triggers, indexes and tables count, and so do changed and missing ones.
+    Foreign views, triggers, indexes and tables count as differences, and so do changed and missing
+    ones.
     """
     right = _objects()
     rows = ask(
@@ -85,9 +86,9 @@ def schema_fault(ask: Ask) -> str:
 
 
 def record_fault(ask: Ask) -> str:
-    """Return why the table of records can't be read at all; empty if it can.
+    """Return the reason that the table of records can't be read at all; empty if it can.
 
-    Raises ``sqlite3.Error``. Use it to salvage a log whose schema was changed.
+    Raises ``sqlite3.Error``. Used to salvage a log whose schema was changed.
     """
     rows = ask(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE lower(name) = 'record' LIMIT 2"
@@ -96,11 +97,11 @@ def record_fault(ask: Ask) -> str:
 
 
 def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
-    """Return (type, name) of the objects to drop and the names of those to make, so that the schema
-    is right again.
+    """Return (type, name) of the objects to drop, and the names of the objects to create, to
+    correct the schema.
 
-    None if a table of the log itself is not as it must be: its rows can't be trusted to be that
-    log's. Raises ``sqlite3.Error``.
+    Returns None if one of the log's own tables is wrong, because its rows then can't be trusted to
+    be the log's. Raises ``sqlite3.Error``.
     """
     right = _objects()
     found: set[str] = set()
@@ -129,13 +130,13 @@ def _word(value: object) -> str:
 
 
 def place_fault(ask: Ask) -> str:
-    """Return which row is before record 0; empty if there is none. Raises ``sqlite3.Error``."""
+    """Describe a row before record 0; empty if there is none. Raises ``sqlite3.Error``."""
     ((least,),) = ask("SELECT min(seq) FROM record")
     return f"a row stands outside the log, as record {least}" if (least or 0) < 0 else ""
 
 
 def surplus_fault(ask: Ask) -> str:
-    """Return which table holds more rows than the log's records can produce; empty if none does.
+    """Describe a table with more rows than the log's records can produce; empty if there is none.
 
     Raises ``sqlite3.Error``.
     """
@@ -149,7 +150,7 @@ def surplus_fault(ask: Ask) -> str:
 
 
 def row_fault(ask: Ask) -> str:
-    """Return which rows have numbers that no record can have; empty if there are none.
+    """Describe the rows whose numbers no record can have; empty if there are none.
 
     The time does not depend on the length of the log.
 
@@ -177,8 +178,8 @@ def row_fault(ask: Ask) -> str:
 
 
 def _covered(head: tuple[Any, ...]) -> int | None:
-    """Return how many records the signed head covers; None if it is malformed, which other checks
-    report.
+    """Return how many records the signed head covers; None if the head is malformed, which other
+    checks report.
     """
     _, size, note = head
     try:
@@ -231,11 +232,11 @@ _VALUES = (
 
 
 def value_fault(ask: Ask, tables: tuple[str, ...] = ()) -> tuple[str, object] | None:
-    """Return the table and the number of a row that the schema's types and lengths forbid; None if
-    there is none.
+    """Return the table and the number of a row whose values violate the schema's types and lengths;
+    None if there is none.
 
-    Looks at every row of *tables*, or of all. Readers check the length of a line; ``PRAGMA
-    integrity_check`` checks uniqueness with the indexes. Raises ``sqlite3.Error``.
+    Checks every row of *tables*, or of all tables. Readers check the length of a line;
+    ``PRAGMA integrity_check`` checks uniqueness using the indexes. Raises ``sqlite3.Error``.
     """
     for table, number, wrong in _VALUES:
         if tables and table not in tables:

@@ -13,7 +13,7 @@ __all__ = ["copy_database"]
 
 
 def copy_database(db: Path, target: Path) -> None:
-    """Copy *db*, as it is now, into the empty file *target*; it is not synced.
+    """Copy the current *db* into the empty file *target*, which is not synced.
 
     Raises ``LedgerOpenError``, ``sqlite3.Error`` and ``OSError``.
     """

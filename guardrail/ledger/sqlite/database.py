@@ -68,7 +68,7 @@ def quoted(db: Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return why SQLite or the system refused, without any value from a caller."""
+    """Return the reason that SQLite or the system gave, without any value from a caller."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorname", None) or type(error).__name__
     if isinstance(error, OSError):
@@ -85,12 +85,12 @@ def _first_head(genesis_line: bytes, signing: Signing) -> HeadRow:
 
 
 def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
-    """Create a new log with its line 0 at *db*; it is complete and durable, including its name,
-    when this returns.
+    """Create a new log with its line 0 at *db*. When this returns, the log is complete and durable,
+    including its name.
 
     Call it under the file lock. Raises ``LedgerOpenError`` with code ``ledger.exists`` if *db*
     exists, ``KeysError`` if its head can't be signed, and ``OSError`` or ``sqlite3.Error`` if the
-    disk refuses; then nothing is left at *db*.
+    disk fails; nothing is left at *db* then.
     """
     from sqlite_utils import Database
 
@@ -140,7 +140,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
 
 
 def connect(db: Path) -> tuple[sqlite3.Connection, int]:
-    """Open *db* for appending; return the version of its schema as well.
+    """Open *db* for appending; return the connection and the version of its schema.
 
     Call it under the file lock, in the thread that will use it.
 
@@ -195,7 +195,7 @@ def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 
 def refuse_unsafe(db: Path) -> None:
-    """Raise ``LedgerOpenError`` for files that SQLite would act on before anything could be
+    """Raise ``LedgerOpenError`` for files that SQLite would act on before anything can be
     checked.
     """
     journal = db.with_name(db.name + "-journal")
@@ -217,8 +217,8 @@ def refuse_unsafe(db: Path) -> None:
 
 
 def check_format(connection: sqlite3.Connection) -> None:
-    """Raise ``LedgerOpenError`` unless the connected file is a log of a format that this version
-    knows.
+    """Raise ``LedgerOpenError`` unless the connected file is a log in a format known to this
+    version.
     """
     try:
         application: Any = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -249,11 +249,11 @@ def check_format(connection: sqlite3.Connection) -> None:
 
 
 def check_schema(connection: sqlite3.Connection) -> int:
-    """Raise ``LedgerOpenError`` unless the file holds exactly the objects of a log; return the
+    """Raise ``LedgerOpenError`` unless the file has exactly the objects of a log; return the
     version of its schema.
 
-    Foreign objects are not allowed: a trigger changes what is written, a view what is read. While
-    the version stays the same, so does the schema, for all writes through SQLite.
+    Foreign objects are not allowed: a trigger changes what is written, and a view changes what is
+    read. While the version stays the same, so does the schema, for all writes through SQLite.
     """
 
     def ask(sql: str) -> list[tuple[Any, ...]]:
@@ -267,24 +267,24 @@ def check_schema(connection: sqlite3.Connection) -> int:
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Return the number that SQLite changes with the schema: inside a transaction, that of its
-    snapshot.
+    """Return the number that SQLite changes with the schema. Inside a transaction, it is the
+    snapshot's number.
     """
     version: int = connection.execute("PRAGMA schema_version").fetchone()[0]
     return version
 
 
 def data_version(connection: sqlite3.Connection) -> int:
-    """Return the number that changes with each commit of another connection: inside a transaction,
-    that of its snapshot.
+    """Return the number that changes with each commit of another connection. Inside a transaction,
+    it is the snapshot's number.
     """
     version: int = connection.execute("PRAGMA data_version").fetchone()[0]
     return version
 
 
 def schema_error(fault: str) -> LedgerOpenError:
-    """Return the error for a file that holds other tables, indexes, views or triggers than a log
-    does.
+    """Return the error for a file that has tables, indexes, views or triggers which do not belong
+    to a log.
     """
     return LedgerOpenError(
         f"the ledger's tables, indexes or triggers were changed: {fault}",
@@ -294,13 +294,13 @@ def schema_error(fault: str) -> LedgerOpenError:
 
 
 def damaged(error: BaseException) -> bool:
-    """Return True if *error* of SQLite means that the file is damaged, or not a database."""
+    """Return True if *error*, from SQLite, means that the file is damaged or not a database."""
     return reason(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
 
 
 def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOpenError | None:
-    """Return the error that names the file of *db* that this process has no permission for, or None
-    if it has all permissions. SQLite reports that it can't open a file, but not which or why.
+    """Return an error naming the file of *db* that this process lacks a permission for, or None if
+    it lacks none. SQLite only reports that it can't open a file, not which one or why.
     """
     if isinstance(error, OSError):
         found = denial_of(error, db, db)
@@ -319,8 +319,8 @@ def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOp
 def open_error(
     error: sqlite3.Error | OSError, db: Path, *, write: bool = True, needed: int = WORK
 ) -> LedgerError:
-    """Convert an error of SQLite or the system at open into an error for the caller; *db* was
-    opened to *write*. *needed* is how many bytes must be free to open it, in case the disk is full.
+    """Convert an error that SQLite or the system raised while opening *db* (to *write*) into one
+    for the caller. *needed* is how many bytes must be free to open it, in case the disk is full.
     """
     missing = denied(error, db, write=write)
     if missing is not None:
@@ -340,16 +340,16 @@ def open_error(
 
 
 def full_error(db: Path, needed: int = WORK) -> LedgerOpenError:
-    """Return the error for a ledger, or an access log, that can't be opened since its disk is
+    """Return the error for a ledger, or an access log, that can't be opened because its disk is
     full.
     """
     return LedgerOpenError(no_room(db, needed), code="ledger.reserve", hint=make_room(db))
 
 
 def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
-    """Convert an error of SQLite or the system while reading into an error for the caller.
+    """Convert an error that SQLite or the system raised while reading into one for the caller.
 
-    ``ledger.query``: SQLite could not evaluate the query on the content of the records.
+    Code ``ledger.query``: SQLite could not evaluate the query on the content of the records.
     """
     missing = denied(error, db, write=False)
     if missing is not None:

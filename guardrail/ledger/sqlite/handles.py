@@ -42,7 +42,7 @@ class Handle(Protocol):
     def retire(self) -> None:
         """Close the connection as soon as possible; the next use opens it again.
 
-        Never waits long, never raises.
+        Never waits long and never raises.
         """
 
     def before_fork(self) -> None:
@@ -63,8 +63,8 @@ _forking: list[Handle] = []
 
 
 def register(handle: Handle, *, weakly: bool = False) -> None:
-    """Remember *handle* for forks and for ``retire_all``, until ``forget`` or, with *weakly*, while
-    it is referenced.
+    """Remember *handle* for forks and for ``retire_all`` until ``forget`` is called or, with
+    *weakly*, as long as it is referenced.
     """
     with _lock:
         if weakly:
@@ -97,14 +97,16 @@ def taint(db: Path) -> None:
 
 
 def tainted(db: Path) -> bool:
-    """Return True if SQLite's state about *db* in this process is a parent's, so that it can't be
-    used safely.
+    """Return True if this process inherited SQLite's state of *db* from its parent, so that *db*
+    can't be used safely.
     """
     return db in _tainted
 
 
 def keep_for_ever(thing: object) -> None:
-    """Keep *thing* from being finalized, even at interpreter exit: it is a parent's connection."""
+    """Keep *thing*, a connection of the parent process, from being finalized, even at interpreter
+    exit.
+    """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
@@ -133,12 +135,12 @@ os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_
 
 
 class Share:
-    """While this lock is held, no connection of any process can become the last one: closing
-    neither checkpoints nor deletes.
+    """While this lock is held, no connection of any process can become the last one, so that
+    closing neither checkpoints nor deletes.
 
-    It is an open-file-description lock on the range that SQLite locks for reading. Such locks
-    conflict with a POSIX lock of the same process, and reading is not disturbed by them. The
-    descriptor is kept while this process has any connection to the log, for closing it would drop
+    It is an open-file-description lock on the range that SQLite locks for reading. Such a lock
+    conflicts with a POSIX lock of the same process, and does not disturb readers. The descriptor
+    stays open while this process has any connection to the log, because closing it would drop
     SQLite's own POSIX locks.
     """
 
@@ -155,7 +157,7 @@ class Share:
 
     @classmethod
     def disconnected(cls, db: Path) -> None:
-        """Count a connection as closed, after it was."""
+        """Count a connection as closed, after it was closed."""
         with cls._lock:
             left = cls._connections.get(db, 0) - 1
             if left > 0:
@@ -169,7 +171,7 @@ class Share:
 
     @classmethod
     def hold(cls, db: Path) -> None:
-        """Keep closing harmless until ``let_go``. Raises ``OSError``."""
+        """Make closing harmless until ``let_go``. Raises ``OSError``."""
         with cls._lock:
             descriptor = cls._descriptors.get(db)
             if descriptor is not None and not _same(descriptor, db) and not cls._holders.get(db):
@@ -190,7 +192,7 @@ class Share:
 
     @classmethod
     def let_go(cls, db: Path) -> None:
-        """End one ``hold``; with the last one, the last connection to close cleans up again."""
+        """End one ``hold``. After the last one, the last connection that closes cleans up again."""
         with cls._lock:
             left = cls._holders.get(db, 0) - 1
             if left > 0:

@@ -1,5 +1,5 @@
-"""Limits the abilities and the resources of a connection to a log: an attacker might have made the
-file.
+"""Limits what a connection to a log can do and how much it can use, because an attacker might have
+made the file.
 
 A database file is also a program: its views and triggers run in the process that opens it, its
 values can be of any size, and its pages can lead a query in circles. guardrail needs none of that,
@@ -88,7 +88,7 @@ def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
 def _can_distrust() -> bool:
     """Return True if this SQLite can read guardrail's own columns without trusting the schema.
 
-    Up to 3.40 at least, it treats its own JSON functions as unsafe. The authorizer and the
+    At least up to 3.40, SQLite treats its own JSON functions as unsafe. The authorizer and the
     comparison of the schema do not depend on this.
     """
     connection = sqlite3.connect(":memory:")
@@ -107,7 +107,7 @@ def _can_distrust() -> bool:
 class Budget:
     """Ends a query that takes more processor time than any honest log of its size needs.
 
-    Waiting for a disk does not count. It protects against files that lead a query in circles.
+    Waiting for a disk does not count. This protects against files that lead a query in circles.
     """
 
     _BASE = 5.0
@@ -119,7 +119,7 @@ class Budget:
     """
 
     def __init__(self, connection: sqlite3.Connection, db: Path) -> None:
-        """Watch *connection*, which is open on *db*."""
+        """Watch *connection*, which is connected to *db*."""
         try:
             blocks = os.stat(db).st_blocks * 512
         except OSError:

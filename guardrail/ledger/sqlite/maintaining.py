@@ -1,4 +1,6 @@
-"""A writer's connection that also deletes records and repairs tables: for pruning and recovery."""
+"""A writer's connection that can also delete records and repair tables, for pruning and
+recovery.
+"""
 
 from __future__ import annotations
 
@@ -13,24 +15,25 @@ __all__ = ["MaintenanceStore"]
 
 
 class MaintenanceStore(Store):
-    """Deletes and rewrites what ``Store`` only adds. Every method raises ``sqlite3.Error``."""
+    """Deletes and rewrites rows that ``Store`` only adds. Every method raises ``sqlite3.Error``."""
 
     def overwrite_deleted(self) -> None:
-        """Overwrite the text that this connection deletes from now on."""
+        """Overwrite the text of rows that this connection deletes from now on."""
         overwrite_deleted(self._execute)
 
     def delete_records(self, before: int) -> int:
-        """Delete the records from 1 to *before* - 1 inside the transaction, and return how many.
+        """Delete the records from 1 to *before* - 1 inside the transaction, and return their
+        number.
 
-        Their leaf hashes are kept. Raises ``LedgerError`` if a call among them is open, a key that
-        they certify still signs, or they were pruned before; ``ValueError`` if a leaf hash is
-        missing.
+        Their leaf hashes are kept. Raises ``LedgerError`` if one of their calls is open, if a key
+        that they certify still signs, or if they were pruned before; ``ValueError`` if a leaf hash
+        is missing.
         """
         return delete_records(self._execute, before, self.keep_leaves)
 
     def overwrite_wal(self, size: int) -> bool:
-        """Overwrite a ``-wal`` of *size* bytes with zeros, outside a transaction; return True if
-        nothing older is left in it.
+        """Overwrite a ``-wal`` of *size* bytes with zeros, outside a transaction. Return True if no
+        older content is left in it.
         """
         return overwrite_wal(self._connection, size)
 

@@ -1,4 +1,4 @@
-"""Pruning inside the database: delete records, keep their hashes, and overwrite their text."""
+"""Pruning inside the database: deletes records, keeps their hashes, and overwrites their text."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ __all__ = ["delete_records", "overwrite_deleted", "overwrite_wal", "pruned_befor
 
 
 def pruned_before(execute: Execute) -> int:
-    """Return the number below which records were pruned, line 0 excepted; 1 if none were."""
+    """Return the number below which records were pruned, except line 0; 1 if none were."""
     row = execute("SELECT before FROM pruned WHERE id = 0").fetchone()
     return row[0] if row is not None else 1
 
 
 def delete_records(execute: Execute, before: int, keep_leaves: Callable[[int], None]) -> int:
-    """Delete the records from 1 to *before* - 1 inside the transaction, and return how many.
+    """Delete the records from 1 to *before* - 1 inside the transaction, and return their number.
 
-    *keep_leaves* keeps their leaf hashes. Raises ``LedgerError`` if a call among them is open, a
-    key that they certify still signs, or they were pruned before; ``ValueError`` if a leaf hash is
-    missing; and ``sqlite3.Error``.
+    *keep_leaves* keeps their leaf hashes. Raises ``LedgerError`` if one of their calls is open, if
+    a key that they certify still signs, or if they were pruned before; ``ValueError`` if a leaf
+    hash is missing; and ``sqlite3.Error``.
     """
     if pruned_before(execute) >= before:
         raise LedgerError("these records were pruned already", code="ledger.pruned")
@@ -40,14 +40,18 @@ def delete_records(execute: Execute, before: int, keep_leaves: Callable[[int], N
 
 
 def overwrite_deleted(execute: Execute) -> None:
-    """Overwrite the text that this connection deletes from now on. Raises ``sqlite3.Error``."""
+    """Overwrite the text of rows that this connection deletes from now on. Raises
+    ``sqlite3.Error``.
+    """
     execute("PRAGMA secure_delete = ON")
 
 
 def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
-    """Overwrite a ``-wal`` of *size* bytes with zeros; return True if nothing older is left in it.
+    """Overwrite a ``-wal`` of *size* bytes with zeros; return True if no older content is left in
+    it.
 
-    No file shrinks, because other writers would take it for a cut file. Raises ``sqlite3.Error``.
+    The files do not shrink, because other writers would consider them cut. Raises
+    ``sqlite3.Error``.
     """
     if not size:
         return True
@@ -67,9 +71,9 @@ def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
 
 
 def _restart(execute: Execute) -> int | None:
-    """Copy the ``-wal``, so that the next commit writes it from its beginning.
+    """Copy the ``-wal`` into the database, so that the next commit writes it from its beginning.
 
-    Returns its frames, or None if a reader is in the way.
+    Returns the number of its frames, or None if a reader is in the way.
     """
     busy, frames, copied = execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     return None if busy or frames != copied else int(frames)

@@ -1,8 +1,8 @@
-"""Reads a ledger in a place that can't be written: a volume mounted read-only, evidence copied as
-one file.
+"""Reads a ledger in a place that can't be written to: a read-only volume, or evidence copied as one
+file.
 
 SQLite needs shared memory next to a file in WAL mode, even to read it. If it can't be created,
-because the folder is read-only or its disk is full, the file is read as it is, or, if some of it is
+because the folder is read-only or its disk is full, the file is read as it is or, if part of it is
 still in the ``-wal``, from a private copy.
 """
 
@@ -28,8 +28,8 @@ _Files = tuple[tuple[int, int, int] | None, ...]
 
 
 class UnsharedFiles:
-    """The files of a log that are read without shared memory: writes to them meanwhile must be
-    noticed.
+    """The files of a log that is read without shared memory, so that writes to them meanwhile must
+    be noticed.
     """
 
     def __init__(self, db: Path, files: _Files, copy: Path | None) -> None:
@@ -50,7 +50,7 @@ class UnsharedFiles:
 
 
 def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, UnsharedFiles | None]:
-    """Open *db* as ``connect_reader`` does, also if nothing can be written in its folder.
+    """Open *db* as ``connect_reader`` does, even if its folder can't be written to.
 
     Raises ``LedgerOpenError``, ``sqlite3.Error`` and ``OSError``.
     """
@@ -114,8 +114,8 @@ def _copied(db: Path, files: _Files) -> Path:
 
 
 def _files(db: Path) -> _Files:
-    """Return inode, size and time of change of the database and its ``-wal``; None for one that is
-    not there.
+    """Return the inode, size and change time of the database and its ``-wal``; None for a missing
+    one.
     """
     found: list[tuple[int, int, int] | None] = []
     for path in (f"{db}", f"{db}-wal"):

@@ -1,9 +1,9 @@
 """A connection that reads a log while writers run, and can't write to it.
 
 Rows are fetched in short transactions, so that a reader never keeps the ``-wal`` from being reset,
-unless ``snapshot`` requests one consistent view. Each of them first checks that the file still is a
-log and nothing else: anyone who can write it can replace a table by a view, or add rows where no
-record can be.
+unless ``snapshot`` requests one consistent view. Each transaction first checks that the file still
+is a log and nothing else, because anyone who can write the file can replace a table with a view, or
+add rows where no record can be.
 """
 
 from __future__ import annotations
@@ -82,13 +82,14 @@ class ReadConnection:
     def open(cls, path: Path, *, strict: bool = True, rows: bool = True) -> Self:
         """Open the log at *path*.
 
-        Raises ``LedgerOpenError`` if it is missing, unreadable, newer, or no ledger.
+        Raises ``LedgerOpenError`` if the log is missing, unreadable, of a newer format, or not a
+        ledger.
 
-        Code ``ledger.schema``: it holds other tables, views, indexes or triggers than a log;
-        ``ledger.rows``: it holds rows where no record can be. Only code that reports or repairs
-        damage passes *strict* False: then only the table of records must be correct. Code that
-        proves each row that it uses (``ledger.proved``) passes *rows* False: then a harmless row
-        stops no call.
+        With code ``ledger.schema``, the file has tables, views, indexes or triggers that do not
+        belong to a log; with ``ledger.rows``, it has rows where no record can be. Code that reports
+        or repairs damage passes *strict* False, so that only the table of records must be correct.
+        Code that proves each row it uses (``ledger.proved``) passes *rows* False, so that a
+        harmless row stops no call.
         """
         db = Path(os.path.realpath(path))
         if not _regular(db):
@@ -141,30 +142,30 @@ class ReadConnection:
         return dict(self.ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
 
     def schema_fault(self) -> str:
-        """Return which table, index, trigger or view is wrong or foreign; empty if there is
+        """Describe a table, index, trigger or view that is wrong or foreign; empty if there is
         none.
         """
         return schema_fault(self.ask)
 
     def row_fault(self) -> str:
-        """Return which rows have numbers that no record can have; empty if there are none."""
+        """Describe the rows whose numbers no record can have; empty if there are none."""
         with self.snapshot():
             return row_fault(self.ask)
 
     def place_fault(self) -> str:
-        """Return which row is before record 0; empty if there is none."""
+        """Describe a row before record 0; empty if there is none."""
         return place_fault(self.ask)
 
     def surplus_fault(self) -> str:
-        """Return which table holds more rows than the log's records can produce; empty if none
-        does.
+        """Describe a table with more rows than the log's records can produce; empty if there is
+        none.
         """
         with self.snapshot():
             return surplus_fault(self.ask)
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
-        """Return table and number of a row of *tables*, or of any, with values that the schema
-        forbids; None if none has.
+        """Return the table and the number of a row in *tables*, or in any, whose values the schema
+        forbids; None if there is none.
         """
         return value_fault(self.ask, tables)
 
@@ -179,7 +180,7 @@ class ReadConnection:
     def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a statement that reads. Raises ``LedgerError``.
 
-        For this package alone: everyone else uses the named reads of ``ledger.storage``.
+        Only for this package: all other code uses the named reads of ``ledger.storage``.
         """
 
         def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
@@ -199,8 +200,8 @@ class ReadConnection:
         return self._with(ask)
 
     def _execute(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """Run SQL as a connection's ``execute`` does, with all rows fetched, for reads that a
-        writer's connection makes as well.
+        """Run SQL like a connection's ``execute``, with all rows fetched, for reads that a writer's
+        connection makes too.
         """
         return _Rows(self.ask(sql, *values))
 
@@ -209,7 +210,9 @@ class ReadConnection:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Let all reads inside the block see the log as it is now. Do not keep it open for long."""
+        """Make all reads inside the block see the log as it is now. Do not keep the block open for
+        long.
+        """
         with self._mutex:
             outermost = self._views == 0
             if outermost:
@@ -229,7 +232,7 @@ class ReadConnection:
                         self.close()
 
     def _examine(self, connection: sqlite3.Connection) -> None:
-        """Make sure, inside a transaction, that its snapshot is a log and nothing else; check only
+        """Make sure, inside a transaction, that its snapshot is a log and nothing else. Checks only
         after a change.
 
         Raises ``LedgerError``, ``sqlite3.Error``.
@@ -298,16 +301,14 @@ class ReadConnection:
                 self._mutex.release()
 
     def before_fork(self) -> None:
-        """Close the connection: the child can't inherit one."""
+        """Close the connection, because the child can't inherit one."""
         self.retire()
 
     def after_fork_in_parent(self) -> None:
-        """Nothing to do: the next query opens a connection."""
+        """Do nothing: the next query opens a connection."""
 
     def after_fork_in_child(self) -> None:
-        """Start again; if the connection was in use, this process must not open this log any
-        more.
-        """
+        """Start again. If the connection was in use, this process must not open this log again."""
         self._mutex = threading.RLock()
         self._views = 0
         if self._connection is not None:

@@ -35,7 +35,7 @@ _COLUMNS = {
 
 
 def keep_rows(db: Path, copy: Path, caches: Sequence[Cache], *, head: bool) -> Path:
-    """Write the rows that will be replaced to the new file *copy*, durably, and return it.
+    """Write the rows that will be replaced to the new file *copy*, durably. Return the copy.
 
     Raises ``sqlite3.Error`` and ``OSError``.
     """
@@ -87,8 +87,8 @@ def mend_schema(db: Path, foreign: Sequence[tuple[str, str]], missing: Sequence[
     """Drop foreign objects from *db* and create guardrail's *missing* ones, durably.
 
     None of their code runs: dropping evaluates no trigger and no view. Call it only if SQLite finds
-    its pages in order, because dropping a table that shares pages with another would remove those
-    too. Raises ``sqlite3.Error``.
+    no fault in its pages, because dropping a table that shares pages with another would remove
+    those too. Raises ``sqlite3.Error``.
     """
     refuse_unsafe(db)
     connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)

@@ -26,7 +26,7 @@ _EARLIER_DEFAULT = "audit.db"
 def has_ledger_header(path: Path) -> bool:
     """Return True if the first bytes of the regular file at *path* are those of a ledger.
 
-    Never waits, never raises.
+    Never waits and never raises.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -44,8 +44,9 @@ def has_ledger_header(path: Path) -> bool:
 
 
 def was_ledger(path: Path) -> bool:
-    """Return True if the file at *path* is a ledger by its header, or if files next to it show that
-    one was opened there. A file whose path was mistyped is not a ledger, whatever it holds.
+    """Return True if the file at *path* is a ledger by its header, or if the files next to it show
+    that a ledger was opened there. A file whose path was mistyped is not a ledger, whatever it
+    contains.
     """
     db = Path(os.path.realpath(path))
     if os.path.lexists(lock_path(db)) or os.path.lexists(seal_path(db)) or has_ledger_header(db):
@@ -58,8 +59,8 @@ def was_ledger(path: Path) -> bool:
 
 
 def ledgers_near(path: Path) -> list[Path]:
-    """Return the ledgers in the folder of *path*, those with the most similar name first. Access
-    logs only for one of them.
+    """Return the ledgers in the folder of *path*, the most similar names first. Access logs are
+    included only if *path* could be one.
     """
     folder = path.parent
     try:

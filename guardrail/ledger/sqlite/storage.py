@@ -1,4 +1,4 @@
-"""The named reads of a log in SQLite: every query that reads records for anyone but a writer."""
+"""The named reads of a log in SQLite: every query that reads records, except a writer's."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return int(self.ask("SELECT coalesce(max(seq), -1) + 1 FROM record")[0][0])
 
     def last(self) -> LeafRow | None:
-        """Return number and leaf hash of the last record; None if there is none."""
+        """Return the number and the leaf hash of the last record; None if there is none."""
         rows = self.ask("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1")
         return (rows[0][0], rows[0][1]) if rows else None
 
@@ -157,7 +157,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
     def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
         """Return the records of *types* from *start*, before *stop* or to the end, in order.
 
-        For the types in ``tables.ADMIN``: others are not found.
+        Only the types in ``tables.ADMIN`` are found.
         """
         bounds = " AND seq >= ?" + (" AND seq < ?" if stop is not None else "")
         query = (
@@ -195,7 +195,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [row[0] for row in self.ask(query, prefix, prefix + _LAST, limit)]
 
     def sessions(self) -> list[SessionRow]:
-        """Return every session, the one that began last first."""
+        """Return every session, the one that started last first."""
         return [SessionRow(*row) for row in self.ask(_SESSIONS)]
 
     def bytes_from(self, seq: int) -> int:
@@ -204,8 +204,8 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return int(self.ask(query, seq)[0][0])
 
     def first_needed(self, since: str) -> int | None:
-        """Return the first record that an open call, a key in use, or a request for approval that
-        is younger than the time stamp *since* needs; None if there is none.
+        """Return the first record that is still needed, by an open call, a key in use, or a request
+        for approval younger than the time stamp *since*; None if there is none.
         """
         first: int | None = self.ask(_NEEDED, since)[0][0]
         return first
@@ -213,7 +213,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
     # -- other rows --------------------------------------------------------------------------------
 
     def open_calls(self, limit: int | None = None) -> list[OpenCall]:
-        """Return every call that is open, at most *limit*, in the order of their decisions."""
+        """Return at most *limit* open calls, in the order of their decisions."""
         rows = self.ask(
             "SELECT call, seq, process, host, pid FROM open_call ORDER BY seq LIMIT ?",
             _most(limit),
@@ -221,22 +221,22 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [OpenCall(*row) for row in rows]
 
     def epochs(self, limit: int | None = None) -> list[EpochRow]:
-        """Return every epoch key that is certified and not ended, at most *limit*, in order."""
+        """Return at most *limit* epoch keys that are certified and not ended, in order."""
         rows = self.ask(
             "SELECT public, seq, process, host, pid FROM epoch ORDER BY seq LIMIT ?", _most(limit)
         )
         return [EpochRow(*row) for row in rows]
 
     def pruned_before(self) -> int | None:
-        """Return the number below which records were pruned, line 0 excepted; None if none were."""
+        """Return the number below which records were pruned, except line 0; None if none were."""
         rows = self.ask("SELECT before FROM pruned LIMIT 1")
         return rows[0][0] if rows and isinstance(rows[0][0], int) else None
 
     # -- checks ------------------------------------------------------------------------------------
 
     def oversized_table(self) -> str | None:
-        """Return a table other than that of records with a value longer than anything that
-        guardrail writes; None if there is none. No such value is loaded.
+        """Return a table, other than the records, with a value longer than anything that guardrail
+        writes; None if there is none. Such a value is not loaded.
         """
         for table, columns in _VALUES:
             if any(self._is_oversized(table, column) for column in columns):
@@ -253,7 +253,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return isinstance(most, int) and most > MAX_VALUE
 
     def page_fault(self) -> PageFault | None:
-        """Return what SQLite finds wrong with its pages or indexes, or None."""
+        """Return the problem that SQLite finds in its pages or indexes, or None."""
         answer = [str(row[0]) for row in self.ask("PRAGMA integrity_check(1)")]
         if answer == ["ok"]:
             return None
@@ -267,7 +267,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return PageFault(in_index=True, index=found[2], seq=rows[0][0] if rows else None)
 
     def not_json(self) -> int | None:
-        """Return the first record whose line SQLite does not read as JSON; None if it reads all."""
+        """Return the first record whose line SQLite can't read as JSON; None if it can read all."""
         rows = self.ask("SELECT seq FROM record WHERE NOT json_valid(line) ORDER BY seq LIMIT 1")
         return rows[0][0] if rows else None
 

@@ -1,4 +1,4 @@
-"""The tables, indexes and triggers of a log: every object that its database holds, and no other."""
+"""The tables, indexes and triggers of a log: all the objects that its database has."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ _TAIL_RECORDS = 100
 
 def verify_tail(store: AppendingStorage, log: str, known: tuple[int, bytes] | None) -> str:
     """Verify the records after *known* (seq, leaf), which must still exist; without it, the last
-    records. Return what is wrong, or an empty string. Raises the errors of *store*.
+    records. Return the problem, or an empty string. Raises the errors of *store*.
     """
     end = store.tail()
     if end.seq < 0:

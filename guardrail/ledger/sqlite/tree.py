@@ -35,11 +35,13 @@ class SQLiteTree:
     """Implements ``ledger.storage.TreeRows``. Every method raises the errors of *execute*."""
 
     def __init__(self, execute: Callable[..., Any]) -> None:
-        """*execute* runs a statement as that of a connection does."""
+        """*execute* runs a statement like a connection's ``execute``."""
         self._execute = execute
 
     def head(self) -> HeadRow | None:
-        """Return the row of the signed head; None if there is none, or one that no writer wrote."""
+        """Return the row of the signed head; None if there is none, or if no writer could have
+        written it.
+        """
         row = self._execute("SELECT size, leaf, edge, note, mac FROM head WHERE id = 0").fetchone()
         # A torn file can hold anything in any column.
         if row is None or tuple(map(type, row)) != (int, bytes, bytes, str, bytes):
@@ -68,15 +70,15 @@ class SQLiteTree:
         return found
 
     def leaves(self, start: int, stop: int) -> list[LeafRow]:
-        """Return the leaf hashes that records from *start* to *stop* - 1 have, in order."""
+        """Return the leaf hashes of the records from *start* to *stop* - 1, in order."""
         found: list[LeafRow] = self._execute(
             "SELECT seq, leaf FROM record WHERE seq >= ? AND seq < ? ORDER BY seq", (start, stop)
         ).fetchall()
         return found
 
     def tile(self, level: int, number: int) -> bytes:
-        """Return the hashes of a tile; empty if there is none, or a value that no tile can have,
-        which is not even loaded.
+        """Return the hashes of a tile; empty if there is none. A value that no tile can have is not
+        loaded and counts as none.
         """
         row = self._execute(
             "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) <= ?",
@@ -85,10 +87,11 @@ class SQLiteTree:
         return row[0] if row is not None and isinstance(row[0], bytes) else b""
 
     def surplus_tiles(self, size: int, growing: int, limit: int | None) -> list[tuple[int, int]]:
-        """Return level and number of at most *limit* tiles that a log of *size* records has not.
+        """Return the level and number of tiles that a log of *size* records should not have, at
+        most *limit*.
 
-        *growing* is the number of the tile of leaves that is stored although it is not complete; -1
-        if none is.
+        *growing* is the number of the leaf tile that is stored although it is incomplete; -1 if
+        there is none.
         """
         found: list[tuple[int, int]] = self._execute(
             _SURPLUS, (size, growing, -1 if limit is None else limit)
@@ -102,7 +105,7 @@ class SQLiteTree:
 
 
 class SQLiteTreeWriter(SQLiteTree):
-    """Writes them too, inside a transaction."""
+    """Also writes head, tiles and leaves, inside a transaction."""
 
     def write_head(self, row: HeadRow) -> None:
         """Replace the row of the signed head."""
@@ -112,11 +115,10 @@ class SQLiteTreeWriter(SQLiteTree):
         )
 
     def store_tile(self, size: int, made: Sequence[bytes]) -> None:
-        """Store the tile that the last added record completes, if it completes one at *size*
-        records.
+        """Store the tile that the last added record completes, if there is one at *size* records.
 
-        *made* is the result of ``Edge.append``: its ninth root is the root of the tile. Call it in
-        the transaction that adds the record.
+        *made* is the result of ``Edge.append``; its ninth root is the tile's root. Call this in the
+        transaction that adds the record.
         """
         number = size // TILE - 1
         self._write_tile(0, number, b"".join(leaves_of(self, number * TILE, size)))
@@ -132,8 +134,8 @@ class SQLiteTreeWriter(SQLiteTree):
             level += 1
 
     def keep_leaves(self, before: int) -> None:
-        """Keep the leaf hashes of the records below *before*, which may be deleted after this, in
-        the same transaction.
+        """Keep the leaf hashes of the records below *before*, which may be deleted later in the
+        same transaction.
 
         Their tiles are rewritten from the records. Raises ``ValueError`` if a hash is missing.
         """

@@ -1,1 +1,1 @@
-"""Appending to a log: the writer, its commit thread, and what a commit holds."""
+"""Appending to a log: the writer, its commit thread, and the contents of a commit."""

@@ -1,6 +1,6 @@
 """The rounds of the commit thread: batches, and the checks around each commit.
 
-Two rules carry the promises. A future ends with a receipt only after its commit was synced *and*
+Two rules support the promises. A future ends with a receipt only after its commit was synced *and*
 the files were found unchanged. A record that could not be acknowledged is either known not to be in
 the log, or is looked up in the log before anything else is written.
 """
@@ -42,8 +42,8 @@ _KEEP_SECONDS = 1.0
 
 
 class Committer:
-    """Writes what a commit thread is given. Only that thread uses it, except where a method says
-    so.
+    """Writes the records that a commit thread is given. Only that thread uses it, except if a
+    method says otherwise.
     """
 
     def __init__(
@@ -77,8 +77,8 @@ class Committer:
         self._next_keep = 0.0
 
     def in_child(self, *, stuck: bool) -> Committer:
-        """Return the committer of a forked child. If *stuck*, a commit was under way at the
-        fork.
+        """Return the committer for a forked child. *stuck* means that a commit was in progress at
+        the fork.
         """
         self._connection.keep_for_parent(stuck=stuck)
         return Committer(self._files.db, self._settings, self._signing, self)
@@ -87,23 +87,23 @@ class Committer:
 
     @property
     def owes(self) -> int:
-        """How many outcomes wait to be written."""
+        """Number of outcomes that wait to be written."""
         return len(self._owed) + len(self._unsure)
 
     @property
     def short_of_room(self) -> bool:
-        """Whether the room that is kept for outcomes is gone."""
+        """True if the space reserved for outcomes is gone."""
         return self._files.reserve.gone
 
     def disown(self, decision: Draft) -> None:
-        """Note that the caller of *decision*, which may be durable, was told that it is not."""
+        """Note that the caller of *decision*, which may be durable, was told that it failed."""
         if decision.opens:
             self._unsure.append(decision)
 
     # -- the loop of the commit thread asks (guardrail.ledger.writing.loop) ------------------------
 
     def settled(self) -> bool:
-        """Note that no commit is under way; return True if nothing owed can be written at once."""
+        """Note that no commit is in progress; return True if no owed record can be written now."""
         store, health = self._connection.store, self.health
         if store is not None:
             health.trouble = ""  # a commit that callers took for stalled has ended
@@ -112,7 +112,7 @@ class Committer:
         )
 
     def patience(self) -> float | None:
-        """Return the seconds until ``idle`` has something to do, or None if it has nothing."""
+        """Return the seconds until ``idle`` has work to do, or None if it has none."""
         store, health = self._connection.store, self.health
         if health.sealed is not None and not health.away:
             return None
@@ -122,7 +122,7 @@ class Committer:
         return max(0.001, due - time.monotonic())
 
     def idle(self) -> None:
-        """Write what is owed, reopen after a fault, or sweep, while nobody calls."""
+        """Write owed records, reopen after a fault, or sweep, while there are no calls."""
         if self._connection.store is None or self.owes:
             self.round(None, list)
         elif time.monotonic() >= self._sweeper.due:
@@ -159,8 +159,8 @@ class Committer:
                 self._files.lock.close()
 
     def _prepare(self) -> None:
-        """Have a key to sign the next head. Raises ``LedgerError`` if the signer does not
-        answer.
+        """Make sure that there is a key to sign the next head. Raises ``LedgerError`` if the signer
+        does not answer.
         """
         if self.known.last is not None:
             self._epochs.prepare(self.known.log, self.known.last[0] + 1)
@@ -170,7 +170,7 @@ class Committer:
         self._connection.drop()
 
     def close(self) -> None:
-        """Write what is owed, checkpoint and let go of everything. Raises ``LedgerError``."""
+        """Write owed records, checkpoint, and release everything. Raises ``LedgerError``."""
         connection, health = self._connection, self.health
         try:
             gone = health.sealed is not None and (not health.away or health.is_away())
@@ -195,7 +195,7 @@ class Committer:
                 raise problem from None
 
     def _write_last(self) -> bool:
-        """Write what is owed and end this writer's key, under the lock; return True if it
+        """Write owed records and end this writer's key, under the lock; return True if that
         succeeded.
         """
         owed, farewell = self.owes, self._epochs.farewell(self.known.log)
@@ -214,7 +214,7 @@ class Committer:
     # -- one commit --------------------------------------------------------------------------------
 
     def round(self, first: Entry | None, more: Callable[[], Iterable[Entry]]) -> None:
-        """Write *first*, the entries of *more* (called under the lock), and what is owed, in one
+        """Write *first*, the entries of *more* (called under the lock) and owed records in one
         commit.
 
         Never raises: the futures end with receipts or errors.
@@ -261,7 +261,7 @@ class Committer:
         return self._files.reserve.there()
 
     def _some_need_no_room(self, batch: deque[Entry]) -> bool:
-        """Fail the entries that begin something new; return True if anything is left to write."""
+        """Fail the entries that start something new; return True if any others are left."""
         entries = list(batch)
         batch.clear()
         for entry in entries:
@@ -326,9 +326,7 @@ class Committer:
         return self._acknowledge(taken, answers)
 
     def _check_files(self) -> None:
-        """Raise ``LedgerError`` if a file has changed on disk. Call it before SQLite touches
-        one.
-        """
+        """Raise ``LedgerError`` if a file has changed on disk. Call it before SQLite uses one."""
         fault = self._files.watch.check()
         if fault is not None:
             self.health.raise_fault(fault)
@@ -340,7 +338,7 @@ class Committer:
             self._files.leases.keep()
 
     def _contradiction(self, store: AppendingStorage, tail: Tail) -> str:
-        """Return how the log contradicts the newest record known to be durable; empty if it does
+        """Describe how the log contradicts the newest record known to be durable; empty if it does
         not.
         """
         assert self.known.last is not None
@@ -365,8 +363,8 @@ class Committer:
             raise self.health.seal(problem)
 
     def _settle_unsure(self, store: AppendingStorage) -> None:
-        """Owe an outcome for each decision that is in the log although its caller was told
-        otherwise.
+        """Owe an outcome for each decision that is in the log although its caller was told that it
+        failed.
         """
         while self._unsure:
             draft = self._unsure[0]
@@ -393,7 +391,7 @@ class Committer:
     def _undo(
         self, store: AppendingStorage, taken: list[Entry], error: Exception, *, committing: bool
     ) -> LedgerError:
-        """Leave the transaction after *error*; return the error for its callers. Outcomes stay
+        """Leave the transaction after *error*; return the error for its callers. Outcomes are still
         owed.
         """
         problem, room = self.health.in_transaction(error, committing=committing)
@@ -412,7 +410,7 @@ class Committer:
         return problem
 
     def _fail(self, batch: deque[Entry], error: LedgerError) -> None:
-        """Fail the entries that were not taken: outcomes stay owed, and nothing else was
+        """Fail the entries that were not taken. Outcomes are still owed; nothing else was
         written.
         """
         error = self.health.failed(error, unasked=not batch)
@@ -426,7 +424,7 @@ class Committer:
     # -- sweeping ----------------------------------------------------------------------------------
 
     def sweep(self) -> int:
-        """Close the open calls of dead processes; return how many. Raises ``LedgerError``."""
+        """Close the open calls of dead processes; return their number. Raises ``LedgerError``."""
         try:
             self.health.raise_sealed()
             self._prepare()

@@ -1,4 +1,4 @@
-"""Poisoned or sealed: what an error or a changed file means for a writer, and when it may try
+"""Poisoned or sealed: the effect of an error or a changed file on a writer, and when it may try
 again.
 """
 
@@ -29,7 +29,8 @@ E = TypeVar("E", bound=LedgerError)
 
 
 class Health:
-    """Whether a writer may write. The commit thread sets it; any thread may read it.
+    """The state that decides if a writer may write. The commit thread sets it, and any thread may
+    read it.
 
     A *poisoned* writer has ``trouble`` and tries again by itself. A *sealed* one refuses until
     ``guardrail recover``, or until a database that is ``away`` is at its path again.
@@ -52,7 +53,7 @@ class Health:
         self._patience = settings.retry_interval
 
     def in_child(self, files: LogFiles, known: KnownLog) -> Health:
-        """Return the health of a forked child: a seal stays, and trouble of the parent does not."""
+        """Return the health of a forked child: the parent's seal is kept, its trouble is not."""
         fresh = Health(files, known, self._settings)
         fresh.sealed = self.sealed
         fresh.away = self.away
@@ -62,25 +63,23 @@ class Health:
     # -- called by any thread ----------------------------------------------------------------------
 
     def distrust(self, why: str) -> LedgerSealedError:
-        """Seal the ledger because a read record does not match the signed head; return the
-        error.
-        """
+        """Seal the ledger because a record does not match the signed head; return the error."""
         return self.seal(why) if self.sealed is None or self.away else copy_error(self.sealed)
 
     def stall(self) -> None:
-        """Note that a commit takes longer than its callers wait; it ends by itself."""
+        """Note that a commit takes longer than its callers wait. This state ends by itself."""
         if not self.trouble:
             self.trouble = "a commit does not end"
 
     # -- retries -----------------------------------------------------------------------------------
 
     def recovered(self) -> None:
-        """Note that the log is open and was verified."""
+        """Note that the log is open and verified."""
         self.trouble = ""
         self._patience = self._settings.retry_interval
 
     def await_retry(self) -> None:
-        """Wait until a poisoned ledger may be tried again: once per interval, within a caller's
+        """Wait until a poisoned ledger may be tried again: once per interval, and within a caller's
         deadline.
         """
         wait = min(self.next_retry - time.monotonic(), self._settings.retry_interval)
@@ -89,7 +88,7 @@ class Health:
     def failed(self, error: LedgerError, *, unasked: bool) -> LedgerError:
         """Note that a round failed with *error*; return the error for its callers.
 
-        If *unasked*, nobody called: the interval until the next attempt doubles, up to a limit.
+        If *unasked*, there was no call: the interval until the next attempt doubles, up to a limit.
         """
         if self.sealed is None:
             if isinstance(error, LedgerSealedError):
@@ -112,7 +111,7 @@ class Health:
     def in_transaction(self, error: Exception, *, committing: bool) -> tuple[LedgerError, bool]:
         """Block new calls after *error* in a transaction, before it is rolled back.
 
-        Returns the error for its callers, and whether room was given back in which outcomes can be
+        Returns the error for its callers, and True if space was released in which outcomes can be
         written at once.
         """
         if isinstance(error, LedgerOpenError):
@@ -131,7 +130,7 @@ class Health:
     def outside_transaction(self, error: OSError | SQLiteError) -> LedgerError:
         """Block new calls after *error*; return the error for their callers.
 
-        The log may be gone, which seals it. Anything else may end by itself.
+        The log may be gone, which seals it. Any other fault may end by itself.
         """
         problem = self._refused(error)
         if disk_is_full(reason(error)):
@@ -146,8 +145,8 @@ class Health:
         return problem
 
     def _refused(self, error: Exception) -> LedgerPoisonedError:
-        """Block new calls after *error*. Call it before the reserve is given back, which makes
-        room.
+        """Block new calls after *error*. Call it before the reserve is released, which frees
+        space.
         """
         db = self._files.db
         if not is_full(error, db):
@@ -160,7 +159,7 @@ class Health:
         return LedgerPoisonedError(self.trouble, hint="guardrail doctor")
 
     def no_reserve(self) -> LedgerError:
-        """Return the error for a new call while the room for outcomes is gone."""
+        """Return the error for a new call while the reserve for outcomes is gone."""
         reserve = self._files.reserve
         obstacle = reserve.obstacle
         if obstacle:
@@ -179,7 +178,7 @@ class Health:
     # -- sealed ------------------------------------------------------------------------------------
 
     def raise_fault(self, fault: FileFault | None) -> None:
-        """Raise the error for a changed file; return if there is no *fault*."""
+        """Raise the error for a changed file; return normally if *fault* is None."""
         if fault is None:
             return
         if fault.seals:
@@ -189,14 +188,18 @@ class Health:
         raise self._poison(str(fault))
 
     def raise_sealed(self) -> None:
-        """Raise if the ledger is sealed, unless the database that was away is at its path again."""
+        """Raise an error if the ledger is sealed, unless the database that was away is at its path
+        again.
+        """
         if self.sealed is None:
             return
         if not self.away or self.is_away():
             raise copy_error(self.sealed)
 
     def is_away(self) -> bool:
-        """Return True if no database is at its path. Raises the seal if another one is there."""
+        """Return True if there is no database at its path. Raises the seal's error if another one
+        is there.
+        """
         fault = self._files.watch.check_database()
         if fault is not None and fault.seals and fault.what != "missing":
             raise self.seal(str(fault))
@@ -207,9 +210,10 @@ class Health:
         self.sealed, self.away = None, False
 
     def seal(self, why: str, *, mark: bool = True, away: bool = False) -> LedgerSealedError:
-        """Refuse from now on; return the error. With *mark*, leave a marker for other processes.
+        """Refuse calls from now on; return the error. With *mark*, leave a marker for other
+        processes.
 
-        If *away*, the seal ends when the same database is at its path again, with the known end.
+        If *away*, the seal ends when the same database, with the known end, is at its path again.
         """
         hint = "put the same files back, or guardrail recover" if away else "guardrail recover"
         error = LedgerSealedError(f"the ledger is sealed: {why}", hint=hint)
@@ -234,7 +238,7 @@ class Health:
         )
 
     def unless_foreign(self, error: LedgerOpenError) -> LedgerError:
-        """Return *error*, or a seal if this writer knew the file as a log and it no longer is
+        """Return *error*, or a seal if this writer knew the file as a log and it is no longer
         one.
         """
         if error.code not in ("ledger.schema", "ledger.rows") or self._known.last is None:
@@ -245,6 +249,6 @@ class Health:
 def copy_error(error: E) -> E:
     """Return a copy of *error* for one more caller.
 
-    One object that is raised in several threads would mix their tracebacks.
+    If one object were raised in several threads, their tracebacks would mix.
     """
     return type(error)(error.message, code=error.code, hint=error.hint)

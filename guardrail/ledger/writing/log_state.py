@@ -1,4 +1,4 @@
-"""What a writer holds of its log on disk, and what it knows of the log itself."""
+"""A writer's files of its log on disk, and its knowledge of the log itself."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LogFiles:
 
     @classmethod
     def of(cls, db: Path, reserve_size: int, watch: FileWatch | None = None) -> LogFiles:
-        """Return the files of the log at *db*; nothing is opened yet.
+        """Return the files of the log at *db*. Nothing is opened yet.
 
         A forked child passes the *watch* of its parent, which knows the identity of the database.
         """
@@ -42,7 +42,7 @@ class LogFiles:
 
 
 class KnownLog:
-    """Which log it is, and the newest record known to be durable. A forked child keeps this."""
+    """The log's identity, and the newest record known to be durable. A forked child keeps this."""
 
     __slots__ = ("genesis", "last", "log")
 

@@ -1,4 +1,4 @@
-"""What the commit thread of a writer does next: records in the order they came, orders between two
+"""The main loop of a writer's commit thread: records in order of arrival, and orders between two
 commits.
 """
 
@@ -25,7 +25,7 @@ _LOOK = 0.00005
 
 
 class BatchSizeEstimator:
-    """Estimates how many callers will share the next commit, from those that shared the last
+    """Estimates how many callers will share the next commit from the number that shared recent
     ones.
     """
 
@@ -33,15 +33,15 @@ class BatchSizeEstimator:
         self.expected = 1
 
     def came(self, callers: int) -> None:
-        """Note that *callers* came together. More are believed at once; fewer by and by, down to a
-        lone one.
+        """Note that *callers* came together. The estimate rises at once and falls gradually, down
+        to a single caller.
         """
         missing = self.expected - callers
         self.expected = callers if missing < 0 else self.expected - (missing + 3) // 4
 
 
 class Loop:
-    """Serves one inbox until a close order, or until opening fails. Nobody else takes from the
+    """Serves one inbox until a close order, or until opening fails. Nothing else takes from the
     inbox.
     """
 
@@ -56,7 +56,7 @@ class Loop:
         """Seconds of the last commit."""
 
     def run(self) -> None:
-        """Run in the commit thread."""
+        """Run the loop in the commit thread."""
         while True:
             work = self._receive()
             if work is None:
@@ -82,11 +82,11 @@ class Loop:
             return None
 
     def _wait_for_the_others(self) -> None:
-        """Give the callers of the last commit, who have just been woken, a moment to come back with
+        """Give the callers of the last commit, which have just been woken, a moment to return with
         their next record.
 
-        Without it those who came during a commit and those who waited for it take turns: two syncs
-        for what one could do.
+        Otherwise the callers that came during a commit and those that waited for it would take
+        turns: two syncs for what one could do.
         """
         expected = min(self._estimator.expected, self._max_batch)
         until = time.monotonic() + min(self._took * _SHARE, _LONGEST)
@@ -95,7 +95,7 @@ class Loop:
         self._estimator.came(self._inbox.qsize() + 1)
 
     def _gather(self) -> Iterator[Entry]:
-        """Yield what has come in until now and is to share the commit."""
+        """Yield the queued entries for this commit."""
         for _ in range(min(self._inbox.qsize(), self._max_batch)):
             try:
                 work = self._inbox.get_nowait()
@@ -107,7 +107,7 @@ class Loop:
             yield work
 
     def _obey(self, order: Order) -> bool:
-        """Do what is ordered; false where the thread is to end."""
+        """Carry out an order; return False if the thread must end."""
         committer = self._committer
         if order.kind == "park":
             committer.drop_store()
@@ -135,7 +135,7 @@ class Loop:
         return order.kind == "open"
 
     def _refuse_rest(self) -> None:
-        """End the futures of whoever came too late."""
+        """Complete the futures of entries that came too late with an error."""
         while True:
             try:
                 work = self._inbox.get_nowait()

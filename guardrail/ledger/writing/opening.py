@@ -26,7 +26,7 @@ __all__ = ["WriterConnection"]
 
 
 class WriterConnection:
-    """Holds the store and the lease of one writer. Only its commit thread uses it."""
+    """Holds the store and the lease of one writer. Only the writer's commit thread uses it."""
 
     def __init__(self, files: LogFiles, known: KnownLog, health: Health, signing: Signing) -> None:
         self._files = files
@@ -54,10 +54,10 @@ class WriterConnection:
         create(db, genesis, self._signing)
 
     def open(self, *, owes: bool) -> AppendingStorage:
-        """Connect, and verify that the log is the one that is known. Call it under the lock.
+        """Connect, and verify that this is the known log. Call it under the lock.
 
-        *owes* says whether outcomes wait for the reserve. Raises ``LedgerError``, ``SQLiteError``
-        or ``OSError``; there is no store then.
+        *owes* says that outcomes wait for the reserve. Raises ``LedgerError``, ``SQLiteError`` or
+        ``OSError``; there is no store then.
         """
         files, health = self._files, self._health
         seal = Seal.read(files.db)
@@ -115,7 +115,7 @@ class WriterConnection:
         known.last = (tail.seq, tail.leaf)
 
     def _welcome_back(self, store: AppendingStorage, seal: Seal | None) -> None:
-        """Lift the seal if the database that was away has every record that was acknowledged."""
+        """Lift the seal if the database that was away has every acknowledged record."""
         if seal is not None:
             leaf = store.leaf(seal.last_seq)
             if leaf is None or leaf.hex() != seal.last_leaf:
@@ -128,7 +128,7 @@ class WriterConnection:
     # -- closing -----------------------------------------------------------------------------------
 
     def drop(self) -> None:
-        """Close the store without a checkpoint: the files may not be the ones that SQLite
+        """Close the store without a checkpoint, because the files may not be the ones that SQLite
         expects.
         """
         store, self.store = self.store, None
@@ -155,7 +155,7 @@ class WriterConnection:
         self.give_up_lease()
 
     def keep_for_parent(self, *, stuck: bool) -> None:
-        """Let go of the parent's connection in a forked child."""
+        """Release the parent's connection in a forked child."""
         if stuck and self.store is not None:
             # The store was in use at the fork. Neither using nor closing it is safe here, so it
             # must outlive the interpreter's clean-up too.
@@ -163,7 +163,7 @@ class WriterConnection:
         self._files.lock.close()
 
     def has_company(self) -> bool:
-        """Return True if another writer, of this or another process, may have the log open.
+        """Return True if another writer, in this or another process, may have the log open.
 
         Call it under the lock.
         """
@@ -174,7 +174,7 @@ class WriterConnection:
         return any(life is not Life.DEAD and life is not Life.OWN for life in lives)
 
     def give_up_lease(self) -> None:
-        """Drop the lease, if this writer has one that ends with it."""
+        """Drop the lease, if this writer holds one that ends with it."""
         if self._has_lease:
             self._has_lease = False
             self._files.leases.drop()

@@ -1,5 +1,5 @@
-"""Outcomes that the ledger writes by itself, for calls whose own process can't: from the decision's
-line alone.
+"""Outcomes that the ledger writes by itself for calls whose own process can't. They use only the
+decision's line.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _COMMON = (
 
 
 def unknown(line: bytes) -> Draft:
-    """Return the outcome of an allowed call whose process died: what happened to the body is not
-    known.
+    """Return the outcome of an allowed call whose process died, so that it is unknown what its body
+    did.
 
     Raises ``RecordError`` for a line that is not a record.
     """
@@ -42,8 +42,8 @@ def unknown(line: bytes) -> Draft:
 
 
 def not_started(line: bytes) -> Draft:
-    """Return the outcome of a decision that turned out to be durable after its caller had been told
-    otherwise.
+    """Return the outcome of a decision that turned out to be durable after its caller was told that
+    it failed.
 
     The body did not run. Raises ``RecordError`` for a line that is not a record.
     """
@@ -74,8 +74,8 @@ def _of(
 
 
 class _Owned:
-    """Tells whose a call or a key is by its line, which the signed head proves: the tables only say
-    where to look.
+    """Finds the owner of a call or a key from its line, which the signed head proves. The tables
+    only say where to look.
     """
 
     def __init__(self, store: AppendingStorage) -> None:
@@ -85,7 +85,7 @@ class _Owned:
         self._root = self._tail.edge.root()
 
     def record(self, seq: int, process: str) -> Mapping[str, Any] | None:
-        """Return record *seq*, of *process*; None unless it is one and the head proves it."""
+        """Return record *seq*, of *process*; None unless it exists and the head proves it."""
         line = self._store.line(seq)
         if line is None or self._tail.fault:
             return None
@@ -103,7 +103,7 @@ class _Owned:
 
 
 def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft], set[str]]:
-    """Return the outcomes that the calls of dead processes are owed, and the processes that keep
+    """Return the outcomes that are owed to the calls of dead processes, and the processes that keep
     open calls.
     """
     lives: dict[str, Life] = {process_name(): Life.OWN}
@@ -129,7 +129,7 @@ def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft],
 
 
 def of_dead_keys(store: AppendingStorage, leases: Leases) -> list[str]:
-    """Return the keys of dead processes that no record ends yet."""
+    """Return the keys of dead processes that no record has ended yet."""
     owned: _Owned | None = None
     dead = []
     for row in store.epochs():

@@ -1,4 +1,4 @@
-"""The sweep: close the open calls of dead processes, end their keys, and remove their leases."""
+"""The sweep: closes the open calls of dead processes, ends their keys, and removes their leases."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Sweeper:
         """Time (monotonic) of the next sweep."""
 
     def postpone(self) -> None:
-        """Make the next sweep due one interval from now."""
+        """Set the next sweep to be due one interval from now."""
         self.due = time.monotonic() + self._settings.sweep_interval
 
     def sweep(self, store: AppendingStorage, commit: Commit) -> int:
-        """Return how many calls were closed. Call it under the lock, and it returns under the
-        lock.
+        """Close the calls of dead processes, and return their number. The caller holds the lock
+        before and after.
         """
         self.postpone()
         lock, leases = self._files.lock, self._files.leases

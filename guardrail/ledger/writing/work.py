@@ -1,4 +1,4 @@
-"""What is sent to a commit thread: records with the future of their callers, and orders."""
+"""The items sent to a commit thread: records with the futures of their callers, and orders."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Entry", "Order", "Work", "closed_error"]
 
 
 def closed_error() -> LedgerError:
-    """Return what is raised for a record that comes after the ledger was closed."""
+    """Return the error for a record that arrives after the ledger was closed."""
     return LedgerError(
         "the ledger was closed",
         code="ledger.closed",
@@ -24,7 +24,7 @@ def closed_error() -> LedgerError:
 
 
 class Entry(BatchedFuture[Receipt]):
-    """A record on its way, and the future that its caller waits for."""
+    """A record to be written, and the future that its caller waits for."""
 
     def __init__(self, draft: Draft) -> None:
         super().__init__()
@@ -37,8 +37,8 @@ class Entry(BatchedFuture[Receipt]):
         self._turn = threading.Lock()
 
     def take(self) -> bool:
-        """Begin to write it, or try once more; false where the caller gave up before, and nothing
-        is owed.
+        """Begin to write the record, or try again. Return False if the caller gave up before and
+        nothing is owed.
         """
         if self.taken:
             return True
@@ -48,7 +48,7 @@ class Entry(BatchedFuture[Receipt]):
         return True
 
     def give_up(self, *, unless_written: bool = False) -> bool:
-        """Stop waiting. Return false, where *unless_written*, for a record that has just become
+        """Stop waiting. With *unless_written*, return False if the record has just become
         durable.
         """
         if self.cancel():
@@ -60,8 +60,8 @@ class Entry(BatchedFuture[Receipt]):
             return True
 
     def acknowledge(self, receipt: Receipt, handover: WakeUpBatch) -> bool:
-        """Hand the receipt over, with those of the same commit; false where nobody waits any
-        more.
+        """Hand the receipt over, together with those of the same commit. Return False if nobody
+        waits for it.
         """
         with self._turn:
             self.written = True
@@ -72,14 +72,14 @@ class Entry(BatchedFuture[Receipt]):
         return waited_for
 
     def fail(self, error: LedgerError, handover: WakeUpBatch | None = None) -> None:
-        """Hand an error over, where anyone waits."""
+        """Hand an error over if anyone waits for the record."""
         if not self.done():
             self.handover = handover
             self.set_exception(error)
 
 
 class Order(Future["int | None"]):
-    """Something that the commit thread is to do between two commits."""
+    """A task for the commit thread to do between two commits."""
 
     def __init__(
         self,

@@ -1,5 +1,5 @@
-"""The writer: records in, receipts out. One commit thread per writer, deadlines for callers, and no
-operator for faults.
+"""The writer: takes records and returns receipts. It has one commit thread, enforces callers'
+deadlines, and recovers from faults without an operator.
 """
 
 from __future__ import annotations
@@ -30,13 +30,14 @@ _DEFAULTS = LedgerSettings()
 
 
 class LedgerWriter:
-    """Appends to one log. Any thread may call it; a forked child may go on using it.
+    """Appends to one log. Any thread may call it, and a forked child may continue to use it.
 
-    What ``append`` returns, or the future of ``submit`` ends with, is durable: committed, synced,
-    and the files were still the ones that were opened. A decision that fails was not acknowledged:
-    if it turns out to be durable all the same, the writer closes its call as ``cancelled``, class
-    ``not_started``. An outcome that fails with ``LedgerPoisonedError`` is *owed*: the writer keeps
-    it and writes it as soon as the ledger can be written; do not send it again.
+    A record is durable once ``append`` returns, or the future of ``submit`` ends with a receipt:
+    committed, synced, and the files were still the ones that were opened. A decision that fails was
+    not acknowledged: if it turns out to be durable after all, the writer closes its call as
+    ``cancelled``, class ``not_started``. An outcome that fails with ``LedgerPoisonedError`` is
+    *owed*: the writer stores it and writes it as soon as the ledger can be written. Do not send it
+    again.
     """
 
     def __init__(self, db: Path, settings: LedgerSettings, signing: Signing) -> None:
@@ -63,12 +64,12 @@ class LedgerWriter:
         signing: Signing,
         settings: LedgerSettings = _DEFAULTS,
     ) -> LedgerWriter:
-        """Make a new log at *path* and open it; it is durable when this returns.
+        """Create a new log at *path* and open it; it is durable when this returns.
 
         *genesis* holds ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``; *signing*
         signs the heads. Raises ``LedgerOpenError``: code ``ledger.exists`` if a log is there,
-        ``ledger.traces`` if something is left of an earlier one. Raises ``RecordError`` if
-        *genesis* can't be written as JSON, ``KeysError`` if the head can't be signed.
+        ``ledger.traces`` if parts of an earlier one are left. Raises ``RecordError`` if *genesis*
+        can't be written as JSON, and ``KeysError`` if the head can't be signed.
         """
         refuse_links(Path(path))
         line = Draft.build({**genesis, "v": FORMAT_VERSION, "log": log, "type": "genesis"}).finish(
@@ -80,12 +81,12 @@ class LedgerWriter:
     def open(
         cls, path: Path, *, signing: Signing, settings: LedgerSettings = _DEFAULTS
     ) -> LedgerWriter:
-        """Open an existing log: format, file system and tail checked, the calls of dead processes
-        closed.
+        """Open an existing log: check format, file system and tail, and close the calls of dead
+        processes.
 
-        Raises ``LedgerOpenError``; ``KeysError`` for the keys of another log, or where the signer
-        does not sign; and, where the files contradict what was acknowledged or the head is not a
-        writer's, ``LedgerSealedError``.
+        Raises ``LedgerOpenError``; ``KeysError`` for the keys of another log, or if the signer does
+        not sign; and ``LedgerSealedError`` if the files contradict an acknowledged record, or the
+        head was not written by a writer of this log.
         """
         return cls._opened(path, settings, signing, None)
 
@@ -114,12 +115,12 @@ class LedgerWriter:
         return writer
 
     def close(self, timeout: float | None = None) -> None:
-        """Write what is owed, checkpoint, and give up files and lease. Idempotent.
+        """Write owed records, checkpoint, and release files and lease. Idempotent.
 
-        Raises ``LedgerPoisonedError`` where outcomes could not be written (their calls stay open
-        until this process ends, then count as ``unknown``), the files are not the ones that were
-        opened, or the time ran out; ``LedgerSealedError`` where they contradict what was
-        acknowledged.
+        Raises ``LedgerPoisonedError`` if outcomes could not be written (their calls stay open until
+        this process ends, then count as ``unknown``), if the files are not the ones that were
+        opened, or if the time ran out; ``LedgerSealedError`` if the files contradict an
+        acknowledged record.
         """
         with self._mutex:
             if self._closed:
@@ -151,7 +152,7 @@ class LedgerWriter:
 
     @property
     def path(self) -> Path:
-        """Where the log is, symbolic links resolved."""
+        """Path of the log, with symbolic links resolved."""
         return self.db
 
     @property
@@ -161,17 +162,17 @@ class LedgerWriter:
 
     @property
     def process(self) -> str:
-        """Name of this process's lease, for ``origin.process``; another one after a fork."""
+        """Name of this process's lease, for ``origin.process``. It changes after a fork."""
         return process_name()
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be written at the moment; empty where nothing is known to be wrong."""
+        """The reason that nothing can be written at the moment; empty if no fault is known."""
         return self._committer.health.trouble
 
     @property
     def sealed(self) -> bool:
-        """Whether only ``guardrail recover`` helps."""
+        """True if only ``guardrail recover`` helps."""
         return self._committer.health.sealed is not None
 
     @property
@@ -188,14 +189,14 @@ class LedgerWriter:
 
     @property
     def short_of_room(self) -> bool:
-        """Whether the disk is full, so that the reserve for outcomes is gone and nothing new is
-        taken.
+        """True if the disk is full, so that the reserve for outcomes is released and new calls are
+        refused.
         """
         return self._committer.short_of_room
 
     @property
     def owed(self) -> int:
-        """How many outcomes wait in memory for the ledger to be writable."""
+        """Number of outcomes that wait in memory until the ledger can be written."""
         return self._committer.owes
 
     # -- appending
@@ -205,8 +206,8 @@ class LedgerWriter:
         """Queue *draft*. The future ends with a receipt once it is durable, or with a
         ``LedgerError``.
 
-        A caller that stops waiting says so with ``expired``. Codes beside those of the exception
-        classes: ``ledger.closed_call`` (an outcome is recorded for this call already),
+        A caller that stops waiting must call ``expired``. Codes in addition to those of the
+        exception classes: ``ledger.closed_call`` (an outcome is already recorded for this call),
         ``ledger.no_open_call``, ``ledger.duplicate_call``, ``ledger.closed``.
         """
         entry = Entry(draft)
@@ -220,9 +221,9 @@ class LedgerWriter:
         """Write *draft* and return when it is durable; wait at most *timeout* seconds (default: the
         setting).
 
-        Raises ``LedgerError`` as ``submit`` says; past the deadline ``LedgerPoisonedError``: it is
-        either certain that nothing was written, or unknown, and then the writer settles the matter
-        before it writes anything else.
+        Raises ``LedgerError`` as ``submit`` does. After the deadline it raises
+        ``LedgerPoisonedError``: either nothing was written for certain, or that is unknown, and the
+        writer finds out before it writes anything else.
         """
         entry = self.submit(draft)
         assert isinstance(entry, Entry)
@@ -240,9 +241,9 @@ class LedgerWriter:
             raise
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
-        """Say that nobody waits for *future* (from ``submit``) any more; return the error to raise.
+        """Stop waiting for *future* (from ``submit``); return the error to raise.
 
-        A decision that is durable all the same gets its call closed as ``not_started``; an outcome
+        If a decision becomes durable after all, its call is closed as ``not_started``; an outcome
         stays owed.
         """
         assert isinstance(future, Entry)
@@ -257,8 +258,8 @@ class LedgerWriter:
         return self._late(future)
 
     def sweep(self) -> int:
-        """Close the calls of dead processes as ``unknown`` and return how many; also runs at open
-        and every minute.
+        """Close the calls of dead processes as ``unknown`` and return their number. Also runs at
+        open and every minute.
 
         Raises ``LedgerError``.
         """
@@ -272,7 +273,7 @@ class LedgerWriter:
             raise LedgerPoisonedError("the ledger could not be swept in time") from None
 
     def distrust(self, why: str) -> LedgerSealedError:
-        """Seal the ledger, because what was read of it is not what was signed; return the error to
+        """Seal the ledger because a record that was read is not the signed one; return the error to
         raise.
         """
         return self._committer.health.distrust(why)
@@ -330,14 +331,14 @@ class LedgerWriter:
         self._park = park
 
     def after_fork_in_parent(self) -> None:
-        """Go on; the connection is opened again with the next record."""
+        """Continue; the next record opens the connection again."""
         if self._park is not None:
             self._park.release.set()
             self._park = None
 
     def after_fork_in_child(self) -> None:
-        """Begin anew with what this process needs; queue, owed outcomes, lock and lease are the
-        parent's.
+        """Start again with the parts that this process needs. Queue, owed outcomes, lock and lease
+        belong to the parent.
         """
         stuck = self._thread is not None and (self._park is None or not self._park.parked.is_set())
         self._park = None

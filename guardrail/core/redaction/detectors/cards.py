@@ -1,4 +1,4 @@
-"""Card numbers, and the other numbers that a check digit fits by chance: one in ten."""
+"""Recognises card numbers, and other numbers whose check digit fits by chance: one in ten."""
 
 from __future__ import annotations
 

@@ -51,8 +51,8 @@ def literals(text: str, start: int, before: str = "") -> Iterator[Hit]:
     """Yield the literals of the expression that begins at *start* and is assigned to the name of a
     secret.
 
-    Keys, names that are looked up, and compared values do not count. *before* is the sign before
-    *start*.
+    Keys, names that are looked up, and compared values do not count. *before* is the character
+    before *start*.
     """
     reader = _Expression(before)
     match = _TOKEN.match(text, start, start + _FAR)
@@ -92,7 +92,7 @@ class _Expression:
         self.asked = False
 
     def takes(self, literal: str) -> bool:
-        """Return True if a literal is the secret, or a part of it."""
+        """Return True if a literal is the secret or a part of it."""
         told = _is_value_position(self.frames, self.sign, self.keyword) and _is_value(
             literal, self.frames
         )
@@ -107,7 +107,7 @@ class _Expression:
             self.called, self.sign = word, "name"
 
     def operator(self, sign: str) -> bool:
-        """Return False if the expression ends."""
+        """Process an operator; return False if the expression ends."""
         self.sign = sign
         self.asked = self.asked or sign == "?"
         if sign == ":" and not self.frames and not self.asked:
@@ -139,7 +139,7 @@ class _Expression:
 
 
 def _is_value_position(frames: list[tuple[str, str, int]], sign: str, keyword: str) -> bool:
-    """Return True if a literal is at the position of a value."""
+    """Return True if a literal is in the position of a value."""
     if sign in _NOT_VALUES:
         return False
     if not frames:
@@ -261,7 +261,7 @@ def _lookups(text: str) -> Iterator[Hit]:
 
 
 def _setters(text: str) -> Iterator[Hit]:
-    """Yield the arguments of a function that sets a secret: ``setPassword("x")``."""
+    """Yield the arguments of a function that sets a secret, such as ``setPassword("x")``."""
     for match in _ONLY.finditer(text):
         callee, value = _callee(text, match.start()), match.group("v")
         sets = _SETS.match(re.split(r"[.:>]", callee)[-1])
@@ -278,7 +278,9 @@ def _callee(text: str, at: int) -> str:
 
 
 def _is_label(value: str) -> bool:
-    """Return True if a literal is a label for people: ``add("password", "Your password")``."""
+    """Return True if a literal is a label for people, as in
+    ``add("password", "Your password")``.
+    """
     return " " in value and not any(map(str.isdigit, value))
 
 
@@ -305,7 +307,7 @@ _LINKS = re.compile(r"\.|->|\?\.")
 
 
 def _is_prose(name: re.Match[str]) -> bool:
-    """Return True if there are words before ``or``: ``the token or "key"``."""
+    """Return True if there are words before ``or``, as in ``the token or "key"``."""
     lead, word = name.group("lead").strip(), name.group("n")
     return (
         bool(lead)

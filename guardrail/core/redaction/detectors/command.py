@@ -19,7 +19,7 @@ __all__ = ["commands", "has_option", "names_tool", "passwords", "tool_of"]
 
 
 class _PasswordForm(StrEnum):
-    """How an option takes its password."""
+    """How an option is followed by its password."""
 
     NEXT = "next"
     """In the same word or in the next one."""
@@ -98,9 +98,7 @@ _PLACEHOLDERS = frozenset({"password", "none", "null", "true", "false", "-"})
 
 
 def tool_of(word: str) -> str | None:
-    """Return the name of the tool that *word* starts, if it is one of those whose options are
-    known.
-    """
+    """Return the name of the tool that *word* starts, if its options are known."""
     if len(word) > 256:
         return None
     name = word.strip("\"'").replace("\\", "/").rpartition("/")[2].lower().removesuffix(".exe")
@@ -108,8 +106,8 @@ def tool_of(word: str) -> str | None:
 
 
 def passwords(words: Sequence[str], tool: str | None = None) -> Iterator[tuple[int, int, int]]:
-    """Yield index, start and end of each password in the *words* of a command line; *tool* is named
-    in another place.
+    """Yield (index, start, end) for each password in the *words* of a command line; *tool* is the
+    tool's name if it is given elsewhere.
     """
     state = _CommandState(tool)
     for index, word in enumerate(words):
@@ -191,8 +189,8 @@ def _unquoted(word: str, start: int) -> tuple[int, int]:
 
 
 def _account(word: str) -> tuple[int, int] | None:
-    """Return the position of the password in ``user/password@host``, the first word of Oracle's
-    tools.
+    """Return the position of the password in ``user/password@host``, the first word of a command
+    line of Oracle's tools.
     """
     match = _ACCOUNT.match(word)
     if match is None or is_reference(match.group("v")):
@@ -224,7 +222,7 @@ _DASHED = re.compile(r"-(?<=[ \"'\n\t<>]-)[a-z]")
 
 
 def has_option(low: str) -> bool:
-    """Return True if a text in lower case could hold an option, or a tool that takes an account.
+    """Return True if a lower-case text could hold an option, or a tool that takes an account.
 
     It is cheap: most texts hold neither.
     """
@@ -234,7 +232,7 @@ def has_option(low: str) -> bool:
 
 
 def names_tool(text: str) -> bool:
-    """Return True if a word of *text* is the name of a tool with known options."""
+    """Return True if a word of *text* is the name of a tool whose options are known."""
     return not _TOOLS.keys().isdisjoint(_NAME.findall(text.lower()))
 
 
@@ -257,7 +255,7 @@ def commands(text: str, low: str) -> Iterator[Hit]:
 
 
 def _spans(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield start and end of the words after a tool at *start* to *end*."""
+    """Yield (start, end) of each word after the tool at *start*, up to *end*."""
     listed = _LISTED.match(text, end)
     if listed is not None:
         at = end + len(listed.group("quote"))
@@ -285,7 +283,7 @@ _LISTED = re.compile(r"(?P<quote>\\?[\"'])\s{0,32},")
 
 
 def _open_quote(text: str, start: int) -> str | None:
-    """Return the quote that was opened before *start* on its line, and not closed."""
+    """Return the quote that was opened before *start* on the same line and not closed."""
     before = text[max(0, start - _BEFORE) : start]
     before = before[max(before.rfind("\n"), before.rfind("\x00")) + 1 :]
     if before.count('"') % 2:

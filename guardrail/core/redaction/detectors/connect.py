@@ -1,4 +1,4 @@
-"""Finds passwords in connection strings: URLs with unescaped signs in the password,
+"""Finds passwords in connection strings: URLs with unescaped special characters in the password,
 ``user/password@host``, values in braces.
 """
 
@@ -31,9 +31,9 @@ _FETCHED = frozenset({"http", "https", "ws", "wss", "file", "data"})
 
 
 def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
-    """Return the position of ``user:password`` in a URL whose password holds ``/``, ``?``, ``#`` or
-    ``@`` unescaped. *at* is the position of ``://``, *strict* the end of a userinfo without such
-    signs, or -1.
+    """Return the position of ``user:password`` in a URL whose password contains ``/``, ``?``, ``#``
+    or ``@`` unescaped. *at* is the position of ``://``. *strict* is the end of a userinfo without
+    such characters, or -1.
     """
     match = _RAW.match(text, at + 1)
     if match is None:
@@ -61,7 +61,9 @@ def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
 
 
 def _last_host(rest: str) -> int:
-    """Return the last ``@`` of *rest* that a host follows; -1 if there is none."""
+    """Return the position of the last ``@`` in *rest* that is followed by a host; -1 if there is
+    none.
+    """
     at = rest.rfind("@")
     for _ in range(8):
         if at < 0:
@@ -74,14 +76,14 @@ def _last_host(rest: str) -> int:
 
 
 def _is_password(text: str, at: int, user: str, digits: str) -> bool:
-    """Return True if the digits after the colon are not a port:
+    """Return True if the digits after the colon are not a port, as in
     ``redis://app:12/34@cache:6379``.
     """
     return bool(digits) and "." not in user and user != "localhost" and not _is_fetched(text, at)
 
 
 def _is_fetched(text: str, at: int) -> bool:
-    """Return True if the URL at *at* is that of a page or a file, or has no scheme."""
+    """Return True if the URL at *at* names a page or a file, or has no scheme."""
     scheme = _SCHEME_BACK.match(text[max(0, at - 32) : at][::-1])
     return scheme is None or scheme.group()[::-1].lower() in _FETCHED
 
@@ -154,8 +156,8 @@ _CODE = re.compile(r"[\s\"'`(]|=>|[A-Za-z_$][\w.\[\]]*(?:![rsa])?(?::[^{}]*)?=?\
 
 
 def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
-    """Return the position of the value in braces that is assigned at *at*: ``PWD={a;b}}c}``, as
-    ODBC writes it.
+    """Return the position of the value in braces that is assigned at *at*, as ODBC writes it:
+    ``PWD={a;b}}c}``.
     """
     match = _BRACES.match(text, at)
     if match is None:

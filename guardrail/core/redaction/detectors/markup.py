@@ -67,7 +67,7 @@ def _hint_of_name(name: str) -> _NameHint:
 
 
 def markup(text: str) -> Iterator[Hit]:
-    """Return the values in tags and elements that are sensitive by a name in *text*."""
+    """Return the values in tags and elements of *text* whose names mark them as sensitive."""
     return _TagReader(text).hits()
 
 
@@ -126,8 +126,8 @@ class _TagReader:
         return named
 
     def _attributes(self, tag: re.Match[str]) -> tuple[_NameHint, list[Hit]]:
-        """Return the information that the attributes give about the element, and the hits in
-        them.
+        """Return the information that the attributes give about the element, and the hits in the
+        attributes.
         """
         named, values, hits = _NOTHING, [], []
         for attribute in _ATTRIBUTE.finditer(self.text, tag.start("a"), tag.end("a")):
@@ -165,8 +165,8 @@ class _TagReader:
 
 
 def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[int, int]], int]:
-    """Return the positions of the text in an element, and the end of the parsed part; for an
-    element that holds others only if *deep*.
+    """Return the positions of the text in an element, and the end of the parsed part. If the
+    element contains others, only if *deep*.
     """
     at, name = tag.end(), tag.group("n")
     limit = text.find(JOINT, at, at + _FAR)
@@ -193,8 +193,8 @@ _NODE = re.compile(
 
 
 def _cut_off(text: str, tag: re.Match[str], limit: int) -> list[tuple[int, int]]:
-    """Return the value after a tag that no other follows, unless the tag is a placeholder for a
-    value: ``-p <password> x``.
+    """Return the value after a tag that is followed by no other tag, unless the tag is a
+    placeholder for a value: ``-p <password> x``.
     """
     before = text[max(0, tag.start() - 1) : tag.start()]
     match = _REST.match(text, tag.end(), limit)

@@ -159,7 +159,9 @@ def _header(name: str) -> str:
 
 
 def _only_names(line: str) -> bool:
-    """Return True if a header holds at most a scheme and a variable: ``Bearer $TOKEN``."""
+    """Return True if a header value is only a variable, with or without a scheme:
+    ``Bearer $TOKEN``.
+    """
     rest = line.strip().strip("`").split()
     while rest and rest[0].lower() in _SCHEMES:
         del rest[0]
@@ -206,7 +208,7 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
 
 
 def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Iterable[Hit] | None:
-    """Return the hit if no quote begins the value; None if *value* is judged as a word."""
+    """Return the hit if no quote begins the value; None if *value* looks like an ordinary word."""
     typed = _TYPED.match(text, at) if text[at] == ":" else None
     if typed is not None:
         return literals(text, typed.end())
@@ -225,7 +227,7 @@ def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Ite
 
 
 def _is_prose_or_path(text: str, at: int, name: str, word: str) -> bool:
-    """Return True if *word* begins a sentence, or is the path of a file."""
+    """Return True if *word* begins a sentence or is a file path."""
     low = word.lower()
     if low in _PROSE and _GOES_ON.match(text, at) is not None:
         return True
@@ -237,12 +239,14 @@ def _is_prose_or_path(text: str, at: int, name: str, word: str) -> bool:
 
 
 def _last_word(name: str) -> str:
-    """Return the last word of *name*; empty if it is in another script."""
+    """Return the last word of *name*; empty if it is written in another script."""
     return (words(name) or ("",))[-1]
 
 
 def _is_symbol(text: str, at: int, name: str, word: str) -> bool:
-    """Return True if a token of a language is compared: ``token == "if"``."""
+    """Return True if the value is a token of a language in a comparison, as in
+    ``token == "if"``.
+    """
     if not text.startswith("==", at) or not word.isalpha() or len(word) > _SYMBOL:
         return False
     return _last_word(name) == "token"
@@ -287,7 +291,7 @@ def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[H
 
 
 def looks_secret(word: str) -> bool:
-    """Return True if a value looks like a secret, after a name that only hints at one."""
+    """Return True if a value looks like a secret. Used after names that only hint at one."""
     if len(word) < 12 or len(set(word)) < 6 or ("/" in word and "." in word):
         return False
     if word.isdigit():

@@ -1,4 +1,4 @@
-"""Finds secrets that another part of the text names: the field before theirs, or the column of an
+"""Finds secrets named by another part of the text: the preceding field, or the column of an
 ``INSERT``.
 """
 
@@ -33,7 +33,7 @@ _NOTHING = frozenset({"true", "false", "null", "none", "string", "default", "req
 
 
 def paired(text: str, low: str) -> Iterator[Hit]:
-    """Yield the values of secrets' fields and columns in *text*. *low* is *text* in lower case."""
+    """Yield the values of secret fields and columns in *text*. *low* is *text* in lower case."""
     if "val" not in low:
         return
     if "name" in low or "key" in low:
@@ -66,8 +66,8 @@ def _rows(text: str, at: int, secret: list[bool]) -> Iterator[Hit]:
 
 
 def _cell(cell: re.Match[str]) -> Iterator[Hit]:
-    """Yield the value in a cell; for a call, such as ``crypt('x', gen_salt('bf'))``, its first
-    literal.
+    """Yield the value in a cell. For a call, such as ``crypt('x', gen_salt('bf'))``, it is the
+    first literal.
     """
     call = cell.group("call")
     if call is not None:

@@ -1,5 +1,5 @@
-"""Finds personal data by its shape: e-mail addresses, cards, IBAN, social security and telephone
-numbers, verified by check digits if they have any.
+"""Finds personal data by its shape: e-mail addresses, card numbers, IBANs, social security and
+telephone numbers. Check digits are verified if there are any.
 """
 
 from __future__ import annotations

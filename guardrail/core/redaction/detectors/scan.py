@@ -1,9 +1,9 @@
-"""Scans a text for secrets and personal data, independent of its place in a record.
+"""Scans a text for secrets and personal data, independently of its place in a record.
 
 ``scan`` takes ASCII or normalised text (``marks.normalised``). Several texts may be joined with
-``JOINT`` and scanned at once: no hit crosses it, and each text gives the same hits as alone. Work
-is linear in the length of the text: patterns are anchored on a literal that was found first, and
-every repetition is bounded or possessive by construction.
+``JOINT`` and scanned at once: no hit crosses a joint, and each text gives the same hits as alone.
+The work is linear in the length of the text: each pattern is anchored on a literal that was found
+first, and every repetition is bounded or possessive.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ __all__ = ["JOINT", "Hit", "looks_random", "looks_secret", "scan", "scan_secrets
 
 
 def scan(text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
-    """Return the hits to remove from *text*, in order, never overlapping.
+    """Return the parts of *text* to remove, in order, without overlaps.
 
-    *spend* is called with each detector's work before it, and with each hit, roughly in characters;
-    it can raise.
+    *spend* is called with each detector's work before it starts, and with each hit, roughly in
+    characters; it can raise.
     """
     hits = _found(text, _ALL, spend)
     return merge_hits(hits) if hits else hits
 
 
 def scan_secrets(text: str, spend: Callable[[int], None] = unmetered) -> list[Hit]:
-    """Return the hits of ``scan`` of class ``secret`` only."""
+    """Return only the hits of ``scan`` whose class is ``secret``."""
     hits = _found(text, _SECRETS, spend)
     return merge_hits([hit for hit in hits if hit.cls == "secret"]) if hits else hits
 

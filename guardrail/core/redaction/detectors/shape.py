@@ -64,7 +64,7 @@ _CASE_CHANGE = re.compile(r"[a-z][A-Z]|[A-Z]{2}(?=[a-z])")
 def looks_random(word: str) -> bool:
     """Return True if *word* looks random: no name, path, digest, UUID, date or number.
 
-    It is a heuristic. For 20 characters and more it favours removal.
+    This is a heuristic. For 20 characters or more, it favours removal.
     """
     if len(word) < 20 or word.isdigit() or _UUID.match(word):
         return False
@@ -147,7 +147,7 @@ def _judge_word(word: str, start: int) -> Iterator[Hit]:
 
 
 def _decoded(word: str) -> str:
-    """Return the text that *word* is the hexadecimal or base64 form of; empty if it is neither."""
+    """Return the text that *word* encodes in hexadecimal or base64; empty if it is neither."""
     if not 24 <= len(word) <= _MAX_ENCODED or len(word) % 4:
         return ""
     try:

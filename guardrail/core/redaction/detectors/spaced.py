@@ -1,5 +1,5 @@
-"""Finds passwords that follow a word without a sign: in SQL, in netrc and in lines of configuration
-files.
+"""Finds passwords that follow a word with only a space between: in SQL, in netrc and in lines of
+configuration files.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ _SIGN = re.compile(r"[0-9!@#$%^&*+]")
 
 
 def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
-    """Yield passwords of SQL statements, netrc entries and lines that hold a name and a value.
+    """Yield the passwords of SQL statements, netrc entries and lines with a name and a value.
 
-    *low* is *text* in lower case; *present* are the keywords that it holds: ``pass``, ``secret``, ``auth``, ``key`` and ``token``
-    are looked for.
+    *low* is *text* in lower case. *present* are the keywords found in it, out of ``pass``,
+    ``secret``, ``auth``, ``key`` and ``token``.
     """
     if "identified" in low:
         yield from _quoted(_IDENTIFIED, text)
@@ -148,8 +148,8 @@ def _named(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
 def _after(
     words: tuple[str, ...], pattern: re.Pattern[str], text: str, low: str
 ) -> Iterator[re.Match[str]]:
-    """Yield the matches of *pattern* right after one of *words*, if that is not a part of a longer
-    word.
+    """Yield the matches of *pattern* right after one of *words*, unless the word is a part of a
+    longer one.
     """
     for word in words:
         at = low.find(word)

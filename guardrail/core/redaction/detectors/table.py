@@ -1,4 +1,4 @@
-"""Finds secrets in a text's tables by the name of their column in the first line."""
+"""Finds secrets in a text's tables by the column names in the first line."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ _Columns = dict[str, dict[int, int]]
 
 
 def tables(text: str, low: str) -> Iterator[Hit]:
-    """Yield the cells below the name of a secret: of CSV, and of tables with bars as Markdown and
-    psql draw them.
+    """Yield the cells in the columns of secrets: in CSV, and in tables drawn with bars as by
+    Markdown and psql.
 
     *low* is *text* in lower case. Each line is read once, even if many lines before it could be the
-    first of its table.
+    first line of its table.
     """
     if "," not in text and ";" not in text and "\t" not in text and "|" not in text:
         return
@@ -77,8 +77,8 @@ def _skip(tells: dict[str, int], low: str, to: int) -> None:
 
 
 def _header(text: str, at: int, columns: _Columns) -> int:
-    """Add the columns of secrets that the line at *at* names to *columns*; return the start of the
-    next line, or -1 if it names none.
+    """Add to *columns* the columns of secrets named in the line at *at*. Return the start of the
+    next line, or -1 if the line names none.
     """
     header = _HEADER.match(text, at)
     if header is None:
@@ -101,7 +101,9 @@ def _header(text: str, at: int, columns: _Columns) -> int:
 def _rows(
     text: str, at: int, columns: _Columns, tells: dict[str, int], low: str
 ) -> Generator[Hit, None, int]:
-    """Yield the secrets of the lines from *at* up to an empty one; return its position."""
+    """Yield the secrets of the lines from *at* up to an empty line; return the empty line's
+    position.
+    """
     left = _ROWS
     while left and at < len(text) and text[at] not in "\r\n\x00":
         left -= 1
