@@ -23,11 +23,11 @@ class Engine(Protocol):
         """Ask for ``data.guardrail.main.decision`` of *policy_input* (the JSON of the whole input
         document).
 
-        *shard* names tenant, principal, agent and tool, joined by NUL: a breaker per shard keeps
-        one agent's harmful requests from stopping others, and principals take turns. *deadline* is
-        in seconds from now. The future always completes: with a reply, or with a ``PolicyError``
-        that carries cause and detail, shortly after the deadline at the latest. A request has no
-        effects, so an engine may retry by itself.
+        *shard* names tenant, principal, agent and tool, joined by NUL. Each shard has its own
+        breaker, so that one agent's harmful requests can't stop others, and principals take turns.
+        *deadline* is in seconds from now. The future always completes, shortly after the deadline
+        at the latest: with a reply, or with a ``PolicyError`` that carries cause and detail. A
+        request has no effects, so an engine may retry by itself.
         """
 
     def close(self) -> None:

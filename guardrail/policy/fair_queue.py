@@ -1,7 +1,7 @@
 """A fair queue: parties are served in turn, regardless of how many items each of them has.
 
-A party with a thousand items delays itself, not the others. If the queue is full, the newest item
-of the party with the most items is removed, so that no party can keep the others out.
+A party with a thousand items delays only itself. If the queue is full, the newest item of the party
+with the most items is removed, so that no party can keep the others out.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ _SEPARATOR = "\x00"
 
 @lru_cache(maxsize=1024)
 def party(shard: str) -> str:
-    """Return the party that gets its own share: the tenant and the principal of *shard*, its first
-    two parts.
+    """Return the party that *shard* belongs to and that gets its own share: tenant and principal,
+    its first two parts.
     """
     return _SEPARATOR.join(shard.split(_SEPARATOR, 2)[:2])
 
 
 class FairQueue(Generic[T]):
-    """Items of parties. Not thread-safe: its owner has a lock."""
+    """Queues items by party and serves the parties in turn. Not thread-safe: the owner must hold a
+    lock.
+    """
 
     def __init__(self, *, most: int, most_bytes: int = 1 << 62) -> None:
         self._most = most
@@ -45,9 +47,10 @@ class FairQueue(Generic[T]):
         return (item for items in self._parties.values() for item, _ in items)
 
     def push(self, who: str, item: T, size: int = 0, *, front: bool = False) -> list[T]:
-        """Add *item*; return the item that is removed for it, which can be *item* itself.
+        """Add *item*; return the items that are removed to make room for it, which can include
+        *item* itself.
 
-        With *front*, it goes before all others of *who*.
+        With *front*, the item goes before all others of *who*.
         """
         items = self._parties.setdefault(who, deque())
         if front:

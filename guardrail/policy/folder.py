@@ -1,5 +1,5 @@
-"""Walks a folder of policies: every file that OPA would load is read or refused, none is silently
-skipped.
+"""Walks a folder of policies. Every file that OPA would load is either read or refused; none is
+silently skipped.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class _TooManyError(Exception):
 
 
 def looks_like_policy(name: str) -> bool:
-    """Return True if OPA reads a file called *name* from a bundle, also if only the case of its
+    """Return True if OPA reads a file called *name* from a bundle, even if the case of its
     extension differs.
     """
     return name.lower().endswith(".rego") or name.lower() in _DATA
@@ -52,7 +52,7 @@ class PolicyFolder:
     def files(self) -> Iterator[Path]:
         """Yield every file that is not hidden, folder by folder, in order of names.
 
-        Problems are passed to *refuse*, after the last file at the latest: the caller must have
+        Problems are passed to *refuse*, after the last file at the latest, so the caller must have
         read the files by then. Folders whose real paths are in *skip* are skipped.
         """
         try:
@@ -112,7 +112,9 @@ class PolicyFolder:
         self._refuse(str(path), "unreadable", f"can't be {done} ({why})", _READABLE)
 
     def _path_below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Return the real paths down to *path*, or None if it leads back up."""
+        """Return the real paths of the folders down to *path*, or None if it leads back to one of
+        them.
+        """
         real = os.path.realpath(path)
         if any(f"{one}/".startswith(f"{real.rstrip('/')}/") for one in above):
             self._refuse(
@@ -138,8 +140,8 @@ class PolicyFolder:
             )
 
     def _hidden_policy(self, path: Path, above: tuple[str, ...]) -> Path | None:
-        """Return the first file at or below the hidden *path* that OPA reads from a bundle and that
-        was not yielded.
+        """Return the first file, at or below the hidden *path*, that OPA would read from a bundle
+        and that was not yielded.
         """
         try:
             mode = os.stat(path).st_mode
@@ -174,7 +176,9 @@ class PolicyFolder:
 
 
 def _projection(here: Path) -> str | None:
-    """Return the folder that Kubernetes projects into *here* through its link, or None."""
+    """Return the folder with the real files if *here* is a volume that Kubernetes projects through
+    a link, else None.
+    """
     try:
         target = os.readlink(here / _PROJECTION)
     except OSError:

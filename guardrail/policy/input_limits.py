@@ -30,11 +30,11 @@ _BEFORE_NUMBER = b":,[ \t\r\n"
 
 
 def check_input(policy_input: bytes) -> None:
-    """Raise ``PolicyError`` (``error``) for an input that the engine would take for another one, or
-    is too large.
+    """Raise ``PolicyError`` (``error``) for an input that is too large, or that the engine would
+    read as a different one.
 
-    Integers beyond 64 bits become floating point in it, and integers are compared with floating
-    point as if they had 53 bits, so that unequal ones compare as equal.
+    The engine turns integers beyond 64 bits into floating point, and compares integers with
+    floating point at 53 bits of precision, so that unequal ones compare as equal.
     """
     if len(policy_input) > MAX_INPUT:
         raise PolicyError(
@@ -61,8 +61,8 @@ def check_input(policy_input: bytes) -> None:
 
 
 def _is_in_number(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
-    """Return True if *mark*, found in *shape*, can be in a number, and not in a card number or a
-    digest in a string.
+    """Return True if *mark*, found in *shape*, can be in a number rather than in a card number or a
+    digest inside a string.
     """
     at, done = shape.find(mark), 0
     while at >= 0:

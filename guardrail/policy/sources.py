@@ -1,4 +1,4 @@
-"""Reads policies and data from files, once, and computes their digests. It does not check them."""
+"""Reads policies and data from files, once, and computes their digests. Does not check them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ WITHOUT_EXPONENT = "write it without the exponent"
 
 @dataclass(frozen=True, slots=True)
 class ModuleSource:
-    """One module as read from its file."""
+    """One module, as read from its file."""
 
     name: str
     """Path as given, for findings."""
@@ -97,8 +97,8 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
     library.
 
     A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders
-    are followed. Names that begin with a dot are skipped; a policy below one is refused. *data* is
-    merged in at the root. Raises ``PolicyLoadError`` with all problems: missing, unreadable, too
+    are followed. Names that begin with a dot are skipped, and a policy below one is refused. *data*
+    is merged in at the root. Raises ``PolicyLoadError`` with all problems: missing, unreadable, too
     large, not UTF-8, contradictory data.
     """
     reader = _SourceReader()
@@ -166,7 +166,7 @@ def _installed_modules() -> Iterator[ModuleSource]:
 
 
 class _SourceReader:
-    """Collects files and the problems with them."""
+    """Collects the files and the problems with them."""
 
     def __init__(self) -> None:
         self.modules: list[ModuleSource] = []
@@ -183,7 +183,7 @@ class _SourceReader:
         self.findings.append(Finding(file, line, code, message, hint))
 
     def add(self, path: Path) -> None:
-        """Read a file, or a folder with everything below it."""
+        """Read a file, or a folder and everything below it."""
         try:
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
@@ -235,7 +235,7 @@ class _SourceReader:
             )
 
     def _read_text(self, file: Path, limit: int, use: object) -> str | None:
-        """Return the text of *file*, or None if it was read for the same *use* before, or is
+        """Return the text of *file*. None if it was already read for the same *use*, or is
         refused.
         """
         seen = (os.path.realpath(file), use)
@@ -336,8 +336,8 @@ def _merge(
 
 
 def rounded(value: float) -> bool:
-    """Return True if the engine treats other integers as equal to *value*: it compares them with 53
-    bits.
+    """Return True if the engine treats other integers as equal to *value*, because it compares them
+    at 53 bits of precision.
     """
     return 2.0**53 <= abs(value) <= 2.0**64
 
@@ -389,8 +389,8 @@ def _parse_float(written: str) -> float:
 
 def whole_exponent(written: str) -> bool:
     """Return True if *written* is a whole number with an exponent, which OPA does not accept as an
-    array index. Numbers larger than any array in a policy, its data or a call are not an index in
-    either engine, and are accepted: ``n > 1e9``.
+    array index. Numbers larger than any array in a policy, its data or a call are accepted
+    (``n > 1e9``), because neither engine can use them as an index.
     """
     if "e" not in written.lower():
         return False

@@ -1,6 +1,6 @@
-"""Actions on old records: close segments, archive, prune and hold.
+"""Actions on old records: closing segments, archiving, pruning and holding.
 
-Each is recorded, and only one process at a time acts.
+Each action is recorded, and only one process at a time acts.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class ArchivedSegment:
 
 
 class RetentionManager:
-    """Closes segments, archives, prunes and expires the records of one ledger. One thread uses it;
+    """Closes segments, archives, prunes and expires the records of one ledger. For one thread;
     other processes wait.
     """
 
@@ -82,7 +82,7 @@ class RetentionManager:
         """*record* writes an ``admin.*`` record with the given type and detail, and returns when it
         is durable.
 
-        *pace* limits how fast records are deleted; *delete* runs the function that deletes them,
+        *pace* limits how fast records are deleted. *delete* runs the function that deletes them,
         and returns its result.
         """
         self._pace = pace
@@ -99,7 +99,7 @@ class RetentionManager:
     def exclusive(self) -> Iterator[None]:
         """Hold this ledger's retention lock inside the block.
 
-        Raises ``RetentionError`` if one is at work.
+        Raises ``RetentionError`` if another process holds it.
         """
         lock = retention_lock(self._db)
         try:
@@ -130,7 +130,7 @@ class RetentionManager:
     # ----------------------------------------------------------------------------------------------
 
     def is_segment_due(self) -> bool:
-        """Return True if it is time for the next segment, by age or size."""
+        """Return True if the next segment is due, by age or size."""
         facts = self.facts()
         if judge(facts, self._policy, self._clock()).segment_due:
             return True
@@ -138,8 +138,8 @@ class RetentionManager:
             return reader.storage.bytes_from(facts.first_open) >= self._policy.segment_mb << 20
 
     def close_segment(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
-        """Make the missing copies; with *fresh*, first close a segment over all records that are in
-        none.
+        """Make the missing copies. With *fresh*, first close a segment over all records that are
+        not in one yet.
 
         Each copy is verified and durable when this returns. *why* is the reason that a person gave.
         Raises ``RetentionError``, ``LedgerError``.
@@ -181,7 +181,9 @@ class RetentionManager:
     # ----------------------------------------------------------------------------------------------
 
     def archive(self, *, why: str | None) -> list[ArchivedSegment]:
-        """Copy every missing segment to the archive, verified, durable and recorded."""
+        """Copy every missing segment to the archive. Each copy is verified, durable and
+        recorded.
+        """
         target = self._archive_folder()
         if target is None:
             raise RetentionError(
@@ -211,8 +213,8 @@ class RetentionManager:
         return put
 
     def _archive_folder(self) -> Path | None:
-        """Return the archive's folder, or None. Raises ``RetentionError`` if it is that of the
-        segments: there would be one copy.
+        """Return the archive's folder, or None. Raises ``RetentionError`` if it is also the
+        segments' folder, because there would be only one copy.
         """
         target = self._policy.archive
         if target is not None and segments.same_folder(target, self._folder):
@@ -224,8 +226,8 @@ class RetentionManager:
         return target
 
     def expired(self) -> list[tuple[Path, Manifest]]:
-        """Return the copies past their retention period: of pruned segments next to the ledger, of
-        old ones in the archive.
+        """Return the copies past their retention period: next to the ledger, those of pruned
+        segments; in the archive, those that are old enough.
         """
         facts = self.facts()
         if facts.holds or not self._may_delete():
@@ -252,8 +254,8 @@ class RetentionManager:
 
         Raises ``RetentionError``.
 
-        Each is read first, and must hold the records whose hashes the log kept: their age must not
-        come from a wrong file.
+        Each copy is read first, and must contain the records whose hashes the log kept, so that its
+        age can't come from a wrong file.
         """
         gone = self.expired()
         if gone:
@@ -290,11 +292,12 @@ class RetentionManager:
     # ----------------------------------------------------------------------------------------------
 
     def prunable(self) -> int:
-        """Return where pruning would end: it would delete records 1 to this - 1.
+        """Return the record at which pruning would stop: it would delete records 1 to this number -
+        1.
 
         The result is at most 1 if nothing is due.
 
-        Stops before calls that are open, requests that can still be approved, and certificates of
+        Pruning stops before open calls, requests that can still be approved, and certificates of
         keys that still sign.
         """
         facts = self.facts()
@@ -306,13 +309,9 @@ class RetentionManager:
         )
 
     def prune(self, *, why: str | None, given: Sequence[SignedNote] = ()) -> PruneResult:
-        """Delete records past their retention period, also their text in the files.
+        """Delete records past their retention period, including their text in the files.
 
-        Proofs still work.
-
-        Raises ``RetentionError``: ``retention.below_floor``, ``retention.held``,
-        ``retention.not_sealed``, ``retention.not_archived``, ``retention.not_anchored``. *given*
-        are signed heads that the user passes: they count if an anchor vouches for them.
+        Proofs still work afterwards.
         """
         facts = self.facts()
         self._refuse_settings()
@@ -342,10 +341,10 @@ class RetentionManager:
     def _vouching_head(
         self, facts: RetentionFacts, before: int, given: Sequence[SignedNote]
     ) -> Checkpoint:
-        """Return an external head that covers the records to delete; raise unless all of them are
-        in closed segments, copied and not needed.
+        """Return an external head that covers the records to delete. Raise unless all of them are
+        in closed segments, copied and no longer needed.
 
-        All evidence is read from the lines, and these are hashed under external heads.
+        All evidence is read from the lines, which are hashed under external heads.
         """
         kept = external_heads(self._settings, facts.log, self._signing.public, given)
         if not kept.heads and not kept.named:
@@ -410,7 +409,9 @@ class RetentionManager:
         return before if first is None else min(before, max(first, 1))
 
     def _check_cut(self, cut: PruneCut, head: Checkpoint | None) -> None:
-        """Raise unless the records below *cut* are old enough and a kept head covers just these."""
+        """Raise unless the records below *cut* are old enough, and a kept head covers exactly
+        these.
+        """
         newest = moment(cut.newest)
         least = max(self._policy.days, self._policy.floor_days)
         if newest is None or self._clock() - newest < least * _DAY:

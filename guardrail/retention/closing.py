@@ -1,4 +1,4 @@
-"""The tree that a closed segment fixes, and the copy of the segment."""
+"""The tree that closing a segment fixes, and the copy of the segment."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["node_of", "tree_to_close", "write_copy"]
 
 
 def tree_to_close(reader: LedgerReader, first: int, signing: Signing) -> tuple[Edge, bytes]:
-    """Return the tree of all records, made from the lines from *first* on, and the last leaf.
+    """Return the tree of all records, computed from the lines from *first* on, and the last leaf.
 
-    Raises ``LedgerError`` unless it matches the signed head: closing fixes the content of its
-    segment for ever.
+    Raises ``LedgerError`` unless the tree matches the signed head, because closing a segment fixes
+    its content forever.
     """
     edge, leaf, head = Edge(), b"", None
     try:
@@ -77,7 +77,7 @@ def write_copy(db: Path, folder: Path, facts: RetentionFacts, segment: Segment) 
 
 
 def node_of(reader: LedgerReader) -> Node:
-    """Return a getter of the tree's perfect subtrees. It raises ``ValueError`` and
+    """Return a function that returns the tree's perfect subtrees. It raises ``ValueError`` and
     ``LedgerError``.
     """
     return node_reader(reader.storage)

@@ -1,4 +1,4 @@
-"""Runs all due retention work once, in order: for the timer, and for a guard's background runs."""
+"""Runs all due retention work once, in order, for the timer and for a guard's background runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunResult:
 
     @property
     def failures(self) -> tuple[RetentionError, ...]:
-        """The problems that need a person."""
+        """The problems that a person must solve."""
         return tuple(each for each in self.problems if each.code not in NO_FAILURE)
 
 
@@ -37,9 +37,9 @@ def carry_out(manager: RetentionManager, *, why: str | None) -> RunResult:
     """Close segments, copy, archive, prune and expire everything that is due; each action is
     recorded when this returns.
 
-    Each failure is a problem in the result. Raises ``LedgerError`` if the ledger can't be read or
-    written, and ``RetentionError`` if the copy of a segment can't be made: then nothing else is
-    tried.
+    Each failure becomes a problem in the result. Raises ``LedgerError`` if the ledger can't be read
+    or written, and ``RetentionError`` if the copy of a segment can't be made, in which case nothing
+    else is tried.
     """
     sealed = manager.close_segment(why=why, fresh=manager.is_segment_due())
     put: list[ArchivedSegment] = []

@@ -1,5 +1,5 @@
-"""External heads and the records that they cover: no other record is deleted, or its existence
-could not be proved.
+"""External heads and the records that they cover. No other record is deleted, because nothing would
+prove that it existed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_NOTE = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class ExternalHeads:
-    """The heads of a log that are known outside its ledger."""
+    """The heads of a log that are stored outside its ledger."""
 
     heads: tuple[Checkpoint, ...]
     """Heads that a configured anchor vouches for: only these permit a deletion."""
@@ -45,8 +45,8 @@ def external_heads(
     *settings* and among *given*.
 
     An anchor vouches for heads that are read back from it, and a witness for heads that it
-    cosigned. The ledger's own files about its anchors are no evidence: anyone who can write the
-    ledger can write them. Neither is a head that the user passes: ``guardrail checkpoint`` prints
+    cosigned. The ledger's own files about its anchors are not evidence: anyone who can write the
+    ledger can write them. Neither is a head from the user, because ``guardrail checkpoint`` prints
     one for any ledger. Raises ``RetentionError`` if an anchor that might hold another head can't be
     read.
     """
@@ -77,7 +77,7 @@ def external_heads(
 
 
 def _signed_checkpoint(note: SignedNote, key: NoteKey) -> Checkpoint | None:
-    """Return the checkpoint in *note* if *key* signed it as a head of the log with the key's name;
+    """Return the checkpoint in *note* if *key* signed it as a head of the log that the key names;
     else None.
     """
     try:
@@ -88,7 +88,7 @@ def _signed_checkpoint(note: SignedNote, key: NoteKey) -> Checkpoint | None:
 
 
 def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
-    """Return why a head that the user passed does not count."""
+    """Return the reason that a head from the user does not count."""
     able = [each for each in anchors if isinstance(each, FileAnchor | WitnessAnchor)]
     if not able:
         return (

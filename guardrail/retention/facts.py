@@ -29,9 +29,7 @@ __all__ = [
 
 
 class RetentionReader(Protocol):
-    """The reads of a ledger that this module needs; ``guardrail.ledger.reader.LedgerReader``
-    implements them.
-    """
+    """The ledger reads needed here; ``guardrail.ledger.reader.LedgerReader`` implements them."""
 
     @property
     def log(self) -> str:
@@ -44,7 +42,7 @@ class RetentionReader(Protocol):
         """Return the number of records: one more than the highest number."""
 
     def first(self) -> int:
-        """Return the number of the first record after line 0, 1 if there is none."""
+        """Return the number of the first record after line 0; 1 if there is none."""
 
     def admin(self, *types: str) -> list[LineRow]:
         """Return (seq, line) of each record of *types*, the oldest first."""
@@ -127,7 +125,7 @@ class RetentionFacts:
 
     @property
     def first_open(self) -> int:
-        """Number of the first record that is in no segment."""
+        """Number of the first record that is not in any segment."""
         return (
             self.segments[-1].last + 1 if self.segments else (0 if self.first == 1 else self.first)
         )
@@ -140,7 +138,7 @@ TYPES = ("admin.sealed", "admin.archived", "admin.pruned", "admin.hold")
 class FactCollector:
     """Collects retention facts from records.
 
-    Pass each record of these types to ``take``, in order; others are ignored.
+    Pass each record of the relevant types to ``take``, in order. Other types are ignored.
     """
 
     def __init__(self) -> None:
@@ -150,7 +148,7 @@ class FactCollector:
         self._prunings: list[Pruning] = []
 
     def take(self, seq: int, record: Mapping[str, Any]) -> None:
-        """Take record *seq*. A malformed one is ignored: ``verify`` reports it."""
+        """Take record *seq*. A malformed one is ignored, because ``verify`` reports it."""
         type_, detail = record.get("type"), record.get("detail")
         if type_ not in TYPES or not isinstance(detail, Mapping):
             return
@@ -174,13 +172,13 @@ class FactCollector:
 
     @property
     def segments(self) -> list[Segment]:
-        """Every segment whose sealing record was taken, even if its records are pruned; in
-        order.
+        """Every segment whose sealing record was taken, in order, even if its records are
+        pruned.
         """
         return [each for _, each in sorted(self._segments.items())]
 
     def facts(self, records: RetentionReader) -> RetentionFacts:
-        """Return the collected facts, with the begin and the end of the log.
+        """Return the collected facts, with the start and the end of the log.
 
         Raises ``LedgerError``.
         """
@@ -204,7 +202,7 @@ class FactCollector:
 
 
 def read_facts(records: RetentionReader) -> RetentionFacts:
-    """Return the facts in *records*, found by its index, which is not authenticated.
+    """Return the facts in *records*. They are found using its index, which is not authenticated.
 
     Raises ``LedgerError``.
     """
@@ -215,8 +213,8 @@ def read_facts(records: RetentionReader) -> RetentionFacts:
 
 
 def refuse_closed(line: bytes, first: int) -> None:
-    """Raise ``LedgerError`` if *line* seals record *first*, which is in no segment by the index:
-    the index hid the seal.
+    """Raise ``LedgerError`` if *line* seals record *first*, which is in no segment according to the
+    index: the index has hidden the seal.
     """
     if b'"admin.sealed"' not in line:
         return
@@ -228,7 +226,7 @@ def refuse_closed(line: bytes, first: int) -> None:
 
 
 def moment(ts: str) -> datetime | None:
-    """Return a record's time stamp as a time, or None if it is none."""
+    """Return a record's time stamp as a time, or None if it is not a valid time."""
     try:
         found = datetime.fromisoformat(ts)
     except ValueError:

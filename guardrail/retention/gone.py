@@ -16,10 +16,10 @@ __all__ = ["missing_copies"]
 
 
 def missing_copies(settings: Settings, facts: RetentionFacts) -> Iterator[RetentionFinding]:
-    """Yield a finding for each place, the segments' folder and the archive, that lacks copies that
-    it once had.
+    """Yield a finding for each place (the segments' folder, the archive) that lacks copies it once
+    had.
 
-    Every segment has a copy in the folder since it was sealed, and one in the archive since the
+    Every segment has had a copy in the folder since it was sealed, and one in the archive since the
     record that says so.
     """
     closed = [each.number for each in facts.segments if each.last >= facts.first]

@@ -1,8 +1,8 @@
 """Evidence for a deletion: one walk over every line, whose tree a key holder signed and external
 heads vouch for.
 
-Deletion also removes the traces. So nothing is trusted merely because it is stored: not an index,
-not the tree, not the file next to a copy.
+Deletion also removes the traces, so nothing is trusted merely because it is stored: not an index,
+not the tree, and not the file next to a copy.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ __all__ = ["Grounds", "conflict", "copies_of", "not_anchored", "survey", "vouche
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """The facts in the lines, all hashed under a head that a key holder signed."""
+    """The facts in the lines, all of which are hashed under a head that a key holder signed."""
 
     facts: RetentionFacts
     roots: Mapping[int, bytes]
@@ -75,7 +75,7 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
 
 def vouched(grounds: Grounds, kept: ExternalHeads, before: int) -> Checkpoint:
     """Return the largest head that an anchor vouches for, if it covers record *before* - 1 and all
-    heads are of this ledger.
+    heads belong to this ledger.
 
     Raises ``RetentionError``: ``retention.conflict``, ``retention.not_anchored``.
     """
@@ -91,7 +91,7 @@ def vouched(grounds: Grounds, kept: ExternalHeads, before: int) -> Checkpoint:
 
 
 def not_anchored(kept: ExternalHeads, before: int) -> RetentionError:
-    """Return the error for records that no anchored head covers, with the reason why the user's
+    """Return the error for records that no anchored head covers, with the reason that the user's
     heads do not count.
     """
     return RetentionError(
@@ -121,7 +121,8 @@ def conflict() -> RetentionError:
 def copies_of(
     grounds: Grounds, segment: Segment, folder: Path, archive: Path | None
 ) -> list[tuple[Path, Manifest]]:
-    """Return every required copy of *segment*, each read in full and equal to the sealed records.
+    """Return every required copy of *segment*. Each is read in full and compared with the sealed
+    records.
 
     Raises ``RetentionError``: ``retention.not_sealed``, ``retention.not_archived``,
     ``retention.copy_wrong``.

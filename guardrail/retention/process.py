@@ -1,9 +1,8 @@
-"""The worker process that does the due retention work, as seen by the guard that starts it: start,
-wait, end.
+"""The worker process that does the due retention work, as seen by the guard that starts it.
 
-A process and not a thread: it takes no time of the interpreter that runs the calls, has a priority
-of its own, holds no connection that a fork of the program would copy, and can be ended at any
-point.
+It is a process rather than a thread because it then takes no time from the interpreter that runs
+the calls, has its own priority, holds no connection that a fork of the program would copy, and can
+be ended at any point.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _END_S = 1.0
 
 @dataclass(frozen=True, slots=True)
 class RetentionJob:
-    """The job of a worker, sent over its standard input."""
+    """The job for a worker, sent over its standard input."""
 
     settings: Settings
     now: float
@@ -43,7 +42,7 @@ class RetentionJob:
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """The outcome of a run; ``code`` is empty if all due work was done."""
+    """The outcome of a run. ``code`` is empty if all due work was done."""
 
     code: str = ""
     message: str = ""
@@ -61,7 +60,7 @@ class RetentionWorker:
     """A running worker. Used by one thread."""
 
     def __init__(self, job: RetentionJob, *, keep: int, folder: str) -> None:
-        """Start the worker in *folder*; it inherits the descriptor *keep*, and with it the lock on
+        """Start the worker in *folder*. It inherits the descriptor *keep*, and with it the lock on
         that file. Raises ``OSError``.
         """
         # As with the policy workers, neither the environment nor the current folder influences its
@@ -90,7 +89,7 @@ class RetentionWorker:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """Process id of the worker."""
         return self._popen.pid
 
     def _read(self) -> None:
@@ -107,7 +106,7 @@ class RetentionWorker:
         return True
 
     def outcome(self) -> RunOutcome:
-        """Return the worker's outcome, once it has ended."""
+        """Return the worker's outcome after it has ended."""
         self._reader.join(_END_S)
         self._close()
         try:
@@ -119,7 +118,9 @@ class RetentionWorker:
         return found if all(isinstance(each, str) for each in texts) else _DIED
 
     def end(self) -> None:
-        """End the worker within seconds: finished work is durable, the rest is done next time."""
+        """End the worker within seconds. Finished work is durable, and the rest is done next
+        time.
+        """
         self._popen.terminate()
         if not self.wait(_END_S):
             self._popen.kill()

@@ -1,8 +1,8 @@
-"""Runs due retention work once a day, in the background: one thread per process starts a worker,
-one worker per log at a time.
+"""Runs due retention work once a day in the background. One thread per process starts a worker;
+each log has at most one worker at a time.
 
 No call waits for it, and no failure stops a call: failures are written to a file next to the
-ledger, and ``doctor`` shows it.
+ledger, and ``doctor`` shows them.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ might be corrected.
 
 
 class RetentionWatch:
-    """Has the due retention work of one ledger done, once a day. Any thread may close it.
+    """Runs the due retention work of one ledger once a day. Any thread may close it.
 
-    The process that holds the ledger's retention lock does it for all processes of the log; the
+    The process that holds the ledger's retention lock does this for all processes of the log. The
     worker inherits the lock, so that it is held as long as the worker runs.
     """
 
@@ -97,12 +97,12 @@ class RetentionWatch:
     # ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Begin. Returns at once."""
+        """Start the watch. Returns at once."""
         self._thread = threading.Thread(target=self._run, name="guardrail-retention", daemon=True)
         self._thread.start()
 
     def start_again(self) -> None:
-        """Begin in this process, a forked child, unless it was closed or never started."""
+        """Start in this process, a forked child, unless the watch was closed or never started."""
         if self._closed or self._thread is None:
             return
         # The worker is the parent's: nothing here may wait for it or end it. Closing a copy of the
@@ -116,7 +116,9 @@ class RetentionWatch:
         self.start()
 
     def close(self) -> None:
-        """Stop. A worker gets two seconds to end by itself and is ended then. Idempotent."""
+        """Stop the watch. A worker gets two seconds to end by itself and is then ended.
+        Idempotent.
+        """
         if self._closed:
             return
         self._closed = True
@@ -148,7 +150,7 @@ class RetentionWatch:
                 return
 
     def _turn(self) -> None:
-        """Check once for due work; if there is any, and no other process is doing it, start a
+        """Check once for due work. If there is any and no other process is doing it, start a
         worker.
         """
         if not self._clock_is_sane() or not self._is_due(self._read_state()):
@@ -165,7 +167,7 @@ class RetentionWatch:
             lock.close()
 
     def _clock_is_sane(self) -> bool:
-        """Return True if the wall clock has advanced like real time since the last check."""
+        """Return True if the wall clock has advanced as fast as real time since the last check."""
         clock, passed = self._clock(), self._monotonic()
         seen, self._seen = self._seen, (clock, passed)
         if seen is not None and abs((clock - seen[0]) - (passed - seen[1])) > _JUMP_S:
@@ -186,9 +188,9 @@ class RetentionWatch:
         return since is not None and not 0 <= now - since < _DAY_S
 
     def _log_begin(self) -> float | None:
-        """Return the start time of the log: on its first day nothing is due.
+        """Return the time at which the log began, because nothing is due on its first day.
 
-        None if it can't be read now.
+        Returns None if it can't be read now.
         """
         if self._born is None:
             with (

@@ -1,9 +1,9 @@
-"""Copies of segments: immutable files that hold the lines byte for byte, verified by reading them
-back.
+"""Copies of segments: immutable files that contain the lines byte for byte, verified by reading
+them back.
 
 A copy is two files: ``NAME.jsonl.gz``, with the content that ``guardrail export`` writes for these
 records, and ``NAME.json``, the manifest, which is written last. A copy without a manifest is
-incomplete and ignored.
+incomplete, and is ignored.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def segments_path(settings: Settings) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The manifest of a copy: its expected content."""
+    """The manifest of a copy, which describes its expected content."""
 
     log: str
     genesis: str
@@ -91,7 +91,7 @@ class Manifest:
 
 
 def name_of(genesis: str, number: int) -> str:
-    """Return the name of a copy, without extension: copies of several logs may share a folder."""
+    """Return the name of a copy without extension. Copies of several logs may share a folder."""
     return f"{genesis[:16]}-{number:06d}"
 
 
@@ -108,8 +108,8 @@ def write(
     """Write a copy of *segment* to *folder*; it is complete, verified, durable and read-only when
     this returns.
 
-    *before* is the tree of the records before it. Files and folders take the owner of the ledger
-    *like*. Raises ``RetentionError``; then there is no copy with that name.
+    *before* is the tree of the records before the segment. Files and folders get the owner of the
+    ledger *like*. Raises ``RetentionError``; there is no copy with that name then.
     """
     name = name_of(genesis, segment.number)
     try:
@@ -131,7 +131,8 @@ def write(
 
 
 def copy_to(source: Path, target: Path, manifest: Manifest, like: Path) -> None:
-    """Copy the copy in *source* to *target*; it is verified and durable when this returns.
+    """Copy the segment copy in *source* to *target*. The result is verified and durable when this
+    returns.
 
     Raises ``RetentionError``.
     """
@@ -160,8 +161,8 @@ def verify(
 ) -> None:
     """Read the copy and check it against *manifest*, line by line. Raises ``RetentionError``.
 
-    With *sealed* it must hold exactly the records of the segment that was closed in *log*: anyone
-    who can write the folder can write the manifest as well.
+    With *sealed*, it must contain exactly the records of the segment that was closed in *log*,
+    because anyone who can write to the folder can write the manifest as well.
     """
     path = folder / manifest.file
     if closed is not None and not _matches_closed(manifest, closed, log):
@@ -192,7 +193,7 @@ def _matches_closed(manifest: Manifest, closed: Segment, log: str) -> bool:
 
 
 def same_folder(one: Path, other: Path) -> bool:
-    """Return True if two paths lead to one folder, through links and mounts too."""
+    """Return True if two paths lead to the same folder, even through links and mounts."""
     if os.path.realpath(one) == os.path.realpath(other):
         return True
     try:
@@ -202,7 +203,7 @@ def same_folder(one: Path, other: Path) -> bool:
 
 
 def refuse_one_file(one: Path, other: Path, file: str) -> None:
-    """Raise ``RetentionError`` if the copies of one segment in two folders are one file."""
+    """Raise ``RetentionError`` if the copies of one segment in two folders are the same file."""
     try:
         same = os.path.samefile(one / file, other / file)
     except OSError as error:
@@ -259,8 +260,8 @@ def _compress(out: BinaryIO, lines: Iterable[bytes]) -> None:
 
 
 def _make_folder(folder: Path, like: Path) -> None:
-    """Create *folder*, if it is missing, for the owner of the ledger *like*; its name is durable
-    when this returns, like the names of the copies in it.
+    """Create *folder* if it is missing, for the owner of the ledger *like*. Its name is durable
+    when this returns, as are the names of the copies in it.
     """
     missing = [each for each in folder.parents if not each.exists()]
     new_folder(folder, like)
@@ -270,8 +271,8 @@ def _make_folder(folder: Path, like: Path) -> None:
 
 @contextlib.contextmanager
 def _new_file(path: Path, like: Path) -> Iterator[BinaryIO]:
-    """Open a new file that only its owner can read; it is durable if the block ends without an
-    error, else deleted.
+    """Open a new file that only its owner can read. If the block ends without an error, the file is
+    durable; else it is deleted.
     """
     descriptor = new_file(path, like)
     try:
@@ -285,8 +286,8 @@ def _new_file(path: Path, like: Path) -> Iterator[BinaryIO]:
 
 
 def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge) -> Manifest:
-    """Read a file of lines and return its manifest. Raises ``RetentionError`` unless it is exactly
-    *segment*.
+    """Read a file of lines and return its manifest. Raises ``RetentionError`` unless it contains
+    exactly *segment*.
     """
     edge = before.copy()
     begin = [root.hex() for root in edge.roots]
@@ -361,7 +362,7 @@ def wrong_copy(file: str) -> RetentionError:
 
 
 def _disk_error(error: OSError, target: Path | None = None) -> RetentionError:
-    """Return why the copy can't be read, or made at *target*."""
+    """Return the reason that the copy can't be read, or can't be made at *target*."""
     if target is not None and is_full(error, target):
         return RetentionError(
             no_room(target),

@@ -1,5 +1,5 @@
 """State of the automatic retention runs (last run, last failure): a small file next to the ledger,
-for every process of that log.
+shared by every process of that log.
 
 The file is a cache, not evidence. Anyone who can write the ledger's folder can make a guard check
 for due work earlier or later; ``doctor`` finds overdue work from the records alone.
@@ -50,7 +50,7 @@ def state_path(ledger: Path) -> Path:
 
 
 def read_state(path: Path) -> RetentionState:
-    """Return the state in *path*; an empty one if there is none or it is unreadable. Never
+    """Return the state in *path*; an empty state if there is none or it is unreadable. Never
     raises.
     """
     try:

@@ -1,4 +1,4 @@
-"""Judges the retention status (due, overdue, deleted too early) from values alone, for ``doctor``,
+"""Judges the retention status (due, overdue, deleted too early) from plain values, for ``doctor``,
 ``verify`` and the timer.
 """
 

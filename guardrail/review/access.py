@@ -1,5 +1,5 @@
-"""Show who read the ledger, from the access log. Values only; a field that is missing or of another
-type reads as absent.
+"""Shows who read the ledger, from the access log. Plain values only: a field that is missing or of
+another type reads as absent.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["AccessEntry", "AccessList", "document", "list_accesses"]
 
 @dataclass(frozen=True, slots=True)
 class AccessEntry:
-    """One read."""
+    """One recorded read."""
 
     seq: int
     ts: str
@@ -88,7 +88,7 @@ def _access(seq: int, record: Mapping[str, Any]) -> AccessEntry:
 
 
 def document(found: AccessList) -> dict[str, Any]:
-    """Return the document of ``guardrail access --json`` (docs/cli.md). Fields are only ever
+    """Return the document for ``guardrail access --json`` (docs/cli.md). Fields are only ever
     added.
     """
     return {

@@ -1,4 +1,4 @@
-"""The course of a request for approval, and the identity that a call was allowed in, as recorded,
+"""How a request for approval went, and the identity that a call was allowed under, as recorded and
 for people to read.
 """
 
@@ -19,8 +19,8 @@ _KINDS = {"approval.granted": StepKind.GRANTED, "approval.refused": StepKind.REF
 
 
 def answers_of(lines: Sequence[bytes]) -> tuple[RecordedAnswer, ...]:
-    """Return the answers to a request, from its own line and those of its steps; unreadable ones
-    are omitted.
+    """Return the answers to a request, from its own line and the lines of its steps. Unreadable
+    ones are omitted.
     """
     found = []
     for line in lines[1:]:

@@ -1,4 +1,4 @@
-"""The meaning of each code of an approval that was turned down, in words."""
+"""The meaning, in words, of each code for an approval that was turned down."""
 
 from __future__ import annotations
 

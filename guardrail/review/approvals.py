@@ -1,5 +1,5 @@
-"""Show requests for approval to a person: the open ones, who answered, and why an answer was turned
-down. Reads only.
+"""Shows requests for approval to a person: the open ones, who answered, and why an answer was
+turned down. Reads only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ OPEN = frozenset({RequestState.PENDING, RequestState.GRANTED, RequestState.BLOCK
 
 
 class RequestLog(Protocol):
-    """The ledger reads that it needs. ``guardrail.ledger.reader.LedgerReader`` implements them."""
+    """The ledger reads needed here. ``guardrail.ledger.reader.LedgerReader`` implements them."""
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the requests, oldest first."""
@@ -35,20 +35,20 @@ class RequestLog(Protocol):
         """Return a request and its steps."""
 
     def newest(self) -> bytes | None:
-        """Return the last line."""
+        """Return the last line of the log."""
 
     def snapshot(self) -> AbstractContextManager[Any]:
-        """Read everything inside the block from one snapshot."""
+        """Run every read inside the block on one snapshot."""
 
     def record(self, seq: int) -> bytes | None:
-        """Return a line."""
+        """Return the line of a record."""
 
 
 def open_requests(
     log: RequestLog, terms: ApprovalTerms, now: datetime, *, everything: bool = False
 ) -> list[ListedRequest]:
-    """Return the requests that someone can still approve, refuse or use, oldest first; with
-    *everything*, all of them.
+    """Return the requests that someone can still approve, refuse or use, oldest first. With
+    *everything*, return all of them.
     """
     found = []
     for approval in log.requests():
@@ -70,9 +70,9 @@ def _has_expired(log: RequestLog, approval: str, terms: ApprovalTerms, now: date
 
 
 def find_request(log: RequestLog, ref: str) -> ApprovalCase:
-    """Return the request *ref*: its id, the beginning of one, or its record's number.
+    """Return the request *ref*: an id, the beginning of one, or a record number.
 
-    Raises ``NotFoundError`` if there is none, or more than one.
+    Raises ``NotFoundError`` if none matches, or more than one.
     """
     shown = clip(quote(ref), 60)
     wanted = [case for case in _candidates(log, ref) if case is not None]

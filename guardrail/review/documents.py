@@ -1,4 +1,4 @@
-"""Documents for ``--json``: plain values of a documented shape (docs/cli.md). Fields are only ever
+"""Documents for ``--json``: plain values in a documented shape (docs/cli.md). Fields are only ever
 added.
 """
 
@@ -21,7 +21,7 @@ def _key(key: SessionKey) -> dict[str, str]:
 
 
 def sessions(log: str, rows: Sequence[SessionSummary], total: int) -> dict[str, Any]:
-    """Return the document of ``guardrail sessions --json``."""
+    """Return the document for ``guardrail sessions --json``."""
     listed = []
     for row in rows:
         counts = asdict(row)
@@ -54,7 +54,7 @@ def _used(entry: RecordedCall) -> dict[str, Any] | None:
 
 
 def call(entry: RecordedCall) -> dict[str, Any]:
-    """Return one call with its outcome."""
+    """Return the document for one call and its outcome."""
     return {
         "seq": entry.seq,
         "type": entry.type,
@@ -89,7 +89,7 @@ def call(entry: RecordedCall) -> dict[str, Any]:
 
 
 def timeline(log: str, session: Timeline) -> dict[str, Any]:
-    """Return the document of ``guardrail show SESSION --json``."""
+    """Return the document for ``guardrail show SESSION --json``."""
     return {
         "log": log,
         **_key(session.key),
@@ -103,7 +103,7 @@ def timeline(log: str, session: Timeline) -> dict[str, Any]:
 
 
 def why(log: str, answer: DecisionExplanation) -> dict[str, Any]:
-    """Return the document of ``guardrail why SEQ --json``."""
+    """Return the document for ``guardrail why SEQ --json``."""
     policy: Mapping[str, Any] | None = answer.policy or None
     return {
         "log": log,

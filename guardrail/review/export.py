@@ -1,5 +1,5 @@
-"""Export records from the ledger, byte for byte: the stored bytes are the ones that are hashed and
-exported.
+"""Exports records from the ledger, byte for byte: the exported bytes are the bytes that were stored
+and hashed.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["ExportSummary", "export_lines", "head_to_export"]
 
 @dataclass(frozen=True, slots=True)
 class ExportSummary:
-    """Contents of an export."""
+    """Summary of an export."""
 
     records: int
     bytes: int
@@ -30,8 +30,8 @@ class ExportSummary:
 def head_to_export(reader: LedgerReader) -> tuple[SignedNote, int]:
     """Return the ledger's signed head, unverified, and the number of records that it covers.
 
-    Raises ``LedgerError`` if it is missing or malformed, or does not cover exactly the existing
-    records.
+    Raises ``LedgerError`` if the head is missing or malformed, or does not cover exactly the
+    existing records.
     """
     with reader.snapshot():
         row = reader.storage.head()

@@ -1,7 +1,7 @@
-"""Read records from a file: an export, or the copy of a segment, plain or gzip. Reading is strict
+"""Reads records from a file: an export, or the copy of a segment, plain or gzip. Reading is strict
 and bounded, but does not verify.
 
-Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. Here every
+Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. Here, every
 line must be a record of one log, with consecutive numbers, so that the output is at least one
 consistent reading of the file.
 """
@@ -34,7 +34,7 @@ _BEGINS = frozenset({"call.decision", "call.rejected"})
 
 
 class SourceError(GuardrailError):
-    """A file to read instead of the ledger can't be read, or is not valid."""
+    """A file that was named in place of the ledger can't be read, or is not valid."""
 
     default_code = "review.source"
 
@@ -83,7 +83,7 @@ class FileRecords:
     @classmethod
     @contextmanager
     def open(cls, path: Path, *, part: bool = False) -> Iterator[Self]:
-        """Read the file at *path*, from record 0 on, or, with *part*, from any record on.
+        """Read the file at *path*, from record 0 on or, with *part*, from any record on.
 
         Raises ``SourceError`` if it can't be read, is torn or too large, or holds something other
         than one log's records.
@@ -217,8 +217,8 @@ class FileRecords:
         return line[:-1]
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (seq, leaf, line) from *start*, before *stop*; the leaf is computed from the line,
-        since none is stored.
+        """Yield (seq, leaf, line) from *start* up to *stop*. The leaf is computed from the line,
+        because the file stores none.
         """
         end = self._next if stop is None else min(stop, self._next)
         numbers = [0] if self._zero and start <= 0 < end else []

@@ -1,6 +1,7 @@
-"""Make proofs from a ledger: that it contains a record, and that one head continues another.
+"""Makes proofs from a ledger: that it contains a record, and that one head continues another.
 
-Reads only. Everything read is checked before it is returned: a changed ledger gives no proof.
+Reads only. Everything that is read is checked before it is returned, so a changed ledger gives no
+proof.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ __all__ = ["Consistency", "HeadRelation", "compare_heads", "key_ranges", "log_ke
 
 
 def log_key(reader: LedgerReader) -> NoteKey:
-    """Return the log key that line 0 names, which nobody pinned. Raises ``LedgerError`` if it names
-    none.
+    """Return the log key named in line 0, which is not pinned. Raises ``LedgerError`` if line 0
+    names none.
     """
     key = reader.genesis.get("key")
     public = key.get("public") if isinstance(key, dict) else None
@@ -49,8 +50,8 @@ def log_key(reader: LedgerReader) -> NoteKey:
 
 
 def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str, Certificate]]:
-    """Return the keys that may sign heads of the log with *key*, and the certificate of each.
-    Raises ``LedgerError``.
+    """Return the keys that may sign heads of the log with *key*, with their certificates. Raises
+    ``LedgerError``.
     """
     ranges = KeyRanges(key.name, key.public, verify_signature)
     certificates: dict[str, Certificate] = {}
@@ -72,12 +73,12 @@ def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str,
 def make_proof(
     reader: LedgerReader, seq: int, head: SignedNote, anchored: Iterable[SignedNote] = ()
 ) -> Proof:
-    """Return the proof that record *seq* is in the ledger, under *head* or, preferably, a head that
-    someone cosigned.
+    """Return the proof that record *seq* is in the ledger, under *head* or, preferably, under a
+    head with cosignatures.
 
-    *anchored* are heads that anchors accepted, with their signatures; those that the log key signed
-    and that cover the record count. Raises ``LedgerError`` if there is no such record, or the
-    ledger can't prove it.
+    *anchored* are heads that anchors accepted, with their signatures. They count if the log key
+    signed them and they cover the record. Raises ``LedgerError`` if there is no such record, or if
+    the ledger can't prove it.
     """
     with reader.snapshot():
         key = log_key(reader)
@@ -111,7 +112,7 @@ def make_proof(
 
 
 def _doubtful_recovery(reader: LedgerReader, seq: int) -> Recovered | None:
-    """Return the first recovery that took over record *seq* without a head that vouched for it."""
+    """Return the first recovery that took over record *seq* and had no head to vouch for it."""
     for at, line in reader.admin(RECOVERED):
         try:
             found = Recovered.of(at, decode(line))
@@ -125,8 +126,8 @@ def _doubtful_recovery(reader: LedgerReader, seq: int) -> Recovered | None:
 def _covering_heads(
     anchored: Iterable[SignedNote], key: NoteKey, seq: int
 ) -> dict[str, SignedNote]:
-    """Return the heads of *anchored* that *key* signed and that cover record *seq*, by text, with
-    all of their signers.
+    """Return those of *anchored* that *key* signed and that cover record *seq*, by text, with all
+    of their signers.
     """
     found: dict[str, SignedNote] = {}
     for note in anchored:
@@ -142,7 +143,7 @@ def _covering_heads(
 def _largest_head_before(
     covering: Mapping[str, SignedNote], doubt: Recovered, seq: int, root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
-    """Return the largest head of *covering* from before the recovery *doubt*, and its size. Raises
+    """Return the largest head of *covering* made before the recovery *doubt*, and its size. Raises
     ``LedgerError``.
     """
     heads = ((Checkpoint.parse(text), note) for text, note in covering.items())
@@ -231,9 +232,9 @@ def compare_heads(
 ) -> Consistency:
     """Compare *old* and *new* using the ledger; both must be signed by keys of the log *key*.
 
-    With *backup* the ledger is a copy, and *new* may cover more than it has; *signers* then know
-    later keys. Every line is read and hashed: both heads are compared with the result. Raises
-    ``LedgerError`` if the ledger can't be read.
+    With *backup*, the ledger is a copy, and *new* may cover more records than it has; *signers*
+    then names later keys. Every line is read and hashed, and both heads are compared with the
+    result. Raises ``LedgerError`` if the ledger can't be read.
     """
     first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
     if first.origin != second.origin or first.origin != key.name:
@@ -272,7 +273,7 @@ def _compare(
     *,
     backup: bool,
 ) -> Consistency:
-    """Compare using only *roots*, which were computed from the lines: stored hashes may be
+    """Compare using only *roots*, which were computed from the lines, because stored hashes may be
     forged.
     """
     if first.size == second.size:

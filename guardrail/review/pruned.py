@@ -1,4 +1,6 @@
-"""Deleted records: which, since when, and the location of their segment's copy."""
+"""Deleted records: their numbers, when they were deleted, and the location of their segment's
+copy.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class SegmentCopy:
-    """The copy of a segment, as described by its companion file; not verified."""
+    """The copy of a segment, as described by its manifest; not verified."""
 
     first: int
     last: int
@@ -27,8 +29,8 @@ class SegmentCopy:
 
 
 def copies_of(records: RecordReader, settings: Settings) -> list[SegmentCopy]:
-    """Return the copies of this log's segments in the folders of *settings*, oldest records first,
-    one per segment.
+    """Return the copies of this log's segments in the folders of *settings*, one per segment,
+    oldest records first.
     """
     zero = records.record(0)
     if zero is None:
@@ -42,8 +44,8 @@ def copies_of(records: RecordReader, settings: Settings) -> list[SegmentCopy]:
 
 
 def way_to_copy(lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = None) -> str:
-    """Return the command that shows record *seq*, or the *lost* records, from a copy; if none is
-    found, the next step.
+    """Return the command that shows record *seq*, or the *lost* records, from a copy. If no copy is
+    found, return another next step.
     """
     wanted = [each for each in copies if each.first <= (lost.last if seq is None else seq)]
     if seq is not None:
@@ -63,7 +65,7 @@ def way_to_copy(lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = 
 
 
 def document(lost: PrunedRange | None, copies: list[SegmentCopy]) -> Mapping[str, Any] | None:
-    """Return the pruned records for ``--json``, or None if there are none."""
+    """Return the pruned records as a document for ``--json``, or None if there are none."""
     if lost is None:
         return None
     return {

@@ -257,7 +257,7 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
 
 
 def reason_of(cause: str, detail: str) -> CauseExplanation:
-    """Return the text for *cause*, specific to its *detail* if there is one."""
+    """Return the text for *cause*, more specific if its *detail* has a text."""
     special = _DETAILS.get((cause, detail))
     if cause == Cause.APPROVAL and detail in _APPROVAL:
         words, next_step = _APPROVAL[detail]

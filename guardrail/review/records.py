@@ -1,7 +1,7 @@
-"""Records for reviewers: a decision and its outcome as one call. Values only; never raises because
-of a record's contents.
+"""Records for reviewers: a decision and its outcome as one call. Plain values only; never raises
+because of a record's contents.
 
-A line may come from a later version or from anyone who had the file, so nothing about it is
+A line may come from a later version, or from anyone who had the file, so nothing about it is
 assumed: a field that is missing or of another type reads as absent. ``verify`` decides whether
 lines are genuine.
 """
@@ -48,41 +48,43 @@ class RecordReader(Protocol):
 
     @property
     def log(self) -> str:
-        """Origin name."""
+        """Origin name of the log."""
 
     def size(self) -> int:
-        """Number of records now."""
+        """Return the current number of records."""
 
     def first(self) -> int:
-        """The lowest existing number above 0, or 1 if there is none."""
+        """Return the lowest existing number above 0; 1 if there is none."""
 
     def record(self, seq: int) -> bytes | None:
-        """The line of *seq*, byte for byte."""
+        """Return the line of *seq*, byte for byte."""
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
-        """(seq, leaf, line) from *start*, before *stop*."""
+        """Yield (seq, leaf, line) from *start* up to *stop*."""
 
     def by_call(self, call: str) -> Iterator[bytes]:
-        """Every line about *call*, oldest first."""
+        """Yield every line about *call*, oldest first."""
 
     def calls(self, session: str) -> Iterator[bytes]:
-        """The line of each decision and rejection of the session id, oldest first."""
+        """Yield the line of each decision and rejection in the session with that id, oldest
+        first.
+        """
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
-        """Call ids with that prefix, sorted."""
+        """Return the call ids with that prefix, sorted."""
 
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
-        """Session ids with that prefix, sorted."""
+        """Return the session ids with that prefix, sorted."""
 
     def admin(self, type_: str) -> list[tuple[int, bytes]]:
-        """(seq, line) of each record of that ``admin.*`` type, oldest first."""
+        """Return (seq, line) of each record of that ``admin.*`` type, oldest first."""
 
     def approval(self, approval: str) -> list[bytes]:
-        """The decision of the call *approval*, then all of its steps."""
+        """Return the decision of the call *approval*, then all of its steps."""
 
 
 class NotFoundError(GuardrailError):
-    """No record, session or call has that name, or more than one does. ``hint`` lists the
+    """No record, session or call has that name, or more than one has. ``hint`` lists the
     candidates.
     """
 
@@ -115,14 +117,14 @@ class PrunedRange:
 
     @property
     def sentence(self) -> str:
-        """Description of the deletion."""
+        """A sentence that describes the deletion."""
         which = f"{numbers(1, self.last)} {agree(self.last, 'is')}"
         when = f" since {clock(self.ts)}" if moment(self.ts) is not None else ""
         return f"{which} not in this log any more{when}, as record {self.seq} says"
 
 
 def pruned_range(records: RecordReader) -> PrunedRange | None:
-    """Return which records were pruned, or None if none were, or no record says so."""
+    """Return the range of pruned records; None if none were pruned, or if no record says so."""
     before = records.first()
     if before < 2 or records.record(0) is None:
         return None
@@ -134,9 +136,7 @@ def pruned_range(records: RecordReader) -> PrunedRange | None:
 
 
 def missing_record(records: RecordReader, seq: int, shown: str = "") -> NotFoundError:
-    """Return the error for a record that does not exist: pruned, before or after the existing ones,
-    or missing.
-    """
+    """Return the error for a record that does not exist: pruned, out of range, or missing."""
     lost = pruned_range(records)
     if lost is not None and 0 < seq <= lost.last:
         return PrunedError(seq, lost)
@@ -186,7 +186,7 @@ class SessionKey:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> SessionKey:
-        """Return the key of a ``call.*`` record."""
+        """Return the session key of a ``call.*`` record."""
         return cls(
             tenant=text(record, "tenant"),
             principal=text(record, "principal", "id"),
@@ -223,7 +223,7 @@ class RecordedOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RecordedPerson:
-    """Who answered, as recorded."""
+    """The person who answered, as recorded."""
 
     id: str
     assurance: str
@@ -232,7 +232,7 @@ class RecordedPerson:
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """One answer to a request, or its use."""
+    """One answer to a request, or its use by a call."""
 
     kind: StepKind
     seq: int
@@ -244,9 +244,7 @@ class RecordedAnswer:
 
 
 def people_of(record: Mapping[str, Any]) -> tuple[RecordedPerson, ...]:
-    """Return the approvers that a decision relied on to allow its call; empty if it used no
-    approval.
-    """
+    """Return the approvers whose approval allowed a call; empty if it used none."""
     entries = obj(record, "approval").get("approvers")
     found = entries if isinstance(entries, list) else []
     return tuple(person_of(each) for each in found if isinstance(each, Mapping))
@@ -314,7 +312,7 @@ class RecordedCall:
 
     @property
     def open(self) -> bool:
-        """Allowed, with no recorded end."""
+        """True if the call was allowed and has no recorded end."""
         return self.admitted and self.outcome is None
 
     @property
@@ -324,7 +322,7 @@ class RecordedCall:
 
     @property
     def failed(self) -> bool:
-        """True if it ran and is recorded to have ended in an error."""
+        """True if the call ran and is recorded to have ended in an error."""
         return self.outcome is not None and self.outcome.status == "error"
 
 

@@ -1,4 +1,4 @@
-"""Sessions: list them, show one call by call, and resolve ids from the command line."""
+"""Sessions: lists them, shows one call by call, and resolves ids from the command line."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def list_sessions(
     """Return every session, oldest first. *progress* is called with the records read and their
     total.
 
-    A ``call.throttled`` record counts calls of a principal and belongs to no session: its number is
+    A ``call.throttled`` record counts a principal's calls and belongs to no session. Its number is
     added to *throttled*.
     """
     counts: dict[SessionKey, _SessionCounter] = {}
@@ -231,7 +231,7 @@ def _find_by_name(records: RecordReader, ref: str) -> SessionRef | RecordRef:
 
 
 def _candidates(records: RecordReader, ref: str, wanted: str) -> tuple[list[SessionKey], list[str]]:
-    """The sessions and calls that match *ref*; a complete id matches nothing else."""
+    """Return the sessions and calls that match *ref*. A complete id matches nothing else."""
     try:
         wanted.encode("utf-8")
     except UnicodeEncodeError:

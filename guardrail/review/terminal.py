@@ -1,11 +1,11 @@
-"""Escape recorded text so that it is safe to display. This is the only way from a record to a
-terminal, a table or an error message.
+"""Escapes recorded text so that it is safe to display. Records reach a terminal, a table or an
+error message only through this module.
 
 The author of a prompt can choose the arguments that an agent passes to a tool, so recorded text is
-attacker-controlled: it may hold escape sequences, line feeds that forge rows, bidirectional
+attacker-controlled: it may contain escape sequences, line feeds that forge rows, bidirectional
 overrides that reorder a line, and invisible characters. Every character that is not plainly visible
-is shown as an escape (``\\u{202e}``); a backslash is doubled, so that an escape in the text can't
-pass for one of ours.
+is shown as an escape (``\\u{202e}``). Backslashes are doubled, so that an escape in the text can't
+pass for one of guardrail's.
 """
 
 from __future__ import annotations
@@ -93,23 +93,24 @@ def escape(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a message of ours that may quote an external path or name, with hidden characters
-    escaped.
+    """Return a message of guardrail's own that may quote an external path or name, with hidden
+    characters escaped.
 
-    Backslashes stay unchanged: use it for text that people read and copy, not for recorded values.
+    Backslashes stay unchanged, so use it for text that people read and copy, not for recorded
+    values.
     """
     return "".join(_escaped(char) if _is_hidden(char) else char for char in text)
 
 
 def message(text: str) -> str:
-    """Return text of ours in several lines, each as ``one_line``. External text in it must not hold
-    a line feed.
+    """Return guardrail's own text of several lines, each treated as by ``one_line``. External text
+    in it must not contain a line feed.
     """
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 def quote(text: str) -> str:
-    """Return *text* escaped and in double quotes, so that its ends are visible."""
+    """Return *text*, escaped and in double quotes, so that its ends are visible."""
     return '"' + escape(text).replace('"', '\\"') + '"'
 
 
@@ -117,8 +118,8 @@ def name(text: str, absent: str = "-") -> str:
     """Return an id or a name: unchanged if it can't be mistaken for anything else, otherwise in
     quotes.
 
-    A principal called ``bob (verified)`` must not read as verified. A token is shown shortened; an
-    empty name as *absent*.
+    A principal called ``bob (verified)`` must not read as verified. A token is shown shortened, and
+    an empty name as *absent*.
     """
     if not text:
         return absent
@@ -169,7 +170,7 @@ def clip(text: str, columns: int) -> str:
 def wrap(text: str, first: int, rest: int) -> Iterator[str]:
     """Yield escaped *text* in lines of at most *first* columns, then *rest*; nothing is omitted.
 
-    It breaks after spaces, and inside a word only if a line can't hold the word. Never empty.
+    It breaks lines after spaces, and inside a word only if no line can hold the word. Never empty.
     """
     line, used, room = "", 0, max(1, first)
     for word in re.findall(r"[^ ]+ ?| ", text):
@@ -204,15 +205,15 @@ def pad(text: str, columns: int, *, right: bool = False) -> str:
 
 
 def json_text(value: object, *, indent: int | None = None) -> str:
-    """Return *value* as JSON in which every hidden character is a ``\\uXXXX`` escape: valid and
-    safe to print.
+    """Return *value* as JSON in which every hidden character is a ``\\uXXXX`` escape, so that it is
+    valid and safe to print.
     """
     return json_safe(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def json_safe(text: str) -> str:
-    """Return JSON *text* with every hidden character as a ``\\uXXXX`` escape. Outside strings, JSON
-    has none.
+    """Return JSON *text* with every hidden character as a ``\\uXXXX`` escape. JSON has none outside
+    strings.
     """
     if text.isascii() and "\x7f" not in text:
         return text
@@ -222,7 +223,9 @@ def json_safe(text: str) -> str:
 
 
 def _redaction_marker(text: str, *, short: bool) -> str | None:
-    """A token or mark left by redaction, distinguished from text by the lack of quotes."""
+    """Return a token or mark left by redaction. Unlike recorded text, it is shown without
+    quotes.
+    """
     match = _TOKEN.match(text)
     if match is None:
         return None
@@ -230,8 +233,8 @@ def _redaction_marker(text: str, *, short: bool) -> str | None:
 
 
 def _sized_marker(value: Mapping[str, object], *, short: bool) -> str | None:
-    """A value recorded only by type, length and token, distinguished from an object by the lack of
-    braces.
+    """Return a value recorded only by type, length and token. Unlike a recorded object, it is shown
+    without braces.
     """
     kind, token, size = value.get("$t"), value.get("tok"), value.get("len")
     if not isinstance(kind, str) or not isinstance(token, str) or kind not in _KINDS:
@@ -259,8 +262,8 @@ def _key(key: str) -> str:
 
 
 def inline(value: object, columns: int) -> str:
-    """Return *value* on one line of at most *columns*, redaction markers visible; work is bounded
-    by *columns*.
+    """Return *value* on one line of at most *columns*, with redaction marks visible. The work is
+    bounded by *columns*.
     """
     out: list[str] = []
     used = 0
@@ -310,7 +313,7 @@ def arguments(args: Mapping[str, object], columns: int) -> str:
 
 
 def tree(value: object, *, indent: int = 0, depth: int = 0) -> Iterator[str]:
-    """Yield the lines of *value* as an indented tree, escaped, complete except for levels below
+    """Yield the lines of *value* as an indented, escaped tree, complete except for levels below
     ``MAX_DEPTH``.
     """
     space = " " * indent
@@ -335,7 +338,7 @@ def _branch(head: str, item: object, indent: int, depth: int) -> Iterator[str]:
 
 
 def _item(item: object, indent: int, depth: int) -> Iterator[str]:
-    """An entry of a list: its first line is next to the dash."""
+    """Yield the lines of a list entry, the first one next to the dash."""
     space = " " * indent
     if _is_leaf(item) or depth >= MAX_DEPTH:
         yield from _branch(f"{space}-", item, indent, depth)

@@ -1,4 +1,4 @@
-"""Values of a record, read one by one: a value that is missing or of another type reads as
+"""Reads values of a record one by one: a value that is missing or of another type reads as
 absent.
 """
 
@@ -46,6 +46,8 @@ def moment(ts: str) -> datetime | None:
 
 
 def seconds_between(start: str, end: str) -> float | None:
-    """Return the seconds from one record's ``ts`` to another's; negative if the clock went back."""
+    """Return the seconds from one record's ``ts`` to another's; negative if the clock was set
+    back.
+    """
     first, last = moment(start), moment(end)
     return None if first is None or last is None else (last - first).total_seconds()

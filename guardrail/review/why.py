@@ -1,5 +1,5 @@
-"""Explain in words why a call was decided as it was: from the record alone; no policy is asked and
-no tool runs.
+"""Explains in words why a call was decided as it was. It uses only the record: no policy is asked
+and no tool runs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _ASKS = CauseExplanation(
 
 
 def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
-    """Return the state of a request for approval, and what can still be done about it at *now*."""
+    """Return the state of a request for approval at *now*, and what can still be done about it."""
     used = next((each for each in call.answers if each.kind is StepKind.USED), None)
     if used is not None:
         return CauseExplanation(
@@ -84,7 +84,7 @@ def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
 
 
 def _is_in_force(answer: RecordedAnswer, now: datetime) -> bool:
-    """Return True if the approval still counts at *now*; an unreadable expiry does not count as
+    """Return True if the approval still counts at *now*. An unreadable expiry does not count as
     past.
     """
     expires = moment(answer.expires)
@@ -117,14 +117,14 @@ class DecisionExplanation:
 
 
 def refusal(code: str) -> str:
-    """Return in words why a schema was refused with *code*."""
+    """Return, in words, the reason that a schema was refused with *code*."""
     return REASONS_FOR_REFUSAL.get(
         code.removeprefix("schema."), "for a reason that this version does not know"
     )
 
 
 def headline(effect: str, *, rejected: bool = False) -> str:
-    """Return an effect as the word that reviewers read. An unknown one is never shown as
+    """Return an effect as the word shown to reviewers. An unknown effect is never shown as
     allowed.
     """
     if rejected:
@@ -142,8 +142,8 @@ def _reason(call: RecordedCall) -> CauseExplanation:
 
 
 def decision_seq(records: RecordReader, seq: int) -> int:
-    """Return the seq of the decision for record *seq*, which may be the decision or belong to it.
-    Raises ``NotFoundError`` if there is none.
+    """Return the seq of the decision that record *seq* is or belongs to. Raises ``NotFoundError``
+    if there is none.
     """
     record = load(records, seq)
     kind = text(record, "type")
@@ -223,7 +223,7 @@ _OMITTED = {
 
 
 def omitted_sentence(omitted: str) -> str:
-    """Return in words why a record is in its bare form; empty if it is not."""
+    """Return, in words, the reason that a record is in its bare form; empty if it is not."""
     if not omitted:
         return ""
     if omitted.startswith("gate:"):

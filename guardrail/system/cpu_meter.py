@@ -1,8 +1,8 @@
-"""Limits the processor time that the redaction of one call may use, and lets other threads run
-meanwhile.
+"""Limits the processor time that redacting one call may use, and lets other threads run meanwhile.
 
-All views, texts and gates of a call share one ``Meter``. Its work may move from thread to thread,
-so it is done in sections, each in one thread; redaction outside a call uses a new meter each time.
+All views, texts and gate checks of a call share one ``Meter``. Its work may move from thread to
+thread, so it is done in sections, each in one thread. Redaction outside a call uses a new meter
+each time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,8 @@ class Meter:
     """Counts the work of one call, makes it yield to other threads, and stops it when its time is
     used up.
 
-    If it is stopped, the record is minimal: a decision denies, an outcome keeps status and time.
+    If the work is stopped, the record is minimal: a decision denies, and an outcome keeps status
+    and time.
     """
 
     __slots__ = ("_given", "_owed", "_since", "_units", "_used")
@@ -67,7 +68,7 @@ class Meter:
     def section(self, work: Callable[[], R]) -> R:
         """Run *work* and return its result.
 
-        This meter counts the thread's processor time only meanwhile.
+        This meter counts the thread's processor time only during *work*.
         """
         token = _ACTIVE.set(self)
         self._since = time.thread_time()
@@ -102,7 +103,7 @@ def current() -> Meter:
 
 
 class _PauseQueue:
-    """Queue of threads with much to redact: one pauses at a time, so that they share one
+    """Queue of threads with much to redact. Only one pauses at a time, so that they share one
     allowance.
     """
 
@@ -118,7 +119,7 @@ os.register_at_fork(after_in_child=_LINE.renew)
 
 
 def yield_processor(seconds: float) -> float:
-    """Let other threads run for *seconds*; return for how long they actually could.
+    """Let other threads run for *seconds*; return how long they could actually run.
 
     Python would hand over only every 5 ms, and a call of another session asks for its turn many
     times.

@@ -1,4 +1,5 @@
-"""Error texts for a full disk: which file has no room, how much is free, and how much is needed.
+"""Error texts for a full disk: which file has no room, how much space is free, and how much is
+needed.
 
 SQLite and the system say ``SQLITE_FULL`` or "No space left on device", but not which disk is full
 or how much is missing.
@@ -36,8 +37,8 @@ _SHARED_MEMORY = 64 << 10
 
 
 def is_full(error: BaseException, path: Path) -> bool:
-    """Return True if *error*, of the system or of SQLite, means that there was no room for *path*,
-    or for a file next to it.
+    """Return True if *error*, from the system or SQLite, means that there was no room for *path* or
+    for a file next to it.
     """
     if isinstance(error, OSError):
         return error.errno in _FULL
@@ -62,8 +63,8 @@ def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
 
 
 def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool = False) -> str:
-    """Return why *path*, which the message names, could not be written: as ``os_reason`` does, or
-    as ``no_room``.
+    """Return the reason that *path*, which the message names, could not be written: as in
+    ``os_reason`` or ``no_room``.
     """
     if not is_full(error, path):
         return os_reason(error)
@@ -72,7 +73,7 @@ def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool =
 
 
 def _full_disk(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
-    """Return the name of the full disk or limit, and the figures."""
+    """Return the name of the full disk or limit, and the numbers."""
     if _no_more_files(path):
         return "the disk takes no more files", "all of its inodes are used"
     free = free_bytes(path)
@@ -93,7 +94,7 @@ def make_room(path: Path) -> str:
 
 
 def sized(size: int) -> str:
-    """Return *size* bytes in the unit in which they can be read: ``4.0 MB``, ``12 KB``."""
+    """Return *size* bytes in a readable unit, such as ``4.0 MB`` or ``12 KB``."""
     if size >= 1 << 30:
         return f"{size / (1 << 30):,.1f} GB"
     if size >= 100 << 10 or not size:
@@ -102,8 +103,8 @@ def sized(size: int) -> str:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Return how many bytes are free on the disk where *path* is, or would be; None if that can't
-    be measured.
+    """Return how many bytes are free on the disk where *path* is or would be; None if that can't be
+    measured.
     """
     try:
         space = os.statvfs(nearest_folder(path))

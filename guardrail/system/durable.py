@@ -1,4 +1,4 @@
-"""Durable writes: files and names are on the disk when a function returns."""
+"""Durable writes: files and names are on disk when a function returns."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ def write_private(path: Path, content: bytes, like: Path | None = None) -> None:
     """Create a file that only its owner can read, synced when this returns; ``sync_directory``
     makes its name durable.
 
-    The file gets the owner of the ledger *like*. Raises ``OSError``, also if *path* already exists.
+    The file gets the owner of the ledger *like*. Raises ``OSError``, including if *path* already
+    exists.
     """
     with os.fdopen(new_file(path, like), "wb") as stream:
         stream.write(content)

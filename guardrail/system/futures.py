@@ -1,5 +1,5 @@
-"""Futures that are completed in batches: one wake-up per event loop, and no condition variable for
-threads.
+"""Futures that are completed in batches, with one wake-up per event loop and no condition variable
+for threads.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ R = TypeVar("R")
 
 
 class WakeUpBatch:
-    """Wakes the waiters of one batch of futures: each event loop once, when the block ends."""
+    """Wakes the waiters of one batch of futures when the block ends, each event loop once."""
 
     def __init__(self) -> None:
         self._waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
@@ -30,11 +30,11 @@ class WakeUpBatch:
         self.wake()
 
     def add(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-        """Wake *waiter*, which belongs to *loop*, with the others of that loop."""
+        """Wake *waiter*, which belongs to *loop*, together with the other waiters of that loop."""
         self._waiters.setdefault(loop, []).append(waiter)
 
     def wake(self) -> None:
-        """Wake all waiters that were added so far. Never raises."""
+        """Wake all waiters added so far. Never raises."""
         while self._waiters:
             loop, waiters = self._waiters.popitem()
             # Nobody waits on a closed loop any more.
@@ -61,7 +61,7 @@ class BatchedFuture(Future[R]):
         self.add_done_callback(_ended)  # once, however it ends
 
     def result(self, timeout: float | None = None) -> R:
-        """Return the result as any future does, with one wake-up instead of three."""
+        """Return the result like any future, but with one wake-up instead of three."""
         if not self.done():
             if not self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
                 raise TimeoutError

@@ -8,5 +8,5 @@ __all__ = ["host_name"]
 
 
 def host_name() -> str:
-    """Return the name of this machine, as its kernel gives it. Asks no resolver."""
+    """Return the name of this machine as its kernel gives it. Asks no resolver."""
     return os.uname().nodename

@@ -2,10 +2,10 @@
 deadline; failures raise ``TransportError``.
 
 Name look-up, connecting, handshake, sending and every single read get only the time that is left.
-It follows no redirect, ignores proxies, netrc and environment variables, and decompresses nothing.
-It retries only a request that a kept connection lost before any byte of its reply.
-``guardrail.system.http_reply`` parses the reply. The adapters of OPA servers, witnesses and time
-stamp authorities convert ``TransportError`` to errors of their own.
+It follows no redirects, ignores proxies, netrc and environment variables, and decompresses nothing.
+It retries a request only if a kept connection was closed before any byte of the reply.
+``guardrail.system.http_reply`` parses the reply. The adapters for OPA servers, witnesses and time
+stamp authorities convert ``TransportError`` to their own errors.
 """
 
 from __future__ import annotations
@@ -57,10 +57,10 @@ _LOCAL_NAME = "localhost"
 
 
 class Endpoint:
-    """A server: its addresses, its name and its TLS settings. Thread-safe, also after a fork."""
+    """A server: its addresses, name and TLS settings. Thread-safe, even after a fork."""
 
     def __init__(self, host: str, port: int, *, tls: TlsContext | None = None) -> None:
-        """*host* is a name or an IP address. Nothing is looked up yet."""
+        """*host* is a name or an IP address. No look-up is made yet."""
         self.host = host
         self.tls = tls
         self._port = port
@@ -86,8 +86,8 @@ class Endpoint:
     def look_up(self, end: float) -> None:
         """Renew the addresses of a host name before *end*, a time of ``time.monotonic``.
 
-        The system's resolver has no deadline, so a thread asks it, one at most at a time.
-        Raises ``TransportError`` (``name``) and keeps the addresses that were known.
+        The system's resolver has no deadline, so a thread asks it, at most one at a time. Raises
+        ``TransportError`` (``name``), and then keeps the addresses that were known.
         """
         if not self.is_name:
             return
@@ -115,7 +115,7 @@ class Endpoint:
 
 
 class HttpConnection:
-    """A connection, kept for the next request if the end of the reply is certain. For one
+    """A connection that is kept for the next request if the end of the reply is certain. For one
     thread at a time.
     """
 
@@ -125,7 +125,7 @@ class HttpConnection:
         """Each request carries *headers*; the client adds ``Host``, ``User-Agent``,
         ``Accept-Encoding`` and ``Connection``.
 
-        With *keep*, a request may be sent twice: it must have no effect, and its answer must
+        With *keep*, a request may be sent twice, so it must have no effect, and its answer must
         identify its request.
         """
         self._endpoint = endpoint
@@ -252,8 +252,8 @@ class _Wire:
         return block
 
     def stale(self) -> bool:
-        """Return True if something can be read although nothing was asked: the server closed it, or
-        sends out of turn.
+        """Return True if something can be read although nothing was asked: the server closed the
+        connection or sent data out of turn.
         """
         poll = select.poll()
         poll.register(self._sock, select.POLLIN | select.POLLERR | select.POLLHUP)
@@ -270,10 +270,10 @@ def tls_context(
     cert: Path | None = None,
     key: Path | None = None,
 ) -> TlsContext:
-    """Return the TLS settings of a client: TLS 1.2 or later, and a server certificate for its name
-    that leads to *ca*.
+    """Return the TLS settings of a client: TLS 1.2 or later, and a server certificate that matches
+    its name and leads to *ca*.
 
-    Without *ca* the system's certificates are trusted. *cert* and *key* identify the client; the
+    Without *ca*, the system's certificates are trusted. *cert* and *key* identify the client; the
     key has no password. Raises ``OSError`` or ``ValueError``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -293,7 +293,7 @@ def _no_password() -> str:
 
 
 def _literal_addresses(host: str, port: int) -> tuple[Address, ...]:
-    """Return the addresses of a host that needs no look-up, or none."""
+    """Return the addresses of a host that needs no look-up; empty if it needs one."""
     if host == _LOCAL_NAME:
         # Never asked of a resolver, which could answer anything.
         return ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port)))
@@ -306,7 +306,7 @@ def _literal_addresses(host: str, port: int) -> tuple[Address, ...]:
 
 
 def _open(endpoint: Endpoint, end: float) -> _Wire:
-    """Connect, and shake hands if the server speaks TLS. Raises ``TransportError``."""
+    """Connect, and perform the handshake if the server uses TLS. Raises ``TransportError``."""
     addresses = endpoint.addresses
     failure: TransportError | None = None
     for index, address in enumerate(addresses):
@@ -374,7 +374,7 @@ def _secured(sock: socket.socket, endpoint: Endpoint, end: float) -> socket.sock
 def _one_line(text: str) -> str:
     """Return *text* for one line of a request.
 
-    Raises ``ValueError`` if it would start another line.
+    Raises ``ValueError`` if it contains a line break.
     """
     if not text.isprintable():
         raise ValueError("a control character in a line of a request")
@@ -389,8 +389,8 @@ def _remaining(end: float, stage: RequestStage) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return the system's words, or nothing if it has none. The ``ValueError`` of a handshake is
-    about TLS.
+    """Return the system's message, or an empty string if there is none. A ``ValueError`` of a
+    handshake is about TLS.
     """
     if isinstance(error, (ssl.SSLError, ValueError)):
         return "no TLS"

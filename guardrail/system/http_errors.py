@@ -34,7 +34,7 @@ class RequestStage(StrEnum):
 
 
 class TransportError(Exception):
-    """No complete reply arrived. The message holds no byte of the request or of the reply."""
+    """No complete reply arrived. The message contains no byte of the request or of the reply."""
 
     def __init__(
         self,
@@ -45,10 +45,11 @@ class TransportError(Exception):
         stage: RequestStage,
         reason: str = "",
     ) -> None:
-        """*detail* tells failures of one cause apart; adapters pass it on to programs.
+        """*detail* distinguishes failures with the same cause. Adapters pass it on to programs.
 
         It is the stage if the cause is ``timeout``; ``name``, ``connect``, ``tls``, ``certificate``
-        or ``disconnected`` if it is ``unreachable``; that of ``ReplyError`` if it is ``malformed``.
+        or ``disconnected`` if it is ``unreachable``; the detail of the ``ReplyError`` if it is
+        ``malformed``.
         """
         super().__init__(f"the server {message}")
         self.cause = cause
@@ -63,7 +64,7 @@ class TransportError(Exception):
 
 
 def deadline_passed(stage: RequestStage) -> TransportError:
-    """Return the error of a request whose deadline passed during *stage*."""
+    """Return the error for a request whose deadline passed during *stage*."""
     return TransportError(
         TransportCause.TIMEOUT,
         stage.value,
@@ -73,17 +74,17 @@ def deadline_passed(stage: RequestStage) -> TransportError:
 
 
 def no_address(reason: str) -> TransportError:
-    """Return the error of a host name without an address."""
+    """Return the error for a host name without an address."""
     return unreachable("name", "has a name without an address", RequestStage.NAME, reason)
 
 
 def unreachable(detail: str, message: str, stage: RequestStage, reason: str) -> TransportError:
-    """Return the error of a request that got no byte of a reply."""
+    """Return the error for a request that got no byte of a reply."""
     return TransportError(TransportCause.UNREACHABLE, detail, message, stage=stage, reason=reason)
 
 
 def malformed(detail: str, message: str, reason: str = "") -> TransportError:
-    """Return the error of a reply that is incomplete, too large or no HTTP."""
+    """Return the error for a reply that is incomplete, too large or not HTTP."""
     return TransportError(
         TransportCause.MALFORMED, detail, message, stage=RequestStage.REPLY, reason=reason
     )

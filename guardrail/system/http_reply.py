@@ -1,9 +1,9 @@
 """A strict parser for HTTP replies, used by the client in ``guardrail.system.http``.
 
-An ambiguous reply is refused: the end of one reply determines how the next one is parsed. So lines
-end with CR LF, a length is written in digits and once, and a length and chunks are never mixed (RFC
-9112 section 6.3 lets a recipient do more). The caller passes a function that receives bytes, and
-sets its own deadlines.
+Ambiguous replies are refused, because the end of one reply determines how the next one is parsed.
+So lines must end with CR LF, a length must be written once and in digits, and a length and chunks
+must not be mixed (RFC 9112 section 6.3 is more permissive). The caller passes a function that
+receives bytes, and sets its own deadlines.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ class HttpReply:
 def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> HttpReply:
     """Read one reply.
 
-    *receive* returns up to the given number of bytes, none if the other side has closed.
+    *receive* returns up to the given number of bytes, or none if the other side has closed the
+    connection.
 
     *limit* is the largest body in bytes, *budget* the largest total of received bytes. Raises
     ``ReplyError``, and any exception of *receive*.
@@ -127,7 +128,7 @@ class _ReplyHead(NamedTuple):
 
 
 class _ReceiveBuffer:
-    """Buffer of received bytes that were not taken yet."""
+    """Buffer of received bytes that have not been taken yet."""
 
     def __init__(self, receive: Callable[[int], bytes], budget: int) -> None:
         self._receive = receive
@@ -137,11 +138,11 @@ class _ReceiveBuffer:
 
     @property
     def leftover(self) -> bool:
-        """True if received bytes are left."""
+        """True if received bytes are left over."""
         return bool(self._buffer)
 
     def until(self, mark: bytes, limit: int) -> bytes | None:
-        """Take everything up to *mark*, and the mark; None if it does not come within *limit*
+        """Take everything up to and including *mark*; None if *mark* does not come within *limit*
         bytes.
         """
         seen = 0
@@ -201,7 +202,7 @@ def _read_fields(incoming: _ReceiveBuffer) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _body_length(head: _ReplyHead) -> int | None:
-    """Return the length of the body, or None if it comes in chunks."""
+    """Return the length of the body, or None if it is sent in chunks."""
     lengths, codings = head.values(b"content-length"), head.values(b"transfer-encoding")
     if head.status in _NO_BODY:
         return 0

@@ -1,8 +1,8 @@
-"""Opens input files named by the user: regular files only, whose size is known before they are
+"""Opens input files named by the user: only regular files, whose size is known before they are
 read.
 
 Reading a FIFO, a device or a terminal could block, and reading a sparse or endless file might never
-end: all are refused at once.
+end, so all of these are refused at once.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def open_input(path: Path) -> BinaryIO:
 def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
     """Return the content of the file at *path*, at most *limit* bytes.
 
-    Raises ``OSError`` if it is not a regular file or is larger, or if *text* is True and it
-    contains zero bytes, as the holes of a sparse file do.
+    Raises ``OSError`` if it is not a regular file or is larger. With *text*, also if it contains
+    zero bytes, as the holes of a sparse file do.
     """
     with open_input(path) as source:
         if os.fstat(source.fileno()).st_size > limit:

@@ -1,5 +1,5 @@
-"""Names of the user and group of this process, looked up by number, so that environment variables
-have no influence.
+"""Names of the user and group of this process. They are looked up by number, so that environment
+variables have no influence.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def user_name() -> str:
 
 
 def login_name(path: Path = Path("/proc/self/loginuid")) -> str | None:
-    """Return the name of the user who logged in to start this process, also through ``sudo`` or
+    """Return the name of the user who logged in and started this process, even through ``sudo`` or
     ``su``; None if unknown.
 
     The kernel records it if auditing is enabled, and lets only the superuser change it.

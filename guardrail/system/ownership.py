@@ -1,5 +1,5 @@
-"""Ownership of a log's files: new files take the ledger's owner and group, and errors name a
-missing permission and its fix.
+"""Ownership of a log's files: new files get the ledger's owner and group, and errors name a missing
+permission and its fix.
 
 A command that root runs, once or every night, must not leave files that the ledger's user can't
 open.
@@ -34,8 +34,8 @@ def new_file(path: Path, like: Path | None, *, flags: int = os.O_WRONLY, mode: i
     """Create the file *path* with the owner of the ledger *like*, and return its descriptor.
 
     If there is no ledger yet, the file belongs to the owner of its lock file, else to the user of
-    this process. If this user can't change owners, the file stays theirs. Raises ``OSError``, also
-    if *path* already exists.
+    this process. If this user can't change owners, the file keeps this user as its owner. Raises
+    ``OSError``, including if *path* already exists.
     """
     descriptor = os.open(path, flags | _NEW, mode)
     _set_owner(descriptor, like)
@@ -43,9 +43,11 @@ def new_file(path: Path, like: Path | None, *, flags: int = os.O_WRONLY, mode: i
 
 
 def open_or_make(path: Path, like: Path | None, *, flags: int, mode: int = 0o600) -> int:
-    """Open the file *path*, or create it as ``new_file`` does. Follows no link. Raises ``OSError``.
+    """Open the file *path*, or create it as ``new_file`` does. Follows no links. Raises
+    ``OSError``.
 
-    An existing file keeps its owner: a name in another user's folder might lead to any file.
+    An existing file keeps its owner, because a name in another user's folder might lead to any
+    file.
     """
     while True:
         with contextlib.suppress(FileNotFoundError):
@@ -107,14 +109,14 @@ class MissingPermission:
 
 
 def is_denial(error: BaseException) -> bool:
-    """Return True if *error* is an error of the system for a missing permission."""
+    """Return True if *error* is a system error for a missing permission."""
     return isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM)
 
 
 def denial_of(error: OSError, path: Path, like: Path | None = None) -> MissingPermission | None:
-    """Return the permission that *error* is about, or None if it has another cause.
+    """Return the missing permission that *error* is about, or None if it has another cause.
 
-    *path* is the opened file if *error* does not name it. *like* is the ledger.
+    *path* is the opened file, used if *error* does not name it. *like* is the ledger.
     """
     if not is_denial(error):
         return None
@@ -126,8 +128,8 @@ def denial_of(error: OSError, path: Path, like: Path | None = None) -> MissingPe
 def find_denial(
     paths: Iterable[Path], *, like: Path | None = None, write: bool = True
 ) -> MissingPermission | None:
-    """Return the first of *paths*, or of the folders above them, that this process can't read (and
-    *write*); None if it can access all.
+    """Return the first of *paths*, or of their parent folders, that this process can't read (and
+    *write*); None if it can access all of them.
     """
     for path in paths:
         place = Path(os.path.abspath(path))

@@ -93,8 +93,8 @@ async def wait_async(future: Future[R], timeout: float | None) -> R:
     """Return the result of *future*, or raise its exception, or ``TimeoutError`` after *timeout*
     seconds.
 
-    Unlike ``asyncio.wrap_future``, a cancelled wait does not cancel the future: a record that is
-    being written must not be lost.
+    Unlike ``asyncio.wrap_future``, a cancelled wait does not cancel the future, because a record
+    that is being written must not be lost.
     """
     if future.done():
         return future.result()
@@ -140,7 +140,7 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 def in_background(work: Callable[[], R]) -> Future[R]:
-    """Run *work* in a thread of its own; the future ends with its result or its exception.
+    """Run *work* in its own thread. The future ends with its result or its exception.
 
     Use it for rare work: an abandoned thread ends by itself and delays no other.
     """
@@ -157,11 +157,11 @@ def in_background(work: Callable[[], R]) -> Future[R]:
 
 
 async def run_in_thread(body: Callable[[], R]) -> tuple[R, asyncio.CancelledError | None]:
-    """Run *body* in a thread; return its result, and the cancellation that arrived meanwhile, if
-    one did.
+    """Run *body* in a thread. Return its result, and the cancellation that arrived meanwhile, if
+    any.
 
-    A thread can't be stopped: reporting ``cancelled`` while it is still running would be wrong, so
-    a cancellation waits for its end.
+    A thread can't be stopped, and reporting ``cancelled`` while it is still running would be wrong,
+    so a cancellation waits for its end.
     """
     task = asyncio.ensure_future(asyncio.to_thread(body))
     stop: asyncio.CancelledError | None = None

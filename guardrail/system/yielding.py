@@ -1,4 +1,4 @@
-"""Finds out from a generator's code whether a ``with`` block yields, before the block begins."""
+"""Inspects a generator's code to find out if a ``with`` block yields, before the block begins."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _AWAITING = frozenset(
 @functools.lru_cache(maxsize=256)
 def yields_inside(code: CodeType, offset: int) -> bool:
     """Return True if the block that begins at *offset* of *code* (where its ``__enter__`` is
-    called) holds a ``yield``.
+    called) contains a ``yield``.
 
-    Return True also if no block begins there, as for a call of ``ExitStack.enter_context``: unless
-    the block is known to end before the next ``yield``, it is assumed not to.
+    Also return True if no block begins there, as for a call of ``ExitStack.enter_context``, because
+    such a block is only known not to yield if it ends before the next ``yield``.
     """
     import dis
 

@@ -48,8 +48,8 @@ Reply = object
 
 
 def document(effect: Effect | str, /, *rules: str, **parts: Any) -> dict[str, Any]:
-    """Return a well-formed reply of the composed policy in which *rules* fired with *effect*;
-    *parts* replace top-level keys.
+    """Return a well-formed reply of the composed policy in which *rules* fired with *effect*.
+    *parts* replaces top-level keys.
     """
     return {
         "effect": str(effect),
@@ -72,17 +72,17 @@ def document(effect: Effect | str, /, *rules: str, **parts: Any) -> dict[str, An
 
 
 def allow(*rules: str, **parts: Any) -> dict[str, Any]:
-    """Return a reply that allows."""
+    """Return a reply that allows the call."""
     return document(Effect.ALLOW, *rules, **parts)
 
 
 def deny(*rules: str, **parts: Any) -> dict[str, Any]:
-    """Return a reply that denies."""
+    """Return a reply that denies the call."""
     return document(Effect.DENY, *rules, **parts)
 
 
 def ask(*rules: str, **parts: Any) -> dict[str, Any]:
-    """Return a reply that requires approval."""
+    """Return a reply that requires approval of the call."""
     return document(Effect.REQUIRE_APPROVAL, *rules, **parts)
 
 
@@ -90,7 +90,7 @@ class StaticPolicy:
     """An engine that gives a fixed reply, calls a function on the input for it, or raises a
     ``PolicyError``.
 
-    It answers after *delay* seconds. ``inputs`` collects every input that it was asked about,
+    It answers after *delay* seconds. ``inputs`` collects the inputs that it was asked about,
     decoded.
     """
 
@@ -111,7 +111,7 @@ class StaticPolicy:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """A fixed identity, with engine ``static``."""
+        """A fixed identity with the engine ``static``."""
         return self._identity
 
     def decide(
@@ -153,7 +153,7 @@ class StaticPolicy:
             )
 
     def close(self) -> None:
-        """Remember that it was closed."""
+        """Note that the engine was closed."""
         self.closed = True
 
 
@@ -240,7 +240,9 @@ class MemoryLedger:
         return self.submit(draft).result(timeout)
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
-        """Close the call of a decision that becomes durable after its caller stopped waiting."""
+        """Close the call of a decision that becomes durable after its caller has stopped
+        waiting.
+        """
 
         def close(done: Future[Receipt]) -> None:
             line = self.lines[done.result().seq]
@@ -272,8 +274,9 @@ def memory_guard(
 ) -> tuple[Guard, MemoryLedger]:
     """Return a guard over *policy* and a ledger in memory, and that ledger.
 
-    By default the guard accepts calls without a principal (``identity.require = "any"``), so that a
-    test about something else needs no session. Pass ``Settings()`` to deny them, as in production.
+    By default, the guard accepts calls without a principal (``identity.require = "any"``), so that
+    a test about something else needs no session. Pass ``Settings()`` to deny them, as in
+    production.
     """
     settings = settings or Settings().override(identity={"require": "any"})
     ledger = MemoryLedger()

@@ -1,4 +1,4 @@
-"""A Python function as a tool: its parameters as a pydantic model, made from signature and
+"""A Python function as a tool. Its parameters become a pydantic model, made from signature and
 docstring.
 """
 
@@ -38,7 +38,9 @@ class FunctionSignature:
 
 
 def is_generator(function: Callable[..., Any]) -> bool:
-    """Return True if calling *function* gives a generator, sync or async, whatever wraps it."""
+    """Return True if calling *function* returns a generator, sync or async, even if it is
+    wrapped.
+    """
     inner = _innermost(function)
     return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
 
@@ -65,7 +67,7 @@ def read_function(
     """Return the parameters of *function* as a model that refuses unknown arguments.
 
     Parameters named in *injected*, and those that a ``functools.partial`` has bound by keyword, are
-    left out: the program supplies them separately. Raises ``UsageError`` for ``*args``,
+    omitted, because the program supplies them separately. Raises ``UsageError`` for ``*args``,
     ``**kwargs``, positional-only parameters, and annotations that can't be resolved.
     """
     if isinstance(function, type) or not callable(function):
@@ -140,8 +142,8 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
 
 
 def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any:
-    """Return the type of a parameter under its own name, with its description from the docstring or
-    ``Annotated``.
+    """Return a parameter's annotation for the model, including its alias and its description from
+    the docstring or ``Annotated``.
     """
     annotation = _resolve_annotation(parameter, inner)
     metadata: tuple[Any, ...] = getattr(annotation, "__metadata__", ())

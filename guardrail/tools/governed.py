@@ -1,4 +1,6 @@
-"""Functions that are governed tools: called as before, each call goes through a guard."""
+"""Wraps functions as governed tools. They are called as before, but each call goes through a
+guard.
+"""
 
 from __future__ import annotations
 

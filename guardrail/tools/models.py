@@ -1,8 +1,8 @@
 """Tools whose arguments a pydantic model describes.
 
-The model coerces the arguments; policy and record see its JSON dump, and the body gets objects
-rebuilt from that same dump, never the caller's objects. Imported only if a tool has a model, since
-it imports pydantic.
+The model coerces the arguments. Policy and record see its JSON dump, and the body gets objects
+rebuilt from that same dump, never the caller's objects. Imported only if a tool has a model,
+because it imports pydantic.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def is_model(schema: type[Any]) -> bool:
 
 
 def describe(model: type[BaseModel]) -> dict[str, Any]:
-    """Return the JSON Schema of *model*, secrets marked.
+    """Return the JSON Schema of *model*, with secrets marked.
 
     Raises ``SchemaError`` if calls could not be rebuilt from JSON: types without a JSON Schema,
     defaults that are not JSON, excluded fields, iterators, and aliases that differ between reading
@@ -152,7 +152,7 @@ Any.
 
 @functools.lru_cache(maxsize=1024)
 def _is_simple(model: type[BaseModel]) -> bool:
-    """Return True if the JSON dump of *model* can hide no secret and always has the same order."""
+    """Return True if the JSON dump of *model* can't hide a secret and always has the same order."""
     for part in _nested_objects(model.__pydantic_core_schema__):
         kind = part.get("type")
         if isinstance(kind, str) and kind not in _SIMPLE:
@@ -176,7 +176,7 @@ def take_model(
     """Return the snapshot (the model's JSON dump) and the keyword arguments of the body, rebuilt
     from it.
 
-    *parameters* names the keyword of each field. Raises only ``ArgumentsError``, with no value in
+    *parameters* names the keyword for each field. Raises only ``ArgumentsError``, without values in
     it or in its context.
     """
     failure: ArgumentsError
@@ -204,14 +204,14 @@ def take_model(
 
 
 def _model_error(error: ValidationError, schema: CompiledSchema) -> ArgumentsError:
-    """Describe *error* without its text, which quotes the input."""
+    """Describe *error* without its own text, which quotes the input."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = first["type"] if first["type"] in _known_kinds() else "custom"
     return arguments_error("model", declared_pointer(schema.schema, first["loc"]), _expected(kind))
 
 
 def _expected(kind: str) -> str:
-    """Return the type that a model expects, in the words of a JSON Schema's refusals."""
+    """Return the type that a model expects, in the words used for JSON Schemas."""
     if kind in _SAID:
         return _SAID[kind]
     base = kind.removesuffix("_type").removesuffix("_parsing")
@@ -270,11 +270,11 @@ def _validate(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
 def _rebuild_until_stable(
     model: type[BaseModel], schema: CompiledSchema, built: BaseModel, parameters: Mapping[str, str]
 ) -> tuple[Snapshot, dict[str, Any]]:
-    """Return snapshot and keyword arguments once rebuilding changes nothing any more.
+    """Return the snapshot and the keyword arguments once rebuilding no longer changes them.
 
-    A validator that changes its own output (adds one, appends) never gets there: the body would see
-    a different value from the policy's. A default that the model coerces (``x: float = 5``) gets
-    there in the second round.
+    A validator that keeps changing its own output (adds one, appends) never reaches that point, and
+    is refused: the body would see a different value from the policy's. A default that the model
+    coerces (``x: float = 5``) reaches it in the second round.
     """
     seen, secrets = _dump(built, schema)
     for _ in range(_ROUNDS):
@@ -317,10 +317,10 @@ def _takes_extras(model: type[BaseModel]) -> bool:
 
 
 def _check_extras(rebuilt: BaseModel) -> None:
-    """Refuse an undeclared argument with the name of a field that is given under its alias.
+    """Refuse an undeclared argument that has the name of a field which is given under its alias.
 
-    The policy would see both, and the body one of them: ``{"to": ..., "to_": ...}`` if ``to_`` has
-    the alias ``to``.
+    The policy would see both, but the body only one: ``{"to": ..., "to_": ...}`` if ``to_`` has the
+    alias ``to``.
     """
     todo: list[Any] = [rebuilt]
     while todo:
@@ -339,7 +339,7 @@ def _check_extras(rebuilt: BaseModel) -> None:
 
 
 def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:
-    """Return the view of *built* for policy and record, and the number of secrets in it."""
+    """Return the JSON dump of *built* for policy and record, and the number of secrets in it."""
     limits = schema.limits
     plain, secrets = _dump_with_secrets(built)
     args = take(plain, limits)
@@ -349,8 +349,8 @@ def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:
 
 
 def _dump_with_secrets(built: BaseModel, *, exclude_unset: bool = False) -> tuple[Any, int]:
-    """Return the JSON dump with the contents of its secrets (the body needs them, the redactor
-    masks them later), and their number.
+    """Return the JSON dump with the contents of its secrets, and their number. The body needs the
+    contents; the redactor masks them later.
     """
     written = built.model_dump(
         mode="json", by_alias=True, round_trip=True, exclude_unset=exclude_unset, warnings="none"
@@ -371,10 +371,11 @@ class _SecretRevealer:
         self.secrets = 0
 
     def reveal(self, found: Any, written: Any) -> Any:
-        """Return *written* (JSON) with the content of each secret in *found* (the same dump as
+        """Return *written* (JSON) with the contents of the secrets in *found* (the same dump as
         objects) filled in.
 
-        Sets are sorted: their order differs from one copy to the next, and the snapshot's must not.
+        Sets are sorted, because their order differs from one copy to the next and the snapshot's
+        must not.
         """
         kind = type(found)
         if kind is str or kind is int or found is None or kind is bool or kind is float:

@@ -1,4 +1,4 @@
-"""The guard's knowledge of a tool, and its handling of a call's arguments."""
+"""A tool as the guard sees it, and how it handles a call's arguments."""
 
 from __future__ import annotations
 
@@ -56,10 +56,10 @@ class Tool:
     """Keyword of the body for each field of ``model``."""
 
     def take(self, args: object) -> tuple[Snapshot, Mapping[str, Any]]:
-        """Return the snapshot for policy and record, and the keyword arguments of the body.
+        """Return the snapshot for policy and record, and the keyword arguments for the body.
 
-        The two share no container, and neither shares one with *args*: the body can't change what
-        is recorded, and the caller can't change what the body gets. Raises only ``ArgumentsError``.
+        They share no container with each other or with *args*: the body can't change what is
+        recorded, and the caller can't change what the body gets. Raises only ``ArgumentsError``.
         """
         if self.model is None or self.schema is None:
             taken = snapshot(self.schema, args)
@@ -142,11 +142,11 @@ def declare(
 ) -> Tool:
     """Return a tool with *schema*: a JSON Schema, a pydantic model class, or None.
 
-    A JSON Schema comes from outside: if it is refused, the tool counts as undeclared, ``refused``
+    A JSON Schema comes from outside. If it is refused, the tool counts as undeclared, ``refused``
     holds the code, and a ``SchemaWarning`` names the tool and the reason; nothing is raised.
-    *unknown* says how a JSON Schema treats arguments that it does not declare. A model belongs to
-    the program: ``SchemaError`` says why it can't be used. Raises ``UsageError`` for a bad name,
-    label or target.
+    *unknown* selects how a JSON Schema treats arguments that it does not declare. A model belongs
+    to the program: if it can't be used, ``SchemaError`` says why. Raises ``UsageError`` for a bad
+    name, label or target.
     """
     compiled: CompiledSchema | None = None
     model: Any = None
@@ -187,7 +187,7 @@ def declare(
 
 
 def _warn(name: str, error: SchemaError) -> None:
-    """Name the tool with the refused schema, once for each location in the program that declares
+    """Warn about a tool whose schema was refused, once for each place in the program that declares
     it.
     """
     level = 2
@@ -270,9 +270,9 @@ class ToolRegistry:
     def put(self, tool: Tool, *, replace: bool = False) -> Tool:
         """Register *tool* and return it.
 
-        A second declaration of the same tool must be identical, otherwise it raises
-        ``ConfigError``: two parts of a program would disagree about how the tool is checked and
-        recorded. *replace* allows it.
+        A second declaration of the same tool must be identical; otherwise this raises
+        ``ConfigError``, because two parts of a program would disagree about how the tool is checked
+        and recorded. *replace* allows it.
         """
         key = (tool.name, tool.server)
         with self._lock:

@@ -1,5 +1,5 @@
-"""Diagnose why a ledger can't be opened, and find the way out: one answer for ``open``, ``doctor``
-and ``recover``.
+"""Diagnoses why a ledger can't be opened and how to fix it: one answer for ``open``, ``doctor`` and
+``recover``.
 
 Reads only. ``guardrail.wiring.recovery`` carries out the plan made here.
 """
@@ -98,7 +98,7 @@ class Diagnosis:
 
     @property
     def ok(self) -> bool:
-        """Whether a guard opens the ledger."""
+        """True if a guard can open the ledger."""
         return self.plan.action in (Action.NOTHING, Action.CLOSE_CALLS)
 
     @property
@@ -118,7 +118,7 @@ class Diagnosis:
 
 @dataclass(frozen=True, slots=True)
 class _QuickFacts:
-    """Facts about a ledger that need no full read."""
+    """Facts about a ledger that can be found without reading all of it."""
 
     keys: Keys | None
     first: Mapping[str, Any]
@@ -147,7 +147,7 @@ def check_log_name(settings: Settings, log: str) -> None:
     """Raise ``LedgerOpenError`` (``ledger.other_name``) if the settings name a log other than
     *log*, the existing one.
 
-    A log that was restarted has the name in the settings plus the number of the restart.
+    A restarted log has the configured name plus the number of the restart.
     """
     wanted = settings.ledger.log and log_name(settings)
     if wanted and wanted not in (log, family(log)):
@@ -163,10 +163,10 @@ def check_log_name(settings: Settings, log: str) -> None:
 
 
 def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
-    """Find out what keeps a guard from opening the ledger, and what ``recover`` can do about it.
+    """Find out what stops a guard from opening the ledger, and what ``recover`` can do about it.
 
-    Raises ``GuardrailError`` for a fault that only somebody else can fix: its message describes the
-    fault, its hint the fix.
+    Raises ``GuardrailError`` for a fault that only somebody else can fix; its message describes the
+    fault and its hint the fix.
     """
     path = settings.ledger.path
     outside = _quick_facts(settings, anything=bool(backups))
@@ -199,10 +199,10 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
 
 
 def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
-    """Return the exception to raise after opening the ledger failed with *error*: with cause and
-    way out from ``diagnose``.
+    """Return the exception to raise after opening the ledger failed with *error*. It has the cause
+    and the next step from ``diagnose``.
 
-    Called only after a failure, so a successful start costs nothing. Nothing is written.
+    Called only after a failure, so that a successful start costs nothing. Nothing is written.
     """
     if error.code in _PASSING:
         return error
@@ -232,8 +232,8 @@ def check_outside(settings: Settings) -> str:
     """Check everything that opening needs besides the records: keys, signer, name, and the owner of
     the files.
 
-    Return the way out if ``recover`` is one, otherwise an empty string. Raises ``GuardrailError``
-    for a fault that only somebody else can fix.
+    Return the next step if ``recover`` can fix the problem, otherwise an empty string. Raises
+    ``GuardrailError`` for a fault that only somebody else can fix.
     """
     outside = _quick_facts(settings, anything=False)
     if outside.unusable:
@@ -246,8 +246,8 @@ def check_outside(settings: Settings) -> str:
 
 
 def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
-    """Return the facts known without the records. *anything* means that a part of the log exists in
-    another place. Raises as ``diagnose`` does.
+    """Return the facts that are known without reading the records. *anything* means that a part of
+    the log exists elsewhere. Raises the same errors as ``diagnose``.
     """
     path = settings.ledger.path
     keys, problem = _load_keys(settings)
@@ -273,7 +273,8 @@ def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
 
 
 def _check_existed(path: Path) -> None:
-    """Raise ``LedgerOpenError`` if there is no sign that *path* ever was a ledger: it was mistyped.
+    """Raise ``LedgerOpenError`` if there is no sign that *path* ever was a ledger, so that it was
+    probably mistyped.
 
     A new log there would look like a recovered one, and would set aside an unrelated file.
     """
@@ -296,8 +297,8 @@ def _check_existed(path: Path) -> None:
 
 
 def _load_keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
-    """Return the keys, or why there are none. Raises ``KeysError`` if this user can't read them, or
-    others can.
+    """Return the keys, or the reason that there are none. Raises ``KeysError`` if this user can't
+    read them, or if others can.
     """
     try:
         return (
@@ -319,8 +320,8 @@ def _load_keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
 
 
 def _check_signer_and_name(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> None:
-    """Raise the obstacles outside the file: a signer that does not sign, the name of another
-    log.
+    """Raise an error for obstacles outside the file: a signer that does not sign, or the name of
+    another log.
     """
     if plan.action in (Action.NOTHING, Action.CLOSE_CALLS, Action.CONTINUE):
         check_log_name(settings, plan.log)
@@ -328,8 +329,8 @@ def _check_signer_and_name(settings: Settings, plan: RecoveryPlan, keys: Keys | 
 
 
 def _check_recalled(settings: Settings, log: str, remembered: RememberedHead) -> None:
-    """Raise ``LedgerOpenError`` if this machine remembers a log before *log*, which is whole: a
-    recovery could not renew that.
+    """Raise ``LedgerOpenError`` if *log* is intact but this machine remembers a predecessor of it,
+    because a recovery could not renew the memory.
     """
     if remembered.key.name != log:
         path = settings.ledger.path
@@ -367,8 +368,8 @@ def _public_key(first: Mapping[str, Any]) -> str:
 
 
 def _earlier_names(settings: Settings) -> Iterator[str]:
-    """Yield the names of the logs that were set aside here, and of those that recoveries noted with
-    the keys.
+    """Yield the names of the logs that were set aside here, and the names that recoveries stored
+    with the keys.
     """
     db = settings.ledger.path
     with contextlib.suppress(OSError):
@@ -384,7 +385,7 @@ def _earlier_names(settings: Settings) -> Iterator[str]:
 def _anchored_heads(
     settings: Settings, names: Sequence[str], publics: set[str]
 ) -> Iterator[KnownHead]:
-    """Yield every head that the anchors hold of these logs and their restarts, signed by one of the
+    """Yield every head that the anchors have of these logs and their restarts, signed by one of the
     keys *publics*.
 
     An anchor that can't be asked is skipped.
@@ -418,10 +419,10 @@ def _signed_heads(anchor: Anchor, name: str, publics: set[str]) -> Iterator[Know
 
 
 def read_backup(path: Path, watch: Collection[int] = ()) -> KnownHead:
-    """Read every record of the copy at *path*; return its head, with the roots over the sizes in
+    """Read every record of the copy at *path*. Return its head, with the roots over the sizes in
     *watch*.
 
-    Raises ``LedgerError`` if it is not whole.
+    Raises ``LedgerError`` if the copy is not intact.
     """
     first = line0(path)
     with LedgerReader.open(path) as reader:

@@ -1,7 +1,8 @@
-"""Open a guard: find or create keys and ledger together, load the policy, record the start.
+"""Opens a guard: finds or creates keys and ledger together, loads the policy, and records the
+start.
 
-Each state refused here would otherwise be a security hole: a ledger without its keys, keys without
-their ledger, traces of an earlier log, keys of another log.
+Each state that is refused here would otherwise be a security hole: a ledger without its keys, keys
+without their ledger, traces of an earlier log, keys of another log.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ PathLike = str | os.PathLike[str]
 
 
 class WatchesReloads(Protocol):
-    """The parts of a guard that opening one needs."""
+    """The parts of a guard that opening it needs."""
 
     def watch(self) -> None:
         """Watch for reload requests from other processes."""
@@ -138,8 +139,8 @@ def _require_policies(settings: Settings) -> None:
 
 
 def default_log_name(settings: Settings) -> str:
-    """Return the origin name of a new log: from the settings, or host name and file name; no
-    spaces, no ``+`` (C2SP signed-note).
+    """Return the origin name of a new log: the configured name, or host name and file name, without
+    spaces and ``+`` (C2SP signed-note).
     """
     return log_name(settings)
 
@@ -151,8 +152,8 @@ def create_log(
     epochs: bool,
     predecessor: Mapping[str, Any] | None = None,
 ) -> LedgerWriter:
-    """Create the ledger with its genesis record, durable when this returns; *epochs* as for
-    ``open_journal``.
+    """Create the ledger with its genesis record; it is durable when this returns. *epochs* is as
+    for ``open_journal``.
     """
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
@@ -192,9 +193,9 @@ def load_keys(settings: Settings) -> Keys:
 def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     """Open the ledger and its keys, or create both if no part of either exists.
 
-    With *epochs* this process signs heads with a key of its own, which its first record certifies:
-    for long-running programs. Without *epochs* it signs with the log key: for a command that writes
-    one record. Errors name the same cause and way out as ``recover`` and ``doctor``.
+    With *epochs*, this process signs heads with a key of its own, which its first record certifies:
+    for long-running programs. Without *epochs*, it signs with the log key: for a command that
+    writes one record. Errors name the same cause and next step as ``recover`` and ``doctor``.
     """
     try:
         writer, keys = _open_writer(settings, epochs=epochs)
@@ -237,8 +238,8 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
 
 
 def _check_name(settings: Settings) -> None:
-    """Refuse a log whose name differs from the settings. If the name can't be read, the opening
-    itself refuses it.
+    """Refuse a log whose name differs from the settings. If its name can't be read, opening it
+    fails anyway.
     """
     log = ""
     if settings.ledger.log:
@@ -251,7 +252,7 @@ def _check_name(settings: Settings) -> None:
 def open_guard(
     cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
 ) -> G:
-    """Open everything that a guard needs and create it; if a later step fails, close whatever was
+    """Open or create everything that a guard needs. If a later step fails, close whatever was
     opened.
     """
     check_identity(settings)
@@ -301,7 +302,9 @@ def _assemble_guard(
 
 
 def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatch:
-    """Return the anchoring that runs alongside the calls on *journal*. Raises ``ConfigError``."""
+    """Return the anchor watch that runs alongside the calls on *journal*. Raises
+    ``ConfigError``.
+    """
     signing = keys.signing(actor=actor(), epochs=False)
     anchors = anchors_of(settings, signing, journal.log)
     heads = LedgerHeads(settings.ledger.path, journal.log, signing, journal.admin)
@@ -359,7 +362,7 @@ def _creation_lock(path: Path) -> Generator[None]:
 
 def _has_keys(settings: Settings) -> bool:
     """Return True if there is a folder with keys. Raises ``LedgerOpenError`` if this process may
-    not look.
+    not look into it.
     """
     folder = settings.key_path
     if folder.is_symlink() and not folder.exists():

@@ -1,5 +1,5 @@
-"""Carry out the plan of ``guardrail.wiring.diagnosis``: for ``guardrail recover``, by a person's
-decision and on the record.
+"""Carries out the plan of ``guardrail.wiring.diagnosis`` for ``guardrail recover``: by a person's
+decision, and recorded.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def carry_out(
     new state.
 
     Missing keys are first created in a separate folder, which is moved into place once the new log
-    exists. If only the memory can't be written, the error says that everything else was done.
-    Raises ``LedgerError`` and ``KeysError``.
+    exists. If only the memory can't be written, the error says that everything else is done. Raises
+    ``LedgerError`` and ``KeysError``.
     """
     make_private_folder(settings.ledger.path.parent)
     keys, fresh = found.keys, None
@@ -83,8 +83,8 @@ def _genesis(settings: Settings, keys: Keys) -> Mapping[str, object]:
 
 
 def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
-    """Rename the new key folder into place; return the location of the old one, if any of it was
-    left. Raises ``KeysError``.
+    """Rename the new key folder into place. Return the location of the old folder, if parts of it
+    were left. Raises ``KeysError``.
     """
     target, kept = settings.key_path, []
     try:

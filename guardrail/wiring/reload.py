@@ -54,8 +54,8 @@ def settings_reader(settings: Settings) -> Callable[[], Settings]:
     """Return a function that reads the file of *settings* again.
 
     Values that the program or the environment overrode when the guard was opened stay unchanged, so
-    a later change of the working directory or of the environment moves no path. Settings without a
-    file stay the same.
+    that a later change of the working directory or of the environment does not move a path.
+    Settings without a file stay the same.
     """
     source = settings.source
     if source is None:
@@ -90,10 +90,11 @@ def _get(settings: Settings, section: str, name: str) -> object:
 
 
 def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], list[str]]:
-    """Return the settings in force after a reload, the names that it changes, and those that need a
-    restart.
+    """Return the settings in force after a reload, the names of the changed settings, and those
+    that need a restart.
 
-    *current* is in force now, *read* is in the file now; names are ``section.key``.
+    *current* are the settings in force now, *read* those in the file now; names are
+    ``section.key``.
     """
     applied: dict[str, Any] = {}
     changed: list[str] = []
@@ -122,8 +123,8 @@ def load_again(
 ) -> tuple[Settings, Engine]:
     """Load the engine of the settings *read*; return the settings in force and the engine.
 
-    The record ``admin.policy_loaded`` is durable when this returns. Raises what *load* and *record*
-    raise; no new engine is left running then.
+    The ``admin.policy_loaded`` record is durable when this returns. Raises the exceptions of *load*
+    and *record*, and leaves no new engine running then.
     """
     settings, changed, restart = reloaded(current, read)
     engine = load(settings)
@@ -149,15 +150,15 @@ def record_refused(
     error: GuardrailError,
     kept: PolicyIdentity,
 ) -> None:
-    """Record ``admin.policy_refused`` if the ledger can be written; *kept* are the policies in
-    force.
+    """Record ``admin.policy_refused`` if the ledger can be written to; *kept* are the policies that
+    stay in force.
     """
     with contextlib.suppress(LedgerError):
         record("policy_refused", {"code": error.code, "kept": log_fields.policy(kept)})
 
 
 class RetiredEngines:
-    """Engines that a reload replaced. Each is closed when its decisions have ended."""
+    """Engines that a reload replaced. Each is closed after its decisions have ended."""
 
     def __init__(self) -> None:
         self._engines: list[tuple[Engine, threading.Timer]] = []
@@ -183,8 +184,8 @@ def request_path(ledger: Path) -> Path:
 
 
 def request(ledger: Path, digest: str) -> None:
-    """Ask every guard that runs on *ledger* to load its policies again; *digest* is the policies'
-    expected digest.
+    """Ask every guard that runs on *ledger* to load its policies again. *digest* is the expected
+    digest of the policies.
     """
     path = request_path(ledger)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
@@ -195,7 +196,7 @@ def request(ledger: Path, digest: str) -> None:
 
 
 class ReloadWatch:
-    """Calls *reload* in a separate thread when a request appears or changes; one that was there
+    """Calls *reload* in a separate thread when a request appears or changes. A request that existed
     before counts as seen.
     """
 

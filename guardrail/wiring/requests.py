@@ -24,9 +24,10 @@ __all__ = ["LedgerRequests"]
 
 
 class LedgerRequests:
-    """Ledger reads that decisions depend on: read-only, proved, one connection per read.
+    """Ledger reads that decisions depend on. They are read-only and proved, with one connection per
+    read.
 
-    Anything that the signed head does not prove seals the ledger of *writer*.
+    A record that the signed head does not prove seals the ledger of *writer*.
     """
 
     def __init__(self, path: Path, writer: LedgerWriter, signing: Signing) -> None:

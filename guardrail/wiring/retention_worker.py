@@ -1,5 +1,5 @@
-"""``python -m guardrail.wiring.retention_worker``: do everything that is due, once, for a guard in
-another process, and exit.
+"""``python -m guardrail.wiring.retention_worker``: does all due retention work once, for a guard in
+another process, and exits.
 
 The job arrives on standard input, and the answer goes to standard output
 (``guardrail.retention.process``). It opens the ledger as a command does, independently of the
@@ -39,7 +39,7 @@ uses, and rarely run.
 
 
 def main() -> None:
-    """Read the job, do it, answer."""
+    """Read the job, do it, and write the answer."""
     job = pickle.load(sys.stdin.buffer)  # noqa: S301 - the guard that started this process wrote it, into a pipe of its own
     threading.Thread(target=_end_with_the_guard, daemon=True).start()
     with ThreadPoolExecutor(1) as normal:
@@ -58,8 +58,8 @@ def _end_with_the_guard() -> None:
 
 
 def carry_out_job(job: RetentionJob, *, delete: Delete = lambda work: work()) -> RunOutcome:
-    """Do everything that is due; return the result. Never raises. Never creates a ledger. *delete*
-    runs the deletion.
+    """Do all due work and return the result. Never raises and never creates a ledger. *delete* runs
+    the deletion.
     """
     try:
         return _carry_out(job, delete)

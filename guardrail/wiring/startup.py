@@ -1,4 +1,4 @@
-"""Record a start in the log: the policy and settings in force, and the settings that changed since
+"""Records a start in the log: the policy and settings in force, and the settings that changed since
 the last start.
 """
 
@@ -33,8 +33,8 @@ keys.
 def record_start(
     path: Path, journal: Journal, settings: Settings, keys: Keys, policy: PolicyIdentity
 ) -> None:
-    """Record that a guard starts, after the settings that changed since the last start; durable
-    when it returns.
+    """Record that a guard starts, and before that the settings that changed since the last start;
+    durable when this returns.
 
     *path* is the ledger. Raises ``LedgerError``.
     """
@@ -79,8 +79,8 @@ def record_refusal(journal: Journal, error: GuardrailError) -> None:
 
 
 def _setting_codes(settings: Settings, keys: Keys) -> dict[str, str]:
-    """Return a code, keyed with the log's keys, for the value of each setting that affects how
-    calls are governed.
+    """Return a code, keyed with the log's keys, for each setting that affects how calls are
+    governed.
     """
     governed: dict[str, Mapping[str, object]] = {
         **settings.governed(),

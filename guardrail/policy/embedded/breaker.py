@@ -42,11 +42,11 @@ class ShardBreaker:
     """
 
     def __init__(self, *, limit: int = 3, window: float = 60.0, capacity: int = 4096) -> None:
-        """A shard is open after *limit* kills within *window* seconds, until the first of them is
-        that long ago.
+        """A shard is open after *limit* kills within *window* seconds, until the first of these
+        kills is older than that.
 
-        So is every shard of a principal after four times as many. At most *capacity* shards are
-        remembered; the one that is longest without a kill is forgotten first.
+        After four times as many kills, every shard of that principal is open. At most *capacity*
+        shards are remembered; the one whose last kill is oldest is forgotten first.
         """
         self._limit = limit
         self._window = window
@@ -75,7 +75,9 @@ class ShardBreaker:
         )
 
     def open(self, shard: str, now: float) -> SuspectShard | None:
-        """Return why requests of *shard* are refused at the moment, or None if they are not."""
+        """Return the reason that requests of *shard* are currently refused, or None if they are
+        not.
+        """
         if not self._parties:
             return None
         with self._lock:
@@ -86,7 +88,7 @@ class ShardBreaker:
         return None
 
     def _recent(self, table: OrderedDict[str, _History], key: str, now: float) -> _History | None:
-        """Return the deaths within the window. Call it with the lock held."""
+        """Return the kills within the window. The caller holds the lock."""
         history = table.get(key)
         if history is None:
             return None
@@ -98,8 +100,8 @@ class ShardBreaker:
         return history
 
     def suspect(self, shard: str, now: float) -> bool:
-        """Return True if the principal of *shard* killed a worker within the window: its requests
-        are isolated from others'.
+        """Return True if the principal of *shard* killed a worker within the window, so that its
+        requests are isolated.
         """
         if not self._parties:
             return False

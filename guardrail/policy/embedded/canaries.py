@@ -1,9 +1,9 @@
-"""Questions with known answers that a worker asks its engine before it serves.
+"""Questions with known answers that a worker asks its engine before it serves requests.
 
-After one wrong answer, it does not serve.
+After one wrong answer, the worker does not serve.
 
-The answers are OPA's. For known differences of the engine, the preflight refuses the policy
-instead.
+The answers are those of OPA. If the engine is known to differ from OPA, the preflight refuses the
+policy instead.
 """
 
 from __future__ import annotations

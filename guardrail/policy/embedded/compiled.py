@@ -1,6 +1,6 @@
 """Compiles policies for serving: parses, checks and merges them.
 
-Policies that would not answer like OPA are refused.
+Policies that the engine would answer differently from OPA are refused.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CompiledPolicies:
 
     @property
     def texts(self) -> list[tuple[str, str]]:
-        """Name and text of each module, in the engine's form."""
+        """Name and text of each module, in the form that the engine loads."""
         return [(module.name, module.text) for module in self.modules]
 
 
@@ -159,7 +159,7 @@ def _parse(
 def locate(text: str, modules: Sequence[MergedPackage]) -> SourceLine | None:
     """Return the author's line that an engine message points at, or None.
 
-    The message itself can hold values.
+    The message itself can contain values.
     """
     at = _AT.search(text)
     if at is None:

@@ -85,7 +85,7 @@ class EmbeddedEngine:
         spare: bool = True,
         worker_script: Path | None = None,
     ) -> None:
-        """Start workers for policies that have been judged. *worker_script* is another worker, for
+        """Start workers for policies that have been checked. *worker_script* replaces the worker in
         tests.
         """
         self._compiled = compiled
@@ -127,10 +127,10 @@ class EmbeddedEngine:
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
         """Ask for the decision about *policy_input*; see ``Engine.decide``.
 
-        *shard* is tenant, principal and further parts, joined by NUL. Principals take turns. One
-        that kills workers is moved to a worker that only such principals share; a shard that does
-        so three times within a minute is refused until that minute is over, and so is a principal
-        that does so four times as often.
+        *shard* is tenant, principal and further parts, joined by NUL. Principals take turns. A
+        principal that kills a worker is moved to a worker that only such principals share. A shard
+        that kills three times within a minute is refused until that minute is over, and so is a
+        principal that kills four times as often.
         """
         future: Future[EngineReply] = Future()
         # Not to be cancelled: a request that is under way can't be called back.

@@ -2,9 +2,9 @@
 manages both.
 
 Requests are pipelined, a few at a time: principals take turns, and answers come in the order of
-requests. Only the first one in the pipe is being evaluated, so only its time counts against the
-evaluation limit. After that limit the worker is killed, the request fails, and all others are sent
-again to the next worker: a decision has no effects.
+requests. Only the first request in the pipe is being evaluated, so only its time counts against the
+evaluation limit. After that limit, the worker is killed, the request fails, and all others are sent
+again to the next worker, which is safe because a decision has no effects.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Lane:
         name: str,
         divert: Callable[[EngineRequest], bool] | None = None,
     ) -> None:
-        """*divert* can move a request of a principal that has just killed a worker to another lane,
-        and returns True if it did.
+        """*divert* can move a request of a principal that has just killed a worker to another lane;
+        it returns True if it did.
         """
         self._spares = spares
         self._settings = spares.settings
@@ -151,8 +151,8 @@ class Lane:
         return worker.write(request.data)
 
     def _fill_pipe(self) -> bool:
-        """Write the next requests in turn, with the lock held, up to the pipe's limit; return True
-        if all of it was sent.
+        """Write the next requests in turn, up to the pipe's limit. Return True if all of them were
+        sent. The caller holds the lock.
         """
         state = self._state
         whole = True
@@ -182,8 +182,8 @@ class Lane:
             thread.join()
 
     def abandon(self, breaker: ShardBreaker) -> None:
-        """In a forked child: drop the parent's state, and start again, with *breaker*, when
-        needed.
+        """Drop the parent's state in a forked child. The lane starts again, with *breaker*, when it
+        is needed.
         """
         worker = self._worker
         closed = self._state.closed
@@ -226,7 +226,7 @@ class Lane:
             self._shut_down()
 
     def _poll_timeout(self) -> float | None:
-        """Milliseconds to wait for events; None (no limit) if no request is running."""
+        """Return the milliseconds to wait for events; None (no limit) if no request is running."""
         state = self._state
         now = time.monotonic()
         if state.busy() or (self._worker is not None and not state.ready):
@@ -268,7 +268,7 @@ class Lane:
         self._check_limits(readable=readable)
 
     def _acquire_worker(self) -> None:
-        """Get a worker: the spare, or a new one, not before it is time."""
+        """Get a worker: the spare, or a new one if enough time has passed since the last start."""
         now = time.monotonic()
         if now < self._retry_at:
             self._fail_expired(now)
@@ -282,7 +282,7 @@ class Lane:
         self._worker = born.worker
 
     def _handle_answer(self, answer: Frame) -> bool:
-        """Handle one answer. False if it ended the worker."""
+        """Handle one answer. Return False if it ended the worker."""
         state = self._state
         if not state.ready:
             return self._handle_start_answer(answer)
@@ -301,7 +301,7 @@ class Lane:
         return True
 
     def _pop_answered(self) -> EngineRequest:
-        """Take the first request out of the pipe, with the lock."""
+        """Take the first request out of the pipe. The caller holds the lock."""
         state = self._state
         request = state.pipe.popleft()
         left = state.parties.pop(request.party) - 1
@@ -363,7 +363,9 @@ class Lane:
             )
 
     def _handle_death(self, death: WorkerDeath | None) -> None:
-        """Replace a dead worker: fail the request that it worked on, and queue the others again."""
+        """Replace a dead worker: fail the request that it was evaluating, and queue the others
+        again.
+        """
         worker, state = self._worker, self._state
         assert worker is not None
         how = worker.reap(1.0) if death is None else worker.kill()

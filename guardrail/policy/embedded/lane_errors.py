@@ -1,4 +1,4 @@
-"""The errors with which a lane fails requests."""
+"""The errors that a lane fails requests with."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ __all__ = ["closed_error", "dead_error", "full_error"]
 
 
 def closed_error() -> PolicyError:
-    """Return the error after ``close``."""
+    """Return the error for a request after ``close``."""
     return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
 
 
 def full_error() -> PolicyError:
-    """Return the error if the queue of a principal is full."""
+    """Return the error for a principal whose queue is full."""
     return PolicyError("too many calls wait for the policy", cause="timeout", detail="queue_full")
 
 

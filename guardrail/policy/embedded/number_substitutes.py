@@ -1,8 +1,8 @@
-"""Substitutes for built-in functions on numbers, and on numbers in strings, with OPA's answers.
+"""Substitutes, with OPA's answers, for built-in functions on numbers and on numbers in strings.
 
-Like ``substitutes``, this module is loaded by the worker, and imports nothing of guardrail. A
-function raises ``ValueError`` if OPA can't answer, and if the answer needs more than the engine
-provides: the original spelling of a number, which OPA repeats, and digits beyond 64 bits.
+Like ``substitutes``, this module is loaded by the worker and imports nothing from guardrail. A
+function raises ``ValueError`` if OPA can't answer, or if the answer needs more than the engine
+provides: the original spelling of a number, which OPA preserves, or digits beyond 64 bits.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["NUMBERS", "SUBSTITUTES"]
 
 
 class NumberSpellings:
-    """Original spellings of the numbers in an evaluation: OPA repeats them, the engine knows only
+    """Original spellings of the numbers in an evaluation. OPA preserves them; the engine knows only
     the values.
     """
 
@@ -26,16 +26,16 @@ class NumberSpellings:
         self.odd: frozenset[float | str] | None = None
 
     def load(self, texts: list[str]) -> None:
-        """Take policies and data, which stay the same for all evaluations."""
+        """Set the policies and data, which stay the same for all evaluations."""
         self.fixed = _unusual_spellings("\n".join(texts))
 
     def set_input(self, body: bytes | str) -> None:
-        """Take the input of one evaluation; it is searched only if a number is formatted."""
+        """Set the input of one evaluation. It is searched only if a number is formatted."""
         self.input = body if isinstance(body, bytes) else body.encode("utf-8", "surrogatepass")
         self.odd = None
 
     def is_spelled_unusually(self, value: float | str) -> bool:
-        """Return True if *value* is spelled somewhere in another than its shortest form."""
+        """Return True if *value* is spelled anywhere in a form that is not its shortest."""
         if self.odd is None:
             self.odd = _unusual_spellings(self.input.decode("utf-8", "replace")) | self.fixed
         return value in self.odd
@@ -64,8 +64,8 @@ _RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
 def sprintf(text: str, values: list[Any]) -> str:
     """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced, as Go does it.
 
-    Raises ``ValueError`` for other verbs, for verbs without a value and values without a verb, and
-    for numbers that OPA might print in their original spelling.
+    Raises ``ValueError`` for other verbs, verbs without a value, values without a verb, and numbers
+    that OPA might print in their original spelling.
     """
     if not isinstance(values, list):
         raise ValueError("not an array")
@@ -115,7 +115,7 @@ def _format_verb(verb: str, value: object) -> str:
 
 
 def _format_float(value: float) -> str:
-    """Return *value* as Go writes it: an exponent from a million on."""
+    """Return *value* as Go writes it, with an exponent from a million on."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         short = repr(value)
         return short.removesuffix(".0")
@@ -132,7 +132,7 @@ def _format_float(value: float) -> str:
 
 
 def _format_value(value: object) -> str:
-    """Return a value as Rego is written."""
+    """Return a value in Rego syntax."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -200,15 +200,15 @@ _SAFE = 2**53
 
 
 def round_(value: float) -> int:
-    """Return the whole number that is nearest to *value*, and of two the one that is farther from
-    zero.
+    """Return the whole number nearest to *value*. If two are equally near, return the one farther
+    from zero.
     """
     whole, rest = divmod(abs(_require_number(value)), 1)
     return _require_53_bits(int(whole + (rest >= 0.5)) * (-1 if value < 0 else 1))
 
 
 def ceil(value: float) -> int:
-    """Return the least whole number that is not below *value*."""
+    """Return the smallest whole number that is not below *value*."""
     return _require_53_bits(int(-(-_require_no_small_fraction(value) // 1)))
 
 
@@ -259,17 +259,17 @@ def product(values: list[int] | set[int]) -> int:
 
 
 def bits_and(one: int, other: int) -> int:
-    """Return the bits that both have."""
+    """Return the bits that are set in both."""
     return _require_64_bits(_require_written_integer(one) & _require_written_integer(other))
 
 
 def bits_or(one: int, other: int) -> int:
-    """Return the bits that one of them has."""
+    """Return the bits that are set in at least one of them."""
     return _require_64_bits(_require_written_integer(one) | _require_written_integer(other))
 
 
 def bits_xor(one: int, other: int) -> int:
-    """Return the bits that only one of them has."""
+    """Return the bits that are set in exactly one of them."""
     return _require_64_bits(_require_written_integer(one) ^ _require_written_integer(other))
 
 

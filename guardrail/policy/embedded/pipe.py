@@ -1,4 +1,4 @@
-"""The requests of a lane: those in the pipe to its worker, and those that wait for their turn."""
+"""The requests of a lane: those in the pipe to its worker, and those waiting for their turn."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class EngineRequest:
 
 @dataclass(slots=True)
 class Pipe:
-    """The state that the lane's lock protects."""
+    """The part of a lane's state that its lock protects."""
 
     pipe: deque[EngineRequest] = field(default_factory=deque)
     """Sent requests, in order; the first is being evaluated."""
@@ -74,7 +74,7 @@ class Pipe:
         return bool(self.pipe or self.queue)
 
     def accepts(self, who: str) -> bool:
-        """Return True if a request of *who* may go into the pipe now."""
+        """Return True if a request of *who* may enter the pipe now."""
         return len(self.pipe) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
 
     def drain(self) -> list[EngineRequest]:

@@ -1,6 +1,6 @@
-"""A worker process as seen by its parent: start, frames in and out, end.
+"""A worker process as seen by its parent: starting it, exchanging frames, ending it.
 
-It has no threads and knows no policy.
+This module has no threads and knows nothing about policies.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def engine_folder() -> str:
 
 
 def frame(rid: bytes, kind: bytes, body: bytes) -> bytes:
-    """Return one request: *rid* 16 bytes, *kind* 1 byte."""
+    """Return one request frame: *rid* is 16 bytes, *kind* 1 byte."""
     return HEADER.pack(_ID_AND_KIND + len(body), rid, kind) + body
 
 
@@ -91,7 +91,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class WorkerDeath:
-    """How a worker ended."""
+    """How a worker process ended."""
 
     cause: str
     """``crashed`` or ``timeout``."""
@@ -106,7 +106,7 @@ class FrameError(Exception):
 
 
 def error_body(answer: Frame) -> dict[str, object]:
-    """Return the error in an ``e`` frame; empty for any other frame, and for an unreadable one."""
+    """Return the error in an ``e`` frame; empty for any other frame or an unreadable one."""
     if answer.kind != b"e":
         return {}
     try:
@@ -125,8 +125,8 @@ class WorkerProcess:
     __slots__ = ("_buffer", "_popen", "_stderr", "pending", "reader", "writer")
 
     def __init__(self, *, memory: int, script: Path | None = None) -> None:
-        """Start the process: no inherited descriptors or environment, a session of its own. Raises
-        ``OSError``.
+        """Start the process without inherited descriptors or environment, in its own session.
+        Raises ``OSError``.
         """
         folder = engine_folder()
         self._stderr = _memory_file()
@@ -172,7 +172,7 @@ class WorkerProcess:
         return self._popen.pid
 
     def write(self, data: bytes) -> bool:
-        """Send as much of *data* as the pipe takes, keep the rest, and return True if all of it was
+        """Send as much of *data* as the pipe takes and store the rest. Return True if all of it was
         sent. A broken pipe counts as sent: the reading side notices the death and handles it.
         """
         if self.pending:
@@ -190,13 +190,13 @@ class WorkerProcess:
         return False
 
     def flush(self) -> bool:
-        """Send pending data; return True if nothing is left."""
+        """Send pending data; return True if none is left."""
         data = bytes(self.pending)
         self.pending.clear()
         return self.write(data) if data else True
 
     def read(self) -> bool:
-        """Read the worker's output. Return False at end of file: it is dead."""
+        """Read the worker's output. Return False at end of file, when the worker is dead."""
         try:
             chunk = os.read(self.reader, _READ_SIZE)
         except BlockingIOError:
@@ -255,8 +255,8 @@ class WorkerProcess:
         return self.kill()
 
     def abandon(self) -> None:
-        """Drop a worker that belongs to the parent of this forked process: close its pipes, but
-        neither kill it nor wait.
+        """Drop a worker that belongs to the parent of this forked process: close its pipes, but do
+        not kill it or wait for it.
         """
         self._popen.returncode = 0
         self._close_streams()

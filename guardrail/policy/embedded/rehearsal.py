@@ -1,5 +1,5 @@
-"""Runs policies at load time: their own tests and complete sample calls, and both again in other
-module orders.
+"""Runs policies at load time: their own tests and complete sample calls, and then both again with
+the modules in other orders.
 """
 
 from __future__ import annotations
@@ -138,8 +138,8 @@ class TestResult:
 
 
 def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
-    """Raise ``PolicyLoadError`` unless the policies' tests pass, the samples have well-formed
-    answers, and both give the same in other orders of modules.
+    """Raise ``PolicyLoadError`` unless the policies' tests pass, the samples get well-formed
+    answers, and the results do not depend on the order of modules.
     """
     results = run_policy_tests(compiled, bench)
     findings = [
@@ -163,7 +163,7 @@ def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
 
 
 def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]:
-    """Return the problems with the answers to ``SAMPLES``."""
+    """Return the problems with the answers to the sample calls in ``SAMPLES``."""
     findings: list[Finding] = []
     seen: set[tuple[str, int, str]] = set()
     bench.load(compiled.texts, compiled.data)
@@ -200,8 +200,8 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
 
 
 def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestResult]:
-    """Run every ``test_...`` rule of the test packages, in the order of files and lines. Never
-    raises for a failing one.
+    """Run every ``test_...`` rule of the test packages, in the order of files and lines. Does not
+    raise for failing tests.
     """
     results: list[TestResult] = []
     rules = list(test_rules(compiled))

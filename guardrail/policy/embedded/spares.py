@@ -31,7 +31,7 @@ class WorkerSettings:
 
 @dataclass(slots=True)
 class StartingWorker:
-    """A worker that was sent its policies but has not reported yet that it is ready."""
+    """A worker that has received its policies but has not yet reported that it is ready."""
 
     worker: WorkerProcess
     rid: bytes
@@ -46,8 +46,8 @@ def _start_worker(settings: WorkerSettings) -> StartingWorker:
 
 
 class SpareWorkers:
-    """One worker that is started and loaded in advance, so that a kill costs no start.
-    Thread-safe.
+    """Keeps one worker started and loaded in advance, so that replacing a killed worker takes no
+    start-up time. Thread-safe.
     """
 
     def __init__(self, settings: WorkerSettings, *, wanted: bool = True) -> None:
@@ -68,7 +68,7 @@ class SpareWorkers:
         return born
 
     def renew(self) -> None:
-        """Start a spare if there is none. A failure is reported when one is needed."""
+        """Start a spare if there is none. A failure is reported when a spare is needed."""
         with self._lock:
             if self._spare is None and self._wanted and not self._closed:
                 try:

@@ -1,8 +1,8 @@
-"""Substitutes for built-in functions that the engine answers differently from OPA, with OPA's
-answers.
+"""Substitutes, with OPA's answers, for built-in functions that the engine answers differently from
+OPA.
 
 The worker replaces the engine's own functions with these. Like the worker, this module imports
-nothing of guardrail, because it is loaded without site-packages. A function raises ``ValueError``
+nothing from guardrail, because it is loaded without site-packages. A function raises ``ValueError``
 if OPA can't answer either.
 """
 
@@ -22,8 +22,8 @@ _MAPPED = 0xFFFF
 
 
 def lower(text: str) -> str:
-    """Return *text* in lower case as OPA does: character by character, independent of the
-    neighbours.
+    """Return *text* in lower case as OPA does, character by character, independently of
+    neighbouring characters.
     """
     text = _require_string(text)
     if text.isascii():
@@ -32,8 +32,8 @@ def lower(text: str) -> str:
 
 
 def upper(text: str) -> str:
-    """Return *text* in upper case as OPA does: a character whose upper case is several characters
-    stays, or becomes its title case.
+    """Return *text* in upper case as OPA does: if a character's upper case has several characters,
+    it stays or becomes its title case.
     """
     text = _require_string(text)
     if text.isascii():
@@ -91,7 +91,7 @@ def cidr_contains(network: str, inner: str) -> bool:
 
 
 def cidr_is_valid(network: str) -> bool:
-    """Return True if *network* is an address, a slash and a length."""
+    """Return True if *network* consists of an address, a slash and a prefix length."""
     try:
         _parse_network(_require_string(network))
     except ValueError:
@@ -106,7 +106,7 @@ def _require_string(value: object) -> str:
 
 
 def _without_mapping(width: int, value: int) -> tuple[int, int]:
-    """Return width and value of an address; IPv4-mapped addresses count as IPv4."""
+    """Return the width and the value of an address. IPv4-mapped addresses count as IPv4."""
     if width == 128 and value >> 32 == _MAPPED:
         return 32, value & 0xFFFF_FFFF
     return width, value
@@ -118,7 +118,7 @@ def _contains(network: tuple[int, int, int], address: tuple[int, int]) -> bool:
 
 
 def _network_without_mapping(text: str) -> tuple[int, int, int]:
-    """Return width, first address and prefix length; IPv4-mapped networks count as IPv4."""
+    """Return width, first address and prefix length. IPv4-mapped networks count as IPv4."""
     width, first, prefix = _parse_network(text)
     plain, value = _without_mapping(width, first)
     return (plain, value, prefix - (width - plain))
@@ -178,7 +178,7 @@ def _ipv6(text: str) -> int | None:
 
 
 def _groups(text: str, *, last: bool) -> list[int] | None:
-    """Return the groups of 16 bits; with *last*, the last ones may be written as an IPv4
+    """Return the groups of 16 bits. With *last*, the last two groups may be written as an IPv4
     address.
     """
     if not text:
@@ -205,7 +205,8 @@ _LATEST = 2**62
 def parse_rfc3339_ns(text: str) -> int:
     """Return the nanoseconds since 1970.
 
-    Stricter than OPA: two digits everywhere, a decimal point, at most nine digits after it.
+    Stricter than OPA: requires two digits in each field, and a point with at most nine digits for
+    fractions of a second.
     """
     import re
 
@@ -252,7 +253,7 @@ def urlquery_encode(text: str) -> str:
 
 
 def urlquery_encode_object(values: dict[str, Any]) -> str:
-    """Return keys and values as the query of an address, in the order of the keys."""
+    """Return keys and values encoded as the query of a URL, in the order of the keys."""
     if not isinstance(values, dict):
         raise ValueError("not an object")
     found = []
@@ -286,7 +287,9 @@ def glob_match(pattern: str, delimiters: list[str] | None, text: str) -> bool:
 
 
 def _parse_glob(pattern: str) -> list[Any]:
-    """Return characters; wildcards in lists of one; classes as tables; alternatives in tuples."""
+    """Return the parsed pattern: characters as strings, wildcards as lists of one, classes as
+    tables, alternatives as tuples.
+    """
     found: list[Any] = []
     index = 0
     while index < len(pattern):
@@ -310,7 +313,7 @@ def _parse_glob(pattern: str) -> list[Any]:
 
 
 def _parse_class(text: str) -> dict[str, bool]:
-    """Return the members, and under the empty string True if they are excluded."""
+    """Return the members of a class, and True under the empty string if they are excluded."""
     inverted = text.startswith("!")
     found = {"": inverted}
     index = int(inverted)

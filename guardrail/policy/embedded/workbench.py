@@ -20,7 +20,7 @@ _MAX_ANSWER = 1 << 28
 
 
 class Undefined:
-    """The type of ``UNDEFINED``, the result of a rule without a value, which is neither null nor
+    """The type of ``UNDEFINED``, the result of a rule that has no value. It is neither null nor
     false.
     """
 
@@ -36,7 +36,8 @@ UNDEFINED = Undefined()
 class EngineRefusal(Exception):
     """The engine raised an error.
 
-    ``text`` is its message, which can quote the policy: for authors, never for records.
+    ``text`` is its message, which can quote the policy. Show it to authors only, and never record
+    it.
     """
 
     def __init__(self, text: str) -> None:
@@ -47,11 +48,11 @@ class EngineRefusal(Exception):
 class Workbench:
     """One worker process that serves one request at a time.
 
-    A request that kills it or takes too long fails only itself.
+    A request that kills the process or takes too long fails only itself.
     """
 
     def __init__(self, *, time_limit: float = 10.0, memory: int = DEFAULT_MEMORY) -> None:
-        """*time_limit* in seconds holds for each request; *memory* in bytes for the process."""
+        """*time_limit* is in seconds, for each request; *memory* is in bytes, for the process."""
         self._time_limit = time_limit
         self._memory = memory
         self._worker: WorkerProcess | None = None
@@ -89,7 +90,7 @@ class Workbench:
     ) -> None:
         """Load *modules* (name, text) and *data* (JSON) for the next queries.
 
-        With *observe* they can call ``guardrail_observe(text)``, and ``observed`` returns those
+        With *observe*, they can call ``guardrail_observe(text)``, and ``observed`` returns these
         texts.
         """
         self._scratch = _encode(

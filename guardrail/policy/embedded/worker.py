@@ -126,8 +126,8 @@ class Server:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def renew(self) -> None:
-        """Replace an engine that might have raised: an evaluation that ends in an error leaves
-        state behind, and a deny rule that it touched might never fire again.
+        """Replace an engine that might have raised. An evaluation that ends in an error leaves
+        state behind, so that a deny rule which it touched might never fire again.
         """
         if self.untouched is not None:
             self.engine = self.untouched.clone()
@@ -151,7 +151,7 @@ class Server:
         return b"r", reply
 
     def observe(self, text: str) -> str:
-        """Store *text*, once and in order."""
+        """Store *text* if it is new, in order."""
         if text not in self.observed:
             self.room -= len(text)
             if self.room >= 0:

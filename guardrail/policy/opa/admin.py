@@ -2,10 +2,10 @@
 
 Only this module imports the OPA client.
 
-The client makes the URLs and reads the answers; every byte goes through guardrail's own transport,
-mounted in place of the client's. So the deadline is total, there are no redirects, retries, proxies
-or netrc look-ups, and unix sockets, client certificates and token files work as they do for
-decisions.
+The client makes the URLs and reads the answers, but every byte goes through guardrail's own
+transport, mounted in place of the client's. So the deadline is total, there are no redirects,
+retries, proxies or netrc look-ups, and unix sockets, client certificates and token files work as
+they do for decisions.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ _HEALTH = {"bundles": "true", "plugins": "true"}
 
 @contextlib.contextmanager
 def _converting_errors() -> Iterator[None]:
-    """Convert exceptions of the client into ``PolicyError``; foreign exceptions end here."""
+    """Convert the client's exceptions into ``PolicyError``, so that no foreign exception leaves
+    this module.
+    """
     try:
         yield
     except (
@@ -68,12 +70,12 @@ class BundleState:
 
 
 class OpaAdmin:
-    """One server. For one thread at a time."""
+    """The administration API of one server. For one thread at a time."""
 
     def __init__(
         self, target: OpaTarget, *, timeout: float = 5.0, transport: OpaTransport | None = None
     ) -> None:
-        """*timeout* in seconds holds for each question as a whole."""
+        """*timeout* is in seconds, for each request as a whole."""
         # These answers don't identify their requests, so each request gets its own connection.
         self._connection = OpaConnection(target, keep=False)
         self._adapter = _Adapter(transport or self._connection, timeout)
@@ -164,7 +166,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def delete_policy(self, policy: str) -> str | None:
-        """Remove a module; return OPA's error code if others need it, else None."""
+        """Remove a module. Return OPA's error code if other modules need it, else None."""
         try:
             self._client.delete_policy(quote(policy))
         except DeletePolicyError as error:
@@ -213,11 +215,11 @@ class _Adapter(BaseAdapter):
         return response
 
     def close(self) -> None:
-        """Do nothing: no connection is kept."""
+        """Do nothing: connections are not kept open."""
 
 
 def _check_reply(reply: HttpReply, path: str) -> None:
-    """Raise ``PolicyError`` for replies that the client would follow, or report in its own way."""
+    """Raise ``PolicyError`` for replies that the client would follow or report in its own way."""
     if reply.status in {401, 403}:
         raise PolicyError(
             "the OPA server does not let this guard ask",

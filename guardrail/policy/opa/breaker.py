@@ -1,5 +1,5 @@
-"""A circuit breaker for an OPA server: opens after consecutive failures, until one of the
-occasional probes succeeds.
+"""A circuit breaker for an OPA server. It opens after consecutive failures and lets occasional
+probes through until one succeeds.
 """
 
 from __future__ import annotations
@@ -10,15 +10,15 @@ __all__ = ["CircuitBreaker"]
 
 
 class CircuitBreaker:
-    """Closed: ask.
+    """Decides if the server may be asked.
 
-    Open: deny at once. Half open: one question probes the server. Thread-safe; callers pass the
-    time.
+    Closed: ask. Open: deny at once. Half open: one question probes the server. Thread-safe. Callers
+    pass the time.
     """
 
     def __init__(self, *, failures: int, reset: float) -> None:
-        """It opens after *failures* in a row, and lets one question through every *reset* seconds
-        from then on.
+        """The breaker opens after *failures* in a row, and then lets one question through every
+        *reset* seconds.
         """
         self._limit = failures
         self._reset = reset
@@ -27,7 +27,7 @@ class CircuitBreaker:
         self._retry_at: float | None = None
 
     def admit(self, now: float) -> bool:
-        """Return True to ask now.
+        """Return True if the caller may ask now.
 
         If the breaker is open, True makes the caller's question the probe.
         """
@@ -56,7 +56,7 @@ class CircuitBreaker:
                 self._retry_at = now + self._reset
 
     def trip(self, now: float) -> None:
-        """Open the breaker: a reliable source reports that the server does not answer."""
+        """Open the breaker because a reliable source reports that the server does not answer."""
         with self._lock:
             self._failures = self._limit
             self._retry_at = now + self._reset

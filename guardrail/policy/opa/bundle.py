@@ -1,10 +1,10 @@
 """A bundle for OPA servers: the same bytes for the same policies, with a revision that names them,
 and optionally signed.
 
-A bundle holds the authors' modules and guardrail's composition and library, without tests; the data
-document; the schema of the policy input; and the mask that keeps callers' arguments out of OPA's
-decision log. Its roots are all paths that the modules define or read, so that nothing else on the
-server can add to them.
+A bundle contains the authors' modules and guardrail's composition and library, without tests; the
+data document; the schema of the policy input; and the mask that keeps callers' arguments out of
+OPA's decision log. Its roots are all paths that the modules define or read, so that nothing else on
+the server can add to them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _INSTALLED = "guardrail:"
 
 @dataclass(frozen=True, slots=True)
 class BundleSigner:
-    """The signer of a bundle."""
+    """Signs a bundle."""
 
     algorithm: str
     """Algorithm of the JSON Web Token: ``RS256`` or ``ES256``."""
@@ -83,7 +83,7 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
 
 
 def canonical(value: Json) -> bytes:
-    """Return *value* as OPA writes JSON to hash it, so that the hash of the file is the hash that
+    """Return *value* as JSON in the form that OPA hashes, so that the file's hash is the hash that
     OPA computes.
     """
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -91,7 +91,7 @@ def canonical(value: Json) -> bytes:
 
 
 def names(policies: PolicySet) -> Iterator[tuple[str, ModuleSource]]:
-    """Yield every module with the path that it has in a bundle.
+    """Yield every module with its path in a bundle.
 
     Raises ``PolicyLoadError`` if two would have one.
     """

@@ -45,10 +45,10 @@ class _PendingQuestion:
 
 
 class OpaEngine:
-    """Asks an OPA server. Thread-safe, and usable after a fork.
+    """Asks an OPA server for decisions. Thread-safe, and usable after a fork.
 
     Implements ``guardrail.policy.engine.Engine``. An answer counts only if it names an accepted
-    revision; a thread checks the server for all other problems, which deny calls until a check
+    revision. A thread checks the server for all other problems; these deny calls until a check
     succeeds.
     """
 
@@ -111,7 +111,9 @@ class OpaEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """Identity of the policies at the last successful check. Each reply names its own."""
+        """Identity of the policies at the last successful check. Each reply names its own
+        identity.
+        """
         return self._finding.identity
 
     @property
@@ -144,7 +146,7 @@ class OpaEngine:
         return future
 
     def close(self) -> None:
-        """Stop watching and asking; see ``Engine.close``. Idempotent."""
+        """Stop watching the server and asking it; see ``Engine.close``. Idempotent."""
         self._closed = True
         self._watch.close()
         self._pool.close()
@@ -218,7 +220,7 @@ class OpaEngine:
         return EngineReply(answer.document, identity, elapsed, answer.decision_id)
 
     def _handle_new_revision(self, identity: PolicyIdentity) -> None:
-        """Handle another accepted revision: use it at once if it declares itself pure, else only
+        """Handle a new accepted revision: use it at once if it declares itself pure, else only
         after a check.
         """
         self._watch.check_soon()
@@ -240,7 +242,7 @@ class OpaEngine:
             self._watch.check_soon()
 
     def _handle_inspection(self, found: InspectionResult | PolicyError) -> None:
-        """Take the result of a check. Runs on the watch's thread."""
+        """Use the result of a check. Runs on the watch's thread."""
         if isinstance(found, InspectionResult):
             self._finding = found
             self._refusal = None

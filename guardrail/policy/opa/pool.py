@@ -1,5 +1,5 @@
-"""A bounded pool of threads, each with its own connection, that run requests and complete
-futures.
+"""A bounded pool of threads that run requests and complete futures. Each thread has its own
+connection.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ class PoolJob:
 
 
 class ConnectionPool:
-    """Runs jobs at once while a thread is free; jobs that wait past their deadline fail.
+    """Runs a job as soon as a thread is free. A job that waits past its deadline fails.
 
     Thread-safe.
 
-    Parties take turns, and none has more than three quarters of the threads: slow questions leave
-    room for others'.
+    Parties take turns, and none may use more than three quarters of the threads, so that slow
+    questions leave room for those of others.
     """
 
     def __init__(self, connect: Callable[[], OpaConnection], size: int) -> None:
@@ -139,7 +139,7 @@ class ConnectionPool:
         return inbox.get()
 
     def _run_reaper(self) -> None:
-        """Fail waiting jobs at their deadline. Only a saturated pool needs it."""
+        """Fail waiting jobs at their deadline. Needed only if the pool is saturated."""
         if self._reaping:
             self._changed.notify()
             return
@@ -167,7 +167,7 @@ def _past_deadline(now: float) -> Callable[[PoolJob], bool]:
 
 
 def closed_error() -> PolicyError:
-    """Return the failure of a question to an engine that was closed."""
+    """Return the error for a question to an engine that was closed."""
     return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
 
 

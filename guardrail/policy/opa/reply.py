@@ -25,7 +25,7 @@ _MAX_ID = 200
 
 @dataclass(frozen=True, slots=True)
 class OpaReply:
-    """A reply with a decision document that is not checked yet."""
+    """A reply with a decision document that has not been checked yet."""
 
     document: object
     version: str
@@ -45,9 +45,10 @@ class OpaQuestion:
 
     @classmethod
     def about(cls, policy_input: bytes) -> OpaQuestion:
-        """Make a question about *policy_input*, whose bytes are not changed.
+        """Make a question from *policy_input*, whose bytes are not changed.
 
-        The echo is outside of it (``guardrail.main``): no policy reads it, and no record holds it.
+        The echo is outside the input (``guardrail.main``), so that no policy reads it and no record
+        contains it.
         """
         echo = os.urandom(16).hex()
         return cls(
@@ -58,8 +59,8 @@ class OpaQuestion:
 def read_answer(reply: HttpReply, echo: str) -> OpaReply:
     """Return the answer in *reply* to the question with *echo*.
 
-    Raises ``PolicyError`` unless the status is 200 and the body an object with a result, and for
-    the answer to another question.
+    Raises ``PolicyError`` unless the status is 200 and the body is an object with a result, or if
+    the answer belongs to another question.
     """
     if reply.status != 200:
         raise _refusal(reply)
@@ -151,9 +152,9 @@ def _refusal(reply: HttpReply) -> PolicyError:
 
 
 def _builtin_error(body: bytes) -> str | None:
-    """Return where the policy failed, or None for another kind of reply.
+    """Return the place where the policy failed, or None for another kind of reply.
 
-    OPA's message can quote values.
+    OPA's message is not returned, because it can quote values.
     """
     try:
         first = orjson.loads(body)["errors"][0]

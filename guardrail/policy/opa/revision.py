@@ -1,4 +1,4 @@
-"""Parses bundle revisions, and decides which ones are accepted."""
+"""Parses bundle revisions and decides which ones are accepted."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _FORM = re.compile(r"(impure-)?([0-9a-f]{64})(?:\.([0-9a-f]{64}))?")
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A revision that ``guardrail policy bundle`` made: it names the policies and the data, and
-    tells if they are pure.
+    """A revision made by ``guardrail policy bundle``. It names the policies and the data, and says
+    if they are pure.
     """
 
     policy: str
@@ -33,7 +33,7 @@ class Revision:
 
     @classmethod
     def parse(cls, text: str) -> Revision | None:
-        """Return the revision in *text*, or None if it has another form."""
+        """Return the revision in *text*, or None if *text* has another form."""
         found = _FORM.fullmatch(text)
         return None if found is None else cls(found[2], found[3], found[1] is None)
 
@@ -43,7 +43,7 @@ class Revision:
 
 
 def _abbreviate(text: str) -> str:
-    """Return enough of *text* to distinguish two revisions: a server chose it."""
+    """Return enough of *text*, which the server chose, to distinguish two revisions."""
     found = Revision.parse(text)
     if found is None:
         return "".join(each if each.isprintable() else "?" for each in text[:_LONG])
@@ -53,12 +53,12 @@ def _abbreviate(text: str) -> str:
 
 
 def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
-    """Return the revision of a bundle made of *policies*."""
+    """Return the revision for a bundle of *policies*."""
     return Revision(policies.digest, policies.data_digest, pure)
 
 
 class RevisionAcceptance:
-    """Decides which servers' answers are accepted. Immutable."""
+    """Decides which servers' answers are accepted, by revision. Immutable."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class RevisionAcceptance:
         unsafe_impure: bool = False,
         unsafe_unpinned: bool = False,
     ) -> None:
-        """*revisions* are accepted as given; one that names only policies accepts them with any
+        """*revisions* are accepted as given. One that names only policies accepts them with any
         data.
         """
         self._exact = frozenset(revisions)
@@ -83,7 +83,7 @@ class RevisionAcceptance:
 
     @property
     def impure_allowed(self) -> bool:
-        """True if policies that might depend on more than their input are accepted."""
+        """True if policies are accepted that might depend on more than their input."""
         return self._impure
 
     def identity(self, answer: OpaReply) -> PolicyIdentity:
@@ -113,7 +113,7 @@ class RevisionAcceptance:
         return PolicyIdentity("opa", version, revision.policy, text, revision.data)
 
     def proves_purity(self, answer: OpaReply) -> bool:
-        """Return True if the revision itself declares that the policies were found pure when their
+        """Return True if the revision itself declares that its policies were found pure when the
         bundle was made.
         """
         text = self._named_revision(answer)

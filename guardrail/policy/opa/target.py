@@ -1,6 +1,4 @@
-"""Address and credentials of an OPA server. Settings that would expose arguments are refused
-here.
-"""
+"""Address and credentials of an OPA server. Settings that would expose arguments are refused."""
 
 from __future__ import annotations
 
@@ -28,7 +26,7 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class TokenFile:
-    """A bearer token in a file, read again whenever the file has changed. Thread-safe."""
+    """A bearer token in a file, which is read again if the file changes. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -68,10 +66,10 @@ class OpaTarget:
     """
 
     def __init__(self, section: OpaSection) -> None:
-        """Judge *section*.
+        """Check *section* and take the server from it.
 
-        Raises ``ConfigError``: a URL with credentials, path or query; http to anything but
-        loopback; key or token files that are missing or that others can read.
+        Raises ``ConfigError`` for a URL with credentials, path or query; for http to anything but
+        loopback; and for key or token files that are missing or that others can read.
         """
         self.url = section.url
         parts = _split_url(section.url)
@@ -86,11 +84,11 @@ class OpaTarget:
         return self.endpoint.addresses
 
     def resolve(self, timeout: float = 5.0) -> None:
-        """Look the host name up within *timeout* seconds, if the URL has one: don't use it in a
-        call.
+        """Look up the host name within *timeout* seconds, if the URL has one. Do not call this
+        during a tool call.
 
-        Raises ``PolicyError`` (``unreachable`` or ``timeout``, ``name``) if it has no address and
-        never had one.
+        Raises ``PolicyError`` (``unreachable`` or ``timeout``, ``name``) if the name has no address
+        and never had one.
         """
         try:
             self.endpoint.look_up(time.monotonic() + timeout)

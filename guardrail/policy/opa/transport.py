@@ -30,7 +30,7 @@ _MESSAGES = {
 
 
 class OpaTransport(Protocol):
-    """An object that can send requests: an ``OpaConnection``, or a stand-in."""
+    """An object that can send requests: an ``OpaConnection`` or a stand-in."""
 
     def ask(
         self, method: str, path: str, body: bytes, end: float, limit: int = MAX_REPLY
@@ -39,12 +39,14 @@ class OpaTransport(Protocol):
 
 
 class OpaConnection:
-    """A connection, kept for the next question if the end of the reply is certain. For one
+    """A connection that is kept for the next question if the end of the reply is certain. For one
     thread at a time.
     """
 
     def __init__(self, target: OpaTarget, *, keep: bool = True) -> None:
-        """Without *keep* each question gets its own connection: its answer does not identify it."""
+        """Without *keep*, each question gets its own connection, because its answer does not
+        identify it.
+        """
         self._target = target
         self._connection = http.HttpConnection(target.endpoint, headers=_HEADERS, keep=keep)
 

@@ -59,8 +59,8 @@ class ServerInspector:
     def inspect(self) -> InspectionResult:
         """Return the finding, or raise ``PolicyError`` with the first problem.
 
-        The canary's answer is what counts: it names the revision that was active when it was made,
-        and shows that the composition and its contract are in place. A healthy server alone proves
+        The canary's answer decides: it names the revision that was active when it was made, and
+        shows that the composition and its contract are in place. A healthy server alone proves
         neither.
         """
         self._target.resolve(self._timeout)
@@ -137,8 +137,8 @@ class ServerInspector:
 
 
 class ServerWatch:
-    """Checks at intervals, sooner while something is wrong or on request, and reports the
-    result.
+    """Checks the server at intervals and reports the result. Checks sooner while there is a
+    problem, or on request.
     """
 
     def __init__(
@@ -159,12 +159,12 @@ class ServerWatch:
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
-        """Start checking, after one interval."""
+        """Start checking after one interval."""
         self._thread = threading.Thread(target=self._run, name="guardrail-opa-watch", daemon=True)
         self._thread.start()
 
     def check_soon(self) -> None:
-        """Check now: an answer was wrong."""
+        """Check now, because an answer was wrong."""
         self._wake.set()
 
     def close(self) -> None:

@@ -1,8 +1,8 @@
-"""Tables of built-in functions that the embedded engine may evaluate: those found to answer like
-OPA.
+"""Tables of the built-in functions that the embedded engine may evaluate, because it was found to
+answer like OPA.
 
-Tested with OPA's own conformance cases and by comparing both engines on about 150,000 calls with
-arguments of every type.
+They were tested with OPA's own conformance cases, and by comparing both engines on about 150,000
+calls with arguments of every type.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Conditions under which certain built-in functions are allowed: which arguments must be literals,
-and their permitted values.
+"""Conditions for allowing certain built-in functions: the arguments that must be literals, and
+their permitted values.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Condition: TypeAlias = "Callable[[RuleScope, str, list[Node]], ConstructRefusal 
 
 
 def _literal(node: Node) -> object:
-    """Return the value of a number or text that is written out, else None."""
+    """Return the value of a literal number or text, else None."""
     name = kind(node)
     return node[name]["value"] if name in {"String", "RawString", "Number"} else None
 

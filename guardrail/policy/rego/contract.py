@@ -1,4 +1,6 @@
-"""The contract for the guard's policies: packages, sets, and what they may read and write."""
+"""The contract for the guard's policies: their packages, their sets, and the paths that they may
+read and write.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +25,8 @@ NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
 
 
 def unavailable(path: Sequence[str]) -> str | None:
-    """Return which session field *path* (below ``input``) reads that does not exist yet, or
-    None.
+    """Return the session field that *path* (below ``input``) reads although it does not exist yet,
+    or None.
     """
     if tuple(path[:2]) == ("context", "session") and len(path) > 2 and path[2] in NOT_YET:
         return path[2]
@@ -32,7 +34,7 @@ def unavailable(path: Sequence[str]) -> str | None:
 
 
 def examine(modules: Sequence[Module]) -> Iterator[Finding]:
-    """Yield the findings about authors' modules that apply to every engine."""
+    """Yield the findings about the authors' modules that apply to every engine."""
     for module in modules:
         if module.source.installed:
             continue
@@ -91,7 +93,7 @@ def _set_hint(rule: RegoRule) -> str:
 
 
 def _id_texts(rule: RegoRule) -> Iterator[str]:
-    """Yield the texts that are written out in a rule's id."""
+    """Yield the literal texts in a rule's id."""
     key: Node | None = rule.node["head"]["Set"].get("key")
     if kind_of(key) == "Object":
         assert key is not None
@@ -108,8 +110,8 @@ def _id_texts(rule: RegoRule) -> Iterator[str]:
 
 
 def _is_displayable(texts: Iterator[str]) -> bool:
-    """Return True if ids are displayed faithfully: nothing in them moves a cursor, reverses text or
-    is invisible.
+    """Return True if ids are displayed faithfully: no character in them moves a cursor, reverses
+    text or is invisible.
     """
     return all(text and all(map(_visible, text)) for text in texts)
 
@@ -157,7 +159,7 @@ def _package_findings(module: Module) -> Iterator[Finding]:
 
 
 def _session_through_get(module: Module) -> Iterator[Finding]:
-    """``object.get`` reads a field without naming it in a reference."""
+    """Return the session field that ``object.get`` reads without naming it in a reference."""
     for rule in module.rules:
         for kind, content in nodes(rule.node):
             if kind != "Call":

@@ -1,7 +1,7 @@
 """Checks the literal members of the sets of ``guardrail.policy``.
 
-The composition passes members on, and the guard denies every call for which one of them has the
-wrong shape. A literal member can be checked before any call.
+The composition passes members on, and the guard denies every call for which a member has the wrong
+shape. A literal member can be checked before any call.
 """
 
 from __future__ import annotations
@@ -160,11 +160,11 @@ def _is_literal(name: str) -> bool:
 
 
 def text_of(node: Any) -> str | None:
-    """Return the string that *node* writes out, or None if it is anything else."""
+    """Return the string that the literal *node* contains, or None if it is anything else."""
     name = kind(node)
     return str(node[name]["value"]) if name in {"String", "RawString"} else None
 
 
 def _quoted(text: str) -> str:
-    """Return *text* in quotes, without anything that moves a cursor."""
+    """Return *text* in quotes, without characters that move a cursor."""
     return ascii(text if len(text) <= 64 else text[:64] + "...")

@@ -1,9 +1,9 @@
-"""Moves the computations of a rule's head into its body.
+"""Moves the computations in a rule's head into its body.
 
-If the head of a rule is undefined for the last element that its body goes through, the embedded
-engine loses the rule's results for all elements. OPA skips only that element. In a body, both
-engines skip it: ``deny contains r.name if some r in xs`` is evaluated as ``deny contains x if {
-some r in xs; x := r.name }``, which is also how OPA understands it.
+If a rule's head is undefined for the last element that its body iterates over, the embedded engine
+loses the rule's results for all elements. OPA skips only that element. In a body, both engines skip
+it, so ``deny contains r.name if some r in xs`` is evaluated as
+``deny contains x if { some r in xs; x := r.name }``. OPA itself understands it this way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OPENING, _CLOSING = frozenset({b"(", b"[", b"{"}), frozenset({b")", b"]", b"}"}
 
 @dataclass(frozen=True, slots=True)
 class TextEdit:
-    """A replacement of bytes in a file."""
+    """A replacement for some bytes of a file."""
 
     start: int
     end: int
@@ -63,9 +63,9 @@ class _Clause:
 
 
 def chained(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield each second body of a rule that is not an ``else``.
+    """Yield each body after a rule's first one that is not an ``else``.
 
-    The engine gives it another value than OPA, or none.
+    The engine gives such a body another value than OPA, or none.
     """
     for body in scope.rule.node.get("bodies", [])[1:]:
         if not body["is_else"]:
@@ -80,9 +80,9 @@ def chained(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def head_terms(rule: RegoRule, named: frozenset[str]) -> tuple[list[Node], list[list[Node]]]:
-    """Return the keys of the head that must be computed in the body, and the same for each value,
-    in order. *named* are the names of rules and imports, which can be undefined; a variable has a
-    value when the head is reached.
+    """Return the terms in the head's key that must be computed in the body, and the same for each
+    value, in order. *named* are the names of rules and imports, which can be undefined. A variable
+    always has a value when the head is reached.
     """
     bodies = rule.node.get("bodies", [])
     if rule.default or not all(body["is_else"] for body in bodies[1:]):
@@ -111,7 +111,7 @@ def _is_defined(node: Node, named: frozenset[str]) -> bool:
 def head_edits(
     module: Module, raw: bytes, named: frozenset[str], fresh: Callable[[], str]
 ) -> Iterator[TextEdit]:
-    """Yield the edits after which the bodies of *module*'s rules compute what their heads do now.
+    """Yield the edits that make the bodies of *module*'s rules compute the terms of their heads.
 
     *fresh* returns an unused name. Raises ``UnreadableRule``, with the rule's line.
     """
@@ -138,9 +138,9 @@ def head_edits(
 
 
 def results(body: Any) -> frozenset[str]:
-    """Return the names in the last arguments of the calls that are lines of *body*: the name that
-    takes a call's result is one. The engine defers such a call. Lines that need its result are
-    deferred with it, and so stay after it.
+    """Return the names that take a call's result, if the call is a line of *body* and the name is
+    its last argument. The engine defers such a call. Lines that need its result are deferred with
+    it, and so stay after it.
     """
     found: set[str] = set()
     for statement in body["query"]["stmts"] if body else ():
@@ -174,7 +174,7 @@ def _move_edits(
     behind: Sequence[str],
 ) -> Iterator[TextEdit]:
     """Yield the edits that move each of *terms* (name, first byte, byte after the last) to the end
-    of *body*, where it is evaluated after the lines that assign *behind*.
+    of *body*, so that it is evaluated after the lines that assign *behind*.
     """
     lines: list[tuple[bytes, int]] = []
     for name, start, end in terms:

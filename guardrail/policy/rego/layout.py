@@ -1,5 +1,5 @@
-"""Checks rules, packages, imports and data against each other, for conflicts that OPA refuses to
-compile and the engine serves.
+"""Finds conflicts between rules, packages, imports and data that OPA refuses to compile but the
+engine would serve.
 """
 
 from __future__ import annotations
@@ -27,7 +27,9 @@ def finding_at(module: Module, line: int, code: str, message: str, hint: str = S
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the advice to write the name in *known* that is most like *name*; empty if none is."""
+    """Return advice to use the name in *known* that is most similar to *name*; empty if none is
+    similar.
+    """
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else ""
 
@@ -46,9 +48,8 @@ def imports(module: Module) -> Iterator[Finding]:
 
 
 def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iterator[Finding]:
-    """Yield rules with one name but different kinds, and packages that overlap rules.
-
-    OPA refuses both.
+    """Yield rules that share a name but differ in kind, and packages that overlap rules. OPA
+    refuses both.
 
     With *sets*, the sets of the contract are left to ``contract.examine``, which reports more about
     them.
@@ -135,8 +136,8 @@ def data_overlaps(
 
 
 def cycles(modules: Sequence[Module], edges: dict[Point, set[Point]]) -> Iterator[Finding]:
-    """Yield rules and functions that depend on themselves: the engine's stack overflows, while OPA
-    refuses to compile them.
+    """Yield rules and functions that depend on themselves. OPA refuses to compile them; the
+    engine's stack would overflow.
     """
     state: dict[Point, int] = {}
     looping: set[Point] = set()

@@ -1,7 +1,7 @@
 """Checks patterns, which take a value apart and bind its parts to names.
 
-In OPA an object matches an object with exactly the same keys, and a name that occurs twice in a
-pattern stands for equal values. The embedded engine takes every object that has the keys of the
+In OPA, an object matches an object with exactly the same keys, and a name that occurs twice in a
+pattern stands for equal values. The embedded engine matches every object that has the keys of the
 pattern, and rebinds a name each time.
 """
 
@@ -22,7 +22,9 @@ _CLOSED = "compare object.keys(x) with the keys that may be there, and read each
 
 
 def patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield line and reason of each pattern in a rule that the engines take differently."""
+    """Yield line and reason for each pattern in a rule that the two engines interpret
+    differently.
+    """
     rule = scope.rule
     head = next(iter(rule.node["head"].values())) if "head" in rule.node else rule.node
     arguments: list[Node] = head.get("args") or []
@@ -39,7 +41,7 @@ def patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def result(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Check the argument of a call that takes its result."""
+    """Check the argument that receives a call's result."""
     return _pattern([node], "the result of a call", line)
 
 
@@ -60,10 +62,10 @@ def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, Con
 def _unified(
     content: dict[str, Any], bound: set[str], line: int
 ) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Check ``=``, which compares operands with a value and binds the others.
+    """Check ``=``, which compares operands that have a value and binds the others.
 
-    Only names in *bound* certainly have one: a name might be bound in another place than where it
-    is read.
+    Only names in *bound* certainly have a value: a name might be bound elsewhere than where it is
+    read.
     """
     free: list[str] = []
     for side in (content["lhs"], content["rhs"]):
@@ -82,7 +84,7 @@ def _unified(
 
 
 def _inside(pattern: Any) -> Iterator[Node]:
-    """Yield the nodes of a pattern, without the expressions that are evaluated for it."""
+    """Yield the nodes of a pattern, without the expressions that are evaluated inside it."""
     if isinstance(pattern, list):
         for item in pattern:
             yield from _inside(item)
@@ -117,8 +119,8 @@ def _twice(name: str, where: str) -> ConstructRefusal:
 
 
 def branched(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the places where a function is compared with a value, and OPA continues with its
-    ``else`` if it has another one.
+    """Yield the places where a function is compared with a value. If the comparison fails, OPA
+    continues with the function's ``else``.
     """
     for name, content in nodes(scope.rule.node):
         if name == "Call":
@@ -146,7 +148,7 @@ def _has_else(rule: RegoRule) -> bool:
 def _target(
     scope: RuleScope, node: Node, package: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[RegoRule], int]:
-    """Return the rules that *node* names, their *package*, and how many parts it has below their
+    """Return the rules that *node* names, their *package*, and the number of its parts below their
     name.
     """
     found = reference(node)

@@ -1,8 +1,8 @@
 """Merges all modules of one package into one, and maps its lines back to the authors' files.
 
-The embedded engine evaluates rules of a package's second and later modules before the rules that
-they depend on, if they are reached through an alias: a deny rule then does not fire. One module per
-package avoids this.
+If rules are reached through an alias, the embedded engine evaluates those in a package's second and
+later modules before the rules that they depend on, so that a deny rule does not fire. One module
+per package avoids this.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class MergedPackage:
     """
 
     def place(self, line: int) -> SourceLine:
-        """Return where *line* of ``text`` comes from; line 0 if guardrail wrote it."""
+        """Return the location that *line* of ``text`` comes from; line 0 if guardrail wrote it."""
         index = bisect.bisect_right(self.starts, line) - 1
         if index < 0 or not self.origins[index].file:
             return SourceLine(self.name, 0)
@@ -57,8 +57,8 @@ class MergedPackage:
 
 
 def merge(modules: Iterable[Module]) -> tuple[list[MergedPackage], list[Finding]]:
-    """Return one module per package, in the order of their names, and the findings that prevent
-    it.
+    """Return one module per package, in order of their names, and the findings that prevent
+    merging.
     """
     packages: dict[tuple[str, ...], list[Module]] = {}
     for module in modules:
@@ -80,8 +80,8 @@ def merge(modules: Iterable[Module]) -> tuple[list[MergedPackage], list[Finding]
 
 
 def merge_package(members: Sequence[Module]) -> MergedPackage:
-    """Return *members*, all of one package, as one module: imports hoisted and written once, texts
-    one below the other.
+    """Return *members*, all of one package, as one module. Imports are hoisted and written once,
+    and texts follow one another.
 
     Raises ``UnreadableRule``.
     """
@@ -145,8 +145,9 @@ _CONSTANTS = {"String": 1, "RawString": 1, "Number": 0, "Bool": 0, "Null": 0}
 def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
     """Yield the positions of literal set members.
 
-    The engine leaves such a rule at the first success: a failure for a later element is never
-    evaluated. OPA evaluates it. The member of a list is the same value, and is computed each time.
+    The engine leaves such a rule at the first success, so that a failure for a later element is
+    never evaluated. OPA evaluates it. The member of a list is the same value, but is computed each
+    time.
     """
     for rule in module.rules:
         if rule.form != "set" or not rule.node.get("bodies"):
@@ -161,8 +162,8 @@ def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
 def _without_header(
     module: Module, named: frozenset[str], fresh: Callable[[], str]
 ) -> tuple[bytes, list[int]]:
-    """Return the rules of *module* as they are evaluated, and the author's line of each of their
-    lines.
+    """Return the rules of *module* in the form in which they are evaluated, and the author's line
+    for each of their lines.
     """
     raw = module.source.text.encode("utf-8")
     edits = list(head_edits(module, raw, named, fresh))
@@ -182,7 +183,7 @@ def _without_header(
 
 
 def _source_lines(raw: bytes, pieces: Sequence[tuple[bytes, int]]) -> list[int]:
-    """Return, for each line of *pieces*, the line of *raw* that its first byte stands for."""
+    """Return, for each line of *pieces*, the line of *raw* that its first byte comes from."""
     ends = [found.start() for found in re.finditer(b"\n", raw)]
     lines: list[int] = []
     begun = False

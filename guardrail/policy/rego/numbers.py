@@ -1,4 +1,4 @@
-"""Numbers, sums and comparisons that the embedded engine answers differently from OPA."""
+"""Finds numbers, sums and comparisons that the embedded engine evaluates differently from OPA."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
-    """Return why a number that is written in *source* is refused, or None."""
+    """Return the reason to refuse the number written in *source*, or None."""
     written = _NUMBER.match(source, content["span"]["start"])
     if written is None:
         return None
@@ -47,7 +47,7 @@ def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
 
 
 def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | None:
-    """Return why a comparison is refused, or None."""
+    """Return the reason to refuse a comparison, or None."""
     sides = (content["lhs"], content["rhs"])
     if content["op"] not in {"Eq", "Ne"} and any(map(scope.maybe_set, sides)):
         return ConstructRefusal(
@@ -59,7 +59,7 @@ def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
 
 
 def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | None:
-    """Return why a sum, product or quotient is refused, or None."""
+    """Return the reason to refuse a sum, product or quotient, or None."""
     sides = (content["lhs"], content["rhs"])
     whole = content["op"] != "Div" and all(scope.integer(side) for side in sides)
     sets = content["op"] == "Sub" and any(scope.a_set(side) for side in sides)

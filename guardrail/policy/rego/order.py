@@ -1,11 +1,11 @@
-"""Checks the order of evaluation: finds rules for which one engine raises, while the other has
+"""Checks the order of evaluation. It finds rules for which one engine raises, but the other has
 already found that they do not fire.
 
-OPA evaluates the calls of a line before it goes through a collection in that line, and lines in
-their order. The embedded engine goes through the collection first, and defers calls that return
-their result in an argument. If the collection is empty, a call that would have failed the decision
-is never made. The same holds for the calls in a list, set or object: OPA makes them first, the
-engine builds the list item by item and stops at the first that is missing.
+OPA evaluates the calls in a line before it iterates over a collection in that line, and evaluates
+lines in their order. The embedded engine iterates first, and defers calls that return their result
+in an argument. If the collection is empty, a call that would have failed the decision is never
+made. The same is true of the calls in a list, set or object: OPA makes them first, while the engine
+builds the list item by item and stops at the first missing one.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ _TEXTS = frozenset(
 
 
 def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls that are in one line with an iteration, do not depend on it, and can fail."""
+    """Yield the calls that share a line with an iteration, do not depend on it, and can fail."""
     open_names = {
         name
         for node_kind, content in nodes(scope.rule.node)
@@ -78,8 +78,8 @@ def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def late(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls that hand out their result in their last argument, if one that can fail is
-    put off with them.
+    """Yield the calls that return their result in their last argument, if a call that can fail is
+    deferred with them.
     """
     for lines in [*_bodies(scope.rule.node), *_lines_with_heads(scope)]:
         for index, line in enumerate(lines):
@@ -96,7 +96,7 @@ def late(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def skipped(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls in a list, set or object that can fail and come after an item that can be
+    """Yield the calls in a list, set or object that can fail and that follow an item that can be
     missing.
     """
     known = _defined_references(scope)
@@ -117,8 +117,8 @@ def skipped(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
-    """Return the references that have a value after a line of the rule's only body, and the end of
-    that line.
+    """Return the references that have a value after some line of the rule's only body, and the end
+    of that line.
     """
     bodies = scope.rule.node.get("bodies") or []
     found: list[tuple[str, int]] = []
@@ -135,7 +135,7 @@ def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
 
 
 def _required_references(node: Any) -> Iterator[str]:
-    """Yield the references without which *node* is not true."""
+    """Yield the references that must have a value for *node* to be true."""
     if kind(node) in _COMPREHENSIONS or _collection_items(node) is not None:
         return
     found = reference(node)
@@ -147,7 +147,7 @@ def _required_references(node: Any) -> Iterator[str]:
 
 
 def _composites(node: Any) -> Iterator[Node]:
-    """Yield every list, set and object that is not an item of another one."""
+    """Yield every list, set and object that is not inside another one."""
     if _collection_items(node) is not None:
         yield node
         for item in _ordered_items(node):
@@ -159,8 +159,8 @@ def _composites(node: Any) -> Iterator[Node]:
 
 
 def _ordered_items(composite: Node) -> Iterator[Node]:
-    """Yield the items of a list, set or object in their order; of one inside another one, its
-    own.
+    """Yield the items of a list, set or object in order. A nested collection is replaced by its own
+    items.
     """
     for item in _collection_items(composite) or ():
         if _collection_items(item) is not None:
@@ -173,8 +173,8 @@ def _ordered_items(composite: Node) -> Iterator[Node]:
 
 
 def _collection_items(node: Any) -> list[Node] | None:
-    """Return the items of a list, set or object, keys among them, or None for everything else: a
-    head is called one too.
+    """Return the items of a list, set or object, including its keys; None for everything else,
+    including a head that the tree calls an object.
     """
     name = kind(node)
     if name in {"Array", "Set"}:
@@ -193,8 +193,8 @@ _SKIPPED = ConstructRefusal(
 
 
 def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
-    """Yield the lines of the rule's bodies, and after them the computed parts of its head, which
-    are evaluated as a line too.
+    """Yield the lines of the rule's bodies, then the computed parts of its head, which are also
+    evaluated as a line.
     """
     named = frozenset({*scope.own, *scope.imports, "input", "data"})
     keys, values = head_terms(scope.rule, named)
@@ -216,8 +216,8 @@ _LATE = ConstructRefusal(
 
 
 def _lines_needing(lines: list[Any], result: Node) -> list[Any] | None:
-    """Return the lines that need *result* and precede one that does not, or None if there is no
-    such line.
+    """Return the lines that need *result* and that precede a line which does not; None if there is
+    no such line.
     """
     names = _variable_names(result)
     needing: list[Any] = []
@@ -291,7 +291,7 @@ def _declared_names(scope: RuleScope, content: dict[str, Any]) -> Iterator[str]:
 
 
 def _bodies(tree: Any) -> Iterator[list[Any]]:
-    """Yield the lines of every body, those of comprehensions too."""
+    """Yield the lines of every body, including those of comprehensions."""
     stack = [tree]
     while stack:
         item = stack.pop()
@@ -304,7 +304,7 @@ def _bodies(tree: Any) -> Iterator[list[Any]]:
 
 
 def _iterations(node: Any, scope: RuleScope, open_names: set[str]) -> Iterator[Node]:
-    """Yield the variables in brackets that go through a collection, outside of comprehensions,
+    """Yield the variables in brackets that iterate over a collection, except in comprehensions,
     which have their own lines.
     """
     name = kind(node)

@@ -1,4 +1,4 @@
-"""Accepts regular expressions and globs that mean the same in both engines."""
+"""Accepts the regular expressions and globs that mean the same in both engines."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ class _Problem(Exception):
 
 
 def regex_problem(pattern: str) -> str | None:
-    """Return why *pattern* might match differently in OPA, or be invalid there; else None."""
+    """Return the reason that *pattern* might match differently in OPA or be invalid there; None if
+    there is none.
+    """
     if "\b" in pattern:
         return (
             "a backspace, which \\b is between double quotes, and which no text holds: write"
@@ -79,8 +81,8 @@ def regex_problem(pattern: str) -> str | None:
 
 
 def template_problem(text: str) -> str | None:
-    """Return why the replacement *text* for a regular expression might give another result in OPA;
-    else None.
+    """Return the reason that the replacement *text* for a regular expression might give another
+    result in OPA; None if there is none.
     """
     rest = text
     while "$" in rest:
@@ -103,7 +105,7 @@ def template_problem(text: str) -> str | None:
 
 
 class _Regex:
-    """Reads a regular expression in the part of the syntax that means the same to both engines."""
+    """Reads a regular expression that uses only syntax with the same meaning in both engines."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -255,7 +257,7 @@ class _Regex:
 
 
 def glob_problem(pattern: str) -> str | None:
-    """Return why *pattern* might match differently in OPA, or None."""
+    """Return the reason that *pattern* might match differently in OPA, or None."""
     rest = _GLOB_CLASS.sub("x", pattern)
     if "\\" in rest:
         return "a backslash"

@@ -1,7 +1,7 @@
 """Finds policies that the embedded engine is known to answer differently from OPA, or to crash on,
 before they are served.
 
-Each refusal names file and line, and tells if the server engine can serve the policy unchanged.
+Each refusal names file and line, and says if the server engine can serve the policy unchanged.
 ``docs/writing-policies.md`` lists the codes.
 """
 
@@ -45,8 +45,8 @@ _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
     """Return every reason not to serve *modules* with *data*, a JSON object.
 
-    If *contract_checks* is False, any Rego is judged, without the rules about packages and sets
-    that policies for the guard follow.
+    If *contract_checks* is False, any Rego is accepted, without the rules about packages and sets
+    that the guard's policies must follow.
     """
     document = json.loads(data)
     world = PolicyIndex(modules, document)
@@ -113,8 +113,8 @@ class _RuleExaminer:
         self.visit({key: value for key, value in self._head_node().items() if key != "refr"})
 
     def _check_heads(self) -> None:
-        """A head that iterates by itself: for an empty collection the whole rule is undefined here,
-        and else is skipped.
+        """Refuse a head that iterates by itself: over an empty collection, this engine makes the
+        whole rule undefined and skips its ``else``.
         """
         bodies = self.rule.node.get("bodies") or []
         bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
@@ -299,7 +299,7 @@ class _RuleExaminer:
     def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
         """Check the call of a function that the policies do not define.
 
-        Return its number of arguments, if it has one.
+        Return its number of arguments, if that is known.
         """
         if name in REFUSED:
             code, reason = REFUSED[name]
@@ -379,7 +379,7 @@ class _RuleExaminer:
         return self.scope.total(content["key"]) and self.scope.total(content["value"])
 
     def _is_comparable(self, node: Node) -> bool:
-        """Return True if ``not node`` means the same in both engines, even if a part of it is
+        """Return True if ``not node`` means the same in both engines even if a part of *node* is
         missing.
         """
         name = kind(node)

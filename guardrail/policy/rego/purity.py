@@ -1,4 +1,4 @@
-"""Checks by OPA's own syntax trees that policies depend on their input and data alone.
+"""Uses OPA's own syntax trees to check that policies depend only on their input and data.
 
 The functions in the shipped capabilities file are allowed; any other call, and anything that can't
 be determined, is reported as a reason.
@@ -30,15 +30,15 @@ _KNOWN_IMPURE = (
 
 
 def capabilities_file() -> Path:
-    """Return the shipped list of functions for pure policies, as ``opa check --capabilities``
-    accepts it.
+    """Return the shipped list of functions for pure policies, in the form that
+    ``opa check --capabilities`` accepts.
     """
     return installed_folder() / "opa" / "capabilities.json"
 
 
 @cache
 def pure_functions() -> frozenset[str]:
-    """Return the names of the functions that the shipped list allows."""
+    """Return the names of the functions in the shipped list."""
     document = json.loads(capabilities_file().read_text("utf-8"))
     names = [entry["name"] for entry in document["builtins"]]
     return frozenset(

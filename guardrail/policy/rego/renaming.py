@@ -1,10 +1,10 @@
 """Makes names unambiguous: renames variables that shadow another variable, an argument, an import
 or a rule.
 
-In OPA a declaration (``some``, ``:=``, ``every``) begins a new variable, from its line to the end
+In OPA, a declaration (``some``, ``:=``, ``every``) creates a new variable, from its line to the end
 of its body. The embedded engine refuses ``some name in xs`` if the name is taken, reads the outer
-value for the variable of ``some name``, and misses some of them in comprehensions: a deny rule then
-does not fire. guardrail's own checks go by names too, and would confuse the variables.
+value for the variable of ``some name``, and misses some declarations in comprehensions, so that a
+deny rule does not fire. guardrail's own checks go by names too, and would confuse the variables.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ _KEPT = frozenset({"_", "input", "data"})
 
 
 def renamed(modules: Sequence[Module]) -> list[str]:
-    """Return the texts of *modules* in their order, line for line the same, with another name for
-    every such variable.
+    """Return the texts of *modules* in order, with another name for every such variable. Line
+    numbers stay the same.
     """
     packages: dict[tuple[str, ...], list[Module]] = {}
     for module in modules:
@@ -79,7 +79,9 @@ class _Renamer:
         """Every name of the package; no new one is among them."""
 
     def rule(self, rule: RegoRule, hidden: frozenset[str]) -> None:
-        """Find the places in *rule*, in a file whose rules and imports have the names *hidden*."""
+        """Find the places in *rule* to rename. The rules and imports of its file have the names
+        *hidden*.
+        """
         if rule.default or not rule.local:
             return
         head = next(iter(rule.node["head"].values()))
@@ -96,7 +98,7 @@ class _Renamer:
             terms = []
 
     def _query(self, query: Any, terms: list[Any], scope: _Scope) -> None:
-        """Check the lines of *query* in order, and *terms*, which see the declarations of all
+        """Check the lines of *query* in order, and then *terms*, which see the declarations of all
         lines.
         """
         scope.below = scope.hidden | frozenset(_direct([query, terms]))
@@ -175,7 +177,7 @@ def _spans(every: dict[str, Any]) -> list[Node]:
 
 
 def _direct(node: Any) -> Iterator[str]:
-    """Yield the variables in *node* that are not only in bodies of its own."""
+    """Yield the variables in *node*, except those that occur only in nested bodies."""
     name = kind(node)
     if name == "Var":
         yield node["Var"]["value"]
@@ -187,7 +189,7 @@ def _direct(node: Any) -> Iterator[str]:
 
 
 def _parts(node: Any) -> list[Any]:
-    """Return the direct children, without positions in the text."""
+    """Return the direct children, without their positions in the text."""
     if isinstance(node, dict):
         return [v for key, v in node.items() if key != "span" and isinstance(v, dict | list)]
     return [item for item in node if isinstance(item, dict | list)] if node else []

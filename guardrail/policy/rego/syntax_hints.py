@@ -1,4 +1,4 @@
-"""Hints for syntax errors, chosen by the parser's message and the line that it points at."""
+"""Hints for syntax errors, chosen by the parser's message and the line that it names."""
 
 from __future__ import annotations
 
@@ -14,9 +14,7 @@ _ESCAPE = re.compile(r"\\[^\"\\/bfnrtu]")
 
 
 def syntax_hint(message: str, text: str, line: int, file: str) -> str:
-    """Return the advice for *message* about *line* of *text*, which is in *file*; empty if there is
-    none.
-    """
+    """Return advice for *message* about *line* of *text*, from *file*; empty if there is none."""
     lines = text.splitlines()
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
     if _KEYWORD.search(message):

@@ -17,7 +17,7 @@ _PIECE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A word, a sign or a string."""
+    """A word, a symbol or a string."""
 
     start: int
     """Position of its first byte."""
@@ -27,8 +27,8 @@ class Token:
 
 
 def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token]:
-    """Yield the tokens of *raw* between *start* and *end*, both of which lie between tokens; no
-    blanks, no comments.
+    """Yield the tokens of *raw* between *start* and *end*, both of which lie between tokens. Blanks
+    and comments are skipped.
     """
     for found in _PIECE.finditer(raw, start, len(raw) if end is None else end):
         if found.lastgroup != "gap":
@@ -36,7 +36,7 @@ def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token
 
 
 def squeezed(raw: bytes, start: int, end: int) -> bytes:
-    """Return the tokens of *raw* between *start* and *end* in one line, unless a string has
+    """Return the tokens of *raw* between *start* and *end* on one line, unless a string spans
     several. Strings are not changed.
     """
     written: list[bytes] = []

@@ -123,7 +123,7 @@ def kind(node: Any) -> str | None:
 
 
 def children(node: Any) -> Iterator[Any]:
-    """Yield the direct children."""
+    """Yield the direct children of a node."""
     if isinstance(node, dict):
         yield from node.values()
     elif isinstance(node, list):
@@ -131,7 +131,7 @@ def children(node: Any) -> Iterator[Any]:
 
 
 def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield kind and content of every node of *tree*, from the outside in."""
+    """Yield the kind and the content of every node of *tree*, from the outside in."""
     stack = [tree]
     while stack:
         item = stack.pop()
@@ -151,7 +151,7 @@ def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def line_of(node: Any) -> int:
-    """Return the line a node begins on."""
+    """Return the line that a node begins on."""
     name = kind(node)
     content = node[name] if name is not None else node
     span = content.get("span") if isinstance(content, dict) else None
@@ -159,7 +159,7 @@ def line_of(node: Any) -> int:
 
 
 def reference(node: Node) -> Reference | None:
-    """Return *node* as a reference, or None if it is none."""
+    """Return *node* as a reference, or None if it is not a reference."""
     name = kind(node)
     if name not in REFERENCES:
         return None
@@ -183,7 +183,7 @@ def reference(node: Node) -> Reference | None:
 
 
 def parse_module(source: ModuleSource, tree: dict[str, Any], *, test: bool = False) -> Module:
-    """Convert the engine's *tree* of *source* to a ``Module``."""
+    """Convert *tree*, the engine's syntax tree of *source*, to a ``Module``."""
     package = reference(tree["package"]["refr"])
     assert package is not None
     assert package.head is not None

@@ -1,4 +1,4 @@
-"""Knows the definitions of all modules together, and infers properties of expressions without
+"""Indexes the definitions of all modules together, and infers properties of expressions without
 running them.
 """
 
@@ -76,8 +76,8 @@ class PolicyIndex:
                 rules.setdefault(rule.name, []).append(rule)
 
     def inside(self, path: Sequence[str]) -> bool:
-        """Return True if *path* (below ``data``) is a package or above one: not one rule but
-        many.
+        """Return True if *path* (below ``data``) is a package or above one, so that it names many
+        rules.
         """
         size = len(path)
         return any(tuple(path) == package[:size] for package in self.packages)
@@ -98,7 +98,7 @@ class PolicyIndex:
         """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value of
         the data document.
 
-        Below a rule anything is possible: its value is not known here.
+        Below a rule anything is possible, because its value is not known here.
         """
         if self.inside(path) or self.has_data(path):
             return True
@@ -121,8 +121,8 @@ class PolicyIndex:
 
 
 def _overridden_documents(module: Module) -> set[str]:
-    """Return True if rules are evaluated with another ``input`` or ``data``, which can lack fields
-    that otherwise always exist.
+    """Return True if rules are evaluated with a replaced ``input`` or ``data``, which can lack
+    fields that otherwise always exist.
     """
     found: set[str] = set()
     for rule in module.rules:
@@ -153,7 +153,7 @@ class RuleScope:
         self.aliases = self._aliases()
 
     def _aliases(self) -> dict[str, Node | None]:
-        """Locals that are assigned exactly once, with their values."""
+        """Return the locals that are assigned exactly once, with their values."""
         found: dict[str, Node | None] = {}
         for name, content in nodes(self.rule.node):
             if name == "AssignExpr" and content["op"] == "ColEq" and kind(content["lhs"]) == "Var":
@@ -257,8 +257,8 @@ class RuleScope:
         return False
 
     def _always_answers(self, callee: Reference) -> bool:
-        """A builtin that can't answer raises, which is not a silent difference; a function can be
-        undefined.
+        """Return True if *node* is a call that always gives a value. A built-in that can't answer
+        raises, which is not a silent difference; a policy's function can be undefined.
         """
         rules: list[RegoRule] | None = None
         if callee.head == "data":
@@ -303,7 +303,7 @@ class RuleScope:
         return self._follow(node, "integer", steps)
 
     def most(self, node: Any, steps: int = 0) -> int | None:
-        """Return an upper limit for the absolute value of a whole number; None if none is known."""
+        """Return an upper bound for the absolute value of a whole number; None if none is known."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return None
@@ -330,8 +330,8 @@ class RuleScope:
         return scope.most(value, steps + 1) if value is not None else None
 
     def collection_of_integers(self, node: Any) -> bool:
-        """Return True if *node* is a comprehension or literal all of whose members are certainly
-        whole numbers.
+        """Return True if *node* is a comprehension or literal whose members are all certainly whole
+        numbers.
         """
         name = kind(node)
         if name in {"ArrayCompr", "SetCompr"}:
@@ -369,7 +369,9 @@ class RuleScope:
         return self._follow(node, "a_set", steps)
 
     def maybe_set(self, node: Any) -> bool:
-        """Return True if *node* is a set, or a rule or function with a set literal as a value."""
+        """Return True if *node* is a set, or a rule or function that can have a set literal as its
+        value.
+        """
         found = reference(node["Call"]["fcn"] if kind(node) == "Call" else node)
         rules: list[RegoRule] = []
         if found is not None and found.head == "data":

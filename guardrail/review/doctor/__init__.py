@@ -1,1 +1,3 @@
-"""``guardrail doctor``: everything that guardrail needs, checked one by one, each with its fix."""
+"""``guardrail doctor``: checks everything that guardrail needs, one by one, and suggests a fix for
+each problem.
+"""

@@ -1,4 +1,4 @@
-"""The check of ``guardrail doctor`` that reads of the ledger can be recorded."""
+"""``doctor`` check: reads of the ledger can be recorded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["access_log"]
 
 
 def access_log(settings: Settings) -> Check:
-    """Check the ledger's access log and its keys. A fault that keeps readers out is a failure if
-    every read must be recorded.
+    """Check the ledger's access log and its keys. A fault that stops readers is a failure if every
+    read must be recorded.
     """
     db = settings.access_path.absolute()
     bad = CheckState.FAIL if settings.access.required else CheckState.NOTE

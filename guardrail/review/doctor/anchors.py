@@ -1,4 +1,4 @@
-"""The check of ``doctor`` about anchors: the configured ones can work, and how far each has got."""
+"""``doctor`` check: the configured anchors can work, and how up to date each one is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SLACK = 3
 
 
 def anchors(settings: Settings, *, clock: Callable[[], float] = time.time) -> Check:
-    """Check the anchors in *settings*, without asking them. Raises ``GuardrailError`` if they can't
+    """Check the anchors in *settings* without asking them. Raises ``GuardrailError`` if they can't
     work.
     """
     if not is_configured(settings.anchors):

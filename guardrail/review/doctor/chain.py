@@ -1,5 +1,5 @@
-"""The check of ``doctor`` about the chain of the newest records: each follows from the one before,
-and missing ones were pruned.
+"""``doctor`` check: each of the newest records follows from the previous one, and missing records
+were pruned.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ __all__ = ["bad_link"]
 
 
 def bad_link(reader: LedgerReader, start: int) -> int | None:
-    """Return the first record from *start* that does not follow from the one before, or None if all
-    do.
+    """Return the first record from *start* that does not follow from the previous one, or None if
+    all do.
 
     Records that an ``admin.pruned`` record of this log names are not missing: the log continues at
     the record that it states.

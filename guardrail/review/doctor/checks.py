@@ -1,5 +1,5 @@
-"""Check everything that guardrail needs, one by one, each with its fix. Changes only a scratch file
-of its own.
+"""Checks everything that guardrail needs, one by one, and suggests a fix for each problem. Changes
+only its own scratch file.
 
 The checks are ordered by dependency: earlier ones can explain later failures.
 """
@@ -50,7 +50,9 @@ def check_all(
     *,
     named: bool = True,
 ) -> Iterator[Check]:
-    """Yield every check when it is done. A check that can't be made is ``unknown``; none raises."""
+    """Yield each check as soon as it is done. A check that can't be made is ``unknown``; none
+    raises.
+    """
     yield python_version()
     yield engine_version()
     yield sqlite_version()
@@ -149,8 +151,8 @@ def _room(settings: Settings) -> Check:
 
 
 def _sync(settings: Settings) -> Check:
-    """Measured with a separate file in the ledger's folder, synced as the ledger does: 8 KiB and
-    fdatasync.
+    """Measure how long a sync takes, with a separate file in the ledger's folder that is synced
+    like the ledger: 8 KiB and fdatasync.
     """
     from guardrail.wiring.ledger_folder import disk_of
 

@@ -1,4 +1,6 @@
-"""Check what guardrail runs on: Python, the embedded engine, SQLite and the environment."""
+"""Checks the environment of guardrail: Python, the embedded engine, SQLite and environment
+variables.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,12 @@ __all__ = ["engine_version", "python_version", "sqlite_version", "tracing"]
 
 
 def python_version() -> Check:
-    """Return the version of Python. Versions older than 3.11 refuse to install the package."""
+    """Report the version of Python. Versions older than 3.11 refuse to install the package."""
     return Check("python", CheckState.OK, ".".join(str(part) for part in sys.version_info[:3]))
 
 
 def engine_version() -> Check:
-    """Check that the embedded engine is installed, in exactly the version that is needed."""
+    """Check that exactly the required version of the embedded engine is installed."""
     from guardrail.policy.embedded.process import ENGINE_VERSION as wanted  # noqa: N811
 
     try:
@@ -40,7 +42,7 @@ def engine_version() -> Check:
 
 
 def sqlite_version() -> Check:
-    """Check the version of SQLite, and name its known fault."""
+    """Check the version of SQLite, and report its known fault."""
     import sqlite3  # only for its version: the ledger alone opens databases
 
     version = sqlite3.sqlite_version_info

@@ -1,4 +1,4 @@
-"""The check of ``doctor`` about the memory of heads: it is writable, and the ledger fits it."""
+"""``doctor`` check: the memory of heads is writable, and agrees with the ledger."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def memory(settings: Settings) -> Check:
 
 
 def _writable(folder: Path) -> bool:
-    """Try what a guard will do there, and leave nothing: rights alone do not tell, for root least
-    of all.
+    """Try the write that a guard will make there, and leave nothing behind. Permissions alone do
+    not tell, least of all for root.
     """
     try:
         if folder.is_dir():

@@ -1,5 +1,5 @@
-"""The checks of ``doctor`` about an OPA server: it can be reached, it serves the expected policies,
-and the next step.
+"""``doctor`` checks about an OPA server: it can be reached and serves the expected policies, or the
+next step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,9 @@ _LIMIT_MS = 3000
 
 
 def local_policies(settings: Settings) -> Check:
-    """Check which revisions are accepted: the named ones, or that of the local policies."""
+    """Check which revisions are accepted: the configured ones, or the revision of the local
+    policies.
+    """
     named = settings.opa.revisions
     if named:
         return Check(
@@ -108,7 +110,7 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
 
 
 def _fix(hint: str, section: OpaSection) -> str:
-    """Return the fix, with the URL if that may be wrong."""
+    """Return the next step. It includes the URL if the URL may be wrong."""
     from guardrail.policy.opa.transport import UNREACHABLE
 
     if hint == UNREACHABLE:

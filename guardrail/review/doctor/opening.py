@@ -1,6 +1,4 @@
-"""The check of ``doctor`` that uses the same diagnosis as opening a guard and ``guardrail
-recover``.
-"""
+"""``doctor`` check that uses the same diagnosis as opening a guard and ``guardrail recover``."""
 
 from __future__ import annotations
 
@@ -23,10 +21,10 @@ __all__ = ["opening", "way_to_write"]
 
 
 def opening(settings: Settings) -> Check:
-    """Report anything that would keep a guard from opening the ledger, and whether ``recover``
-    finds anything to do.
+    """Report anything that would stop a guard from opening the ledger, and whether ``recover``
+    would find anything to do.
 
-    In a large ledger only the ends are read, as a guard does, and the answer says so.
+    In a large ledger, only the ends are read, as by a guard, and the result says so.
     """
     try:
         return _check_completely(settings) if is_small(settings) else _check_quickly(settings)
@@ -51,7 +49,7 @@ def _check_completely(settings: Settings) -> Check:
 
 
 def _disk_full(settings: Settings) -> Check | None:
-    """Return the finding that no guard takes calls here, if the ledger's disk is too full."""
+    """Return the finding that no guard accepts calls here, if the ledger's disk is too full."""
     from guardrail.ledger.reserve import room_needed
 
     path = settings.ledger.path.absolute()
@@ -117,7 +115,7 @@ def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
 
 
 def way_to_write(folder: Path) -> str:
-    """Return how to make *folder* writable: on a read-only mount, permissions do not help."""
+    """Return how to make *folder* writable. On a read-only mount, permissions do not help."""
     try:
         fixed = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError:

@@ -1,4 +1,4 @@
-"""The check of ``doctor`` about policies: they load, and pass the tests that run at load time."""
+"""``doctor`` check: the policies load, and pass the tests that run at load time."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""The check of ``doctor`` about retention: records are kept as long as the settings say, and no
-longer.
-"""
+"""``doctor`` check: records are kept as long as the settings say, and no longer."""
 
 from __future__ import annotations
 
@@ -53,11 +51,11 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
 
 
 def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
-    """Return the finding that no record will ever be deleted: no configured anchor can vouch for a
-    head.
+    """Return the finding that no record will ever be deleted, because no configured anchor can
+    vouch for a head.
 
-    It is a failure once the log is old enough for its first segment to be sealed; before that there
-    is time to fix it.
+    It becomes a failure once the log is old enough for its first segment to be sealed; before that,
+    there is time to fix it.
     """
     kept, anchors = settings.retention, settings.anchors
     if not kept.days or kept.days < kept.floor_days or anchors.file or anchors.witness:
@@ -77,8 +75,8 @@ def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
 
 
 def _last_failure(settings: Settings) -> Check | None:
-    """Return the last failure of a guard's retention run, or None if there is none. Twice in a row
-    is a failure.
+    """Return the last failure of a guard's retention run, or None if there is none. Two in a row
+    are a failure.
     """
     if not settings.retention.auto:
         return None

@@ -1,4 +1,4 @@
-"""The check of ``guardrail doctor`` that the ledger's disk has enough room."""
+"""``doctor`` check: the ledger's disk has enough room."""
 
 from __future__ import annotations
 

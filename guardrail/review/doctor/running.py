@@ -1,4 +1,4 @@
-"""The check of ``doctor`` that running guards use the current settings in the file."""
+"""``doctor`` check: running guards use the settings that are in the file now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["running"]
 
 
 def running(settings: Settings) -> Check:
-    """Compare the settings that each living process recorded with the current ones."""
+    """Compare the settings recorded by each running process with the current ones."""
     path = settings.ledger.path
     if not path.exists():
         return Check("running", CheckState.OK, "no guard has run yet")
@@ -45,7 +45,7 @@ def running(settings: Settings) -> Check:
 
 
 def _starts_and_reloads(reader: LedgerReader, alive: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the records in which the processes *alive* said which settings they use, the oldest
+    """Yield the records in which the processes *alive* stated the settings that they use, oldest
     first.
     """
     starts = [(seq, decode(line)) for seq, line in reader.admin("admin.start")]

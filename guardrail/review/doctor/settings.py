@@ -1,6 +1,4 @@
-"""The check of ``doctor`` about the settings: their file, and the environment variables that
-override it.
-"""
+"""``doctor`` check: the settings file, and the environment variables that override it."""
 
 from __future__ import annotations
 
@@ -27,6 +25,8 @@ def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
 
 
 def settings_refused(error: ConfigError, environment: Mapping[str, str]) -> Check:
-    """Report why they are refused, and the variable that names them, if one does."""
+    """Report why the settings are refused, and the environment variable that names them, if one
+    does.
+    """
     found = with_source(error.message, environment)
     return Check("settings", CheckState.FAIL, found, error.hint or "correct the file")

@@ -1,5 +1,5 @@
-"""Verify a copy of a log that declares itself a copy: heads over more records than it has do not
-contradict it.
+"""Verifies a copy of a log that declares itself a copy. Heads that cover more records than it has
+do not contradict it.
 """
 
 from __future__ import annotations
@@ -47,12 +47,12 @@ def verify_copy(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify the copy at *path* as ``verify_ledger`` does, except for *heads* of this log over more
-    records than it has.
+    """Verify the copy at *path* as ``verify_ledger`` does, except that *heads* of this log may
+    cover more records than it has.
 
-    Those are beyond it. It is a prefix of the log if *ledger* begins with its records, or if it
-    contains another head. Otherwise it can't be distinguished from a log that was rolled back, and
-    that is the answer. Never raises for its findings.
+    Such heads lie beyond the copy. It is a prefix of the log if *ledger* begins with its records,
+    or if it contains another head. Otherwise it can't be distinguished from a log that was rolled
+    back, and is reported as such. Never raises for its findings.
     """
     for _ in range(_AGAIN):
         size, beyond = _beyond(path, ledger, key, heads)
@@ -134,8 +134,8 @@ def signers_in(paths: Sequence[Path], key: NoteKey) -> list[KeyRanges]:
 def _beyond(
     path: Path, ledger: Path, key: str | None, heads: Sequence[OutsideHead]
 ) -> tuple[int, list[OutsideHead]]:
-    """Return the number of records in the copy, and the *heads* over more that a key of its log
-    signed.
+    """Return the number of records in the copy, and those of *heads* that cover more and that a key
+    of its log signed.
     """
     try:
         with readable(Path(os.path.realpath(path))) as reader:
@@ -161,7 +161,7 @@ def _is_signed(outside: OutsideHead, ranges: Sequence[KeyRanges]) -> bool:
 
 
 def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
-    """Read *ledger* from its lines, and return its records in place of the copy's."""
+    """Read the lines of *ledger*, and return its records that take the place of the copy's."""
     if not ledger.exists() or os.path.realpath(ledger) == os.path.realpath(path):
         return _Original(None)
     size = report.records

@@ -34,11 +34,11 @@ def verify_export(
     heads: Sequence[OutsideHead] = (),
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify a JSON Lines export. It stores no hashes: an edited line shows in the link of the one
-    after it, or in the root.
+    """Verify a JSON Lines export. It stores no hashes: an edited line shows in the link of the next
+    line, or in the root.
 
-    Never raises for its findings. *key* is the log's public key in hex, from outside; *heads* are
-    external heads.
+    Never raises for its findings. *key* is the log's public key in hex, from outside the log;
+    *heads* are external heads.
     """
     covered = any(each.covers for each in heads)
     try:
@@ -77,8 +77,8 @@ def take_lines(
 ) -> str:
     """Feed the lines of *source* to *audit* and *uses*, up to the first bad one.
 
-    Return why the file is torn, or an empty string; no line of a torn file counts. *total* is its
-    size, for *progress*.
+    Return the reason that the file is torn, or an empty string. No line of a torn file counts.
+    *total* is its size, for *progress*.
     """
     torn = _torn(source)
     if torn:
@@ -99,7 +99,7 @@ def take_lines(
 
 
 def _torn(source: BinaryIO) -> str:
-    """Describe how *source* fails to end as a file of lines; empty if it ends correctly."""
+    """Describe why *source* does not end like a file of lines; empty if it does."""
     last = b""
     if isinstance(source, GzipFile):  # its end is known once all of it is decompressed
         source.seek(0)
@@ -114,7 +114,7 @@ def _torn(source: BinaryIO) -> str:
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:
-    """Yield the lines without their line feeds. Of a line that is too long, only the beginning is
+    """Yield the lines without their line feeds. If a line is too long, only its beginning is
     yielded, and nothing after it.
     """
     while line := source.readline(MAX_LINE + 2):
@@ -124,7 +124,7 @@ def _lines(source: BinaryIO) -> Iterator[bytes]:
 
 
 def _find_pruned(source: BinaryIO) -> Pruned | None:
-    """Return the proof that records after line 0 are missing, if any are: it comes later in the
+    """Return the proof that records after line 0 are missing, if any are. It comes later in the
     file.
     """
     source.seek(0)

@@ -1,4 +1,4 @@
-"""Turn the findings into one answer: the verdict, its exit code, and what the run does not
+"""Turns the findings into one answer: the verdict, its exit code, and what the run does not
 prove.
 """
 
@@ -87,8 +87,8 @@ class Found:
 
 
 def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
-    """Return the answer. *key* is the log's public key from outside, *outside* are external or
-    remembered heads.
+    """Return the answer. *key* is the log's public key from outside the log, *outside* are external
+    or remembered heads.
     """
     audit, report = found.audit, found.report
     heads = judge_heads(
@@ -147,9 +147,7 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
 
 
 def _reserved(found: Found, sizes: Sequence[int]) -> Iterator[Recovered]:
-    """Yield the records that recoveries took over, or found lost, and that no head of these *sizes*
-    covers.
-    """
+    """Yield the recoveries that took over or lost records that no head of these *sizes* covers."""
     for each in (*found.audit.recovered, *found.later):
         left = each.beyond(sizes)
         if left is not None and (found.begin or found.later):
@@ -159,7 +157,7 @@ def _reserved(found: Found, sizes: Sequence[int]) -> Iterator[Recovered]:
 
 
 def _uncovered(found: Found, sizes: Sequence[int]) -> tuple[int, int] | None:
-    """Return which records of a file may have been taken over by a recovery after its end."""
+    """Describe the records of a file that a recovery after its end may have taken over."""
     if not found.is_file or found.follows:
         return None
     first = max((found.begin, *sizes))
@@ -228,17 +226,17 @@ _RULED = {
 
 
 def _against(heads: Heads, state: VerifyState) -> OutsideHead | None:
-    """Return the head that a finding is about, if it is about one."""
+    """Return the head that a finding is about, or None."""
     return heads.first(_RULED[state]) if state in _RULED else None
 
 
 def _when(head: OutsideHead) -> str:
-    """Return a phrase for how long a head has been there; empty if that is not known."""
+    """Return a phrase for how long a head has been there; empty if that is unknown."""
     return f" (kept there at {clock(head.seen)})" if head.seen else ""
 
 
 def _covers_more(stored: str, report: Report) -> bool:
-    """Return True if the difference is that the stored head covers missing records."""
+    """Return True if the difference is that the stored head covers records that are missing."""
     if report.differs is not Difference.HEAD or report.first_bad is not None:
         return False
     try:
@@ -252,7 +250,7 @@ def _sealed_when(seal: Seal) -> str:
 
 
 def _against_seal(found: Found) -> str:
-    """Describe the records that the seal remembers as acknowledged and the log does not hold."""
+    """Describe the records that the seal lists as acknowledged and that the log lacks."""
     seal, report = found.seal, found.report
     if seal is None or seal.last_seq < 0:
         return ""
@@ -326,7 +324,7 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
 
 
 def taken_over(each: Recovered) -> Iterator[str]:
-    """Yield the doubts that a recovery leaves, in sentences."""
+    """Yield the doubts that remain after a recovery, as sentences."""
     when = f"when the log was recovered at {clock(each.ts)} (record {each.seq})"
     if each.first <= each.last:
         yield (
@@ -347,7 +345,7 @@ def taken_over(each: Recovered) -> Iterator[str]:
 
 
 def _before(each: Recovered) -> str:
-    """Describe how much of the log before a recovery is known to be kept and lost."""
+    """Describe how much of the log before a recovery is known to be kept and to be lost."""
     proven = ""
     if each.proven:
         first = f"its first {counted(each.proven, 'record')}"

@@ -1,6 +1,6 @@
-"""Verify a ledger: what is proved, what is not, and the first bad record.
+"""Verifies a ledger: what is proved, what is not, and the first bad record.
 
-Reads only, in constant memory, from a live ledger as well as from a copy in a read-only folder.
+Reads only, in constant memory, both from a live ledger and from a copy in a read-only folder.
 """
 
 from __future__ import annotations
@@ -66,9 +66,9 @@ def verify_ledger(
     values and with *heads*.
 
     Never raises for its findings: every finding is a state. *key* is the log's public key in hex,
-    from outside; *heads* are external, or remembered by this machine. With *since* only records
-    from that number on are read, the tree before them is taken from its stored leaves. *jobs*
-    processes read large ledgers.
+    from outside the log; *heads* are external, or remembered by this machine. With *since*, only
+    records from that number on are read, and the tree before them is taken from its stored leaves.
+    *jobs* processes read large ledgers.
     """
     db = Path(os.path.realpath(path))
     for _ in range(_ANEW):
@@ -81,8 +81,8 @@ def verify_ledger(
 
 
 def _pruned_before(db: Path) -> int | None:
-    """Return the last record marked as pruned, or None if that can't be read, or nobody can write
-    here.
+    """Return the last record marked as pruned, or None if that can't be read or this place is
+    read-only.
     """
     if not os.access(db.parent, os.W_OK):
         return None
@@ -131,10 +131,10 @@ def _verify_once(
 
 
 def _is_explained(reader: LedgerReader, run: VerifyRun, error: LedgerError) -> bool:
-    """Find which value could not be read, and return True if there is a finding. Raises
+    """Find the value that could not be read; return True if there is a finding. Raises
     ``LedgerError``.
 
-    A value of another type than the column's, or of any length, can't even be fetched.
+    A value whose type differs from the column's, or that is too long, can't even be fetched.
     """
     oversized = error.code == OVERSIZED
     if oversized and run.audit.chain.report().first_bad is not None:
@@ -145,7 +145,7 @@ def _is_explained(reader: LedgerReader, run: VerifyRun, error: LedgerError) -> b
 
 
 def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress | None) -> None:
-    """Feed every row to the audit, and read the other contents of the database."""
+    """Feed every row to the audit, and read the remaining contents of the database."""
     fault = reader.storage.schema_fault()
     run.same_schema = not fault
     if fault:
@@ -205,7 +205,7 @@ def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress
 
 
 def _begin(reader: LedgerReader, run: VerifyRun) -> None:
-    """Find out where to start reading: after the pruned records, and where *since* begins."""
+    """Find out where to start reading: after the pruned records, and at *since*."""
     before = run.tables.pruned
     pruned = reader.pruned(before) if before else None
     if before and pruned is None:
@@ -310,7 +310,7 @@ def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
 
 
 def _check_beside(reader: LedgerReader, run: VerifyRun) -> None:
-    """Ask the storage on a separate connection, while others read records; failed queries are
+    """Query the storage on a separate connection while others read records. Failed queries are
     repeated later.
     """
     with suppress(LedgerError), LedgerReader.open(reader.path) as own:
@@ -318,7 +318,9 @@ def _check_beside(reader: LedgerReader, run: VerifyRun) -> None:
 
 
 def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
-    """SQLite tests no constraint if it can't write, so they are queried."""
+    """Check the schema's constraints using queries, because SQLite tests none on a connection that
+    can't write.
+    """
     found = reader.storage.value_fault(*tables)
     if found is None:
         return None

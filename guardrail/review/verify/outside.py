@@ -1,4 +1,4 @@
-"""Read external heads and keys for ``verify``: from files, and from anchors."""
+"""Reads external heads and keys for ``verify``, from files and from anchors."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def load_heads(path: Path) -> list[OutsideHead]:
     """Return the heads in a file: one signed note, or the lines of a file anchor, a captured stream
     or a system log.
 
-    Of a file with many lines every head is returned once: an attacker who can only append adds a
-    head of another history, below the true ones. Anything that is not a head is returned as
-    malformed. Raises ``HeadError`` if the file can't be read.
+    From a file with many lines, every head is returned once, because an attacker who can only
+    append could add a head of another history after the true ones. Anything that is not a head is
+    returned as malformed. Raises ``HeadError`` if the file can't be read.
     """
     try:
         raw = read_input(path, _MAX_FILE)

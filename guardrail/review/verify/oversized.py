@@ -1,4 +1,4 @@
-"""Find the value in a ledger that is longer than anything guardrail writes, after reading failed
+"""Finds the value in a ledger that is longer than anything guardrail writes, after a read failed
 without naming it.
 """
 
@@ -15,11 +15,11 @@ OVERSIZED = "ledger.oversized"
 
 
 def find_oversized(reader: LedgerReader) -> Problem:
-    """Return the first record whose line is too long, or else the table that holds such a value;
-    None if there is neither.
+    """Return the first record whose line is too long, or else the table with such a value; None if
+    there is neither.
 
-    No such value is loaded. Raises ``LedgerError`` for anything else that keeps the ledger from
-    being read.
+    Such a value is not loaded. Raises ``LedgerError`` if the ledger can't be read for another
+    reason.
     """
     for seq, _, line in reader.lines():
         if len(line) > MAX_LINE:

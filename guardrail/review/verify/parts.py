@@ -1,8 +1,8 @@
-"""Read a large ledger with several processes: whole subtrees are verified separately and combined
+"""Reads a large ledger with several processes: whole subtrees are verified separately and combined
 in order.
 
-If a part finds any fault, its details do not matter: the whole ledger is read again from its
-beginning by one process, so that the first bad record is the first.
+If any part has a fault, its details do not matter: one process reads the whole ledger again from
+its beginning, so that the first bad record is found.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LogPart:
 def read_part(
     db: Path, log: str, public: str, start: int, level: int, *, watch: Sequence[int] = ()
 ) -> LogPart | None:
-    """Verify the perfect subtree of *level* that begins with record *start*; None if there is any
+    """Verify the perfect subtree of *level* that starts with record *start*; None if it has any
     fault.
 
     *watch* are numbers of its records for which the tree is needed. Raises ``LedgerError``.
@@ -115,7 +115,7 @@ def read_part(
 
 
 class _Worker:
-    """A process that reads parts, with one line of JSON for each."""
+    """A process that reads parts. It answers with one line of JSON for each."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -169,11 +169,11 @@ def stream_in_parts(
     progress: Progress | None,
     beside: Callable[[], None],
 ) -> int:
-    """Read all whole parts of the ledger with *jobs* processes into *audit* and *tiles*; return the
-    first record still to be read.
+    """Read all whole parts of the ledger with *jobs* processes into *audit* and *tiles*. Return the
+    first record that is still to be read.
 
-    That is 0 if the ledger is small, or any fault was found. *beside* runs in a thread as the first
-    of the jobs if there is more than one part; it has ended when this returns. Raises
+    That is 0 if the ledger is small, or if any fault was found. *beside* runs in a thread as one of
+    the jobs if there is more than one part, and has ended when this returns. Raises
     ``LedgerError``.
     """
     level = PART_LEVEL
@@ -237,7 +237,7 @@ def _answers(
 def _join(
     audit: Audit, tiles: TileWalk, tables: Tables, part: dict[str, Any], *, log: str, level: int
 ) -> bool:
-    """Append a part to the result so far; return False if they do not fit."""
+    """Append a part to the result so far; return False if it does not fit."""
     for call, named in part["unmatched"]:
         if not audit.chain.close_call(call, named):
             return False

@@ -1,4 +1,4 @@
-"""Open a ledger to verify it."""
+"""Opens a ledger for verification."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ __all__ = ["readable"]
 
 @contextmanager
 def readable(db: Path) -> Iterator[LedgerReader]:
-    """Open *db* read-only, whatever its contents: verification reports the faults."""
+    """Open *db* read-only, whatever its contents. Verification reports the faults."""
     with LedgerReader.open(db, strict=False) as reader:
         yield reader

@@ -1,4 +1,4 @@
-"""The result of verifying, and the judgement of external heads (docs/record-format.md section
+"""The result of a verification, and the judgement of external heads (docs/record-format.md section
 10).
 """
 
@@ -72,7 +72,7 @@ class VerifyState(StrEnum):
 
 
 class Recall(StrEnum):
-    """Relation of a log to the head that this machine remembers of it."""
+    """How a log relates to the head that this machine remembers of it."""
 
     AGREES = "agrees"
     """The log contains that head."""
@@ -81,14 +81,14 @@ class Recall(StrEnum):
 
 
 class HeadError(GuardrailError):
-    """The given head or key can't be read."""
+    """A given head or key can't be read."""
 
     default_code = "verify.head"
 
 
 @dataclass(frozen=True, slots=True)
 class OutsideHead:
-    """An external head, or one that this machine remembers."""
+    """An external head, or one remembered by this machine."""
 
     source: str
     """Where it came from, for people."""
@@ -105,7 +105,7 @@ class OutsideHead:
 
     @classmethod
     def parse(cls, source: str, raw: bytes | str, seen: str = "") -> OutsideHead:
-        """Read a signed note; a malformed one is kept as malformed."""
+        """Read a signed note. A malformed one is stored as malformed."""
         try:
             note = SignedNote.parse(raw)
             return cls(source, note, Checkpoint.parse(note.text), seen)
@@ -114,7 +114,7 @@ class OutsideHead:
 
     @property
     def covers(self) -> bool:
-        """True if it covers any record."""
+        """True if the head covers any record."""
         return self.head is not None and self.head.size > 0
 
 
@@ -147,7 +147,9 @@ class Heads:
 
     @property
     def remembered_to(self) -> int | None:
-        """Last record covered by the head that this machine remembers, if the log contains it."""
+        """Last record covered by the head that this machine remembers; None unless the log contains
+        that head.
+        """
         return next(
             (
                 head.head.size - 1
@@ -159,7 +161,7 @@ class Heads:
 
     @property
     def recall(self) -> Recall | None:
-        """Relation of the log to this machine's memory; None if they can't be compared."""
+        """How the log relates to this machine's memory; None if they can't be compared."""
         if self.remembered_to is not None:
             return Recall.AGREES
         against = (Ruling.REPLACED, Ruling.TRUNCATED, Ruling.FORKED)
@@ -177,9 +179,9 @@ def judge_heads(
 ) -> Heads:
     """Compare *heads* with a log that was read to its end or its first bad record.
 
-    *root_of* returns the root over the first so many records as computed from the lines, or None if
-    that is no longer possible. *believed* returns it from stored hashes: a head that contradicts
-    them is another history, but one that fits them is not thereby covered.
+    *root_of* returns the root over the first records, up to a size, as computed from the lines, or
+    None if that is no longer possible. *believed* returns it from stored hashes. A head that
+    contradicts these belongs to another history, but a head that fits them is not thereby covered.
     """
 
     def fits(head: Checkpoint) -> bool | None:
@@ -292,7 +294,7 @@ class VerifyReport:
 
 
 def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
-    """Return the result for a path without a ledger."""
+    """Return the report for a path without a ledger."""
     ours = next((each for each in heads if each.remembered and each.covers), None)
     detail = "there is no ledger at this path"
     if ours is not None and ours.head is not None:
@@ -321,8 +323,8 @@ def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
 def not_readable(
     heads: Sequence[OutsideHead], report: Report, message: str, *, torn: bool
 ) -> VerifyReport:
-    """Return the result for a ledger that can't be read, for the reason in *message*; *torn* if it
-    is damaged.
+    """Return the report for a ledger that can't be read, with the reason in *message*; *torn* means
+    that it is damaged.
     """
     ours = torn and any(each.remembered and each.covers for each in heads)
     return VerifyReport(

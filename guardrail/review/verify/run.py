@@ -1,4 +1,4 @@
-"""One verification: what it gathers while it reads, and the findings that are judged."""
+"""One verification: the data that it gathers while reading, and the findings to be judged."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ __all__ = ["VerifyRun", "found", "silences_in"]
 
 @dataclass(slots=True)
 class VerifyRun:
-    """Data collected by one verification."""
+    """Data gathered by one verification."""
 
     audit: Audit
     tables: Tables = field(default_factory=Tables)
@@ -50,7 +50,7 @@ class VerifyRun:
 
 
 def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None) -> Found:
-    """Return the findings of *run* as ``judge`` takes them.
+    """Return the findings of *run* in the form that ``judge`` expects.
 
     *reader* is None if the ledger can't be read.
     """
@@ -62,8 +62,8 @@ def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None)
         report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
 
     def root_of(size: int) -> bytes | None:
-        """Return the root as computed in this run: from the lines, or from hashes of pruned records
-        that a signed record vouches for.
+        """Return the root as computed in this run, from the lines or from the hashes of pruned
+        records that a signed record vouches for.
         """
         kept = run.kept.get(size)
         return kept if kept is not None else run.audit.roots.get(size)

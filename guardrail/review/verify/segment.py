@@ -1,4 +1,4 @@
-"""Verify the copy of a segment: its lines alone, against the record that closed it, and external
+"""Verifies the copy of a segment: its lines alone, against the record that closed it and external
 heads.
 """
 
@@ -51,7 +51,7 @@ _LEDGER_UNREAD = (
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecords:
-    """The ledger's statement about its segments; reading it does not verify the ledger itself."""
+    """The ledger's statement about its segments. Reading it does not verify the ledger itself."""
 
     log: str
     public: str
@@ -64,14 +64,14 @@ class SegmentRecords:
     size: int = 0
 
     def follows(self, last: int) -> bool:
-        """Return True if every record after *last* exists, and so each recovery that took over that
-        record.
+        """Return True if every record after *last* exists, and therefore also each recovery that
+        took over that record.
         """
         return self.first <= last + 1 < self.size
 
 
 def read_segment_records(reader: LedgerReader) -> SegmentRecords:
-    """Return the statement of *reader*'s ledger about its segments, including pruned ones. Raises
+    """Return what *reader*'s ledger states about its segments, including pruned ones. Raises
     ``LedgerError``.
     """
     found = []
@@ -102,9 +102,9 @@ def verify_segment(
 ) -> VerifyReport:
     """Verify the copy at *path*. Never raises for its findings.
 
-    Its records must be linked, and give the root that *segment_records* records, if it knows the
-    segment, and the root of each of *heads* that ends among them. The tree before its first record
-    comes from the file next to it (``NAME.json``): wrong values there give another root.
+    Its records must be linked, and must give the root that *segment_records* states, if it knows
+    the segment, and the root of each of *heads* that ends among them. The tree before its first
+    record comes from the manifest next to it (``NAME.json``): wrong values there give another root.
     """
     lost = 1 if any(each.covers for each in heads) else 3
     try:
@@ -152,7 +152,7 @@ def verify_segment(
 
 
 def _later(segment_records: SegmentRecords | None, audit: Audit) -> tuple[Recovered, ...]:
-    """Return the recoveries after the copy that the ledger knows of."""
+    """Return the recoveries after the copy that the ledger knows about."""
     if not _ours(segment_records, audit):
         return ()
     return tuple(each for each in segment_records.recovered if each.seq >= audit.chain.next_seq)
@@ -163,7 +163,7 @@ def _ours(segment_records: SegmentRecords | None, audit: Audit) -> TypeGuard[Seg
 
 
 def _beyond(head: OutsideHead, audit: Audit) -> bool:
-    """Return True if a head covers more than the copy holds: that is no fault in a part of a
+    """Return True if a head covers more than the copy contains, which is not a fault in a part of a
     log.
     """
     return head.head is not None and head.head.size > audit.chain.next_seq
@@ -177,7 +177,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
-    """Return the tree before the copy's first record, from the companion file, or None if it holds
+    """Return the tree before the copy's first record, from its manifest; None if the manifest has
     no matching one.
     """
     name = path.name.removesuffix(".gz").removesuffix(".jsonl")
@@ -199,7 +199,7 @@ def _before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
 def _compare_with_closing(
     report: VerifyReport, segment_records: SegmentRecords | None, *, first: int
 ) -> VerifyReport:
-    """Return *report*, compared with the record that closed these records."""
+    """Return *report*, compared with the record that closed this segment."""
     if report.exit_code in {1, 3}:
         return report
     ours = segment_records is not None and segment_records.log == report.log

@@ -1,4 +1,4 @@
-"""Check that the records of each session have one owner, and that each change of settings was
+"""Checks that the records of each session have one owner, and that each change of settings was
 recorded.
 
 A guard checks both before it writes. Verification checks them again, from verified lines.
@@ -28,7 +28,7 @@ class Sessions:
         self._owners: dict[Owner, Owner] = {}
 
     def take(self, record: Mapping[str, Any]) -> str:
-        """Take the next verified record; return the record that contradicts it, or an empty
+        """Take the next verified record. Return the earlier record that it contradicts, or an empty
         string.
         """
         try:
@@ -40,7 +40,7 @@ class Sessions:
             return ""  # its writer states no owner
 
     def join(self, session: bytes, owner: Owner, seq: int) -> str:
-        """Same as ``take``, for a session by its key."""
+        """Do the same as ``take``, for a session given by its key."""
         found = self._first.get(session)
         if found is None:
             if len(self._owners) >= self._most:
@@ -65,7 +65,9 @@ def _key(session: str) -> bytes:
 
 
 def _same(one: str, other: str) -> bool:
-    """Compare two recorded values: a token in one record may be in clear in another."""
+    """Return True if two recorded values can be the same: a token in one record may be in the clear
+    in another.
+    """
     return one == other or one.startswith(MARK_PREFIX) is not other.startswith(MARK_PREFIX)
 
 
@@ -84,7 +86,7 @@ class Starts:
         return record["type"] in ("admin.start", "admin.config_changed")
 
     def take(self, record: Mapping[str, Any]) -> str:
-        """Take the next verified record; return the record that contradicts it, or an empty
+        """Take the next verified record. Return the earlier record that it contradicts, or an empty
         string.
         """
         if not self.concerns(record):

@@ -1,5 +1,5 @@
-"""Read a ledger for verification: every row once, in constant memory, and the database's other
-contents.
+"""Reads a ledger for verification: every row once, in constant memory, and the remaining contents
+of the database.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ CHUNK = 512
 
 @dataclass(slots=True)
 class Tables:
-    """The database's other contents, read in one transaction with the last records."""
+    """The remaining contents of the database, read in one transaction with the last records."""
 
     head: HeadRow | None = None
     open_calls: list[OpenCall] = field(default_factory=list)
@@ -70,8 +70,8 @@ def read_tables(reader: LedgerReader, tables: Tables) -> None:
 
 
 def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
-    """Return the recoveries before record *seq*, for a run that does not read their records. Raises
-    ``LedgerError``.
+    """Return the recoveries before record *seq*, for a run that does not read the records before
+    it. Raises ``LedgerError``.
 
     One that can't be decoded counts against every earlier record.
     """
@@ -86,8 +86,8 @@ def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
 
 
 def stored_edge(reader: LedgerReader, size: int) -> Edge | None:
-    """Return the tree of the first *size* records from the stored tiles, or None if they do not
-    reach that far.
+    """Return the tree of the first *size* records from the stored tiles, or None if the tiles do
+    not extend that far.
     """
     try:
         return edge_at(size, node_reader(reader.storage))
@@ -106,11 +106,11 @@ def stream(
     total: int,
     progress: Progress | None = None,
 ) -> str:
-    """Feed the rows from *start* to *audit* and *tiles*; after the last one read *tables* in the
-    same transaction.
+    """Feed the rows from *start* to *audit* and *tiles*, and after the last one read *tables* in
+    the same transaction.
 
-    Return the fault of the stored tree after the last record, or an empty string. With *stop* it
-    ends before that row, and reads no tables. Raises ``LedgerError``.
+    Return the fault of the stored tree after the last record, or an empty string. With *stop*, it
+    ends before that row and reads no tables. Raises ``LedgerError``.
     """
     chain = audit.chain
     at = start
@@ -151,7 +151,7 @@ def stream(
 
 
 def _fault(tables: Tables, record: dict[str, Any], line: bytes) -> tuple[Difference, str] | None:
-    """Return the conflict of *record* with an earlier record, or None."""
+    """Describe how *record* conflicts with an earlier record, or return None."""
     if tables.uses is not None:
         return tables.uses.fault(record, line)
     wrong = tables.sessions.take(record)

@@ -1,4 +1,4 @@
-"""Compare a ledger's other data (the tables of open calls and keys, and the signed head) with its
+"""Compares a ledger's other data (the tables of open calls and keys, and the signed head) with its
 lines.
 """
 
@@ -105,7 +105,7 @@ def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
 
 
 def wrong_index(fault: PageFault) -> Problem:
-    """Return the fault of an index, with the record that the index lacks, if the storage names
+    """Return the fault of an index, and the record that the index lacks, if the storage names
     it.
     """
     if fault.seq is None:
@@ -114,9 +114,9 @@ def wrong_index(fault: PageFault) -> Problem:
 
 
 def wrong_json(reader: LedgerReader) -> Problem:
-    """Return the line that the storage's own functions reject as JSON, if they name one.
+    """Return the line that the storage can't read as JSON, if it names one.
 
-    Raises ``LedgerError`` for a line that is too long for them.
+    Raises ``LedgerError`` for a line that is too long for the storage's JSON functions.
     """
     try:
         seq = reader.storage.not_json()

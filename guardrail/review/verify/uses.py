@@ -1,8 +1,8 @@
-"""Check that each use of an approval is covered by its request and the answers to it, from the
+"""Checks that each use of an approval is covered by its request and the answers to it, from the
 records alone.
 
 A guard checks the same before a call runs. Verification checks it again, from verified lines: a
-guard that was deceived, or an attacker with the keys, leaves records that do not fit together.
+guard that was deceived, or an attacker with the keys, leaves records that contradict each other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Person = tuple[str, str, str]
 
 @dataclass(slots=True)
 class _Course:
-    """State of one request."""
+    """State of one request for approval."""
 
     bound: tuple[Any, ...]
     """The facts that a call must match to be the requested one."""
@@ -56,8 +56,8 @@ class Uses:
     """
 
     def __init__(self, *, partial: bool = False) -> None:
-        """With *partial*, earlier records are missing, and requests among them can't be
-        compared.
+        """With *partial*, earlier records are missing, and uses of requests among them can't be
+        checked.
         """
         self.partial = partial
         self.checked = 0
@@ -78,8 +78,8 @@ class Uses:
     def fault(
         self, record: Mapping[str, Any], line: bytes, *, sessions: bool = True
     ) -> tuple[Difference, str] | None:
-        """Take the next verified record; return its conflict, or None. Without *sessions*, owners
-        of sessions are not compared.
+        """Take the next verified record; return its conflict, or None. Without *sessions*, session
+        owners are not compared.
         """
         wrong = self.take(record, line)
         if wrong:
@@ -145,7 +145,7 @@ def _is_step(record: Mapping[str, Any]) -> bool:
 
 
 def _course(request: ApprovalRequest, record: Mapping[str, Any]) -> _Course | None:
-    """Return the state that *request* starts, or None if its record can't be a request."""
+    """Return the state for *request*, or None if its record can't be a request."""
     try:
         return _Course(
             bound=_bound(record),
@@ -160,7 +160,9 @@ def _course(request: ApprovalRequest, record: Mapping[str, Any]) -> _Course | No
 
 
 def _use(course: _Course, record: Mapping[str, Any]) -> str:
-    """Return why *record* is not a valid use of the approval that it names, or an empty string."""
+    """Return the reason that *record* is not a valid use of the approval that it names, or an empty
+    string.
+    """
     if record["decision"]["effect"] != "allow":
         return "an approval was used by a call that was not allowed"
     if not all(map(_same, _bound(record), course.bound)):
@@ -197,8 +199,8 @@ def _bound(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _same(one: object, other: object) -> bool:
-    """Compare two recorded values. The commitment decides: a name may have become a token when it
-    turned out to be sensitive.
+    """Return True if two recorded values can be the same. The commitment decides: a name may have
+    become a token after it turned out to be sensitive.
     """
     return one == other or _is_token(one) is not _is_token(other)
 
