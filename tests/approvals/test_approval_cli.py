@@ -100,6 +100,7 @@ def test_a_person_refuses(folder: Path) -> None:
 
 def test_approving_is_refused_without_the_setting(tmp_path: Path) -> None:
     """With what to set; the attempt is recorded. Refusing needs no setting."""
+    (tmp_path / "guardrail.toml").write_text('[ledger]\npath = "audit.db"\n')
     approval = ask(tmp_path)
     done = run(tmp_path, "approve", approval, "--reason", "yes")
     assert done.returncode == 1
