@@ -119,14 +119,14 @@ def check(
     try:
         policies = load_policies(paths, data=data)
     except PolicyLoadError as error:
-        said = _embedded_result(error.findings)
+        result = _embedded_result(error.findings)
         return CheckReport(
             files=0,
             findings=error.findings,
             remarks=(),
             digest=None,
             milliseconds=(time.perf_counter() - started) * 1000,
-            engines=(said,),
+            engines=(result,),
         )
     with Workbench(time_limit=time_limit) as bench:
         findings, compiled = _compile_policies(policies, bench)

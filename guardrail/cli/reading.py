@@ -121,8 +121,8 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     context.meta[_CODE] = done.code if isinstance(done, UnrecordedRead) else ""
     context.meta[_HINT] = done.hint if isinstance(done, UnrecordedRead) else ""
     if isinstance(done, UnrecordedRead):
-        told = f"not recorded in the access log {done.path}: {done.why}"
-        remark(f"warning: {one_line(told)}", Style.WARN)
+        warning = f"not recorded in the access log {done.path}: {done.why}"
+        remark(f"warning: {one_line(warning)}", Style.WARN)
         if done.hint:
             remark(f"next:  {one_line(done.hint)}")
 
@@ -133,8 +133,10 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
     """
     if params.get("config") is not None:
         raise error
-    told = f"not recorded in an access log: the settings found here can't be read ({error.message})"
-    remark(f"warning: {one_line(told)}", Style.WARN)
+    warning = (
+        f"not recorded in an access log: the settings found here can't be read ({error.message})"
+    )
+    remark(f"warning: {one_line(warning)}", Style.WARN)
 
 
 def _given_values(

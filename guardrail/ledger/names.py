@@ -55,16 +55,16 @@ def hash_kept(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None])
 
     Raises ``LedgerError`` unless the lines are the signed ones.
     """
-    said = place.begin <= 1
+    accounted_for = place.begin <= 1
 
     def looks(line: bytes) -> None:
-        nonlocal said
+        nonlocal accounted_for
         look(line)
-        if not said and _PRUNED in line:
-            said = Pruned.claimed(_decoded(line)) == place.begin
+        if not accounted_for and _PRUNED in line:
+            accounted_for = Pruned.claimed(_decoded(line)) == place.begin
 
     grown = hash_from(rows, place.begin, place, looks)
-    if not said:
+    if not accounted_for:
         raise unproved(
             f"the records before {place.begin} are missing, and no record says that they were"
             " pruned"

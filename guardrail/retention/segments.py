@@ -324,11 +324,11 @@ def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge)
 
 def _put_manifest(folder: Path, name: str, manifest: Manifest, like: Path) -> None:
     sync_directory(folder)  # the lines first: a manifest must not outlive them
-    beside = folder / f".{name}.new"
-    with _new_file(beside, like) as out:
+    temporary = folder / f".{name}.new"
+    with _new_file(temporary, like) as out:
         out.write(json.dumps(asdict(manifest), indent=1, sort_keys=True).encode("utf-8") + b"\n")
-    os.chmod(beside, 0o400)
-    os.rename(beside, folder / f"{name}{_MANIFEST}")
+    os.chmod(temporary, 0o400)
+    os.rename(temporary, folder / f"{name}{_MANIFEST}")
     sync_directory(folder)
 
 

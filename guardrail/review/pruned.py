@@ -58,8 +58,8 @@ def way_to_copy(lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = 
     if seq is not None:
         return f"guardrail show {seq} --segment {wanted[0].path}"
     more = len(wanted) - _SHOWN
-    said = ", ".join(f"{each.path} (to {each.last})" for each in wanted[:_SHOWN])
-    return f"guardrail sessions --segment FILE; the copies: {said}" + (
+    paths = ", ".join(f"{each.path} (to {each.last})" for each in wanted[:_SHOWN])
+    return f"guardrail sessions --segment FILE; the copies: {paths}" + (
         f", and {more} more" if more > 0 else ""
     )
 

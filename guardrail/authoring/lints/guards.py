@@ -93,8 +93,10 @@ def _guards_of_call(content: Node, flow: ValueFlow, frame: RuleFrame, depth: int
         return frozenset(PathGuard(at.path, checked[1]) for at in flow.origins(checked[0], frame))
     if callee.head == "data" and callee.static[:-1] == LIB_ARGS:
         name = literal_name(given[0])
-        said = {"has": PRESENT, "number_within": "number"}.get(callee.static[-1])
-        return frozenset([PathGuard((*ARGS, name), said)] if said and name is not None else [])
+        ensured = {"has": PRESENT, "number_within": "number"}.get(callee.static[-1])
+        return frozenset(
+            [PathGuard((*ARGS, name), ensured)] if ensured and name is not None else []
+        )
     definitions, _ = flow.named(callee, frame)
 
     def ask(item: Definition) -> Guards:
@@ -127,13 +129,13 @@ def _guards_of_keys(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterato
 def _guards_of_type_name(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
     """Return the facts that ``type_name(x) == "number"`` ensures."""
     for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
-        said = literal_name(other)
-        if said is None or kind(one) != "Call":
+        type_name = literal_name(other)
+        if type_name is None or kind(one) != "Call":
             continue
         callee = reference(one["Call"]["fcn"])
         if callee is not None and callee.dotted == "type_name":
             for origin in flow.origins(one["Call"]["params"][0], frame):
-                yield PathGuard(origin.path, said)
+                yield PathGuard(origin.path, type_name)
 
 
 def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, depth: int) -> Guards:
@@ -160,8 +162,8 @@ def _common(
     plain = [item for item in definitions if not item.module.source.installed]
     if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):
         return frozenset()
-    said = [item for item in plain if not _says_no(item)]
-    return _all(ask(item) for item in said)
+    applicable = [item for item in plain if not _says_no(item)]
+    return _all(ask(item) for item in applicable)
 
 
 def _says_no(definition: Definition) -> bool:
@@ -183,9 +185,9 @@ def tools_of(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int =
     """Return the tools for which the conditions of *query* can hold, or None if they name none."""
     found: Tools = None
     for node in conditions(query):
-        said = _tools(node, flow, frame, depth)
-        if said is not None:
-            found = said if found is None else found & said
+        tools = _tools(node, flow, frame, depth)
+        if tools is not None:
+            found = tools if found is None else found & tools
     return found
 
 
@@ -194,9 +196,9 @@ def _tools(node: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> Tools:
     if name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
         content = node[name]
         for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
-            said = literal_name(other)
-            if said is not None and _is_tool(one, flow, frame):
-                return frozenset([said])
+            tool = literal_name(other)
+            if tool is not None and _is_tool(one, flow, frame):
+                return frozenset([tool])
     elif name == "Membership" and _is_tool(node[name]["value"], flow, frame):
         return _listed(node[name]["collection"], flow)
     elif name in {"Var", "RefDot", "RefBrack"} and depth <= _MAX_DEPTH:

@@ -150,9 +150,9 @@ def _contradictions(
         if fixed is not None:
             yield line_of(node), *fixed
             return
-        told = _contradiction(node, flow, frame, known)
-        if told is not None:
-            yield line_of(node), told, _SEPARATE
+        problem = _contradiction(node, flow, frame, known)
+        if problem is not None:
+            yield line_of(node), problem, _SEPARATE
             return
 
 

@@ -121,9 +121,9 @@ def _observing(replaced: Sequence[str]) -> str:
     parts = ", ".join(
         f"{{{json.dumps(name)}: v | v := data[{json.dumps(name)}]}}" for name in replaced
     )
-    told = f'json.marshal({{"input": input, "data": object.union_n([{parts}])}})'
+    observation = f'json.marshal({{"input": input, "data": object.union_n([{parts}])}})'
     return "".join(
-        f'\n{name} contains r if {{\n\tr := guardrail_observe({told})\n\tr != ""\n}}\n'
+        f'\n{name} contains r if {{\n\tr := guardrail_observe({observation})\n\tr != ""\n}}\n'
         for name in _SETS
     )
 

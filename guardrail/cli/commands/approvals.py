@@ -243,17 +243,17 @@ def _print_request(entry: ListedRequest) -> None:
 
     request = entry.case.request
     tool, state = _tool(request.tool), str(entry.state).upper()
-    beside = f"  {tool}"
-    if width(request.id + beside + state) + 2 > columns():
-        beside = ""
+    suffix = f"  {tool}"
+    if width(request.id + suffix + state) + 2 > columns():
+        suffix = ""
     style = _STYLES.get(entry.state, Style.DIM)
-    data(f"{paint(request.id, Style.STRONG)}{beside}  {paint(state, style)}")
-    if not beside:
+    data(f"{paint(request.id, Style.STRONG)}{suffix}  {paint(state, style)}")
+    if not suffix:
         _print_field("tool", tool)
-    asked = clock(request.asked.isoformat())
+    asked_at = clock(request.asked.isoformat())
     _print_field(
         "asked",
-        f"{asked} ({_format_duration(entry.age.total_seconds())} ago), record {request.seq}",
+        f"{asked_at} ({_format_duration(entry.age.total_seconds())} ago), record {request.seq}",
     )
     people = {"principal": request.principal, "agent": request.agent}
     _print_field("who", f"{who(people, 'agent')} for {who(people, 'principal')}")
@@ -278,11 +278,11 @@ def _print_request(entry: ListedRequest) -> None:
     for label, text in _closing_steps(entry):
         _print_field(label, text)
     for pointer in request.hidden_needs:
-        told = (
+        warning = (
             f"the policy says that you must see {escape(pointer)}, which is hidden: nobody can"
             " approve it"
         )
-        for part in field("  blocked ", told):
+        for part in field("  blocked ", warning):
             data(part)
 
 

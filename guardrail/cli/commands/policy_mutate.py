@@ -53,8 +53,8 @@ def show(report: MutationReport) -> None:
         _rule(list(found))
     for rule in report.untried:
         place = one_line(f"{rule.file}:{rule.line}")
-        said = f"{rule.effect} {name(rule.rule)} fires in no test: nothing to change"
-        print_finding(place, said, ("[untried]", Style.WARN), "")
+        title = f"{rule.effect} {name(rule.rule)} fires in no test: nothing to change"
+        print_finding(place, title, ("[untried]", Style.WARN), "")
     verdict = (
         ("HOLES", Style.BAD)
         if report.holes
@@ -81,8 +81,8 @@ def show(report: MutationReport) -> None:
 def _rule(holes: Sequence[Hole]) -> None:
     first = holes[0]
     place = one_line(f"{first.file}:{first.line}" if first.line else first.file)
-    said = f"{first.effect} {name(first.rule)} no longer stops"
-    print_finding(place, said, ("[mutation]", Style.BAD), "")
+    title = f"{first.effect} {name(first.rule)} no longer stops"
+    print_finding(place, title, ("[mutation]", Style.BAD), "")
     for hole in holes:
         args = json.dumps(hole.args, ensure_ascii=True)
         shown = args if len(args) <= _SHOWN else args[:_SHOWN] + "..."

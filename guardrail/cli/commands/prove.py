@@ -295,11 +295,11 @@ def _print(checked: ProofCheck, pinned: Sequence[NoteKey]) -> None:
         data(f"  cosigned {clock(each['ts'])} by {name(each['witness'])}")
     for missing in _missing(checked, pinned):
         data(f"  NOT cosigned by {name(missing)}")
-    said = _not_proved(checked)
-    if said:
+    reasons = _not_proved(checked)
+    if reasons:
         data()
         data(paint("Not proved", Style.STRONG))
-    for entry in said:
+    for entry in reasons:
         first, *rest = prose(entry, indent=4)
         data(f"  - {first}")
         for line in rest:

@@ -69,9 +69,9 @@ def recover(
     try:
         found = diagnose(settings, backups)
     except LedgerOpenError as error:
-        told = error.message if str(path) in error.message else f"{path}: {error.message}"
+        message = error.message if str(path) in error.message else f"{path}: {error.message}"
         raise LedgerOpenError(
-            told, code=error.code, hint=error.hint or "guardrail doctor"
+            message, code=error.code, hint=error.hint or "guardrail doctor"
         ) from None
     plan = found.plan
     nothing = plan.action is Action.NOTHING

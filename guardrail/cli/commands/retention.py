@@ -161,8 +161,8 @@ def _print_due(manager: RetentionManager, *, as_json: bool) -> int:
         f"{counted(going, 'record')} to be deleted" if going > 0 else "",
         f"{counted(len(expire), 'copy')} to be deleted" if expire else "",
     ]
-    said = [line for line in lines if line] or ["Nothing is due."]
-    for line in said:
+    shown = [line for line in lines if line] or ["Nothing is due."]
+    for line in shown:
         data(line)
     for each in status.held:
         data(f"held by {name(each)}: nothing is deleted")

@@ -114,14 +114,19 @@ def _fitting_table(spec: list[Column], cells: list[list[Cell]]) -> list[str]:
     lines = list(table(spec, cells))
     if not any("…" in line for line in lines[1:]):
         return lines
-    told = [
+    informative = [
         index
         for index, column in enumerate(spec)
         if column.title == "CALLS"
         or column.align is not Align.RIGHT
         or any(row[index][0] != "0" for row in cells)
     ]
-    return list(table([spec[index] for index in told], [[row[at] for at in told] for row in cells]))
+    return list(
+        table(
+            [spec[index] for index in informative],
+            [[row[at] for at in informative] for row in cells],
+        )
+    )
 
 
 def _table_columns(*, wide: bool) -> list[Column]:
@@ -172,5 +177,5 @@ def _counts(row: SessionSummary) -> list[Cell]:
         (row.unknown, "unknown", Style.WARN),
         (row.open, "open", Style.WARN),
     )
-    told = [(f"{count:,} {word}", style) for count, word, style in counts if count]
-    return [(counted(row.calls, "call"), Style.PLAIN), *told]
+    shown = [(f"{count:,} {word}", style) for count, word, style in counts if count]
+    return [(counted(row.calls, "call"), Style.PLAIN), *shown]

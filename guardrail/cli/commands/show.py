@@ -115,11 +115,11 @@ def _print_session(session: Timeline) -> None:
     lines = _table(session) if columns() >= _WIDE else _cards(session)
     for line in lines:
         data(line)
-    told = [(call.seq, line) for call in session.calls for line in approval_lines(call)]
-    if told:
+    approval_rows = [(call.seq, line) for call in session.calls for line in approval_lines(call)]
+    if approval_rows:
         data()
         data(paint("Approvals", Style.STRONG))
-    for seq, line in told:
+    for seq, line in approval_rows:
         for text_ in prose(f"record {seq}: {line}", indent=4):
             data(f"  {text_}")
     first = next((call for call in session.calls if not call.admitted), None)
@@ -168,8 +168,8 @@ def _header(session: Timeline) -> Iterator[str]:
         ),
         (sum(call.open for call in calls), "open", Style.WARN),
     ]
-    told = [(f"{count:,} {word}", style) for count, word, style in counts if count]
-    yield from wrap_items("  calls      ", [(counted(len(calls), "call"), Style.PLAIN), *told])
+    shown = [(f"{count:,} {word}", style) for count, word, style in counts if count]
+    yield from wrap_items("  calls      ", [(counted(len(calls), "call"), Style.PLAIN), *shown])
     yield paint("  chain      not checked here; guardrail verify checks it", Style.DIM)
 
 

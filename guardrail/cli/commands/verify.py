@@ -147,8 +147,8 @@ def verify(
     way = way_to_a_ledger(config, ledger) if own and report.exit_code == 3 else ""
     steps = next_steps(path, report, is_file=not own, backup=backup is not None, way=way)
     if as_json:
-        beside = None if readers is None else _access_log_document(readers)
-        emit_json({**_document(path, report, notices, steps), "exit": code, "access": beside})
+        access_part = None if readers is None else _access_log_document(readers)
+        emit_json({**_document(path, report, notices, steps), "exit": code, "access": access_part})
     else:
         _print(path, report, notices)
         _print_next_steps(readers, steps)

@@ -162,11 +162,11 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
         far = "no head yet" if log.size is None else f"{counted(log.size, 'record')}"
         data(f"{name(log.key.name)}  {far}")
         if log.refused:
-            told = (
+            line = (
                 f"  REFUSED {counted(log.refused, 'signed head')} that did not follow (--json shows"
                 " them)"
             )
-            data(paint(told, Style.BAD))
+            data(paint(line, Style.BAD))
     if not logs:
         remark("no log is served")
         remark("next:  guardrail witness add --db FILE --log KEY")

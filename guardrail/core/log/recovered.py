@@ -59,11 +59,11 @@ class Recovered:
         before it.
         """
         detail = record.get("detail")
-        said = detail if isinstance(detail, Mapping) else {}
-        lost, proven = said.get("lost"), said.get("proven")
-        restarted = said.get("action") == "restart" and seq == 1
+        fields = detail if isinstance(detail, Mapping) else {}
+        lost, proven = fields.get("lost"), fields.get("proven")
+        restarted = fields.get("action") == "restart" and seq == 1
         count = lost if type(lost) is int and lost > 0 else 0
-        first, last = (0, -1) if restarted else _range(seq, said)
+        first, last = (0, -1) if restarted else _range(seq, fields)
         return cls(
             seq,
             str(record.get("ts", "")),
@@ -71,7 +71,7 @@ class Recovered:
             last,
             count,
             restarted,
-            Loss.AT_LEAST if count else _loss(said, restarted=restarted),
+            Loss.AT_LEAST if count else _loss(fields, restarted=restarted),
             proven if restarted and type(proven) is int and proven > 0 else 0,
         )
 

@@ -183,11 +183,11 @@ def _before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
     name = path.name.removesuffix(".gz").removesuffix(".jsonl")
     seq, log, prev = first.get("seq"), first.get("log"), first.get("prev")
     try:
-        beside = json.loads(read_input(path.with_name(f"{name}.json"), _MAX_BESIDE))
-        roots = [bytes.fromhex(each) for each in beside["edge"] if _HASH.fullmatch(each)]
+        manifest = json.loads(read_input(path.with_name(f"{name}.json"), _MAX_BESIDE))
+        roots = [bytes.fromhex(each) for each in manifest["edge"] if _HASH.fullmatch(each)]
         if type(seq) is not int or not 0 < seq < 1 << 62 or not isinstance(prev, str):
             return None
-        if (beside["first"], beside["log"]) != (seq, log) or not _HASH.fullmatch(prev):
+        if (manifest["first"], manifest["log"]) != (seq, log) or not _HASH.fullmatch(prev):
             return None
         if len(roots) != seq.bit_count():
             return None
