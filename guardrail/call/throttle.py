@@ -241,7 +241,7 @@ class Throttle:
         return made, True
 
     def _wait(self, seconds: float) -> None:
-        self._timer = threading.Timer(max(seconds, 0.0) + _GRACE, self._minute_is_over)
+        self._timer = threading.Timer(max(seconds, 0.0) + _GRACE, self.minute_is_over)
         self._timer.name = "guardrail-throttle"
         self._timer.daemon = True
         self._timer.start()
@@ -298,7 +298,8 @@ class Throttle:
             said = over.state.fields
         return {"tenant": said.tenant, "principal": said.principal}
 
-    def _minute_is_over(self) -> None:
+    def minute_is_over(self) -> None:
+        """Write the counts of the minutes that have ended. A timer calls it at the end of each."""
         with self._lock:
             self._timer = None
             window = int((self._now() - self._start) // MINUTE)

@@ -39,6 +39,7 @@ from tests.support.approvals import (
     run,
     settings_in,
 )
+from tests.support.guards import journal_of
 
 
 class File:
@@ -458,7 +459,7 @@ def test_many_looks_at_once_while_others_write(tmp_path: Path) -> None:
 
         threads = [repeat(lambda: guard.approvals.case(approval)) for _ in range(3)]
         threads += [repeat(lambda: ping(guard)) for _ in range(3)]
-        threads += [repeat(lambda: guard._journal.session_owner("s-1"))]
+        threads += [repeat(lambda: journal_of(guard).session_owner("s-1"))]
         for thread in threads:
             thread.join(60)
         assert not problems
@@ -468,7 +469,7 @@ def test_a_forked_child_looks_for_itself(tmp_path: Path) -> None:
     """Also where a thread of the parent was looking when it was forked."""
     with scene(tmp_path) as (guard, _, approval, _):
         guard.approvals.approve(approval, BOB, "yes")
-        proofs = guard._journal.requests._proofs  # type: ignore[attr-defined]
+        proofs = journal_of(guard).requests._proofs  # type: ignore[attr-defined]
         with proofs._turn():
             child = os.fork()
             if child == 0:

@@ -21,6 +21,7 @@ from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.guard import Guard
 from guardrail.ledger.reader import LedgerReader
 from tests.support.approvals import BOB, CAROL, Asks, Body, guarded, records
+from tests.support.guards import journal_of
 from tests.support.paths import PROGRAMS
 
 PROGRAM = PROGRAMS / "approval_step.py"
@@ -403,7 +404,7 @@ def test_a_waiting_call_asks_anew_where_the_policy_asks_for_more(tmp_path: Path)
 
 async def requests(guard: Guard, task: asyncio.Task[Any]) -> list[str]:
     """Wait until *task* has asked, or ended."""
-    while not (waiting := guard._journal.requests.of_session("s-1")) and not task.done():
+    while not (waiting := journal_of(guard).requests.of_session("s-1")) and not task.done():
         await asyncio.sleep(0.01)
     return waiting
 
@@ -452,7 +453,7 @@ def test_a_ledger_that_cannot_be_read_stops_the_call(tmp_path: Path) -> None:
 
     with guarded(tmp_path) as guard:
         approval = ask(guard)
-        guard._journal.requests = Broken()
+        journal_of(guard).requests = Broken()
         body = Body()
         with guard.session(principal="alice", agent="bot", id="s-1"), pytest.raises(LedgerError):
             guard.call("pay", {"amount": 5}, body, approval=approval)
@@ -472,7 +473,7 @@ def test_a_ledger_that_hangs_when_it_is_read_stops_the_call(tmp_path: Path) -> N
 
     with guarded(tmp_path, ledger={"append_deadline_ms": 200}) as guard:
         approval = ask(guard)
-        guard._journal.requests = Hanging()
+        journal_of(guard).requests = Hanging()
         body = Body()
         with guard.session(principal="alice", agent="bot", id="s-1"), pytest.raises(LedgerError):
             guard.call("pay", {"amount": 5}, body, approval=approval)

@@ -26,6 +26,7 @@ from guardrail.ledger.tree import TILE
 from guardrail.review.verify import verify_ledger
 from tests.support.approvals import Asks, Body, ask_for, attempt, granted, guarded, run
 from tests.support.attacks import Attacker
+from tests.support.guards import journal_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "threat-model.md"
 BEGIN, END = "<!-- meanwhile: generated -->", "<!-- meanwhile: end -->"
@@ -273,7 +274,7 @@ def test_a_line_that_was_exchanged_for_a_moment(
         with guard.session(principal="alice", agent="bot", id="s-1"):
             guard.call("ping", {}, lambda: 1)
             approval = ask_for(guard)
-            guard._journal.admin("note", {})
+            journal_of(guard).admin("note", {})
             guard.call("ping", {}, lambda: 1)
         scene = Played(guard, tmp_path, approval, attacker)
         did = READERS[reader](scene)

@@ -25,6 +25,7 @@ from guardrail.core.types import Receipt
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, LedgerPoisonedError
 from guardrail.guard import Guard
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
+from tests.support.guards import journal_of
 
 
 def limited(limit: int) -> tuple[Guard, MemoryLedger, StaticPolicy]:
@@ -36,11 +37,14 @@ def limited(limit: int) -> tuple[Guard, MemoryLedger, StaticPolicy]:
 
 
 class Clock:
-    """A clock that is never set, and one of the wall that may be."""
+    """A clock that is never set, one of the wall that may be, and the throttle that reads them."""
+
+    throttle: Throttle
 
     def __init__(self) -> None:
         self.now = 1_000.0
         self.wall = 1_700_000_000.0
+        self.throttle: Throttle | None = None
 
     def pass_(self, seconds: float) -> None:
         self.now += seconds
@@ -50,8 +54,8 @@ class Clock:
 def timed(guard: Guard, limit: int) -> Clock:
     """Give *guard* a throttle on a clock of the test's own."""
     clock = Clock()
-    throttle = Throttle(guard._journal, limit, now=lambda: clock.now, wall=lambda: clock.wall)
-    guard._throttle = guard.calls._throttle = throttle
+    throttle = Throttle(journal_of(guard), limit, now=lambda: clock.now, wall=lambda: clock.wall)
+    guard._throttle = guard.calls._throttle = clock.throttle = throttle
     return clock
 
 
@@ -169,13 +173,13 @@ def test_the_next_minute_begins_anew_and_the_count_is_written_by_itself() -> Non
     clock = timed(guard, 2)
     assert call(guard, 5) == 2
     clock.pass_(61)
-    guard._throttle._minute_is_over()
+    clock.throttle.minute_is_over()
     assert [record["count"] for record in ledger.of("call.throttled")] == [3]
     assert call(guard, 4) == 2
     clock.pass_(61)
     assert call(guard, 1) == 1
-    guard._throttle._minute_is_over()
-    guard._throttle._minute_is_over()
+    clock.throttle.minute_is_over()
+    clock.throttle.minute_is_over()
     assert [record["count"] for record in ledger.of("call.throttled")] == [3, 2]
     first, second = ledger.of("call.throttled")
     assert second["since"] > first["since"]
@@ -216,7 +220,7 @@ def test_a_crowd_of_principals_gives_nobody_a_fresh_start(monkeypatch: Any) -> N
     monkeypatch.setattr("guardrail.call.throttle.MAX_PRINCIPALS", 50)
     guard, _, _ = limited(20)
     clock = timed(guard, 20)
-    throttle = guard._throttle
+    throttle = clock.throttle
 
     def count(name: str) -> Any:
         with guard.session(principal=name) as scope:
@@ -252,10 +256,11 @@ def test_invented_principals_use_up_nobody_else_s_small_limit(monkeypatch: Any) 
     """
     monkeypatch.setattr("guardrail.call.throttle.MAX_PRINCIPALS", 50)
     guard, _, _ = limited(3)
+    clock = timed(guard, 3)
 
     def count(name: str) -> bool:
         with guard.session(principal=name) as scope:
-            return guard._throttle.count(scope.state, "send") is None
+            return clock.throttle.count(scope.state, "send") is None
 
     for number in range(300):
         assert [count(f"forged-{number}") for _ in range(3)] == [True] * 3
@@ -315,8 +320,8 @@ def test_many_threads_are_counted_exactly() -> None:
 def test_a_fork_counts_its_own_calls() -> None:
     """The parent records what was counted before it."""
     guard, ledger, _ = limited(2)
+    throttle = timed(guard, 2).throttle
     assert call(guard, 5) == 2
-    throttle = guard._throttle
     throttle._pid -= 1  # as a child finds it
     throttle.close()
     assert ledger.of("call.throttled") == []
@@ -344,19 +349,19 @@ class Broken:
 
     def __init__(self, ledger: MemoryLedger, how: str) -> None:
         self._ledger = ledger
-        self._how = how
+        self.how = how
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._ledger, name)
 
     def submit(self, draft: Draft) -> Future[Receipt]:
-        if draft.type == "admin.quota_reached" and self._how in BREAKS:
+        if draft.type == "admin.quota_reached" and self.how in BREAKS:
             future: Future[Receipt] = Future()
-            if self._how == "raises":
+            if self.how == "raises":
                 raise LedgerPoisonedError("broken")
-            if self._how == "fails":
+            if self.how == "fails":
                 future.set_exception(LedgerPoisonedError("broken"))
-            if self._how == "cancelled":
+            if self.how == "cancelled":
                 future.cancel()
             return future
         return self._ledger.submit(draft)
@@ -366,7 +371,7 @@ class Broken:
         return LedgerPoisonedError("late")
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
-        if draft.type == "call.throttled" and self._how == "no count":
+        if draft.type == "call.throttled" and self.how == "no count":
             raise LedgerPoisonedError("broken")
         return self._ledger.append(draft, timeout)
 
@@ -376,14 +381,14 @@ def test_a_denial_that_can_t_be_recorded_is_a_ledger_error(how: str) -> None:
     """No call is denied without a record; the next one tries again."""
     guard, ledger, _ = limited(1)
     broken = Broken(ledger, how)
-    guard._journal.ledger = broken  # type: ignore[assignment]
-    guard._journal.deadline = 0.1
+    journal_of(guard).ledger = broken  # type: ignore[assignment]
+    journal_of(guard).deadline = 0.1
     call(guard, 1)
     for _ in range(2):
         with pytest.raises(LedgerError):
             guard.call("send", {}, lambda: None)
     assert ledger.of("admin.quota_reached") == []
-    broken._how = ""
+    broken.how = ""
     with pytest.raises(Denied):
         guard.call("send", {}, lambda: None)
     guard.close()
@@ -396,13 +401,13 @@ def test_a_count_that_can_t_be_written_is_written_later() -> None:
     guard, ledger, _ = limited(1)
     clock = timed(guard, 1)
     broken = Broken(ledger, "no count")
-    guard._journal.ledger = broken  # type: ignore[assignment]
+    journal_of(guard).ledger = broken  # type: ignore[assignment]
     call(guard, 3)
     clock.pass_(61)
-    guard._throttle._minute_is_over()
+    clock.throttle.minute_is_over()
     assert ledger.of("call.throttled") == []
-    broken._how = ""
-    guard._throttle._minute_is_over()
+    broken.how = ""
+    clock.throttle.minute_is_over()
     assert [record["count"] for record in ledger.of("call.throttled")] == [2]
     guard.close()
 

@@ -27,6 +27,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.review.reasons import reason_of
 from guardrail.review.verify import verify_ledger
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, ask, memory_guard
+from tests.support.guards import journal_of
 from tests.support.hidden_records import hidden
 from tests.support.projects import ALLOW_ALL
 
@@ -230,7 +231,7 @@ def test_a_refused_call_makes_no_session_its_callers(folder: Path) -> None:
         for _ in range(2):
             with pytest.raises(Denied):
                 call(second, squatter)
-        owner = second._journal.session_owner("ticket-1")
+        owner = journal_of(second).session_owner("ticket-1")
     assert owner == ("default", "alice", "bot", "")
 
 
@@ -395,7 +396,7 @@ def test_records_of_calls_that_the_commit_thread_wrote_are_not_read_again(folder
     """What it writes it knows, so a log of one process is read once."""
     with opened(folder) as guard:
         guard.session(principal="alice", agent="bot", id="first")
-        known = guard._journal.ledger.names  # type: ignore[attr-defined]
+        known = journal_of(guard).ledger.names  # type: ignore[attr-defined]
         for number in range(5):
             call(guard, guard.session(principal="alice", agent="bot", id=f"s-{number}"))
             with LedgerReader.open(folder / "audit.db") as reader:

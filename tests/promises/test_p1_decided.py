@@ -20,7 +20,17 @@ from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.embedded.workbench import Workbench
 from guardrail.policy.sources import load_policies
 from guardrail.testing import StaticPolicy, allow, ask, deny, document
-from tests.support.guards import OPEN, Body, guarded, records, ruled, verdicts, whole, write_policy
+from tests.support.guards import (
+    OPEN,
+    Body,
+    engine_of,
+    guarded,
+    records,
+    ruled,
+    verdicts,
+    whole,
+    write_policy,
+)
 from tests.support.paths import PROGRAMS
 
 RULE: dict[str, Any] = allow()["rules"][0]
@@ -315,7 +325,7 @@ def test_a_worker_killed_or_stopped_from_outside_denies_and_is_replaced(tmp_path
     body = Body()
     with ruled(tmp_path, TROUBLE, policy={"eval_limit_ms": 1500, "deadline_ms": 10_000}) as guard:
         guard.declare("send", schema=OPEN)
-        engine: Any = guard._engine
+        engine: Any = engine_of(guard)
         threading.Timer(0.1, lambda: os.kill(engine._lanes[0].pid, signal.SIGKILL)).start()
         refused(guard, body, {"mode": "slow"})
         assert verdicts(tmp_path / "audit.db")[-1][:2] == ("deny", "crashed")
@@ -333,7 +343,7 @@ def test_a_policy_that_is_gone_denies(tmp_path: Path) -> None:
     """An engine that was closed, or that can't start a worker any more."""
     with ruled(tmp_path, 'allow contains "any" if input.resource.id == "send"') as guard:
         guard.declare("send", schema=OPEN)
-        guard._engine.close()
+        engine_of(guard).close()
         refused(guard, Body())
     assert verdicts(tmp_path / "audit.db") == [("deny", "unreachable", "closed")]
 

@@ -18,7 +18,7 @@ import pytest
 from guardrail.core.types import EngineReply
 from guardrail.errors import LedgerError, UsageError
 from guardrail.testing import StaticPolicy, allow
-from tests.support.guards import OPEN, Body, child, guarded, records, whole
+from tests.support.guards import OPEN, Body, child, guarded, journal_of, records, whole
 from tests.support.paths import PROGRAMS
 
 BEFORE_DURABLE = [
@@ -233,7 +233,7 @@ def test_an_outcome_after_unknown_is_a_claim(tmp_path: Path) -> None:
         with LedgerReader.open(tmp_path / "audit.db") as reader:
             line = reader.record(admission.seq)
         assert line is not None
-        guard._journal.append(unknown(line))
+        journal_of(guard).append(unknown(line))
         admission.settle()
     found = whole(tmp_path / "audit.db")
     assert [r["status"] for r in found if r["type"] == "call.outcome"] == ["unknown"]

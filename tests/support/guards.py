@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from guardrail import Guard
+from guardrail.call.journal import Journal
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
@@ -88,6 +89,16 @@ def write_policy(folder: Path, rego: str) -> Path:
     policies.mkdir(exist_ok=True)
     (policies / "policy.rego").write_text(f"package guardrail.policy\n\n{rego}\n", encoding="utf-8")
     return policies
+
+
+def journal_of(guard: Guard) -> Journal:
+    """Return the journal of *guard*: a test appends to it what no call would, or breaks it."""
+    return guard._journal
+
+
+def engine_of(guard: Guard) -> Any:
+    """Return the engine that *guard* asks: a test looks at its workers, or stops them."""
+    return guard._engine
 
 
 def lines(db: Path) -> list[bytes]:

@@ -127,13 +127,12 @@ def test_no_two_roots_of_a_size_are_ever_cosigned_whatever_is_asked(
     assert history is not None
 
 
-def test_many_at_once_get_one_history(store: WitnessStore, key: WitnessKey) -> None:
+def test_many_at_once_get_one_history(store: WitnessStore, key: WitnessKey, tmp_path: Path) -> None:
     """Threads race with two forks through two handles on one database."""
     log = Log().grow(3)
     forks = [log.fork(3).grow(60, "a"), log.fork(3).grow(60, "b")]
     store.add(log.key)
-    path = store._connection.execute("PRAGMA database_list").fetchone()[2]
-    stores = [store, WitnessStore.open(Path(path), key.key)]
+    stores = [store, WitnessStore.open(tmp_path / "w.db", key.key)]
     cosigned: list[Checkpoint] = []
 
     def run(number: int) -> None:

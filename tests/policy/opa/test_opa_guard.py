@@ -28,7 +28,7 @@ from guardrail.policy.opa.revision import RevisionAcceptance
 from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import deny
 from tests.policy.opa.test_opa_hostile import HOSTILE
-from tests.support.guards import OPEN
+from tests.support.guards import OPEN, engine_of
 from tests.support.opa_server import (
     REVISION,
     BundleServer,
@@ -90,7 +90,7 @@ def test_no_body_runs_whatever_a_lying_server_does(tmp_path: Path) -> None:
     options = {"revisions": (REVISION,), "deadline_ms": 1500}
     with fake() as server, guarded(tmp_path, server.url, **options) as guard:
         for index, (act, cause, detail, _) in enumerate(HOSTILE.values()):
-            until(lambda: guard._engine._refusal is None)  # type: ignore[attr-defined]
+            until(lambda: engine_of(guard)._refusal is None)  # type: ignore[attr-defined]
             server.behave = lambda sock, act=act: act(sock, server)  # type: ignore[misc]
             with pytest.raises(Denied):
                 call(guard, body, id=f"s{index}")
@@ -101,7 +101,7 @@ def test_no_body_runs_whatever_a_lying_server_does(tmp_path: Path) -> None:
         expected.append(("deny", "policy", ""))
         assert body.runs == 0
         server.behave = None
-        until(lambda: guard._engine._refusal is None)  # type: ignore[attr-defined]
+        until(lambda: engine_of(guard)._refusal is None)  # type: ignore[attr-defined]
         assert call(guard, body) == "done"
         assert body.runs == 1
     found = [

@@ -20,6 +20,7 @@ from guardrail.review.verify import VerifyReport, VerifyState, verify_export, ve
 from guardrail.review.verify import parts as parts_of
 from guardrail.system.ids import new_ulid
 from tests.support.approvals import BOB, CAROL, Asks, ask_for, attempt, guarded, run
+from tests.support.guards import journal_of
 
 Record = dict[str, Any]
 
@@ -54,7 +55,7 @@ class Log:
                 at = at[part]
             at[last] = value
         allowed = made.get("decision", {}).get("effect") == "allow"
-        return self.guard._journal.append(Draft.build(made, opens=allowed)).seq
+        return journal_of(self.guard).append(Draft.build(made, opens=allowed)).seq
 
     def second(self) -> tuple[str, Record]:
         """Ask once more; return the id of the request and its record."""
@@ -317,8 +318,10 @@ def test_several_processes_follow_approvals_across_their_parts(
 
 def _notes(made: Log, count: int) -> None:
     """Write records that have no part in it."""
-    note = Draft.build({"v": 1, "log": made.guard._journal.log, "type": "admin.note", "detail": {}})
-    for future in [made.guard._journal.ledger.submit(note) for _ in range(count)]:
+    note = Draft.build(
+        {"v": 1, "log": journal_of(made.guard).log, "type": "admin.note", "detail": {}}
+    )
+    for future in [journal_of(made.guard).ledger.submit(note) for _ in range(count)]:
         future.result(30)
 
 

@@ -22,6 +22,7 @@ from guardrail.errors import Denied, LedgerError
 from guardrail.testing import StaticPolicy, allow
 from guardrail.wiring.opening import open_guard, open_journal
 from tests.support import guards
+from tests.support.guards import journal_of
 
 ANSWERS = sys.stdout
 sys.stdout = sys.stderr
@@ -51,7 +52,7 @@ class Program:
         self.slow: threading.Thread | None = None
         self.release = threading.Event()
         # The retries of a poisoned writer are not what is waited for here.
-        writer: Any = self.guard._journal.ledger
+        writer: Any = journal_of(self.guard).ledger
         fast = type(writer._settings)(
             append_deadline=writer._settings.append_deadline, retry_interval=0.02, retry_limit=0.1
         )
@@ -148,11 +149,11 @@ class Program:
         return {}
 
     def sweep(self, times: int = 1) -> dict[str, Any]:
-        writer: Any = self.guard._journal.ledger
+        writer: Any = journal_of(self.guard).ledger
         return {"swept": sum(writer.sweep() for _ in range(times))}
 
     def state(self) -> dict[str, Any]:
-        writer: Any = self.guard._journal.ledger
+        writer: Any = journal_of(self.guard).ledger
         return {
             "bodies": self.bodies,
             "sealed": writer.sealed,
