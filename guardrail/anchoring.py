@@ -17,7 +17,6 @@ from guardrail.keys.log_key import NAMES_FILE, LogSigning, verify_signature
 from guardrail.ledger.forks import unforked
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.tree import node_reader
-from guardrail.system.host import host_name
 
 __all__ = [
     "CONTRADICTIONS",
@@ -27,7 +26,6 @@ __all__ = [
     "check_memory",
     "check_missing",
     "is_signed",
-    "log_name",
     "remembered_head",
     "renew_memory",
     "stored_head",
@@ -166,16 +164,6 @@ def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
         verify=verify_signature,
         certificates=lambda _: (),
         deadline=5.0,
-    )
-
-
-def log_name(settings: Settings) -> str:
-    """Return the name of a new log: the configured name, or host name and file name, without spaces
-    and ``+`` (C2SP signed-note).
-    """
-    name = settings.ledger.log or f"{host_name()}/{settings.ledger.path.stem}"
-    return "".join(
-        "-" if character.isspace() or character == "+" else character for character in name
     )
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from guardrail.access_log.memory import AccessMemory
 from guardrail.config import Settings, is_default_place
+from guardrail.config.log_names import new_log_name
 from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.record import FORMAT_VERSION, Draft
@@ -38,7 +39,7 @@ from guardrail.errors import (
 from guardrail.keys.log_key import Keys
 from guardrail.keys.tenant_keys import TenantKeys
 from guardrail.ledger.files import lock_path, refuse_links, traces
-from guardrail.ledger.lease import host_name, own_origin
+from guardrail.ledger.lease import own_origin
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite.signs import was_ledger
@@ -375,19 +376,12 @@ def _create(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWri
     )
     writer = LedgerWriter.create(
         db,
-        log=_log_name(settings, db),
+        log=new_log_name(settings, keys.public, part="access"),
         genesis={**genesis, "holds": HOLDS},
         signing=keys.signing(actor=_actor(), epochs=False),
         settings=_writer_settings(PATIENCE_CREATING),
     )
     return keys, writer
-
-
-def _log_name(settings: Settings, db: Path) -> str:
-    set_ = f"{settings.ledger.log}.access" if settings.ledger.log else ""
-    name = set_ or f"{host_name()}/{db.stem}"
-    # C2SP signed-note: no spaces, no plus sign.
-    return "".join("-" if each.isspace() or each == "+" else each for each in name)
 
 
 def _writer_settings(seconds: float) -> LedgerSettings:

@@ -171,6 +171,23 @@ class FileAnchor:
                     found[each.head.size, each.head.root] = each
         return tuple(reversed(found.values()))
 
+    def origins(self) -> Sequence[str]:
+        """Return the names of all logs that have a head in the file, the one with the newest line
+        first. Nothing is authenticated.
+
+        Raises ``AnchorError``.
+        """
+        found: dict[str, None] = {}
+        with self._open_to_read() as descriptor:
+            if descriptor is None:
+                return ()
+            size = min(os.fstat(descriptor).st_size, MAX_FILE)
+            for line in _lines_backwards(descriptor, size):
+                each = parse_line(line)
+                if each is not None:
+                    found.setdefault(each.head.origin)
+        return tuple(found)
+
     def take_over(self, lines: Sequence[HeadLine]) -> int:
         """Append those of *lines*, heads of this log, that the file lacks, with their times; return
         how many were appended. The file is synced when this returns.

@@ -92,6 +92,9 @@ def configured_heads(
 
     If the ledger at *path* is gone, or can't say which log it is, anchors are asked for its
     possible names; but not if it is not the settings' *own* ledger, to which those names belong.
+
+    An anchor file tells more: it may hold heads of another log of this project, with other digits
+    in its name. If no recovery led from that log to this one, this one took its place.
     """
     from guardrail.anchoring import anchors_at
     from guardrail.anchors.configured import is_configured
@@ -111,7 +114,7 @@ def configured_heads(
         if not own:
             return []  # verifying reports why it can't be read
         publics = _publics(settings)
-    names = [log] if log else _names(settings)
+    names = [log] if log else _names(settings, publics)
     try:
         anchors = anchors_at(settings, min(publics, default="00" * 32), names[0])
     except (GuardrailError, ValueError) as error:
@@ -122,10 +125,11 @@ def configured_heads(
     for anchor in anchors:
         try:
             notes = list(anchor.heads(log)) if log else list(_heads_of_any(anchor, names, publics))
+            others = _replaced_logs(anchor, settings, log, publics) if own else []
         except AnchorError as error:
             notices.append(f"The anchor {anchor.name} could not be asked: {error.message}.")
             continue
-        found += [OutsideHead.parse(anchor.name, str(note)) for note in notes]
+        found += [OutsideHead.parse(anchor.name, str(note)) for note in (*notes, *others)]
         missing = missing_head(anchor, path, log, notes) if own else ""
         if missing:
             notices.append(f"{missing}; every call is denied. {MOVE}.")
@@ -162,16 +166,45 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
 # -- a ledger that can't say which log it is -------------------------------------------------------
 
 
-def _names(settings: Settings) -> list[str]:
-    """Return the log's possible names under *settings*: remembered names, names stored with the
-    keys, or the name of a new log.
+def _replaced_logs(
+    anchor: Anchor, settings: Settings, log: str, publics: set[str]
+) -> list[SignedNote]:
+    """Return the newest head in an anchor file of each other log of this project that *log* may
+    have replaced; *log* is empty if it can't be read.
+
+    A log that is continued by a recovery keeps its name and says so itself. With known keys
+    *publics*, a log that can't be read is looked for by its own name alone. Raises ``AnchorError``.
     """
-    from guardrail.anchoring import log_name, remembered_head, stored_names
+    from guardrail.anchors.file import FileAnchor
+    from guardrail.config.log_names import is_of_project
+    from guardrail.ledger.maintenance.known_heads import family, generation
+
+    if not isinstance(anchor, FileAnchor) or (log and not is_of_project(settings, log)):
+        return []
+    if generation(log) > 1 or (publics and not log):
+        return []
+    others = [each for each in anchor.origins() if is_of_project(settings, each)]
+    found = [anchor.heads(each) for each in others if not log or family(each) != log]
+    return [max(each, key=_size) for each in found if each]
+
+
+def _size(note: SignedNote) -> int:
+    from guardrail.core.log.checkpoint import Checkpoint
+
+    return Checkpoint.parse(note.text).size
+
+
+def _names(settings: Settings, publics: set[str]) -> list[str]:
+    """Return the log's possible names under *settings*: remembered, noted with the keys, or the
+    name of a new log with one of the keys *publics*.
+    """
+    from guardrail.anchoring import remembered_head, stored_names
+    from guardrail.config.log_names import possible_names
 
     remembered = remembered_head(settings)
     names = [] if remembered is None else [remembered.key.name]
     names += stored_names(settings)[-_RESTARTS:]
-    return list(dict.fromkeys([*names, log_name(settings)]))
+    return list(dict.fromkeys([*names, *possible_names(settings, sorted(publics))]))
 
 
 def _publics(settings: Settings) -> set[str]:

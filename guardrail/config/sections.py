@@ -73,7 +73,9 @@ class LedgerSection:
     path: Path = _text(
         DEFAULT_LEDGER, "the SQLite file; keys, access log, locks and leases are next to it"
     )
-    log: str = _text("", "origin name of a new log; default: host name and file name")
+    log: str = _text(
+        "", "name of a new log; default: host, project folder, and eight digits of the log's key"
+    )
     append_deadline_ms: int = _limits(
         5000, 50, 600_000, "how long a call waits for its record before the guard is poisoned"
     )

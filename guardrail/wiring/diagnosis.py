@@ -16,7 +16,6 @@ from guardrail.anchoring import (
     CONTRADICTIONS,
     anchors_at,
     is_signed,
-    log_name,
     remembered_head,
     stored_names,
 )
@@ -24,6 +23,7 @@ from guardrail.anchors.anchor import Anchor
 from guardrail.anchors.configured import is_configured
 from guardrail.anchors.memory import RememberedHead
 from guardrail.config import Settings
+from guardrail.config.log_names import configured_name, new_log_name, possible_names
 from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import (
     AnchorError,
@@ -94,7 +94,9 @@ class Diagnosis:
     names: tuple[str, ...] = ()
     """Names that this log had before."""
     next_log: str = ""
-    """The log name after a restart."""
+    """The log name after a restart; empty if it depends on new keys, because nothing knows the old
+    name.
+    """
 
     @property
     def ok(self) -> bool:
@@ -149,7 +151,7 @@ def check_log_name(settings: Settings, log: str) -> None:
 
     A restarted log has the configured name plus the number of the restart.
     """
-    wanted = settings.ledger.log and log_name(settings)
+    wanted = configured_name(settings)
     if wanted and wanted not in (log, family(log)):
         raise LedgerOpenError(
             f"the ledger holds the log {log}, and [ledger] log names {wanted}: a log keeps the name"
@@ -184,7 +186,7 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     named = [each for each in (*named, *_earlier_names(settings)) if each]
     publics = {public, keys.public if keys else "", *(each.public for each in known)}
     publics = (publics | {_public_key(line0(each)) for each in backups}) - {""}
-    known += _anchored_heads(settings, named or [log_name(settings)], publics)
+    known += _anchored_heads(settings, named or possible_names(settings, publics), publics)
     known += [read_backup(each, {one.size for one in known}) for each in backups]
     signing = None if keys is None else keys.signing(actor={}, epochs=False)
     plan = inspect(path, signing=signing, verify=verify_signature, known=known, unusable=unusable)
@@ -192,10 +194,13 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     _check_signer_and_name(settings, plan, keys)
     if remembered is not None and plan.action is Action.NOTHING:
         _check_recalled(settings, plan.log, remembered)
-    origin = plan.log or (plan.judged.last.log if plan.judged.last else "") or log_name(settings)
+    origin = plan.log or (plan.judged.last.log if plan.judged.last else "")
+    if not origin and (keys is not None or settings.ledger.log):
+        origin = new_log_name(settings, keys.public if keys is not None else "")
     if plan.judged.last is not None and generation(plan.judged.last.log) > generation(origin):
         origin = plan.judged.last.log
-    return Diagnosis(plan, keys, unusable, names, next_name(origin, names))
+    next_log = next_name(origin, names) if origin else ""
+    return Diagnosis(plan, keys, unusable, names, next_log)
 
 
 def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
@@ -344,7 +349,7 @@ def _check_recalled(settings: Settings, log: str, remembered: RememberedHead) ->
 
 def _check_signer(settings: Settings, keys: Keys | None, log: str) -> None:
     if keys is not None and keys.remote:
-        keys.signing(actor={}, epochs=True).epoch_key(log or log_name(settings), 0)
+        keys.signing(actor={}, epochs=True).epoch_key(log or new_log_name(settings, keys.public), 0)
 
 
 def _foreign_keys_error(settings: Settings) -> KeysError:

@@ -14,11 +14,12 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing, log_name
+from guardrail.anchoring import LedgerHeads, anchors_of, check_memory, check_missing
 from guardrail.anchors.memory import memory_of
 from guardrail.anchors.schedule import AnchorWatch
 from guardrail.call.journal import Journal, actor
 from guardrail.config import Settings
+from guardrail.config.log_names import new_log_name
 from guardrail.core.log import fields
 from guardrail.core.types import Json
 from guardrail.errors import (
@@ -51,7 +52,6 @@ __all__ = [
     "anchor_watch",
     "create_keys",
     "create_log",
-    "default_log_name",
     "load_engine",
     "load_keys",
     "open_guard",
@@ -138,13 +138,6 @@ def _require_policies(settings: Settings) -> None:
             )
 
 
-def default_log_name(settings: Settings) -> str:
-    """Return the origin name of a new log: the configured name, or host name and file name, without
-    spaces and ``+`` (C2SP signed-note).
-    """
-    return log_name(settings)
-
-
 def create_log(
     settings: Settings,
     keys: Keys,
@@ -163,7 +156,7 @@ def create_log(
     )
     return LedgerWriter.create(
         settings.ledger.path,
-        log=default_log_name(settings),
+        log=new_log_name(settings, keys.public),
         genesis=genesis,
         signing=keys.signing(actor=actor(), epochs=epochs),
         settings=_ledger_settings(settings, epochs=epochs),

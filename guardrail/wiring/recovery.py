@@ -15,10 +15,12 @@ from typing import Any
 from guardrail.access_log.memory import AccessMemory
 from guardrail.anchoring import renew_memory
 from guardrail.config import Settings
+from guardrail.config.log_names import new_log_name
 from guardrail.core.log import fields
 from guardrail.errors import AnchorError, KeysError
 from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.maintenance.keep_aside import free_name
+from guardrail.ledger.maintenance.known_heads import next_name
 from guardrail.ledger.maintenance.recover import RecoveryReport, recover
 from guardrail.ledger.maintenance.recovery_plan import Action
 from guardrail.system.disk import why_not_written
@@ -55,7 +57,9 @@ def carry_out(
             signing=signing,
             verify=verify_signature,
             genesis=_genesis(settings, keys) if restart else None,
-            log=found.next_log if restart else None,
+            log=(found.next_log or next_name(new_log_name(settings, keys.public)))
+            if restart
+            else None,
             known=found.plan.known,
             unusable=found.unusable,
         )

@@ -29,7 +29,6 @@ from guardrail.errors import (
 )
 from guardrail.ledger.reader import LedgerReader
 from guardrail.testing import StaticPolicy, allow, memory_guard
-from guardrail.wiring.opening import default_log_name
 from guardrail.wiring.reload import request
 from tests.support.projects import ALLOW_ALL, new_project
 
@@ -85,10 +84,6 @@ def test_a_settings_file_says_everything(folder: Path) -> None:
         Settings.load(folder / "guardrail.toml"), ledger=folder / "b.db", keys=folder / "k2"
     ):
         assert (folder / "b.db").exists()
-    assert (
-        default_log_name(Settings.load(folder / "guardrail.toml").override(ledger={"log": "x"}))
-        == "x"
-    )
 
 
 def test_a_log_is_continued(folder: Path) -> None:

@@ -296,7 +296,8 @@ def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
         Action.RESTART: (
             f"{back}{keys}The old files are kept beside the ledger, renamed to"
             f" {path.name}-broken-..., and a new log begins. Its first record names the last known"
-            f" head of the old one. Its name is {found.next_log}, which witnesses have to be told."
+            f" head of the old one. Its name is {found.next_log or 'made from its new key'}, which"
+            " witnesses have to be told."
         ),
     }[plan.action]
     return ["", *(one_line(line) for line in prose(text))]
@@ -340,7 +341,7 @@ def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> di
         "proven": plan.judged.proven,
         "known": [{"source": each.source, **each.document} for each in plan.known],
         "predecessor": predecessor(plan) if plan.action is Action.RESTART else None,
-        "new_log": found.next_log if plan.action is Action.RESTART else None,
+        "new_log": found.next_log or None if plan.action is Action.RESTART else None,
         "new_keys": found.keys is None,
         "head": plan.head or None,
         "rebuilt": list(plan.caches),

@@ -1,0 +1,90 @@
+"""Names of new logs: no two logs share one, and people can read them.
+
+A log keeps the name that it was created with: it is in every line and in every signed head. So the
+name of an existing log is read from the log, and never computed again, whatever happens to its
+keys, its folder or its host.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections.abc import Iterable
+from pathlib import Path
+
+from guardrail.config.sections import is_default_place
+from guardrail.config.settings import Settings
+from guardrail.system.host import host_name
+
+__all__ = ["configured_name", "is_of_project", "new_log_name", "possible_names"]
+
+_DIGITS = 8
+_LONGEST = 64
+"""Characters of a host's or a project's name that are used."""
+
+
+def new_log_name(settings: Settings, public: str, *, part: str = "") -> str:
+    """Return the name of a new log whose public key is *public* (64 hex characters).
+
+    That is ``[ledger] log`` if it is set. Otherwise it is ``HOST/PROJECT-`` and the first eight
+    digits of the public key itself, not of a digest: ``guardrail keys`` prints them too. PROJECT is
+    the folder of guardrail.toml, or without one the folder that the ledger, or its ``audit/``, is
+    in. *part* tells apart the logs of one project: ``access`` gives ``HOST/PROJECT.access-...``.
+
+    The digits make names unique. They prove nothing: only signatures do. HOST and PROJECT keep
+    letters and numbers of all scripts, ``.``, ``_`` and ``-``; any other character becomes ``-``,
+    because a name may hold no white space, no ``+`` (C2SP signed-note), no control character and
+    nothing that is not Unicode, and ``~`` counts restarts.
+    """
+    named = configured_name(settings)
+    suffix = f".{part}" if part else ""
+    return f"{named}{suffix}" if named else f"{_stem(settings)}{suffix}-{public[:_DIGITS]}"
+
+
+def configured_name(settings: Settings) -> str:
+    """Return ``[ledger] log``, with ``-`` for white space and ``+``; empty if it is not set."""
+    return _valid(settings.ledger.log)
+
+
+def possible_names(settings: Settings, publics: Iterable[str]) -> list[str]:
+    """Return the names under which anchors may know a log that is lost, for each of its possible
+    keys *publics*; the last one is that of versions without digits.
+    """
+    if settings.ledger.log:
+        return [configured_name(settings)]
+    earlier = _valid(f"{host_name()}/{settings.ledger.path.stem}")
+    return [*(new_log_name(settings, each) for each in publics), earlier]
+
+
+def is_of_project(settings: Settings, name: str) -> bool:
+    """Return True if *name* is one that ``new_log_name`` gives to a log of this project, or to its
+    restart, with any key.
+    """
+    if settings.ledger.log:
+        return False
+    return re.fullmatch(rf"{re.escape(_stem(settings))}-[0-9a-f]{{8}}(~[0-9]+)?", name) is not None
+
+
+def _stem(settings: Settings) -> str:
+    if settings.source is not None:
+        project = settings.source.parent
+    else:
+        ledger = Path(os.path.abspath(settings.ledger.path))
+        project = ledger.parent.parent if is_default_place(ledger) else ledger.parent
+    folder = Path(os.path.realpath(project)).name
+    return f"{_plain(host_name()) or 'host'}/{_plain(folder) or 'project'}"
+
+
+def _plain(text: str) -> str:
+    """Return *text* with ``-`` for all but letters, marks, numbers, ``.``, ``_`` and ``-``."""
+    composed = unicodedata.normalize("NFC", text)
+    kept = (
+        each if each in "._-" or unicodedata.category(each)[0] in "LMN" else "-"
+        for each in composed
+    )
+    return re.sub("-{2,}", "-", "".join(kept)).strip("-")[:_LONGEST].rstrip("-")
+
+
+def _valid(name: str) -> str:
+    return "".join("-" if each.isspace() or each == "+" else each for each in name)
