@@ -32,6 +32,7 @@ def test_lines_are_read_in_order_and_in_part(tmp_path: Path) -> None:
             assert reader.record(601) is None
 
 
+@pytest.mark.slow
 def test_reading_goes_on_while_writers_write(tmp_path: Path) -> None:
     """A reader sees an intact chain at every moment, and keeps no writer waiting."""
     with make(tmp_path / "a.db") as writer, LedgerReader.open(writer.path) as reader:

@@ -122,6 +122,7 @@ def test_own_marks_are_passed_over() -> None:
     assert session_memory.scrub(mark) == mark
 
 
+@pytest.mark.slow
 def test_memory_is_bounded_and_forgets_secrets_last() -> None:
     """Old personal values go first; both counts and sizes are bounded."""
     session_memory = _known("first s3cr3t")
@@ -262,6 +263,7 @@ def test_halves_of_one_character_are_put_together_behind_escapes() -> None:
     assert session_memory.knows(r"k9x\u005cu002d\uD83D\uDE00-va1ue") == "secret"
 
 
+@pytest.mark.slow
 def test_what_was_forgotten_is_forgotten_as_it_was_written_too() -> None:
     """Room is made for spellings as for values."""
     session_memory = _known("Gr²ße-µ7kkQx", cls="name")
