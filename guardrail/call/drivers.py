@@ -6,15 +6,18 @@ They differ in how they wait, and in nothing else: each step is in ``guardrail.c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import time
 from typing import Any, TypeVar
 
 from guardrail.call.bodies import CURRENT, CallGenerator, Run, check_result, is_async, is_awaitable
 from guardrail.call.stages import Ended
+from guardrail.errors import LedgerError
 from guardrail.system.waiting import (
     Shielded,
     Wait,
+    Work,
     run_in_thread,
     wait_async,
     wait_shielded,
@@ -53,6 +56,9 @@ async def drive_async(steps: CallGenerator[R]) -> R:
 
     A cancellation that comes during a ``Work`` is thrown at the ``Wait`` that follows. One that
     comes during a ``Shielded``, or while the body runs in a thread, is raised at the end.
+
+    If the coroutine is closed while it awaits a body, or later, the outcome is submitted. A body
+    that runs in a thread goes on, so its call stays open until the process ends.
     """
     stops: list[asyncio.CancelledError] = []
     try:
@@ -69,6 +75,9 @@ async def drive_async(steps: CallGenerator[R]) -> R:
                     value = await _run_async(step, stops)
                 else:
                     value = await work_async(step, stops)
+            except GeneratorExit as closed:
+                _close(steps, step, closed)
+                raise
             except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
                 step = steps.throw(error)
             else:
@@ -77,6 +86,26 @@ async def drive_async(steps: CallGenerator[R]) -> R:
         if stops:
             raise stops.pop(0) from None
         return done.value  # type: ignore[no-any-return]
+
+
+def _close(steps: CallGenerator[Any], step: Any, closed: GeneratorExit) -> None:
+    """End *steps*, which are at *step*, without a wait: the loop has ended, or the task was
+    dropped.
+
+    If they owe an outcome, they submit it as if no time were left; the ledger writes it.
+    """
+    if isinstance(step, Run) and is_async(step.run):
+        step = steps.send(Ended(None, closed, None))
+    if not isinstance(step, Shielded):
+        steps.throw(closed)
+    with contextlib.suppress(StopIteration, LedgerError):
+        while True:
+            try:
+                value = step.run() if isinstance(step, Work) else step.future.result(0)
+            except BaseException as error:  # noqa: BLE001 - handed on to the step, which decides
+                step = steps.throw(error)
+            else:
+                step = steps.send(value)
 
 
 def _run(step: Run) -> Ended:

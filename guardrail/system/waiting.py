@@ -161,9 +161,17 @@ async def run_in_thread(body: Callable[[], R]) -> tuple[R, asyncio.CancelledErro
     any.
 
     A thread can't be stopped, and reporting ``cancelled`` while it is still running would be wrong,
-    so a cancellation waits for its end.
+    so a cancellation waits for its end. A ``StopIteration`` is raised as the cause of a
+    ``RuntimeError``, as coroutines do: a future can't hold it, and would never be done.
     """
-    task = asyncio.ensure_future(asyncio.to_thread(body))
+
+    def run() -> R:
+        try:
+            return body()
+        except StopIteration as error:
+            raise RuntimeError("the function raised StopIteration") from error
+
+    task = asyncio.ensure_future(asyncio.to_thread(run))
     stop: asyncio.CancelledError | None = None
     while not task.done():
         try:

@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 import weakref
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -130,8 +131,6 @@ def test_an_engine_that_never_answers_is_given_up() -> None:
 
     class Silent(StaticPolicy):
         def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Any:
-            from concurrent.futures import Future
-
             return Future()
 
     guard, ledger = memory_guard(
@@ -242,6 +241,89 @@ async def test_a_body_in_a_thread_is_recorded_as_it_ended() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert only(ledger, "call.outcome")["status"] == "ok"
+
+
+async def test_a_function_in_a_thread_that_raises_stop_iteration_ends() -> None:
+    """No future can hold that exception: the call would wait for ever, even if it is cancelled."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    with pytest.raises(RuntimeError) as raised:
+        await asyncio.wait_for(guard.acall("first", {}, lambda: next(iter([]))), 30)
+    assert type(raised.value.__cause__) is StopIteration
+    assert only(ledger, "call.outcome")["status"] == "error"
+
+
+@pytest.mark.parametrize("redacted", [False, True])
+def test_a_body_whose_coroutine_is_closed_has_an_outcome(redacted: bool) -> None:
+    """A loop that ends closes the coroutines of its tasks, and so does the garbage collector."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("wait", schema={"type": "object", "additionalProperties": True})
+    entered = 0
+
+    async def body(**_: Any) -> None:
+        nonlocal entered
+        entered += 1
+        await asyncio.sleep(0)
+
+    coroutine = guard.acall("wait", {"password": "correct horse"} if redacted else {}, body)
+    coroutine.send(None)
+    assert entered == 1
+    assert ledger.of("call.outcome") == []
+    coroutine.close()
+    outcome = only(ledger, "call.outcome")
+    assert (outcome["status"], outcome["error"]["class"]) == ("error", "GeneratorExit")
+
+
+@pytest.mark.parametrize("result", ["short", "long " * 2_000])
+def test_a_closed_coroutine_still_writes_the_outcome_that_waits_for_a_second_decision(
+    result: str,
+) -> None:
+    """The decision from the recorded input never comes: whether it is the same is not known."""
+    policy = StaticPolicy(allow())
+    guard, ledger = memory_guard(policy)
+    guard.declare("wait", schema={"type": "object", "additionalProperties": True})
+    decide, asked = policy.decide, 0
+
+    def once(*args: Any, **options: Any) -> Future[Any]:
+        nonlocal asked
+        asked += 1
+        return decide(*args, **options) if asked == 1 else Future()
+
+    policy.decide = once  # type: ignore[method-assign]
+
+    async def body(**_: Any) -> str:
+        return result
+
+    async def close_while_it_waits() -> None:
+        coroutine = guard.acall("wait", {"password": "correct horse"}, body)
+        coroutine.send(None)  # type: ignore[attr-defined]
+        assert (asked, ledger.of("call.outcome")) == (2, [])
+        coroutine.close()
+
+    asyncio.run(close_while_it_waits())
+    outcome = only(ledger, "call.outcome")
+    assert (outcome["status"], outcome["reproducible"]) == ("ok", None)
+
+
+def test_a_call_whose_coroutine_is_closed_stays_open_while_its_body_runs_in_a_thread() -> None:
+    """Nobody can say how it ends."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    entered, leave = threading.Event(), threading.Event()
+
+    def body() -> None:
+        entered.set()
+        leave.wait(60)
+
+    async def close_while_it_runs() -> None:
+        coroutine = guard.acall("wait", {}, body)
+        coroutine.send(None)
+        while not entered.is_set():
+            await asyncio.sleep(0.001)
+        coroutine.close()
+        leave.set()
+
+    asyncio.run(close_while_it_runs())
+    assert len(ledger.of("call.decision")) == 1
+    assert ledger.of("call.outcome") == []
 
 
 async def test_concurrent_calls_do_not_wait_for_each_other() -> None:
@@ -748,8 +830,6 @@ def test_rejected_calls_are_recorded_without_values() -> None:
 
 def test_a_caller_that_is_interrupted_while_the_decision_is_written_leaves_no_open_call() -> None:
     """The body never runs, and the outcome says so."""
-    from concurrent.futures import Future
-
     guard, ledger = memory_guard(StaticPolicy(allow()))
     submit = ledger.submit
     held: list[tuple[Future[Any], Draft]] = []
@@ -780,8 +860,6 @@ def test_a_caller_that_is_interrupted_while_the_decision_is_written_leaves_no_op
 
 def test_a_decision_that_is_late_blocks_the_call() -> None:
     """Past the deadline the commit is unknown: the body does not run."""
-    from concurrent.futures import Future
-
     guard, ledger = memory_guard(StaticPolicy(allow()), deadline=0.01)
     ledger.submit = lambda _: Future()  # type: ignore[method-assign]
     body = Body()
@@ -792,8 +870,6 @@ def test_a_decision_that_is_late_blocks_the_call() -> None:
 
 async def test_an_outcome_that_is_late_is_an_error_when_awaited() -> None:
     """The ledger is told that nobody waits any more."""
-    from concurrent.futures import Future
-
     guard, ledger = memory_guard(StaticPolicy(allow()), deadline=0.05)
     submit = ledger.submit
     ledger.submit = lambda draft: Future() if draft.type == "call.outcome" else submit(draft)  # type: ignore[method-assign]
@@ -807,8 +883,6 @@ async def test_an_outcome_that_is_late_is_an_error_when_awaited() -> None:
 
 async def test_a_cancellation_while_the_outcome_is_written_waits_for_it() -> None:
     """The outcome is owed whatever happens to the task."""
-    from concurrent.futures import Future
-
     guard, ledger = memory_guard(StaticPolicy(allow()))
     submit = ledger.submit
     held: list[tuple[Future[Any], Draft]] = []
