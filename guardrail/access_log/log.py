@@ -167,7 +167,7 @@ def record_read(
         failed = UnrecordedRead(db, "access.write", why, hint)
     if settings.access.required:
         raise AccessError(
-            f"the settings want every reading recorded in {db}, and this one could not be:"
+            f"the settings require every read to be recorded in {db}, and this one could not be:"
             f" {failed.why}",
             hint=failed.hint,
         )
@@ -349,7 +349,7 @@ def _open(
             raise LedgerOpenError(
                 "its keys are there and it is not" if has_keys else "it is there without its keys",
                 code="access.half",
-                hint=f"put back what is missing, or move the rest elsewhere: {db}, {folder}",
+                hint=f"restore the missing part, or move the rest away: {db}, {folder}",
             )
         return _create(settings, db, folder)
 
@@ -403,7 +403,7 @@ def _exclusive(folder: Path) -> Generator[None]:
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise LedgerOpenError(
-                        "another process that makes a log in its folder does not end",
+                        "another process has been creating a log in this folder for too long",
                         code="ledger.timeout",
                         hint="guardrail doctor",
                     ) from None

@@ -51,7 +51,7 @@ def configured(
     names = [each.name for each in anchors]
     if len(set(names)) != len(names):
         raise ConfigError(
-            "[anchors] witness: two of them have one name",
+            "[anchors] witness: two witnesses have the same name",
             code="config.anchor_key",
             hint="name each witness once",
         )
@@ -73,7 +73,7 @@ def _check_lag(settings: AnchorSettings) -> None:
         return
     if not is_configured(settings):
         raise ConfigError(
-            "[anchors] max_lag_s or max_lag_records is set, and there is no anchor: every call"
+            "[anchors] max_lag_s or max_lag_recordsis set, but there is no anchor: every call"
             " would be denied",
             code="config.anchor_lag",
             hint="name an anchor in [anchors], or leave the limit out",
@@ -83,14 +83,14 @@ def _check_lag(settings: AnchorSettings) -> None:
             "[anchors] max_lag_s: not more than interval_s, so that calls would be denied between"
             " two heads",
             code="config.anchor_lag",
-            hint="twice interval_s or more",
+            hint="set it to twice interval_s or more",
         )
     if 0 < settings.max_lag_records <= settings.records:
         raise ConfigError(
             "[anchors] max_lag_records: not more than records, so that calls would be denied"
             " between two heads",
             code="config.anchor_lag",
-            hint="twice records or more",
+            hint="set it to twice records or more",
         )
 
 

@@ -53,7 +53,7 @@ class AnchorEndpoint:
             raise ConfigError(
                 f"[anchors] {setting}: certificates are for https",
                 code="config.anchor_tls",
-                hint="https://, or no certificates",
+                hint="use https://, or remove the certificates",
             )
         self._endpoint = http.Endpoint(parts.hostname, parts.port or _PORTS[parts.scheme], tls=tls)
 
@@ -99,7 +99,7 @@ class AnchorEndpoint:
         if error.detail == "certificate":
             return AnchorError(
                 f"{self._what}'s certificate does not lead to a trusted one",
-                hint="name the certificates that it leads to in guardrail.toml",
+                hint="name the CA certificates for this server in guardrail.toml",
             )
         if error.stage is RequestStage.REPLY and not error.reason:
             # It closed the connection properly, so the bytes that it sent, if any, are its reply.
@@ -141,5 +141,5 @@ def _tls_context(ca: Path | None, setting: str) -> TlsContext:
         raise ConfigError(
             f"[anchors] {setting}: its certificates can't be used ({type(error).__name__})",
             code="config.anchor_tls",
-            hint="a file of certificates in PEM",
+            hint="name a file of PEM certificates",
         ) from None

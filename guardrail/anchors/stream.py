@@ -45,7 +45,8 @@ class StreamAnchor:
         except (OSError, ValueError):
             # ValueError: the stream was closed, or has no descriptor.
             raise AnchorError(
-                f"{self.name} can't be written", hint="open it, or set [anchors] stream to none"
+                f"{self.name} can't be written",
+                hint="open that stream, or set [anchors] stream to none",
             ) from None
         return AnchoredHead(self.name, head.size, now, note)
 

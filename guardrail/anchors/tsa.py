@@ -144,7 +144,7 @@ def check_token(
         ) from None
     if refused:
         raise AnchorError(
-            "the time stamp authority refuses", code="anchor.refused", hint="ask who runs it"
+            "the time stamp authority refuses", code="anchor.refused", hint="ask its operator"
         )
     return when
 

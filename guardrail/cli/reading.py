@@ -210,7 +210,7 @@ def access_log() -> Path:
         _refuse_incomplete()
     if path is None or not path.exists():
         raise LedgerOpenError(
-            "nothing that guardrail knows of was read here: there is no access log",
+            "guardrail has recorded no reads here: there is no access log",
             code="ledger.missing",
             hint="guardrail sessions, or another command that reads, makes one",
         )

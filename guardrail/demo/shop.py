@@ -68,7 +68,7 @@ def _track_parcel() -> BaseTool:
     @tool
     def track_parcel(order_id: str) -> str:
         """Ask the carrier for a parcel's location."""
-        raise ConnectionError(f"the carrier does not answer about {order_id}")
+        raise ConnectionError(f"the carrier did not answer about {order_id}")
 
     return track_parcel
 

@@ -200,7 +200,7 @@ def _copied(session: Session) -> Session:
         dumps(own)  # refuses lone surrogates
     except (ArgumentsError, RecordError) as error:
         raise RedactionError(
-            f"what was said about the session can't be recorded: {error.message}",
+            f"the session's description can't be recorded: {error.message}",
             code="redaction.session",
         ) from None
     return replace(

@@ -90,7 +90,7 @@ class WitnessKey:
         malformed = KeysError(
             f"{folder}: the key is malformed, or its halves do not belong together",
             code="keys.malformed",
-            hint="restore the folder from a backup; where there is none, make a new witness",
+            hint="restore the folder from a backup; without one, create a new witness",
         )
         private_pem, public = _read(folder / _PRIVATE), _read(folder / _PUBLIC)
         try:
@@ -123,7 +123,7 @@ def certificates(path: Path) -> list[x509.Certificate]:
     except (OSError, ValueError) as error:
         why = os_reason(error) if isinstance(error, OSError) else "no certificate in PEM in it"
         raise ConfigError(
-            f"{path}: no certificates can be read ({why})",
+            f"{path}: can't read any certificates ({why})",
             code="config.anchor_tls",
             hint="name the file of the time stamp authority's root in [anchors] tsa_root",
         ) from None

@@ -48,7 +48,7 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
 
         return sign
     raise KeysError(
-        f"{path}: a key of another kind than {algorithm} needs",
+        f"{path}: not the kind of key that {algorithm} needs",
         code="keys.malformed",
         hint="RS256: RSA of 2048 bits or more; ES256: P-256",
     )

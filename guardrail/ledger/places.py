@@ -15,7 +15,7 @@ def unexaminable(db: Path, error: OSError) -> LedgerOpenError:
     return LedgerOpenError(
         f"the ledger can't be examined: {os_reason(error)}",
         code="ledger.unreadable",
-        hint=f"see what is there: ls -ld {shlex.quote(str(db))}",
+        hint=f"check the file type: ls -ld {shlex.quote(str(db))}",
     )
 
 

@@ -111,7 +111,7 @@ class RetentionManager:
                 raise RetentionError(
                     "another process is closing a segment of this ledger, archiving or pruning",
                     code="retention.busy",
-                    hint="try again when it has ended",
+                    hint="try again after it has finished",
                 )
             yield
         finally:
@@ -389,7 +389,7 @@ class RetentionManager:
     def _refuse_settings(self) -> None:
         if not self._policy.days:
             raise RetentionError(
-                "records are kept for ever: [retention] days is 0",
+                "records are kept forever: [retention] days is 0",
                 code="retention.for_ever",
                 hint="set [retention] days",
             )
@@ -398,7 +398,7 @@ class RetentionManager:
                 f"[retention] days is {self._policy.days}, below floor_days"
                 f" ({self._policy.floor_days})",
                 code="retention.below_floor",
-                hint="set [retention] days to what the floor allows",
+                hint="raise [retention] days to floor_days or more",
             )
 
     def _first_needed(self, before: int) -> int:

@@ -46,7 +46,7 @@ def tree_to_close(reader: LedgerReader, first: int, signing: Signing) -> tuple[E
         edge = Edge()
     if head is None or doubt(head, reader.log, signing) or edge.encode() != head.edge:
         raise LedgerError(
-            "the records are not those that the signed head is over",
+            "the records do not match the signed head",
             code="ledger.damaged",
             hint="guardrail verify",
         )

@@ -117,7 +117,7 @@ def _heads_of_anchors(
         except AnchorError as error:
             if not isinstance(anchor, WitnessAnchor):
                 raise RetentionError(
-                    f"the anchor {anchor.name} can't be read, and nothing is deleted:"
+                    f"the anchor {anchor.name} can't be read, so nothing is deleted:"
                     f" {error.message}",
                     code="retention.not_anchored",
                     hint=error.hint,

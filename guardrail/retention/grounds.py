@@ -66,7 +66,7 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
         problem = problem or "the stored tables differ from the records"
     if problem:
         raise RetentionError(
-            f"the ledger is not whole, and nothing is deleted: {problem}",
+            f"the ledger is not intact, so nothing is deleted: {problem}",
             code="retention.not_whole",
             hint="guardrail verify",
         )

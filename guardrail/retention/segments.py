@@ -376,5 +376,5 @@ def _disk_error(error: OSError, target: Path | None = None) -> RetentionError:
     return RetentionError(
         f"the copy of a segment {what}",
         code="retention.copy_unreadable",
-        hint="see to the folders that [retention] names, then: guardrail retention run",
+        hint="check the folders set in [retention], then: guardrail retention run",
     )

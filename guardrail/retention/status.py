@@ -86,7 +86,7 @@ def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> 
                 RetentionProblem.BELOW_FLOOR,
                 f"[retention] days is {settings.days}, below floor_days ({settings.floor_days}):"
                 " nothing is deleted",
-                "set [retention] days to what the floor allows",
+                "raise [retention] days to floor_days or more",
             )
         )
     elif settings.days and age is not None and not facts.holds:

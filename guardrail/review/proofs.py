@@ -331,7 +331,7 @@ def _missing_record_error(reader: LedgerReader, seq: int) -> LedgerError:
             f"record {seq} is not in the ledger any more: its hash is, and its line is what a proof"
             " is about",
             code="ledger.pruned",
-            hint="look for it in the archive, guardrail archive",
+            hint="look for it in the archive",
         )
     return LedgerError(
         f"there is no record {seq}", code="ledger.no_record", hint="guardrail sessions"

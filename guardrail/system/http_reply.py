@@ -80,7 +80,7 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
         # the answer for the next reply.
         interim += 1
         if head.status == 101 or interim > _MAX_INTERIM:
-            raise ReplyError("interim", "announces other replies instead of answering")
+            raise ReplyError("interim", "sends only interim replies instead of an answer")
         head = _read_head(incoming)
     if (head.value(b"content-encoding") or b"identity").lower() != b"identity":
         # No other encoding was requested; a few bytes could expand to gigabytes.
@@ -208,13 +208,13 @@ def _body_length(head: _ReplyHead) -> int | None:
         return 0
     if codings:
         if lengths or len(codings) > 1 or codings[0].lower() != b"chunked" or not head.persistent:
-            raise ReplyError("length", "says in more than one way how long its reply is")
+            raise ReplyError("length", "gives more than one length for its reply")
         return None
     if not lengths:
         # Without a length, a cut reply looks like a complete one.
-        raise ReplyError("length", "does not say how long its reply is")
+        raise ReplyError("length", "does not give the length of its reply")
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
-        raise ReplyError("length", "says in more than one way how long its reply is")
+        raise ReplyError("length", "gives more than one length for its reply")
     return int(lengths[0])
 
 

@@ -283,7 +283,7 @@ class ToolRegistry:
                 and _declared_fields(known) != _declared_fields(tool)
             ):
                 raise ConfigError(
-                    "a tool of this name and server is declared already, with another schema or"
+                    "a tool with this name and server is already declared, with another schema or"
                     " other options",
                     code="config.tool",
                     hint="use another name or server, or declare it once",

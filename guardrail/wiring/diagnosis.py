@@ -288,7 +288,7 @@ def _check_existed(path: Path) -> None:
     if not traces(path):
         near = ledgers_near(path)
         raise LedgerOpenError(
-            f"{path}: there is no ledger at this path, and nothing is left of one",
+            f"{path}: there is no ledger at this path, nor any part of one",
             code="ledger.missing",
             hint=f"correct the path: {near[0]} is a ledger" if near else "guardrail init",
         )

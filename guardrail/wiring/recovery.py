@@ -102,10 +102,11 @@ def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
         sync_directory(target.parent)
     except OSError as error:
         raise KeysError(
-            f"the new log stands, and its keys are in {fresh}: they can't be moved to {target}"
+            f"the new log was created, but its keys are still in {fresh}: they can't be moved to"
+            f" {target}"
             f" ({why_not_written(error, target)})",
             code="keys.create",
-            hint=f"move what is in {fresh} to {target}",
+            hint=f"move the contents of {fresh} to {target}",
         ) from None
     return kept
 

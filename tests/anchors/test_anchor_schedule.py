@@ -827,7 +827,7 @@ def test_every_anchor_that_is_set_is_made_those_first_that_sign(tmp_path: Path) 
 
 def test_two_witnesses_of_one_name_are_refused(tmp_path: Path) -> None:
     """Their states could not be told apart."""
-    with witness(tmp_path, Log()) as server, pytest.raises(ConfigError, match="one name"):
+    with witness(tmp_path, Log()) as server, pytest.raises(ConfigError, match="same name"):
         configured(
             AnchorSettings(witness=(f"{server.url} {server.key}",) * 2),
             ledger=tmp_path / "audit.db",

@@ -203,7 +203,7 @@ def test_a_root_that_is_none_and_a_missing_extra_are_named(
     """Both before anything is asked."""
     (tmp_path / "empty.pem").write_bytes(b"")
     for name in ("empty.pem", "none.pem"):
-        with pytest.raises(ConfigError, match="no certificates"):
+        with pytest.raises(ConfigError, match="can't read any certificates"):
             certificates(tmp_path / name)
     monkeypatch.setitem(sys.modules, "rfc3161_client", None)
     with pytest.raises(ConfigError) as refused:

@@ -268,7 +268,7 @@ def test_where_every_reading_must_be_recorded_nothing_is_shown_without(
     ):
         ran = cli(*args)
         assert (ran.code, ran.out) == (Exit.UNKNOWN, "")
-        assert "want every reading recorded" in ran.err
+        assert "require every read to be recorded" in ran.err
     assert not (project / "o").exists()
     build(project / "other.db")
     assert cli("sessions", "--ledger", "other.db").code == Exit.YES
@@ -305,7 +305,7 @@ def test_that_every_reading_must_be_recorded_holds_from_wherever_the_ledger_is_n
     (project / "audit" / "ledger.access.keys").chmod(0o755)
     ran = cli("sessions", *args)
     assert (ran.code, ran.out) == (Exit.UNKNOWN, "")
-    assert "want every reading recorded" in ran.err
+    assert "require every read to be recorded" in ran.err
 
 
 def test_a_ledger_can_be_examined_whatever_is_in_the_folder(cli: Cli, project: Path) -> None:

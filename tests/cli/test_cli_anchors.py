@@ -568,7 +568,7 @@ def test_a_witness_is_made_told_about_a_log_and_finds_a_fork(
         (("--listen", "w.example:0"), 2, "--listen"),
         (("--listen", "127.0.0.1"), 2, "--listen"),
         (("--listen", "127.0.0.1:99999"), 2, "--listen"),
-        (("--tls-cert", "x"), 2, "belong together"),
+        (("--tls-cert", "x"), 2, "given together"),
         (("--tls-cert", "x", "--tls-key", "x"), 3, "can't be used"),
         (("--log", "nonsense"), 2, "--log"),
         (("--db", "none.db"), 3, "no such database"),

@@ -455,5 +455,5 @@ def test_init_on_a_full_disk_says_how_much_room_is_needed_and_writes_nothing(
         (folder / "filler").write_bytes(b"x" * (30 << 20))
         ran = cli("init", folder / "shop")
         assert ran.code == 3
-        assert "4.0 MB are needed before calls are taken, 2.0 MB are free" in ran.err
+        assert "4.0 MB are needed before calls are accepted, 2.0 MB are free" in ran.err
         assert not (folder / "shop").exists()

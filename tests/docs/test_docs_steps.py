@@ -73,9 +73,7 @@ def steps(name: str) -> list[str]:
     found += [command for command in _NAMED.findall(rest) if command not in {"opa", "rm"}]
     if name == "recovery.md":
         rows = re.findall(r"^\| (.*?) \|", rest, re.MULTILINE)
-        found += [
-            f"row {row}" for row in rows if row not in {"what `LedgerError.code` says", "found"}
-        ]
+        found += [f"row {row}" for row in rows if row not in {"`LedgerError.code`", "found"}]
     return list(dict.fromkeys(found))
 
 
@@ -153,15 +151,15 @@ STEPS: dict[str, dict[str, str]] = {
         "row `ledger.schema`, `ledger.rows`": "ledger/sqlite/test_ledger_planted_objects.py::test_recover_mends_the_schema_where_the_tables_are_whole",
         "row `ledger.oversized`, `ledger.endless`": "ledger/sqlite/test_ledger_planted_objects.py::test_a_query_that_leads_in_circles_is_ended",
         "row `ledger.older_format`, `ledger.newer_format`": f"{_ROW}test_a_ledger_of_another_format_is_left_alone",
-        "row a seal, and every line in order": "ledger/maintenance/test_ledger_recover.py::test_a_sealed_log_with_an_intact_chain_goes_on",
+        "row the ledger is sealed, but every line is intact": "ledger/maintenance/test_ledger_recover.py::test_a_sealed_log_with_an_intact_chain_goes_on",
         "row the signed head is missing or malformed, or no holder of the keys wrote it": f"{_ROW}test_a_head_that_no_writer_wrote_is_named_and_made_anew",
-        "row records that the head does not cover: somebody without the keys added them": f"{_ROW}test_records_that_were_added_without_the_keys_are_named",
+        "row records that the head does not cover, because somebody without the keys added them": f"{_ROW}test_records_that_were_added_without_the_keys_are_named",
         "row the head covers records that are gone": f"{_ROW}test_records_that_the_head_covers_and_that_are_gone_are_counted",
         "row the stored tree, or a table of open calls or keys, does not match the lines": f"{_ROW}test_a_table_that_is_not_what_the_lines_say_is_made_anew",
         "row foreign tables, indexes, triggers or views; changed or missing indexes or triggers of the log": "ledger/sqlite/test_ledger_planted_objects.py::test_recover_mends_the_schema_where_the_tables_are_whole",
         "row rows before line 0": "ledger/sqlite/test_ledger_planted_objects.py::test_recover_takes_rows_from_before_line_0_out_of_the_log",
         "row open calls whose process may or may not be alive": "ledger/maintenance/test_ledger_recover.py::test_calls_of_which_nobody_can_tell_are_closed_by_a_person",
-        "row a line is wrong, a table of the log is another one, values have types that the schema forbids, the file is torn or gone": "ledger/maintenance/test_ledger_recover.py::test_a_broken_log_is_set_aside_and_named_by_its_successor",
+        "row a line is wrong, a table of the log was replaced, values have types that the schema forbids, or the file is torn or missing": "ledger/maintenance/test_ledger_recover.py::test_a_broken_log_is_set_aside_and_named_by_its_successor",
     },
     "moving.md": dict.fromkeys(("guardrail backup before.db", "mv audit new", "toml [ledger]", "guardrail anchor forget audit/ledger.db", "guardrail doctor", "guardrail verify", "guardrail recover", "guardrail keys"), f"{HERE}::test_a_ledger_is_moved_as_the_page_says") | dict.fromkeys(("mkdir -m 700 audit", "mv audit.db audit.db-* audit.keys audit.access.* audit", "guardrail init"), f"{HERE}::test_a_log_in_the_root_of_a_project_is_moved_into_a_folder_as_the_page_says"),
 }  # fmt: skip

@@ -99,7 +99,7 @@ class WitnessStore:
         """
         if os.path.lexists(path):
             raise ConfigError(
-                f"{path}: there is a file already; nothing was changed",
+                f"{path}: the file already exists; nothing was changed",
                 code="witness.exists",
                 hint="guardrail witness serve --db FILE --key FOLDER, or another --db",
             )
@@ -126,7 +126,7 @@ class WitnessStore:
             if is_full(error, path):
                 why = no_room(path)
             raise ConfigError(
-                f"{path}: no database can be made there ({why})", code="witness.create"
+                f"{path}: can't create a database there ({why})", code="witness.create"
             ) from None
         return cls.open(path, key)
 
@@ -163,9 +163,9 @@ class WitnessStore:
         if key is not None and row[0] != str(key):
             connection.close()
             raise ConfigError(
-                f"{path}: this is the memory of another witness than the key's",
+                f"{path}: this database belongs to another witness than the key",
                 code="witness.other_key",
-                hint="--db and --key that were made together",
+                hint="use the --db and --key that were created together",
             )
         return cls(connection)
 
@@ -191,7 +191,7 @@ class WitnessStore:
         """
         if key.algorithm is not Algorithm.ED25519:
             raise ConfigError(
-                "this is not the key of a log: its type is not 0x01",
+                "this is not a log's key: its type is not 0x01",
                 code="witness.key",
                 hint="guardrail keys prints the key that belongs here",
             )
@@ -201,7 +201,7 @@ class WitnessStore:
             ).fetchone()
             if row is not None and row[0] != str(key):
                 raise ConfigError(
-                    "this log is known by another key",
+                    "this log is registered with another key",
                     code="witness.other_key",
                     hint="a log with a new key is a new log: give it a new name",
                 )
@@ -328,7 +328,7 @@ class WitnessStore:
                 raise GuardrailError(
                     f"the witness's memory can't be read or written ({type(error).__name__})",
                     code="witness.database",
-                    hint="look at the disk that it lies on",
+                    hint="check the disk that it is on",
                 ) from None
             except NoteError:
                 raise GuardrailError(

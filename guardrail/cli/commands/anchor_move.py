@@ -90,7 +90,7 @@ def _move_request(
             hint="set file in [anchors] of guardrail.toml (docs/anchors.md)",
         )
     if (old is None) is not lost:
-        raise UsageError("name the old file, or say --lost if it is gone for good", hint=_USAGE)
+        raise UsageError("name the old file, or pass --lost if it is gone for good", hint=_USAGE)
     with contextlib.suppress(OSError):
         if old is not None and os.path.samefile(old, new):
             raise UsageError(

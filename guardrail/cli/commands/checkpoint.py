@@ -60,7 +60,7 @@ def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]
         stored = stored_head(reader)
     if stored is None:
         raise LedgerError(
-            "the ledger holds no head, or one that is malformed",
+            "the ledger has no head, or its head is malformed",
             code="ledger.head",
             hint="guardrail verify",
         )

@@ -129,7 +129,7 @@ def _refuse_old_log(settings: Settings) -> None:
             for item in (*left, *([settings.key_path] if settings.key_path.exists() else []))
         )
         raise ConfigError(
-            f"there is a ledger, or what is left of one, already: {names}; nothing was written",
+            f"a ledger, or part of one, already exists: {names}; nothing was written",
             code="config.exists",
             hint="guardrail doctor, or guardrail init OTHER_FOLDER",
         )
@@ -146,7 +146,7 @@ def _require_room(settings: Settings) -> None:
     needed, free = room_needed(there, settings.ledger.reserve_mb << 20)
     if free is not None and free < needed:
         raise ConfigError(
-            f"{folder}: {needed / (1 << 20):.1f} MB are needed before calls are taken, "
+            f"{folder}: {needed / (1 << 20):.1f} MB are needed before calls are accepted, "
             f"{free / (1 << 20):.1f} MB are free; nothing was written",
             code="config.room",
             hint="make room on this disk, or guardrail init OTHER_FOLDER",

@@ -38,7 +38,7 @@ def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
         remote = mine.remote
         if mine.public != key.public.hex():
             raise KeysError(
-                "the key folder holds the keys of another log than the ledger",
+                "the key folder does not hold this ledger's keys, but those of another log",
                 code="keys.other_log",
                 hint=(
                     "guardrail verify --key PUB, with the key that you kept, says which of them is"

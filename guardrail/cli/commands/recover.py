@@ -145,7 +145,7 @@ def _require_reason(reason: str | None, *, yes: bool) -> str:
         else:
             missing = "--yes is" if reason is not None else "--yes and --reason are"
         raise UsageError(
-            f"there is no terminal to ask on, and {missing} not given; nothing was changed",
+            f"there is no terminal for questions, and {missing} not given; nothing was changed",
             hint='guardrail recover --yes --reason "..."',
         )
     words = reason if reason is not None else click.prompt("Why? It goes into the ledger", err=True)

@@ -236,7 +236,7 @@ def serve(
     tls = _tls(tls_cert, tls_key)
     if not loopback and tls is None and not unsafe_listen:
         raise UsageError(
-            "this address can be reached from other machines, in clear",
+            "other machines can reach this address, and traffic would not be encrypted",
             hint=(
                 "--tls-cert and --tls-key, or --unsafe-listen: heads hold no secrets, but anyone"
                 " can read how far the logs are"
@@ -325,5 +325,5 @@ def _tls(cert: Path | None, key: Path | None) -> ServerTls | None:
     if cert is None and key is None:
         return None
     if cert is None or key is None:
-        raise UsageError("--tls-cert and --tls-key belong together", hint="give both")
+        raise UsageError("--tls-cert and --tls-key must be given together", hint="give both")
     return server_tls(cert, key)

@@ -62,7 +62,7 @@ def backup(
             problem = check(temporary)
             if problem:
                 raise LedgerError(
-                    f"the copy is not right, and so is the ledger or the disk: {problem}",
+                    f"the copy is faulty, so the ledger or the disk probably is too: {problem}",
                     code="ledger.damaged",
                     hint="guardrail verify",
                 )
@@ -83,7 +83,7 @@ def backup(
         raise LedgerError(
             f"the copy can't be written: {reason(error)}",
             code="ledger.backup",
-            hint="guardrail backup FILE, in a folder with room enough",
+            hint="guardrail backup FILE, in a folder with enough room",
         ) from None
     return made
 

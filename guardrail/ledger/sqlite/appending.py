@@ -284,11 +284,11 @@ class Store(SQLiteTreeWriter):
                 raise _closed() from None
             if draft.approval is not None:
                 raise LedgerError(
-                    "another record has taken this step of the approval",
+                    "another record already has this step of the approval",
                     code="ledger.approval_taken",
                 ) from None
             raise LedgerError(
-                "a call of this id is in the log already", code="ledger.duplicate_call"
+                "the log already has a call with this id", code="ledger.duplicate_call"
             ) from None
         made = tail.edge.append(leaf)
         tail.seq = seq
@@ -339,7 +339,7 @@ class Store(SQLiteTreeWriter):
             )
         except sqlite3.IntegrityError:
             raise LedgerError(
-                "a call of this id is open already", code="ledger.duplicate_call"
+                "a call with this id is already open", code="ledger.duplicate_call"
             ) from None
 
     def _close_call(self, draft: Draft) -> None:
@@ -347,7 +347,7 @@ class Store(SQLiteTreeWriter):
         if closed != 1:
             if draft.call is not None and self.of_call(draft.call, "call.outcome") is not None:
                 raise _closed()
-            raise LedgerError("no call of this id is open", code="ledger.no_open_call")
+            raise LedgerError("there is no open call with this id", code="ledger.no_open_call")
 
     def of_call(self, call: str, type_: str) -> bytes | None:
         """Return the line of type *type_* about *call*: its decision or its outcome."""

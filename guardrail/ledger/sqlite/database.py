@@ -132,7 +132,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
         try:
             os.link(fresh, db)  # unlike a rename, refuses to replace
         except FileExistsError:
-            raise LedgerOpenError("there is a ledger already", code="ledger.exists") from None
+            raise LedgerOpenError("a ledger already exists", code="ledger.exists") from None
     finally:
         for suffix in ("", "-wal", "-shm", "-journal"):
             fresh.with_name(fresh.name + suffix).unlink(missing_ok=True)

@@ -26,7 +26,7 @@ def delete_records(execute: Execute, before: int, keep_leaves: Callable[[int], N
     hash is missing; and ``sqlite3.Error``.
     """
     if pruned_before(execute) >= before:
-        raise LedgerError("these records were pruned already", code="ledger.pruned")
+        raise LedgerError("these records have already been pruned", code="ledger.pruned")
     for table in ("open_call", "epoch"):
         query = f"SELECT 1 FROM {table} WHERE seq < ? LIMIT 1"  # noqa: S608 - one of two names
         if execute(query, (before,)).fetchone() is not None:

@@ -166,13 +166,13 @@ class Health:
             return LedgerPoisonedError(
                 f"no room can be kept for the outcomes of calls: {obstacle}",
                 code="ledger.reserve",
-                hint="move it away; calls go on by themselves then",
+                hint="move it away; calls then continue by themselves",
             )
         return LedgerPoisonedError(
             "the disk is full: what room is left is kept for the outcomes of calls that were"
             f" admitted ({reserve.shortage})",
             code="ledger.reserve",
-            hint="make room on the ledger's disk; calls go on by themselves then",
+            hint="make room on the ledger's disk; calls then continue by themselves",
         )
 
     # -- sealed ------------------------------------------------------------------------------------

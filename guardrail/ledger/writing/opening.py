@@ -44,10 +44,10 @@ class WriterConnection:
         db = self._files.db
         found = traces(db)
         if db in found:
-            raise LedgerOpenError("there is a ledger already", code="ledger.exists")
+            raise LedgerOpenError("a ledger already exists", code="ledger.exists")
         if found:
             raise LedgerOpenError(
-                f"something is left of an earlier ledger: {', '.join(item.name for item in found)}",
+                f"parts of an earlier ledger are left: {', '.join(item.name for item in found)}",
                 code="ledger.traces",
                 hint="guardrail recover",
             )

@@ -222,7 +222,7 @@ def _check_reply(reply: HttpReply, path: str) -> None:
     """Raise ``PolicyError`` for replies that the client would follow or report in its own way."""
     if reply.status in {401, 403}:
         raise PolicyError(
-            "the OPA server does not let this guard ask",
+            "the OPA server does not authorize this guard",
             cause="error",
             detail="unauthorized",
             hint="[opa] token_file, or cert and key",

@@ -226,7 +226,7 @@ class OpaEngine:
         self._watch.check_soon()
         if identity.digest is None and not self._acceptance.impure_allowed:
             raise PolicyError(
-                "the OPA server has new policies, which were not looked at yet",
+                "the OPA server has new policies, which have not been checked yet",
                 cause="revision",
                 detail="unchecked",
             )

@@ -75,7 +75,7 @@ def read_answer(reply: HttpReply, echo: str) -> OpaReply:
             "the policy has no decision for this call",
             cause="undefined",
             detail="no_decision",
-            hint="does this server hold guardrail's policies? guardrail policy bundle -o FILE",
+            hint="check that this server has guardrail's policies: guardrail policy bundle -o FILE",
         )
     result = document["result"]
     if (
@@ -122,7 +122,7 @@ def _refusal(reply: HttpReply) -> PolicyError:
         return _malformed("redirect", "the OPA server answers with a redirect")
     if status in {401, 403}:
         return PolicyError(
-            "the OPA server does not let this guard ask",
+            "the OPA server does not authorize this guard",
             cause="error",
             detail="unauthorized",
             hint="[opa] token_file, or cert and key",

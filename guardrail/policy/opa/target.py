@@ -180,7 +180,9 @@ def _loopback(host: str) -> bool:
 def _tls_context(section: OpaSection) -> TlsContext:
     if (section.cert is None) != (section.key is None):
         raise ConfigError(
-            "[opa] cert and key belong together", code="config.opa_tls", hint="set both or neither"
+            "[opa] cert and key must be set together",
+            code="config.opa_tls",
+            hint="set both or neither",
         )
     if section.key is not None:
         _require_private(section.key)

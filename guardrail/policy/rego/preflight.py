@@ -125,7 +125,7 @@ class _RuleExaminer:
                 self.refuse(
                     line,
                     "head-iteration",
-                    "a head that goes through a collection by itself: where that is empty, the rule"
+                    "a head that goes through a collection by itself: if that is empty, the rule"
                     " is undefined here",
                     f"some x in xs, in the body; {SERVER}",
                 )

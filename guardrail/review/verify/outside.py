@@ -29,7 +29,7 @@ def load_heads(path: Path) -> list[OutsideHead]:
     except OSError as error:
         raise HeadError(
             f"{path}: the head can't be read ({os_reason(error)})",
-            hint="guardrail checkpoint prints a head to keep elsewhere",
+            hint="guardrail checkpoint prints a head to store outside the ledger",
         ) from None
     lines = parse_lines(raw)
     if not lines:

@@ -242,26 +242,26 @@ CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
     "early hints without end": (
         lambda sock: sock.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100),
         "malformed",
-        "announces",
+        "interim replies",
     ),
     "another protocol": (
         lambda sock: sock.sendall(
             b"HTTP/1.1 101 Switching Protocols\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
         ),
         "malformed",
-        "announces",
+        "interim replies",
     ),
     "two lengths": (
         lambda sock: sock.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 4\r\n\r\nxxxx"
         ),
         "malformed",
-        "more than one way",
+        "more than one length",
     ),
     "no length": (
         lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\n\r\nx\n"),
         "malformed",
-        "how long",
+        "length of its reply",
     ),
     "cut off": (
         lambda sock: sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx\n"),
