@@ -171,16 +171,6 @@ def test_no_second_log_begins_next_to_one_in_the_root(cli: Cli, project: Path, l
     assert names(project) == before
 
 
-def test_no_second_log_begins_next_to_a_link_that_leads_nowhere(project: Path) -> None:
-    """The log may be on a disk that is not mounted."""
-    (project / "audit.db").symlink_to(project / "not-mounted" / "audit.db")
-    before = names(project)
-    with pytest.raises(LedgerOpenError) as caught:
-        Guard.open(policies="policies")
-    assert caught.value.code == "ledger.earlier"
-    assert names(project) == before
-
-
 def test_reading_names_the_log_in_the_root(cli: Cli, project: Path) -> None:
     """It is not called a missing one, and ``recover`` begins none."""
     old_log(project)

@@ -131,8 +131,9 @@ def test_time_that_ends_at_the_last_gate_costs_the_view_alone(
     guard, ledger = memory_guard(StaticPolicy(allow("any")))
     guard.declare("send", schema=OPEN)
     _late_at("gate", monkeypatch)
+    text = TEXT["text"] * 3  # too long to be remembered as clean: the gate scans it again
     with guard.session(principal="eve", agent="bot"), pytest.raises(Denied):
-        guard.call("send", TEXT, lambda **_: pytest.fail("the body ran"))
+        guard.call("send", {"text": text}, lambda **_: pytest.fail("the body ran"))
     (record,) = ledger.of("call.decision")
     assert record["decision"]["detail"] == record["omitted"] == "redaction.budget"
     assert record["principal"]["id"] == "eve"

@@ -92,6 +92,4 @@ def earlier_log(path: Path) -> Path | None:
     if not is_default_place(place):
         return None
     earlier = place.parent.with_name(_EARLIER_DEFAULT)
-    # A link that leads nowhere: the disk with the log may not be mounted.
-    dangling = earlier.is_symlink() and not earlier.exists()
-    return earlier if dangling or was_ledger(earlier) else None
+    return earlier if was_ledger(earlier) else None

@@ -119,6 +119,7 @@ _VALUES = [
     _value_canary(
         "characters", '[substring("é€x", 1, 1), indexof("é€x", "x"), count("é€")]', ["€", 2, 2]
     ),
+    _value_canary("characters beyond U+FFFF", 'guardrail.characters("a\U0001f600b")', 3),
     _value_canary(
         "networks",
         '[net.cidr_contains("10.0.0.0/8", a) | some a in ["10.1.2.3", "11.0.0.1",'

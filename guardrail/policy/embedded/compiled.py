@@ -13,6 +13,7 @@ from guardrail.core.types import PolicyIdentity
 from guardrail.errors import Finding, PolicyError, PolicyLoadError
 from guardrail.policy.embedded.process import ENGINE, ENGINE_VERSION
 from guardrail.policy.embedded.workbench import EngineRefusal, Workbench
+from guardrail.policy.rego.lengths import SIZES, with_sizes
 from guardrail.policy.rego.merge import MergedPackage, SourceLine, merge
 from guardrail.policy.rego.preflight import examine
 from guardrail.policy.rego.renaming import renamed
@@ -25,6 +26,7 @@ __all__ = [
     "compile_policies",
     "compile_sources",
     "locate",
+    "merge_served",
     "parse_sources",
     "unambiguous",
 ]
@@ -93,7 +95,7 @@ def compile_sources(
     evaluated, problems = unambiguous(parsed, bench)
     findings += problems
     findings += examine(evaluated, data, contract_checks=contract_checks)
-    merged, clashes = merge(evaluated)
+    merged, clashes = merge_served(evaluated, bench)
     findings += clashes
     if findings:
         unique = dict.fromkeys(findings)
@@ -123,15 +125,36 @@ def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Modul
     Line numbers stay the same.
     """
     findings: list[Finding] = []
+    return _rewritten(modules, renamed(modules), bench, findings), findings
+
+
+def merge_served(
+    modules: Sequence[Module], bench: Workbench
+) -> tuple[list[MergedPackage], list[Finding]]:
+    """Return *modules*, which were examined, as the engine evaluates them, and the findings that
+    prevent it.
+    """
+    findings: list[Finding] = []
+    served = _rewritten(modules, with_sizes(modules), bench, findings)
+    if findings:
+        return [], findings
+    if any(new is not old for new, old in zip(served, modules, strict=True)):
+        served.append(parse_module(SIZES, bench.parse(SIZES.name, SIZES.text)))
+    return merge(served)
+
+
+def _rewritten(
+    modules: Sequence[Module], texts: Sequence[str], bench: Workbench, findings: list[Finding]
+) -> list[Module]:
+    """Return *modules* with *texts* in the place of their own, parsed again if they differ."""
     found: list[Module] = []
-    texts = renamed(modules)
     for module, text in zip(modules, texts, strict=True):
         again: Module | None = module
         if text != module.source.text:
             again = _parse(replace(module.source, text=text), bench, findings, test=module.test)
         if again is not None:
             found.append(again)
-    return found, findings
+    return found
 
 
 def _parse(

@@ -41,6 +41,11 @@ def upper(text: str) -> str:
     return "".join([_uppercase(character) for character in _require_stable_case(text)])
 
 
+def characters(text: str) -> int:
+    """Return the number of characters of *text*: ``count`` of the engine counts units of UTF-16."""
+    return len(_require_string(text))
+
+
 def replace(text: str, old: str, new: str) -> str:
     """Return *text* with *old* replaced by *new*.
 
@@ -351,6 +356,7 @@ def _match_ends(parts: list[Any], starts: set[int], text: str, barred: frozenset
 
 SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "glob.match": (3, glob_match),
+    "guardrail.characters": (1, characters),
     "lower": (1, lower),
     "net.cidr_contains": (2, cidr_contains),
     "net.cidr_is_valid": (1, cidr_is_valid),

@@ -16,11 +16,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from guardrail.errors import Finding, PolicyError
-from guardrail.policy.embedded.compiled import parse_sources, unambiguous
+from guardrail.policy.embedded.compiled import merge_served, parse_sources, unambiguous
 from guardrail.policy.embedded.rehearsal import sample_input
 from guardrail.policy.embedded.workbench import UNDEFINED, EngineRefusal, Workbench
 from guardrail.policy.input_limits import check_input
-from guardrail.policy.rego.merge import MergedPackage, merge
+from guardrail.policy.rego.merge import MergedPackage
 from guardrail.policy.rego.preflight import examine
 from guardrail.policy.sources import ModuleSource
 from tests.support.rego.unusual_values import arguments
@@ -258,7 +258,7 @@ class Comparison:
         if findings:
             return [], findings
         findings = examine([*self._own, *parsed], document) if self._judged else []
-        merged, clashes = merge([*self._own, *parsed])
+        merged, clashes = merge_served([*self._own, *parsed], self.bench)
         return merged, [*findings, *clashes]
 
     def _pruned(
