@@ -100,7 +100,7 @@ class LedgerHeads:
             found = None
         if found is None or found.origin != self.log:
             raise LedgerError(
-                "the ledger's head is that of another log",
+                "the ledger's head belongs to another log",
                 code="ledger.head",
                 hint="guardrail verify",
             )
@@ -113,7 +113,7 @@ class LedgerHeads:
                 return consistency_proof(first, size, node_reader(reader.storage))
             except ValueError:
                 raise LedgerError(
-                    "the ledger has not enough records for this proof",
+                    "the ledger does not have enough records for this proof",
                     code="ledger.proof",
                     hint="guardrail verify",
                 ) from None
@@ -212,7 +212,9 @@ def check_memory(settings: Settings, signing: LogSigning) -> None:
             log, key = reader.log, reader.genesis.get("key")
         public = key.get("public") if isinstance(key, Mapping) else None
         if (log, public) != (remembered.key.name, remembered.key.public.hex()):
-            raise _memory_error(memory, remembered, "replaced", f"the ledger is another log, {log}")
+            raise _memory_error(
+                memory, remembered, "replaced", f"the ledger contains another log, {log}"
+            )
         if public == signing.public:
             _compare(settings, memory, remembered, signing)
     except LedgerError as error:
@@ -239,7 +241,7 @@ def _compare(
             memory,
             remembered,
             "forked",
-            "the ledger's first records are others: it was changed or forked",
+            "the ledger's first records differ: it was changed or forked",
         ) from None
 
 
@@ -250,7 +252,7 @@ def check_missing(settings: Settings) -> None:
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _read_memory(memory)
     if memory is not None and remembered is not None and not settings.ledger.path.exists():
-        raise _memory_error(memory, remembered, "missing", f"{settings.ledger.path} is not there")
+        raise _memory_error(memory, remembered, "missing", f"{settings.ledger.path} does not exist")
 
 
 def renew_memory(settings: Settings, signing: LogSigning) -> None:
@@ -280,6 +282,8 @@ def _memory_error(
     return LedgerOpenError(
         f"this machine remembers {remembered.describe()} at {remembered.path}, and {found}",
         code=f"ledger.{state}",
-        hint="put the ledger back, or guardrail recover, which records the break; "
-        f"if it was removed on purpose: guardrail anchor forget {memory.path}",
+        hint=(
+            "put the ledger back, or run guardrail recover, which records the break; if it was "
+            f"removed on purpose: guardrail anchor forget {memory.path}"
+        ),
     )

@@ -161,7 +161,7 @@ def record_read(
     except OSError as error:
         missing = denial_of(error, db, db)
         why = f"it can't be written ({os_reason(error) if missing is None else missing.what})"
-        hint = "run the command as a user that may write it" if missing is None else missing.hint
+        hint = "run the command as a user who can write it" if missing is None else missing.hint
         if is_full(error, db):
             why, hint = no_room(db, WORK), make_room(db)
         failed = UnrecordedRead(db, "access.write", why, hint)
@@ -347,7 +347,9 @@ def _open(
         memory.check(None)
         if left or has_keys:
             raise LedgerOpenError(
-                "its keys are there and it is not" if has_keys else "it is there without its keys",
+                "its keys exist without the access log"
+                if has_keys
+                else "the access log exists without its keys",
                 code="access.half",
                 hint=f"restore the missing part, or move the rest away: {db}, {folder}",
             )

@@ -92,10 +92,12 @@ class AccessMemory:
 
     def _lost(self, state: str, found: str) -> LedgerOpenError:
         return LedgerOpenError(
-            f"it is not the access log that was here: {found}",
+            f"this is not the access log that was here before: {found}",
             code=f"access.{state}",
-            hint=f"put the access log back; if its end was meant: "
-            f"guardrail anchor forget {self._db} --ledger {self._ledger}",
+            hint=(
+                "put the access log back; if it was removed on purpose: guardrail anchor forget "
+                f"{self._db} --ledger {self._ledger}"
+            ),
         )
 
 

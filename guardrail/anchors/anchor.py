@@ -92,28 +92,28 @@ def check_follows(
         )
     if ruling is Ruling.TRUNCATED:
         raise _conflict_error(
-            f"it holds a head of {counted(before.size, 'record')}{_foreign_signer(signed)}, "
-            f"and the ledger has only {head.size}: the ledger was cut, rolled back or replaced",
+            f"it holds a head of {counted(before.size, 'record')}{_foreign_signer(signed)}, but "
+            f"the ledger has only {head.size}: it was truncated, rolled back or replaced",
             signed,
         )
     if ruling is Ruling.FORKED:
         raise _conflict_error(
-            f"the ledger's first {counted(before.size, 'record')} {agree(before.size, 'is')} not"
-            f" what the head that it holds is over{_foreign_signer(signed)}: "
-            "the ledger was changed or forked",
+            f"the ledger's first {counted(before.size, 'record')} {agree(before.size, 'does')} "
+            f"not match the head that it holds{_foreign_signer(signed)}: the ledger was changed "
+            "or forked",
             signed,
         )
     return ruling is not Ruling.KEY_UNKNOWN
 
 
 def _foreign_signer(signed: Callable[[], bool]) -> str:
-    return "" if signed() else ", which another key than the log's signed"
+    return "" if signed() else ", signed by a key other than the log's"
 
 
 def _conflict_error(message: str, signed: Callable[[], bool] = lambda: True) -> AnchorError:
     foreign = (
-        "guardrail verify, and look who wrote there; if this log was begun in place of one that was"
-        " lost, it needs a name of its own (docs/keys.md, If keys are lost)"
+        "guardrail verify, and find out who wrote there; if this log replaces a lost one, "
+        "it needs a new name (docs/keys.md, If keys are lost)"
     )
     hint = "guardrail verify" if signed() else foreign
     return AnchorError(message, code="anchor.conflict", hint=hint)

@@ -53,7 +53,7 @@ def configured(
         raise ConfigError(
             "[anchors] witness: two witnesses have the same name",
             code="config.anchor_key",
-            hint="name each witness once",
+            hint="list each witness once",
         )
     if settings.tsa:
         anchors.append(_authority(settings, ledger, certificates, deadline))
@@ -80,15 +80,15 @@ def _check_lag(settings: AnchorSettings) -> None:
         )
     if 0 < settings.max_lag_s <= settings.interval_s:
         raise ConfigError(
-            "[anchors] max_lag_s: not more than interval_s, so that calls would be denied between"
-            " two heads",
+            "[anchors] max_lag_s is not greater than interval_s, so calls would be denied "
+            "between two heads",
             code="config.anchor_lag",
             hint="set it to twice interval_s or more",
         )
     if 0 < settings.max_lag_records <= settings.records:
         raise ConfigError(
-            "[anchors] max_lag_records: not more than records, so that calls would be denied"
-            " between two heads",
+            "[anchors] max_lag_records is not greater than records, so calls would be denied "
+            "between two heads",
             code="config.anchor_lag",
             hint="set it to twice records or more",
         )
@@ -100,7 +100,7 @@ def _witness(text: str, ca: Path | None, verify: Verify, deadline: float) -> Wit
         key = NoteKey.parse(rest)
     except NoteError as error:
         raise ConfigError(
-            f"[anchors] witness: a URL, a space and the witness's key ({error.message})",
+            f"[anchors] witness must be a URL, a space and the witness's key ({error.message})",
             code="config.anchor_key",
             hint="guardrail witness init prints the key",
         ) from None
@@ -121,9 +121,9 @@ def _authority(
 ) -> TimestampAnchor:
     if settings.tsa_root is None:
         raise ConfigError(
-            "[anchors] tsa: without tsa_root anybody's time stamps would count",
+            "[anchors] tsa needs tsa_root, otherwise anybody's time stamps would count",
             code="config.anchor_tls",
-            hint="tsa_root = the file of the authority's root certificate",
+            hint="set tsa_root to the file with the authority's root certificate",
         )
     tokens = settings.tsa_tokens
     return TimestampAnchor(

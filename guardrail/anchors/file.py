@@ -33,16 +33,13 @@ _TORN_AT_LEAST = 3
 MAX_FILE = 256 << 20
 """Bytes of an anchor file that is read as a whole."""
 
-_MOVED = (
-    "if [anchors] file names another place than before: guardrail anchor move OLD_FILE --reason"
-    " TEXT"
-)
+_MOVED = "if you changed [anchors] file: guardrail anchor move OLD_FILE --reason TEXT"
 _CONTRADICTS = (
-    "guardrail verify; put the right ledger back, or guardrail recover, which begins a new log"
+    "guardrail verify; put the right ledger back, or run guardrail recover, which begins a new log"
 )
 _FOREIGN = (
-    "guardrail verify, and look who wrote there; to leave that head behind, name a new file in"
-    " [anchors], then: guardrail anchor move OLD_FILE --reason TEXT"
+    "guardrail verify, and find out who wrote there; to leave that head behind, name a new "
+    "file in [anchors], then run: guardrail anchor move OLD_FILE --reason TEXT"
 )
 
 
@@ -58,10 +55,10 @@ def check_place(path: Path, ledger: Path) -> None:
     next_to_it = is_default_place(db) and folder == home.parent
     if folder == home or home in folder.parents or next_to_it:
         raise ConfigError(
-            "[anchors] file: it lies in the ledger's own directory, or next to it, "
-            "where anyone who changes the ledger can change it too",
+            "[anchors] file is in or next to the ledger's directory, where anyone who can "
+            "change the ledger can change it too",
             code="config.anchor_file",
-            hint="name a file in another directory, best one that another user owns",
+            hint="name a file in another directory, preferably one that another user owns",
         )
 
 
@@ -107,18 +104,18 @@ class FileAnchor:
             self._compare(descriptor, head, prove)
             if not try_lock(descriptor):
                 raise AnchorError(
-                    "another process holds the anchor file",
-                    hint="wait until it has ended, then: guardrail anchor",
+                    "another process has locked the anchor file",
+                    hint="wait until that process ends, then run: guardrail anchor",
                 )
             found, torn = self._last_head(descriptor, head.origin)
             if known is not None and (found is None or found.head.size < known.size):
                 raise AnchorError(
-                    f"the anchor file holds less than the head of {counted(known.size, 'record')}"
-                    " that was put there: it was cut or replaced",
+                    "the anchor file does not contain the head of "
+                    f"{counted(known.size, 'record')} that was written to it: it was truncated "
+                    "or replaced",
                     code="anchor.conflict",
                     hint=(
-                        "put what is missing back, and ask everyone who can write that file; "
-                        f"{_MOVED}"
+                        f"restore the missing heads, and find out who changed the file; {_MOVED}"
                     ),
                 )
             if found is not None:
@@ -163,7 +160,10 @@ class FileAnchor:
                 raise AnchorError(
                     f"the anchor file is larger than {MAX_FILE >> 20} MB",
                     code="anchor.refused",
-                    hint="guardrail verify --checkpoint FILE, with its lines in several files",
+                    hint=(
+                        "split it into several files, and pass each to guardrail verify "
+                        "--checkpoint FILE"
+                    ),
                 )
             for line in _lines_backwards(descriptor, size):
                 each = parse_line(line)
@@ -199,8 +199,8 @@ class FileAnchor:
             _check_is_anchor_file(descriptor)
             if not try_lock(descriptor):
                 raise AnchorError(
-                    "another process holds the anchor file",
-                    hint="wait until it has ended, then: guardrail anchor",
+                    "another process has locked the anchor file",
+                    hint="wait until that process ends, then run: guardrail anchor",
                 )
             size = os.fstat(descriptor).st_size
             parsed = (_head_of(line, self._key.name) for line in _lines_backwards(descriptor, size))
@@ -281,9 +281,9 @@ class FileAnchor:
             except FileNotFoundError:
                 if not create:
                     raise AnchorError(
-                        "the anchor file is gone, and heads of this log were in it",
+                        "the anchor file is gone, and it contained heads of this log",
                         code="anchor.conflict",
-                        hint=f"put it back, or look who removed it; {_MOVED}",
+                        hint=f"put it back, and find out who removed it; {_MOVED}",
                     ) from None
                 descriptor = open_or_make(self._path, self._ledger, flags=flags, mode=0o644)
                 sync_directory(self._path.parent)
@@ -370,9 +370,9 @@ def _check_is_anchor_file(descriptor: int) -> None:
     first = begin.split(b"\n")[0]
     if begin and not (len(first) >= _TORN_AT_LEAST and LINE_START.startswith(first)):
         raise AnchorError(
-            "the file holds something that is not a head: it is not an anchor file",
+            "the file is not an anchor file: it contains a line that is not a head",
             code="anchor.refused",
-            hint="name a new file, or one that guardrail began, in [anchors] file",
+            hint="name a new file, or one that guardrail created, in [anchors] file",
         )
 
 
@@ -401,5 +401,7 @@ def _unreachable(error: OSError, path: Path) -> AnchorError:
         return AnchorError(no_room(path), hint=make_room(path))
     return AnchorError(
         f"the anchor file can't be written or read ({os_reason(error)})",
-        hint="its directory must be there, and this user must be able to read and append",
+        hint=(
+            "its directory must exist, and this user must be able to read the file and append to it"
+        ),
     )

@@ -25,7 +25,9 @@ __all__ = ["AnchorEndpoint"]
 
 _PORTS = {"http": 80, "https": 443}
 
-_AGAIN = "see that it runs and that [anchors] names the right URL, then: guardrail anchor"
+_AGAIN = (
+    "check that it is running and that [anchors] names the right URL, then run: guardrail anchor"
+)
 _STAGES = {
     RequestStage.NAME: "look-up",
     RequestStage.CONNECT: "connecting",
@@ -51,7 +53,7 @@ class AnchorEndpoint:
         tls = _tls_context(ca, setting) if parts.scheme == "https" else None
         if ca is not None and tls is None:
             raise ConfigError(
-                f"[anchors] {setting}: certificates are for https",
+                f"[anchors] {setting}: certificates need an https URL",
                 code="config.anchor_tls",
                 hint="use https://, or remove the certificates",
             )
@@ -118,11 +120,11 @@ def _split_url(url: str, setting: str) -> SplitResult:
     except ValueError:
         raise _bad_url(setting, "is not a URL, or has an impossible port") from None
     if "@" in url:
-        raise _bad_url(setting, "holds credentials, which would end up in logs")
+        raise _bad_url(setting, "contains credentials, which would end up in logs")
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
-        raise _bad_url(setting, "begins with https:// or http:// and names a host")
+        raise _bad_url(setting, "must begin with https:// or http:// and name a host")
     if parts.query or parts.fragment or not url.isascii() or not url.isprintable() or " " in url:
-        raise _bad_url(setting, "has a query, a fragment or characters that no URL has")
+        raise _bad_url(setting, "has a query, a fragment or invalid characters")
     return parts
 
 
@@ -130,7 +132,7 @@ def _bad_url(setting: str, why: str) -> ConfigError:
     return ConfigError(
         f"[anchors] {setting}: the URL {why}",
         code="config.anchor_url",
-        hint="for example https://witness.example.com",
+        hint="use a URL such as https://witness.example.com",
     )
 
 
@@ -139,7 +141,7 @@ def _tls_context(ca: Path | None, setting: str) -> TlsContext:
         return tls_context(ca)
     except (OSError, ValueError) as error:
         raise ConfigError(
-            f"[anchors] {setting}: its certificates can't be used ({type(error).__name__})",
+            f"[anchors] {setting}: the certificates can't be used ({type(error).__name__})",
             code="config.anchor_tls",
             hint="name a file of PEM certificates",
         ) from None

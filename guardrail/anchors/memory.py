@@ -117,7 +117,8 @@ class HeadMemory:
             if before is not None:
                 if before.key != key:
                     raise AnchorError(
-                        f"this machine remembers {before.describe()} here, and this is another log",
+                        f"this machine remembers {before.describe()} at this path, but this is "
+                        "another log",
                         code="anchor.conflict",
                         hint=f"guardrail recover, or guardrail anchor forget {self.path}",
                     )
@@ -221,9 +222,9 @@ class HeadMemory:
 
     def _memory_error(self, problem: str) -> AnchorError:
         return AnchorError(
-            f"the memory of heads in {self.file} {problem}",
+            f"this machine's memory of heads in {self.file} {problem}",
             code="anchor.memory",
-            hint=f"guardrail anchor forget {self.path}, or [anchors] memory = false",
+            hint=f"guardrail anchor forget {self.path}, or set [anchors] memory = false",
         )
 
 

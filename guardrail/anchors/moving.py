@@ -58,13 +58,13 @@ def sort_heads(
         elif ruling in (Ruling.TRUNCATED, Ruling.FORKED):
             if signed(line):
                 raise AnchorError(
-                    f"the file holds a head of {counted(head.size, 'record')} that the log's key"
-                    " signed, and the ledger does not continue it: it was cut, rolled back or"
-                    " changed",
+                    f"the file holds a head of {counted(head.size, 'record')} signed by the "
+                    "log's key, and the ledger does not continue it: the ledger was truncated, "
+                    "rolled back or changed",
                     code="anchor.conflict",
                     hint=(
-                        "guardrail verify; put the right ledger back, or guardrail recover, which"
-                        " begins a new log"
+                        "guardrail verify; put the right ledger back, or run guardrail "
+                        "recover, which begins a new log"
                     ),
                 )
             left_out.setdefault((head.size, head.root), head)

@@ -112,7 +112,10 @@ def unexpected(error: Exception) -> AnchorError:
     return AnchorError(
         f"anchoring failed unexpectedly ({type(error).__name__})",
         code="anchor.failed",
-        hint="please report it; anchors are tried again by themselves, and by guardrail anchor",
+        hint=(
+            "please report this; guardrail retries anchors automatically, and guardrail anchor "
+            "retries them now"
+        ),
     )
 
 

@@ -83,10 +83,14 @@ class SyslogAnchor:
         try:
             _send(self._path, message + head_line(note, now).rstrip(b"\n"))
         except OSError as error:
-            why = "did not take it in time" if isinstance(error, TimeoutError) else os_reason(error)
+            why = (
+                "did not accept the head in time"
+                if isinstance(error, TimeoutError)
+                else os_reason(error)
+            )
             raise AnchorError(
                 f"the system log's socket can't be reached ({why})",
-                hint="start a system log, or name its socket in [anchors] syslog",
+                hint="start the system log, or name its socket in [anchors] syslog",
             ) from None
         return AnchoredHead(self.name, head.size, now, note)
 

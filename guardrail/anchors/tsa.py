@@ -89,8 +89,7 @@ class TimestampAnchor:
         if reply.status != 200 or reply.content_type != "application/timestamp-reply":
             code = "unreachable" if reply.status in (408, 429) or reply.status >= 500 else "refused"
             raise AnchorError(
-                "the time stamp authority did not answer with a time stamp (status"
-                f" {reply.status})",
+                f"the time stamp authority's response is not a time stamp (status {reply.status})",
                 code=f"anchor.{code}",
                 hint="correct the URL in [anchors] tsa",
             )
@@ -101,7 +100,7 @@ class TimestampAnchor:
             raise AnchorError(
                 "the file of time stamps can't be written"
                 f" ({why_not_written(error, self._tokens)})",
-                hint="look at [anchors] tsa_tokens",
+                hint="check [anchors] tsa_tokens",
             ) from None
         return AnchoredHead(self.name, head.size, when, note)
 
@@ -138,9 +137,9 @@ def check_token(
             when: float = response.tst_info.gen_time.timestamp()
     except Exception:  # noqa: BLE001 - bad bytes make the libraries raise many exceptions
         raise AnchorError(
-            "the time stamp authority's answer is not a good time stamp of this head",
+            "the time stamp authority's response is not a valid time stamp of this head",
             code="anchor.malformed",
-            hint="[anchors] tsa_root must hold the root of this authority",
+            hint="check that [anchors] tsa_root contains the root certificate of this authority",
         ) from None
     if refused:
         raise AnchorError(
@@ -200,7 +199,7 @@ def _client() -> Any:
         import rfc3161_client
     except ImportError:
         raise ConfigError(
-            "[anchors] tsa: the extra that time stamps need is not installed",
+            "[anchors] tsa: the extra for time stamps is not installed",
             code="config.extra",
             hint="pip install 'guardrail-ledger[tsa]'",
         ) from None
@@ -238,4 +237,4 @@ def _check_is_token_file(descriptor: int) -> None:
     begin = os.pread(descriptor, len(_LINE_START), 0)
     first = begin.split(b"\n")[0]
     if begin and not (len(first) >= _TORN_AT_LEAST and _LINE_START.startswith(first)):
-        raise OSError(errno.EINVAL, "it holds something that is not a time stamp")
+        raise OSError(errno.EINVAL, "it contains a line that is not a time stamp")

@@ -106,7 +106,7 @@ class ApprovalService:
         case = self._read(approval)
         if case is None:
             raise UsageError(
-                "this log has no request for approval with this id",
+                "this log contains no request for approval with this id",
                 code="approval.unknown",
                 hint="guardrail approvals",
             )
@@ -227,7 +227,7 @@ class ApprovalService:
         """Return the reason in the form in which it may be recorded."""
         if not reason.strip() or len(reason) > _MAX_REASON:
             raise UsageError(
-                f"the reason must say something, in at most {_MAX_REASON} characters",
+                f"give a reason of at most {_MAX_REASON} characters",
                 code="approval.reason",
             )
         memory = Memory()
@@ -235,7 +235,7 @@ class ApprovalService:
         words = redactor.text(reason, memory)
         if redactor.gate([words], memory) is not None:
             raise UsageError(
-                "the reason holds a sensitive value that can't be removed",
+                "the reason contains a sensitive value that can't be removed",
                 code="approval.reason",
                 hint="rephrase the reason",
             )

@@ -23,8 +23,8 @@ _PREFIX = "guardrail-push/"
 removed.
 """
 _HINT = (
-    "modules that call each other's functions can't be stored one by one: guardrail policy bundle"
-    " -o FILE"
+    "modules that call each other's functions can't be stored one by one: use guardrail policy "
+    "bundle -o FILE"
 )
 
 
@@ -73,9 +73,9 @@ def _refuse_bundles(admin: OpaAdmin) -> None:
     names = admin.bundle_names()
     if names:
         raise ConfigError(
-            f"this server takes its policies from bundles ({', '.join(names)})",
+            f"this server loads its policies from bundles ({', '.join(names)})",
             code="config.opa_bundles",
-            hint="guardrail policy bundle -o FILE, and let the server load it",
+            hint="guardrail policy bundle -o FILE, and let the server load that file",
         )
 
 
@@ -97,7 +97,7 @@ def _exchange(admin: OpaAdmin, texts: dict[str, tuple[str, str]], stale: list[st
                 for file, _, problem in refused.values()
             ]
             findings += [
-                Finding(name, 0, "opa", "the OPA server does not let go of this module", _HINT)
+                Finding(name, 0, "opa", "the OPA server does not delete this module", _HINT)
                 for name in kept
             ]
             raise PolicyLoadError(findings)

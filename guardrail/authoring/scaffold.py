@@ -93,8 +93,8 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
     for each in (folder / "policies", folder / ".gitignore"):
         if each.is_symlink():
             raise ConfigError(
-                f"{each} is a symbolic link: "
-                "data written to it would go somewhere else; nothing was written",
+                f"{each} is a symbolic link: data would be written to another place; nothing was "
+                "written",
                 code="config.linked",
                 hint="guardrail init OTHER_FOLDER, or remove the link",
             )
@@ -104,7 +104,8 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
     )
     if not sources:
         raise ConfigError(
-            f"{starter}: no starter policies: the installation is incomplete", code="config.starter"
+            f"{starter}: the starter policies are missing: the installation is incomplete",
+            code="config.starter",
         )
     for source in sources:
         planned[folder / "policies" / source.relative_to(starter)] = source.read_bytes()
@@ -124,7 +125,7 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
         ignored = _ignore(folder / ".gitignore")
     except OSError as error:
         raise ConfigError(
-            f"{folder}: can't write there ({why_not_written(error, folder / FILE_NAME)})",
+            f"{folder}: the files can't be written ({why_not_written(error, folder / FILE_NAME)})",
             code="config.write",
             hint=make_room(folder / FILE_NAME) if is_full(error, folder) else "",
         ) from None

@@ -93,7 +93,7 @@ def _with_decisions(
 def _describe_decisions(got: Sequence[FiredRules]) -> str:
     shown = sorted({_verdict(each) for each in got})
     more = f", and {len(shown) - _SHOWN} more" if len(shown) > _SHOWN else ""
-    return f"it got {' / '.join(shown[:_SHOWN])}{more}"
+    return f"the decision was {' / '.join(shown[:_SHOWN])}{more}"
 
 
 def _verdict(got: FiredRules) -> str:

@@ -30,7 +30,7 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
     if not isinstance(document, dict) or not all(
         isinstance(item, dict) for item in document.values()
     ):
-        raise _refused(path, "is no JSON object of schemas")
+        raise _refused(path, "is not a JSON object of schemas")
     compile_tools(document)
     return document
 

@@ -86,7 +86,9 @@ class Admission:
         try:
             status = Status(status)
         except ValueError:
-            raise UsageError(f"status: one of {', '.join(Status)}", code="usage.status") from None
+            raise UsageError(
+                f"status must be one of {', '.join(Status)}", code="usage.status"
+            ) from None
         check_process(self._admitted)
         if self._settled:
             raise UsageError("this call is already settled", code="usage.settled")

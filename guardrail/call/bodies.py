@@ -76,7 +76,7 @@ def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awai
     shows to the model, before anything is decided. Raises ``UsageError``.
     """
     if not callable(run):
-        raise UsageError(f"run: a callable, not {type(run).__name__}", code="usage.run")
+        raise UsageError(f"run must be a callable, not {type(run).__name__}", code="usage.run")
     if getattr(run, "__guardrail_tool__", None) is not None:
         # The governed function's own call would be a second one, without the approval that came
         # with the first.
@@ -91,7 +91,7 @@ def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awai
         inspect.isgeneratorfunction(run) or inspect.isasyncgenfunction(run)
     ):
         raise UsageError(
-            "run is a generator function: its body would run after the outcome was recorded",
+            "run is a generator function: its body would run after the outcome is recorded",
             code="usage.generator",
             hint="return a list, or declare the tool with unsafe_stream=True",
         )
@@ -118,8 +118,8 @@ def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
         if isinstance(result, types.GeneratorType):
             result.close()
         raise UsageError(
-            "the body returned a generator or a lazy iterator, whose work would be done after the"
-            " outcome was recorded",
+            "the body returned a generator or a lazy iterator, which would run after the "
+            "outcome is recorded",
             code="usage.generator",
             hint="return a list, or declare the tool with unsafe_stream=True",
         )
@@ -129,7 +129,7 @@ def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
         if isinstance(result, types.CoroutineType):
             result.close()
         raise UsageError(
-            "the body returned something that nobody awaited",
+            "the body returned an awaitable that was not awaited",
             code="usage.run",
             hint="use acall",
         )

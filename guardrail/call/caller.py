@@ -29,23 +29,23 @@ ABSENT = "absent"
 
 _HINTS = {
     ABSENT: (
-        "no principal: not inside `with guard.session(principal=...)`, or in a new thread, a sync"
-        " dependency that yields, a background task or a streaming response, which lose it; pass"
-        " session= or use guard.bind(session)"
+        "no principal: this call is outside `with guard.session(principal=...)`, or in a new "
+        "thread, a sync dependency that yields, a background task or a streaming response, "
+        "which lose the session; pass session= or use guard.bind(session)"
     ),
     scope.ENDED: (
         "the `with guard.session(...)` block that this task or thread was started in has ended; "
         "pass session= or use guard.bind(session)"
     ),
     scope.SUSPENDED: (
-        "a generator entered this session through a function, and the call is not made by that"
-        " generator; pass session= or use guard.bind(session)"
+        "a generator entered this session through a function, and this call is not made by that "
+        "generator; pass session= or use guard.bind(session)"
     ),
     TAKEN: (
         "this session id belongs to another tenant, principal or agent, whose call came first; "
-        "leave the id out to get a new one"
+        "omit the id to get a new one"
     ),
-    scope.CLOSED: "session.close() was called; open another with guard.session(...)",
+    scope.CLOSED: "session.close() was called; open another session with guard.session(...)",
 }
 
 
@@ -94,9 +94,9 @@ class Callers:
         entry = scope.current(self._guard)
         if entry is None or entry.refusal():
             raise UsageError(
-                "bind: there is no session here",
+                "bind: there is no current session",
                 code="usage.session",
-                hint="pass one: guard.bind(guard.session(principal=...))",
+                hint="pass a session: guard.bind(guard.session(principal=...))",
             )
         return entry.scope
 
@@ -104,14 +104,15 @@ class Callers:
         """Return *session* if this guard made it. Raises ``UsageError``."""
         if not isinstance(session, SessionScope):
             raise UsageError(
-                f"session: what guard.session(...) returns, not {type(session).__name__}",
+                "session must be the return value of guard.session(...), not "
+                f"{type(session).__name__}",
                 code="usage.session",
             )
         if session.guard != self._guard:
             raise UsageError(
                 "this session belongs to another guard",
                 code="usage.session_guard",
-                hint="open one with guard.session(...) of the guard that makes the call",
+                hint="open a session with guard.session(...) of the guard that makes the call",
             )
         return session
 

@@ -39,9 +39,9 @@ def check_process(admitted: Admitted) -> None:
     """
     if os.getpid() != admitted.request.origin["pid"]:
         raise LedgerError(
-            "this call was admitted by the parent process, which records its outcome",
+            "the parent process admitted this call and records its outcome",
             code="ledger.forked",
-            hint="end the child with os._exit, or use subprocess",
+            hint="end the child process with os._exit, or use subprocess",
         )
 
 

@@ -233,7 +233,7 @@ class SessionScope:
         raise UsageError(
             "a session can't be pickled: its guard lives in this process",
             code="usage.pickle",
-            hint="pass the identity, and open a guard and a session in the other process",
+            hint="pass the identity instead, and open a guard and a session in the other process",
         )
 
 
@@ -255,8 +255,8 @@ def _owner(frame: FrameType | None) -> FrameType | None:
             continue
         if not helped and module in _WORKERS:
             raise UsageError(
-                "a session was entered as the whole job of a thread: nothing would run in it but"
-                " later jobs",
+                "a session was entered as the only job of a thread: nothing would run in it "
+                "except later jobs",
                 code="usage.session_thread",
                 hint=(
                     "enter it inside the function that makes the calls, or use guard.bind(session)"
@@ -277,12 +277,12 @@ def _owner(frame: FrameType | None) -> FrameType | None:
             return frame
         else:
             raise UsageError(
-                "a generator that yields in a session puts whoever runs it into that session"
-                " between two values",
+                "a generator must not yield inside a session: between two values, its caller "
+                "would be in that session",
                 code="usage.session_generator",
                 hint=(
-                    "pass session= to the calls in the generator, or make a context manager of it"
-                    " with contextlib"
+                    "pass session= to the calls in the generator, or turn it into a context "
+                    "manager with contextlib"
                 ),
             )
         frame = driver
@@ -314,10 +314,12 @@ def bound(scope: SessionScope, function: Callable[P, R]) -> Callable[P, R]:
     ``UsageError`` for a generator function.
     """
     if not callable(function):
-        raise UsageError(f"bind: a callable, not {type(function).__name__}", code="usage.bind")
+        raise UsageError(
+            f"bind: expected a callable, not {type(function).__name__}", code="usage.bind"
+        )
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise UsageError(
-            "bind: a generator function runs after it has returned, and outside of the session",
+            "bind: a generator function runs after it has returned, outside the session",
             code="usage.session_generator",
             hint="pass session= to the calls in the generator",
         )

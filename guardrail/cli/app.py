@@ -122,7 +122,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "verify": CommandEntry(
         f"{_HERE}.verify",
         "verify",
-        "Check that no record was changed, and say what that proves.",
+        "Check that no record was changed, and report what that proves.",
         instead="exported",
     ),
     "recover": CommandEntry(

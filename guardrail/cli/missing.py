@@ -15,7 +15,7 @@ __all__ = ["explained", "way_to_a_ledger"]
 
 
 _INIT = "guardrail init"
-_LOOK = "guardrail doctor, which says what is left of it"
+_LOOK = "guardrail doctor, which shows what is left of it"
 _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
 
@@ -51,18 +51,19 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     own = None if settings is None else settings.ledger.path
     if ledger is not None and own is not None and has_ledger_header(own):
         return (
-            f"the same command with --ledger {_shown(own)}, or without --ledger: that ledger is"
-            " there"
+            f"repeat the command with --ledger {_shown(own)}, or without --ledger: that ledger "
+            "exists"
         )
     near = ledgers_near(path)
     if near:
-        return f"the same command with --ledger {_shown(near[0])}: that ledger is there"
+        return f"repeat the command with --ledger {_shown(near[0])}: that ledger exists"
     if settings is not None and settings.source is not None:
         return (
-            "a program that opens a guard with these settings makes keys and ledger: "
-            f'Guard.open("{one_line(str(settings.source))}"); guardrail doctor checks what it needs'
+            "a program that opens a guard with these settings creates keys and ledger: "
+            f'Guard.open("{one_line(str(settings.source))}"); guardrail doctor checks what it '
+            "needs"
         )
-    return "guardrail init makes a project with a ledger; --ledger FILE names one elsewhere"
+    return "guardrail init creates a project with a ledger; --ledger FILE names another one"
 
 
 def _is_remembered(settings: Settings | None, path: Path) -> bool:

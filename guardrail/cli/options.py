@@ -47,7 +47,7 @@ config_option = click.option(
     type=_PATH,
     metavar="FILE",
     help=(
-        "Settings file. Default: GUARDRAIL_CONFIG, else guardrail.toml here or in a parent folder."
+        "Settings file. Default: GUARDRAIL_CONFIG, or guardrail.toml here or in a parent folder."
     ),
 )
 _ledger_option = click.option(

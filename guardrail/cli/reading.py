@@ -212,6 +212,6 @@ def access_log() -> Path:
         raise LedgerOpenError(
             "guardrail has recorded no reads here: there is no access log",
             code="ledger.missing",
-            hint="guardrail sessions, or another command that reads, makes one",
+            hint="guardrail sessions, or another command that reads, creates one",
         )
     return path

@@ -39,7 +39,7 @@ _VERDICTS = {
 _MINIMAL = {
     "undeclared": "the tool is not declared",
     "unfit": "the arguments do not fit",
-    "undecided": "the policy did not say which of them to hide",
+    "undecided": "the policy did not say which arguments to hide",
 }
 """Reasons for recording only keys, types, lengths and tokens, by class."""
 _OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
@@ -76,17 +76,17 @@ def approval_lines(call: RecordedCall) -> Iterator[str]:
     involves no approval.
     """
     if call.approval:
-        people = ", ".join(approver(who) for who in call.approvers) or "nobody that is recorded"
+        people = ", ".join(approver(who) for who in call.approvers) or "nobody on record"
         yield f"approved by {people}, on request {escape(call.approval)}"
     if call.presented:
-        yield f"it came with the approval {escape(call.presented)}, which did not count"
+        yield f"it presented the approval {escape(call.presented)}, which did not count"
     if call.differs is not None:
         yield _difference(call.differs)
     for answer in call.answers:
-        people = ", ".join(approver(who) for who in answer.people) or "nobody that is recorded"
+        people = ", ".join(approver(who) for who in answer.people) or "nobody on record"
         match answer.kind:
             case StepKind.USED:
-                yield f"used by record {answer.seq}, in the name of {people}"
+                yield f"used by record {answer.seq}, on the approval of {people}"
             case StepKind.REFUSED:
                 yield f"refused by {people}, record {answer.seq}"
             case _:
@@ -96,7 +96,7 @@ def approval_lines(call: RecordedCall) -> Iterator[str]:
 
 def _difference(pointers: Sequence[str]) -> str:
     if not pointers:
-        return "its arguments differ from those of the request in what is hidden there"
+        return "its arguments differ from those of the request in hidden values"
     shown = ", ".join(escape(pointer) or "(all arguments)" for pointer in pointers)
     return f"its arguments differ from those of the request at {shown}"
 

@@ -30,13 +30,13 @@ _export = click.option(
     "exported",
     type=_PATH,
     metavar="FILE",
-    help="Read this export (may be .gz) instead of a ledger. It is not verified here.",
+    help="Read this export (may be .gz) instead of a ledger. It is not verified.",
 )
 _segment = click.option(
     "--segment",
     type=_PATH,
     metavar="FILE",
-    help="Read this copy of a segment (may be .gz) instead of a ledger. Not verified here.",
+    help="Read this copy of a segment (may be .gz) instead of a ledger. It is not verified.",
 )
 
 
@@ -51,7 +51,7 @@ def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) ->
     """
     if sum(each is not None for each in (ledger, exported, segment)) > 1:
         raise click.UsageError(
-            "give one of --ledger, --export and --segment", click.get_current_context()
+            "use only one of --ledger, --export and --segment", click.get_current_context()
         )
     return exported if exported is not None else segment
 
@@ -84,8 +84,8 @@ def open_records(
             "verified": False,
         }
         remark(
-            f"NOT VERIFIED: these records come from {one_line(str(file))}, and whoever can write it"
-            " can have changed them",
+            f"NOT VERIFIED: these records come from {one_line(str(file))}, and anyone who can "
+            "write that file may have changed them",
             Style.WARN,
         )
         remark(

@@ -69,7 +69,7 @@ def witness_heads(
             ) from None
         if not origin:
             raise AnchorError(
-                "the log's name can't be read, so the witness can't be asked for it",
+                "the log's name can't be read, so the witness can't be asked about it",
                 code="anchor.refused",
                 hint="guardrail verify --checkpoint FILE",
             )
@@ -137,8 +137,8 @@ def configured_heads(
 
 
 MOVE = (
-    "Put the file back; if [anchors] names another one than before: guardrail anchor move OLD_FILE"
-    " --reason TEXT; if it is gone for good: guardrail anchor move --lost --reason TEXT"
+    "Put the file back; if you changed [anchors] file: guardrail anchor move OLD_FILE --reason "
+    "TEXT; if it is gone for good: guardrail anchor move --lost --reason TEXT"
 )
 
 
@@ -160,7 +160,10 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
         return ""
     if any(Checkpoint.parse(note.text).size >= known.size for note in notes):
         return ""
-    return f"The anchor file does not hold the head of {counted(known.size, 'record')} that it took"
+    return (
+        f"The anchor file does not contain the head of {counted(known.size, 'record')} that was "
+        "written to it"
+    )
 
 
 # -- a ledger that can't say which log it is -------------------------------------------------------

@@ -33,11 +33,11 @@ def one_source(
     """
     if sum(each is not None for each in (exported, segment, backup)) > 1:
         raise click.UsageError(
-            "give one of --export, --segment and --backup", click.get_current_context()
+            "use only one of --export, --segment and --backup", click.get_current_context()
         )
     if exported is not None and other:
         raise click.UsageError(
-            "--export names a file: give neither --ledger nor --config with it",
+            "--export reads a file: don't use it with --ledger or --config",
             click.get_current_context(),
         )
 
@@ -112,7 +112,7 @@ def segment_records_of(ledger: Path, file: Path, notices: list[str]) -> SegmentR
         return None
     if found.log == name_in(file):
         return found
-    notices.append(f"The ledger {ledger} is of another log: nothing was compared with it.")
+    notices.append(f"The ledger {ledger} contains another log, so nothing was compared with it.")
     return None
 
 

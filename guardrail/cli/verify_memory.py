@@ -51,8 +51,8 @@ def headline_end(report: VerifyReport) -> str:
     if report.exit_code != 1:
         return ""
     if report.recall is Recall.CONTRADICTS:
-        return ", and this machine remembers records of it"
-    return ", and a head that was kept elsewhere covers records of it"
+        return ", although this machine remembers records of it"
+    return ", although an external head covers records of it"
 
 
 def memory_way_out(path: Path, report: VerifyReport) -> str:

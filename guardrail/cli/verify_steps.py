@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["next_steps"]
 
-_KEEP = "keep the file as it is, make a copy, and compare that with a backup or an export"
+_KEEP = "keep the file unchanged, make a copy, and compare the copy with a backup or an export"
 
 
 def next_steps(
@@ -42,11 +42,11 @@ def next_steps(
 def _copy_steps(shown: str, report: VerifyReport) -> Iterator[str]:
     if report.proven_to is None or report.proven_to < report.last_seq:
         yield (
-            f"guardrail verify --backup {shown} --checkpoint FILE with a head that was kept when"
-            " the copy was made"
+            f"guardrail verify --backup {shown} --checkpoint FILE with a head that was stored "
+            "when the copy was made"
         )
     if not report.key_pinned:
-        yield f"guardrail verify --backup {shown} --key PUB with the log's key as you kept it"
+        yield f"guardrail verify --backup {shown} --key PUB with the log's key that you stored"
     yield "guardrail verify checks the ledger itself, with the records that came after the copy"
 
 
@@ -58,14 +58,14 @@ def _finding_steps(path: Path, shown: str, report: VerifyReport, *, is_file: boo
             "put the file back"
             if is_file
             else (
-                "put the ledger back if it was moved; else guardrail recover, with --backup FILE if"
-                " there is a copy: a new log begins that says what was lost"
+                "put the ledger back if it was moved; otherwise run guardrail recover, with "
+                "--backup FILE if there is a copy, which begins a new log that states the loss"
             )
         )
     else:
         yield _KEEP
         if not is_file:
-            yield f"guardrail recover --dry-run --ledger {shown} says how the log can go on"
+            yield f"guardrail recover --dry-run --ledger {shown} shows how the log can continue"
     if memory_way_out(path, report):
         yield memory_way_out(path, report)
 
@@ -77,15 +77,14 @@ def _undetermined_step(report: VerifyReport, *, is_file: bool, way: str) -> str:
         return "guardrail verify --key PUB with the key of this log, and a head signed by it"
     if report.state is VerifyState.HEAD_MALFORMED:
         return (
-            "guardrail verify --checkpoint FILE with a head as guardrail checkpoint prints it, or"
-            " without"
+            "guardrail verify --checkpoint FILE with the output of guardrail checkpoint, or "
+            "without --checkpoint"
         )
     if report.state is VerifyState.DAMAGED and not is_file and not way:
-        return "guardrail recover --dry-run says how the log can go on; keep the file as it is"
+        return "guardrail recover --dry-run shows how the log can continue; keep the file unchanged"
     if is_file:
         return (
-            "get the file again from where it came, with what stands beside it (NAME.json), then"
-            " verify it again"
+            "get the file and its manifest (NAME.json) from the source again, then verify it again"
         )
     return way or "guardrail doctor"
 
@@ -93,21 +92,21 @@ def _undetermined_step(report: VerifyReport, *, is_file: bool, way: str) -> str:
 def _reservation_steps(shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
     if report.dead_calls:
         yield (
-            "open the ledger with a guard, which closes the calls of dead processes, then guardrail"
-            " verify"
+            "open the ledger with a guard, which closes the calls of dead processes, then run "
+            "guardrail verify"
         )
     taken = [each for each in report.recovered if each.first <= each.last]
     if taken:
         seq = min(each.seq for each in taken)
         yield (
-            f"guardrail verify --checkpoint FILE with a head that was kept before record {seq}, if"
-            " there is one"
+            f"guardrail verify --checkpoint FILE with a head that was stored before record {seq}, "
+            "if you have one"
         )
     for each in report.recovered if not is_file else ():
         if each.lossy:
-            rest = ", and names the files of the log before" if each.restarted else ""
+            rest = ", and names the files of the previous log" if each.restarted else ""
             yield (
-                f"guardrail show {each.seq} --ledger {shown} says how much was lost, and why{rest}"
+                f"guardrail show {each.seq} --ledger {shown} shows how much was lost, and why{rest}"
             )
     if report.uncovered is not None:
         yield (
@@ -118,10 +117,13 @@ def _reservation_steps(shown: str, report: VerifyReport, *, is_file: bool) -> It
         yield (
             "guardrail verify --checkpoint FILE with an external head"
             if is_file or not report.note
-            else "guardrail checkpoint > FILE, and keep FILE where nobody who writes here can"
+            else (
+                "guardrail checkpoint > FILE, and store FILE where nobody who can write the "
+                "ledger can change it"
+            )
         )
     if not report.key_pinned:
         option = "" if is_file else f" --ledger {shown}"
-        yield f"guardrail verify{option} --key PUB with the log's key as you kept it"
+        yield f"guardrail verify{option} --key PUB with the log's key that you stored"
     if report.exit_code == 5 and report.since:
         yield "guardrail verify without --since, which reads the records before it as well"

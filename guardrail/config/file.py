@@ -29,7 +29,7 @@ _MAX_BYTES = 1 << 20
 _ALIKE = 0.8
 """How much alike a name must be to be taken for the one that was mistyped, from 0 to 1."""
 _DATABASE = b"SQLite format 3\0"
-_LEDGER = "a ledger is named with --ledger FILE, or in a program with Guard.open(ledger=FILE)"
+_LEDGER = "name a ledger with --ledger FILE, or in a program with Guard.open(ledger=FILE)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +76,12 @@ def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
         with os.fdopen(descriptor, "rb") as source:
             about = os.fstat(descriptor)
             if not stat.S_ISREG(about.st_mode):
-                raise _unreadable(path, "it is no plain file")
+                raise _unreadable(path, "it is not a regular file")
             if about.st_uid not in owners:
                 _check_owner(path, about.st_uid)
             content = source.read(_MAX_BYTES + 1)
         if content.startswith(_DATABASE):
-            raise _unreadable(path, "it is a database, and no settings", _LEDGER)
+            raise _unreadable(path, "it is a database, not a settings file", _LEDGER)
         if len(content) > _MAX_BYTES:
             raise _unreadable(path, f"it is larger than {_MAX_BYTES >> 20} MB")
         raw = tomllib.loads(content.decode("utf-8"))
@@ -116,12 +116,12 @@ def _check_owner(path: Path, owner: int) -> None:
     if owner in (0, os.geteuid()):
         return
     raise ConfigError(
-        f"{path}: user {_name(owner)} owns these settings, and could change what guardrail reads,"
-        " writes and starts",
+        f"{path}: user {_name(owner)} owns these settings, and could change which files and "
+        "programs guardrail uses",
         code="config.owner",
         hint=(
-            "read the file, then make it yours (chown); or give --ledger FILE, which needs no"
-            " settings"
+            "read the file, then take ownership (chown); or use --ledger FILE, which needs no "
+            "settings"
         ),
     )
 
@@ -137,7 +137,7 @@ def _unreadable(path: Path, why: str, hint: str = "") -> ConfigError:
     return ConfigError(
         f"{path}: can't be read ({why})",
         code="config.unreadable",
-        hint=hint or f"name a settings file; it is called {FILE_NAME} if guardrail init made it",
+        hint=hint or f"name a settings file, which guardrail init creates as {FILE_NAME}",
     )
 
 
@@ -145,8 +145,8 @@ def _in_folder(folder: Path) -> str:
     """Return the file to name in place of its *folder*."""
     inside = folder / FILE_NAME
     if inside.is_file():
-        return f"name the file in it: {inside}"
-    return f"there is no {FILE_NAME} in it; guardrail init FOLDER makes a project with one"
+        return f"name the file in that folder: {inside}"
+    return f"that folder contains no {FILE_NAME}; guardrail init FOLDER creates a project with one"
 
 
 def _instead_of(path: Path) -> str:
@@ -160,5 +160,5 @@ def _instead_of(path: Path) -> str:
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=_ALIKE)
     for name in (*near, FILE_NAME):
         if name in names:
-            return f"correct the path: {path.parent / name} is there"
+            return f"correct the path: {path.parent / name} exists"
     return "guardrail init"

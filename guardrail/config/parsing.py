@@ -42,12 +42,12 @@ def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:
         if name not in known:
             if not isinstance(values, Mapping):
                 raise _bare(name, settings, known, where)
-            raise _unknown(name, known, f"{where}: no section [{name}]")
+            raise _unknown(name, known, f"{where}: unknown section [{name}]")
         if not isinstance(values, Mapping):
             raise ConfigError(
                 f"{where}: [{name}] is not a table",
                 code="config.type",
-                hint=f"write its keys below a line [{name}]",
+                hint=f"write its keys below the line [{name}]",
             )
         section = getattr(settings, name)
         by_name = {item.name: item for item in fields(section)}
@@ -93,9 +93,9 @@ def _bare(name: str, settings: DataclassInstance, known: set[str], where: str) -
     ]
     hint = " or ".join(f"[{section}]" for section in sections)
     return ConfigError(
-        f"{where}: {name!r} stands below no section",
+        f"{where}: {name!r} is not in a section",
         code="config.unknown_key",
-        hint=f"write it below {hint}"
+        hint=f"move it below {hint}"
         if hint
         else "guardrail init FOLDER writes a file with every key",
     )
@@ -107,7 +107,7 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
         return _choice_or_number(meta, value, where)
     if "switch_or_file" in meta:
         if not isinstance(value, bool) and not (isinstance(value, str | Path) and str(value)):
-            raise ConfigError(f"{where}: true, false, or a path", code="config.type")
+            raise ConfigError(f"{where}: expected true, false or a path", code="config.type")
         return value if isinstance(value, bool) else base / value
     if "switch" in meta or "texts" in meta:
         return _switch_or_texts(meta, value, where)
@@ -117,10 +117,10 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
     if isinstance(default, tuple):
         items = value if isinstance(value, list) else [value]
         if not items or not all(isinstance(item, str | Path) and str(item) for item in items):
-            raise ConfigError(f"{where}: a path or a list of paths", code="config.type")
+            raise ConfigError(f"{where}: expected a path or a list of paths", code="config.type")
         return tuple(base / item for item in items)
     if not isinstance(value, str | Path) or not str(value):
-        raise ConfigError(f"{where}: a text", code="config.type")
+        raise ConfigError(f"{where}: expected a string", code="config.type")
     if isinstance(default, Path) or spec.name == "path" or "file" in meta:
         return base / value
     return str(value)
@@ -129,21 +129,25 @@ def _value(spec: Any, value: Any, base: Path, where: str) -> Any:
 def _choice_or_number(meta: Mapping[str, Any], value: Any, where: str) -> str | int:
     if "choices" in meta:
         if value not in meta["choices"]:
-            raise ConfigError(f"{where}: one of {', '.join(meta['choices'])}", code="config.value")
+            raise ConfigError(
+                f"{where}: expected one of {', '.join(meta['choices'])}", code="config.value"
+            )
         return str(value)
     if type(value) is not int:
-        raise ConfigError(f"{where}: a whole number", code="config.type")
+        raise ConfigError(f"{where}: expected a whole number", code="config.type")
     if not meta["low"] <= value <= meta["high"]:
-        raise ConfigError(f"{where}: from {meta['low']} to {meta['high']}", code="config.value")
+        raise ConfigError(
+            f"{where}: expected a number from {meta['low']} to {meta['high']}", code="config.value"
+        )
     return value
 
 
 def _switch_or_texts(meta: Mapping[str, Any], value: Any, where: str) -> bool | tuple[str, ...]:
     if "switch" in meta:
         if type(value) is not bool:
-            raise ConfigError(f"{where}: true or false", code="config.type")
+            raise ConfigError(f"{where}: expected true or false", code="config.type")
         return value
     entries = list(value) if isinstance(value, list | tuple) else [value]
     if not all(isinstance(entry, str) and entry for entry in entries):
-        raise ConfigError(f"{where}: a text or a list of texts", code="config.type")
+        raise ConfigError(f"{where}: expected a string or a list of strings", code="config.type")
     return tuple(entries)

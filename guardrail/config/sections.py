@@ -80,19 +80,18 @@ class LedgerSection:
         5000, 50, 600_000, "how long a call waits for its record before the guard is poisoned"
     )
     sweep_interval_s: int = _limits(
-        60, 1, 86_400, "how often the open calls of dead processes are closed as unknown"
+        60, 1, 86_400, "how often open calls of dead processes are closed as unknown"
     )
     epoch_s: int = _limits(
-        86_400, 60, 2_592_000, "how long a process signs heads with one key of its own"
+        86_400, 60, 2_592_000, "how long a process uses one epoch key to sign heads"
     )
     reserve_mb: int = _limits(
         16,
         0,
         65_536,
-        "kept free on the disk, so that outcomes of admitted calls can be written when it is full;"
-        " 0: nothing",
+        "space reserved on the disk for outcomes of admitted calls when it is full; 0: none",
     )
-    warn_free_mb: int = _limits(1024, 0, 10_000_000, "doctor warns where less is free; 0: never")
+    warn_free_mb: int = _limits(1024, 0, 10_000_000, "doctor warns if less is free; 0: never")
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +100,12 @@ class KeySettings:
 
     path: Path | None = _text(
         None,
-        "folder of the log key and the token key, mode 0700; default: beside the ledger, its name"
-        " with .keys",
+        "folder of the log key and the token key, mode 0700; default: next to the ledger, its "
+        "name with .keys",
     )
     signer: tuple[str, ...] = _texts(
-        "command that holds the log key elsewhere: message on stdin, 64 bytes or their base64 on"
-        " stdout"
+        "command that signs with a log key stored elsewhere: message on stdin, 64 bytes or "
+        "their base64 on stdout"
     )
     signer_public: str = _text(
         "", "Ed25519 public key of the signer, 64 hex characters; read by init"
@@ -121,20 +120,23 @@ class PolicySettings:
         (Path("policies"),), "folder or file, or a list of them, with Rego and data.json"
     )
     engine: str = _choice(
-        "embedded", "embedded", "opa", about="who evaluates the policy; opa: the server in [opa]"
+        "embedded",
+        "embedded",
+        "opa",
+        about="the engine that evaluates the policy; opa: the server in [opa]",
     )
     input: str = _choice(
         "raw",
         "raw",
         "recorded",
-        about="what the policy sees: the arguments, or exactly what is recorded",
+        about="the input of the policy: the arguments, or exactly the recorded view",
     )
-    deadline_ms: int = _limits(1000, 10, 60_000, "a call that is undecided after this is denied")
+    deadline_ms: int = _limits(1000, 10, 60_000, "a call that is not decided by then is denied")
     eval_limit_ms: int = _limits(
-        250, 5, 60_000, "one evaluation that runs longer gets its worker killed"
+        250, 5, 60_000, "the worker is killed if one evaluation takes longer"
     )
-    workers: int = _limits(1, 1, 64, "worker processes that serve")
-    memory_mb: int = _limits(1024, 64, 65_536, "address space of a worker")
+    workers: int = _limits(1, 1, 64, "number of worker processes")
+    memory_mb: int = _limits(1024, 64, 65_536, "address space limit of a worker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,30 +147,40 @@ class OpaSection:
         "http://127.0.0.1:8181", "the OPA server: https://, unix:///path, http:// to loopback only"
     )
     revisions: tuple[str, ...] = _texts(
-        "bundle revisions whose answers are taken; default: what policy bundle makes of [policy]"
-        " path"
+        "accepted bundle revisions; default: the revision of [policy] path"
     )
-    bundle: str = _text("", "name of the bundle that holds the policies, where there are several")
+    bundle: str = _text("", "name of the bundle with the policies, if there are several")
     ca: Path | None = _file(
-        "certificates that the server's must lead to; default: those of the system"
+        "trusted root certificates for the server; default: those of the system"
     )
     cert: Path | None = _file("client certificate")
     key: Path | None = _file("key of the client certificate, mode 0600")
     token_file: Path | None = _file("file with a bearer token, mode 0600; read again when changed")
-    connections: int = _limits(16, 1, 256, "calls that are asked about at the same time")
+    connections: int = _limits(
+        16, 1, 256, "number of calls that the server is asked about at the same time"
+    )
     watch_interval_ms: int = _limits(
-        5000, 50, 600_000, "how often the server is asked what it serves"
+        5000, 50, 600_000, "how often the server's health and revision are checked"
     )
-    start_limit_ms: int = _limits(10_000, 100, 600_000, "how long a guard waits for it at start")
+    start_limit_ms: int = _limits(
+        10_000, 100, 600_000, "how long a guard waits for the server at start"
+    )
     breaker_failures: int = _limits(
-        5, 1, 1000, "failed connections in a row until calls are denied without asking"
+        5,
+        1,
+        1000,
+        "number of failed connections in a row after which calls are denied without asking",
     )
-    breaker_reset_ms: int = _limits(1000, 10, 600_000, "until one call is let through to find out")
+    breaker_reset_ms: int = _limits(
+        1000, 10, 600_000, "time after which one call tries the server again"
+    )
     unsafe_impure_policy: bool = _switch(
-        "take policies that may depend on more than their input; nothing is reproducible then"
+        "accept policies that may depend on more than their input; decisions are then not "
+        "reproducible"
     )
     unsafe_unpinned_policy: bool = _switch(
-        "take answers that name no revision, of a development server; nothing is reproducible then"
+        "accept answers without a revision, for a development server; decisions are then not "
+        "reproducible"
     )
 
 
@@ -183,14 +195,14 @@ class RedactionSettings:
 class IdentitySettings:
     """``[identity]``"""
 
-    tenant: str = _text("default", "tenant of sessions that name none")
+    tenant: str = _text("default", "tenant of sessions that do not name one")
     principal_form: str = _choice("clear", "clear", "token", about="how principal ids are recorded")
     require: str = _choice(
         "asserted",
         "any",
         "asserted",
         "verified",
-        about="a call whose principal is less than this is denied; any: also calls of nobody",
+        about="lowest accepted assurance of a principal; any: also calls without a principal",
     )
 
 
@@ -217,8 +229,8 @@ class LimitSettings:
         6000,
         0,
         10_000_000,
-        "calls of one principal that a guard decides in a minute; those beyond are denied and"
-        " counted; 0: no limit",
+        "number of calls of one principal that a guard decides in a minute; further calls are "
+        "denied and counted; 0: no limit",
     )
 
 
@@ -226,12 +238,12 @@ class LimitSettings:
 class ApprovalSettings:
     """``[approvals]``"""
 
-    ttl_s: int = _limits(900, 1, 2_592_000, "how long one person's approval stands")
+    ttl_s: int = _limits(900, 1, 2_592_000, "how long one person's approval is valid")
     request_ttl_s: int = _limits(
-        86_400, 1, 31_536_000, "after this a request can neither be approved nor used"
+        86_400, 1, 31_536_000, "time after which a request can neither be approved nor used"
     )
     unsafe_asserted_approvals: bool = _switch(
-        "count approvers whose identity nobody verified: whoever runs as that user can approve"
+        "accept approvers whose identity is not verified: anyone who runs as that user can approve"
     )
 
 
@@ -240,33 +252,38 @@ class AnchorSettings:
     """``[anchors]``: places outside the ledger that keep its signed heads (docs/anchors.md)."""
 
     file: Path | None = _file(
-        "append-only file in another directory, best of another owner; each head is a line"
+        "append-only file in another directory, preferably of another owner; each head is a line"
     )
     stream: str = _choice(
         "none",
         "none",
         "stdout",
         "stderr",
-        about="output of the process that gets each head as a line",
+        about="output stream of the process that receives each head as a line",
     )
     syslog: Path | None = _file("socket of the system log, for example /dev/log")
     witness: tuple[str, ...] = _texts(
-        'witnesses, each "URL NAME+HASH+KEY", as guardrail witness init prints the key'
+        'witnesses, each "URL NAME+HASH+KEY", with the key that guardrail witness init prints'
     )
     witness_ca: Path | None = _file(
-        "certificates that https witnesses' must lead to; default: those of the system"
+        "trusted root certificates for https witnesses; default: those of the system"
     )
     tsa: str = _text("", "URL of a time stamp authority (RFC 3161); needs the extra tsa")
-    tsa_root: Path | None = _file("certificates that its time stamps must lead to")
+    tsa_root: Path | None = _file("trusted root certificates for its time stamps")
     tsa_tokens: Path | None = _file(
-        "file that keeps its time stamps; default: beside the ledger, its name with -timestamps"
+        "file for its time stamps; default: next to the ledger, its name with -timestamps"
     )
     interval_s: int = _limits(
-        60, 1, 86_400, "a new head goes to every anchor at least this often while there are records"
+        60,
+        1,
+        86_400,
+        "a new head is sent to every anchor at least this often, if there are new records",
     )
-    records: int = _limits(1000, 1, 1_000_000_000, "and as soon as so many records are new")
+    records: int = _limits(
+        1000, 1, 1_000_000_000, "a new head is also sent as soon as there are this many new records"
+    )
     heartbeat_s: int = _limits(
-        300, 0, 86_400, "one record and head this often also when nothing happens; 0: none"
+        300, 0, 86_400, "interval of a heartbeat record and head, even if nothing happens; 0: none"
     )
     memory: bool | Path = _switch_or_file(
         True,
@@ -274,10 +291,16 @@ class AnchorSettings:
         " false, or a folder",
     )
     max_lag_s: int = _limits(
-        0, 0, 31_536_000, "calls are denied while an anchor lacks a record that is older; 0: never"
+        0,
+        0,
+        31_536_000,
+        "calls are denied while an anchor lacks a record older than this; 0: never",
     )
     max_lag_records: int = _limits(
-        0, 0, 1_000_000_000, "calls are denied while an anchor lacks more records; 0: never"
+        0,
+        0,
+        1_000_000_000,
+        "calls are denied while an anchor lacks more records than this; 0: never",
     )
 
 
@@ -286,10 +309,10 @@ class AccessSettings:
     """``[access]``: the log of who read the ledger (docs/access-log.md)."""
 
     path: Path | None = _text(
-        None, "its SQLite file; default: beside the ledger, its name with .access.db"
+        None, "its SQLite file; default: next to the ledger, its name with .access.db"
     )
-    keys: Path | None = _file("folder of its keys, mode 0700; default: beside it")
-    required: bool = _switch("a command that can't record there that it reads does not read")
+    keys: Path | None = _file("folder of its keys, mode 0700; default: next to it")
+    required: bool = _switch("a command that can't record its reading does not read")
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,21 +320,26 @@ class RetentionSettings:
     """``[retention]``: how long records are kept (docs/retention.md)."""
 
     auto: bool = _switch_on(
-        "once a day a running guard does what is due: closes segments, archives and deletes; false:"
-        " only guardrail retention run does"
+        "a running guard closes segments, archives and deletes once a day; false: only "
+        "guardrail retention run does"
     )
-    days: int = _limits(400, 0, 36_500, "records are deleted when they are older; 0: never")
+    days: int = _limits(400, 0, 36_500, "age at which records are deleted; 0: never")
     floor_days: int = _limits(
-        183, 0, 36_500, "nothing younger is ever deleted, whatever days says: what the law asks for"
+        183,
+        0,
+        36_500,
+        "minimum age for deletion, regardless of days; use it for legal requirements",
     )
-    segment_days: int = _limits(30, 1, 3650, "a segment is closed when the oldest is older")
-    segment_mb: int = _limits(256, 1, 100_000, "or as soon as they take more")
+    segment_days: int = _limits(
+        30, 1, 3650, "age of the oldest record at which a segment is closed"
+    )
+    segment_mb: int = _limits(256, 1, 100_000, "size of the records at which a segment is closed")
     segments: Path | None = _file(
-        "folder of the segments' copies; default: beside the ledger, its name with -segments"
+        "folder of the segments' copies; default: next to the ledger, its name with -segments"
     )
     archive: Path | None = _file(
-        "folder, best on another disk, that gets a second copy of each segment"
+        "folder, preferably on another disk, for a second copy of each segment"
     )
     archive_days: int = _limits(
-        0, 0, 36_500, "copies there are deleted when their records are older; 0: as days"
+        0, 0, 36_500, "age of the records at which copies there are deleted; 0: as days"
     )

@@ -99,13 +99,13 @@ class Settings:
         """
         if self.distrust:
             raise ConfigError(
-                f"{what} is not used: the settings {self.source} {self.distrust}",
+                f"{what} is ignored, because the settings in {self.source} {self.distrust}",
                 code="config.distrust",
                 hint=(
-                    "read the file, then name it: --config FILE, or GUARDRAIL_CONFIG with its whole"
-                    " path"
+                    "read the file, then name it with --config FILE, or GUARDRAIL_CONFIG with "
+                    "its absolute path"
                     if "found" in self.distrust
-                    else f"read the file, then: chmod o-w {self.source}"
+                    else f"read the file, then run: chmod o-w {self.source}"
                 ),
             )
 
@@ -250,7 +250,7 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
         program, *arguments = made.keys.signer
         keys = replace(made.keys, signer=(str(folder / program), *arguments))
         made = replace(made, keys=keys)
-    distrust = "" if named else "were only found in this folder or one above"
+    distrust = "" if named else "were found in this folder or a parent folder, but not named"
     if file.writable:
-        distrust = "can be written by every user"
+        distrust = "can be changed by every user"
     return replace(made, source=file.path, distrust=distrust)

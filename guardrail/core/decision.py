@@ -28,9 +28,9 @@ _MAX_APPROVERS = 100
 _PUBLIC = {
     Cause.POLICY: "denied by policy",
     Cause.ARGUMENTS: "denied: the arguments do not fit the tool's schema",
-    Cause.OBLIGATION: "denied: the policy asks for something this guard can't do",
+    Cause.OBLIGATION: "denied: the policy requires something that this guard can't do",
     Cause.REDACTOR: "denied: the call can't be recorded safely",
-    Cause.IDENTITY: "denied: who is calling could not be established",
+    Cause.IDENTITY: "denied: the caller's identity could not be established",
     Cause.APPROVAL: "denied: the approval does not cover this call",
     Cause.ANCHOR: "denied: the record of calls could not be anchored",
 }
@@ -40,12 +40,12 @@ _PUBLIC_APPROVAL = {
     "refused": "denied: a person refused this call",
     "expired": "denied: the approval has expired",
     "already_used": "denied: the approval has been used",
-    "approver_is_requester": "denied: who asks for a call can't approve it",
+    "approver_is_requester": "denied: the requester of a call can't approve it",
     "approver_counted": "denied: another person must approve this call as well",
-    "approver_unknown": "denied: the answer does not say who approves this call, or not what it is",
-    "answer_changed": "denied: the answer says more than that this call is approved or refused",
-    "asserted": "denied: nobody verified who approved this call",
-    "needs_hidden": "denied: nobody can see what must be seen to approve this call",
+    "approver_unknown": "denied: the answer names no approver, or is neither yes nor no",
+    "answer_changed": "denied: the answer contains more than an approval or a refusal",
+    "asserted": "denied: the approver's identity was not verified",
+    "needs_hidden": "denied: the approver can't see the values that this approval requires",
 }
 
 

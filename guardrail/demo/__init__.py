@@ -40,7 +40,7 @@ def run(*, keep: str | os.PathLike[str] | None = None) -> int:
         try:
             Story(folder).run()
         except UnexpectedError as error:
-            remark(f"error: the demo did not go as described: {error}", Style.BAD)
+            remark(f"error: the demo did not run as described: {error}", Style.BAD)
             return Exit.BUG
         heading("Where to go from here")
         if keep is None:
@@ -52,7 +52,7 @@ def run(*, keep: str | os.PathLike[str] | None = None) -> int:
             say(f"Everything is in {folder}.")
         item("guardrail init makes a project with a policy of your own")
         item("from guardrail.integrations.langchain import govern: your tools, governed")
-        item("docs/writing-policies.md says how rules are written and tested")
+        item("docs/writing-policies.md explains how to write and test rules")
     return Exit.YES
 
 
@@ -65,6 +65,6 @@ def _folder(keep: str | os.PathLike[str]) -> Path:
         raise UsageError(
             f"{folder} is not empty",
             code="usage.demo_folder",
-            hint="name a folder that is new or empty",
+            hint="name a new or empty folder",
         )
     return folder

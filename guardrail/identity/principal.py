@@ -41,8 +41,8 @@ def check_identity(settings: Settings) -> None:
     """Raise ``ConfigError`` for an identity rule that can't be enforced."""
     if settings.identity.require == "verified":
         raise ConfigError(
-            'identity.require = "verified": this version verifies no identities, so every call'
-            " would be denied",
+            'identity.require = "verified": this version can\'t verify identities, so every '
+            "call would be denied",
             code="config.identity",
             hint='set require = "asserted"',
         )
@@ -54,14 +54,17 @@ def check_id(value: object, what: str) -> str:
     Raises ``IdentityError`` without quoting it.
     """
     if not isinstance(value, str):
-        raise IdentityError(f"{what}: a str, not {type(value).__name__}", code="identity.type")
+        raise IdentityError(
+            f"{what} must be a str, not {type(value).__name__}", code="identity.type"
+        )
     if not value or len(value) > _MAX_ID:
         raise IdentityError(
-            f"{what}: from 1 to {_MAX_ID} characters, not {len(value)}", code="identity.length"
+            f"{what} must have from 1 to {_MAX_ID} characters, not {len(value)}",
+            code="identity.length",
         )
     if any(unicodedata.category(character)[0] == "C" for character in value):
         raise IdentityError(
-            f"{what}: holds a control, format or surrogate character", code="identity.characters"
+            f"{what} contains a control, format or surrogate character", code="identity.characters"
         )
     return str(value)
 
@@ -76,13 +79,13 @@ def _check_assurance(assurance: object, id_: object, what: str) -> None:
     # By type: a str equal to an enumeration member would fail every later comparison by identity.
     if type(assurance) is not Assurance or assurance is Assurance.VERIFIED:
         raise IdentityError(
-            f"{what}: a host can say Assurance.ASSERTED or ABSENT; only guardrail verifies",
+            f"{what}: a host can use only Assurance.ASSERTED or ABSENT; only guardrail verifies",
             code="identity.assurance",
         )
     if assurance is Assurance.ASSERTED:
         check_id(id_, what)
     elif id_ != "":
-        raise IdentityError(f"{what}: an absent one has no id", code="identity.assurance")
+        raise IdentityError(f"{what}: an absent identity has no id", code="identity.assurance")
 
 
 def principal(value: Principal | str | None) -> Principal:
@@ -169,5 +172,5 @@ def _taken_error() -> IdentityError:
     return IdentityError(
         "this session id belongs to another tenant, principal or agent",
         code=SOMEONE_ELSES,
-        hint="leave the id out to get a new one",
+        hint="omit the id to get a new one",
     )

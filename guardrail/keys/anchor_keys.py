@@ -53,7 +53,7 @@ class WitnessKey:
             made = cls(name, Ed25519PrivateKey.generate())
         except NoteError:
             raise KeysError(
-                "a witness's name has no spaces and no +",
+                "a witness's name must not contain spaces or +",
                 code="keys.name",
                 hint="a name such as witness.example.com/1",
             ) from None
@@ -66,9 +66,9 @@ class WitnessKey:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if any(folder.iterdir()):
                 raise KeysError(
-                    f"{folder}: not empty; keys are never overwritten",
+                    f"{folder} is not empty; keys are never overwritten",
                     code="keys.exist",
-                    hint="name a folder that is new or empty",
+                    hint="name a new or empty folder",
                 )
             folder.chmod(0o700)
             write_private(folder / _PRIVATE, pem)
@@ -77,7 +77,7 @@ class WitnessKey:
                 sync_directory(each)
         except OSError as error:
             raise KeysError(
-                f"{folder}: can't create keys ({why_not_written(error, folder)})",
+                f"{folder}: the keys can't be created ({why_not_written(error, folder)})",
                 code="keys.create",
             ) from None
         return made
@@ -88,7 +88,7 @@ class WitnessKey:
         by others.
         """
         malformed = KeysError(
-            f"{folder}: the key is malformed, or its halves do not belong together",
+            f"{folder}: the key is malformed, or its halves do not match",
             code="keys.malformed",
             hint="restore the folder from a backup; without one, create a new witness",
         )
@@ -121,11 +121,18 @@ def certificates(path: Path) -> list[x509.Certificate]:
     try:
         return x509.load_pem_x509_certificates(read_input(path, _MAX_FILE))
     except (OSError, ValueError) as error:
-        why = os_reason(error) if isinstance(error, OSError) else "no certificate in PEM in it"
+        why = (
+            os_reason(error)
+            if isinstance(error, OSError)
+            else "it contains no certificate in PEM format"
+        )
         raise ConfigError(
             f"{path}: can't read any certificates ({why})",
             code="config.anchor_tls",
-            hint="name the file of the time stamp authority's root in [anchors] tsa_root",
+            hint=(
+                "name the file with the time stamp authority's root certificate in [anchors] "
+                "tsa_root"
+            ),
         ) from None
 
 

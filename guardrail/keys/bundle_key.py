@@ -29,7 +29,7 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
         key = serialization.load_pem_private_key(read_key(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise KeysError(
-            f"{path}: no private key in PEM without a password", code="keys.malformed"
+            f"{path}: not a private key in PEM format without a password", code="keys.malformed"
         ) from None
     if algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
         rsa_key = key

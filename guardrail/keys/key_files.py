@@ -39,7 +39,7 @@ def check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -
         raise KeysError(
             f"{path}: missing",
             code="keys.missing",
-            hint="restore the folder from a backup, or guardrail recover",
+            hint="restore the folder from a backup, or run guardrail recover",
         ) from None
     except OSError as error:
         raise _unreadable(path, error) from None
@@ -49,8 +49,8 @@ def check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -
             f"{path}: can't be read (it is not a {kind})",
             code="keys.unreadable",
             hint=(
-                "move it away and put the key folder back from a backup; without one: guardrail"
-                " recover"
+                "move it away and restore the key folder from a backup; without a backup: "
+                "guardrail recover"
             ),
         )
     mode = stat.S_IMODE(found)

@@ -176,7 +176,7 @@ class Keys:
         """
         if folder.is_symlink():
             raise KeysError(
-                f"{folder} is a symbolic link: new keys would be somewhere else",
+                f"{folder} is a symbolic link: new keys would be created in another place",
                 code="keys.linked",
                 hint=f"remove the link: rm {folder}",
             )
@@ -184,9 +184,9 @@ class Keys:
             new_folder(folder, like)
             if any(folder.iterdir()):
                 raise KeysError(
-                    f"{folder}: not empty; keys are never overwritten",
+                    f"{folder} is not empty; keys are never overwritten",
                     code="keys.exist",
-                    hint="name a folder that is new or empty",
+                    hint="name a new or empty folder",
                 )
             folder.chmod(0o700)
             log_key: Ed25519PrivateKey | _CommandSigner
@@ -211,9 +211,9 @@ class Keys:
             sync_directory(folder.parent)
         except OSError as error:
             missing = denial_of(error, folder)
+            why = why_not_written(error, folder) if missing is None else missing.what
             raise KeysError(
-                f"{folder}: can't create keys"
-                f" ({why_not_written(error, folder) if missing is None else missing.what})",
+                f"{folder}: the keys can't be created ({why})",
                 code="keys.create",
                 hint="" if missing is None else missing.hint,
             ) from None
@@ -261,7 +261,7 @@ class Keys:
             or type(epoch) is not int
         ):
             raise KeysError(
-                f"{folder}: a key file is of another kind",
+                f"{folder}: a key file is of the wrong kind",
                 code="keys.malformed",
                 hint="restore the folder from a backup",
             )
@@ -343,7 +343,7 @@ class _CommandSigner:
                 bytes.fromhex(self.public), candidate, message
             ):
                 return candidate
-        raise _signer_error("did not answer with a signature by the log key")
+        raise _signer_error("did not return a signature by the log key")
 
 
 def _signer_error(what: str) -> KeysError:
@@ -351,8 +351,8 @@ def _signer_error(what: str) -> KeysError:
         f"the signer {what}",
         code="keys.signer",
         hint=(
-            "run the command of [keys] signer by hand: message on stdin, 64 bytes or their base64"
-            " on stdout"
+            "run the command in [keys] signer by hand: it reads the message on stdin and writes "
+            "64 bytes or their base64 on stdout"
         ),
     )
 
@@ -382,7 +382,7 @@ def _check_public(text: str, what: str) -> str:
     except ValueError:
         pass
     raise KeysError(
-        f"{what}: a public key is 64 hex characters",
+        f"{what}: a public key must be 64 hex characters",
         code="keys.malformed",
-        hint="put the public half of the signer's Ed25519 key there",
+        hint="use the public half of the signer's Ed25519 key",
     )

@@ -67,7 +67,9 @@ def _refused(
         for name in claim.names:
             if problem is None and claimed.setdefault(name, claim).owner != claim.owner:
                 # It is not known yet if the other one is written: the next transaction will show.
-                problem = LedgerError("two callers begin this session at once", code=BEHIND)
+                problem = LedgerError(
+                    "two callers are starting this session at the same time", code=BEHIND
+                )
         if problem is not None:
             refused[place] = problem
     return refused
@@ -121,4 +123,4 @@ def _hidden(
     """
     if names.catch_up(store, end) and all(map(names.lacks, claim.names)):
         return None
-    return LedgerError("it has to be proved once more that nobody has this session", code=BEHIND)
+    return LedgerError("the proof that this session has no owner must be repeated", code=BEHIND)

@@ -139,7 +139,7 @@ def _refuse_link(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_symlink():
             raise LedgerOpenError(
-                f"{path} is a symbolic link: data written to it would go somewhere else",
+                f"{path} is a symbolic link: data would be written to another place",
                 code="ledger.linked",
                 hint=f"remove the link: rm {path}",
             )
@@ -166,10 +166,10 @@ def resolve(path: Path) -> Path:
     kind = network_filesystem(db.parent)
     if kind is not None:
         raise LedgerOpenError(
-            f"the ledger lies on a network file system ({kind}), where locks and syncs can't be"
-            " relied on",
+            f"the ledger is on a network file system ({kind}), where locks and syncs are "
+            "unreliable",
             code="ledger.filesystem",
-            hint="put the ledger on a local disk: one writer host, one log",
+            hint="put the ledger on a local disk; only one host can write to a log",
         )
     try:
         found = os.stat(db)

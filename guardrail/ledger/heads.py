@@ -112,5 +112,5 @@ def doubt(head: HeadRow, log: str, signing: Signing) -> str:
     except (NoteError, ValueError):
         return "the head is malformed"
     if text != Checkpoint(log, head.size, root).text:
-        return "the head says something else than its row"
+        return "the head differs from its row"
     return ""

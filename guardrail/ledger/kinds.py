@@ -27,8 +27,8 @@ def refuse_kinds(db: Path, suffixes: Iterable[str]) -> None:
         folder = suffix == "-leases"
         if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
             raise LedgerOpenError(
-                f"{path} is not a {'folder' if folder else 'regular file'}: the ledger keeps its"
-                " own there",
+                f"{path} is not a {('folder' if folder else 'regular file')}: the ledger needs "
+                "this path",
                 code="ledger.not_a_file",
                 hint=f"move it away: mv {path} {path}-away",
             )

@@ -231,7 +231,7 @@ class ProvedReader:
         # It is in the log, or was before its records were pruned, or there are too many to know.
         for name in session:
             if not names.lacks(name) and names.search(self._storage, self._place, name):
-                raise unproved("the index hides the first record of a session")
+                raise unproved("an index hides the first record of a session")
         return None
 
     def _place(self) -> LogPosition:
@@ -251,7 +251,7 @@ class ProvedReader:
             last = self._despite_pruning(self._last_start)
             if last is not None:
                 return last
-        raise LedgerError("guards start all the time", code="ledger.unreadable")
+        raise LedgerError("guards keep starting", code="ledger.unreadable")
 
     def _last_start(self) -> tuple[bytes | None, LogPosition] | None:
         """Return the same as ``last_start``, or None if a guard started meanwhile."""
@@ -259,7 +259,7 @@ class ProvedReader:
         if self._starts_behind(found, place) == 0:
             return (None if found is None else found[1]), place
         if self._start() == found:
-            raise unproved("the index hides the last start of a guard")
+            raise unproved("an index hides the last start of a guard")
         return None
 
     def _starts_behind(self, found: tuple[int, bytes] | None, place: LogPosition) -> int:

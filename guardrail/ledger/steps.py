@@ -40,7 +40,7 @@ def unproved(what: str) -> LedgerError:
 
 def misplaced(seq: object) -> LedgerError:
     """Return the error for a record that an index returned but that does not match the search."""
-    return unproved(f"record {seq} is not what the ledger's index says that it is")
+    return unproved(f"record {seq} does not match the ledger's index")
 
 
 def step_of(line: bytes) -> str | None:
@@ -90,7 +90,7 @@ def hash_lines(
             edge.append(leaf_hash(line))
             look(line)
     if edge.size != size or edge.encode() != tree:
-        raise unproved(f"{numbers(begin, size - 1)}: not what was signed")
+        raise unproved(f"{numbers(begin, size - 1)}: not the signed records")
     return edge
 
 

@@ -35,15 +35,15 @@ class WrongTile:
         """Description of the problem."""
         if self.right is None:
             return (
-                f"the stored tree has a row that no records make (level {self.level}, number"
-                f" {self.number})"
+                f"the stored tree has a row without records (level {self.level}, number "
+                f"{self.number})"
             )
         if self.level == 0:
             first = self.number * TILE
             last = first + len(self.right) // HASH_BYTES - 1
-            return f"the stored leaves of {numbers(first, last)} are not what they must be"
+            return f"the stored leaves of {numbers(first, last)} are wrong"
         covered = (self.number * TILE + len(self.right) // HASH_BYTES) << self.level * TILE_LEVEL
-        return f"the stored tree over the records before {covered} is not theirs"
+        return f"the stored tree over the records before {covered} does not match them"
 
 
 @dataclass(slots=True)
@@ -122,9 +122,9 @@ class TileWalk:
             if edge.size in sizes:
                 found.roots[edge.size] = edge.root()
         if edge.size != pruned.before:
-            found.problem = "the leaves of pruned records are missing, or not those that they had"
+            found.problem = "the leaves of pruned records are missing or wrong"
         elif edge.roots != pruned.edge or leaf != pruned.leaf:
-            found.problem = "the leaves of pruned records are not those that they had"
+            found.problem = "the leaves of pruned records are wrong"
         if found.problem:
             found.roots, found.wrong = {}, []
         return found

@@ -21,7 +21,7 @@ _PROJECTION = "..data"
 """The link that Kubernetes keeps in a mounted ConfigMap or Secret: to a folder ``..2026_...`` with
 the files.
 """
-_READABLE = "let the user of this program read it, or move it out of the policies"
+_READABLE = "give the user of this program read permission, or move it out of the policies"
 
 
 class _TooManyError(Exception):
@@ -62,8 +62,8 @@ class PolicyFolder:
             self._refuse(
                 str(self._root),
                 "too-many",
-                f"more than {MAX_ENTRIES} names in here",
-                "keep policies in a folder of their own",
+                f"contains more than {MAX_ENTRIES} names",
+                "put the policies into a separate folder",
             )
 
     def _folder(self, here: Path, above: tuple[str, ...]) -> Iterator[Path]:
@@ -120,7 +120,7 @@ class PolicyFolder:
             self._refuse(
                 str(path),
                 "loop",
-                "is a link to a folder that it is in itself",
+                "is a link to a folder that contains it",
                 "remove the link, or point it to another folder",
             )
             return None
@@ -135,7 +135,7 @@ class PolicyFolder:
             self._refuse(
                 str(found),
                 "hidden",
-                "names that begin with a dot are not read, and OPA reads this one",
+                "guardrail does not read names that begin with a dot, but OPA reads this one",
                 "rename it, or move it out of the policies",
             )
 
@@ -168,7 +168,7 @@ class PolicyFolder:
                 self._refuse(
                     str(here),
                     "changed",
-                    f"{_PROJECTION} was exchanged while the policies were read",
+                    f"{_PROJECTION} was replaced while the policies were read",
                     "load them again",
                 )
             else:

@@ -52,8 +52,8 @@ def check_input(policy_input: bytes) -> None:
         raise PolicyError("the policy input is not JSON", cause="error", detail="input") from None
     if not _numbers_fit(value):
         raise PolicyError(
-            "a number that the embedded engine takes for another one: a fraction of 54 to 64 bits,"
-            " or an integer beyond 64",
+            "a number that the embedded engine misreads: a fraction of 54 to 64 bits, or an "
+            "integer beyond 64 bits",
             cause="error",
             detail="integer_range",
             hint="pass it as a string, or use the server engine",

@@ -42,8 +42,8 @@ MIN_INTEGER = -(2**63)
 _LONGEST_ARRAY = 10_000_000
 """Members that no array reaches: data and calls are limited to fewer bytes."""
 WHOLE_EXPONENT = (
-    "is a whole number with an exponent: OPA finds no element of an array by it, the embedded"
-    " engine does"
+    "is a whole number with an exponent: the embedded engine finds an array element by it, OPA "
+    "does not"
 )
 WITHOUT_EXPONENT = "write it without the exponent"
 
@@ -111,7 +111,7 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
         reader.refuse(
             where,
             "no-policies",
-            "no policy module in here",
+            "contains no policy module",
             "guardrail init writes a starter policy",
         )
     own = [*_installed_modules()]
@@ -187,7 +187,7 @@ class _SourceReader:
         try:
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
-            self.refuse(str(path), "missing", "there is no such file or folder")
+            self.refuse(str(path), "missing", "does not exist")
             return
         except OSError as error:
             self._unreadable(path, error)
@@ -203,7 +203,7 @@ class _SourceReader:
             str(path),
             "unreadable",
             f"can't be read ({error.strerror or type(error).__name__})",
-            "let the user of this program read it, or move it out of the policies",
+            "give the user of this program read permission, or move it out of the policies",
         )
 
     def _add_file(self, file: Path, root: Path, *, named: bool = False) -> None:
@@ -258,8 +258,8 @@ class _SourceReader:
                 str(file),
                 "too-large",
                 f"over {counted(limit, 'byte')}, or {MAX_TOTAL} bytes together with the others",
-                "every decision would carry it: keep what policies compare with, and look the rest"
-                " up before the call",
+                "keep only the data that policies compare with, and look up the rest before the "
+                "call",
             )
             return None
         try:
@@ -351,17 +351,17 @@ def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | No
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
         return (
             "integer-range",
-            "an integer beyond 64 bits: the embedded engine would take it for another number",
+            "an integer beyond 64 bits: the embedded engine would misread it",
             "write it as a string, or use the server engine",
         )
     if isinstance(value, float) and rounded(value):
         return (
             "integer-range",
             (
-                "a number of 54 to 64 bits in the form of a fraction: the embedded engine compares"
-                " integers with it only roughly"
+                "a number of 54 to 64 bits written as a fraction: the embedded engine compares "
+                "integers with it only roughly"
             ),
-            "write it without point and exponent, as a string, or use the server engine",
+            "write it without decimal point and exponent, as a string, or use the server engine",
         )
     children: Sequence[Json] = ()
     if isinstance(value, dict):
@@ -369,7 +369,7 @@ def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | No
     elif isinstance(value, list):
         children = value
     elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        return "data-text", "data holds half of a surrogate pair, which is not text", ""
+        return "data-text", "data contains a lone surrogate, which is not text", ""
     for child in children:
         problem = _unsupported_value(child, depth + 1)
         if problem:

@@ -187,7 +187,7 @@ class RetentionManager:
         target = self._archive_folder()
         if target is None:
             raise RetentionError(
-                "no archive is set",
+                "no archive is configured",
                 code="retention.no_archive",
                 hint="set archive in [retention] of guardrail.toml to a folder on another disk",
             )
@@ -356,7 +356,7 @@ class RetentionManager:
         due = judge(grounds.facts, self._policy, self._clock()).due_before
         if due < before or grounds.facts.segments[: len(facts.segments)] != facts.segments:
             raise RetentionError(
-                "an index of the ledger does not lead to what its lines say about its keeping",
+                "an index of the ledger does not match the retention records in its lines",
                 code="retention.not_whole",
                 hint="guardrail verify",
             )
@@ -369,8 +369,8 @@ class RetentionManager:
     def _refuse_held(self, facts: RetentionFacts) -> None:
         if facts.holds:
             raise RetentionError(
-                f"{counted(len(facts.holds), 'legal hold')} {agree(len(facts.holds), 'stands')}:"
-                " nothing is deleted",
+                f"{counted(len(facts.holds), 'legal hold')} {agree(len(facts.holds), 'is')} in "
+                "force: nothing is deleted",
                 code="retention.held",
                 hint="guardrail hold list",
             )
@@ -416,8 +416,8 @@ class RetentionManager:
         least = max(self._policy.days, self._policy.floor_days)
         if newest is None or self._clock() - newest < least * _DAY:
             raise RetentionError(
-                f"among them is a record that is younger than {counted(least, 'day')}: the clock"
-                " went back",
+                f"one of the records is younger than {counted(least, 'day')}: the clock went "
+                "backwards",
                 code="retention.too_young",
                 hint="guardrail retention status",
             )

@@ -92,8 +92,8 @@ def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
     able = [each for each in anchors if isinstance(each, FileAnchor | WitnessAnchor)]
     if not able:
         return (
-            "[anchors] names no file and no witness that vouches for it, "
-            "and anyone who can write the ledger can print such a head"
+            "[anchors] names no file or witness that vouches for it, and anyone who can write "
+            "the ledger can print such a head"
         )
     ways = " and ".join(
         (

@@ -43,6 +43,6 @@ def _finding(what: str, lost: list[int], fix: str) -> RetentionFinding:
     more = f", and those of {len(lost) - 1} more" if len(lost) > 1 else ""
     return RetentionFinding(
         RetentionProblem.COPY_GONE,
-        f"{what} of segment {lost[0]} is gone, or can't be read{more}",
+        f"{what} of segment {lost[0]} is gone or can't be read{more}",
         fix,
     )

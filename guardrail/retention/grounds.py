@@ -61,7 +61,7 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
     if bad is not None:
         problem = f"record {bad}: {found.report.detail}"
     elif not found.kept:
-        problem = "the hashes of pruned records are not theirs"
+        problem = "the hashes of pruned records are wrong"
     elif not found.whole or found.caches:
         problem = problem or "the stored tables differ from the records"
     if problem:
@@ -97,9 +97,9 @@ def not_anchored(kept: ExternalHeads, before: int) -> RetentionError:
     return RetentionError(
         f"no anchor vouches for a head that covers records up to {before - 1}: "
         "after pruning, nothing could prove what was there"
-        + (f". The head that was given does not count: {kept.doubts[0]}" if kept.doubts else ""),
+        + (f". The given head does not count: {kept.doubts[0]}" if kept.doubts else ""),
         code="retention.not_anchored",
-        hint="name a file or a witness in [anchors], then: guardrail anchor"
+        hint="name a file or a witness in [anchors], then run guardrail anchor"
         + (
             ", which sends the newest head; a head counts once a witness of [anchors] cosigned it, "
             "or the file of [anchors] holds it"
@@ -142,7 +142,7 @@ def copies_of(
         raise RetentionError(
             f"segment {segment.number} has no copy next to the ledger",
             code="retention.not_sealed",
-            hint="guardrail seal; a segment whose records are partly gone needs its copy put back",
+            hint="guardrail seal; if some of its records are gone, restore the copy",
         )
     if len(found) > 1:
         segments.refuse_one_file(found[0][0], found[1][0], found[0][1].file)

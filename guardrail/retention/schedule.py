@@ -261,12 +261,12 @@ class RetentionWatch:
 _MAX_SAID = 1000
 _INTERRUPTED = RunOutcome(
     "retention.interrupted",
-    "the guard was closed before everything that is due was done",
-    "guardrail retention run, on a timer if programs end before it is done",
+    "the guard was closed before all due work was done",
+    "guardrail retention run, from a timer if programs end too early",
 )
 _SLOW = RunOutcome(
     "retention.slow",
-    f"the due retention work was not done after {_LIMIT_S / 3600:.0f} hours",
+    f"the due retention work did not finish within {_LIMIT_S / 3600:.0f} hours",
     "guardrail retention run",
 )
 

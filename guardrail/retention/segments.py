@@ -210,8 +210,8 @@ def refuse_one_file(one: Path, other: Path, file: str) -> None:
         raise _disk_error(error) from None
     if same:
         raise RetentionError(
-            f"{file} in the archive is the same file as the copy next to the ledger: "
-            "there is no second one",
+            f"{file} in the archive is the same file as the copy next to the ledger, so there is "
+            "no second copy",
             code="retention.one_copy",
             hint="remove the link in the archive, then: guardrail archive",
         )
@@ -354,10 +354,9 @@ def _digest(path: Path) -> str:
 def wrong_copy(file: str) -> RetentionError:
     """Return the error for a copy that differs from the records of its segment."""
     return RetentionError(
-        f"{file} does not hold the records of its segment",
+        f"{file} does not contain the records of its segment",
         code="retention.copy_wrong",
-        hint="guardrail verify; a copy that was changed can be made again while its records exist: "
-        "guardrail seal",
+        hint="guardrail verify; guardrail seal makes a changed copy again while its records exist",
     )
 
 
@@ -367,7 +366,7 @@ def _disk_error(error: OSError, target: Path | None = None) -> RetentionError:
         return RetentionError(
             no_room(target),
             code="retention.copy_unreadable",
-            hint=f"{make_room(target)}; then: guardrail retention run",
+            hint=f"{make_room(target)}; then run guardrail retention run",
         )
     if error.errno == errno.ENOENT:
         what = "is not there"

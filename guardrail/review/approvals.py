@@ -85,7 +85,7 @@ def find_request(log: RequestLog, ref: str) -> ApprovalCase:
         raise NotFoundError(
             f"{shown} names more than one request: {names}",
             code="review.ambiguous",
-            hint="give more of the id",
+            hint="give more characters of the id",
         )
     return wanted[0]
 

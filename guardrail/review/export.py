@@ -43,7 +43,7 @@ def head_to_export(reader: LedgerReader) -> tuple[SignedNote, int]:
         note, covers = None, -1
     if note is None or covers != size:
         raise LedgerError(
-            "the ledger's signed head is missing, or is not over the records that are there",
+            "the ledger's signed head is missing, or does not cover exactly the existing records",
             code="ledger.head",
             hint="guardrail verify",
         )

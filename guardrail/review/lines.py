@@ -115,14 +115,14 @@ class FileRecords:
                     f" {MAX_RECORDS:,} records",
                     code="review.source_size",
                     hint=(
-                        "guardrail verify --export FILE has no such limit; to look at records, cut"
-                        " the file in two and read each part with --segment"
+                        "guardrail verify --export FILE has no such limit; to view records, "
+                        "split the file and read each part with --segment"
                     ),
                 )
             try:
                 record = parse(line[:-1])
             except RecordError:
-                raise self._line_error(count, "is no record") from None
+                raise self._line_error(count, "is not a record") from None
             self._add_record(count, record)
             if self._unpacked is not None:
                 self._unpacked.write(line)
@@ -133,11 +133,11 @@ class FileRecords:
     def _add_record(self, count: int, record: dict[str, Any]) -> None:
         seq, log = record.get("seq"), record.get("log")
         if type(seq) is not int or not 0 <= seq < 1 << 62 or not isinstance(log, str):
-            raise self._line_error(count, "does not say which record of which log it is")
+            raise self._line_error(count, "does not name its record number and log")
         if count == 0:
             self._set_first_record(seq, log)
         elif log != self._log:
-            raise self._line_error(count, "is of another log than the first one")
+            raise self._line_error(count, "belongs to another log than the first line")
         elif count == 1 and self._zero:
             if seq < 1:
                 raise self._line_error(count, f"is record {seq} again")
@@ -154,8 +154,9 @@ class FileRecords:
         self._first = seq
         if not self._part:
             raise SourceError(
-                f"{self._path}: an export begins with record 0, and this file with record {seq}",
-                hint="the copy of a segment is read with --segment FILE",
+                f"{self._path}: an export begins with record 0, but this file begins with record "
+                f"{seq}",
+                hint="to read the copy of a segment, use --segment FILE",
             )
 
     def _index_record(self, seq: int, record: dict[str, Any]) -> None:
@@ -181,8 +182,8 @@ class FileRecords:
             f"{self._path}: line {count + 1} {what}",
             code="review.source_line",
             hint=(
-                "guardrail verify --export FILE, or --segment FILE, says more; take another copy"
-                " of it"
+                "guardrail verify --export FILE, or --segment FILE, shows details; get another "
+                "copy of the file"
             ),
         )
 
@@ -286,15 +287,15 @@ def _read_errors(path: Path) -> Iterator[None]:
         if is_full(error, unpacking):
             raise SourceError(
                 f"{path}: it can't be unpacked: {no_room(unpacking)}",
-                hint=f"{make_room(unpacking)}; or set TMPDIR to a folder on another one",
+                hint=f"{make_room(unpacking)}; or set TMPDIR to a folder on another disk",
             ) from None
         raise SourceError(f"{path}: the file can't be read ({_reason(error)})") from None
     except (EOFError, zlib.error):
         raise SourceError(
             f"{path}: the file is cut or damaged: it can't be unpacked to its end",
-            hint="take another copy of it",
+            hint="get another copy of the file",
         ) from None
 
 
 def _reason(error: OSError) -> str:
-    return "it is no gzip file" if isinstance(error, gzip.BadGzipFile) else os_reason(error)
+    return "it is not a gzip file" if isinstance(error, gzip.BadGzipFile) else os_reason(error)

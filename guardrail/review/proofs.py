@@ -98,7 +98,7 @@ def make_proof(
             path = inclusion_proof(seq, size, node)
         except ValueError:
             raise _unusable_error(
-                "the ledger has not all the hashes that the proof needs"
+                "the ledger does not have all hashes that the proof needs"
             ) from None
         epoch = None
         if not note.signed_by(key, verify_signature):
@@ -154,12 +154,12 @@ def _largest_head_before(
     }
     if not found:
         raise LedgerError(
-            f"record {seq} can't be proved: the recovery at {clock(doubt.ts)} (record {doubt.seq})"
-            " took it over, and no head from before it vouches for the record",
+            f"record {seq} can't be proved: the recovery at {clock(doubt.ts)} (record {doubt.seq}) "
+            "took it over, and no earlier head vouches for the record",
             code="ledger.recovered",
             hint=(
-                "guardrail verify names the records; guardrail verify --checkpoint FILE compares a"
-                " head that you kept"
+                "guardrail verify names the records; guardrail verify --checkpoint FILE "
+                "compares a head that you stored"
             ),
         )
     size = max(found)
@@ -238,7 +238,7 @@ def compare_heads(
     """
     first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
     if first.origin != second.origin or first.origin != key.name:
-        detail = "the heads, or the ledger and the heads, are of different logs"
+        detail = "the heads, or the ledger and the heads, belong to different logs"
         return Consistency(HeadRelation.OTHER_LOG, detail)
     ranges = KeyRanges(key.name, key.public, verify_signature)
 
@@ -279,7 +279,7 @@ def _compare(
     if first.size == second.size:
         if first.root == second.root:
             return Consistency(HeadRelation.CONSISTENT)
-        detail = "they are over the same number of records, and over different ones"
+        detail = "they cover the same number of records, but different records"
         return Consistency(HeadRelation.FORKED, detail)
     if backup and second.size > reader.size() and roots.get(first.size) == first.root:
         detail = (
@@ -294,7 +294,9 @@ def _compare(
         )
         return Consistency(HeadRelation.FORKED, detail)
     if second.size not in roots:
-        detail = f"the ledger has not all of the {counted(second.size, 'record')} of the new head"
+        detail = (
+            f"the ledger does not have all of the {counted(second.size, 'record')} of the new head"
+        )
         return Consistency(HeadRelation.NOT_HERE, detail)
     if roots[second.size] != second.root:
         detail = (
@@ -305,8 +307,7 @@ def _compare(
     mine = roots.get(first.size, EMPTY_ROOT if first.size == 0 else None)
     if mine is None:
         detail = (
-            f"the hashes of the first {counted(first.size, 'record')} are not in the ledger any"
-            " more"
+            f"the hashes of the first {counted(first.size, 'record')} are no longer in the ledger"
         )
         return Consistency(HeadRelation.NOT_HERE, detail)
     if mine != first.root:
@@ -320,7 +321,7 @@ def _compare(
     except ValueError:
         path = []
     if not verify_consistency(first.size, first.root, second.size, second.root, path):
-        detail = "the stored tree is not that of the records, so no proof can be made from it"
+        detail = "the stored tree does not match the records, so no proof can be made from it"
         return Consistency(HeadRelation.NOT_HERE, detail)
     return Consistency(HeadRelation.CONSISTENT, path=tuple(path))
 
@@ -328,13 +329,12 @@ def _compare(
 def _missing_record_error(reader: LedgerReader, seq: int) -> LedgerError:
     if 0 < seq < reader.size():
         return LedgerError(
-            f"record {seq} is not in the ledger any more: its hash is, and its line is what a proof"
-            " is about",
+            f"record {seq} is no longer in the ledger; its hash is, but a proof needs its line",
             code="ledger.pruned",
             hint="look for it in the archive",
         )
     return LedgerError(
-        f"there is no record {seq}", code="ledger.no_record", hint="guardrail sessions"
+        f"there is not a record {seq}", code="ledger.no_record", hint="guardrail sessions"
     )
 
 
@@ -342,5 +342,5 @@ def _unusable_error(why: str) -> LedgerError:
     return LedgerError(
         f"no proof can be made: {why}",
         code="ledger.proof",
-        hint="guardrail verify says what is wrong",
+        hint="guardrail verify shows what is wrong",
     )

@@ -52,8 +52,9 @@ def way_to_copy(lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = 
         wanted = [each for each in wanted if seq <= each.last]
     if not wanted:
         return (
-            "no copy of their segment is in the folders that [retention] names: bring it back from"
-            f" your backups, then guardrail show {'SEQ' if seq is None else seq} --segment FILE"
+            "no copy of their segment is in the folders that [retention] names: restore it from "
+            f"your backups, then run guardrail show {('SEQ' if seq is None else seq)} --segment "
+            "FILE"
         )
     if seq is not None:
         return f"guardrail show {seq} --segment {wanted[0].path}"

@@ -25,8 +25,8 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "To change the answer, change the rules named here, then run `guardrail policy test`.",
     ),
     Cause.ARGUMENTS: CauseExplanation(
-        "The arguments do not fit the tool's schema, so the policy was not asked: a rule about an"
-        " argument that is missing or of another type would not have fired.",
+        "The arguments do not fit the tool's schema, so the policy was not asked: a rule about "
+        "a missing argument, or one of another type, would not have fired.",
         "Compare the call with the tool's schema. If the call is right, correct the schema where"
         " the tool is declared.",
     ),
@@ -36,24 +36,23 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         " shadowed.",
     ),
     Cause.MALFORMED: CauseExplanation(
-        "The policy gave an answer that is not of the agreed shape, so it was not followed,"
-        " whatever it said.",
+        "The policy's answer does not have the agreed form, so it was ignored.",
         "Run `guardrail policy check`; every rule must be a string or an object with `rule` and"
         " `message`.",
     ),
     Cause.UNREACHABLE: CauseExplanation(
-        "No policy engine could be reached, so nobody said that the call may run.",
-        "Run `guardrail doctor`: it starts the engine and says what stops it.",
+        "No policy engine could be reached, so nothing allowed the call.",
+        "Run `guardrail doctor`, which starts the engine and reports the problem.",
     ),
     Cause.TIMEOUT: CauseExplanation(
-        "The policy did not answer in time. The answer that it would have given is not known.",
+        "The policy did not answer in time, so its answer is not known.",
         "Run `guardrail policy test` and look for slow rules (loops over large data), or raise the"
         " limit in guardrail.toml.",
     ),
     Cause.CRASHED: CauseExplanation(
         "The policy engine died or broke its protocol while it was deciding this call.",
-        "Run `guardrail doctor`. If one kind of call always does it, look at the rules that read"
-        " its arguments.",
+        "Run `guardrail doctor`. If one kind of call always causes this, check the rules that "
+        "read its arguments.",
     ),
     Cause.ERROR: CauseExplanation(
         "The policy raised an error while it was evaluated: a built-in refused its operands, or two"
@@ -68,20 +67,21 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
     Cause.REDACTOR: CauseExplanation(
         "The call can't be recorded without writing something sensitive, or too much, so it was not"
         " allowed to run.",
-        "See what the record says was left out; declare a schema that marks the sensitive argument,"
-        " or send less.",
+        "Check what the record says was left out. Declare a schema that marks the sensitive "
+        "argument, or send less.",
     ),
     Cause.IDENTITY: CauseExplanation(
-        "Who is calling could not be established, or this session belongs to someone else.",
-        "Look at how the program opens its session: principal, agent and session id must belong"
-        " together.",
+        "The caller's identity could not be established, or this session belongs to someone else.",
+        "Check how the program opens its session: principal, agent and session id must belong "
+        "together.",
     ),
     Cause.APPROVAL: CauseExplanation(
-        "The approval that came with the call is not valid for it.",
-        "Ask again: an approval is for one call, with exactly these arguments, for a limited time.",
+        "The approval presented with the call is not valid for it.",
+        "Request approval again: an approval is for one call, with exactly these arguments, for "
+        "a limited time.",
     ),
     Cause.REVISION: CauseExplanation(
-        "The policy that answered is not of the revision that is required.",
+        "The policy that answered does not have the required revision.",
         "Load the required revision, then run `guardrail policy reload`.",
     ),
     Cause.PINNED: CauseExplanation(
@@ -93,17 +93,16 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "Wait, or raise the limit in the configuration.",
     ),
     Cause.ANCHOR: CauseExplanation(
-        "The head of the ledger could not be kept outside it in time, and the configuration asks"
-        " for that.",
-        "Run `guardrail doctor` and look at the anchors.",
+        "The head of the ledger could not be anchored in time, which the configuration requires.",
+        "Run `guardrail doctor` and check the anchors.",
     ),
     Cause.CONTENTION: CauseExplanation(
         "Too many calls were waiting to be decided at the same moment.",
         "Send fewer calls at once, or give the engine more workers in guardrail.toml.",
     ),
     Cause.DUPLICATE: CauseExplanation(
-        "A call of the same id is recorded already; it is never run twice.",
-        "Give every call an id of its own.",
+        "A call with the same id is already recorded, and a call never runs twice.",
+        "Give every call a unique id.",
     ),
 }
 
@@ -119,13 +118,13 @@ _APPROVAL: Mapping[str, tuple[str, str]] = {
 _BREAKER = CauseExplanation(
     "Calls like this one made the policy engine fail again and again, so it was not asked for a"
     " while; other sessions and tools were not affected.",
-    "Look at the first of these calls (`guardrail show last`), mend the rule that it breaks, and"
-    " try again.",
+    "Look at the first of these calls (`guardrail show last`), fix the rule that it breaks, and "
+    "try again.",
 )
 
 _NOT_JSON = CauseExplanation(
-    "An argument holds something that JSON does not have, so neither policy nor record could be"
-    " given it.",
+    "An argument contains a value that JSON can't represent, so neither the policy nor the "
+    "record could receive it.",
     "Convert the value to JSON (text, number, list, object) before the call.",
 )
 
@@ -133,33 +132,32 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
     ("timeout", "breaker_open"): _BREAKER,
     ("crashed", "breaker_open"): _BREAKER,
     ("timeout", "eval_limit"): CauseExplanation(
-        "Evaluating the policy for this call took longer than one evaluation may, so its worker was"
-        " stopped. The answer that it would have given is not known.",
+        "Evaluating the policy for this call exceeded the time limit, so its worker was "
+        "stopped. The policy's answer is not known.",
         "Look at the rules that read this call's arguments (loops over large values), or raise"
         " policy.eval_limit_ms.",
     ),
     ("timeout", "queue_full"): CauseExplanation(
-        "Too many calls were waiting for the policy at that moment, so this one was not asked"
-        " about.",
+        "Too many calls were waiting for the policy at that moment, so it was not asked about "
+        "this one.",
         "Send fewer calls at once, or raise policy.workers in guardrail.toml.",
     ),
     ("crashed", "memory"): CauseExplanation(
-        "Evaluating the policy for this call needed more memory than a worker may have.",
+        "Evaluating the policy for this call exceeded a worker's memory limit.",
         "Look at the rules that build large values from this call's arguments, or raise"
         " policy.memory_mb.",
     ),
     ("unreachable", "closed"): CauseExplanation(
-        "The guard was being closed, or its policies were being loaded again, while this call was"
-        " waiting for an answer.",
+        "The guard was closing or reloading its policies while this call waited for an answer.",
         "Make the call again.",
     ),
     ("unreachable", "engine_version"): CauseExplanation(
-        "The embedded policy engine is missing, or not of the one version that is known to answer"
-        " as OPA does.",
+        "The embedded policy engine is missing, or is not the one version that is known to "
+        "answer like OPA.",
         "Run `guardrail doctor`: it names the version to install.",
     ),
     ("error", "input_size"): CauseExplanation(
-        "The call is larger than what the policy engine may be given, so the rules were not asked.",
+        "The call exceeds the policy engine's size limit, so the rules were not asked.",
         "Send less in one call.",
     ),
     ("error", "integer_range"): CauseExplanation(
@@ -168,15 +166,15 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Pass such numbers as strings, or fractions of that size as integers.",
     ),
     ("anchor", "conflict"): CauseExplanation(
-        "An anchor holds a head that this ledger does not continue: it was cut, rolled back,"
-        " replaced or forked.",
-        "Run `guardrail doctor`: it names the head and the way out. Put the right ledger back, or"
-        " record the break with `guardrail recover`; a head that another key signed is left behind"
-        " with `guardrail anchor move`.",
+        "An anchor holds a head that this ledger does not continue: it was truncated, rolled "
+        "back, replaced or forked.",
+        "Run `guardrail doctor`: it names the head and the solution. Put the right ledger back, "
+        "or record the break with `guardrail recover`. To leave a head signed by another key "
+        "behind, use `guardrail anchor move`.",
     ),
     ("malformed", "no_reason"): CauseExplanation(
-        "The policy's answer names no rule of its own effect, so nobody could say why; it was not"
-        " followed.",
+        "The policy's answer names no rule for its effect, which would leave no reason, so it "
+        "was ignored.",
         "Run `guardrail policy check`: only the installed composition may make the decision.",
     ),
     ("malformed", "contradiction"): CauseExplanation(
@@ -189,16 +187,16 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Correct the call, or declare the argument in the tool's schema.",
     ),
     ("arguments", "size"): CauseExplanation(
-        "The arguments are larger than one call may be, so the policy was not asked.",
-        "Send less in one call. A schema with patterns lowers the limit: one that limits the length"
-        " of its texts is cheaper.",
+        "The arguments exceed the size limit for a call, so the policy was not asked.",
+        "Send less in one call. A schema with patterns lowers the limit, unless it limits the "
+        "length of its strings.",
     ),
     ("arguments", "nodes"): CauseExplanation(
-        "The arguments hold more values than one call may, so the policy was not asked.",
+        "The arguments exceed the number of values for a call, so the policy was not asked.",
         "Send fewer items in one call.",
     ),
     ("arguments", "depth"): CauseExplanation(
-        "The arguments are nested more deeply than one call may be, so the policy was not asked.",
+        "The arguments exceed the nesting limit for a call, so the policy was not asked.",
         "Send a flatter structure.",
     ),
     ("arguments", "nan"): _NOT_JSON,
@@ -219,10 +217,10 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Correct the call, or give the argument a default where the tool is declared.",
     ),
     ("identity", "absent"): CauseExplanation(
-        "The program did not say in whose name the call was made, and calls of nobody are denied,"
-        " so the policy was not asked. Usual reasons: no `with guard.session(principal=...)` around"
-        " the call, a new thread, a sync dependency of a web framework that yields inside the"
-        " block, a background task, a streaming response.",
+        "The program named no principal for the call, and calls without a principal are denied, "
+        "so the policy was not asked. Usual reasons: no `with guard.session(principal=...)` "
+        "around the call, a new thread, a sync dependency of a web framework that yields inside "
+        "the block, a background task, a streaming response.",
         "Pass session= to the call, or use guard.bind(session): docs/web-apps.md. To let the policy"
         ' decide about such calls, write require = "any" under [identity] in guardrail.toml.',
     ),
@@ -245,8 +243,8 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
     ("identity", "session"): CauseExplanation(
         "The session belongs to somebody else: another tenant, principal or agent, whose call in it"
         " was recorded before this caller's first one. The policy was not asked.",
-        "Open a session of its own for each caller: leave the id out of guard.session(...), or"
-        " choose one that no other has.",
+        "Open a separate session for each caller: omit the id in guard.session(...), or choose "
+        "a unique one.",
     ),
     ("arguments", "integer_range"): CauseExplanation(
         "An argument is an integer beyond 64 bits, which the embedded policy engine can't compare"
@@ -262,7 +260,7 @@ def reason_of(cause: str, detail: str) -> CauseExplanation:
     if cause == Cause.APPROVAL and detail in _APPROVAL:
         words, next_step = _APPROVAL[detail]
         special = CauseExplanation(
-            f"An approval came with the call, and does not count: {words}.", next_step
+            f"The approval presented with the call does not count: {words}.", next_step
         )
     if special is not None:
         return special

@@ -120,7 +120,7 @@ class PrunedRange:
         """A sentence that describes the deletion."""
         which = f"{numbers(1, self.last)} {agree(self.last, 'is')}"
         when = f" since {clock(self.ts)}" if moment(self.ts) is not None else ""
-        return f"{which} not in this log any more{when}, as record {self.seq} says"
+        return f"{which} not in this log any more{when}, according to record {self.seq}"
 
 
 def pruned_range(records: RecordReader) -> PrunedRange | None:

@@ -36,7 +36,8 @@ __all__ = [
 ]
 
 _IN_COPIES = (
-    "guardrail sessions lists those that are here, and the copies to look in with --segment FILE"
+    "guardrail sessions lists the sessions that are here, and the copies to read with --segment "
+    "FILE"
 )
 _MAX_NAMED = 5
 """Maximum number of candidates listed for an ambiguous id."""
@@ -221,11 +222,11 @@ def _find_by_name(records: RecordReader, ref: str) -> SessionRef | RecordRef:
     more = len(names) - _MAX_NAMED
     listed = "; ".join(names[:_MAX_NAMED]) + ("; and more" if more > 0 else "")
     raise NotFoundError(
-        f"{shown} names more than one thing: {listed}",
+        f"{shown} is ambiguous: {listed}",
         code="review.ambiguous",
         hint=(
-            "give more of the id, or the sequence number of a call (guardrail sessions --json has"
-            " those of each session)"
+            "give more characters of the id, or the sequence number of a call (guardrail "
+            "sessions --json has those of each session)"
         ),
     )
 
@@ -264,8 +265,8 @@ def last_call(records: RecordReader) -> RecordedCall:
             break
     if latest is None:
         raise NotFoundError(
-            "no call is recorded in this ledger yet",
-            hint="run a governed call (guardrail demo shows one), then ask again",
+            "no calls are recorded in this ledger yet",
+            hint="make a governed call (guardrail demo shows one), then try again",
         )
     return latest
 

@@ -38,8 +38,8 @@ __all__ = [
 _REJECTED = CauseExplanation(
     "The framework refused the call before it reached the tool, so the policy was not asked and"
     " nothing ran.",
-    "Look at what the model sent in the framework's own trace: no argument values are recorded for"
-    " such a call.",
+    "Look in the framework's own trace for what the model sent: the record of such a call "
+    "contains no argument values.",
 )
 
 _ASKS = CauseExplanation(
@@ -56,27 +56,27 @@ def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
         return CauseExplanation(
             f"{_ASKS.sentence} It was approved, and the call was made with that approval: record"
             f" {used.seq}.",
-            f"Nothing: see `guardrail why {used.seq}` for the call that was allowed.",
+            f"Nothing. `guardrail why {used.seq}` explains the allowed call.",
         )
     if any(each.kind is StepKind.REFUSED for each in call.answers):
         return CauseExplanation(
             f"{_ASKS.sentence} It was refused.",
-            "Nothing: nobody can approve it any more. If the call is needed, let the agent ask"
-            " again.",
+            "Nothing: it can no longer be approved. If the call is needed, let the agent ask "
+            "again.",
         )
     given = {who.id for each in call.answers for who in each.people}
     stands = {who.id for each in call.answers if _is_in_force(each, now) for who in each.people}
     needed = max((hit.approvers for hit in call.rules), default=1)
     if len(given) >= needed > len(stands):
         return CauseExplanation(
-            f"{_ASKS.sentence} It was approved, and not used before that expired.",
-            "Run `guardrail approvals`: if the call is pending there, answer it again with"
-            " `guardrail approve ID --reason TEXT`. Else make the call without an approval: it is a"
-            " new request.",
+            f"{_ASKS.sentence} It was approved, but the approval expired unused.",
+            "Run `guardrail approvals`: if the call is pending there, answer it again with "
+            "`guardrail approve ID --reason TEXT`. Otherwise make the call without an approval, "
+            "which is a new request.",
         )
     if len(given) >= needed:
         return CauseExplanation(
-            f"{_ASKS.sentence} It was approved, and not used yet.",
+            f"{_ASKS.sentence} It was approved, and the approval has not been used yet.",
             f"Make the same call in the same session with this approval ({call.call}), before it"
             " expires.",
         )
@@ -154,8 +154,8 @@ def decision_seq(records: RecordReader, seq: int) -> int:
         return owner
     if kind in {"call.throttled", "admin.quota_reached"}:
         raise NotFoundError(
-            f"record {seq} speaks of all calls of one principal beyond [limits] calls_per_minute:"
-            " each was denied",
+            f"record {seq} counts the calls of one principal that were denied because of "
+            "[limits] calls_per_minute",
             hint=f"guardrail show {seq}",
         )
     raise NotFoundError(
@@ -195,24 +195,24 @@ def _reproducible(
     call: RecordedCall, reproducible: bool | None, outcome: RecordedOutcome | None
 ) -> str:
     if call.type == "call.rejected":
-        return "nothing was decided, so there is nothing to derive again"
+        return "nothing was decided, so there is nothing to reproduce"
     if reproducible is True:
         return "yes: deciding from the recorded input gave the same decision and the same rules"
     if reproducible is False:
         if call.omitted or call.truncated:
             return (
-                "no: not the whole input is in the record, so the decision can't be derived from it"
-                " again"
+                "no: the record does not contain the whole input, so the decision can't be "
+                "reproduced from it"
             )
         return (
             "no: deciding from the recorded input does not give the same answer, because a removed"
             " value mattered"
         )
     if call.cause not in {"policy", "obligation"}:
-        return "not applicable: the rules gave no answer that could be derived again"
+        return "not applicable: the rules gave no answer to reproduce"
     if call.open and outcome is None:
-        return "not known yet: it is noted with the outcome, and the call has none"
-    return "not known: it was not derived again"
+        return "not known yet: it is recorded with the outcome, and the call has none"
+    return "not known: it was not checked"
 
 
 _OMITTED = {
@@ -233,7 +233,7 @@ def omitted_sentence(omitted: str) -> str:
 
 def _input(call: RecordedCall, policy_input: object) -> str:
     if call.omitted:
-        return f"the record is bare, no input is in it: {omitted_sentence(call.omitted)}"
+        return f"the record is bare and contains no input: {omitted_sentence(call.omitted)}"
     if policy_input is None:
         return "the record holds no policy input"
     removed = len(call.removed)

@@ -86,7 +86,7 @@ class Meter:
         used = self._used + now - self._since
         if used > SECONDS:
             raise RedactionError(
-                "redacting this takes too long; give less text, or less that looks sensitive",
+                "redacting this takes too long; pass less text, or less text that looks sensitive",
                 code=OVER_BUDGET,
             )
         if used - self._given >= TURN:

@@ -75,7 +75,7 @@ def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool =
 def _full_disk(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
     """Return the name of the full disk or limit, and the numbers."""
     if _no_more_files(path):
-        return "the disk takes no more files", "all of its inodes are used"
+        return "the disk accepts no more files", "all of its inodes are used"
     free = free_bytes(path)
     if free is not None and free >= max(needed, WORK):
         return (

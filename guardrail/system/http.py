@@ -359,7 +359,7 @@ def _secured(sock: socket.socket, endpoint: Endpoint, end: float) -> socket.sock
         except ssl.SSLCertVerificationError as error:
             raise unreachable(
                 "certificate",
-                "has a certificate that does not lead to a trusted one",
+                "has a certificate that is not trusted",
                 RequestStage.TLS,
                 _reason(error),
             ) from None

@@ -237,4 +237,4 @@ def _read_chunks(incoming: _ReceiveBuffer, limit: int) -> bytes:
 
 
 def _not_http() -> ReplyError:
-    return ReplyError("http", "sends something that is not a complete HTTP reply")
+    return ReplyError("http", "does not send a complete HTTP reply")

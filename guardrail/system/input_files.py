@@ -53,7 +53,7 @@ def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
             if size > limit:  # it grew
                 raise _too_large(path, limit)
             if text and b"\0" in piece:
-                raise OSError(errno.EINVAL, "it holds zero bytes, so it is not text", str(path))
+                raise OSError(errno.EINVAL, "it contains zero bytes, so it is not text", str(path))
             pieces.append(piece)
     return b"".join(pieces)
 

@@ -120,13 +120,9 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
         if number == 0 and parameter.name in _OWNERS and parameter.annotation is parameter.empty:
             # The model would have to send the object, and every call would be denied.
             raise UsageError(
-                f"a method without its object: {parameter.name} is no argument that a model can"
-                " give",
+                f"a method without its object: a model can't supply the argument {parameter.name}",
                 code="usage.method",
-                hint=(
-                    "make a tool of the object's own method, where the object is: find ="
-                    " guard.tool(orders.find)"
-                ),
+                hint=("make a tool from the object's own method: find = guard.tool(orders.find)"),
             )
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             raise UsageError(

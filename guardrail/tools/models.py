@@ -49,7 +49,7 @@ def describe(model: type[BaseModel]) -> dict[str, Any]:
     and writing.
     """
     if issubclass(model, RootModel):
-        raise _refuse("a root model describes one value, and arguments have names")
+        raise _refuse("a root model describes a single value, but arguments have names")
     failure = ""
     try:
         schema = model.model_json_schema(schema_generator=_SchemaGenerator)

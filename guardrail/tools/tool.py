@@ -83,13 +83,13 @@ def _check_shown(name: object, what: str) -> str:
     if type(name) is not str or not name:
         raise UsageError(f"{what} must be a non-empty string", code="usage.name")
     if len(name) > _MAX_NAME:
-        raise UsageError(f"{what} has at most {_MAX_NAME} characters", code="usage.name")
+        raise UsageError(f"{what} must have at most {_MAX_NAME} characters", code="usage.name")
     if name != name.strip() or any(
         unicodedata.category(character) in _REFUSED_CATEGORIES for character in name
     ):
         raise UsageError(
-            f"{what} holds line breaks, control or format characters, or begins or ends with a"
-            " space",
+            f"{what} contains line breaks, control or format characters, or begins or ends with "
+            "a space",
             code="usage.name",
         )
     return name
@@ -105,7 +105,7 @@ def _pointers(target: Sequence[str]) -> tuple[str, ...]:
         type(pointer) is str and pointer and _POINTER.match(pointer) for pointer in pointers
     ):
         raise UsageError(
-            "target: RFC 6901 pointers into the arguments",
+            "target must contain RFC 6901 pointers into the arguments",
             code="usage.target",
             hint='target=["/account"]',
         )

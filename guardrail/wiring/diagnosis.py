@@ -65,10 +65,10 @@ WHOLE = 20_000
 one only the files and the ends are checked.
 """
 RECOVER = "guardrail recover"
-BACK = "move the same files back, and programs that have them open go on by themselves"
+BACK = "move the same files back; programs that have them open then continue automatically"
 _WITHOUT_KEYS = (
-    "put the key folder back from a backup; without one: guardrail recover, which makes new keys"
-    " and begins a new log"
+    "restore the key folder from a backup; without a backup: guardrail recover, which creates "
+    "new keys and begins a new log"
 )
 _PASSING = (
     "ledger.timeout",
@@ -154,12 +154,11 @@ def check_log_name(settings: Settings, log: str) -> None:
     wanted = configured_name(settings)
     if wanted and wanted not in (log, family(log)):
         raise LedgerOpenError(
-            f"the ledger holds the log {log}, and [ledger] log names {wanted}: a log keeps the name"
-            " that it was made with",
+            f"the ledger contains the log {log}, but [ledger] log names {wanted}: a log keeps "
+            "its original name",
             code="ledger.other_name",
             hint=(
-                f'write log = "{log}" under [ledger], or leave it out, or give another [ledger]'
-                " path"
+                f'write log = "{log}" under [ledger], or remove it, or set another [ledger] path'
             ),
         )
 
@@ -273,7 +272,7 @@ def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
     elif keys is not None and public and public != keys.public:
         if remembered is None or remembered.key.public.hex() != keys.public:
             raise _foreign_keys_error(settings)
-        unusable = "the ledger is that of another key than the one in its key folder"
+        unusable = "the ledger belongs to another key than the one in its key folder"
     return _QuickFacts(keys, first, public, unusable, remembered)
 
 
@@ -294,8 +293,8 @@ def _check_existed(path: Path) -> None:
         )
     if path.exists() and not was_ledger(path):
         raise LedgerOpenError(
-            f"{path}: this file is not a guardrail ledger, and nothing next to it says that it"
-            " was one",
+            f"{path}: this file is not a guardrail ledger, and nothing next to it shows that it "
+            "was one",
             code="ledger.not_a_ledger",
             hint="name the ledger with --ledger FILE, or run guardrail doctor",
         )
@@ -340,8 +339,8 @@ def _check_recalled(settings: Settings, log: str, remembered: RememberedHead) ->
     if remembered.key.name != log:
         path = settings.ledger.path
         raise LedgerOpenError(
-            f"nothing is wrong with the log {log}, and this machine still remembers the one before"
-            f" it, {remembered.key.name}: the recovery could not change that memory",
+            f"nothing is wrong with the log {log}, but this machine still remembers the previous "
+            f"one, {remembered.key.name}, because the recovery could not change that memory",
             code="ledger.replaced",
             hint=f"guardrail anchor forget {path}, as a user who can write the memory",
         )
@@ -354,12 +353,12 @@ def _check_signer(settings: Settings, keys: Keys | None, log: str) -> None:
 
 def _foreign_keys_error(settings: Settings) -> KeysError:
     return KeysError(
-        f"{settings.key_path}: these are the keys of another log than {settings.ledger.path}, and"
-        " nothing tells that the ledger is the one that was exchanged",
+        f"{settings.key_path}: these keys belong to another log than {settings.ledger.path}, and "
+        "nothing shows that the ledger was replaced",
         code="keys.other_log",
         hint=(
-            "point [keys] path (or GUARDRAIL_KEYS) at the folder that was made with this ledger; if"
-            " it is lost, at an empty one, then guardrail recover"
+            "set [keys] path (or GUARDRAIL_KEYS) to the folder that was created with this "
+            "ledger; if it is lost, to an empty folder, then run guardrail recover"
         ),
     )
 

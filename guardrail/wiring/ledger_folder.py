@@ -58,12 +58,12 @@ def make_folder(settings: Settings, folder: Path, named: str) -> None:
             make_private_folder(folder)
             return
         home = Path.cwd() if settings.source is None else settings.source.parent
-        what = f"does not exist, and it is outside of {home}, so it is not made"
+        what = f"does not exist, and is not created because it is outside {home}"
     except OSError as error:
         missing = denial_of(error, folder, settings.ledger.path)
         if missing is not None:
             raise _permission_error(missing) from None
-        what = f"can't be made ({why_not_written(error, folder)})"
+        what = f"can't be created ({why_not_written(error, folder)})"
     raise LedgerOpenError(
         f"{folder}: this folder {what}; {named} names it",
         code="ledger.folder",
@@ -143,6 +143,9 @@ def refuse_second_log(settings: Settings) -> None:
             f"{earlier} is the log of this project, as earlier versions created it, "
             f"and no setting names it: a second log in {path.parent} would hide it",
             code="ledger.earlier",
-            hint=f'go on with it: path = "{earlier.name}" under [ledger] in guardrail.toml, or '
-            f"GUARDRAIL_LEDGER={shlex.quote(str(earlier))}; docs/moving.md says how to move it",
+            hint=(
+                f'to continue it: path = "{earlier.name}" under [ledger] in guardrail.toml, or '
+                f"GUARDRAIL_LEDGER={shlex.quote(str(earlier))}; docs/moving.md says how to move "
+                "it"
+            ),
         )

@@ -128,11 +128,11 @@ def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Engi
 
 
 def _require_policies(settings: Settings) -> None:
-    correct = "put policies there, or correct path in [policy]"
+    correct = "put policies in that folder, or correct path in [policy]"
     for path in settings.policy.path:
         if not path.exists():
             raise ConfigError(
-                f"{path}: there are no policies here",
+                f"{path}: no policies found",
                 code="config.policies",
                 hint="guardrail init" if settings.source is None else correct,
             )
@@ -386,7 +386,7 @@ def _incomplete_log_error(
             f" {path}"
         )
     return LedgerOpenError(
-        f"{found}: a new log would hide what was there",
+        f"{found}: a new log would hide the loss",
         code="ledger.half",
         hint="guardrail recover",
     )

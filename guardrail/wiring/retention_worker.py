@@ -68,7 +68,7 @@ def carry_out_job(job: RetentionJob, *, delete: Delete = lambda work: work()) ->
     except Exception as error:  # noqa: BLE001 - a border: what goes wrong is told to whoever asks doctor
         return RunOutcome(
             "retention.failed",
-            f"what is due failed in a way that nobody expects ({type(error).__name__})",
+            f"the due work failed unexpectedly ({type(error).__name__})",
             "guardrail retention run; please report it",
         )
 

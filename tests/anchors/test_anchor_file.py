@@ -56,7 +56,7 @@ def test_a_smaller_head_is_refused(path: Path) -> None:
     """A ledger that was cut or rolled back can't be anchored over a larger head."""
     log = Log().grow(9)
     anchor(path, log).publish(log.note(), log.prove)
-    with pytest.raises(AnchorError, match="cut, rolled back or replaced") as refused:
+    with pytest.raises(AnchorError, match="truncated, rolled back or replaced") as refused:
         anchor(path, log).publish(log.note(8), log.prove)
     assert refused.value.code == "anchor.conflict"
     assert len(path.read_bytes().splitlines()) == 1
@@ -186,10 +186,10 @@ def test_a_head_by_another_key_that_contradicts_the_ledger_is_a_conflict(
     log = Log().grow(5)
     for before in (b"", head_line(log.note(3))):
         path.write_bytes(before + head_line(foreign(other).note()))
-        with pytest.raises(AnchorError, match="another key than the log's") as refused:
+        with pytest.raises(AnchorError, match="a key other than the log's") as refused:
             anchor(path, log).publish(log.note(), log.prove)
         assert refused.value.code == "anchor.conflict"
-        assert "look who wrote there" in refused.value.hint
+        assert "find out who wrote there" in refused.value.hint
     # Also before more heads than are compared at first: only the log's own are counted.
     log.grow(1100)
     path.write_bytes(
@@ -347,6 +347,6 @@ def test_a_place_beside_the_ledger_is_refused(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "way").symlink_to(ledger.parent)
     for inside in (ledger.parent / "a", ledger.parent / "below" / "a", tmp_path / "way" / "a"):
-        with pytest.raises(ConfigError, match="own directory"):
+        with pytest.raises(ConfigError, match="ledger's directory"):
             check_place(inside, ledger)
     check_place(tmp_path / "elsewhere" / "a", ledger)

@@ -112,7 +112,7 @@ def test_a_removed_folder_does_not_begin_a_new_log_in_silence(settings: Settings
     assert ledger_files(settings) == []
     found = check(settings)
     assert found.state is CheckState.FAIL
-    assert "is not there" in found.found
+    assert "does not exist" in found.found
 
 
 def test_a_ledger_that_was_removed_on_purpose_is_forgotten(settings: Settings) -> None:
@@ -446,7 +446,7 @@ def test_verify_tells_of_a_memory_that_can_not_be_read(settings: Settings, raw: 
     remembering(settings).file.write_text(raw)
     code, document, told = verified(settings)
     assert (code, document["state"], document["memory"]) == (5, "not_anchored", None)
-    assert any("the memory of heads" in each for each in document["notices"])
+    assert any("memory of heads" in each for each in document["notices"])
     assert "REMEMBERED" not in told
 
 

@@ -338,7 +338,7 @@ def test_who_approved_is_told_by_every_command_and_stays_told(folder: Path) -> N
     asked = next(record["seq"] for record in records(folder) if record["type"] == "call.decision")
     assert f"approved by {ME} (asserted by os_user)" in run(folder, "why", str(asked)).stdout
     ran = run(folder, "why", str(asked)).stdout
-    assert "It was approved, and not used yet." in ran
+    assert "It was approved, and the approval has not been used yet." in ran
     assert "guardrail approve" not in ran
     used = use(folder, approval)
     (folder / "guardrail.toml").write_text(
@@ -355,7 +355,7 @@ def test_who_approved_is_told_by_every_command_and_stays_told(folder: Path) -> N
         assert f"approved by {who}, on request {approval}" in told
     for words in (("show", "s-1"), ("show", str(asked)), ("why", str(asked))):
         told = " ".join(run(folder, *words).stdout.split())
-        assert f"used by record {used}, in the name of {who}" in told
+        assert f"used by record {used}, on the approval of {who}" in told
     explained = run(folder, "why", str(asked)).stdout
     assert f"the call was made with that approval: record {used}" in " ".join(explained.split())
     assert "guardrail approve" not in explained
@@ -407,7 +407,7 @@ def test_a_use_that_does_not_count_is_told_in_words(folder: Path) -> None:
     assert "undeclared" not in told
     told = run(folder, "why", str(other)).stdout
     assert "its arguments differ from those of the request at /amount" in told
-    assert "(all arguments): values, since the policy did not say which of them to hide" in told
+    assert "(all arguments): values, since the policy did not say which arguments to hide" in told
     assert "amount: [int, gr1:text:" in told
     assert "undeclared" not in told
     shown = json.loads(run(folder, "show", "s-1", "--json").stdout)["calls"]
@@ -422,7 +422,7 @@ def test_who_refused_is_told_and_nothing_is_left_to_do(folder: Path) -> None:
     assert f"refused by {ME} (asserted by os_user)" in run(folder, "approvals", "--all").stdout
     explained = run(folder, "why", str(asked)).stdout
     assert f"refused by {ME} (asserted by os_user)" in explained
-    assert "nobody can approve it any more" in " ".join(explained.split())
+    assert "it can no longer be approved" in " ".join(explained.split())
     assert "guardrail approve" not in explained
 
 
@@ -436,7 +436,7 @@ def test_an_approval_that_expired_before_it_was_used_is_told(folder: Path) -> No
     time.sleep(1.2)
     listed = run(folder, "approvals").stdout
     assert "PENDING" in listed
-    assert "given   0 of 1; what was given before expired" in listed
+    assert "given   0 of 1; earlier approvals expired" in listed
     assert approval in listed
 
 
@@ -447,7 +447,7 @@ def test_answers_that_do_not_count_are_shown_as_that(folder: Path) -> None:
     seq = next(record["seq"] for record in records(folder) if record["type"] == "approval.rejected")
     shown = run(folder, "show", str(seq)).stdout
     assert f"{ME} (asserted by os_user) answered the request of record" in shown
-    assert "who asks can't approve" in shown
+    assert "requesters can't approve" in shown
 
 
 def test_hostile_names_of_approvers_reach_no_terminal_raw(folder: Path) -> None:
@@ -461,5 +461,5 @@ def test_hostile_names_of_approvers_reach_no_terminal_raw(folder: Path) -> None:
     for nonsense in (None, 5, [], "x", {"id": 5, "approvers": 5}):
         assert list(approval_lines(call_of({"approval": nonsense, "presented": nonsense}))) in (
             [],
-            ["it came with the approval x, which did not count"],
+            ["it presented the approval x, which did not count"],
         )

@@ -191,9 +191,9 @@ def test_an_answer_that_does_not_count_is_recorded_and_the_call_denied(
     scene.run()
     result = scene.run(Command(resume={"approval": scene.asked()[0]["approval"], **said_}))
     words = {
-        "approver_unknown": "the answer does not say who approves this call, or not what it is",
-        "approver_is_requester": "who asks for a call can't approve it",
-        "answer_changed": "the answer says more than that this call is approved or refused",
+        "approver_unknown": "the answer names no approver, or is neither yes nor no",
+        "approver_is_requester": "the requester of a call can't approve it",
+        "answer_changed": "the answer contains more than an approval or a refusal",
     }
     assert said(result) == [("error", f"denied: {words[code]}")]
     assert scene.types == ["call.decision", "approval.rejected", "call.decision"]

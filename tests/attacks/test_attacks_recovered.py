@@ -378,6 +378,6 @@ def test_a_log_that_was_begun_by_a_recovery_says_so(db: Path) -> None:
         report = verified(db, *heads)
         assert report.exit_code == 5
         assert [(each.seq, each.lost) for each in report.recovered] == [(1, SIZE - 9)]
-        assert any("begun by a recovery" in line for line in report.notices)
+        assert any("A recovery began this log" in line for line in report.notices)
         said = [line for line in report.not_proved if line.startswith("RECOVERED")]
         assert [f"at least {SIZE - 9} records were lost" in line for line in said] == [True]

@@ -168,9 +168,9 @@ test_asks_nobody if 1 == 2
     shown = {
         result.name.rpartition(".")[2]: result.message for result in run_tests([folder]).results
     }
-    assert "it got deny (" in shown["test_wrong"]
+    assert "the decision was deny (" in shown["test_wrong"]
     assert "deny 'guardrail.no_allow'" in shown["test_wrong"]
-    assert "it got" not in shown["test_asks_nobody"]
+    assert "the decision was" not in shown["test_asks_nobody"]
 
 
 def test_reports_become_json(tmp_path: Path) -> None:

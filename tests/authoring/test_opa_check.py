@@ -133,4 +133,4 @@ def test_two_values_for_one_rule_are_named_once_with_both_lines(tmp_path: Path) 
     (finding,) = check([folder]).findings
     assert (finding.file, finding.line) == (str(folder / "p.rego"), start + 2)
     assert f"at {folder / 'p.rego'}, line {start}" in finding.message
-    assert "write else" in finding.hint
+    assert "use else" in finding.hint

@@ -72,7 +72,7 @@ def test_a_call_of_nobody_is_denied_recorded_and_explained(
     assert record["decision"]["detail"] == "absent"
     assert record["seq"] == caught.value.seq
     assert "very private" not in str(record)
-    assert str(caught.value) == "denied: who is calling could not be established"
+    assert str(caught.value) == "denied: the caller's identity could not be established"
     for reason in ("thread", "dependency", "background task", "streaming", "session=", "bind"):
         assert reason in caught.value.hint
     assert f"guardrail why {caught.value.seq}" in caught.value.hint
@@ -170,7 +170,7 @@ def test_verified_principals_cannot_be_asked_for_yet(tmp_path: Path) -> None:
         lambda: Guard.open(settings),
         lambda: memory_guard(StaticPolicy(allow()), settings=settings),
     ):
-        with pytest.raises(ConfigError, match="verifies no identities") as caught:
+        with pytest.raises(ConfigError, match="can't verify identities") as caught:
             start()
         assert (caught.value.code, "asserted" in caught.value.hint) == ("config.identity", True)
     assert list(tmp_path.iterdir()) == []
@@ -915,7 +915,7 @@ def test_what_runs_after_it_has_returned_cannot_be_bound(
     with pytest.raises(UsageError) as caught:
         guard.bind(alice)("work")  # type: ignore[arg-type]
     assert caught.value.code == "usage.bind"
-    with pytest.raises(UsageError, match="no session here"):
+    with pytest.raises(UsageError, match="no current session"):
         guard.bind()
 
 

@@ -624,7 +624,7 @@ SECRET_NAME = "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc"
     ],
 )
 def test_a_name_that_may_be_a_secret_or_an_instruction_is_counted_and_not_shown(name: str) -> None:
-    """A model chose it: only a short identifier that redaction leaves as it is is repeated."""
+    """A model chose it: a short identifier is repeated only if redaction leaves it unchanged."""
     guard, _ = memory_guard(StaticPolicy(allow()))
     guard.declare("send", schema=SCHEMA)
     message = told(guard, {name: 1})
@@ -942,7 +942,7 @@ def test_a_result_is_judged_by_its_type_whatever_the_type_says() -> None:
     assert only(ledger, "call.outcome")["status"] == "ok"
     loop = asyncio.new_event_loop()
     try:
-        with pytest.raises(UsageError, match="nobody awaited"):
+        with pytest.raises(UsageError, match="not awaited"):
             guard.call("later", {}, run=lambda: Later(loop=loop))
     finally:
         loop.close()

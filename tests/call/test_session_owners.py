@@ -164,7 +164,7 @@ def test_whose_call_comes_second_is_refused_for_good(
         with pytest.raises(Denied) as caught:
             way(second, squatter)
         assert caught.value.code == "identity.session"
-        assert "leave the id out" in caught.value.hint
+        assert "omit the id" in caught.value.hint
         with pytest.raises(Denied):
             way(second, second.session(id="ticket-1", **other))
         with pytest.raises(IdentityError):

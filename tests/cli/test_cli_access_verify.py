@@ -184,7 +184,7 @@ def test_an_access_log_that_was_removed_makes_the_answer_no(cli: Cli, project: P
     ran = cli("verify", *options[:4], "--json")
     document = answer(ran)
     assert document["exit"] == 1
-    assert any("Who read the ledger is not known" in each for each in document["notices"])
+    assert any("It is not known who read the ledger" in each for each in document["notices"])
     assert not (project / "audit" / "ledger.access.db").exists()
     assert (
         cli("anchor", "forget", "audit/ledger.access.db", "--ledger", "audit/ledger.db").code == 0

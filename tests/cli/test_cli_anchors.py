@@ -172,7 +172,7 @@ def test_a_ledger_that_was_rolled_back_or_forked_is_no(
         state_path(project / "audit.db").unlink()
     ran = cli("anchor")
     assert ran.code == 1
-    assert "cut, rolled back or replaced" in ran.out
+    assert "truncated, rolled back or replaced" in ran.out
     assert "next:  guardrail verify" in ran.err
     record_call(project)
     record_call(project)
@@ -187,7 +187,7 @@ def test_a_ledger_that_was_rolled_back_or_forked_is_no(
 def test_guard_and_verify_judge_each_head_in_an_anchor_alike(
     cli: Cli, project: Path, case: str
 ) -> None:
-    """Also one that another key signed: calls are denied exactly if verify exits 1."""
+    """Also one signed by another key: calls are denied exactly if verify exits 1."""
     assert cli("anchor").code == 0
     place = project.parent / "away" / "heads"
     (line,) = parse_lines(place.read_bytes())
@@ -297,12 +297,12 @@ def test_a_foreign_head_in_the_file_is_left_behind_by_a_move(
     put_foreign_head(project, size=size)
     assert denied(project) == "denied.anchor"
     said = " ".join(cli("doctor").out.split())
-    assert "which another key than the log's signed" in said
+    assert "signed by a key other than the log's" in said
     assert "guardrail anchor move OLD_FILE --reason TEXT" in said
     old = moved(project)
     ran = cli("anchor", "move", old, "--reason", "another program's log")
     assert ran.code == 0, ran.err
-    assert f"left    a head of {size:,} records that another key signed" in ran.out
+    assert f"left    a head of {size:,} records signed by another key" in ran.out
     assert cli("anchor").code == 0
     assert denied(project) == ""
     key = project / "audit.keys" / "log.pub"
@@ -402,10 +402,10 @@ def test_a_lost_ledger_that_an_anchor_knows_is_no(
     ran = cli("verify")
     assert ran.code == 1
     if lose is tear:
-        assert ran.out.startswith("TORN, and a head that was kept elsewhere covers records of it\n")
+        assert ran.out.startswith("TORN, although an external head covers records of it\n")
         return
-    assert ran.out.startswith("MISSING, and a head that was kept elsewhere covers records of it\n")
-    assert f"with {count} records is kept by file" in " ".join(ran.out.split())
+    assert ran.out.startswith("MISSING, although an external head covers records of it\n")
+    assert f"with {count} records is in file" in " ".join(ran.out.split())
     assert "guardrail recover, with --backup FILE" in ran.err
     assert "keep the file" not in ran.err
     document = json.loads(cli("verify", "--json").out)
@@ -459,12 +459,12 @@ def test_an_anchor_that_cannot_be_reached_is_not_known(cli: Cli, project: Path) 
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        ((), "no anchor is set"),
-        (('file = "heads"',), "own directory"),
+        ((), "no anchor is configured"),
+        (('file = "heads"',), "ledger's directory"),
         (('witness = "http://127.0.0.1:1"',), "the witness's key"),
         (('syslog = "/no-such-socket"',), "No such file"),
         (('tsa = "http://127.0.0.1:1"',), "tsa_root"),
-        (("max_lag_s = 100", "interval_s = 60"), "no anchor"),
+        (("max_lag_s = 100", "interval_s = 60"), "without an anchor"),
     ],
 )
 def test_settings_that_cannot_work_are_named(
@@ -529,7 +529,7 @@ def test_a_witness_is_made_told_about_a_log_and_finds_a_fork(
     again = cli("witness", "init", "--db", "w.db", "--key", "w.keys2", "--name", "w.example/1")
     assert again.code == 2
     assert not (second / "w.keys2").exists()
-    assert "no log is served" in cli("witness", "status", "--db", "w.db").err
+    assert "no log is registered" in cli("witness", "status", "--db", "w.db").err
     assert cli("witness", "add", "--db", "w.db", "--log", vkey).out == f"added  {log}\n"
     assert cli("witness", "add", "--db", "w.db", "--log", vkey).out == f"known  {log}\n"
     assert cli("witness", "status", "--db", "w.db").out == f"{log}  no head yet\n"
@@ -545,7 +545,7 @@ def test_a_witness_is_made_told_about_a_log_and_finds_a_fork(
             record_call(project)
         ran = cli("anchor")
         assert ran.code == 1
-        assert "another history" in ran.out
+        assert "a different history" in ran.out
     monkeypatch.chdir(second)
     status = cli("witness", "status", "--db", "w.db")
     assert status.code == 1
@@ -571,7 +571,7 @@ def test_a_witness_is_made_told_about_a_log_and_finds_a_fork(
         (("--tls-cert", "x"), 2, "given together"),
         (("--tls-cert", "x", "--tls-key", "x"), 3, "can't be used"),
         (("--log", "nonsense"), 2, "--log"),
-        (("--db", "none.db"), 3, "no such database"),
+        (("--db", "none.db"), 3, "does not exist"),
         (("--key", "none"), 3, "missing"),
     ],
 )

@@ -217,21 +217,21 @@ def _changed(lines: list[bytes]) -> dict[str, tuple[bytes, str]]:
         "empty": (b"", "the file is empty"),
         "torn": (good[:-1], "has no end"),
         "cut": (good[:-40], "has no end"),
-        "no JSON": (good.replace(record, b"{"), "is no record"),
-        "not a record": (good.replace(record, b"[]"), "is no record"),
+        "no JSON": (good.replace(record, b"{"), "is not a record"),
+        "not a record": (good.replace(record, b"[]"), "is not a record"),
         "twice the same key": (
             good.replace(record, record[:-1] + b',"v":1}'),
-            "is no record",
+            "is not a record",
         ),
         "no number": (
             good.replace(record, record.replace(b'"seq":3', b'"seq":"3"')),
-            "does not say which record",
+            "does not name its record number",
         ),
         "missing": (good.replace(record + end, b""), "is record 4: record 3 comes next"),
         "again": (good.replace(record, lines[2]), "is record 2: record 3 comes next"),
         "another log": (
             good.replace(record, record.replace(b'"log":"', b'"log":"other-')),
-            "is of another log",
+            "belongs to another log",
         ),
         "too long": (b" " * 200_000 + good, "has no end, or is too long"),
         "zeros": (b"\0" * 100_000, "has no end, or is too long"),
@@ -302,8 +302,11 @@ def test_a_copy_is_verified_against_its_seal_and_the_heads_in_the_anchors(
         code, found = _verified(cli, "--segment", file, "--key", pub)
         assert code in {Exit.YES, Exit.RESERVED}, found
         assert found["state"] in {"anchored", "not_anchored"}
-        assert any(f"It is segment {number}, as it was closed" in each for each in found["notices"])
-        assert any("not verified in this run" in each for each in found["not_proved"])
+        assert any(
+            f"This is segment {number}, unchanged since it was closed" in each
+            for each in found["notices"]
+        )
+        assert any("this run did not verify" in each for each in found["not_proved"])
 
 
 def test_a_copy_alone_proves_no_more_than_that_its_records_are_linked(

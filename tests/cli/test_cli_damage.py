@@ -152,7 +152,7 @@ def test_each_command_names_a_step_that_works(cli: Cli, home: Path, kind: str) -
         said = " ".join(f"{ran.out} {ran.err}".split())
         assert step in said, (reader, said)
         assert "a program that opens a guard" not in said
-        assert "come back by themselves" not in said or not step
+        assert "continue by themselves" not in said or not step
     if damage.opens is not None:
         with pytest.raises(GuardrailError) as refused:
             Guard.open(home / "guardrail.toml")
@@ -324,7 +324,7 @@ def test_half_an_access_log_is_said_by_all_that_look(cli: Cli, home: Path) -> No
     """A copy of a project that left it out still has its keys."""
     remove(home, "audit.access.db*", "audit.db-access", "../heads/*")
     ran = cli("verify")
-    assert "Who read the ledger is not recorded" in " ".join(ran.out.split())
+    assert "Readings of the ledger are not recorded" in " ".join(ran.out.split())
     assert "move" in " ".join(cli("doctor").out.split())
     ran = cli("access")
     assert ran.code == 3

@@ -83,7 +83,7 @@ def test_a_command_that_reads_goes_on_and_says_that_nobody_could_record_it(
     is named as such.
     """
     ran = process(*args, cwd=full)
-    assert ran.out or "no call waits" in ran.err
+    assert ran.out or "no call is waiting" in ran.err
     assert ran.code == (1 if args == ("doctor",) else 5 if args == ("verify",) else 0)
     warning = next(line for line in ran.err.splitlines() if line.startswith("warning:"))
     assert (
@@ -129,7 +129,7 @@ def test_doctor_and_recover_say_that_room_is_what_is_missing(process: Cli, full:
     assert "a guard opens this ledger" not in ran.out
     assert "the disk is full" in ran.out
     ran = process("recover", "--dry-run", cwd=full)
-    assert "Nothing has to be done" not in ran.out
+    assert "There is nothing to do" not in ran.out
     assert "the disk is full" in ran.out.replace("\n", " ")
 
 
@@ -139,7 +139,7 @@ def test_with_a_megabyte_of_room_commands_record_their_reading_again(
     """What the message says is needed is enough."""
     with small_disk(tmp_path / "disk", SIZE) as disk:
         assert process("init", cwd=disk).code == 0
-        assert process("sessions", cwd=disk).err.startswith("No session yet")
+        assert process("sessions", cwd=disk).err.startswith("No sessions yet")
         fill(disk / "filler")
         assert "the disk is full" in process("keys", cwd=disk).err
         with (disk / "filler").open("r+b") as filler:

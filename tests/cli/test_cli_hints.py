@@ -125,7 +125,7 @@ def test_an_incomplete_or_unknown_command_is_noticed() -> None:
     [
         ("guardrail anchor", "anchor", True),
         ("guardrail anchor; please report it", "anchor --json", True),
-        ("guardrail doctor, which says what is left of it", "doctor", True),
+        ("guardrail doctor, which shows what is left of it", "doctor", True),
         ("guardrail verify names the records", "verify", True),
         ("guardrail policy push", "policy push --url x", True),
         ("guardrail recover --yes", "recover --yes --reason a", True),
@@ -134,13 +134,13 @@ def test_an_incomplete_or_unknown_command_is_noticed() -> None:
         ("guardrail verify --checkpoint FILE", "verify", False),
         ("guardrail check-proof", "check", False),
         ("guardrail policy check", "policy push", False),
-        ("guardrail init . makes another one", "init", False),
-        ("wait until it has ended, then: guardrail anchor", "anchor", False),
+        ("guardrail init . creates another one", "init", False),
+        ("wait until that process ends, then run: guardrail anchor", "anchor", False),
         ("guardrail show 3 --segment /x/y.gz", "show 3", False),
         ("guardrail show 4", "show 3", False),
         ("guardrail anchor move OLD --reason TEXT", "anchor", False),
         ("guardrail anchor forget audit.db", "anchor", False),
-        ("guardrail show last, then: guardrail why SEQ", "show", False),
+        ("guardrail show last, then guardrail why SEQ", "show", False),
         ("guardrail why 7", "nonsense", False),
         ("", "anchor", False),
     ],
@@ -170,7 +170,7 @@ def test_an_action_that_is_an_argument_is_told_from_prose() -> None:
 
 def test_doctor_leads_to_its_other_checks_in_place_of_itself() -> None:
     """Every other command leads to doctor."""
-    assert without_doctor("guardrail doctor").startswith("see to what the other checks name")
+    assert without_doctor("guardrail doctor").startswith("fix what the other checks report")
     assert without_doctor("guardrail verify") == "guardrail verify"
     assert other_than("guardrail doctor", "guardrail doctor", ["doctor"]) == without_doctor(
         "guardrail doctor"

@@ -251,11 +251,11 @@ def test_init_in_a_project_looks_for_the_ledger_that_its_settings_name(
 ) -> None:
     """With that ledger there, no program has to make one; nothing is made at the default place."""
     (project / "guardrail.toml").write_text('[ledger]\npath = "var/log.db"\n')
-    assert "makes keys and ledger" in " ".join(cli("init", ".").err.split())
+    assert "creates keys and ledger" in " ".join(cli("init", ".").err.split())
     call(config="guardrail.toml")
     ran = cli("init", ".")
     assert ran.code == 2
-    assert "makes keys and ledger" not in " ".join(ran.err.split())
+    assert "creates keys and ledger" not in " ".join(ran.err.split())
     assert not (project / "audit").exists()
 
 

@@ -71,7 +71,7 @@ def test_a_mistyped_ledger_leaves_nothing_and_names_the_one_that_is_there(
         assert files(project) == before, path
         if command != ("doctor",):
             assert (
-                "next:  the same command with --ledger audit/ledger.db, or without --ledger"
+                "next:  repeat the command with --ledger audit/ledger.db, or without --ledger"
                 in ran.err
             )
         elif path in {"audti.db", "nosuch/ledger.db"}:
@@ -89,11 +89,11 @@ def test_without_settings_the_most_similar_name_is_shown(
     (project / "guardrail.toml").unlink()
     (project / "audit" / "ledger.db").unlink()
     ran = cli("sessions", "--ledger", folder / "agent.db")
-    assert f"with --ledger {folder / 'agents.db'}: that ledger is there" in ran.err
+    assert f"with --ledger {folder / 'agents.db'}: that ledger exists" in ran.err
     ran = cli("sessions", "--ledger", folder / "agents.access.db")
-    assert f"with --ledger {folder / 'agent.access.db'}: that ledger is there" in ran.err
+    assert f"with --ledger {folder / 'agent.access.db'}: that ledger exists" in ran.err
     ran = cli("sessions", "--ledger", folder / "nosuch" / "agent.db")
-    assert "next:  guardrail init makes a project" in ran.err
+    assert "next:  guardrail init creates a project" in ran.err
 
 
 def test_a_ledger_that_is_gone_is_not_called_mistyped(cli: Cli, project: Path) -> None:

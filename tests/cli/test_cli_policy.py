@@ -164,9 +164,9 @@ def test_a_bundle_says_that_tests_were_not_run_and_what_it_replaced(
     output = tmp_path / "b.tar.gz"
     first = cli("policy", "bundle", leaky, "-o", output)
     assert "tests    not judged: 1 file of tests; next: guardrail policy test" in first.out
-    assert "in place of" not in first.out
+    assert "replacing" not in first.out
     again = cli("policy", "bundle", leaky, "-o", output)
-    assert "in place of the file that was there" in " ".join(again.out.split())
+    assert "replacing the existing file" in " ".join(again.out.split())
     document = json.loads(cli("policy", "bundle", leaky, "-o", output, "--json").out)
     assert (document["tests"], document["replaced"]) == (1, True)
     (leaky / "limit_test.rego").unlink()

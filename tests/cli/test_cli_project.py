@@ -119,7 +119,7 @@ def test_init_in_a_clone_says_how_its_ledger_is_made(
     ran = cli("init", clone)
     assert ran.code == 2
     assert "is a project; nothing was written" in ran.err
-    assert "a program that opens a guard with it makes keys and ledger" in ran.err
+    assert "a program that opens a guard with it creates keys and ledger" in ran.err
     monkeypatch.chdir(clone)
     assert "guardrail init" not in cli("doctor").out
     ran = cli("sessions")
@@ -142,11 +142,11 @@ def test_init_below_a_project_makes_none_by_accident(
     ran = cli("init")
     assert ran.code == 2
     assert str(tmp_path / "guardrail.toml") in ran.err
-    assert "next:  guardrail doctor checks that project; guardrail init . makes" in ran.err
+    assert "next:  guardrail doctor checks that project; guardrail init . creates" in ran.err
     assert list(below.iterdir()) == []
     ran = cli("init", ".")
     assert ran.code == 0
-    assert f"no longer those of {tmp_path / 'guardrail.toml'}" in ran.err
+    assert f"these settings replace those of {tmp_path / 'guardrail.toml'}" in ran.err
     assert (below / "audit" / "ledger.db").exists()
 
 
@@ -281,7 +281,7 @@ def test_reload_without_a_running_guard_says_so(cli: Cli, tmp_path: Path) -> Non
     assert cli("init", tmp_path / "p").code == 0
     ran = cli("policy", "reload", "--config", tmp_path / "p" / "guardrail.toml")
     assert ran.code == 5
-    assert "No process uses this ledger" in ran.err
+    assert "No process is using this ledger" in ran.err
 
 
 @pytest.fixture
@@ -337,7 +337,7 @@ def test_reload_asks_a_running_guard_and_tells_what_it_did(
     (own / "more.rego").write_text(BROKEN)
     ran = cli("policy", "reload", "--config", config, "--wait", "30")
     assert ran.code == 1, ran
-    assert "keeps its old policies" in ran.out
+    assert "keeps the old policies" in ran.out
 
 
 def test_reload_names_the_settings_that_it_applies_and_those_that_need_a_restart(
@@ -376,7 +376,7 @@ def test_policies_that_are_refused_here_are_not_asked_for(
     ran = cli("policy", "reload", "--config", config)
     assert ran.code == 1
     assert "more.rego:" in ran.out
-    assert "nobody was asked" in ran.out
+    assert "no guard was asked" in ran.out
     assert not (config.parent / "audit" / "ledger.db-reload").exists()
 
 

@@ -200,7 +200,7 @@ def test_the_public_key_is_shown_and_no_other(cli: Cli, path: Path) -> None:
     shutil.rmtree(path.with_suffix(".keys"))
     ran = cli("keys", "--ledger", path)
     assert (ran.code, ran.out.splitlines()[0]) == (0, key)
-    assert "read from the ledger alone" in ran.err
+    assert "read only from the ledger" in ran.err
     Keys.create(path.with_suffix(".keys"))
     assert cli("keys", "--ledger", path).code == 3
 

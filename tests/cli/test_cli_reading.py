@@ -192,7 +192,7 @@ def test_show_tells_each_call_in_a_row(
         "8": [
             "REJECTED",
             "no_such_tool",
-            "(by the framework; arguments are not kept)",
+            "(by the framework; arguments are not recorded)",
             "unknown_tool",
         ],
         "11": ["DENIED", "leak", "(not recorded: the last check", "redactor"],
@@ -320,7 +320,7 @@ def test_a_number_in_a_record_is_shown_exactly(cli: Cli, tmp_path: Path) -> None
             "7",
             [
                 "DENIED",
-                "took longer than one evaluation may",
+                "exceeded the time limit",
                 "cause timeout, detail eval_limit",
                 "none was asked",
                 "not applicable",
@@ -374,7 +374,7 @@ def test_an_empty_ledger_has_an_honest_answer(cli: Cli, tmp_path: Path) -> None:
     LedgerWriter.create(path, log=LOG, genesis=genesis(), signing=SIGNING).close()
     ran = cli("sessions", "--ledger", path)
     assert (ran.code, ran.out) == (0, "")
-    assert "No session yet: 1 record" in ran.err
+    assert "No sessions yet: 1 record" in ran.err
     assert json.loads(cli("sessions", "--ledger", path, "--json").out)["sessions"] == []
     assert cli("show", "last", "--ledger", path).code == 3
 

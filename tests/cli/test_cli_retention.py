@@ -121,7 +121,7 @@ def test_a_hold_keeps_everything_and_is_no_failure(
     assert added.code == Exit.YES
     ran = cli("retention", "run")
     assert ran.code == Exit.YES
-    assert "1 legal hold stands" in ran.err
+    assert "1 legal hold is in force" in ran.err
     [listed] = json.loads(cli("hold", "list", "--json").out)["holds"]
     assert listed["name"] == "case-7"
     assert listed["reason"].startswith("order of 3 May")
@@ -129,7 +129,7 @@ def test_a_hold_keeps_everything_and_is_no_failure(
     assert "case-7" in cli("retention", "status").out
     assert cli("prune", "--policy", "--reason", "x").code == Exit.UNKNOWN
     assert cli("hold", "release", "case-7", "--reason", "over").code == Exit.YES
-    assert cli("hold", "list").out == "No hold stands.\n"
+    assert cli("hold", "list").out == "No hold is in force.\n"
     assert cli("prune", "--policy", "--reason", "old").code == Exit.YES
 
 

@@ -48,15 +48,15 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ('[ledger]\npth = "x"\n', "did you mean 'path'"),
         ("[policy]\nzzz = 1\n", "known: "),
         ("ledger = 5\n", "not a table"),
-        ("[ledger]\npath = 5\n", "a text"),
-        ('[ledger]\npath = ""\n', "a text"),
+        ("[ledger]\npath = 5\n", "a string"),
+        ('[ledger]\npath = ""\n', "a string"),
         ("[policy]\npath = []\n", "a path or a list"),
         ("[policy]\npath = [1]\n", "a path or a list"),
         ('[policy]\nworkers = "2"\n', "a whole number"),
         ("[policy]\nworkers = true\n", "a whole number"),
         ("[policy]\nworkers = 0\n", "from 1 to 64"),
         ('[policy]\ninput = "both"\n', "one of raw, recorded"),
-        ("[identity]\ntenant = 1\n", "a text"),
+        ("[identity]\ntenant = 1\n", "a string"),
         ("not toml", "not TOML"),
     ],
 )
@@ -73,11 +73,11 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, words: str
     [
         (
             "[policy]\nworkers = 0\n",
-            "correct workers under [policy]: worker processes that serve (1 to 64",
+            "correct workers under [policy]: number of worker processes (1 to 64",
         ),
-        ('[policy]\nengine = "x"\n', "who evaluates the policy (embedded, opa)"),
+        ('[policy]\nengine = "x"\n', "the engine that evaluates the policy (embedded, opa)"),
         ("[ledger]\npath = 5\n", "correct path under [ledger]: the SQLite file"),
-        ("ledger = 5\n", "write its keys below a line [ledger]"),
+        ("ledger = 5\n", "write its keys below the line [ledger]"),
         ("not toml", "correct that place"),
     ],
 )
@@ -114,12 +114,16 @@ def test_what_was_taken_for_settings_is_told_from_what_was_meant(tmp_path: Path)
     empty.mkdir()
     write(tmp_path, "")
     for path, words, hint in (
-        (tmp_path, "it is a folder", f"name the file in it: {tmp_path / 'guardrail.toml'}"),
-        (empty, "it is a folder", "there is no guardrail.toml in it"),
+        (
+            tmp_path,
+            "it is a folder",
+            f"name the file in that folder: {tmp_path / 'guardrail.toml'}",
+        ),
+        (empty, "it is a folder", "that folder contains no guardrail.toml"),
         (ledger, "it is a database", "Guard.open(ledger=FILE)"),
         (tmp_path / "binary", "it is not UTF-8 text", "name a settings file"),
-        (tmp_path / "guardrial.toml", "no such file", f"{tmp_path / 'guardrail.toml'} is there"),
-        (tmp_path / "other.toml", "no such file", f"{tmp_path / 'guardrail.toml'} is there"),
+        (tmp_path / "guardrial.toml", "no such file", f"{tmp_path / 'guardrail.toml'} exists"),
+        (tmp_path / "other.toml", "no such file", f"{tmp_path / 'guardrail.toml'} exists"),
         (empty / "guardrail.toml", "no such file", "guardrail init"),
         (empty / "no" / "guardrail.toml", "no such file", "guardrail init"),
     ):
@@ -130,7 +134,7 @@ def test_what_was_taken_for_settings_is_told_from_what_was_meant(tmp_path: Path)
     (tmp_path / "prod.toml").touch()
     with pytest.raises(ConfigError) as caught:
         Settings.load(tmp_path / "prd.toml", environment={})
-    assert "prod.toml is there" in caught.value.hint
+    assert "prod.toml exists" in caught.value.hint
 
 
 def test_a_refused_value_of_the_environment_is_answered_with_its_variable() -> None:
@@ -155,7 +159,7 @@ def test_an_error_about_a_path_names_the_variable_that_it_comes_from(
         ({"GUARDRAIL_KEYS": "/b"}, "keys in /b without their ledger", "GUARDRAIL_KEYS"),
         ({"GUARDRAIL_KEYS": "/b"}, "/a/b: missing", ""),
         ({"GUARDRAIL_KEYS": "/b"}, "/b/log.key: missing", ""),
-        ({"GUARDRAIL_POLICIES": "policies"}, "there are no policies here", ""),
+        ({"GUARDRAIL_POLICIES": "policies"}, "no policies found", ""),
         ({"GUARDRAIL_KEYS": "/b"}, "GUARDRAIL_KEYS: /b is a text", ""),
         ({"GUARDRAIL_KEYS": ""}, "/b: missing", ""),
     ):
@@ -279,7 +283,7 @@ def test_settings_that_were_only_found_start_nothing(
     write(tmp_path, '[keys]\nsigner = ["sign"]\n')
     assert Settings.load(path, environment={}).keys.signer == ("sign",)
     path.chmod(0o666)
-    with pytest.raises(ConfigError, match="written by every user") as refused:
+    with pytest.raises(ConfigError, match="changed by every user") as refused:
         Settings.load(path, environment={}).require_trust("x")
     assert "chmod o-w" in refused.value.hint
 
@@ -322,8 +326,8 @@ def test_of_the_settings_of_the_ledgers_owner_only_that_readers_must_be_recorded
 @pytest.mark.parametrize(
     ("text", "hint"),
     [
-        ('path = "audit.db"\n', "write it below [access] or [keys] or [ledger] or [policy]"),
-        ("workers = 2\n", "write it below [policy]"),
+        ('path = "audit.db"\n', "move it below [access] or [keys] or [ledger] or [policy]"),
+        ("workers = 2\n", "move it below [policy]"),
         ("nothing = 2\n", "guardrail init FOLDER writes a file with every key"),
     ],
 )
@@ -334,5 +338,5 @@ def test_a_key_below_no_section_is_named_with_the_sections_that_have_it(
     (tmp_path / "guardrail.toml").write_text(text)
     with pytest.raises(ConfigError) as caught:
         Settings.load(tmp_path / "guardrail.toml", environment={})
-    assert "stands below no section" in caught.value.message
+    assert "is not in a section" in caught.value.message
     assert caught.value.hint == hint

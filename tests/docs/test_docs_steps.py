@@ -503,7 +503,7 @@ def test_a_log_that_took_the_name_of_a_lost_one_gets_another(desk: Desk, tmp_pat
         for command in ("anchor", "doctor"):
             told = desk.run(f"guardrail {command}", 1)
             words = " ".join((told.stdout + told.stderr).split())
-            assert "needs a name of its own (docs/keys.md, If keys are lost)" in words
+            assert "needs a new name (docs/keys.md, If keys are lost)" in words
             assert "witness add" not in words
         desk.run("guardrail verify", 1)
         add(code=3)

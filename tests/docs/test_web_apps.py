@@ -284,7 +284,7 @@ def test_a_handler_shows_the_user_the_message_and_the_developer_the_hint(
         app.ledger.fail = lambda _: None
     assert answer.status_code == 403
     assert answer.json() == {
-        "error": "denied: who is calling could not be established",
+        "error": "denied: the caller's identity could not be established",
         "record": 1,
     }
     denied, failed = (record.getMessage() for record in caplog.records[-2:])

@@ -54,7 +54,7 @@ def test_the_same_id_of_two_principals_is_two_sessions() -> None:
     records.call()
     records.call(principal="bob@example.com")
     assert len(list_sessions(records)) == 2
-    with pytest.raises(NotFoundError, match="more than one thing") as caught:
+    with pytest.raises(NotFoundError, match="is ambiguous") as caught:
         find(records, "S-1")
     assert "bob@example.com" in caught.value.message
 
@@ -172,7 +172,7 @@ def test_an_empty_ledger_says_that_nothing_was_called() -> None:
     """No call: an honest answer with a next step."""
     records = MemoryRecords()
     assert list_sessions(records) == []
-    with pytest.raises(NotFoundError, match="no call is recorded"):
+    with pytest.raises(NotFoundError, match="no calls are recorded"):
         last_call(records)
 
 

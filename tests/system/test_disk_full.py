@@ -42,7 +42,7 @@ def test_a_disk_without_another_inode_is_told_as_such(tmp_path: Path) -> None:
             (disk / "more").mkdir()
         path = disk / "audit.db"
         assert is_full(caught.value, path)
-        assert "the disk takes no more files" in no_room(path, WORK)
+        assert "the disk accepts no more files" in no_room(path, WORK)
         assert make_room(path) == f"make room on that disk: df -i {disk}"
 
 

@@ -177,7 +177,7 @@ def test_a_head_that_no_holder_of_the_keys_wrote_is_not_signed(home: Path) -> No
     assert refused.value.code == "ledger.head"
     with pytest.raises(LedgerError, match="another log"):
         LedgerHeads(home / "audit.db", "other", signing).head()
-    with pytest.raises(LedgerError, match="not enough records"):
+    with pytest.raises(LedgerError, match="not have enough records"):
         made.prove(2, 1000)
     assert made.prove(2, 3)
     made.heartbeat({})

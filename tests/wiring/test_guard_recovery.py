@@ -577,7 +577,7 @@ def test_what_a_recovery_says_of_lost_records_is_true(
     report = verify_ledger(config.with_name("audit.db"), key=key, heads=[head])
     assert report.state is VerifyState.ANCHORED
     assert report.exit_code == (0 if loss == "none_known" else 5)
-    (said,) = [line for line in report.notices if "begun by a recovery" in line]
+    (said,) = [line for line in report.notices if "A recovery began this log" in line]
     words = {
         "none_known": "no record is known to be lost",
         "at_least": f"at least {lost} records were lost",

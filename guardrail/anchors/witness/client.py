@@ -58,9 +58,9 @@ class WitnessAnchor:
         """
         if key.algorithm is not Algorithm.COSIGNATURE_V1:
             raise ConfigError(
-                "[anchors] witness: the key is not a witness's: its type is not 0x04",
+                "[anchors] witness: this key is not a witness's key: its type is not 0x04",
                 code="config.anchor_key",
-                hint="guardrail witness init prints the key that belongs here",
+                hint="use the key that guardrail witness init prints",
             )
         self.name = f"witness:{key.name}"
         self._key = key
@@ -91,7 +91,7 @@ class WitnessAnchor:
             if reply.status != 409:
                 raise self._refusal_error(reply)
             old = self._witness_size(reply, old, head, known)
-        raise self._error("it names another size each time that it is asked", "anchor.malformed")
+        raise self._error("it reports a different size for every request", "anchor.malformed")
 
     def vouched(self, note: SignedNote) -> bool:
         """Return True if *note* carries the witness's cosignature."""
@@ -119,13 +119,11 @@ class WitnessAnchor:
             note = SignedNote.parse(reply.body)
             head = Checkpoint.parse(note.text)
         except NoteError:
-            raise self._error("its answer is not a head", "anchor.malformed") from None
+            raise self._error("its response is not a head", "anchor.malformed") from None
         if head.origin != origin:
-            raise self._error("it answered with the head of another log", "anchor.malformed")
+            raise self._error("it returned the head of another log", "anchor.malformed")
         if note.cosigned_by(self._key, self._verify) is None:
-            raise self._error(
-                "the head that it answered does not have its cosignature", "anchor.malformed"
-            )
+            raise self._error("it returned a head without its cosignature", "anchor.malformed")
         return note
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
@@ -142,7 +140,7 @@ class WitnessAnchor:
             lines = SignedNote.parse_signature_lines(reply.body)
         except NoteError:
             raise self._error(
-                "its answer does not consist of signatures", "anchor.malformed"
+                "its response does not consist of signatures", "anchor.malformed"
             ) from None
         mine = [
             line
@@ -152,7 +150,7 @@ class WitnessAnchor:
         seen = SignedNote(note.text, tuple(mine)).cosigned_by(self._key, self._verify)
         if seen is None:
             raise self._error(
-                "it answered without a good signature by the key that was pinned",
+                "its response has no valid signature by the pinned key",
                 "anchor.malformed",
                 "compare the key in guardrail.toml with the witness's own",
             )
@@ -165,26 +163,26 @@ class WitnessAnchor:
         if reply.content_type != _SIZE_TYPE or not _SIZE.fullmatch(reply.body):
             if old == head.size:
                 raise self._fork_error(old)
-            raise self._error("it answered 409 without its size", "anchor.malformed")
+            raise self._error("it returned 409 without its size", "anchor.malformed")
         size = int(reply.body)
         if size == old:
             if old == head.size:
                 raise self._fork_error(old)
-            raise self._error("it refuses the very size that it says it holds", "anchor.malformed")
+            raise self._error("it refuses the size that it reports itself", "anchor.malformed")
         if size > head.size:
             raise self._error(
-                f"it holds a head of {counted(size, 'record')}, and the ledger has only"
-                f" {head.size}: the ledger was cut, rolled back or replaced",
+                f"it holds a head of {counted(size, 'record')}, but the ledger has only "
+                f"{head.size}: it was truncated, rolled back or replaced",
                 "anchor.conflict",
                 "guardrail verify",
             )
         if known is not None and size < known.size:
             raise self._error(
-                f"it holds {counted(size, 'record')}, and it had cosigned {known.size}: it has lost"
-                " its memory",
+                f"it holds a head of {counted(size, 'record')}, but had cosigned one of "
+                f"{known.size}: it has lost its memory",
                 "anchor.conflict",
-                "ask who runs the witness; a witness that was restored from a backup must not be"
-                " used again",
+                "contact the operator of the witness; a witness restored from a backup must not "
+                "be used again",
             )
         return size
 
@@ -207,7 +205,8 @@ class WitnessAnchor:
 
     def _fork_error(self, size: int) -> AnchorError:
         return self._error(
-            f"it holds another head of {counted(size, 'record')}: the ledger was changed or forked",
+            f"it holds a different head of {counted(size, 'record')}: the ledger was changed or "
+            "forked",
             "anchor.conflict",
             "guardrail verify",
         )
@@ -217,30 +216,30 @@ class WitnessAnchor:
             return self._error(
                 "it does not know this log",
                 "anchor.refused",
-                "there: guardrail witness add --db FILE --log KEY, with what guardrail keys prints"
-                " here",
+                "on the witness, run: guardrail witness add --db FILE --log KEY, with the key "
+                "that guardrail keys prints here",
             )
         if reply.status == 403:
             return self._error(
-                "the log's signature is not by the key that it was given for a log of this name",
+                "the log's signature is not by the key registered for a log with this name",
                 "anchor.refused",
-                "put the ledger and the keys back that it knows; if they are lost, this log needs a"
-                " name of its own (docs/keys.md, If keys are lost)",
+                "put back the ledger and the keys that the witness knows; if they are lost, "
+                "this log needs a new name (docs/keys.md, If keys are lost)",
             )
         if reply.status == 422:
             return self._error(
-                "it holds another history of this log: the ledger was changed or forked",
+                "it holds a different history of this log: the ledger was changed or forked",
                 "anchor.conflict",
                 "guardrail verify",
             )
         if reply.status in (408, 425, 429) or reply.status >= 500:
             return self._error(
-                f"it can't answer at the moment (status {reply.status})",
+                f"it is temporarily unavailable (status {reply.status})",
                 "anchor.unreachable",
                 "guardrail anchor",
             )
         return self._error(
-            f"it does not take heads here (status {reply.status})",
+            f"it does not accept heads at this URL (status {reply.status})",
             "anchor.refused",
             "correct the URL in [anchors] witness",
         )

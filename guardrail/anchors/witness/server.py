@@ -75,7 +75,7 @@ def server_tls(cert: Path, key: Path) -> ServerTls:
         raise ConfigError(
             f"certificate or key can't be used ({type(error).__name__})",
             code="witness.tls",
-            hint="two PEM files; the key without a password",
+            hint="use two PEM files, and a key without a password",
         ) from None
     return context
 
@@ -282,11 +282,12 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             return HTTPStatus.OK, lines.encode(), "text/plain; charset=utf-8"
         if verdict.ruling is not WitnessRuling.WRONG_OLD_SIZE:
             self.log(
-                f"REFUSED a signed head of {counted(request.head.size, 'record')} that does not"
-                f" follow from the head of {verdict.size}: {verdict.ruling.value}; kept as evidence"
+                f"REFUSED a signed head of {counted(request.head.size, 'record')} that does not "
+                f"follow from the head of {verdict.size}: {verdict.ruling.value}; stored as "
+                "evidence"
             )
         if verdict.ruling is WitnessRuling.BAD_PROOF:
-            return _text_reply(HTTPStatus.UNPROCESSABLE_ENTITY, "the proof is not good")
+            return _text_reply(HTTPStatus.UNPROCESSABLE_ENTITY, "the proof is not valid")
         return HTTPStatus.CONFLICT, f"{verdict.size}\n".encode(), _SIZE_TYPE
 
 

@@ -101,7 +101,7 @@ class WitnessStore:
             raise ConfigError(
                 f"{path}: the file already exists; nothing was changed",
                 code="witness.exists",
-                hint="guardrail witness serve --db FILE --key FOLDER, or another --db",
+                hint="guardrail witness serve --db FILE --key FOLDER, or choose another --db",
             )
         # Created under another name, and linked when it is complete: a partial one would have
         # forgotten everything without a sign.
@@ -138,15 +138,15 @@ class WitnessStore:
         """
         if not path.exists():
             raise LedgerOpenError(
-                f"{path}: there is no such database; "
-                "a witness without its memory would cosign anything",
+                f"{path}: this database does not exist; a witness without its database would "
+                "cosign any head",
                 code="witness.missing",
                 hint="guardrail witness init --db FILE --key FOLDER --name NAME",
             )
         not_one = LedgerOpenError(
-            f"{path}: no database of a witness, or a damaged one",
+            f"{path}: not a witness database, or a damaged one",
             code="witness.database",
-            hint="name the file that guardrail witness init made",
+            hint="name the file that guardrail witness init created",
         )
         try:
             connection = _connect(path)
@@ -193,7 +193,7 @@ class WitnessStore:
             raise ConfigError(
                 "this is not a log's key: its type is not 0x01",
                 code="witness.key",
-                hint="guardrail keys prints the key that belongs here",
+                hint="use the key that guardrail keys prints",
             )
         with self._transaction():
             row = self._connection.execute(
@@ -326,13 +326,13 @@ class WitnessStore:
                 yield
             except sqlite3.Error as error:
                 raise GuardrailError(
-                    f"the witness's memory can't be read or written ({type(error).__name__})",
+                    f"the witness's database can't be read or written ({type(error).__name__})",
                     code="witness.database",
                     hint="check the disk that it is on",
                 ) from None
             except NoteError:
                 raise GuardrailError(
-                    "the witness's memory is damaged", code="witness.database"
+                    "the witness's database is damaged", code="witness.database"
                 ) from None
 
 

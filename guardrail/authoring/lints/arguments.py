@@ -69,8 +69,8 @@ def _optional(event: Event, path: Path) -> Lint:
         event,
         Code.OPTIONAL_ARGUMENT,
         f"the argument {name} may be missing: {_effect(event)}",
-        f"negate a rule that says what is right; or {value}, or is_... in the same body; or --tools"
-        " with their schemas",
+        f"negate a rule that describes what is allowed; or use {value}, or is_... in the same "
+        "body; or pass the tools' schemas with --tools",
     )
 
 
@@ -80,6 +80,6 @@ def _undeclared(event: Event, path: Path, shape: InputShape) -> Lint:
     return lint(
         event,
         Code.UNDECLARED_ARGUMENT,
-        f"no tool in question declares an argument {name}: {_effect(event)}",
+        f"none of the rule's tools declares the argument {name}: {_effect(event)}",
         f"{similar} is declared" if similar else "check the name, or the tool",
     )

@@ -88,9 +88,9 @@ def lint_modules(modules: Sequence[Module], data: str, shape: InputShape) -> lis
                 authors[0].source.name if authors else "-",
                 1,
                 Code.INCOMPLETE,
-                "these policies are too entangled to be looked through whole: there may be more"
-                " warnings",
-                "fewer rules that need many others",
+                "these policies are too complex to be checked completely: there may be more "
+                "warnings",
+                "reduce the number of rules that depend on many others",
             )
         )
     return found

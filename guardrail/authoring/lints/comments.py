@@ -115,6 +115,6 @@ def misplaced(module: Module, known: Iterable[str]) -> Iterator[tuple[int, str]]
     for ignore in ignores(module):
         unknown = sorted(code for code in ignore.codes if code.partition(":")[0] not in codes)
         if not ignore.codes or unknown:
-            yield ignore.line, "guardrail:ignore names no warning that there is"
+            yield ignore.line, "guardrail:ignore names an unknown warning"
         elif not ignore.reason:
             yield ignore.line, "guardrail:ignore without a reason has no effect"

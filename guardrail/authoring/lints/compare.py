@@ -58,14 +58,14 @@ def _lint(event: Event, origin: InputOrigin, sign: str, *, texts: bool) -> Lint:
         return lint(
             event,
             Code.UNTYPED_COMPARISON,
-            f"{sign} on {name}, which may be no text: numbers and null come before every text,"
-            " lists after it",
+            f"{sign} on {name}, which may not be a string: numbers and null sort before every "
+            "string, lists after it",
             "is_string in the same body",
         )
     return lint(
         event,
         Code.UNTYPED_COMPARISON,
-        f"{sign} on {name}, which may be no number: null and false come before every number, texts"
-        " after it",
-        "is_number in the same body, or data.guardrail.lib.args.number_within",
+        f"{sign} on {name}, which may not be a number: null and false sort before every number, "
+        "strings after it",
+        "add is_number in the same body, or use data.guardrail.lib.args.number_within",
     )

@@ -47,8 +47,9 @@ def check(event: Event, flow: ValueFlow, shape: object = None) -> Iterator[Lint]
             yield lint(
                 event,
                 Code.FALLIBLE_BUILTIN,
-                f"{sign} by something of the input: zero, or no number, fails the whole decision",
-                "is_number and a comparison with 0 first; multiply the other side instead",
+                f"{sign} by a value from the input: zero, or a value that is not a number, fails "
+                "the whole decision",
+                "check is_number and compare with 0 first, or multiply the other side instead",
             )
 
 
@@ -70,9 +71,9 @@ def _call(event: Event, flow: ValueFlow) -> Iterator[Lint]:
             yield lint(
                 event,
                 Code.FALLIBLE_BUILTIN,
-                f"{name} of {what} of the input: what it can't read fails the whole decision (cause"
-                " error)",
-                "let the tool's schema say what may come, or compare texts",
+                f"{name} of {what} from the input: a value that it can't read fails the whole "
+                "decision (cause error)",
+                "restrict the value in the tool's schema, or compare strings",
             )
             return
 

@@ -25,13 +25,13 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
     for line, path, sure in dict.fromkeys(_read(key, definition, flow, shape)):
         place = f"input.{written(path)}"
         missing = f"{place} in the head may be missing: the rule then does not fire"
-        kept = f"{place} in the head: rules and messages are recorded as they are"
+        kept = f"{place} in the head: rules and messages are recorded unredacted"
         yield Lint(
             definition.module.source.name,
             line or rule.line,
             Code.INPUT_IN_HEAD,
             kept if sure else missing,
-            "a head without values of the call; guardrail why shows which they were",
+            "write a head without values of the call; guardrail why shows these values",
         )
 
 

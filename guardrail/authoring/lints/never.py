@@ -17,7 +17,7 @@ from guardrail.policy.rego.tree import Node, kind, line_of, nodes, reference
 
 __all__ = ["check"]
 
-_SEPARATE = "separate rules for what may be one or the other"
+_SEPARATE = "write a separate rule for each alternative"
 _TEXTS: Mapping[str, Callable[[str, str], bool]] = {
     "contains": str.__contains__,
     "endswith": str.endswith,
@@ -44,15 +44,15 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
             file,
             line or rule.line,
             Code.UNKNOWN_INPUT,
-            f"there is no input.{part}: a condition on it never holds",
-            f"{similar} is there" if similar else "docs/writing-policies.md lists what there is",
+            f"input.{part} does not exist, so a condition on it never holds",
+            f"did you mean {similar}?" if similar else "docs/writing-policies.md lists the input",
         )
     for line, path, hint in _missing_data(definition, flow):
         yield Lint(
             file,
             line or rule.line,
             Code.UNKNOWN_DATA,
-            f"there is no data.{path}: a condition on it never holds",
+            f"data.{path} does not exist, so a condition on it never holds",
             hint,
         )
 
@@ -82,9 +82,9 @@ def _missing_data(definition: Definition, flow: ValueFlow) -> Iterator[tuple[int
         yield (
             line_of({name: content}),
             path,
-            f"put it in {file} of the policies, or correct the name"
+            f"add it to {file} of the policies, or correct the name"
             if flow.world.owner(at.static) is None
-            else "correct the name: the package has no rule of that name",
+            else "correct the name: the package has no rule with that name",
         )
 
 
@@ -192,7 +192,7 @@ def _contradiction(
         if checked is not None:
             subject = _subject(checked[0], flow, frame)
             if subject is not None and not known.setdefault(subject, _Known()).of_type(checked[1]):
-                return f"{subject} can't be of two types"
+                return f"{subject} can't have two types"
         return None
     if name == "Membership":
         content = node["Membership"]
@@ -210,7 +210,7 @@ def _contradiction(
             continue
         if content["op"] == "Ne":
             ok = known.setdefault(subject, _Known()).without(value)
-            return None if ok else f"{subject} can't be that and not that"
+            return None if ok else f"{subject} can't both have and not have this value"
         return _narrowed(known, subject, frozenset([value]))
     return None
 
@@ -218,7 +218,7 @@ def _contradiction(
 def _narrowed(known: dict[str, _Known], subject: str, values: frozenset[str]) -> str | None:
     if known.setdefault(subject, _Known()).only(values):
         return None
-    return f"{subject} can't be two things at once"
+    return f"{subject} can't have two values at once"
 
 
 def _subject(node: Node, flow: ValueFlow, frame: RuleFrame) -> str | None:

@@ -23,8 +23,11 @@ Tools: TypeAlias = "frozenset[str] | None"
 ARGS: Path = ("action", "properties", "args")
 CONSTANTS: Mapping[str, tuple[str, str]] = {
     "input.action.name": ("tools/call", "the tool's name is input.resource.id"),
-    "input.resource.type": ("tool", "leave it out: only calls of tools are decided"),
-    "input.context.contract": ("guardrail/1", "leave it out: this version knows one contract"),
+    "input.resource.type": ("tool", "remove the condition: only tool calls are decided"),
+    "input.context.contract": (
+        "guardrail/1",
+        "remove the condition: this version has one contract",
+    ),
 }
 """What is the same in every call: the place, its value, and what to write in place of a condition
 on it.

@@ -38,8 +38,8 @@ def check(modules: Sequence[Module], calls: Collection[FiredRules]) -> Iterator[
             rule.file,
             rule.line,
             Code.UNTESTED_RULE,
-            f"there is no test in which this {rule.effect} rule fires: {rule.id}",
-            "a test_ rule in a file called ..._test.rego, whose input makes it fire",
+            f"this {rule.effect} rule fires in no test: {rule.id}",
+            "add a test_ rule whose input makes it fire, in a file named ..._test.rego",
         )
 
 

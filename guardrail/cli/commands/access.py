@@ -32,7 +32,7 @@ _WORDS = re.compile(r"[a-z-]+( [a-z-]+)*")
     show_default=True,
     help="Show only the latest N.",
 )
-@click.option("--all", "everything", is_flag=True, help="Show all of them.")
+@click.option("--all", "everything", is_flag=True, help="Show all.")
 def access(
     *,
     config: Path | None,  # noqa: ARG001 - the access log of these was found when this was recorded
@@ -55,7 +55,7 @@ def access(
     for line in _table(found.shown) if columns() >= _WIDE else _cards(found.shown):
         data(line)
     if not found.shown:
-        remark("no reading is recorded")
+        remark("no readings are recorded")
     elif len(found.shown) < found.total:
         remark(
             f"The latest {len(found.shown)} of {found.total:,}; --all shows the rest.", Style.DIM

@@ -61,7 +61,9 @@ def anchor(
     ledger contradicts stay behind, and are listed.
     """
     if action != "move" and (lost or reason is not None):
-        raise click.UsageError("--lost and --reason are for move", click.get_current_context())
+        raise click.UsageError(
+            "--lost and --reason belong to guardrail anchor move", click.get_current_context()
+        )
     if action == "move":
         from guardrail.cli.commands.anchor_move import move
 
@@ -80,10 +82,12 @@ def anchor(
     anchors = anchors_of(settings, signing, log)
     if not anchors:
         raise ConfigError(
-            "no anchor is set: whoever can write the ledger can cut it, and nothing elsewhere would"
-            " show it",
+            "no anchor is configured: anyone who can write the ledger can truncate it undetected",
             code="config.anchors",
-            hint="set file, witness or another in [anchors] of guardrail.toml (docs/anchors.md)",
+            hint=(
+                "set file, witness or another anchor in [anchors] of guardrail.toml "
+                "(docs/anchors.md)"
+            ),
         )
     answers = list(send_now(where, LedgerHeads(where, log, signing), anchors))
     code = _exit_code(answers)
@@ -113,7 +117,7 @@ def _forget_memory(
     elif done:
         data(f"{paint('forgotten', Style.GOOD)}  {one_line(str(where))}")
     else:
-        data(f"nothing was remembered of {one_line(str(where))}")
+        data(f"nothing was remembered for {one_line(str(where))}")
     return Exit.YES
 
 

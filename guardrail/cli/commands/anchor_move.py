@@ -85,7 +85,7 @@ def _move_request(
     new = settings.anchors.file
     if new is None:
         raise ConfigError(
-            "[anchors] names no file to move heads into",
+            "[anchors] names no file to move the heads to",
             code="config.anchors",
             hint="set file in [anchors] of guardrail.toml (docs/anchors.md)",
         )
@@ -94,8 +94,8 @@ def _move_request(
     with contextlib.suppress(OSError):
         if old is not None and os.path.samefile(old, new):
             raise UsageError(
-                "that is the file that [anchors] names",
-                hint="set file in [anchors] to the new place first, then: " + _USAGE,
+                "this is the file that [anchors] names",
+                hint="set file in [anchors] to the new path first, then run: " + _USAGE,
             )
     return _MoveRequest(old, new, redacted_reason(reason, needed="guardrail anchor move") or "")
 
@@ -169,10 +169,10 @@ def _print_result(found: SortedHeads, taken: int, new: Path, seq: int) -> None:
     )
     for each in found.left_out[:10]:
         data(
-            f"  left    a head of {counted(each.size, 'record')} that another key signed and the"
-            " ledger contradicts"
+            f"  left    a head of {counted(each.size, 'record')} signed by another key, which "
+            "the ledger contradicts"
         )
     if len(found.left_out) > 10:
         data(f"  left    and {len(found.left_out) - 10:,} more")
     data(f"  record  {seq}")
-    remark("next:  keep the old file, then: guardrail anchor")
+    remark("next:  keep the old file, then run: guardrail anchor")

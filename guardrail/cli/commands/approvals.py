@@ -39,7 +39,10 @@ _STYLES = {
 @ledger_options
 @json_option
 @click.option(
-    "--all", "everything", is_flag=True, help="Also list those that are decided, used or too old."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also list requests that are decided, used or expired.",
 )
 def approvals(config: Path | None, ledger: Path | None, as_json: bool, everything: bool) -> None:
     """List the calls that wait for a person, oldest first: each request, its requester, and the
@@ -70,7 +73,8 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
         return
     if proved is None:
         remark(
-            "NOT PROVED: without the log's keys nobody can tell if this is the recorded request",
+            "NOT PROVED: without the log's keys, guardrail can't check that this is the "
+            "recorded request",
             Style.WARN,
         )
     for index, entry in enumerate(found):
@@ -78,7 +82,7 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
             data()
         _print_request(entry)
     if not found:
-        remark("no call waits for an approval")
+        remark("no call is waiting for an approval")
     elif any(entry.state is RequestState.PENDING for entry in found):
         remark("next:  guardrail approve ID --reason TEXT, or guardrail refuse ID --reason TEXT")
 
@@ -217,7 +221,7 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
             )
         return
     if kind is StepKind.REFUSED:
-        told("REFUSED", Style.BAD, f"{title}: nobody can approve it any more")
+        told("REFUSED", Style.BAD, f"{title}: it can no longer be approved")
         data(f"  record  {answer.receipt.seq}")
         return
     told("APPROVED", Style.GOOD, f"{title}: {answer.given} of {request.needed}")
@@ -226,7 +230,7 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
     for line in removed(hidden(answer.case)):
         for part in field("  not shown to you: ", line):
             data(part)
-    remark("nobody verified who you are: the record says unsafe_asserted", Style.WARN)
+    remark("your identity was not verified: the record says unsafe_asserted", Style.WARN)
     missing = request.needed - answer.given
     if missing > 0:
         remark(f"next:  {counted(missing, 'more person')} must approve it")
@@ -279,8 +283,8 @@ def _print_request(entry: ListedRequest) -> None:
         _print_field(label, text)
     for pointer in request.hidden_needs:
         warning = (
-            f"the policy says that you must see {escape(pointer)}, which is hidden: nobody can"
-            " approve it"
+            f"nobody can approve this: the policy requires that you see {escape(pointer)}, which "
+            "is hidden"
         )
         for part in field("  blocked ", warning):
             data(part)
@@ -296,9 +300,7 @@ def _approved_by(entry: ListedRequest) -> str:
     if entry.state is RequestState.USED:
         used = [step for step in entry.case.steps if step.kind is StepKind.USED]
         people = _people(person for step in used for person in step.approvers) or people
-    lapsed = (
-        "" if over or len(steps) == len(entry.live_grants) else "; what was given before expired"
-    )
+    lapsed = "" if over or len(steps) == len(entry.live_grants) else "; earlier approvals expired"
     shown = f": {', '.join(people)}" if people else ""
     return f"{len(people)} of {entry.case.request.needed}{shown}{lapsed}"
 

@@ -43,7 +43,9 @@ def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> No
     for line in str(note).splitlines():
         data(line)
     if not by_log_key:
-        remark("signed by the key of a process: the log key can't be used by this user", Style.WARN)
+        remark(
+            "signed by the key of a process, because this user can't use the log key", Style.WARN
+        )
 
 
 def head_of(config: Path | None, ledger: Path | None) -> tuple[SignedNote, bool]:

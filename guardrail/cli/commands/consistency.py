@@ -45,15 +45,15 @@ class _HeadFileError(GuardrailError):
     "key",
     metavar="PUB",
     help=(
-        "The log's public key, as you kept it: 64 hex characters, a note key, or a file with"
-        " either."
+        "The log's public key that you stored: 64 hex characters, a note key, or a file with "
+        "either."
     ),
 )
 @click.option(
     "--backup",
     type=_PATH,
     metavar="FILE",
-    help="Use this older copy of the ledger; NEW may cover more records than it has.",
+    help="Use this older copy of the ledger. NEW may cover more records than the copy has.",
 )
 @json_option
 def consistency(
@@ -115,9 +115,11 @@ def consistency(
 
 def _swapped(old: int, new: int) -> UsageError:
     return UsageError(
-        f"the head in OLD is over {counted(old, 'record')}, the one in NEW over {new:,}",
-        hint="give the smaller one first; a log that has become smaller was cut: "
-        "guardrail verify --checkpoint FILE",
+        f"the head in OLD covers {counted(old, 'record')}, the one in NEW only {new:,}",
+        hint=(
+            "pass the smaller head first; if the log has become smaller, it was truncated: run "
+            "guardrail verify --checkpoint FILE"
+        ),
     )
 
 
@@ -179,13 +181,13 @@ def _print(answer: Consistency, log: str, sizes: tuple[int, int], *, pinned: boo
             data(f"    {line}")
     if not pinned:
         data(
-            "  KEY NOT PINNED: the key was read from the ledger itself; give the one that you kept,"
-            " --key"
+            "  KEY NOT PINNED: the key was read from the ledger itself; pass the key that you "
+            "stored with --key"
         )
     if answer.relation is HeadRelation.FORKED:
         remark(
-            "next:  keep both heads: signed, they prove that the holder of the key showed two"
-            " histories"
+            "next:  keep both signed heads: they prove that the holder of the key showed two "
+            "histories"
         )
     elif answer.relation is HeadRelation.NOT_HERE:
         remark("next:  guardrail verify --checkpoint FILE, with the head in NEW")

@@ -66,12 +66,12 @@ def export(
     are hostile text: don't print them to a terminal.
     """
     if not jsonl:
-        raise click.UsageError("Say which form: --jsonl", click.get_current_context())
+        raise click.UsageError("--jsonl is required", click.get_current_context())
     to_stdout = output is None or str(output) == "-"
     if to_stdout and sys.stdout.isatty():
         raise UsageError(
-            "refusing to write recorded bytes to a terminal: they may hold control characters",
-            hint="guardrail export --jsonl -o FILE (or pipe it)",
+            "refusing to write recorded bytes to a terminal: they may contain control characters",
+            hint="guardrail export --jsonl -o FILE, or pipe the output",
         )
     with open_ledger(config, ledger) as reader:
         size = None
@@ -141,7 +141,7 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T], *, needed: int) -> _T
     return done
 
 
-_REMOVED = "; the part that was written is removed"
+_REMOVED = "; the partial file was removed"
 
 
 def _not_written(

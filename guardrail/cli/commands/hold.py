@@ -81,7 +81,7 @@ def holds(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
         )
         return Exit.YES
     if not standing:
-        data("No hold stands.")
+        data("No hold is in force.")
     for each in standing:
         data(
             f"{shown(each.id)}  since {clock(each.ts)}, by {shown(each.who)}:"
@@ -104,8 +104,8 @@ def _change_hold(
     assert words is not None
     if not _NAME.fullmatch(name) or redacted_reason(name) != name:
         raise UsageError(
-            "the name of a hold has up to 64 letters, digits, dots, dashes and underscores, and"
-            " nothing sensitive",
+            "a hold's name has up to 64 letters, digits, dots, dashes and underscores, and "
+            "contains nothing sensitive",
             hint=f"guardrail hold {word} case-2026-7",
         )
     with open_for_retention(config, ledger) as manager:
@@ -113,7 +113,7 @@ def _change_hold(
     if as_json:
         emit_json({"hold": name, "action": word})
     elif begins:
-        data(f"{paint('held', Style.WARN)}  nothing is deleted while {shown(name)} stands")
+        data(f"{paint('held', Style.WARN)}  nothing is deleted while {shown(name)} is in force")
     else:
         data(f"{paint('released', Style.GOOD)}  {shown(name)}")
     return Exit.YES

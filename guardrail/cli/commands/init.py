@@ -48,7 +48,9 @@ def init(named: Path | None) -> None:
         raise ConfigError(
             f"this folder belongs to the project of {above}; nothing was written",
             code="config.exists",
-            hint="guardrail doctor checks that project; guardrail init . makes another one here",
+            hint=(
+                "guardrail doctor checks that project; guardrail init . creates another one here"
+            ),
         )
     # The environment may point to another project: the new settings file alone decides.
     planned = Settings().override(ledger={"path": (folder / DEFAULT_LEDGER).absolute()})
@@ -63,7 +65,7 @@ def init(named: Path | None) -> None:
     for line in made.ignored:
         data(f"added {line} to .gitignore")
     if above is not None:
-        remark(f"Here these settings count, and no longer those of {above}.")
+        remark(f"In this folder, these settings replace those of {above}.")
     _next_steps(folder)
 
 
@@ -93,13 +95,13 @@ def _refuse_project(folder: Path, planned: Settings) -> None:
     with contextlib.suppress(ConfigError):  # `doctor` says what is wrong with these settings
         planned = Settings.load(there, environment={}, named=False)
     bare = not traces(planned.ledger.path) and not planned.key_path.exists()
-    makes = "a program that opens a guard with it makes keys and ledger, and "
+    makes = "a program that opens a guard with it creates keys and ledger, and "
     raise ConfigError(
-        f"{folder.absolute()} already holds {FILE_NAME}: it is a project; nothing was written",
+        f"{folder.absolute()} already contains {FILE_NAME}: it is a project; nothing was written",
         code="config.exists",
         hint=(
-            f"{makes if bare else ''}guardrail doctor says whether anything is missing; or"
-            " guardrail init OTHER_FOLDER"
+            f"{(makes if bare else '')}guardrail doctor checks it for missing parts; or run "
+            "guardrail init OTHER_FOLDER"
         ),
     )
 
@@ -149,7 +151,7 @@ def _require_room(settings: Settings) -> None:
             f"{folder}: {needed / (1 << 20):.1f} MB are needed before calls are accepted, "
             f"{free / (1 << 20):.1f} MB are free; nothing was written",
             code="config.room",
-            hint="make room on this disk, or guardrail init OTHER_FOLDER",
+            hint="make room on this disk, or run guardrail init OTHER_FOLDER",
         )
 
 
@@ -169,7 +171,7 @@ def _create_log(settings: Settings) -> None:
         with contextlib.suppress(OSError):
             folder.rmdir()
         raise LedgerOpenError(
-            f"the files are written, but the ledger could not be created: {error.message}",
+            f"the files were written, but the ledger could not be created: {error.message}",
             code=error.code,
             hint=error.hint,
         ) from None

@@ -41,8 +41,8 @@ def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
                 "the key folder does not hold this ledger's keys, but those of another log",
                 code="keys.other_log",
                 hint=(
-                    "guardrail verify --key PUB, with the key that you kept, says which of them is"
-                    " the old one"
+                    "to find out which log is the original, run guardrail verify --key PUB with "
+                    "the key that you stored"
                 ),
             )
     except KeysError as error:
@@ -63,4 +63,4 @@ def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
     data(key.public.hex())
     data(str(key))
     if problem:
-        remark(f"read from the ledger alone: {one_line(problem)}", Style.WARN)
+        remark(f"read only from the ledger: {one_line(problem)}", Style.WARN)

@@ -53,7 +53,7 @@ _POLL = 0.1
     cls=LazyGroup,
     entries={
         "check": CommandEntry(
-            _CHECK, "check", "Check that the policies would load, and say why not."
+            _CHECK, "check", "Check that a guard can load the policies, and explain why not."
         ),
         "test": CommandEntry(_HERE, "test", "Run the policies' own tests."),
         "bundle": CommandEntry(_BUNDLE, "bundle", "Build a bundle for OPA servers."),
@@ -70,15 +70,13 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
     """Return the policies to examine. Raises ``ConfigError`` if one of them does not exist."""
     settings = None if paths else settings_of(config)
     chosen = paths if settings is None else settings.policy.path
-    hint = "name the folder of the policies, or leave PATH out for those of the settings"
+    hint = "name the folder of the policies, or omit PATH to use those of the settings"
     if settings is not None:
-        correct = "put policies there, or correct path in [policy]"
+        correct = "put policies in that folder, or correct path in [policy]"
         hint = "guardrail init" if settings.source is None else correct
     for path in chosen:
         if not path.exists():
-            raise ConfigError(
-                f"{path}: there are no policies here", code="config.policies", hint=hint
-            )
+            raise ConfigError(f"{path}: no policies found", code="config.policies", hint=hint)
     return chosen
 
 
@@ -97,7 +95,7 @@ def print_untested(tests: int, *, width: int = 8) -> None:
 @click.option(
     "--mutate",
     is_flag=True,
-    help="Then change the calls that rules stop, key by key, and report those that are allowed.",
+    help="Then change calls that rules stop, key by key, and report those that are allowed.",
 )
 @tools_option
 @click.option(
@@ -185,8 +183,8 @@ def _summary(report: TestReport) -> None:
         return
     if not report.results:
         data(
-            f"{paint('NO TESTS', Style.WARN)}  write test_ rules in a file called"
-            " something_test.rego"
+            f"{paint('NO TESTS', Style.WARN)}  write test_ rules in a file named "
+            "something_test.rego"
         )
         return
     counts = [
@@ -211,7 +209,7 @@ def _summary(report: TestReport) -> None:
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long to wait for their answers.",
+    help="How long to wait for the guards' answers.",
 )
 def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
     """Ask the guards that run on this ledger to reload their policies, and show each one's answer.
@@ -229,13 +227,13 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
         engine = load_engine(settings)
     except PolicyLoadError as error:
         print_findings(error.findings, Style.BAD)
-        data(f"{paint('REFUSED', Style.BAD)}  nobody was asked to load these policies")
+        data(f"{paint('REFUSED', Style.BAD)}  no guard was asked to load these policies")
         return Exit.NO
     digest = _policies_name(asdict(engine.identity))
     engine.close()
     alive, start = _guards_and_size(settings)
     request(settings.ledger.path, digest)
-    data(f"asked for policies of digest {one_line(digest)}")
+    data(f"asked guards to load policies with digest {one_line(digest)}")
     return _wait_for_answers(settings, digest, alive, start, wait)
 
 
@@ -277,10 +275,7 @@ def _wait_for_answers(settings: Settings, digest: str, alive: int, start: int, w
     if refused:
         return Exit.NO
     if not alive:
-        remark(
-            "No process uses this ledger now; the next one that opens it loads these policies"
-            " anyway."
-        )
+        remark("No process is using this ledger; the next one that opens it loads these policies.")
         return Exit.RESERVED
     if len(loaded) < alive:
         remark(f"{len(loaded)} of {counted(alive, 'process')} loaded them within {wait:g} s.")
@@ -304,7 +299,7 @@ def _print_answer(
     where = f"{name(text(record, 'origin', 'host'))} pid {obj(record, 'origin').get('pid')}"
     if kind == "admin.policy_refused":
         refused.add(process)
-        data(f"{paint('refused', Style.BAD)}  by {one_line(where)}, which keeps its old policies")
+        data(f"{paint('refused', Style.BAD)}  by {one_line(where)}, which keeps the old policies")
     elif (
         kind == "admin.policy_loaded" and _policies_name(obj(record, "detail", "policy")) == digest
     ):

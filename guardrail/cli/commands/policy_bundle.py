@@ -113,7 +113,7 @@ def bundle(
     state = "signed" if made.signed else "not signed"
     data(
         f"{paint('OK', Style.GOOD)}  {one_line(str(output))}, {counted(made.files, 'module')},"
-        f" {state}" + (", in place of the file that was there" if replaced else "")
+        f" {state}" + (", replacing the existing file" if replaced else "")
     )
     data(f"revision {made.revision}")
     if made.tests:
@@ -176,7 +176,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
         return _print_refused(error, as_json=as_json)
     except PolicyError as error:
         if error.hint == UNREACHABLE:
-            error.hint = f"start the OPA server, or correct [opa] url, or --url: {section.url}"
+            error.hint = f"start the OPA server, or correct [opa] url or --url: {section.url}"
         raise
     if as_json:
         emit_json(
@@ -197,7 +197,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     if pushed.tests:
         print_untested(pushed.tests)
     for name in pushed.others:
-        remark(f"Also on this server, and its rules count: {one_line(name)}")
+        remark(f"Also on this server, with rules that count: {one_line(name)}")
     return Exit.YES
 
 

@@ -26,12 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-_DESPITE = "a guard loads them all the same; --strict gives exit code 1 for warnings"
+_DESPITE = "a guard loads them anyway; --strict exits 1 for warnings"
 _INDENT = 21
 """Columns before the description of an engine."""
 
 
-@click.command(short_help="Check that the policies would load, and say why not.")
+@click.command(short_help="Check that a guard can load the policies, and explain why not.")
 @PATHS
 @config_option
 @json_option
@@ -77,7 +77,7 @@ def _opa() -> OpaProgram | None:
 
     program = find_opa()
     if program is None and os.environ.get("GUARDRAIL_OPA"):
-        raise ConfigError("GUARDRAIL_OPA names no program that can be run", code="config.opa")
+        raise ConfigError("GUARDRAIL_OPA does not name an executable program", code="config.opa")
     return program
 
 

@@ -63,8 +63,8 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         target = find(reader, ref)
         if not isinstance(target, RecordRef):
             raise NotFoundError(
-                "that is a session; a proof is about one record",
-                hint="guardrail show last, then: guardrail prove SEQ",
+                "this names a session, but a proof is for one record",
+                hint="guardrail show last, then guardrail prove SEQ",
             )
         kept = _notes(
             each.note for each in read_state(state_path(reader.path), reader.log).anchors.values()
@@ -79,7 +79,7 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         _write(out, raw)
     if proof.epoch is not None:
         remark(
-            "the head is signed by the key of a process: the log key can't be used by this user",
+            "the head is signed by the key of a process, because this user can't use the log key",
             Style.WARN,
         )
 
@@ -138,8 +138,8 @@ def _not_written(error: OSError, path: Path, raw: bytes) -> _FileError:
     required=True,
     metavar="PUB",
     help=(
-        "The log's public key, as you kept it: 64 hex characters, a note key, or a file with"
-        " either."
+        "The log's public key that you stored: 64 hex characters, a note key, or a file with "
+        "either."
     ),
 )
 @click.option(
@@ -147,7 +147,7 @@ def _not_written(error: OSError, path: Path, raw: bytes) -> _FileError:
     "witnesses",
     multiple=True,
     metavar="NAME+HASH+KEY",
-    help="A witness's key: say whether it cosigned the head. May be given several times.",
+    help="A witness's key: report whether it cosigned the head. May be repeated.",
 )
 @json_option
 def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool) -> int:
@@ -189,11 +189,12 @@ def _witness(text: str) -> NoteKey:
         found = NoteKey.parse(text)
     except NoteError as error:
         raise UsageError(
-            f"--witness: {error.message}", hint="guardrail witness init prints it"
+            f"--witness: {error.message}", hint="use the key that guardrail witness init prints"
         ) from None
     if found.algorithm is not Algorithm.COSIGNATURE_V1:
         raise UsageError(
-            "--witness: that is no witness's key", hint="guardrail witness init prints it"
+            "--witness: this is not a witness's key",
+            hint="use the key that guardrail witness init prints",
         )
     return found
 
@@ -213,18 +214,18 @@ def _not_proved(checked: ProofCheck) -> list[str]:
         return []
     said = [
         (
-            "That the log was not cut, forked or replaced since: that takes a head that somebody"
-            " else kept (guardrail verify --checkpoint FILE)."
+            "That the log was not truncated, forked or replaced since: this needs an external "
+            "head (guardrail verify --checkpoint FILE)."
         ),
         (
-            "That what the record says is true, and when it was written: the time in it is the"
-            " writer's own clock."
+            "That the content of the record is true, or when it was written: its time comes "
+            "from the writer's own clock."
         ),
         # A witness signs any continuation of what it knows; a recovery may have taken over records
         # behind it.
         (
-            "That the log was not recovered after somebody had changed it: guardrail verify on the"
-            " ledger names such records."
+            "That the log was not recovered after a change: guardrail verify on the ledger "
+            "names such records."
         ),
     ]
     if checked.epoch is not None:
@@ -234,8 +235,8 @@ def _not_proved(checked: ProofCheck) -> list[str]:
         )
     if not checked.cosignatures:
         said.append(
-            "That anybody but the holder of the log's key has seen the head: no witness's signature"
-            " was checked."
+            "That anybody except the holder of the log's key has seen the head: no witness's "
+            "signature was checked."
         )
     return said
 

@@ -28,7 +28,7 @@ __all__ = ["print_pruned", "prune", "pruned_document"]
     "--policy",
     "by_policy",
     is_flag=True,
-    help="Delete by the rules of [retention]. There is no other selection.",
+    help="Delete according to [retention]. No other selection is possible.",
 )
 @click.option(
     "--checkpoint",
@@ -36,7 +36,10 @@ __all__ = ["print_pruned", "prune", "pruned_document"]
     multiple=True,
     type=click.Path(path_type=Path, dir_okay=False),
     metavar="FILE",
-    help="A signed head that a witness in [anchors] cosigned, or its file holds. May be repeated.",
+    help=(
+        "A signed head that a witness in [anchors] cosigned, or that the anchor file contains. "
+        "May be repeated."
+    ),
 )
 def prune(
     *,
@@ -56,7 +59,7 @@ def prune(
     """
     if not by_policy:
         raise UsageError(
-            "records are deleted by the policy in the settings alone",
+            "records are deleted only according to the policy in the settings",
             hint='guardrail prune --policy --reason "..."',
         )
     words = redacted_reason(reason, needed="guardrail prune --policy")
@@ -68,7 +71,7 @@ def prune(
     if as_json:
         emit_json(pruned_document(done))
     elif not print_pruned(done):
-        data("Nothing to do: no closed segment is past its time.")
+        data("Nothing to do: no closed segment is past its retention period.")
     return Exit.YES if done.overwritten else Exit.RESERVED
 
 
@@ -86,8 +89,13 @@ def print_pruned(done: PruneResult) -> bool:
     """Print the result of pruning; return True if anything was pruned."""
     if done.deleted:
         count = counted(done.deleted, "record")
-        data(f"{paint('pruned', Style.GOOD)}    {count}; the log goes on from record {done.before}")
+        data(
+            f"{paint('pruned', Style.GOOD)}    {count}; the log continues from record {done.before}"
+        )
     if not done.overwritten:
-        remark("their text may still be in the -wal file: a reader kept it from being overwritten")
-        remark("next:  guardrail prune --policy, when nothing reads the ledger for long")
+        remark(
+            "their text may still be in the -wal file, because a reader prevented it from being "
+            "overwritten"
+        )
+        remark("next:  guardrail prune --policy, when no long reads are running")
     return bool(done.deleted)

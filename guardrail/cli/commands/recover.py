@@ -148,10 +148,12 @@ def _require_reason(reason: str | None, *, yes: bool) -> str:
             f"there is no terminal for questions, and {missing} not given; nothing was changed",
             hint='guardrail recover --yes --reason "..."',
         )
-    words = reason if reason is not None else click.prompt("Why? It goes into the ledger", err=True)
+    words = (
+        reason if reason is not None else click.prompt("Reason (recorded in the ledger)", err=True)
+    )
     if not words.strip() or len(words) > 1000:
         raise UsageError(
-            "the reason must say something, in at most 1000 characters",
+            "give a reason of at most 1000 characters",
             hint="guardrail recover --yes --reason TEXT",
         )
     return str(words)
@@ -195,11 +197,13 @@ def _print_plan(path: Path, found: Diagnosis, *, denied: bool) -> None:
     if plan.head:
         _print_field("head", plan.head)
     if plan.caches:
-        _print_field("rebuilt", f"{', '.join(plan.caches)}: made anew from the records")
+        _print_field("rebuilt", f"{', '.join(plan.caches)}: will be rebuilt from the records")
     if _describe_loss(plan):
         _print_field("lost", _describe_loss(plan))
     if plan.untold:
-        data(f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be found")
+        data(
+            f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be identified"
+        )
     if plan.alive:
         data(f"  in use   by {counted(len(plan.alive), 'process')}: end them first")
     for line in (*_describe_known(found), *([] if denied else _planned_steps(path, found))):
@@ -218,14 +222,14 @@ def _describe_loss(plan: RecoveryPlan) -> str:
 
     if plan.lost:
         return (
-            f"at least {counted(plan.lost, 'record')}: acknowledged, and gone or changed; later"
-            " ones may be lost as well"
+            f"at least {counted(plan.lost, 'record')}: acknowledged, but gone or changed; later "
+            "records may be lost as well"
         )
     if plan.action is not Action.RESTART:
         return ""
     if plan.loss is Loss.UNKNOWN:
-        return "unknown: nothing says how many records there were last"
-    return "no record, as far as is known"
+        return "unknown: nothing shows how many records there were"
+    return "none, as far as is known"
 
 
 def _describe_known(found: Diagnosis) -> list[str]:
@@ -240,11 +244,10 @@ def _describe_known(found: Diagnosis) -> list[str]:
         )
     if found.plan.known and judged.proven:
         lines.append(
-            f"  proven   the first {counted(judged.proven, 'record')}, by a head that was kept"
-            " elsewhere"
+            f"  proven   the first {counted(judged.proven, 'record')}, by an external head"
         )
     elif found.plan.known:
-        lines.append("  proven   no record: no head that was kept elsewhere is over what is left")
+        lines.append("  proven   no record: no external head covers the remaining records")
     return lines
 
 
@@ -252,12 +255,13 @@ def _nothing_to_do(path: Path) -> str:
     from guardrail.system.disk import WORK, free_bytes, make_room, no_room
 
     free = free_bytes(path)
-    back = "Programs that were blocked come back by themselves"
+    back = "Blocked programs continue by themselves"
     if free is not None and free < WORK:
         return (
-            f"Nothing is to be recovered. But {no_room(path, WORK)}. {back} then: {make_room(path)}"
+            f"There is nothing to recover. But {no_room(path, WORK)}. {back} then: "
+            f"{make_room(path)}"
         )
-    return f"Nothing has to be done. {back}."
+    return f"There is nothing to do. {back}."
 
 
 def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
@@ -270,9 +274,9 @@ def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
         ""
         if found.keys is not None
         else (
-            "The keys are gone, so new ones are made; what is left of the old ones is kept,"
-            " renamed. If there is a backup of the key folder, put it back instead: then the log"
-            " may go on. "
+            "The keys are gone, so new ones are created; the remaining old ones are renamed and "
+            "kept. If there is a backup of the key folder, restore it instead: then the log may "
+            "be able to continue. "
         )
     )
     text = {
@@ -285,19 +289,22 @@ def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
                 else "A record says what was found, "
             )
             + (
-                "what is not right beside the records is kept in a file and made anew from them,"
-                " with a new signed head, "
+                "wrong data other than the records is copied to a file and rebuilt from them, "
+                "with a new signed head, "
                 if plan.head or plan.caches
                 else ""
             )
-            + "and the log goes on in this file."
+            + "and the log continues in this file."
         ),
-        Action.CLOSE_CALLS: "These calls are recorded as unknown: nobody can say how they ended.",
+        Action.CLOSE_CALLS: (
+            "These calls are recorded as unknown, because nobody can say how they ended."
+        ),
         Action.RESTART: (
-            f"{back}{keys}The old files are kept beside the ledger, renamed to"
-            f" {path.name}-broken-..., and a new log begins. Its first record names the last known"
-            f" head of the old one. Its name is {found.next_log or 'made from its new key'}, which"
-            " witnesses have to be told."
+            f"{back}{keys}The old files are kept next to the ledger, renamed to "
+            f"{path.name}-broken-..., and a new log begins. Its first record names the last known "
+            "head of the old one. "
+            f"Its name is {found.next_log or 'made from its new key'}, which must be registered "
+            "at each witness."
         ),
     }[plan.action]
     return ["", *(one_line(line) for line in prose(text))]

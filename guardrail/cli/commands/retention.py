@@ -39,10 +39,10 @@ _HERE = "guardrail.cli.commands.retention"
         "run": CommandEntry(
             _HERE,
             "run",
-            "Close segments, archive and delete everything that is due; meant for a timer.",
+            "Close segments, archive and delete everything that is due. Use it from a timer.",
         ),
         "status": CommandEntry(
-            _HERE, "status", "Show records that are due, overdue, or were deleted too early."
+            _HERE, "status", "Show records that are due, overdue or were deleted too early."
         ),
     },
     short_help="Keep and delete records by the retention policy in the settings.",
@@ -51,7 +51,7 @@ def retention() -> None:
     """Keep and delete records by the retention policy in the settings."""
 
 
-@click.command(short_help="Show records that are due, overdue, or were deleted too early.")
+@click.command(short_help="Show records that are due, overdue or were deleted too early.")
 @ledger_options
 @json_option
 def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
@@ -73,7 +73,7 @@ def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
 
 
 @click.command(
-    short_help="Close segments, archive and delete everything that is due; meant for a timer."
+    short_help="Close segments, archive and delete everything that is due. Use it from a timer."
 )
 @ledger_options
 @json_option
@@ -156,7 +156,7 @@ def _print_due(manager: RetentionManager, *, as_json: bool) -> int:
         return Exit.YES
     going = before - facts.first if not status.held else 0
     lines = [
-        "a segment is to be closed" if seal else "",
+        "a segment is due to be closed" if seal else "",
         f"{counted(len(status.unarchived), 'segment')} to be archived" if status.unarchived else "",
         f"{counted(going, 'record')} to be deleted" if going > 0 else "",
         f"{counted(len(expire), 'copy')} to be deleted" if expire else "",

@@ -44,7 +44,7 @@ def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str
     if as_json:
         emit_json(closed_document(done))
     elif not print_closed(done):
-        data("Nothing to do: every record is in a segment, and each has its copy.")
+        data("Nothing to do: every record is in a segment, and every segment has its copy.")
     return Exit.YES
 
 

@@ -47,7 +47,7 @@ own.
     show_default=True,
     help="Show only the latest N.",
 )
-@click.option("--all", "everything", is_flag=True, help="Show all of them.")
+@click.option("--all", "everything", is_flag=True, help="Show all.")
 def sessions(
     *,
     config: Path | None,
@@ -81,14 +81,14 @@ def sessions(
         report_pruned(lost, copies)
     if throttled:
         remark(
-            f"{counted(len(throttled), 'record')} in no session: calls beyond [limits]"
-            f" calls_per_minute that were denied; the latest: guardrail show {throttled[-1]}",
+            f"{counted(len(throttled), 'record')} outside sessions, for calls denied because of "
+            f"[limits] calls_per_minute; the latest: guardrail show {throttled[-1]}",
             Style.DIM,
         )
     if not rows:
         remark(
-            f"No session yet: {counted(size, 'record')} in this ledger, none of them a call.\n"
-            "Run a program that opens guard.session(...), or see `guardrail demo`."
+            f"No sessions yet: {counted(size, 'record')} in this ledger, but no calls.\nRun a "
+            "program that opens guard.session(...), or see `guardrail demo`."
         )
         return
     wide = columns() >= _WIDE

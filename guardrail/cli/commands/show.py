@@ -65,7 +65,7 @@ from guardrail.review.why import omitted_sentence
 
 __all__ = ["show"]
 
-_REJECTED = "(by the framework; arguments are not kept)"
+_REJECTED = "(by the framework; arguments are not recorded)"
 """Shown instead of the arguments of a call that never reached the policy."""
 _WIDE = 110
 """Minimum width for a table; below it, each call takes two lines."""
@@ -109,7 +109,7 @@ def _print_session(session: Timeline) -> None:
     data()
     if not session.calls:
         remark(
-            "Only outcomes of this session are in this ledger; their decisions are not.", Style.WARN
+            "This ledger contains only outcomes of this session, not their decisions.", Style.WARN
         )
         return
     lines = _table(session) if columns() >= _WIDE else _cards(session)
@@ -328,7 +328,7 @@ def _print_answer(record: Mapping[str, Any]) -> None:
     of = "a request" if request is None else f"the request of record {request}"
     if kind == "approval.rejected":
         data(
-            f"  {who} answered {of}, which did not count: "
+            f"  {who} answered {of}, but the answer did not count: "
             f"{_describe_rejection(text(record, 'code'))}"
         )
         return
@@ -340,7 +340,7 @@ def _describe_rejection(code: str) -> str:
     try:
         return REASONS[RejectionReason(code)]
     except ValueError:
-        return escape(code) or "no reason is recorded"
+        return escape(code) or "no reason was recorded"
 
 
 def _print_throttled(record: Mapping[str, Any]) -> None:

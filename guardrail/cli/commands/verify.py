@@ -36,14 +36,14 @@ _SHOWN = 10
 """The largest number of open calls of dead processes listed one by one."""
 
 
-@click.command(short_help="Check that no record was changed, and say what that proves.")
+@click.command(short_help="Check that no record was changed, and report what that proves.")
 @ledger_options
 @json_option
 @click.option(
     "--key",
     "key_text",
     metavar="PUB",
-    help="The log's public key, as you kept it: 64 hex characters, a note key, or a file with one.",
+    help="The log's public key that you stored: 64 hex characters, a note key, or a file with one.",
 )
 @click.option(
     "--checkpoint",
@@ -51,7 +51,7 @@ _SHOWN = 10
     type=_PATH,
     metavar="FILE",
     multiple=True,
-    help="A signed head stored outside the ledger, or a file anchor with many. May be repeated.",
+    help="A signed head stored outside the ledger, or a file anchor with several. May be repeated.",
 )
 @click.option(
     "--witness",
@@ -65,7 +65,7 @@ _SHOWN = 10
     type=click.IntRange(min=0),
     default=0,
     metavar="SEQ",
-    help="Read the records from SEQ on; of earlier ones, compare only the stored hashes.",
+    help="Read only the records from SEQ on. For earlier records, compare the stored hashes.",
 )
 @click.option(
     "--jobs",
@@ -94,7 +94,7 @@ _SHOWN = 10
     "--backup",
     type=_PATH,
     metavar="FILE",
-    help="Check this older copy of the ledger; later records in the log are not a contradiction.",
+    help="Check this older copy of the ledger. Later records in the log do not contradict it.",
 )
 def verify(
     *,
@@ -202,9 +202,9 @@ def _access_log_trouble(notices: list[str]) -> str:
     """Add a notice if the access log is lost or incomplete. Return the reason if it is lost."""
     lost = access_log_lost()
     if lost:
-        notices.append(f"Who read the ledger is not known: {lost}.")
+        notices.append(f"It is not known who read the ledger: {lost}.")
     elif access_log_incomplete():
-        notices.append(f"Who read the ledger is not recorded: {access_log_incomplete()}.")
+        notices.append(f"Readings of the ledger are not recorded: {access_log_incomplete()}.")
     return lost
 
 
@@ -401,8 +401,8 @@ def _print_readers(readers: AccessLogVerification) -> None:
 def _describe_count(report: VerifyReport) -> str:
     count = counted(report.records, "record")
     if report.first_bad is not None and report.first_bad >= report.records:
-        return f"{count} before that, all of them good"
-    return f"{count}, " + ("linked to each other" if report.exit_code == 1 else "all of them good")
+        return f"{count} before that, all valid"
+    return f"{count}, " + ("linked to each other" if report.exit_code == 1 else "all valid")
 
 
 def _describe_time(report: VerifyReport) -> str:

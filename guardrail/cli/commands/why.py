@@ -55,8 +55,8 @@ def _decision(records: RecordReader, ref: str) -> int:
     target = find(records, ref)
     if not isinstance(target, RecordRef):
         raise NotFoundError(
-            "that is a session; a decision belongs to one call",
-            hint="guardrail show last, then: guardrail why SEQ",
+            "this names a session, but a decision belongs to one call",
+            hint="guardrail show last, then guardrail why SEQ",
         )
     return decision_seq(records, target.seq)
 

@@ -36,7 +36,7 @@ _db = click.option(
     required=True,
     metavar="FILE",
     help=(
-        "The witness's memory, which guardrail witness init makes. Never restore it from a backup."
+        "The witness's database, which guardrail witness init creates. Never restore its backup."
     ),
 )
 _key = click.option(
@@ -52,11 +52,11 @@ _key = click.option(
 @click.group(
     cls=LazyGroup,
     entries={
-        "init": CommandEntry(_HERE, "init", "Create the key and the memory of a witness."),
-        "add": CommandEntry(_HERE, "add", "Have a witness serve a log."),
+        "init": CommandEntry(_HERE, "init", "Create the key and the database of a witness."),
+        "add": CommandEntry(_HERE, "add", "Register a log at a witness."),
         "serve": CommandEntry(_HERE, "serve", "Cosign the heads of logs, over HTTP."),
         "status": CommandEntry(
-            _HERE, "status", "Show which logs a witness serves, and its progress in each."
+            _HERE, "status", "Show the logs that a witness serves, and the progress of each."
         ),
     },
     short_help="Run a witness: a second host that cosigns heads.",
@@ -67,7 +67,7 @@ def witness() -> None:
     """
 
 
-@click.command(short_help="Create the key and the memory of a witness.")
+@click.command(short_help="Create the key and the database of a witness.")
 @_db
 @_key
 @click.option(
@@ -88,19 +88,19 @@ def init(*, db: Path, key: Path, name_: str) -> None:
         raise ConfigError(
             f"{db}: the file already exists; nothing was created",
             code="witness.exists",
-            hint="guardrail witness serve --db FILE --key FOLDER, or another --db",
+            hint="guardrail witness serve --db FILE --key FOLDER, or choose another --db",
         )
     made = WitnessKey.create(key, name_)
     WitnessStore.create(db, made.key).close()
     data(one_line(str(made.key)))
     remark(f"made  {key}/ and {db}")
     remark(
-        "next:  guardrail witness add --db FILE --log KEY, with what guardrail keys prints for"
-        " the log"
+        "next:  guardrail witness add --db FILE --log KEY, with the key that guardrail keys "
+        "prints for the log"
     )
 
 
-@click.command(short_help="Have a witness serve a log.")
+@click.command(short_help="Register a log at a witness.")
 @_db
 @click.option(
     "--log",
@@ -108,7 +108,7 @@ def init(*, db: Path, key: Path, name_: str) -> None:
     required=True,
     multiple=True,
     metavar="NAME+HASH+KEY",
-    help="A log's public key, as guardrail keys prints it. May be given several times.",
+    help="A log's public key, as printed by guardrail keys. May be repeated.",
 )
 def add(*, db: Path, logs: Sequence[str]) -> None:
     """Have a witness serve a log. A running witness serves it immediately."""
@@ -121,14 +121,17 @@ def add(*, db: Path, logs: Sequence[str]) -> None:
             data(f"{'added' if new else 'known'}  {name(key.name)}")
 
 
-@click.command(short_help="Show which logs a witness serves, and its progress in each.")
+@click.command(short_help="Show the logs that a witness serves, and the progress of each.")
 @_db
 @click.option(
     "--since",
     "since",
     type=click.DateTime(["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S"]),
     metavar="TIME",
-    help="Ignore heads refused before this time (UTC) for the exit code: they were investigated.",
+    help=(
+        "Ignore heads refused before this time (UTC) for the exit code, because they were "
+        "investigated."
+    ),
 )
 @json_option
 def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
@@ -163,12 +166,12 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
         data(f"{name(log.key.name)}  {far}")
         if log.refused:
             line = (
-                f"  REFUSED {counted(log.refused, 'signed head')} that did not follow (--json shows"
-                " them)"
+                f"  REFUSED {counted(log.refused, 'signed head')} that did not continue the log "
+                "(--json shows them)"
             )
             data(paint(line, Style.BAD))
     if not logs:
-        remark("no log is served")
+        remark("no log is registered")
         remark("next:  guardrail witness add --db FILE --log KEY")
     return Exit.NO if refused else Exit.YES
 
@@ -181,7 +184,7 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
     "logs",
     multiple=True,
     metavar="NAME+HASH+KEY",
-    help="Also serve this log, as guardrail witness add does. May be given several times.",
+    help="Also serve this log, as guardrail witness add does. May be repeated.",
 )
 @click.option(
     "--listen",
@@ -238,8 +241,8 @@ def serve(
         raise UsageError(
             "other machines can reach this address, and traffic would not be encrypted",
             hint=(
-                "--tls-cert and --tls-key, or --unsafe-listen: heads hold no secrets, but anyone"
-                " can read how far the logs are"
+                "use --tls-cert and --tls-key, or --unsafe-listen: heads contain no secrets, "
+                "but anyone can see how far the logs are"
             ),
         )
     mine = WitnessKey.load(key)
@@ -294,7 +297,9 @@ def _log_key(text: str) -> NoteKey:
     try:
         return NoteKey.parse(text)
     except NoteError as error:
-        raise UsageError(f"--log: {error.message}", hint="guardrail keys prints it") from None
+        raise UsageError(
+            f"--log: {error.message}", hint="use the key that guardrail keys prints"
+        ) from None
 
 
 def _address(listen: str) -> tuple[tuple[str, int], bool]:
@@ -314,7 +319,7 @@ def _address(listen: str) -> tuple[tuple[str, int], bool]:
         number = -1
     if not 0 <= number < 65536:
         raise UsageError(
-            "--listen: an IP address, a colon and a port", hint=f"--listen {_LOOPBACK}"
+            "--listen must be an IP address, a colon and a port", hint=f"--listen {_LOOPBACK}"
         )
     return (host, number), loopback
 

@@ -223,7 +223,7 @@ class Chain:
             )
         # (3) The bytes are one record.
         if b"\n" in line:
-            return self._stop(seq, Difference.LINE, "the line is more than one")
+            return self._stop(seq, Difference.LINE, "the line contains a line feed")
         if len(line) > MAX_LINE:
             return self._stop(seq, Difference.LINE, "the line is longer than any record may be")
         try:
@@ -233,7 +233,7 @@ class Chain:
         # (4) It contains its own position, and (5) its predecessor.
         if type(record.get("seq")) is not int or record["seq"] != seq:
             return self._stop(
-                seq, Difference.NUMBER, "the line says another sequence number than its place"
+                seq, Difference.NUMBER, "the line's sequence number does not match its place"
             )
         if record.get("prev") != self._prev:
             return self._stop(seq, Difference.PREV, _unlinked(seq))
@@ -294,7 +294,7 @@ class Chain:
         if not isinstance(ts, str) or not _TIME.fullmatch(ts):
             return Difference.LINE, "the line has no time"
         if (type_ == "genesis") is not (seq == 0):
-            return Difference.GENESIS, "a genesis line stands at line 0, and only there"
+            return Difference.GENESIS, "line 0, and no other line, must be a genesis line"
         if seq == 0:
             key = record.get("key")
             public = key.get("public") if isinstance(key, dict) else None
@@ -320,7 +320,7 @@ class Chain:
     def _check_call(self, seq: int, record: Mapping[str, Any]) -> str:
         type_, call = record["type"], record.get("call")
         if not isinstance(call, str):
-            return "a decision or an outcome that names no call"
+            return "a decision or an outcome without a call"
         if type_ == "call.decision":
             decision = record.get("decision")
             effect = decision.get("effect") if isinstance(decision, dict) else None
@@ -333,7 +333,7 @@ class Chain:
             return ""
         opened, named = self._open.pop(call, None), record.get("decision_seq")
         if type(named) is not int:
-            return "an outcome that names no decision"
+            return "an outcome without a decision"
         if opened is None and not self._partial and not 1 <= named < self._gap:
             return "an outcome of a call that is not open"
         if opened is None and self._partial:
@@ -341,7 +341,7 @@ class Chain:
                 return "an outcome of a call that is not open"
             self.unmatched.append((call, named))
         if opened is not None and named != opened:
-            return "an outcome that names another decision than its call's"
+            return "an outcome that names another call's decision"
         return ""
 
 

@@ -145,12 +145,12 @@ def check_proof(
     leaf = hashlib.sha256(b"\x00" + proof.line).digest()
     # (1) The line is the record of that number in the tree that the head names,
     if not verify_inclusion(leaf, proof.index, head.size, proof.path, head.root):
-        detail = f"the line is not record {proof.index} of the records that the head is over"
+        detail = f"the line is not record {proof.index} of the records that the head covers"
         return ProofCheck(Verdict.NOT_IN_HEAD, detail, head)
     # (2) says so itself,
     record = _record(proof.line)
     if record is None or record.get("seq") != proof.index or record.get("log") != head.origin:
-        detail = "the line names another number or another log than its place"
+        detail = "the line's number or log does not match its place"
         return ProofCheck(Verdict.NOT_IN_HEAD, detail, head)
     # (3) and the head is signed by the log key, or by a key that this one certified.
     key = _key(head.origin, public)
@@ -159,9 +159,7 @@ def check_proof(
         known = key is not None and epoch is not None and epoch.good(key, head.size, verify)
         mine = _key(head.origin, bytes.fromhex(epoch.public)) if epoch is not None else None
         if not known or mine is None or not proof.note.signed_by(mine, verify):
-            detail = (
-                "the head is not signed by the key that was given, nor by one that it certified"
-            )
+            detail = "the head is not signed by the given key, nor by a key that it certified"
             return ProofCheck(Verdict.KEY_UNKNOWN, detail, head, record)
     else:
         epoch = None
@@ -233,5 +231,5 @@ def _malformed(why: str) -> NoteError:
     return NoteError(
         f"not a proof: {why}",
         code="proof.malformed",
-        hint="guardrail prove SEQ --out FILE makes one",
+        hint="guardrail prove SEQ --out FILE creates a proof",
     )

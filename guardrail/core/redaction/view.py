@@ -305,7 +305,10 @@ class Inspection:
                 why = f"is longer than {counted(limits.string, 'character')}"
             elif is_opaque(piece):
                 # Any sufficiently long text can be made to look like that.
-                why = "looks like encoded data: mark it in the tool's schema if the policy need not see it"
+                why = (
+                    "looks like encoded data: mark it in the tool's schema if the policy does "
+                    "not need it"
+                )
             else:
                 why = "is JSON with a repeated key or too many levels"
             raise _limit_error(f"{self._argument(holder, key, path)} {why}")
@@ -402,7 +405,9 @@ class Inspection:
 
 
 def _limit_error(what: str) -> RedactionError:
-    return RedactionError(f"the policy decides on what is recorded, and {what}", code=BEYOND_LIMITS)
+    return RedactionError(
+        f"the policy decides on the recorded view, but {what}", code=BEYOND_LIMITS
+    )
 
 
 def _apply_names(

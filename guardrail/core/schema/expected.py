@@ -29,7 +29,7 @@ _WORDS: Final[Mapping[str, str]] = {
     "const": "the one value that the schema names",
     "pattern": "text that matches the schema's pattern",
     "uniqueItems": "items that all differ",
-    "contains": "an item that the schema asks for",
+    "contains": "an item that the schema requires",
     "propertyNames": "other member names",
     "anyOf": "one of the forms that the schema lists",
     "oneOf": "exactly one of the forms that the schema lists",

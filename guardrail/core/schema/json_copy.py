@@ -27,11 +27,11 @@ _TEXTS: Final[Mapping[str, str]] = {
     "surrogate": "a lone surrogate is not Unicode text",
     "integer_range": "an integer is outside the range of 64 bits",
     "depth": "arguments are nested too deeply for this tool",
-    "nodes": "arguments hold too many values for this tool",
+    "nodes": "the arguments contain too many values for this tool",
     "size": "arguments are too large for this tool",
     "cyclic": "arguments refer to themselves",
     "key": "an object key is not a string",
-    "not_json": "an argument is of a type that JSON does not have",
+    "not_json": "an argument has a type that JSON does not support",
     "unstable": "arguments changed while they were copied",
     "model": "the arguments do not fit the tool's signature",
 }

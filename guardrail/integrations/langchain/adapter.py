@@ -169,7 +169,7 @@ def _check_entries(cls: type[BaseTool]) -> None:
         module = getattr(getattr(cls, name), "__module__", "")
         if module.split(".")[0] != "langchain_core":
             raise UsageError(
-                f"{cls.__name__} overrides {name}: its body can't be told from the rest",
+                f"{cls.__name__} overrides {name}, so guardrail can't identify its body",
                 code="usage.entry",
                 hint="put the tool's work into _run and _arun",
             )
@@ -180,16 +180,16 @@ def _approvals(value: Approvals | str) -> Approvals:
         return Approvals(value)
     except ValueError:
         raise UsageError(
-            f"approvals: one of {', '.join(Approvals)}", code="usage.approvals"
+            f"approvals must be one of {', '.join(Approvals)}", code="usage.approvals"
         ) from None
 
 
 def _refuse(tool: object) -> NoReturn:
     if isinstance(tool, Mapping):
         raise UsageError(
-            "a tool given as a mapping runs at the model's provider and can't be governed here",
+            "a tool given as a mapping runs at the model's provider, so guardrail can't govern it",
             code="usage.provider_tool",
-            hint="leave it out, or give the agent its own tool for that",
+            hint="remove it, or give the agent a local tool instead",
         )
     hint = "decorate the function with langchain_core.tools.tool first" if callable(tool) else ""
     raise UsageError(

@@ -149,7 +149,7 @@ def binding_of(tool: BaseTool) -> Binding:
     found = tool.__dict__.get(KEY)
     if not isinstance(found, Binding):
         raise UsageError(
-            "this copy of a governed tool has lost its guard: it does not run",
+            "this copy of a governed tool has lost its guard, so it does not run",
             code="usage.governed",
             hint="copy it with model_copy, or govern the original again",
         )

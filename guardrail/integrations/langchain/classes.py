@@ -98,7 +98,8 @@ class _Governed:
                 # A string input becomes the first argument, and may come from the model; an
                 # injected argument is neither judged nor recorded.
                 raise TypeError(
-                    f"{binding.name}: a text can't be its first argument: it is injected"
+                    f"{binding.name}: a string can't be its first argument, because that "
+                    "argument is injected"
                 )
             return given, named
         except Exception as error:
@@ -138,10 +139,13 @@ class _Governed:
         # LangChain builds a configured tool from the fields of another one, and the guard is not a
         # field.
         raise UsageError(
-            f"{type(self).__name__} can't be made from its fields, nor configured: it would have no"
-            " guard",
+            f"{type(self).__name__} can't be created from its fields or configured, because it "
+            "would have no guard",
             code="usage.governed",
-            hint="copy a governed tool with model_copy, or configure the original and govern that",
+            hint=(
+                "copy the governed tool with model_copy, or configure the original tool and "
+                "govern it"
+            ),
         )
 
     def __copy__(self) -> Any:

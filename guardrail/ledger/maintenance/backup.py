@@ -99,7 +99,7 @@ def _refuse_own_name(db: Path, target: Path) -> None:
         for each in (place, *place.parents)
     ):
         raise LedgerError(
-            "the ledger keeps a file of its own under a name like this",
+            "the ledger uses a name like this for its own files",
             code="ledger.exists",
             hint="guardrail backup FILE, with another name or in another folder",
         )
@@ -133,7 +133,7 @@ def _full(db: Path, target: Path) -> LedgerError:
 
 def _exists() -> LedgerError:
     return LedgerError(
-        "there is something at this path already, and it is never overwritten",
+        "this path already exists, and is never overwritten",
         code="ledger.exists",
         hint="guardrail backup FILE, with another name",
     )

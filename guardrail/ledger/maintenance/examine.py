@@ -324,13 +324,13 @@ def _against(row: HeadRow, audit: Audit) -> str:
     edge, last = audit.edge, audit.chain.next_seq - 1
     if row.size < edge.size:
         return (
-            f"{numbers(row.size, last)} {agree(last - row.size + 1, 'is')} not covered by the"
-            " signed head: someone without this log's keys wrote there"
+            f"{numbers(row.size, last)} {agree(last - row.size + 1, 'is')} not covered by the "
+            "signed head: someone without this log's keys added data"
         )
     if row.size > edge.size:
         return (
-            f"the signed head is over {counted(row.size, 'record')}, and the log ends at record"
-            f" {last}: what came behind is gone"
+            f"the signed head covers {counted(row.size, 'record')}, but the log ends at record "
+            f"{last}: the records after it are gone"
         )
     try:
         text = SignedNote.parse(row.note).text
@@ -338,5 +338,5 @@ def _against(row: HeadRow, audit: Audit) -> str:
         return "the signed head is malformed"
     right = Checkpoint(audit.chain.report().log, edge.size, edge.root()).text
     if row.leaf != audit.chain.leaf or row.edge != edge.encode() or text != right:
-        return "the signed head is not that of the records"
+        return "the signed head does not match the records"
     return ""

@@ -107,16 +107,16 @@ def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[i
     if not log:
         return ""
     if head.log != log:
-        return f"{told}, and this is the log {log}"
+        return f"{told}, but this is the log {log}"
     if head.public and public and head.public != public:
-        return f"{told}, and this log has another key"
+        return f"{told}, but this log has another key"
     if head.size > size:
         return (
-            f"{told}, and {size:,} {agree(size, 'is')} here as written: it was cut, changed or"
-            " rolled back"
+            f"{told}, and {size:,} {agree(size, 'is')} here unchanged: the ledger was truncated, "
+            "changed or rolled back"
         )
     if _forked(head, roots):
-        return f"{told}, and the ledger's first records are others: it was changed or forked"
+        return f"{told}, and the ledger's first records differ: it was changed or forked"
     return ""
 
 

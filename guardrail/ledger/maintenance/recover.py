@@ -89,7 +89,7 @@ def recover(
                 f"{counted(len(plan.alive), 'other process')} {agree(len(plan.alive), 'has')} this"
                 " ledger open",
                 code="ledger.in_use",
-                hint="end them first: the seal or the file is about to change under them",
+                hint="stop these processes first, because recover changes the seal or the file",
             )
         if plan.action is Action.NOTHING:
             return RecoveryReport(plan, (), None, plan.log, 0)
@@ -223,7 +223,8 @@ def _restart(
     name = log or (successor(plan.log) if plan.log else "")
     if not name or not first_line.get("profile"):
         raise LedgerError(
-            "nothing of the old log's first line can be read, so a new one needs its key and name",
+            "the old log's first line can't be read, so the new log needs its key and name from "
+            "elsewhere",
             code="ledger.no_genesis",
             hint="guardrail recover with the settings and keys of this ledger",
         )

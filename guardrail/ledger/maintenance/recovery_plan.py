@@ -237,8 +237,8 @@ def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
 def _describe_intact(found: Examination | None) -> str:
     if found is not None and not found.kept:
         return (
-            "nothing is wrong that could be mended; the hashes of pruned records are not theirs, so"
-            " proofs about these fail"
+            "nothing is wrong that can be repaired; the hashes of pruned records are wrong, so "
+            "proofs of these records fail"
         )
     return "nothing is wrong with this ledger"
 
@@ -254,7 +254,7 @@ def _beside(seal: Seal | None, found: Examination) -> str:
         problems.append(found.head)
     if found.caches:
         tables = ", ".join(each.table for each in found.caches)
-        problems.append(f"tables that are not what the records say: {tables}")
+        problems.append(f"tables that do not match the records: {tables}")
     return "; ".join(problems)
 
 

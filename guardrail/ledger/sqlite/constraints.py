@@ -132,7 +132,7 @@ def _word(value: object) -> str:
 def place_fault(ask: Ask) -> str:
     """Describe a row before record 0; empty if there is none. Raises ``sqlite3.Error``."""
     ((least,),) = ask("SELECT min(seq) FROM record")
-    return f"a row stands outside the log, as record {least}" if (least or 0) < 0 else ""
+    return f"a row is outside the log, as record {least}" if (least or 0) < 0 else ""
 
 
 def surplus_fault(ask: Ask) -> str:

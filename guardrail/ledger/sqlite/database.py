@@ -204,9 +204,9 @@ def refuse_unsafe(db: Path) -> None:
         # into the file, and SQLite deletes the file that it names as its super-journal: any file of
         # the user who opens the ledger.
         raise LedgerOpenError(
-            f"{journal.name} is next to the ledger, and guardrail never leaves a rollback journal",
+            f"{journal.name} is next to the ledger, but guardrail never leaves a rollback journal",
             code="ledger.journal",
-            hint=f"move {journal} away, then guardrail verify",
+            hint=f"move {journal} away, then run guardrail verify",
         )
     # Next to an empty database, SQLite takes a ``-wal`` for stale and deletes it, even in readers:
     # it might be all that is left of the log.
@@ -233,7 +233,7 @@ def check_format(connection: sqlite3.Connection) -> None:
         raise LedgerOpenError("this file is not a guardrail ledger", code="ledger.not_a_ledger")
     if version > FORMAT:
         raise LedgerOpenError(
-            f"the ledger has format {version}; this version of guardrail knows {FORMAT}",
+            f"the ledger has format {version}; this version of guardrail supports {FORMAT}",
             code="ledger.newer_format",
             hint="pip install --upgrade guardrail-ledger",
         )
@@ -243,8 +243,10 @@ def check_format(connection: sqlite3.Connection) -> None:
         raise LedgerOpenError(
             f"the ledger has format {version}, which was never released and had no signed heads",
             code="ledger.older_format",
-            hint="keep it, and begin a new one: guardrail init in another directory, "
-            "or [ledger] path",
+            hint=(
+                "keep it, and begin a new ledger: use guardrail init in another directory, or "
+                "set [ledger] path"
+            ),
         )
 
 
@@ -357,13 +359,13 @@ def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
     why = reason(error)
     if why == "SQLITE_TOOBIG":
         return LedgerError(
-            "the ledger holds a value that is longer than anything that guardrail writes",
+            "the ledger contains a value that is longer than any that guardrail writes",
             code="ledger.oversized",
             hint="guardrail verify",
         )
     if why == "SQLITE_INTERRUPT":
         return LedgerError(
-            "a query took longer than a sound ledger of this size needs, and was ended",
+            "a query took longer than a valid ledger of this size needs, and was stopped",
             code="ledger.endless",
             hint="guardrail verify",
         )

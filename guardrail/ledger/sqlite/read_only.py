@@ -102,10 +102,10 @@ def _copied(db: Path, files: _Files) -> Path:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise LedgerOpenError(
-            f"nothing can be written next to the ledger, "
-            f"and it can't be copied: {why_not_written(error, copy, _size(files))}",
+            "the ledger's folder can't be written, and the ledger can't be copied: "
+            f"{why_not_written(error, copy, _size(files))}",
             code="ledger.unreadable",
-            hint=f"{make_room(copy)}; or set TMPDIR to a folder on another one",
+            hint=f"{make_room(copy)}; or set TMPDIR to a folder on another disk",
         ) from None
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -133,8 +133,8 @@ def _size(files: _Files) -> int:
 
 def _moved() -> LedgerOpenError:
     return LedgerOpenError(
-        "another user writes to this ledger, and this user can't write the files next to it that "
-        "reading it in the meantime needs",
+        "another user is writing to this ledger, and this user can't write the files next to it "
+        "that reading it in the meantime needs",
         code="ledger.unreadable",
         hint="read it as its owner, or read a copy that its owner made with guardrail backup FILE",
     )

@@ -33,14 +33,14 @@ def verify_tail(store: AppendingStorage, log: str, known: tuple[int, bytes] | No
         known = (start, leaf)
     seq, leaf = known
     if store.leaf(seq) != leaf:
-        return f"record {seq}, which was acknowledged, is missing or another one"
+        return f"record {seq}, which was acknowledged, is missing or was replaced"
     first = store.first() or 1
     if seq + 1 < first and first == store.pruned():
         # The records after it were pruned, and a record proves that: the tail is the rest.
         seq = first - 1
         kept = store.leaf(seq)
         if kept is None:
-            return f"record {seq}, which was pruned, has left no hash"
+            return f"record {seq}, which was pruned, has no hash"
         leaf = kept
     report = chain.verify(store.records_from(seq + 1), after=chain.Head(log, seq + 1, leaf))
     return report.detail or end.fault

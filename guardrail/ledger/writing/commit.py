@@ -346,7 +346,7 @@ class Committer:
         found = tail.leaf if tail.seq == seq else store.leaf(seq) if tail.seq > seq else None
         if found == leaf:
             return ""
-        return f"record {seq}, which was acknowledged, is missing or another one"
+        return f"record {seq}, which was acknowledged, is missing or was replaced"
 
     def _add_all(
         self, store: AppendingStorage, drafts: Sequence[Draft], tail: Tail

@@ -69,7 +69,7 @@ class Health:
     def stall(self) -> None:
         """Note that a commit takes longer than its callers wait. This state ends by itself."""
         if not self.trouble:
-            self.trouble = "a commit does not end"
+            self.trouble = "a commit does not finish"
 
     # -- retries -----------------------------------------------------------------------------------
 
@@ -164,13 +164,13 @@ class Health:
         obstacle = reserve.obstacle
         if obstacle:
             return LedgerPoisonedError(
-                f"no room can be kept for the outcomes of calls: {obstacle}",
+                f"no room can be reserved for the outcomes of calls: {obstacle}",
                 code="ledger.reserve",
                 hint="move it away; calls then continue by themselves",
             )
         return LedgerPoisonedError(
-            "the disk is full: what room is left is kept for the outcomes of calls that were"
-            f" admitted ({reserve.shortage})",
+            "the disk is full: the remaining space is reserved for the outcomes of admitted "
+            f"calls ({reserve.shortage})",
             code="ledger.reserve",
             hint="make room on the ledger's disk; calls then continue by themselves",
         )
@@ -215,7 +215,7 @@ class Health:
 
         If *away*, the seal ends when the same database, with the known end, is at its path again.
         """
-        hint = "put the same files back, or guardrail recover" if away else "guardrail recover"
+        hint = "put the same files back, or run guardrail recover" if away else "guardrail recover"
         error = LedgerSealedError(f"the ledger is sealed: {why}", hint=hint)
         self.sealed, self.trouble, self.away = error, error.message, away
         known = self._known

@@ -108,7 +108,7 @@ class WriterConnection:
             # Rewrite through the database file, with new syncs, the pages that a failed sync left.
             if not store.checkpoint("RESTART"):
                 raise LedgerPoisonedError(
-                    "a reader keeps the ledger from being rewritten after a failed sync"
+                    "a reader prevents the ledger from being rewritten after a failed sync"
                 )
             health.suspect = False
         tail = store.tail()
@@ -120,7 +120,7 @@ class WriterConnection:
             leaf = store.leaf(seal.last_seq)
             if leaf is None or leaf.hex() != seal.last_leaf:
                 raise self._health.seal(
-                    f"record {seal.last_seq}, which was acknowledged, did not come back"
+                    f"record {seal.last_seq}, which was acknowledged, is still missing"
                 )
             seal_path(self._files.db).unlink(missing_ok=True)
         self._health.returned()
@@ -189,5 +189,5 @@ def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
         raise KeysError(
             "these are the keys of another log",
             code="keys.other_log",
-            hint="point [keys] path at the folder that was made with this ledger",
+            hint="set [keys] path to the folder that was created with this ledger",
         )

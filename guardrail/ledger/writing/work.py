@@ -19,7 +19,7 @@ def closed_error() -> LedgerError:
     return LedgerError(
         "the ledger was closed",
         code="ledger.closed",
-        hint="open another guard, Guard.open(...), and make calls before it is closed",
+        hint="open another guard with Guard.open(...), and make calls before it is closed",
     )
 
 

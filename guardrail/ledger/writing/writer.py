@@ -287,14 +287,13 @@ class LedgerWriter:
             )
         self._committer.health.stall()
         return LedgerPoisonedError(
-            "the record's commit did not end in time; whether it is durable is not known yet"
+            "the record's commit did not end in time; it is not yet known if the record is durable"
         )
 
     def _refusal(self) -> LedgerError:
         if handles.tainted(self.db):
             return LedgerPoisonedError(
-                "this process was forked while a commit was under way; it can't use the ledger"
-                " safely",
+                "this process was forked during a commit; it can't use the ledger safely",
                 code="ledger.forked",
                 hint="start workers with spawn, or fork before calls are made",
             )

@@ -222,7 +222,7 @@ class EmbeddedEngine:
         place = locate(str(body.get("error", "")), self._compiled.modules)
         where = f" at {place.file}, line {place.line}" if place is not None and place.line else ""
         return PolicyError(
-            f"the policy ran into an error{where}",
+            f"the policy failed with an error{where}",
             cause="error",
             detail="evaluation",
             hint="guardrail policy test",

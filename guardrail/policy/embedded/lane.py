@@ -415,7 +415,7 @@ class Lane:
         error = PolicyError(
             "policy workers can't be started"
             if detail != "canary"
-            else "the embedded policy engine does not answer as it must",
+            else "the embedded policy engine gives wrong answers",
             cause="unreachable",
             detail=detail,
             hint="guardrail doctor",

@@ -15,15 +15,17 @@ def closed_error() -> PolicyError:
 
 def full_error() -> PolicyError:
     """Return the error for a principal whose queue is full."""
-    return PolicyError("too many calls wait for the policy", cause="timeout", detail="queue_full")
+    return PolicyError(
+        "too many calls are waiting for the policy", cause="timeout", detail="queue_full"
+    )
 
 
 def dead_error(death: WorkerDeath) -> PolicyError:
     """Return the error for the request that a worker was evaluating when it died."""
     if death.cause == "timeout":
         return PolicyError(
-            "the policy took too long over this call", cause="timeout", detail=death.detail
+            "the policy took too long to decide this call", cause="timeout", detail=death.detail
         )
     return PolicyError(
-        "the policy worker died over this call", cause="crashed", detail=death.detail
+        "the policy worker died while deciding this call", cause="crashed", detail=death.detail
     )

@@ -57,8 +57,8 @@ def engine_folder() -> str:
         found = ""
     if found != ENGINE_VERSION:
         raise PolicyError(
-            f"the embedded policy engine is version {found or 'none'}, and only {ENGINE_VERSION} is"
-            " known to answer like OPA",
+            f"the embedded policy engine is version {found or 'none'}, but only {ENGINE_VERSION} "
+            "is known to answer like OPA",
             cause="unreachable",
             detail="engine_version",
             hint=f"pip install gordon-to-regorus=={ENGINE_VERSION}",

@@ -31,7 +31,7 @@ __all__ = [
 
 _AT = re.compile(r"at (\S+):(\d+):\d+$")
 _CONFLICT = re.compile(r"rule conflicts with rule|multiple outputs")
-_CONFLICT_HINT = "two values for one rule or call: let only one condition hold, or write else"
+_CONFLICT_HINT = "a rule or call has two values: make the conditions exclusive, or use else"
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"
 _LISTING = "data.guardrail.main.listing"
@@ -182,7 +182,7 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
             findings.append(Finding("-", 0, "sample", f"{about}: {error.message}"))
             continue
         if document is UNDEFINED:
-            findings.append(Finding("-", 0, "contract", f"{about}: there is no decision"))
+            findings.append(Finding("-", 0, "contract", f"{about}: the policy has no decision"))
             continue
         decision = parse(document)
         if decision.cause is Cause.MALFORMED:
@@ -279,9 +279,9 @@ def _compare_orders(
                     "-",
                     0,
                     "order",
-                    "the answers depend on the order in which modules are loaded",
-                    "write references to other packages in full; the server engine can serve these"
-                    " policies",
+                    "the decisions depend on the order in which modules are loaded",
+                    "write references to other packages in full; the server engine supports "
+                    "these policies",
                 )
             ]
         order.shuffle(modules)

@@ -104,7 +104,10 @@ def names(policies: PolicySet) -> Iterator[tuple[str, ModuleSource]]:
         )
         if name in seen:
             finding = Finding(
-                source.name, 0, "bundle-name", "two modules have this name below their folders"
+                source.name,
+                0,
+                "bundle-name",
+                "two modules have this name relative to their folders",
             )
             raise PolicyLoadError([finding])
         seen.add(name)

@@ -63,9 +63,12 @@ class OpaEngine:
         revisions = section.revisions or (() if local is None else (str(revision_of(local)),))
         if not revisions and not section.unsafe_unpinned_policy:
             raise ConfigError(
-                "[opa] revisions: nothing says which policies the server must serve",
+                "[opa] revisions: it is not set which policies the server must serve",
                 code="config.opa_revisions",
-                hint="name the bundle's revision, or the policies it is made of as [policy] path",
+                hint=(
+                    "name the bundle's revision there, or the policies that it contains as "
+                    "[policy] path"
+                ),
             )
         acceptance = RevisionAcceptance(
             revisions,
@@ -175,7 +178,7 @@ class OpaEngine:
             )
         if not self._breaker.admit(now):
             return PolicyError(
-                "the OPA server could not be reached, and is not asked for the moment",
+                "the OPA server could not be reached, and is temporarily not asked",
                 cause="unreachable",
                 detail="breaker",
                 hint=UNREACHABLE,

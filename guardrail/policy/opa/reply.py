@@ -83,10 +83,10 @@ def read_answer(reply: HttpReply, echo: str) -> OpaReply:
         or result.keys() != {"decision", "echo"}
         or result["echo"] != echo
     ):
-        raise _malformed("echo", "the OPA server's reply belongs to another question")
+        raise _malformed("echo", "the OPA server's reply belongs to another request")
     provenance = document.get("provenance", {})
     if not isinstance(provenance, dict):
-        raise _malformed("provenance", "the OPA server's reply says nothing about its policies")
+        raise _malformed("provenance", "the OPA server's reply does not name its policies")
     return OpaReply(
         document=result["decision"],
         version=_text(provenance.get("version")) or "",
@@ -99,7 +99,7 @@ def _revisions(bundles: Any) -> tuple[tuple[str, str], ...]:
     if bundles is None:
         return ()
     if not isinstance(bundles, dict):
-        raise _malformed("provenance", "the OPA server's reply says nothing about its policies")
+        raise _malformed("provenance", "the OPA server's reply does not name its policies")
     found = []
     for name, about in bundles.items():
         revision = about.get("revision", "") if isinstance(about, dict) else None
@@ -131,7 +131,7 @@ def _refusal(reply: HttpReply) -> PolicyError:
         place = _builtin_error(reply.body)
         if place is not None:
             return PolicyError(
-                f"the policy ran into an error{place}",
+                f"the policy failed with an error{place}",
                 cause="error",
                 detail="evaluation",
                 hint="guardrail policy test",
@@ -142,7 +142,7 @@ def _refusal(reply: HttpReply) -> PolicyError:
         )
     if status in {429, 502, 503, 504}:
         return PolicyError(
-            f"the OPA server, or a proxy before it, is not available (status {status})",
+            f"the OPA server, or a proxy in front of it, is not available (status {status})",
             cause="unreachable",
             detail=f"status_{status}",
         )

@@ -139,8 +139,8 @@ class RevisionAcceptance:
             found = named.get(self._bundle)
         elif len(named) > 1:
             raise PolicyError(
-                "the OPA server has several bundles, "
-                "and the settings do not name the one that holds the policies",
+                "the OPA server has several bundles, and the settings do not name the one with "
+                "the policies",
                 cause="revision",
                 detail="ambiguous",
                 hint="[opa] bundle",
@@ -152,7 +152,7 @@ class RevisionAcceptance:
         if self._unpinned:
             return None
         raise PolicyError(
-            "the OPA server does not say which policies it serves",
+            "the OPA server does not report which policies it serves",
             cause="revision",
             detail="none",
             hint="serve a bundle with a revision: guardrail policy bundle -o FILE",

@@ -46,7 +46,7 @@ class TokenFile:
                 raise _token_error(f"{self._path}: others can read it", f"chmod 600 {self._path}")
             if found.st_size > _MAX_TOKEN:
                 raise _token_error(
-                    f"{self._path}: too large for a token", "put the token alone in it"
+                    f"{self._path}: too large for a token", "put only the token into it"
                 )
             text = self._path.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -54,7 +54,9 @@ class TokenFile:
                 f"{self._path}: can't be read ({type(error).__name__})", ""
             ) from None
         if not text or not all(33 <= ord(character) <= 126 for character in text):
-            raise _token_error(f"{self._path}: holds no token", "one line of printable characters")
+            raise _token_error(
+                f"{self._path}: contains no token", "one line of printable characters"
+            )
         # One assignment: a reader sees the old pair or the new one.
         self._known = (mark, f"Bearer {text}")
         return self._known[1]
@@ -117,14 +119,14 @@ def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
         # A name could lead anywhere tomorrow: without TLS only addresses that never leave this
         # machine.
         raise ConfigError(
-            "[opa] url: http only to a loopback address: "
-            "arguments would cross the network in clear",
+            "[opa] url: http is allowed only for a loopback address, because arguments would "
+            "cross the network unencrypted",
             code="config.opa_url",
             hint="https://, unix:///path, or http://127.0.0.1:8181",
         )
     if section.ca or section.cert or section.key:
         raise ConfigError(
-            "[opa] ca, cert and key are for https", code="config.opa_tls", hint="url = https://"
+            "[opa] ca, cert and key need an https url", code="config.opa_tls", hint="url = https://"
         )
     return endpoint
 
@@ -134,32 +136,32 @@ def _split_url(url: str) -> SplitResult:
         parts = urlsplit(url)
         credentials = parts.username is not None or parts.password is not None or "@" in url
     except ValueError:
-        raise _bad_url("is no URL") from None
+        raise _bad_url("is not a URL") from None
     if credentials:
         raise ConfigError(
-            "[opa] url: holds credentials, which would end up in logs",
+            "[opa] url: contains credentials, which would end up in logs",
             code="config.opa_url",
-            hint="put a token in a file of mode 0600 and name it as token_file",
+            hint="put a token into a file with mode 0600, and name it in token_file",
         )
     if parts.scheme not in {"http", "https", "unix"}:
-        raise _bad_url("begins with https://, http:// or unix:///")
+        raise _bad_url("must begin with https://, http:// or unix:///")
     if parts.query or parts.fragment or (parts.scheme != "unix" and parts.path not in {"", "/"}):
-        raise _bad_url("names a server, without path or query")
+        raise _bad_url("must name a server, without path or query")
     if any(character.isspace() or not character.isprintable() for character in url):
-        raise _bad_url("holds a space or a control character")
+        raise _bad_url("contains a space or a control character")
     return parts
 
 
 def _bad_url(why: str) -> ConfigError:
     return ConfigError(
-        f"[opa] url: {why}", code="config.opa_url", hint="for example http://127.0.0.1:8181"
+        f"[opa] url: {why}", code="config.opa_url", hint="use a URL such as http://127.0.0.1:8181"
     )
 
 
 def _socket_path(parts: SplitResult) -> str:
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or len(os.fsencode(path)) > 100:
-        raise _bad_url("of a unix socket is unix:///absolute/path, at most 100 bytes")
+        raise _bad_url("for a unix socket must be unix:///absolute/path, at most 100 bytes")
     return path
 
 
@@ -192,7 +194,7 @@ def _tls_context(section: OpaSection) -> TlsContext:
         raise ConfigError(
             f"[opa] ca, cert or key can't be used ({type(error).__name__})",
             code="config.opa_tls",
-            hint="PEM files; the key without a password",
+            hint="use PEM files, and a key without a password",
         ) from None
 
 

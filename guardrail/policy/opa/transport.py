@@ -18,12 +18,12 @@ __all__ = ["MAX_REPLY", "UNREACHABLE", "OpaConnection", "OpaTransport"]
 
 MAX_REPLY = 1 << 20
 """Bytes of the body of a reply to a decision."""
-UNREACHABLE = "see that the OPA server runs, and that [opa] url is right"
+UNREACHABLE = "check that the OPA server is running, and that [opa] url is right"
 """Hint for an unreachable server."""
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
 _MESSAGES = {
     "name": "the OPA server's name has no address",
-    "certificate": "the OPA server's certificate does not lead to a trusted one",
+    "certificate": "the OPA server's certificate is not trusted",
     "tls": "no TLS connection to the OPA server",
 }
 """By detail, for the ``unreachable`` failures whose words differ from the client's."""

@@ -66,11 +66,10 @@ class ServerInspector:
         self._target.resolve(self._timeout)
         if not self._admin.healthy():
             raise PolicyError(
-                "the OPA server says that it is not ready: a bundle is not active, or a plugin is"
-                " not well",
+                "the OPA server is not ready: a bundle is not active, or a plugin is not healthy",
                 cause="unreachable",
                 detail="not_ready",
-                hint="look at the server's own log",
+                hint="check the server's own log",
             )
         answer = self._ask_canary()
         identity = self._acceptance.identity(answer)
@@ -96,30 +95,28 @@ class ServerInspector:
             other = decision.detail == "contract"
             raise PolicyError(
                 (
-                    "the policies on the OPA server speak another version of the contract"
+                    "the policies on the OPA server use another version of the contract"
                     if other
-                    else (
-                        "the policies on the OPA server do not answer as guardrail's composition"
-                        " does"
-                    )
+                    else ("the policies on the OPA server do not include guardrail's composition")
                 ),
                 cause="revision",
                 detail="contract",
-                hint="serve what guardrail policy bundle of this version makes",
+                hint="serve a bundle that guardrail policy bundle of this version makes",
             )
 
     def _check_purity(self, identity: PolicyIdentity) -> None:
         revision = identity.revision or ""
         if revision in self._pure:
             return
-        hint = "guardrail policy bundle -o FILE, or [opa] unsafe_impure_policy = true"
+        hint = "guardrail policy bundle -o FILE, or set [opa] unsafe_impure_policy = true"
         try:
             found = impurities(self._admin.modules())
         except PolicyError as error:
             if error.cause != "error":
                 raise
             raise PolicyError(
-                "nothing shows that the policies on the OPA server depend on their input alone",
+                "it can't be checked that the policies on the OPA server depend only on their "
+                "input",
                 cause="revision",
                 detail="impure",
                 hint=hint,

@@ -168,27 +168,30 @@ OPERATORS = frozenset(
 operator's checks.
 """
 
-_IMPURE = "gives different answers at different times, so that no decision could be derived again"
+_IMPURE = "gives different answers at different times, so decisions would not be reproducible"
 
 REFUSED: dict[str, tuple[str, str]] = {
-    "http.send": ("impure", "is always undefined here, so that a rule that needs it never fires"),
+    "http.send": (
+        "impure",
+        "is always undefined in this engine, so a rule that uses it never fires",
+    ),
     "json.marshal": ("differs", "writes numbers and some characters differently from OPA"),
-    "json.match_schema": ("differs", "gives its second item in another form than OPA"),
-    "json.unmarshal": ("differs", "takes integers beyond 64 bits for other numbers"),
+    "json.match_schema": ("differs", "returns its second item in another form than OPA"),
+    "json.unmarshal": ("differs", "misreads integers beyond 64 bits"),
     "net.lookup_ip_addr": ("impure", _IMPURE),
-    "object.subset": ("differs", "answers where OPA is undefined, and panics for an empty array"),
+    "object.subset": ("differs", "has a value if OPA is undefined, and panics for an empty array"),
     "opa.runtime": ("impure", _IMPURE),
-    "print": ("impure", "writes arguments where nothing may be written"),
+    "print": ("impure", "would write arguments to a log"),
     "rand.intn": ("impure", _IMPURE),
-    "regex.is_valid": ("differs", "knows another regular expression syntax than OPA"),
+    "regex.is_valid": ("differs", "uses another regular expression syntax than OPA"),
     "regex.split": ("differs", "splits at empty matches differently from OPA"),
     "regex.template_match": ("differs", "gives other answers than OPA"),
-    "semver.is_valid": ("differs", "refuses a leading v, which OPA takes"),
+    "semver.is_valid": ("differs", "refuses a leading v, which OPA accepts"),
     "strings.count": ("differs", "counts overlapping occurrences"),
-    "strings.replace_n": ("differs", "replaces what it has just put in"),
+    "strings.replace_n": ("differs", "replaces text that it has just inserted"),
     "time.add_date": ("differs", "ends a month differently from OPA"),
     "time.now_ns": ("impure", _IMPURE),
-    "to_number": ("differs", "takes texts that are no numbers for OPA"),
+    "to_number": ("differs", "accepts strings that are not numbers for OPA"),
     "trace": ("impure", "has no effect here"),
     "uuid.parse": ("differs", "gives other variants than OPA"),
     "uuid.rfc4122": ("impure", _IMPURE),
@@ -198,9 +201,9 @@ REFUSED: dict[str, tuple[str, str]] = {
 Functions in neither table are unknown to it.
 """
 
-_LEAVE_OUT = "leave it out; guardrail policy test shows the decision that a test got"
+_LEAVE_OUT = "remove it; guardrail policy test shows the decision that a test got"
 _LOOK_UP = "look it up in the program, and pass it as an argument or as policy data"
-_DRAW = "draw it in the program, and pass it as an argument"
+_DRAW = "generate it in the program, and pass it as an argument"
 
 IMPURE_HINTS = {
     "http.send": _LOOK_UP,

@@ -16,7 +16,7 @@ from guardrail.policy.sources import MAX_INTEGER
 
 __all__ = ["CONDITIONS", "SERVER", "ConstructRefusal"]
 
-SERVER = "the server engine can do this"
+SERVER = "the server engine supports this"
 _RANGE = 10_000
 _FORMAT = re.compile(r"%(.?)")
 _DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
@@ -54,7 +54,7 @@ def _sprintf(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusa
     verbs = _FORMAT.findall(text) if isinstance(text, str) else ["?"]
     if all(verb in {"v", "s", "d", "%"} for verb in verbs):
         return None
-    message = f"a {name} format that is not written out, or has verbs other than %v, %s, %d and %%"
+    message = f"a {name} format that is not a literal, or has verbs other than %v, %s, %d and %%"
     return ConstructRefusal("sprintf-format", message, f"write %v; {SERVER}")
 
 
@@ -63,7 +63,8 @@ def _range(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
     if first is not None and last is not None and abs(first - last) <= _RANGE:
         return None
     message = (
-        f"{name} whose ends are not written out, or over {_RANGE} apart: it can use up all memory"
+        f"{name} whose ends are not literals, or are more than {_RANGE} apart: it can use up all "
+        "memory"
     )
     return ConstructRefusal("range", message)
 
@@ -72,7 +73,7 @@ def _base(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     if _literal_integer(parameters[1]) in {2, 8, 10, 16}:
         return None
     return ConstructRefusal(
-        "base", f"{name} in a base that is not written out as 2, 8, 10 or 16", "write 10"
+        "base", f"{name} in a base that is not the literal 2, 8, 10 or 16", "write 10"
     )
 
 
@@ -83,7 +84,7 @@ def _shift(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
         if right or (value is not None and abs(value) << by <= MAX_INTEGER):
             return None
     return ConstructRefusal(
-        "shift", f"{name} by an amount that is not written out, or beyond 64 bits"
+        "shift", f"{name} by an amount that is not a literal, or beyond 64 bits"
     )
 
 
@@ -92,14 +93,14 @@ def _substring(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
     if offset is not None and length is not None and offset >= 0:
         return None
     return ConstructRefusal(
-        "substring", f"{name} whose offset and length are not whole numbers that are written out"
+        "substring", f"{name} whose offset and length are not literal whole numbers"
     )
 
 
 def _index_of(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if _literal(parameters[1]):
         return None
-    message = f"{name} of a text that is not written out: an empty one differs"
+    message = f"{name} of a string that is not a literal: the engines differ for an empty one"
     return ConstructRefusal("indexof", message, f"use contains; {SERVER}")
 
 
@@ -109,7 +110,7 @@ def _pattern(place: int) -> Condition:
         if not isinstance(pattern, str):
             return ConstructRefusal(
                 "regex-pattern",
-                f"{name} with a pattern that is not written out: it can't be checked",
+                f"{name} with a pattern that is not a literal, so it can't be checked",
             )
         problem = regex_problem(pattern)
         return (
@@ -126,8 +127,8 @@ def _times(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
         return refusal
     return ConstructRefusal(
         "regex-count",
-        f"{name} with a number of matches that is no whole number which is written out: OPA refuses"
-        " some, the engine none",
+        f"{name} with a number of matches that is not a literal whole number: OPA refuses some "
+        "values, the engine none",
         f"write -1 for all; {SERVER}",
     )
 
@@ -140,7 +141,7 @@ def _replacement(scope: RuleScope, name: str, parameters: list[Node]) -> Constru
     problem = (
         template_problem(text)
         if isinstance(text, str)
-        else "a replacement that is not written out: it can't be checked for dollars"
+        else "a replacement that is not a literal, so it can't be checked for dollars"
     )
     return (
         ConstructRefusal("regex-replacement", f"{name}: {problem}") if problem is not None else None
@@ -151,7 +152,7 @@ def _glob(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     pattern, delimiters = _literal(parameters[0]), parameters[1]
     if not isinstance(pattern, str):
         return ConstructRefusal(
-            "glob-pattern", f"{name} with a pattern that is not written out: it can't be checked"
+            "glob-pattern", f"{name} with a pattern that is not a literal, so it can't be checked"
         )
     problem = glob_problem(pattern)
     if problem is not None:
@@ -165,7 +166,7 @@ def _glob(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     if listed or kind(delimiters) == "Null":
         return None
     return ConstructRefusal(
-        "glob-pattern", f"{name} with delimiters that are not written out as single characters"
+        "glob-pattern", f"{name} with delimiters that are not literal single characters"
     )
 
 
@@ -174,7 +175,7 @@ def _duration(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefus
     if isinstance(text, str) and _DURATION.fullmatch(text) and _hours(text) < _MAX_HOURS:
         return None
     return ConstructRefusal(
-        "time", f"{name} of a text that is not written out, or of more than {_MAX_HOURS} hours"
+        "time", f"{name} of a string that is not a literal, or of more than {_MAX_HOURS} hours"
     )
 
 
@@ -188,8 +189,8 @@ def _zone(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefus
     if scope.integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
         return None
     message = (
-        f"{name} of what may be no time in nanoseconds, or in a zone other than UTC: the engines"
-        " may have other tables"
+        f"{name} of a value that may not be a time in nanoseconds, or in a zone other than UTC: "
+        "the engines may use different tables"
     )
     return ConstructRefusal("time", message)
 
@@ -198,8 +199,8 @@ def _slice(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
     if all((scope.most(end) or 0) < 2**63 and scope.integer(end) for end in parameters[1:3]):
         return None
     message = (
-        f"{name} with ends that may be no whole numbers of 64 bits: undefined here, an error"
-        " for OPA"
+        f"{name} with ends that may not be whole numbers of 64 bits: undefined in this engine, "
+        "an error in OPA"
     )
     return ConstructRefusal("slice", message, f"round(n) first; {SERVER}")
 
@@ -211,8 +212,8 @@ def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
     if listed:
         return None
     message = (
-        f"{name} with paths that are not single keys which are written out: longer ones and slashes"
-        " are read differently"
+        f"{name} with paths that are not single literal keys: the engines read longer paths and "
+        "slashes differently"
     )
     return ConstructRefusal("json-path", message, f'{name}(x, ["a", "b"]) for keys; {SERVER}')
 
@@ -227,7 +228,7 @@ def _is_single_key(node: Node) -> bool:
 def _walk(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if len(parameters) == 2:
         return None
-    message = f"[path, value] := {name}(x) yields nothing here"
+    message = f"[path, value] := {name}(x) yields nothing in this engine"
     return ConstructRefusal("walk-assigned", message, f"write walk(x, [path, value]); {SERVER}")
 
 

@@ -49,7 +49,7 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "set-elsewhere",
-                    f"{rule.name} is read only in package guardrail.policy: here it has no effect",
+                    f"{rule.name} is read only in package guardrail.policy, and has no effect here",
                     "package guardrail.policy, in as many files as you like",
                 )
             elif rule.form != "set" or rule.default:
@@ -65,18 +65,18 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "label-unavailable",
-                    "labels are not kept yet: a policy that counts on them would never see one",
-                    "leave label out until a version that keeps them",
+                    "labels are not kept yet, so a policy that depends on them would never see one",
+                    "remove label until a version keeps labels",
                 )
             elif rule.name in NAMED and not _is_displayable(_id_texts(rule)):
                 yield Finding(
                     module.source.name,
                     rule.line,
                     "rule-id",
-                    f"the id of this {rule.name} rule holds control, formatting or invisible"
-                    " characters, or is empty",
-                    "letters, digits, spaces and punctuation: ids stand in records, approvals and"
-                    " reports",
+                    f"the id of this {rule.name} rule contains control, formatting or invisible "
+                    "characters, or is empty",
+                    "use letters, digits, spaces and punctuation, because ids appear in "
+                    "records, approvals and reports",
                 )
             else:
                 for message, hint in entry_problems(rule):
@@ -89,7 +89,7 @@ def _set_hint(rule: RegoRule) -> str:
         return f'{rule.name} contains "why" if {{ ... }}'
     if rule.name == "allow":
         return "remove the default: allow is a set, and a call that no rule allows is denied"
-    return f"remove the default: {rule.name} is a set, which is empty if no rule adds to it"
+    return f"remove the default: {rule.name} is a set, and is empty if no rule adds to it"
 
 
 def _id_texts(rule: RegoRule) -> Iterator[str]:
@@ -146,8 +146,8 @@ def _package_findings(module: Module) -> Iterator[Finding]:
         )
     elif module.test is not test_name:
         message = (
-            "a test is a file named ..._test.rego with a package named ..._test: this is only one"
-            " of both"
+            "a test is a file named ..._test.rego with a package named ..._test: this file has "
+            "only one of the two"
         )
         yield Finding(
             module.source.name,
@@ -212,7 +212,7 @@ def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "unread-set",
-                    f"nothing reads {rule.name}: a misspelt allow or deny has no effect",
+                    f"{rule.name} is never read: a misspelt allow or deny has no effect",
                     f"the sets are {', '.join(sorted(SETS - {'label', 'obligation'}))}",
                 )
 

@@ -134,7 +134,7 @@ def _pointer_problems(node: Node, where: str, hint: str) -> Iterator[tuple[str, 
             yield f"a member of {where} is not a string", hint
     elif not _POINTER.match(text):
         yield (
-            f"{_quoted(text)} in {where} is not a pointer (RFC 6901): it begins with a slash",
+            f"{_quoted(text)} in {where} is not a pointer (RFC 6901): it must begin with a slash",
             hint,
         )
 

@@ -44,9 +44,9 @@ class UnreadableRule(Exception):
             module.source.name,
             rule.line,
             "head-term",
-            "a head whose value can't be computed in the rule's body, where the engine reads it as"
-            " OPA does",
-            f"x := ..., as the last line of the body, and x in the head; {SERVER}",
+            "a head whose value can't be moved into the rule's body, where the engine evaluates "
+            "it as OPA does",
+            f"write x := ... as the last line of the body, and x in the head; {SERVER}",
         )
 
 
@@ -73,7 +73,8 @@ def chained(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                 int(body["span"]["line"]),
                 ConstructRefusal(
                     "chained-body",
-                    "a second body behind the first: the engine gives it the value true, or none",
+                    "a second body after the first: the engine gives it the value true, or no "
+                    "value",
                     f"write the rule's head again before it, with if; {SERVER}",
                 ),
             )

@@ -41,8 +41,8 @@ def imports(module: Module) -> Iterator[Finding]:
                 module,
                 item.line,
                 "data-import",
-                "an import of data: rules reached through it may be evaluated before what they"
-                " depend on, so that a deny rule does not fire",
+                "an import of data: rules reached through it may be evaluated before the rules "
+                "that they depend on, so that a deny rule does not fire",
                 f"write the reference in full, {item.target.dotted or 'data...'}; {SERVER}",
             )
 
@@ -65,8 +65,8 @@ def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iter
             differs = (known.form, known.arity) != (rule.form, rule.arity)
             if differs and not _compatible(known, rule) and not judged:
                 message = (
-                    f"{rule.name} is a {known.form} in {where.source.name}, line {known.line}, and"
-                    f" a {rule.form} here"
+                    f"{rule.name} is a {known.form} in {where.source.name}, line {known.line}, "
+                    f"but a {rule.form} here"
                 )
                 yield finding_at(
                     module, rule.line, "mixed-rule", message, "give one of them another name"
@@ -108,7 +108,7 @@ def data_overlaps(
             "-",
             0,
             "data-overlap",
-            "data.guardrail is where policies are: data there would silently replace rules",
+            "data.guardrail contains the policies: data there would silently replace rules",
             "put the data under another name",
         )
         return
@@ -171,6 +171,6 @@ def cycles(modules: Sequence[Module], edges: dict[Point, set[Point]]) -> Iterato
                     module,
                     rule.line,
                     "recursion",
-                    f"{rule.name} needs itself, directly or through others",
+                    f"{rule.name} depends on itself, directly or through other rules",
                     "OPA refuses it too",
                 )

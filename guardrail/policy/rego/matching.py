@@ -103,8 +103,8 @@ def _inside(pattern: Any) -> Iterator[Node]:
 def _exact(where: str) -> ConstructRefusal:
     return ConstructRefusal(
         "object-pattern",
-        f"an object or set as a pattern in {where}: OPA takes only what has exactly these keys, the"
-        " engine also what has more",
+        f"an object or set as a pattern in {where}: OPA matches only values with exactly these "
+        "keys, the engine also values with more",
         f"{_CLOSED}; {SERVER}",
     )
 
@@ -112,8 +112,8 @@ def _exact(where: str) -> ConstructRefusal:
 def _twice(name: str, where: str) -> ConstructRefusal:
     return ConstructRefusal(
         "repeated-name",
-        f"{name} stands twice in the pattern of {where}: both values must be equal for OPA, the"
-        " engine does not compare",
+        f"{name} occurs twice in the pattern of {where}: OPA requires equal values, the engine "
+        "does not compare them",
         f"use two names and compare them with ==; {SERVER}",
     )
 
@@ -164,7 +164,7 @@ def _target(
 
 _BRANCHED = ConstructRefusal(
     "else-result",
-    "a function with else is asked for a certain value, in its last argument or by a set's [...]:"
-    " if it has another one, OPA takes the value of else, the engine does not",
+    "a function with else is compared with a value, in its last argument or by a set's [...]: "
+    "if the value differs, OPA uses the value of else, but the engine does not",
     f"f(x) == value, or value in set; {SERVER}",
 )

@@ -30,19 +30,21 @@ def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
         if abs(int(text)) > MAX_INTEGER:
             return ConstructRefusal(
                 "integer-range",
-                "an integer beyond 64 bits, which becomes another number here",
+                "an integer beyond 64 bits, which becomes another number in this engine",
             )
     elif rounded(float(text)):
         return ConstructRefusal(
             "integer-range",
-            "a number of 54 to 64 bits in the form of a fraction: integers are compared with it"
-            " only roughly here",
-            f"write it without point and exponent; {SERVER}",
+            "a number of 54 to 64 bits written as a fraction: this engine compares integers "
+            "with it only roughly",
+            f"write it without decimal point and exponent; {SERVER}",
         )
     elif whole_exponent(text.decode()):
         return ConstructRefusal("exponent", f"{text.decode()} {WHOLE_EXPONENT}", WITHOUT_EXPONENT)
     elif len(text) > 15:
-        return ConstructRefusal("decimal-range", "more digits than the engine's numbers have")
+        return ConstructRefusal(
+            "decimal-range", "a number with more digits than the engine supports"
+        )
     return None
 
 
@@ -52,7 +54,7 @@ def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
     if content["op"] not in {"Eq", "Ne"} and any(map(scope.maybe_set, sides)):
         return ConstructRefusal(
             "set-order",
-            "sets compared by order: OPA puts them after objects, the engine before",
+            "sets compared by order: OPA sorts them after objects, the engine before",
             f"compare their counts, or test membership; {SERVER}",
         )
     return None
@@ -68,14 +70,15 @@ def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
             "decimal-arithmetic",
             "arithmetic on a value that might not be a whole number: "
             "OPA calculates in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
-            f"round(x) first, or pass smallest units such as cents; {SERVER}",
+            f"use round(x) first, or pass the smallest units, such as cents; {SERVER}",
         )
     if whole:
         most = scope.most({"ArithExpr": content})
         if most is None or most >= 2**63:
             return ConstructRefusal(
                 "integer-range",
-                "arithmetic whose result may leave 64 bits, where it becomes another number here",
-                f"multiply by what is written out, or count; {SERVER}",
+                "arithmetic whose result may exceed 64 bits and become another number in this "
+                "engine",
+                f"multiply by a literal, or use count; {SERVER}",
             )
     return None

@@ -68,10 +68,10 @@ def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                     line_of(call) or scope.rule.line,
                     ConstructRefusal(
                         "iteration-order",
-                        "a call in one line with an iteration that it does not depend on: if there"
-                        " is nothing to go through, OPA makes the call first, and it may fail; the"
-                        " engine never makes it",
-                        f"y := call(...) in a line of its own before, or some x in xs; {SERVER}",
+                        "a call in one line with an iteration that it does not depend on: if "
+                        "there is nothing to iterate over, OPA makes the call, which may fail, "
+                        "but the engine never makes it",
+                        f"y := call(...) on a separate line before, or some x in xs; {SERVER}",
                     ),
                 )
                 break
@@ -186,9 +186,9 @@ def _collection_items(node: Any) -> list[Node] | None:
 
 _SKIPPED = ConstructRefusal(
     "skipped-call",
-    "a call in a list, set or object, behind an item that may be missing: OPA makes the call first,"
-    " and it may fail; the engine stops at the missing item and never makes it",
-    f"y := call(...) in a line of its own before; or a line before that needs the item; {SERVER}",
+    "a call in a list, set or object, after an item that may be missing: OPA makes the call "
+    "first, which may fail, but the engine stops at the missing item",
+    f"y := call(...) on a separate line before; or a line before that needs the item; {SERVER}",
 )
 
 
@@ -208,10 +208,10 @@ def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
 
 _LATE = ConstructRefusal(
     "late-call",
-    "a call whose result is taken in an argument: the engine puts it off, and with it what needs"
-    " the result, behind the other lines; where those are false, a call that fails for OPA is never"
-    " made",
-    f"put the lines that do not need it before it, or x := call(...); {SERVER}",
+    "a call that returns its result in an argument: the engine delays it, and lines that use "
+    "the result, until after the other lines; if those are false, it never makes a call that "
+    "fails in OPA",
+    f"put the lines that do not use it before it, or write x := call(...); {SERVER}",
 )
 
 

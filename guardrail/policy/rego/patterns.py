@@ -159,7 +159,7 @@ class _Regex:
         self.depth += 1
         self.atom = False
         if self.depth > _MAX_DEPTH:
-            raise _Problem(f"groups that are nested more than {_MAX_DEPTH} deep")
+            raise _Problem(f"groups nested more than {_MAX_DEPTH} deep")
         if not self.rest.startswith("?"):
             return
         self.index += 1
@@ -168,7 +168,7 @@ class _Regex:
         name = _NAME.match(self.rest)
         if name is not None:
             if name[1] in self.names:
-                raise _Problem(f"two groups called {name[1]}")
+                raise _Problem(f"two groups named {name[1]}")
             self.names.add(name[1])
             self.index += name.end()
             return
@@ -197,7 +197,7 @@ class _Regex:
                     f"repetitions that come to more than {_MAX_REPEAT}, which OPA refuses"
                 )
             if least > most:
-                raise _Problem("a repetition whose ends are the wrong way round")
+                raise _Problem("a repetition whose limits are reversed")
             self.index += repeat.end()
         else:
             self.index += 1
@@ -217,7 +217,7 @@ class _Regex:
         # At any position: the engine reads the second half of [+--] as a difference.
         operator = _OPERATORS.search(self.pattern, start, self.index)
         if operator is not None:
-            raise _Problem(f"{operator[0]} inside a class, which OPA takes as plain characters")
+            raise _Problem(f"{operator[0]} inside a class, which OPA reads as plain characters")
         self.index += 1
         self.atom = True
 
@@ -233,7 +233,7 @@ class _Regex:
         if rest[0] == "[":
             raise _Problem("a bracket inside a class: escape it")
         if ranged and rest[0] == "-" and rest[1:2] != "]":
-            raise _Problem("a dash behind a range or a class: escape it")
+            raise _Problem("a dash after a range or a class: escape it")
         first = self._single()
         if not (self.rest.startswith("-") and self.rest[1:2] not in {"]", ""}):
             return False
@@ -241,7 +241,7 @@ class _Regex:
         if self.rest[0] == "[":
             raise _Problem("a bracket inside a class: escape it")
         if self._single() < first:
-            raise _Problem("a range whose ends are the wrong way round")
+            raise _Problem("a range whose ends are reversed")
         return True
 
     def _single(self) -> str:

@@ -93,8 +93,7 @@ class _RuleExaminer:
             self.refuse(
                 self.rule.line,
                 "ref-head",
-                "a rule head with dots or several brackets: the engine may leave out what it"
-                " defines",
+                "a rule head with dots or several brackets: the engine may ignore it",
                 f"write name := value, name contains value or name[key] := value; {SERVER}",
             )
         for part in head.dynamic:
@@ -188,8 +187,8 @@ class _RuleExaminer:
             self.refuse(
                 int(content["span"]["line"]),
                 "keyed-membership",
-                "a key and a value before in: where the value is missing, the engine takes the key"
-                " alone",
+                "a key and a value before in: if the value is missing, the engine compares only "
+                "the key",
                 f"some k, v in xs, and compare both; {SERVER}",
             )
         elif name is None and isinstance(node, dict) and node.get("with_mods"):
@@ -198,7 +197,7 @@ class _RuleExaminer:
                 self.refuse(
                     int(node["with_mods"][0]["span"]["line"]),
                     "with",
-                    "with beside a value that is written out: OPA does not look at what is put in",
+                    "with after a literal value: OPA ignores the replacement",
                     "leave it out",
                 )
             for change in node["with_mods"]:
@@ -236,7 +235,7 @@ class _RuleExaminer:
             field = "*"
         if field is not None:
             message = f"input.context.session.{field} does not exist yet"
-            self.refuse(line, "session-field", message, "input.context.session.id is all there is")
+            self.refuse(line, "session-field", message, "use input.context.session.id")
 
     def _check_data(self, found: Reference) -> None:
         path = found.static
@@ -244,9 +243,9 @@ class _RuleExaminer:
             self.refuse(
                 found.line,
                 "package-path",
-                "a reference to a whole package, or through one by a variable: its rules may be"
-                " evaluated before what they depend on",
-                f"name one rule, in full; {SERVER}",
+                "a reference to a whole package, or through a package by a variable: its rules "
+                "may be evaluated before the rules that they depend on",
+                f"reference one rule, in full; {SERVER}",
             )
             return
         package = self.world.owner(path)
@@ -257,7 +256,7 @@ class _RuleExaminer:
             self.refuse(
                 found.line,
                 "unknown-rule",
-                f"there is no {name} in package {'.'.join(package)}",
+                f"{name} does not exist in package {'.'.join(package)}",
                 nearest(name, self.world.packages[package]) or "check the name",
             )
         else:
@@ -272,12 +271,14 @@ class _RuleExaminer:
             self.visit(parameter)
         name = callee.dotted if callee is not None else None
         if callee is None or name is None:
-            self.refuse(line, "call", "a call of something that is not a function's name")
+            self.refuse(line, "call", "a call of a value that is not a function")
             return
         arity: int | None = None
         if callee.head in self.rule.local or callee.head in self.scope.imports:
-            message = f"{callee.head} is a name here, and the beginning of the function {name}"
-            self.refuse(line, "shadows-builtin", message, "give the name another one")
+            message = (
+                f"{callee.head} is a variable here, and also the beginning of the function {name}"
+            )
+            self.refuse(line, "shadows-builtin", message, "rename the variable")
         elif callee.head == "data":
             self._check_data(callee)
             arity = self.world.arity(callee.static)
@@ -285,7 +286,7 @@ class _RuleExaminer:
             self.uses.add((self.module.package, name))
             arity = self.scope.own[name][0].arity
         elif callee.head in self.scope.own:
-            message = f"{callee.head} is a rule, and the beginning of the function {name}"
+            message = f"{callee.head} is a rule, and also the beginning of the function {name}"
             self.refuse(line, "shadows-builtin", message, "give the rule another name")
         else:
             arity = self._check_builtin(name, parameters, line)
@@ -312,7 +313,8 @@ class _RuleExaminer:
             self.refuse(
                 line,
                 "builtin",
-                f"{name} is not a function of this package or one that is known to answer like OPA",
+                f"{name} is not a function of this package, nor one that is known to answer like "
+                "OPA",
                 nearest(name, [*own, *ALLOWED])
                 or "define it, or write its name in full, data.package.name",
             )
@@ -336,19 +338,19 @@ class _RuleExaminer:
             self.refuse(
                 line,
                 "with-rule",
-                "with puts the value of a rule in: the engine may take the rule's value from before"
-                " for that from after",
-                f"y := rule, in a line of its own before, and with ... as y; {SERVER}",
+                "with inserts the value of a rule: the engine may use the rule's old value "
+                "instead of the new one",
+                f"y := rule, on a separate line before, and with ... as y; {SERVER}",
             )
         if target is None or target.dotted is None:
-            self.refuse(line, "with", "with changes something that is not written out")
+            self.refuse(line, "with", "with replaces a path that is not a literal")
         elif target.head == "input":
             return
         elif target.head != "data":
             self.refuse(
                 line,
                 "with-builtin",
-                "with replaces a function, which the engine only partly knows",
+                "with replaces a function, which the engine supports only partly",
             )
         elif self.world.inside(target.static) or self.world.owner(target.static) is not None:
             self.refuse(
@@ -362,14 +364,14 @@ class _RuleExaminer:
 
     def _check_negation(self, node: Node) -> None:
         if kind(node) in {"Bool", "Null", "Number", "String", "RawString"}:
-            message = "not before a value that is written out: OPA leaves it out"
+            message = "not before a literal value: OPA drops it"
             self.refuse(line_of(node), "not-literal", message, f"false; {SERVER}")
         if not self._is_comparable(node):
             self.refuse(
                 line_of(node),
                 "not-undefined",
-                "not before a call or comparison on something that may be missing: undefined for"
-                " OPA, true here",
+                "not before a call or comparison on a value that may be missing: undefined in "
+                "OPA, true in this engine",
                 "name_ok if { ... } and then: not name_ok; or give it a value first with"
                 " object.get",
             )
@@ -413,7 +415,7 @@ class _RuleExaminer:
             self.refuse(
                 line_of(computed) or int(content["span"]["line"]),
                 "computed-key",
-                "an object with a key that is computed, and other keys: if two are equal, the"
-                " engine keeps the last value, OPA another one, or the rule is undefined",
+                "an object with a computed key and other keys: if two keys are equal, the "
+                "engine keeps the last value, but OPA keeps another one or the rule is undefined",
                 f'object.union({{"a": 1}}, {{key: value}}), where the second wins; {SERVER}',
             )

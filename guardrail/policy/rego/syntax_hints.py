@@ -25,14 +25,13 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
     if "shadows" in message and _IMPORT.match(shown):
         if _KEYWORDS.match(shown):
             return (
-                "leave this import out: another one above, such as rego.v1, brings the same"
-                " keywords"
+                "remove this import: another one above, such as rego.v1, provides the same keywords"
             )
-        return "give this import another name, as in import data.x as y, or leave it out"
+        return "give this import another name, as in import data.x as y, or remove it"
     if "import" in message and _IMPORT.match(shown):
         return "move the import to the top, below the package line and above all rules"
     if "invalid character" in message and _TEMPLATE.search(shown):
-        return 'write sprintf("... %v", [x]) instead of $"... {x}"; the server engine can do this'
+        return 'write sprintf("... %v", [x]) instead of $"... {x}"; the server engine supports this'
     if "escape sequence" in message:
         wrong = _ESCAPE.search(shown)
         return (

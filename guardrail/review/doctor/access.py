@@ -31,14 +31,16 @@ def access_log(settings: Settings) -> Check:
         return Check(
             "access",
             bad,
-            f"{db} is gone and its keys are there: no reading is recorded",
-            f"put it back; if it was left out of a copy: move {folder} elsewhere, and the next"
-            " command that reads begins one",
+            f"{db} is gone and its keys are there: no readings are recorded",
+            f"put it back; if it was omitted from a copy: move {folder} elsewhere, and the next "
+            "command that reads begins one",
         )
     if not db.exists() and os.access(db.parent, os.W_OK | os.X_OK):
-        return Check("access", CheckState.OK, f"none yet; the first command that reads makes {db}")
+        return Check(
+            "access", CheckState.OK, f"none yet; the first command that reads creates {db}"
+        )
     if not db.exists():
-        return Check("access", bad, f"none at {db}: no reading is recorded", _fix(db))
+        return Check("access", bad, f"none at {db}: no readings are recorded", _fix(db))
     try:
         log, size = _open_access_log(settings, db)
     except GuardrailError as error:

@@ -30,11 +30,11 @@ def anchors(settings: Settings, *, clock: Callable[[], float] = time.time) -> Ch
         return Check(
             "anchors",
             CheckState.NOTE,
-            "none: a ledger that is cut, rolled back or deleted would not be noticed",
+            "none: a truncated, rolled back or deleted ledger would not be detected",
             "set file or witness in [anchors] (docs/anchors.md)",
         )
     if not settings.ledger.path.exists():
-        return Check("anchors", CheckState.NOTE, "set, and there is no ledger yet")
+        return Check("anchors", CheckState.NOTE, "configured, but there is no ledger yet")
     with LedgerReader.open(settings.ledger.path) as reader:
         log, size = reader.log, reader.size()
         public = str(reader.genesis.get("key", {}).get("public", ""))
@@ -71,7 +71,7 @@ def _states_check(
             "anchors",
             CheckState.NOTE,
             f"{summary}; {counted(size, 'record')} now",
-            "guardrail anchor (a guard that runs does it by itself)",
+            "guardrail anchor (a running guard does this automatically)",
         )
     return Check("anchors", CheckState.OK, f"{summary}; {counted(size, 'record')} now")
 

@@ -67,7 +67,7 @@ def check_all(
     if ledger is not None and _is_new(settings):
         near = ledgers_near(settings.ledger.path)
         other = f"guardrail doctor --ledger {near[0]}" if near else "give another --ledger FILE"
-        found = f"there is no ledger at {settings.ledger.path}, and nothing is left of one"
+        found = f"there is no ledger at {settings.ledger.path}, and no trace of one"
         yield Check("ledger", CheckState.FAIL, found, other)
         return
     for name, check in (
@@ -183,7 +183,7 @@ def _sync(settings: Settings) -> Check:
             "sync",
             CheckState.NOTE,
             f"{found}: too fast for a disk",
-            "fine for trying out; records in memory do not survive a reboot",
+            "acceptable for a trial; records in memory do not survive a reboot",
         )
     return Check("sync", CheckState.OK, found)
 
@@ -200,7 +200,7 @@ def _is_new(settings: Settings) -> bool:
 def _way_to_begin(settings: Settings) -> str:
     if settings.source is None:
         return "guardrail init, or open a guard"
-    return "open a guard with these settings: it makes both"
+    return "open a guard with these settings, which creates both"
 
 
 def _has_keys(settings: Settings) -> bool:
@@ -216,15 +216,15 @@ def _keys(settings: Settings) -> Check:
         return Check(
             "keys",
             CheckState.NOTE,
-            "none yet, and no ledger: both are made together",
+            "none yet, and no ledger: both are created together",
             _way_to_begin(settings),
         )
     if not _has_keys(settings):
         return Check(
             "keys",
             CheckState.FAIL,
-            f"the ledger is there and {folder} is not",
-            "restore the folder from a backup, or guardrail recover",
+            f"the ledger exists but {folder} does not",
+            "restore the folder from a backup, or run guardrail recover",
         )
     try:
         Keys.load(folder, signer=settings.keys.signer)
@@ -355,7 +355,7 @@ def _identity(settings: Settings) -> Check:
         return Check(
             "identity",
             CheckState.NOTE,
-            "calls that name no principal are not denied",
+            "calls without a principal are not denied",
             'write require = "asserted" under [identity]',
         )
     return Check("identity", CheckState.OK, "a call must name its principal")
@@ -412,6 +412,6 @@ def _clock(settings: Settings) -> Check:
             "clock",
             CheckState.NOTE,
             f"the last record is {ahead:,.0f} s ahead of this clock",
-            "check the time service; records keep their order whatever the clock says",
+            "check the time service; the order of records does not depend on the clock",
         )
     return Check("clock", CheckState.OK, f"{now:%Y-%m-%d %H:%M:%S} UTC, not behind the last record")

@@ -77,6 +77,6 @@ def tracing(environment: Mapping[str, str]) -> Check:
             CheckState.NOTE,
             f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts"
             " them",
-            f"unset {on[0]}, or accept that",
+            f"unset {on[0]}, or accept this",
         )
-    return Check("tracing", CheckState.OK, "no tracing that would see tool inputs unredacted")
+    return Check("tracing", CheckState.OK, "no tracing service sees unredacted tool inputs")

@@ -24,11 +24,11 @@ def memory(settings: Settings) -> Check:
             "memory",
             CheckState.NOTE,
             (
-                "off: a lost folder or an older copy of the ledger would not be noticed"
+                "off: a lost folder or an older copy of the ledger would not be detected"
                 if off
                 else "none for a ledger in a temporary directory"
             ),
-            "leave [anchors] memory out" if off else "",
+            "remove [anchors] memory" if off else "",
         )
     try:
         check_missing(settings)

@@ -35,8 +35,8 @@ def local_policies(settings: Settings) -> Check:
         return Check(
             "policies",
             CheckState.NOTE,
-            "whatever the server has is taken, without a revision",
-            "serve a bundle (guardrail policy bundle -o FILE) and leave unsafe_unpinned_policy out",
+            "any policies on the server are accepted, without a revision",
+            "serve a bundle (guardrail policy bundle -o FILE) and remove unsafe_unpinned_policy",
         )
     missing = [path for path in settings.policy.path if not path.exists()]
     if missing:
@@ -88,13 +88,13 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
             "opa",
             CheckState.NOTE,
             f"{found}; nothing is reproducible",
-            "serve a bundle that guardrail policy bundle made, and leave the unsafe settings out",
+            "serve a bundle that guardrail policy bundle made, and remove the unsafe settings",
         )
     if finding.bundles is None:
         return Check(
             "opa",
             CheckState.NOTE,
-            f"{found}; its status is off, so a bundle that it refuses would not be seen",
+            f"{found}; its status is off, so a refused bundle would not be noticed",
             "start it with --set status.console=true",
         )
     stuck = [state for state in finding.bundles if state.problem is not None]
@@ -102,9 +102,9 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
         return Check(
             "opa",
             CheckState.FAIL,
-            f"{found}; it refused the latest bundle ({stuck[0].problem}) and goes on with the one"
-            " before",
-            "look at the server's log; sign and build the bundle again",
+            f"{found}; it refused the latest bundle ({stuck[0].problem}) and continues with the "
+            "previous one",
+            "check the server's log; build and sign the bundle again",
         )
     return Check("opa", CheckState.OK, found)
 
@@ -115,4 +115,4 @@ def _fix(hint: str, section: OpaSection) -> str:
 
     if hint == UNREACHABLE:
         return f"start the server, or correct [opa] url: {section.url}"
-    return hint or "look at the server's own log"
+    return hint or "check the server's own log"

@@ -37,7 +37,7 @@ def opening(settings: Settings) -> Check:
 def _check_completely(settings: Settings) -> Check:
     found = diagnose(settings)
     plan = found.plan
-    if plan.caches and plan.found.startswith("tables that are not what the records say"):
+    if plan.caches and plan.found.startswith("tables that do not match the records"):
         # Everything else is right: a guard opens it, and verify reports that it was tampered with.
         return Check(
             "opening", CheckState.NOTE, plan.found, "guardrail verify, then guardrail recover"
@@ -56,7 +56,7 @@ def _disk_full(settings: Settings) -> Check | None:
     needed, free = room_needed(path, settings.ledger.reserve_mb << 20)
     if free is None or free >= needed:
         return None
-    found = f"the ledger is whole, and no guard takes calls: {no_room(path, needed)}"
+    found = f"the ledger is intact, but no guard accepts calls: {no_room(path, needed)}"
     return Check("opening", CheckState.FAIL, found, make_room(path))
 
 
@@ -74,9 +74,8 @@ def _read_only(settings: Settings) -> Check | None:
     return Check(
         "opening",
         CheckState.FAIL,
-        f"{path} is whole, on a file system that is mounted read-only: no guard can record there",
-        "mount it writable for the programs that call tools; commands that read need no more than"
-        " this",
+        f"{path} is intact, but its file system is mounted read-only, so no guard can record there",
+        "mount it writable for the programs that call tools; commands that read work as it is",
     )
 
 

@@ -28,7 +28,7 @@ def policies(settings: Settings) -> Check:
             f"there are no policies at {missing[0]}",
             "guardrail init"
             if settings.source is None
-            else "put them there, or correct path in [policy]",
+            else "put policies in that folder, or correct path in [policy]",
         )
     started = time.perf_counter()
     try:

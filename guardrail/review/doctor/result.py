@@ -37,5 +37,5 @@ class Check:
 def without_doctor(hint: str) -> str:
     """Return *hint*, or another step if *hint* points to ``doctor`` itself."""
     if hint.startswith("guardrail doctor"):
-        return "see to what the other checks name; if they are all ok, look at the system's log"
+        return "fix what the other checks report; if they are all ok, look at the system's log"
     return hint

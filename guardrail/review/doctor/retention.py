@@ -67,8 +67,8 @@ def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
     return Check(
         "retention",
         CheckState.FAIL if old else CheckState.NOTE,
-        f"nothing can be deleted after {counted(kept.days, 'day')}: [anchors] names no file and no"
-        " witness that vouches for what was there" + also,
+        f"nothing can be deleted after {counted(kept.days, 'day')}, because [anchors] names no "
+        "file or witness that vouches for the records" + also,
         "name a file or a witness in [anchors]"
         + ("" if kept.archive else ", and a folder on another disk as archive in [retention]"),
     )
@@ -90,14 +90,14 @@ def _last_failure(settings: Settings) -> Check | None:
     return Check(
         "retention",
         CheckState.FAIL if state.failures > 1 else CheckState.NOTE,
-        f"what is due was not done{times}, last at {clock(when)}: {state.message} ({state.code})",
+        f"due work was not done{times}, last at {clock(when)}: {state.message} ({state.code})",
         state.hint or "guardrail retention run",
     )
 
 
 def _describe(settings: Settings, status: RetentionStatus) -> str:
     days = settings.retention.days
-    rule = f"records are kept for {counted(days, 'day')}" if days else "records are kept for ever"
+    rule = f"records are kept for {counted(days, 'day')}" if days else "records are kept forever"
     if days and not settings.retention.auto:
         rule += ", and only guardrail retention run deletes them (auto = false)"
     if status.held:

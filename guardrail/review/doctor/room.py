@@ -42,7 +42,7 @@ def room(settings: Settings) -> Check:
         return Check(
             "room",
             CheckState.FAIL,
-            f"{free:,} MB free; the reserve for outcomes was given back, and calls are refused",
+            f"{free:,} MB free; the reserve for outcomes was released, and calls are refused",
             f"make room in {folder}: {_needed(settings, folder / db.name):,} MB or more",
         )
     if free < LEAST_MB:
@@ -57,7 +57,7 @@ def room(settings: Settings) -> Check:
         return Check(
             "room",
             CheckState.NOTE,
-            f"{free:,} MB free in {folder}; {settings.ledger.warn_free_mb:,} are to be free",
-            "make room, or prune what is old enough: guardrail retention status",
+            f"{free:,} MB free in {folder}; {settings.ledger.warn_free_mb:,} should be free",
+            "make room, or prune old records: guardrail retention status",
         )
     return Check("room", CheckState.OK, f"{free:,} MB free in {folder}")

@@ -39,7 +39,7 @@ def running(settings: Settings) -> Check:
             "running",
             CheckState.NOTE,
             f"process {', '.join(others)} runs with other settings than these",
-            "guardrail policy reload says which of them it applies and which need a restart",
+            "guardrail policy reload shows which settings it applies and which need a restart",
         )
     return Check("running", CheckState.OK, f"{len(in_force)} running with these settings")
 

@@ -73,7 +73,7 @@ def verify_copy(
             state=VerifyState.FORKED,
             exit_code=1,
             differs=Difference.HEAD,
-            detail=f"{numbers(0, report.last_seq)}: not what the ledger {ledger} begins with",
+            detail=f"{numbers(0, report.last_seq)}: the ledger {ledger} begins with other records",
         )
     return _judged(report, ledger, original, beyond)
 
@@ -97,12 +97,12 @@ def _judged(
             against=farthest,
             differs=Difference.HEAD,
             detail=(
-                f"the copy ends at record {report.last_seq}, the head in {farthest.source} covers"
-                f" record {farthest.head.size - 1}, and neither a ledger nor a head shows that the"
-                " copy is the beginning of that"
+                f"the copy ends at record {report.last_seq}, the head in {farthest.source} "
+                f"covers record {farthest.head.size - 1}, but neither a ledger nor a head shows "
+                "that the copy is the beginning of that log"
             ),
         )
-    rest = f"The log goes on behind record {report.last_seq}, where this copy ends"
+    rest = f"The log continues after record {report.last_seq}, where this copy ends"
     if farthest is not None and farthest.head is not None:
         rest += f": the head in {farthest.source} covers record {farthest.head.size - 1}"
     detail = f"the ledger {ledger} begins with these records" if same else ""
@@ -171,8 +171,8 @@ def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
                 return _Original(
                     None,
                     notice=(
-                        f"The ledger {ledger} is of the log {reader.log}: nothing was compared"
-                        " with it."
+                        f"The ledger {ledger} contains the log {reader.log}, so nothing was "
+                        "compared with it."
                     ),
                 )
             found = examine(reader, verify=verify_signature, watch={size})
@@ -181,7 +181,7 @@ def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
         return _Original(None, notice=f"The ledger {ledger} could not be read: {why}.")
     if found.report.first_bad is not None or found.head:
         return _Original(
-            None, notice=f"The ledger {ledger} is not as it must be: nothing was compared with it."
+            None, notice=f"The ledger {ledger} is damaged, so nothing was compared with it."
         )
     root = found.roots.get(size)
     if root is None:

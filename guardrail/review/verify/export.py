@@ -49,9 +49,7 @@ def verify_export(
             uses = Uses(partial=bool(audit.pruned))
             torn = take_lines(source, audit, uses, progress, total)
     except FileNotFoundError:
-        return VerifyReport(
-            VerifyState.MISSING, 1 if covered else 3, "there is no file at this path"
-        )
+        return VerifyReport(VerifyState.MISSING, 1 if covered else 3, "this file does not exist")
     except OSError as error:
         return VerifyReport(
             VerifyState.UNREADABLE, 3, f"the file can't be read: {os_reason(error)}"
@@ -110,7 +108,7 @@ def _torn(source: BinaryIO) -> str:
         last = source.read(1)
     if last == b"\n":
         return ""
-    return "the last line has no end: the file is torn" if last else "the file is empty"
+    return "the last line is incomplete: the file is torn" if last else "the file is empty"
 
 
 def _lines(source: BinaryIO) -> Iterator[bytes]:

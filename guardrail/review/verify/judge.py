@@ -29,22 +29,22 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["Found", "judge", "taken_over"]
 
 _NO_HEAD = (
-    "NOT ANCHORED: no head from outside this file was compared. Bringing back an older copy, wiping"
-    " it, or rewriting it with the log's key would not show."
+    "NOT ANCHORED: no external head was compared. An older copy, a wiped ledger, or a ledger "
+    "rewritten with the log's key would not be detected."
 )
 _REMEMBERED = (
-    "NOT ANCHORED: no head from outside this machine was compared. This machine remembers the log "
-    "up to record {}, and whoever can change the ledger as this user can change that memory too."
+    "NOT ANCHORED: no head from another machine was compared. This machine remembers the log up "
+    "to record {}, but anyone who can change the ledger as this user can change that memory too."
 )
 _NOT_PINNED = (
-    "KEY NOT PINNED: the log's key was read from the log itself, so this may be another log of the"
-    " same name. Give the key that you kept: --key."
+    "KEY NOT PINNED: the log's key was read from the log itself, so this may be another log "
+    "with the same name. Pass the key that you stored with --key."
 )
 
 _NOT_COVERED = (
-    "NOT COVERED: no head that was kept elsewhere covers {} of this file. Lines alone show that"
-    " they are linked, not that a holder of the log's key wrote them, and a recovery behind the end"
-    " of the file can have taken them over: guardrail verify on the ledger names such records."
+    "NOT COVERED: no external head covers {} of this file. The lines show that they are linked, "
+    "but not that a holder of the log's key wrote them, and a recovery after the end of the "
+    "file may have taken them over. guardrail verify on the ledger names such records."
 )
 
 
@@ -174,15 +174,17 @@ def _contradiction(
     audit, report = found.audit, found.report
     malformed = heads.first(Ruling.MALFORMED)
     if malformed is not None:
-        detail = f"the head in {malformed.source} is malformed: guardrail checkpoint prints one"
+        detail = (
+            f"the head in {malformed.source} is malformed: guardrail checkpoint prints a valid one"
+        )
         return VerifyState.HEAD_MALFORMED, detail, None
     if key is not None and audit.public and key != audit.public:
-        detail = "the log's own key is another one than the key that was given"
+        detail = "the log's own key differs from the given key"
         return VerifyState.REPLACED, detail, Difference.HEAD
     replaced = heads.first(Ruling.REPLACED)
     if replaced is not None:
         origin = replaced.head.origin if replaced.head is not None else ""
-        detail = f"the head in {replaced.source}{_when(replaced)} is that of another log: {origin}"
+        detail = f"the head in {replaced.source}{_when(replaced)} belongs to another log: {origin}"
         return VerifyState.REPLACED, detail, Difference.HEAD
     if report.differs is not None:
         cut = _covers_more(found.stored, report)
@@ -199,8 +201,8 @@ def _contradiction(
     forked = heads.first(Ruling.FORKED)
     if forked is not None and forked.head is not None:
         detail = (
-            f"{numbers(0, forked.head.size - 1)}: not what the head in"
-            f" {forked.source}{_when(forked)} is over"
+            f"{numbers(0, forked.head.size - 1)}: not the records of the head in"
+            f" {forked.source}{_when(forked)}"
         )
         return VerifyState.FORKED, detail, Difference.HEAD
     acknowledged = _against_seal(found)
@@ -209,8 +211,8 @@ def _contradiction(
     unknown = heads.first(Ruling.KEY_UNKNOWN)
     if unknown is not None and heads.covered is None:
         detail = (
-            f"the head in {unknown.source}{_when(unknown)} has no signature by a key of this log"
-            " that counts for it"
+            f"the head in {unknown.source}{_when(unknown)} has no valid signature by a key of "
+            "this log"
         )
         return VerifyState.KEY_UNKNOWN, detail, None
     return None
@@ -232,7 +234,7 @@ def _against(heads: Heads, state: VerifyState) -> OutsideHead | None:
 
 def _when(head: OutsideHead) -> str:
     """Return a phrase for how long a head has been there; empty if that is unknown."""
-    return f" (kept there at {clock(head.seen)})" if head.seen else ""
+    return f" (stored there at {clock(head.seen)})" if head.seen else ""
 
 
 def _covers_more(stored: str, report: Report) -> bool:
@@ -262,8 +264,8 @@ def _against_seal(found: Found) -> str:
     leaf = found.leaf_of(seal.last_seq)
     if leaf and leaf != seal.last_leaf:
         return (
-            f"record {seal.last_seq} is not the one that was acknowledged before the ledger was"
-            f" sealed{_sealed_when(seal)}"
+            f"record {seal.last_seq} differs from the one that was acknowledged before the "
+            f"ledger was sealed{_sealed_when(seal)}"
         )
     return ""
 
@@ -278,9 +280,9 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
         )
     elif base.anchored_to < base.last_seq and base.uncovered is None:
         not_proved.append(
-            f"{numbers(base.anchored_to + 1, base.last_seq, 'Record')} came after the head that was"
-            " kept elsewhere: somebody with the log's key could have changed what is there, and"
-            " cutting it off would not show."
+            f"{numbers(base.anchored_to + 1, base.last_seq, 'Record')} came after the external "
+            "head: somebody with the log's key could have changed these records, and truncating "
+            "them would not be detected."
         )
     if base.anchored_to is not None and base.dead_calls:
         state, code = VerifyState.OPEN_CALLS, 5
@@ -296,22 +298,22 @@ def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
     if found.since:
         code = 5
         not_proved.append(
-            f"Records before {found.since} were not read: of them only the stored hashes were"
-            " compared."
+            f"Records before {found.since} were not read: only their stored hashes were compared."
         )
     if base.pruned_before:
         not_proved.append(
-            f"{numbers(1, base.pruned_before - 1, 'Record')} {agree(base.pruned_before - 1, 'was')}"
-            " pruned, with proof: what stood there can be shown from archives alone."
+            f"{numbers(1, base.pruned_before - 1, 'Record')} "
+            f"{agree(base.pruned_before - 1, 'was')} pruned, with proof: only archives can show "
+            "their content."
         )
     not_proved.append(
-        "Who holds the log's key can still write records of calls that never were; and a record"
-        " proves what was asked and decided, not what the tool did."
+        "A holder of the log's key can still write records of calls that never happened, and a "
+        "record proves what was requested and decided, not what the tool did."
     )
     ignored = [each.source for each, ruling in heads.rulings if ruling is Ruling.KEY_UNKNOWN]
     notices = [
         *base.notices,
-        *(f"The head in {source} has no signature that counts." for source in ignored),
+        *(f"The head in {source} has no valid signature." for source in ignored),
     ]
     return replace(
         base,
@@ -328,19 +330,18 @@ def taken_over(each: Recovered) -> Iterator[str]:
     when = f"when the log was recovered at {clock(each.ts)} (record {each.seq})"
     if each.first <= each.last:
         yield (
-            f"RECOVERED: no signed head vouched for {numbers(each.first, each.last)} {when}, and no"
-            " head that was kept elsewhere before that covers this: somebody without a key could"
-            " have written it."
+            f"RECOVERED: no signed head vouched for {numbers(each.first, each.last)} {when}, and "
+            "no earlier external head covers this: somebody without a key could have written it."
         )
     if each.lossy and each.restarted:
         yield (
-            f"RECOVERED: of the log before this one, {each.loss_text}: {when}. This log does not"
-            " hold them, and no head brings them back."
+            f"RECOVERED: in the previous log, {each.loss_text}: {when}. This log does not "
+            "contain them, and no head can restore them."
         )
     elif each.lossy:
         yield (
-            f"RECOVERED: {each.loss_text}, from number {each.seq} on: they had been acknowledged"
-            f" and were gone {when}."
+            f"RECOVERED: {each.loss_text}, from number {each.seq} on: they had been "
+            f"acknowledged, but were gone {when}."
         )
 
 
@@ -349,23 +350,24 @@ def _before(each: Recovered) -> str:
     proven = ""
     if each.proven:
         first = f"its first {counted(each.proven, 'record')}"
-        proven = f" Of what was kept, {first} stood as a head that was kept elsewhere says."
+        proven = f" An external head proves {first} of what was kept."
     return f"Of that one, {each.loss_text}.{proven}"
 
 
 def _notices(found: Found) -> tuple[str, ...]:
     notices = []
     if found.seal is not None:
-        notices.append("The ledger is sealed: nothing is written to it before `guardrail recover`.")
+        notices.append(
+            "The ledger is sealed: nothing is written to it until you run `guardrail recover`."
+        )
     if found.report.backwards:
         notices.append(
-            f"Time went back {counted(found.report.backwards, 'time')}, first at record"
-            f" {found.report.first_backwards}."
+            f"Time went backwards {counted(found.report.backwards, 'time')}, first at record "
+            f"{found.report.first_backwards}."
         )
     notices += [
-        f"The log was begun by a recovery at {clock(each.ts)} in place of another. {_before(each)}"
-        f" What is left of it is in the files that were set aside then, which record {each.seq}"
-        " names; they were not looked at."
+        f"A recovery began this log at {clock(each.ts)} in place of another. {_before(each)} The "
+        f"remaining files of the old log, which record {each.seq} names, were not examined."
         for each in found.audit.recovered
         if each.restarted
     ]

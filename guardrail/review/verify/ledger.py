@@ -152,7 +152,7 @@ def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress
         run.problem = (
             None,
             Difference.SCHEMA,
-            f"the tables, indexes or triggers are not the ones that guardrail makes: {fault}",
+            f"the tables, indexes or triggers differ from guardrail's: {fault}",
         )
     tables = run.tables
     if run.same_schema:
@@ -212,7 +212,7 @@ def _begin(reader: LedgerReader, run: VerifyRun) -> None:
         run.problem = (
             1,
             Difference.PRUNED,
-            "records are marked as pruned, and no record proves it",
+            "records are marked as pruned, but no record proves it",
         )
         return
     if pruned is not None and not _begin_pruned(reader, run, pruned):
@@ -283,7 +283,11 @@ def _remember_heartbeat(run: VerifyRun, seq: int, line: bytes) -> None:
 def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
     """Compare the tables, the head and the indexes with the lines; keep the first difference."""
     if not report.records:
-        run.problem = (None, Difference.HEAD, "wiped: the ledger holds no record, not even line 0")
+        run.problem = (
+            None,
+            Difference.HEAD,
+            "wiped: the ledger contains no record, not even line 0",
+        )
         return
     run.problem = compare_tables(run.tables, run.audit, report, since=run.since)
     if run.problem is None:

@@ -55,9 +55,9 @@ def load_key(text: str) -> str:
         found = None
     if found is None:
         raise HeadError(
-            "the key is neither 64 hex characters, nor a note key, nor a file that holds one",
+            "the key is neither 64 hex characters, nor a note key, nor a file with one of these",
             code="verify.key",
-            hint="guardrail keys prints the key of a log; audit.keys/log.pub is a file with it",
+            hint="guardrail keys prints the key of a log",
         )
     return found
 

@@ -30,5 +30,5 @@ def find_oversized(reader: LedgerReader) -> Problem:
     return (
         None,
         Difference.ROWS,
-        f"table {table} holds a value that is longer than anything that guardrail writes",
+        f"table {table} contains a value that is longer than any that guardrail writes",
     )

@@ -309,8 +309,8 @@ def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
     )
     if kept is not None and kept.head is not None:
         detail += (
-            f", and a head of the log {kept.head.origin} with {counted(kept.head.size, 'record')}"
-            f" is kept by {kept.source}"
+            f", and a head of the log {kept.head.origin} with {counted(kept.head.size, 'record')} "
+            f"is in {kept.source}"
         )
     return VerifyReport(
         VerifyState.MISSING,

@@ -128,9 +128,9 @@ def silences_in(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]
         return 0, ()
     longest, one, two = max(gaps)
     words = (
-        f"Between heartbeats there {agree(len(gaps), 'was')} {counted(len(gaps), 'gap')}, the"
-        f" longest of {longest:.0f} s between records {one} and {two}: no writer was alive, or it"
-        " was silenced. This can't be told."
+        f"Between heartbeats there {agree(len(gaps), 'was')} {counted(len(gaps), 'gap')}, the "
+        f"longest of {longest:.0f} s between records {one} and {two}: no writer was alive, or it "
+        "was silenced. The log can't show which."
     )
     return len(gaps), (words,)
 

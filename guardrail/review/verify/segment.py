@@ -36,16 +36,16 @@ __all__ = ["SegmentRecords", "read_segment_records", "verify_segment"]
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MAX_BESIDE = 1 << 16
 _NOT_SEALED = (
-    "NOT COMPARED WITH ITS LOG: no ledger was at hand that holds the record which closed this"
-    " segment, and no head that was kept elsewhere covers them. The tree before them was read from"
-    " the file beside the copy."
+    "NOT COMPARED WITH ITS LOG: no ledger with the record that closed this segment was "
+    "available, and no external head covers these records. The tree before them was read from "
+    "the manifest next to the copy."
 )
 _NOTHING_BESIDE = (
-    "what stands beside the copy (NAME.json) is missing, or does not fit its first record"
+    "the manifest next to the copy (NAME.json) is missing, or does not fit the first record"
 )
 _LEDGER_UNREAD = (
-    "The record that closed the segment was read from the ledger, which was not verified in this"
-    " run: guardrail verify does that."
+    "The record that closed the segment was read from the ledger, which this run did not "
+    "verify: use guardrail verify for that."
 )
 
 
@@ -125,7 +125,7 @@ def verify_segment(
             uses = Uses(partial=begin > 0)
             torn = take_lines(source, audit, uses, progress, path.stat().st_size)
     except FileNotFoundError:
-        return VerifyReport(VerifyState.MISSING, lost, "there is no file at this path")
+        return VerifyReport(VerifyState.MISSING, lost, "this file does not exist")
     except OSError as error:
         return VerifyReport(
             VerifyState.UNREADABLE, 3, f"the file can't be read: {os_reason(error)}"
@@ -226,7 +226,10 @@ def _compare_with_closing(
         report,
         notices=(
             *report.notices,
-            f"It is segment {sealed.number}, as it was closed at {clock(sealed.ts)}.",
+            (
+                f"This is segment {sealed.number}, unchanged since it was closed at "
+                f"{clock(sealed.ts)}."
+            ),
         ),
         not_proved=(_LEDGER_UNREAD, *report.not_proved),
     )

@@ -52,7 +52,7 @@ class Sessions:
             return ""
         if all(map(_same, owner, found[0])):
             return ""
-        return f"the session is that of another owner, by record {found[1]}"
+        return f"the session belongs to another owner, according to record {found[1]}"
 
     def __iter__(self) -> Iterator[tuple[bytes, Owner, int]]:
         """Yield key, owner and first record of each session, in order of their first records."""
@@ -102,6 +102,6 @@ class Starts:
         if changed or last is None or last[0] == digest:
             return ""
         return (
-            f"a guard started with other settings than at record {last[1]}, and no record in"
-            " between says that they changed"
+            f"a guard started with other settings than at record {last[1]}, but no record in "
+            "between says that they changed"
         )

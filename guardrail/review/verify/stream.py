@@ -124,7 +124,7 @@ def stream(
                 if stop is not None and seq >= stop:
                     return ""
                 if 0 < seq < audit.pruned:
-                    chain.reject(seq, Difference.PRUNED, "it stands among records that were pruned")
+                    chain.reject(seq, Difference.PRUNED, "it is among the pruned records")
                     return ""
                 record = audit.take(seq, leaf, line)
                 if record is None:

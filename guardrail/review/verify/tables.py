@@ -34,7 +34,7 @@ def _open_calls(tables: Tables, report: Report, since: int) -> Problem:
             return (
                 seq,
                 Difference.OPEN_CALLS,
-                "the call is open by its lines, but the table of open calls does not say so",
+                "the call is open by its lines, but is missing from the table of open calls",
             )
     left = [row[0] for row in stored.values() if row[0] >= since or row[0] < 0]
     if left:
@@ -58,28 +58,28 @@ def _epochs(tables: Tables, audit: Audit) -> Problem:
     return (
         min(seq for _, seq in differ),
         Difference.EPOCHS,
-        "the table of epoch keys is not what the records say",
+        "the table of epoch keys does not match the records",
     )
 
 
 def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
     row = tables.head
     if row is None:
-        return (None, Difference.HEAD, "the ledger holds no signed head")
+        return (None, Difference.HEAD, "the ledger has no signed head")
     try:
         note = SignedNote.parse(row.note)
         head = Checkpoint.parse(note.text)
     except NoteError:
         return (None, Difference.HEAD, "the stored head is malformed")
     if head.origin != report.log:
-        return (None, Difference.HEAD, "the stored head is that of another log")
+        return (None, Difference.HEAD, "the stored head belongs to another log")
     if head.size < report.records:
         return (
             head.size,
             Difference.HEAD,
             (
-                f"the signed head covers {counted(head.size, 'record')}: what follows was appended"
-                " by someone without a key"
+                f"the signed head covers {counted(head.size, 'record')}: someone without a key "
+                "appended the records after it"
             ),
         )
     if head.size > report.records:
@@ -92,15 +92,15 @@ def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
             ),
         )
     if head.root != audit.edge.root():
-        return (None, Difference.HEAD, "the records are not those that the stored head is over")
+        return (None, Difference.HEAD, "the records do not match the stored head")
     if audit.keys is None or audit.keys.signer_of(note, head.size) is None:
         return (
             None,
             Difference.HEAD,
-            "the stored head is not signed by a key of this log that counts for it",
+            "the stored head has no valid signature by a key of this log",
         )
     if (row.size, row.leaf, row.edge) != (head.size, report.leaf, audit.edge.encode()):
-        return (None, Difference.HEAD, "the row of the stored head is not what the head says")
+        return (None, Difference.HEAD, "the row of the stored head does not match the head")
     return None
 
 

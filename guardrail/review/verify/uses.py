@@ -102,7 +102,7 @@ class Uses:
         try:
             return self._step(record)
         except (KeyError, TypeError, ValueError, AttributeError):
-            return "a step of an approval that does not say what it must"
+            return "a step of an approval with missing or malformed fields"
 
     def _ask(self, record: Mapping[str, Any], line: bytes) -> None:
         case = case_of([line], line)
@@ -118,11 +118,11 @@ class Uses:
             return ""
         course = self._courses.get(approval["id"])
         if course is None:
-            return "a step of an approval that nobody asked for"
+            return "a step of an approval that was never requested"
         if course.over:
             return f"a step of an approval that {course.over} before"
         if type(approval["ordinal"]) is not int or approval["ordinal"] != course.steps:
-            return "a step of an approval that is not its next one"
+            return "a step of an approval out of sequence"
         course.steps += 1
         if used:
             course.over = "was used"
@@ -166,21 +166,21 @@ def _use(course: _Course, record: Mapping[str, Any]) -> str:
     if record["decision"]["effect"] != "allow":
         return "an approval was used by a call that was not allowed"
     if not all(map(_same, _bound(record), course.bound)):
-        return "an approval was used by another call than the one that was asked about"
+        return "an approval was used by a call other than the requested one"
     if not course.shown:
         return "an approval was used although its approvers could not see what they had to"
     if record["approval"]["rules"] != course.rules:
-        return "an approval was used for other rules than those that asked for it"
+        return "an approval was used for rules other than those that required it"
     now = datetime.fromisoformat(record["ts"])
     approvers = [_person(who) for who in record["approval"]["approvers"]]
     if any(who not in course.grants for who in approvers):
-        return "an approval was used in the name of somebody who had not given it"
+        return "an approval was used in the name of somebody who had not approved"
     if any(now >= course.grants[who] + _SLACK for who in approvers):
         return "an approval was used after it had expired"
     if any(same_identity(id_, other) for id_, _, _ in approvers for other in course.people):
-        return "an approval was used that was given by who asked for it"
+        return "an approval was used that its own requester had given"
     if len({folded(id_) for id_, _, _ in approvers}) < course.needed:
-        return "an approval was used that too few people had given"
+        return "an approval was used that too few people had granted"
     return ""
 
 

@@ -91,8 +91,8 @@ def test_a_ledger_that_was_cut_forked_or_rolled_back_is_refused(tmp_path: Path) 
         longer, empty = log.fork(12).grow(30, "x"), log.fork(0).grow(2)
         for forged, words in (
             (cut, "only 12"),
-            (same, "another head"),
-            (longer, "another history"),
+            (same, "different head"),
+            (longer, "different history"),
             (empty, "only 2"),
         ):
             for known in (None, forged.head(min(12, len(forged.leaves)))):
@@ -112,8 +112,8 @@ def test_an_unknown_log_and_a_wrong_key_are_refused(tmp_path: Path) -> None:
         there = anchor(server.url, server.key)
         stranger, liar = Log("other/log").grow(5), Log(seed=b"x" * 32).grow(5)
         for each, words, hint in (
-            (stranger, "does not know this log", "there: guardrail witness add"),
-            (liar, "not by the key", "this log needs a name of its own"),
+            (stranger, "does not know this log", "guardrail witness add"),
+            (liar, "not by the key", "this log needs a new name"),
         ):
             with pytest.raises(AnchorError, match=words) as refused:
                 there.publish(each.note(), each.prove)
@@ -198,7 +198,7 @@ def _endless_chunks(sock: socket.socket) -> None:
 
 
 CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
-    "no signature": (reply("200 OK", b""), "malformed", "without a good signature"),
+    "no signature": (reply("200 OK", b""), "malformed", "no valid signature"),
     "no signatures but text": (
         reply("200 OK", b"<html>\n"),
         "malformed",
@@ -224,9 +224,9 @@ CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
     "409 about the size given": (
         reply("409 Conflict", b"0\n", "text/x.tlog.size"),
         "malformed",
-        "the very size",
+        "the size that it reports",
     ),
-    "422": (reply("422 Unprocessable Entity", b""), "conflict", "another history"),
+    "422": (reply("422 Unprocessable Entity", b""), "conflict", "different history"),
     "400": (reply("400 Bad Request", b"no"), "refused", "400"),
     "redirect": (
         lambda sock: sock.sendall(
@@ -237,7 +237,11 @@ CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
     ),
     "500": (reply("500 Internal Server Error", b"x"), "unreachable", "500"),
     "429": (reply("429 Too Many Requests", b""), "unreachable", "429"),
-    "no HTTP": (lambda sock: sock.sendall(b"hello\r\n\r\n"), "malformed", "not a complete HTTP"),
+    "no HTTP": (
+        lambda sock: sock.sendall(b"hello\r\n\r\n"),
+        "malformed",
+        "does not send a complete HTTP",
+    ),
     "nothing": (lambda sock: None, "malformed", "without a reply"),
     "early hints without end": (
         lambda sock: sock.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100),
@@ -298,7 +302,7 @@ def test_409_about_the_same_head_is_a_fork() -> None:
         with answering(answer) as url:
             problem = refusal(url, log, known=5)
         assert problem.code == "anchor.conflict"
-        assert "another head of 5" in problem.message
+        assert "different head of 5" in problem.message
 
 
 def test_a_witness_that_names_another_size_each_time_is_not_followed_for_ever() -> None:

@@ -135,6 +135,6 @@ def test_a_model_cannot_name_the_session(bench: tuple[Guard, MemoryLedger, BaseT
     asked["args"] |= {"config": config("alice"), "guardrail_session": "alice"}
     message = weather.invoke(asked)
     assert (message.status, names(ledger)) == ("error", [""])
-    assert message.content == "denied: who is calling could not be established"
+    assert message.content == "denied: the caller's identity could not be established"
     with pytest.raises(Denied):
         weather.invoke({"city": "Rome"})

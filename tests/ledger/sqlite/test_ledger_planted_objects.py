@@ -454,7 +454,7 @@ def test_verify_names_the_table_that_holds_a_value_that_is_too_long(
     plant(db, statement)
     report = verify_ledger(db, key=KEYS.public)
     assert (report.exit_code, report.first_bad, report.differs) == (1, None, Difference.ROWS)
-    assert f"table {table} holds a value that is longer" in report.detail
+    assert f"table {table} contains a value that is longer" in report.detail
 
 
 # -- what becomes of it

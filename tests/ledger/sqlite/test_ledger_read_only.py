@@ -89,7 +89,7 @@ def test_a_ledger_that_is_written_meanwhile_is_not_read_on(
         assert reader.size() > 0
         with db.open("ab") as out:
             out.write(b"\0" * 4096)
-        with pytest.raises(LedgerOpenError, match="another user writes") as caught:
+        with pytest.raises(LedgerOpenError, match="another user is writing") as caught:
             reader.size()
     assert caught.value.code == "ledger.unreadable"
 

@@ -623,9 +623,9 @@ V0 = "run opa fmt --v0-v1 -w {file}"
 @pytest.mark.parametrize(
     ("first", "second", "advice"),
     [
-        ("rego.v1", "future.keywords.in", "leave this import out"),
-        ("rego.v1", "rego.v1", "leave this import out"),
-        ("future.keywords.in", "future.keywords", "leave this import out"),
+        ("rego.v1", "future.keywords.in", "remove this import"),
+        ("rego.v1", "rego.v1", "remove this import"),
+        ("future.keywords.in", "future.keywords", "remove this import"),
         ("data.x", "data.x", "another name"),
     ],
 )
@@ -699,7 +699,7 @@ def test_a_set_in_another_form_is_named_once_with_advice(
         ("is_evl(input.resource.id)", "builtin", "did you mean is_evil?"),
         ("qqq(input.resource.id)", "builtin", "define it"),
         ("data.guardrail.policy.is_evl(input.resource.id)", "unknown-rule", "did you mean is_evil?"),
-        ('crypto.sha256(input.resource.id) == "a"', "builtin", "the server engine can do this"),
+        ('crypto.sha256(input.resource.id) == "a"', "builtin", "the server engine supports this"),
     ],
 )  # fmt: skip
 def test_an_undefined_function_comes_with_the_nearest_name(

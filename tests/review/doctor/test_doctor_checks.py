@@ -102,7 +102,7 @@ def test_a_sound_project_has_nothing_to_mend(check: Run) -> None:
     [
         ("asserted", CheckState.OK, "must name its principal"),
         ("any", CheckState.NOTE, "not denied"),
-        ("verified", CheckState.FAIL, "verifies no identities"),
+        ("verified", CheckState.FAIL, "can't verify identities"),
     ],
 )
 def test_it_says_whose_calls_are_taken(
@@ -158,7 +158,7 @@ def test_missing_policies_are_found_with_where_to_put_them(check: Run, project: 
     (project / "policies" / "tools.rego").unlink()
     (project / "policies").rmdir()
     found = check(engine=True)["policies"]
-    fix = "put them there, or correct path in [policy]"
+    fix = "put policies in that folder, or correct path in [policy]"
     assert (found.state, found.fix) == (CheckState.FAIL, fix)
 
 

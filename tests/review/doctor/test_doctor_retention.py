@@ -72,7 +72,7 @@ def test_a_ledger_of_which_nothing_can_ever_be_deleted_fails(tmp_path: Path) -> 
     build(db, 10)
     alone = settings(db).override(anchors={"witness": (), "stream": "stderr"})
     young = retention(alone)
-    assert (young.state, "[anchors] names no file and no witness" in young.found) == (
+    assert (young.state, "[anchors] names no file or witness" in young.found) == (
         CheckState.NOTE,
         True,
     )

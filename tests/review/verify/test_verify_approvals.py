@@ -100,13 +100,13 @@ def test_a_used_approval_is_covered_by_its_request_and_its_answer(tmp_path: Path
 
 
 CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
-    "without a grant": (lambda made, ap: made.use(ap, 0), "had not given it"),
+    "without a grant": (lambda made, ap: made.use(ap, 0), "had not approved"),
     "by somebody else": (
         lambda made, ap: (
             made.guard.approvals.approve(ap, CAROL, "yes"),
             made.use(ap),
         )[1],
-        "had not given it",
+        "had not approved",
     ),
     "in nobody's name": (
         lambda made, ap: (
@@ -120,28 +120,28 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
             made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, commitment="ab" * 32),
         )[1],
-        "another call",
+        "a call other than",
     ),
     "by somebody else's call": (
         lambda made, ap: (
             made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, principal__id="mallory"),
         )[1],
-        "another call",
+        "a call other than",
     ),
     "of a name that others vouch for": (
         lambda made, ap: (
             made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, principal__issuer="https://b.example"),
         )[1],
-        "another call",
+        "a call other than",
     ),
     "in another session": (
         lambda made, ap: (
             made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, session="s-2"),
         )[1],
-        "another call",
+        "a call other than",
     ),
     "after a refusal": (
         lambda made, ap: (
@@ -156,7 +156,7 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
             made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, 5),
         )[1],
-        "not its next one",
+        "out of sequence",
     ),
     "without a number": (
         lambda made, ap: (
@@ -165,12 +165,12 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
         )[1],
         "without its number",
     ),
-    "for other rules": (
+    "for rules other than those": (
         lambda made, ap: (
             made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, approval__rules=["large", "other"]),
         )[1],
-        "other rules",
+        "rules other than",
     ),
     "by a call that was denied": (
         lambda made, ap: (
@@ -179,13 +179,13 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
         )[1],
         "was not allowed",
     ),
-    "of no request": (lambda made, _: made.use(new_ulid(), 0), "nobody asked for"),
+    "of no request": (lambda made, _: made.use(new_ulid(), 0), "was never requested"),
     "with people of another shape": (
         lambda made, ap: (
             made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, approval__approvers="bob"),
         )[1],
-        "does not say what it must",
+        "missing or malformed fields",
     ),
     "by a grant that had expired": (
         lambda made, ap: (
@@ -204,7 +204,7 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
             made.write(made.granted, approval__id=ap),
             made.use(ap),
         )[1],
-        "had not given it",
+        "had not approved",
     ),
     "by a grant of who asked": (
         lambda made, ap: (
@@ -216,7 +216,7 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
             ),
             made.use(ap, approval__approvers=[{**made.granted["approver"], "id": "Alice "}]),
         )[1],
-        "by who asked for it",
+        "its own requester had given",
     ),
 }
 
@@ -313,7 +313,7 @@ def test_several_processes_follow_approvals_across_their_parts(
         assert steps[:2] == [256, 512]
         assert (report.state, report.approvals_used) == (VerifyState.NOT_ANCHORED, 2)
     else:
-        bad(report, seq, "another call")
+        bad(report, seq, "a call other than")
 
 
 def _notes(made: Log, count: int) -> None:

@@ -600,7 +600,7 @@ def test_a_head_that_no_key_of_the_log_signed_is_key_unknown(signed: Path) -> No
     assert (report.state, report.exit_code) == (VerifyState.KEY_UNKNOWN, 3)
     report = verified(signed, stranger, head_of(signed, 500))
     assert (report.state, report.anchored_to) == (VerifyState.ANCHORED, 499)
-    assert any("no signature that counts" in notice for notice in report.notices)
+    assert any("no valid signature" in notice for notice in report.notices)
     report = verified(signed, OutsideHead.parse("s", b"x"))
     assert (report.state, report.exit_code) == (VerifyState.HEAD_MALFORMED, 3)
 
