@@ -73,7 +73,7 @@ def _check_lag(settings: AnchorSettings) -> None:
         return
     if not is_configured(settings):
         raise ConfigError(
-            "[anchors] max_lag_s or max_lag_recordsis set, but there is no anchor: every call"
+            "[anchors] max_lag_s or max_lag_records is set, but there is no anchor: every call"
             " would be denied",
             code="config.anchor_lag",
             hint="name an anchor in [anchors], or leave the limit out",

@@ -464,7 +464,7 @@ def test_an_anchor_that_cannot_be_reached_is_not_known(cli: Cli, project: Path) 
         (('witness = "http://127.0.0.1:1"',), "the witness's key"),
         (('syslog = "/no-such-socket"',), "No such file"),
         (('tsa = "http://127.0.0.1:1"',), "tsa_root"),
-        (("max_lag_s = 100", "interval_s = 60"), "without an anchor"),
+        (("max_lag_s = 100", "interval_s = 60"), "there is no anchor"),
     ],
 )
 def test_settings_that_cannot_work_are_named(
