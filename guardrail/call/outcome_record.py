@@ -48,7 +48,7 @@ def check_process(admitted: Admitted) -> None:
 def outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None) -> Draft:
     """Return the outcome record. Never raises: the guard continues whatever a tool returns.
 
-    *same* tells whether the decision derived from the recorded input is the same, if that is known.
+    *same* is True if the recorded input leads to the same decision, None if that is not known.
     """
     shown, failure, omitted = _parts(admitted, ended)
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)

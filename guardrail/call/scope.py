@@ -137,7 +137,7 @@ class SessionScope:
 
     @property
     def state(self) -> SessionState:
-        """Used by the guard."""
+        """The guard's state of this session; for the guard alone."""
         return self._state
 
     @property

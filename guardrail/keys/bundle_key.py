@@ -50,5 +50,5 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
     raise KeysError(
         f"{path}: not the kind of key that {algorithm} needs",
         code="keys.malformed",
-        hint="RS256: RSA of 2048 bits or more; ES256: P-256",
+        hint="use RSA of 2048 bits or more for RS256, P-256 for ES256",
     )

@@ -190,8 +190,8 @@ def resolve(path: Path) -> Path:
 
 
 def _finish_creation(db: Path, found: os.stat_result) -> bool:
-    """Remove the first name of *db*, left by a process that died in ``create``; return True if one
-    name is left.
+    """Remove the temporary name of *db* that a process left if it died in ``create``; return True
+    if one name remains.
     """
     for name in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         with contextlib.suppress(FileNotFoundError):

@@ -68,7 +68,7 @@ def join_removals(one: list[str], other: list[str]) -> list[str]:
 
 
 def join_classes(one: list[str], other: list[str]) -> list[str]:
-    """Return the classes of both, in order."""
+    """Return the classes in either list, without repeats, in order."""
     return sorted({*one, *other})
 
 

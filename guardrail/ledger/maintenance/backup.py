@@ -99,7 +99,7 @@ def _refuse_own_name(db: Path, target: Path) -> None:
         for each in (place, *place.parents)
     ):
         raise LedgerError(
-            "the ledger uses a name like this for its own files",
+            "this name is reserved for the ledger's own files",
             code="ledger.exists",
             hint="guardrail backup FILE, with another name or in another folder",
         )

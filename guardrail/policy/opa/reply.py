@@ -125,7 +125,7 @@ def _refusal(reply: HttpReply) -> PolicyError:
             "the OPA server does not authorize this guard",
             cause="error",
             detail="unauthorized",
-            hint="[opa] token_file, or cert and key",
+            hint="set [opa] token_file, or cert and key",
         )
     if status == 500:
         place = _builtin_error(reply.body)
