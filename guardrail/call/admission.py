@@ -19,6 +19,10 @@ from guardrail.system.waiting import Steps
 __all__ = ["Admission"]
 
 
+_LONGEST = 1e9
+"""Seconds that a body may have run: more is no measurement."""
+
+
 class Admission:
     """A call that was allowed, and whose decision is durable. It owes exactly one outcome.
 
@@ -66,8 +70,8 @@ class Admission:
 
         Raises ``LedgerError`` if it can't be written now: it stays pending and is written as soon
         as the ledger is writable. An outcome that arrives after the call was closed as ``unknown``
-        is recorded as ``call.claim``. Raises ``UsageError`` for an unknown status, or if the call
-        is settled twice.
+        is recorded as ``call.claim``. Raises ``UsageError`` for an unknown status, for *seconds*
+        that are no duration, or if the call is settled twice.
         """
         return drive(self._settle(status, Ended(result, error, seconds))).receipt
 
@@ -89,8 +93,18 @@ class Admission:
             raise UsageError(
                 f"status must be one of {', '.join(Status)}", code="usage.status"
             ) from None
+        if not _is_duration(ended.seconds):
+            raise UsageError("seconds must be a number of at least 0", code="usage.seconds")
         check_process(self._admitted)
         if self._settled:
             raise UsageError("this call is already settled", code="usage.settled")
         self._settled = True
         return settle(self._journal, self._admitted, ended, status)
+
+
+def _is_duration(seconds: object) -> bool:
+    if seconds is None:
+        return True
+    if not isinstance(seconds, int | float) or isinstance(seconds, bool):
+        return False
+    return 0 <= seconds <= _LONGEST

@@ -178,6 +178,22 @@ def test_an_admission_is_settled_once() -> None:
         guard.admit("x", {}).settle("nonsense")
 
 
+@pytest.mark.parametrize("seconds", ["1", True, -1, float("nan"), float("inf")])
+def test_an_impossible_duration_is_refused_and_the_call_can_still_be_settled(
+    seconds: Any,
+) -> None:
+    """A mistake of the program does not cost the call its outcome."""
+    guard, ledger = memory_guard(StaticPolicy(allow("any")))
+    with guard.session(principal="alice", agent="bot"):
+        admission = guard.admit("x", {})
+        with pytest.raises(UsageError) as refused:
+            admission.settle(seconds=seconds)
+        assert refused.value.code == "usage.seconds"
+        admission.settle(seconds=1)
+    (record,) = ledger.of("call.outcome")
+    assert record["ms"] == 1000
+
+
 async def test_an_admission_can_be_awaited() -> None:
     """Admitted and settled on an event loop."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
