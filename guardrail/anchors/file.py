@@ -131,8 +131,8 @@ class FileAnchor:
             os.close(descriptor)
         return AnchoredHead(self.name, head.size, now, note)
 
-    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
-        """Return True: a file anchor signs no notes."""
+    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
+        """Return True: a file anchor does not sign notes, so there is no signature to check."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:

@@ -128,8 +128,8 @@ class HeadMemory:
             self._write(note, key)
 
     def replace(self, note: SignedNote, key: NoteKey) -> None:
-        """Replace the remembered head with *note*, without comparing the two: for ``recover``,
-        which records the break.
+        """Replace the remembered head with *note*, without checking that *note* follows it. Used
+        after ``recover``, which has recorded that the log was interrupted.
 
         Raises ``AnchorError`` (``anchor.memory``).
         """

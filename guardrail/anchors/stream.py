@@ -50,8 +50,8 @@ class StreamAnchor:
             ) from None
         return AnchoredHead(self.name, head.size, now, note)
 
-    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
-        """Return True: a stream signs no notes."""
+    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
+        """Return True: a stream does not sign notes, so there is no signature to check."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - what was written can't be read back
@@ -94,8 +94,8 @@ class SyslogAnchor:
             ) from None
         return AnchoredHead(self.name, head.size, now, note)
 
-    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
-        """Return True: the system log signs no notes."""
+    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
+        """Return True: the system log does not sign notes, so there is no signature to check."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - what was sent can't be read back

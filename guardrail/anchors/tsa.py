@@ -104,8 +104,10 @@ class TimestampAnchor:
             ) from None
         return AnchoredHead(self.name, head.size, when, note)
 
-    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it signs no notes
-        """Return True: an authority signs no notes."""
+    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
+        """Return True: a time-stamp authority does not sign notes, so there is no signature to
+        check.
+        """
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - an authority keeps nothing

@@ -38,7 +38,9 @@ _MAX_REASON = 1000
 
 
 class TenantTokens(Protocol):
-    """Keyed tokens of one tenant, made by ``guardrail.keys.tenant_keys.TenantKeys``."""
+    """Makes keyed tokens for one tenant. Implemented by
+    ``guardrail.keys.tenant_keys.TenantKeys``.
+    """
 
     def token(self, cls: str, value: str) -> str:
         """Return the token of *value*: equal values of one class get equal tokens."""
@@ -49,7 +51,9 @@ class TenantTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of answering a request. It is durable in either case."""
+    """The result of answering a request. The answer is already recorded durably, whether it was
+    accepted or rejected.
+    """
 
     case: ApprovalCase
     """The case when the answer was judged."""

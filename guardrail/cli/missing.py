@@ -1,4 +1,6 @@
-"""Next steps if there is no ledger: which ledger may have been meant, and how to create one."""
+"""Suggests the next step when no ledger is found: another ledger that may have been meant, or
+creating one.
+"""
 
 from __future__ import annotations
 

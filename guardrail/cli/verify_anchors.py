@@ -87,14 +87,14 @@ def configured_heads(
     *,
     own: bool = True,
 ) -> list[OutsideHead]:
-    """Return the heads from the anchors of the settings; an anchor that can't be asked is a notice,
-    not a failure.
+    """Return the heads that the configured anchors hold for the ledger at *path*. An anchor that
+    can't be asked adds a notice.
 
-    If the ledger at *path* is gone, or can't say which log it is, anchors are asked for its
-    possible names; but not if it is not the settings' *own* ledger, to which those names belong.
+    If the log's name can't be read, its possible names are tried, but only for the settings' *own*
+    ledger.
 
-    An anchor file tells more: it may hold heads of another log of this project, with other digits
-    in its name. If no recovery led from that log to this one, this one took its place.
+    An anchor file is also searched for other logs of this project, because this log may have
+    replaced one of them.
     """
     from guardrail.anchoring import anchors_at
     from guardrail.anchors.configured import is_configured

@@ -22,8 +22,8 @@ os.register_at_fork(
 
 @contextlib.contextmanager
 def unforked() -> Iterator[None]:
-    """Block forks inside the block. Used for short reads by background threads that the program
-    does not control.
+    """Make forks in other threads wait until the ``with`` block ends. Used for short reads by
+    background threads that the program does not control.
     """
     with _lock:
         yield

@@ -54,12 +54,12 @@ class SessionRow:
 
 @dataclass(frozen=True, slots=True)
 class PageFault:
-    """A problem that a storage found in its own pages or indexes."""
+    """A fault that the storage backend found in its pages or indexes."""
 
     in_index: bool
     """True if the pages are in order, and an index is not that of the rows."""
     index: str = ""
-    """The index that lacks a record, if the storage names it."""
+    """The index that lacks a record, if the storage backend names it."""
     seq: int | None = None
     """That record."""
 

@@ -1,12 +1,12 @@
 """The protocol of a log's storage: named reads, and a writer's transaction.
 
-A storage stores rows and finds them. It decides nothing: callers authenticate what they read, with
-the signed head (``ledger.proved``) or by reading every line (``review.verify``). Callers can't pass
-it a query, so its query language stays in its own package, and each read is one that an index
-serves. ``guardrail.ledger.sqlite`` implements the protocol.
+A storage backend stores rows and finds them. It decides nothing: callers authenticate what they
+read, with the signed head (``ledger.proved``) or by reading every line (``review.verify``). Callers
+can't pass it a query, so its query language stays in its own package, and an index serves each
+read. ``guardrail.ledger.sqlite`` implements the protocol.
 
 Rows are hostile until they are authenticated: anyone who can write the file can put anything into
-them. The types below hold for a storage whose ``value_fault`` is None.
+them. The types below hold for a backend whose ``value_fault`` is None.
 """
 
 from __future__ import annotations
@@ -272,7 +272,7 @@ class AppendingStorage(TreeRows, Protocol):
         """Write the signed head over everything since ``begin``; only ``commit`` follows."""
 
     def commit(self) -> None:
-        """Make everything since ``begin`` durable. If this raises, it is unknown whether it is
+        """Make everything since ``begin`` durable. If this raises, the changes may or may not be
         durable.
         """
 

@@ -20,14 +20,14 @@ class Engine(Protocol):
         """
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Ask for ``data.guardrail.main.decision`` of *policy_input* (the JSON of the whole input
-        document).
+        """Evaluate ``data.guardrail.main.decision`` with *policy_input* as its input (the JSON of
+        the whole input document).
 
         *shard* names tenant, principal, agent and tool, joined by NUL. Each shard has its own
-        breaker, so that one agent's harmful requests can't stop others, and principals take turns.
-        *deadline* is in seconds from now. The future always completes, shortly after the deadline
-        at the latest: with a reply, or with a ``PolicyError`` that carries cause and detail. A
-        request has no effects, so an engine may retry by itself.
+        breaker, so that one agent's harmful requests can't stop others. Principals are served in
+        turn. *deadline* is in seconds from now. The future always completes, shortly after the
+        deadline at the latest: with a reply, or with a ``PolicyError`` that carries cause and
+        detail. A request has no effects, so an engine may retry by itself.
         """
 
     def close(self) -> None:

@@ -213,7 +213,7 @@ def refuse_one_file(one: Path, other: Path, file: str) -> None:
             f"{file} in the archive is the same file as the copy next to the ledger, so there is "
             "no second copy",
             code="retention.one_copy",
-            hint="remove the link in the archive, then: guardrail archive",
+            hint="remove the link in the archive, then run guardrail archive",
         )
 
 
@@ -375,5 +375,5 @@ def _disk_error(error: OSError, target: Path | None = None) -> RetentionError:
     return RetentionError(
         f"the copy of a segment {what}",
         code="retention.copy_unreadable",
-        hint="check the folders set in [retention], then: guardrail retention run",
+        hint="check the folders set in [retention], then run guardrail retention run",
     )

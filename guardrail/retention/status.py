@@ -19,7 +19,7 @@ GRACE = timedelta(days=3)
 
 
 class RetentionProblem(StrEnum):
-    """A difference between the ledger and the settings."""
+    """A problem with the retention of a ledger, or with its settings."""
 
     OVERDUE = "overdue"
     """Records are there that should have been deleted."""

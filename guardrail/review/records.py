@@ -99,7 +99,8 @@ class PrunedError(NotFoundError):
     def __init__(self, seq: int, lost: PrunedRange) -> None:
         super().__init__(
             f"record {seq} was pruned: {lost.sentence}",
-            hint=f"guardrail show {seq} --segment FILE, with the copy of its segment",
+            hint=f"guardrail show {seq} --segment FILE, with FILE the copy of the segment that"
+            " contains the record",
         )
         self.seq = seq
         self.lost = lost

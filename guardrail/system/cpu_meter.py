@@ -42,8 +42,8 @@ class Meter:
     """Counts the work of one call, makes it yield to other threads, and stops it when its time is
     used up.
 
-    If the work is stopped, the record is minimal: a decision denies, and an outcome keeps status
-    and time.
+    If the work is stopped, the record is minimal: a decision record denies the call, and an outcome
+    record keeps only the status and time.
     """
 
     __slots__ = ("_given", "_owed", "_since", "_units", "_used")

@@ -24,7 +24,7 @@ class TransportCause(StrEnum):
 
 
 class RequestStage(StrEnum):
-    """How far a request got."""
+    """The stage that a request had reached when it failed."""
 
     NAME = "name"
     CONNECT = "connect"

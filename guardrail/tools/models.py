@@ -283,7 +283,7 @@ def _rebuild_until_stable(
         if kept != secrets:
             # It was passed in a place that the model declares otherwise, so no mark would protect
             # it.
-            raise Refused("model", "a secret in a place that is not declared as one")
+            raise Refused("model", "a secret in a field that is not declared secret")
         if again.encoded == seen.encoded:
             return seen, _keywords(rebuilt, parameters)
         built, seen = rebuilt, again

@@ -171,7 +171,7 @@ class RetiredEngines:
         self._engines.append((engine, timer))
 
     def close(self) -> None:
-        """Close every engine at once."""
+        """Cancel the timers and close every engine immediately."""
         for engine, timer in self._engines:
             timer.cancel()
             engine.close()

@@ -272,7 +272,7 @@ def test_a_handler_shows_the_user_the_message_and_the_developer_the_hint(
     def order(number: int) -> str:
         return app.find_order(number=number)
 
-    program = app.run("FastAPI: what the user reads, and what the developer reads")
+    program = app.run("FastAPI: error messages for users and developers")
     bare = FastAPI()
     for api in (program["app"], bare):
         api.get("/orders/{number}")(order)
@@ -438,7 +438,7 @@ def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None
 
 
 async def test_a_task_that_is_bound_goes_on_after_the_request(app: App) -> None:
-    program = app.run("Tasks that go on after the request")
+    program = app.run("Tasks that continue after the request")
     assert await program["handle"]("alice") == "order 7\n"
     async with app.guard.session(principal="bob"):
         await asyncio.gather(*program["background"])

@@ -228,7 +228,7 @@ class WitnessStore:
         return None if row is None else SignedNote.parse(row[0])
 
     def logs(self) -> list[WitnessedLog]:
-        """Return every log that is served, by name."""
+        """Return every log that this witness serves, sorted by name."""
         with self._read_transaction():
             rows = self._connection.execute(
                 "SELECT log.key, head.size,"

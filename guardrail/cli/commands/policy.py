@@ -314,7 +314,9 @@ def _print_answer(
 
 
 def _other_changes(detail: Mapping[str, Any]) -> str:
-    """Return the changed settings that are not part of the policies."""
+    """Return a note if a reload left the policies unchanged ("only the data changed" or "same
+    policies"); empty if they changed.
+    """
     from guardrail.review.values import obj
 
     now, before = obj(detail, "policy"), obj(detail, "previous")

@@ -55,7 +55,9 @@ def retention() -> None:
 @ledger_options
 @json_option
 def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
-    """Show how old the records are, what is due, and what violates [retention]. Changes nothing."""
+    """Show the age of the oldest record, the records that are due for deletion, and violations of
+    [retention]. Changes nothing.
+    """
     from guardrail.retention.facts import read_facts
     from guardrail.retention.gone import missing_copies
     from guardrail.retention.status import judge

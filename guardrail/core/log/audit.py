@@ -86,10 +86,10 @@ class Audit:
         watch: Collection[int] = (),
         trees: bool = False,
     ) -> None:
-        """Begin at line 0, and continue at *pruned* if the records after line 0 are gone; or begin
-        after *after*, whose tree is *edge*.
+        """Start at line 0; if *pruned* is given, allow the pruned records to be missing. Or start
+        after the head *after*, whose tree is *edge*.
 
-        Keeps the roots of the trees of the sizes in *watch* and, if *trees*, the trees as well.
+        Keep the tree's root at each size in *watch*; with *trees*, also the tree.
         """
         self._verify = verify
         self._pruned = pruned

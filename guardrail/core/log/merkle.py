@@ -147,11 +147,10 @@ def perfect_root(hashes: Sequence[bytes]) -> bytes:
 
 
 def in_tree(leaf: bytes, index: int, edge: Edge, node: Node) -> bool:
-    """Return True if *leaf* is number *index* of the tree *edge*, by hashing within one of its
-    perfect subtrees.
+    """Return True if *leaf* is at *index* in the tree *edge*.
 
-    *node* need not be trusted: no other leaf leads to the root. Raises ``ValueError`` for an index
-    beyond the tree, and any exception of *node*.
+    The hashes from *node* need not be trusted: a different leaf can't produce the root. Raises
+    ``ValueError`` for an index beyond the tree, and any exception of *node*.
     """
     end = 0
     for root, level in zip(edge.roots, _levels(edge.size), strict=True):

@@ -219,8 +219,8 @@ class Replacer:
     def scrub_tree(
         self, value: object, memory: Memory, removed: dict[str, list[str]], moves: dict[str, str]
     ) -> object:
-        """Return *value* without values that have become known since. Keys that are renamed for
-        this are added to *moves*.
+        """Return *value* with everything replaced that *memory* now knows to be sensitive. Removals
+        are added to *removed*, renamed keys to *moves*.
         """
         if not any(
             memory.find(text if text.isascii() else normalised(text), self.spend)
@@ -395,7 +395,9 @@ def encodable(text: str) -> str:
 
 
 def cut(text: str, size: int) -> str:
-    """Return the beginning of *text*. It never ends inside one of guardrail's own marks."""
+    """Return *text*, cut to at most *size* characters and followed by ``...`` if it is longer. It is
+    never cut inside one of guardrail's own marks.
+    """
     if len(text) <= size:
         return text
     last = text.rfind("gr1:", max(0, size - 96), size)

@@ -155,8 +155,8 @@ _MARKED_JSON = 16_384
 
 
 def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
-    """Make the content of a marked JSON string known as well, because a mark applies to everything
-    below it.
+    """Also remember the values nested in a JSON string that was classified as sensitive, and its
+    unusual keys.
     """
     try:
         # Integers as text: Python would refuse to parse thousands of digits.

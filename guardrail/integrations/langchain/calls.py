@@ -171,7 +171,7 @@ def _split(
     for index, value in enumerate(args):
         name = binding.positional[index] if index < len(binding.positional) else f"arg{index}"
         if name in named:
-            raise TypeError(f"{binding.name}: several values for one argument")
+            raise TypeError(f"{binding.name}: multiple values for the argument {name}")
         named[name] = value
         order.append(name)
     outside = binding.injected | beside

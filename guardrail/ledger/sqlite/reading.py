@@ -85,11 +85,11 @@ class ReadConnection:
         Raises ``LedgerOpenError`` if the log is missing, unreadable, of a newer format, or not a
         ledger.
 
-        With code ``ledger.schema``, the file has tables, views, indexes or triggers that do not
-        belong to a log; with ``ledger.rows``, it has rows where no record can be. Code that reports
-        or repairs damage passes *strict* False, so that only the table of records must be correct.
-        Code that proves each row it uses (``ledger.proved``) passes *rows* False, so that a
-        harmless row stops no call.
+        Code ``ledger.schema`` means that the file has tables, views, indexes or triggers that do
+        not belong to a log; ``ledger.rows``, that it has rows whose numbers no record can have.
+        Callers that report or repair damage pass *strict* False, so that only the table of records
+        must be correct. Callers that prove each row they use (``ledger.proved``) pass *rows* False,
+        so that a harmless row does not block calls.
         """
         db = Path(os.path.realpath(path))
         if not _regular(db):

@@ -85,8 +85,8 @@ def ledgers_near(path: Path) -> list[Path]:
 
 
 def earlier_log(path: Path) -> Path | None:
-    """Return the log that an earlier version created in the root of this project, by its default;
-    None if there is none, or if *path* is not today's default.
+    """Return earlier versions' default ledger path in this project, if there are signs of a ledger
+    there and *path* is the current default; otherwise None.
     """
     place = Path(os.path.abspath(path))
     if not is_default_place(place):

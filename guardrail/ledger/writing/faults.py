@@ -1,5 +1,5 @@
-"""Poisoned or sealed: the effect of an error or a changed file on a writer, and when it may try
-again.
+"""Tracks whether an error or a changed file has poisoned or sealed a writer, and when a poisoned
+writer may try again.
 """
 
 from __future__ import annotations

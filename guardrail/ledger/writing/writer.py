@@ -336,8 +336,8 @@ class LedgerWriter:
             self._park = None
 
     def after_fork_in_child(self) -> None:
-        """Start again with the parts that this process needs. Queue, owed outcomes, lock and lease
-        belong to the parent.
+        """Reset this writer in a forked child. The queue, the unwritten outcomes, the lock and the
+        lease stay with the parent.
         """
         stuck = self._thread is not None and (self._park is None or not self._park.parked.is_set())
         self._park = None

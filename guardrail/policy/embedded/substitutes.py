@@ -318,7 +318,9 @@ def _parse_glob(pattern: str) -> list[Any]:
 
 
 def _parse_class(text: str) -> dict[str, bool]:
-    """Return the members of a class, and True under the empty string if they are excluded."""
+    """Parse the inside of a glob class such as ``a-z`` or ``!a-z``. The keys are its characters;
+    the value of the key ``""`` is True if the class is negated.
+    """
     inverted = text.startswith("!")
     found = {"": inverted}
     index = int(inverted)

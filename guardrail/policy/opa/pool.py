@@ -167,7 +167,7 @@ def _past_deadline(now: float) -> Callable[[PoolJob], bool]:
 
 
 def closed_error() -> PolicyError:
-    """Return the error for a question to an engine that was closed."""
+    """Return the error for a query to a closed engine."""
     return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
 
 

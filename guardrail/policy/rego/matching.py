@@ -84,7 +84,9 @@ def _unified(
 
 
 def _inside(pattern: Any) -> Iterator[Node]:
-    """Yield the nodes of a pattern, without the expressions that are evaluated inside it."""
+    """Yield *pattern* and the items, keys and values nested in it. Comprehensions are skipped;
+    calls and references are yielded but not entered.
+    """
     if isinstance(pattern, list):
         for item in pattern:
             yield from _inside(item)

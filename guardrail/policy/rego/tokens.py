@@ -27,8 +27,8 @@ class Token:
 
 
 def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token]:
-    """Yield the tokens of *raw* between *start* and *end*, both of which lie between tokens. Blanks
-    and comments are skipped.
+    """Yield the tokens of *raw* between *start* and *end*, neither of which may fall inside a
+    token. Whitespace and comments are skipped.
     """
     for found in _PIECE.finditer(raw, start, len(raw) if end is None else end):
         if found.lastgroup != "gap":

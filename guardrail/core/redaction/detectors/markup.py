@@ -103,7 +103,9 @@ class _TagReader:
                 yield from self._value(start, end, told)
 
     def _content_hint(self, tag: re.Match[str], named: _NameHint) -> _NameHint:
-        """Return the information about the content of an element."""
+        """Return the hint about an element's content from its name, the preceding element or its
+        attributes (*named*).
+        """
         text = self.text
         prefix, _, local = tag.group("n").lower().rpartition(":")
         before, self.beside = self.beside, _NOTHING
