@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -40,6 +41,23 @@ def _store_option(
     return value
 
 
+def _store_ledger(
+    ctx: click.Context, parameter: click.Parameter, value: Path | None
+) -> Path | None:
+    """Do the same as ``_store_option``; refuse the folder of a log, which is not its ledger."""
+    if value is not None and value.is_dir():
+        from guardrail.errors import UsageError
+
+        inside = value / "ledger.db"
+        if inside.is_file():
+            raise UsageError(
+                f"{value} is a folder",
+                code="usage.folder",
+                hint=f"repeat the command with --ledger {shlex.quote(str(inside))}",
+            )
+    return _store_option(ctx, parameter, value)
+
+
 config_option = click.option(
     "--config",
     "config",
@@ -53,7 +71,7 @@ config_option = click.option(
 _ledger_option = click.option(
     "--ledger",
     "ledger",
-    callback=_store_option,
+    callback=_store_ledger,
     type=_PATH,
     metavar="FILE",
     help="Ledger file. Default: the settings' ledger, or GUARDRAIL_LEDGER.",

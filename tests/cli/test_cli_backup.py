@@ -116,7 +116,7 @@ def test_a_copy_that_is_not_the_beginning_of_the_log_is_forked(cli: Cli, project
     record_call(project)
     found = answer(cli)
     assert (found["state"], found["exit"]) == ("forked", 1)
-    assert str(found["detail"]).endswith("audit.db begins with")
+    assert str(found["detail"]).endswith("audit.db begins with other records")
     assert answer(cli, "--checkpoint", "old")["state"] == "forked"
 
 

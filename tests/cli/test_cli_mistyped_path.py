@@ -69,7 +69,9 @@ def test_a_mistyped_ledger_leaves_nothing_and_names_the_one_that_is_there(
         ran = cli(*command, "--ledger", path)
         assert ran.code not in {0, 4, 5}, path
         assert files(project) == before, path
-        if command != ("doctor",):
+        if path == "audit":
+            assert "next:  repeat the command with --ledger audit/ledger.db" in ran.err
+        elif command != ("doctor",):
             assert (
                 "next:  repeat the command with --ledger audit/ledger.db, or without --ledger"
                 in ran.err
@@ -122,3 +124,16 @@ def test_signs_of_a_ledger_are_told_without_opening_it(project: Path) -> None:
     (project / "audit" / "ledger.db").unlink()
     assert was_ledger(project / "audit" / "ledger.db")
     assert ledgers_near(project / "x" / "ledger.db") == []
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_the_folder_of_a_log_is_not_taken_for_its_ledger(
+    project: Path, cli: Cli, command: tuple[str, ...]
+) -> None:
+    """The hint names the ledger in it; nothing is created, moved or recovered."""
+    shutil.copytree(project / "audit", project / "copied")
+    before = files(project)
+    done = cli(*command, "--ledger", "copied")
+    assert done.code == 2
+    assert "--ledger copied/ledger.db" in done.err
+    assert files(project) == before

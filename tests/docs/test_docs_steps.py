@@ -161,7 +161,7 @@ STEPS: dict[str, dict[str, str]] = {
         "row open calls whose process may or may not be alive": "ledger/maintenance/test_ledger_recover.py::test_calls_of_which_nobody_can_tell_are_closed_by_a_person",
         "row a line is wrong, a table of the log was replaced, values have types that the schema forbids, or the file is torn or missing": "ledger/maintenance/test_ledger_recover.py::test_a_broken_log_is_set_aside_and_named_by_its_successor",
     },
-    "moving.md": dict.fromkeys(("guardrail backup before.db", "mv audit new", "toml [ledger]", "guardrail anchor forget audit/ledger.db", "guardrail doctor", "guardrail verify", "guardrail recover", "guardrail keys"), f"{HERE}::test_a_ledger_is_moved_as_the_page_says") | dict.fromkeys(("mkdir -m 700 audit", "mv audit.db audit.db-* audit.keys audit.access.* audit", "guardrail init"), f"{HERE}::test_a_log_in_the_root_of_a_project_is_moved_into_a_folder_as_the_page_says"),
+    "moving.md": dict.fromkeys(("guardrail backup before.db", "mv audit new", "toml [ledger]", "guardrail anchor forget audit/ledger.db", "guardrail anchor forget audit/ledger.access.db", "guardrail doctor", "guardrail verify", "guardrail recover", "guardrail keys"), f"{HERE}::test_a_ledger_is_moved_as_the_page_says") | dict.fromkeys(("mkdir -m 700 audit", "mv audit.db audit.db-* audit.keys audit.access.* audit", "guardrail init"), f"{HERE}::test_a_log_in_the_root_of_a_project_is_moved_into_a_folder_as_the_page_says"),
 }  # fmt: skip
 
 

@@ -51,7 +51,7 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
     )
     for doubt in doubts:
         remark(one_line(doubt), Style.WARN)
-    remark(f"next:  guardrail verify --ledger {file}, with an external head")
+    remark(f"next:  guardrail verify --backup {file}")
     return Exit.YES
 
 
