@@ -8,6 +8,11 @@ from collections import Counter
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# A machine that is ten times slower has the same answers.
+settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("steady")
 
 # A shell that starts a command in the background lets it ignore Ctrl-C. Tests of Ctrl-C send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
