@@ -449,7 +449,7 @@ def test_a_process_that_is_killed_leaves_a_record_of_its_denials(tmp_path: Any, 
     )
     assert done.returncode == (9 if how == "killed" else 0), done.stderr
     seqs = {int(line) for line in done.stdout.split()}
-    with contextlib.closing(sqlite3.connect(tmp_path / "audit.db")) as database:
+    with contextlib.closing(sqlite3.connect(tmp_path / "audit" / "ledger.db")) as database:
         records = [json.loads(line) for (line,) in database.execute("SELECT line FROM record")]
     found = [record for record in records if record["type"] == "admin.quota_reached"]
     counts = [record for record in records if record["type"] == "call.throttled"]
