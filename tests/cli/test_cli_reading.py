@@ -660,7 +660,7 @@ def test_what_recover_found_breaks_between_words(
     assert raw.count(b'"send"')
     Path("audit.db").write_bytes(raw.replace(b'"send"', b'"sent"'))
     monkeypatch.setenv("COLUMNS", "60")
-    out = cli("recover", "--dry-run").out
+    out = cli("recover", "--dry-run", "--ledger", "audit.db").out
     assert out
     for line in out.splitlines():
         assert len(line) <= 60 or " " not in line.strip()[12:], line

@@ -56,7 +56,7 @@ def test_the_refusal_says_why_and_what_to_do(sent: Path, cli: Cli) -> None:
     """And the named file is used."""
     ran = cli("checkpoint")
     assert ran.code != 0
-    assert "[keys] signer is not used" in ran.err
+    assert "[keys] signer is ignored" in ran.err
     assert "--config" in ran.err
     assert not (sent / "started").exists()
     cli("checkpoint", "--config", sent / "guardrail.toml")
@@ -85,9 +85,9 @@ def test_no_secret_goes_to_a_server_of_settings_that_were_found(sent: Path, cli:
         f' "{token}"\nrevisions = ["x"]\n'
     )
     ran = cli("doctor")
-    assert "token_file, cert or key is not used" in " ".join(ran.out.split())
+    assert "token_file, cert or key is ignored" in " ".join(ran.out.split())
     ran = cli("policy", "push")
-    assert "token_file, cert or key is not used" in ran.err
+    assert "token_file, cert or key is ignored" in ran.err
 
 
 def test_opa_is_started_by_its_whole_path_alone(
