@@ -264,7 +264,7 @@ def test_a_revision_that_is_added_to_the_settings_is_taken_after_a_reload(
 
     def configure(server: str, *revisions: str) -> None:
         config.write_text(
-            '[policy]\nengine = "opa"\ndeadline_ms = 5000\n'
+            '[ledger]\npath = "audit.db"\n[policy]\nengine = "opa"\ndeadline_ms = 5000\n'
             f'[opa]\nurl = "{server}"\nwatch_interval_ms = 100\nrevisions = {list(revisions)}\n'
         )
 

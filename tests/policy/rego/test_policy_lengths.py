@@ -25,7 +25,6 @@ USES = {
     "two in a line": f"r if count({ARGUMENT}) == count({ARGUMENT})",
     "one in another": f'r := count(sprintf("%v", [count({ARGUMENT})]))',
     "in a head": 'r contains count(x) if some x in ["a\U0001f600", "b"]',
-    "negated": f"r if not count({ARGUMENT}) == 3",
     "in a function": f"size(x) := count(x)\n\nr := size({ARGUMENT})",
 }
 
