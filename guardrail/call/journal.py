@@ -119,14 +119,9 @@ class Journal:
 
     def where(self, adapter: str = "guardrail") -> dict[str, Any]:
         """Return ``origin`` of a record about this process."""
-        return {
-            "host": self._host,
-            "pid": os.getpid(),
-            "process": self.process,
-            "adapter": adapter,
-            "address": None,
-            "call_id": None,
-        }
+        return fields.origin(
+            host=self._host, pid=os.getpid(), process=self.process, adapter=adapter
+        )
 
     def approval_service(
         self,

@@ -17,7 +17,6 @@ __all__ = [
     "EngineReply",
     "Json",
     "JsonObject",
-    "Origin",
     "PolicyIdentity",
     "Principal",
     "Receipt",
@@ -125,21 +124,6 @@ class Agent:
     framework: str | None = None
     assurance: Assurance = Assurance.ASSERTED
     method: str = "context"
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a call came from."""
-
-    host: str
-    pid: int
-    process: str
-    """Random name of this process's lease, which distinguishes a dead process from a slow one."""
-    adapter: str = "python"
-    """The integration through which the call came."""
-    address: str | None = None
-    call_id: str | None = None
-    """The framework's own id of this call."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -155,7 +155,7 @@ def test_what_the_approver_must_see_and_cannot_is_said(folder: Path) -> None:
     approval = ask(folder, Asks(needs=("/card",)), args)
     shown = run(folder, "approvals").stdout
     assert "BLOCKED" in shown
-    assert "you see /card, which is hidden" in shown
+    assert "you see /card, which is hidden" in " ".join(shown.split())
     done = run(folder, "approve", approval, "--reason", "blind")
     assert done.returncode == 1
     assert "needs_hidden" in done.stdout

@@ -18,7 +18,6 @@ from guardrail.core.types import (
     Decision,
     Effect,
     Enforcement,
-    Origin,
     PolicyIdentity,
     Rule,
     Status,
@@ -55,7 +54,7 @@ def _records() -> list[dict[str, Any]]:
         delegation=(),
         trace=None,
     )
-    origin = fields.origin(Origin(host="host-1", pid=4711, process=PROCESS))
+    origin = fields.origin(host="host-1", pid=4711, process=PROCESS, adapter="python")
     actor = {"id": "root", "assurance": "asserted", "method": "os_user"}
     engine = fields.policy(
         PolicyIdentity(engine="regorus", version="0.13.0", digest="ab" * 32, data="cd" * 32)

@@ -12,7 +12,6 @@ from guardrail.core.log.record import FORMAT_VERSION
 from guardrail.core.types import (
     Decision,
     Enforcement,
-    Origin,
     PolicyIdentity,
     Rule,
     Session,
@@ -123,15 +122,19 @@ def strings(value: object) -> list[str]:
     return found
 
 
-def origin(where: Origin) -> dict[str, Any]:
-    """Return the recorded form of an Origin."""
+def origin(
+    *, host: str, pid: int, process: str, adapter: str = "guardrail", call_id: str | None = None
+) -> dict[str, Any]:
+    """Return the field ``origin`` of a record: the process that made it, and the framework's id of
+    the call.
+    """
     return {
-        "host": where.host,
-        "pid": where.pid,
-        "process": where.process,
-        "adapter": where.adapter,
-        "address": where.address,
-        "call_id": where.call_id,
+        "host": host,
+        "pid": pid,
+        "process": process,
+        "adapter": adapter,
+        "address": None,
+        "call_id": call_id,
     }
 
 

@@ -51,6 +51,8 @@ def test_a_reserve_that_was_given_back_fails_while_someone_uses_the_ledger(tmp_p
         assert room(settings).state is CheckState.OK
 
 
-def test_a_folder_that_is_not_there_is_not_measured(tmp_path: Path) -> None:
-    """The check of the folder says so."""
-    assert room(at(tmp_path / "no")).state is CheckState.UNKNOWN
+def test_the_disk_of_a_folder_that_a_guard_would_create_is_measured(tmp_path: Path) -> None:
+    """A folder that no guard can create is reported by the check of the folder."""
+    assert room(at(tmp_path / "no", warn_free_mb=LEAST_MB)).state is CheckState.OK
+    (tmp_path / "file").touch()
+    assert room(at(tmp_path / "file" / "no")).state is CheckState.UNKNOWN
