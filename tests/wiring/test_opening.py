@@ -291,7 +291,7 @@ allow contains "any" if input.resource.type == "tool"
 
 allow contains "never" if {
 	some a in numbers.range(1, 1000)
-	some b in numbers.range(1, 5000)
+	some b in numbers.range(1, 3000)
 	[a, b] == ["never", "so"]
 }
 """
