@@ -25,6 +25,7 @@ from guardrail.core.log.record import FORMAT_VERSION, Draft
 from guardrail.core.redaction.detectors.scan import scan_secrets
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import Memory
+from guardrail.core.times import record_time
 from guardrail.core.types import Assurance, Receipt
 from guardrail.errors import IdentityError, LedgerError, UsageError
 from guardrail.identity.principal import check_id
@@ -211,8 +212,7 @@ class ApprovalService:
             record |= {"attempt": str(kind), "code": str(rejected), "hidden": hidden}
         elif kind is StepKind.GRANTED:
             given += 1
-            end = approvals.expires_at(request, now, self.terms)
-            expires = end.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            expires = record_time(approvals.expires_at(request, now, self.terms))
             record |= {
                 "expires": expires,
                 "given": given,

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from guardrail.approvals import rules as approvals
 from guardrail.approvals.rules import ApprovalCase, ApprovalStep, ApprovalTerms, RequestState
 from guardrail.config import ApprovalSettings
+from guardrail.core.times import record_time
 
 __all__ = [
     "ApprovalLog",
@@ -75,9 +76,9 @@ def document(entry: ListedRequest) -> dict[str, Any]:
     return {
         "approval": request.id,
         "seq": request.seq,
-        "asked": _format_time(request.asked),
+        "asked": record_time(request.asked),
         "age_s": round(entry.age.total_seconds(), 1),
-        "ends": _format_time(entry.ends),
+        "ends": record_time(entry.ends),
         "state": str(entry.state),
         "tool": request.tool.get("name"),
         "server": request.tool.get("server"),
@@ -105,7 +106,7 @@ def document(entry: ListedRequest) -> dict[str, Any]:
             {
                 "seq": step.seq,
                 "approver": step.approver.document() if step.approver is not None else None,
-                "expires": _format_time(step.expires) if step.expires is not None else None,
+                "expires": record_time(step.expires) if step.expires is not None else None,
             }
             for step in entry.live_grants
         ],
@@ -118,14 +119,10 @@ def _step_document(step: ApprovalStep) -> dict[str, Any]:
     return {
         "kind": str(step.kind),
         "seq": step.seq,
-        "ts": _format_time(step.at),
+        "ts": record_time(step.at),
         "people": [person.document() for person in people],
-        "expires": _format_time(step.expires) if step.expires is not None else None,
+        "expires": record_time(step.expires) if step.expires is not None else None,
     }
-
-
-def _format_time(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def terms_of(settings: ApprovalSettings) -> ApprovalTerms:

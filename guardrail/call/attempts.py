@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import Any
 
 from guardrail.call.stages import Request
 from guardrail.identity.session import SessionState
+from guardrail.ledger.files import utc_now
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
 
-__all__ = ["another", "now", "recorded_id"]
+__all__ = ["another", "recorded_id"]
 
 _MAX_CALL_ID = 512
 
@@ -19,7 +19,7 @@ _MAX_CALL_ID = 512
 def another(request: Request, **changes: Any) -> Request:
     """Return *request* as another call, of which nothing is decided or recorded yet."""
     return request._replace(
-        id=new_ulid(), started=time.perf_counter(), time=now(), meter=Meter(), **changes
+        id=new_ulid(), started=time.perf_counter(), time=utc_now(), meter=Meter(), **changes
     )
 
 
@@ -29,8 +29,3 @@ def recorded_id(call_id: str, state: SessionState) -> str:
     if len(call_id) > _MAX_CALL_ID:
         return state.keys.token("call", call_id)
     return state.redactor.text(call_id, state.memory)
-
-
-def now() -> str:
-    """Return the time (RFC 3339 UTC, microseconds)."""
-    return datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -18,9 +18,11 @@ R = TypeVar("R")
 __all__ = ["outlined", "over_budget", "section", "size_of"]
 
 
-def size_of(prepared: Prepared) -> int:
-    """Return the size of what is redacted for a call, roughly in characters."""
-    return len(prepared.encoded or b"") + len(prepared.request.tool.name)
+def size_of(request: Request, encoded: bytes | None) -> int:
+    """Return the size of what is redacted for a call, roughly in characters. *encoded* is the
+    snapshot of its arguments.
+    """
+    return len(encoded or b"") + len(request.tool.name)
 
 
 def section(request: Request, work: Callable[[], R], size: int) -> Steps[R]:

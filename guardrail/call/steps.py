@@ -24,7 +24,7 @@ from guardrail.call import early_denials as early
 from guardrail.call import owners
 from guardrail.call.anchor_lag import Anchoring
 from guardrail.call.approval import ApprovalSteps, within
-from guardrail.call.attempts import another, now, recorded_id
+from guardrail.call.attempts import another, recorded_id
 from guardrail.call.bodies import CURRENT, CallGenerator, Run
 from guardrail.call.budget import section, size_of
 from guardrail.call.caller import Callers
@@ -57,6 +57,7 @@ from guardrail.errors import (
     RedactionError,
 )
 from guardrail.identity.session import SessionState
+from guardrail.ledger.files import utc_now
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import Steps, Wait, in_background
@@ -176,7 +177,7 @@ class CallSteps:
             CURRENT.get(),
             enforcement,
             time.perf_counter(),
-            now(),
+            utc_now(),
             options,
             Meter(),
             options.approval,
@@ -219,7 +220,7 @@ class CallSteps:
             memory=state.memory,
         )
         try:
-            return (yield from section(request, inspect, len(snapshot.encoded) + len(tool.name)))
+            return (yield from section(request, inspect, size_of(request, snapshot.encoded)))
         except RedactionError as error:
             prepared = Prepared(
                 request, snapshot.args, snapshot.encoded, arguments, presented=request.approval
@@ -247,8 +248,7 @@ class CallSteps:
                 document = self._recorder.policy_input(request, args, found, grant)
             else:
                 making = functools.partial(self._recorder.policy_input, request, args, found, grant)
-                size = len(encoded) + len(request.tool.name)
-                document = yield from section(request, making, size)
+                document = yield from section(request, making, size_of(request, encoded))
         except RedactionError as error:
             prepared = Prepared(request, args, encoded, arguments, found, b"", presented, grant)
             raise DeniedEarly(early.unredacted(prepared, error)) from None
@@ -296,7 +296,8 @@ class CallSteps:
         it does not allow the call.
         """
         prepared = decided.prepared
-        request, size = prepared.request, size_of(prepared)
+        request = prepared.request
+        size = size_of(request, prepared.encoded)
         viewing = functools.partial(self._writer.recorded_view, decided)
         decided, view = yield from section(request, viewing, size)
         if decided.verdict.effect is Effect.REQUIRE_APPROVAL:

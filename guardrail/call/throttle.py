@@ -28,6 +28,7 @@ from guardrail.call.journal import Journal, actor
 from guardrail.core.folding import folded
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
+from guardrail.core.times import record_time
 from guardrail.core.types import Cause, Receipt
 from guardrail.core.words import counted
 from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, RedactionError
@@ -233,7 +234,7 @@ class Throttle:
         made = Over(
             state if named else None,
             self._window,
-            since.isoformat(timespec="microseconds").replace("+00:00", "Z"),
+            record_time(since),
         )
         self._over[place] = made
         if self._timer is None and not self._closed:

@@ -16,6 +16,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
+from guardrail.core.times import record_time
 from guardrail.core.words import counted
 from guardrail.errors import LedgerOpenError
 from guardrail.ledger.kinds import refuse_kinds
@@ -227,7 +228,7 @@ def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
 
 def utc_now() -> str:
     """Return the current time in the form used in records: RFC 3339, UTC, microseconds, ``Z``."""
-    return datetime.now(UTC).isoformat(timespec="microseconds")[:-6] + "Z"
+    return record_time(datetime.now(UTC))
 
 
 class DatabaseFile(StrEnum):

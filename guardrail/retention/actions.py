@@ -17,6 +17,7 @@ from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.merkle import consistency_proof, verify_consistency
 from guardrail.core.log.record import Draft
+from guardrail.core.times import record_time
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
 from guardrail.errors import RetentionError, os_reason
@@ -405,7 +406,7 @@ class RetentionManager:
         """Return the first record below *before* that is still needed, or *before*."""
         since = self._clock() - timedelta(seconds=self._settings.approvals.request_ttl_s)
         with LedgerReader.open(self._db) as reader:
-            first = reader.storage.first_needed(since.isoformat(timespec="microseconds")[:-6] + "Z")
+            first = reader.storage.first_needed(record_time(since))
         return before if first is None else min(before, max(first, 1))
 
     def _check_cut(self, cut: PruneCut, head: Checkpoint | None) -> None:

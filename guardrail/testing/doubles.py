@@ -35,6 +35,7 @@ from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT
 from guardrail.core.log import fields
 from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
+from guardrail.core.times import record_time
 from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
 from guardrail.guard import Guard
@@ -191,7 +192,7 @@ class MemoryLedger:
             return future
         with self._lock:
             prev = leaf_hash(self.lines[-1]).hex() if self.lines else GENESIS_PREV
-            ts = self.now.isoformat(timespec="microseconds").replace("+00:00", "Z")
+            ts = record_time(self.now)
             self.now += timedelta(milliseconds=1)
             line = draft.finish(seq=len(self.lines), prev=prev, ts=ts)
             if draft.claim is not None and self._claimed(draft.claim):

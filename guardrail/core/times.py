@@ -1,0 +1,12 @@
+"""The form of times in records (RFC 3339)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+__all__ = ["record_time"]
+
+
+def record_time(moment: datetime) -> str:
+    """Return *moment*, which is in UTC, as records hold it: with microseconds and ``Z``."""
+    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
