@@ -50,34 +50,29 @@ def outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None)
 
     *same* is True if the recorded input leads to the same decision, None if that is not known.
     """
-    shown, failure, omitted = _parts(admitted, ended)
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
-    record = fields.outcome(
-        _common(admitted, "call.outcome", bare=omitted is not None),
-        status,
-        decision_seq=admitted.seq,
-        result=shown,
-        error=failure,
-        reproducible=same,
-        milliseconds=took,
-        omitted=omitted,
-    )
-    try:
+
+    def draft(
+        shown: dict[str, Any] | None, failure: dict[str, str] | None, omitted: str | None
+    ) -> Draft:
+        record = fields.outcome(
+            _common(admitted, "call.outcome", bare=omitted is not None),
+            status,
+            decision_seq=admitted.seq,
+            result=shown,
+            error=failure,
+            reproducible=same,
+            milliseconds=took,
+            omitted=omitted,
+        )
         return Draft.build(record)
+
+    try:
+        return draft(*_parts(admitted, ended))
     except RecordError as problem:
         reason = "size" if problem.code == "record.too_large" else "record"
     # Always fits: nothing in it comes from the tool or the user.
-    record = fields.outcome(
-        _common(admitted, "call.outcome", bare=True),
-        status,
-        decision_seq=admitted.seq,
-        result=None,
-        error=None,
-        reproducible=same,
-        milliseconds=took,
-        omitted=reason,
-    )
-    return Draft.build(record)
+    return draft(None, None, reason)
 
 
 def claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
