@@ -257,15 +257,20 @@ def test_a_file_that_is_not_the_records_of_one_log_shows_nothing(
         assert words in ran.err
 
 
-def test_what_is_no_file_or_no_whole_gzip_file_is_refused(
-    cli: Cli, pruned: Path, copy: Path
-) -> None:
-    """At once, without waiting for a FIFO."""
+def _no_whole_files(copy: Path) -> tuple[str, ...]:
+    """Return a FIFO, a folder, a device, a missing file, and *copy* cut and damaged."""
     os.mkfifo("fifo")
     packed = copy.read_bytes()
     Path("half.gz").write_bytes(packed[: len(packed) // 2])
     Path("bad.gz").write_bytes(packed[:40] + b"\xff" * 40 + packed[80:])
-    for name in ("fifo", ".", "nothing", "half.gz", "bad.gz", "/dev/zero"):
+    return ("fifo", ".", "nothing", "half.gz", "bad.gz", "/dev/zero")
+
+
+def test_what_is_no_file_or_no_whole_gzip_file_is_refused(
+    cli: Cli, pruned: Path, copy: Path
+) -> None:
+    """At once, without waiting for a FIFO."""
+    for name in _no_whole_files(copy):
         for option in ("--segment", "--export"):
             ran = cli("show", "3", option, name)
             assert (ran.code, ran.out) == (Exit.UNKNOWN, "")
@@ -384,11 +389,7 @@ def test_no_verdict_is_given_about_what_is_no_whole_file(
     cli: Cli, pruned: Path, copy: Path
 ) -> None:
     """A FIFO, a device, a folder, a copy that is cut, and two sources."""
-    os.mkfifo("fifo")
-    packed = copy.read_bytes()
-    Path("half.gz").write_bytes(packed[: len(packed) // 2])
-    Path("bad.gz").write_bytes(packed[:40] + b"\xff" * 40 + packed[80:])
-    for name in ("fifo", ".", "nothing", "half.gz", "bad.gz", "/dev/zero"):
+    for name in _no_whole_files(copy):
         for option in ("--segment", "--export"):
             assert cli("verify", option, name).code in {Exit.NO, Exit.UNKNOWN}
     assert cli("verify", "--segment", copy, "--export", "before.jsonl").code == Exit.USAGE

@@ -12,7 +12,6 @@ import json
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,12 +26,10 @@ from tests.support.crash.disks import (
     DB,
     Names,
     Recording,
-    build_recorder,
     disks,
     prepare,
     put,
     record,
-    scratch,
 )
 from tests.support.crash.judge import Judge, problem_of
 from tests.support.crash.sequences import recovered
@@ -64,19 +61,6 @@ REVIVED = 40
 """How many of the states of each sequence, beside the first of each set of names, a writer also
 opens and writes to.
 """
-
-
-@pytest.fixture(scope="module")
-def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the library that records."""
-    return build_recorder(tmp_path_factory.mktemp("recorder"))
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """Return a folder where many small files are cheap."""
-    with scratch() as folder:
-        yield Path(folder).resolve()
 
 
 @dataclass(frozen=True, slots=True)

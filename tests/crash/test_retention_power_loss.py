@@ -13,8 +13,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
 from guardrail.access_log.log import PlannedRead, RecordedRead, record_read
 from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
@@ -24,12 +22,10 @@ from tests.support.crash.disks import (
     DB,
     Folder,
     Recording,
-    build_recorder,
     disks,
     prepare,
     put,
     record,
-    scratch,
 )
 from tests.support.crash.judge import assert_covered, state_of
 from tests.support.crash.retention_sequences import ARCHIVE, COPY, HEADS, TOKENS
@@ -37,19 +33,6 @@ from tests.support.ledgers import KEYS, LOG
 
 STATES = 120 * (10 if os.environ.get("GUARDRAIL_SOAK") else 1)
 """How many different disks of each sequence are looked at."""
-
-
-@pytest.fixture(scope="module")
-def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the library that records."""
-    return build_recorder(tmp_path_factory.mktemp("recorder"))
-
-
-@pytest.fixture
-def memory() -> Iterator[Path]:
-    """Return a folder where many small files are cheap."""
-    with scratch() as folder:
-        yield Path(folder).resolve()
 
 
 def left(recording: Recording, folder: Path) -> Iterator[tuple[int, Folder]]:

@@ -10,8 +10,6 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-import pytest
-
 from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import GuardrailError
@@ -19,7 +17,6 @@ from tests.support.crash.disks import (
     DB,
     HERE,
     Recording,
-    build_recorder,
     disks,
     put,
     scratch,
@@ -97,12 +94,6 @@ def _verdict(db: Path, left: int) -> str:
             return "" if cosign(store, LOG, size, HEADS) else "it does not go on"
     except GuardrailError as error:
         return error.code
-
-
-@pytest.fixture(scope="module")
-def recorder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the library that records."""
-    return build_recorder(tmp_path_factory.mktemp("recorder"))
 
 
 def test_power_loss_lets_a_witness_forget_nothing_that_had_left(recorder: Path) -> None:

@@ -18,21 +18,12 @@ import pytest
 
 from guardrail.policy.embedded.workbench import Workbench
 from tests.support.effort import effort
-from tests.support.rego.comparison import Comparison, Outcome, Reference, call, find_opa
+from tests.support.rego.comparison import Comparison, Outcome, Reference, call
 from tests.support.rego.generator import Generator
 
 COUNT = int(os.environ.get("GUARDRAIL_FUZZ") or effort(500, part=150))
 SEED = os.environ.get("GUARDRAIL_FUZZ_SEED", "guardrail")
 CALLS = 3
-
-
-@pytest.fixture
-def reference() -> Iterator[Reference]:
-    program = find_opa()
-    if program is None:
-        pytest.skip("NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)")
-    with Reference(program) as opa:
-        yield opa
 
 
 def outcomes(comparison: Comparison, seed: str, count: int) -> Iterator[tuple[int, Outcome]]:

@@ -10,7 +10,7 @@ import pytest
 
 from guardrail.policy.embedded.workbench import Workbench
 from tests.support.policies import ALLOW, compiled, write
-from tests.support.rego.comparison import Comparison, Reference, find_opa
+from tests.support.rego.comparison import Comparison, Reference
 
 ARGUMENT = "input.action.properties.args.x"
 VALUES = ["", "ab", "a\U0001f600b", "\U0001f600", "\U00010400e\u0301", "\U0001f1e9\U0001f1ea", "\u65e5", ["\U0001f600"], {"a": 1}, 5, None]  # fmt: skip
@@ -30,11 +30,8 @@ USES = {
 
 
 @pytest.fixture(scope="module")
-def comparison() -> Iterator[Comparison]:
-    program = find_opa()
-    if program is None:
-        pytest.skip("NOT RUN: no opa (set GUARDRAIL_OPA, or put it on PATH)")
-    with Reference(program) as reference, Workbench(time_limit=5.0) as bench:
+def comparison(reference: Reference) -> Iterator[Comparison]:
+    with Workbench(time_limit=5.0) as bench:
         yield Comparison(reference, bench)
 
 
