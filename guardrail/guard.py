@@ -24,7 +24,7 @@ from guardrail.call.decision_record import Recorder
 from guardrail.call.drivers import drive, drive_async
 from guardrail.call.journal import Journal
 from guardrail.call.options import CallOptions
-from guardrail.call.owners import Entering
+from guardrail.call.owners import OwnershipCheck
 from guardrail.call.scope import SessionScope, bound
 from guardrail.call.steps import CallSteps
 from guardrail.call.throttle import Throttle
@@ -235,8 +235,8 @@ class Guard:
             trace=trace,
         )
         keys = self._keys.tenant(made.tenant)
-        entering = Entering(made, journal=self._journal, keys=keys, named=id is not None)
-        state = entering.enter(self._sessions, self._make_state)
+        ownership = OwnershipCheck(made, journal=self._journal, keys=keys, named=id is not None)
+        state = ownership.enter(self._sessions, self._make_state)
         return SessionScope(self._key, state)
 
     def bind(

@@ -51,7 +51,7 @@ class Anchor(Protocol):
         than *known*; nothing was published in that case.
         """
 
-    def vouched(self, note: SignedNote) -> bool:
+    def is_proved_by(self, note: SignedNote) -> bool:
         """Return True if *note* itself proves that this anchor took it, or if the anchor signs
         nothing.
         """

@@ -131,7 +131,7 @@ class FileAnchor:
             os.close(descriptor)
         return AnchoredHead(self.name, head.size, now, note)
 
-    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
+    def is_proved_by(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
         """Return True: a file anchor does not sign notes, so there is no signature to check."""
         return True
 

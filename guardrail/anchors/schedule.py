@@ -156,7 +156,7 @@ class AnchorWatch:
     # -- how far they are
     # ----------------------------------------------------------------------------------------------
 
-    def saw(self, size: int) -> None:
+    def note_size(self, size: int) -> None:
         """Note that the log has *size* records."""
         self._saw = max(self._saw, size)
 
@@ -182,7 +182,7 @@ class AnchorWatch:
             size, noticed = self._noticed[name] = each.size, now
         return min(noticed, now if each.behind is None else each.behind)
 
-    def behind(self) -> str:
+    def denial_reason(self) -> str:
         """Return the reason to deny calls: ``conflict`` if an anchor holds a head that contradicts
         the ledger, ``lag`` if an anchor is further behind than the settings allow, empty if
         neither.
@@ -243,7 +243,7 @@ class AnchorWatch:
         with contextlib.suppress(GuardrailError):
             beat = not final and self._heartbeat()
         with contextlib.suppress(GuardrailError):
-            self.saw(self._source.size())
+            self.note_size(self._source.size())
             now_all = beat or final or not self._looked
             self._remember_head(now_all=now_all)
             self._send_due(now_all=now_all)
@@ -344,7 +344,7 @@ class AnchorWatch:
 
     def _refresh(self) -> None:
         with contextlib.suppress(GuardrailError):
-            self.saw(self._source.size())
+            self.note_size(self._source.size())
         mark = self._state_version()
         if mark != self._mark:
             self._state, self._mark = self._read_state(), mark

@@ -151,7 +151,7 @@ def _is_proved(anchor: Anchor, source: HeadSource, each: AnchorState) -> bool:
     if known is None or (known.origin, known.size) != (source.log, each.size):
         return False
     note = SignedNote.parse(each.note)
-    return source.signed(note) and anchor.vouched(note)
+    return source.signed(note) and anchor.is_proved_by(note)
 
 
 def _publish(

@@ -50,7 +50,7 @@ class StreamAnchor:
             ) from None
         return AnchoredHead(self.name, head.size, now, note)
 
-    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
+    def is_proved_by(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
         """Return True: a stream does not sign notes, so there is no signature to check."""
         return True
 
@@ -94,7 +94,7 @@ class SyslogAnchor:
             ) from None
         return AnchoredHead(self.name, head.size, now, note)
 
-    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
+    def is_proved_by(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
         """Return True: the system log does not sign notes, so there is no signature to check."""
         return True
 

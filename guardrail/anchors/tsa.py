@@ -104,7 +104,7 @@ class TimestampAnchor:
             ) from None
         return AnchoredHead(self.name, head.size, when, note)
 
-    def vouched(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
+    def is_proved_by(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
         """Return True: a time-stamp authority does not sign notes, so there is no signature to
         check.
         """

@@ -12,19 +12,19 @@ class Anchoring(Protocol):
     ``guardrail.anchors.schedule.AnchorWatch`` implements it.
     """
 
-    def behind(self) -> str:
+    def denial_reason(self) -> str:
         """Return the reason to deny calls, ``conflict`` or ``lag``, or an empty string."""
 
-    def saw(self, size: int) -> None:
+    def note_size(self, size: int) -> None:
         """Record that the log has *size* records."""
 
 
 class Unanchored:
     """Null object: never denies a call for anchor lag."""
 
-    def behind(self) -> str:
+    def denial_reason(self) -> str:
         """Return nothing."""
         return ""
 
-    def saw(self, size: int) -> None:
+    def note_size(self, size: int) -> None:
         """Do nothing."""

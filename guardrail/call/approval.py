@@ -32,7 +32,7 @@ from guardrail.core.types import Cause, Decision, Effect
 from guardrail.errors import LedgerError, RedactionError
 from guardrail.system.waiting import Steps, Wait, in_background
 
-__all__ = ["ApprovalSteps", "within"]
+__all__ = ["ApprovalSteps", "limit_to_grant"]
 
 R = TypeVar("R")
 
@@ -58,27 +58,27 @@ class ApprovalSteps:
         self._terms = terms
         self._clock = clock
 
-    def present(self, prepared: Prepared) -> Steps[Grant]:
+    def judge_presented(self, prepared: Prepared) -> Steps[Grant]:
         """Judge the approval that came with a call: return the grant, or raise ``DeniedEarly``."""
         assert prepared.presented is not None
-        case = yield from self._case(prepared.presented)
+        case = yield from self._read_case(prepared.presented)
         if case is None:
             # A value that is not one of our ids is not recorded.
             prepared = prepared._replace(presented=None)
             raise DeniedEarly(
                 Decided(prepared, decisions.denied(Cause.APPROVAL, RejectionReason.UNKNOWN))
             )
-        answer = approvals.may_use(case, self._of(prepared), self._clock(), self._terms)
+        answer = approvals.may_use(case, self._presented_call(prepared), self._clock(), self._terms)
         if isinstance(answer, RejectionReason):
             prepared = prepared._replace(asked=case.request)
             if answer is RejectionReason.OTHER_ARGUMENTS:
-                prepared = prepared._replace(differs=approval_records.differing(prepared))
-            rules = approval_records.rules_of(prepared, answer)
+                prepared = prepared._replace(differs=approval_records.differing_arguments(prepared))
+            rules = approval_records.recordable_rules(prepared, answer)
             verdict = replace(decisions.denied(Cause.APPROVAL, answer), rules=rules)
             raise DeniedEarly(Decided(prepared, verdict))
         return answer
 
-    def as_asked(self, prepared: Prepared) -> View | None:
+    def requested_view(self, prepared: Prepared) -> View | None:
         """Return the view of the request for a call whose approval does not count, or None if it
         can't be shown again.
         """
@@ -86,11 +86,11 @@ class ApprovalSteps:
             return None
         commitment = self._recorder.commitment(prepared.request, prepared.encoded)
         try:
-            return approval_records.as_asked(prepared, commitment, self._recorder.identity())
+            return approval_records.requested_view(prepared, commitment, self._recorder.identity())
         except RedactionError:
             return None
 
-    def answer(self, approval: str) -> str:
+    def answer_command(self, approval: str) -> str:
         """Return how a person answers the request *approval*, and whether the command's answer
         would count.
         """
@@ -99,13 +99,13 @@ class ApprovalSteps:
             return said
         return f"{said} (counts only with unsafe_asserted_approvals = true in [approvals])"
 
-    def earlier(self, prepared: Prepared) -> Steps[ApprovalCase | None]:
+    def find_open_request(self, prepared: Prepared) -> Steps[ApprovalCase | None]:
         """Return the unused request for approval that this same call has made before."""
         request = prepared.request
         session, call_id = str(request.state.fields.session), request.origin["call_id"]
-        wanted = self._of(prepared)
+        wanted = self._presented_call(prepared)
 
-        def find() -> ApprovalCase | None:
+        def search() -> ApprovalCase | None:
             requests = self._journal.requests
             for approval in reversed(requests.of_session(session)):
                 case = requests.case(approval) if approval != prepared.presented else None
@@ -117,15 +117,15 @@ class ApprovalSteps:
                     return case
             return None
 
-        return (yield from self._read(find))
+        return (yield from self._read_ledger(search))
 
-    def answered(self, approval: str, until: float) -> Steps[bool]:
+    def wait_for_answer(self, approval: str, until: float) -> Steps[bool]:
         """Wait until the request *approval* is answered, or can't be answered any more; return
         False at *until* (monotonic).
         """
         pause = _FIRST_PAUSE
         while True:
-            case = yield from self._case(approval)
+            case = yield from self._read_case(approval)
             if case is None:
                 return True
             if approvals.state_of(case, self._clock(), self._terms) is not RequestState.PENDING:
@@ -138,12 +138,12 @@ class ApprovalSteps:
             except TimeoutError:
                 pause = min(pause * 1.5, _LONGEST_PAUSE)
 
-    def _case(self, approval: str) -> Steps[ApprovalCase | None]:
+    def _read_case(self, approval: str) -> Steps[ApprovalCase | None]:
         if not approvals.is_approval_id(approval):
             return None
-        return (yield from self._read(lambda: self._journal.requests.case(approval)))
+        return (yield from self._read_ledger(lambda: self._journal.requests.case(approval)))
 
-    def _read(self, look: Callable[[], R]) -> Steps[R]:
+    def _read_ledger(self, look: Callable[[], R]) -> Steps[R]:
         try:
             answer: R = yield Wait(in_background(look), self._journal.deadline)
         except TimeoutError:
@@ -154,7 +154,7 @@ class ApprovalSteps:
             ) from None
         return answer
 
-    def _of(self, prepared: Prepared) -> PresentedCall:
+    def _presented_call(self, prepared: Prepared) -> PresentedCall:
         request = prepared.request
         state = request.state
         session, recorded = state.session, state.fields
@@ -173,7 +173,7 @@ class ApprovalSteps:
         )
 
 
-def within(grant: Grant | None, verdict: Decision) -> Decision:
+def limit_to_grant(grant: Grant | None, verdict: Decision) -> Decision:
     """Return *verdict*, or the denial if its rules require more than *grant* approves."""
     if grant is None or verdict.effect is not Effect.ALLOW:
         return verdict

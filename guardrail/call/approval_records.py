@@ -22,7 +22,7 @@ from guardrail.core.redaction.values import canonical, escape, is_sized, number_
 from guardrail.core.types import Effect, Json, Rule
 from guardrail.identity.session import SessionState
 
-__all__ = ["as_asked", "differing", "rules_of"]
+__all__ = ["differing_arguments", "recordable_rules", "requested_view"]
 
 _MOST = 20
 """Maximum number of pointers in a record."""
@@ -30,7 +30,9 @@ _OTHER_REQUEST = frozenset({RejectionReason.OTHER_SESSION, RejectionReason.OTHER
 """The request belongs to somebody else, or is about something else: none of it is shown here."""
 
 
-def as_asked(prepared: Prepared, commitment: str | None, policy: Mapping[str, Any]) -> View | None:
+def requested_view(
+    prepared: Prepared, commitment: str | None, policy: Mapping[str, Any]
+) -> View | None:
     """Return the recorded view of the request that *prepared* repeats, or None if it can't be shown
     again.
 
@@ -45,7 +47,7 @@ def as_asked(prepared: Prepared, commitment: str | None, policy: Mapping[str, An
         known = request.removed.get(where)
         if known is None or not set(rules) <= set(known[1:]):
             return None
-        if "known" in rules and not _hidden(resolve(request.args, where)):
+        if "known" in rules and not _is_hidden(resolve(request.args, where)):
             return None  # the values known at that time are not known now
     state, schema = prepared.request.state, prepared.request.tool.schema
     sensitive = state.redactor.gate(
@@ -64,7 +66,7 @@ def as_asked(prepared: Prepared, commitment: str | None, policy: Mapping[str, An
     )
 
 
-def rules_of(prepared: Prepared, reason: RejectionReason) -> tuple[Rule, ...]:
+def recordable_rules(prepared: Prepared, reason: RejectionReason) -> tuple[Rule, ...]:
     """Return the rules that required approval, without those that contain a value now known as
     sensitive.
     """
@@ -86,7 +88,7 @@ def rules_of(prepared: Prepared, reason: RejectionReason) -> tuple[Rule, ...]:
     )
 
 
-def differing(prepared: Prepared) -> tuple[str, ...]:
+def differing_arguments(prepared: Prepared) -> tuple[str, ...]:
     """Return where the arguments of *prepared* differ from those of the request, as far as its
     record can tell.
 
@@ -125,11 +127,11 @@ def _compare(  # noqa: PLR0917 - one walk, over two trees
     elif isinstance(given, list) and isinstance(asked, list) and len(given) == len(asked):
         for index, (one, other) in enumerate(zip(given, asked, strict=True)):
             _compare(state, one, other, f"{where}/{index}", names, found)
-    elif not _may_be(state, given, asked):
+    elif not _may_match(state, given, asked):
         found[where] = None
 
 
-def _may_be(state: SessionState, given: Json, asked: Json) -> bool:
+def _may_match(state: SessionState, given: Json, asked: Json) -> bool:
     """Return True if *asked* can be the recorded form of *given*."""
     if not isinstance(asked, str) or MARK_PREFIX not in asked:
         return type(given) is type(asked) and given == asked
@@ -156,7 +158,7 @@ def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     return named and all(then.get(part) == now.get(part) for part in parts)
 
 
-def _hidden(value: Json) -> bool:
+def _is_hidden(value: Json) -> bool:
     """Return True if the view shows no part of the value at that location."""
     if isinstance(value, str):
         return is_mark(value)

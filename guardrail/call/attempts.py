@@ -11,12 +11,12 @@ from guardrail.ledger.files import utc_now
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
 
-__all__ = ["another", "recorded_id"]
+__all__ = ["new_attempt", "recorded_id"]
 
 _MAX_CALL_ID = 512
 
 
-def another(request: Request, **changes: Any) -> Request:
+def new_attempt(request: Request, **changes: Any) -> Request:
     """Return *request* as another call, of which nothing is decided or recorded yet."""
     return request._replace(
         id=new_ulid(), started=time.perf_counter(), time=utc_now(), meter=Meter(), **changes

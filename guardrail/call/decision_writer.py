@@ -59,7 +59,7 @@ class DecisionWriter:
         prepared, verdict = decided.prepared, decided.verdict
         if prepared.omitted is not None:
             return decided, None
-        view = None if prepared.asked is None else self._approvals.as_asked(prepared)
+        view = None if prepared.asked is None else self._approvals.requested_view(prepared)
         unheard = decided.reply is None or verdict.cause is Cause.MALFORMED
         if unheard and view is None and prepared.encoded is not None:
             # The values that the policy wants hidden are not known, so no argument is recorded in

@@ -13,10 +13,10 @@ from guardrail.identity.principal import SessionTable, session_key
 from guardrail.identity.session import SessionState
 from guardrail.keys.tenant_keys import TenantKeys
 
-__all__ = ["Entering"]
+__all__ = ["OwnershipCheck"]
 
 
-class Entering:
+class OwnershipCheck:
     """One entering of a session: looks up its owner, and holds the claim that remains to be
     made.
     """
@@ -30,7 +30,7 @@ class Entering:
         self._session = session
         self._journal = journal
         self._claim = Claim((id_, keys.token("session", id_)), owner, named, keys.token)
-        self.left: Claim | None = self._claim
+        self.open_claim: Claim | None = self._claim
         """The claim for this caller's first record; None once the ledger has shown the owner."""
 
     def enter(
@@ -44,7 +44,7 @@ class Entering:
         """
         return table.enter(
             self._session,
-            lambda session: make(session, self.left),
+            lambda session: make(session, self.open_claim),
             lambda _: self.owner(),
         )
 
@@ -54,14 +54,14 @@ class Entering:
         """
         if not self._claim.named:
             return None
-        found = find(self._journal, self._claim)
+        found = recorded_owner(self._journal, self._claim)
         if found is None or not self._claim.allows(found):
             return found
-        self.left = None
+        self.open_claim = None
         return self._claim.owner
 
 
-def find(journal: Journal, claim: Claim) -> Owner | None:
+def recorded_owner(journal: Journal, claim: Claim) -> Owner | None:
     """Return the session's owner from its first record in the ledger, or None if it has none.
     Raises ``LedgerError``.
     """

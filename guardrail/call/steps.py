@@ -23,8 +23,8 @@ from guardrail.approvals.rules import Grant
 from guardrail.call import early_denials as early
 from guardrail.call import owners
 from guardrail.call.anchor_lag import Anchoring
-from guardrail.call.approval import ApprovalSteps, within
-from guardrail.call.attempts import another, recorded_id
+from guardrail.call.approval import ApprovalSteps, limit_to_grant
+from guardrail.call.attempts import new_attempt, recorded_id
 from guardrail.call.bodies import CURRENT, CallGenerator, Run
 from guardrail.call.budget import section, size_of
 from guardrail.call.caller import Callers
@@ -151,7 +151,7 @@ class CallSteps:
         if over is not None:
             yield from self._throttle.refuse(over)
         if request.until is not None:
-            request = yield from self._answered(request)
+            request = yield from self._wait_for_answer(request)
         return request
 
     def request(
@@ -242,7 +242,7 @@ class CallSteps:
         try:
             if presented is not None:
                 prepared = Prepared(request, args, encoded, arguments, found, b"", presented)
-                grant = yield from self._approvals.present(prepared)
+                grant = yield from self._approvals.judge_presented(prepared)
             if self._recorder.raw_input:
                 # Nothing is redacted for it.
                 document = self._recorder.policy_input(request, args, found, grant)
@@ -258,7 +258,7 @@ class CallSteps:
 
     def _ask(self, prepared: Prepared) -> Steps[tuple[Engine, EngineReply]]:
         """Return the reply of the policy, and the engine that gave it."""
-        why = self._anchors.behind()
+        why = self._anchors.denial_reason()
         if why:
             # A cut or rolled-back ledger must not lose more than this, nor continue from the point
             # where it was cut.
@@ -286,7 +286,7 @@ class CallSteps:
         if refused and verdict.effect is Effect.DENY and verdict.cause is Cause.POLICY:
             verdict = replace(verdict, detail=refused)  # why the tool's schema was refused
         if prepared.grant is not None:
-            verdict = within(prepared.grant, verdict)
+            verdict = limit_to_grant(prepared.grant, verdict)
         return Decided(prepared, verdict, reply, engine)
 
     # -- (7) the decision record -------------------------------------------------------------------
@@ -304,10 +304,10 @@ class CallSteps:
             yield from self._charge(decided)
         decided, draft, origin, again = yield from self._writer.write_up(decided, view, size)
         receipt = yield from self._durable(request.state, draft)
-        self._anchors.saw(receipt.seq + 1)
+        self._anchors.note_size(receipt.seq + 1)
         verdict, seq = decided.verdict, receipt.seq
         if verdict.effect is not Effect.ALLOW:
-            raise_refusal(decided, seq, self._approvals.answer(request.id))
+            raise_refusal(decided, seq, self._approvals.answer_command(request.id))
         request = decided.prepared.request
         return Admitted(request, prepared.arguments, verdict, origin, seq, again)
 
@@ -341,23 +341,23 @@ class CallSteps:
         calls = len(prepared.encoded or b"") // DENIED_ARGUMENTS
         self._throttle.charge(prepared.request.state, calls)
         if prepared.request.options.replayed:
-            earlier = yield from self._approvals.earlier(prepared)
+            earlier = yield from self._approvals.find_open_request(prepared)
             if earlier is not None:
                 request = earlier.request
                 raise ApprovalRequired(
                     public_message(decided), seq=request.seq, approval=request.id
                 )
 
-    def _answered(self, request: Request) -> Steps[Request]:
+    def _wait_for_answer(self, request: Request) -> Steps[Request]:
         """Wait for the answer to the approval that comes with *request*, as long as its options
         say. Raises ``ApprovalRequired`` if the call itself has asked for it, and none has arrived.
         """
         if request.approval is None or request.until is None:
             return request
-        answered = yield from self._approvals.answered(request.approval, request.until)
+        answered = yield from self._approvals.wait_for_answer(request.approval, request.until)
         if not answered and request.asked is not None:
             raise request.asked
-        return another(request)  # it is judged, and dated, by the current state
+        return new_attempt(request)  # it is judged, and dated, by the current state
 
     def _next_attempt(
         self, request: Request, problem: ApprovalRequired | LedgerError
@@ -368,7 +368,7 @@ class CallSteps:
         if isinstance(problem, ApprovalRequired):
             if request.until is None:
                 return None
-            request = another(request, approval=problem.approval, asked=problem)
+            request = new_attempt(request, approval=problem.approval, asked=problem)
         elif request.tries == _TRIES:
             return None
         elif problem.code == "ledger.approval_taken" or (
@@ -376,10 +376,10 @@ class CallSteps:
         ):
             # Another step of this approval, or of the session, was recorded first: nothing was
             # written, so judge it again.
-            request = another(request, tries=request.tries + 1)
+            request = new_attempt(request, tries=request.tries + 1)
         else:
             return None
-        return (yield from self._answered(request))
+        return (yield from self._wait_for_answer(request))
 
     # -- branches: errors --------------------------------------------------------------------------
 
@@ -390,7 +390,7 @@ class CallSteps:
         if error.code == "ledger.session_taken":
             state.taken = True
         elif error.code == BEHIND and state.claim is not None:
-            look = functools.partial(owners.find, self._journal, state.claim)
+            look = functools.partial(owners.recorded_owner, self._journal, state.claim)
             yield Wait(in_background(look), self._journal.deadline)
         else:
             return False

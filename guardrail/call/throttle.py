@@ -35,14 +35,14 @@ from guardrail.errors import Denied, LedgerError, LedgerPoisonedError, Redaction
 from guardrail.identity.session import SessionState
 from guardrail.system.waiting import Steps, Wait
 
-__all__ = ["Over", "Throttle"]
+__all__ = ["ExceededLimit", "Throttle"]
 
 MINUTE = 60.0
 MAX_PRINCIPALS = 10_000
 """Maximum number of principals counted by name; see ``Throttle._forget``."""
 _PLACES = 1 << 18
 """Counters in each of the two rows for forgotten principals."""
-MAX_OVER = 10_000
+MAX_EXCEEDED = 10_000
 """Maximum number of principals beyond their limit that get their own records in one minute; the
 rest share one.
 """
@@ -59,7 +59,7 @@ _folded = functools.lru_cache(4_096)(folded)
 
 
 @dataclass(slots=True, eq=False)
-class Over:
+class ExceededLimit:
     """A principal that exceeded its limit in one minute."""
 
     state: SessionState | None
@@ -94,34 +94,34 @@ class Throttle:
         self._wall = wall
         # So minutes begin with those of the wall clock, unless somebody sets it.
         self._start = now() - wall() % MINUTE
-        self._begin(os.getpid())
+        self._reset(os.getpid())
 
-    def _begin(self, pid: int) -> None:
+    def _reset(self, pid: int) -> None:
         self._pid = pid
         self._lock = threading.Lock()
         self._window = -1
         self._counts: dict[Key, int] = {}
         self._rows: list[array[int]] = []
-        self._over: dict[Key | None, Over] = {}
-        self._due: list[Over] = []
+        self._exceeded: dict[Key | None, ExceededLimit] = {}
+        self._due: list[ExceededLimit] = []
         self._timer: threading.Timer | None = None
         self._closed = False
 
-    def count(self, state: SessionState, tool: str) -> Over | None:
+    def count(self, state: SessionState, tool: str) -> ExceededLimit | None:
         """Count a call of *state*'s principal to *tool*; return None if it is within the limit."""
         if not self._limit:
             return None
         key = self._key(state)
         with self._lock:
-            if self._add(key, 1) <= self._limit:
+            if self._add_calls(key, 1) <= self._limit:
                 return None
-            over, new = self._beyond(key, state)
-            over.count += 1
-            if tool in over.tools or len(over.tools) < _MAX_TOOLS:
-                over.tools[tool] = over.tools.get(tool, 0) + 1
+            exceeded, new = self._find_or_start(key, state)
+            exceeded.count += 1
+            if tool in exceeded.tools or len(exceeded.tools) < _MAX_TOOLS:
+                exceeded.tools[tool] = exceeded.tools.get(tool, 0) + 1
         if new:
-            self._announce(key, over)
-        return over
+            self._announce(key, exceeded)
+        return exceeded
 
     def charge(self, state: SessionState, calls: int) -> None:
         """Count *calls* more for *state*'s principal, because its record is as large as that many
@@ -130,38 +130,38 @@ class Throttle:
         if self._limit and calls > 0:
             key = self._key(state)
             with self._lock:
-                self._add(key, calls)
+                self._add_calls(key, calls)
 
     def _key(self, state: SessionState) -> Key:
         pid = os.getpid()
         if pid != self._pid:
             # The parent process records the calls that were counted before the fork.
-            self._begin(pid)
+            self._reset(pid)
         session = state.session
         id_ = session.principal.id
         return (session.tenant, session.principal.issuer, _folded(id_) or id_)
 
-    def refuse(self, over: Over) -> Steps[NoReturn]:
+    def refuse(self, exceeded: ExceededLimit) -> Steps[NoReturn]:
         """Raise ``Denied`` once the record that this minute's calls are denied is durable,
         otherwise ``LedgerError``.
         """
-        seq = yield from self.recorded(over)
+        seq = yield from self.recorded(exceeded)
         raise Denied(
             f"denied: more than {counted(self._limit, 'call')} in a minute",
             seq=seq,
             cause=str(Cause.QUOTA),
         )
 
-    def recorded(self, over: Over) -> Steps[int]:
+    def recorded(self, exceeded: ExceededLimit) -> Steps[int]:
         """Return the number of the record that says that this minute's calls are denied, once it is
         durable.
         """
         try:
-            receipt: Receipt = yield Wait(over.ready, self._journal.deadline)
+            receipt: Receipt = yield Wait(exceeded.ready, self._journal.deadline)
         except TimeoutError:
-            if over.entry is None:
+            if exceeded.entry is None:
                 raise LedgerPoisonedError("the ledger was not reached in time") from None
-            raise self._journal.ledger.expired(over.entry) from None
+            raise self._journal.ledger.expired(exceeded.entry) from None
         return receipt.seq
 
     def close(self) -> None:
@@ -171,30 +171,30 @@ class Throttle:
         with self._lock:
             self._closed = True
             timer, self._timer = self._timer, None
-            self._roll(self._window)
+            self._start_minute(self._window)
         if timer is not None:
             timer.cancel()
-        self._write()
+        self._write_due()
 
     # -- under the lock ----------------------------------------------------------------------------
 
-    def _add(self, key: Key, calls: int) -> int:
+    def _add_calls(self, key: Key, calls: int) -> int:
         """Count *calls* in this minute; return the new total."""
         window = int((self._now() - self._start) // MINUTE)
         if window != self._window:
-            self._roll(window)
+            self._start_minute(window)
         before = self._counts.get(key)
         if before is None:
-            before = min((row[place] for row, place in self._places(key)), default=0)
+            before = min((row[place] for row, place in self._counters(key)), default=0)
         number = self._counts[key] = before + calls
         if len(self._counts) > MAX_PRINCIPALS:
             self._forget()
         return number
 
-    def _roll(self, window: int) -> None:
+    def _start_minute(self, window: int) -> None:
         """Start another minute."""
-        self._due += self._over.values()
-        self._over, self._counts, self._rows, self._window = {}, {}, [], window
+        self._due += self._exceeded.values()
+        self._exceeded, self._counts, self._rows, self._window = {}, {}, [], window
 
     def _forget(self) -> None:
         """Forget the names of the half of the principals that called least, and keep their counts
@@ -209,60 +209,64 @@ class Throttle:
             self._rows = [array("Q", bytes(8 * _PLACES)) for _ in range(2)]
         for key, number in self._counts.items():
             if number <= least:
-                for row, place in self._places(key):
+                for row, place in self._counters(key):
                     row[place] = max(row[place], number)
         self._counts = {key: n for key, n in self._counts.items() if n > least}
 
-    def _places(self, key: Key) -> list[tuple[array[int], int]]:
+    def _counters(self, key: Key) -> list[tuple[array[int], int]]:
         # Python's string hash is keyed at random in each process, so nobody can choose names that
         # collide with another's. A tuple's hash would not do: if its low bits collide, so do its
         # high ones.
         number = hash(repr(key))
         return [(row, (number >> 32 * at) % _PLACES) for at, row in enumerate(self._rows)]
 
-    def _beyond(self, key: Key, state: SessionState) -> tuple[Over, bool]:
-        found = self._over.get(key)
+    def _find_or_start(self, key: Key, state: SessionState) -> tuple[ExceededLimit, bool]:
+        found = self._exceeded.get(key)
         if found is not None:
             return found, False
-        named = len(self._over) < MAX_OVER
+        named = len(self._exceeded) < MAX_EXCEEDED
         place = key if named else None
-        found = self._over.get(place)
+        found = self._exceeded.get(place)
         if found is not None:
             return found, False
         elapsed = self._now() - self._start - self._window * MINUTE
         since = datetime.fromtimestamp(self._wall() - elapsed, UTC)
-        made = Over(
+        made = ExceededLimit(
             state if named else None,
             self._window,
             record_time(since),
         )
-        self._over[place] = made
+        self._exceeded[place] = made
         if self._timer is None and not self._closed:
-            self._wait(MINUTE - elapsed)
+            self._start_timer(MINUTE - elapsed)
         return made, True
 
-    def _wait(self, seconds: float) -> None:
-        self._timer = threading.Timer(max(seconds, 0.0) + _GRACE, self.minute_is_over)
+    def _start_timer(self, seconds: float) -> None:
+        self._timer = threading.Timer(max(seconds, 0.0) + _GRACE, self.write_finished_minutes)
         self._timer.name = "guardrail-throttle"
         self._timer.daemon = True
         self._timer.start()
 
     # -- records -----------------------------------------------------------------------------------
 
-    def _announce(self, key: Key, over: Over) -> None:
-        """Write ``admin.quota_reached``; *over* is ready when that is durable, and forgotten if it
-        can't be.
+    def _announce(self, key: Key, exceeded: ExceededLimit) -> None:
+        """Write ``admin.quota_reached``. *exceeded* becomes ready when the record is durable; it is
+        forgotten if the record can't be written.
         """
 
         def ended(entry: Future[Receipt]) -> None:
             try:
                 receipt = entry.result(0)
             except BaseException as problem:  # noqa: BLE001 - cancelled by a caller that waited too long, or refused
-                self._unsaid(key, over, problem)
+                self._announcement_failed(key, exceeded, problem)
             else:
-                over.ready.set_result(receipt)
+                exceeded.ready.set_result(receipt)
 
-        detail = {"calls_per_minute": self._limit, "since": over.since, **self._whose(over)}
+        detail = {
+            "calls_per_minute": self._limit,
+            "since": exceeded.since,
+            **self._recorded_principal(exceeded),
+        }
         try:
             record = fields.admin(
                 self._journal.log,
@@ -271,83 +275,85 @@ class Throttle:
                 where=self._journal.where(),
                 detail=detail,
             )
-            over.entry = self._journal.ledger.submit(Draft.build(record))
+            exceeded.entry = self._journal.ledger.submit(Draft.build(record))
         except BaseException as problem:
-            self._unsaid(key, over, problem)
+            self._announcement_failed(key, exceeded, problem)
             raise
-        over.entry.add_done_callback(ended)
+        exceeded.entry.add_done_callback(ended)
 
-    def _unsaid(self, key: Key, over: Over, problem: BaseException) -> None:
+    def _announcement_failed(
+        self, key: Key, exceeded: ExceededLimit, problem: BaseException
+    ) -> None:
         with self._lock:
             for place in (key, None):
-                if self._over.get(place) is over:
-                    del self._over[place]
-            if over in self._due:
-                self._due.remove(over)
+                if self._exceeded.get(place) is exceeded:
+                    del self._exceeded[place]
+            if exceeded in self._due:
+                self._due.remove(exceeded)
         if not isinstance(problem, LedgerError):
             problem = LedgerPoisonedError("the ledger was not reached in time")
-        over.ready.set_exception(problem)
+        exceeded.ready.set_exception(problem)
 
-    def _whose(self, over: Over) -> Mapping[str, Any]:
-        if over.state is None:
+    def _recorded_principal(self, exceeded: ExceededLimit) -> Mapping[str, Any]:
+        if exceeded.state is None:
             return {"tenant": None, "principal": None}
         try:
-            over.state.refresh()
+            exceeded.state.refresh()
         except RedactionError:
-            said = over.state.bare
+            said = exceeded.state.bare
         else:
-            said = over.state.fields
+            said = exceeded.state.fields
         return {"tenant": said.tenant, "principal": said.principal}
 
-    def minute_is_over(self) -> None:
+    def write_finished_minutes(self) -> None:
         """Write the counts of the minutes that have ended. A timer calls it at the end of each."""
         with self._lock:
             self._timer = None
             window = int((self._now() - self._start) // MINUTE)
             if window != self._window:
-                self._roll(window)
-        self._write()
-        self._wait_again()
+                self._start_minute(window)
+        self._write_due()
+        self._restart_timer()
 
-    def _wait_again(self) -> None:
+    def _restart_timer(self) -> None:
         with self._lock:
-            if self._timer is None and not self._closed and (self._due or self._over):
+            if self._timer is None and not self._closed and (self._due or self._exceeded):
                 elapsed = self._now() - self._start - self._window * MINUTE
-                self._wait(_RETRY if self._due else MINUTE - elapsed)
+                self._start_timer(_RETRY if self._due else MINUTE - elapsed)
 
-    def _write(self) -> None:
+    def _write_due(self) -> None:
         """Write the records that are due; those that can't be written stay due."""
         while True:
             with self._lock:
                 if not self._due:
                     return
-                over = self._due.pop(0)
+                exceeded = self._due.pop(0)
             try:
                 # The callers that waited for a failed announcement were told: no record is pending.
-                if over.ready.done() and over.ready.exception() is not None:
+                if exceeded.ready.done() and exceeded.ready.exception() is not None:
                     continue
-                seq = over.ready.result(self._journal.deadline).seq
-                self._journal.append(Draft.build(self._throttled(over, seq)))
+                seq = exceeded.ready.result(self._journal.deadline).seq
+                self._journal.append(Draft.build(self._throttled_record(exceeded, seq)))
             except (LedgerError, TimeoutError):
                 with self._lock:
-                    if len(self._due) < MAX_OVER:
-                        self._due.append(over)
+                    if len(self._due) < MAX_EXCEEDED:
+                        self._due.append(exceeded)
                 return
 
-    def _throttled(self, over: Over, seq: int) -> dict[str, Any]:
-        whose = self._whose(over)
+    def _throttled_record(self, exceeded: ExceededLimit, seq: int) -> dict[str, Any]:
+        whose = self._recorded_principal(exceeded)
         tools: dict[str, int] = {}
-        if over.state is not None:
-            for name, count in over.tools.items():
-                shown = over.state.text(name)
+        if exceeded.state is not None:
+            for name, count in exceeded.tools.items():
+                shown = exceeded.state.text(name)
                 tools[shown] = tools.get(shown, 0) + count
         return fields.throttled(
             self._journal.log,
             **whose,
             where=self._journal.where(),
-            since=over.since,
+            since=exceeded.since,
             limit=self._limit,
-            count=over.count,
+            count=exceeded.count,
             tools=tools,
             begun=seq,
         )

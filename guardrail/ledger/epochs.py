@@ -55,7 +55,7 @@ class Epochs:
         """True if the key's certificate is known to be durable in the log."""
         self._replaced: HeadKey | None = None
         """The previous key, if its end is not durable yet."""
-        self._due = 0.0
+        self._rotation_due = 0.0
 
     def prepare(self, log: str, size: int) -> None:
         """Make sure that there is a key; make a new one if that is due.
@@ -66,20 +66,20 @@ class Epochs:
         A key that is merely due for rotation stays in use until the signer answers.
         """
         now = time.monotonic()
-        if self._key is not None and (now < self._due or self._replaced is not None):
+        if self._key is not None and (now < self._rotation_due or self._replaced is not None):
             return
         try:
             made = self._signing.epoch_key(log, size)
         except KeysError as error:
             if self._key is None:
                 raise LedgerError(error.message, code="ledger.signer", hint=error.hint) from None
-            self._due = now + _PATIENCE
+            self._rotation_due = now + _PATIENCE
             return
         if made is not None and self._announced:
             self._replaced = self._key
         self._key = made if made is not None else self._signing.log_key(log)
         self._announced = made is None
-        self._due = now + self._interval
+        self._rotation_due = now + self._interval
 
     @property
     def key(self) -> HeadKey:
@@ -105,7 +105,7 @@ class Epochs:
         """
         mine = self.in_use
         if mine is not None and not has_epoch(mine):
-            self.closed()
+            self.mark_ended()
             self.prepare(log, size)
 
     def announcement(self, log: str) -> Rotation | None:
@@ -116,17 +116,17 @@ class Epochs:
         endings = [(old.key.public.hex(), Ending.ROTATED)] if old is not None else []
         return _rotation(log, self._signing, self._key, endings)
 
-    def durable(self) -> None:
+    def mark_durable(self) -> None:
         """Note that the commit with the announcement is durable."""
         self._announced = True
         self._replaced = None
 
-    def unsure(self) -> None:
+    def mark_uncertain(self) -> None:
         """Note that the last commit might not be durable, so that the key is announced again."""
         if self._key is not None and self._key.certificate is not None:
             self._announced = False
 
-    def farewell(self, log: str) -> Rotation | None:
+    def final_rotation(self, log: str) -> Rotation | None:
         """Return this writer's last record, which ends its key, or None if the log has no key of
         this writer.
         """
@@ -134,8 +134,8 @@ class Epochs:
             return None
         return _rotation(log, self._signing, None, [(self._key.key.public.hex(), Ending.CLOSED)])
 
-    def closed(self) -> None:
-        """Note that the farewell is durable."""
+    def mark_ended(self) -> None:
+        """Note that the record that ends this writer's key is durable."""
         self._key = None
         self._announced = False
 

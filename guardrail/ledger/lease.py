@@ -30,20 +30,20 @@ from guardrail.system.durable import sync_directory
 from guardrail.system.ids import new_ulid
 from guardrail.system.ownership import new_file, new_folder
 
-__all__ = ["Leases", "Life", "host_name", "own_origin", "process_name"]
+__all__ = ["Leases", "ProcessState", "host_name", "own_origin", "process_name"]
 
 _FLOCK = "hhqqi0q"
 _MAX_TEXT = 512
 """Bytes of a lease file that are read."""
 
 
-class Life(StrEnum):
+class ProcessState(StrEnum):
     """State of the process that holds a lease."""
 
     OWN = "own"
     ALIVE = "alive"
     DEAD = "dead"
-    UNTOLD = "untold"
+    UNKNOWN = "untold"
     """No lease file, but not provably dead: another host, or a live process with that number."""
 
 
@@ -61,8 +61,8 @@ class _Identity:
     @classmethod
     def own(cls) -> _Identity:
         pid = os.getpid()
-        found = _stat(pid)
-        return cls(host_name(), pid, _space(), found[1] if found is not None else "")
+        found = _read_stat(pid)
+        return cls(host_name(), pid, _pid_scope(), found[1] if found is not None else "")
 
     @classmethod
     def parse(cls, text: bytes) -> _Identity | None:
@@ -75,18 +75,23 @@ class _Identity:
     def __str__(self) -> str:
         return " ".join(filter(None, (self.host, str(self.pid), self.space, self.started)))
 
-    def runs(self, *, ended: bool) -> bool | None:
+    def is_running(self, *, ended: bool) -> bool | None:
         """Return True if the process runs; None if this can't be known, because it ran elsewhere or
         its file is incomplete.
 
         *ended* is the result for a process that has ended but was not reaped: its threads might
         still run.
         """
-        if not self.started or not self.space or self.space != _space() or not 0 < self.pid < 2**31:
+        if (
+            not self.started
+            or not self.space
+            or self.space != _pid_scope()
+            or not 0 < self.pid < 2**31
+        ):
             return None
-        if _gone(self.pid):
+        if _has_ended(self.pid):
             return False
-        found = _stat(self.pid)
+        found = _read_stat(self.pid)
         if found is None:
             return None
         state, started = found
@@ -94,7 +99,7 @@ class _Identity:
 
 
 @functools.cache
-def _space() -> str:
+def _pid_scope() -> str:
     """Return a name for the scope of process numbers; empty if the system has none."""
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
@@ -104,7 +109,7 @@ def _space() -> str:
         return ""
 
 
-def _stat(pid: int) -> tuple[str, str] | None:
+def _read_stat(pid: int) -> tuple[str, str] | None:
     """Return the state and the start time of process *pid*, in clock ticks after boot; None if they
     can't be read.
     """
@@ -185,20 +190,20 @@ class Leases:
     def _path(self, process: str) -> str:
         return f"{self._folder}/{process}"
 
-    def take(self) -> None:
+    def acquire(self) -> None:
         """Hold this process's lease. Call it under the log's file lock, so that no sweep finds it
         incomplete.
 
-        Raises ``OSError``. Each ``take`` is paired with one ``drop``.
+        Raises ``OSError``. Each ``acquire`` is paired with one ``release``.
         """
         path = self._path(process_name())
         with _guard:
             held = _held.get(path)
             if held is None:
-                held = _held[path] = self._make(path)
+                held = _held[path] = self._create(path)
             held.users += 1
 
-    def keep(self) -> None:
+    def restore(self) -> None:
         """Make sure that the lease file exists and belongs to this process; create it again if it
         was removed.
 
@@ -215,13 +220,13 @@ class Leases:
         except FileNotFoundError:
             pass
         with _guard:
-            fresh = self._make(path)
+            fresh = self._create(path)
             os.close(held.descriptor)
             fresh.users = held.users
             _held[path] = fresh
 
-    def drop(self) -> None:
-        """Undo one ``take``; the last one removes the lease file.
+    def release(self) -> None:
+        """Undo one ``acquire``; the last one removes the lease file.
 
         Call it under the log's file lock.
         """
@@ -238,7 +243,7 @@ class Leases:
                 os.unlink(path)
             os.close(held.descriptor)
 
-    def _make(self, path: str) -> _Held:
+    def _create(self, path: str) -> _Held:
         like = self._folder.with_name(self._folder.name.removesuffix("-leases"))
         new_folder(self._folder, like)
         with contextlib.suppress(FileNotFoundError):
@@ -254,34 +259,40 @@ class Leases:
             raise
         return _Held(descriptor, found.st_dev, found.st_ino, 0)
 
-    def names(self) -> list[str]:
+    def processes(self) -> list[str]:
         """Return the processes that left a lease file, dead or alive."""
         try:
             return sorted(os.listdir(self._folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def life(self, process: str, host: str = "", pid: int = 0) -> Life:
+    def process_state(self, process: str, host: str = "", pid: int = 0) -> ProcessState:
         """Return True if *process* lives.
 
         Does not take the lock, so that two processes that ask do not see each other's lock.
         """
         if process == process_name():
-            return Life.OWN
+            return ProcessState.OWN
         if not process.isalnum():
-            return Life.UNTOLD  # never guardrail's: a path made of it could lead to any file
-        locked, identity = self._look(process)
-        runs = identity.runs(ended=bool(locked)) if identity is not None else None
+            return (
+                ProcessState.UNKNOWN
+            )  # never guardrail's: a path made of it could lead to any file
+        locked, identity = self._inspect(process)
+        is_running = identity.is_running(ended=bool(locked)) if identity is not None else None
         if locked:
             # A child that was forked past Python, and outlives its parent, holds the lock on.
-            return Life.DEAD if runs is False else Life.ALIVE
-        if runs:
-            return Life.ALIVE
+            return ProcessState.DEAD if is_running is False else ProcessState.ALIVE
+        if is_running:
+            return ProcessState.ALIVE
         if locked is None:
-            return Life.DEAD if host == host_name() and _gone(pid) else Life.UNTOLD
-        return Life.DEAD
+            return (
+                ProcessState.DEAD
+                if host == host_name() and _has_ended(pid)
+                else ProcessState.UNKNOWN
+            )
+        return ProcessState.DEAD
 
-    def _look(self, process: str) -> tuple[bool | None, _Identity | None]:
+    def _inspect(self, process: str) -> tuple[bool | None, _Identity | None]:
         """Return True if the lease is locked, and the identity in it; None if there is no lease
         file.
         """
@@ -317,7 +328,7 @@ def _write_lock() -> bytes:
     return struct.pack(_FLOCK, fcntl.F_WRLCK, 0, 0, 0, 0)
 
 
-def _gone(pid: int) -> bool:
+def _has_ended(pid: int) -> bool:
     if pid <= 0:
         return False
     try:

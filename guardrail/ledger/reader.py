@@ -12,7 +12,7 @@ from guardrail.core.log.chain import Head
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
-from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.rows import OpenCall, SessionRow
 from guardrail.ledger.sqlite.storage import SQLiteStorage
 from guardrail.ledger.storage import LineRow, Storage
@@ -197,8 +197,8 @@ class LedgerReader:
         """Return every session, the one that started last first."""
         return self.storage.sessions()
 
-    def open_calls(self) -> list[tuple[OpenCall, Life]]:
+    def open_calls(self) -> list[tuple[OpenCall, ProcessState]]:
         """Return every allowed call without an outcome, and the state of its process."""
         leases = Leases(leases_path(self.path))
         calls = self.storage.open_calls()
-        return [(call, leases.life(call.process, call.host, call.pid)) for call in calls]
+        return [(call, leases.process_state(call.process, call.host, call.pid)) for call in calls]

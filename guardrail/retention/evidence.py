@@ -68,7 +68,7 @@ def external_heads(
         head = _signed_checkpoint(note, key)
         if head is None:
             doubts.append("it is not a head of this log that the log's key signed")
-        elif any(isinstance(each, WitnessAnchor) and each.vouched(note) for each in anchors):
+        elif any(isinstance(each, WitnessAnchor) and each.is_proved_by(note) for each in anchors):
             heads.append(head)
         elif head not in heads:
             named.append(head)
@@ -125,7 +125,7 @@ def _heads_of_anchors(
         if isinstance(anchor, WitnessAnchor):
             # No request is needed: its signature is under the head.
             note = _parse_note(remembered.of(anchor.name).note)
-            if note is not None and anchor.vouched(note):
+            if note is not None and anchor.is_proved_by(note):
                 found.append(note)
     return found
 

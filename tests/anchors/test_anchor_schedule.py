@@ -97,7 +97,7 @@ class Switch:
         self.took.append(head.size)
         return AnchoredHead(self.name, head.size, time.time(), note)
 
-    def vouched(self, note: SignedNote) -> bool:
+    def is_proved_by(self, note: SignedNote) -> bool:
         return True
 
     def latest(self, origin: str) -> SignedNote | None:
@@ -231,7 +231,7 @@ def test_heartbeats_go_on_without_any_anchor(make: Make) -> None:
     watch.start()
     until(lambda: source.beats)
     assert watch.lag() == AnchorLag(0, 0.0)
-    assert not watch.behind()
+    assert not watch.denial_reason()
 
 
 # -- failing
@@ -275,8 +275,8 @@ def test_an_anchor_that_hangs_delays_nobody_who_asks_or_closes(
     watch = make(source, there, max_lag_records=3000)
     monkeypatch.setattr("guardrail.anchors.schedule.START_S", 0.1)
     watch.start()
-    watch.saw(5)
-    assert not watch.behind()
+    watch.note_size(5)
+    assert not watch.denial_reason()
     assert watch.lag().records == 5
     watch.close()
     there.gate.set()
@@ -400,7 +400,7 @@ def test_the_lag_is_that_of_the_slowest_anchor(make: Make) -> None:
     watch.start()
     until(lambda: good.took == bad.took == [5])
     until(lambda: watch.lag() == AnchorLag(0, 0.0))
-    watch.saw(9)
+    watch.note_size(9)
     assert watch.lag() == AnchorLag(4, 0.0)
     now[0] += 30
     assert watch.lag() == AnchorLag(4, 30.0)
@@ -420,18 +420,18 @@ def test_calls_are_denied_past_either_limit_and_no_longer_when_it_has_caught_up(
     watch.start()
     assert there.took == [5]  # start waits for the first where a limit is set
     there.error = AnchorError("nobody there")
-    watch.saw(15)
-    assert not watch.behind()
-    watch.saw(16)
-    assert watch.behind()
+    watch.note_size(15)
+    assert not watch.denial_reason()
+    watch.note_size(16)
+    assert watch.denial_reason()
     watch._saw = 6
-    assert not watch.behind()
+    assert not watch.denial_reason()
     now[0] += 7201
-    assert watch.behind()
+    assert watch.denial_reason()
     source.it.grow(11)
     there.error = None
     now[0] += 60
-    until(lambda: not watch.behind())
+    until(lambda: not watch.denial_reason())
     assert there.took[-1] == 16
 
 
@@ -452,7 +452,7 @@ def test_being_behind_outlives_a_restart(make: Make, tmp_path: Path) -> None:
     there.error = AnchorError("nobody there")
     watch = make(source, there, max_lag_s=7200, clock=lambda: 10_000.0)
     watch.start()
-    until(watch.behind)
+    until(watch.denial_reason)
     assert watch.lag() == AnchorLag(2, 9500.0)
 
 
@@ -475,7 +475,7 @@ def test_a_state_that_promises_what_no_signature_shows_is_not_believed(
     write_state(state_path(tmp_path / "audit.db"), AnchorStates(ORIGIN, {"switch": forged}))
     source, there = Source(), Switch()
     watch = make(source, there)
-    watch.saw(5)
+    watch.note_size(5)
     assert watch.lag().records == 5
     watch.start()
     until(lambda: there.took == [5])
@@ -496,7 +496,7 @@ def test_a_witness_counts_by_its_own_signature_alone(make: Make, tmp_path: Path)
         forged = AnchorState(size=5, note=str(source.it.note()))
         write_state(state_path(tmp_path / "audit.db"), AnchorStates(ORIGIN, {there.name: forged}))
         watch = make(source, there)
-        watch.saw(5)
+        watch.note_size(5)
         assert watch.lag().records == 5
         watch.start()
         until(lambda: server.store.latest(ORIGIN))
@@ -519,7 +519,7 @@ def test_a_ledger_that_became_smaller_or_another_one_is_noticed_at_the_start(
         watch.start()
         assert state(tmp_path).of("file").code == "anchor.conflict"
         assert state(tmp_path).of("file").size == 20
-        assert watch.behind()
+        assert watch.denial_reason()
         watch.close()
 
 
@@ -686,7 +686,7 @@ def test_a_state_that_no_guard_writes_counts_as_lagging(
     until(lambda: there.took == [5])
     other = make(source, Switch(), max_lag_s=7200)
     other.start()
-    assert not other.behind()
+    assert not other.denial_reason()
     good = path.read_text()
     forged = json.loads(good)
     forged["anchors"]["switch"] |= nonsense
@@ -695,7 +695,7 @@ def test_a_state_that_no_guard_writes_counts_as_lagging(
     assert read_state(alone, ORIGIN).of("switch") == LAGS
     path.write_text(json.dumps(forged))
     until(lambda: json.loads(path.read_text()) == json.loads(good))
-    until(lambda: not other.behind())
+    until(lambda: not other.denial_reason())
     assert leader._thread is not None
     assert leader._thread.is_alive()
 
@@ -714,16 +714,16 @@ def test_a_process_that_only_reads_denies_where_the_state_is_nonsense(
     known = AnchorState(5, time.time(), note, tried=time.time())
     for odd in NONSENSE.values():
         write_state(path, AnchorStates(ORIGIN, {"switch": known}))
-        until(lambda: not watch.behind())
+        until(lambda: not watch.denial_reason())
         document = {"v": 1, "log": ORIGIN, "heartbeat": None}
         document["anchors"] = {"switch": {"size": 5, "note": note, **odd}}
         path.write_text(json.dumps(document))
-        until(watch.behind)
+        until(watch.denial_reason)
     write_state(path, AnchorStates(ORIGIN, {"switch": known}))
-    until(lambda: not watch.behind())
+    until(lambda: not watch.denial_reason())
     path.unlink()
     os.mkfifo(path)
-    until(watch.behind)
+    until(watch.denial_reason)
     os.close(lock)
 
 
@@ -743,11 +743,11 @@ def test_an_anchor_that_raises_what_nobody_expects_is_asked_again(
     source, there = Source(), Breaks()
     watch = make(source, there, max_lag_records=1, records=1)
     watch.start()
-    assert watch.behind()
+    assert watch.denial_reason()
     assert watch._state.of("switch").code == "anchor.failed"
     there.broken = False
     until(lambda: there.took == [5])
-    until(lambda: not watch.behind())
+    until(lambda: not watch.denial_reason())
 
 
 def test_a_state_survives_the_way_through_the_file(tmp_path: Path) -> None:

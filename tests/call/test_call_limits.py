@@ -173,13 +173,13 @@ def test_the_next_minute_begins_anew_and_the_count_is_written_by_itself() -> Non
     clock = timed(guard, 2)
     assert call(guard, 5) == 2
     clock.pass_(61)
-    clock.throttle.minute_is_over()
+    clock.throttle.write_finished_minutes()
     assert [record["count"] for record in ledger.of("call.throttled")] == [3]
     assert call(guard, 4) == 2
     clock.pass_(61)
     assert call(guard, 1) == 1
-    clock.throttle.minute_is_over()
-    clock.throttle.minute_is_over()
+    clock.throttle.write_finished_minutes()
+    clock.throttle.write_finished_minutes()
     assert [record["count"] for record in ledger.of("call.throttled")] == [3, 2]
     first, second = ledger.of("call.throttled")
     assert second["since"] > first["since"]
@@ -271,7 +271,7 @@ def test_invented_principals_use_up_nobody_else_s_small_limit(monkeypatch: Any) 
 
 def test_more_principals_than_can_be_named_share_one_record(monkeypatch: Any) -> None:
     """Their calls are denied and counted all the same."""
-    monkeypatch.setattr("guardrail.call.throttle.MAX_OVER", 3)
+    monkeypatch.setattr("guardrail.call.throttle.MAX_EXCEEDED", 3)
     guard, ledger, _ = limited(1)
     for number in range(8):
         with guard.session(principal=f"forged-{number}"):
@@ -404,10 +404,10 @@ def test_a_count_that_can_t_be_written_is_written_later() -> None:
     journal_of(guard).ledger = broken  # type: ignore[assignment]
     call(guard, 3)
     clock.pass_(61)
-    clock.throttle.minute_is_over()
+    clock.throttle.write_finished_minutes()
     assert ledger.of("call.throttled") == []
     broken.how = ""
-    clock.throttle.minute_is_over()
+    clock.throttle.write_finished_minutes()
     assert [record["count"] for record in ledger.of("call.throttled")] == [2]
     guard.close()
 

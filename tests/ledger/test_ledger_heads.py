@@ -394,17 +394,17 @@ def test_a_key_whose_certificate_may_be_lost_is_announced_again(tmp_path: Path) 
     epochs.prepare(LOG, 3)
     first = epochs.announcement(LOG)
     assert first is not None
-    epochs.durable()
+    epochs.mark_durable()
     assert epochs.announcement(LOG) is None
-    epochs.unsure()
+    epochs.mark_uncertain()
     again = epochs.announcement(LOG)
     assert again is not None
     assert again.public == first.public
     plain = Epochs(SIGNING, interval=60.0)
     plain.prepare(LOG, 3)
-    plain.unsure()
+    plain.mark_uncertain()
     assert plain.announcement(LOG) is None
-    assert plain.farewell(LOG) is None
+    assert plain.final_rotation(LOG) is None
 
 
 # -- the tree

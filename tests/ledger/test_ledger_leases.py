@@ -20,7 +20,7 @@ from guardrail.core.log import chain
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
 from guardrail.ledger.files import lock_path
-from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
@@ -120,7 +120,10 @@ def test_a_lost_lease_file_does_not_get_a_live_process_swept(tmp_path: Path) -> 
             assert time.monotonic() < until
             slow.ask("call")
             time.sleep(0.1)
-        assert Leases(tmp_path / "a.db-leases").life(slow.opened["process"]) is Life.ALIVE
+        assert (
+            Leases(tmp_path / "a.db-leases").process_state(slow.opened["process"])
+            is ProcessState.ALIVE
+        )
         assert "ok" in slow.ask("settle", opened["call"], opened["ok"])
 
 
@@ -151,7 +154,10 @@ def test_closing_with_an_open_call_leaves_the_lease_until_death(tmp_path: Path) 
     with make(tmp_path / "a.db") as writer, driven(tmp_path / "a.db") as other:
         opened = other.ask("decide")
         other.ask("stop")
-        assert Leases(tmp_path / "a.db-leases").life(other.opened["process"]) is Life.ALIVE
+        assert (
+            Leases(tmp_path / "a.db-leases").process_state(other.opened["process"])
+            is ProcessState.ALIVE
+        )
         assert writer.sweep() == 0
         other.kill()
         assert writer.sweep() == 1
@@ -269,7 +275,7 @@ from pathlib import Path
 from guardrail.ledger.lease import Leases, process_name
 
 leases = Leases(Path(sys.argv[1]))
-leases.take()
+leases.acquire()
 how = sys.argv[2]
 if how == "fork":
     if os.fork() == 0:
@@ -316,12 +322,12 @@ def test_a_lease_lasts_as_long_as_its_process_and_no_longer(tmp_path: Path, how:
     """Children that outlive it do not keep it, and reading the file does not end it."""
     leases = Leases(tmp_path / "leases")
     with holder(tmp_path / "leases", how) as (process, name):
-        assert leases.life(name) is Life.ALIVE
+        assert leases.process_state(name) is ProcessState.ALIVE
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
         process.wait(20)
-        assert leases.life(name) is Life.DEAD
+        assert leases.process_state(name) is ProcessState.DEAD
 
 
 @pytest.mark.parametrize("what", ["copy", "removed", "link", "fifo", "folder"])
@@ -341,10 +347,13 @@ def test_a_lease_file_that_is_exchanged_does_not_end_its_process(tmp_path: Path,
         elif what == "folder":
             path.mkdir()
         host = text.split()[0]
-        assert leases.life(name, host, process.pid) in (Life.ALIVE, Life.UNTOLD)
+        assert leases.process_state(name, host, process.pid) in (
+            ProcessState.ALIVE,
+            ProcessState.UNKNOWN,
+        )
         process.kill()
         process.wait()
-        assert leases.life(name, host, process.pid) is Life.DEAD
+        assert leases.process_state(name, host, process.pid) is ProcessState.DEAD
 
 
 def test_a_lease_of_another_boot_or_of_a_number_that_is_taken_again_is_dead(tmp_path: Path) -> None:
@@ -363,7 +372,7 @@ def test_a_lease_of_another_boot_or_of_a_number_that_is_taken_again_is_dead(tmp_
             f"{host} 99999999999999999999 {space} {started}",
         ):
             other.write_text(text)
-            assert Leases(folder).life("OTHER") is Life.DEAD, text
+            assert Leases(folder).process_state("OTHER") is ProcessState.DEAD, text
 
 
 def test_a_writer_whose_key_was_ended_signs_with_a_new_one(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from guardrail.core.log import chain
 from guardrail.core.log.record import Draft, decode
 from guardrail.errors import LedgerError, LedgerOpenError
-from guardrail.ledger.lease import Life
+from guardrail.ledger.lease import ProcessState
 from guardrail.ledger.reader import LedgerReader
 from guardrail.system.ids import new_ulid
 from tests.support.ledgers import decision, driven, make, note, outcome, whole_call
@@ -143,9 +143,15 @@ def test_open_calls_tell_whether_their_process_lives(tmp_path: Path) -> None:
         writer.append(decision(new_ulid(), writer.process))
         with driven(tmp_path / "a.db") as other:
             other.ask("decide")
-            assert [life for _, life in reader.open_calls()] == [Life.OWN, Life.ALIVE]
+            assert [state for _, state in reader.open_calls()] == [
+                ProcessState.OWN,
+                ProcessState.ALIVE,
+            ]
             other.kill()
-            assert [life for _, life in reader.open_calls()] == [Life.OWN, Life.DEAD]
+            assert [state for _, state in reader.open_calls()] == [
+                ProcessState.OWN,
+                ProcessState.DEAD,
+            ]
 
 
 def test_what_is_no_ledger_is_told_apart(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ class WitnessAnchor:
             old = self._witness_size(reply, old, head, known)
         raise self._error("it reports a different size for every request", "anchor.malformed")
 
-    def vouched(self, note: SignedNote) -> bool:
+    def is_proved_by(self, note: SignedNote) -> bool:
         """Return True if *note* carries the witness's cosignature."""
         return note.cosigned_by(self._key, self._verify) is not None
 

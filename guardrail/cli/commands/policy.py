@@ -245,11 +245,13 @@ def _policies_name(identity: Mapping[str, Any]) -> str:
 def _guards_and_size(settings: Settings) -> tuple[int, int]:
     """Return the number of processes that use the ledger, and the number of records."""
     from guardrail.ledger.files import leases_path
-    from guardrail.ledger.lease import Leases, Life
+    from guardrail.ledger.lease import Leases, ProcessState
     from guardrail.ledger.reader import LedgerReader
 
     leases = Leases(leases_path(settings.ledger.path))
-    alive = sum(leases.life(process) is Life.ALIVE for process in leases.names())
+    alive = sum(
+        leases.process_state(process) is ProcessState.ALIVE for process in leases.processes()
+    )
     with LedgerReader.open(settings.ledger.path) as reader:
         return alive, reader.size()
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guardrail.ledger.files import leases_path, utc_now
-from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import new_file
 
@@ -59,8 +59,8 @@ def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
             # Durably first: left at its name without its -wal, it would pass for an older log.
             sync_directory(db.parent)
     leases = Leases(leases_path(db))
-    for process in leases.names():
-        if leases.life(process) is Life.DEAD:
+    for process in leases.processes():
+        if leases.process_state(process) is ProcessState.DEAD:
             leases.remove(process)
     sync_directory(db.parent)
     return tuple(moved)

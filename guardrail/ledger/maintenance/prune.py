@@ -270,15 +270,15 @@ class _Pruner:
             if last:
                 # The head is signed by a key that its own records certify: it can end with this
                 # very head.
-                self._rotate(self._epochs.farewell(store.log), tail)
+                self._rotate(self._epochs.final_rotation(store.log), tail)
             store.sign(tail, key)
             store.commit()
         finally:
             store.rollback()
         self._check_files()
-        self._epochs.durable()
+        self._epochs.mark_durable()
         if last:
-            self._epochs.closed()
+            self._epochs.mark_ended()
         return deleted, receipt.seq
 
     def _rotate(self, rotation: Rotation | None, tail: Tail) -> None:

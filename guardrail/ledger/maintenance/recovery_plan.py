@@ -17,7 +17,7 @@ from guardrail.core.log.recovered import Loss
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path, traces
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.maintenance.examine import Examination, examine
 from guardrail.ledger.maintenance.known_heads import Judged, KnownHead, judge
 from guardrail.ledger.reader import LedgerReader
@@ -226,11 +226,15 @@ def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
     right = [cache.right for cache in found.caches if cache.table == "open_call"]
     if not right:
         with LedgerReader.open(db, strict=False) as reader:
-            return tuple(call for call, life in reader.open_calls() if life is Life.UNTOLD)
+            return tuple(
+                call for call, state in reader.open_calls() if state is ProcessState.UNKNOWN
+            )
     leases = Leases(leases_path(db))
     calls = [OpenCall(*row) for row in right[0]]
     return tuple(
-        call for call in calls if leases.life(call.process, call.host, call.pid) is Life.UNTOLD
+        call
+        for call in calls
+        if leases.process_state(call.process, call.host, call.pid) is ProcessState.UNKNOWN
     )
 
 
@@ -311,8 +315,8 @@ def line0(db: Path) -> Mapping[str, Any]:
 def _alive(db: Path) -> tuple[str, ...]:
     leases = Leases(leases_path(db))
     found = []
-    for process in leases.names():
+    for process in leases.processes():
         with contextlib.suppress(OSError):
-            if leases.life(process) is Life.ALIVE:
+            if leases.process_state(process) is ProcessState.ALIVE:
                 found.append(process)
     return tuple(found)

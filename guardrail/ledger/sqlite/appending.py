@@ -30,7 +30,7 @@ from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.batch import Batch
 from guardrail.ledger.sqlite.constraints import place_fault, row_fault
 from guardrail.ledger.sqlite.database import check_schema, connect, data_version, schema_version
-from guardrail.ledger.sqlite.handles import Share
+from guardrail.ledger.sqlite.handles import SharedLock
 from guardrail.ledger.sqlite.pruning import pruned_before
 from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
 from guardrail.ledger.steps import Steps
@@ -72,12 +72,12 @@ class Store(SQLiteTreeWriter):
         self._signed: Tail | None = None
         """The end that the transaction under way has signed."""
         super().__init__(self._connection.execute)
-        Share.connected(db)
+        SharedLock.connected(db)
         try:
-            Share.hold(db)
+            SharedLock.acquire(db)
         except OSError:
             self._connection.close()
-            Share.disconnected(db)
+            SharedLock.disconnected(db)
             raise
         try:
             line = self.line(0)
@@ -99,13 +99,13 @@ class Store(SQLiteTreeWriter):
         all processes.
         """
         if clean:
-            Share.let_go(self.db)
+            SharedLock.release(self.db)
         # Errors at close lose nothing: all that was acknowledged is synced.
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         if not clean:
-            Share.let_go(self.db)
-        Share.disconnected(self.db)
+            SharedLock.release(self.db)
+        SharedLock.disconnected(self.db)
 
     def checkpoint(self, mode: str) -> bool:
         """Copy the ``-wal`` into the database; return True if all of it was copied and synced.

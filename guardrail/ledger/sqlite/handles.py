@@ -20,9 +20,9 @@ from typing import ClassVar, Protocol
 
 __all__ = [
     "Handle",
-    "Share",
+    "SharedLock",
     "forget",
-    "keep_for_ever",
+    "keep_alive",
     "register",
     "retire_all",
     "taint",
@@ -103,7 +103,7 @@ def tainted(db: Path) -> bool:
     return db in _tainted
 
 
-def keep_for_ever(thing: object) -> None:
+def keep_alive(thing: object) -> None:
     """Keep *thing*, a connection of the parent process, from being finalized, even at interpreter
     exit.
     """
@@ -125,7 +125,7 @@ def _in_parent() -> None:
 def _in_child() -> None:
     global _lock
     _lock = threading.Lock()
-    Share.forget_parents()
+    SharedLock.forget_parents()
     for handle in _forking:
         handle.after_fork_in_child()
     _forking.clear()
@@ -134,7 +134,7 @@ def _in_child() -> None:
 os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)
 
 
-class Share:
+class SharedLock:
     """While this lock is held, no connection of any process can become the last one, so that
     closing neither checkpoints nor deletes.
 
@@ -170,8 +170,8 @@ class Share:
                     os.close(descriptor)
 
     @classmethod
-    def hold(cls, db: Path) -> None:
-        """Make closing harmless until ``let_go``. Raises ``OSError``."""
+    def acquire(cls, db: Path) -> None:
+        """Make closing harmless until ``release``. Raises ``OSError``."""
         with cls._lock:
             descriptor = cls._descriptors.get(db)
             if descriptor is not None and not _same(descriptor, db) and not cls._holders.get(db):
@@ -191,8 +191,10 @@ class Share:
             return bool(cls._holders.get(db))
 
     @classmethod
-    def let_go(cls, db: Path) -> None:
-        """End one ``hold``. After the last one, the last connection that closes cleans up again."""
+    def release(cls, db: Path) -> None:
+        """Undo one ``acquire``. After the last ``release``, the last connection that closes
+        checkpoints and deletes the ``-wal`` again.
+        """
         with cls._lock:
             left = cls._holders.get(db, 0) - 1
             if left > 0:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from guardrail.errors import LedgerOpenError
 from guardrail.ledger.sqlite.database import connect_reader, reason
-from guardrail.ledger.sqlite.handles import Share
+from guardrail.ledger.sqlite.handles import SharedLock
 from guardrail.system.disk import is_full, make_room, why_not_written
 
 __all__ = ["UnsharedFiles", "connect_anywhere"]
@@ -61,7 +61,7 @@ def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, UnsharedFiles | None
         if not full and not reason(error).startswith(_NO_SHARED_MEMORY):
             raise
         # Closing a descriptor of the file would drop the locks of a writer of this process.
-        if Share.held(db):
+        if SharedLock.held(db):
             raise
         if not full and os.access(db.parent, os.W_OK, effective_ids=True):
             raise

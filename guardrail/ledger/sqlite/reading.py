@@ -38,7 +38,7 @@ from guardrail.ledger.sqlite.database import (
     schema_error,
     schema_version,
 )
-from guardrail.ledger.sqlite.handles import Share
+from guardrail.ledger.sqlite.handles import SharedLock
 from guardrail.ledger.sqlite.limits import Budget
 from guardrail.ledger.sqlite.read_only import UnsharedFiles, connect_anywhere
 
@@ -115,7 +115,7 @@ class ReadConnection:
             if connection is not None:
                 connection.close()
                 self._leave()
-                Share.disconnected(self.db)
+                SharedLock.disconnected(self.db)
 
     def _leave(self) -> None:
         standing, self._standing = self._standing, None
@@ -132,7 +132,7 @@ class ReadConnection:
         if self._connection is not None and self._pid == os.getpid():
             self._connection.close()
             self._leave()
-            Share.disconnected(self.db)
+            SharedLock.disconnected(self.db)
 
     # -- queries
     # ----------------------------------------------------------------------------------------------
@@ -285,7 +285,7 @@ class ReadConnection:
                 raise open_error(error, self.db, write=False) from error
             self._budget, self._examined = Budget(self._connection, self.db), None
             self._pid = os.getpid()
-            Share.connected(self.db)
+            SharedLock.connected(self.db)
         return self._connection
 
     # -- other handles and forks (guardrail.ledger.sqlite.handles)
@@ -312,7 +312,7 @@ class ReadConnection:
         self._mutex = threading.RLock()
         self._views = 0
         if self._connection is not None:
-            handles.keep_for_ever(self._connection)
+            handles.keep_alive(self._connection)
             self._connection = self._standing = None  # the copy is the parent's to remove
             handles.taint(self.db)
 

@@ -38,7 +38,7 @@ __all__ = ["Committer"]
 
 # A sweep spares a live process whose lease file was removed, because it looks up its number. So
 # this may be rare.
-_KEEP_SECONDS = 1.0
+_LEASE_CHECK_SECONDS = 1.0
 
 
 class Committer:
@@ -66,39 +66,39 @@ class Committer:
         self._connection = WriterConnection(self._files, self.known, self.health, signing)
         self._sweeper = Sweeper(self._files, self.known, signing, settings)
         self._owed: deque[Draft] = deque()
-        self._unsure: deque[Draft] = deque()
+        self._unacknowledged: deque[Draft] = deque()
         """Decisions that may be in the log although their callers were told that they are not."""
-        self._again: deque[Entry] = deque()
+        self._retry: deque[Entry] = deque()
         """Outcomes that found the disk full. Their callers wait: the room that was given back takes
         them."""
         self.names = SessionNames()
         """The sessions of the log, as far as somebody has looked for them."""
         self._marker = str(seal_path(db))
-        self._next_keep = 0.0
+        self._next_lease_check = 0.0
 
     def in_child(self, *, stuck: bool) -> Committer:
         """Return the committer for a forked child. *stuck* means that a commit was in progress at
         the fork.
         """
-        self._connection.keep_for_parent(stuck=stuck)
+        self._connection.leave_to_parent(stuck=stuck)
         return Committer(self._files.db, self._settings, self._signing, self)
 
     # -- called by any thread ----------------------------------------------------------------------
 
     @property
-    def owes(self) -> int:
+    def owed_count(self) -> int:
         """Number of outcomes that wait to be written."""
-        return len(self._owed) + len(self._unsure)
+        return len(self._owed) + len(self._unacknowledged)
 
     @property
     def short_of_room(self) -> bool:
         """True if the space reserved for outcomes is gone."""
         return self._files.reserve.gone
 
-    def disown(self, decision: Draft) -> None:
+    def mark_unacknowledged(self, decision: Draft) -> None:
         """Note that the caller of *decision*, which may be durable, was told that it failed."""
         if decision.opens:
-            self._unsure.append(decision)
+            self._unacknowledged.append(decision)
 
     # -- the loop of the commit thread asks (guardrail.ledger.writing.loop) ------------------------
 
@@ -108,7 +108,9 @@ class Committer:
         if store is not None:
             health.trouble = ""  # a commit that callers took for stalled has ended
         return (
-            not self.owes or health.sealed is not None or (store is None and bool(health.trouble))
+            not self.owed_count
+            or health.sealed is not None
+            or (store is None and bool(health.trouble))
         )
 
     def patience(self) -> float | None:
@@ -123,7 +125,7 @@ class Committer:
 
     def idle(self) -> None:
         """Write owed records, reopen after a fault, or sweep, while there are no calls."""
-        if self._connection.store is None or self.owes:
+        if self._connection.store is None or self.owed_count:
             self.round(None, list)
         elif time.monotonic() >= self._sweeper.due:
             try:
@@ -143,7 +145,7 @@ class Committer:
             with self._files.lock:
                 if genesis is not None:
                     connection.create(genesis)
-                connection.open(owes=bool(self.owes))
+                connection.open(outcomes_owed=bool(self.owed_count))
             try:
                 self._prepare()
                 with self._files.lock:
@@ -155,7 +157,7 @@ class Committer:
             raise open_error(error, self._files.db, needed=self.health.needed) from error
         finally:
             if connection.store is None:
-                connection.give_up_lease()
+                connection.release_lease()
                 self._files.lock.close()
 
     def _prepare(self) -> None:
@@ -174,40 +176,40 @@ class Committer:
         connection, health = self._connection, self.health
         try:
             gone = health.sealed is not None and (not health.away or health.is_away())
-            if not gone and (connection.store is not None or self.owes):
+            if not gone and (connection.store is not None or self.owed_count):
                 self._flush_and_checkpoint()
         finally:
             connection.drop()
-            connection.give_up_lease()
+            connection.release_lease()
             self._files.lock.close()
 
     def _flush_and_checkpoint(self) -> None:
         try:
             with self._files.lock:
                 if self._connection.store is None:
-                    self._connection.open(owes=bool(self.owes))
+                    self._connection.open(outcomes_owed=bool(self.owed_count))
                 self.health.raise_fault(self._files.watch.check())
                 if self._write_last():
                     self._connection.close()
         except (OSError, SQLiteError) as error:
             problem = self.health.outside_transaction(error)
-            if self.owes:
+            if self.owed_count:
                 raise problem from None
 
     def _write_last(self) -> bool:
         """Write owed records and end this writer's key, under the lock; return True if that
         succeeded.
         """
-        owed, farewell = self.owes, self._epochs.farewell(self.known.log)
-        if not owed and farewell is None:
+        owed, final = self.owed_count, self._epochs.final_rotation(self.known.log)
+        if not owed and final is None:
             return True
         try:
-            self._transaction(deque(), [farewell] if farewell is not None else [])
+            self._transaction(deque(), [final] if final is not None else [])
         except LedgerPoisonedError:
             if owed:
                 raise
             return False  # the next sweep ends the key
-        self._epochs.closed()
+        self._epochs.mark_ended()
         self._files.lock.acquire()
         return True
 
@@ -220,8 +222,8 @@ class Committer:
         Never raises: the futures end with receipts or errors.
         """
         self._round(deque([first]) if first is not None else deque(), more)
-        if self._again:
-            entries, self._again = self._again, deque()
+        if self._retry:
+            entries, self._retry = self._retry, deque()
             self.health.next_retry = 0.0
             self._round(entries, list)
 
@@ -235,7 +237,7 @@ class Committer:
             with self._files.lock:
                 batch.extend(more())
                 if connection.store is None:
-                    connection.open(owes=bool(self.owes))
+                    connection.open(outcomes_owed=bool(self.owed_count))
                 if (
                     self._files.reserve.kept()
                     or self._take_reserve()
@@ -269,7 +271,7 @@ class Committer:
                 batch.append(entry)
                 continue
             entry.fail(self.health.no_reserve())
-        return bool(batch or self.owes)
+        return bool(batch or self.owed_count)
 
     def _transaction(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
         """Commit what is owed, *batch* and then *rotations*, and end their futures; free the lock.
@@ -293,7 +295,7 @@ class Committer:
             announcement = self._epochs.announcement(self.known.log)
             if announcement is not None:
                 store.rotate(announcement, tail)
-            self._settle_unsure(store)
+            self._settle_unacknowledged(store)
             while batch:
                 entry = batch.popleft()
                 if entry.take():
@@ -318,7 +320,7 @@ class Committer:
             made = [each.draft.session for each, is_ in added if isinstance(is_, Receipt)]
             self.names.follow(tail.edge, [name for name in made if name is not None])
         self._owed.clear()
-        self._epochs.durable()
+        self._epochs.mark_durable()
         self.known.last = (tail.seq, tail.leaf)
         self.health.trouble = ""
         # The next process need not wait until this one's callers have their receipts.
@@ -333,9 +335,9 @@ class Committer:
         if os.access(self._marker, os.F_OK):
             raise self.health.sealed_by_marker()
         now = time.monotonic()
-        if now >= self._next_keep:
-            self._next_keep = now + _KEEP_SECONDS
-            self._files.leases.keep()
+        if now >= self._next_lease_check:
+            self._next_lease_check = now + _LEASE_CHECK_SECONDS
+            self._files.leases.restore()
 
     def _contradiction(self, store: AppendingStorage, tail: Tail) -> str:
         """Describe how the log contradicts the newest record known to be durable; empty if it does
@@ -362,17 +364,17 @@ class Committer:
         if problem:
             raise self.health.seal(problem)
 
-    def _settle_unsure(self, store: AppendingStorage) -> None:
+    def _settle_unacknowledged(self, store: AppendingStorage) -> None:
         """Owe an outcome for each decision that is in the log although its caller was told that it
         failed.
         """
-        while self._unsure:
-            draft = self._unsure[0]
+        while self._unacknowledged:
+            draft = self._unacknowledged[0]
             assert draft.call is not None
             line = store.of_call(draft.call, "call.decision")
             if line is not None:
                 self._owed.append(outcomes.not_started(line))
-            self._unsure.popleft()
+            self._unacknowledged.popleft()
 
     def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
         durable = []
@@ -383,7 +385,7 @@ class Committer:
                 else:
                     durable.append(entry)
                     if not entry.acknowledge(answer, handover):
-                        self.disown(entry.draft)
+                        self.mark_unacknowledged(entry.draft)
         return durable
 
     # -- after a fault -----------------------------------------------------------------------------
@@ -396,15 +398,15 @@ class Committer:
         """
         problem, room = self.health.in_transaction(error, committing=committing)
         store.rollback()
-        self._epochs.unsure()
+        self._epochs.mark_uncertain()
         for entry in taken:
             if entry.draft.type == "call.outcome":
                 if room:
-                    self._again.append(entry)
+                    self._retry.append(entry)
                     continue
                 self._owed.append(entry.draft)
             elif committing:
-                self.disown(entry.draft)
+                self.mark_unacknowledged(entry.draft)
             entry.fail(copy_error(problem))
         self.drop_store()
         return problem
@@ -430,7 +432,7 @@ class Committer:
             self._prepare()
             with self._files.lock:
                 if self._connection.store is None:
-                    self._connection.open(owes=bool(self.owes))
+                    self._connection.open(outcomes_owed=bool(self.owed_count))
                 return self._sweep()
         except LedgerError as error:
             self._fail(deque(), error)

@@ -10,12 +10,12 @@ from typing import Any
 from guardrail.errors import KeysError, LedgerOpenError, LedgerPoisonedError
 from guardrail.ledger.files import mend_shared_memory, resolve, seal_path, traces
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.lease import Life, process_name
+from guardrail.ledger.lease import ProcessState, process_name
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.ledger.sqlite.database import create
-from guardrail.ledger.sqlite.handles import Share
+from guardrail.ledger.sqlite.handles import SharedLock
 from guardrail.ledger.sqlite.tail_check import verify_tail
 from guardrail.ledger.storage import AppendingStorage
 from guardrail.ledger.writing.faults import Health
@@ -53,11 +53,11 @@ class WriterConnection:
             )
         create(db, genesis, self._signing)
 
-    def open(self, *, owes: bool) -> AppendingStorage:
+    def open(self, *, outcomes_owed: bool) -> AppendingStorage:
         """Connect, and verify that this is the known log. Call it under the lock.
 
-        *owes* says that outcomes wait for the reserve. Raises ``LedgerError``, ``SQLiteError`` or
-        ``OSError``; there is no store then.
+        *outcomes_owed* is True if outcomes wait for the reserve. If this raises ``LedgerError``,
+        ``SQLiteError`` or ``OSError``, the connection is closed.
         """
         files, health = self._files, self._health
         seal = Seal.read(files.db)
@@ -72,7 +72,9 @@ class WriterConnection:
                 code="ledger.missing",
                 hint="guardrail recover" if traces(files.db) else "guardrail init",
             )
-        if files.reserve_size and not (self._has_lease or owes or self.has_company()):
+        if files.reserve_size and not (
+            self._has_lease or outcomes_owed or self.has_other_writers()
+        ):
             files.reserve.remove()  # of processes that died: their calls are closed now
         try:
             store = Store(files.db, self._signing)
@@ -82,11 +84,11 @@ class WriterConnection:
             health.raise_fault(files.watch.adopt())
             self._verify(store)
             if health.away:
-                self._welcome_back(store, seal)
+                self._lift_seal_if_complete(store, seal)
             if not self._has_lease:
-                files.leases.take()
+                files.leases.acquire()
                 self._has_lease = True
-            files.leases.keep()
+            files.leases.restore()
             sync_directory(files.db.parent)  # the names of -wal and leases may be new
         except BaseException:
             store.close()
@@ -114,7 +116,7 @@ class WriterConnection:
         tail = store.tail()
         known.last = (tail.seq, tail.leaf)
 
-    def _welcome_back(self, store: AppendingStorage, seal: Seal | None) -> None:
+    def _lift_seal_if_complete(self, store: AppendingStorage, seal: Seal | None) -> None:
         """Lift the seal if the database that was away has every acknowledged record."""
         if seal is not None:
             leaf = store.leaf(seal.last_seq)
@@ -150,34 +152,36 @@ class WriterConnection:
             self._has_lease = False
         self.store = None
         store.close(clean=clean)
-        if self._files.reserve_size and not self.has_company():
+        if self._files.reserve_size and not self.has_other_writers():
             self._files.reserve.remove()
-        self.give_up_lease()
+        self.release_lease()
 
-    def keep_for_parent(self, *, stuck: bool) -> None:
+    def leave_to_parent(self, *, stuck: bool) -> None:
         """Release the parent's connection in a forked child."""
         if stuck and self.store is not None:
             # The store was in use at the fork. Neither using nor closing it is safe here, so it
             # must outlive the interpreter's clean-up too.
-            handles.keep_for_ever(self.store)
+            handles.keep_alive(self.store)
         self._files.lock.close()
 
-    def has_company(self) -> bool:
+    def has_other_writers(self) -> bool:
         """Return True if another writer, in this or another process, may have the log open.
 
         Call it under the lock.
         """
-        if Share.held(self._files.db):
+        if SharedLock.held(self._files.db):
             return True
         leases = self._files.leases
-        lives = [leases.life(process) for process in leases.names()]
-        return any(life is not Life.DEAD and life is not Life.OWN for life in lives)
+        states = [leases.process_state(process) for process in leases.processes()]
+        return any(
+            state is not ProcessState.DEAD and state is not ProcessState.OWN for state in states
+        )
 
-    def give_up_lease(self) -> None:
+    def release_lease(self) -> None:
         """Drop the lease, if this writer holds one that ends with it."""
         if self._has_lease:
             self._has_lease = False
-            self._files.leases.drop()
+            self._files.leases.release()
 
 
 def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:

@@ -12,7 +12,7 @@ from guardrail.core.log.merkle import inclusion_proof, verify_inclusion
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.core.types import Status
 from guardrail.errors import RecordError
-from guardrail.ledger.lease import Leases, Life, own_origin, process_name
+from guardrail.ledger.lease import Leases, ProcessState, own_origin, process_name
 from guardrail.ledger.storage import AppendingStorage
 from guardrail.ledger.tree import node_reader
 
@@ -106,16 +106,16 @@ def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft],
     """Return the outcomes that are owed to the calls of dead processes, and the processes that keep
     open calls.
     """
-    lives: dict[str, Life] = {process_name(): Life.OWN}
+    states: dict[str, ProcessState] = {process_name(): ProcessState.OWN}
     left: set[str] = set()
     drafts: list[Draft] = []
     owned: _Owned | None = None
     for call in store.open_calls():
-        life = lives.get(call.process)
-        if life is None:
-            life = lives[call.process] = leases.life(call.process, call.host, call.pid)
+        state = states.get(call.process)
+        if state is None:
+            state = states[call.process] = leases.process_state(call.process, call.host, call.pid)
         record = None
-        if life is Life.DEAD:
+        if state is ProcessState.DEAD:
             owned = owned or _Owned(store)
             record = owned.record(call.seq, call.process)
         if record is None or record.get("call") != call.call:
@@ -133,7 +133,7 @@ def of_dead_keys(store: AppendingStorage, leases: Leases) -> list[str]:
     owned: _Owned | None = None
     dead = []
     for row in store.epochs():
-        if leases.life(row.process, row.host, row.pid) is not Life.DEAD:
+        if leases.process_state(row.process, row.host, row.pid) is not ProcessState.DEAD:
             continue
         owned = owned or _Owned(store)
         record = owned.record(row.seq, row.process)

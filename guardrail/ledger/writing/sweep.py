@@ -9,7 +9,7 @@ from typing import Protocol
 
 from guardrail.ledger.epochs import Rotation, ended
 from guardrail.ledger.heads import Signing
-from guardrail.ledger.lease import Life
+from guardrail.ledger.lease import ProcessState
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.storage import AppendingStorage
 from guardrail.ledger.writing import outcomes
@@ -65,7 +65,7 @@ class Sweeper:
         if dead:
             commit(deque(), [ended(self._known.log, self._signing, dead)])
             lock.acquire()
-        for process in leases.names():
-            if process not in left and leases.life(process) is Life.DEAD:
+        for process in leases.processes():
+            if process not in left and leases.process_state(process) is ProcessState.DEAD:
                 leases.remove(process)
         return swept

@@ -197,7 +197,7 @@ class LedgerWriter:
     @property
     def owed(self) -> int:
         """Number of outcomes that wait in memory until the ledger can be written."""
-        return self._committer.owes
+        return self._committer.owed_count
 
     # -- appending
     # ----------------------------------------------------------------------------------------------
@@ -249,7 +249,7 @@ class LedgerWriter:
         assert isinstance(future, Entry)
         future.give_up()
         if future.written:
-            self._committer.disown(future.draft)
+            self._committer.mark_unacknowledged(future.draft)
             self._send(Order("wake"))
         elif future.done() and not future.cancelled():
             problem = future.exception()

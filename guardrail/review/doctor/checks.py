@@ -369,11 +369,11 @@ def _retention(settings: Settings) -> Check:
 
 def _leases(settings: Settings) -> Check:
     from guardrail.ledger.files import leases_path
-    from guardrail.ledger.lease import Leases, Life
+    from guardrail.ledger.lease import Leases, ProcessState
 
     leases = Leases(leases_path(settings.ledger.path))
-    lives = [leases.life(name) for name in leases.names()]
-    alive, dead = lives.count(Life.ALIVE), lives.count(Life.DEAD)
+    states = [leases.process_state(name) for name in leases.processes()]
+    alive, dead = states.count(ProcessState.ALIVE), states.count(ProcessState.DEAD)
     found = f"{counted(alive, 'process')} using the ledger"
     if dead:
         return Check(

@@ -26,7 +26,7 @@ def room(settings: Settings) -> Check:
     reserve exists.
     """
     from guardrail.ledger.files import leases_path
-    from guardrail.ledger.lease import Leases, Life
+    from guardrail.ledger.lease import Leases, ProcessState
     from guardrail.ledger.reserve import is_kept
     from guardrail.wiring.ledger_folder import disk_of
 
@@ -37,7 +37,9 @@ def room(settings: Settings) -> Check:
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize // _MB
     leases = Leases(leases_path(db))
-    used = any(leases.life(process) is Life.ALIVE for process in leases.names())
+    used = any(
+        leases.process_state(process) is ProcessState.ALIVE for process in leases.processes()
+    )
     if used and settings.ledger.reserve_mb and not is_kept(db):
         return Check(
             "room",

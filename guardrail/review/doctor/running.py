@@ -8,7 +8,7 @@ from typing import Any
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.ledger.files import leases_path
-from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor.result import Check, CheckState
 from guardrail.review.values import obj, text
@@ -22,7 +22,9 @@ def running(settings: Settings) -> Check:
     if not path.exists():
         return Check("running", CheckState.OK, "no guard has run yet")
     leases = Leases(leases_path(path))
-    alive = {name for name in leases.names() if leases.life(name) is Life.ALIVE}
+    alive = {
+        name for name in leases.processes() if leases.process_state(name) is ProcessState.ALIVE
+    }
     if not alive:
         return Check("running", CheckState.OK, "no guard is running")
     in_force: dict[str, tuple[object, object]] = {}

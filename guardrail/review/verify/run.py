@@ -14,7 +14,7 @@ from guardrail.core.log.record import decode
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
-from guardrail.ledger.lease import Leases, Life
+from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import OpenCall, PageFault
 from guardrail.ledger.seal import Seal
@@ -142,12 +142,12 @@ def _open_calls(db: Path, run: VerifyRun) -> tuple[list[OpenCall], int]:
         # Uses the line: an attacker who writes only the table can't make a dead process look alive.
         process, host, pid = run.tables.owners.get(call.call, (call.process, None, None))
         try:
-            life = leases.life(
+            state = leases.process_state(
                 process, call.host if host is None else host, call.pid if pid is None else pid
             )
         except OSError:
-            life = Life.UNTOLD
-        if life is Life.DEAD:
+            state = ProcessState.UNKNOWN
+        if state is ProcessState.DEAD:
             dead.append(call)
         else:
             live += 1
