@@ -4,8 +4,9 @@ It is a separate log with its own keys and name, next to the ledger: readers mus
 to it, but never to the ledger that they read. Reads of the access log are recorded in the access
 log.
 
-The record is made by the reader's own process. It shows the reads of honest programs, and that
-nobody changed it later; it can't show reads by other programs.
+The process that reads the ledger writes the record itself. The access log therefore shows reads by
+guardrail, and its chain shows that no record was changed later; it can't show reads by other
+programs.
 """
 
 from __future__ import annotations
@@ -52,13 +53,13 @@ from guardrail.system.ownership import denial_of, open_or_make
 __all__ = ["HOLDS", "PlannedRead", "RecordedRead", "UnrecordedRead", "record_read"]
 
 HOLDS = "access"
-"""Value of ``holds`` in the genesis of an access log."""
+"""Value of ``holds`` in the genesis record of an access log."""
 MAX_PURPOSE = 1000
 """Maximum length of a purpose, in characters."""
 PATIENCE = 1.0
-"""Seconds that a reader waits for its record."""
+"""Seconds that a reader waits for its record to be written."""
 PATIENCE_CREATING = 3.0
-"""Seconds that the first reader takes to create the log: many syncs, once."""
+"""Seconds that the first reader waits for the log to be created, which needs many syncs."""
 _MAX_TEXT = 500
 """Maximum number of characters recorded for one part of a selector."""
 _SUFFIX = ".access.db"
@@ -69,11 +70,13 @@ class PlannedRead:
     """A read that is about to happen."""
 
     command: str
-    """Stable name: the command, or the name of a page."""
+    """Stable name of the reader: a command or a page."""
     names: Mapping[str, object] = field(default_factory=dict)
-    """The names asked for: ids, numbers, files. Recorded unchanged, except for secrets."""
+    """Names that the reader asked for: ids, record numbers, files. Recorded unchanged, except for
+    secrets.
+    """
     texts: Mapping[str, object] = field(default_factory=dict)
-    """The free text asked for, redacted like the purpose."""
+    """Free text that the reader asked for, redacted like the purpose."""
     purpose: str = ""
     """The reader's reason, redacted before it is recorded."""
 
@@ -122,14 +125,14 @@ class _LedgerState:
 def record_read(
     settings: Settings, reading: PlannedRead, *, file: Path | None = None
 ) -> RecordedRead | UnrecordedRead | None:
-    """Record that the ledger of *settings* is about to be read, or *file*, an export or a copy;
-    durable if this returns ``RecordedRead``.
+    """Record that the ledger of *settings*, or *file* (an export or a copy), is about to be read.
 
-    Call it before anything is shown. It takes about a second at most, even if another process holds
-    the access log. Returns None if there is nothing to read: neither a ledger nor an access log of
-    one. A *file* can be read without either: that is recorded only if ``[access] required`` is set.
-    Raises ``AccessError`` if ``[access] required`` is set and the record could not be written, and
-    ``UsageError`` for a purpose that is too long.
+    Call this function before anything is shown. It waits about a second at most if another process
+    holds the access log. The record is durable if it returns ``RecordedRead``.
+
+    Returns None if neither the ledger nor its access log exists; a *file* is then recorded only if
+    ``[access] required`` is set. Raises ``AccessError`` if ``[access] required`` is set and the
+    record could not be written, and ``UsageError`` if the purpose is too long.
     """
     if len(reading.purpose) > MAX_PURPOSE:
         raise UsageError(
@@ -204,7 +207,7 @@ def _examine(path: Path) -> _LedgerState:
 
 def _head(reader: LedgerReader) -> tuple[int, str | None]:
     """Return the number of records, and the root of the stored head if it covers all of them.
-    Unverified.
+    Neither is verified.
     """
     size = reader.size()
     row = reader.storage.head()
@@ -216,7 +219,7 @@ def _head(reader: LedgerReader) -> tuple[int, str | None]:
 
 
 def _access_log_paths(settings: Settings, examined: _LedgerState) -> tuple[Path, Path]:
-    """Return the access log's file and its key folder."""
+    """Return the paths of the access log and of its key folder."""
     db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
     if examined.is_access_log and os.path.realpath(examined.path) != os.path.realpath(db):
         # These settings do not know it, so it is named by itself.
@@ -285,8 +288,8 @@ def _selector(reading: PlannedRead, tokens: TenantKeys) -> dict[str, Any]:
 
 
 def _recorded_name(value: object, tokens: TenantKeys) -> Any:
-    """Return a name as recorded: in clear, so that readers of the access log see it, unless it
-    contains a secret.
+    """Return the recorded form of a name. It is unchanged, so that readers of the access log can
+    see it, unless it contains a secret.
     """
     if isinstance(value, bool | int) or value is None:
         return value
@@ -310,7 +313,7 @@ def _recorded_text(value: object, tokens: TenantKeys) -> Any:
 
 
 def _clean(words: str, tokens: TenantKeys) -> str:
-    """Return free text in the form in which it may be recorded."""
+    """Return free text with sensitive values removed, as it may be recorded."""
     from guardrail.core.redaction.redactor import Redactor
     from guardrail.core.redaction.session_memory import Memory
 
@@ -392,8 +395,8 @@ def _writer_settings(seconds: float) -> LedgerSettings:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Generator[None]:
-    """Let only one process at a time look for the log and create it. Raises ``LedgerError``,
-    ``OSError``.
+    """Hold a lock, so that only one process at a time looks for the log and creates it. Raises
+    ``LedgerError``, ``OSError``.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

@@ -1,5 +1,5 @@
-"""Remembers the access log of each ledger: its largest head, next to the ledger and on this
-machine.
+"""Remembers the largest head of each ledger's access log, both next to the ledger and in this
+machine's memory of heads.
 
 This lets the next reader notice that an access log was removed, cut or replaced, before it creates
 a new one.
@@ -23,7 +23,7 @@ __all__ = ["LOST", "AccessMemory"]
 LOST = frozenset(
     f"access.{state}" for state in ("missing", "replaced", "rolled_back", "forked", "memory")
 )
-"""Codes for an access log that differs from the remembered one."""
+"""Error codes if an access log differs from the remembered one."""
 _SUFFIX = ".access.db"
 
 
@@ -36,15 +36,15 @@ class AccessMemory:
         self._ledger = _ledger_of(settings, db)
         self._folder = self._ledger.with_name(f"{self._ledger.name}-access")
         self.beside = HeadMemory(self._folder, db, verify_signature, shared=True)
-        """In a folder next to the ledger."""
+        """The memory in a folder next to the ledger."""
         self._machine = memory_of(settings.anchors, db, verify_signature)
 
     def check(self, keys: Keys | None) -> None:
         """Check the access log against the memory. *keys* are the log's keys, or None if it does
         not exist.
 
-        Raises ``LedgerOpenError`` with a code in ``LOST``. A folder that this user can't read
-        proves nothing.
+        Raises ``LedgerOpenError`` with a code in ``LOST``. A folder that this user can't read is
+        skipped.
         """
         for memory in self._memories():
             self._check_one(memory, keys)

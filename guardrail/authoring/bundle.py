@@ -1,5 +1,5 @@
-"""Build a bundle for OPA servers: it holds only policies that passed the checks, and its revision
-states whether they are pure.
+"""Builds bundles for OPA servers. A bundle holds only policies that passed the checks, and its
+revision states if they are pure.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ class BundleChecker(StrEnum):
     EMBEDDED = "embedded"
     """The preflight of the embedded engine, which refuses more."""
     NOBODY = "nobody"
-    """They may depend on more than their input: built on request, and the revision says so."""
+    """No checker did: the user asked for a bundle of policies that may depend on more than their
+    input, and its revision says so.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +53,7 @@ class Bundle:
     """Number of the authors' modules in it."""
     signed: bool
     tests: int = 0
-    """Number of their test files: left out of the bundle, and not run."""
+    """Number of the authors' test files, which are neither bundled nor run."""
 
 
 def make_bundle(
@@ -62,8 +64,8 @@ def make_bundle(
     signer: bundle.BundleSigner | None = None,
     unsafe_impure: bool = False,
 ) -> Bundle:
-    """Return the bundle of the policies below *paths*: the same bytes for the same policies, apart
-    from an ES256 signature.
+    """Return a bundle of the policies below *paths*. The same policies give the same bytes, except
+    for an ES256 signature.
 
     Raises ``PolicyLoadError`` with every finding: files that are not policies for the guard,
     modules that do not compile and, unless *unsafe_impure* is set, calls of functions that are not

@@ -1,5 +1,5 @@
-"""Check that policies could be served: parse them, ask the engines, evaluate sample calls, and run
-the lints.
+"""Checks that policies can be served: parses them, asks the engines, evaluates sample calls, and
+runs the lints.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ class EngineState(StrEnum):
     ACCEPTED = "accepted"
     REFUSED = "refused"
     NOT_FOUND = "not_found"
-    """The program is not installed, and only the other engine was asked."""
+    """The engine's program is not installed, so only the other engine was asked."""
     FAILED = "failed"
-    """It was asked and gave no answer."""
+    """The engine was asked but gave no answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +58,8 @@ class EngineResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """Result of a check. All values are plain: ``dataclasses.asdict`` gives something that JSON can
-    hold.
+    """Result of a check. All values are plain, so ``dataclasses.asdict`` returns a value that can
+    be written as JSON.
     """
 
     files: int
@@ -88,8 +88,8 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """True if every engine that was asked would load these policies; the policies' own tests
-        don't count.
+        """True if every engine that was asked would load these policies. The policies' own tests
+        are not considered.
         """
         return not self.findings
 
@@ -107,13 +107,14 @@ def check(
     opa: OpaProgram | None = None,
     time_limit: float = 10.0,
 ) -> CheckReport:
-    """Check the policies below *paths*, and return every finding. Does not raise for policies that
-    are refused.
+    """Check the policies below *paths* and return every finding. Refused policies are findings, not
+    exceptions.
 
-    The checks: parse, preflight and contract (the composed decision on a few complete calls must be
-    well-formed). *opa* is asked too, if it is given. Lints are reported even if an engine refuses.
-    *tools* maps tool names to the JSON Schemas of their arguments; without it, any argument may be
-    missing. *time_limit* is in seconds, for each query to the embedded engine.
+    The policies are parsed, checked by the embedded engine's preflight, and evaluated on a few
+    complete calls, whose decisions must be well-formed. *opa* is asked too, if it is given. Lints
+    are reported even if an engine refuses. *tools* maps tool names to the JSON Schemas of their
+    arguments; without it, any argument may be missing. *time_limit* is in seconds, for each query
+    to the embedded engine.
     """
     started = time.perf_counter()
     try:
@@ -165,7 +166,7 @@ def _parsed_modules(
     compiled: CompiledPolicies | None,
     bench: Workbench,
 ) -> Sequence[Module]:
-    """Return every module, or none if one of them is not valid Rego."""
+    """Return all modules, parsed; empty if one of them is not valid Rego."""
     if compiled is not None:
         return compiled.parsed
     if any(finding.code == "syntax" for finding in findings):

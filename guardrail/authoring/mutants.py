@@ -21,11 +21,11 @@ class Mutation(StrEnum):
     DELETED = "deleted"
     NULL = "null"
     TEXT = "as-text"
-    """The same value as text: from a number, true or false."""
+    """The value as text, if it is a number, true or false."""
     LIST = "in-list"
-    """The same value as the only member of a list."""
+    """The value as the only element of a list."""
     OBJECT = "in-object"
-    """The same value inside an object."""
+    """The value as the only member of an object."""
     EMPTY_TEXT = "empty-text"
     EMPTY_LIST = "empty-list"
     EMPTY_OBJECT = "empty-object"
@@ -36,7 +36,7 @@ class Mutant:
     """A copy of a call's arguments that differs in one location."""
 
     pointer: str
-    """RFC 6901, into the arguments."""
+    """RFC 6901 pointer to that location in the arguments."""
     mutation: Mutation
     args: dict[str, Json]
 

@@ -1,5 +1,5 @@
-"""Finds denials that depend on a single argument: changing it makes a call allowed that a test sees
-denied.
+"""Finds denials that depend on a single argument: if it is changed, a call that a test sees denied
+becomes allowed.
 
 In Rego, a condition on a value that is missing or of another type silently does not hold. Only a
 test written for that case shows this. guardrail generates such cases from the existing tests.
@@ -74,19 +74,19 @@ class UntriedRule:
 
 @dataclass(frozen=True, slots=True)
 class MutationReport:
-    """Result of the mutations. All values are plain: ``dataclasses.asdict`` gives something that
-    JSON can hold.
+    """Result of the mutations. All values are plain, so ``dataclasses.asdict`` returns a value that
+    can be written as JSON.
     """
 
     findings: tuple[Finding, ...]
-    """Why the policies were refused; then nothing was tried."""
+    """The findings for which the policies were refused; nothing was tried then."""
     holes: tuple[Hole, ...]
-    """By file, line and pointer."""
+    """Sorted by file, line and pointer."""
     untried: tuple[UntriedRule, ...]
     rules: int
     """Rules that were tried, by id and effect."""
     calls: int
-    """Number of the tests' calls in which one of them fires."""
+    """Number of the tests' calls in which one of these rules fires."""
     tried: int
     """Number of changed calls that the policy was asked about."""
     unfit: int
@@ -125,14 +125,14 @@ def mutate(
     total: float = 300.0,
     progress: Progress | None = None,
 ) -> MutationReport:
-    """Change each call in which a deny or require_approval rule fires in a test, key by key, and
-    report the changed calls that are allowed.
+    """Take each call in which a deny or require_approval rule fires in a test, change it key by
+    key, and report the changed calls that are allowed.
 
-    *tools* maps tool names to JSON Schemas. Arguments that these refuse never reach a policy, and
-    are not tried. *time_limit* (seconds) applies to each query and *total* to all of them; if
-    *total* is exceeded, the report says that it is incomplete. The queries run in a worker process.
-    Does not raise for policies that are refused. Raises ``ConfigError`` for a schema that can't be
-    used.
+    *tools* maps tool names to JSON Schemas. Arguments that a schema refuses never reach a policy,
+    so they are not tried. *time_limit* (seconds) applies to each query and *total* to all of them;
+    if *total* is exceeded, the report says that it is incomplete. The queries run in a worker
+    process. Refused policies are reported, not raised. Raises ``ConfigError`` for a schema that
+    can't be used.
     """
     started = time.monotonic()
     schemas = compile_tools(tools or {})

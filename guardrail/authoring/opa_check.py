@@ -57,8 +57,8 @@ def _advised(finding: Finding, texts: dict[str, str]) -> Finding:
 
 
 def repeats(finding: Finding, own: Sequence[Finding]) -> bool:
-    """Return True if *finding*, from OPA, repeats a finding of the embedded engine, which has
-    advice, on the author's line.
+    """Return True if OPA's *finding* repeats one of *own*, the embedded engine's findings, which
+    also say how to fix the fault.
     """
     conflict = _CONFLICT.match(finding.message)
     if conflict is not None:

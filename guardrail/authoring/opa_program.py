@@ -15,7 +15,7 @@ from guardrail.errors import Finding
 __all__ = ["OpaProgram", "find_opa"]
 
 _LIMIT = 60.0
-"""Seconds for one run."""
+"""Time limit of one run, in seconds."""
 _MAX_ERRORS = 200
 
 

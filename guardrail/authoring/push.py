@@ -19,8 +19,8 @@ from guardrail.policy.sources import load_policies
 __all__ = ["PushResult", "push"]
 
 _PREFIX = "guardrail-push/"
-"""Prefix of the ids of stored modules: those that begin with it, and are not pushed, are
-removed.
+"""Prefix of the ids of stored modules. A push removes the modules that have it and are no longer
+part of the policies.
 """
 _HINT = (
     "modules that call each other's functions can't be stored one by one: use guardrail policy "

@@ -1,5 +1,5 @@
-"""Create a new project on disk: settings with comments, a policy, a test for it. Never overwrites a
-file.
+"""Creates a new project on disk: settings with comments, a policy, and a test for it. Never
+overwrites a file.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from guardrail.system.disk import is_full, make_room, why_not_written
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 
 _IGNORED = (f"/{DEFAULT_LEDGER.parent}/", "*.db", "*.db-*", "*.keys/")
-"""A ledger holds people's actions, and keys open its tokens: neither belongs in a repository, nor
-does a copy.
+"""Lines for .gitignore. Ledgers hold people's actions and keys reveal their tokens, so neither they
+nor their copies belong in a repository.
 """
 
 _ACTIVE = {("ledger", "path"), ("policy", "path"), ("retention", "auto")}
-"""Keys that are written out, not only as comments."""
+"""Keys that are written as settings, not as comments."""
 
 _HEADER = """\
 # Settings of guardrail. A line that starts with "#" and holds a key shows its default.
@@ -143,6 +143,6 @@ def _ignore(path: Path) -> tuple[str, ...]:
 
 
 def _is_ignored(line: str, existing: Sequence[str]) -> bool:
-    """Return True if *existing* has *line*, and no later line that could take it back."""
+    """Return True if *existing* has *line*, and no later line that could reverse it."""
     later = reversed(existing)
     return next((each == line for each in later if each == line or each.startswith("!")), False)

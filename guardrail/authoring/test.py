@@ -1,4 +1,4 @@
-"""Run the tests that come with policies."""
+"""Runs the tests that come with policies."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class TestReport:
-    """Result of the tests. All values are plain: ``dataclasses.asdict`` gives something that JSON
-    can hold.
+    """Result of the tests. All values are plain, so ``dataclasses.asdict`` returns a value that can
+    be written as JSON.
     """
 
     __test__ = False  # for pytest: not a class of tests
 
     results: tuple[TestResult, ...]
-    """By file and line."""
+    """Sorted by file and line."""
     findings: tuple[Finding, ...]
-    """Why the policies were refused; then no test ran."""
+    """The findings for which the policies were refused; no test ran then."""
     digest: str | None
     milliseconds: float
 
@@ -55,8 +55,8 @@ def run_tests(
     """Run every ``test_...`` rule of the ``*_test.rego`` files below *paths*, in a worker process.
 
     A test passes if its rule is true; ``todo_test_...`` is skipped. *time_limit* (seconds) applies
-    to each test: one that takes longer is an error, and the others continue. Does not raise for
-    policies that are refused.
+    to each test: one that takes longer is an error, and the others continue. Refused policies are
+    reported, not raised.
     """
     started = time.perf_counter()
     digest: str | None = None
@@ -76,7 +76,7 @@ def run_tests(
 def _with_decisions(
     results: Sequence[TestResult], compiled: CompiledPolicies, bench: Workbench
 ) -> list[TestResult]:
-    """Return *results*. Failed ones include the decisions that they got."""
+    """Return *results*, with the decisions that each failed test got."""
     failed = {result.name for result in results if result.outcome is TestOutcome.FAIL}
     try:
         got = verdicts(compiled, bench, failed) if failed else {}

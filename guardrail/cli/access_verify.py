@@ -81,7 +81,7 @@ def combined_exit_code(code: int, readers: AccessLogVerification | None) -> int:
     """Return the exit code of both results together.
 
     An access log that is not anchored has no effect on the ledger's code: otherwise the first look
-    at an anchored ledger would change the answer. An access log that can't be opened is a
+    at an anchored ledger would change the answer. An access log that can't be opened counts as a
     reservation.
     """
     from guardrail.review.verify import VerifyState

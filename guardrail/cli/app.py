@@ -40,7 +40,7 @@ class Exit(IntEnum):
     """The answer is no: tampered, a test failed, denied."""
     USAGE = 2
     UNKNOWN = 3
-    """Could not find out."""
+    """The answer could not be determined."""
     BUG = 4
     RESERVED = 5
     """Yes, with a reservation."""
@@ -78,13 +78,13 @@ class CommandEntry:
 
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
-"""Errors of a stdout that can't take more. Code that writes our own files turns these into our own
-errors.
+"""Errors that mean that stdout accepts no more output. Code that writes guardrail's own files
+converts them to guardrail's errors.
 """
 
 _EXISTS = (".exists", ".exist")
-"""Suffixes of the error codes for refusing to create something that already exists: the command
-line asked for it, whatever created it.
+"""Suffixes of error codes for something that already exists. The command line asked for it, so
+these are usage errors.
 """
 
 _HERE = "guardrail.cli.commands"
@@ -197,7 +197,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Policies": ("policy",),
     "Serve": ("witness",),
 }
-"""The sections of ``guardrail --help``: the commands by the job that people come for."""
+"""The sections of ``guardrail --help``: the commands, grouped by task."""
 
 
 class LazyGroup(click.Group):
@@ -222,7 +222,7 @@ class LazyGroup(click.Group):
         return [name for names in self.groups.values() for name in names]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import and return the command *name*."""
+        """Import and return the command *cmd_name*."""
         entry = self.entries.get(cmd_name)
         if entry is None:
             return None

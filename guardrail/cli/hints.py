@@ -14,8 +14,8 @@ __all__ = ["command_path", "other_than", "repeats"]
 _PROGRAM = "guardrail"
 _DOCTOR = "guardrail doctor"
 _PROSE = re.compile(r"(?!(?:last|forget|move)\b)[a-z][a-z']*[,;:.]*")
-"""A word that follows a command in a sentence. Options and values look different, except for the
-three here.
+"""Matches a word that continues the sentence after a command. The three excluded words are values
+or actions of a command.
 """
 
 

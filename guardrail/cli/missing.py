@@ -23,7 +23,7 @@ _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
 def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) -> LedgerOpenError:
     """Return *error* with the path and the next step, if no ledger exists or ever existed at
-    *ledger* or where the settings say.
+    *ledger* or, without it, at the path in the settings.
     """
     from guardrail.ledger.sqlite.signs import was_ledger
 
@@ -37,8 +37,8 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
 
 
 def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
-    """Return the next step if there is no ledger at *ledger*, or where the settings say; empty if
-    there is a lost ledger to restore.
+    """Return the next step if there is no ledger at *ledger* or, without it, at the path in the
+    settings. Empty if a ledger was lost there, because it must be restored first.
     """
     from guardrail.cli.options import settings_of
     from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger

@@ -87,8 +87,8 @@ def ledger_options(command: _F) -> _F:
 
 
 def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
-    """Return the settings that a command works with. *ledger* wins over the environment, which wins
-    over the file.
+    """Return the settings that a command works with. *ledger* overrides the environment, which
+    overrides the file.
 
     If *ledger* is the access log of these settings, its keys are used.
     """
@@ -123,7 +123,8 @@ def _with_folder_access_rule(settings: Settings) -> Settings:
     """Return *settings* with ``[access]`` from the settings next to the ledger itself, if those are
     stricter.
 
-    So a read from another folder or through a link is recorded as the ledger's owner wants it.
+    A read from another folder or through a link is therefore recorded as the ledger's owner
+    requires.
     """
     from guardrail.config import access_rule
 

@@ -1,4 +1,4 @@
-"""Record every command that reads a ledger in the access log before it shows anything.
+"""Records every command that reads a ledger in the access log, before the command shows anything.
 
 The commands need no code for this. Each is wrapped when it is loaded, unless its entry in the table
 of commands says that it reads no records, so a new command can't be forgotten.

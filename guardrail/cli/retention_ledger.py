@@ -1,5 +1,5 @@
-"""Shared by the commands that seal, archive, prune and hold: opens the ledger for them, and reads
-the reason for the record.
+"""Opens the ledger for the commands that seal, archive, prune and hold, and reads the reason for
+the record.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["MOVE", "configured_heads", "missing_head", "origin_of", "witness_ca", "witness_heads"]
 
 _RESTARTS = 64
-"""Anchors are asked for at most this many restarts of a log."""
+"""Maximum number of restarts of a log that anchors are asked about."""
 
 
 def origin_of(path: Path) -> str:
@@ -143,8 +143,8 @@ MOVE = (
 
 
 def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNote]) -> str:
-    """Add to *notes* the head of the ledger at *path* that the anchor file accepted but no longer
-    holds. Empty if the file holds it.
+    """Describe the head that the anchor file accepted from the ledger at *path* and that is not
+    among *notes*, the heads that it holds now. Empty if none is missing.
 
     This uses the state next to the ledger, which guards also check before they take a call.
     """

@@ -1,4 +1,6 @@
-"""Settings: one frozen object from guardrail.toml, the environment and what the program passes."""
+"""Settings: one frozen object, made from guardrail.toml, the environment and the program's
+arguments.
+"""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Reads the settings file: completely, as a plain file of this user, and trusted no further than
-the way in which it was found.
+"""Reads the settings file, and checks that it is a plain file of this user.
 
-A folder from somebody else may contain settings as well. So a file that was only found there can't
-start a command or send a secret to a server. A file owned by another user, who could change it at
-any time, is refused.
+A folder that came from somebody else may contain settings too. A file that was found rather than
+named therefore can't start a command or send a secret to a server. A file owned by another user,
+who could change it at any time, is refused.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ FILE_NAME = "guardrail.toml"
 _VARIABLE = "GUARDRAIL_CONFIG"
 _MAX_BYTES = 1 << 20
 _ALIKE = 0.8
-"""How much alike a name must be to be taken for the one that was mistyped, from 0 to 1."""
+"""Similarity, from 0 to 1, at which a name is taken to be the one that was mistyped."""
 _DATABASE = b"SQLite format 3\0"
 _LEDGER = "name a ledger with --ledger FILE, or in a program with Guard.open(ledger=FILE)"
 
@@ -38,9 +37,9 @@ class SettingsFile:
 
     raw: dict[str, Any]
     path: Path
-    """Its real path."""
+    """Real path of the file."""
     writable: bool
-    """Whether every user of this machine can write it."""
+    """True if every user of this machine can write to the file."""
 
 
 def find(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path | None:
@@ -68,8 +67,11 @@ def is_named(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
-    """Read *path*, owned by this user, root or one of *owners*. Raises ``ConfigError`` if it is
-    missing, not a plain file, too large, owned by another user, or not TOML. Never waits.
+    """Read the settings file *path*, which must be owned by this user, root or one of *owners*.
+    Never blocks.
+
+    Raises ``ConfigError`` if the file is missing, not a plain file, too large, owned by another
+    user, or not TOML.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -112,7 +114,7 @@ def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
 
 
 def _check_owner(path: Path, owner: int) -> None:
-    """Return normally if this user or root owns the file. Raises ``ConfigError`` otherwise."""
+    """Raise ``ConfigError`` unless this user or root owns the file."""
     if owner in (0, os.geteuid()):
         return
     raise ConfigError(
@@ -142,7 +144,7 @@ def _unreadable(path: Path, why: str, hint: str = "") -> ConfigError:
 
 
 def _in_folder(folder: Path) -> str:
-    """Return the file to name in place of its *folder*."""
+    """Return a hint to name the settings file in *folder* instead of the folder itself."""
     inside = folder / FILE_NAME
     if inside.is_file():
         return f"name the file in that folder: {inside}"
@@ -150,8 +152,8 @@ def _in_folder(folder: Path) -> str:
 
 
 def _instead_of(path: Path) -> str:
-    """Return the next step if there are no settings at *path*: which file may have been meant, or
-    how to create one.
+    """Return the next step if there are no settings at *path*: the file that may have been meant,
+    or how to create one.
     """
     try:
         names = [each.name for each in path.parent.iterdir() if each.suffix == ".toml"]

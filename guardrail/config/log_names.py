@@ -49,7 +49,7 @@ def configured_name(settings: Settings) -> str:
 
 def possible_names(settings: Settings, publics: Iterable[str]) -> list[str]:
     """Return the names under which anchors may know a log that is lost, for each of its possible
-    keys *publics*; the last one is that of versions without digits.
+    keys *publics*; the last one has no digits, as in earlier versions.
     """
     if settings.ledger.log:
         return [configured_name(settings)]
@@ -77,7 +77,9 @@ def _stem(settings: Settings) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return *text* with ``-`` for all but letters, marks, numbers, ``.``, ``_`` and ``-``."""
+    """Return *text* with ``-`` in place of every character except letters, marks, numbers, ``.``,
+    ``_`` and ``-``.
+    """
     composed = unicodedata.normalize("NFC", text)
     kept = (
         each if each in "._-" or unicodedata.category(each)[0] in "LMN" else "-"

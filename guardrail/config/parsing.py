@@ -21,7 +21,7 @@ __all__ = ["ENVIRONMENT", "NO_SECTIONS", "apply"]
 S = TypeVar("S", bound="DataclassInstance")
 
 NO_SECTIONS = frozenset({"source", "distrust"})
-"""Fields of ``Settings`` that are about the file."""
+"""Fields of ``Settings`` that describe the settings file; all others are sections."""
 ENVIRONMENT = {
     "GUARDRAIL_LEDGER": ("ledger", "path"),
     "GUARDRAIL_POLICIES": ("policy", "path"),

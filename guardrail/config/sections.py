@@ -24,11 +24,11 @@ __all__ = [
 ]
 
 DEFAULT_LEDGER = Path("audit/ledger.db")
-"""The ledger of a project whose settings name none. Its folder holds everything about the log."""
+"""Path of the ledger if the settings name none. Its folder holds all files of the log."""
 
 
 def is_default_place(ledger: Path) -> bool:
-    """Return True if *ledger* is where some project's ledger is by default."""
+    """Return True if *ledger* is the default path of a ledger in some project."""
     return ledger.parts[-2:] == DEFAULT_LEDGER.parts
 
 
@@ -68,7 +68,7 @@ def _switch(about: str) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class LedgerSection:
-    """``[ledger]``"""
+    """Settings in ``[ledger]``: the path of the ledger, and how it is written."""
 
     path: Path = _text(
         DEFAULT_LEDGER, "the SQLite file; keys, access log, locks and leases are next to it"
@@ -96,7 +96,7 @@ class LedgerSection:
 
 @dataclass(frozen=True, slots=True)
 class KeySettings:
-    """``[keys]``"""
+    """Settings in ``[keys]``: where the log's keys are stored."""
 
     path: Path | None = _text(
         None,
@@ -114,7 +114,7 @@ class KeySettings:
 
 @dataclass(frozen=True, slots=True)
 class PolicySettings:
-    """``[policy]``"""
+    """Settings in ``[policy]``: the policies, and the engine that evaluates them."""
 
     path: tuple[Path, ...] = _text(
         (Path("policies"),), "folder or file, or a list of them, with Rego and data.json"
@@ -141,7 +141,7 @@ class PolicySettings:
 
 @dataclass(frozen=True, slots=True)
 class OpaSection:
-    """``[opa]``: read if ``[policy] engine`` is ``opa``."""
+    """Settings in ``[opa]``: the OPA server, used if ``[policy] engine`` is ``opa``."""
 
     url: str = _text(
         "http://127.0.0.1:8181", "the OPA server: https://, unix:///path, http:// to loopback only"
@@ -186,14 +186,14 @@ class OpaSection:
 
 @dataclass(frozen=True, slots=True)
 class RedactionSettings:
-    """``[redaction]``"""
+    """Settings in ``[redaction]``: the rules that remove sensitive values."""
 
     profile: str = _choice("standard/1", "standard/1", about="the set of rules")
 
 
 @dataclass(frozen=True, slots=True)
 class IdentitySettings:
-    """``[identity]``"""
+    """Settings in ``[identity]``: which callers are accepted, and how they are recorded."""
 
     tenant: str = _text("default", "tenant of sessions that do not name one")
     principal_form: str = _choice("clear", "clear", "token", about="how principal ids are recorded")
@@ -208,7 +208,7 @@ class IdentitySettings:
 
 @dataclass(frozen=True, slots=True)
 class ToolSettings:
-    """``[tools]``"""
+    """Settings in ``[tools]``: how a tool's arguments are checked."""
 
     unknown_arguments: str = _choice(
         "accept",
@@ -223,7 +223,7 @@ class ToolSettings:
 
 @dataclass(frozen=True, slots=True)
 class LimitSettings:
-    """``[limits]``"""
+    """Settings in ``[limits]``: how many calls a principal may make."""
 
     calls_per_minute: int = _limits(
         6000,
@@ -236,7 +236,9 @@ class LimitSettings:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalSettings:
-    """``[approvals]``"""
+    """Settings in ``[approvals]``: how long requests and approvals are valid, and who may
+    approve.
+    """
 
     ttl_s: int = _limits(900, 1, 2_592_000, "how long one person's approval is valid")
     request_ttl_s: int = _limits(
@@ -249,7 +251,9 @@ class ApprovalSettings:
 
 @dataclass(frozen=True, slots=True)
 class AnchorSettings:
-    """``[anchors]``: places outside the ledger that keep its signed heads (docs/anchors.md)."""
+    """Settings in ``[anchors]``: places outside the ledger that store its signed heads
+    (docs/anchors.md).
+    """
 
     file: Path | None = _file(
         "append-only file in another directory, preferably of another owner; each head is a line"
@@ -306,7 +310,7 @@ class AnchorSettings:
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """``[access]``: the log of who read the ledger (docs/access-log.md)."""
+    """Settings in ``[access]``: the log of who read the ledger (docs/access-log.md)."""
 
     path: Path | None = _text(
         None, "its SQLite file; default: next to the ledger, its name with .access.db"
@@ -317,7 +321,7 @@ class AccessSettings:
 
 @dataclass(frozen=True, slots=True)
 class RetentionSettings:
-    """``[retention]``: how long records are kept (docs/retention.md)."""
+    """Settings in ``[retention]``: how long records are kept (docs/retention.md)."""
 
     auto: bool = _switch_on(
         "a running guard closes segments, archives and deletes once a day; false: only "

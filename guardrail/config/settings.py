@@ -1,4 +1,5 @@
-"""Settings: one frozen object from guardrail.toml, the environment and what the program passes.
+"""Settings: one frozen object, made from guardrail.toml, the environment and the program's
+arguments.
 
 Unknown keys, values of another type and values out of range are refused. Relative paths in a file
 are relative to that file.
@@ -37,7 +38,7 @@ __all__ = ["Settings", "access_rule"]
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything that can be set. Every field has a default."""
+    """All settings, by section. Every field has a default."""
 
     ledger: LedgerSection = field(default_factory=LedgerSection)
     keys: KeySettings = field(default_factory=KeySettings)
@@ -54,7 +55,9 @@ class Settings:
     source: Path | None = None
     """The file that was read, or None."""
     distrust: str = ""
-    """Why nothing that the file names may be started or shown to a server; empty where it may."""
+    """The reason that the file may neither start commands nor send secrets to a server; empty if it
+    may.
+    """
 
     @classmethod
     def load(
@@ -94,8 +97,8 @@ class Settings:
         return cls.load(path, environment=environment, named=named)
 
     def require_trust(self, what: str) -> None:
-        """Return normally if *what*, a command or a secret named in the file, may be used. Raises
-        ``ConfigError`` otherwise.
+        """Raise ``ConfigError`` if *what*, a command or a secret named in the file, may not be
+        used.
         """
         if self.distrust:
             raise ConfigError(
@@ -111,8 +114,8 @@ class Settings:
 
     @property
     def trusted_opa(self) -> OpaSection:
-        """``[opa]``, for connecting. Raises ``ConfigError`` if it names secrets that its server
-        must not get.
+        """Return ``[opa]``, to connect to its server. Raises ``ConfigError`` if it names secrets
+        that the server must not get.
         """
         if self.opa.token_file or self.opa.key:
             self.require_trust("[opa] token_file, cert or key")
@@ -120,7 +123,9 @@ class Settings:
 
     @property
     def key_path(self) -> Path:
-        """Where the keys are: set, or beside the ledger (``ledger.db`` -> ``ledger.keys``)."""
+        """The folder of the log's keys: from the settings, or next to the ledger (``ledger.db`` ->
+        ``ledger.keys``).
+        """
         return (
             self.keys.path if self.keys.path is not None else self.ledger.path.with_suffix(".keys")
         )
@@ -128,7 +133,7 @@ class Settings:
     @property
     def access_path(self) -> Path:
         """The path of the access log, which records who reads the ledger: from the settings, or
-        next to the file itself (``ledger.db`` -> ``ledger.access.db``).
+        next to the ledger (``ledger.db`` -> ``ledger.access.db``).
         """
         return (
             self.access.path
@@ -138,8 +143,8 @@ class Settings:
 
     @property
     def access_key_path(self) -> Path:
-        """The folder of that log's keys: from the settings, or next to it (``ledger.access.db`` ->
-        ``ledger.access.keys``).
+        """The folder of the access log's keys: from the settings, or next to the access log
+        (``ledger.access.db`` -> ``ledger.access.keys``).
         """
         return (
             self.access.keys

@@ -17,15 +17,15 @@ Owner = tuple[str, str, str, str]
 """(tenant, principal id, agent id, issuer of the principal or "") of a session, as recorded."""
 
 TYPES = ("call.decision", "call.rejected")
-"""Records that make a session their caller's, if they are its first."""
+"""Types of records that claim a session for their caller if they are its first record."""
 TAKEN = "session"
 """Detail of cause ``identity``: the log held a call of this session by another caller.
 
 Such a denial claims no session.
 """
 BEHIND = "ledger.session_behind"
-"""Code of the error for the first call of a session that must be searched for once more; nothing
-was written.
+"""Code of the error for the first call of a session whose owner must be looked up once more.
+Nothing was written.
 """
 
 _KINDS = ("tenant", "principal", "agent", "issuer")

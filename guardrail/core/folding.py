@@ -42,8 +42,8 @@ _LOOKS_LIKE = str.maketrans(
 
 
 def folded(text: str) -> str:
-    """Return the visible form of the id *text*, independent of case and form; empty if nothing is
-    visible.
+    """Return the visible form of the id *text*, without differences of case or Unicode form; empty
+    if nothing is visible.
 
     It omits blanks, invisible characters and decorative combining marks: marks that form no letter
     with the preceding character, unless both belong to one script whose marks are letters. Common

@@ -8,5 +8,7 @@ __all__ = ["record_time"]
 
 
 def record_time(moment: datetime) -> str:
-    """Return *moment*, which is in UTC, as records hold it: with microseconds and ``Z``."""
+    """Return *moment*, a time in UTC, in the form used in records: RFC 3339 with microseconds and
+    ``Z``.
+    """
     return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")

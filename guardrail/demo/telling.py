@@ -1,5 +1,5 @@
-"""Prints the demo's text: at most 80 columns, in the same words as the commands if a command has
-them.
+"""Prints the demo's text in at most 80 columns, in the wording of the commands if a command shows
+the same facts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Validate the host's identity data: Principal, Agent and Session.
+"""Validates the host's identity data: Principal, Agent and Session.
 
 No signature is verified here yet: every identity is ``asserted``, or ``absent`` if the host named
 none.
@@ -30,8 +30,8 @@ __all__ = [
 State = TypeVar("State")
 
 SOMEONE_ELSES = "identity.session"
-"""Code for refusing a caller's entry to a session, or its first call there: the session belongs to
-somebody else.
+"""Error code if a caller enters a session, or makes its first call in it, and the session belongs
+to somebody else.
 """
 _MAX_ID = 512
 _MAX_SESSIONS = 10_000
@@ -141,7 +141,7 @@ class SessionTable(Generic[State]):
         make: Callable[[Session], State],
         recorded_owner: Callable[[str], tuple[str, str, str, str] | None],
     ) -> State:
-        """Return the state of *session*. *make* makes it if the session is new.
+        """Return the state of *session*. If the session is new, *make* creates the state.
 
         *recorded_owner* returns (tenant, principal, agent, issuer) of the session's first record in
         the ledger, or None. Raises ``IdentityError`` if the id belongs to another tenant, principal

@@ -94,8 +94,8 @@ class SessionState:
         return found
 
     def supplied(self, text: str) -> str:
-        """Return text from the host or the policy as it may be recorded. It is examined by
-        detectors, not by the session's memory.
+        """Return text from the host or the policy as it may be recorded. Detectors examine it, but
+        values known to the session are not removed from it.
         """
         found = self.told.get(text)
         if found is None:
@@ -331,7 +331,7 @@ def make_session(
     attributes: Mapping[str, Json] | None = None,
     trace: str | None = None,
 ) -> Session:
-    """Return the host's description of a session, validated. Raises ``IdentityError``."""
+    """Validate the host's description of a session, and return it. Raises ``IdentityError``."""
     return Session(
         id=new_ulid() if id_ is None else identity.check_id(id_, "session id"),
         tenant=identity.check_id(tenant, "tenant"),

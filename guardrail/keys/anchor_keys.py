@@ -37,7 +37,9 @@ class WitnessKey:
     """The key of a witness, with the name that it signs under."""
 
     def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
-        """Raises ``NoteError`` if no key can have this name."""
+        """Sign with *private* under *name*. Raises ``NoteError`` for a name that no key can
+        have.
+        """
         self._private = private
         self.key = NoteKey(name, private.public_key().public_bytes_raw(), Algorithm.COSIGNATURE_V1)
         """The public half, as logs pin it."""

@@ -29,9 +29,10 @@ def read_key(path: Path) -> bytes:
 
 
 def check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -> None:
-    """Return normally if *path* is a file (or a *folder*) and its mode has no bit of *forbidden*.
+    """Raise ``KeysError`` unless *path* is a file (or a *folder*) whose mode has no bit of
+    *forbidden*.
 
-    Raises ``KeysError`` otherwise; *hint* is used if the mode has such a bit.
+    *hint* is the next step for a mode that has such a bit.
     """
     try:
         found = path.stat().st_mode

@@ -83,9 +83,9 @@ class LogSigning:
     def __init__(
         self, keys: Keys, *, actor: Mapping[str, str], epochs: bool, master: bytes
     ) -> None:
-        """Use ``Keys.signing``."""
+        """Use ``Keys.signing`` instead."""
         self.actor = actor
-        """Who writes, for ``admin.key_rotated``."""
+        """The writer's actor, for ``admin.key_rotated`` records."""
         self._keys = keys
         self._epochs = epochs
         self._mac = hmac.new(derive(master, b"guardrail/head/1"), digestmod=hashlib.sha256)
@@ -134,7 +134,7 @@ class Keys:
         master: bytes,
         epoch: int,
     ) -> None:
-        """Use ``create``, ``load`` or ``ephemeral``."""
+        """Use ``create``, ``load`` or ``ephemeral`` instead."""
         self._log_key = log_key
         self._master = master
         self._epoch = epoch
@@ -168,7 +168,7 @@ class Keys:
         allow: Callable[[], None] = lambda: None,
         like: Path | None = None,
     ) -> Keys:
-        """Create new keys in *folder* (mode 0700), synced, with the owner of the ledger *like*.
+        """Create and sync new keys in *folder* (mode 0700), for the owner of the ledger *like*.
 
         If a *signer* command is given, *public* is the public half of the log key that the signer
         holds, and no log key is made here. Raises ``KeysError`` if the folder exists and is not
@@ -294,11 +294,11 @@ class Keys:
         return self._log_key.sign
 
     def signing(self, *, actor: Mapping[str, str], epochs: bool) -> LogSigning:
-        """Return the keys that a writer signs heads with: with *epochs*, a key of its own that the
-        log key certifies.
+        """Return the keys with which a writer signs heads.
 
-        Otherwise it is the log key itself (for short commands), unless a signer command holds that.
-        *actor* is the writer's actor.
+        With *epochs*, the writer signs with a key of its own that the log key certifies. Without
+        it, the writer, such as a short command, signs with the log key, unless a signer command
+        holds that key. *actor* is the writer's actor.
         """
         return LogSigning(self, actor=actor, epochs=epochs, master=self._master)
 

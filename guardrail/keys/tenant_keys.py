@@ -32,7 +32,7 @@ class TenantKeys:
             derive(self._master, b"guardrail/commitment/1"), digestmod=hashlib.sha256
         )
         self._classes: dict[str, tuple[str, bytes]] = {}
-        """Class -> (what its tokens begin with, its key)."""
+        """Class -> (prefix of its tokens, its key)."""
 
     @property
     def kid(self) -> str:

@@ -342,8 +342,8 @@ class RetentionManager:
     def _vouching_head(
         self, facts: RetentionFacts, before: int, given: Sequence[SignedNote]
     ) -> Checkpoint:
-        """Return an external head that covers the records to delete. Raise unless all of them are
-        in closed segments, copied and no longer needed.
+        """Return an external head that covers the records to delete. Raises ``RetentionError``
+        unless all of them are in closed segments, copied and no longer needed.
 
         All evidence is read from the lines, which are hashed under external heads.
         """
@@ -410,8 +410,8 @@ class RetentionManager:
         return before if first is None else min(before, max(first, 1))
 
     def _check_cut(self, cut: PruneCut, head: Checkpoint | None) -> None:
-        """Raise unless the records below *cut* are old enough, and a kept head covers exactly
-        these.
+        """Raise ``RetentionError`` unless the records below *cut* are old enough, and an external
+        head covers exactly these.
         """
         newest = moment(cut.newest)
         least = max(self._policy.days, self._policy.floor_days)

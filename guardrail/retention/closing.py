@@ -1,4 +1,4 @@
-"""The tree that closing a segment fixes, and the copy of the segment."""
+"""Computes the tree that a closed segment fixes, and writes the copy of the segment."""
 
 from __future__ import annotations
 

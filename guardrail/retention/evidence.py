@@ -35,7 +35,7 @@ class ExternalHeads:
     and they permit nothing.
     """
     doubts: tuple[str, ...]
-    """Why each head of the user's that does not count is rejected."""
+    """The reasons for rejecting the user's heads that do not count, one for each."""
 
 
 def external_heads(

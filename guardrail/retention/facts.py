@@ -75,7 +75,7 @@ class ArchivedCopy:
 
 @dataclass(frozen=True, slots=True)
 class LegalHold:
-    """An active legal hold: nothing is pruned."""
+    """An active legal hold. Nothing is pruned while there is one."""
 
     id: str
     reason: str
@@ -91,7 +91,7 @@ class Pruning:
     seq: int
     before: int
     ts: str
-    """When it was done."""
+    """Time of the pruning."""
     last: str
     """Time stamp of the last deleted record."""
     floor_days: int | None
@@ -113,7 +113,7 @@ class RetentionFacts:
     newest: str
     """Time stamp of the last record."""
     segments: tuple[Segment, ...] = ()
-    """Segments of which records are left, and whose sealing record exists; in order."""
+    """Segments that still have records and a sealing record, in order."""
     archived: tuple[ArchivedCopy, ...] = ()
     holds: tuple[LegalHold, ...] = ()
     prunings: tuple[Pruning, ...] = ()

@@ -40,7 +40,7 @@ class Grounds:
 
 
 def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
-    """Read the whole ledger.
+    """Read the whole ledger and return its facts.
 
     Raises ``RetentionError`` (``retention.not_whole``) if anything in it is invalid.
     """

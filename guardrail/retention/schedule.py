@@ -31,7 +31,7 @@ __all__ = ["RetentionWatch"]
 
 _DAY_S = 86_400.0
 _RETRY_S = (3600.0, 4 * 3600.0, _DAY_S)
-"""After this many failures in a row, how long nothing is tried."""
+"""Seconds until the next attempt, after one, two, and three or more failures in a row."""
 _TICK_S = 60.0
 _LOOK_S = 0.2
 _GRACE_S = 2.0
@@ -40,8 +40,8 @@ _CLOSE_S = 6.0
 _LIMIT_S = 6 * 3600.0
 """Longer than any worker needs; a hanging worker is ended."""
 _JUMP_S = 3600.0
-"""Seconds: a clock that jumps further than this, or backwards, is not trusted for as long again: it
-might be corrected.
+"""A clock that jumps by more seconds than this, in either direction, is not trusted for the same
+time, because it might be corrected.
 """
 
 

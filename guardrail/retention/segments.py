@@ -109,7 +109,7 @@ def write(
     this returns.
 
     *before* is the tree of the records before the segment. Files and folders get the owner of the
-    ledger *like*. Raises ``RetentionError``; there is no copy with that name then.
+    ledger *like*. Raises ``RetentionError`` and leaves no copy with that name.
     """
     name = name_of(genesis, segment.number)
     try:
@@ -161,7 +161,7 @@ def verify(
 ) -> None:
     """Read the copy and check it against *manifest*, line by line. Raises ``RetentionError``.
 
-    With *sealed*, it must contain exactly the records of the segment that was closed in *log*,
+    With *closed*, it must contain exactly the records of the segment that was closed in *log*,
     because anyone who can write to the folder can write the manifest as well.
     """
     path = folder / manifest.file

@@ -24,7 +24,7 @@ class RetentionProblem(StrEnum):
     OVERDUE = "overdue"
     """Records are there that should have been deleted."""
     UNDER_KEPT = "under_kept"
-    """Records were deleted before the floor."""
+    """Records were deleted before the end of the minimum period (``floor_days``)."""
     SEAL_OVERDUE = "seal_overdue"
     """Records should have been closed as a segment long ago."""
     UNARCHIVED = "unarchived"
@@ -32,7 +32,8 @@ class RetentionProblem(StrEnum):
     COPY_GONE = "copy_gone"
     """A copy of a segment was deleted, while its records still exist."""
     BELOW_FLOOR = "below_floor"
-    """The settings keep records shorter than their own floor: nothing is deleted."""
+    """The settings' retention period is shorter than their minimum period, so nothing is deleted.
+    """
 
 
 @dataclass(frozen=True, slots=True)

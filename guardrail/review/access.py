@@ -1,5 +1,5 @@
 """Shows who read the ledger, from the access log. Plain values only: a field that is missing or of
-another type reads as absent.
+another type counts as absent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,4 @@
-"""How a request for approval went, and the identity that a call was allowed under, as recorded and
-for people to read.
-"""
+"""Reads the answers to a request for approval from its records, for people and for ``--json``."""
 
 from __future__ import annotations
 

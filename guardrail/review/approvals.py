@@ -38,7 +38,7 @@ class RequestLog(Protocol):
         """Return the last line of the log."""
 
     def snapshot(self) -> AbstractContextManager[Any]:
-        """Run every read inside the block on one snapshot."""
+        """Make every read inside the block use one snapshot."""
 
     def record(self, seq: int) -> bytes | None:
         """Return the line of a record."""

@@ -194,7 +194,7 @@ class HeadRelation(StrEnum):
     CONSISTENT = "consistent"
     """The records of the old one are the first of the new one."""
     FORKED = "forked"
-    """They are not: two histories with the same name."""
+    """The records differ: two histories have the same name."""
     OTHER_LOG = "other_log"
     """They are heads of two logs."""
     PREFIX = "prefix"

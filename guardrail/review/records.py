@@ -2,7 +2,7 @@
 because of a record's contents.
 
 A line may come from a later version, or from anyone who had the file, so nothing about it is
-assumed: a field that is missing or of another type reads as absent. ``verify`` decides whether
+assumed: a field that is missing or of another type counts as absent. ``verify`` decides whether
 lines are genuine.
 """
 

@@ -232,7 +232,9 @@ def _find_by_name(records: RecordReader, ref: str) -> SessionRef | RecordRef:
 
 
 def _candidates(records: RecordReader, ref: str, wanted: str) -> tuple[list[SessionKey], list[str]]:
-    """Return the sessions and calls that match *ref*. A complete id matches nothing else."""
+    """Return the sessions and calls that match *ref*. If *ref* is a complete id, nothing else
+    matches.
+    """
     try:
         wanted.encode("utf-8")
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""Reads values of a record one by one: a value that is missing or of another type reads as
+"""Reads values of a record one by one: a value that is missing or of another type counts as
 absent.
 """
 

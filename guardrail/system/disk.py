@@ -26,14 +26,14 @@ __all__ = [
 ]
 
 WORK = 1 << 20
-"""Bytes with which a log can be opened and take some records: SQLite's shared memory and the first
-pages of its ``-wal``.
+"""Free bytes that are needed to open a log and write some records: SQLite's shared memory and the
+first pages of its ``-wal``.
 """
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PERHAPS = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM", "SQLITE_CANTOPEN")
 """SQLite's message if it can't create or enlarge a file, whatever the reason."""
 _SHARED_MEMORY = 64 << 10
-"""With less than this free, want of room is the reason."""
+"""If fewer bytes than this are free, lack of space is assumed to be the reason."""
 
 
 def is_full(error: BaseException, path: Path) -> bool:

@@ -52,7 +52,7 @@ TlsContext = ssl.SSLContext
 _MAX_HEAD = 64 * 1024
 """Bytes of status lines and headers in a reply."""
 _CHUNK_SHARE = 64
-"""A chunked body of this many bytes may spend one more on the sizes of its chunks."""
+"""A chunked body may use one byte for chunk sizes for every this many bytes of content."""
 _LOCAL_NAME = "localhost"
 
 
@@ -68,8 +68,8 @@ class Endpoint:
         self.authority = name if port == (443 if tls else 80) else f"{name}:{port}"
         """The value of ``Host``."""
         self.addresses = _literal_addresses(host, port)
-        """Those known now: of an IP address, ``localhost`` or a Unix socket always, of another name
-        after a look-up.
+        """The addresses that are known now. Those of an IP address, ``localhost`` or a Unix socket
+        are always known, those of another name after a look-up.
         """
         self.is_name = not self.addresses
         """True if ``look_up`` asks the system's resolver."""
@@ -212,7 +212,7 @@ class HttpConnection:
 class _CutError(Exception):
     """The connection ended before any byte of the reply.
 
-    The server might have closed a kept one meanwhile.
+    The server might have closed a kept connection meanwhile.
     """
 
     def __init__(self, stage: RequestStage, reason: str = "") -> None:

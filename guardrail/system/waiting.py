@@ -62,7 +62,7 @@ class Work(NamedTuple):
 
 
 LARGE = 4_096
-"""Less is done sooner than a thread would have started."""
+"""Smaller work ends sooner than a thread could be started."""
 
 Steps = Generator[Wait | Shielded | Work, Any, R]
 

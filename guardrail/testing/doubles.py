@@ -12,8 +12,7 @@
         "call.outcome",
     ]
 
-The guard itself, the schema, redaction and record layers are the real ones. Nothing here is
-durable.
+The guard itself and the schema, redaction and record layers are real. Nothing is durable.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Parse the docstring of a function and its parameters: Google, NumPy and Sphinx style."""
+"""Parses the docstring of a function and its parameters: Google, NumPy and Sphinx style."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 _GONE = ("keys.missing", "keys.malformed")
-"""Codes of keys that can't be used any more: new ones are needed."""
+"""Error codes of keys that can't be used any more, so that new ones are needed."""
 WHOLE = 20_000
 """Largest ledger, in records, that is read completely to explain why it does not open. In a larger
 one only the files and the ends are checked.

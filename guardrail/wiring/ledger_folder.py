@@ -1,4 +1,6 @@
-"""Create the folder of a ledger: private, only where it belongs, and not next to an older log."""
+"""Creates the folder of a ledger: private, only inside the project, and not next to an older
+log.
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,10 @@ __all__ = ["check_new", "disk_of", "is_made", "make_folder", "refuse_linked", "r
 def is_made(settings: Settings, folder: Path) -> bool:
     """Return True if a guard creates *folder* if it is missing.
 
-    It does so inside the project, that is, below the settings file. Outside, the path was mistyped
-    or its disk is not mounted: a new log there would look like the right one. If there is no
-    settings file, only the last folder of the path may be missing, or the path is below the working
-    folder.
+    A guard creates folders only inside the project, that is, below the settings file. A path
+    outside it was probably mistyped, or its disk is not mounted, and a new log there would look
+    like the right one. If there is no settings file, only the last folder of the path may be
+    missing, or the path is below the working folder.
     """
     home = Path.cwd() if settings.source is None else settings.source.parent
     inside = Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(home))
@@ -92,10 +94,8 @@ def _in_the_way(folder: Path) -> LedgerOpenError:
 
 
 def check_new(folder: Path) -> None:
-    """Return if *folder* can become the folder of a new log: it is missing, or an empty folder of
-    this user.
-
-    Raises ``ConfigError`` or ``LedgerOpenError``.
+    """Raise ``ConfigError`` or ``LedgerOpenError`` unless *folder* can become the folder of a new
+    log: it is missing, or an empty folder of this user.
     """
     other = "guardrail init OTHER_FOLDER"
     if not os.path.lexists(folder):

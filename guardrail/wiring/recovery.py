@@ -1,5 +1,5 @@
-"""Carries out the plan of ``guardrail.wiring.diagnosis`` for ``guardrail recover``: by a person's
-decision, and recorded.
+"""Carries out the plan of ``guardrail.wiring.diagnosis`` for ``guardrail recover``. A person
+decides, and the log records it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ask running guards, from another process, to reload their policies.
+"""Asks running guards, from another process, to reload their policies.
 
 A request is one small file next to the ledger. Guards check it once a second; only a request (or
 ``guard.reload()``) makes them read policies again. The ledger records the result:

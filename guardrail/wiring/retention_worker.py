@@ -33,8 +33,8 @@ _NICE = 10
 processor.
 """
 _PACE = DeletionPace(part=200, share=0.01, within=2 * 3600.0)
-"""Calls wait while records are deleted: each batch is a fifth of the size that a person's command
-uses, and rarely run.
+"""Calls wait while records are deleted, so each batch is a fifth of the size that a command uses,
+with long pauses between batches.
 """
 
 

@@ -23,7 +23,9 @@ from guardrail.ledger.reader import LedgerReader
 __all__ = ["record_refusal", "record_start"]
 
 TRIES = 16
-"""Number of guards that may start at the same moment."""
+"""Maximum number of attempts to record a start, so that this many guards can start at the same
+moment.
+"""
 _CODE = 16
 """Hex characters of a setting's code: enough to tell values apart, too few to guess one without the
 keys.
@@ -103,11 +105,11 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, str]) -> list
 def last_start(
     path: Path, proofs: Proofs
 ) -> tuple[tuple[str, Mapping[str, Any] | None] | None, LogPosition]:
-    """Return digest and codes of the settings at the last start; without codes, those that the log
-    was created with.
+    """Return (digest, codes) of the settings at the last start, and the end of the log for which
+    they hold.
 
-    None if that is not known, because the records were pruned. Also return the end of the log for
-    which it holds.
+    If no start was recorded, the digest is that of the settings with which the log was created, and
+    the codes are None. Both are replaced by None if pruning may have deleted the last start.
     """
     with LedgerReader.open(path, rows=False) as reader:
         log = ProvedReader(reader, proofs)

@@ -1,6 +1,4 @@
-"""Finds denials that depend on an argument that may be missing; such a denial would then not
-fire.
-"""
+"""Finds denials that depend on an argument that may be missing, and that would then not fire."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
 
 
 def _reads(event: Event, flow: ValueFlow) -> bool:
-    """Return True if the value is read here, not only renamed."""
+    """Return True if *event* reads the value rather than only giving it another name."""
     found = reference(event.node)
     assert found is not None
     if found.head is None or found.head == "input" or found.head in event.frame.scope.imports:

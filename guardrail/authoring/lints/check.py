@@ -31,10 +31,10 @@ _RULES = (heads.check, never.check)
 
 @dataclass(frozen=True, slots=True)
 class LintReport:
-    """The findings."""
+    """Findings of the lints."""
 
     lints: tuple[Lint, ...]
-    """By file and line."""
+    """Sorted by file and line."""
     ignored: int
     """Number of findings suppressed by ``guardrail:ignore``."""
 

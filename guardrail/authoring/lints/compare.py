@@ -21,9 +21,7 @@ _TEXTS = frozenset({"string"})
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each side of a comparison that may not have the type that the comparison is
-    meant for.
-    """
+    """Yield a lint for each operand that may not have the type that the comparison expects."""
     if event.what is not EventKind.COMPARISON:
         return
     content = event.node["BoolExpr"]

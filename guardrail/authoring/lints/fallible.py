@@ -1,5 +1,5 @@
-"""Finds built-ins that fail for values that a caller may send: the whole decision then fails, not
-only the rule.
+"""Finds built-ins that fail for values that a caller may send. Such a failure makes the whole
+decision fail, not only the rule.
 """
 
 from __future__ import annotations

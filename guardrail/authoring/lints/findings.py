@@ -10,7 +10,8 @@ from guardrail.authoring.lints.walk import Event
 __all__ = ["MUTATION", "Code", "Lint", "Severity", "lint"]
 
 MUTATION = "mutation"
-"""Code for ``guardrail:ignore`` of the findings of ``guardrail policy test --mutate``."""
+"""Code with which ``guardrail:ignore`` suppresses findings of ``guardrail policy test --mutate``.
+"""
 
 
 class Code(StrEnum):
@@ -27,7 +28,7 @@ class Code(StrEnum):
     UNKNOWN_DATA = "unknown-data"
     UNTESTED_RULE = "untested-rule"
     IGNORE = "ignore"
-    """A comment that has no effect."""
+    """A suppression comment that has no effect."""
     INCOMPLETE = "incomplete"
     """The policies are too entangled to be analysed completely."""
 

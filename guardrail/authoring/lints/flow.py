@@ -1,5 +1,5 @@
-"""Traces the parts of the policy input that an expression's value comes from, through names, rules
-and functions.
+"""Traces the value of an expression back to the parts of the policy input that it comes from,
+through names, rules and functions.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ class InputOrigin:
 
     path: Path
     sure: bool = False
-    """The expression has a value even if the path has none."""
+    """True if the expression has a value even if the path has none."""
     types: frozenset[str] | None = None
-    """Its certain type, if the expression ensures one."""
+    """JSON type of the value, if the expression ensures one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Definition:
 
     @property
     def key(self) -> int:
-        """Its unique key."""
+        """Unique key of this rule."""
         return id(self.rule)
 
 
@@ -99,7 +99,7 @@ def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
 
 
 class ValueFlow:
-    """All modules, and the facts about values that need no evaluation."""
+    """All modules, and the facts about their values that can be found without evaluation."""
 
     def __init__(
         self, modules: Sequence[Module], data: Any, given: frozenset[tuple[str, ...]] = frozenset()
@@ -125,12 +125,12 @@ class ValueFlow:
 
     @property
     def exhausted(self) -> bool:
-        """True if answers have been left out."""
+        """True if results were omitted because the limit on queries was reached."""
         return self._left <= 0
 
     def named(self, found: Reference, frame: RuleFrame) -> tuple[list[Definition], int]:
-        """Return the rules that *found* names, and how many parts of the reference name them. Empty
-        if it names no rules.
+        """Return the rules that the reference *found* names, and how many of its parts form that
+        name. The list is empty if it names no rules.
         """
         head = found.head
         if head is None or head in frame.definition.rule.local:
@@ -228,8 +228,8 @@ class ValueFlow:
             yield from self.origins(collection, frame, (None, *parts), steps)
 
     def _members(self, definition: Definition) -> dict[str, Node | None]:
-        """Return the locals that iterate over a collection, by name: ``some x in xs`` and
-        ``every``. None if a name has several collections.
+        """Return the collection that each local iterates over (``some x in xs``, ``every``), by the
+        local's name; None if it iterates over several.
         """
         known = self._collections.get(definition.key)
         if known is not None:
@@ -372,7 +372,7 @@ def has_fallback(rule: RegoRule) -> bool:
 
 
 def values(rule: RegoRule) -> Iterator[Node]:
-    """Yield a rule's possible results: its value or member, and those of its ``else``."""
+    """Yield a rule's possible results: its value or member, and those of its ``else`` branches."""
     if rule.default:
         yield rule.node["value"]
         return

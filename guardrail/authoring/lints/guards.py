@@ -116,7 +116,7 @@ def type_check(content: Node) -> tuple[Node, str] | None:
 
 
 def _guards_of_keys(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
-    """Return the facts that ``"amount" in object.keys(args)`` ensures."""
+    """Yield the facts that ``"amount" in object.keys(args)`` ensures."""
     name, collection = literal_name(content["value"]), content["collection"]
     if name is None or kind(collection) != "Call":
         return
@@ -127,7 +127,7 @@ def _guards_of_keys(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterato
 
 
 def _guards_of_type_name(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
-    """Return the facts that ``type_name(x) == "number"`` ensures."""
+    """Yield the facts that ``type_name(x) == "number"`` ensures."""
     for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
         type_name = literal_name(other)
         if type_name is None or kind(one) != "Call":
@@ -156,8 +156,8 @@ def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, de
 def _common(
     definitions: Sequence[Definition], depth: int, ask: Callable[[Definition], Guards]
 ) -> Guards:
-    """Return the facts that hold whichever of *definitions* gave the value. A default would ensure
-    none.
+    """Return the facts that hold no matter which of *definitions* gave the value. A default other
+    than false ensures no facts.
     """
     plain = [item for item in definitions if not item.module.source.installed]
     if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):

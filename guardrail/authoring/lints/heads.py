@@ -1,5 +1,5 @@
-"""Finds rule heads that contain a value of the call. Without that value the rule is undefined; with
-it, the value is recorded.
+"""Finds rule heads that contain a value of the call. If the value is missing, the rule is
+undefined; otherwise the value is recorded.
 """
 
 from __future__ import annotations

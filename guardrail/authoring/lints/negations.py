@@ -18,8 +18,8 @@ _OPERATORS = frozenset({"Membership", "BoolExpr", "ArithExpr", "BinExpr"})
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each input that may be missing from a call, an ``in`` or a comparison under
-    ``not``.
+    """Yield a lint for each input value that may be missing and that a call, an ``in`` or a
+    comparison under ``not`` uses.
     """
     if event.what is not EventKind.NEGATION:
         return
@@ -38,7 +38,7 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
 
 
 def _operands(node: Node) -> Iterator[object]:
-    """Yield the parts that are evaluated before ``not``."""
+    """Yield the parts of *node* that OPA evaluates before it applies ``not``."""
     name = kind(node)
     if name == "Call":
         yield from node["Call"]["params"]

@@ -114,7 +114,7 @@ def _unknown(
 
 @dataclass(slots=True)
 class _Known:
-    """The values that the conditions so far leave possible, each as JSON."""
+    """The values that are still possible after the conditions so far, each as JSON."""
 
     possible: frozenset[str] | None = None
     excluded: set[str] = field(default_factory=set)
@@ -222,7 +222,9 @@ def _narrowed(known: dict[str, _Known], subject: str, values: frozenset[str]) ->
 
 
 def _subject(node: Node, flow: ValueFlow, frame: RuleFrame) -> str | None:
-    """Return a key for the value that *node* reads, if it is the same for the whole body."""
+    """Return a key that identifies the value that *node* reads; None if the value can change within
+    the body.
+    """
     found = reference(node)
     if found is None:
         return None
@@ -254,7 +256,7 @@ def _value(node: Node) -> str | None:
 
 
 def _constant(node: Node) -> bool | None:
-    """Return the result of a condition without names."""
+    """Return the result of a condition on literals alone; None for any other condition."""
     name = kind(node)
     if name == "Bool":
         return bool(node["Bool"]["value"])

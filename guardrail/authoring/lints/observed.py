@@ -1,8 +1,8 @@
 """Finds the calls in the policies' tests: the inputs that the tests decide on, and the rules that
 fire.
 
-Tests may build their inputs in any way; only the inputs that a decision rule sees count. So the
-tests run together with an extra rule of guardrail's own, in the same sets, that captures its input.
+Tests may build their inputs in any way; only the inputs that a decision rule sees count. The tests
+therefore run together with an extra guardrail rule in each of those sets, which captures its input.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class ObservedCall:
     """One call that a test evaluates."""
 
     test: str
-    """The first test that did so: ``package.rule``."""
+    """The first test that evaluates this call: ``package.rule``."""
     input: str
-    """JSON."""
+    """The policy input, as JSON."""
     data: str
-    """The whole data document at that moment, JSON."""
+    """The whole data document at that moment, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +150,7 @@ def _json(value: object) -> str:
 def fired(
     compiled: CompiledPolicies, bench: Workbench, seen: Iterable[ObservedCall]
 ) -> list[FiredRules]:
-    """Return the rules that fire for each call. If the policy fails for a call, none do."""
+    """Return the rules that fire for each call. If the policy fails for a call, no rule fires."""
     found: list[FiredRules] = []
     loaded: str | None = None
     # Loading is expensive, so calls with the same data are grouped.

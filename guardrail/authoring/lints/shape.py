@@ -29,8 +29,8 @@ CONSTANTS: Mapping[str, tuple[str, str]] = {
         "remove the condition: this version has one contract",
     ),
 }
-"""What is the same in every call: the place, its value, and what to write in place of a condition
-on it.
+"""Input values that are the same in every call: the path, the value, and a replacement for a
+condition on it.
 """
 INPUT_SCHEMA = ("opa", "schemas", "input.json")
 _MAX_STEPS = 32
@@ -43,7 +43,7 @@ def written(path: Sequence[str | None]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _SchemaPlace:
-    """One node of a schema, and whether a valid document always has it."""
+    """One node of a schema, with a flag that is True if every valid document has it."""
 
     schema: Mapping[str, Any]
     root: Mapping[str, Any]
@@ -147,7 +147,9 @@ class InputShape:
 
 
 def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> _SchemaPlace | None:
-    """Follow *path* through properties and items. None if the schema does not describe it."""
+    """Return the place that *path* leads to, through properties and items; None if the schema does
+    not describe it.
+    """
     always = True
     for part in path:
         if part is None:
@@ -168,7 +170,9 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
 
 
 def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Follow ``$ref`` within the document. An external reference has no result."""
+    """Return *schema* with its ``$ref`` replaced by the target. A reference that leads outside the
+    document is dropped.
+    """
     for _ in range(_MAX_STEPS):
         if not isinstance(schema, Mapping):
             return {}

@@ -20,7 +20,7 @@ from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, reference
 __all__ = ["CLOSING", "ROOTS", "Event", "EventKind", "walk"]
 
 CLOSING = frozenset({"deny", "require_approval"})
-"""Sets whose rules must not fail to fire."""
+"""Rule sets in which a rule that does not fire can let a call through."""
 ROOTS = CLOSING | {"allow", "redact", "hide"}
 PACKAGE = ("guardrail", "policy")
 _MAX_CONTEXTS = 5_000
@@ -38,7 +38,7 @@ class EventKind(StrEnum):
     DIVISION = "division"
     """``/`` or ``%``."""
     NEGATION = "negation"
-    """``not``, before anything."""
+    """``not`` before any expression."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,24 +49,24 @@ class Event:
     node: Node
     frame: RuleFrame
     open: bool
-    """If it has no value, a call may be let through."""
+    """True if a call may be let through when the expression has no value."""
     guards: Guards
     root: RegoRule
     """The decision rule that led here."""
 
     @property
     def line(self) -> int:
-        """Location of the expression."""
+        """Line of the expression."""
         return line_of(self.node) or self.frame.definition.rule.line
 
     @property
     def file(self) -> str:
-        """The author's file."""
+        """The author's file that contains the expression."""
         return self.frame.definition.module.source.name
 
 
 def walk(flow: ValueFlow) -> Iterator[Event]:
-    """Yield every event below the authors' decision rules. Bounded, for any policies."""
+    """Yield every event below the authors' decision rules. The work is bounded for any policies."""
     walker = _RuleWalker(flow)
     for name in sorted(ROOTS):
         for definition in flow.definitions.get((PACKAGE, name), ()):
@@ -85,7 +85,7 @@ class _RuleWalker:
         self._seen: set[object] = set()
 
     def run(self) -> Iterator[Event]:
-        """Process the queue and everything that it leads to."""
+        """Walk the queued rules and the rules that they lead to, and yield their events."""
         while self._todo:
             self._rule(*self._todo.pop())
             yield from self.events
@@ -129,14 +129,14 @@ class _RuleWalker:
 
 @dataclass(slots=True)
 class _BodyWalker:
-    """Walks one body, with the facts known in it."""
+    """Walks the body of one rule, with the facts that are known in it."""
 
     walker: _RuleWalker
     frame: RuleFrame
     open: bool
     guards: Guards
     negated: bool = False
-    """The value read here is an operand under ``not``, which was reported as a whole."""
+    """True inside an operand under ``not``, which was reported as a whole."""
 
     def _emit(self, what: EventKind, node: Node) -> None:
         if self.negated and what is EventKind.READ:
@@ -154,7 +154,7 @@ class _BodyWalker:
         return _BodyWalker(self.walker, self.frame, self.open, self.guards, negated=True)
 
     def query(self, query: Node | None) -> None:
-        """Visit every statement."""
+        """Visit every statement of a body."""
         for statement in (query or {}).get("stmts", ()):
             for change in statement.get("with_mods") or ():
                 self.visit(change["as"])

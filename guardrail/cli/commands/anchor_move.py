@@ -36,7 +36,7 @@ class _MoveRequest:
     """The options of the command."""
 
     old: Path | None
-    """None if it is lost."""
+    """The file that held the heads until now; None if it is lost."""
     new: Path
     reason: str
 

@@ -118,7 +118,7 @@ def _relative(path: Path, folder: Path) -> str:
 
 
 def _refuse_old_log(settings: Settings) -> None:
-    """Raise ``GuardrailError`` if a log is here already, or was, or its folder can't be used."""
+    """Raise ``GuardrailError`` if a log exists or existed here, or if its folder can't be used."""
     from guardrail.ledger.files import traces
     from guardrail.wiring.ledger_folder import check_new, refuse_linked, refuse_second_log
 

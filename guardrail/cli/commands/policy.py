@@ -81,7 +81,7 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
 
 
 def print_untested(tests: int, *, width: int = 8) -> None:
-    """Say that the tests in *tests* files were not run, and name the command that runs them."""
+    """Print that the tests in *tests* files were not run, and the command that runs them."""
     files = f"{counted(tests, 'file')} of tests"
     word = paint("not judged", Style.WARN)
     data(f"{'tests':<{width}} {word}: {files}; next: guardrail policy test")

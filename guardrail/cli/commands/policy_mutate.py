@@ -24,7 +24,7 @@ _SHOWN = 300
 
 
 def run(paths: Sequence[Path], tools: Path | None, limit: float) -> MutationReport:
-    """Mutate the calls of the tests. Shows progress on a terminal."""
+    """Mutate the calls of the tests, and show progress on a terminal."""
     from guardrail.authoring.mutate import mutate
     from guardrail.authoring.tools_file import load_tools
 

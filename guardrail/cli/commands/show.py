@@ -279,7 +279,7 @@ def _line(records: RecordReader, seq: int) -> bytes:
 
 
 def _related(records: RecordReader, seq: int) -> list[int]:
-    """Return the other records of the same call."""
+    """Return the numbers of the call's other records."""
     call = text(load(records, seq), "call")
     others = [] if not call else [parse(line, seq).get("seq") for line in records.by_call(call)]
     return [other for other in others if isinstance(other, int) and other != seq]

@@ -209,8 +209,8 @@ def _access_log_trouble(notices: list[str]) -> str:
 
 
 def _retention_violations(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
-    """Return the records that the settings say are overdue or were deleted too early; empty if the
-    settings or the records can't be read.
+    """Describe the records that are overdue or were deleted too early according to the settings;
+    empty if the settings or the records can't be read.
     """
     from guardrail.ledger.reader import LedgerReader
     from guardrail.retention.facts import read_facts

@@ -24,12 +24,12 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The content of an ``admin.pruned`` record: where the log continues, and what came before
-    (section 9.3).
+    """The contents of an ``admin.pruned`` record: the record at which the log continues, and the
+    tree of the records before it (section 9.3).
     """
 
     seq: int
-    """Number of the record itself."""
+    """Number of the ``admin.pruned`` record itself."""
     before: int
     """Records 1 to ``before - 1`` may be missing."""
     edge: tuple[bytes, ...]
@@ -72,8 +72,8 @@ class Pruned:
 
 
 class Audit:
-    """One pass over a log. ``take`` each row in order; memory grows only with open calls and
-    keys.
+    """One pass over a log. Pass each row to ``take``, in order; memory grows only with open calls
+    and keys.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Audit:
         self.made: list[bytes] = []
         """The subtree roots that the last record completed."""
         self.keys: KeyRanges | None = None
-        """Which keys the records certify; None if line 0 was not seen."""
+        """The keys that the records certify; None if line 0 was not seen."""
         self.public = ""
         """The log key that line 0 names, 64 hex."""
         self.roots: dict[int, bytes] = {}
@@ -108,7 +108,7 @@ class Audit:
         self.trees: dict[int, tuple[bytes, ...]] | None = {} if trees else None
         """Size -> ``Edge.roots``, for the same sizes, if requested."""
         self.recovered: list[recovered.Recovered] = []
-        """Every recovery that the records speak of."""
+        """Every recovery that a record reports."""
 
     @property
     def pruned(self) -> int:
@@ -139,8 +139,8 @@ class Audit:
     def join(self, root: bytes, level: int, within: Mapping[int, Sequence[bytes]]) -> list[bytes]:
         """Append a perfect subtree that was read separately; return the result of ``Edge.append``.
 
-        *within* holds the trees at certain sizes inside it: the number of its leaves that each tree
-        has, and the tree's roots.
+        *within* maps numbers of leaves of the subtree to the roots of the tree over these leaves,
+        for the watched sizes that lie inside it.
         """
         for count, roots in within.items():
             edge = self.edge.copy()
@@ -153,7 +153,7 @@ class Audit:
         return made
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
-        """Take one row; return the decoded record, or None once something differs."""
+        """Take the next row; return the decoded record, or None once a row differs."""
         record = self.chain.take(seq, leaf, line)
         if record is None:
             return None

@@ -36,9 +36,9 @@ class Difference(StrEnum):
     LINE = "line"
     """The bytes are not a record: too long, several lines, or not a JSON object."""
     NUMBER = "number"
-    """The line has another ``seq`` than its position."""
+    """The line's ``seq`` differs from its position."""
     PREV = "prev"
-    """The line names another predecessor than the stored one."""
+    """The line names a predecessor other than the stored one."""
     LOG = "log"
     """The line belongs to another log."""
     VERSION = "version"
@@ -117,10 +117,10 @@ class Report:
 
 
 class Chain:
-    """The state of a verification, which determines the next line.
+    """The state of a verification, with everything that determines if the next line is valid.
 
-    ``take`` each row in order; it returns the decoded record, or None once something differs. After
-    that it takes no more rows.
+    Pass each row to ``take``, in order. It returns the decoded record, or None once a row differs;
+    it accepts no rows after that.
     """
 
     def __init__(
@@ -142,7 +142,7 @@ class Chain:
         self._next = after.size if after is not None else 0
         self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)
         self._prev = self._leaf.hex()
-        """The leaf, as the next line must name it."""
+        """The leaf in the form in which the next line must name it."""
         self._begin = self._next
         self._log = after.log if after is not None else ""
         self._ts = ""

@@ -52,7 +52,7 @@ class Algorithm(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class NoteKey:
-    """A public key and the name that signs with it."""
+    """A public key, and the name under which its owner signs."""
 
     name: str
     """Not empty, without white space and ``+``: for a log its origin."""

@@ -103,8 +103,8 @@ class KeyRanges:
         return ""
 
     def signer_of(self, note: SignedNote, size: int) -> str | None:
-        """Return the signer of *note*, a head of *size* records, whose signature counts: ``log``,
-        an epoch key in hex, or None.
+        """Return the key whose signature on *note*, a head of *size* records, counts: ``log``, an
+        epoch key in hex, or None.
         """
         if note.signed_by(self._log, self._verify):
             return "log"

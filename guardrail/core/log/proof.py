@@ -24,7 +24,9 @@ from guardrail.errors import NoteError
 __all__ = ["MAX_PROOF", "Certificate", "Proof", "ProofCheck", "Verdict", "check_proof"]
 
 MAX_PROOF = 1 << 20
-"""Bytes. The longest line, escaped, with a full note and a path of 63 hashes, needs less."""
+"""Largest proof file in bytes. The longest line, escaped, with a full note and a path of 63 hashes,
+needs less.
+"""
 _KIND = "proof/1"
 _MAX_PATH = 63
 _HASH = re.compile(r"[0-9a-f]{64}")

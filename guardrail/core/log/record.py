@@ -33,10 +33,12 @@ __all__ = [
 
 FORMAT_VERSION = 1
 MAX_LINE = 65_535
-"""Bytes. The limit of C2SP tlog-tiles entries, so that a record can become one later."""
+"""Largest line in bytes: the limit of C2SP tlog-tiles entries, so that a record can become one
+later.
+"""
 MAX_DEPTH = 512
-"""Objects and arrays inside each other, the line's own object counted: every parser reads that
-many.
+"""Largest nesting depth of objects and arrays, including the line's own object. Every parser reads
+that many levels.
 """
 GENESIS_PREV = "0" * 64
 
@@ -129,17 +131,19 @@ class Draft:
     ``ts``; no braces.
     """
     approval: str | None = None
-    """The approval of which this is a step: refused if its ``approval.ordinal`` is taken."""
+    """The approval of which this record is a step. The draft is refused if another record has its
+    ``approval.ordinal``.
+    """
     judged: tuple[int, bytes] | None = None
-    """Size and tree of the log by which this step was judged: records added since are proved before
-    it is written.
+    """Size and tree of the log when this step was judged. Records added since then are proved
+    before this one is written.
     """
     claim: Claim | None = None
-    """The claim to its session, in the first record that a caller writes there: refused if the
-    session belongs to another caller.
+    """The claim to the session, in the first record that a caller writes in it. The draft is
+    refused if the session belongs to another caller.
     """
     session: str | None = None
-    """The session that it claims for its caller, if it is the first record there."""
+    """The session that this record claims for its caller if it is the session's first record."""
 
     @classmethod
     def build(

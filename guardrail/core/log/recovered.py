@@ -1,5 +1,5 @@
-"""The content of an ``admin.recovered`` record: the earlier records that no signed head vouched for
-(docs/record-format.md section 9.5).
+"""The contents of an ``admin.recovered`` record, which names the earlier records that no signed
+head vouched for (docs/record-format.md section 9.5).
 
 Pure. After a recovery, a log continues under a new, valid head. Records of unknown origin that it
 took over therefore stay marked forever, unless a head that left the ledger earlier covers them.
@@ -23,7 +23,7 @@ class Loss(StrEnum):
     """How reliable the number of lost records is in a recovery's record."""
 
     NONE_KNOWN = "none_known"
-    """All records that any head had covered were there."""
+    """No record that any head had covered was missing."""
     AT_LEAST = "at_least"
     """The number of missing records that a head or the seal had counted; later ones are unknown."""
     UNKNOWN = "unknown"
@@ -87,8 +87,8 @@ class Recovered:
 
     @property
     def lossy(self) -> bool:
-        """True if records were lost, or might have been lost in a new log: no head brings them
-        back.
+        """True if records were lost, or might have been lost before a new log began. No head can
+        restore them.
         """
         return self.lost > 0 or (self.restarted and self.loss is Loss.UNKNOWN)
 

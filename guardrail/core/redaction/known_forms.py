@@ -16,11 +16,13 @@ class KnownForm(NamedTuple):
     text: str
     value: str
     encoded: bool
-    """Base64 or hex: the whole run around it is removed, so that no part of it is left."""
+    """True for base64 or hex: the whole run of such characters around the form is removed, so that
+    no part of the value is left.
+    """
 
 
 def all_forms(written: str, value: str) -> list[KnownForm]:
-    """Return the forms of *written*, whose normal form is *value*."""
+    """Return the forms in which a text can contain *written*, whose normalised form is *value*."""
     spellings = [written]
     if not written.isascii():
         spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]

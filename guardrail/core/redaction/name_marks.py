@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 Named = tuple[Mark | None, Mark | None, bool, bool, bool]
-"""Mark, hint, True if the mark is for containers only, oddness, True if the key calls itself a
-value.
+"""Mark, hint, True if the mark is for containers only, True if the key does not look like a field
+name, True if the key is a word such as ``value``.
 """
 LONG_NAME: Named = (None, None, False, True, False)
 _VALUES = frozenset({"value", "values", "val", "v", "content", "default"})
@@ -153,7 +153,7 @@ _SECRET = Mark("secret", ("key:secret",))
 def may_name(source: Sequence[object], pair: bool) -> bool:
     """Return True if ``marks_of_elements`` could find anything.
 
-    It is cheap: nearly all lists hold nothing of the kind.
+    This check is cheap, because nearly all lists hold nothing of the kind.
     """
     if type(source[0]) is not str:
         return False

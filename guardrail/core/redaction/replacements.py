@@ -63,8 +63,8 @@ class View:
 
 
 class CleanTexts:
-    """Texts in which no detector finds anything: many short ones and a few long ones, so that the
-    gate need not scan them again.
+    """Texts in which no detector finds anything, stored so that the gate need not scan them again:
+    many short ones and a few long ones.
     """
 
     __slots__ = ("_long", "_short")

@@ -158,7 +158,7 @@ def add_known_and_names(  # noqa: PLR0917 - as ``add_known``, and the names
 ) -> tuple[bool, bool]:
     """Do the same as ``add_known``, with one search for texts and *names* if they are short.
 
-    Return whether there are any known values, and whether one of *names* holds one.
+    Return True if there are any known values, and True if one of *names* holds one.
     """
     named = JOINT.join(names)
     if not names or len(joined) + len(named) >= _AT_ONCE:

@@ -33,7 +33,7 @@ class Mark(NamedTuple):
 
     cls: str
     rules: tuple[str, ...]
-    """E.g. ``schema:writeOnly``, ``key:password``."""
+    """Names of the rules, for example ``schema:writeOnly`` or ``key:password``."""
 
 
 def merge_marks(one: Mark | None, other: Mark | None) -> Mark | None:
@@ -149,7 +149,7 @@ class SchemaNode:
         self._marks = marks
         self.mark: Mark | None = Mark("marked", ("schema:unresolved",)) if broken else None
         self.key_mark: Mark | None = None
-        """Holds for the keys themselves (``propertyNames``)."""
+        """The mark of the keys themselves (``propertyNames``)."""
         self._properties: dict[str, list[Any]] = {}
         self._patterns: list[tuple[str, Any]] = []
         self._additional: list[Any] = []

@@ -105,8 +105,8 @@ class Memory:
 
     @property
     def added(self) -> int:
-        """How often a value or a stricter class was added. Code that stores redacted text checks
-        the text again if this has grown.
+        """The number of times that a value or a stricter class was added. Code that stores redacted
+        text checks the text again if this number has grown.
         """
         return self._added
 

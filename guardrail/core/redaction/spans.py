@@ -23,7 +23,7 @@ class Hit(NamedTuple):
 
 
 def before(text: str, at: int, most: int) -> str:
-    """Return at most *most* characters before *at* in the same text, so nothing from before a
+    """Return at most *most* characters before *at* in the same text. The result never crosses a
     joint.
     """
     piece = text[max(0, at - most) : at]

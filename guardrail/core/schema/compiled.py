@@ -45,7 +45,8 @@ class Checker(StrEnum):
 
     SCHEMA = "schema"
     MODEL = "model"
-    """A Python model: the schema only describes, its patterns and formats are never run."""
+    """A Python model. The schema is only a description, and its patterns and formats are never run.
+    """
 
 
 class UnknownArguments(StrEnum):

@@ -269,7 +269,7 @@ def _in_place_order(nodes: list[_Node]) -> list[int]:
     """Return the nodes in an order in which each node follows the nodes that it applies to the same
     value.
 
-    Raises if there is a cycle.
+    Raises ``SchemaError`` if there is a cycle.
     """
     order: list[int] = []
     state = [0] * len(nodes)  # 0 new, 1 on the path, 2 done

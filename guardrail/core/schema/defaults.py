@@ -11,7 +11,7 @@ from guardrail.core.schema.json_copy import ArgumentLimits, Refused, clone
 __all__ = ["Defaults", "plan_defaults"]
 
 _Sized: TypeAlias = tuple[Any, int, int, int]
-"""A default, how many values it holds, their characters, its levels of containers."""
+"""(default, number of values in it, their characters, its levels of containers)"""
 
 _VISITS = 20
 """How often an object may be visited on average: a recursive schema can describe one place in many

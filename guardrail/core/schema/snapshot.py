@@ -68,7 +68,7 @@ def copy_json(
 
 
 def explain(error: Refused, schema: Mapping[str, Any] | None) -> ArgumentsError:
-    """Return the message of *error* without keys that *schema* does not declare."""
+    """Return *error* as an exception whose message names no keys that *schema* does not declare."""
     return arguments_error(error.detail, declared_pointer(schema, error.path[::-1]), error.remark)
 
 

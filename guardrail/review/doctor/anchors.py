@@ -19,7 +19,7 @@ from guardrail.review.doctor.result import Check, CheckState
 __all__ = ["anchors"]
 
 _SLACK = 3
-"""After this many intervals without a head, it is no longer chance."""
+"""Number of intervals without a new head after which an anchor counts as behind."""
 
 
 def anchors(settings: Settings, *, clock: Callable[[], float] = time.time) -> Check:

@@ -39,7 +39,9 @@ __all__ = ["check_all"]
 
 SYNCS = 15
 SLOW_SYNC_MS = 25.0
-"""From here on every governed call is noticeably slow: it waits for two syncs."""
+"""If a sync takes longer than this, every governed call is noticeably slow, because it waits for
+two syncs.
+"""
 FUTURE_S = 5.0
 
 

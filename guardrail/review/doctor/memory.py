@@ -58,8 +58,8 @@ def memory(settings: Settings) -> Check:
 
 
 def _writable(folder: Path) -> bool:
-    """Try the write that a guard will make there, and leave nothing behind. Permissions alone do
-    not tell, least of all for root.
+    """Try to write to *folder* as a guard will, and leave nothing behind. Permissions alone do not
+    show if a write succeeds, least of all for root.
     """
     try:
         if folder.is_dir():

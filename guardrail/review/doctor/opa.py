@@ -1,6 +1,4 @@
-"""``doctor`` checks about an OPA server: it can be reached and serves the expected policies, or the
-next step.
-"""
+"""``doctor`` checks of an OPA server: it can be reached, and it serves the expected policies."""
 
 from __future__ import annotations
 

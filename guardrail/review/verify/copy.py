@@ -50,9 +50,9 @@ def verify_copy(
     """Verify the copy at *path* as ``verify_ledger`` does, except that *heads* of this log may
     cover more records than it has.
 
-    Such heads lie beyond the copy. It is a prefix of the log if *ledger* begins with its records,
-    or if it contains another head. Otherwise it can't be distinguished from a log that was rolled
-    back, and is reported as such. Never raises for its findings.
+    Such heads lie beyond the copy. The copy is a prefix of the log if *ledger* begins with its
+    records, or if it contains another head. Otherwise it can't be distinguished from a log that was
+    rolled back, and is reported as such. Never raises for its findings.
     """
     for _ in range(_AGAIN):
         size, beyond = _beyond(path, ledger, key, heads)

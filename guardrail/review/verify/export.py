@@ -1,4 +1,4 @@
-"""Verify an export: the lines alone, against an external head (docs/record-format.md section
+"""Verifies an export: the lines alone, against an external head (docs/record-format.md section
 10).
 """
 
@@ -34,8 +34,8 @@ def verify_export(
     heads: Sequence[OutsideHead] = (),
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify a JSON Lines export. It stores no hashes: an edited line shows in the link of the next
-    line, or in the root.
+    """Verify a JSON Lines export. An export stores no hashes: an edited line shows in the link of
+    the next line, or in the root.
 
     Never raises for its findings. *key* is the log's public key in hex, from outside the log;
     *heads* are external heads.

@@ -55,14 +55,16 @@ class Found:
     audit: Audit
     report: Report
     root_of: Callable[[int], bytes | None]
-    """Root over the first so many records, as computed in this run; None if it was not computed."""
+    """Returns the root over the first records, up to the given number, as computed in this run;
+    None if it was not computed.
+    """
     time_of: Callable[[int], str]
-    """Time stamp of a record; empty if the record has been deleted."""
+    """Returns the time stamp of a record; empty if the record has been deleted."""
     leaf_of: Callable[[int], str]
-    """Leaf of a record, hex; empty if it does not exist."""
+    """Returns the leaf of a record, hex; empty if it does not exist."""
     believed: Callable[[int], bytes | None] = lambda _: None
-    """Root from stored hashes that this run did not compute: it can contradict a head, but never
-    supports one.
+    """Returns the root from stored hashes that this run did not compute. It can contradict a head,
+    but never supports one.
     """
     stored: str = ""
     """The stored signed head, unchanged."""
@@ -157,7 +159,9 @@ def _reserved(found: Found, sizes: Sequence[int]) -> Iterator[Recovered]:
 
 
 def _uncovered(found: Found, sizes: Sequence[int]) -> tuple[int, int] | None:
-    """Describe the records of a file that a recovery after its end may have taken over."""
+    """Return the first and last record of a file that a recovery after its end may have taken over;
+    None if there are none.
+    """
     if not found.is_file or found.follows:
         return None
     first = max((found.begin, *sizes))

@@ -43,11 +43,11 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["verify_ledger"]
 
 _ANEW = 3
-"""Maximum number of times that a ledger is read if records are pruned meanwhile: constant changes
-to that mark are no reason to continue.
+"""Maximum number of times that a ledger is read because records were pruned meanwhile. A mark that
+keeps changing is no reason to go on.
 """
 _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
-"""States that no writer and no disk leaves behind: somebody made the file."""
+"""States that neither a writer nor a disk can leave behind: somebody made the file."""
 _NUMBERED = ("record", "open_call", "epoch")
 """Tables whose rows name a record."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
@@ -81,8 +81,8 @@ def verify_ledger(
 
 
 def _pruned_before(db: Path) -> int | None:
-    """Return the last record marked as pruned, or None if that can't be read or this place is
-    read-only.
+    """Return the last record marked as pruned, or None if the mark can't be read or the ledger's
+    folder is read-only.
     """
     if not os.access(db.parent, os.W_OK):
         return None
@@ -205,7 +205,7 @@ def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress
 
 
 def _begin(reader: LedgerReader, run: VerifyRun) -> None:
-    """Find out where to start reading: after the pruned records, and at *since*."""
+    """Prepare *run* to start after the pruned records, and at *since*."""
     before = run.tables.pruned
     pruned = reader.pruned(before) if before else None
     if before and pruned is None:

@@ -1,4 +1,6 @@
-"""Recognises card numbers, and other numbers whose check digit fits by chance: one in ten."""
+"""Recognises card numbers, and tells them apart from other numbers whose check digit fits by
+chance, as it does for one number in ten.
+"""
 
 from __future__ import annotations
 

@@ -224,7 +224,7 @@ _DASHED = re.compile(r"-(?<=[ \"'\n\t<>]-)[a-z]")
 def has_option(low: str) -> bool:
     """Return True if a lower-case text could hold an option, or a tool that takes an account.
 
-    It is cheap: most texts hold neither.
+    This check is cheap, because most texts hold neither.
     """
     if "-" in low and _DASHED.search(low) is not None:
         return True

@@ -135,7 +135,7 @@ _SIGNED, _CODE = 12, 40
 
 
 def _signature(text: str, at: int, start: int, least: int) -> Iterator[Hit]:
-    """Yield the signature of a presigned URL: a parameter among others."""
+    """Yield the signature of a presigned URL, which is one of its query parameters."""
     value = _VALUE.match(text, at + 1)
     if (
         value is None

@@ -62,7 +62,7 @@ _CASE_CHANGE = re.compile(r"[a-z][A-Z]|[A-Z]{2}(?=[a-z])")
 
 
 def looks_random(word: str) -> bool:
-    """Return True if *word* looks random: no name, path, digest, UUID, date or number.
+    """Return True if *word* looks random, and not like a name, path, digest, UUID, date or number.
 
     This is a heuristic. For 20 characters or more, it favours removal.
     """

@@ -35,7 +35,9 @@ _NOTHING = frozenset({"", "true", "false", "null", "none", "nil", "n/a", "-", "y
 
 
 _Columns = dict[str, dict[int, int]]
-"""By separator: least number of cells of a line -> the columns with secrets, one bit for each."""
+"""For each separator: the least number of cells in a line -> a bit mask of the columns with
+secrets.
+"""
 
 
 def tables(text: str, low: str) -> Iterator[Hit]:
