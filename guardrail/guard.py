@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-import threading
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
@@ -36,13 +35,8 @@ from guardrail.identity.session import SessionState, make_session
 from guardrail.tools.governed import governed
 from guardrail.tools.tool import Tool, ToolRegistry, from_function
 from guardrail.tools.tool import declare as declare_tool
-from guardrail.wiring.reload import (
-    ReloadWatch,
-    RetiredEngines,
-    load_again,
-    record_refused,
-    settings_reader,
-)
+from guardrail.wiring.current_policies import CurrentPolicies
+from guardrail.wiring.reload import ReloadWatch, record_refused
 
 if TYPE_CHECKING:
     from guardrail.anchors.schedule import AnchorWatch
@@ -82,9 +76,7 @@ class Guard:
         *alongside*, which stop background work on the ledger, before it closes the ledger.
         """
         self._alongside = alongside
-        self._settings = settings
-        self._read_settings = settings_reader(settings)
-        self._engine = engine
+        self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
         self._journal = journal
         self._keys = keys
         self._tools = ToolRegistry()
@@ -95,21 +87,20 @@ class Guard:
             session_state, settings=settings, log=journal.log, keys=keys
         )
         self._callers = Callers(self._key, settings, self._make_state)
-        self._policy_data = policy_data
         self._recorder = Recorder(
             profile=settings.redaction.profile,
             raw_input=settings.policy.input == "raw",
-            identity=lambda: self._engine.identity,
+            identity=lambda: self._policies.engine.identity,
         )
         terms = terms_of(settings.approvals)
         self._throttle = Throttle(journal, settings.limits.calls_per_minute)
         self.calls = CallSteps(
             callers=self._callers,
-            engine=lambda: self._engine,
+            engine=lambda: self._policies.engine,
             journal=journal,
             recorder=self._recorder,
             approvals=ApprovalSteps(journal, self._recorder, terms, clock),
-            deadline=lambda: self._settings.policy.deadline_ms / 1000,
+            deadline=lambda: self._policies.deadline,
             anchors=anchors if anchors is not None else Unanchored(),
             throttle=self._throttle,
         )
@@ -119,9 +110,11 @@ class Guard:
             keys.tenant, terms, settings.redaction.profile, clock
         )
         """Accepts people's answers from a program that asks for approval in its own way."""
-        self._retired = RetiredEngines()
-        self._reload_lock = threading.Lock()
         self._watch: ReloadWatch | None = None
+
+    @property
+    def _settings(self) -> Settings:
+        return self._policies.settings
 
     # -- life --------------------------------------------------------------------------------------
 
@@ -162,9 +155,7 @@ class Guard:
         self._journal.stop()
         if self._anchors is not None:
             self._anchors.close()
-        self._engine.close()
-        with self._reload_lock:
-            self._retired.close()
+        self._policies.close()
 
     def __enter__(self) -> Self:
         return self
@@ -182,29 +173,16 @@ class Guard:
         new settings or policies are refused, and ``LedgerError`` if the record can't be written;
         the guard then continues with the old policies.
         """
-        from guardrail.wiring.opening import load_engine
-
-        with self._reload_lock:
-            previous = self._engine
-            settings, engine = load_again(
-                self._settings,
-                self._read_settings(),
-                load=lambda settings: load_engine(settings, self._policy_data),
-                previous=previous.identity,
-                record=self._journal.admin,
-            )
-            # Decisions in progress may still finish on the old engine, and their records name it.
-            longest = max(each.policy.deadline_ms for each in (self._settings, settings))
-            self._engine, self._settings = engine, settings
-            self._retired.add(previous, 2 * longest / 1000)
-            return engine.identity.digest or ""
+        return self._policies.reload()
 
     def watch(self) -> None:
         """Watch for the reload requests of other processes (``guardrail policy reload``)."""
         self._watch = ReloadWatch(
             self._settings.ledger.path,
             self.reload,
-            lambda error: record_refused(self._journal.admin, error, self._engine.identity),
+            lambda error: record_refused(
+                self._journal.admin, error, self._policies.engine.identity
+            ),
         )
 
     # -- sessions and tools ------------------------------------------------------------------------

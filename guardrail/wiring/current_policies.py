@@ -1,0 +1,71 @@
+"""The policies that a guard decides by, until it is told to load them again."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from guardrail.config import Settings
+from guardrail.core.types import Json
+from guardrail.wiring.reload import RetiredEngines, load_again, settings_reader
+
+if TYPE_CHECKING:
+    from guardrail.policy.engine import Engine
+
+__all__ = ["CurrentPolicies"]
+
+
+class CurrentPolicies:
+    """The engine that decides now, and its settings; ``reload`` replaces both. Thread-safe."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        engine: Engine,
+        data: Mapping[str, Json] | None,
+        record: Callable[[str, Mapping[str, Any]], object],
+    ) -> None:
+        """*data* is the policy data that the program passes; *record* writes an ``admin.*``
+        record.
+        """
+        self.settings = settings
+        self.engine = engine
+        self._data = data
+        self._record = record
+        self._read = settings_reader(settings)
+        self._retired = RetiredEngines()
+        self._lock = threading.Lock()
+
+    @property
+    def deadline(self) -> float:
+        """Seconds that a decision may take."""
+        return self.settings.policy.deadline_ms / 1000
+
+    def reload(self) -> str:
+        """Read the settings file and the policies again; return the digest of the new policies.
+
+        Raises ``ConfigError``, ``PolicyLoadError`` or ``LedgerError``, and then changes nothing.
+        """
+        from guardrail.wiring.opening import load_engine
+
+        with self._lock:
+            previous = self.engine
+            settings, engine = load_again(
+                self.settings,
+                self._read(),
+                load=lambda settings: load_engine(settings, self._data),
+                previous=previous.identity,
+                record=self._record,
+            )
+            # Decisions in progress may still finish on the old engine, and their records name it.
+            longest = max(each.policy.deadline_ms for each in (self.settings, settings))
+            self.engine, self.settings = engine, settings
+            self._retired.add(previous, 2 * longest / 1000)
+            return engine.identity.digest or ""
+
+    def close(self) -> None:
+        """End the workers of this engine, and of those that it replaced. Idempotent."""
+        self.engine.close()
+        with self._lock:
+            self._retired.close()
