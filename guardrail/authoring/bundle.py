@@ -139,7 +139,7 @@ def _package(source: ModuleSource) -> list[Finding]:
             source.name,
             line,
             "package-name",
-            "this package is outside guardrail.policy",
-            "package guardrail.policy",
+            "the package is outside guardrail.policy",
+            "name the package guardrail.policy, or a package below it",
         )
     ]

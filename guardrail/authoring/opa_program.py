@@ -89,5 +89,5 @@ def _findings(output: bytes, folder: Path, sources: Mapping[str, str]) -> list[F
             )
     except (ValueError, LookupError, TypeError, AttributeError):
         text = output.decode("utf-8", "replace").strip().splitlines()
-        return [Finding("-", 0, "opa", text[0] if text else "opa check failed and said nothing")]
+        return [Finding("-", 0, "opa", text[0] if text else "opa check failed without a message")]
     return found

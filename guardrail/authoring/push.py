@@ -23,8 +23,8 @@ _PREFIX = "guardrail-push/"
 part of the policies.
 """
 _HINT = (
-    "modules that call each other's functions can't be stored one by one: use guardrail policy "
-    "bundle -o FILE"
+    "modules that call each other's functions can't be uploaded one by one; use "
+    "guardrail policy bundle -o FILE"
 )
 
 
@@ -93,11 +93,11 @@ def _exchange(admin: OpaAdmin, texts: dict[str, tuple[str, str]], stale: list[st
                 refused[name] = (file, text, problem)
         if len(kept) == len(removing) and len(refused) == len(waiting):
             findings = [
-                Finding(file, 0, "opa", f"the OPA server refuses this module ({problem})", _HINT)
+                Finding(file, 0, "opa", f"the OPA server refused this module ({problem})", _HINT)
                 for file, _, problem in refused.values()
             ]
             findings += [
-                Finding(name, 0, "opa", "the OPA server does not delete this module", _HINT)
+                Finding(name, 0, "opa", "the OPA server did not delete this module", _HINT)
                 for name in kept
             ]
             raise PolicyLoadError(findings)

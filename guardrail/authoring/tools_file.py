@@ -22,7 +22,7 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
     try:
         raw = read_input(path, _MAX_BYTES)
     except OSError as error:
-        raise _refused(path, f"can't be read ({os_reason(error)})") from None
+        raise _refused(path, f"it can't be read ({os_reason(error)})") from None
     try:
         document = json.loads(raw) if len(raw) <= _MAX_BYTES else None
     except (ValueError, RecursionError):
@@ -30,7 +30,7 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
     if not isinstance(document, dict) or not all(
         isinstance(item, dict) for item in document.values()
     ):
-        raise _refused(path, "is not a JSON object of schemas")
+        raise _refused(path, "it is not a JSON object that maps tool names to schemas")
     compile_tools(document)
     return document
 

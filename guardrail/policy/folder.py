@@ -21,7 +21,7 @@ _PROJECTION = "..data"
 """The link that Kubernetes keeps in a mounted ConfigMap or Secret: to a folder ``..2026_...`` with
 the files.
 """
-_READABLE = "give the user of this program read permission, or move it out of the policies"
+_READABLE = "give this user read permission, or move it out of the policy folder"
 
 
 class _TooManyError(Exception):
@@ -62,8 +62,8 @@ class PolicyFolder:
             self._refuse(
                 str(self._root),
                 "too-many",
-                f"contains more than {MAX_ENTRIES} names",
-                "put the policies into a separate folder",
+                f"it contains more than {MAX_ENTRIES} files and folders",
+                "move the policies to a separate folder",
             )
 
     def _folder(self, here: Path, above: tuple[str, ...]) -> Iterator[Path]:
@@ -109,7 +109,7 @@ class PolicyFolder:
 
     def _refuse_unreadable(self, path: Path, done: str, error: OSError) -> None:
         why = error.strerror or type(error).__name__
-        self._refuse(str(path), "unreadable", f"can't be {done} ({why})", _READABLE)
+        self._refuse(str(path), "unreadable", f"it can't be {done} ({why})", _READABLE)
 
     def _path_below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return the real paths of the folders down to *path*, or None if it leads back to one of
@@ -120,12 +120,12 @@ class PolicyFolder:
             self._refuse(
                 str(path),
                 "loop",
-                "is a link to a folder that contains it",
+                "it is a link to a folder that contains it",
                 "remove the link, or point it to another folder",
             )
             return None
         if len(above) >= MAX_DEPTH:
-            self._refuse(str(path), "too-deep", f"more than {MAX_DEPTH} folders deep")
+            self._refuse(str(path), "too-deep", f"it is more than {MAX_DEPTH} folders deep")
             return None
         return (*above, real)
 
@@ -135,8 +135,8 @@ class PolicyFolder:
             self._refuse(
                 str(found),
                 "hidden",
-                "guardrail does not read names that begin with a dot, but OPA reads this one",
-                "rename it, or move it out of the policies",
+                "OPA reads this file, but guardrail reads no names that begin with a dot",
+                "rename it, or move it out of the policy folder",
             )
 
     def _hidden_policy(self, path: Path, above: tuple[str, ...]) -> Path | None:
@@ -169,7 +169,7 @@ class PolicyFolder:
                     str(here),
                     "changed",
                     f"{_PROJECTION} was replaced while the policies were read",
-                    "load them again",
+                    "load the policies again",
                 )
             else:
                 self._check_hidden(Path(projection), (os.path.realpath(here),))

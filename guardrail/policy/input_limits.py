@@ -38,7 +38,10 @@ def check_input(policy_input: bytes) -> None:
     """
     if len(policy_input) > MAX_INPUT:
         raise PolicyError(
-            f"a policy input of {counted(len(policy_input), 'byte')}; the limit is {MAX_INPUT}",
+            (
+                f"the policy input has {counted(len(policy_input), 'byte')}, but the "
+                f"limit is {MAX_INPUT}"
+            ),
             cause="error",
             detail="input_size",
         )
@@ -52,11 +55,13 @@ def check_input(policy_input: bytes) -> None:
         raise PolicyError("the policy input is not JSON", cause="error", detail="input") from None
     if not _numbers_fit(value):
         raise PolicyError(
-            "a number that the embedded engine misreads: a fraction of 54 to 64 bits, or an "
-            "integer beyond 64 bits",
+            (
+                "the policy input contains a number that the embedded engine misreads: a "
+                "fraction of 54 to 64 bits, or an integer beyond 64 bits"
+            ),
             cause="error",
             detail="integer_range",
-            hint="pass it as a string, or use the server engine",
+            hint="pass it as a string, or use the server engine (OPA)",
         )
 
 

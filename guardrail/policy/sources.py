@@ -42,10 +42,10 @@ MIN_INTEGER = -(2**63)
 _LONGEST_ARRAY = 10_000_000
 """Members that no array reaches: data and calls are limited to fewer bytes."""
 WHOLE_EXPONENT = (
-    "is a whole number with an exponent: the embedded engine finds an array element by it, OPA "
-    "does not"
+    "is a whole number with an exponent: the embedded engine accepts it as an array "
+    "index, but OPA does not"
 )
-WITHOUT_EXPONENT = "write it without the exponent"
+WITHOUT_EXPONENT = "write the number without an exponent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
         reader.refuse(
             where,
             "no-policies",
-            "contains no policy module",
+            "it contains no policy module",
             "guardrail init writes a starter policy",
         )
     own = [*_installed_modules()]
@@ -187,7 +187,7 @@ class _SourceReader:
         try:
             mode = os.stat(path).st_mode
         except (FileNotFoundError, NotADirectoryError):
-            self.refuse(str(path), "missing", "does not exist")
+            self.refuse(str(path), "missing", "it does not exist")
             return
         except OSError as error:
             self._unreadable(path, error)
@@ -202,8 +202,8 @@ class _SourceReader:
         self.refuse(
             str(path),
             "unreadable",
-            f"can't be read ({error.strerror or type(error).__name__})",
-            "give the user of this program read permission, or move it out of the policies",
+            f"it can't be read ({error.strerror or type(error).__name__})",
+            "give this user read permission, or move it out of the policy folder",
         )
 
     def _add_file(self, file: Path, root: Path, *, named: bool = False) -> None:
@@ -216,12 +216,15 @@ class _SourceReader:
             self.refuse(
                 str(file),
                 "format",
-                "only .rego modules and data.json are read",
+                "guardrail reads only .rego modules and data.json",
                 "convert it to data.json",
             )
         elif file.name.lower().endswith(".rego"):
             self.refuse(
-                str(file), "not-read", "modules are read from files that end in .rego", "rename it"
+                str(file),
+                "not-read",
+                "guardrail reads modules only from files that end in .rego",
+                "rename it",
             )
         elif file.name.lower().endswith(_LOOKS_LIKE_DATA):
             # Left out in silence, it would make every rule undefined that reads it.
@@ -229,9 +232,14 @@ class _SourceReader:
             self.refuse(
                 str(file),
                 "not-read",
-                f"only .rego modules and data.json are read, so policies would not see {file.name}",
-                f"data.{name.replace('/', '.')} is read from {name}/data.json; move other files out"
-                " of the policies",
+                (
+                    "guardrail reads only .rego modules and data.json, so the "
+                    f"policies would not see {file.name}"
+                ),
+                (
+                    f"to provide data.{name.replace('/', '.')}, write {name}/data.json; "
+                    "move other files out of the policy folder"
+                ),
             )
 
     def _read_text(self, file: Path, limit: int, use: object) -> str | None:
@@ -244,7 +252,7 @@ class _SourceReader:
         self._seen.add(seen)
         if len(self._seen) > MAX_FILES:
             if len(self._seen) == MAX_FILES + 1:
-                self.refuse(str(file), "too-many", f"more than {MAX_FILES} files")
+                self.refuse(str(file), "too-many", f"the policies have more than {MAX_FILES} files")
             return None
         try:
             with open_input(file) as stream:
@@ -257,7 +265,10 @@ class _SourceReader:
             self.refuse(
                 str(file),
                 "too-large",
-                f"over {counted(limit, 'byte')}, or {MAX_TOTAL} bytes together with the others",
+                (
+                    f"it is larger than {counted(limit, 'byte')}, or the files are larger "
+                    f"than {MAX_TOTAL} bytes in total"
+                ),
                 "keep only the data that policies compare with, and look up the rest before the "
                 "call",
             )
@@ -265,7 +276,7 @@ class _SourceReader:
         try:
             text = raw.decode("utf-8")
         except UnicodeDecodeError:
-            self.refuse(str(file), "encoding", "is not UTF-8")
+            self.refuse(str(file), "encoding", "it is not UTF-8 text")
             return None
         return text.removeprefix("\ufeff")
 
@@ -292,14 +303,16 @@ class _SourceReader:
             return
         except (ValueError, RecursionError) as error:
             line = error.lineno if isinstance(error, json.JSONDecodeError) else 0
-            self.refuse(str(file), "data-json", "is not JSON, or repeats a key", line=line)
+            self.refuse(
+                str(file), "data-json", "it is not valid JSON, or it repeats a key", line=line
+            )
             return
         self.merge(value, place, str(file))
 
     def merge(self, value: Json, place: tuple[str, ...], file: str) -> None:
         """Insert *value* at *place* of the data document."""
         if not isinstance(value, dict):
-            self.refuse(file, "data-object", "data must be a JSON object")
+            self.refuse(file, "data-object", "the data must be a JSON object")
             return
         problem = _unsupported_value(value)
         if problem:
@@ -312,7 +325,7 @@ class _SourceReader:
             self.refuse(
                 file,
                 "data-conflict",
-                f"data.{'.'.join(clash)} is also set to another value",
+                f"data.{'.'.join(clash)} is already set in another file",
             )
 
 
@@ -347,21 +360,27 @@ def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | No
     None.
     """
     if depth > 64:
-        return "data-depth", "data is nested deeper than 64 levels", ""
+        return "data-depth", "the data is nested more than 64 levels deep", ""
     if isinstance(value, int) and not MIN_INTEGER <= value <= MAX_INTEGER:
         return (
             "integer-range",
-            "an integer beyond 64 bits: the embedded engine would misread it",
-            "write it as a string, or use the server engine",
+            (
+                "the data contains an integer beyond 64 bits, which the embedded engine "
+                "would misread"
+            ),
+            "write it as a string, or use the server engine (OPA)",
         )
     if isinstance(value, float) and rounded(value):
         return (
             "integer-range",
             (
-                "a number of 54 to 64 bits written as a fraction: the embedded engine compares "
-                "integers with it only roughly"
+                "the data contains a number of 54 to 64 bits written as a fraction, "
+                "and the embedded engine compares integers with it only approximately"
             ),
-            "write it without decimal point and exponent, as a string, or use the server engine",
+            (
+                "write it as a string, or without a decimal point or an exponent, or use "
+                "the server engine (OPA)"
+            ),
         )
     children: Sequence[Json] = ()
     if isinstance(value, dict):
@@ -369,7 +388,7 @@ def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | No
     elif isinstance(value, list):
         children = value
     elif isinstance(value, str) and any("\ud800" <= character <= "\udfff" for character in value):
-        return "data-text", "data contains a lone surrogate, which is not text", ""
+        return "data-text", "the data contains a lone surrogate, which is not text", ""
     for child in children:
         problem = _unsupported_value(child, depth + 1)
         if problem:

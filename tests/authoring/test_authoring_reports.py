@@ -73,7 +73,7 @@ def test_a_result_names_its_place(tmp_path: Path) -> None:
     result = next(result for result in report.results if result.name.endswith("test_is_undefined"))
     assert result.file.endswith("a_test.rego")
     assert result.line == TESTS.splitlines().index("test_is_undefined if input.nothing") + 1
-    assert result.message == "is undefined"
+    assert result.message == "it is undefined"
     assert result.milliseconds >= 0
 
 

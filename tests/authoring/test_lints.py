@@ -170,8 +170,8 @@ def test_a_lint_says_what_happens_and_what_to_write(tmp_path: Path) -> None:
     lint = next(lint for lint in report.lints if lint.code is Code.OPTIONAL_ARGUMENT)
     assert (lint.file, lint.line) == (str(tmp_path / "p.rego"), FIRST)
     assert (
-        lint.message
-        == f"the argument mode may be missing: the deny rule on line {FIRST} then does not fire"
+        lint.message == "the argument mode may be missing; "
+        f"without it, the deny rule on line {FIRST} does not fire"
     )
     assert "data.guardrail.lib.args" in lint.hint
     assert lint.severity == "warning"

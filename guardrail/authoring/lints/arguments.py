@@ -51,8 +51,8 @@ def _effect(event: Event) -> str:
     # An allow rule leads here through ``not``.
     root = event.root
     if root.name == "allow":
-        return f"the allow rule on line {root.line} then allows"
-    return f"the {root.name} rule on line {root.line} then does not fire"
+        return f"without it, the allow rule on line {root.line} allows the call"
+    return f"without it, the {root.name} rule on line {root.line} does not fire"
 
 
 def _optional(event: Event, path: Path) -> Lint:
@@ -66,9 +66,11 @@ def _optional(event: Event, path: Path) -> Lint:
     return lint(
         event,
         Code.OPTIONAL_ARGUMENT,
-        f"the argument {name} may be missing: {_effect(event)}",
-        f"negate a rule that describes what is allowed; or use {value}, or is_... in the same "
-        "body; or pass the tools' schemas with --tools",
+        f"the argument {name} may be missing; {_effect(event)}",
+        (
+            f"negate a rule that describes the allowed calls; or use {value}, or a type "
+            "check (is_...) in the same body; or pass the tools' schemas with --tools"
+        ),
     )
 
 
@@ -78,6 +80,6 @@ def _undeclared(event: Event, path: Path, shape: InputShape) -> Lint:
     return lint(
         event,
         Code.UNDECLARED_ARGUMENT,
-        f"none of the rule's tools declares the argument {name}: {_effect(event)}",
-        f"{similar} is declared" if similar else "check the name, or the tool",
+        f"none of the rule's tools declares the argument {name}; {_effect(event)}",
+        f"did you mean {similar}?" if similar else "check the names of the argument and the tool",
     )

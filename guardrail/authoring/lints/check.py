@@ -107,5 +107,5 @@ def _comments(modules: Sequence[Module]) -> Iterator[Lint]:
                 line,
                 Code.IGNORE,
                 message,
-                "# guardrail:ignore CODE why it does not matter here",
+                "write # guardrail:ignore CODE and the reason",
             )

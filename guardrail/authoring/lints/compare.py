@@ -56,14 +56,18 @@ def _lint(event: Event, origin: InputOrigin, sign: str, *, texts: bool) -> Lint:
         return lint(
             event,
             Code.UNTYPED_COMPARISON,
-            f"{sign} on {name}, which may not be a string: numbers and null sort before every "
-            "string, lists after it",
-            "is_string in the same body",
+            (
+                f"{sign} compares {name}, which may not be a string: numbers and null "
+                "sort before every string, lists after every string"
+            ),
+            "add is_string in the same body",
         )
     return lint(
         event,
         Code.UNTYPED_COMPARISON,
-        f"{sign} on {name}, which may not be a number: null and false sort before every number, "
-        "strings after it",
+        (
+            f"{sign} compares {name}, which may not be a number: null and false sort "
+            "before every number, strings after every number"
+        ),
         "add is_number in the same body, or use data.guardrail.lib.args.number_within",
     )

@@ -47,8 +47,10 @@ def check(event: Event, flow: ValueFlow, shape: object = None) -> Iterator[Lint]
             yield lint(
                 event,
                 Code.FALLIBLE_BUILTIN,
-                f"{sign} by a value from the input: zero, or a value that is not a number, fails "
-                "the whole decision",
+                (
+                    f"{sign} divides by a value from the input: if it is zero or not a "
+                    "number, the whole decision fails"
+                ),
                 "check is_number and compare with 0 first, or multiply the other side instead",
             )
 
@@ -71,8 +73,10 @@ def _call(event: Event, flow: ValueFlow) -> Iterator[Lint]:
             yield lint(
                 event,
                 Code.FALLIBLE_BUILTIN,
-                f"{name} of {what} from the input: a value that it can't read fails the whole "
-                "decision (cause error)",
+                (
+                    f"{name} reads {what} from the input: if the value is malformed, the "
+                    "whole decision fails (cause error)"
+                ),
                 "restrict the value in the tool's schema, or compare strings",
             )
             return

@@ -24,14 +24,14 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
     key = rule.node["head"]["Set"].get("key")
     for line, path, sure in dict.fromkeys(_read(key, definition, flow, shape)):
         place = f"input.{written(path)}"
-        missing = f"{place} in the head may be missing: the rule then does not fire"
-        kept = f"{place} in the head: rules and messages are recorded unredacted"
+        missing = f"the head uses {place}, which may be missing: the rule then does not fire"
+        kept = f"the head uses {place}, and rule ids and messages are recorded unredacted"
         yield Lint(
             definition.module.source.name,
             line or rule.line,
             Code.INPUT_IN_HEAD,
             kept if sure else missing,
-            "write a head without values of the call; guardrail why shows these values",
+            "leave the call's values out of the head; guardrail why shows them anyway",
         )
 
 

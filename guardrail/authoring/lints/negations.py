@@ -30,9 +30,11 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
                 yield lint(
                     event,
                     Code.NEGATED_CALL,
-                    f"{place} may be missing: in OPA this not is then undefined, and the rule "
-                    "does not fire",
-                    "write a separate rule name_ok if { ... }, and use: not name_ok",
+                    (
+                        f"{place} may be missing: in OPA the negation is then undefined, "
+                        "and the rule does not fire"
+                    ),
+                    "write a separate rule, name_ok if { ... }, and use not name_ok",
                 )
                 return
 

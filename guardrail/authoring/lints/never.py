@@ -36,7 +36,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
                 file,
                 line or rule.line,
                 Code.NEVER_FIRES,
-                f"{rule.name} never holds here: {why}",
+                f"this {rule.name} rule never fires: {why}",
                 hint,
             )
     for line, part, similar in _unknown(definition, flow, shape):
@@ -45,7 +45,9 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
             line or rule.line,
             Code.UNKNOWN_INPUT,
             f"input.{part} does not exist, so a condition on it never holds",
-            f"did you mean {similar}?" if similar else "docs/writing-policies.md lists the input",
+            f"did you mean {similar}?"
+            if similar
+            else "docs/writing-policies.md lists the fields of the input",
         )
     for line, path, hint in _missing_data(definition, flow):
         yield Lint(
@@ -82,7 +84,7 @@ def _missing_data(definition: Definition, flow: ValueFlow) -> Iterator[tuple[int
         yield (
             line_of({name: content}),
             path,
-            f"add it to {file} of the policies, or correct the name"
+            f"add it to {file} in the policy folder, or correct the name"
             if flow.world.owner(at.static) is None
             else "correct the name: the package has no rule with that name",
         )
@@ -144,7 +146,7 @@ def _contradictions(
     for node in conditions(query):
         constant = _constant(node)
         if constant is False:
-            yield line_of(node), "a condition is always false", _SEPARATE
+            yield line_of(node), "one of its conditions is always false", _SEPARATE
             return
         fixed = _fixed(node, flow, frame)
         if fixed is not None:
@@ -192,7 +194,7 @@ def _contradiction(
         if checked is not None:
             subject = _subject(checked[0], flow, frame)
             if subject is not None and not known.setdefault(subject, _Known()).of_type(checked[1]):
-                return f"{subject} can't have two types"
+                return f"its conditions require {subject} to have two types"
         return None
     if name == "Membership":
         content = node["Membership"]
@@ -210,7 +212,11 @@ def _contradiction(
             continue
         if content["op"] == "Ne":
             ok = known.setdefault(subject, _Known()).without(value)
-            return None if ok else f"{subject} can't both have and not have this value"
+            return (
+                None
+                if ok
+                else f"its conditions require {subject} both to have and not to have the same value"
+            )
         return _narrowed(known, subject, frozenset([value]))
     return None
 
@@ -218,7 +224,7 @@ def _contradiction(
 def _narrowed(known: dict[str, _Known], subject: str, values: frozenset[str]) -> str | None:
     if known.setdefault(subject, _Known()).only(values):
         return None
-    return f"{subject} can't have two values at once"
+    return f"its conditions require {subject} to have two values at once"
 
 
 def _subject(node: Node, flow: ValueFlow, frame: RuleFrame) -> str | None:

@@ -22,11 +22,11 @@ Tools: TypeAlias = "frozenset[str] | None"
 
 ARGS: Path = ("action", "properties", "args")
 CONSTANTS: Mapping[str, tuple[str, str]] = {
-    "input.action.name": ("tools/call", "the tool's name is input.resource.id"),
+    "input.action.name": ("tools/call", "use input.resource.id, which is the tool's name"),
     "input.resource.type": ("tool", "remove the condition: only tool calls are decided"),
     "input.context.contract": (
         "guardrail/1",
-        "remove the condition: this version has one contract",
+        "remove the condition: this version has only one contract",
     ),
 }
 """Input values that are the same in every call: the path, the value, and a replacement for a

@@ -38,8 +38,8 @@ def check(modules: Sequence[Module], calls: Collection[FiredRules]) -> Iterator[
             rule.file,
             rule.line,
             Code.UNTESTED_RULE,
-            f"this {rule.effect} rule fires in no test: {rule.id}",
-            "add a test_ rule whose input makes it fire, in a file named ..._test.rego",
+            f"no test makes the {rule.effect} rule {rule.id} fire",
+            "in a file named ..._test.rego, add a test_ rule whose input makes it fire",
         )
 
 

@@ -165,16 +165,16 @@ def _parse(
     except EngineRefusal as refusal:
         at, said = _AT.search(refusal.text), _ERROR.search(refusal.text)
         line = int(at[2]) if at else 0
-        message = said[1].strip() if said else "is not Rego"
+        message = said[1].strip() if said else "it is not valid Rego"
         earlier = _AT.search(refusal.text, said.end()) if said and message.endswith(":") else None
         if earlier is not None:  # the sentence ends with a place of its own
             message = f"{_EARLIER.sub('', message)} in line {earlier[2]}"
         hint = syntax_hint(message, source.text, line, source.name)
         findings.append(Finding(source.name, line, "syntax", message, hint))
     except PolicyError as error:
-        message = f"can't be parsed: the parser ended with {error.cause}"
+        message = f"it can't be parsed: the parser ended with {error.cause}"
         findings.append(
-            Finding(source.name, 0, "syntax", message, "simplify what is nested most deeply")
+            Finding(source.name, 0, "syntax", message, "simplify its most deeply nested expression")
         )
     return None
 

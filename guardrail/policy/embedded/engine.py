@@ -140,7 +140,10 @@ class EmbeddedEngine:
         if harm is not None:
             future.set_exception(
                 PolicyError(
-                    "calls like this one killed the policy worker",
+                    (
+                        "similar calls killed the policy worker repeatedly, so the "
+                        "policy was not asked"
+                    ),
                     cause=harm.cause,
                     detail="breaker_open",
                 )
@@ -214,7 +217,9 @@ class EmbeddedEngine:
         # The engine's message can quote values from the call, so only its position is passed on.
         body = error_body(answer)
         if body.get("error") == "memory":
-            return PolicyError("the policy needs too much memory", cause="crashed", detail="memory")
+            return PolicyError(
+                "the policy exceeded its memory limit", cause="crashed", detail="memory"
+            )
         if body.get("type") == "input":
             return PolicyError(
                 "the embedded engine can't read the policy input", cause="error", detail="input"

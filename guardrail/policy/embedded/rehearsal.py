@@ -31,7 +31,9 @@ __all__ = [
 
 _AT = re.compile(r"at (\S+):(\d+):\d+$")
 _CONFLICT = re.compile(r"rule conflicts with rule|multiple outputs")
-_CONFLICT_HINT = "a rule or call has two values: make the conditions exclusive, or use else"
+_CONFLICT_HINT = (
+    "make the conditions exclusive, or use else: a rule or function can't have two values"
+)
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"
 _LISTING = "data.guardrail.main.listing"
@@ -192,8 +194,10 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
                     0,
                     "contract",
                     f"{about}: the decision is malformed ({decision.detail})",
-                    'each entry is a string, or {"rule": id, "message": text} with severity, needs,'
-                    " approvers",
+                    (
+                        'make each entry a string, or {"rule": id, "message": text}, '
+                        "optionally with severity, needs and approvers"
+                    ),
                 )
             )
     return findings
@@ -237,7 +241,7 @@ def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[T
         return TestOutcome.ERROR, error.message
     if value is True:
         return TestOutcome.PASS, ""
-    return TestOutcome.FAIL, "is undefined" if value is UNDEFINED else "is not true"
+    return TestOutcome.FAIL, "it is undefined" if value is UNDEFINED else "it is not true"
 
 
 def test_rules(compiled: CompiledPolicies) -> Iterator[tuple[str, str, str, int]]:
@@ -280,8 +284,10 @@ def _compare_orders(
                     0,
                     "order",
                     "the decisions depend on the order in which modules are loaded",
-                    "write references to other packages in full; the server engine supports "
-                    "these policies",
+                    (
+                        "write references to other packages in full; the server engine "
+                        "(OPA) supports these policies"
+                    ),
                 )
             ]
         order.shuffle(modules)

@@ -222,19 +222,19 @@ def _check_reply(reply: HttpReply, path: str) -> None:
     """Raise ``PolicyError`` for replies that the client would follow or report in its own way."""
     if reply.status in {401, 403}:
         raise PolicyError(
-            "the OPA server does not authorize this guard",
+            "the OPA server refused this guard's credentials",
             cause="error",
             detail="unauthorized",
-            hint="[opa] token_file, or cert and key",
+            hint="set [opa] token_file, or cert and key",
         )
     if 300 <= reply.status < 400:
         raise PolicyError(
-            "the OPA server answers with a redirect", cause="malformed", detail="redirect"
+            "the OPA server answered with a redirect", cause="malformed", detail="redirect"
         )
     # A failed health check has status 500, a refused policy 400; any other status is an error.
     if reply.status not in {200, 204, 400} and not path.startswith("/health"):
         raise PolicyError(
-            f"the OPA server answers with status {reply.status}",
+            f"the OPA server answered with status {reply.status}",
             cause="error",
             detail=f"status_{reply.status}",
         )
@@ -247,7 +247,7 @@ def _not_opa() -> PolicyError:
         "the server at this address is not an OPA server",
         cause="malformed",
         detail="not_opa",
-        hint="[opa] url",
+        hint="correct [opa] url",
     )
 
 

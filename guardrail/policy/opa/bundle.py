@@ -77,7 +77,15 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
         keys.update(dotted or quoted for dotted, quoted in _DATA_KEY.findall(source.text))
     for key in keys:
         if not key or "/" in key:
-            finding = Finding("data.json", 0, "data-key", "a top-level key that no bundle can own")
+            finding = Finding(
+                "data.json",
+                0,
+                "data-key",
+                (
+                    "the data has a top-level key that is empty or contains a slash, which "
+                    "no bundle can own"
+                ),
+            )
             raise PolicyLoadError([finding])
     return tuple(sorted({*_OWN_ROOTS, *(keys - {"guardrail", "system"})}))
 
@@ -107,7 +115,7 @@ def names(policies: PolicySet) -> Iterator[tuple[str, ModuleSource]]:
                 source.name,
                 0,
                 "bundle-name",
-                "two modules have this name relative to their folders",
+                "two modules have this file name relative to their policy folders",
             )
             raise PolicyLoadError([finding])
         seen.add(name)

@@ -63,11 +63,11 @@ class OpaEngine:
         revisions = section.revisions or (() if local is None else (str(revision_of(local)),))
         if not revisions and not section.unsafe_unpinned_policy:
             raise ConfigError(
-                "[opa] revisions: it is not set which policies the server must serve",
+                "the settings do not say which policies the OPA server must serve",
                 code="config.opa_revisions",
                 hint=(
-                    "name the bundle's revision there, or the policies that it contains as "
-                    "[policy] path"
+                    "set [opa] revisions to the bundle's revision, or [policy] path "
+                    "to the policies that it contains"
                 ),
             )
         acceptance = RevisionAcceptance(
@@ -165,20 +165,23 @@ class OpaEngine:
             )
         if len(policy_input) > MAX_INPUT:
             return PolicyError(
-                f"a policy input of {counted(len(policy_input), 'byte')}; the limit is {MAX_INPUT}",
+                (
+                    f"the policy input has {counted(len(policy_input), 'byte')}, but the "
+                    f"limit is {MAX_INPUT}"
+                ),
                 cause="error",
                 detail="input_size",
             )
         harm = self._slow.open(shard, now)
         if harm is not None:
             return PolicyError(
-                "calls like this one were not answered in time",
+                "the OPA server did not answer similar calls in time, so it was not asked",
                 cause=harm.cause,
                 detail="breaker_open",
             )
         if not self._breaker.admit(now):
             return PolicyError(
-                "the OPA server could not be reached, and is temporarily not asked",
+                ("the OPA server could not be reached, so guardrail does not ask it for a while"),
                 cause="unreachable",
                 detail="breaker",
                 hint=UNREACHABLE,
@@ -229,7 +232,7 @@ class OpaEngine:
         self._watch.check_soon()
         if identity.digest is None and not self._acceptance.impure_allowed:
             raise PolicyError(
-                "the OPA server has new policies, which have not been checked yet",
+                "the OPA server has new policies, which guardrail has not checked yet",
                 cause="revision",
                 detail="unchecked",
             )

@@ -176,5 +176,5 @@ def _full_error(detail: str) -> PolicyError:
         "no connection to the OPA server became free before the deadline",
         cause="timeout",
         detail=detail,
-        hint="raise [opa] connections",
+        hint="set [opa] connections to a larger number",
     )

@@ -75,7 +75,7 @@ def read_answer(reply: HttpReply, echo: str) -> OpaReply:
             "the policy has no decision for this call",
             cause="undefined",
             detail="no_decision",
-            hint="check that this server has guardrail's policies: guardrail policy bundle -o FILE",
+            hint="check that the server has a bundle that guardrail policy bundle -o FILE made",
         )
     result = document["result"]
     if (
@@ -119,10 +119,10 @@ def _refusal(reply: HttpReply) -> PolicyError:
     status = reply.status
     if 300 <= status < 400:
         # The target of the redirect is not the server that was asked.
-        return _malformed("redirect", "the OPA server answers with a redirect")
+        return _malformed("redirect", "the OPA server answered with a redirect")
     if status in {401, 403}:
         return PolicyError(
-            "the OPA server does not authorize this guard",
+            "the OPA server refused this guard's credentials",
             cause="error",
             detail="unauthorized",
             hint="set [opa] token_file, or cert and key",
@@ -147,7 +147,7 @@ def _refusal(reply: HttpReply) -> PolicyError:
             detail=f"status_{status}",
         )
     return PolicyError(
-        f"the OPA server answers with status {status}", cause="error", detail=f"status_{status}"
+        f"the OPA server answered with status {status}", cause="error", detail=f"status_{status}"
     )
 
 

@@ -96,11 +96,16 @@ class RevisionAcceptance:
             return PolicyIdentity("opa", f"{answer.version} unsafe_unpinned_policy", None)
         if not self._accepts(text):
             raise PolicyError(
-                f"the OPA server serves revision {_abbreviate(text)} of the policies, "
-                f"and this guard takes {self._describe_accepted()}",
+                (
+                    f"the OPA server serves revision {_abbreviate(text)} of the policies, "
+                    f"but this guard accepts only {self._describe_accepted()}"
+                ),
                 cause="revision",
                 detail="unaccepted",
-                hint="guardrail policy bundle -o FILE, or add the revision to [opa] revisions",
+                hint=(
+                    "serve a bundle of the accepted policies (guardrail policy bundle -o "
+                    "FILE), or add the revision to [opa] revisions"
+                ),
             )
         revision = Revision.parse(text)
         version = answer.version
@@ -143,7 +148,7 @@ class RevisionAcceptance:
                 "the policies",
                 cause="revision",
                 detail="ambiguous",
-                hint="[opa] bundle",
+                hint="set [opa] bundle to the name of the bundle with the policies",
             )
         else:
             found = next(iter(named.values()), None)
@@ -155,5 +160,5 @@ class RevisionAcceptance:
             "the OPA server does not report which policies it serves",
             cause="revision",
             detail="none",
-            hint="serve a bundle with a revision: guardrail policy bundle -o FILE",
+            hint="serve a bundle with a revision, such as guardrail policy bundle -o FILE makes",
         )

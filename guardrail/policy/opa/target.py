@@ -46,7 +46,8 @@ class TokenFile:
                 raise _token_error(f"{self._path}: others can read it", f"chmod 600 {self._path}")
             if found.st_size > _MAX_TOKEN:
                 raise _token_error(
-                    f"{self._path}: too large for a token", "put only the token into it"
+                    f"{self._path}: the file is too large for a token",
+                    "put only the token into that file",
                 )
             text = self._path.read_text(encoding="ascii").strip()
         except (OSError, UnicodeDecodeError) as error:
@@ -55,7 +56,8 @@ class TokenFile:
             ) from None
         if not text or not all(33 <= ord(character) <= 126 for character in text):
             raise _token_error(
-                f"{self._path}: contains no token", "one line of printable characters"
+                f"{self._path}: the file contains no token",
+                "the file must contain the token as one line of printable characters",
             )
         # One assignment: a reader sees the old pair or the new one.
         self._known = (mark, f"Bearer {text}")
@@ -119,14 +121,20 @@ def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
         # A name could lead anywhere tomorrow: without TLS only addresses that never leave this
         # machine.
         raise ConfigError(
-            "[opa] url: http is allowed only for a loopback address, because arguments would "
-            "cross the network unencrypted",
+            (
+                "[opa] url uses http for an address that is not loopback, so arguments "
+                "would cross the network unencrypted"
+            ),
             code="config.opa_url",
-            hint="https://, unix:///path, or http://127.0.0.1:8181",
+            hint=(
+                "use https://..., unix:///path, or a loopback address such as http://127.0.0.1:8181"
+            ),
         )
     if section.ca or section.cert or section.key:
         raise ConfigError(
-            "[opa] ca, cert and key need an https url", code="config.opa_tls", hint="url = https://"
+            "[opa] ca, cert or key is set, but [opa] url does not begin with https://",
+            code="config.opa_tls",
+            hint="use an https:// URL, or remove ca, cert and key",
         )
     return endpoint
 
@@ -139,9 +147,11 @@ def _split_url(url: str) -> SplitResult:
         raise _bad_url("is not a URL") from None
     if credentials:
         raise ConfigError(
-            "[opa] url: contains credentials, which would end up in logs",
+            "[opa] url contains credentials, which would end up in logs",
             code="config.opa_url",
-            hint="put a token into a file with mode 0600, and name it in token_file",
+            hint=(
+                "put the token into a file with mode 0600, and name that file in [opa] token_file"
+            ),
         )
     if parts.scheme not in {"http", "https", "unix"}:
         raise _bad_url("must begin with https://, http:// or unix:///")
@@ -154,14 +164,16 @@ def _split_url(url: str) -> SplitResult:
 
 def _bad_url(why: str) -> ConfigError:
     return ConfigError(
-        f"[opa] url: {why}", code="config.opa_url", hint="use a URL such as http://127.0.0.1:8181"
+        f"[opa] url {why}", code="config.opa_url", hint="use a URL such as http://127.0.0.1:8181"
     )
 
 
 def _socket_path(parts: SplitResult) -> str:
     path = unquote(parts.path)
     if parts.netloc or not path.startswith("/") or len(os.fsencode(path)) > 100:
-        raise _bad_url("for a unix socket must be unix:///absolute/path, at most 100 bytes")
+        raise _bad_url(
+            "for a unix socket must have the form unix:///absolute/path, with at most 100 bytes"
+        )
     return path
 
 
@@ -169,7 +181,7 @@ def _host_and_port(parts: SplitResult) -> tuple[str, int]:
     try:
         port = parts.port
     except ValueError:
-        raise _bad_url("has an impossible port") from None
+        raise _bad_url("has an invalid port") from None
     if not parts.hostname:
         raise _bad_url("has no host")
     return parts.hostname, port if port is not None else _PORTS[parts.scheme]
@@ -182,7 +194,7 @@ def _loopback(host: str) -> bool:
 def _tls_context(section: OpaSection) -> TlsContext:
     if (section.cert is None) != (section.key is None):
         raise ConfigError(
-            "[opa] cert and key must be set together",
+            "only one of [opa] cert and [opa] key is set",
             code="config.opa_tls",
             hint="set both or neither",
         )

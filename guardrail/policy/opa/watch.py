@@ -69,7 +69,7 @@ class ServerInspector:
                 "the OPA server is not ready: a bundle is not active, or a plugin is not healthy",
                 cause="unreachable",
                 detail="not_ready",
-                hint="check the server's own log",
+                hint="check the OPA server's log",
             )
         answer = self._ask_canary()
         identity = self._acceptance.identity(answer)
@@ -101,22 +101,27 @@ class ServerInspector:
                 ),
                 cause="revision",
                 detail="contract",
-                hint="serve a bundle that guardrail policy bundle of this version makes",
+                hint="serve a bundle that this version's guardrail policy bundle made",
             )
 
     def _check_purity(self, identity: PolicyIdentity) -> None:
         revision = identity.revision or ""
         if revision in self._pure:
             return
-        hint = "guardrail policy bundle -o FILE, or set [opa] unsafe_impure_policy = true"
+        hint = (
+            "serve a bundle that guardrail policy bundle -o FILE made, or set [opa] "
+            "unsafe_impure_policy = true"
+        )
         try:
             found = impurities(self._admin.modules())
         except PolicyError as error:
             if error.cause != "error":
                 raise
             raise PolicyError(
-                "it can't be checked that the policies on the OPA server depend only on their "
-                "input",
+                (
+                    "guardrail can't check that the policies on the OPA server depend "
+                    "only on their input"
+                ),
                 cause="revision",
                 detail="impure",
                 hint=hint,

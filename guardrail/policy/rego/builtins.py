@@ -173,27 +173,33 @@ _IMPURE = "gives different answers at different times, so decisions would not be
 REFUSED: dict[str, tuple[str, str]] = {
     "http.send": (
         "impure",
-        "is always undefined in this engine, so a rule that uses it never fires",
+        "is always undefined in the embedded engine, so a rule that uses it never fires",
     ),
     "json.marshal": ("differs", "writes numbers and some characters differently from OPA"),
-    "json.match_schema": ("differs", "returns its second item in another form than OPA"),
+    "json.match_schema": ("differs", "returns its second item in a different form from OPA"),
     "json.unmarshal": ("differs", "misreads integers beyond 64 bits"),
     "net.lookup_ip_addr": ("impure", _IMPURE),
-    "object.subset": ("differs", "has a value if OPA is undefined, and panics for an empty array"),
+    "object.subset": (
+        "differs",
+        (
+            "has a value in some cases in which it is undefined in OPA, and crashes on an "
+            "empty array"
+        ),
+    ),
     "opa.runtime": ("impure", _IMPURE),
     "print": ("impure", "would write arguments to a log"),
     "rand.intn": ("impure", _IMPURE),
-    "regex.is_valid": ("differs", "uses another regular expression syntax than OPA"),
+    "regex.is_valid": ("differs", "uses a different regular expression syntax from OPA"),
     "regex.split": ("differs", "splits at empty matches differently from OPA"),
-    "regex.template_match": ("differs", "gives other answers than OPA"),
+    "regex.template_match": ("differs", "gives different answers from OPA"),
     "semver.is_valid": ("differs", "refuses a leading v, which OPA accepts"),
-    "strings.count": ("differs", "counts overlapping occurrences"),
-    "strings.replace_n": ("differs", "replaces text that it has just inserted"),
-    "time.add_date": ("differs", "ends a month differently from OPA"),
+    "strings.count": ("differs", "counts overlapping occurrences, unlike OPA"),
+    "strings.replace_n": ("differs", "also replaces text that it has just inserted, unlike OPA"),
+    "time.add_date": ("differs", "handles the end of a month differently from OPA"),
     "time.now_ns": ("impure", _IMPURE),
-    "to_number": ("differs", "accepts strings that are not numbers for OPA"),
-    "trace": ("impure", "has no effect here"),
-    "uuid.parse": ("differs", "gives other variants than OPA"),
+    "to_number": ("differs", "accepts strings that OPA does not accept as numbers"),
+    "trace": ("impure", "has no effect in a guard"),
+    "uuid.parse": ("differs", "reports different variants from OPA"),
     "uuid.rfc4122": ("impure", _IMPURE),
 }
 """Functions that the engine has and guardrail refuses, with code and reason.
@@ -201,17 +207,17 @@ REFUSED: dict[str, tuple[str, str]] = {
 Functions in neither table are unknown to it.
 """
 
-_LEAVE_OUT = "remove it; guardrail policy test shows the decision that a test got"
+_LEAVE_OUT = "remove it; guardrail policy test shows the decision of each failed test"
 _LOOK_UP = "look it up in the program, and pass it as an argument or as policy data"
 _DRAW = "generate it in the program, and pass it as an argument"
 
 IMPURE_HINTS = {
     "http.send": _LOOK_UP,
     "net.lookup_ip_addr": _LOOK_UP,
-    "opa.runtime": "pass settings as policy data",
+    "opa.runtime": "pass settings to the policy as data (data.json)",
     "print": _LEAVE_OUT,
     "rand.intn": _DRAW,
-    "time.now_ns": "time.parse_rfc3339_ns(input.context.time)",
+    "time.now_ns": "use time.parse_rfc3339_ns(input.context.time)",
     "trace": _LEAVE_OUT,
     "uuid.rfc4122": _DRAW,
 }

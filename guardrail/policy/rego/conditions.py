@@ -16,7 +16,7 @@ from guardrail.policy.sources import MAX_INTEGER
 
 __all__ = ["CONDITIONS", "SERVER", "ConstructRefusal"]
 
-SERVER = "the server engine supports this"
+SERVER = "the server engine (OPA) supports this"
 _RANGE = 10_000
 _FORMAT = re.compile(r"%(.?)")
 _DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
@@ -54,7 +54,10 @@ def _sprintf(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusa
     verbs = _FORMAT.findall(text) if isinstance(text, str) else ["?"]
     if all(verb in {"v", "s", "d", "%"} for verb in verbs):
         return None
-    message = f"a {name} format that is not a literal, or has verbs other than %v, %s, %d and %%"
+    message = (
+        f"the format passed to {name} is not a literal, or contains a verb other than %v, "
+        "%s, %d and %%"
+    )
     return ConstructRefusal("sprintf-format", message, f"write %v; {SERVER}")
 
 
@@ -63,8 +66,8 @@ def _range(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
     if first is not None and last is not None and abs(first - last) <= _RANGE:
         return None
     message = (
-        f"{name} whose ends are not literals, or are more than {_RANGE} apart: it can use up all "
-        "memory"
+        f"the ends of {name} are not literals, or are more than {_RANGE} apart, so it "
+        "could use up all memory"
     )
     return ConstructRefusal("range", message)
 
@@ -73,7 +76,7 @@ def _base(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     if _literal_integer(parameters[1]) in {2, 8, 10, 16}:
         return None
     return ConstructRefusal(
-        "base", f"{name} in a base that is not the literal 2, 8, 10 or 16", "write 10"
+        "base", f"the base passed to {name} is not one of the literals 2, 8, 10 and 16", "write 10"
     )
 
 
@@ -84,7 +87,8 @@ def _shift(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
         if right or (value is not None and abs(value) << by <= MAX_INTEGER):
             return None
     return ConstructRefusal(
-        "shift", f"{name} by an amount that is not a literal, or beyond 64 bits"
+        "shift",
+        (f"{name} shifts by an amount that is not a literal, or its result may exceed 64 bits"),
     )
 
 
@@ -93,14 +97,17 @@ def _substring(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
     if offset is not None and length is not None and offset >= 0:
         return None
     return ConstructRefusal(
-        "substring", f"{name} whose offset and length are not literal whole numbers"
+        "substring", f"the offset or length passed to {name} is not a literal whole number"
     )
 
 
 def _index_of(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if _literal(parameters[1]):
         return None
-    message = f"{name} of a string that is not a literal: the engines differ for an empty one"
+    message = (
+        f"{name} searches for a string that is not a literal, and the engines give "
+        "different results if it is empty"
+    )
     return ConstructRefusal("indexof", message, f"use contains; {SERVER}")
 
 
@@ -110,7 +117,7 @@ def _pattern(place: int) -> Condition:
         if not isinstance(pattern, str):
             return ConstructRefusal(
                 "regex-pattern",
-                f"{name} with a pattern that is not a literal, so it can't be checked",
+                f"the pattern passed to {name} is not a literal, so it can't be checked",
             )
         problem = regex_problem(pattern)
         return (
@@ -127,8 +134,10 @@ def _times(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
         return refusal
     return ConstructRefusal(
         "regex-count",
-        f"{name} with a number of matches that is not a literal whole number: OPA refuses some "
-        "values, the engine none",
+        (
+            f"the number of matches passed to {name} is not a literal whole number: OPA "
+            "refuses some values that the embedded engine accepts"
+        ),
         f"write -1 for all; {SERVER}",
     )
 
@@ -141,7 +150,7 @@ def _replacement(scope: RuleScope, name: str, parameters: list[Node]) -> Constru
     problem = (
         template_problem(text)
         if isinstance(text, str)
-        else "a replacement that is not a literal, so it can't be checked for dollars"
+        else "the replacement is not a literal, so it can't be checked for dollar signs"
     )
     return (
         ConstructRefusal("regex-replacement", f"{name}: {problem}") if problem is not None else None
@@ -152,12 +161,12 @@ def _glob(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     pattern, delimiters = _literal(parameters[0]), parameters[1]
     if not isinstance(pattern, str):
         return ConstructRefusal(
-            "glob-pattern", f"{name} with a pattern that is not a literal, so it can't be checked"
+            "glob-pattern", f"the pattern passed to {name} is not a literal, so it can't be checked"
         )
     problem = glob_problem(pattern)
     if problem is not None:
         return ConstructRefusal(
-            "glob-pattern", f"{name}: {problem}, which the engines may read differently"
+            "glob-pattern", f"{name}: {problem}; the engines may read it differently"
         )
     listed = kind(delimiters) == "Array" and all(
         isinstance(value, str) and len(value) == 1
@@ -166,7 +175,7 @@ def _glob(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     if listed or kind(delimiters) == "Null":
         return None
     return ConstructRefusal(
-        "glob-pattern", f"{name} with delimiters that are not literal single characters"
+        "glob-pattern", f"the delimiters passed to {name} are not literal single characters"
     )
 
 
@@ -175,7 +184,8 @@ def _duration(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefus
     if isinstance(text, str) and _DURATION.fullmatch(text) and _hours(text) < _MAX_HOURS:
         return None
     return ConstructRefusal(
-        "time", f"{name} of a string that is not a literal, or of more than {_MAX_HOURS} hours"
+        "time",
+        (f"the duration passed to {name} is not a literal, or is longer than {_MAX_HOURS} hours"),
     )
 
 
@@ -189,8 +199,8 @@ def _zone(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefus
     if scope.integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
         return None
     message = (
-        f"{name} of a value that may not be a time in nanoseconds, or in a zone other than UTC: "
-        "the engines may use different tables"
+        f"{name} receives a value that may not be a time in nanoseconds, or a time "
+        "zone other than UTC, for which the engines may use different tables"
     )
     return ConstructRefusal("time", message)
 
@@ -199,10 +209,10 @@ def _slice(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
     if all((scope.most(end) or 0) < 2**63 and scope.integer(end) for end in parameters[1:3]):
         return None
     message = (
-        f"{name} with ends that may not be whole numbers of 64 bits: undefined in this engine, "
-        "an error in OPA"
+        f"the ends passed to {name} may not be 64-bit whole numbers: the result is "
+        "then undefined in the embedded engine and an error in OPA"
     )
-    return ConstructRefusal("slice", message, f"round(n) first; {SERVER}")
+    return ConstructRefusal("slice", message, f"use round(n) first; {SERVER}")
 
 
 def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
@@ -212,10 +222,12 @@ def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
     if listed:
         return None
     message = (
-        f"{name} with paths that are not single literal keys: the engines read longer paths and "
-        "slashes differently"
+        f"the paths passed to {name} are not single literal keys, and the engines "
+        "read longer paths and slashes differently"
     )
-    return ConstructRefusal("json-path", message, f'{name}(x, ["a", "b"]) for keys; {SERVER}')
+    return ConstructRefusal(
+        "json-path", message, f'to name keys, write {name}(x, ["a", "b"]); {SERVER}'
+    )
 
 
 def _is_single_key(node: Node) -> bool:
@@ -228,7 +240,7 @@ def _is_single_key(node: Node) -> bool:
 def _walk(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     if len(parameters) == 2:
         return None
-    message = f"[path, value] := {name}(x) yields nothing in this engine"
+    message = f"[path, value] := {name}(x) yields nothing in the embedded engine"
     return ConstructRefusal("walk-assigned", message, f"write walk(x, [path, value]); {SERVER}")
 
 
@@ -236,11 +248,11 @@ def _total_of(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructR
     if scope.collection_of_integers(parameters[0]):
         return None
     message = (
-        f"{name} of values that might not be whole numbers: "
-        "OPA calculates in decimal, the engine in binary"
+        f"{name} may receive values that are not whole numbers: OPA calculates in "
+        "decimal, the embedded engine in binary"
     )
     return ConstructRefusal(
-        "decimal-arithmetic", message, f"{name}([round(x) | some x in xs]); {SERVER}"
+        "decimal-arithmetic", message, f"write {name}([round(x) | some x in xs]); {SERVER}"
     )
 
 

@@ -49,8 +49,11 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "set-elsewhere",
-                    f"{rule.name} is read only in package guardrail.policy, and has no effect here",
-                    "package guardrail.policy, in as many files as you like",
+                    f"{rule.name} has an effect only in package guardrail.policy",
+                    (
+                        "move it to a file whose package is guardrail.policy (there may "
+                        "be several such files)"
+                    ),
                 )
             elif rule.form != "set" or rule.default:
                 yield Finding(
@@ -65,8 +68,11 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "label-unavailable",
-                    "labels are not kept yet, so a policy that depends on them would never see one",
-                    "remove label until a version keeps labels",
+                    (
+                        "guardrail does not store labels yet, so a policy that depends "
+                        "on them would never see one"
+                    ),
+                    "remove the label rule",
                 )
             elif rule.name in NAMED and not _is_displayable(_id_texts(rule)):
                 yield Finding(
@@ -86,7 +92,7 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
 
 def _set_hint(rule: RegoRule) -> str:
     if not rule.default:
-        return f'{rule.name} contains "why" if {{ ... }}'
+        return f'write {rule.name} contains "why" if {{ ... }}'
     if rule.name == "allow":
         return "remove the default: allow is a set, and a call that no rule allows is denied"
     return f"remove the default: {rule.name} is a set, and is empty if no rule adds to it"
@@ -127,13 +133,13 @@ def _package_findings(module: Module) -> Iterator[Finding]:
     test_name = package[-1].endswith("_test")
     subject = (*package[:-1], package[-1].removesuffix("_test")) if module.test else package
     if reserved:
-        message = f"package {name} is guardrail's own, and always loaded from the installed package"
+        message = f"package {name} belongs to guardrail, which always loads its own copy"
         yield Finding(
             module.source.name,
             module.package_line,
             "reserved-package",
             message,
-            "package guardrail.policy",
+            "name the package guardrail.policy, or a package below it",
         )
     elif subject[: len(ROOT)] != ROOT:
         message = f"package {name} is outside guardrail.policy"
@@ -142,19 +148,19 @@ def _package_findings(module: Module) -> Iterator[Finding]:
             module.package_line,
             "package-name",
             message,
-            "package guardrail.policy",
+            "name the package guardrail.policy, or a package below it",
         )
     elif module.test is not test_name:
         message = (
-            "a test is a file named ..._test.rego with a package named ..._test: this file has "
-            "only one of the two"
+            "a test needs both a file name that ends in _test.rego and a package "
+            "name that ends in _test: this file has only one of the two"
         )
         yield Finding(
             module.source.name,
             module.package_line,
             "test-package",
             message,
-            "package guardrail.policy_test",
+            "name both as tests, for example package guardrail.policy_test in x_test.rego",
         )
 
 
@@ -179,7 +185,7 @@ def _session_through_get(module: Module) -> Iterator[Finding]:
                     int(content["span"]["line"]),
                     "session-field",
                     message,
-                    "use only id",
+                    "use input.context.session.id",
                 )
 
 
@@ -212,8 +218,14 @@ def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
                     module.source.name,
                     rule.line,
                     "unread-set",
-                    f"{rule.name} is never read: a misspelt allow or deny has no effect",
-                    f"the sets are {', '.join(sorted(SETS - {'label', 'obligation'}))}",
+                    (
+                        f"no rule reads {rule.name}; if it is a misspelt allow or deny, "
+                        "it has no effect"
+                    ),
+                    (
+                        "guardrail reads the sets "
+                        f"{', '.join(sorted(SETS - {'label', 'obligation'}))}"
+                    ),
                 )
 
 
@@ -227,7 +239,7 @@ def _never_allows(modules: Sequence[Module]) -> Iterator[Finding]:
             own[0].package_line,
             "no-allow",
             "no rule adds to allow in package guardrail.policy, so every call will be denied",
-            'allow contains "why" if { ... }',
+            'add a rule: allow contains "why" if { ... }',
         )
 
 

@@ -25,7 +25,8 @@ _MEANT: Final = {
     "name": "rule",
 }
 _SHAPE: Final = (
-    '{"rule": "id", "message": "why", "severity": "info"}, or a string for both rule and message'
+    'write {"rule": "id", "message": "why", "severity": "info"}, or one string for '
+    "both rule and message"
 )
 _TEXTS: Final = ("rule", "message", "severity")
 _SCALARS: Final = ("String", "RawString", "Number", "Bool", "Null")
@@ -45,17 +46,23 @@ def entry_problems(rule: RegoRule) -> Iterator[tuple[str, str]]:
     if key is None or name is None:
         return
     if rule.name == "redact":
-        yield from _pointer_problems(key, "redact", 'redact contains "/card"')
+        yield from _pointer_problems(key, "redact", 'write, for example: redact contains "/card"')
     elif name in {"String", "RawString"}:
         if not key[name]["value"]:
-            yield f"an empty string as a member of {rule.name} has no id and no message", _SHAPE
+            yield (
+                (
+                    f"a member of {rule.name} is an empty string, so it has neither an id nor "
+                    "a message"
+                ),
+                _SHAPE,
+            )
     elif name == "Object":
         yield from _object_problems(rule, key)
     elif name in _SCALARS or name in _CONTAINERS:
         yield (
             (
-                f"a member of {rule.name} is neither a string nor an object, so each call that it"
-                " fires for is denied"
+                f"a member of {rule.name} is neither a string nor an object, so every "
+                "call for which it fires would be denied"
             ),
             _SHAPE,
         )
@@ -72,17 +79,17 @@ def _object_problems(rule: RegoRule, key: Node) -> Iterator[tuple[str, str]]:
         close = _MEANT.get(unknown) or next(iter(difflib.get_close_matches(unknown, _KEYS, 1)), "")
         yield (
             (
-                f"a member of {rule.name} has the unknown key {_quoted(unknown)}, so each call that"
-                " it fires for is denied"
+                f"a member of {rule.name} has the unknown key {_quoted(unknown)}, so "
+                "every call for which it fires would be denied"
             ),
-            f"{close} is the key" if close else f"the keys are {', '.join(_KEYS[:-1])}",
+            f"did you mean {close}?" if close else f"the allowed keys are {', '.join(_KEYS[:-1])}",
         )
     for missing in ("rule", "message"):
         if missing not in fields:
             yield (
                 (
-                    f"a member of {rule.name} has no {missing} key, so each call that it fires for"
-                    " is denied"
+                    f"a member of {rule.name} has no {missing} key, so every call for "
+                    "which it fires would be denied"
                 ),
                 _SHAPE,
             )
@@ -108,7 +115,7 @@ def _approvers_problems(rule: RegoRule, value: Any) -> Iterator[tuple[str, str]]
                 f"the key approvers of a member of {rule.name} is not a whole number from 1 to"
                 f" {_MAX_APPROVERS}"
             ),
-            '"approvers": 2',
+            'write a whole number, for example "approvers": 2',
         )
 
 
@@ -119,11 +126,13 @@ def _needs_problems(rule: RegoRule, value: Any) -> Iterator[tuple[str, str]]:
     if name != "Array":
         yield (
             f"the key needs of a member of {rule.name} is not a list of pointers",
-            '"needs": ["/to"]',
+            'write a list of pointers, for example "needs": ["/to"]',
         )
         return
     for item in value["Array"]["items"]:
-        yield from _pointer_problems(item, f"needs of {rule.name}", '"needs": ["/to"]')
+        yield from _pointer_problems(
+            item, f"needs of {rule.name}", 'write a list of pointers, for example "needs": ["/to"]'
+        )
 
 
 def _pointer_problems(node: Node, where: str, hint: str) -> Iterator[tuple[str, str]]:

@@ -44,9 +44,11 @@ class UnreadableRule(Exception):
             module.source.name,
             rule.line,
             "head-term",
-            "a head whose value can't be moved into the rule's body, where the engine evaluates "
-            "it as OPA does",
-            f"write x := ... as the last line of the body, and x in the head; {SERVER}",
+            (
+                "the embedded engine evaluates the value in this rule's head differently "
+                "from OPA, and it can't be moved into the body"
+            ),
+            f"write x := ... as the last line of the body, and use x in the head; {SERVER}",
         )
 
 
@@ -73,9 +75,11 @@ def chained(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                 int(body["span"]["line"]),
                 ConstructRefusal(
                     "chained-body",
-                    "a second body after the first: the engine gives it the value true, or no "
-                    "value",
-                    f"write the rule's head again before it, with if; {SERVER}",
+                    (
+                        "the rule has a second body after the first, which the embedded "
+                        "engine gives the value true, or no value"
+                    ),
+                    f"repeat the rule's head, with if, before the second body; {SERVER}",
                 ),
             )
 

@@ -41,8 +41,11 @@ def imports(module: Module) -> Iterator[Finding]:
                 module,
                 item.line,
                 "data-import",
-                "an import of data: rules reached through it may be evaluated before the rules "
-                "that they depend on, so that a deny rule does not fire",
+                (
+                    "this imports data: rules reached through the import may be "
+                    "evaluated before the rules that they depend on, and a deny rule may "
+                    "then not fire"
+                ),
                 f"write the reference in full, {item.target.dotted or 'data...'}; {SERVER}",
             )
 
@@ -65,8 +68,8 @@ def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iter
             differs = (known.form, known.arity) != (rule.form, rule.arity)
             if differs and not _compatible(known, rule) and not judged:
                 message = (
-                    f"{rule.name} is a {known.form} in {where.source.name}, line {known.line}, "
-                    f"but a {rule.form} here"
+                    f"{rule.name} is a {rule.form} here, but a {known.form} in "
+                    f"{where.source.name}, line {known.line}"
                 )
                 yield finding_at(
                     module, rule.line, "mixed-rule", message, "give one of them another name"
@@ -89,7 +92,7 @@ def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iter
                     module, rule.line, "package-over-rule", message, "give one of them another name"
                 )
             if rule.name in ALLOWED or rule.name in REFUSED or rule.name in {"input", "data"}:
-                message = f"{rule.name} is the name of a builtin"
+                message = f"{rule.name} is the name of a built-in function"
                 yield finding_at(
                     module, rule.line, "shadows-builtin", message, "give the rule another name"
                 )
@@ -108,8 +111,11 @@ def data_overlaps(
             "-",
             0,
             "data-overlap",
-            "data.guardrail contains the policies: data there would silently replace rules",
-            "put the data under another name",
+            (
+                "data.guardrail is reserved for the policies: data in it would silently "
+                "replace rules"
+            ),
+            "store the data under another name",
         )
         return
     for package in world.packages:
@@ -123,15 +129,15 @@ def data_overlaps(
         if value is not None:
             module = next(module for module in modules if module.package == package)
             message = (
-                f"the data document has a value at data.{'.'.join(package)}, which would silently"
-                " replace rules"
+                f"the data has a value at data.{'.'.join(package)}, where it would "
+                "silently replace rules"
             )
             yield finding_at(
                 module,
                 module.package_line,
                 "data-overlap",
                 message,
-                "put the data under another name",
+                "store the data under another name",
             )
 
 
@@ -172,5 +178,5 @@ def cycles(modules: Sequence[Module], edges: dict[Point, set[Point]]) -> Iterato
                     rule.line,
                     "recursion",
                     f"{rule.name} depends on itself, directly or through other rules",
-                    "OPA refuses it too",
+                    "correct the rule; OPA refuses it too",
                 )

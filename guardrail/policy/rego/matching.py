@@ -18,7 +18,7 @@ from guardrail.policy.rego.world import RuleScope
 __all__ = ["branched", "patterns", "result"]
 
 _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
-_CLOSED = "compare object.keys(x) with the keys that may be there, and read each with x.key"
+_CLOSED = "compare object.keys(x) with the allowed keys, and read each value as x.key"
 
 
 def patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
@@ -105,8 +105,11 @@ def _inside(pattern: Any) -> Iterator[Node]:
 def _exact(where: str) -> ConstructRefusal:
     return ConstructRefusal(
         "object-pattern",
-        f"an object or set as a pattern in {where}: OPA matches only values with exactly these "
-        "keys, the engine also values with more",
+        (
+            f"{where} uses an object or set as a pattern: OPA matches only values with "
+            "exactly these keys, but the embedded engine also matches values with more "
+            "keys"
+        ),
         f"{_CLOSED}; {SERVER}",
     )
 
@@ -114,8 +117,10 @@ def _exact(where: str) -> ConstructRefusal:
 def _twice(name: str, where: str) -> ConstructRefusal:
     return ConstructRefusal(
         "repeated-name",
-        f"{name} occurs twice in the pattern of {where}: OPA requires equal values, the engine "
-        "does not compare them",
+        (
+            f"{name} occurs twice in the pattern of {where}: OPA requires both values to "
+            "be equal, but the embedded engine does not compare them"
+        ),
         f"use two names and compare them with ==; {SERVER}",
     )
 
@@ -166,7 +171,10 @@ def _target(
 
 _BRANCHED = ConstructRefusal(
     "else-result",
-    "a function with else is compared with a value, in its last argument or by a set's [...]: "
-    "if the value differs, OPA uses the value of else, but the engine does not",
-    f"f(x) == value, or value in set; {SERVER}",
+    (
+        "the result of a function with else is compared with a value, in the last "
+        "argument or through a set's [...]: if they differ, OPA continues with else, but "
+        "the embedded engine does not"
+    ),
+    f"write f(x) == value, or value in set; {SERVER}",
 )

@@ -213,8 +213,10 @@ def _name_clashes(members: Sequence[Module]) -> list[Finding]:
                         module.source.name,
                         item.line,
                         "import-clash",
-                        f"import name {item.alias} means something else in {known[1].source.name},"
-                        f" line {known[2].line}",
+                        (
+                            f"the import name {item.alias} refers to something else in "
+                            f"{known[1].source.name}, line {known[2].line}"
+                        ),
                         "give one of them another name; the server engine keeps imports per file",
                     )
                 )

@@ -30,20 +30,25 @@ def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
         if abs(int(text)) > MAX_INTEGER:
             return ConstructRefusal(
                 "integer-range",
-                "an integer beyond 64 bits, which becomes another number in this engine",
+                (
+                    "this integer exceeds 64 bits, and the embedded engine would turn it "
+                    "into another number"
+                ),
             )
     elif rounded(float(text)):
         return ConstructRefusal(
             "integer-range",
-            "a number of 54 to 64 bits written as a fraction: this engine compares integers "
-            "with it only roughly",
-            f"write it without decimal point and exponent; {SERVER}",
+            (
+                "this number of 54 to 64 bits is written as a fraction, and the embedded "
+                "engine compares integers with it only approximately"
+            ),
+            f"write it without a decimal point or an exponent; {SERVER}",
         )
     elif whole_exponent(text.decode()):
         return ConstructRefusal("exponent", f"{text.decode()} {WHOLE_EXPONENT}", WITHOUT_EXPONENT)
     elif len(text) > 15:
         return ConstructRefusal(
-            "decimal-range", "a number with more digits than the engine supports"
+            "decimal-range", "this number has more digits than the embedded engine supports"
         )
     return None
 
@@ -54,7 +59,10 @@ def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
     if content["op"] not in {"Eq", "Ne"} and any(map(scope.maybe_set, sides)):
         return ConstructRefusal(
             "set-order",
-            "sets compared by order: OPA sorts them after objects, the engine before",
+            (
+                "sets are compared by order: OPA sorts sets after objects, the embedded "
+                "engine before them"
+            ),
             f"compare their counts, or test membership; {SERVER}",
         )
     return None
@@ -68,8 +76,11 @@ def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
     if not whole and not sets:
         return ConstructRefusal(
             "decimal-arithmetic",
-            "arithmetic on a value that might not be a whole number: "
-            "OPA calculates in decimal, the engine in binary (0.1 + 0.2 > 0.3)",
+            (
+                "this arithmetic uses a value that may not be a whole number: OPA "
+                "calculates in decimal, the embedded engine in binary (where 0.1 + 0.2 > "
+                "0.3)"
+            ),
             f"use round(x) first, or pass the smallest units, such as cents; {SERVER}",
         )
     if whole:
@@ -77,8 +88,10 @@ def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
         if most is None or most >= 2**63:
             return ConstructRefusal(
                 "integer-range",
-                "arithmetic whose result may exceed 64 bits and become another number in this "
-                "engine",
+                (
+                    "the result of this arithmetic may exceed 64 bits, and the embedded "
+                    "engine would turn it into another number"
+                ),
                 f"multiply by a literal, or use count; {SERVER}",
             )
     return None

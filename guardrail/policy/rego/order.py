@@ -68,10 +68,16 @@ def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                     line_of(call) or scope.rule.line,
                     ConstructRefusal(
                         "iteration-order",
-                        "a call in one line with an iteration that it does not depend on: if "
-                        "there is nothing to iterate over, OPA makes the call, which may fail, "
-                        "but the engine never makes it",
-                        f"y := call(...) on a separate line before, or some x in xs; {SERVER}",
+                        (
+                            "a call shares a line with an iteration that it does not "
+                            "depend on: if there is nothing to iterate over, OPA still "
+                            "makes the call, which may fail, but the embedded engine "
+                            "does not"
+                        ),
+                        (
+                            "write y := call(...) on a separate line before, or some x "
+                            f"in xs; {SERVER}"
+                        ),
                     ),
                 )
                 break
@@ -186,9 +192,15 @@ def _collection_items(node: Any) -> list[Node] | None:
 
 _SKIPPED = ConstructRefusal(
     "skipped-call",
-    "a call in a list, set or object, after an item that may be missing: OPA makes the call "
-    "first, which may fail, but the engine stops at the missing item",
-    f"y := call(...) on a separate line before; or a line before that needs the item; {SERVER}",
+    (
+        "a call in a list, set or object follows an item that may be missing: OPA makes "
+        "the call first, which may fail, but the embedded engine stops at the missing "
+        "item"
+    ),
+    (
+        "write y := call(...), or a condition that needs the item, on a separate line "
+        f"before; {SERVER}"
+    ),
 )
 
 
@@ -208,10 +220,15 @@ def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
 
 _LATE = ConstructRefusal(
     "late-call",
-    "a call that returns its result in an argument: the engine delays it, and lines that use "
-    "the result, until after the other lines; if those are false, it never makes a call that "
-    "fails in OPA",
-    f"put the lines that do not use it before it, or write x := call(...); {SERVER}",
+    (
+        "a call returns its result in its last argument: the embedded engine makes it "
+        "after the other lines, or not at all if one of those is false, but in OPA the "
+        "call may fail first"
+    ),
+    (
+        "move the lines that do not use the result before the call, or write x := "
+        f"call(...); {SERVER}"
+    ),
 )
 
 

@@ -17,7 +17,7 @@ _INSTEAD = {
     "s": "[\\t\\n\\f\\r ] for \\s",
     "S": "[^\\t\\n\\f\\r ] for \\S",
     "b": "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it",
-    "B": "[A-Za-z0-9_] for \\B on the side of a word where it goes on",
+    "B": "[A-Za-z0-9_] for \\B on the side on which the word continues",
 }
 """Definitions of the classes and boundaries of OPA's regular expressions."""
 _FLAGS = frozenset("imsU-")
@@ -65,8 +65,8 @@ def regex_problem(pattern: str) -> str | None:
     """
     if "\b" in pattern:
         return (
-            "a backspace, which \\b is between double quotes, and which no text holds: write"
-            f" {_INSTEAD['b']}"
+            "the pattern contains a backspace, because \\b between double quotes is "
+            f"one: write {_INSTEAD['b']}"
         )
     try:
         _Regex(pattern).read()
@@ -74,8 +74,9 @@ def regex_problem(pattern: str) -> str | None:
         return str(problem)
     if not pattern.isascii() and _FOLDING.search(pattern):
         return (
-            "(?i) in a pattern that is not ASCII: letters that are newer than OPA's Unicode have no"
-            " other case there; write both cases out, [\u00e9\u00c9]"
+            "the pattern combines (?i) with letters outside ASCII, and OPA's Unicode "
+            "version does not know the other case of every letter: write out both "
+            "cases, as in [éÉ]"
         )
     return None
 
@@ -92,14 +93,17 @@ def template_problem(text: str) -> str | None:
             # A literal dollar; OPA accepts letters of every language in a name.
             following = rest[1:2]
             if following == "{" or not following.isascii():
-                return "a $ that begins no group's number or name: write $$ for a dollar"
+                return (
+                    "the replacement contains a $ that begins neither a group's number "
+                    "nor its name: write $$ for a dollar sign"
+                )
             rest = rest[1:]
             continue
         name = found[1] or found[2] or ""
         following = rest[found.end() : found.end() + 1] if found[2] else ""
         zero = name.isdigit() and len(name) > 1 and name[0] == "0"
         if zero or not following.isascii():
-            return f"{found[0]}, which the engines read differently: write ${{{name.lstrip('0')}}}"
+            return f"the engines read {found[0]} differently: write ${{{name.lstrip('0')}}}"
         rest = rest[found.end() :]
     return None
 
@@ -137,20 +141,20 @@ class _Regex:
                 self.index += 1
                 self.depth -= character == ")"
                 if self.depth < 0:
-                    raise _Problem("a closing parenthesis without an opening one")
+                    raise _Problem("the pattern has a closing parenthesis without an opening one")
                 self.atom = character not in "|^$"
         if self.depth:
-            raise _Problem("an opening parenthesis without a closing one")
+            raise _Problem("the pattern has an opening parenthesis without a closing one")
 
     def _escape(self) -> None:
         character = self.rest[1:2]
         if character and character in _INSTEAD:
             raise _Problem(
-                f"\\{character}, which matches other characters in the embedded engine (all of"
-                f" Unicode): write {_INSTEAD[character]}"
+                f"\\{character} matches more characters (all of Unicode) in the "
+                f"embedded engine than in OPA: write {_INSTEAD[character]}"
             )
         if not character or character not in _PUNCTUATION | set(_SIMPLE_ESCAPES) | _ASSERTIONS:
-            raise _Problem(f"the escape \\{character}, which the engines may read differently")
+            raise _Problem(f"the engines may read the escape \\{character} differently")
         self.atom = character not in _ASSERTIONS
         self.index += 2
 
@@ -159,16 +163,16 @@ class _Regex:
         self.depth += 1
         self.atom = False
         if self.depth > _MAX_DEPTH:
-            raise _Problem(f"groups nested more than {_MAX_DEPTH} deep")
+            raise _Problem(f"the pattern nests groups more than {_MAX_DEPTH} deep")
         if not self.rest.startswith("?"):
             return
         self.index += 1
         if self.rest.startswith(("<=", "<!")):
-            raise _Problem("look-behind, which neither engine has")
+            raise _Problem("the pattern uses look-behind, which neither engine supports")
         name = _NAME.match(self.rest)
         if name is not None:
             if name[1] in self.names:
-                raise _Problem(f"two groups named {name[1]}")
+                raise _Problem(f"the pattern has two groups named {name[1]}")
             self.names.add(name[1])
             self.index += name.end()
             return
@@ -178,26 +182,31 @@ class _Regex:
         unset = flags[0].partition("-")[2]
         wrong = set(flags[0]) - _FLAGS or ("-" in flags[0] and not unset) or "-" in unset
         if wrong or end not in {")", ":"} or (end == ")" and not flags[0]):
-            raise _Problem("a group that the engines may read differently")
+            raise _Problem("the pattern has a group that the engines may read differently")
         self.index += flags.end() + 1
         self.depth -= end == ")"
 
     def _repetition(self) -> None:
         if not self.atom:
-            raise _Problem("a repetition of nothing, or of a repetition, which OPA refuses")
+            raise _Problem(
+                "the pattern repeats nothing, or repeats a repetition, which OPA refuses"
+            )
         if self.rest[0] == "{":
             repeat = _REPEAT.match(self.rest)
             if repeat is None:
-                raise _Problem("a brace that is not a repetition: escape it")
+                raise _Problem(
+                    "the pattern has a brace that does not begin a repetition: escape it"
+                )
             least, most = int(repeat[1]), int(repeat[3] or repeat[1])
             # OPA multiplies nested counts; adjacent ones are rare.
             self.repeats *= max(least, most, 1)
             if self.repeats > _MAX_REPEAT or least > _MAX_REPEAT:
                 raise _Problem(
-                    f"repetitions that come to more than {_MAX_REPEAT}, which OPA refuses"
+                    f"the pattern's repetitions add up to more than {_MAX_REPEAT}, "
+                    "which OPA refuses"
                 )
             if least > most:
-                raise _Problem("a repetition whose limits are reversed")
+                raise _Problem("the pattern has a repetition whose limits are reversed")
             self.index += repeat.end()
         else:
             self.index += 1
@@ -213,11 +222,13 @@ class _Regex:
         while self.rest and self.rest[0] != "]":
             ranged = self._member(ranged)
         if not self.rest:
-            raise _Problem("a class without an end")
+            raise _Problem("the pattern has a character class without an end")
         # At any position: the engine reads the second half of [+--] as a difference.
         operator = _OPERATORS.search(self.pattern, start, self.index)
         if operator is not None:
-            raise _Problem(f"{operator[0]} inside a class, which OPA reads as plain characters")
+            raise _Problem(
+                f"a character class contains {operator[0]}, which OPA reads as plain characters"
+            )
         self.index += 1
         self.atom = True
 
@@ -227,21 +238,21 @@ class _Regex:
         name = _CLASS_NAME.match(rest)
         if name is not None:
             if name[1] not in _CLASSES:
-                raise _Problem(f"the class {name[0]}, which OPA does not know")
+                raise _Problem(f"OPA does not know the character class {name[0]}")
             self.index += name.end()
             return True
         if rest[0] == "[":
-            raise _Problem("a bracket inside a class: escape it")
+            raise _Problem("a character class contains a bracket: escape it")
         if ranged and rest[0] == "-" and rest[1:2] != "]":
-            raise _Problem("a dash after a range or a class: escape it")
+            raise _Problem("a dash follows a range or a class: escape it")
         first = self._single()
         if not (self.rest.startswith("-") and self.rest[1:2] not in {"]", ""}):
             return False
         self.index += 1
         if self.rest[0] == "[":
-            raise _Problem("a bracket inside a class: escape it")
+            raise _Problem("a character class contains a bracket: escape it")
         if self._single() < first:
-            raise _Problem("a range whose ends are reversed")
+            raise _Problem("a character class has a range whose ends are reversed")
         return True
 
     def _single(self) -> str:
@@ -252,7 +263,7 @@ class _Regex:
             return rest[0]
         self._escape()
         if not self.atom:
-            raise _Problem(f"{rest[:2]} inside a class")
+            raise _Problem(f"a character class contains {rest[:2]}")
         return _SIMPLE_ESCAPES.get(rest[1], rest[1])
 
 
@@ -260,9 +271,15 @@ def glob_problem(pattern: str) -> str | None:
     """Return the reason that *pattern* might match differently in OPA, or None."""
     rest = _GLOB_CLASS.sub("x", pattern)
     if "\\" in rest:
-        return "a backslash"
+        return "the pattern contains a backslash"
     if "[" in rest or "]" in rest:
-        return "a class other than letters and digits with ranges and a leading !"
+        return (
+            "the pattern has a character class with something other than letters, "
+            "digits, ranges and a leading !"
+        )
     if not _BRACES.fullmatch(rest):
-        return "braces that are nested or unbalanced, or with an empty alternative"
+        return (
+            "the pattern has braces that are nested or unbalanced, or that contain an "
+            "empty alternative"
+        )
     return None

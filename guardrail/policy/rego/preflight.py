@@ -93,15 +93,20 @@ class _RuleExaminer:
             self.refuse(
                 self.rule.line,
                 "ref-head",
-                "a rule head with dots or several brackets: the engine may ignore it",
+                (
+                    "the rule's head has dots or several brackets, and the embedded "
+                    "engine may ignore such a rule"
+                ),
                 f"write name := value, name contains value or name[key] := value; {SERVER}",
             )
         for part in head.dynamic:
             self.visit(part)
         self._check_heads()
         for name in sorted({"input", "data"} & self.rule.local):
-            message = f"{name} as the name of an argument or a variable"
-            self.refuse(self.rule.line, "shadows-builtin", message, "OPA refuses it too")
+            message = f"{name} can't be the name of an argument or a variable"
+            self.refuse(
+                self.rule.line, "shadows-builtin", message, "correct it; OPA refuses it too"
+            )
         for line, refusal in chain.from_iterable(
             check(self.scope) for check in (patterns, branched, early, late, skipped, chained)
         ):
@@ -124,9 +129,11 @@ class _RuleExaminer:
                 self.refuse(
                     line,
                     "head-iteration",
-                    "a head that goes through a collection by itself: if that is empty, the rule"
-                    " is undefined here",
-                    f"some x in xs, in the body; {SERVER}",
+                    (
+                        "the rule's head iterates over a collection: if that is empty, "
+                        "the whole rule is undefined in the embedded engine"
+                    ),
+                    f"write some x in xs in the body; {SERVER}",
                 )
 
     def _free_index_line(self, node: Any, bound: set[str]) -> int:
@@ -187,9 +194,11 @@ class _RuleExaminer:
             self.refuse(
                 int(content["span"]["line"]),
                 "keyed-membership",
-                "a key and a value before in: if the value is missing, the engine compares only "
-                "the key",
-                f"some k, v in xs, and compare both; {SERVER}",
+                (
+                    "in is used with both a key and a value: if the value is missing, "
+                    "the embedded engine compares only the key"
+                ),
+                f"write some k, v in xs, and compare both; {SERVER}",
             )
         elif name is None and isinstance(node, dict) and node.get("with_mods"):
             written = kind((node["literal"].get("Expr") or {}).get("expr"))
@@ -197,8 +206,8 @@ class _RuleExaminer:
                 self.refuse(
                     int(node["with_mods"][0]["span"]["line"]),
                     "with",
-                    "with after a literal value: OPA ignores the replacement",
-                    "leave it out",
+                    "with follows a literal value, so OPA ignores the replacement",
+                    "remove it",
                 )
             for change in node["with_mods"]:
                 self._check_with(change)
@@ -243,9 +252,11 @@ class _RuleExaminer:
             self.refuse(
                 found.line,
                 "package-path",
-                "a reference to a whole package, or through a package by a variable: its rules "
-                "may be evaluated before the rules that they depend on",
-                f"reference one rule, in full; {SERVER}",
+                (
+                    "this refers to a whole package, or to its rules through a variable: "
+                    "they may be evaluated before the rules that they depend on"
+                ),
+                f"refer to one rule by its full name; {SERVER}",
             )
             return
         package = self.world.owner(path)
@@ -271,13 +282,11 @@ class _RuleExaminer:
             self.visit(parameter)
         name = callee.dotted if callee is not None else None
         if callee is None or name is None:
-            self.refuse(line, "call", "a call of a value that is not a function")
+            self.refuse(line, "call", "the value called here is not a function")
             return
         arity: int | None = None
         if callee.head in self.rule.local or callee.head in self.scope.imports:
-            message = (
-                f"{callee.head} is a variable here, and also the beginning of the function {name}"
-            )
+            message = f"the variable {callee.head} hides the function {name}"
             self.refuse(line, "shadows-builtin", message, "rename the variable")
         elif callee.head == "data":
             self._check_data(callee)
@@ -286,13 +295,13 @@ class _RuleExaminer:
             self.uses.add((self.module.package, name))
             arity = self.scope.own[name][0].arity
         elif callee.head in self.scope.own:
-            message = f"{callee.head} is a rule, and also the beginning of the function {name}"
+            message = f"the rule {callee.head} hides the function {name}"
             self.refuse(line, "shadows-builtin", message, "give the rule another name")
         else:
             arity = self._check_builtin(name, parameters, line)
         if arity is not None and not 0 <= len(parameters) - arity <= 1:
             message = f"{name} takes {counted(arity, 'argument')}"
-            self.refuse(line, "arity", message, "OPA refuses it too")
+            self.refuse(line, "arity", message, "correct it; OPA refuses it too")
         elif arity is not None and len(parameters) > arity:
             for at, refusal in result(parameters[-1], line):
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
@@ -313,8 +322,10 @@ class _RuleExaminer:
             self.refuse(
                 line,
                 "builtin",
-                f"{name} is not a function of this package, nor one that is known to answer like "
-                "OPA",
+                (
+                    f"{name} is neither a function of this package nor a built-in "
+                    "function that is known to answer like OPA"
+                ),
                 nearest(name, [*own, *ALLOWED])
                 or "define it, or write its name in full, data.package.name",
             )
@@ -338,9 +349,11 @@ class _RuleExaminer:
             self.refuse(
                 line,
                 "with-rule",
-                "with inserts the value of a rule: the engine may use the rule's old value "
-                "instead of the new one",
-                f"y := rule, on a separate line before, and with ... as y; {SERVER}",
+                (
+                    "with inserts the value of a rule, and the embedded engine may use "
+                    "the rule's old value instead of the new one"
+                ),
+                f"write y := rule on a separate line before, and with ... as y; {SERVER}",
             )
         if target is None or target.dotted is None:
             self.refuse(line, "with", "with replaces a path that is not a literal")
@@ -350,7 +363,7 @@ class _RuleExaminer:
             self.refuse(
                 line,
                 "with-builtin",
-                "with replaces a function, which the engine supports only partly",
+                "with replaces a function, which the embedded engine supports only partly",
             )
         elif self.world.inside(target.static) or self.world.owner(target.static) is not None:
             self.refuse(
@@ -364,16 +377,21 @@ class _RuleExaminer:
 
     def _check_negation(self, node: Node) -> None:
         if kind(node) in {"Bool", "Null", "Number", "String", "RawString"}:
-            message = "not before a literal value: OPA drops it"
-            self.refuse(line_of(node), "not-literal", message, f"false; {SERVER}")
+            message = "not is followed by a literal value, and OPA drops the not"
+            self.refuse(line_of(node), "not-literal", message, f"write false; {SERVER}")
         if not self._is_comparable(node):
             self.refuse(
                 line_of(node),
                 "not-undefined",
-                "not before a call or comparison on a value that may be missing: undefined in "
-                "OPA, true in this engine",
-                "name_ok if { ... } and then: not name_ok; or give it a value first with"
-                " object.get",
+                (
+                    "not is applied to a call or comparison on a value that may be "
+                    "missing: the result is then undefined in OPA, but true in the "
+                    "embedded engine"
+                ),
+                (
+                    "write name_ok if { ... } and then not name_ok; or read the value "
+                    "with object.get and a default"
+                ),
             )
 
     def _has_values(self, content: dict[str, Any]) -> bool:
@@ -415,7 +433,13 @@ class _RuleExaminer:
             self.refuse(
                 line_of(computed) or int(content["span"]["line"]),
                 "computed-key",
-                "an object with a computed key and other keys: if two keys are equal, the "
-                "engine keeps the last value, but OPA keeps another one or the rule is undefined",
-                f'object.union({{"a": 1}}, {{key: value}}), where the second wins; {SERVER}',
+                (
+                    "an object combines a computed key with other keys: if two keys are "
+                    "equal, the embedded engine keeps the last value, but in OPA another "
+                    "value wins or the rule is undefined"
+                ),
+                (
+                    f'write object.union({{"a": 1}}, {{key: value}}), where the second '
+                    f"wins; {SERVER}"
+                ),
             )

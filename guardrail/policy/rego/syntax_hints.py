@@ -19,8 +19,8 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
     if _KEYWORD.search(message):
         return (
-            "write if before the body, and name contains x for name[x]; "
-            f"for old (v0) syntax run opa fmt --v0-v1 -w {file}"
+            "write if before the body, and name contains x instead of name[x]; to "
+            f"convert old (v0) syntax, run opa fmt --v0-v1 -w {file}"
         )
     if "shadows" in message and _IMPORT.match(shown):
         if _KEYWORDS.match(shown):
@@ -35,8 +35,11 @@ def syntax_hint(message: str, text: str, line: int, file: str) -> str:
     if "escape sequence" in message:
         wrong = _ESCAPE.search(shown)
         return (
-            f"between double quotes {wrong.group()} is no escape: write a pattern between"
-            f" backquotes, as in `{wrong.group()}`, or double the backslash"
+            (
+                f"{wrong.group()} is not a valid escape between double quotes: write a "
+                f"pattern between backquotes, as in `{wrong.group()}`, or double the "
+                "backslash"
+            )
             if wrong is not None
             else "write a pattern between backquotes (`...`), or double the backslash"
         )

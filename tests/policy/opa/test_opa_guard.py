@@ -301,7 +301,7 @@ def test_a_revision_that_is_not_taken_is_named_with_those_that_are(
     assert (
         refused.value.message
         == f"the OPA server serves revision {policy[:8]}….{data[:8]}… of the policies, "
-        f"and this guard takes {policy[:8]}….00000000…, release-7"
+        f"but this guard accepts only {policy[:8]}….00000000…, release-7"
     )
     answer = OpaReply(
         version="1", revisions=(("b", "x\x1b[2J" + "y" * 90),), document={}, decision_id=None
@@ -310,7 +310,7 @@ def test_a_revision_that_is_not_taken_is_named_with_those_that_are(
         RevisionAcceptance(["impure-" + served_one, "a", "b", "c"]).identity(answer)
     assert "\x1b" not in refused.value.message
     assert "y" * 60 not in refused.value.message
-    assert refused.value.message.endswith("takes a, b, c, ...")
+    assert refused.value.message.endswith("accepts only a, b, c, ...")
 
 
 def _revision(folder: Path) -> object:

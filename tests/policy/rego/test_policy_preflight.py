@@ -582,7 +582,7 @@ INSTEAD = [
     (r"\s", "[\\t\\n\\f\\r ] for \\s"),
     (r"\S", "[^\\t\\n\\f\\r ] for \\S"),
     (r"\b", "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it"),
-    (r"\B", "[A-Za-z0-9_] for \\B on the side of a word"),
+    (r"\B", "[A-Za-z0-9_] for \\B on the side"),
 ]
 
 
@@ -678,7 +678,7 @@ def test_what_the_parser_refuses_comes_with_advice(
     [
         ("default allow := false\n", "remove the default: allow is a set"),
         ("default deny := set()\n", "remove the default: deny is a set"),
-        ("allow if true\n", 'allow contains "why" if { ... }'),
+        ("allow if true\n", 'write allow contains "why" if { ... }'),
     ],
 )
 def test_a_set_in_another_form_is_named_once_with_advice(
@@ -699,7 +699,7 @@ def test_a_set_in_another_form_is_named_once_with_advice(
         ("is_evl(input.resource.id)", "builtin", "did you mean is_evil?"),
         ("qqq(input.resource.id)", "builtin", "define it"),
         ("data.guardrail.policy.is_evl(input.resource.id)", "unknown-rule", "did you mean is_evil?"),
-        ('crypto.sha256(input.resource.id) == "a"', "builtin", "the server engine supports this"),
+        ('crypto.sha256(input.resource.id) == "a"', "builtin", "the server engine (OPA) supports this"),
     ],
 )  # fmt: skip
 def test_an_undefined_function_comes_with_the_nearest_name(
