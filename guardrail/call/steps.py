@@ -269,7 +269,9 @@ class CallSteps:
             where = shard(prepared.request)
             future = engine.decide(prepared.document, shard=where, deadline=deadline)
             reply: EngineReply = yield Wait(future, deadline + ENGINE_GRACE)
-            return engine, reply
+            if reply.milliseconds <= deadline * 1000:
+                return engine, reply
+            verdict = decisions.denied(Cause.TIMEOUT, "deadline")
         except PolicyError as error:
             verdict = decisions.denied(_cause(error.cause), error.detail)
         except TimeoutError:

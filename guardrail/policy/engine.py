@@ -26,8 +26,9 @@ class Engine(Protocol):
         *shard* names tenant, principal, agent and tool, joined by NUL. Each shard has its own
         breaker, so that one agent's harmful requests can't stop others. Principals are served in
         turn. *deadline* is in seconds from now. The future always completes, shortly after the
-        deadline at the latest: with a reply, or with a ``PolicyError`` that carries cause and
-        detail. A request has no effects, so an engine may retry by itself.
+        deadline at the latest: with a reply that came before it, or with a ``PolicyError`` that
+        carries cause and detail. A call whose reply took longer is denied. A request has no
+        effects, so an engine may retry by itself.
         """
 
     def close(self) -> None:

@@ -194,6 +194,7 @@ class HttpConnection:
             wire.send(request)
             budget = limit + limit // _CHUNK_SHARE + _MAX_HEAD
             reply = read_reply(wire.receive, limit=limit, budget=budget)
+            _remaining(end, RequestStage.REPLY)  # the last bytes may have come too late
             keep = self._keep and reply.reusable
             return reply
         except ReplyError as error:

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from guardrail import Guard
 from guardrail.call.unfit import misnamed
 from guardrail.core.log.record import Draft
+from guardrail.core.types import EngineReply
 from guardrail.errors import (
     ApprovalRequired,
     ArgumentsError,
@@ -140,6 +141,24 @@ def test_an_engine_that_never_answers_is_given_up() -> None:
     with pytest.raises(Denied):
         guard.call("send", {}, Body())
     assert only(ledger, "call.decision")["decision"]["cause"] == "timeout"
+
+
+def test_a_reply_that_took_longer_than_the_deadline_denies() -> None:
+    """Even if the engine returns it."""
+
+    class Late(StaticPolicy):
+        def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Any:
+            future: Future[EngineReply] = Future()
+            future.set_result(EngineReply(allow(), self.identity, deadline * 1000 + 1))
+            return future
+
+    guard, ledger = memory_guard(Late(None))
+    body = Body()
+    with pytest.raises(Denied):
+        guard.call("send", {}, body)
+    assert body.runs == 0
+    verdict = only(ledger, "call.decision")["decision"]
+    assert (verdict["cause"], verdict["detail"]) == ("timeout", "deadline")
 
 
 def test_an_engine_that_raises_something_else_denies_on_the_record() -> None:

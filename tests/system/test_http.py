@@ -28,6 +28,7 @@ from guardrail.system.http import (
     TransportError,
     tls_context,
 )
+from guardrail.system.http_reply import read_reply
 from tests.support.opa_server import Certificates, certificates
 
 SHORT = 2.0
@@ -416,6 +417,22 @@ def test_a_server_that_hangs_or_drips_is_left_at_the_deadline(act: Act) -> None:
         began = time.monotonic()
         assert failure(server.endpoint(), seconds=SHORT) == ("timeout", "reply", "reply")
         assert time.monotonic() - began < LONG / 2
+
+
+def test_a_reply_whose_end_comes_after_the_deadline_does_not_count(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Although the last read began in time."""
+
+    def read_late(receive: Callable[[int], bytes], *, limit: int, budget: int) -> HttpReply:
+        reply = read_reply(receive, limit=limit, budget=budget)
+        time.sleep(SHORT)
+        return reply
+
+    with serving(says(OK)) as server:
+        assert ask(server.endpoint()).body == b"ok"
+        monkeypatch.setattr("guardrail.system.http.read_reply", read_late)
+        assert failure(server.endpoint(), seconds=SHORT) == ("timeout", "reply", "reply")
 
 
 def test_a_server_that_does_not_read_is_left_at_the_deadline() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded.process import WorkerDeath
 
-__all__ = ["closed_error", "dead_error", "full_error"]
+__all__ = ["closed_error", "dead_error", "full_error", "late_error"]
 
 
 def closed_error() -> PolicyError:
@@ -17,6 +17,13 @@ def full_error() -> PolicyError:
     """Return the error for a principal whose queue is full."""
     return PolicyError(
         "too many calls are waiting for the policy", cause="timeout", detail="queue_full"
+    )
+
+
+def late_error() -> PolicyError:
+    """Return the error for a request whose reply did not come before its deadline."""
+    return PolicyError(
+        "the policy did not decide before the deadline", cause="timeout", detail="deadline"
     )
 
 

@@ -215,6 +215,18 @@ def test_a_call_that_waits_too_long_is_undecided(start: Start) -> None:
     assert time.monotonic() - started < 1.5
 
 
+@pytest.mark.parametrize("deadline", [0.0, 0.05])
+def test_an_answer_that_comes_after_its_deadline_does_not_count(
+    start: Start, deadline: float
+) -> None:
+    """Also right after another call, and between two looks at the time."""
+    engine = start(worker_script=FAULTY)
+    for _ in range(3):
+        assert ask(engine).result(10)
+        late = ask(engine, deadline=deadline, **({"fault": "slow"} if deadline else {}))
+        assert failure(late) == ("timeout", "deadline")
+
+
 def test_a_poisonous_session_delays_others_once(start: Start) -> None:
     """After its first kill a session's calls go to a worker of their own: 20 hanging calls cost
     others one limit.
@@ -370,6 +382,28 @@ def test_a_worker_that_can_not_start_fails_calls_at_once(
                 break
             time.sleep(0.2)
         assert ask(engine, "again").result(20)
+    finally:
+        engine.close()
+
+
+def test_a_call_has_its_deadline_also_while_no_worker_can_be_started(
+    policies: CompiledPolicies, tmp_path: Path
+) -> None:
+    """The pause before the next start is longer, and no call waits for its end."""
+    script = tmp_path / "worker.py"
+    script.write_text(f"import runpy\nrunpy.run_path({str(FAULTY)!r}, run_name='__main__')\n")
+    engine = EmbeddedEngine(policies, worker_script=script)
+    try:
+        assert ask(engine).result(10)
+        script.unlink()
+        for index in range(2):
+            failure(ask(engine, f"bad {index}", fault="exit"))
+        longest, end = 0.0, time.monotonic() + 4
+        while time.monotonic() < end:
+            asked = time.monotonic()
+            assert failure(ask(engine, "good", deadline=0.05))[0] in {"timeout", "unreachable"}
+            longest = max(longest, time.monotonic() - asked)
+        assert longest < 1.0
     finally:
         engine.close()
 
