@@ -8,14 +8,6 @@
 
 The guard does not see the original tool object, which stays ungoverned, tools that a provider runs,
 or unknown tool names, which the framework answers itself. Tracing and callbacks receive the
-arguments as the model gave them. Outside ToolNode, the framework takes an injected argument from
-whoever calls the tool, so a program that invokes a tool with a model's own arguments must leave
-those names out. ``with_fallbacks`` catches every exception, including ``LedgerError``: the body did
-not run, but the program continues. A call is denied if its validators change their own output,
-because the body would get different arguments from those that the policy saw.
-
-The guard does not see the original tool object, which stays ungoverned, tools that a provider runs,
-or unknown tool names, which the framework answers itself. Tracing and callbacks receive the
 arguments as the model gave them. Outside ToolNode the framework takes an injected argument from
 whoever calls the tool: a program that invokes a tool with a model's own arguments must leave those
 names out. ``with_fallbacks`` catches every exception, including ``LedgerError``: the body did not
@@ -45,14 +37,11 @@ from guardrail.integrations.langchain.binding import (
     Options,
     bind,
 )
-from guardrail.integrations.langchain.calls import (
-    ReportedError,
-    langgraph,
-)
-from guardrail.integrations.langchain.classes import govern_functions, governed_class
-from guardrail.integrations.langchain.injection import (
-    RefusedToolWarning,
-)
+from guardrail.integrations.langchain.classes import governed_class
+from guardrail.integrations.langchain.contradictions import RefusedToolWarning
+from guardrail.integrations.langchain.functions import govern_functions
+from guardrail.integrations.langchain.results import ReportedError
+from guardrail.integrations.langchain.stops import langgraph
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard

@@ -11,16 +11,17 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
-from langchain_core.tools import Tool as SingleInputTool
 
 from guardrail.errors import UsageError
-from guardrail.integrations.langchain.injection import (
-    bodies,
-    contradiction,
-    injected_names,
-    input_model,
+from guardrail.integrations.langchain.contradictions import contradiction
+from guardrail.integrations.langchain.declaration import (
+    NEVER,
+    defaults,
+    model_schema,
+    positional_names,
+    variadic_names,
 )
-from guardrail.integrations.signatures import parameters
+from guardrail.integrations.langchain.injection import injected_names
 from guardrail.tools import tool as tools
 
 if TYPE_CHECKING:
@@ -36,8 +37,6 @@ __all__ = [
     "binding_of",
 ]
 
-_NEVER = {"type": "object", "properties": {}, "not": {}}
-"""A schema that no arguments fit: each call is denied, and recorded."""
 
 KEY = "_guardrail"
 """Attribute that holds a governed tool's binding: in the instance, so that every copy of it stays
@@ -115,7 +114,7 @@ def bind(
     refused = contradiction(tool, injected)
     if refused is not None:
         warnings.warn(refused, stacklevel=4)
-    schema = _NEVER if refused is not None else _model_schema(tool, injected)
+    schema = NEVER if refused is not None else model_schema(tool, injected)
     # A refused tool is not registered: it would block an accepted one of the same name.
     declare = guard.declare if refused is None else tools.declare
     declared = declare(
@@ -132,10 +131,10 @@ def bind(
         options=options,
         name=tool.name,
         schema=tool.args_schema,
-        positional=_positional_names(tool, schema, injected),
+        positional=positional_names(tool, schema, injected),
         injected=injected,
-        defaults=_defaults(schema),
-        variadic=_variadic_names(tool),
+        defaults=defaults(schema),
+        variadic=variadic_names(tool),
         raw=raw,
     )
     tool.__dict__[KEY] = binding
@@ -157,83 +156,3 @@ def binding_of(tool: BaseTool) -> Binding:
     if tool.name == found.name and same:
         return found
     return bind(tool, found.guard, found.options, found.raw)
-
-
-def _model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
-    """Return the schema of the arguments that the model sees: a JSON Schema, or a pydantic model
-    without the injected arguments.
-    """
-    if isinstance(tool, SingleInputTool) and tool.args_schema is None:
-        return {
-            "type": "object",
-            "properties": {"tool_input": {"type": "string"}},
-            "required": ["tool_input"],
-        }
-    schema: Any = tool.tool_call_schema
-    if isinstance(schema, Mapping):
-        return schema
-    if not hasattr(schema, "model_fields"):
-        return schema.schema()  # pydantic 1
-    fields = schema.model_fields
-    full = getattr(input_model(tool), "model_fields", {})
-    names = [name for name in {**fields, **full} if name not in injected]
-    loose = getattr(tool.args_schema, "model_config", {}).get("extra") == "allow"
-    if set(names) == set(fields) and not loose:
-        return schema
-    # LangChain omits that a model accepts further arguments, and fields that have only a
-    # validation_alias. If there is no args_schema, it also counts a parameter that receives the
-    # run's config as an argument.
-    from pydantic import ConfigDict, create_model
-
-    kept: dict[str, Any] = {}
-    for name in names:
-        field = fields.get(name) or _unaliased(full[name])
-        kept[name] = (field.annotation, field)
-    config = ConfigDict(arbitrary_types_allowed=True, extra="allow" if loose else "ignore")
-    return create_model(tool.name, __config__=config, __doc__=tool.description, **kept)
-
-
-def _unaliased(field: Any) -> Any:
-    """Return *field* under its own name, by which LangChain passes it on."""
-    from pydantic.fields import FieldInfo
-
-    default: dict[str, Any] = {"default": field.default}
-    if field.default_factory is not None:
-        default = {"default_factory": field.default_factory}
-    made = FieldInfo(annotation=field.annotation, description=field.description, **default)
-    made.metadata = list(field.metadata)
-    return made
-
-
-def _defaults(schema: Any) -> dict[str, Any]:
-    if isinstance(schema, Mapping):
-        return {}
-    return {
-        name: field.default
-        for name, field in schema.model_fields.items()
-        if not field.is_required() and field.default_factory is None
-    }
-
-
-def _variadic_names(tool: BaseTool) -> frozenset[str]:
-    # LangChain makes fields of these, and omits them from a call that does not name them.
-    return frozenset(
-        name
-        for body in bodies(tool)
-        for name, parameter in parameters(body).items()
-        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-        and name in ("args", "kwargs")
-    )
-
-
-def _positional_names(tool: BaseTool, schema: Any, injected: frozenset[str]) -> tuple[str, ...]:
-    for body in bodies(tool):
-        names = [
-            name
-            for name, parameter in parameters(body).items()
-            if parameter.kind in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD)
-        ]
-        if names and not isinstance(tool, SingleInputTool):
-            return tuple(names)
-    known = schema.get("properties", {}) if isinstance(schema, Mapping) else schema.model_fields
-    return tuple(name for name in known if name not in injected)

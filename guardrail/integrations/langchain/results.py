@@ -1,0 +1,70 @@
+"""What a tool's result says about its call, and the message that the model gets for a refusal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.messages import ToolMessage
+from langchain_core.tools import BaseTool
+
+from guardrail.errors import ApprovalRequired, Denied
+
+__all__ = ["ReportedError", "checked", "refusal_message"]
+
+
+class ReportedError(Exception):
+    """A tool returned a ``ToolMessage`` with status ``error``; recorded as the tool's error. Never
+    leaves a governed tool.
+    """
+
+    def __init__(self, result: object, text: str) -> None:
+        super().__init__(text)
+        self.result = result
+
+
+def checked(result: Any) -> Any:
+    """Return *result*, or raise ``ReportedError`` if it says that the tool failed."""
+    text = _reported(result)
+    if text is not None:
+        raise ReportedError(result, text)
+    return result
+
+
+def _reported(result: Any) -> str | None:
+    if isinstance(result, str):
+        return None
+    if isinstance(result, ToolMessage):
+        return str(result.text) if result.status == "error" else None
+    if isinstance(result, list | tuple):
+        # A list of messages and commands, or (content, artifact).
+        return next((text for text in map(_message_error, result) if text is not None), None)
+    return _message_error(result)
+
+
+def _message_error(item: Any) -> str | None:
+    if isinstance(item, ToolMessage):
+        return str(item.text) if item.status == "error" else None
+    if type(item).__name__ == "Command" and isinstance(getattr(item, "update", None), Mapping):
+        messages = item.update.get("messages", ())
+        if isinstance(messages, list | tuple):
+            for message in messages:
+                if isinstance(message, ToolMessage) and message.status == "error":
+                    return str(message.text)
+    return None
+
+
+def refusal_message(
+    tool: BaseTool, refusal: Denied | ApprovalRequired, call_id: str
+) -> ToolMessage:
+    """Return the message that the model gets instead of a result."""
+    text = str(refusal)
+    if isinstance(refusal, ApprovalRequired):
+        text = f"not run: a person must approve this call first: {text}"
+    return ToolMessage(
+        text,
+        name=tool.name,
+        tool_call_id=call_id,
+        status="error",
+        artifact={"guardrail": {"seq": refusal.seq}},
+    )

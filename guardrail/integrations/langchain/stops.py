@@ -1,0 +1,49 @@
+"""The exceptions of LangGraph that matter to a guard, if LangGraph is installed."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import NoReturn, cast
+
+from guardrail.errors import LedgerError
+
+__all__ = ["LangGraph", "langgraph", "stop"]
+
+
+@dataclass(frozen=True, slots=True)
+class LangGraph:
+    stop: type[LedgerError]
+    """The class that a ``LedgerError`` is raised as."""
+    pauses: tuple[type[BaseException], ...]
+    """Exceptions that LangGraph raises to interrupt a body that did not fail."""
+
+
+@functools.cache
+def langgraph() -> LangGraph:
+    """Return what LangGraph has, or the equivalent without it."""
+    try:
+        from langgraph import errors
+    except ImportError:
+        return LangGraph(_stop_class(), ())
+    names = ("GraphInterrupt", "GraphDrained", "ParentCommand")
+    pauses = tuple(getattr(errors, name) for name in names if hasattr(errors, name))
+    return LangGraph(_stop_class(errors.GraphBubbleUp), pauses)
+
+
+def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
+    about = (
+        "A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the"
+        " program."
+    )
+    # Defined under the module in which its name is resolved, so that it can be pickled.
+    space = {"__module__": "guardrail.integrations.langchain", "__doc__": about}
+    return cast("type[LedgerError]", type("LedgerStop", (LedgerError, *bases), space))
+
+
+def stop(error: LedgerError) -> NoReturn:
+    """Raise *error* as a class that reaches the program, whatever handles the tool's errors."""
+    passes = langgraph().stop
+    if isinstance(error, passes):
+        raise error
+    raise passes(error.message, code=error.code, hint=error.hint) from error
