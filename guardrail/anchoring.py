@@ -1,4 +1,4 @@
-"""Signs a ledger's heads with its keys, for its anchors and for this machine's memory of heads."""
+"""Signs a ledger's heads for its anchors and for this machine's memory of heads."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ CONTRADICTIONS = frozenset(
 
 
 class LedgerHeads:
-    """The heads of one ledger, signed by its log key, so that a witness needs to know no other.
+    """The heads of one ledger, signed with its log key, so that a witness needs to know no other
+    key.
 
     Each read opens its own connection to the file.
     """
@@ -52,8 +53,8 @@ class LedgerHeads:
         signing: LogSigning,
         append: Callable[[str, Mapping[str, Any]], object] | None = None,
     ) -> None:
-        """*append* writes an ``admin.*`` record of the given type and detail. Without it, no
-        heartbeat is written.
+        """*append* writes an ``admin.*`` record of the given type and detail. If it is None, no
+        heartbeats are written.
         """
         self._path = path
         self._signing = signing
@@ -67,10 +68,11 @@ class LedgerHeads:
             return reader.size()
 
     def head(self) -> SignedNote:
-        """Return the head stored in the ledger, signed by the log key.
+        """Return the head stored in the ledger, signed with the log key.
 
-        Raises ``LedgerError`` if the head is missing, or if no holder of this log's keys wrote it:
-        signing it would vouch for a forged end. Raises ``KeysError`` if a signer does not sign.
+        Raises ``LedgerError`` if the head is missing, or if it was not written by a holder of this
+        log's keys, because signing it would vouch for a forged end. Raises ``KeysError`` if a
+        signer does not sign.
         """
         text = self._stored_text()
         if self._newest is None or self._newest.text != text:
@@ -79,7 +81,7 @@ class LedgerHeads:
         return self._newest
 
     def checkpoint(self) -> Checkpoint:
-        """Return the head stored in the ledger, like ``head``, but do not sign it again. Raises
+        """Return the head stored in the ledger as a checkpoint, without a new signature. Raises
         ``LedgerError``.
         """
         return Checkpoint.parse(self._stored_text())
@@ -107,7 +109,9 @@ class LedgerHeads:
         return text
 
     def prove(self, first: int, size: int) -> Sequence[bytes]:
-        """Return the consistency proof from *first* to *size* records. Raises ``LedgerError``."""
+        """Return the consistency proof between the trees of *first* and *size* records. Raises
+        ``LedgerError``.
+        """
         with unforked(), LedgerReader.open(self._path) as reader, reader.snapshot():
             try:
                 return consistency_proof(first, size, node_reader(reader.storage))
@@ -123,13 +127,13 @@ class LedgerHeads:
         return note.signed_by(self._signing.log_key(self.log).key, verify_signature)
 
     def heartbeat(self, detail: Mapping[str, Any]) -> None:
-        """Record ``admin.heartbeat``. Raises ``LedgerError``."""
+        """Write an ``admin.heartbeat`` record. Raises ``LedgerError``."""
         if self._append is not None:
             self._append("heartbeat", detail)
 
 
 def stored_head(reader: LedgerReader) -> SignedNote | None:
-    """Return the signed note stored in the ledger, unverified; None if it is missing or
+    """Return the signed note stored in the ledger, without verifying it; None if it is missing or
     malformed.
     """
     row = reader.storage.head()
@@ -143,7 +147,7 @@ def stored_head(reader: LedgerReader) -> SignedNote | None:
 
 
 def anchors_of(settings: Settings, signing: LogSigning, log: str) -> list[Anchor]:
-    """Return the anchors that *settings* ask for. Raises ``ConfigError``."""
+    """Return the anchors configured in *settings*. Raises ``ConfigError``."""
     return configured(
         settings.anchors,
         ledger=settings.ledger.path,
@@ -154,8 +158,8 @@ def anchors_of(settings: Settings, signing: LogSigning, log: str) -> list[Anchor
 
 
 def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
-    """Return the anchors that *settings* ask for, opened for reading; *public* is the key of *log*.
-    Raises ``ConfigError``.
+    """Return the anchors configured in *settings*, opened for reading. *public* is the key of
+    *log*. Raises ``ConfigError``.
     """
     return configured(
         settings.anchors,
@@ -168,7 +172,7 @@ def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
 
 
 def stored_names(settings: Settings) -> list[str]:
-    """Return the log names that recoveries stored with the keys, the newest last; none if they
+    """Return the log names that recoveries have stored with the keys, oldest first; empty if they
     can't be read.
     """
     try:
@@ -186,7 +190,9 @@ def is_signed(note: SignedNote, log: str, public: str) -> bool:
 
 
 def remembered_head(settings: Settings) -> RememberedHead | None:
-    """Return this machine's memory of the ledger, or None if there is none or it can't be read."""
+    """Return the head of the ledger that this machine remembers, or None if there is none or it
+    can't be read.
+    """
     return _read_memory(memory_of(settings.anchors, settings.ledger.path, verify_signature))
 
 
@@ -197,11 +203,13 @@ def _certificates(path: Path) -> Sequence[Any]:
 
 
 def check_memory(settings: Settings, signing: LogSigning) -> None:
-    """Raise ``LedgerOpenError`` if the ledger exists and contradicts this machine's memory of it.
+    """Raise ``LedgerOpenError`` if the ledger exists and contradicts the head that this machine
+    remembers.
 
-    The code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. An unreadable
-    memory is not a reason to refuse: ``doctor`` reports it. Neither is an unreadable ledger, or a
-    remembered ledger whose keys differ from those of *signing*: opening it reports the reason.
+    The code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. Nothing is raised
+    if the memory is unreadable, because ``doctor`` reports that. Nothing is raised either if the
+    ledger is unreadable, or if the remembered ledger has other keys than *signing*, because opening
+    the ledger reports these.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _read_memory(memory)
@@ -246,8 +254,8 @@ def _compare(
 
 
 def check_missing(settings: Settings) -> None:
-    """Raise ``LedgerOpenError`` (``ledger.missing``) if this machine remembers a ledger that is not
-    there.
+    """Raise ``LedgerOpenError`` (``ledger.missing``) if this machine remembers a ledger that no
+    longer exists.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _read_memory(memory)
@@ -256,8 +264,8 @@ def check_missing(settings: Settings) -> None:
 
 
 def renew_memory(settings: Settings, signing: LogSigning) -> None:
-    """Replace whatever is remembered with the ledger's head: used after ``recover`` has recorded
-    the break.
+    """Replace the remembered head with the ledger's current head. Used after ``recover`` has
+    recorded that the log was interrupted.
 
     Raises ``LedgerError``, ``KeysError``, and ``AnchorError`` if the memory can't be written.
     """

@@ -120,11 +120,11 @@ class UsageError(GuardrailError):
 
 
 class Denied(GuardrailError):
-    """The call was decided, the decision is durable, and the body did not run.
+    """The call was denied. The decision is durable, and the body did not run.
 
-    ``str``, ``repr``, ``args`` and pickles hold only the public message and ``seq``, so it is safe
-    to show to the agent. The ledger records every rule that fired, at ``seq``. ``code`` and
-    ``hint`` are for the developer.
+    ``str``, ``repr``, ``args`` and pickles contain only the public message and ``seq``, so the
+    exception is safe to show to the agent. The record *seq* in the ledger names every rule that
+    fired. ``code`` and ``hint`` are for the developer.
     """
 
     default_code = "denied"
@@ -155,10 +155,10 @@ def _rebuild_denied(cls: type[Denied], message: str, seq: int) -> Denied:
 
 
 class ApprovalRequired(GuardrailError):
-    """A person must approve this call. It is recorded, and its body did not run.
+    """A person must approve this call. The request is recorded, and the body did not run.
 
-    After ``guardrail approve APPROVAL --reason TEXT``, ``guard.call(..., approval=error.approval)``
-    with the same arguments in the same session runs it.
+    After ``guardrail approve APPROVAL --reason TEXT``, run the call with ``guard.call(...,
+    approval=error.approval)``, with the same arguments and in the same session.
     """
 
     default_code = "approval_required"
@@ -187,10 +187,10 @@ def _rebuild_approval(
 
 
 class PolicyError(GuardrailError):
-    """The policy gave no well-formed reply. The guard turns it into a recorded denial.
+    """The policy did not give a well-formed reply. The guard turns this into a recorded denial.
 
-    ``cause`` is one of the causes of design section 5 (``timeout``, ``crashed``, ``malformed``,
-    ...); ``detail`` is a stable sub-code. The message never quotes the input.
+    ``cause`` is a cause of a denial (``timeout``, ``crashed``, ``malformed``, ...); ``detail`` is a
+    stable sub-code. The message never quotes the input.
     """
 
     default_code = "policy"
@@ -203,10 +203,10 @@ class PolicyError(GuardrailError):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reason that a policy is refused, or one warning about it, with its location."""
+    """One error or warning about a policy, with its location."""
 
     file: str
-    """Path as given, or ``-`` if there is none."""
+    """Path as given, or ``-`` if the finding is not about a file."""
     line: int
     """Line number, starting at 1; 0 if the finding has no line."""
     code: str
@@ -222,8 +222,8 @@ class Finding:
 
 
 class PolicyLoadError(PolicyError):
-    """Policies that were refused when they were loaded. ``findings`` holds every reason, not only
-    the first.
+    """Policies were refused when they were loaded. ``findings`` holds every reason, not only the
+    first.
 
     ``hint`` names the commands that show all of them: ``guardrail policy check`` runs no tests.
     """
@@ -240,7 +240,7 @@ class PolicyLoadError(PolicyError):
 
 
 class LedgerError(GuardrailError):
-    """The call could not be recorded: its body did not run, or it ran and its result is
+    """The call could not be recorded. Either its body did not run, or it ran and its result is
     withheld.
     """
 
@@ -248,35 +248,35 @@ class LedgerError(GuardrailError):
 
 
 class LedgerPoisonedError(LedgerError):
-    """An I/O error, a deadline or an unknown commit. The next call tries to reopen the ledger and
-    continue.
+    """The ledger is blocked after an I/O error, a missed deadline or a commit with unknown result.
+    The next call tries to reopen it.
     """
 
     default_code = "ledger.poisoned"
 
 
 class LedgerSealedError(LedgerError):
-    """The files contradict acknowledged records. No call runs until `guardrail recover`."""
+    """The files contradict acknowledged records. No call runs until ``guardrail recover``."""
 
     default_code = "ledger.sealed"
 
 
 class LedgerOpenError(LedgerError):
-    """The ledger can't be opened: it is missing, unreadable, of a newer format, or on a refused
-    file system.
+    """The ledger can't be opened: it is missing, unreadable, in a newer format, or on a file system
+    that guardrail refuses.
     """
 
     default_code = "ledger.open"
 
 
 class RecordError(GuardrailError):
-    """A value that no record can hold: NaN, a lone surrogate, too large, or not JSON."""
+    """The value can't be recorded: it is NaN, a lone surrogate, too large, or not JSON."""
 
     default_code = "record"
 
 
 class SchemaError(GuardrailError):
-    """A tool schema that guardrail refuses. The tool counts as undeclared. ``code`` is
+    """guardrail refuses the tool's schema. The tool counts as undeclared. ``code`` is
     ``schema.<detail>``.
     """
 
@@ -284,16 +284,16 @@ class SchemaError(GuardrailError):
 
 
 class SchemaWarning(UserWarning):
-    """A tool's JSON Schema was refused when the tool was declared, so the tool counts as
+    """The JSON Schema of a tool was refused when the tool was declared, so the tool counts as
     undeclared.
     """
 
 
 class ArgumentsError(GuardrailError):
-    """Arguments that do not fit the tool's schema. ``detail`` is a stable sub-code, ``pointer``
-    (RFC 6901) the location.
+    """The arguments do not fit the tool's schema. ``detail`` is a stable sub-code; ``pointer`` (RFC
+    6901) is the location.
 
-    The guard turns it into a recorded denial with cause ``arguments``.
+    The guard turns this into a recorded denial with cause ``arguments``.
     """
 
     default_code = "arguments"
@@ -305,7 +305,7 @@ class ArgumentsError(GuardrailError):
 
 
 class RedactionError(GuardrailError):
-    """A value that can't be redacted. A decision denies with cause ``redactor``; an outcome is
+    """A value can't be redacted. A decision denies the call with cause ``redactor``; an outcome is
     recorded without the value.
     """
 
@@ -319,13 +319,13 @@ class IdentityError(GuardrailError):
 
 
 class KeysError(GuardrailError):
-    """Key files that are missing, unreadable, malformed or readable by others."""
+    """Key files are missing, unreadable, malformed, or readable by others, or a signer fails."""
 
     default_code = "keys"
 
 
 class NoteError(GuardrailError):
-    """A signed note, checkpoint, proof or note key is malformed. Its contents were not examined."""
+    """A signed note, checkpoint, proof or note key is malformed. Its content was not used."""
 
     default_code = "note.malformed"
 
@@ -339,7 +339,7 @@ class AccessError(GuardrailError):
 
 
 class RetentionError(GuardrailError):
-    """Records must not be deleted now, or a copy of a segment is wrong or can't be made.
+    """Records must not be deleted now, or a copy of a segment is invalid or can't be made.
 
     The operation named in the message was not carried out. If records were deleted before, the log
     records each deletion.
@@ -352,9 +352,9 @@ class AnchorError(GuardrailError):
     """A head could not be sent to, or read from, an anchor. The ledger itself is unchanged.
 
     ``code`` is ``anchor.unreachable`` (try again later), ``anchor.refused`` (the anchor does not
-    accept this log's heads at present), ``anchor.malformed`` (the anchor's answer or contents are
-    malformed), or ``anchor.conflict`` (the contents of the anchor and of the ledger can't both be
-    this log's history).
+    accept this log's heads at present), ``anchor.malformed`` (the anchor's answer or content is
+    malformed), or ``anchor.conflict`` (the anchor and the ledger contain different histories of
+    this log).
     """
 
     default_code = "anchor.unreachable"

@@ -1,6 +1,6 @@
-"""The guard: the public class. It decides, records, runs and records each call.
+"""The guard: the public class that decides, records and runs calls.
 
-The nine steps of a call are in ``guardrail.call.steps``; ``guardrail.call.drivers`` runs them, in a
+The nine steps of a call are in ``guardrail.call.steps``. ``guardrail.call.drivers`` runs them, in a
 thread or on an event loop.
 """
 
@@ -72,8 +72,8 @@ class Guard:
     ) -> None:
         """Use ``open`` instead.
 
-        *clock* returns the time by which approvals are judged. ``close`` calls the functions of
-        *alongside*, which stop background work on the ledger, before it closes the ledger.
+        *clock* returns the time used to judge approvals. ``close`` first calls the functions of
+        *alongside*, which stop background work on the ledger, and then closes the ledger.
         """
         self._alongside = alongside
         self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
@@ -130,10 +130,10 @@ class Guard:
     ) -> Guard:
         """Open the ledger, load the policy and start its workers; return a guard ready for calls.
 
-        *config* is a guardrail.toml; the keyword arguments override it. If neither the ledger nor
-        the keys exist, both are created. Raises ``ConfigError``, ``KeysError``, ``LedgerOpenError``
-        (one without the other, traces of an earlier log), ``PolicyLoadError`` (every finding at
-        once).
+        *config* is the path of a guardrail.toml; the keyword arguments override its settings. If
+        neither the ledger nor the keys exist, both are created. Raises ``ConfigError``,
+        ``KeysError``, ``LedgerOpenError`` (if only one of the two exists, or if there are traces of
+        an earlier log), and ``PolicyLoadError`` (with every finding).
         """
         from guardrail.config.source import naming_its_source
         from guardrail.wiring.opening import open_guard, settings_from
@@ -143,7 +143,7 @@ class Guard:
             return open_guard(cls, settings, policy_data)
 
     def close(self) -> None:
-        """Record the stop, close the ledger, anchor its last head and end the workers. Idempotent.
+        """Record the stop, close the ledger, anchor its last head and stop the workers. Idempotent.
 
         Calls in progress fail. Waits a few seconds for anchors that do not answer.
         """
@@ -198,10 +198,10 @@ class Guard:
         attributes: Mapping[str, Json] | None = None,
         trace: str | None = None,
     ) -> SessionScope:
-        """Return a session to enter with ``with`` or ``async with``, for the calls made inside.
+        """Return a session for the calls made inside its ``with`` or ``async with`` block.
 
-        If *id* is not given, the session is new. Raises ``IdentityError`` if the id is malformed or
-        belongs to someone else, and ``RedactionError`` if the attributes can't be recorded.
+        If *id* is None, the session is new. Raises ``IdentityError`` if the id is malformed or
+        belongs to another caller, and ``RedactionError`` if the attributes can't be recorded.
         """
         made = make_session(
             principal=principal,
@@ -220,7 +220,7 @@ class Guard:
     def bind(
         self, session: SessionScope | None = None
     ) -> Callable[[Callable[P, R]], Callable[P, R]]:
-        """Return a decorator that runs a function in *session* (default: the current one) anywhere.
+        """Return a decorator that makes a function run in *session* (default: the current session).
 
         Use it for code that does not inherit the context or that outlives the ``with`` block:
         ``Thread(target=guard.bind(session)(work))``, callbacks, executor jobs. Raises
@@ -242,8 +242,8 @@ class Guard:
         """Declare a tool to the guard.
 
         *schema* is a JSON Schema or a pydantic model, *target* names the arguments that identify
-        the object acted on, and *labels* are for the policy. With *log_output* the result itself is
-        recorded (redacted) instead of only its type, size and token.
+        the object acted on, and *labels* are passed to the policy. If *log_output* is true, the
+        result is recorded (redacted), not only its type, size and token.
 
         If the schema is refused (remote references, too deep, patterns that need backtracking), the
         tool stays undeclared: a ``SchemaWarning`` names the tool and the reason, and
@@ -263,7 +263,7 @@ class Guard:
         return self.register(tool)
 
     def register(self, tool: Tool) -> Tool:
-        """Register a tool of an integration. Raises ``ConfigError`` if an earlier one conflicts."""
+        """Register a tool of an integration. Raises ``ConfigError`` if another one conflicts."""
         self._tools.put(tool)
         return tool
 
@@ -282,10 +282,9 @@ class Guard:
         unsafe_stream: bool = False,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def tool(self, function: Any = None, /, **options: Any) -> Any:
-        """Make a function a governed tool: name and schema come from its signature and docstring.
+        """Make a function a governed tool, with the name and schema of its signature and docstring.
 
-        Calling it is ``guard.call`` (or ``guard.acall`` for a coroutine function) with its
-        arguments.
+        Calling it is equivalent to ``guard.call`` (or ``guard.acall`` for a coroutine function).
         """
         if function is None:
             return lambda decorated: self.tool(decorated, **options)
@@ -310,23 +309,22 @@ class Guard:
         replayed: bool = False,
         session: SessionScope | None = None,
     ) -> R:
-        """Decide and record a call, run ``run(**args)``, record its outcome, and return its result.
+        """Decide and record a call, run ``run(**args)``, record the outcome, and return the result.
 
-        *run* gets the validated snapshot of *args* (never the caller's objects) and *extra*, which
-        is injected in addition and neither judged nor recorded; *extra* is refused if it holds a
-        name that the model can see or supply. *interrupts* are exceptions that a framework raises
-        to pause a body.
+        *run* gets the validated snapshot of *args* (never the caller's objects) and the arguments
+        in *extra*, which are neither judged nor recorded. *extra* is refused if it contains a name
+        that the model can see or supply. *interrupts* are the exceptions that a framework raises to
+        pause a body.
 
-        *approval* is the id of an approval that a person gave to exactly this call
-        (``ApprovalRequired.approval``); *wait_for_approval* is the number of seconds that the call
-        waits for one. *replayed* says that a framework makes a paused call again from its start: a
-        request for approval that is open for it is then not recorded a second time. *session* is a
-        session that ``guard.session`` returned: the call is made in it, wherever this runs, instead
-        of in the current session.
+        *approval* is the id of an approval for exactly this call (``ApprovalRequired.approval``).
+        *wait_for_approval* is the number of seconds to wait for an approval. *replayed* means that
+        a framework repeats a paused call from its start: if an approval request for the call is
+        open, no second request is recorded. *session* is a session returned by ``guard.session``:
+        the call is made in it instead of in the current session.
 
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded
         and not run; or run, but with the outcome not yet recorded and the result withheld),
-        ``UsageError`` (nothing happened), and whatever the body raises.
+        ``UsageError`` (nothing happened), and any exception of the body.
         """
         options = CallOptions(
             extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
@@ -352,7 +350,7 @@ class Guard:
         replayed: bool = False,
         session: SessionScope | None = None,
     ) -> R:
-        """Await a decided and recorded call, as ``call`` does.
+        """Async version of ``call``.
 
         If *run* is not a coroutine function, it runs in a thread, and a cancellation waits for it.
         The outcome is recorded even if the task is cancelled; ``CancelledError`` is then raised.
@@ -377,9 +375,10 @@ class Guard:
         wait_for_approval: float | None = None,
         session: SessionScope | None = None,
     ) -> Admission:
-        """Decide and record a call that runs elsewhere; ``admission.settle`` records how it ended.
+        """Decide and record a call whose body the program runs itself. ``admission.settle`` records
+        how it ended.
 
-        Raises the same exceptions as ``call``. The record says ``enforcement: release``.
+        Raises the same exceptions as ``call``. The record contains ``enforcement: release``.
         """
         options = CallOptions(
             None, adapter, call_id, (), approval, wait_for_approval, session=session
@@ -416,10 +415,10 @@ class Guard:
         call_id: str | None = None,
         session: SessionScope | None = None,
     ) -> int:
-        """Record a call that a framework refused before its body ran, and return its seq.
+        """Record a call that a framework refused before its body ran; return the record's number.
 
         *reason* is a stable code, not a message. Above the limit of calls per minute, the call is
-        only counted, and the seq is that of ``admin.quota_reached``.
+        only counted, and the number returned is that of ``admin.quota_reached``.
         """
         options = CallOptions(None, adapter, call_id, session=session)
         return drive(self.calls.rejection(self._find(tool, server), reason, options))

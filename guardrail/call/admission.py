@@ -1,4 +1,4 @@
-"""A call that was admitted and that someone else runs, and how it ends."""
+"""A call that guardrail admits and the program runs itself."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _LONGEST = 1e9
 
 
 class Admission:
-    """A call that was allowed, and whose decision is durable. It owes exactly one outcome.
+    """An allowed call with a durable decision. Its outcome must be recorded exactly once.
 
-    The code that admitted it settles it exactly once. A call that is never settled is closed as
-    ``unknown`` after its process has ended.
+    The code that admitted the call reports its outcome with ``settle``. If it never does, the call
+    is closed as ``unknown`` after its process has ended.
     """
 
     __slots__ = ("_admitted", "_journal", "_settled", "arguments", "call", "seq")
@@ -51,7 +51,7 @@ class Admission:
 
     @contextlib.contextmanager
     def current(self) -> Generator[None]:
-        """Make this call the parent of governed calls that its body makes."""
+        """Make this call the parent of the governed calls that its body makes."""
         token = CURRENT.set(self.call)
         try:
             yield
@@ -68,10 +68,10 @@ class Admission:
     ) -> Receipt:
         """Record how the call ended; durable when this returns.
 
-        Raises ``LedgerError`` if it can't be written now: it stays pending and is written as soon
-        as the ledger is writable. An outcome that arrives after the call was closed as ``unknown``
-        is recorded as ``call.claim``. Raises ``UsageError`` for an unknown status, for *seconds*
-        that are no duration, or if the call is settled twice.
+        Raises ``LedgerError`` if the outcome can't be written now: it stays pending and is written
+        as soon as the ledger is writable. An outcome that arrives after the call was closed as
+        ``unknown`` is recorded as ``call.claim``. Raises ``UsageError`` for an unknown status, if
+        *seconds* is not a duration, or if the call is settled twice.
         """
         return drive(self._settle(status, Ended(result, error, seconds))).receipt
 
@@ -83,7 +83,9 @@ class Admission:
         error: BaseException | None = None,
         seconds: float | None = None,
     ) -> Receipt:
-        """Async version of ``settle``. A cancellation waits until the outcome is durable."""
+        """Async version of ``settle``. If the task is cancelled, the cancellation is delayed until
+        the outcome is durable.
+        """
         return (await drive_async(self._settle(status, Ended(result, error, seconds)))).receipt
 
     def _settle(self, status: Status | str, ended: Ended) -> Steps[Settled]:

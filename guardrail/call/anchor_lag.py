@@ -1,4 +1,4 @@
-"""The interface by which the ledger's external checkpoints deny calls."""
+"""The interface through which the state of the external anchors denies calls."""
 
 from __future__ import annotations
 
@@ -8,22 +8,25 @@ __all__ = ["Anchoring", "Unanchored"]
 
 
 class Anchoring(Protocol):
-    """How far external checkpoints lag behind the ledger.
+    """Reports whether calls must be denied because of the state of the anchors.
+
     ``guardrail.anchors.schedule.AnchorWatch`` implements it.
     """
 
     def denial_reason(self) -> str:
-        """Return the reason to deny calls, ``conflict`` or ``lag``, or an empty string."""
+        """Return the reason to deny calls: ``conflict``, ``lag``, or an empty string if there is
+        none.
+        """
 
     def note_size(self, size: int) -> None:
         """Record that the log has *size* records."""
 
 
 class Unanchored:
-    """Null object: never denies a call for anchor lag."""
+    """Null object for a ledger without anchors: never denies a call."""
 
     def denial_reason(self) -> str:
-        """Return nothing."""
+        """Return an empty string."""
         return ""
 
     def note_size(self, size: int) -> None:

@@ -1,7 +1,8 @@
-"""The approval steps of a call (see ``guardrail.system.waiting``): check that the approval covers
-it, and wait for one.
+"""The approval steps of a call: checks that a presented approval covers the call, and waits for an
+approval.
 
-They read the ledger in a separate thread, so that no event loop and no deadline waits for a disk.
+The steps read the ledger in a separate thread, so that neither an event loop nor a deadline waits
+for a disk.
 """
 
 from __future__ import annotations
@@ -59,7 +60,9 @@ class ApprovalSteps:
         self._clock = clock
 
     def judge_presented(self, prepared: Prepared) -> Steps[Grant]:
-        """Judge the approval that came with a call: return the grant, or raise ``DeniedEarly``."""
+        """Judge the approval that was passed with the call. Return its grant, or raise
+        ``DeniedEarly``.
+        """
         assert prepared.presented is not None
         case = yield from self._read_case(prepared.presented)
         if case is None:
@@ -79,8 +82,8 @@ class ApprovalSteps:
         return answer
 
     def requested_view(self, prepared: Prepared) -> View | None:
-        """Return the view of the request for a call whose approval does not count, or None if it
-        can't be shown again.
+        """Return the recorded view of the approval request for a call that the approval does not
+        cover, or None if the view can't be shown again.
         """
         if prepared.asked is None:
             return None
@@ -91,8 +94,8 @@ class ApprovalSteps:
             return None
 
     def answer_command(self, approval: str) -> str:
-        """Return how a person answers the request *approval*, and whether the command's answer
-        would count.
+        """Return the command with which a person approves the request *approval*, and a note if
+        that answer would not count.
         """
         said = f"guardrail approve {approval} --reason TEXT"
         if self._terms.unsafe_asserted:
@@ -100,7 +103,7 @@ class ApprovalSteps:
         return f"{said} (counts only with unsafe_asserted_approvals = true in [approvals])"
 
     def find_open_request(self, prepared: Prepared) -> Steps[ApprovalCase | None]:
-        """Return the unused request for approval that this same call has made before."""
+        """Return the unused approval request that the same call made before, or None."""
         request = prepared.request
         session, call_id = str(request.state.fields.session), request.origin["call_id"]
         wanted = self._presented_call(prepared)
@@ -120,8 +123,8 @@ class ApprovalSteps:
         return (yield from self._read_ledger(search))
 
     def wait_for_answer(self, approval: str, until: float) -> Steps[bool]:
-        """Wait until the request *approval* is answered, or can't be answered any more; return
-        False at *until* (monotonic).
+        """Wait until the request *approval* is answered or can no longer be answered. Return False
+        if that has not happened by *until* (``time.monotonic()``).
         """
         pause = _FIRST_PAUSE
         while True:
@@ -174,7 +177,7 @@ class ApprovalSteps:
 
 
 def limit_to_grant(grant: Grant | None, verdict: Decision) -> Decision:
-    """Return *verdict*, or the denial if its rules require more than *grant* approves."""
+    """Return *verdict*, or a denial if the rules that fired require more than *grant* approves."""
     if grant is None or verdict.effect is not Effect.ALLOW:
         return verdict
     problem = approvals.exceeds(grant, verdict)

@@ -1,9 +1,8 @@
-"""Build the record of a call whose approval does not count: it repeats the request's view if that
-is safe. Pure.
+"""Builds the record of a call whose approval does not cover it. Pure functions.
 
-The policy is not asked about such a call, so the values that it would hide are not known. They are
-already hidden in the record of the request, so that view is repeated if the call is the same and no
-value in the view has since become known as sensitive.
+The policy is not asked about such a call, so the values that the policy would hide are not known.
+They are already hidden in the record of the request. That view is therefore repeated if the call is
+the same and no value in the view has since become known to be sensitive.
 """
 
 from __future__ import annotations
@@ -33,8 +32,8 @@ _OTHER_REQUEST = frozenset({RejectionReason.OTHER_SESSION, RejectionReason.OTHER
 def requested_view(
     prepared: Prepared, commitment: str | None, policy: Mapping[str, Any]
 ) -> View | None:
-    """Return the recorded view of the request that *prepared* repeats, or None if it can't be shown
-    again.
+    """Return the recorded view of the request that *prepared* repeats, or None if the view can't be
+    shown again.
 
     *policy* identifies the current policy, as recorded: another policy may hide more.
     """
@@ -67,7 +66,7 @@ def requested_view(
 
 
 def recordable_rules(prepared: Prepared, reason: RejectionReason) -> tuple[Rule, ...]:
-    """Return the rules that required approval, without those that contain a value now known as
+    """Return the rules that required approval, except those that contain a value now known to be
     sensitive.
     """
     request = prepared.asked
@@ -89,11 +88,11 @@ def recordable_rules(prepared: Prepared, reason: RejectionReason) -> tuple[Rule,
 
 
 def differing_arguments(prepared: Prepared) -> tuple[str, ...]:
-    """Return where the arguments of *prepared* differ from those of the request, as far as its
-    record can tell.
+    """Return the locations of the arguments of *prepared* that differ from those of the request, as
+    far as the request's record shows them.
 
-    Names that are not in the tool's schema are shown as ``*``: a model that invents names could put
-    anything in them.
+    Names that are not in the tool's schema are shown as ``*``, because a model that invents names
+    could put anything in them.
     """
     request, schema = prepared.asked, prepared.request.tool.schema
     if request is None:
@@ -132,7 +131,7 @@ def _compare(  # noqa: PLR0917 - one walk, over two trees
 
 
 def _may_match(state: SessionState, given: Json, asked: Json) -> bool:
-    """Return True if *asked* can be the recorded form of *given*."""
+    """Return True if *asked* may be the recorded form of *given*."""
     if not isinstance(asked, str) or MARK_PREFIX not in asked:
         return type(given) is type(asked) and given == asked
     if not is_mark(asked):
@@ -150,7 +149,7 @@ def _may_match(state: SessionState, given: Json, asked: Json) -> bool:
 
 
 def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Return True if both are the same policy with the same data. A policy without an identity
+    """Return True if both identify the same policy with the same data. A policy without an identity
     never matches.
     """
     parts = ("engine", "digest", "revision", "data")
@@ -159,7 +158,7 @@ def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 
 def _is_hidden(value: Json) -> bool:
-    """Return True if the view shows no part of the value at that location."""
+    """Return True if the view hides the whole *value*."""
     if isinstance(value, str):
         return is_mark(value)
     return isinstance(value, dict) and is_sized(value)

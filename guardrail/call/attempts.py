@@ -1,4 +1,4 @@
-"""Attempts at one call: their ids and times, and how the next one is made from the one before."""
+"""Creates further attempts at a call, and records the ids that frameworks give to calls."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MAX_CALL_ID = 512
 
 
 def new_attempt(request: Request, **changes: Any) -> Request:
-    """Return *request* as another call, of which nothing is decided or recorded yet."""
+    """Return *request* as a new call, with nothing decided or recorded."""
     return request._replace(
         id=new_ulid(), started=time.perf_counter(), time=utc_now(), meter=Meter(), **changes
     )
 
 
 def recorded_id(call_id: str, state: SessionState) -> str:
-    """Return a framework's id of a call as it is recorded."""
+    """Return the recorded form of *call_id*, a framework's id of a call."""
     # Text is searched only up to a limit, and ids are short, so a long one is recorded as a token.
     if len(call_id) > _MAX_CALL_ID:
         return state.keys.token("call", call_id)

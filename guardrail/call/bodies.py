@@ -1,6 +1,4 @@
-"""The body of a governed call: how a step asks for it to be run, and rules for it and its
-result.
-"""
+"""The body of a governed call: the request to run it, and checks of the body and its result."""
 
 from __future__ import annotations
 
@@ -33,10 +31,10 @@ CURRENT: ContextVar[str | None] = ContextVar("guardrail_call", default=None)
 
 
 class Run(NamedTuple):
-    """A body that a step wants run: the driver sends ``Ended``."""
+    """A request to run a body. The driver runs it and sends ``Ended`` back."""
 
     call: str
-    """Call id, the parent of governed calls that the body makes."""
+    """Call id: the parent of the governed calls that the body makes."""
     tool: Tool
     run: Callable[..., Any]
     arguments: Mapping[str, Any]
@@ -55,7 +53,7 @@ CallGenerator = Generator[Wait | Shielded | Work | Run, Any, R]
 
 
 def is_async(run: Callable[..., Any]) -> bool:
-    """Return True if calling *run* gives a coroutine."""
+    """Return True if calling *run* returns a coroutine."""
     if type(run) is types.FunctionType and not run.__dict__:  # nearly always: no wrapper, no mark
         return bool(run.__code__.co_flags & inspect.CO_COROUTINE)
     # An object whose __call__ is a coroutine function counts as one.
@@ -63,7 +61,7 @@ def is_async(run: Callable[..., Any]) -> bool:
 
 
 def is_awaitable(result: object) -> bool:
-    """Return True if *result* must be awaited; judged by its type only, so that no code of a
+    """Return True if *result* must be awaited. Only the type is examined, so that no code of a
     hostile object runs.
     """
     return any(
@@ -72,8 +70,8 @@ def is_awaitable(result: object) -> bool:
 
 
 def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awaited: bool) -> None:
-    """Refuse a *run* that can't be the body of *tool*, and to inject an argument that its schema
-    shows to the model, before anything is decided. Raises ``UsageError``.
+    """Check, before anything is decided, that *run* can be the body of *tool* and that no injected
+    argument is one that the schema shows to the model. Raises ``UsageError``.
     """
     if not callable(run):
         raise UsageError(f"run must be a callable, not {type(run).__name__}", code="usage.run")
@@ -106,8 +104,8 @@ def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awai
 
 
 def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
-    """Refuse a result whose work is not done yet. Raises ``UsageError``; the outcome is then
-    ``error``.
+    """Check that the work behind *result* is complete. Raises ``UsageError`` if it is not; the
+    outcome is then ``error``.
     """
     kind = type(result)  # never isinstance: a hostile object may lie about its class, or raise
     if id(kind) in _DONE:

@@ -1,4 +1,4 @@
-"""Work that the CPU budget of a call's redaction pays for."""
+"""Runs redaction work within the CPU budget of a call."""
 
 from __future__ import annotations
 
@@ -19,14 +19,16 @@ __all__ = ["outlined", "over_budget", "section", "size_of"]
 
 
 def size_of(request: Request, encoded: bytes | None) -> int:
-    """Return the size of what is redacted for a call, roughly in characters. *encoded* is the
-    snapshot of its arguments.
+    """Return the approximate size, in characters, of everything that is redacted for a call.
+    *encoded* is the snapshot of its arguments.
     """
     return len(encoded or b"") + len(request.tool.name)
 
 
 def section(request: Request, work: Callable[[], R], size: int) -> Steps[R]:
-    """Run *work*, whose input has *size* characters, as part of the redaction of *request*."""
+    """Run *work* and charge its CPU time to the redaction budget of *request*. *size* is the length
+    of its input in characters.
+    """
     if size <= LARGE:
         return request.meter.section(work)
     done: R = yield Work(lambda: request.meter.section(work), size)
@@ -34,8 +36,8 @@ def section(request: Request, work: Callable[[], R], size: int) -> Steps[R]:
 
 
 def outlined(request: Request, why: str) -> Steps[Prepared]:
-    """Return the call with the outline of its arguments, which nobody has read yet; *why* as for
-    ``outline``.
+    """Return the call with the outline of its arguments, which have not been validated. *why* is
+    passed on to ``outline``.
     """
     # These arguments were not examined: their size is not known.
     size = LARGE + 1 if outweighs(request.args, LARGE) else 0
@@ -44,8 +46,8 @@ def outlined(request: Request, why: str) -> Steps[Prepared]:
 
 
 def over_budget(decided: Decided) -> Decided:
-    """Return *decided* as a call that is recorded without its arguments, and denied if it was
-    not.
+    """Return *decided* as a denied call that is recorded without its arguments. The original
+    verdict is kept if it was already a denial.
     """
     verdict = decided.verdict
     if verdict.effect is not Effect.DENY:

@@ -1,5 +1,5 @@
-"""Find who makes a call (the session passed with it, the current one, or nobody), and whether that
-is enough.
+"""Determines the identity that a call is made in (the session passed with the call, the current
+session, or none), and checks that the settings permit it.
 """
 
 from __future__ import annotations
@@ -55,18 +55,20 @@ class Caller:
 
     state: SessionState
     refusal: Callable[[], str]
-    """Returns why no call can be made in this identity now (a detail of cause ``identity``); empty
-    if one can.
+    """Returns the reason that no call can be made in this identity now (a detail of cause
+    ``identity``); empty if calls can be made.
     """
 
 
 class Callers:
-    """Finds who makes each call of one guard. Thread-safe."""
+    """Determines the caller of each call of one guard. Thread-safe."""
 
     def __init__(
         self, guard: int, settings: Settings, make_state: Callable[[Session], SessionState]
     ) -> None:
-        """*guard* is its key; *make_state* makes the state of a session. Raises ``ConfigError``."""
+        """*guard* is the guard's key; *make_state* creates the state of a session. Raises
+        ``ConfigError``.
+        """
         check_identity(settings)
         self._guard = guard
         self._tenant = settings.identity.tenant
@@ -74,11 +76,11 @@ class Callers:
         self._make_state = make_state
 
     def find(self, session: SessionScope | None) -> Caller:
-        """Return who makes a call now: *session* if it is given, otherwise the current one,
-        otherwise nobody.
+        """Return the caller: *session* if it is given, otherwise the current session, otherwise an
+        anonymous caller.
 
-        Nobody is a different nobody each time: knowledge from one anonymous call is never used in
-        the next. Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
+        Each anonymous caller is a new one: knowledge from one anonymous call is never used in the
+        next. Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
         """
         if session is not None:
             return self._caller(self.own(session).state, session.refusal)
@@ -88,7 +90,9 @@ class Callers:
         return self._caller(self._make_state(make_session(tenant=self._tenant)), lambda: "")
 
     def bind(self, session: SessionScope | None) -> SessionScope:
-        """Return the session to bind to: *session*, or the current one. Raises ``UsageError``."""
+        """Return the session to bind a function to: *session*, or the current session. Raises
+        ``UsageError``.
+        """
         if session is not None:
             return self.own(session)
         entry = scope.current(self._guard)
@@ -101,7 +105,7 @@ class Callers:
         return entry.scope
 
     def own(self, session: SessionScope) -> SessionScope:
-        """Return *session* if this guard made it. Raises ``UsageError``."""
+        """Return *session* if this guard created it. Raises ``UsageError`` otherwise."""
         if not isinstance(session, SessionScope):
             raise UsageError(
                 "session must be the return value of guard.session(...), not "
@@ -122,7 +126,7 @@ class Callers:
 
 
 def hint(detail: str, seq: int) -> str:
-    """Return the text for a host program about a denial with cause ``identity``."""
+    """Return the hint for developers about a denial with cause ``identity``."""
     about = _HINTS.get(detail)
     more = f"guardrail why {seq}"
     return more if about is None else f"{about} (docs/web-apps.md); {more}"
@@ -131,8 +135,8 @@ def hint(detail: str, seq: int) -> str:
 def session_state(
     session: Session, claim: Claim | None = None, *, settings: Settings, log: str, keys: Keys
 ) -> SessionState:
-    """Return the state that a guard on *log* keeps for *session*; *claim* is the owner to record
-    first.
+    """Return a new state for *session* in a guard on *log*. *claim* is the claim of ownership that
+    its first record makes, if any.
     """
     tenant = keys.tenant(session.tenant)
     return make_state(

@@ -1,5 +1,5 @@
-"""Build the decision record of a call: the recorded view of the policy input, or the bare form if
-that can't be written.
+"""Builds the decision record of a call: the recorded view of the policy input, or a bare record if
+the full one can't be written.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ _QUOTABLE = 4
 
 
 class UnsafeRecordError(Exception):
-    """The finished record still holds a sensitive value. ``reason`` is the value of ``omitted``."""
+    """The finished record still contains a sensitive value. ``reason`` is the value for the field
+    ``omitted``.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -44,7 +46,7 @@ class UnsafeRecordError(Exception):
 
 
 class Recorder:
-    """Makes policy inputs and decision records. Thread-safe."""
+    """Builds policy inputs and decision records. Thread-safe."""
 
     def __init__(
         self,
@@ -67,7 +69,9 @@ class Recorder:
     def policy_input(
         self, request: Request, args: Json, inspection: Inspection, grant: Grant | None = None
     ) -> bytes:
-        """Return the input for the engine: with the snapshot, or exactly as it will be recorded."""
+        """Return the input for the engine: either with the snapshot of the arguments, or exactly as
+        it will be recorded.
+        """
         state = request.state
         if self.raw_input:
             return self._input(request, state.raw, args, inspection.arg_classes, grant)
@@ -100,7 +104,7 @@ class Recorder:
         )
 
     def recorded_input(self, prepared: Prepared, view: View | None) -> bytes:
-        """Return the input as recorded."""
+        """Return the recorded form of the policy input."""
         request = prepared.request
         state = request.state
         state.refresh()
@@ -121,7 +125,7 @@ class Recorder:
     def full(
         self, decided: Decided, view: View | None, recorded: bytes, reproducible: bool | None
     ) -> tuple[Draft, Mapping[str, Any]]:
-        """Return the decision record, and its ``origin``, which the outcome repeats.
+        """Return the decision record and its ``origin``, which the outcome record repeats.
 
         Raises ``UnsafeRecordError`` if the final scan finds a sensitive value, and ``RecordError``
         if the record is too large.
@@ -179,11 +183,11 @@ class Recorder:
         return draft, origin
 
     def _rule(self, prepared: Prepared, entry: Rule) -> dict[str, Any]:
-        """Return one rule with its id and its message as recorded.
+        """Return the recorded form of one rule, with its id and its message.
 
-        The session's known values are never removed from an id. If a policy used one string for
-        both, it may quote an argument, so it counts as a message. It counts as an id if it was once
-        produced without any of the arguments.
+        The session's known values are never removed from an id. If a policy uses one string for
+        both id and message, the string may quote an argument, so it is treated as a message, unless
+        the policy has produced it before without any of the arguments.
         """
         state = prepared.request.state
         name = state.supplied(entry.rule)
@@ -203,8 +207,8 @@ class Recorder:
         }
 
     def rejected(self, request: Request, reason: str) -> Draft:
-        """Return the record of a call that a framework refused before its body: the tool, but no
-        values.
+        """Return the record of a call that a framework refused before its body ran. It names the
+        tool but contains no values.
         """
         state, tool = request.state, request.tool
         state.refresh()
@@ -224,8 +228,8 @@ class Recorder:
         return Draft.build(record, claim=state.claim)
 
     def bare(self, decided: Decided, reason: str) -> Draft:
-        """Return the record with every id as a token and no user text. It always fits, is never
-        scanned, and never allows.
+        """Return the record with every id as a token and without text from the user. It always
+        fits, needs no scan, and never allows the call.
         """
         prepared, verdict = decided.prepared, decided.verdict
         assert verdict.effect is Effect.DENY
@@ -264,12 +268,12 @@ class Recorder:
         return Draft.build(record, process=str(origin["process"]), claim=_claim(decided))
 
     def identity(self) -> dict[str, Any]:
-        """Return the identity of the policy that decides calls now, as recorded."""
+        """Return the recorded form of the current policy's identity."""
         return fields.policy(self._identity())
 
     def commitment(self, request: Request, encoded: bytes | None) -> str | None:
         """Return the commitment to session, people, tool, schema and arguments, or None if the
-        arguments did not fit. *encoded* are the bytes of their snapshot.
+        arguments did not fit the schema. *encoded* is the snapshot of the arguments in bytes.
         """
         if encoded is None:
             return None
@@ -288,7 +292,9 @@ class Recorder:
         return decided_by
 
     def tool_parts(self, tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return the tool's policy view and its recorded view, the same objects each time."""
+        """Return the views of the tool for the policy and for the record. Repeated calls return the
+        same objects.
+        """
         digest = None if tool.schema is None else tool.schema.digest
         key = (tool.name, tool.server, digest, tool.declared, tool.labels, tool.refused)
         found = self._parts.get(key)
@@ -320,8 +326,8 @@ def _elapsed(decided: Decided) -> dict[str, float]:
 
 
 def _claim(decided: Decided) -> Claim | None:
-    """Return the claim that the record is checked against; a denial in somebody else's session
-    claims nothing.
+    """Return the claim of ownership to check when the record is written, or None for a call denied
+    in another caller's session.
     """
     verdict = decided.verdict
     if refuses(verdict.cause, verdict.detail):
@@ -340,18 +346,19 @@ def _name(request: Request) -> str:
 
 
 def _shown(request: Request, text: str) -> str:
-    """Return the recorded name of a tool or server: names that the host declared are treated
-    differently from a model's.
+    """Return the recorded name of a tool or server. Names declared by the host are treated
+    differently from names that a model chose.
     """
     state = request.state
     return state.supplied(text) if request.tool.declared else state.text(text)
 
 
 def outline(prepared: Prepared, args: object, why: str) -> Prepared:
-    """Return *prepared* with the minimal view (keys, types, lengths, tokens) of *args*, or without
+    """Return *prepared* with the minimal view of *args* (keys, types, lengths, tokens), or without
     a view if they are not JSON.
 
-    *why* is the class that it names for a declared tool: ``unfit`` or ``undecided``.
+    *why* is the class that the view of a declared tool's arguments shows: ``unfit`` or
+    ``undecided``.
     """
     request = prepared.request
     state, inspection = request.state, None
@@ -374,7 +381,7 @@ def outline(prepared: Prepared, args: object, why: str) -> Prepared:
 
 
 def _scan(request: Request, texts: list[str], supplied: list[str]) -> None:
-    """Raise ``UnsafeRecordError`` if the finished record holds a sensitive value."""
+    """Raise ``UnsafeRecordError`` if the finished record contains a sensitive value."""
     state, schema = request.state, request.tool.schema
     hit = state.redactor.gate(
         texts,

@@ -1,4 +1,6 @@
-"""From a verdict to its decision record: the recorded view, reproducibility, and the bare form."""
+"""Turns a verdict into its decision record: the recorded view, the reproducibility check, and the
+bare form.
+"""
 
 from __future__ import annotations
 
@@ -31,19 +33,20 @@ ENGINE_GRACE = 1.0
 
 
 class Written(NamedTuple):
-    """A decision record, ready for the ledger."""
+    """A decision record that is ready for the ledger."""
 
     decided: Decided
-    """What it records: a denial, if the full record of another verdict can't be made."""
+    """The recorded decision. It is a denial if the full record of another verdict can't be built.
+    """
     draft: Draft
     origin: Mapping[str, Any]
-    """Its ``origin``, which the outcome repeats."""
+    """The field ``origin`` of the record, which the outcome record repeats."""
     again: Future[EngineReply] | None = None
-    """The decision derived from the recorded input, if that is not known to be the same."""
+    """The decision derived from the recorded input; None if it is known to be the same."""
 
 
 class DecisionWriter:
-    """Makes the decision records of calls. Thread-safe: it keeps nothing of a call."""
+    """Builds the decision records of calls. Thread-safe: it keeps no state of a call."""
 
     def __init__(
         self, recorder: Recorder, approvals: ApprovalSteps, deadline: Callable[[], float]
@@ -53,8 +56,8 @@ class DecisionWriter:
         self._deadline = deadline
 
     def recorded_view(self, decided: Decided) -> tuple[Decided, View | None]:
-        """Return *decided* with the recorded form of the arguments, or as a denial if that form
-        can't be made.
+        """Return *decided* and the recorded view of its arguments. If the view can't be made,
+        return a denial without a view.
         """
         prepared, verdict = decided.prepared, decided.verdict
         if prepared.omitted is not None:
@@ -83,8 +86,8 @@ class DecisionWriter:
         return decided, view
 
     def write_up(self, decided: Decided, view: View | None, size: int) -> Steps[Written]:
-        """Make the decision record; if the full one can't be made, make the bare one, which
-        denies. *size* is that of the arguments (``size_of``).
+        """Build the full decision record, or, if that fails, the bare record, which denies the
+        call. *size* is the size of the arguments (``size_of``).
         """
         try:
             return (yield from self._written(decided, view, size))
@@ -144,7 +147,7 @@ class DecisionWriter:
 
 
 def shard(request: Request) -> str:
-    """Return the queue of an engine that a call waits in."""
+    """Return the shard of the engine's queue that the call waits in."""
     # Keyed by who calls which tool, not by session: a new session costs nothing. Each tenant and
     # principal has its own share.
     session, tool = request.state.session, request.tool

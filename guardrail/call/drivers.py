@@ -1,6 +1,6 @@
-"""The two drivers of a call's steps: sync and async. The only module that runs a tool.
+"""The sync and async drivers of a call's steps. No other module runs a tool.
 
-They differ in how they wait, and in nothing else: each step is in ``guardrail.call.steps``, once.
+The drivers differ only in how they wait. The steps themselves are in ``guardrail.call.steps``.
 """
 
 from __future__ import annotations
@@ -54,11 +54,11 @@ def drive(steps: CallGenerator[R]) -> R:
 async def drive_async(steps: CallGenerator[R]) -> R:
     """Run *steps* as ``drive`` does, on the running event loop.
 
-    A cancellation that comes during a ``Work`` is thrown at the ``Wait`` that follows. One that
-    comes during a ``Shielded``, or while the body runs in a thread, is raised at the end.
+    A cancellation that arrives during a ``Work`` is thrown at the next ``Wait``. A cancellation
+    that arrives during a ``Shielded``, or while the body runs in a thread, is raised at the end.
 
     If the coroutine is closed while it awaits a body, or later, the outcome is submitted. A body
-    that runs in a thread goes on, so its call stays open until the process ends.
+    that runs in a thread continues, so its call stays open until the process ends.
     """
     stops: list[asyncio.CancelledError] = []
     try:
@@ -89,10 +89,10 @@ async def drive_async(steps: CallGenerator[R]) -> R:
 
 
 def _close(steps: CallGenerator[Any], step: Any, closed: GeneratorExit) -> None:
-    """End *steps*, which are at *step*, without a wait: the loop has ended, or the task was
+    """End *steps*, currently at *step*, without waiting, because the loop has ended or the task was
     dropped.
 
-    If they owe an outcome, they submit it as if no time were left; the ledger writes it.
+    Steps that owe an outcome submit it as if no time were left, and the ledger writes it.
     """
     if isinstance(step, Run) and is_async(step.run):
         step = steps.send(Ended(None, closed, None))

@@ -1,4 +1,4 @@
-"""Deny a call without an answer of the policy; its arguments are recorded in outline."""
+"""Denies a call without asking the policy, and records its arguments in outline."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ __all__ = ["injected", "unfit", "unknown_caller", "unredacted"]
 
 
 def unknown_caller(request: Request, why: str) -> Steps[Decided]:
-    """The caller is unknown to the policy, or the session has ended: it is not asked."""
+    """Return the denial of a call with an unknown caller or in a session that has ended."""
     prepared = yield from outlined(request, "undecided")
     return Decided(prepared, decisions.denied(Cause.IDENTITY, why))
 
 
 def unfit(request: Request, error: ArgumentsError) -> Steps[Decided]:
-    """The arguments do not fit the tool's schema."""
+    """Return the denial of a call whose arguments do not fit the tool's schema."""
     prepared = yield from outlined(request, "unfit")
     tool, state = request.tool, request.state
     told = misnamed(error, request.args, tool, lambda name: state.redactor.text(name, state.memory))
@@ -31,8 +31,8 @@ def unfit(request: Request, error: ArgumentsError) -> Steps[Decided]:
 
 
 def injected(request: Request) -> Steps[Decided]:
-    """An open schema accepts any name, but a name that the program injects never comes from the
-    model.
+    """Return the denial of a call in which the model supplied an argument that only the program may
+    inject.
     """
     prepared = yield from outlined(request, "unfit")
     message = "an argument is the program's to give"
@@ -40,7 +40,7 @@ def injected(request: Request) -> Steps[Decided]:
 
 
 def unredacted(prepared: Prepared, error: RedactionError) -> Decided:
-    """The arguments can't be redacted."""
+    """Return the denial of a call whose arguments can't be redacted."""
     # Only the caller may know how much of the arguments the policy can see.
     told = error.message if error.code == BEYOND_LIMITS else ""
     verdict = decisions.denied(Cause.REDACTOR, error.code, message=told)

@@ -1,4 +1,4 @@
-"""The guard's side of the ledger: it takes drafts and returns receipts, and knows the log's name,
+"""The guard's interface to the ledger: takes drafts, returns receipts, and knows the log's name,
 process and deadline.
 """
 
@@ -23,8 +23,8 @@ __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
 
 
 class Writer(Protocol):
-    """The interface of a ledger. ``guardrail.ledger.writing.writer.LedgerWriter`` implements it on
-    disk.
+    """The interface of a ledger writer. ``guardrail.ledger.writing.writer.LedgerWriter`` implements
+    it on disk.
     """
 
     @property
@@ -36,17 +36,17 @@ class Writer(Protocol):
         """Name of this process's lease."""
 
     def submit(self, draft: Draft) -> Future[Receipt]:
-        """Queue *draft*; the future ends with a receipt once it is durable, or with a
+        """Queue *draft*. The future ends with a receipt once the record is durable, or with a
         ``LedgerError``.
         """
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
-        """Write *draft*; durable when it returns. Raises ``LedgerError``, at the latest after
+        """Write *draft*; durable when this returns. Raises ``LedgerError``, at the latest after
         *timeout* seconds.
         """
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
-        """Record that the caller stopped waiting for *future*; return the error to raise."""
+        """Note that the caller has stopped waiting for *future*; return the error to raise."""
 
     def close(self) -> None:
         """Release everything. Idempotent."""
@@ -54,24 +54,24 @@ class Writer(Protocol):
 
 def actor() -> dict[str, str]:
     """Return the identity of this process for ``admin.*`` records: the operating-system user,
-    asserted.
+    marked as asserted.
     """
     user = system_user()
     return {"id": user.id, "assurance": str(user.assurance), "method": user.method}
 
 
 class Requests(Protocol):
-    """The ledger reads that approvals need."""
+    """Reads approval requests from the ledger."""
 
     def case(self, approval: str) -> ApprovalCase | None:
-        """Return the request *approval* with all of its steps, or None if there is none."""
+        """Return the request *approval* with all of its steps, or None if it does not exist."""
 
     def of_session(self, session: str) -> list[str]:
-        """Return the ids of a session's requests, oldest first."""
+        """Return the ids of the session's requests, oldest first."""
 
 
 class Journal:
-    """One open ledger, as the guard uses it."""
+    """One open ledger, as used by the guard."""
 
     def __init__(
         self,
@@ -106,10 +106,10 @@ class Journal:
         return self.ledger.append(draft, self.deadline)
 
     def give_up(self, future: Future[Receipt], error: BaseException) -> LedgerError:
-        """Return the error to raise for a caller whose time to wait for its record ran out; raise
-        *error* if it stops waiting for another reason (Ctrl-C, cancellation).
+        """Return the error for a caller that waited too long for its record. If the caller stops
+        waiting for another reason (Ctrl-C, cancellation), raise *error*.
 
-        The ledger is told, so that the call does not stay open: if a decision becomes durable
+        The ledger is notified, so that the call does not stay open: if the decision becomes durable
         anyway, it gets the outcome ``cancelled``, class ``not_started``.
         """
         problem = self.ledger.expired(future)
@@ -118,7 +118,7 @@ class Journal:
         raise error
 
     def where(self, adapter: str = "guardrail") -> dict[str, Any]:
-        """Return ``origin`` of a record about this process."""
+        """Return the field ``origin`` for a record about this process."""
         return fields.origin(
             host=self._host, pid=os.getpid(), process=self.process, adapter=adapter
         )
@@ -130,7 +130,7 @@ class Journal:
         profile: str,
         clock: Callable[[], datetime],
     ) -> ApprovalService:
-        """Return the service that answers the approval requests of this ledger."""
+        """Return the service that answers approval requests in this ledger."""
         return ApprovalService(
             log=self.log,
             read=self.requests.case,
@@ -145,19 +145,19 @@ class Journal:
     def admin(
         self, type_: str, detail: Mapping[str, Any], judged: tuple[int, bytes] | None = None
     ) -> Receipt:
-        """Write an ``admin.*`` record about this process and return when it is durable; *judged* as
-        for ``Draft.build``.
+        """Write an ``admin.*`` record about this process; durable when this returns. *judged* is
+        passed to ``Draft.build``.
         """
         record = fields.admin(self.log, type_, actor=actor(), where=self.where(), detail=detail)
         return self.append(Draft.build(record, judged=judged))
 
     def close(self) -> None:
-        """Close the ledger without a record about it, for users other than a guard. Idempotent."""
+        """Close the ledger without recording it. For users other than a guard. Idempotent."""
         self._stopped = True
         self.ledger.close()
 
     def stop(self) -> None:
-        """Record the stop if possible, and close the ledger. Idempotent."""
+        """Close the ledger, after recording the guard's stop if possible. Idempotent."""
         if self._stopped:
             return
         self._stopped = True

@@ -1,4 +1,4 @@
-"""The options of a call, as the keyword arguments of ``guard.call`` give them."""
+"""The options of a call, as given by the keyword arguments of ``guard.call``."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ __all__ = ["CallOptions", "check_approval"]
 
 
 class CallOptions(NamedTuple):
-    """The options of one call: the keyword arguments of ``guard.call``, next to tool, arguments and
-    body.
+    """The options of one call: the keyword arguments of ``guard.call`` other than tool, arguments
+    and body.
     """
 
     extra: Mapping[str, Any] | None = None
@@ -27,8 +27,8 @@ class CallOptions(NamedTuple):
 
 
 def check_approval(approval: object) -> None:
-    """Raise ``UsageError`` if *approval* is not text: for example the exception itself instead of
-    its ``approval``.
+    """Raise ``UsageError`` if *approval* is not text, for example if it is the exception instead of
+    the exception's attribute ``approval``.
     """
     if not isinstance(approval, str):
         raise UsageError(

@@ -1,5 +1,5 @@
-"""Build the outcome record of an admitted call: its result or exception as recorded, or the bare
-form if that can't be written.
+"""Builds the outcome record of an admitted call: the recorded form of its result or exception, or a
+bare record if the full one can't be written.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _Parts = tuple[dict[str, Any] | None, dict[str, str] | None, str | None]
 
 
 def status_of(admitted: Admitted, error: BaseException | None) -> Status:
-    """Return the status of a body that returned, or raised *error*."""
+    """Return the outcome status of a body that returned, or that raised *error*."""
     if error is None:
         return Status.RETURNED if admitted.request.tool.unsafe_stream else Status.OK
     interrupts = admitted.request.options.interrupts
@@ -34,8 +34,8 @@ def status_of(admitted: Admitted, error: BaseException | None) -> Status:
 
 
 def check_process(admitted: Admitted) -> None:
-    """Raise ``LedgerError`` in a process that a body forked: it returns twice, and only the process
-    that admitted the call may record its outcome.
+    """Raise ``LedgerError`` in a child process that the body forked. Only the process that admitted
+    the call may record its outcome.
     """
     if os.getpid() != admitted.request.origin["pid"]:
         raise LedgerError(
@@ -46,9 +46,10 @@ def check_process(admitted: Admitted) -> None:
 
 
 def outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None) -> Draft:
-    """Return the outcome record. Never raises: the guard continues whatever a tool returns.
+    """Return the outcome record. Never raises, whatever the tool returned.
 
-    *same* is True if the recorded input leads to the same decision, None if that is not known.
+    *same* is True if the recorded input leads to the same decision, False if it does not, and None
+    if that is not known.
     """
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
 
@@ -76,7 +77,7 @@ def outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None)
 
 
 def claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
-    """Return the record of an outcome that arrives after the call was closed as ``unknown``."""
+    """Return the record of an outcome that arrives after its call was closed as ``unknown``."""
     shown, failure, _omitted = _parts(admitted, ended)
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
     record = fields.claim(
@@ -101,7 +102,7 @@ def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, 
 
 
 def _parts(admitted: Admitted, ended: Ended) -> _Parts:
-    """Return (result, error, omitted) as recorded. Never raises."""
+    """Return the recorded form of result, error and ``omitted``. Never raises."""
     try:
         return admitted.request.meter.section(functools.partial(_shown, admitted, ended))
     except RedactionError as problem:

@@ -1,5 +1,5 @@
-"""Establish a session's owner: from the ledger when it is entered, and by the claim that its first
-call makes.
+"""Establishes the owner of a session: looked up in the ledger when the session is entered, and
+claimed by its first record.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ __all__ = ["OwnershipCheck"]
 
 
 class OwnershipCheck:
-    """One entering of a session: looks up its owner, and holds the claim that remains to be
-    made.
+    """Looks up the owner of a session that is being entered, and holds the claim of ownership until
+    the ledger confirms it.
     """
 
     def __init__(
         self, session: Session, *, journal: Journal, keys: TenantKeys, named: bool
     ) -> None:
-        """*named*: the host named the session, so others may have used it before."""
+        """If *named*, the host chose the session's id, so others may have used it before."""
         id_ = session.id
         owner = session_key(session)[:-1]
         self._session = session
         self._journal = journal
         self._claim = Claim((id_, keys.token("session", id_)), owner, named, keys.token)
         self.open_claim: Claim | None = self._claim
-        """The claim for this caller's first record; None once the ledger has shown the owner."""
+        """The claim for this caller's first record; None once the ledger confirms the owner."""
 
     def enter(
         self,
         table: SessionTable[SessionState],
         make: Callable[[Session, Claim | None], SessionState],
     ) -> SessionState:
-        """Return the state of the session in *table*, made by *make* if it is new.
+        """Return the state of the session in *table*, created by *make* if the session is new.
 
-        Raises ``IdentityError`` if the session belongs to someone else, and ``LedgerError``.
+        Raises ``IdentityError`` if the session belongs to another caller, and ``LedgerError``.
         """
         return table.enter(
             self._session,
@@ -49,8 +49,8 @@ class OwnershipCheck:
         )
 
     def owner(self) -> Owner | None:
-        """Return the owner of the session with this id in the ledger, in clear if it is the caller.
-        Raises ``LedgerError``.
+        """Return the recorded owner of the session, or None if it has no record. If the owner is
+        this caller, the ids are returned in clear. Raises ``LedgerError``.
         """
         if not self._claim.named:
             return None
@@ -62,7 +62,7 @@ class OwnershipCheck:
 
 
 def recorded_owner(journal: Journal, claim: Claim) -> Owner | None:
-    """Return the session's owner from its first record in the ledger, or None if it has none.
-    Raises ``LedgerError``.
+    """Return the owner named by the session's first record in the ledger, or None if the session
+    has no record. Raises ``LedgerError``.
     """
     return journal.session_owner(*claim.names)

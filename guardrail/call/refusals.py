@@ -1,4 +1,4 @@
-"""The exception for the caller of a refused call, with its message and its hint."""
+"""Raises the exception for a refused call, with its public message and its hint."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["public_message", "raise_refusal"]
 
 
 def public_message(decided: Decided) -> str:
-    """Return the message about the verdict for the agent, redacted."""
+    """Return the verdict's message for the agent, redacted."""
     message = decisions.public_message(decided.verdict)
     if decided.verdict.cause is Cause.ARGUMENTS:
         message += decided.misnamed
@@ -25,8 +25,8 @@ def public_message(decided: Decided) -> str:
 
 
 def raise_refusal(decided: Decided, seq: int, answer: str) -> NoReturn:
-    """Raise for a verdict that is no ``allow``; *seq* is its record, *answer* says how to approve
-    it.
+    """Raise the exception for a verdict other than ``allow``. *seq* is the number of its record;
+    *answer* is the command that approves it.
     """
     verdict, message = decided.verdict, public_message(decided)
     if verdict.effect is Effect.REQUIRE_APPROVAL:

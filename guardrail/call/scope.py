@@ -1,11 +1,10 @@
-"""Track the session that the current code runs in: sessions are entered and left, and bound to
-functions.
+"""Tracks the session that the current code runs in: entering, leaving, and binding it to functions.
 
-A session belongs to the code inside its ``with`` block, in this thread or task and in those that
-start with a copy of its context. It ends with the block, for the copies too: a task that outlives
-the request that started it has no right to act for the sender of that request. Such a call is
-denied, and so is one without a session; it is never made in a session left behind by another
-request.
+A session belongs to the code inside its ``with`` block: in this thread or task, and in those that
+start with a copy of its context. It ends with the block, also in those copies, because a task that
+outlives the request that started it must not act for that request's user. A call in an ended
+session is denied, and so is a call without a session. No call is ever made in a session left behind
+by another request.
 """
 
 from __future__ import annotations
@@ -54,8 +53,8 @@ _WORKERS = frozenset({"concurrent.futures.thread", "threading"})
 
 
 class ScopeEntry:
-    """One entering of a session. Copies of a context share it, so all of them see that it has
-    ended.
+    """One entry into a session. Copies of the context share the object, so all of them see that the
+    entry has ended.
     """
 
     __slots__ = ("guard", "lapse", "owner", "scope")
@@ -63,8 +62,8 @@ class ScopeEntry:
     def __init__(
         self, guard: int, scope: SessionScope, owner: FrameType | None = None, lapse: str = ""
     ) -> None:
-        """*owner* is the generator that must be running when a call is made in it; None if any code
-        may make one.
+        """*owner* is the generator that must be running when a call is made; None if any code may
+        make calls.
         """
         self.guard = guard
         self.scope = scope
@@ -72,8 +71,8 @@ class ScopeEntry:
         self.lapse = lapse
 
     def refusal(self) -> str:
-        """Return why no call can be made in it (a detail of cause ``identity``), or an empty
-        string.
+        """Return the reason that no call can be made in this session (a detail of cause
+        ``identity``); empty if calls can be made.
         """
         return self.scope.refusal() or self.lapse
 
@@ -85,11 +84,12 @@ _STACK: ContextVar[tuple[ScopeEntry, ...]] = ContextVar("guardrail_sessions", de
 
 
 def current(guard: int) -> ScopeEntry | None:
-    """Return the innermost session that was entered in this context for *guard*, or None.
+    """Return the entry of the innermost session that was entered in this context for *guard*, or
+    None.
 
-    A session that has ended is returned as well: code that runs in a copy of its context must not
-    fall back to another identity. So is one that belongs to a generator that is not running here;
-    no call can be made in it.
+    The entry of an ended session is returned as well, because code that runs in a copy of its
+    context must not fall back to another identity. The same is true of a session owned by a
+    generator that is not running here. No call can be made in either.
     """
     for entry in reversed(_STACK.get()):
         if entry.guard == guard:
@@ -100,7 +100,7 @@ def current(guard: int) -> ScopeEntry | None:
 
 
 def _runs(owner: FrameType, frame: FrameType | None) -> bool:
-    """Return True if *owner* is *frame*, or a frame that waits for it to return."""
+    """Return True if *owner* is *frame* or one of its callers."""
     while frame is not None:
         if frame is owner:
             return True
@@ -111,10 +111,10 @@ def _runs(owner: FrameType, frame: FrameType | None) -> bool:
 class SessionScope:
     """A session as a context manager, sync and async.
 
-    Entering makes it the current one until the block ends, for this thread or task and for those
-    that it starts with a copy of its context. Other threads and tasks can enter the object
-    themselves or pass it as ``session=``, even after the block. It can be entered any number of
-    times until it is closed.
+    Entering the object makes it the current session until the block ends, for this thread or task
+    and for those that start with a copy of its context. Other threads and tasks can enter the
+    object themselves or pass it as ``session=``, even after the block has ended. It can be entered
+    any number of times until it is closed.
     """
 
     __slots__ = ("_closed", "_entries", "_guard", "_state")
@@ -127,7 +127,7 @@ class SessionScope:
 
     @property
     def id(self) -> str:
-        """The session id: the host's, or a new ULID."""
+        """The session id: the one given by the host, or a new ULID."""
         return self._state.session.id
 
     @property
@@ -137,12 +137,12 @@ class SessionScope:
 
     @property
     def state(self) -> SessionState:
-        """The guard's state of this session; for the guard alone."""
+        """The guard's state of this session. For the guard's own use."""
         return self._state
 
     @property
     def guard(self) -> int:
-        """Key of the guard that made it; used by that guard."""
+        """Key of the guard that created the session. For the guard's own use."""
         return self._guard
 
     @property
@@ -151,16 +151,16 @@ class SessionScope:
         return self._state.session.attributes
 
     def close(self) -> None:
-        """End it permanently: no call can be made through this object any more, wherever it was
-        passed. Idempotent.
+        """End the session permanently: no more calls can be made through this object. Idempotent.
 
-        Calls that are already decided continue. ``guard.session`` with its id opens it again.
+        Calls that are already decided continue. ``guard.session`` with the same id opens the
+        session again.
         """
         self._closed = True
 
     def refusal(self) -> str:
-        """Return why no call can be made in it (a detail of cause ``identity``), or an empty
-        string.
+        """Return the reason that no call can be made in this session (a detail of cause
+        ``identity``); empty if calls can be made.
         """
         return CLOSED if self._closed else ""
 
@@ -175,8 +175,8 @@ class SessionScope:
         return self
 
     def push(self, owner: FrameType | None = None) -> ScopeEntry:
-        """Make it the current session of this context, without checking who enters it; ``pop``
-        undoes that.
+        """Make this the current session of the context, without checking the code that enters it.
+        Undone by ``pop``.
         """
         entry = ScopeEntry(self._guard, self, owner)
         self._entries.append(entry)
@@ -184,7 +184,7 @@ class SessionScope:
         return entry
 
     def pop(self) -> None:
-        """Leave the newest entering of it in this context, which ends for every copy of the
+        """End the newest entry into this session in the current context, and in every copy of the
         context.
         """
         stack = _STACK.get()
@@ -238,14 +238,15 @@ class SessionScope:
 
 
 def _owner(frame: FrameType | None) -> FrameType | None:
-    """Return the generator that owns a session entered here, or None if there is none. Raises
+    """Return the generator that owns a session entered here, or None if no generator does. Raises
     ``UsageError``.
 
     A generator that yields inside the block gives its caller the session, and takes over the
-    caller's when it resumes: two of them in one thread act under each other's identity. So a
-    generator may not enter a session. If it does so through a function, whose code does not show
-    when the session is left, calls are made in it only below the generator. A generator behind a
-    context manager is an exception: its caller is inside the context manager's block.
+    caller's session when it resumes: two such generators in one thread would act under each other's
+    identity. Therefore a generator may not enter a session. If it enters one through a function,
+    whose code does not show when the session is left, only code called by the generator can make
+    calls in that session. A generator wrapped by a context manager is an exception, because its
+    caller is inside the context manager's block.
     """
     helped = False
     while frame is not None:
@@ -290,8 +291,8 @@ def _owner(frame: FrameType | None) -> FrameType | None:
 
 
 def _after_fork() -> None:
-    """Forget all sessions in a process that a library forked for jobs: it may outlive the block,
-    and work for other callers.
+    """Forget all sessions in a child process that a library forked to run jobs: the child may
+    outlive the block and serve other callers.
     """
     if sys._getframe(1).f_globals.get("__name__") in _FORKING:
         _STACK.set(())
@@ -310,7 +311,7 @@ def _inside(scope: SessionScope) -> Generator[None]:
 
 
 def bound(scope: SessionScope, function: Callable[P, R]) -> Callable[P, R]:
-    """Return *function*, which then runs in *scope* wherever it is called from. Raises
+    """Return a function that runs *function* in *scope*, wherever it is called from. Raises
     ``UsageError`` for a generator function.
     """
     if not callable(function):

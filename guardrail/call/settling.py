@@ -1,4 +1,4 @@
-"""Step (9) of a call: its outcome is recorded, whatever happens to the caller meanwhile."""
+"""Step (9) of a call: records its outcome, even if the caller has stopped waiting."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ records that the result is unknown.
 def settle(
     journal: Journal, admitted: Admitted, ended: Ended, status: Status | None = None
 ) -> Steps[Settled]:
-    """Record how an admitted call ended; durable when this ends.
+    """Record how an admitted call ended. The record is durable when the steps end.
 
-    It is written whatever happens to the caller meanwhile. *status* is what somebody else says, if
-    they ran the body. If the record can't be written now, this raises ``LedgerError``: it stays
-    pending and is written as soon as the ledger is writable.
+    The record is written even if the caller is interrupted or cancelled meanwhile. *status* is the
+    status reported by a program that ran the body itself. Raises ``LedgerError`` if the record
+    can't be written now: it stays pending and is written as soon as the ledger is writable.
     """
     check_process(admitted)
     if status is None:
@@ -65,8 +65,9 @@ def settle(
 def _derived_again(
     again: Future[EngineReply], verdict: Decision
 ) -> Steps[tuple[bool | None, KeyboardInterrupt | None]]:
-    """Return whether the second derivation gave the same verdict, if that is known, and the Ctrl-C
-    that ended the wait for it: it is raised again once the pending outcome is durable.
+    """Return True if the second derivation gave the same verdict, None if that is not known; and
+    the Ctrl-C that ended the wait, if any. The caller raises the latter once the outcome is
+    durable.
     """
     try:
         reply: EngineReply = yield Shielded(again, _AGAIN_LIMIT)

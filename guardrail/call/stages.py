@@ -1,7 +1,8 @@
-"""The stages of a call: everything that is known of it after each of its steps.
+"""The stages of a call: the data that is known after each of its steps.
 
-Nothing changes a stage. Each step of ``guardrail.call.steps`` takes one stage and returns the next.
-They are tuples, since a frozen dataclass takes four times as long to build (docs/adr/0018).
+Stages are immutable. Each step of ``guardrail.call.steps`` takes one stage and returns the next.
+Stages are named tuples, because a frozen dataclass takes four times as long to create
+(docs/adr/0018).
 """
 
 from __future__ import annotations
@@ -32,44 +33,48 @@ __all__ = ["Admitted", "Decided", "DeniedEarly", "Ended", "Prepared", "Request",
 
 
 class Request(NamedTuple):
-    """After step (1): who calls which tool, and when."""
+    """The call after step (1): its caller and its tool."""
 
     id: str
     """Call id (ULID)."""
     tool: Tool
     args: Mapping[str, Any]
-    """The caller's objects, which step (2) alone reads."""
+    """The caller's objects. Only step (2) reads them."""
     state: SessionState
     refusal: Callable[[], str]
-    """Returns why the caller's identity is not enough now (a detail of cause ``identity``); empty
-    if it is.
+    """Returns the reason that the caller's identity does not permit the call now (a detail of cause
+    ``identity``); empty if it does.
     """
     origin: Mapping[str, Any]
-    """The record's field of that name, with the framework's id of the call as known now."""
+    """The record's field ``origin``, with the framework's call id in its current recorded form."""
     parent: str | None
-    """Id of the governed call whose body makes this one."""
+    """Id of the governed call whose body makes this call."""
     enforcement: Enforcement
     started: float
-    """``time.perf_counter()`` at its start."""
+    """Start of the call (``time.perf_counter()``)."""
     time: str
     """The same moment (RFC 3339)."""
     options: CallOptions
     meter: Meter
-    """Total cost allowed for its views."""
+    """CPU budget for the call's views."""
     approval: str | None
-    """Id of the approval that comes with it."""
+    """Id of the approval passed with the call."""
     until: float | None
-    """When it stops waiting for an approval (``time.monotonic()``), if it waits for one."""
+    """Time at which the call stops waiting for an approval (``time.monotonic()``); None if it does
+    not wait.
+    """
     asked: ApprovalRequired | None = None
-    """How the attempt before this one ended, if this one was made because of its answer."""
+    """The exception with which an earlier attempt of this call asked for an approval, if any."""
     tries: int = 0
-    """Attempts before this one that another step of the same approval or session overtook."""
+    """Number of earlier attempts that were overtaken by another record of the same approval or
+    session.
+    """
 
 
 class Prepared(NamedTuple):
-    """After steps (2) to (4): what the policy is asked about.
+    """The call after steps (2) to (4): the input for the policy.
 
-    If the call is denied before it gets there, the fields that are not known have their defaults.
+    If a call is denied earlier, the fields that are not known have their defaults.
     """
 
     request: Request
@@ -78,73 +83,75 @@ class Prepared(NamedTuple):
     encoded: bytes | None = None
     """Canonical bytes of the snapshot, or None if the arguments did not fit."""
     arguments: Mapping[str, Any] = {}
-    """The arguments of the body."""
+    """The arguments for the body."""
     inspection: Inspection | None = None
-    """Where sensitive values are in the snapshot."""
+    """Locations of sensitive values in the snapshot."""
     document: bytes = b""
     """The policy input as sent to the engine."""
     presented: str | None = None
-    """Id of the approval that came with it, as recorded."""
+    """Recorded form of the id of the approval passed with the call."""
     grant: Grant | None = None
     """The grant of that approval, if it covers this call."""
     asked: ApprovalRequest | None = None
     """The request of an approval that does not cover this call."""
     differs: tuple[str, ...] | None = None
-    """Where the arguments differ from that request's, if they do."""
+    """Locations of the arguments that differ from that request, if any do."""
     omitted: str | None = None
-    """Why none of its arguments are recorded, if redacting them would cost too much."""
+    """Reason for recording none of the arguments, if redacting them would cost too much."""
 
     def over_budget(self) -> Prepared:
-        """Return it as a call that is recorded without its arguments.
+        """Return the call without its arguments, so that it can be recorded.
 
-        The rest of the record (who called which tool) costs little, so it gets a new meter.
+        The rest of the record is cheap to redact, so it gets a new meter.
         """
         request = self.request._replace(meter=Meter())
         return self._replace(request=request, inspection=None, omitted=OVER_BUDGET)
 
 
 class Decided(NamedTuple):
-    """After steps (5) and (6): the verdict about a call."""
+    """The call after steps (5) and (6): the verdict."""
 
     prepared: Prepared
     verdict: Decision
     reply: EngineReply | None = None
-    """The policy's reply; None if there is none."""
+    """The policy's reply; None if the policy was not asked or did not reply."""
     engine: Engine | None = None
-    """The engine that gave it."""
+    """The engine that gave the reply."""
     misnamed: str = ""
-    """Text for the agent about names of arguments that do not fit, after the verdict's message.
-    Never recorded.
+    """Text about misnamed arguments, appended to the verdict's message for the agent. Never
+    recorded.
     """
 
 
 class Admitted(NamedTuple):
-    """After step (7): an allowed call, whose decision is durable. It owes exactly one outcome."""
+    """The call after step (7): allowed, and its decision is durable. Exactly one outcome must
+    follow.
+    """
 
     request: Request
     arguments: Mapping[str, Any]
-    """The arguments of the body: the validated snapshot, not the caller's objects."""
+    """The arguments for the body: the validated snapshot, not the caller's objects."""
     verdict: Decision
     origin: Mapping[str, Any]
-    """The record's field of that name, as in the decision."""
+    """The record's field ``origin``, as in the decision record."""
     seq: int
-    """Sequence number of the decision."""
+    """Sequence number of the decision record."""
     again: Future[EngineReply] | None
-    """The decision derived from the recorded input, if that is not known to be the same."""
+    """The decision derived from the recorded input; None if it is known to be the same."""
 
 
 class Ended(NamedTuple):
-    """After step (8): how the body ended."""
+    """The end of the body, after step (8)."""
 
     result: object
     error: BaseException | None
-    """The exception that it raised."""
+    """The exception that the body raised."""
     seconds: float | None
-    """How long it took, if that is known."""
+    """Duration of the body in seconds, if known."""
 
 
 class Settled(NamedTuple):
-    """After step (9): a call whose outcome is durable."""
+    """The call after step (9): its outcome is durable."""
 
     receipt: Receipt
     ended: Ended
@@ -160,7 +167,7 @@ class Settled(NamedTuple):
 
 
 class DeniedEarly(Exception):
-    """The call is denied, without an answer of the policy; ``decided`` is its next stage."""
+    """Raised by a step to deny a call without asking the policy. ``decided`` is the next stage."""
 
     def __init__(self, decided: Decided) -> None:
         super().__init__()

@@ -73,7 +73,7 @@ _TRIES = 8
 
 
 class CallSteps:
-    """Makes the calls of one guard. Thread-safe: each call has its own stages."""
+    """Runs the calls of one guard. Thread-safe: each call has its own stages."""
 
     def __init__(
         self,
@@ -87,9 +87,10 @@ class CallSteps:
         anchors: Anchoring,
         throttle: Throttle,
     ) -> None:
-        """*anchors* decides whether calls are denied because too little of the ledger is anchored.
+        """*anchors* decides if calls are denied because the anchors contradict the ledger or lag
+        behind it.
 
-        *deadline* returns, for each decision, the seconds it may take.
+        *deadline* returns the number of seconds that a decision may take.
         """
         self._callers = callers
         self._current_engine = engine
@@ -108,10 +109,10 @@ class CallSteps:
         options: CallOptions,
         run: Callable[..., Any] | None = None,
     ) -> CallGenerator[Any]:
-        """Decide, record, run and record one call; end with its stage ``Settled``.
+        """Decide, record, run and record one call. The steps end with the stage ``Settled``.
 
-        Without *run* it ends with ``Admitted``: somebody else runs the body. Raises ``Denied``,
-        ``ApprovalRequired``, ``LedgerError`` or ``UsageError``.
+        If *run* is None, they end with the stage ``Admitted``, and the caller runs the body. Raises
+        ``Denied``, ``ApprovalRequired``, ``LedgerError`` or ``UsageError``.
         """
         enforcement = Enforcement.RELEASE if run is None else Enforcement.BODY
         request = yield from self._receive(tool, args, options, enforcement)  # (1) who is calling
@@ -157,7 +158,7 @@ class CallSteps:
     def request(
         self, tool: Tool, args: Mapping[str, Any], options: CallOptions, enforcement: Enforcement
     ) -> Request:
-        """Return a new call, in the session that *options* name or the current one. Raises
+        """Return a new call, in the session given in *options* or in the current session. Raises
         ``UsageError``.
         """
         if options.approval is not None:
@@ -187,9 +188,10 @@ class CallSteps:
     # -- (2) to (4) the policy input ---------------------------------------------------------------
 
     def _copy(self, request: Request) -> Steps[tuple[Snapshot, Mapping[str, Any]]]:
-        """Return the snapshot of the arguments, and those of the body, with defaults filled in.
+        """Return the snapshot of the arguments, and the arguments for the body, with defaults
+        filled in.
 
-        Policy, record, commitment and body all use them.
+        Policy, record, commitment and body all use the snapshot.
         """
         unknown = request.refusal() or (TAKEN if request.state.taken else "")
         if unknown:
@@ -205,9 +207,9 @@ class CallSteps:
     def _inspect(
         self, request: Request, copied: tuple[Snapshot, Mapping[str, Any]]
     ) -> Steps[Inspection]:
-        """Return where sensitive values are in the snapshot, and their classes.
+        """Return the locations and the classes of sensitive values in the snapshot.
 
-        Found values are known to this session from here on.
+        The session remembers the values found.
         """
         snapshot, arguments = copied
         tool, state = request.tool, request.state
@@ -233,7 +235,7 @@ class CallSteps:
         copied: tuple[Snapshot, Mapping[str, Any]],
         found: Inspection,
     ) -> Steps[Prepared]:
-        """Return the call with its policy input, complete: an absent key would leave a deny rule
+        """Return the call with its complete policy input: a missing key would make a deny rule
         undefined.
         """
         snapshot, arguments = copied
@@ -257,7 +259,7 @@ class CallSteps:
     # -- (5) and (6) the decision ------------------------------------------------------------------
 
     def _ask(self, prepared: Prepared) -> Steps[tuple[Engine, EngineReply]]:
-        """Return the reply of the policy, and the engine that gave it."""
+        """Return the policy's reply, and the engine that gave it."""
         why = self._anchors.denial_reason()
         if why:
             # A cut or rolled-back ledger must not lose more than this, nor continue from the point
@@ -281,7 +283,7 @@ class CallSteps:
         raise DeniedEarly(Decided(prepared, verdict))
 
     def _judge(self, prepared: Prepared, answer: tuple[Engine, EngineReply]) -> Decided:
-        """Return the decision that the reply leads to, whatever the reply is."""
+        """Return the decision for the reply, even if the reply is malformed."""
         engine, reply = answer
         verdict = decisions.parse(reply.document)
         refused = prepared.request.tool.refused
@@ -294,8 +296,8 @@ class CallSteps:
     # -- (7) the decision record -------------------------------------------------------------------
 
     def _record(self, decided: Decided) -> Steps[Admitted]:
-        """Record the decision. Raises ``Denied`` or ``ApprovalRequired`` once that is durable, if
-        it does not allow the call.
+        """Record the decision. If it does not allow the call, raise ``Denied`` or
+        ``ApprovalRequired`` once the record is durable.
         """
         prepared = decided.prepared
         request = prepared.request
@@ -314,10 +316,11 @@ class CallSteps:
         return Admitted(request, prepared.arguments, verdict, origin, seq, again)
 
     def _durable(self, state: SessionState, draft: Draft) -> Steps[Receipt]:
-        """Write *draft*, a record about a call; durable when this ends. Raises ``LedgerError``.
+        """Write *draft*, a record about a call. It is durable when the steps end. Raises
+        ``LedgerError``.
 
         A caller that stops waiting (deadline, Ctrl-C, cancellation) never learns that the call was
-        allowed, so its body never runs. If the record becomes durable anyway, its outcome says
+        allowed, so the body never runs. If the record becomes durable anyway, the outcome is
         `not_started`.
         """
         future = self._journal.ledger.submit(draft)
@@ -334,8 +337,8 @@ class CallSteps:
     # -- branches: approvals -----------------------------------------------------------------------
 
     def _charge(self, decided: Decided) -> Steps[None]:
-        """Count a call that a person must approve; raise ``ApprovalRequired`` if a framework makes
-        it again and its request is recorded already.
+        """Charge a call that needs approval to the quota. If a framework repeats the call and its
+        approval request is already recorded, raise ``ApprovalRequired`` for that request.
         """
         prepared = decided.prepared
         # Nothing ran, and the approver must see the arguments: large ones count as several of the
@@ -351,8 +354,9 @@ class CallSteps:
                 )
 
     def _wait_for_answer(self, request: Request) -> Steps[Request]:
-        """Wait for the answer to the approval that comes with *request*, as long as its options
-        say. Raises ``ApprovalRequired`` if the call itself has asked for it, and none has arrived.
+        """Wait for the answer to the approval passed with *request*, for as long as the call's
+        options allow. Raises ``ApprovalRequired`` if this call made the approval request and nobody
+        answers it in time.
         """
         if request.approval is None or request.until is None:
             return request
@@ -364,8 +368,8 @@ class CallSteps:
     def _next_attempt(
         self, request: Request, problem: ApprovalRequired | LedgerError
     ) -> Steps[Request | None]:
-        """Return the call to make because the one before ended with *problem*, or None if *problem*
-        is to be raised.
+        """Return the next attempt after one that ended with *problem*, or None if *problem* must be
+        raised.
         """
         if isinstance(problem, ApprovalRequired):
             if request.until is None:
@@ -386,8 +390,8 @@ class CallSteps:
     # -- branches: errors --------------------------------------------------------------------------
 
     def _session_seen(self, state: SessionState, error: LedgerError) -> Steps[bool]:
-        """Store why the first record of a session was not written; return True if the call can be
-        repeated.
+        """Look up the reason that the first record of the session was refused. Return True if the
+        call can be tried again.
         """
         if error.code == "ledger.session_taken":
             state.taken = True
@@ -399,10 +403,10 @@ class CallSteps:
         return True
 
     def rejection(self, tool: Tool, reason: str, options: CallOptions) -> Steps[int]:
-        """Record that a framework refused a call; return the number of the record.
+        """Record that a framework refused a call; return the sequence number of the record.
 
-        In somebody else's session it is recorded as a denial. Beyond the limit the number is that
-        of ``admin.quota_reached``. Raises ``LedgerError``.
+        In another caller's session, the call is recorded as a denial. Above the limit of calls per
+        minute, the number returned is that of ``admin.quota_reached``. Raises ``LedgerError``.
         """
         request = self.request(tool, {}, options, Enforcement.BODY)
         state = request.state

@@ -1,14 +1,14 @@
-"""Limit the calls of one principal that are decided per minute; further calls are denied and
-counted, not recorded one by one.
+"""Limits the number of decisions per principal and minute. Further calls are denied, and counted
+instead of recorded one by one.
 
-The first call of a principal beyond the limit writes ``admin.quota_reached``, and every further one
-of that minute waits for it: a denial always names a durable record, even if the process dies before
-the minute ends. When it ends, or the guard closes, one ``call.throttled`` gives the number of
-calls. A process that is killed meanwhile leaves only the first record: it is then certain that
-calls were denied, but not how many.
+The first call of a principal above the limit writes ``admin.quota_reached``, and all of its further
+calls in that minute wait for this record: a denial always names a durable record, even if the
+process dies before the minute ends. At the end of the minute, or when the guard closes, one
+``call.throttled`` record states the number of denied calls. If the process is killed before that,
+the first record still proves that calls were denied, but not how many.
 
-Minutes are measured by a clock that is never set. Each guard counts for itself, so that no call
-waits for another process.
+Minutes are measured with a monotonic clock. Each guard counts its own calls, so that no call waits
+for another process.
 """
 
 from __future__ import annotations
@@ -60,17 +60,17 @@ _folded = functools.lru_cache(4_096)(folded)
 
 @dataclass(slots=True, eq=False)
 class ExceededLimit:
-    """A principal that exceeded its limit in one minute."""
+    """The denied calls of a principal that exceeded its limit in one minute."""
 
     state: SessionState | None
-    """One of its sessions; None for the principals that do not get their own records."""
+    """One of the principal's sessions; None for the principals that share one record."""
     window: int
     since: str
-    """When the minute began (RFC 3339)."""
+    """Start of the minute (RFC 3339)."""
     count: int = 0
-    """Calls that were denied."""
+    """Number of denied calls."""
     tools: dict[str, int] = field(default_factory=dict)
-    """The number of calls by tool name, as far as there is room."""
+    """Number of denied calls by tool name, for a limited number of tools."""
     ready: Future[Receipt] = field(default_factory=Future)
     """Ends with the receipt of ``admin.quota_reached``."""
     entry: Future[Receipt] | None = None
@@ -108,7 +108,9 @@ class Throttle:
         self._closed = False
 
     def count(self, state: SessionState, tool: str) -> ExceededLimit | None:
-        """Count a call of *state*'s principal to *tool*; return None if it is within the limit."""
+        """Count a call to *tool* by the principal of *state*. Return None if the call is within the
+        limit.
+        """
         if not self._limit:
             return None
         key = self._key(state)
@@ -124,8 +126,8 @@ class Throttle:
         return exceeded
 
     def charge(self, state: SessionState, calls: int) -> None:
-        """Count *calls* more for *state*'s principal, because its record is as large as that many
-        calls' records.
+        """Count *calls* additional calls for the principal of *state*, because its record is as
+        large as the records of that many calls.
         """
         if self._limit and calls > 0:
             key = self._key(state)
@@ -142,8 +144,8 @@ class Throttle:
         return (session.tenant, session.principal.issuer, _folded(id_) or id_)
 
     def refuse(self, exceeded: ExceededLimit) -> Steps[NoReturn]:
-        """Raise ``Denied`` once the record that this minute's calls are denied is durable,
-        otherwise ``LedgerError``.
+        """Wait until the record that denies this minute's calls is durable, and raise ``Denied``.
+        Raises ``LedgerError`` if the record can't be written.
         """
         seq = yield from self.recorded(exceeded)
         raise Denied(
@@ -153,8 +155,8 @@ class Throttle:
         )
 
     def recorded(self, exceeded: ExceededLimit) -> Steps[int]:
-        """Return the number of the record that says that this minute's calls are denied, once it is
-        durable.
+        """Return the sequence number of the record that denies this minute's calls, once that
+        record is durable.
         """
         try:
             receipt: Receipt = yield Wait(exceeded.ready, self._journal.deadline)
@@ -165,7 +167,7 @@ class Throttle:
         return receipt.seq
 
     def close(self) -> None:
-        """Record the counts so far. Idempotent; counts that can't be written now are dropped."""
+        """Record the counts so far. Idempotent. Counts that can't be written now are dropped."""
         if self._pid != os.getpid():
             return
         with self._lock:
@@ -179,7 +181,7 @@ class Throttle:
     # -- under the lock ----------------------------------------------------------------------------
 
     def _add_calls(self, key: Key, calls: int) -> int:
-        """Count *calls* in this minute; return the new total."""
+        """Add *calls* to the principal's count in this minute; return the new count."""
         window = int((self._now() - self._start) // MINUTE)
         if window != self._window:
             self._start_minute(window)
@@ -192,17 +194,18 @@ class Throttle:
         return number
 
     def _start_minute(self, window: int) -> None:
-        """Start another minute."""
+        """Start a new minute."""
         self._due += self._exceeded.values()
         self._exceeded, self._counts, self._rows, self._window = {}, {}, [], window
 
     def _forget(self) -> None:
-        """Forget the names of the half of the principals that called least, and keep their counts
-        by a hash of the name.
+        """Forget the names of the half of the principals with the fewest calls, and keep their
+        counts by a hash of the name.
 
-        An unknown principal counts as having called as often as the busiest one with the same two
-        hash halves: nobody gets a fresh start by crowding the table, and a stranger is denied for
-        it only if hundreds of thousands of names arrive in a minute.
+        An unknown principal starts with the largest count among the forgotten principals that share
+        both parts of its hash. So nobody can reset a count by filling the table with names, and a
+        new principal is denied by mistake only if hundreds of thousands of names arrive in one
+        minute.
         """
         least = sorted(self._counts.values())[len(self._counts) // 2]
         if not self._rows:
@@ -306,7 +309,9 @@ class Throttle:
         return {"tenant": said.tenant, "principal": said.principal}
 
     def write_finished_minutes(self) -> None:
-        """Write the counts of the minutes that have ended. A timer calls it at the end of each."""
+        """Write the counts of the minutes that have ended. Called by a timer at the end of each
+        minute.
+        """
         with self._lock:
             self._timer = None
             window = int((self._now() - self._start) // MINUTE)

@@ -1,6 +1,4 @@
-"""Describe the names of arguments that do not fit in a denial, so that the next call can use the
-right ones.
-"""
+"""Describes misnamed arguments in a denial, so that the next call can use the right names."""
 
 from __future__ import annotations
 
@@ -26,14 +24,13 @@ _MAX_LOOKED_AT = 64
 
 
 def misnamed(error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]) -> str:
-    """Return the text to append to the message of *error*: the arguments that *tool* does not
-    declare, and those that it does.
+    """Return the text to append to the message of *error*: the given arguments that *tool* does not
+    declare, and the arguments that it declares.
 
-    Empty if there are none, or if *error* is not about names.
+    The text is empty if all given names are declared, or if *error* is not about names.
 
-    A name is shown only if it is a short identifier and *redact*, which makes text fit to be
-    recorded, leaves it unchanged: a model chose it, so it can be a secret or an instruction. Other
-    names are counted.
+    A name is shown only if it is a short identifier that *redact* leaves unchanged: the model chose
+    it, so it can be a secret or an instruction. The other names are only counted.
     """
     known = None if tool.schema is None else declared(tool.schema.schema)
     if known is None or error.detail not in _ABOUT_NAMES:
