@@ -1,4 +1,4 @@
-"""Rules for all tests."""
+"""Rules and fixtures for all tests."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Generator
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+if TYPE_CHECKING:
+    from tests.support.ledgers import Shim
 
 # A machine that is ten times slower has the same answers.
 settings.register_profile("steady", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -58,3 +62,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             for name, value in report.user_properties:
                 if name == "figure":
                     terminalreporter.write_line(str(value))
+
+
+@pytest.fixture(scope="module")
+def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
+    """Return a library that makes syncs and writes fail on demand."""
+    from tests.support.ledgers import Shim
+
+    return Shim(tmp_path_factory.mktemp("shim"))

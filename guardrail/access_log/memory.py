@@ -35,7 +35,7 @@ class AccessMemory:
         self._db = db
         self._ledger = _ledger_of(settings, db)
         self._folder = self._ledger.with_name(f"{self._ledger.name}-access")
-        self.beside = HeadMemory(self._folder, db, verify_signature, shared=True)
+        self.near_ledger = HeadMemory(self._folder, db, verify_signature, shared=True)
         """The memory in a folder next to the ledger."""
         self._machine = memory_of(settings.anchors, db, verify_signature)
 
@@ -66,12 +66,12 @@ class AccessMemory:
         """Remove the memory next to the ledger; return True if there was one. Raises
         ``AnchorError``.
         """
-        return self.beside.forget()
+        return self.near_ledger.forget()
 
     def _memories(self) -> Sequence[HeadMemory]:
         folder = self._folder
         readable = not folder.exists() or os.access(folder, os.R_OK | os.X_OK)
-        found = [self.beside] if readable and not folder.is_symlink() else []
+        found = [self.near_ledger] if readable and not folder.is_symlink() else []
         return [*found, self._machine] if self._machine is not None else found
 
     def _check_one(self, memory: HeadMemory, keys: Keys | None) -> None:

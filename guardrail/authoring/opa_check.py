@@ -45,10 +45,10 @@ def ask_opa(program: OpaProgram, sources: Iterable[ModuleSource]) -> list[Findin
             capabilities=capabilities_file(),
             schema=installed_folder().joinpath(*INPUT_SCHEMA),
         )
-    return [_advised(finding, texts) for finding in found]
+    return [_with_hint(finding, texts) for finding in found]
 
 
-def _advised(finding: Finding, texts: dict[str, str]) -> Finding:
+def _with_hint(finding: Finding, texts: dict[str, str]) -> Finding:
     if finding.code != "rego_parse_error" or finding.hint:
         return finding
     text = texts.get(finding.file, "")

@@ -7,7 +7,7 @@ from typing import Any
 
 from guardrail.call.stages import Request
 from guardrail.identity.session import SessionState
-from guardrail.ledger.files import utc_now
+from guardrail.ledger.files import utc_timestamp
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
 
@@ -19,7 +19,7 @@ _MAX_CALL_ID = 512
 def new_attempt(request: Request, **changes: Any) -> Request:
     """Return *request* as a new call, with nothing decided or recorded."""
     return request._replace(
-        id=new_ulid(), started=time.perf_counter(), time=utc_now(), meter=Meter(), **changes
+        id=new_ulid(), started=time.perf_counter(), time=utc_timestamp(), meter=Meter(), **changes
     )
 
 

@@ -57,7 +57,7 @@ from guardrail.errors import (
     RedactionError,
 )
 from guardrail.identity.session import SessionState
-from guardrail.ledger.files import utc_now
+from guardrail.ledger.files import utc_timestamp
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import Steps, Wait, in_background
@@ -178,7 +178,7 @@ class CallSteps:
             CURRENT.get(),
             enforcement,
             time.perf_counter(),
-            utc_now(),
+            utc_timestamp(),
             options,
             Meter(),
             options.approval,
@@ -193,7 +193,7 @@ class CallSteps:
 
         Policy, record, commitment and body all use the snapshot.
         """
-        unknown = request.refusal() or (TAKEN if request.state.taken else "")
+        unknown = request.refusal() or (TAKEN if request.state.belongs_to_other else "")
         if unknown:
             raise DeniedEarly((yield from early.unknown_caller(request, unknown)))
         try:
@@ -394,7 +394,7 @@ class CallSteps:
         call can be tried again.
         """
         if error.code == "ledger.session_taken":
-            state.taken = True
+            state.belongs_to_other = True
         elif error.code == BEHIND and state.claim is not None:
             look = functools.partial(owners.recorded_owner, self._journal, state.claim)
             yield Wait(in_background(look), self._journal.deadline)
@@ -414,7 +414,7 @@ class CallSteps:
         if over is not None:
             return (yield from self._throttle.recorded(over))
         tries = 0
-        while not state.taken:
+        while not state.belongs_to_other:
             try:
                 draft = self._recorder.rejected(request, reason)
                 return (yield from self._durable(state, draft)).seq

@@ -4,19 +4,21 @@ creating one.
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from guardrail.errors import ConfigError, LedgerOpenError
+from guardrail.errors import ConfigError, LedgerOpenError, UsageError
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
     from guardrail.config import Settings
 
-__all__ = ["explained", "way_to_a_ledger"]
+__all__ = ["explained", "refuse_folder", "way_to_a_ledger"]
 
 
 _INIT = "guardrail init"
+_REPEAT = "repeat the command with --ledger"
 _LOOK = "guardrail doctor, which shows what is left of it"
 _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
@@ -36,15 +38,30 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
     return LedgerOpenError(message, code=error.code, hint=hint)
 
 
+def refuse_folder(folder: Path) -> None:
+    """Raise ``UsageError`` if *folder* contains a ledger of the default name, which may have been
+    meant.
+    """
+    from guardrail.config import DEFAULT_LEDGER
+
+    inside = folder / DEFAULT_LEDGER.name
+    if inside.is_file():
+        raise UsageError(
+            f"{folder} is a folder",
+            code="usage.folder",
+            hint=f"{_REPEAT} {shlex.quote(str(inside))}",
+        )
+
+
 def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     """Return the next step if there is no ledger at *ledger* or, without it, at the path in the
     settings. Empty if a ledger was lost there, because it must be restored first.
     """
-    from guardrail.cli.options import settings_of
+    from guardrail.config import Settings
     from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
 
     try:
-        settings = settings_of(config)
+        settings = Settings.chosen(config)
     except ConfigError:
         settings = None
     path = ledger if ledger is not None else None if settings is None else settings.ledger.path
@@ -52,13 +69,10 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
         return ""  # the files next to it tell more: `guardrail doctor` looks at them
     own = None if settings is None else settings.ledger.path
     if ledger is not None and own is not None and has_ledger_header(own):
-        return (
-            f"repeat the command with --ledger {_shown(own)}, or without --ledger: that ledger "
-            "exists"
-        )
+        return f"{_REPEAT} {_shown(own)}, or without --ledger: that ledger exists"
     near = ledgers_near(path)
     if near:
-        return f"repeat the command with --ledger {_shown(near[0])}: that ledger exists"
+        return f"{_REPEAT} {_shown(near[0])}: that ledger exists"
     if settings is not None and settings.source is not None:
         return (
             "a program that opens a guard with these settings creates keys and ledger: "

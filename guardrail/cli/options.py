@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from guardrail.cli.missing import refuse_folder
 from guardrail.cli.output import LEDGER
 
 if TYPE_CHECKING:
@@ -44,17 +44,11 @@ def _store_option(
 def _store_ledger(
     ctx: click.Context, parameter: click.Parameter, value: Path | None
 ) -> Path | None:
-    """Do the same as ``_store_option``; refuse the folder of a log, which is not its ledger."""
+    """Store the option as ``_store_option`` does. Raises ``UsageError`` for the folder of a
+    ledger.
+    """
     if value is not None and value.is_dir():
-        from guardrail.errors import UsageError
-
-        inside = value / "ledger.db"
-        if inside.is_file():
-            raise UsageError(
-                f"{value} is a folder",
-                code="usage.folder",
-                hint=f"repeat the command with --ledger {shlex.quote(str(inside))}",
-            )
+        refuse_folder(value)
     return _store_option(ctx, parameter, value)
 
 

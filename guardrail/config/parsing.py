@@ -79,9 +79,9 @@ def _described(item: Any) -> str:
 
 def _unknown(name: str, known: set[str], message: str) -> ConfigError:
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
-    told = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
+    suggestion = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
     hint = f"write {near[0]!r}" if near else "guardrail init FOLDER writes a file with every key"
-    return ConfigError(f"{message}; {told}", code="config.unknown_key", hint=hint)
+    return ConfigError(f"{message}; {suggestion}", code="config.unknown_key", hint=hint)
 
 
 def _bare(name: str, settings: DataclassInstance, known: set[str], where: str) -> ConfigError:

@@ -244,12 +244,12 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
     file = read_settings(path, owners)
     folder = file.path.parent
     defaults = Settings()
-    beside = replace(
+    local_defaults = replace(
         defaults,
         ledger=replace(defaults.ledger, path=folder / defaults.ledger.path),
         policy=replace(defaults.policy, path=tuple(folder / item for item in defaults.policy.path)),
     )
-    made = apply(beside, file.raw, folder, str(path))
+    made = apply(local_defaults, file.raw, folder, str(path))
     if made.keys.signer and os.sep in made.keys.signer[0]:
         # Else it would be another program in each working directory.
         program, *arguments = made.keys.signer

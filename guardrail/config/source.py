@@ -44,7 +44,7 @@ def naming_its_source() -> Generator[None]:
     try:
         yield
     except GuardrailError as error:
-        told = with_source(error.message)
-        if told != error.message:
-            error.message, error.args = told, (told,)
+        message = with_source(error.message)
+        if message != error.message:
+            error.message, error.args = message, (message,)
         raise

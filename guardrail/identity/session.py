@@ -57,12 +57,12 @@ class SessionState:
     """The claim for the session's next record; None once one of this caller's records is
     durable.
     """
-    taken: bool = False
+    belongs_to_other: bool = False
     """True if the log held a call of this session by somebody else: no further call is made in
     it.
     """
-    told: dict[str, str] = field(default_factory=dict)
-    """Same as above, for texts from the host or the policy."""
+    supplied_texts: dict[str, str] = field(default_factory=dict)
+    """Short texts from the host or the policy, as recorded."""
     _facts: SessionInput | None = None
 
     def refresh(self) -> None:
@@ -97,11 +97,11 @@ class SessionState:
         """Return text from the host or the policy as it may be recorded. Detectors examine it, but
         values known to the session are not removed from it.
         """
-        found = self.told.get(text)
+        found = self.supplied_texts.get(text)
         if found is None:
             found = self.redactor.text(text, BLANK)
-            if len(self.told) < _MAX_TEXTS:
-                self.told[text] = found
+            if len(self.supplied_texts) < _MAX_TEXTS:
+                self.supplied_texts[text] = found
         return found
 
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -189,14 +189,14 @@ def _copied(session: Session) -> Session:
     record stay the same.
     """
     principal = session.principal
-    told = {
+    supplied_texts = {
         "attributes": dict(session.attributes),
         "principal": dict(principal.attributes),
         "delegation": [dict(step) for step in session.delegation],
         "roles": list(principal.roles),
     }
     try:
-        own: Any = copy_json(told)
+        own: Any = copy_json(supplied_texts)
         dumps(own)  # refuses lone surrogates
     except (ArgumentsError, RecordError) as error:
         raise RedactionError(
@@ -229,8 +229,16 @@ def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
         return None if text is None else clean(text, cls)
 
     principal, agent = session.principal, session.agent
-    told = (principal.type, principal.issuer, principal.method, agent.version, agent.framework)
-    texts = [text for text in (*told, agent.method, session.tenant, session.trace) if text]
+    supplied_texts = (
+        principal.type,
+        principal.issuer,
+        principal.method,
+        agent.version,
+        agent.framework,
+    )
+    texts = [
+        text for text in (*supplied_texts, agent.method, session.tenant, session.trace) if text
+    ]
     if redactor.gate_identity(texts) is None:
         return session
     return replace(
@@ -279,11 +287,11 @@ def _bare(log: str, shown: Session, keys: TenantKeys) -> CallFields:
 def _recorded(
     shown: Session, raw: SessionInput, ids: _Ids, redactor: Redactor, memory: Memory
 ) -> tuple[SessionInput, list[Any]]:
-    told: dict[str, Any] = {
+    supplied_texts: dict[str, Any] = {
         "delegation": [dict(step) for step in shown.delegation],
         "roles": list(shown.principal.roles),
     }
-    view = redactor.value(told, BLANK)
+    view = redactor.value(supplied_texts, BLANK)
     attributes = redactor.value(_attributes(shown), memory)
     if view.truncated or attributes.truncated:
         raise RedactionError(

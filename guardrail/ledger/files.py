@@ -36,7 +36,7 @@ __all__ = [
     "resolve",
     "seal_path",
     "traces",
-    "utc_now",
+    "utc_timestamp",
 ]
 
 # Locks, shared memory or rename do not work on these as SQLite requires.
@@ -226,7 +226,7 @@ def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
     return kind if kind in _NETWORK_TYPES else None
 
 
-def utc_now() -> str:
+def utc_timestamp() -> str:
     """Return the current time in the form used in records: RFC 3339, UTC, microseconds, ``Z``."""
     return record_time(datetime.now(UTC))
 

@@ -80,7 +80,7 @@ def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> 
         for each in facts.segments
         if settings.archive is not None and each.number not in copied
     )
-    findings = [*_under_kept(facts, settings)]
+    findings = [*_deleted_too_early(facts, settings)]
     if settings.days and settings.days < settings.floor_days:
         findings.append(
             RetentionFinding(
@@ -139,7 +139,9 @@ def _is_late(segment: Segment, now: datetime) -> bool:
     return closed_at is not None and now - closed_at > GRACE
 
 
-def _under_kept(facts: RetentionFacts, settings: RetentionSettings) -> list[RetentionFinding]:
+def _deleted_too_early(
+    facts: RetentionFacts, settings: RetentionSettings
+) -> list[RetentionFinding]:
     findings = []
     for each in facts.prunings:
         done, last = moment(each.ts), moment(each.last)

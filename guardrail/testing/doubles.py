@@ -194,12 +194,12 @@ class MemoryLedger:
             ts = record_time(self.now)
             self.now += timedelta(milliseconds=1)
             line = draft.finish(seq=len(self.lines), prev=prev, ts=ts)
-            if draft.claim is not None and self._claimed(draft.claim):
+            if draft.claim is not None and self._belongs_to_other(draft.claim):
                 future.set_exception(
                     LedgerError("the session is somebody else's", code="ledger.session_taken")
                 )
                 return future
-            if draft.approval is not None and self._taken(line):
+            if draft.approval is not None and self._has_step(line):
                 future.set_exception(
                     LedgerError("this step is taken", code="ledger.approval_taken")
                 )
@@ -209,7 +209,7 @@ class MemoryLedger:
         future.set_result(receipt)
         return future
 
-    def _taken(self, line: bytes) -> bool:
+    def _has_step(self, line: bytes) -> bool:
         step = decode(line)["approval"]
         same = (step["id"], step["ordinal"])
         others = (record.get("approval") or {} for record in self.records)
@@ -261,7 +261,7 @@ class MemoryLedger:
                     return owner
         return None
 
-    def _claimed(self, claim: Claim) -> bool:
+    def _belongs_to_other(self, claim: Claim) -> bool:
         found = [owner for name in claim.names if (owner := self.owner(name)) is not None]
         return not all(map(claim.allows, found))
 

@@ -18,10 +18,17 @@ from guardrail.system.durable import make_private_folder
 from guardrail.system.os_user import user_named
 from guardrail.system.ownership import MissingPermission, denial_of, find_denial
 
-__all__ = ["check_new", "disk_of", "is_made", "make_folder", "refuse_linked", "refuse_second_log"]
+__all__ = [
+    "check_new",
+    "disk_of",
+    "is_created_by_guard",
+    "make_folder",
+    "refuse_linked",
+    "refuse_second_log",
+]
 
 
-def is_made(settings: Settings, folder: Path) -> bool:
+def is_created_by_guard(settings: Settings, folder: Path) -> bool:
     """Return True if a guard creates *folder* if it is missing.
 
     A guard creates folders only inside the project, that is, below the settings file. A path
@@ -41,12 +48,12 @@ def disk_of(settings: Settings) -> Path | None:
     folder = settings.ledger.path.absolute().parent
     if folder.is_dir():
         return folder
-    return nearest_folder(folder) if is_made(settings, folder) else None
+    return nearest_folder(folder) if is_created_by_guard(settings, folder) else None
 
 
 def make_folder(settings: Settings, folder: Path, named: str) -> None:
-    """Create *folder* (mode 0700) if it is missing and ``is_made`` allows it; durable when this
-    returns.
+    """Create *folder* (mode 0700) if it is missing and ``is_created_by_guard``
+    allows it; durable when this returns.
 
     *named* are the settings that may have named it. Raises ``LedgerOpenError``.
     """
@@ -56,7 +63,7 @@ def make_folder(settings: Settings, folder: Path, named: str) -> None:
         if os.path.lexists(folder):
             raise _in_the_way(folder)
         check_missing(settings)  # a log that this machine remembers has disappeared with its folder
-        if is_made(settings, folder):
+        if is_created_by_guard(settings, folder):
             make_private_folder(folder)
             return
         home = Path.cwd() if settings.source is None else settings.source.parent

@@ -69,3 +69,9 @@ def process() -> Callable[..., Ran]:
 def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One ledger for all tests that only read."""
     return build(tmp_path_factory.mktemp("ledger") / "audit.db")
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """A ledger with its keys, which a test may change."""
+    return build(tmp_path / "audit.db")

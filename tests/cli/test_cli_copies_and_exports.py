@@ -36,7 +36,7 @@ def pruned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli) -> Path:
     other.mkdir()
     with monkeypatch.context() as patch:
         for module in ("sqlite.appending", "sqlite.batch", "writing.writer"):
-            patch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(500))
+            patch.setattr(f"guardrail.ledger.{module}.utc_timestamp", lambda: _then(500))
         build(folder / "audit.db")
         (folder / "guardrail.toml").write_text(
             '[ledger]\npath = "audit.db"\n[retention]\narchive = "archive"\narchive_days = 3650\n'

@@ -16,13 +16,7 @@ from guardrail.core.log.checkpoint import SignedNote
 from guardrail.keys.anchor_keys import WitnessKey
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.writer import LedgerWriter
-from tests.support.command_line import Cli, build
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A ledger of its own, with its keys."""
-    return build(tmp_path / "audit.db")
+from tests.support.command_line import Cli
 
 
 def public(path: Path) -> Path:

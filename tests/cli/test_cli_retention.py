@@ -27,7 +27,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     one.
     """
     for module in ("sqlite.appending", "sqlite.batch", "writing.writer"):
-        monkeypatch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(500))
+        monkeypatch.setattr(f"guardrail.ledger.{module}.utc_timestamp", lambda: _then(500))
     folder, other = tmp_path / "work", tmp_path / "elsewhere"
     folder.mkdir()
     other.mkdir()
@@ -46,7 +46,7 @@ def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
     def right() -> None:
         for module in ("sqlite.appending", "sqlite.batch", "writing.writer"):
-            monkeypatch.setattr(f"guardrail.ledger.{module}.utc_now", lambda: _then(0))
+            monkeypatch.setattr(f"guardrail.ledger.{module}.utc_timestamp", lambda: _then(0))
 
     return right
 

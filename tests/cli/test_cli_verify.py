@@ -12,28 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
-from guardrail.ledger.sqlite.database import SCHEMA
-from tests.support.command_line import Cli, build, command, environment
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A ledger of its own, to change."""
-    return build(tmp_path / "audit.db")
-
-
-def edit(path: Path, sql: str, *values: object) -> None:
-    """Change the file as someone would who can write it."""
-    connection = sqlite3.connect(path)
-    for trigger in ("record_no_update", "record_no_delete"):
-        connection.execute(f"DROP TRIGGER {trigger}")
-    connection.execute(sql, values)
-    for trigger in ("record_no_update", "record_no_delete"):
-        connection.execute(SCHEMA[trigger])
-    connection.commit()
-    connection.close()
+from tests.support.command_line import Cli, build, command, edit, environment
 
 
 def leaf(cli: Cli, path: Path) -> str:

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import re
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,31 +14,9 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
-from guardrail.core.log.record import leaf_hash
-from guardrail.ledger.sqlite.tables import SCHEMA
-from tests.support.command_line import Cli, Ran, build
+from tests.support.command_line import Cli, Ran, edit
 
 _INDEX = "WHERE type IN ('call.decision', 'call.rejected')"
-
-
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A ledger of its own, to change."""
-    return build(tmp_path / "audit.db")
-
-
-def edit(path: Path, *statements: str) -> None:
-    """Change the file as someone would who can write it."""
-    connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("PRAGMA ignore_check_constraints = ON")
-    connection.create_function("leaf_of", 1, lambda line: leaf_hash(line.encode()))
-    for trigger in ("record_no_update", "record_no_delete"):
-        connection.execute(f"DROP TRIGGER {trigger}")
-    for statement in statements:
-        connection.execute(statement)
-    for trigger in ("record_no_update", "record_no_delete"):
-        connection.execute(SCHEMA[trigger])
-    connection.close()
 
 
 def index_that_misses() -> list[str]:

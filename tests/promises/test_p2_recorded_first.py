@@ -37,14 +37,8 @@ def signing(folder: Path) -> LogSigning:
 POISONED = "LedgerPoisonedError"
 
 
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
-    """A library that makes syncs and writes fail on demand."""
-    return Shim(tmp_path_factory.mktemp("shim"))
-
-
 @pytest.fixture
-def faulty(shim: Shim, tmp_path: Path) -> Iterator[Child]:
+def failing_guard(shim: Shim, tmp_path: Path) -> Iterator[Child]:
     """A process with a guard on a disk that can be made to fail; one call is made already."""
     shim.heal()
     with child(tmp_path, env=shim.env, deadline_ms=600) as running:
@@ -83,17 +77,17 @@ def test_the_decision_is_in_the_file_before_the_body_runs(tmp_path: Path) -> Non
     whole(db)
 
 
-def test_the_body_waits_for_the_sync(faulty: Child, shim: Shim, tmp_path: Path) -> None:
+def test_the_body_waits_for_the_sync(failing_guard: Child, shim: Shim, tmp_path: Path) -> None:
     """While the sync of its decision hangs the body has not begun."""
     shim.want("sync", "HANG")
-    faulty.send("call")
+    failing_guard.send("call")
     time.sleep(0.3)
     with LedgerReader.open(tmp_path / "audit.db") as reader:
         assert reader.size() >= 3
     shim.heal()
-    answer = faulty.answer()
+    answer = failing_guard.answer()
     assert answer.get("ok") or answer["ran"] == 0
-    faulty.ask("stop")
+    failing_guard.ask("stop")
     whole(tmp_path / "audit.db")
 
 
@@ -102,18 +96,18 @@ def test_the_body_waits_for_the_sync(faulty: Child, shim: Shim, tmp_path: Path) 
     [("sync", "EIO"), ("write", "EIO"), ("write", "ENOSPC"), ("write", "EROFS"), ("sync", "HANG")],
 )
 def test_a_failing_disk_runs_no_body_and_the_same_process_goes_on(
-    faulty: Child, shim: Shim, tmp_path: Path, function: str, what: str
+    failing_guard: Child, shim: Shim, tmp_path: Path, function: str, what: str
 ) -> None:
     """Errors and hangs of writes and syncs: refused by every way in; healed, it goes on by
     itself.
     """
     known = lines(tmp_path / "audit.db")
     shim.want(function, what)
-    blocked(faulty)
+    blocked(failing_guard)
     shim.heal()
-    assert "ok" in until_ok(faulty)
-    assert faulty.ask("state")["bodies"] == 2
-    faulty.ask("stop")
+    assert "ok" in until_ok(failing_guard)
+    assert failing_guard.ask("state")["bodies"] == 2
+    failing_guard.ask("stop")
     whole(tmp_path / "audit.db")
     assert lines(tmp_path / "audit.db")[: len(known)] == known
 
@@ -369,17 +363,17 @@ def test_a_folder_of_another_user_is_refused_at_open(tmp_path: Path) -> None:
 
 
 def test_no_body_runs_while_the_decision_is_uncertain_and_the_ledger_says_so(
-    faulty: Child, shim: Shim, tmp_path: Path
+    failing_guard: Child, shim: Shim, tmp_path: Path
 ) -> None:
     """A decision that turns out durable after its caller was refused is closed as
     ``not_started``.
     """
     shim.want("sync", "HANG")
-    answer = faulty.ask("call")
+    answer = failing_guard.ask("call")
     assert (answer["error"], answer["ran"]) == (POISONED, 0)
     shim.heal()
-    assert "ok" in until_ok(faulty)
-    faulty.ask("stop")
+    assert "ok" in until_ok(failing_guard)
+    failing_guard.ask("stop")
     outcomes = [r for r in whole(tmp_path / "audit.db") if r["type"] == "call.outcome"]
     assert [(r["status"], (r["error"] or {}).get("class")) for r in outcomes].count(
         ("cancelled", "not_started")
@@ -402,16 +396,16 @@ def test_what_was_acknowledged_is_what_the_record_says(tmp_path: Path) -> None:
 
 
 def test_threads_that_wait_together_are_refused_together(
-    faulty: Child, shim: Shim, tmp_path: Path
+    failing_guard: Child, shim: Shim, tmp_path: Path
 ) -> None:
     """Many callers in one commit: one failed sync refuses them all, and none runs."""
     shim.want("sync", "EIO")
-    answer = faulty.ask("load", 8, 2)
+    answer = failing_guard.ask("load", 8, 2)
     assert len(answer["failures"]) == 16
     assert answer["bodies"] == 1
     shim.heal()
-    assert "ok" in until_ok(faulty)
-    faulty.ask("stop")
+    assert "ok" in until_ok(failing_guard)
+    failing_guard.ask("stop")
     whole(tmp_path / "audit.db")
 
 

@@ -574,7 +574,7 @@ def test_a_record_that_is_younger_than_its_seal_says_is_kept(
 ) -> None:
     """Where the clock was wrong when the segment was sealed: the records' own times count too."""
     monkeypatch.setattr(
-        "guardrail.ledger.sqlite.appending.utc_now", lambda: "2020-01-01T00:00:00.000000Z"
+        "guardrail.ledger.sqlite.appending.utc_timestamp", lambda: "2020-01-01T00:00:00.000000Z"
     )
     with open_manager(db) as manager:
         manager.close_segment(why=None)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import guardrail
+from guardrail.core.log.record import leaf_hash
+from guardrail.ledger.sqlite.tables import SCHEMA
 
 ROOT = Path(guardrail.__file__).parents[1]
 
@@ -151,3 +154,20 @@ def build(path: Path) -> Path:
             reproducible=False,
         )  # 11
     return path
+
+
+def edit(path: Path, *statements: str) -> None:
+    """Run *statements* on the ledger at *path* as an attacker who can write the file would.
+
+    Checks and triggers do not stop them; the function ``leaf_of`` hashes a line.
+    """
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA ignore_check_constraints = ON")
+    connection.create_function("leaf_of", 1, lambda line: leaf_hash(line.encode()))
+    for trigger in ("record_no_update", "record_no_delete"):
+        connection.execute(f"DROP TRIGGER {trigger}")
+    for statement in statements:
+        connection.execute(statement)
+    for trigger in ("record_no_update", "record_no_delete"):
+        connection.execute(SCHEMA[trigger])
+    connection.close()

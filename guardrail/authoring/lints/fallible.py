@@ -95,12 +95,12 @@ def _not_zero(divisor: Node, event: Event, flow: ValueFlow) -> bool:
             content = node["BoolExpr"]
             known = {origin.path for origin in flow.origins(content["lhs"], frame)}
             limit = literal(content["rhs"])
-            if known == paths and _leaves_zero_out(content["op"], limit):
+            if known == paths and _excludes_zero(content["op"], limit):
                 return True
     return False
 
 
-def _leaves_zero_out(op: str, limit: object) -> bool:
+def _excludes_zero(op: str, limit: object) -> bool:
     if isinstance(limit, bool) or not isinstance(limit, int | float):
         return False
     return (op == "Ne" and limit == 0) or (op == "Gt" and limit >= 0) or (op == "Ge" and limit > 0)

@@ -162,11 +162,11 @@ def _common(
     plain = [item for item in definitions if not item.module.source.installed]
     if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):
         return frozenset()
-    applicable = [item for item in plain if not _says_no(item)]
+    applicable = [item for item in plain if not _is_default_false(item)]
     return _all(ask(item) for item in applicable)
 
 
-def _says_no(definition: Definition) -> bool:
+def _is_default_false(definition: Definition) -> bool:
     # ``default ok := false``: with that value, the condition does not hold.
     return definition.rule.default and literal(definition.rule.node.get("value")) is False
 
@@ -205,7 +205,7 @@ def _tools(node: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> Tools:
         found = reference(node)
         assert found is not None
         definitions, _ = flow.named(found, frame)
-        said_by = [item for item in definitions if not _says_no(item)]
+        said_by = [item for item in definitions if not _is_default_false(item)]
         if said_by and all(item.rule.form == "value" for item in said_by):
             return _either(_tools_of_rule(item, flow, depth + 1) for item in said_by)
     return None

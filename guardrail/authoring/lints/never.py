@@ -115,7 +115,7 @@ def _unknown(
 
 
 @dataclass(slots=True)
-class _Known:
+class _PossibleValues:
     """The values that are still possible after the conditions so far, each as JSON."""
 
     possible: frozenset[str] | None = None
@@ -125,30 +125,30 @@ class _Known:
     def only(self, values: frozenset[str]) -> bool:
         """Keep only *values*; return True if any are left."""
         self.possible = values if self.possible is None else self.possible & values
-        return self._left()
+        return self._has_values()
 
     def without(self, value: str) -> bool:
         self.excluded.add(value)
-        return self._left()
+        return self._has_values()
 
     def of_type(self, type_: str) -> bool:
         self.types = frozenset([type_]) if self.types is None else self.types & {type_}
         return bool(self.types)
 
-    def _left(self) -> bool:
+    def _has_values(self) -> bool:
         return self.possible is None or bool(self.possible - self.excluded)
 
 
 def _contradictions(
     query: Node, flow: ValueFlow, frame: RuleFrame
 ) -> Iterator[tuple[int, str, str]]:
-    known: dict[str, _Known] = {}
+    known: dict[str, _PossibleValues] = {}
     for node in conditions(query):
         constant = _constant(node)
         if constant is False:
             yield line_of(node), "one of its conditions is always false", _SEPARATE
             return
-        fixed = _fixed(node, flow, frame)
+        fixed = _fixed_value_conflict(node, flow, frame)
         if fixed is not None:
             yield line_of(node), *fixed
             return
@@ -158,20 +158,24 @@ def _contradictions(
             return
 
 
-def _fixed(node: Node, flow: ValueFlow, frame: RuleFrame) -> tuple[str, str] | None:
+def _fixed_value_conflict(node: Node, flow: ValueFlow, frame: RuleFrame) -> tuple[str, str] | None:
     """Return (reason, suggestion) if a condition contradicts a value that is the same in every
     call; None if it does not.
     """
     for place, (value, hint) in CONSTANTS.items():
-        known = {place: _Known(frozenset([json.dumps(value)]), types=frozenset(["string"]))}
-        if _contradiction(node, flow, frame, known) is not None or _no_such_text(
+        known = {
+            place: _PossibleValues(frozenset([json.dumps(value)]), types=frozenset(["string"]))
+        }
+        if _contradiction(node, flow, frame, known) is not None or _conflicts_with_text(
             node, place, value, flow, frame
         ):
             return f'{place} is always "{value}"', hint
     return None
 
 
-def _no_such_text(node: Node, place: str, value: str, flow: ValueFlow, frame: RuleFrame) -> bool:
+def _conflicts_with_text(
+    node: Node, place: str, value: str, flow: ValueFlow, frame: RuleFrame
+) -> bool:
     """Return True if *node* requires *place*, whose value is *value*, to begin with, end with or
     contain a text that it does not.
     """
@@ -186,14 +190,16 @@ def _no_such_text(node: Node, place: str, value: str, flow: ValueFlow, frame: Ru
 
 
 def _contradiction(
-    node: Node, flow: ValueFlow, frame: RuleFrame, known: dict[str, _Known]
+    node: Node, flow: ValueFlow, frame: RuleFrame, known: dict[str, _PossibleValues]
 ) -> str | None:
     name = kind(node)
     if name == "Call":
         checked = type_check(node["Call"])
         if checked is not None:
             subject = _subject(checked[0], flow, frame)
-            if subject is not None and not known.setdefault(subject, _Known()).of_type(checked[1]):
+            if subject is not None and not known.setdefault(subject, _PossibleValues()).of_type(
+                checked[1]
+            ):
                 return f"its conditions require {subject} to have two types"
         return None
     if name == "Membership":
@@ -211,7 +217,7 @@ def _contradiction(
         if value is None or subject is None:
             continue
         if content["op"] == "Ne":
-            ok = known.setdefault(subject, _Known()).without(value)
+            ok = known.setdefault(subject, _PossibleValues()).without(value)
             return (
                 None
                 if ok
@@ -221,8 +227,10 @@ def _contradiction(
     return None
 
 
-def _narrowed(known: dict[str, _Known], subject: str, values: frozenset[str]) -> str | None:
-    if known.setdefault(subject, _Known()).only(values):
+def _narrowed(
+    known: dict[str, _PossibleValues], subject: str, values: frozenset[str]
+) -> str | None:
+    if known.setdefault(subject, _PossibleValues()).only(values):
         return None
     return f"its conditions require {subject} to have two values at once"
 

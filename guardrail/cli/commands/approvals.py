@@ -200,7 +200,7 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
     from guardrail.approvals.views import hidden
     from guardrail.review.approval_words import REASONS
 
-    def told(word: str, style: Style, text: str) -> None:
+    def print_result(word: str, style: Style, text: str) -> None:
         for line in sentence((word, style), ("", Style.PLAIN), (text, Style.PLAIN), indent=2):
             data(line)
 
@@ -208,7 +208,7 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
     title = _tool(request.tool)
     if answer.rejected is not None:
         word = "NOT APPROVED" if kind is StepKind.GRANTED else "NOT REFUSED"
-        told(word, Style.BAD, f"{title}: {REASONS[answer.rejected]}")
+        print_result(word, Style.BAD, f"{title}: {REASONS[answer.rejected]}")
         data(f"  code    {answer.rejected}, record {answer.receipt.seq}")
         for pointer in (
             request.hidden_needs if answer.rejected is RejectionReason.NEEDS_HIDDEN else ()
@@ -221,10 +221,10 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
             )
         return
     if kind is StepKind.REFUSED:
-        told("REFUSED", Style.BAD, f"{title}: it can no longer be approved")
+        print_result("REFUSED", Style.BAD, f"{title}: it can no longer be approved")
         data(f"  record  {answer.receipt.seq}")
         return
-    told("APPROVED", Style.GOOD, f"{title}: {answer.given} of {request.needed}")
+    print_result("APPROVED", Style.GOOD, f"{title}: {answer.given} of {request.needed}")
     data(f"  record  {answer.receipt.seq}")
     data(f"  until   {clock(answer.expires or '')}")
     for line in removed(hidden(answer.case)):

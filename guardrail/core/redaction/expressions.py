@@ -31,12 +31,12 @@ def is_reference(word: str) -> bool:
         return True
     braced = _BRACED.match(word)
     if braced is not None:
-        return word[0] == "$" or _says_secret(braced.group("name"))
+        return word[0] == "$" or _names_secret(braced.group("name"))
     sigil = _SIGIL.match(word) or _BOUND.match(word)
-    return sigil is not None and _says_secret(sigil.group("name"))
+    return sigil is not None and _names_secret(sigil.group("name"))
 
 
-def _says_secret(name: str) -> bool:
+def _names_secret(name: str) -> bool:
     info = classify(name.rpartition(".")[2])
     return info.cls == "secret" or info.hints_secret
 
@@ -79,7 +79,7 @@ def is_expression(text: str, start: int, name: str) -> bool:
     if text[end : end + 1] not in _AFTER_NAME:
         return False
     if len(pieces) > 1:
-        return pieces[0] in _HOLDERS or _says_secret(pieces[-1])
+        return pieces[0] in _HOLDERS or _names_secret(pieces[-1])
     return words(chain) == words(name) or (
         text[end : end + 1] == ")" and _argument(text, start, chain)
     )
@@ -89,7 +89,7 @@ def _argument(text: str, start: int, chain: str) -> bool:
     """Return True if a name is passed as an argument of a call, as in
     ``connect(password=db_password)``.
     """
-    if _WORDY_CAMEL.match(chain) is None or not _says_secret(chain):
+    if _WORDY_CAMEL.match(chain) is None or not _names_secret(chain):
         return False
     left = before(text, start, 200)
     return left.rfind("(") > left.rfind(")")

@@ -115,12 +115,12 @@ def _random_letters(piece: str) -> bool:
         return len(piece) >= _LONG_WORD
     words = _CAMEL.split(piece)
     if len(words) > 1 and sum(map(len, words)) >= 3 * len(words):
-        return any(len(word) >= _LONG_WORD or _unspeakable(word) for word in words)
+        return any(len(word) >= _LONG_WORD or _is_unpronounceable(word) for word in words)
     # aBcDeF: a change of case at every other letter makes no words.
-    return len(words) > _PHRASE_WORDS or len(piece) >= _LONG_WORD or _unspeakable(piece)
+    return len(words) > _PHRASE_WORDS or len(piece) >= _LONG_WORD or _is_unpronounceable(piece)
 
 
-def _unspeakable(word: str) -> bool:
+def _is_unpronounceable(word: str) -> bool:
     return len(word) >= 10 and _CONSONANTS.search(word) is not None
 
 

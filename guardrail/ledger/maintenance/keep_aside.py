@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from guardrail.ledger.files import leases_path, utc_now
+from guardrail.ledger.files import leases_path, utc_timestamp
 from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import new_file
@@ -19,7 +19,7 @@ __all__ = ["free_name", "keep_wal", "set_aside"]
 
 def free_name(db: Path) -> str:
     """Return the prefix for the names of files that are set aside."""
-    stamp = utc_now()[:19].replace(":", "").replace("-", "")
+    stamp = utc_timestamp()[:19].replace(":", "").replace("-", "")
     base = f"{db.name}-broken-{stamp}"
     number = 1
     while any(item.name.startswith(base) for item in db.parent.iterdir()):

@@ -21,7 +21,7 @@ from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.core.words import agree, counted
 from guardrail.errors import LedgerError
-from guardrail.ledger.files import lock_path, resolve, seal_path, utc_now
+from guardrail.ledger.files import lock_path, resolve, seal_path, utc_timestamp
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.lock import FileLock
@@ -231,7 +231,7 @@ def _restart(
     head = predecessor(plan)
     first_line.update(nonce=secrets.token_hex(16), predecessor=head)
     first = Draft.build({**first_line, "v": FORMAT_VERSION, "log": name, "type": "genesis"})
-    line = first.finish(seq=0, prev=GENESIS_PREV, ts=utc_now())
+    line = first.finish(seq=0, prev=GENESIS_PREV, ts=utc_timestamp())
     aside = set_aside(db, plan.traces)
     create(db, line, signing)
     store = MaintenanceStore(db, signing)

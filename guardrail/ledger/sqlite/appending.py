@@ -22,7 +22,7 @@ from guardrail.errors import (
     RecordError,
 )
 from guardrail.ledger.epochs import Rotation
-from guardrail.ledger.files import utc_now
+from guardrail.ledger.files import utc_timestamp
 from guardrail.ledger.heads import HeadKey, HeadRow, Signing, doubt, sign_head
 from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.rows import EpochRow, OpenCall
@@ -261,7 +261,7 @@ class Store(SQLiteTreeWriter):
         Raises ``LedgerError`` for a record that does not belong in this log (the transaction
         continues without it), and ``sqlite3.Error``.
         """
-        ts = utc_now()
+        ts = utc_timestamp()
         seq = tail.seq + 1
         line = draft.finish(seq=seq, prev=tail.leaf.hex(), ts=ts)
         leaf = leaf_hash(line)

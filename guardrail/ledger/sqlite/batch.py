@@ -15,7 +15,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
-from guardrail.ledger.files import utc_now
+from guardrail.ledger.files import utc_timestamp
 from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.tree import TILE
 
@@ -53,7 +53,7 @@ class Batch:
 
     def take(self, draft: Draft) -> None:
         """Make *draft* the next record."""
-        ts = utc_now()
+        ts = utc_timestamp()
         self.seq += 1
         line = draft.finish(seq=self.seq, prev=self.leaf.hex(), ts=ts)
         self.leaf = leaf_hash(line)

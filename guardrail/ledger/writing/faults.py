@@ -14,7 +14,7 @@ from guardrail.errors import (
     LedgerPoisonedError,
     LedgerSealedError,
 )
-from guardrail.ledger.files import FileFault, utc_now
+from guardrail.ledger.files import FileFault, utc_timestamp
 from guardrail.ledger.reserve import disk_is_full
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.settings import LedgerSettings
@@ -221,7 +221,7 @@ class Health:
         known = self._known
         if mark and known.last is not None:
             seq, leaf = known.last
-            seal = Seal(known.log, seq, leaf.hex(), why, utc_now(), dict(known.genesis), away)
+            seal = Seal(known.log, seq, leaf.hex(), why, utc_timestamp(), dict(known.genesis), away)
             try:
                 seal.write(self._files.db)
             except OSError:

@@ -14,7 +14,7 @@ from typing import Self
 from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError, LedgerOpenError, LedgerPoisonedError, LedgerSealedError
-from guardrail.ledger.files import refuse_links, resolve, traces, utc_now
+from guardrail.ledger.files import refuse_links, resolve, traces, utc_timestamp
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.lease import process_name
 from guardrail.ledger.names import SessionNames
@@ -73,7 +73,7 @@ class LedgerWriter:
         """
         refuse_links(Path(path))
         line = Draft.build({**genesis, "v": FORMAT_VERSION, "log": log, "type": "genesis"}).finish(
-            seq=0, prev=GENESIS_PREV, ts=utc_now()
+            seq=0, prev=GENESIS_PREV, ts=utc_timestamp()
         )
         return cls._opened(path, settings, signing, line)
 

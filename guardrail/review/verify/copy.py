@@ -55,7 +55,7 @@ def verify_copy(
     rolled back, and is reported as such. Never raises for its findings.
     """
     for _ in range(_AGAIN):
-        size, beyond = _beyond(path, ledger, key, heads)
+        size, beyond = _heads_beyond_copy(path, ledger, key, heads)
         within = [each for each in heads if each not in beyond]
         report = verify_ledger(
             path, key=key, heads=within, since=since, jobs=jobs, progress=progress
@@ -64,7 +64,7 @@ def verify_copy(
             break
     if report.exit_code in (1, 3):
         return report
-    original = _original(ledger, path, report)
+    original = _read_original(ledger, path, report)
     if original.notice:
         report = replace(report, notices=(*report.notices, original.notice))
     if original.root is not None and original.root.hex() != report.root:
@@ -75,10 +75,10 @@ def verify_copy(
             differs=Difference.HEAD,
             detail=f"{numbers(0, report.last_seq)}: the ledger {ledger} begins with other records",
         )
-    return _judged(report, ledger, original, beyond)
+    return _compared(report, ledger, original, beyond)
 
 
-def _judged(
+def _compared(
     report: VerifyReport, ledger: Path, original: _Original, beyond: Sequence[OutsideHead]
 ) -> VerifyReport:
     same = original.root is not None
@@ -131,7 +131,7 @@ def signers_in(paths: Sequence[Path], key: NoteKey) -> list[KeyRanges]:
     return found
 
 
-def _beyond(
+def _heads_beyond_copy(
     path: Path, ledger: Path, key: str | None, heads: Sequence[OutsideHead]
 ) -> tuple[int, list[OutsideHead]]:
     """Return the number of records in the copy, and those of *heads* that cover more and that a key
@@ -160,7 +160,7 @@ def _is_signed(outside: OutsideHead, ranges: Sequence[KeyRanges]) -> bool:
     return any(each.signer_of(note, head.size) is not None for each in ranges)
 
 
-def _original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
+def _read_original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
     """Read the lines of *ledger*, and return its records that take the place of the copy's."""
     if not ledger.exists() or os.path.realpath(ledger) == os.path.realpath(path):
         return _Original(None)

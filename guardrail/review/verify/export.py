@@ -17,7 +17,7 @@ from guardrail.core.log.record import MAX_LINE, parse
 from guardrail.errors import RecordError, os_reason
 from guardrail.keys.log_key import verify_signature
 from guardrail.review.lines import open_lines
-from guardrail.review.verify.judge import Found, judge
+from guardrail.review.verify.judge import VerifyFindings, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
 from guardrail.review.verify.uses import Uses
 
@@ -58,7 +58,7 @@ def verify_export(
         torn = "the file is cut: it can't be unpacked"
     if torn:
         return VerifyReport(VerifyState.DAMAGED, 1 if covered else 3, torn)
-    found = Found(
+    found = VerifyFindings(
         audit=audit,
         report=audit.chain.report(),
         root_of=audit.roots.get,

@@ -26,7 +26,7 @@ from guardrail.review.verify.report import (
 )
 from guardrail.review.verify.uses import Uses
 
-__all__ = ["Found", "judge", "taken_over"]
+__all__ = ["VerifyFindings", "judge", "taken_over"]
 
 _NO_HEAD = (
     "NOT ANCHORED: no external head was compared. An older copy, a wiped ledger, or a ledger "
@@ -49,7 +49,7 @@ _NOT_COVERED = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class VerifyFindings:
     """Result of reading a log."""
 
     audit: Audit
@@ -88,7 +88,7 @@ class Found:
     uses: Uses = field(default_factory=Uses)
 
 
-def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
+def judge(found: VerifyFindings, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
     """Return the answer. *key* is the log's public key from outside the log, *outside* are external
     or remembered heads.
     """
@@ -118,8 +118,8 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
         pruned_before=audit.pruned,
         heartbeats=found.heartbeats,
         silences=found.silences,
-        recovered=tuple(_reserved(found, heads.sizes)),
-        uncovered=_uncovered(found, heads.sizes),
+        recovered=tuple(_uncovered_recoveries(found, heads.sizes)),
+        uncovered=_uncovered_range(found, heads.sizes),
         notices=_notices(found),
         approvals_used=found.uses.checked,
         recall=heads.recall,
@@ -134,7 +134,7 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
     if wrong is not None:
         state, detail, differs = wrong
         code = 3 if state in (VerifyState.HEAD_MALFORMED, VerifyState.KEY_UNKNOWN) else 1
-        base = replace(base, against=_against(heads, state))
+        base = replace(base, against=_contradicted_head(heads, state))
         if state is VerifyState.REPLACED:
             base = replace(base, first_bad=None, anchored_to=None, anchored_by="", anchored_ts="")
         return replace(base, state=state, exit_code=code, detail=detail, differs=differs)
@@ -148,7 +148,7 @@ def judge(found: Found, key: str | None, outside: Sequence[OutsideHead]) -> Veri
     return _intact(intact, found, heads)
 
 
-def _reserved(found: Found, sizes: Sequence[int]) -> Iterator[Recovered]:
+def _uncovered_recoveries(found: VerifyFindings, sizes: Sequence[int]) -> Iterator[Recovered]:
     """Yield the recoveries that took over or lost records that no head of these *sizes* covers."""
     for each in (*found.audit.recovered, *found.later):
         left = each.beyond(sizes)
@@ -158,7 +158,7 @@ def _reserved(found: Found, sizes: Sequence[int]) -> Iterator[Recovered]:
             yield left
 
 
-def _uncovered(found: Found, sizes: Sequence[int]) -> tuple[int, int] | None:
+def _uncovered_range(found: VerifyFindings, sizes: Sequence[int]) -> tuple[int, int] | None:
     """Return the first and last record of a file that a recovery after its end may have taken over;
     None if there are none.
     """
@@ -170,7 +170,7 @@ def _uncovered(found: Found, sizes: Sequence[int]) -> tuple[int, int] | None:
 
 
 def _contradiction(
-    found: Found, key: str | None, heads: Heads
+    found: VerifyFindings, key: str | None, heads: Heads
 ) -> tuple[VerifyState, str, Difference | None] | None:
     """Return the first finding against the log, in the order of docs/record-format.md section
     10.
@@ -188,17 +188,20 @@ def _contradiction(
     replaced = heads.first(Ruling.REPLACED)
     if replaced is not None:
         origin = replaced.head.origin if replaced.head is not None else ""
-        detail = f"the head in {replaced.source}{_when(replaced)} belongs to another log: {origin}"
+        detail = (
+            f"the head in {replaced.source}{_describe_age(replaced)} belongs to another log: "
+            f"{origin}"
+        )
         return VerifyState.REPLACED, detail, Difference.HEAD
     if report.differs is not None:
-        cut = _covers_more(found.stored, report)
+        cut = _is_head_ahead(found.stored, report)
         state = VerifyState.TRUNCATED if cut else VerifyState.TAMPERED
         return state, report.detail, report.differs
     truncated = heads.first(Ruling.TRUNCATED)
     if truncated is not None and truncated.head is not None:
         detail = (
             f"the log ends at record {report.last_seq}, but the head in"
-            f" {truncated.source}{_when(truncated)} covers record {truncated.head.size - 1}"
+            f" {truncated.source}{_describe_age(truncated)} covers record {truncated.head.size - 1}"
         )
         state = VerifyState.ROLLED_BACK if found.stored else VerifyState.TRUNCATED
         return state, detail, Difference.HEAD
@@ -206,17 +209,17 @@ def _contradiction(
     if forked is not None and forked.head is not None:
         detail = (
             f"{numbers(0, forked.head.size - 1)}: not the records of the head in"
-            f" {forked.source}{_when(forked)}"
+            f" {forked.source}{_describe_age(forked)}"
         )
         return VerifyState.FORKED, detail, Difference.HEAD
-    acknowledged = _against_seal(found)
+    acknowledged = _missing_from_seal(found)
     if acknowledged:
         return VerifyState.TAMPERED, acknowledged, Difference.HEAD
     unknown = heads.first(Ruling.KEY_UNKNOWN)
     if unknown is not None and heads.covered is None:
         detail = (
-            f"the head in {unknown.source}{_when(unknown)} has no valid signature by a key of "
-            "this log"
+            f"the head in {unknown.source}{_describe_age(unknown)} has no valid signature by a "
+            "key of this log"
         )
         return VerifyState.KEY_UNKNOWN, detail, None
     return None
@@ -231,17 +234,17 @@ _RULED = {
 }
 
 
-def _against(heads: Heads, state: VerifyState) -> OutsideHead | None:
+def _contradicted_head(heads: Heads, state: VerifyState) -> OutsideHead | None:
     """Return the head that a finding is about, or None."""
     return heads.first(_RULED[state]) if state in _RULED else None
 
 
-def _when(head: OutsideHead) -> str:
+def _describe_age(head: OutsideHead) -> str:
     """Return a phrase for how long a head has been there; empty if that is unknown."""
     return f" (stored there at {clock(head.seen)})" if head.seen else ""
 
 
-def _covers_more(stored: str, report: Report) -> bool:
+def _is_head_ahead(stored: str, report: Report) -> bool:
     """Return True if the difference is that the stored head covers records that are missing."""
     if report.differs is not Difference.HEAD or report.first_bad is not None:
         return False
@@ -255,7 +258,7 @@ def _sealed_when(seal: Seal) -> str:
     return f" at {clock(seal.when)}" if seal.when else ""
 
 
-def _against_seal(found: Found) -> str:
+def _missing_from_seal(found: VerifyFindings) -> str:
     """Describe the records that the seal lists as acknowledged and that the log lacks."""
     seal, report = found.seal, found.report
     if seal is None or seal.last_seq < 0:
@@ -274,7 +277,7 @@ def _against_seal(found: Found) -> str:
     return ""
 
 
-def _intact(base: VerifyReport, found: Found, heads: Heads) -> VerifyReport:
+def _intact(base: VerifyReport, found: VerifyFindings, heads: Heads) -> VerifyReport:
     not_proved: list[str] = []
     state, code = VerifyState.ANCHORED, 0
     if base.anchored_to is None:
@@ -349,7 +352,7 @@ def taken_over(each: Recovered) -> Iterator[str]:
         )
 
 
-def _before(each: Recovered) -> str:
+def _describe_earlier_log(each: Recovered) -> str:
     """Describe how much of the log before a recovery is known to be kept and to be lost."""
     proven = ""
     if each.proven:
@@ -358,7 +361,7 @@ def _before(each: Recovered) -> str:
     return f"Of that one, {each.loss_text}.{proven}"
 
 
-def _notices(found: Found) -> tuple[str, ...]:
+def _notices(found: VerifyFindings) -> tuple[str, ...]:
     notices = []
     if found.seal is not None:
         notices.append(
@@ -370,8 +373,9 @@ def _notices(found: Found) -> tuple[str, ...]:
             f"{found.report.first_backwards}."
         )
     notices += [
-        f"A recovery began this log at {clock(each.ts)} in place of another. {_before(each)} The "
-        f"remaining files of the old log, which record {each.seq} names, were not examined."
+        f"A recovery began this log at {clock(each.ts)} in place of another. "
+        f"{_describe_earlier_log(each)} The remaining files of the old log, which record "
+        f"{each.seq} names, were not examined."
         for each in found.audit.recovered
         if each.restarted
     ]

@@ -114,11 +114,11 @@ def _verify_once(
                 report = run.audit.chain.report()
                 if report.first_bad is None and run.problem is None:
                     _compare_rest(reader, run, report)
-                return _judged(db, reader, run, key, heads)
+                return _report(db, reader, run, key, heads)
             except LedgerError as error:
                 if not _is_explained(reader, run, error):
                     raise
-            return _judged(db, reader, run, key, heads)
+            return _report(db, reader, run, key, heads)
     except LedgerError as error:
         report = run.audit.chain.report()
         if report.first_bad is not None or run.problem is not None:
@@ -186,7 +186,7 @@ def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress
             jobs=jobs,
             total=total,
             progress=progress,
-            beside=lambda: _check_beside(reader, run),
+            alongside=lambda: _check_storage_concurrently(reader, run),
         )
     problem = stream(
         reader,
@@ -313,7 +313,7 @@ def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
     )
 
 
-def _check_beside(reader: LedgerReader, run: VerifyRun) -> None:
+def _check_storage_concurrently(reader: LedgerReader, run: VerifyRun) -> None:
     """Query the storage on a separate connection while others read records. Failed queries are
     repeated later.
     """
@@ -341,7 +341,7 @@ def _compare_places(reader: LedgerReader) -> Problem:
 # -- the answer ------------------------------------------------------------------------------------
 
 
-def _judged(
+def _report(
     db: Path, reader: LedgerReader, run: VerifyRun, key: str | None, heads: Sequence[OutsideHead]
 ) -> VerifyReport:
     report = run.audit.chain.report()

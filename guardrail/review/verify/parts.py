@@ -167,13 +167,13 @@ def stream_in_parts(
     jobs: int,
     total: int,
     progress: Progress | None,
-    beside: Callable[[], None],
+    alongside: Callable[[], None],
 ) -> int:
     """Read all whole parts of the ledger with *jobs* processes into *audit* and *tiles*. Return the
     first record that is still to be read.
 
-    That is 0 if the ledger is small, or if any fault was found. *beside* runs in a thread as one of
-    the jobs if there is more than one part, and has ended when this returns. Raises
+    That is 0 if the ledger is small, or if any fault was found. *alongside* runs in a thread as one
+    of the jobs if there is more than one part, and has ended when this returns. Raises
     ``LedgerError``.
     """
     level = PART_LEVEL
@@ -197,7 +197,7 @@ def stream_in_parts(
         )
         for start in range(0, count << level, 1 << level)
     ]
-    for answer in _answers(requests, jobs, beside):
+    for answer in _answers(requests, jobs, alongside):
         if answer is None or not _join(audit, tiles, tables, answer, log=log, level=level):
             audit.restart()
             tiles.restart()
@@ -210,7 +210,7 @@ def stream_in_parts(
 
 
 def _answers(
-    requests: Sequence[tuple[object, ...]], jobs: int, beside: Callable[[], None]
+    requests: Sequence[tuple[object, ...]], jobs: int, alongside: Callable[[], None]
 ) -> Iterator[dict[str, Any] | None]:
     workers = [_Worker() for _ in range(min(jobs, len(requests)))]
     idle: SimpleQueue[_Worker] = SimpleQueue()
@@ -226,7 +226,7 @@ def _answers(
 
     pool = ThreadPoolExecutor(len(workers))
     try:
-        pool.submit(beside)
+        pool.submit(alongside)
         yield from pool.map(read, requests)
     finally:
         for worker in workers:

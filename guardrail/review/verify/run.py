@@ -19,7 +19,7 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import OpenCall, PageFault
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.tiles import TileWalk
-from guardrail.review.verify.judge import Found
+from guardrail.review.verify.judge import VerifyFindings
 from guardrail.review.verify.stream import Tables, stored_edge
 from guardrail.review.verify.tables import Problem
 from guardrail.review.verify.uses import Uses
@@ -49,7 +49,7 @@ class VerifyRun:
     """Size -> root, of watched sizes among pruned records."""
 
 
-def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None) -> Found:
+def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None) -> VerifyFindings:
     """Return the findings of *run* in the form that ``judge`` expects.
 
     *reader* is None if the ledger can't be read.
@@ -88,7 +88,7 @@ def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None)
 
     dead, live = _open_calls(db, run)
     silences, notices = silences_in(run.heartbeats)
-    return Found(
+    return VerifyFindings(
         audit=run.audit,
         report=report,
         root_of=root_of,

@@ -25,7 +25,7 @@ from guardrail.retention.facts import FactCollector, Segment
 from guardrail.review.lines import open_lines
 from guardrail.review.terminal import clock
 from guardrail.review.verify.export import take_lines
-from guardrail.review.verify.judge import Found, judge
+from guardrail.review.verify.judge import VerifyFindings, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
 from guardrail.review.verify.stream import recovered_before
 from guardrail.review.verify.uses import Uses
@@ -113,7 +113,7 @@ def verify_segment(
             watch = [each.head.size for each in heads if each.head is not None]
             audit, begin = Audit(verify_signature, watch=watch), 0
             if first is not None and first.get("seq") != 0:
-                before = _before(path, first)
+                before = _tree_before(path, first)
                 if before is None:
                     return VerifyReport(VerifyState.UNREADABLE, 3, _NOTHING_BESIDE)
                 after, edge = before
@@ -134,7 +134,7 @@ def verify_segment(
         return VerifyReport(VerifyState.DAMAGED, lost, "the file is cut: it can't be unpacked")
     if torn:
         return VerifyReport(VerifyState.DAMAGED, lost, torn)
-    found = Found(
+    found = VerifyFindings(
         audit=audit,
         report=audit.chain.report(),
         root_of=audit.roots.get,
@@ -144,25 +144,28 @@ def verify_segment(
         begin=begin,
         is_part=True,
         is_file=True,
-        later=_later(segment_records, audit),
-        follows=_ours(segment_records, audit) and segment_records.follows(audit.chain.next_seq - 1),
+        later=_later_recoveries(segment_records, audit),
+        follows=_is_same_log(segment_records, audit)
+        and segment_records.follows(audit.chain.next_seq - 1),
     )
-    reachable = [each for each in heads if not _beyond(each, audit)]
+    reachable = [each for each in heads if not _is_beyond_copy(each, audit)]
     return _compare_with_closing(judge(found, key, reachable), segment_records, first=begin)
 
 
-def _later(segment_records: SegmentRecords | None, audit: Audit) -> tuple[Recovered, ...]:
+def _later_recoveries(
+    segment_records: SegmentRecords | None, audit: Audit
+) -> tuple[Recovered, ...]:
     """Return the recoveries after the copy that the ledger knows about."""
-    if not _ours(segment_records, audit):
+    if not _is_same_log(segment_records, audit):
         return ()
     return tuple(each for each in segment_records.recovered if each.seq >= audit.chain.next_seq)
 
 
-def _ours(segment_records: SegmentRecords | None, audit: Audit) -> TypeGuard[SegmentRecords]:
+def _is_same_log(segment_records: SegmentRecords | None, audit: Audit) -> TypeGuard[SegmentRecords]:
     return segment_records is not None and segment_records.log == audit.chain.report().log
 
 
-def _beyond(head: OutsideHead, audit: Audit) -> bool:
+def _is_beyond_copy(head: OutsideHead, audit: Audit) -> bool:
     """Return True if a head covers more than the copy contains, which is not a fault in a part of a
     log.
     """
@@ -176,7 +179,7 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
         return None
 
 
-def _before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
+def _tree_before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
     """Return the tree before the copy's first record, from its manifest; None if the manifest has
     no matching one.
     """

@@ -30,7 +30,7 @@ _Person = tuple[str, str, str]
 
 
 @dataclass(slots=True)
-class _Course:
+class _RequestProgress:
     """State of one request for approval."""
 
     bound: tuple[Any, ...]
@@ -64,7 +64,7 @@ class Uses:
         """Number of uses that were compared with their requests and answers."""
         self.unknown = 0
         """Number of uses whose request is among the missing records."""
-        self._courses: dict[str, _Course | None] = {}
+        self._requests: dict[str, _RequestProgress | None] = {}
         self.sessions = Sessions()
         self._starts = Starts()
 
@@ -106,33 +106,35 @@ class Uses:
 
     def _ask(self, record: Mapping[str, Any], line: bytes) -> None:
         case = case_of([line], line)
-        self._courses[str(record["call"])] = None if case is None else _course(case.request, record)
+        self._requests[str(record["call"])] = (
+            None if case is None else _progress_of(case.request, record)
+        )
 
     def _step(self, record: Mapping[str, Any]) -> str:
         approval = record["approval"]
         used = record["type"] == "call.decision"
         if used and approval["ordinal"] is None:
             return "a use of an approval without its number"
-        if approval["id"] not in self._courses and self.partial:
+        if approval["id"] not in self._requests and self.partial:
             self.unknown += used
             return ""
-        course = self._courses.get(approval["id"])
-        if course is None:
+        progress = self._requests.get(approval["id"])
+        if progress is None:
             return "a step of an approval that was never requested"
-        if course.over:
-            return f"a step of an approval that {course.over} before"
-        if type(approval["ordinal"]) is not int or approval["ordinal"] != course.steps:
+        if progress.over:
+            return f"a step of an approval that {progress.over} before"
+        if type(approval["ordinal"]) is not int or approval["ordinal"] != progress.steps:
             return "a step of an approval out of sequence"
-        course.steps += 1
+        progress.steps += 1
         if used:
-            course.over = "was used"
+            progress.over = "was used"
             self.checked += 1
-            return _use(course, record)
+            return _invalid_use(progress, record)
         if record["type"] == "approval.refused":
-            course.over = "was refused"
-        elif record["request"]["leaf"] == course.leaf:
+            progress.over = "was refused"
+        elif record["request"]["leaf"] == progress.leaf:
             who = record["approver"]
-            course.grants[_person(who)] = datetime.fromisoformat(record["expires"])
+            progress.grants[_person(who)] = datetime.fromisoformat(record["expires"])
         return ""
 
 
@@ -144,10 +146,10 @@ def _is_step(record: Mapping[str, Any]) -> bool:
     return record["type"] in _STEPS
 
 
-def _course(request: ApprovalRequest, record: Mapping[str, Any]) -> _Course | None:
+def _progress_of(request: ApprovalRequest, record: Mapping[str, Any]) -> _RequestProgress | None:
     """Return the state for *request*, or None if its record can't be a request."""
     try:
-        return _Course(
+        return _RequestProgress(
             bound=_bound(record),
             leaf=request.leaf,
             needed=request.needed,
@@ -159,27 +161,27 @@ def _course(request: ApprovalRequest, record: Mapping[str, Any]) -> _Course | No
         return None
 
 
-def _use(course: _Course, record: Mapping[str, Any]) -> str:
+def _invalid_use(progress: _RequestProgress, record: Mapping[str, Any]) -> str:
     """Return the reason that *record* is not a valid use of the approval that it names, or an empty
     string.
     """
     if record["decision"]["effect"] != "allow":
         return "an approval was used by a call that was not allowed"
-    if not all(map(_same, _bound(record), course.bound)):
+    if not all(map(_same, _bound(record), progress.bound)):
         return "an approval was used by a call other than the requested one"
-    if not course.shown:
+    if not progress.shown:
         return "an approval was used although its approvers could not see what they had to"
-    if record["approval"]["rules"] != course.rules:
+    if record["approval"]["rules"] != progress.rules:
         return "an approval was used for rules other than those that required it"
     now = datetime.fromisoformat(record["ts"])
     approvers = [_person(who) for who in record["approval"]["approvers"]]
-    if any(who not in course.grants for who in approvers):
+    if any(who not in progress.grants for who in approvers):
         return "an approval was used in the name of somebody who had not approved"
-    if any(now >= course.grants[who] + _SLACK for who in approvers):
+    if any(now >= progress.grants[who] + _SLACK for who in approvers):
         return "an approval was used after it had expired"
-    if any(same_identity(id_, other) for id_, _, _ in approvers for other in course.people):
+    if any(same_identity(id_, other) for id_, _, _ in approvers for other in progress.people):
         return "an approval was used that its own requester had given"
-    if len({folded(id_) for id_, _, _ in approvers}) < course.needed:
+    if len({folded(id_) for id_, _, _ in approvers}) < progress.needed:
         return "an approval was used that too few people had granted"
     return ""
 

@@ -29,14 +29,8 @@ from tests.support.full_disk import fill, small_disk
 from tests.support.ledgers import FAST, SIGNING, Driver, Shim, decision, driven, make, note
 
 
-@pytest.fixture(scope="module")
-def shim(tmp_path_factory: pytest.TempPathFactory) -> Shim:
-    """A library that makes syncs and writes fail on demand."""
-    return Shim(tmp_path_factory.mktemp("shim"))
-
-
 @pytest.fixture
-def faulty(shim: Shim, tmp_path: Path) -> Iterator[Driver]:
+def failing_driver(shim: Shim, tmp_path: Path) -> Iterator[Driver]:
     """A process on whose disk faults can be had, one call already made."""
     shim.heal()
     with driven(tmp_path / "a.db", "0.6", env=shim.env) as driver:
@@ -95,38 +89,38 @@ def test_an_outcome_that_met_a_full_disk_is_written_by_itself(tmp_path: Path) ->
     [("sync", "EIO"), ("write", "EIO"), ("write", "ENOSPC"), ("write", "EROFS")],
 )
 def test_a_failing_disk_runs_no_body(
-    faulty: Driver, shim: Shim, tmp_path: Path, function: str, what: str
+    failing_driver: Driver, shim: Shim, tmp_path: Path, function: str, what: str
 ) -> None:
     """While writes or syncs fail every call is refused; healed, the same process goes on with every
     record.
     """
     shim.want(function, what)
-    answers = [faulty.ask("call") for _ in range(4)]
+    answers = [failing_driver.ask("call") for _ in range(4)]
     assert [answer["error"] for answer in answers] == ["LedgerPoisonedError"] * 4
-    assert faulty.ask("state")["bodies"] == 1
+    assert failing_driver.ask("state")["bodies"] == 1
     shim.heal()
-    assert "ok" in _until_ok(faulty)
-    faulty.ask("stop")
+    assert "ok" in _until_ok(failing_driver)
+    failing_driver.ask("stop")
     _assert_whole(tmp_path / "a.db", calls=2, refused=[answer["call"] for answer in answers])
 
 
 def test_a_hung_sync_returns_its_callers_and_goes_on_when_it_ends(
-    faulty: Driver, shim: Shim, tmp_path: Path
+    failing_driver: Driver, shim: Shim, tmp_path: Path
 ) -> None:
     """Callers get their error at the deadline; the decision that turns out durable is closed as not
     started.
     """
     shim.want("sync", "HANG")
     began = time.monotonic()
-    first = faulty.ask("call")
-    second = faulty.ask("call")
+    first = failing_driver.ask("call")
+    second = failing_driver.ask("call")
     assert first["error"] == second["error"] == "LedgerPoisonedError"
     assert time.monotonic() - began < 10
-    assert faulty.ask("state")["trouble"]
+    assert failing_driver.ask("state")["trouble"]
     shim.heal()
-    assert "ok" in _until_ok(faulty)
-    assert faulty.ask("state")["bodies"] == 2
-    faulty.ask("stop")
+    assert "ok" in _until_ok(failing_driver)
+    assert failing_driver.ask("state")["bodies"] == 2
+    failing_driver.ask("stop")
     _assert_whole(tmp_path / "a.db", calls=2, refused=[first["call"], second["call"]])
     with LedgerReader.open(tmp_path / "a.db") as reader:
         ending = decode(list(reader.by_call(first["call"]))[1])
@@ -135,15 +129,17 @@ def test_a_hung_sync_returns_its_callers_and_goes_on_when_it_ends(
 
 
 def test_an_outcome_caught_in_a_hung_sync_is_written_once(
-    faulty: Driver, shim: Shim, tmp_path: Path
+    failing_driver: Driver, shim: Shim, tmp_path: Path
 ) -> None:
     """Its caller gets the error, its record is there."""
-    opened = faulty.ask("decide")
+    opened = failing_driver.ask("decide")
     shim.want("sync", "HANG")
-    assert faulty.ask("settle", opened["call"], opened["ok"])["error"] == "LedgerPoisonedError"
+    assert (
+        failing_driver.ask("settle", opened["call"], opened["ok"])["error"] == "LedgerPoisonedError"
+    )
     shim.heal()
-    _until(lambda: not faulty.ask("state")["trouble"] or "ok" in faulty.ask("call"))
-    faulty.ask("stop")
+    _until(lambda: not failing_driver.ask("state")["trouble"] or "ok" in failing_driver.ask("call"))
+    failing_driver.ask("stop")
     with LedgerReader.open(tmp_path / "a.db") as reader:
         assert [decode(line)["type"] for line in reader.by_call(opened["call"])] == [
             "call.decision",
@@ -152,15 +148,15 @@ def test_an_outcome_caught_in_a_hung_sync_is_written_once(
 
 
 def test_after_a_failed_sync_everything_is_written_anew(
-    faulty: Driver, shim: Shim, tmp_path: Path
+    failing_driver: Driver, shim: Shim, tmp_path: Path
 ) -> None:
     """What the kernel may have dropped is rewritten: all records are in the database file before
     anything is new.
     """
     shim.want("sync", "EIO")
-    assert "error" in faulty.ask("call")
+    assert "error" in failing_driver.ask("call")
     shim.heal()
-    assert "ok" in _until_ok(faulty)
+    assert "ok" in _until_ok(failing_driver)
     copy = tmp_path / "copy.db"
     copy.write_bytes((tmp_path / "a.db").read_bytes())
     with LedgerReader.open(copy) as reader:

@@ -898,7 +898,7 @@ def test_a_clock_set_back_a_day_is_a_notice(
 
     with make(tmp_path / "c.db") as writer:
         whole_call(writer)
-        monkeypatch.setattr(appending, "utc_now", lambda: "2020-01-01T00:00:00.000000Z")
+        monkeypatch.setattr(appending, "utc_timestamp", lambda: "2020-01-01T00:00:00.000000Z")
         whole_call(writer)
     report = verify_ledger(tmp_path / "c.db")
     assert report.state is VerifyState.NOT_ANCHORED

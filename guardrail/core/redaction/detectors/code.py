@@ -93,11 +93,11 @@ class _Expression:
 
     def takes(self, literal: str) -> bool:
         """Return True if a literal is the secret or a part of it."""
-        told = _is_value_position(self.frames, self.sign, self.keyword) and _is_value(
+        is_value = _is_value_position(self.frames, self.sign, self.keyword) and _is_value(
             literal, self.frames
         )
         self.called, self.sign, self.keyword = "", "literal", ""
-        return told
+        return is_value
 
     def name(self, word: str) -> None:
         lower = word.lower()

@@ -174,8 +174,8 @@ def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
     if odbc or (not code and not is_expression(text, match.start("v"), name)):
         return match.span("v")
     # Text that could also be code is a value if it is next to other values.
-    told = left[:-1].rstrip(" \t").removesuffix(name).rstrip()[-1:] == ";"
-    if told or _PAIRS.search(left) is not None:
+    paired = left[:-1].rstrip(" \t").removesuffix(name).rstrip()[-1:] == ";"
+    if paired or _PAIRS.search(left) is not None:
         return match.span("v")
     right = text[match.end() : match.end() + _BESIDE].partition(JOINT)[0]
     return None if _PAIRS.search(right) is None else match.span("v")

@@ -74,11 +74,11 @@ def markup(text: str) -> Iterator[Hit]:
 class _TagReader:
     """Reads the tags of one text in order."""
 
-    __slots__ = ("beside", "end", "text")
+    __slots__ = ("end", "preceding", "text")
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.beside = _NOTHING
+        self.preceding = _NOTHING
         """Information from the content of the previous element:
         ``<name>password</name><value>...``.
         """
@@ -95,12 +95,12 @@ class _TagReader:
             if "=" in attributes:
                 named, found = self._attributes(tag)
                 yield from found
-            told = self._content_hint(tag, named)
-            if attributes[-1:] == "/" or told is _NOTHING:
+            hint = self._content_hint(tag, named)
+            if attributes[-1:] == "/" or hint is _NOTHING:
                 continue
-            spans, done = _content(self.text, tag, deep=told.cls == "secret")
+            spans, done = _content(self.text, tag, deep=hint.cls == "secret")
             for start, end in spans:
-                yield from self._value(start, end, told)
+                yield from self._value(start, end, hint)
 
     def _content_hint(self, tag: re.Match[str], named: _NameHint) -> _NameHint:
         """Return the hint about an element's content from its name, the preceding element or its
@@ -108,7 +108,7 @@ class _TagReader:
         """
         text = self.text
         prefix, _, local = tag.group("n").lower().rpartition(":")
-        before, self.beside = self.beside, _NOTHING
+        before, self.preceding = self.preceding, _NOTHING
         if before is not _NOTHING and JOINT in text[self.end : tag.start()]:
             before = _NOTHING
         self.end = tag.end()
@@ -117,8 +117,8 @@ class _TagReader:
         if local in _CALLED:
             end = text.find("<", tag.end(), tag.end() + 96)
             content = text[tag.end() : end] if end >= 0 else JOINT
-            self.beside = _NOTHING if JOINT in content else _hint_of_name(content.strip())
-            if self.beside is not _NOTHING:
+            self.preceding = _NOTHING if JOINT in content else _hint_of_name(content.strip())
+            if self.preceding is not _NOTHING:
                 return _NOTHING
         own = _hint_of_name(tag.group("n").rpartition(":")[2])
         if own is not _NOTHING:
@@ -136,34 +136,34 @@ class _TagReader:
             key = attribute.group("k").rpartition(":")[2]
             place = attribute.span(attribute.lastgroup or 0)
             value = self.text[place[0] : place[1]]
-            told = _NOTHING
+            hint = _NOTHING
             if key.lower() in _NAMING:
-                told = _hint_of_name(value) if len(value) <= 64 else _NOTHING
+                hint = _hint_of_name(value) if len(value) <= 64 else _NOTHING
             elif key.lower() == "type":
-                told = _SECRET if value.lower() == "password" else _NOTHING
+                hint = _SECRET if value.lower() == "password" else _NOTHING
             elif key.lower() in _VALUES:
                 values.append(place)
             elif _hint_of_name(key).cls == "secret":
                 hits += self._value(*place, _SECRET)
-            if named is _NOTHING or told.cls == "secret":
-                named = told
+            if named is _NOTHING or hint.cls == "secret":
+                named = hint
         if named is not _NOTHING:
             for place in values:
                 hits += self._value(*place, named)
         return named, hits
 
-    def _value(self, start: int, end: int, told: _NameHint) -> list[Hit]:
+    def _value(self, start: int, end: int, hint: _NameHint) -> list[Hit]:
         value = self.text[start:end]
         start += len(value) - len(value.lstrip())
         value = value.strip()
         if not value or value.lower() in _PLACEHOLDERS or is_reference(value):
             return []
-        if told.hints and not looks_secret(value):
+        if hint.hints and not looks_secret(value):
             return []
         if _WORDY.search(value) is None or _hint_of_name(value).cls == "secret":
             # A label, or the name of a column.
             return []
-        return [Hit(start, start + len(value), told.cls or "secret", "markup")]
+        return [Hit(start, start + len(value), hint.cls or "secret", "markup")]
 
 
 def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[int, int]], int]:

@@ -53,11 +53,11 @@ def _rows(text: str, at: int, secret: list[bool]) -> Iterator[Hit]:
     row = _ROW.match(text, at)
     while row is not None:
         at = row.end()
-        for told in secret:
+        for is_secret in secret:
             cell = _CELL.match(text, at)
             if cell is None:
                 return
-            if told:
+            if is_secret:
                 yield from _cell(cell)
             at = cell.end()
             if cell.group("end") == ")":

@@ -101,24 +101,24 @@ def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
     """
     if "identified" in low:
         yield from _quoted(_IDENTIFIED, text)
-    told = "pass" in present or "secret" in present or "pw" in low
-    if told:
+    announced = "pass" in present or "secret" in present or "pw" in low
+    if announced:
         yield from _quoted(_PASSWORD, text)
         if "login" in low:
             yield from _quoted(_NETRC, text)
-    told = told or "auth" in present
+    announced = announced or "auth" in present
     if "/user:" in low:
         yield from _named(_NET_USE, text)
-    if told:
+    if announced:
         yield from _announced(text, low)
-    if told or "key" in present or "token" in present:
+    if announced or "key" in present or "token" in present:
         if "\n" in text:
             yield from tables(text, low)
         if "set" in low or "env " in low:
             yield from _variables(text, low)
     if "{" in text and ("sha" in low or "md5}" in low or "{crypt" in low):
         yield from _named(_SCHEME, text)
-    if ("'" in text or '"' in text) and (told or "login" in low or "credential" in low):
+    if ("'" in text or '"' in text) and (announced or "login" in low or "credential" in low):
         yield from _calls(text, low)
 
 
@@ -171,8 +171,8 @@ def _calls(text: str, low: str) -> Iterator[Hit]:
 def _variables(text: str, low: str) -> Iterator[Hit]:
     for match in _after(_SETTERS, _NAME_VALUE, text, low):
         group = match.lastgroup or "one"
-        told = classify(match.group("name")).cls == "secret"
-        if told and not is_reference(match.group(group)):
+        announced = classify(match.group("name")).cls == "secret"
+        if announced and not is_reference(match.group(group)):
             yield Hit(*match.span(group), "secret", "setting")
 
 
@@ -189,8 +189,8 @@ def _quoted(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
     for match in pattern.finditer(text):
         group = match.lastgroup or "one"
         # "identified by the team" is prose.
-        told = group != "four" or _USER.search(before(text, match.start(), 200))
-        if told and not is_reference(match.group(group)):
+        announced = group != "four" or _USER.search(before(text, match.start(), 200))
+        if announced and not is_reference(match.group(group)):
             yield Hit(match.start(group), match.end(group), "secret", "statement")
 
 

@@ -49,9 +49,9 @@ def tables(text: str, low: str) -> Iterator[Hit]:
     """
     if "," not in text and ";" not in text and "\t" not in text and "|" not in text:
         return
-    tells = {word: low.find(word) for word in _TELLS}
+    places = {word: low.find(word) for word in _TELLS}
     while True:
-        at = min((place for place in tells.values() if place >= 0), default=-1)
+        at = min((place for place in places.values() if place >= 0), default=-1)
         if at < 0:
             return
         start = max(0, at - _LINE)
@@ -61,7 +61,7 @@ def tables(text: str, low: str) -> Iterator[Hit]:
         if start == 0 or text[start - 1] in "\n\x00":
             after = _header(text, start, columns)
         if after >= 0:
-            after = yield from _rows(text, after, columns, tells, low)
+            after = yield from _rows(text, after, columns, places, low)
         else:
             # The next line, or the next of several joined texts.
             end = low.find("\n", at)
@@ -69,13 +69,13 @@ def tables(text: str, low: str) -> Iterator[Hit]:
             after = stop if stop >= 0 else end
         if after < 0:
             return
-        _skip(tells, low, after)
+        _skip(places, low, after)
 
 
-def _skip(tells: dict[str, int], low: str, to: int) -> None:
-    for word, place in tells.items():
+def _skip(places: dict[str, int], low: str, to: int) -> None:
+    for word, place in places.items():
         if 0 <= place < to:
-            tells[word] = low.find(word, to)
+            places[word] = low.find(word, to)
 
 
 def _header(text: str, at: int, columns: _Columns) -> int:
@@ -101,7 +101,7 @@ def _header(text: str, at: int, columns: _Columns) -> int:
 
 
 def _rows(
-    text: str, at: int, columns: _Columns, tells: dict[str, int], low: str
+    text: str, at: int, columns: _Columns, places: dict[str, int], low: str
 ) -> Generator[Hit, None, int]:
     """Yield the secrets of the lines from *at* up to an empty line; return the empty line's
     position.
@@ -115,9 +115,9 @@ def _rows(
         stop = text.find("\x00", at, end if end >= 0 else len(text))
         if end < 0 or stop >= 0:
             return stop if stop >= 0 else len(text)
-        _skip(tells, low, at)
-        spoken = any(at <= place < end for place in tells.values())
-        if spoken and _header(text, at, columns) >= 0:
+        _skip(places, low, at)
+        announced = any(at <= place < end for place in places.values())
+        if announced and _header(text, at, columns) >= 0:
             left = _ROWS  # another table, or a line of this one that looks so: both count from here
         at = end + 1
     return at
@@ -138,12 +138,12 @@ def _row(text: str, at: int, sign: str, sizes: dict[int, int]) -> Iterator[Hit]:
         at = cell.end()
         if not cell.group("end"):
             break
-    told = 0
+    secrets = 0
     for size, bits in sizes.items():
         if size <= len(cells):  # a line that has fewer cells is none of the table
-            told |= bits
+            secrets |= bits
     for index, cell in enumerate(cells):
-        if told >> index & 1:
+        if secrets >> index & 1:
             group = "two" if cell.group("two") is not None else "one"
             value = cell.group(group).strip()
             if value.lower() not in _NOTHING and not is_reference(value):
