@@ -1,8 +1,8 @@
-"""The first record of each caller in a session. It makes sure that no session gets a second owner.
+"""Checks the first record of each caller in a session, so that no session gets a second owner.
 
-A caller that enters a session is compared with the session's first record, but two callers can
-enter before either has written one. So the first record that a caller writes is compared again in
-the transaction that appends it, where no other record can come in between.
+When a caller enters a session, it is compared with the session's first record. But two callers can
+enter before either has written a record. Therefore the first record of each caller is checked again
+in the transaction that appends it, because no other record can come in between.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ SESSION_TAKEN = "ledger.session_taken"
 def add_all(
     store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
 ) -> list[Receipt | LedgerError]:
-    """Add *drafts* as ``AppendingStorage.add_all`` does.
+    """Add *drafts* as ``AppendingStorage.add_all`` does, but refuse those that claim another
+    caller's session, with ``ledger.session_taken``.
 
-    A guard's start is written only if no other guard has started since the last look-up. A draft
-    that claims another caller's session gets ``ledger.session_taken``.
+    A guard's start is written only if no other guard has started since the last look-up.
 
-    *names* proves that a session is free. If reading it up to the committed end of the log takes
-    too long, the draft gets ``ledger.session_behind``. Raises ``LedgerError`` (``ledger.unproved``)
-    if the signed head does not prove a record of the session, and any error of *store*.
+    *names* proves that a session is free. If reading the names up to the committed end of the log
+    takes too long, the draft is refused with ``ledger.session_behind``. Raises ``LedgerError``
+    (``ledger.unproved``) if the signed head does not prove a record of the session, and any error
+    of *store*.
     """
     refused = _refused(store, drafts, tail, names)
     if not refused:
@@ -52,7 +53,7 @@ def add_all(
 def _refused(
     store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
 ) -> dict[int, LedgerError]:
-    """Return the errors of the drafts that must not be written, by position."""
+    """Return the errors of the drafts that must not be written, by their position."""
     refused: dict[int, LedgerError] = {}
     claimed: dict[str, Claim] = {}
     for place, draft in enumerate(drafts):
@@ -76,7 +77,7 @@ def _refused(
 
 
 def _started(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
-    """Return True if another guard has started since the last start was looked up.
+    """Return True if another guard has started since *draft* looked up the last start.
 
     Raises ``LedgerError``.
     """
@@ -93,8 +94,8 @@ def _started(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
 
 
 def _problem(store: AppendingStorage, claim: Claim, tail: Tail) -> tuple[bool, LedgerError | None]:
-    """Return True if the session has a record, and the reason that a record with *claim* must not
-    be the next one, or None.
+    """Return True if the session already has a record; and the error if a record with *claim* must
+    not follow it, or None.
     """
     any_ = False
     for name in claim.names:
@@ -118,8 +119,8 @@ def _problem(store: AppendingStorage, claim: Claim, tail: Tail) -> tuple[bool, L
 def _hidden(
     store: AppendingStorage, claim: Claim, names: SessionNames, end: Edge
 ) -> LedgerError | None:
-    """Return the error if it is not yet proved that the session is free: the index could be hiding
-    a record.
+    """Return an error if it is not yet proved that the session is free, because the index could be
+    hiding a record.
     """
     if names.catch_up(store, end) and all(map(names.lacks, claim.names)):
         return None

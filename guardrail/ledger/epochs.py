@@ -1,8 +1,8 @@
-"""Life cycle of the key that a writer signs heads with: created, certified in the log, rotated,
-ended.
+"""Life cycle of the key that a writer signs heads with: creation, certification in the log,
+rotation and end.
 
-The key exists only in the process's memory. The log key, or the signer that holds it, certifies it
-before the log's lock is taken, because a slow signer must not delay other writers.
+The key exists only in the memory of the process. The log key, or the signer that holds it,
+certifies it before the log's lock is taken, because a slow signer must not delay other writers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _PATIENCE = 60.0
 
 
 class Ending(StrEnum):
-    """Why a key was ended."""
+    """The reason that a key was ended."""
 
     ROTATED = "rotated"
     CLOSED = "closed"
@@ -58,12 +58,12 @@ class Epochs:
         self._rotation_due = 0.0
 
     def prepare(self, log: str, size: int) -> None:
-        """Make sure that there is a key; make a new one if that is due.
+        """Make sure that there is a key; create a new one if rotation is due.
 
-        Do not call it under the log's lock, because a signer can take seconds.
+        Do not call this under the log's lock, because a signer can take seconds.
 
-        Raises ``LedgerError``, code ``ledger.signer``, if there is no key and none can be obtained.
-        A key that is merely due for rotation stays in use until the signer answers.
+        Raises ``LedgerError`` (``ledger.signer``) if there is no key and none can be obtained. A
+        key that is merely due for rotation stays in use until the signer answers.
         """
         now = time.monotonic()
         if self._key is not None and (now < self._rotation_due or self._replaced is not None):
@@ -83,25 +83,25 @@ class Epochs:
 
     @property
     def key(self) -> HeadKey:
-        """The key to sign with, after ``prepare``."""
+        """The key to sign with. Available after ``prepare``."""
         assert self._key is not None
         return self._key
 
     @property
     def in_use(self) -> str | None:
-        """The key (hex) whose certificate is durable in the log; None if there is none, or if it is
-        the log key.
+        """The public key (hex) if its certificate is durable in the log; None if it is not, or if
+        the log key itself signs.
         """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None
         return self._key.key.public.hex()
 
     def replace_ended(self, has_epoch: Callable[[str], bool], log: str, size: int) -> None:
-        """Take a new key at once if another process has ended the one in use, because heads that it
-        signs from then on would not count.
+        """Replace the key at once if another process has ended it, because heads signed with it
+        would no longer count.
 
-        *has_epoch* returns True if a key is certified and not ended. Call it inside the transaction
-        that signs. Raises the same errors as ``prepare``.
+        *has_epoch* returns True if a key is certified and not ended. Call this inside the
+        transaction that signs. Raises the same errors as ``prepare``.
         """
         mine = self.in_use
         if mine is not None and not has_epoch(mine):
@@ -109,7 +109,7 @@ class Epochs:
             self.prepare(log, size)
 
     def announcement(self, log: str) -> Rotation | None:
-        """Return the record that must precede the next head, if one is needed."""
+        """Return the record that must precede the next head, or None if none is needed."""
         if self._announced or self._key is None:
             return None
         old = self._replaced
@@ -117,18 +117,20 @@ class Epochs:
         return _rotation(log, self._signing, self._key, endings)
 
     def mark_durable(self) -> None:
-        """Note that the commit with the announcement is durable."""
+        """Note that the commit with the key's certificate is durable."""
         self._announced = True
         self._replaced = None
 
     def mark_uncertain(self) -> None:
-        """Note that the last commit might not be durable, so that the key is announced again."""
+        """Note that the last commit might not be durable, so that the key's certificate is written
+        again.
+        """
         if self._key is not None and self._key.certificate is not None:
             self._announced = False
 
     def final_rotation(self, log: str) -> Rotation | None:
-        """Return this writer's last record, which ends its key, or None if the log has no key of
-        this writer.
+        """Return the record that ends this writer's key, or None if no key of this writer is
+        certified in the log.
         """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None

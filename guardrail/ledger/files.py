@@ -1,5 +1,5 @@
-"""The files of a log on disk: their names, their identity while they are open, the seal, and
-permitted locations.
+"""The files of a log on disk: their names, their permitted locations, the seal, and their identity
+while they are open.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _WRITTEN = ("-wal", "-shm", "-journal", "-lock", "-leases")
 
 
 def lock_path(db: Path) -> Path:
-    """Return the path of the file whose flock serialises transactions, checkpoints, opening and
+    """Return the path of the lock file. Its lock serialises transactions, checkpoints, opening and
     closing.
     """
     return db.with_name(db.name + "-lock")
@@ -86,20 +86,20 @@ def leases_path(db: Path) -> Path:
 
 
 def seal_path(db: Path) -> Path:
-    """Return the marker that stops all writes until ``guardrail recover``."""
+    """Return the path of the marker that stops all writes until ``guardrail recover``."""
     return db.with_name(db.name + "-sealed")
 
 
 def reserve_path(db: Path) -> Path:
-    """Return the file that reserves disk space for outcomes."""
+    """Return the path of the file that reserves disk space for outcomes."""
     return db.with_name(db.name + "-reserve")
 
 
 def traces(path: Path) -> list[Path]:
-    """Return the existing files of a log at *path*, in a stable order; empty if there was never a
-    log.
+    """Return the existing files of a log at *path*, in a stable order; empty if no log was ever
+    there.
 
-    The lock file, the reserve and an empty folder of leases do not count, because they contain
+    The lock file, the reserve and an empty folder of leases are not included, because they hold
     nothing of a log.
     """
     db = Path(os.path.realpath(path))
@@ -121,7 +121,7 @@ def refuse_links(path: Path, *folders: Path) -> None:
     """Raise ``LedgerOpenError`` if one of *folders*, or a file that creating a log at *path* would
     write, is a symbolic link.
 
-    Links planted in the folder must not make a new log write its files elsewhere.
+    Otherwise, a link planted in the folder could make a new log write its files elsewhere.
     """
     own = (path.name, path.stem + ".access.")
     try:
@@ -147,12 +147,12 @@ def _refuse_link(paths: Iterable[Path]) -> None:
 
 
 def resolve(path: Path) -> Path:
-    """Return *path* with symbolic links followed once. From then on, the file is recognised by its
-    identity, not its name.
+    """Return *path* with symbolic links resolved. Afterwards, the file is recognised by its
+    identity, not by its name.
 
-    Raises ``LedgerOpenError`` if its folder is missing, if it is not a regular file, has several
-    names or lies on a network file system, or if a file that a writer keeps next to it is a
-    symbolic link or not a file.
+    Raises ``LedgerOpenError`` if its folder is missing; if it is not a regular file, has several
+    names, or is on a network file system; or if a file that a writer keeps next to it is a symbolic
+    link or not a file.
     """
     db = Path(os.path.realpath(path))
     if not db.parent.is_dir():
@@ -191,8 +191,8 @@ def resolve(path: Path) -> Path:
 
 
 def _finish_creation(db: Path, found: os.stat_result) -> bool:
-    """Remove the temporary name of *db* that a process left if it died in ``create``; return True
-    if one name remains.
+    """Remove the temporary name of *db* if a process died in ``create`` and left it. Return True if
+    exactly one name remains.
     """
     for name in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         with contextlib.suppress(FileNotFoundError):
@@ -202,9 +202,11 @@ def _finish_creation(db: Path, found: os.stat_result) -> bool:
 
 
 def network_filesystem(folder: Path, mounts: str | None = None) -> str | None:
-    """Return the type of the network file system that holds *folder*, or None if it is a local one.
+    """Return the type of the network file system that holds *folder*, or None if the file system is
+    local.
 
-    *mounts* is the text of ``/proc/self/mountinfo``. If it can't be read, nothing is refused.
+    *mounts* is the content of ``/proc/self/mountinfo``. If it can't be read, every folder counts as
+    local.
     """
     if mounts is None:
         try:
@@ -241,13 +243,13 @@ class DatabaseFile(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FileFault:
-    """Why a file is no longer the one that was opened."""
+    """The reason that a file is no longer the file that was opened."""
 
     part: DatabaseFile
     what: str
     """``missing``, ``replaced``, ``shrunk``, ``linked`` or ``unreadable``."""
     seals: bool
-    """True if only ``guardrail recover`` helps."""
+    """True if only ``guardrail recover`` can repair it."""
 
     def __str__(self) -> str:
         name = "database" if self.part is DatabaseFile.DATABASE else self.part.value
@@ -262,11 +264,11 @@ class _FileState:
 
 
 class FileWatch:
-    """Checks with ``stat`` that database, ``-wal`` and ``-shm`` are still the files that were
-    opened.
+    """Checks with ``stat`` that the database, its ``-wal`` and its ``-shm`` are still the files
+    that were opened.
 
-    Never opens them, because closing a descriptor would drop SQLite's POSIX locks. SQLite itself
-    does not notice a replaced file, and continues to report success.
+    The files are never opened, because closing a descriptor would drop SQLite's POSIX locks. SQLite
+    itself does not notice that a file was replaced, and continues to report success.
     """
 
     def __init__(self, db: Path) -> None:
@@ -275,9 +277,11 @@ class FileWatch:
         self._seen: list[tuple[DatabaseFile, str, _FileState]] = []
 
     def adopt(self) -> FileFault | None:
-        """Accept the current files as the open ones. Return the fault that prevents it, or None.
+        """Accept the current files as the ones that are open. Return the fault that prevents it, or
+        None.
 
-        The database keeps its identity from the first call. SQLite must have read from it before.
+        The identity of the database is fixed by the first call. SQLite must have read from it
+        before.
         """
         fault = self.check_database()
         if fault is not None:
@@ -304,8 +308,8 @@ class FileWatch:
         return None
 
     def check_database(self) -> FileFault | None:
-        """Compare only the database file. Before the first ``adopt``, there is nothing to
-        compare.
+        """Check only the database file. Return its fault, or None. Before the first ``adopt``,
+        there is nothing to compare.
         """
         if self._database is None:
             return None
@@ -321,7 +325,7 @@ class FileWatch:
     def check(self) -> FileFault | None:
         """Return the fault of the first file that has changed, or None.
 
-        Remembers the largest sizes that it sees.
+        The largest size seen of each file is remembered.
         """
         stat_ = os.stat
         for part, path, seen in self._seen:
@@ -361,8 +365,8 @@ def _compare(part: DatabaseFile, path: str, seen: _FileState) -> FileFault | Non
 
 
 def own_descriptors(db: str) -> set[tuple[int, int]] | None:
-    """Return (device, inode) of every file of *db* that this process has open; None if that is
-    unknown.
+    """Return (device, inode) of every file of *db* that this process has open; None if they can't
+    be listed.
     """
     try:
         numbers = os.listdir("/proc/self/fd")
@@ -384,7 +388,7 @@ def mend_shared_memory(db: Path, largest: int) -> None:
     """Restore the size of a truncated ``-shm``, so that accessing the mapping can't kill this
     process with SIGBUS.
 
-    The new bytes are zeros, which SQLite treats as an index that must be rebuilt from the ``-wal``.
+    The added bytes are zeros, which SQLite treats as an index to be rebuilt from the ``-wal``.
     """
     try:
         numbers = os.listdir("/proc/self/fd")

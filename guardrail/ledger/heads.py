@@ -1,9 +1,8 @@
 """The signed head of a log: one row, replaced in every commit.
 
-Every durable record is covered by a head. The row also contains a code that only holders of this
-log's keys can compute. A writer extends another writer's head only if the code is right, so that no
-honest writer signs a forged tail. The caller passes the signing functions; this module knows no
-keys.
+A head covers every durable record. The row also contains a MAC that only holders of this log's keys
+can compute. A writer extends another writer's head only if the MAC is valid, so that no honest
+writer signs a forged tail. The caller passes the signing functions; this module knows no keys.
 """
 
 from __future__ import annotations
@@ -29,40 +28,38 @@ class HeadKey(Protocol):
 
     @property
     def first(self) -> int:
-        """The key is certified for heads with more records than this."""
+        """The number of records after which the key's certificate applies."""
 
     @property
     def certificate(self) -> str | None:
-        """The log key's signature on the key, base64; None for the log key itself."""
+        """The log key's signature of this key, base64; None for the log key itself."""
 
     @property
     def sign(self) -> Callable[[bytes], bytes]:
-        """The function that signs bytes."""
+        """The function that signs a byte string."""
 
 
 class Signing(Protocol):
-    """The key operations that a writer needs; ``guardrail.keys.log_key.LogSigning`` implements
+    """The key operations that a writer needs. ``guardrail.keys.log_key.LogSigning`` implements
     them.
     """
 
     @property
     def public(self) -> str:
-        """The log key's public half: 64 hex characters."""
+        """The public half of the log key: 64 hex characters."""
 
     @property
     def actor(self) -> Mapping[str, str]:
-        """The writer's actor."""
+        """The field ``actor`` of the writer's own records."""
 
     def log_key(self, log: str) -> HeadKey:
         """Return the log key."""
 
     def epoch_key(self, log: str, first: int) -> HeadKey | None:
-        """Return a new certified key, or None if this writer signs with the log key."""
+        """Return a newly certified key, or None if this writer signs with the log key."""
 
     def mac(self, message: bytes) -> bytes:
-        """Return a code over *message* that only holders of this log's keys can compute: 32
-        bytes.
-        """
+        """Return the MAC of *message*, 32 bytes. Only holders of this log's keys can compute it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +67,9 @@ class HeadRow:
     """The stored row of the table ``head``."""
 
     size: int
-    """Records."""
+    """Number of records."""
     leaf: bytes
-    """Of the last record."""
+    """Leaf hash of the last record."""
     edge: bytes
     """``core.log.merkle.Edge``, encoded."""
     note: str
@@ -81,7 +78,7 @@ class HeadRow:
 
     @property
     def covered(self) -> bytes:
-        """The bytes that ``mac`` covers."""
+        """The bytes that ``mac`` authenticates."""
         return b"%d\n%b%b%b" % (self.size, self.leaf, self.edge, self.note.encode("utf-8"))
 
     def written_by_a_holder(self, signing: Signing) -> bool:
@@ -90,7 +87,7 @@ class HeadRow:
 
 
 def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing) -> HeadRow:
-    """Return the head of the log whose tree is *edge* and whose last leaf is *leaf*.
+    """Return the signed head of the log with the tree *edge* and the last leaf *leaf*.
 
     Raises any exception of *key*.
     """
@@ -101,8 +98,8 @@ def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing)
 
 
 def doubt(head: HeadRow, log: str, signing: Signing) -> str:
-    """Return the problem with *head* of the log named *log*, which this process did not write;
-    empty if there is none.
+    """Return the problem with *head* of the log named *log*, which another process wrote; empty if
+    there is none.
     """
     if not head.written_by_a_holder(signing):
         return "the head was written by someone who does not hold this log's keys"

@@ -1,4 +1,4 @@
-"""Checks that the files next to the database are of the right kind."""
+"""Checks the types of the files next to the database."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["refuse_kinds"]
 
 
 def refuse_kinds(db: Path, suffixes: Iterable[str]) -> None:
-    """Return normally if each file next to *db* is a regular file, and the leases are a folder.
-    Missing ones are created later.
+    """Check that each file next to *db* is a regular file, and that the leases are a folder.
+    Missing files are created later.
 
-    Raises ``LedgerOpenError`` (``ledger.not_a_file``) naming the obstacle.
+    Raises ``LedgerOpenError`` (``ledger.not_a_file``) that names the wrong file.
     """
     for suffix in suffixes:
         path = db.with_name(db.name + suffix)

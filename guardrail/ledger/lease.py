@@ -1,13 +1,13 @@
-"""Leases distinguish the calls of a dead process from those of a slow one.
+"""Leases distinguish the calls of a dead process from those of a slow process.
 
-As long as a process lives, it holds a lock of an open file description (OFD) on its own file, which
+While a process is alive, it holds an open-file-description (OFD) lock on its own lease file, which
 names the process. The lock is released when the process dies. Unlike a POSIX lock, it is not lost
-when another part of the process reads and closes the file. A fork would share it, so a child closes
-its copy at once, and an executed program gets none (docs/adr/0013).
+if another part of the process reads and closes the file. A fork would share the lock, so the child
+closes its copy at once, and a program started with ``exec`` inherits none (docs/adr/0013).
 
 If the lock is free, or the file is missing or replaced, the process counts as dead only if no
-process with that number and start time runs here: anyone who can write to the folder can replace
-the file, and must not make a live process look dead.
+process with the same number and start time is running here: anyone who can write to the folder can
+replace the file, and must not be able to make a live process look dead.
 """
 
 from __future__ import annotations
@@ -38,25 +38,27 @@ _MAX_TEXT = 512
 
 
 class ProcessState(StrEnum):
-    """State of the process that holds a lease."""
+    """State of a process that holds, or has held, a lease."""
 
     OWN = "own"
     ALIVE = "alive"
     DEAD = "dead"
     UNKNOWN = "untold"
-    """No lease file, but not provably dead: another host, or a live process with that number."""
+    """The lease file is missing, but the process is not provably dead: it ran on another host, or a
+    process with its number is alive.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class _Identity:
-    """Identity of a lease's process, as precisely as this system allows."""
+    """Identity of a lease's process, as precisely as the system allows."""
 
     host: str
     pid: int
     space: str = ""
-    """Scope of the process number: boot and process namespace."""
+    """Scope in which the process number is unique: boot and process namespace."""
     started: str = ""
-    """Clock ticks between boot and its start."""
+    """Start time of the process, in clock ticks since boot."""
 
     @classmethod
     def own(cls) -> _Identity:
@@ -66,7 +68,7 @@ class _Identity:
 
     @classmethod
     def parse(cls, text: bytes) -> _Identity | None:
-        """Return the identity in a lease file; None if it was not written by a process."""
+        """Return the identity in a lease file; None if no process wrote it."""
         words = text.decode("utf-8", "replace").split()
         if len(words) not in (2, 4) or not words[1].isascii() or not words[1].isdigit():
             return None
@@ -76,11 +78,11 @@ class _Identity:
         return " ".join(filter(None, (self.host, str(self.pid), self.space, self.started)))
 
     def is_running(self, *, ended: bool) -> bool | None:
-        """Return True if the process runs; None if this can't be known, because it ran elsewhere or
-        its file is incomplete.
+        """Return True if the process is running; None if that is unknown, because the process ran
+        elsewhere or its file is incomplete.
 
         *ended* is the result for a process that has ended but was not reaped: its threads might
-        still run.
+        still be running.
         """
         if (
             not self.started
@@ -100,7 +102,9 @@ class _Identity:
 
 @functools.cache
 def _pid_scope() -> str:
-    """Return a name for the scope of process numbers; empty if the system has none."""
+    """Return a name for the scope in which process numbers are unique; empty if the system has
+    none.
+    """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
             boot = source.read(64).strip()
@@ -110,8 +114,8 @@ def _pid_scope() -> str:
 
 
 def _read_stat(pid: int) -> tuple[str, str] | None:
-    """Return the state and the start time of process *pid*, in clock ticks after boot; None if they
-    can't be read.
+    """Return the state and the start time (in clock ticks since boot) of process *pid*; None if
+    they can't be read.
     """
     try:
         with open(f"/proc/{pid}/stat", "rb") as source:
@@ -136,7 +140,7 @@ _host: str | None = None
 
 
 def process_name() -> str:
-    """Return the random name of this process; a forked child gets its own."""
+    """Return the random name of this process. A forked child gets its own name."""
     global _name
     name = _name
     if name is None:
@@ -154,7 +158,7 @@ def host_name() -> str:
 
 
 def own_origin(adapter: str) -> dict[str, Any]:
-    """Return ``origin`` for a record that the ledger writes by itself."""
+    """Return the field ``origin`` for a record that the ledger writes by itself."""
     return {
         "host": host_name(),
         "pid": os.getpid(),
@@ -191,10 +195,10 @@ class Leases:
         return f"{self._folder}/{process}"
 
     def acquire(self) -> None:
-        """Hold this process's lease. Call it under the log's file lock, so that no sweep finds it
-        incomplete.
+        """Acquire this process's lease. Call it under the log's file lock, so that no sweep sees an
+        incomplete lease file.
 
-        Raises ``OSError``. Each ``acquire`` is paired with one ``release``.
+        Raises ``OSError``. Pair each ``acquire`` with one ``release``.
         """
         path = self._path(process_name())
         with _guard:
@@ -204,8 +208,8 @@ class Leases:
             held.users += 1
 
     def restore(self) -> None:
-        """Make sure that the lease file exists and belongs to this process; create it again if it
-        was removed.
+        """Check that the lease file exists and belongs to this process; create it again if it was
+        removed.
 
         Raises ``OSError``.
         """
@@ -260,16 +264,17 @@ class Leases:
         return _Held(descriptor, found.st_dev, found.st_ino, 0)
 
     def processes(self) -> list[str]:
-        """Return the processes that left a lease file, dead or alive."""
+        """Return the names of the processes that have a lease file, dead or alive."""
         try:
             return sorted(os.listdir(self._folder))
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def process_state(self, process: str, host: str = "", pid: int = 0) -> ProcessState:
-        """Return True if *process* lives.
+        """Return the state of *process*.
 
-        Does not take the lock, so that two processes that ask do not see each other's lock.
+        Tests the lock without acquiring it, so that two processes that ask at once do not see each
+        other's lock.
         """
         if process == process_name():
             return ProcessState.OWN
@@ -293,8 +298,8 @@ class Leases:
         return ProcessState.DEAD
 
     def _inspect(self, process: str) -> tuple[bool | None, _Identity | None]:
-        """Return True if the lease is locked, and the identity in it; None if there is no lease
-        file.
+        """Return True if the lease is locked, and the identity in it. Return None for both if the
+        lease file is missing.
         """
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:

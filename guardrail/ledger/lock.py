@@ -1,10 +1,11 @@
-"""The file lock that serialises the writers of one log: one transaction, checkpoint, open or close
-at a time.
+"""The file lock that serialises the writers of one log: only one of them opens, commits,
+checkpoints or closes at a time.
 
 SQLite's own busy handler starves writers (7 s worst wait with four processes), and SQLite before
 3.51.3 can lose committed pages if one connection checkpoints while another commits. A plain
-``flock`` was measured against a two-lock turnstile with four processes: the throughput was the
-same, the worst wait 31 ms against 5 ms, so the simpler one stays.
+``flock`` was compared with a two-lock turnstile, with four processes: the throughput was the same,
+and the worst wait was 31 ms, against 5 ms with the turnstile. That difference does not justify a
+second lock.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ __all__ = ["FileLock"]
 
 
 class FileLock:
-    """An exclusive lock on a file that outlives every holder.
+    """An exclusive lock on a file that is never deleted.
 
-    When a holder dies, its lock is released. For use by one thread.
+    If a holder dies, its lock is released. Not thread-safe.
     """
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
@@ -35,8 +36,8 @@ class FileLock:
         """True while this object holds the lock."""
 
     def acquire(self) -> None:
-        """Wait for the lock without a time limit: callers have deadlines, the commit thread has
-        none. Raises ``OSError``.
+        """Wait for the lock, without a time limit: callers have deadlines, but the commit thread
+        has none. Raises ``OSError``.
         """
         self._acquire(fcntl.LOCK_EX)
 
@@ -69,7 +70,7 @@ class FileLock:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def fileno(self) -> int:
-        """Return the descriptor. A process that inherits it holds the lock too, until both have
+        """Return the descriptor. A process that inherits it also holds the lock, until both have
         closed it.
         """
         if self._descriptor is None:
@@ -79,7 +80,7 @@ class FileLock:
     def close(self) -> None:
         """Release the lock and close the descriptor.
 
-        In a forked child this leaves the parent's lock alone.
+        In a forked child, this does not release the parent's lock.
         """
         if self._descriptor is not None:
             os.close(self._descriptor)

@@ -1,4 +1,4 @@
-"""The complete set of session names in a log: a session counts as free only if every line was
+"""The complete set of session names in a log. A session counts as free only if every line was
 hashed.
 
 An index finds a session's first record, but anyone who can write the file can hide that record for
@@ -39,21 +39,22 @@ _PRUNED = b'"type":"admin.pruned"'
 
 @dataclass(frozen=True, slots=True)
 class LogPosition:
-    """One state of a log: its records from ``begin`` to ``size``, and their tree."""
+    """One state of a log: the records from ``begin`` to ``size``, and their tree."""
 
     begin: int
-    """The first existing record after line 0; earlier ones must be pruned."""
+    """Number of the first existing record after line 0. The records before it must have been
+    pruned.
+    """
     size: int
     tree: bytes
-    """``Edge``, encoded, of a head whose code was checked."""
+    """The encoded ``Edge`` of a head with a valid MAC."""
 
 
 def hash_kept(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None]) -> Edge:
     """Pass every existing line to *look*, and return the tree.
 
-    If records are missing, one of the existing ones must prove that they were pruned.
-
-    Raises ``LedgerError`` unless the lines are the signed ones.
+    If records are missing, one of the existing records must prove that they were pruned. Raises
+    ``LedgerError`` if the lines are not the signed ones.
     """
     accounted_for = place.begin <= 1
 
@@ -75,8 +76,8 @@ def hash_kept(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None])
 def hash_from(
     rows: TreeRows, begin: int, place: LogPosition, look: Callable[[bytes], None]
 ) -> Edge:
-    """Do the same as ``hash_kept`` for the lines from *begin* on, without checking the earlier
-    ones.
+    """Pass the lines from *begin* on to *look*, and return the tree, without checking that the
+    earlier records were pruned.
     """
     try:
         # It needs no authentication: a wrong one never leads to the head's tree.
@@ -87,8 +88,8 @@ def hash_from(
 
 
 class _Hashes:
-    """A set of texts that stores a 64-bit hash of each. It can have false positives, but no false
-    negatives.
+    """A set of texts, stored as 64-bit hashes. False positives are possible, false negatives are
+    not.
     """
 
     def __init__(self) -> None:
@@ -120,7 +121,7 @@ def _holds(numbers: array[int], number: int) -> bool:
 class SessionNames:
     """The sessions that occur in one log.
 
-    Thread-safe. It grows with the log, and each line is hashed once.
+    Thread-safe. The set grows with the log, and each line is hashed once.
     """
 
     def __init__(self, most: int = _MOST) -> None:
@@ -144,7 +145,7 @@ class SessionNames:
     def reach(self, rows: TreeRows, place: LogPosition) -> None:
         """Read the names up to *place*.
 
-        Raises ``LedgerError`` unless the lines are the signed ones.
+        Raises ``LedgerError`` if the lines are not the signed ones.
         """
         with self._turn:
             edge = self._edge
@@ -166,17 +167,18 @@ class SessionNames:
             self._publish(grown, found)
 
     def lacks(self, name: str) -> bool:
-        """Return True if none of the lines read so far is known to hold *name*."""
+        """Return True if *name* is known to be absent from the lines that were read."""
         with self._lock:
             if name in self._absent:
                 return True
             return self._edge is not None and self._known is not None and name not in self._known
 
     def search(self, rows: TreeRows, place: Callable[[], LogPosition], name: str) -> bool:
-        """Search all lines for *name*; return True if one has it. If none has, remember that.
+        """Search all lines for *name*. Return True if one contains it; otherwise, remember that it
+        is absent.
 
-        *place* returns the end of the log. It is called once every later name is sure to be noted.
-        Raises ``LedgerError``.
+        *place* returns the end of the log. It is called after this object has begun to note the
+        names of later records. Raises ``LedgerError``.
         """
         needle, found = dumps(name), set[str]()
 
@@ -203,14 +205,14 @@ class SessionNames:
     # ----------------------------------------------------------------------------------------------
 
     def at(self, edge: Edge) -> bool:
-        """Return True if the known names are exactly those in the lines of *edge*."""
+        """Return True if the known names are exactly the names in the lines of *edge*."""
         known = self._edge
         if known is edge:
             return True
         return known is not None and known.size == edge.size and known.roots == edge.roots
 
     def catch_up(self, rows: TreeRows, edge: Edge) -> bool:
-        """Read the names up to *edge*, the committed end of the log; return False if that would
+        """Read the names up to *edge*, the committed end of the log. Return False if that would
         take too long. Raises ``LedgerError``.
         """
         known = self._edge
@@ -226,8 +228,8 @@ class SessionNames:
         return True
 
     def follow(self, edge: Edge, names: Iterable[str]) -> None:
-        """Advance to *edge*, which this process made by adding records with *names* after the end
-        that ``at`` confirmed.
+        """Advance to *edge*, after this process added records with *names*. ``at`` must have
+        returned True for the previous end.
         """
         self._publish(edge, names)
 
@@ -246,7 +248,7 @@ class SessionNames:
 
 
 def _collect(line: bytes, found: set[str]) -> None:
-    """Add to *found* the session that *line* assigns to a caller."""
+    """Add the session of *line* to *found* if the record names a caller as its owner."""
     if _MARKS[0] in line or _MARKS[1] in line:
         name = session_of(_decoded(line))
         if name is not None:

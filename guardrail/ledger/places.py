@@ -11,7 +11,7 @@ __all__ = ["not_a_file", "unexaminable"]
 
 
 def unexaminable(db: Path, error: OSError) -> LedgerOpenError:
-    """Return the error for a path that can't be examined."""
+    """Return the error for a path that this process can't examine."""
     return LedgerOpenError(
         f"the ledger can't be examined: {os_reason(error)}",
         code="ledger.unreadable",
@@ -20,7 +20,9 @@ def unexaminable(db: Path, error: OSError) -> LedgerOpenError:
 
 
 def not_a_file() -> LedgerOpenError:
-    """Return the error for a folder, or anything else that is not a file, at the ledger's path."""
+    """Return the error for a ledger path that leads to a folder, or to anything else that is not a
+    regular file.
+    """
     return LedgerOpenError(
         "the ledger's path is not a regular file",
         code="ledger.not_a_file",

@@ -1,12 +1,11 @@
-"""Reads records for decisions and answers, and returns only lines that the log's signed head
-proves.
+"""Reads records for decisions and answers. Returns only lines that the log's signed head proves.
 
 A row by itself proves nothing: anyone who can write the file can replace a line, let it be read,
 and restore the old one. So a line is hashed when it is read, the hash must lead up the tree to a
-head, and only holders of the log's keys can compute the code of the head. If no record may be
-missing (the steps of an approval), every line from the request to the end of the log is hashed, and
-together they must make exactly the tree of that head. No index, generated column or tile is
-trusted: they only tell where to look. Proved results are cached, so that the next look hashes only
+head, and only holders of the log's keys can compute the head's MAC. If a result must be complete
+(the steps of an approval), every line from the request to the end of the log is hashed, and
+together they must form exactly the tree of that head. No index, generated column or tile is
+trusted; they only show where to look. Proved results are cached, so that the next read hashes only
 lines that were added since.
 """
 
@@ -45,7 +44,9 @@ request.
 
 
 class Proofs:
-    """The proved state of one log in this process. Thread-safe, and usable in a forked child."""
+    """The state of one log that was proved in this process. Thread-safe, and usable in a forked
+    child.
+    """
 
     def __init__(
         self,
@@ -53,8 +54,8 @@ class Proofs:
         log: str,
         acknowledged: Callable[[], int] = lambda: -1,
     ) -> None:
-        """*acknowledged* returns the number of the newest record known to this process; that record
-        must exist.
+        """*acknowledged* returns the number of the newest record that this process knows. That
+        record must exist.
         """
         self._signing = signing
         self._log = log
@@ -66,17 +67,18 @@ class Proofs:
         self._pid = os.getpid()
 
     def least(self) -> int:
-        """Return the smallest number of records that must exist.
+        """Return the minimum number of records that the log must have.
 
-        Call it before a transaction begins, and check the result with ``head`` inside the
+        Call this before a transaction begins, and check the result with ``head`` inside the
         transaction.
         """
         return max(self._acknowledged() + 1, self._head.size if self._head is not None else 0)
 
     def head(self, storage: Storage, least: int) -> HeadRow:
-        """Return the head that *storage* sees.
+        """Return the head stored in *storage*.
 
-        Raises ``LedgerError`` unless a key holder signed the head and it is not an outdated one.
+        Raises ``LedgerError`` if no key holder wrote the head, or if it is older than a head seen
+        before.
         """
         row = storage.head()
         if row is None:
@@ -107,7 +109,7 @@ class Proofs:
     def steps(
         self, storage: Storage, approval: str, begin: int
     ) -> tuple[list[bytes], tuple[int, bytes]]:
-        """Return every step of *approval* from record *begin* on, oldest first, with the size and
+        """Return every step of *approval* from record *begin* on, oldest first, and the size and
         the tree of the log at that time.
 
         Raises ``LedgerError``.
@@ -140,8 +142,8 @@ class Proofs:
 
 
 class ProvedReader:
-    """Reads one log as ``LedgerReader`` does, but raises ``LedgerError`` (``ledger.unproved``) for
-    unproved lines.
+    """Reads one log as ``LedgerReader`` does, but raises ``LedgerError`` (``ledger.unproved``) if a
+    line is not proved.
     """
 
     def __init__(self, reader: LedgerReader, proofs: Proofs) -> None:
@@ -154,7 +156,7 @@ class ProvedReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Do nothing: a head proves each line, so all reads are consistent at any time."""
+        """Do nothing. A head proves each line, so reads are consistent without a snapshot."""
         yield self
 
     def decision(self, call: str) -> bytes | None:
@@ -163,8 +165,8 @@ class ProvedReader:
         return None if found is None else found[1]
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every recorded step of it; none is
-        missing.
+        """Return the decision about the call *approval*, and then all of its recorded steps. The
+        result is proved to be complete.
         """
         found = self._decision(approval)
         if found is None:
@@ -184,13 +186,13 @@ class ProvedReader:
         return None if found is None else found[1]
 
     def record(self, seq: int) -> bytes | None:
-        """Return the line of *seq*, or None."""
+        """Return line *seq*, or None."""
         found = self._line(lambda _: self._numbered(seq))
         return None if found is None else found[1]
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return ids of calls (of *session*, or all) that might be requests, oldest first. Call
-        ``approval`` for each.
+        """Return the ids of the calls (of *session*, or all) that might be requests, oldest first.
+        Call ``approval`` for each to make sure.
         """
         return self._storage.requests(session)
 
@@ -199,12 +201,12 @@ class ProvedReader:
         proved that there is none.
 
         *session* holds the names that the session can have in the log. *names* are the sessions
-        that this process knows in the log: each line is hashed once.
+        that this process has found in the log; it hashes each line once.
         """
         return self._despite_pruning(lambda: self._first_of_session(session, names))
 
     def _despite_pruning(self, look: Callable[[], R]) -> R:
-        """Return the result of *look*. Repeats it if records were pruned before they were read."""
+        """Return the result of *look*. Calls it again if records were pruned while it ran."""
         begin = self._first()
         for _ in range(_TRIES):
             try:
@@ -241,11 +243,11 @@ class ProvedReader:
             return LogPosition(self._first(), head.size, head.edge)
 
     def last_start(self) -> tuple[bytes | None, LogPosition]:
-        """Return the line of the last start of a guard, or None, and the end of the log up to which
-        no later start exists.
+        """Return the line of the last start of a guard, or None, and the position of the log up to
+        which there is no later start.
 
-        The lines after it prove that, or all lines if there is no start, unless there are more than
-        100,000.
+        The lines after that start prove this (all lines if there is no start), unless there are
+        more than 100,000 of them.
         """
         for _ in range(_TRIES):
             last = self._despite_pruning(self._last_start)
@@ -254,7 +256,7 @@ class ProvedReader:
         raise LedgerError("guards keep starting", code="ledger.unreadable")
 
     def _last_start(self) -> tuple[bytes | None, LogPosition] | None:
-        """Return the same as ``last_start``, or None if a guard started meanwhile."""
+        """Return the result of ``last_start``, or None if a guard started meanwhile."""
         found, place = self._start(), self._place()
         if self._starts_behind(found, place) == 0:
             return (None if found is None else found[1]), place
@@ -289,8 +291,8 @@ class ProvedReader:
         return self._line(lambda _: find(call), call=call, type="call.decision")
 
     def _first(self) -> int:
-        """Return the number of the first record after line 0, not authenticated; 1 if there is
-        none.
+        """Return the number of the first record after line 0; 1 if there is none. The number is not
+        authenticated.
         """
         return self._storage.first() or 1
 
@@ -299,9 +301,9 @@ class ProvedReader:
         return None if line is None else (seq, line)
 
     def _line(self, find: Callable[[HeadRow], LineRow | None], **says: str) -> LineRow | None:
-        """Return the record that *find* finds, proved under the head, or None.
+        """Return the record that *find* returns, proved by the head, or None.
 
-        The line must contain the values of *says*.
+        The record must have the field values *says*.
         """
         least = self._proofs.least()
         with self._storage.snapshot():

@@ -1,4 +1,4 @@
-"""The reader: reads a log while writers run, and never writes to it."""
+"""Reads a log while writers run, and never writes to it."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _CHUNK = 256
 
 
 class LedgerReader:
-    """Reads one log, whatever its storage. Any thread may use it."""
+    """Reads one log, independently of its storage backend. Any thread may use it."""
 
     def __init__(self, storage: Storage, path: Path) -> None:
-        """Use ``open``."""
+        """Use ``open`` instead."""
         self.storage = storage
         """The named reads of the log, unauthenticated."""
         self.path = path
@@ -38,13 +38,13 @@ class LedgerReader:
         """Open the log at *path*.
 
         Raises ``LedgerOpenError`` if the log is missing, unreadable, of a newer format, or not a
-        ledger.
+        ledger. Code ``ledger.schema`` means that the file has tables, views, indexes or triggers
+        that do not belong to a log; ``ledger.rows``, that it has rows whose numbers no record can
+        have.
 
-        With code ``ledger.schema``, the file has tables, views, indexes or triggers that do not
-        belong to a log; with ``ledger.rows``, it has rows where no record can be. Code that reports
-        or repairs damage passes *strict* False, so that only the table of records must be correct.
-        Code that proves each row it uses (``ledger.proved``) passes *rows* False, so that a
-        harmless row stops no call.
+        Callers that report or repair damage pass *strict* False, so that only the table of records
+        must be correct. Callers that prove each row they use (``ledger.proved``) pass *rows* False,
+        so that a harmless row does not block calls.
         """
         storage = SQLiteStorage.open(path, strict=strict, rows=rows)
         return cls(storage, storage.db)
@@ -61,15 +61,15 @@ class LedgerReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Make all reads inside the block see the log as it is now. Do not keep the block open for
-        long.
+        """Make all reads inside the block see the current state of the log. Do not keep the block
+        open for long.
         """
         with self.storage.snapshot():
             yield self
 
     @property
     def genesis(self) -> dict[str, Any]:
-        """Line 0, decoded. Raises ``LedgerError`` or ``RecordError`` if there is none."""
+        """Line 0, decoded. Raises ``LedgerError`` or ``RecordError`` if it can't be read."""
         if self._genesis is None:
             line = self.record(0)
             if line is None:
@@ -81,7 +81,7 @@ class LedgerReader:
 
     @property
     def log(self) -> str:
-        """Origin name, from the genesis."""
+        """Origin name of the log, from the genesis."""
         return str(self.genesis.get("log", ""))
 
     def size(self) -> int:
@@ -90,22 +90,22 @@ class LedgerReader:
 
     def first(self) -> int:
         """Return the number of the first existing record after line 0; 1 if there is none. It is
-        more than 1 if records were pruned.
+        greater than 1 if records were pruned.
         """
         return self.storage.first() or 1
 
     def head(self) -> Head | None:
-        """Return the stored end of the log, unverified; None if it is empty."""
+        """Return the stored end of the log, without verifying it; None if the log is empty."""
         last = self.storage.last()
         return Head(self.log, last[0] + 1, last[1]) if last is not None else None
 
     def record(self, seq: int) -> bytes | None:
-        """Return the line of *seq*, byte for byte, or None."""
+        """Return line *seq*, byte for byte, or None."""
         return self.storage.line(seq)
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield (seq, leaf, line) from *start* up to *stop*, or to the current end of the log when
-        that is reached.
+        """Yield (seq, leaf, line) of each record from *start* up to *stop*, or up to the end of the
+        log.
         """
         while True:
             rows = self.storage.records(start, _CHUNK)
@@ -125,7 +125,7 @@ class LedgerReader:
                 return
 
     def by_call(self, call: str) -> Iterator[bytes]:
-        """Yield every line about *call*, the oldest first."""
+        """Yield every line about *call*, oldest first."""
         yield from self.storage.of_call(call)
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
@@ -142,7 +142,7 @@ class LedgerReader:
         return rows[0][1] if rows else None
 
     def calls(self, session: str) -> Iterator[bytes]:
-        """Yield the line of each decision and rejection of *session*, the oldest first."""
+        """Yield the line of each decision and rejection of *session*, oldest first."""
         start = 0
         while True:
             rows = self.storage.of_session(session, start, _CHUNK)
@@ -157,7 +157,7 @@ class LedgerReader:
         return found[1] if found is not None else None
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, then every recorded step of it, in
+        """Return the decision about the call *approval*, and then all of its recorded steps, in
         order.
         """
         request = self.decision(approval)
@@ -165,7 +165,7 @@ class LedgerReader:
         return [*([request] if request is not None else []), *steps]
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return the ids of the calls (of *session*, or all) that needed a person's approval, the
+        """Return the ids of the calls (of *session*, or all) that needed a person's approval,
         oldest first.
         """
         return self.storage.requests(session)
@@ -181,8 +181,8 @@ class LedgerReader:
         return self.storage.admin(*types)
 
     def pruned(self, before: int) -> Pruned | None:
-        """Return the proof that permits every record below *before* to be missing, from the last
-        such record; None if there is none.
+        """Return the record of the last pruning, if it permits every record below *before* to be
+        missing; None if there is none.
         """
         for _, line in reversed(self.admin("admin.pruned")):
             try:
@@ -194,11 +194,11 @@ class LedgerReader:
         return None
 
     def sessions(self) -> list[SessionRow]:
-        """Return every session, the one that started last first."""
+        """Return all sessions, the one that started last first."""
         return self.storage.sessions()
 
     def open_calls(self) -> list[tuple[OpenCall, ProcessState]]:
-        """Return every allowed call without an outcome, and the state of its process."""
+        """Return every allowed call without an outcome, with the state of its process."""
         leases = Leases(leases_path(self.path))
         calls = self.storage.open_calls()
         return [(call, leases.process_state(call.process, call.host, call.pid)) for call in calls]

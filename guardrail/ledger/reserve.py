@@ -1,9 +1,11 @@
-"""Disk space reserved for outcomes: a file next to the log that is freed when the disk is full.
+"""Reserves disk space for outcomes, in a file next to the log that is truncated when the disk is
+full.
 
-The outcomes of admitted calls can then still be recorded. While the reserve is freed, no new call
-is admitted. The reserve is taken again once twice as much space is free. On a small or nearly full
-volume, less is reserved than configured: half of the free space when the first guard starts. If
-another program uses up the freed space, outcomes wait in memory, as they would without a reserve.
+The outcomes of admitted calls can then still be recorded. While the reserve is released, no new
+call is admitted. The reserve is taken again once twice as much space is free. On a small or nearly
+full volume, less is reserved than configured: half of the space that is free when the first guard
+starts. If another program uses up the released space, outcomes wait in memory, as they would
+without a reserve.
 """
 
 from __future__ import annotations
@@ -38,11 +40,11 @@ _FULL = (
 
 
 def fitting(folder: Path, size: int) -> int:
-    """Return how much of *size* bytes to reserve on the volume of *folder*: at most a quarter of
+    """Return how many of *size* bytes to reserve on the volume of *folder*: at most a quarter of
     the volume.
 
-    On a volume with less than four times the size, reserving all of it could leave no room to work
-    in.
+    On a volume with less than four times the size, reserving all of it could leave too little space
+    to work with.
     """
     try:
         space = os.statvfs(folder)
@@ -52,22 +54,22 @@ def fitting(folder: Path, size: int) -> int:
 
 
 def disk_is_full(why: str) -> bool:
-    """Return True if *why*, a message of SQLite or the system, can mean a full disk."""
+    """Return True if *why*, a message from SQLite or the system, can mean that a disk is full."""
     return why in _FULL
 
 
 class Reserve:
     """The reserve file of one log, shared by every process that admits calls.
 
-    Commit threads call it under the file lock.
+    Commit threads use it while they hold the file lock.
 
-    Its size is agreed among them: the first process takes as much as fits, and the others accept
-    that. Freed space leaves a hole of the same size, so that no process reserves less while open
-    calls might need it for their outcomes.
+    All processes use the same size: the first one takes as much as fits, and the others accept
+    that. A released reserve leaves a sparse file of the same size, so that no process reserves less
+    while open calls might need the space for their outcomes.
     """
 
     def __init__(self, db: Path, size: int) -> None:
-        """*size* is in bytes. With 0, nothing is reserved, and the reserve is never missing."""
+        """*size* is in bytes. If it is 0, nothing is reserved, and ``gone`` is never True."""
         self._db = db
         self._path = reserve_path(db)
         self._size = fitting(db.parent, size)
@@ -80,14 +82,12 @@ class Reserve:
         """True if the reserve was missing at the last check."""
 
     def kept(self) -> bool:
-        """Return True if the space is reserved. Does not take it."""
+        """Return True if the space is reserved. Does not try to reserve it."""
         self.gone = bool(self._size) and not self._kept()
         return not self.gone
 
     def there(self) -> bool:
-        """Return True if the reserve is held. Takes it first if it is not held and there is enough
-        space.
-        """
+        """Return True if the space is reserved. Tries to reserve it first if it is not."""
         self.gone = bool(self._size) and not self._kept()
         now = time.monotonic()
         if self.gone and now - self._tried >= PATIENCE:
@@ -97,7 +97,7 @@ class Reserve:
 
     @property
     def obstacle(self) -> str:
-        """Description of what blocks the reserve's path if it is not a file; else empty."""
+        """Description of what is at the reserve's path if it is not a regular file; else empty."""
         try:
             mode = os.lstat(self._path).st_mode
         except OSError:
@@ -106,13 +106,15 @@ class Reserve:
 
     @property
     def needed(self) -> int:
-        """Bytes that must be free before the reserve is taken again; 0 if there is no reserve."""
+        """Number of bytes that must be free before the reserve is taken again; 0 if no reserve is
+        configured.
+        """
         return 2 * (self._agreed or _least(self._size))
 
     @property
     def shortage(self) -> str:
-        """Description of how much space is needed before the reserve is taken again, and how much
-        is free.
+        """Description of the space that is needed before the reserve is taken again, and of the
+        space that is free.
         """
         needed = self.needed
         free = _free(self._path.parent)
@@ -121,7 +123,7 @@ class Reserve:
         )
 
     def give_back(self) -> bool:
-        """Free the space, but keep the file's size; return True if there was any to free."""
+        """Release the space, but keep the file's size. Return True if any space was released."""
         self._tried = time.monotonic()
         try:
             descriptor = os.open(self._path, _FLAGS)
@@ -141,7 +143,7 @@ class Reserve:
         return found.st_blocks > 0
 
     def remove(self) -> None:
-        """Free the space and forget its size, because no call's outcome can need it."""
+        """Delete the reserve and its size. Use it only if no open call can need the space."""
         self._agreed = 0
         with contextlib.suppress(OSError):
             os.unlink(self._path)
@@ -167,8 +169,8 @@ class Reserve:
         return True
 
     def _take(self) -> bool:
-        """Take the space if as much again stays free: pending outcomes need room before it is
-        taken.
+        """Take the space if as much again remains free, because pending outcomes need space before
+        it is taken.
         """
         try:
             free = _free(self._path.parent) or 0
@@ -196,7 +198,7 @@ class Reserve:
 
 
 def is_kept(db: Path) -> bool:
-    """Return True if the log at *db* has a reserve that holds space, not only a size."""
+    """Return True if the log at *db* has a reserve whose space is allocated."""
     try:
         found = os.stat(reserve_path(db))
     except OSError:
@@ -205,9 +207,9 @@ def is_kept(db: Path) -> bool:
 
 
 def room_needed(db: Path, size: int) -> tuple[int, int | None]:
-    """Return how many bytes must be free before calls are admitted, and how many are; None if that
-    can't be measured. *size* is the configured size. No more space is needed while the reserve is
-    held.
+    """Return the number of bytes that must be free before calls are admitted, and the number of
+    free bytes (None if unknown). *size* is the configured size. While the reserve is held, the
+    first number is 0.
     """
     size = fitting(db.parent, size)
     agreed = 0
@@ -234,8 +236,8 @@ def _mb(size: int) -> str:
 
 
 def needs_room(draft: Draft) -> bool:
-    """Return True if *draft* starts something new and is therefore refused while the reserve is
-    freed.
+    """Return True if *draft* starts a new call and is therefore refused while the reserve is
+    released.
 
     Outcomes and administrative records are not refused.
     """

@@ -14,7 +14,7 @@ class OpenCall:
 
     call: str
     seq: int
-    """Number of its decision."""
+    """Number of the call's decision record."""
     process: str
     host: str
     pid: int
@@ -43,25 +43,25 @@ class SessionRow:
     first_seq: int
     started: str
     last: str
-    """Time stamp of its newest call."""
+    """Time stamp of the session's newest call."""
     calls: int
     denied: int
     rejected: int
-    """Calls that a framework refused before they were decided."""
+    """Number of calls that a framework refused before they were decided."""
     open: int
     errors: int
 
 
 @dataclass(frozen=True, slots=True)
 class PageFault:
-    """A fault that the storage backend found in its pages or indexes."""
+    """A fault in the pages or indexes, as reported by the storage backend."""
 
     in_index: bool
-    """True if the pages are in order, and an index is not that of the rows."""
+    """True if the pages are intact, but an index does not match the rows."""
     index: str = ""
     """The index that lacks a record, if the storage backend names it."""
     seq: int | None = None
-    """That record."""
+    """Number of that record."""
 
 
 @dataclass(slots=True)
@@ -71,6 +71,6 @@ class Cache:
     table: str
     """``tile``, ``open_call`` or ``epoch``."""
     right: list[tuple[Any, ...]]
-    """All rows that it should have; for ``tile`` only the wrong ones, with None if there should be
-    no such row.
+    """All rows that the table should have. For ``tile``, only the wrong rows, with None if a row
+    should not exist.
     """

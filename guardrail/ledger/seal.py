@@ -1,4 +1,4 @@
-"""The marker next to a sealed ledger. It stops every process from writing."""
+"""The marker file next to a sealed ledger. It prevents every process from writing."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ _MAX_SEAL = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Seal:
-    """The marker next to a sealed ledger."""
+    """The content of the marker file next to a sealed ledger."""
 
     log: str
     last_seq: int
-    """Last record that this process acknowledged."""
+    """Number of the last record that the process acknowledged."""
     last_leaf: str
     why: str
     when: str
     genesis: dict[str, Any]
-    """Line 0, decoded, with which a successor names its predecessor."""
+    """Line 0, decoded. A new log uses it to name its predecessor."""
     away: bool = False
     """True if the database was missing from its path.
 
-    A process that had it open lifts the seal if it comes back unchanged.
+    A process that had the database open lifts the seal if it comes back unchanged.
     """
 
     def write(self, db: Path) -> None:
-        """Write the marker next to *db*, durably. An existing one is kept unless it is ``away``.
+        """Write the marker next to *db*, durably. An existing marker is kept unless it is ``away``.
 
         Raises ``OSError``.
         """
@@ -64,7 +64,7 @@ class Seal:
 
     @classmethod
     def read(cls, db: Path) -> Seal | None:
-        """Return the marker next to *db*, or None. An unreadable marker still seals."""
+        """Return the marker next to *db*, or None. An unreadable marker also counts as a seal."""
         try:
             data = json.loads(read_input(seal_path(db), _MAX_SEAL))
         except FileNotFoundError:

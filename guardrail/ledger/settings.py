@@ -9,25 +9,25 @@ __all__ = ["LedgerSettings"]
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """Deadlines and intervals of one writer, in seconds. The defaults suit production."""
+    """Deadlines and intervals of one writer, in seconds. The defaults suit production use."""
 
     append_deadline: float = 5.0
-    """Time that a caller of ``append`` waits for its record."""
+    """Longest time that a caller of ``append`` waits for its record."""
     open_deadline: float = 10.0
-    """Time that opening waits for the file lock and the files."""
+    """Longest time that opening waits for the file lock and the files."""
     sweep_interval: float = 60.0
-    """Interval between two searches for calls whose process has died."""
+    """Interval between sweeps for calls whose process has died."""
     retry_interval: float = 0.25
     """Shortest interval between two attempts to reopen a poisoned ledger."""
     retry_limit: float = 5.0
-    """Longest interval between them while there are no calls."""
+    """Longest interval between such attempts while no calls arrive."""
     fork_deadline: float = 1.0
-    """Time that ``os.fork`` waits for the commit in progress; after that, the child can't use the
-    ledger.
+    """Longest time that ``os.fork`` waits for the commit in progress. If it takes longer, the child
+    can't use the ledger.
     """
     epoch_interval: float = 86_400.0
-    """Time for which a writer signs heads with one key."""
+    """Time after which a writer replaces the key that it signs heads with."""
     reserve: int = 0
     """Bytes reserved on the disk for outcomes; 0 for processes that admit no calls."""
     max_batch: int = 256
-    """Largest number of records in one commit."""
+    """Maximum number of records in one commit."""

@@ -1,5 +1,5 @@
-"""The complete steps of approvals in a part of a log whose every line is hashed into the tree of
-its head.
+"""Proves that the steps of an approval are complete, by hashing every line of a part of the log
+into the tree of its head.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ def unproved(what: str) -> LedgerError:
 
 
 def misplaced(seq: object) -> LedgerError:
-    """Return the error for a record that an index returned but that does not match the search."""
+    """Return the error for a record that an index returned although it does not match the query."""
     return unproved(f"record {seq} does not match the ledger's index")
 
 
 def step_of(line: bytes) -> str | None:
-    """Return the approval that the record *line* is a step of, or None."""
+    """Return the id of the approval that the record *line* is a step of, or None."""
     if _STEP not in line:
         return None
     try:
@@ -58,7 +58,7 @@ def step_of(line: bytes) -> str | None:
 
 
 def is_start(line: bytes) -> bool:
-    """Return True if *line* is the start of a guard."""
+    """Return True if *line* is the record of a guard's start."""
     if b'"admin.start"' not in line:
         return False
     try:
@@ -74,10 +74,12 @@ def hash_lines(
     tree: bytes,
     look: Callable[[bytes], None],
 ) -> Edge:
-    """Add the lines from *edge* on to it, and pass each to *look*; return the result.
+    """Append the lines after *edge* to that tree, pass each to *look*, and return the resulting
+    tree.
 
-    It uses short transactions, because records never change. Raises ``LedgerError`` unless the
-    lines up to *size* make *tree*; nothing that *look* saw can be trusted then.
+    The lines are read in short transactions, because records never change. Raises ``LedgerError``
+    if the lines up to *size* do not form *tree*. Discard everything that *look* has seen in that
+    case.
     """
     begin = edge.size
     while edge.size < size:
@@ -95,12 +97,12 @@ def hash_lines(
 
 
 class Steps:
-    """The complete steps of approvals from one record on. Every line from there on is hashed into
-    the tree of a head.
+    """The complete steps of all approvals from one record on. Every line from there on is hashed
+    into the tree of a head.
     """
 
     def __init__(self, edge: Edge) -> None:
-        """Start after the records of *edge*. It need not be trusted, because a wrong one never
+        """Start after the records of *edge*. *edge* need not be trusted, because a wrong edge never
         leads to a head's tree.
         """
         self.start = edge.size
@@ -114,8 +116,8 @@ class Steps:
         return self._by_approval.get(approval, [])
 
     def reach(self, rows: TreeRows, size: int, tree: bytes) -> None:
-        """Hash the lines up to *size*. Raise ``LedgerError`` unless they make *tree*; nothing has
-        changed then.
+        """Hash the lines up to *size*. Raises ``LedgerError`` if they do not form *tree*; this
+        object is then unchanged.
         """
         found: list[bytes] = []
 

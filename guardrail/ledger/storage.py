@@ -1,12 +1,12 @@
-"""The protocol of a log's storage: named reads, and a writer's transaction.
+"""The protocol of a log's storage backend: named reads, and the transaction of a writer.
 
-A storage backend stores rows and finds them. It decides nothing: callers authenticate what they
-read, with the signed head (``ledger.proved``) or by reading every line (``review.verify``). Callers
-can't pass it a query, so its query language stays in its own package, and an index serves each
-read. ``guardrail.ledger.sqlite`` implements the protocol.
+A storage backend stores rows and finds them. It decides nothing: callers authenticate the rows that
+they read, with the signed head (``ledger.proved``) or by reading every line (``review.verify``).
+Callers can't pass it a query, so its query language stays in its own package, and an index serves
+each read. ``guardrail.ledger.sqlite`` implements the protocol.
 
-Rows are hostile until they are authenticated: anyone who can write the file can put anything into
-them. The types below hold for a backend whose ``value_fault`` is None.
+Rows are untrusted until they are authenticated: anyone who can write the file can put anything into
+them. The types below hold only if ``value_fault`` returns None.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ LeafRow = tuple[int, bytes]
 
 
 class TreeRows(Protocol):
-    """Reads of the tree and of the lines below it, for a reader or inside a writer's transaction.
+    """Reads of the tree and of its lines, for a reader or inside a writer's transaction.
 
-    Each raises ``LedgerError`` or, in a writer's transaction, the storage's own error.
+    Each raises ``LedgerError`` or, in a writer's transaction, the storage backend's own error.
     """
 
     def head(self) -> HeadRow | None:
-        """Return the row of the signed head; None if there is none, or if no writer could have
+        """Return the row of the signed head; None if it is missing, or if no writer could have
         written it.
         """
 
@@ -66,13 +66,13 @@ class TreeRows(Protocol):
         """Return the leaf hashes of the records from *start* to *stop* - 1, in order."""
 
     def tile(self, level: int, number: int) -> bytes:
-        """Return the hashes of a tile; empty if there is none, or if its value is one that no tile
-        can have.
+        """Return the hashes of a tile; empty if the tile is missing, or if its value is not
+        possible for a tile.
         """
 
     def surplus_tiles(self, size: int, growing: int, limit: int | None) -> list[tuple[int, int]]:
-        """Return the level and number of tiles that a log of *size* records should not have, at
-        most *limit*.
+        """Return at most *limit* tiles (level and number) that a log of *size* records should not
+        have.
 
         *growing* is the number of the leaf tile that is stored although it is incomplete; -1 if
         there is none.
@@ -83,7 +83,7 @@ class TreeRows(Protocol):
 
 
 class Storage(TreeRows, Protocol):
-    """All reads from one log while writers run. It can't write. Thread-safe.
+    """All reads of one log while writers run. Can't write. Thread-safe.
 
     Each read raises ``LedgerError``.
     """
@@ -92,8 +92,8 @@ class Storage(TreeRows, Protocol):
         """Close the log. Idempotent; the next read opens it again."""
 
     def snapshot(self) -> AbstractContextManager[Self]:
-        """Make all reads inside the block see the log as it is now. Do not keep the block open for
-        long.
+        """Make all reads inside the block see the current state of the log. Do not keep the block
+        open for long.
         """
 
     # -- records -----------------------------------------------------------------------------------
@@ -115,7 +115,7 @@ class Storage(TreeRows, Protocol):
         """
 
     def of_call(self, call: str) -> list[bytes]:
-        """Return every line about *call*, the oldest first."""
+        """Return every line about *call*, oldest first."""
 
     def decision(self, call: str) -> LineRow | None:
         """Return the record of the decision about *call*, or None."""
@@ -124,21 +124,21 @@ class Storage(TreeRows, Protocol):
         """Return at most *limit* decisions and rejections of *session* from *start*, in order."""
 
     def of_approval(self, approval: str) -> list[bytes]:
-        """Return every recorded step of *approval*, in their order, without its request."""
+        """Return all recorded steps of *approval*, in order, without its request."""
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return the calls (of *session*, or all) that needed a person's approval, the oldest
-        first.
-        """
+        """Return the calls (of *session*, or all) that needed a person's approval, oldest first."""
 
     def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
-        """Return the records of *types* from *start*, before *stop* or to the end, in order.
+        """Return the records of *types* from *start* up to *stop* (exclusive) or the end, in order.
 
-        Only the indexed types are found: seals, prunings, key rotations and the like.
+        Only types with an index are found, such as seals, prunings and key rotations.
         """
 
     def last_admin(self, type_: str) -> LineRow | None:
-        """Return the last record of *type_*, one of those of ``admin``; None if there is none."""
+        """Return the last record of *type_*, which must be a type that ``admin`` finds; None if
+        there is none.
+        """
 
     def find_calls(self, prefix: str, limit: int) -> list[str]:
         """Return at most *limit* ids of calls that begin with *prefix*, sorted."""
@@ -147,14 +147,15 @@ class Storage(TreeRows, Protocol):
         """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
 
     def sessions(self) -> list[SessionRow]:
-        """Return every session, the one that started last first."""
+        """Return all sessions, the one that started last first."""
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""
 
     def first_needed(self, since: str) -> int | None:
-        """Return the first record that is still needed, by an open call, a key in use, or a request
-        for approval younger than the time stamp *since*; None if there is none.
+        """Return the number of the first record that is still needed: by an open call, by a key in
+        use, or by an approval request younger than the time stamp *since*. Return None if no record
+        is.
         """
 
     # -- other rows --------------------------------------------------------------------------------
@@ -171,12 +172,12 @@ class Storage(TreeRows, Protocol):
     # -- checks, for code that reports or repairs damage -------------------------------------------
 
     def schema_fault(self) -> str:
-        """Describe an object of the storage that is wrong or foreign; empty if there is none."""
+        """Describe a wrong or foreign object in the storage; empty if there is none."""
 
     def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
-        """Return (type, name) of foreign objects, and the names of guardrail's missing objects.
+        """Return (type, name) of the foreign objects, and the names of guardrail's missing objects.
 
-        Return None if a table of the log is wrong.
+        Return None if a table of the log itself is wrong.
         """
 
     def row_fault(self) -> str:
@@ -191,62 +192,62 @@ class Storage(TreeRows, Protocol):
         """
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
-        """Return the table and the number of a row in *tables*, or in any, whose values the schema
-        forbids; None if there is none.
+        """Return the table and the number of a row with values that the schema forbids, in *tables*
+        or in any table; None if there is none.
         """
 
     def oversized_table(self) -> str | None:
-        """Return a table, other than the records, with a value longer than anything that guardrail
+        """Return a table, other than the records, with a value longer than any that guardrail
         writes; None if there is none. Such a value is not loaded.
         """
 
     def page_fault(self) -> PageFault | None:
-        """Return the problem that the storage finds in its own pages or indexes, or None.
+        """Return the problem that the storage backend finds in its own pages or indexes, or None.
 
         Raises ``LedgerError`` (``ledger.query``) if it can't evaluate the content of a line.
         """
 
     def not_json(self) -> int | None:
-        """Return the first record whose line the storage can't read as JSON; None if it can read
-        all.
+        """Return the first record whose line the storage backend can't parse as JSON; None if it
+        can parse all.
         """
 
 
 @dataclass(slots=True)
 class Tail:
-    """The end of the log inside a transaction, which the next record links to."""
+    """The end of the log inside a transaction. The next record links to it."""
 
     seq: int
     leaf: bytes
     edge: Edge
-    """The tree over all records: it grows with each that is added."""
+    """The tree of all records. It grows with each record that is added."""
     committed: Edge
-    """The tree over the durable records, which never changes."""
+    """The tree of the durable records. It never changes."""
     fault: str = ""
-    """Why this end must not be extended; empty if it can be."""
+    """Reason that the log must not be extended; empty if it can be."""
 
 
 class AppendingStorage(TreeRows, Protocol):
     """A writer's connection, used by one thread under the log's lock: one transaction at a time.
 
-    Every method may raise the storage's own error, which the writer converts.
+    Every method may raise the storage backend's own error, which the writer converts.
     """
 
     @property
     def genesis(self) -> dict[str, Any]:
-        """Line 0, decoded; empty if there is none."""
+        """Line 0, decoded; empty if it does not exist."""
 
     @property
     def log(self) -> str:
-        """Origin name, from line 0."""
+        """Origin name of the log, from line 0."""
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection. With *clean*, the storage may clean up if this is the last
-        connection of all processes.
+        """Close the connection. If *clean* is true, the storage backend may clean up if this is the
+        last connection of all processes.
         """
 
     def checkpoint(self, mode: str) -> bool:
-        """Write everything committed to its final place; return True if all of it was synced."""
+        """Copy all committed data to its final location. Return True if all of it was synced."""
 
     # -- the transaction ---------------------------------------------------------------------------
 
@@ -254,22 +255,20 @@ class AppendingStorage(TreeRows, Protocol):
         """Begin a transaction; return the end of the log."""
 
     def add(self, draft: Draft, tail: Tail) -> Receipt:
-        """Append *draft* and advance *tail*. It is not durable before ``commit``.
+        """Append *draft* and advance *tail*. The record is not durable before ``commit``.
 
-        Raises ``LedgerError`` for a record that does not belong in this log; the transaction
-        continues without it.
+        Raises ``LedgerError`` if the record does not belong in this log; the transaction continues
+        without it.
         """
 
     def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
-        """Call ``add`` for each of *drafts* in turn; return a receipt for each, or the reason that
-        it was refused.
-        """
+        """Call ``add`` for each of *drafts* in turn; return a receipt or the error for each."""
 
     def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
         """Append a record that certifies or ends epoch keys."""
 
     def sign(self, tail: Tail, key: HeadKey) -> None:
-        """Write the signed head over everything since ``begin``; only ``commit`` follows."""
+        """Write the signed head for everything since ``begin``. Only ``commit`` may follow."""
 
     def commit(self) -> None:
         """Make everything since ``begin`` durable. If this raises, the changes may or may not be

@@ -1,7 +1,7 @@
 """Compares the stored tree with the tree of the lines. Each wrong row of ``tile`` is a finding.
 
-Proofs read the stored tree because that is fast. No verdict on a log depends on it: it is compared
-during a walk over the lines or, for pruned records, with the hashes that a signed record proves.
+Proofs read the stored tree because that is fast. No verdict on a log depends on it. It is compared
+while the lines are read or, for pruned records, with the hashes that a signed record proves.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ _LEVELS = 8
 
 @dataclass(frozen=True, slots=True)
 class WrongTile:
-    """A row of the stored tree that differs from the lines."""
+    """A row of the stored tree that differs from the tree of the lines."""
 
     level: int
     number: int
     right: bytes | None
-    """The correct content; None if there should be no such row."""
+    """The correct content; None if the row should not exist."""
 
     @property
     def text(self) -> str:
@@ -51,32 +51,32 @@ class KeptLeavesCheck:
     """Result of checking the leaf hashes kept for pruned records."""
 
     problem: str = ""
-    """What is wrong; empty if they make the tree in the record about them."""
+    """Problem with the hashes; empty if they form the tree in the record about the pruning."""
     roots: dict[int, bytes] = field(default_factory=dict)
-    """Size -> root, for the requested sizes; empty if something is wrong."""
+    """The requested roots, by size; empty if there is a problem."""
     wrong: list[WrongTile] = field(default_factory=list)
-    """Wrong rows of the tree above them."""
+    """Wrong rows in the tree above the leaves."""
 
 
 class TileWalk:
-    """Compares the stored tree with the tree of the leaves, tile by tile, holding one tile per
-    level in memory.
+    """Compares the stored tree with the tree of the leaves, tile by tile. Holds one tile per level
+    in memory.
     """
 
     def __init__(self, rows: TreeRows, *, levels: int = _LEVELS) -> None:
-        """Begin at the first leaf. Compares the tiles of *levels* levels, from the leaves up."""
+        """Begin at the first leaf. Compares the tiles of the *levels* lowest levels."""
         self._rows = rows
         self._levels = levels
         self._grown: list[list[bytes]] = [[] for _ in range(levels)]
 
     def restart(self) -> None:
-        """Forget everything taken so far."""
+        """Forget all leaves taken so far."""
         self._grown = [[] for _ in range(self._levels)]
 
     def resume(self, size: int) -> None:
-        """Start after the first *size* records, whose stored hashes are trusted.
+        """Continue after the first *size* records, whose stored hashes are trusted.
 
-        Raises ``ValueError`` if some are missing.
+        Raises ``ValueError`` if some of the hashes are missing.
         """
         for height in range(self._levels):
             number, count = divmod(size >> height * TILE_LEVEL, TILE)
@@ -90,10 +90,11 @@ class TileWalk:
                 self._grown[height] = split(stored)[:count]
 
     def take(self, size: int, made: Sequence[bytes], level: int = 0) -> Sequence[WrongTile]:
-        """Take a leaf, or the perfect subtree of *level*. Return the rows that this completed and
-        whose content is wrong.
+        """Add a leaf, or the perfect subtree of *level*. Return the rows that are now complete and
+        have the wrong content.
 
-        *size* is the number of leaves including it, *made* the result of ``Edge.append``.
+        *size* is the number of leaves including the new one, *made* is the result of
+        ``Edge.append``.
         """
         if level == 0 and size % TILE:
             self._grown[0].append(made[0])
@@ -111,8 +112,8 @@ class TileWalk:
         return wrong
 
     def kept(self, pruned: Pruned, sizes: Collection[int] = ()) -> KeptLeavesCheck:
-        """Take the kept leaf hashes of pruned records and of line 0, and compare them with
-        *pruned*. Return the roots of those *sizes* that are less than ``pruned.before``.
+        """Add the kept leaf hashes of pruned records and of line 0, and compare them with *pruned*.
+        The result includes the roots of those *sizes* that are less than ``pruned.before``.
         """
         found, edge, leaf = KeptLeavesCheck(), Edge(), b""
         for leaf in self._kept(pruned.before):
@@ -139,7 +140,7 @@ class TileWalk:
         exist.
 
         *size* is the number of records. *pruned* is the number of the first record after line 0 if
-        records were pruned, else 0. Call this in the transaction that saw the last record.
+        records were pruned, otherwise 0. Call this in the transaction that read the last record.
         """
         wrong: list[WrongTile] = []
         for height in range(1, self._levels):

@@ -1,6 +1,6 @@
 """The Merkle tree of a log, read from its stored tiles and, after the last tile, from its records.
 
-Tiles are not authenticated: compare anything computed from them with a signed head.
+Tiles are not authenticated. Compare anything computed from them with a signed head.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ TILE_LEVEL = 8
 
 
 def leaves_of(rows: TreeRows, start: int, stop: int) -> list[bytes]:
-    """Return the leaves from *start* to *stop* inside one tile: computed from its records or, for
-    pruned records, taken from the kept hashes. Raises ``ValueError`` if one is missing. For records
-    that exist, the tile is not used.
+    """Return the leaves from *start* to *stop* inside one tile. Raises ``ValueError`` if one is
+    missing.
+
+    Leaves of existing records are computed from the records, not read from the tile. Leaves of
+    pruned records are the kept hashes.
     """
     leaves = dict(rows.leaves(start, stop))
     if len(leaves) < stop - start:
@@ -44,13 +46,13 @@ def leaves_of(rows: TreeRows, start: int, stop: int) -> list[bytes]:
 
 
 def kept_leaves(rows: TreeRows, number: int) -> list[bytes]:
-    """Return the leaf hashes in tile *number*; empty if it is not stored."""
+    """Return the leaf hashes in tile *number*; empty if the tile is not stored."""
     return split(rows.tile(0, number))
 
 
 def check_included(edge: Edge, node: Node, seq: object, line: object) -> None:
-    """Raise ``LedgerError`` unless *line* is record *seq* of the log whose tree is *edge*. *node*
-    returns its perfect subtrees.
+    """Raise ``LedgerError`` unless *line* is record *seq* of the log with the tree *edge*. *node*
+    returns perfect subtrees of that tree.
     """
     if type(seq) is not int or type(line) is not bytes or not 0 <= seq < edge.size:
         raise unproved(f"there is a record {seq} that the log's head does not cover")
@@ -76,7 +78,7 @@ def node_reader(rows: TreeRows) -> Node:
     from records.
 
     Its results are not authenticated: compare anything computed from them with a signed head. It
-    raises ``ValueError`` for a subtree that extends beyond the log.
+    raises ``ValueError`` for a subtree that extends beyond the end of the log.
     """
     tiles: dict[tuple[int, int], list[bytes]] = {}
 
@@ -105,6 +107,6 @@ def node_reader(rows: TreeRows) -> Node:
 
 
 def split(hashes: bytes) -> list[bytes]:
-    """Return the hashes of a tile. A last hash that is cut off is omitted."""
+    """Split a tile into its hashes. A truncated last hash is omitted."""
     whole = len(hashes) - len(hashes) % HASH_BYTES
     return [hashes[at : at + HASH_BYTES] for at in range(0, whole, HASH_BYTES)]

@@ -1,1 +1,1 @@
-"""Examine, back up, recover, rebuild and prune a ledger."""
+"""Examines, backs up, recovers, rebuilds and prunes a ledger."""

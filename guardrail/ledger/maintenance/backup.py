@@ -1,4 +1,4 @@
-"""Backup: copies a ledger consistently while writers run, using SQLite, and verifies the copy
+"""Backs up a ledger: copies it consistently with SQLite while writers run, and verifies the copy
 before giving it its name.
 """
 
@@ -22,12 +22,12 @@ __all__ = ["Backup", "backup"]
 
 @dataclass(frozen=True, slots=True)
 class Backup:
-    """A copy that was made."""
+    """A finished copy."""
 
     path: Path
     log: str
     records: int
-    """One more than the number of the last record."""
+    """Number of records, including pruned ones."""
     leaf: str
     """Leaf hash of the last record, hex."""
     bytes: int
@@ -38,11 +38,11 @@ def backup(
 ) -> Backup:
     """Copy *ledger* to *target*: one file, mode 0600, verified and durable when this returns.
 
-    It holds every record that was acknowledged before the call. Writers continue meanwhile, because
-    the copy is one read transaction. *check* verifies a ledger and returns its problems. *taken*
-    are files and folders with another use, such as keys and the access log. Raises ``LedgerError``:
-    ``ledger.exists`` if *target* exists, ``ledger.damaged`` if *check* finds a problem, in which
-    case no copy is left.
+    The copy contains every record that was acknowledged before the call. Writers continue
+    meanwhile, because the copy is one read transaction. *check* verifies a ledger and returns its
+    problems. *taken* are files and folders that are used for something else, such as keys and the
+    access log. Raises ``LedgerError``: ``ledger.exists`` if *target* exists, ``ledger.damaged`` if
+    *check* finds a problem, in which case no copy is left.
     """
     db = Path(os.path.realpath(ledger))
     if not db.exists():
@@ -89,8 +89,8 @@ def backup(
 
 
 def _refuse_own_name(db: Path, target: Path) -> None:
-    """Raise ``LedgerError`` for a name that the ledger uses for its own files, because a copy there
-    would be mistaken for one of them.
+    """Raise ``LedgerError`` for a name that the ledger uses for its own files, because a copy with
+    that name would be mistaken for one of them.
     """
     place = Path(os.path.realpath(target.parent)) / target.name
     own = (f"{db.name}-", f"{db.stem}.access.", f"{db.stem}.keys")

@@ -1,7 +1,7 @@
-"""One pass over a whole log: examines its lines, and compares the rest of the database with them.
+"""Examines a whole log in one pass, and compares the rest of the database with its lines.
 
-Used before a log is continued or copied. ``guardrail verify`` checks more, and compares with
-external checkpoints.
+Used before a log is continued or copied. ``guardrail verify`` checks more, and also compares the
+log with external checkpoints.
 """
 
 from __future__ import annotations
@@ -31,48 +31,48 @@ Owner = tuple[str, int, str, str, int]
 
 @dataclass(slots=True)
 class Examination:
-    """The result of one pass. ``report`` is about the lines alone."""
+    """The result of one pass. ``report`` covers only the lines."""
 
     report: chain.Report
     edge: Edge
-    """The tree over the good records."""
+    """The tree of the good records."""
     pruned: int = 0
-    """First record after line 0 if records were pruned; 0 if none were."""
+    """Number of the first record after line 0 if records were pruned, otherwise 0."""
     kept: bool = True
-    """True if the hashes of pruned records match the record about them."""
+    """True if the kept hashes of pruned records match the record about the pruning."""
     head: str = ""
-    """What is wrong with the stored head; empty if nothing is."""
+    """Problem with the stored head; empty if there is none."""
     vouched: int = 0
-    """How many of the first good records are proved by a head that a key holder signed; 0 if
-    unknown.
+    """Number of good records, from the first on, that are proved by a head signed by a key holder;
+    0 if unknown.
     """
     signed_size: int = 0
-    """Size of the stored head if a holder of the log's keys signed it, regardless of the lines;
-    else 0.
+    """Size of the stored head if a holder of the log's keys signed it, whatever the lines contain;
+    otherwise 0.
     """
     caches: tuple[Cache, ...] = ()
     outside: str = ""
-    """Names the rows before line 0; empty if there are none."""
+    """Description of the rows before line 0; empty if there are none."""
     schema: str = ""
-    """Names the first wrong or foreign object of the database; empty if there is none."""
+    """Description of the first wrong or foreign object in the database; empty if there is none."""
     mendable: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None = None
-    """(type, name) of objects to drop and names of objects to create, if that repairs the
+    """(type, name) of the objects to drop, and names of the objects to create, if that repairs the
     schema.
     """
     values: str = ""
-    """Names a table with values that the schema forbids; empty if there is none."""
+    """Name of a table with values that the schema forbids; empty if there is none."""
     whole: bool = True
-    """True if SQLite finds its pages, indexes and free list in order."""
+    """True if SQLite finds no fault in its pages, indexes and free list."""
     roots: Mapping[int, bytes] = field(default_factory=dict)
     """Size -> root, for the requested sizes, over good and pruned records."""
     unreadable: str = ""
-    """Why reading stopped before the end, if it did; ``report`` is about the records before
-    that.
+    """Reason that reading stopped before the end, if it did; ``report`` then covers the records
+    before that.
     """
 
 
 class _Owners:
-    """The open calls and active keys according to the lines, with their owners."""
+    """The owners of the open calls and active keys, according to the lines."""
 
     def __init__(self) -> None:
         self._calls: dict[str, Owner] = {}
@@ -104,9 +104,7 @@ class _Owners:
 
 
 def _differ(there: Sequence[tuple[object, ...]], right: Mapping[str, Owner]) -> bool:
-    """Return True if the stored rows *there* differ from *right*; hosts and pids are not
-    compared.
-    """
+    """Return True if the rows *there* differ from *right*. Hosts and pids are not compared."""
     return sorted(there, key=repr) != sorted((row[:3] for row in right.values()), key=repr)
 
 
@@ -124,7 +122,7 @@ def _owner(name: str, seq: int, record: Mapping[str, Any]) -> Owner:
 
 
 class _Pass:
-    """One pass over the lines that keeps tree, calls and keys in step with them."""
+    """One pass over the lines. Updates the tree, the calls and the keys with each line."""
 
     def __init__(
         self,
@@ -145,10 +143,10 @@ class _Pass:
         self._ended = False
 
     def run(self, stop: int | None = None) -> None:
-        """Take every line from the last position up to *stop*, to the end, or to the first bad
+        """Process every line from the last position up to *stop*, to the end, or to the first bad
         line.
 
-        Runs in one transaction if it goes to the end. Raises ``LedgerError``.
+        If it goes to the end, it runs in one transaction. Raises ``LedgerError``.
         """
         if self._ended:
             return
@@ -168,7 +166,7 @@ class _Pass:
             self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
 
     def _kept_leaves(self) -> None:
-        """Add the leaves of pruned records to the tree. If they don't match the record about the
+        """Add the leaves of pruned records to the tree. If they do not match the record about the
         pruning, no tree can be compared.
         """
         assert self._pruned is not None
@@ -189,13 +187,14 @@ def examine(
     each: Callable[[int, Mapping[str, Any]], None] = lambda *_: None,
     ahead: bool = False,
 ) -> Examination:
-    """Read every record once, in memory that grows only with open calls and keys, and compare the
-    rest of the database with them. The result includes the roots over the sizes in *watch*; *each*
-    is called with the number and the content of every good record. If *signing* is given, its
-    holder must have made the head; if *verify* is given, the head's signature and the certificates
-    must be valid. Problems are in the result and never raised.
+    """Read every record once, and compare the rest of the database with the records. The memory
+    used grows only with the number of open calls and keys. The result includes the roots of the
+    trees whose sizes are in *watch*; *each* is called with the number and the content of every good
+    record. If *signing* is given, a holder of its keys must have written the head; if *verify* is
+    given, the head's signature and the certificates must be valid. Problems are returned, never
+    raised.
 
-    With *ahead*, the records that exist at first are read in short transactions, so that the
+    If *ahead* is true, the records that exist at first are read in short transactions, so that the
     ``-wal`` of a log in use stays small. Only the records added meanwhile, and all comparisons,
     share one transaction. No records may be deleted during this time.
     """
@@ -247,8 +246,8 @@ def _believe(*_: bytes) -> bool:
 
 
 def _pruning(reader: LedgerReader) -> Pruned | None:
-    """Return the record that accounts for the records missing after line 0; None if none are
-    missing, or if no record accounts for them.
+    """Return the record that explains why records after line 0 are missing; None if none are
+    missing, or if no record explains it.
     """
     first = reader.first()
     if first == 1:
@@ -265,7 +264,7 @@ def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
 def _vouched(
     row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None
 ) -> int:
-    """Return the number of records that the stored head proves, even if more records follow."""
+    """Return the number of records that the stored head proves. More records may follow."""
     if row is None or signing is None or not row.written_by_a_holder(signing):
         return 0
     try:
@@ -297,11 +296,11 @@ def _head(row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Ve
 def _signed_size(
     row: HeadRow | None, audit: Audit | None, signing: Signing | None, verify: Verify | None
 ) -> int:
-    """Return the size of the stored head, regardless of the lines, if a holder of the log's keys
-    signed it; else 0.
+    """Return the size of the stored head if a holder of the log's keys signed it, whatever the
+    lines contain; otherwise 0.
 
     At least that many records were acknowledged. A signature by a key that the good lines certify
-    is enough, because the keys in *signing* are new if the log's keys were lost.
+    is sufficient, because the keys in *signing* are new if the log's keys were lost.
     """
     if row is None:
         return 0

@@ -1,5 +1,5 @@
-"""Keeps a ledger's files before recovery: under new names next to it, durably, without overwriting
-any file.
+"""Preserves a ledger's files before recovery: durably, under new names next to it, without
+overwriting any file.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ __all__ = ["free_name", "keep_wal", "set_aside"]
 
 
 def free_name(db: Path) -> str:
-    """Return the prefix for the names of files that are set aside."""
+    """Return an unused prefix for the names of files that are set aside."""
     stamp = utc_timestamp()[:19].replace(":", "").replace("-", "")
     base = f"{db.name}-broken-{stamp}"
     number = 1
@@ -29,7 +29,9 @@ def free_name(db: Path) -> str:
 
 
 def keep_wal(db: Path) -> tuple[Path, ...]:
-    """Copy the ``-wal``, unless it is empty, durably to a file next to the log. Return the copy."""
+    """Copy the ``-wal``, unless it is empty, durably to a file next to the log. Return the path of
+    the copy.
+    """
     wal = Path(f"{db}-wal")
     if not wal.exists() or wal.stat().st_size == 0:
         return ()

@@ -1,7 +1,8 @@
-"""External heads of a log, and how many of the remaining records they prove. Pure functions.
+"""Compares the external heads of a log with the records that remain, and counts the records that
+they prove. Pure functions.
 
-Recovery names the last of these heads as predecessor, because the disk alone can't show that a log
-was cut or lost.
+Recovery names the last of these heads as the predecessor, because the disk alone can't show that a
+log was truncated or lost.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ __all__ = ["Judged", "KnownHead", "family", "generation", "is_earlier", "judge",
 
 @dataclass(frozen=True, slots=True)
 class KnownHead:
-    """An authenticated head: signed by a key of its log, or kept by an anchor."""
+    """An authenticated head: signed by a key of its log, or held by an anchor."""
 
     source: str
     """``memory``, ``anchor NAME`` or ``backup``."""
@@ -24,30 +25,32 @@ class KnownHead:
     size: int
     root: bytes
     public: str = ""
-    """The log key, hex, if the source names it; else empty."""
+    """The public log key, hex, if the source names it; otherwise empty."""
     binding: bool = True
-    """True if a ledger that contradicts it is refused. A backup could be of any log."""
+    """True if a ledger that contradicts this head is refused. False for a backup, which could be of
+    any log.
+    """
     roots: Mapping[int, bytes] = field(default_factory=dict)
-    """For a backup: size -> root over its first records."""
+    """For a backup: the roots of its trees, by size."""
 
     @property
     def document(self) -> dict[str, object]:
-        """The head in the form used in records."""
+        """The recorded form of the head."""
         return {"log": self.log, "size": self.size, "root": self.root.hex()}
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The known heads, compared with what is left of a log."""
+    """The result of comparing the known heads with the records that remain."""
 
     last: KnownHead | None = None
-    """The last known head, if it covers more records than are here, or other ones."""
+    """The last known head, if it covers records that are missing here or differ from those here."""
     proven: int = 0
-    """Number of first records, here or in a backup, that an external head covers."""
+    """Number of records, here or in a backup, that an external head covers."""
     kept: int = 0
     """Number of records of that log, here or in a backup, that no head contradicts."""
     problem: str = ""
-    """Names the head that the ledger contradicts; empty if there is none."""
+    """Describes the head that the ledger contradicts; empty if there is none."""
 
 
 def judge(
@@ -59,12 +62,12 @@ def judge(
     roots: Mapping[int, bytes],
     predecessor: str | None = None,
 ) -> Judged:
-    """Compare *known* with a ledger of *size* good records of *log*, whose key is *public* and
-    whose trees have *roots*.
+    """Compare *known* with a ledger of *size* good records of *log*. *public* is the log's key, and
+    *roots* are the roots of its trees.
 
-    *log* is empty if nothing of the ledger can be read; there is no contradiction then.
-    *predecessor* is the log that line 0 names as the one before, or empty; it is None if no holder
-    of the keys signed a head of *log*. Heads of earlier logs by the same key do not contradict it.
+    If nothing of the ledger can be read, *log* is empty, and no head is contradicted. *predecessor*
+    is the name of the earlier log in line 0, or empty; it is None if no holder of the keys signed a
+    head of *log*. Heads of earlier logs with the same key do not contradict the ledger.
     """
     if predecessor is not None:
         known = [
@@ -129,19 +132,19 @@ def _forked(head: KnownHead, roots: Mapping[int, bytes]) -> bool:
 
 
 def family(log: str) -> str:
-    """Return the log's name before its first restart: ``NAME`` for ``NAME~3``."""
+    """Return the log's name before its first recovery: ``NAME`` for ``NAME~3``."""
     name, mark, number = log.rpartition("~")
     return name if mark and _counts(number) else log
 
 
 def generation(log: str) -> int:
-    """Return 1 for ``NAME``, 2 for ``NAME~2``."""
+    """Return the generation of a log, from its name: 1 for ``NAME``, 2 for ``NAME~2``."""
     _, mark, number = log.rpartition("~")
     return int(number) if mark and _counts(number) else 1
 
 
 def is_earlier(one: str, log: str, predecessor: str = "") -> bool:
-    """Return True if *one* is an earlier log that *log* continues, by their names or by the
+    """Return True if *log* continues the earlier log *one*, according to their names or to the
     *predecessor* in line 0 of *log*.
 
     After a recovery, anchors still hold heads of the earlier log. They do not contradict the
@@ -159,11 +162,11 @@ def _counts(number: str) -> bool:
 
 
 def next_name(log: str, used: Iterable[str] = ()) -> str:
-    """Return the name of the log that continues *log*: ``NAME~2``, ``NAME~3``, ..., the first one
-    after all *used* names.
+    """Return the name of the log that continues *log*: the first of ``NAME~2``, ``NAME~3``, ...
+    that follows all *used* names.
 
-    The name must differ, because anchors of the old log would otherwise see the new one as a cut or
-    forked copy.
+    The name must be new. Otherwise, anchors of the old log would treat the new log as a truncated
+    or forked copy.
     """
     base = family(log)
     taken = [generation(each) for each in (log, *used) if family(each) == base]

@@ -1,9 +1,9 @@
-"""Pruning: deletes old records in such a way that the log continues, and that every proof about
-remaining or deleted records still works.
+"""Pruning: deletes old records in such a way that the log continues and every proof about remaining
+or deleted records still works.
 
-Each transaction writes the ``admin.pruned`` record, deletes, and signs the head: the log never
-claims a deletion that did not happen, and no record is deleted without a claim. So a process that
-is killed halfway leaves an intact log.
+Each transaction writes the ``admin.pruned`` record, deletes the records, and signs the head. So the
+log never claims a deletion that did not happen, and no record is deleted without a claim. A process
+that is killed halfway leaves an intact log.
 """
 
 from __future__ import annotations
@@ -45,41 +45,43 @@ _EPOCH_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class DeletionPace:
-    """Limits the speed of deletion, because calls wait for the ledger's lock meanwhile."""
+    """Limits the speed of deletion, because calls wait for the ledger's lock during each
+    transaction.
+    """
 
     part: int = 0
-    """Records that one transaction deletes at most; 0 for the default."""
+    """Largest number of records that one transaction deletes; 0 for the default."""
     share: float = 1.0
-    """Largest share of the time for which the lock is held."""
+    """Largest fraction of the time during which the lock is held."""
     within: float = 0.0
-    """Largest total of all pauses in seconds, regardless of *share*."""
+    """Upper limit of the sum of all pauses in seconds, regardless of *share*."""
 
     def after(self, held: float, parts: int) -> float:
-        """Return the seconds to pause after a transaction, one of *parts*, that held the lock for
-        *held* seconds.
+        """Return the length of the pause, in seconds, after a transaction (one of *parts*) that
+        held the lock for *held* seconds.
         """
         return min(held / self.share - held, self.within / parts)
 
 
 @dataclass(frozen=True, slots=True)
 class PruneCut:
-    """A place up to which records are deleted, in the form that an ``admin.pruned`` record uses."""
+    """A position up to which records are deleted, as described in an ``admin.pruned`` record."""
 
     before: int
-    """Records 1 to ``before`` - 1 are deleted."""
+    """The records 1 to ``before`` - 1 are deleted."""
     edge: tuple[bytes, ...]
     """The tree of the first ``before`` records: ``core.log.merkle.Edge.roots``, computed from the
     lines.
     """
     root: bytes
     genesis: bytes
-    """Leaf of line 0."""
+    """Leaf hash of line 0."""
     leaf: bytes
-    """Of record ``before`` - 1."""
+    """Leaf hash of record ``before`` - 1."""
     ts: str
-    """Of record ``before`` - 1."""
+    """Time stamp of record ``before`` - 1."""
     newest: str
-    """The latest time stamp among the deleted records: clocks can go back."""
+    """The latest time stamp among the deleted records, because clocks can go back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +90,12 @@ class PruneResult:
 
     deleted: int
     before: int
-    """Records 1 to ``before`` - 1 are deleted; 1 if none are."""
+    """The records 1 to ``before`` - 1 are deleted; 1 if none are."""
     records: tuple[int, ...]
     """Numbers of the ``admin.pruned`` records that were written."""
     overwritten: bool
-    """True if the text is erased from the files too; False if a reader kept the ``-wal`` from being
-    reset.
+    """True if the text is also erased from the files; False if a reader prevented the ``-wal`` from
+    being reset.
     """
 
 
@@ -106,12 +108,13 @@ def prune(
     record: Callable[[str, PruneCut], Draft],
     pace: DeletionPace = DeletionPace(),
 ) -> PruneResult:
-    """Delete the records from 1 to *before* - 1; durable when this returns. If it raises, finished
-    parts are durable. *allow* raises if the records up to a cut must not be deleted; it is called
-    for the whole range before anything is deleted. *record* makes a log's ``admin.pruned`` record
-    for a cut. *pace* limits how long others wait. Raises ``LedgerError``; the code is
-    ``ledger.needed`` if a call among the records is open, or if a key that they certify still
-    signs.
+    """Delete the records from 1 to *before* - 1; durable when this returns.
+
+    If this raises, the parts finished so far are durable. *allow* raises if the records up to a cut
+    must not be deleted; it is called for the whole range before anything is deleted. *record*
+    returns the ``admin.pruned`` record of a cut. *pace* limits how long other writers wait. Raises
+    ``LedgerError``; the code is ``ledger.needed`` if a call among the records is open, or if a key
+    that they certify still signs.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -214,8 +217,8 @@ class _Pruner:
             raise LedgerError("the log ends before that record", code="ledger.short")
 
     def _rows(self, start: int, before: int) -> Iterator[tuple[int, bytes, bytes]]:
-        """Yield rows in short transactions, because a long one would keep the ``-wal`` from being
-        reset.
+        """Yield rows in short transactions, because a long transaction would prevent the ``-wal``
+        from being reset.
         """
         while start < before:
             rows = list(
@@ -235,7 +238,7 @@ class _Pruner:
     def run(
         self, lock: FileLock, cuts: Sequence[PruneCut], record: Callable[[str, PruneCut], Draft]
     ) -> PruneResult:
-        """Delete, one part per transaction, then overwrite the deleted text that remains in the
+        """Delete one part per transaction, and then overwrite the deleted text that remains in the
         files.
         """
         deleted, written = 0, []

@@ -1,9 +1,9 @@
-"""Recover: brings a sealed or damaged ledger back into use by a person's decision, which is
+"""Returns a sealed or damaged ledger to service. A person decides this, and the decision is
 recorded.
 
-Readable records are never deleted or changed. If the chain is intact, the log continues, with an
-``admin.recovered`` record of the findings. Otherwise the log is set aside unchanged, and a new log
-begins whose genesis names the last intact head of the old one.
+Readable records are never deleted or changed. If the chain is intact, the log continues with an
+``admin.recovered`` record of the findings. Otherwise, the log is set aside unchanged, and a new log
+begins. Its genesis names the last intact head of the old log.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class RecoveryReport:
 
     plan: RecoveryPlan
     set_aside: tuple[Path, ...]
-    """New path of the old files, or of the copy of overwritten rows."""
+    """New paths of the old files, or of the copy of overwritten rows."""
     receipt: Receipt | None
-    """Number of the ``admin.recovered`` record; None if nothing had to be done."""
+    """Receipt of the ``admin.recovered`` record; None if nothing had to be done."""
     log: str
     """Origin name of the continued log."""
     closed: int
-    """Open calls that were closed as ``unknown``."""
+    """Number of open calls that were closed as ``unknown``."""
 
 
 def recover(
@@ -70,14 +70,14 @@ def recover(
     known: Sequence[KnownHead] = (),
     unusable: str = "",
 ) -> RecoveryReport:
-    """Carry out the plan of ``inspect``; when this returns, it is durable and the ledger opens
-    again.
+    """Carry out the plan of ``inspect``. When this returns, the result is durable and the ledger
+    can be opened again.
 
-    *who* is the record's ``actor``, and *reason* the reason that a person gave. *signing*,
+    *who* is the record's ``actor``, and *reason* is the reason given by a person. *signing*,
     *verify*, *known* and *unusable* are as for ``inspect``. *genesis* (``profile``, ``key`` and
-    ``config``) and *log* are used for a new log if the old line 0 can't be read, or its keys are
+    ``config``) and *log* are used for a new log if the old line 0 can't be read, or if its keys are
     lost; nonce and predecessor are filled in. Raises ``LedgerError``: ``ledger.in_use`` while other
-    processes hold leases, ``ledger.no_genesis`` if *genesis* is needed.
+    processes hold leases, ``ledger.no_genesis`` if *genesis* is needed but missing.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -198,8 +198,8 @@ def _continue(
 
 
 def _doubt(found: Examination) -> dict[str, int] | None:
-    """Return the records that no head vouches for. ``verify`` reports them forever
-    (docs/record-format.md section 9.5).
+    """Return the range of records that no signed head covers. ``verify`` reports them in all future
+    runs (docs/record-format.md section 9.5).
     """
     size = found.edge.size
     return {"first": found.vouched, "last": size - 1} if found.vouched < size else None
@@ -253,7 +253,7 @@ def _restart(
 
 def predecessor(plan: RecoveryPlan) -> dict[str, object] | None:
     """Return the last known head of the log that is continued, with its last leaf, or with its root
-    if only that is known.
+    if only the root is known.
     """
     if plan.judged.last is not None:
         return plan.judged.last.document

@@ -1,4 +1,4 @@
-"""The plan of ``recover`` for a ledger, made by reading only."""
+"""Plans the recovery of a ledger. Only reads."""
 
 from __future__ import annotations
 
@@ -28,14 +28,16 @@ __all__ = ["Action", "RecoveryPlan", "inspect", "line0", "predecessor_log"]
 
 
 class Action(StrEnum):
-    """The actions of ``recover``."""
+    """The actions that ``recover`` can take."""
 
     NOTHING = "nothing"
-    """Nothing is wrong: writers resume by themselves."""
+    """Nothing is wrong; writers resume by themselves."""
     CONTINUE = "continue"
-    """The chain is intact: repair the rest, lift the seal, record it, and continue the log."""
+    """The chain is intact: repair the rest, lift the seal, record the recovery, and continue the
+    log.
+    """
     CLOSE_CALLS = "close_calls"
-    """Close open calls whose process might be alive or dead."""
+    """Close open calls whose processes are not known to be dead or alive."""
     RESTART = "restart"
     """Set the old files aside and begin a new log that names the last intact head of the old
     one.
@@ -44,7 +46,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RecoveryPlan:
-    """The findings, and the actions that ``recover`` would take."""
+    """The findings about a ledger, and the action that ``recover`` would take."""
 
     action: Action
     found: str
@@ -53,32 +55,32 @@ class RecoveryPlan:
     traces: tuple[Path, ...]
     log: str
     genesis: Mapping[str, Any]
-    """Line 0 if it is known: from the log, else from the seal."""
+    """Line 0, from the log or from the seal, if it is known."""
     intact: chain.Head | None
     """Last head of the intact part of the chain; None if no record can be read."""
     first_bad: int | None
     lost: int
-    """Smallest number of records that were acknowledged, by the seal or a head, and are lost or
-    altered.
+    """Minimum number of acknowledged records that are lost or altered, according to the seal or a
+    head.
     """
     loss: Loss
-    """How reliable ``lost`` is."""
+    """The reliability of ``lost``."""
     untold: tuple[OpenCall, ...]
-    """Open calls whose process might be alive or dead."""
+    """Open calls whose processes are not known to be dead or alive."""
     alive: tuple[str, ...]
-    """Other processes that hold a lease: they must end first."""
+    """Other processes that hold a lease. They must end first."""
     head: str = ""
-    """What is wrong with the signed head; empty if nothing is, or if it can't be checked without
+    """Problem with the signed head; empty if there is none, or if the head can't be checked without
     the keys.
     """
     caches: tuple[str, ...] = ()
-    """Tables that differ from the records: they are rebuilt."""
+    """Tables that differ from the records and will be rebuilt."""
     known: tuple[KnownHead, ...] = ()
     """External heads."""
     judged: Judged = field(default_factory=Judged)
-    """Comparison of the remaining records with them."""
+    """Result of comparing the remaining records with the external heads."""
     examined: Examination | None = field(default=None, repr=False)
-    """Everything found in the file; None if there is no file."""
+    """Full result of examining the file; None if there is no file."""
 
 
 def inspect(
@@ -89,12 +91,12 @@ def inspect(
     known: Sequence[KnownHead] = (),
     unusable: str = "",
 ) -> RecoveryPlan:
-    """Examine the ledger and return the plan of ``recover``. Changes nothing.
+    """Examine the ledger and return the plan for ``recover``. Changes nothing.
 
-    *signing* checks that a key holder made the head; *verify* checks its signature too. A new log
-    must begin if nothing is left of the old one, if it contradicts one of the *known* heads, or if
-    it is *unusable* for a reason outside its file, such as lost keys. Raises ``LedgerOpenError``
-    for a log of a newer format, or one that this user can't read.
+    *signing* checks that a key holder wrote the head; *verify* also checks its signature. A new log
+    must begin if nothing is left of the old one, if the old one contradicts one of the *known*
+    heads, or if it is *unusable* for a reason outside its file, such as lost keys. Raises
+    ``LedgerOpenError`` if the log has a newer format, or if this user can't read it.
     """
     db = Path(os.path.realpath(path))
     left = traces(db)
@@ -159,7 +161,7 @@ def _judge(
 def _action(
     seal: Seal | None, found: Examination, untold: tuple[OpenCall, ...]
 ) -> tuple[Action, str]:
-    """Return the action needed for a log that can continue, and its reason, which is empty if no
+    """Return the action for a log that can continue, and the reason for it, which is empty if no
     action is needed.
     """
     problem = _beside(seal, found)
@@ -177,8 +179,8 @@ def _lost(
     judged: Judged,
     intact: chain.Head | None,
 ) -> int:
-    """Return how many acknowledged records of the continued log are lost, according to all known
-    evidence.
+    """Return the number of acknowledged records of the continued log that are lost, according to
+    all known evidence.
     """
     here = intact.log if intact is not None else ""
     log = judged.last.log if judged.last is not None else here
@@ -195,8 +197,8 @@ def _lost(
 
 
 def _loss(lost: int, found: Examination | None) -> Loss:
-    """Return how reliable *lost* is: heads and seals prove records before them, but none after
-    them.
+    """Return the reliability of *lost*. Heads and seals prove that records existed before them, but
+    not after them.
     """
     if lost:
         return Loss.AT_LEAST
@@ -222,7 +224,9 @@ def _public(genesis: Mapping[str, Any]) -> str:
 
 
 def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
-    """Return the calls that the lines show as open, and whose process may or may not be alive."""
+    """Return the calls that are open according to the lines, and whose processes are not known to
+    be dead or alive.
+    """
     right = [cache.right for cache in found.caches if cache.table == "open_call"]
     if not right:
         with LedgerReader.open(db, strict=False) as reader:
@@ -248,7 +252,7 @@ def _describe_intact(found: Examination | None) -> str:
 
 
 def _beside(seal: Seal | None, found: Examination) -> str:
-    """Describe the other problems of a log whose chain is intact; empty if there are none."""
+    """Describe further problems of a log with an intact chain; empty if there are none."""
     problems = [f"sealed: {seal.why}"] if seal is not None else []
     if found.schema:
         problems.append(found.schema)

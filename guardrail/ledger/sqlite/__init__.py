@@ -1,1 +1,1 @@
-"""The SQLite side of a log: its tables, and the connections that read or append."""
+"""The SQLite storage backend of a log: its tables, and the connections that read or append."""

@@ -1,4 +1,4 @@
-"""A writer's connection: statements inside its transaction.
+"""A writer's connection, and the statements of its transaction.
 
 For use by one thread, under the file lock.
 """
@@ -41,13 +41,13 @@ __all__ = ["Store"]
 
 
 class Store(SQLiteTreeWriter):
-    """A connection that appends; implements ``ledger.storage.AppendingStorage``. Closing it never
-    checkpoints, unless ``close(clean=True)`` is called.
+    """A connection that appends records. Implements ``ledger.storage.AppendingStorage``. Closing it
+    does not checkpoint, unless ``close(clean=True)`` is called.
     """
 
     def __init__(self, db: Path, signing: Signing) -> None:
-        """Connect to *db*. Raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``, and leaves
-        nothing open then.
+        """Connect to *db*. If this raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``,
+        nothing stays open.
         """
         if handles.tainted(db):
             raise LedgerPoisonedError(
@@ -91,12 +91,12 @@ class Store(SQLiteTreeWriter):
 
     @property
     def log(self) -> str:
-        """Origin name, from line 0."""
+        """Origin name of the log, from line 0."""
         return str(self.genesis.get("log", ""))
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection. With *clean*, SQLite may clean up if this is the last connection of
-        all processes.
+        """Close the connection. If *clean* is true, SQLite may clean up if this is the last
+        connection of all processes.
         """
         if clean:
             SharedLock.release(self.db)
@@ -108,10 +108,10 @@ class Store(SQLiteTreeWriter):
         SharedLock.disconnected(self.db)
 
     def checkpoint(self, mode: str) -> bool:
-        """Copy the ``-wal`` into the database; return True if all of it was copied and synced.
+        """Copy the ``-wal`` into the database. Return True if all of it was copied and synced.
 
-        Raises ``sqlite3.Error``. ``RESTART`` makes the next commit write the ``-wal`` from its
-        beginning.
+        Raises ``sqlite3.Error``. With mode ``RESTART``, the next commit writes the ``-wal`` from
+        its beginning.
         """
         busy, frames, copied = self._execute(f"PRAGMA wal_checkpoint({mode})").fetchone()
         return not busy and frames == copied
@@ -119,8 +119,8 @@ class Store(SQLiteTreeWriter):
     def begin(self) -> Tail:
         """Begin a write transaction; return the end of the log.
 
-        Raises ``LedgerOpenError``, code ``ledger.schema``, if the file has objects other than a
-        log's tables, indexes and triggers, because a planted trigger would change the written data.
+        Raises ``LedgerOpenError`` (``ledger.schema``) if the file has objects other than a log's
+        tables, indexes and triggers, because a planted trigger would change the written data.
         Raises ``sqlite3.Error``.
         """
         self._execute("BEGIN IMMEDIATE")
@@ -168,9 +168,10 @@ class Store(SQLiteTreeWriter):
         return Tail(seq, leaf, edge.copy(), edge, fault)
 
     def sign(self, tail: Tail, key: HeadKey) -> None:
-        """Write the signed head over everything since ``begin``: the last step before ``commit``.
+        """Write the signed head for everything since ``begin``. This is the last step before
+        ``commit``.
 
-        Raises ``sqlite3.Error``, and ``KeysError`` if a signer that holds *key* does not sign.
+        Raises ``sqlite3.Error``, and ``KeysError`` if *key* belongs to a signer that does not sign.
         """
         head = sign_head(self.log, tail.leaf, tail.edge, key, self._signing)
         self.write_head(head)
@@ -180,7 +181,7 @@ class Store(SQLiteTreeWriter):
     def commit(self) -> None:
         """Make everything since ``begin`` durable.
 
-        Raises ``sqlite3.Error``; it is then unknown whether the commit is durable.
+        If this raises ``sqlite3.Error``, the commit may or may not be durable.
         """
         self._execute("COMMIT")
         self._end = self._signed
@@ -194,8 +195,7 @@ class Store(SQLiteTreeWriter):
                 self._execute("ROLLBACK")
 
     def add_all(self, drafts: Sequence[Draft], tail: Tail) -> list[Receipt | LedgerError]:
-        """Call ``add`` for each of *drafts* in turn; return a receipt for each, or the reason that
-        it was refused.
+        """Call ``add`` for each of *drafts* in turn; return a receipt or the error for each.
 
         Raises ``sqlite3.Error``.
         """
@@ -216,11 +216,11 @@ class Store(SQLiteTreeWriter):
     def _add_together(
         self, drafts: Sequence[Draft], tail: Tail
     ) -> list[Receipt | LedgerError] | None:
-        """Append all of *drafts* in a few statements, or none of them. Return None in the second
-        case; adding them one by one then shows which can't be added.
+        """Append all of *drafts* in a few statements, or none of them. In the latter case, return
+        None; adding them one by one then shows which ones are refused.
 
-        Each statement lets other threads run, and with many callers the commit thread has to wait
-        for its turn after each.
+        Each statement gives other threads a turn. With many callers, the commit thread would have
+        to wait for its own turn after each statement.
         """
         batch = Batch(tail.seq, tail.leaf, tail.edge)
         for draft in drafts:
@@ -242,8 +242,8 @@ class Store(SQLiteTreeWriter):
         """Describe the problem with the records added since *draft*, a step of an approval, was
         judged; empty if there is none.
 
-        Otherwise, a step that was hidden from the index would allow this one to be written. Raises
-        ``sqlite3.Error``.
+        Without this check, a step that was hidden from the index would allow *draft* to be written.
+        Raises ``sqlite3.Error``.
         """
         if draft.judged is None or draft.approval is None:
             return ""
@@ -255,11 +255,11 @@ class Store(SQLiteTreeWriter):
         return ""
 
     def add(self, draft: Draft, tail: Tail) -> Receipt:
-        """Append *draft* inside the transaction and advance *tail*. It is not durable before
-        ``commit``.
+        """Append *draft* inside the transaction and advance *tail*. The record is not durable
+        before ``commit``.
 
-        Raises ``LedgerError`` for a record that does not belong in this log (the transaction
-        continues without it), and ``sqlite3.Error``.
+        Raises ``LedgerError`` if the record does not belong in this log (the transaction continues
+        without it), and ``sqlite3.Error``.
         """
         ts = utc_timestamp()
         seq = tail.seq + 1

@@ -1,7 +1,7 @@
 """Writes the records of one commit with few statements.
 
-Each statement lets other threads run. With many callers, a commit thread that runs several
-statements per record would wait for its turn each time, and so would its callers.
+Each statement gives other threads a turn. With many callers, a commit thread that runs several
+statements per record would wait for its own turn each time, and so would its callers.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ driver keeps prepared.
 
 
 class Batch:
-    """Consecutive records, and the end of the log after them. Either all of them are written or
-    none.
+    """Consecutive records, and the end of the log after them. Either all or none of them are
+    written.
     """
 
     def __init__(self, seq: int, leaf: bytes, edge: Edge) -> None:
-        """Start after record *seq* with the leaf *leaf*. *edge* is the tree up to there; it is not
-        changed.
+        """Start after record *seq* with the leaf hash *leaf*. *edge* is the tree up to that record;
+        it is not changed.
         """
         self.seq = seq
         self.leaf = leaf
@@ -52,7 +52,7 @@ class Batch:
         self._own = (process_name(), host_name(), os.getpid())
 
     def take(self, draft: Draft) -> None:
-        """Make *draft* the next record."""
+        """Add *draft* as the next record."""
         ts = utc_timestamp()
         self.seq += 1
         line = draft.finish(seq=self.seq, prev=self.leaf.hex(), ts=ts)
@@ -69,12 +69,12 @@ class Batch:
             self._tiles.append((self.edge.size, made))
 
     def write(self, execute: Execute, store_tile: Callable[[int, Sequence[bytes]], None]) -> bool:
-        """Write all drafts that were taken. Return False if an outcome's call is not open, in which
-        case some drafts have been written.
+        """Write all drafts of the batch. Return False if the call of an outcome is not open; some
+        drafts may have been written in that case.
 
         *store_tile* stores each tile that the records complete.
 
-        An outcome's call counts as open only if it was open before this batch. Raises
+        A call counts as open only if it was open before this batch. Raises
         ``sqlite3.IntegrityError`` if one of the records does not belong in this log, and
         ``sqlite3.Error``.
         """
@@ -93,7 +93,7 @@ class Batch:
 
 
 def _pieces(values: Sequence[object], width: int) -> Iterator[Sequence[object]]:
-    """Split rows of *width* values into pieces whose row counts are powers of two."""
+    """Split rows of *width* values into chunks whose numbers of rows are powers of two."""
     at, rows = 0, _ROWS
     while at < len(values):
         while rows * width > len(values) - at:

@@ -1,7 +1,7 @@
-"""Checks the schema's rules for a log's objects and rows, using queries.
+"""Checks with queries that a log's objects and rows obey the rules of its schema.
 
 SQLite compiles the schema that the *file* contains, and a connection that can't write does not even
-read its CHECK constraints. A reader that relied on the schema would therefore trust the file's last
+read the CHECK constraints. A reader that relied on the schema would therefore trust the file's last
 writer. These queries check every rule instead.
 """
 
@@ -33,7 +33,7 @@ _Object = tuple[str, str, str, str | None]
 
 
 def _expected() -> dict[str, _Object]:
-    """Return every object of a log, by name, as SQLite describes it after creating it."""
+    """Return every object of a log, by name, in the form in which SQLite stores its definition."""
     connection = sqlite3.connect(":memory:")
     try:
         for statement in SCHEMA.values():
@@ -54,12 +54,12 @@ def _objects() -> dict[str, _Object]:
 
 
 def schema_fault(ask: Ask) -> str:
-    """Describe how ``sqlite_schema`` differs from a log's schema; empty if it does not.
+    """Describe the difference between ``sqlite_schema`` and a log's schema; empty if they are the
+    same.
 
     Raises ``sqlite3.Error``.
 
-    Foreign views, triggers, indexes and tables count as differences, and so do changed and missing
-    ones.
+    Foreign, changed and missing tables, indexes, triggers and views count as differences.
     """
     right = _objects()
     rows = ask(
@@ -88,7 +88,7 @@ def schema_fault(ask: Ask) -> str:
 def record_fault(ask: Ask) -> str:
     """Return the reason that the table of records can't be read at all; empty if it can.
 
-    Raises ``sqlite3.Error``. Used to salvage a log whose schema was changed.
+    Raises ``sqlite3.Error``. Used to salvage a log with a changed schema.
     """
     rows = ask(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE lower(name) = 'record' LIMIT 2"
@@ -97,10 +97,10 @@ def record_fault(ask: Ask) -> str:
 
 
 def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
-    """Return (type, name) of the objects to drop, and the names of the objects to create, to
-    correct the schema.
+    """Return (type, name) of the objects to drop, and the names of the objects to create, so that
+    the schema is correct.
 
-    Returns None if one of the log's own tables is wrong, because its rows then can't be trusted to
+    Return None if one of the log's own tables is wrong, because its rows then can't be trusted to
     be the log's. Raises ``sqlite3.Error``.
     """
     right = _objects()
@@ -125,7 +125,7 @@ def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
 
 
 def _word(value: object) -> str:
-    """Return a name from the file in a form that is safe in messages."""
+    """Return a name from the file in a form that is safe to show in messages."""
     return ascii(value)[:60].strip("'") if isinstance(value, str) else "object"
 
 
@@ -152,9 +152,8 @@ def surplus_fault(ask: Ask) -> str:
 def row_fault(ask: Ask) -> str:
     """Describe the rows whose numbers no record can have; empty if there are none.
 
-    The time does not depend on the length of the log.
-
-    Records are numbered from 0 to the end of the signed tree. Raises ``sqlite3.Error``.
+    Records are numbered from 0 to the end of the signed tree. The time that this takes does not
+    depend on the length of the log. Raises ``sqlite3.Error``.
     """
     outside = place_fault(ask)
     if outside:
@@ -178,8 +177,8 @@ def row_fault(ask: Ask) -> str:
 
 
 def _covered(head: tuple[Any, ...]) -> int | None:
-    """Return how many records the signed head covers; None if the head is malformed, which other
-    checks report.
+    """Return the number of records that the signed head covers; None if the head is malformed,
+    which other checks report.
     """
     _, size, note = head
     try:
@@ -232,11 +231,11 @@ _VALUES = (
 
 
 def value_fault(ask: Ask, tables: tuple[str, ...] = ()) -> tuple[str, object] | None:
-    """Return the table and the number of a row whose values violate the schema's types and lengths;
-    None if there is none.
+    """Return the table and the number of a row with values of a type or length that the schema
+    forbids; None if there is none.
 
-    Checks every row of *tables*, or of all tables. Readers check the length of a line;
-    ``PRAGMA integrity_check`` checks uniqueness using the indexes. Raises ``sqlite3.Error``.
+    Checks every row of *tables*, or of all tables. Readers check the length of a line; ``PRAGMA
+    integrity_check`` checks uniqueness with the indexes. Raises ``sqlite3.Error``.
     """
     for table, number, wrong in _VALUES:
         if tables and table not in tables:

@@ -13,7 +13,7 @@ __all__ = ["copy_database"]
 
 
 def copy_database(db: Path, target: Path) -> None:
-    """Copy the current *db* into the empty file *target*, which is not synced.
+    """Copy the current state of *db* into the empty file *target*. The copy is not synced.
 
     Raises ``LedgerOpenError``, ``sqlite3.Error`` and ``OSError``.
     """

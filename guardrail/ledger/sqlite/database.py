@@ -1,4 +1,4 @@
-"""Creates the SQLite database of a log and opens connections to it. It takes no lock itself."""
+"""Creates the SQLite database of a log and opens connections to it. Takes no locks of its own."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ CHECKPOINT_PAGES = 1000
 
 
 def quoted(db: Path) -> str:
-    """Return *db* as the path of an SQLite URI."""
+    """Return *db* as a path for an SQLite URI."""
     return str(db).replace("%", "%25").replace("?", "%3f").replace("#", "%23")
 
 
 def reason(error: BaseException) -> str:
-    """Return the reason that SQLite or the system gave, without any value from a caller."""
+    """Return the reason given by SQLite or the system, without any value from a caller."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorname", None) or type(error).__name__
     if isinstance(error, OSError):
@@ -85,12 +85,12 @@ def _first_head(genesis_line: bytes, signing: Signing) -> HeadRow:
 
 
 def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
-    """Create a new log with its line 0 at *db*. When this returns, the log is complete and durable,
+    """Create a new log with line 0 at *db*. When this returns, the log is complete and durable,
     including its name.
 
-    Call it under the file lock. Raises ``LedgerOpenError`` with code ``ledger.exists`` if *db*
-    exists, ``KeysError`` if its head can't be signed, and ``OSError`` or ``sqlite3.Error`` if the
-    disk fails; nothing is left at *db* then.
+    Call it under the file lock. Raises ``LedgerOpenError`` (``ledger.exists``) if *db* exists,
+    ``KeysError`` if its head can't be signed, and ``OSError`` or ``sqlite3.Error`` if the disk
+    fails; nothing is left at *db* then.
     """
     from sqlite_utils import Database
 
@@ -144,8 +144,8 @@ def connect(db: Path) -> tuple[sqlite3.Connection, int]:
 
     Call it under the file lock, in the thread that will use it.
 
-    Raises ``LedgerOpenError`` if it is not a log of this format, ``sqlite3.Error`` if SQLite or the
-    disk refuses.
+    Raises ``LedgerOpenError`` if the file is not a log of this format, and ``sqlite3.Error`` if
+    SQLite or the disk reports an error.
     """
     refuse_unsafe(db)
     connection = sqlite3.connect(
@@ -171,7 +171,7 @@ def connect(db: Path) -> tuple[sqlite3.Connection, int]:
 
 
 def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """Open *db* so that nothing can be written through the connection.
+    """Open *db* for reading; nothing can be written through the connection.
 
     Raises the same errors as ``connect``.
     """
@@ -195,7 +195,7 @@ def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 
 def refuse_unsafe(db: Path) -> None:
-    """Raise ``LedgerOpenError`` for files that SQLite would act on before anything can be
+    """Raise ``LedgerOpenError`` if there are files that SQLite would act on before anything can be
     checked.
     """
     journal = db.with_name(db.name + "-journal")
@@ -217,8 +217,8 @@ def refuse_unsafe(db: Path) -> None:
 
 
 def check_format(connection: sqlite3.Connection) -> None:
-    """Raise ``LedgerOpenError`` unless the connected file is a log in a format known to this
-    version.
+    """Raise ``LedgerOpenError`` unless the connected file is a log in a format that this version
+    supports.
     """
     try:
         application: Any = connection.execute("PRAGMA application_id").fetchone()[0]
@@ -254,8 +254,9 @@ def check_schema(connection: sqlite3.Connection) -> int:
     """Raise ``LedgerOpenError`` unless the file has exactly the objects of a log; return the
     version of its schema.
 
-    Foreign objects are not allowed: a trigger changes what is written, and a view changes what is
-    read. While the version stays the same, so does the schema, for all writes through SQLite.
+    Foreign objects are refused: a trigger could change the data that is written, and a view the
+    data that is read. As long as the version stays the same, no write through SQLite has changed
+    the schema.
     """
 
     def ask(sql: str) -> list[tuple[Any, ...]]:
@@ -269,8 +270,8 @@ def check_schema(connection: sqlite3.Connection) -> int:
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Return the number that SQLite changes with the schema. Inside a transaction, it is the
-    snapshot's number.
+    """Return the number that SQLite changes with the schema. Inside a transaction, it is the number
+    of the snapshot.
     """
     version: int = connection.execute("PRAGMA schema_version").fetchone()[0]
     return version
@@ -278,15 +279,15 @@ def schema_version(connection: sqlite3.Connection) -> int:
 
 def data_version(connection: sqlite3.Connection) -> int:
     """Return the number that changes with each commit of another connection. Inside a transaction,
-    it is the snapshot's number.
+    it is the number of the snapshot.
     """
     version: int = connection.execute("PRAGMA data_version").fetchone()[0]
     return version
 
 
 def schema_error(fault: str) -> LedgerOpenError:
-    """Return the error for a file that has tables, indexes, views or triggers which do not belong
-    to a log.
+    """Return the error for a file with tables, indexes, views or triggers that do not belong to a
+    log.
     """
     return LedgerOpenError(
         f"the ledger's tables, indexes or triggers were changed: {fault}",
@@ -296,13 +297,15 @@ def schema_error(fault: str) -> LedgerOpenError:
 
 
 def damaged(error: BaseException) -> bool:
-    """Return True if *error*, from SQLite, means that the file is damaged or not a database."""
+    """Return True if *error*, raised by SQLite, means that the file is damaged or not a
+    database.
+    """
     return reason(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
 
 
 def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOpenError | None:
-    """Return an error naming the file of *db* that this process lacks a permission for, or None if
-    it lacks none. SQLite only reports that it can't open a file, not which one or why.
+    """Return an error that names the file of *db* for which this process lacks a permission, or
+    None if it lacks none. SQLite reports only that it can't open a file, not which one or why.
     """
     if isinstance(error, OSError):
         found = denial_of(error, db, db)
@@ -321,8 +324,9 @@ def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOp
 def open_error(
     error: sqlite3.Error | OSError, db: Path, *, write: bool = True, needed: int = WORK
 ) -> LedgerError:
-    """Convert an error that SQLite or the system raised while opening *db* (to *write*) into one
-    for the caller. *needed* is how many bytes must be free to open it, in case the disk is full.
+    """Convert an error of SQLite or the system, raised while opening *db* (for writing if *write*),
+    into a ``LedgerOpenError``. *needed* is the number of bytes that must be free, in case the disk
+    is full.
     """
     missing = denied(error, db, write=write)
     if missing is not None:
@@ -342,16 +346,17 @@ def open_error(
 
 
 def full_error(db: Path, needed: int = WORK) -> LedgerOpenError:
-    """Return the error for a ledger, or an access log, that can't be opened because its disk is
-    full.
+    """Return the error for a ledger or an access log that can't be opened because its
+    disk is full.
     """
     return LedgerOpenError(no_room(db, needed), code="ledger.reserve", hint=make_room(db))
 
 
 def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
-    """Convert an error that SQLite or the system raised while reading into one for the caller.
+    """Convert an error of SQLite or the system, raised while reading, into a ``LedgerError``.
 
-    Code ``ledger.query``: SQLite could not evaluate the query on the content of the records.
+    Code ``ledger.query`` means that SQLite could not evaluate the query on the content of the
+    records.
     """
     missing = denied(error, db, write=False)
     if missing is not None:

@@ -1,10 +1,11 @@
-"""Tracks all connections of this process to a log: they share SQLite's state, and forks copy it.
+"""Tracks all connections of this process to a log, because they share SQLite's state and a fork
+copies it.
 
-SQLite keeps locks and shared memory per file and process, so (1) the last connection that closes
-checkpoints and deletes the ``-wal``, which must not happen if one of its files has been exchanged;
-(2) a new connection joins the shared memory of an old one; (3) a child made by ``fork`` would
-inherit locks in name that it does not hold. So a second, harmless lock keeps closing from
-checkpointing, and connections are closed before a fork.
+SQLite keeps locks and shared memory per file and process. Therefore (1) the last connection that
+closes checkpoints and deletes the ``-wal``, which must not happen if one of the files has been
+replaced; (2) a new connection joins the shared memory of an old one; (3) a child made by ``fork``
+would inherit SQLite's record of locks that the child does not hold. So a second, harmless lock
+prevents closing from checkpointing, and connections are closed before a fork.
 """
 
 from __future__ import annotations
@@ -42,17 +43,17 @@ class Handle(Protocol):
     def retire(self) -> None:
         """Close the connection as soon as possible; the next use opens it again.
 
-        Never waits long and never raises.
+        Returns quickly and never raises.
         """
 
     def before_fork(self) -> None:
-        """Close the connection and pause. Never raises; waits at most briefly."""
+        """Close the connection and pause. Returns quickly and never raises."""
 
     def after_fork_in_parent(self) -> None:
-        """Resume."""
+        """Resume after the fork."""
 
     def after_fork_in_child(self) -> None:
-        """Drop everything that belongs to the parent."""
+        """Drop all state that belongs to the parent."""
 
 
 _writers: set[Handle] = set()
@@ -63,7 +64,7 @@ _forking: list[Handle] = []
 
 
 def register(handle: Handle, *, weakly: bool = False) -> None:
-    """Remember *handle* for forks and for ``retire_all`` until ``forget`` is called or, with
+    """Register *handle* for forks and for ``retire_all``, until ``forget`` is called or, with
     *weakly*, as long as it is referenced.
     """
     with _lock:
@@ -74,7 +75,7 @@ def register(handle: Handle, *, weakly: bool = False) -> None:
 
 
 def forget(handle: Handle) -> None:
-    """Forget a writer that was closed."""
+    """Unregister a writer that was closed."""
     with _lock:
         _writers.discard(handle)
 
@@ -85,27 +86,27 @@ def _all() -> list[Handle]:
 
 
 def retire_all(db: Path) -> None:
-    """Ask every handle of this process on *db* to close its connection. Never waits long."""
+    """Make every handle of this process on *db* close its connection. Returns quickly."""
     for handle in _all():
         if handle.db == db:
             handle.retire()
 
 
 def taint(db: Path) -> None:
-    """Remember, in a forked child, that a connection to *db* was in use at the fork."""
+    """Record, in a forked child, that a connection to *db* was in use at the fork."""
     _tainted.add(db)
 
 
 def tainted(db: Path) -> bool:
-    """Return True if this process inherited SQLite's state of *db* from its parent, so that *db*
-    can't be used safely.
+    """Return True if this process inherited SQLite's state of *db* from its parent, so that it
+    can't use *db* safely.
     """
     return db in _tainted
 
 
 def keep_alive(thing: object) -> None:
-    """Keep *thing*, a connection of the parent process, from being finalized, even at interpreter
-    exit.
+    """Prevent *thing*, a connection of the parent process, from ever being finalized, even at
+    interpreter exit.
     """
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
@@ -135,11 +136,11 @@ os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_
 
 
 class SharedLock:
-    """While this lock is held, no connection of any process can become the last one, so that
-    closing neither checkpoints nor deletes.
+    """A lock that prevents any connection, of any process, from becoming the last one, so that
+    closing a connection neither checkpoints nor deletes the ``-wal``.
 
     It is an open-file-description lock on the range that SQLite locks for reading. Such a lock
-    conflicts with a POSIX lock of the same process, and does not disturb readers. The descriptor
+    conflicts with a POSIX lock of the same process, but does not disturb readers. The descriptor
     stays open while this process has any connection to the log, because closing it would drop
     SQLite's own POSIX locks.
     """
@@ -157,7 +158,7 @@ class SharedLock:
 
     @classmethod
     def disconnected(cls, db: Path) -> None:
-        """Count a connection as closed, after it was closed."""
+        """Stop counting a connection, after it was closed."""
         with cls._lock:
             left = cls._connections.get(db, 0) - 1
             if left > 0:
@@ -171,7 +172,7 @@ class SharedLock:
 
     @classmethod
     def acquire(cls, db: Path) -> None:
-        """Make closing harmless until ``release``. Raises ``OSError``."""
+        """Make closing connections harmless until ``release``. Raises ``OSError``."""
         with cls._lock:
             descriptor = cls._descriptors.get(db)
             if descriptor is not None and not _same(descriptor, db) and not cls._holders.get(db):
@@ -210,9 +211,7 @@ class SharedLock:
 
     @classmethod
     def forget_parents(cls) -> None:
-        """Close the copies in a forked child. The parent's lock stays with the parent's
-        descriptor.
-        """
+        """Close the inherited descriptors in a forked child. The parent keeps its lock."""
         cls._lock = threading.Lock()
         for descriptor in cls._descriptors.values():
             os.close(descriptor)

@@ -1,8 +1,8 @@
-"""Limits what a connection to a log can do and how much it can use, because an attacker might have
+"""Limits the operations and the resources of a connection to a log, because an attacker might have
 made the file.
 
 A database file is also a program: its views and triggers run in the process that opens it, its
-values can be of any size, and its pages can lead a query in circles. guardrail needs none of that,
+values can have any size, and its pages can make a query run forever. guardrail needs none of that,
 so none of it is allowed.
 """
 
@@ -61,8 +61,8 @@ def _reads_and_appends(
 
 
 def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
-    """Restrict *connection* to guardrail's own statements, and to values of the size that a log
-    holds.
+    """Restrict *connection* to guardrail's own statements, and to values of the size that a log can
+    hold.
 
     Call it before the first query. Foreign code in the file (views, other triggers, functions with
     side effects) is refused when a statement is compiled; a value over ``MAX_VALUE`` is not loaded
@@ -88,7 +88,7 @@ def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
 def _can_distrust() -> bool:
     """Return True if this SQLite can read guardrail's own columns without trusting the schema.
 
-    At least up to 3.40, SQLite treats its own JSON functions as unsafe. The authorizer and the
+    SQLite up to at least 3.40 treats its own JSON functions as unsafe. The authorizer and the
     comparison of the schema do not depend on this.
     """
     connection = sqlite3.connect(":memory:")
@@ -105,9 +105,9 @@ def _can_distrust() -> bool:
 
 
 class Budget:
-    """Ends a query that takes more processor time than any honest log of its size needs.
+    """Aborts a query that takes more processor time than any honest log of its size needs.
 
-    Waiting for a disk does not count. This protects against files that lead a query in circles.
+    Waiting for a disk does not count. This protects against files that make a query run forever.
     """
 
     _BASE = 5.0
@@ -119,7 +119,7 @@ class Budget:
     """
 
     def __init__(self, connection: sqlite3.Connection, db: Path) -> None:
-        """Watch *connection*, which is connected to *db*."""
+        """Limit the queries of *connection*, which is connected to *db*."""
         try:
             blocks = os.stat(db).st_blocks * 512
         except OSError:
@@ -129,7 +129,7 @@ class Budget:
         connection.set_progress_handler(self._over, self._STEPS)
 
     def begin(self) -> None:
-        """Start counting for the next query, in the thread that runs it."""
+        """Start measuring the next query, in the thread that runs it."""
         self._until = time.thread_time() + self._seconds
 
     def _over(self) -> int:

@@ -15,7 +15,9 @@ __all__ = ["MaintenanceStore"]
 
 
 class MaintenanceStore(Store):
-    """Deletes and rewrites rows that ``Store`` only adds. Every method raises ``sqlite3.Error``."""
+    """Deletes and rewrites rows, in addition to appending them. Every method raises
+    ``sqlite3.Error``.
+    """
 
     def overwrite_deleted(self) -> None:
         """Overwrite the text of rows that this connection deletes from now on."""
@@ -26,14 +28,14 @@ class MaintenanceStore(Store):
         number.
 
         Their leaf hashes are kept. Raises ``LedgerError`` if one of their calls is open, if a key
-        that they certify still signs, or if they were pruned before; ``ValueError`` if a leaf hash
+        that they certify still signs, or if they were already pruned; ``ValueError`` if a leaf hash
         is missing.
         """
         return delete_records(self._execute, before, self.keep_leaves)
 
     def overwrite_wal(self, size: int) -> bool:
-        """Overwrite a ``-wal`` of *size* bytes with zeros, outside a transaction. Return True if no
-        older content is left in it.
+        """Overwrite the ``-wal``, *size* bytes long, with zeros, outside a transaction. Return True
+        if no older content is left in it.
         """
         return overwrite_wal(self._connection, size)
 

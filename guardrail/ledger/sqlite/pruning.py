@@ -1,4 +1,4 @@
-"""Pruning inside the database: deletes records, keeps their hashes, and overwrites their text."""
+"""Prunes inside the database: deletes records, keeps their hashes, and overwrites their text."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def pruned_before(execute: Execute) -> int:
 def delete_records(execute: Execute, before: int, keep_leaves: Callable[[int], None]) -> int:
     """Delete the records from 1 to *before* - 1 inside the transaction, and return their number.
 
-    *keep_leaves* keeps their leaf hashes. Raises ``LedgerError`` if one of their calls is open, if
-    a key that they certify still signs, or if they were pruned before; ``ValueError`` if a leaf
+    *keep_leaves* stores their leaf hashes. Raises ``LedgerError`` if one of their calls is open, if
+    a key that they certify still signs, or if they were already pruned; ``ValueError`` if a leaf
     hash is missing; and ``sqlite3.Error``.
     """
     if pruned_before(execute) >= before:
@@ -47,10 +47,10 @@ def overwrite_deleted(execute: Execute) -> None:
 
 
 def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
-    """Overwrite a ``-wal`` of *size* bytes with zeros; return True if no older content is left in
-    it.
+    """Overwrite the ``-wal``, *size* bytes long, with zeros. Return True if no older content is
+    left in it.
 
-    The files do not shrink, because other writers would consider them cut. Raises
+    The files do not shrink, because other writers would treat them as truncated. Raises
     ``sqlite3.Error``.
     """
     if not size:
@@ -73,7 +73,7 @@ def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
 def _restart(execute: Execute) -> int | None:
     """Copy the ``-wal`` into the database, so that the next commit writes it from its beginning.
 
-    Returns the number of its frames, or None if a reader is in the way.
+    Return the number of its frames, or None if a reader prevents this.
     """
     busy, frames, copied = execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     return None if busy or frames != copied else int(frames)

@@ -1,9 +1,9 @@
-"""Reads a ledger in a place that can't be written to: a read-only volume, or evidence copied as one
-file.
+"""Reads a ledger in a location that can't be written to: a read-only volume, or evidence copied as
+one file.
 
 SQLite needs shared memory next to a file in WAL mode, even to read it. If it can't be created,
-because the folder is read-only or its disk is full, the file is read as it is or, if part of it is
-still in the ``-wal``, from a private copy.
+because the folder is read-only or its disk is full, the file is read directly or, if part of its
+content is still in the ``-wal``, from a private copy.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _Files = tuple[tuple[int, int, int] | None, ...]
 
 
 class UnsharedFiles:
-    """The files of a log that is read without shared memory, so that writes to them meanwhile must
-    be noticed.
+    """The files of a log that is read without shared memory, so that writes to them during the read
+    must be detected.
     """
 
     def __init__(self, db: Path, files: _Files, copy: Path | None) -> None:
-        """Use ``connect_anywhere``."""
+        """Use ``connect_anywhere`` instead."""
         self._db = db
         self._files = files
         self._copy = copy
@@ -114,8 +114,8 @@ def _copied(db: Path, files: _Files) -> Path:
 
 
 def _files(db: Path) -> _Files:
-    """Return the inode, size and change time of the database and its ``-wal``; None for a missing
-    one.
+    """Return the inode, size and change time of the database and of its ``-wal``; None for a
+    missing file.
     """
     found: list[tuple[int, int, int] | None] = []
     for path in (f"{db}", f"{db}-wal"):

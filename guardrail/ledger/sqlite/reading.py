@@ -1,9 +1,9 @@
 """A connection that reads a log while writers run, and can't write to it.
 
-Rows are fetched in short transactions, so that a reader never keeps the ``-wal`` from being reset,
-unless ``snapshot`` requests one consistent view. Each transaction first checks that the file still
-is a log and nothing else, because anyone who can write the file can replace a table with a view, or
-add rows where no record can be.
+Rows are fetched in short transactions, so that a reader never prevents the ``-wal`` from being
+reset, unless ``snapshot`` requests one consistent view. Each transaction first checks that the file
+still contains a log and nothing else, because anyone who can write the file can replace a table
+with a view, or add rows with numbers that no record can have.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class ReadConnection:
     """Queries one log. Any thread may use it; one query runs at a time."""
 
     def __init__(self, db: Path, *, strict: bool = True, rows: bool = True) -> None:
-        """Use ``open``."""
+        """Use ``open`` instead."""
         self.db = db
         self._strict = strict
         self._rows = strict and rows
@@ -138,13 +138,11 @@ class ReadConnection:
     # ----------------------------------------------------------------------------------------------
 
     def objects(self) -> dict[str, str]:
-        """Return the SQL of every table, index, trigger and view that the file holds, by name."""
+        """Return the SQL of every table, index, trigger and view in the file, by name."""
         return dict(self.ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
 
     def schema_fault(self) -> str:
-        """Describe a table, index, trigger or view that is wrong or foreign; empty if there is
-        none.
-        """
+        """Describe a wrong or foreign table, index, trigger or view; empty if there is none."""
         return schema_fault(self.ask)
 
     def row_fault(self) -> str:
@@ -164,23 +162,23 @@ class ReadConnection:
             return surplus_fault(self.ask)
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
-        """Return the table and the number of a row in *tables*, or in any, whose values the schema
-        forbids; None if there is none.
+        """Return the table and the number of a row with values that the schema forbids, in *tables*
+        or in any table; None if there is none.
         """
         return value_fault(self.ask, tables)
 
     def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
-        """Return (type, name) of foreign objects in the file, and the names of guardrail's missing
-        objects.
+        """Return (type, name) of the foreign objects in the file, and the names of guardrail's
+        missing objects.
 
-        Return None if a table of the log is wrong.
+        Return None if a table of the log itself is wrong.
         """
         return to_mend(self.ask)
 
     def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
-        """Return the rows of a statement that reads. Raises ``LedgerError``.
+        """Return the rows of a reading statement. Raises ``LedgerError``.
 
-        Only for this package: all other code uses the named reads of ``ledger.storage``.
+        Only for this package. All other code uses the named reads of ``ledger.storage``.
         """
 
         def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
@@ -200,8 +198,8 @@ class ReadConnection:
         return self._with(ask)
 
     def _execute(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """Run SQL like a connection's ``execute``, with all rows fetched, for reads that a writer's
-        connection makes too.
+        """Run SQL like a connection's ``execute``, but fetch all rows. For reads that a writer's
+        connection can also make.
         """
         return _Rows(self.ask(sql, *values))
 
@@ -210,8 +208,8 @@ class ReadConnection:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Make all reads inside the block see the log as it is now. Do not keep the block open for
-        long.
+        """Make all reads inside the block see the current state of the log. Do not keep the block
+        open for long.
         """
         with self._mutex:
             outermost = self._views == 0
@@ -232,8 +230,8 @@ class ReadConnection:
                         self.close()
 
     def _examine(self, connection: sqlite3.Connection) -> None:
-        """Make sure, inside a transaction, that its snapshot is a log and nothing else. Checks only
-        after a change.
+        """Check, inside a transaction, that its snapshot contains a log and nothing else. Skipped
+        if nothing has changed since the last check.
 
         Raises ``LedgerError``, ``sqlite3.Error``.
         """
@@ -301,14 +299,16 @@ class ReadConnection:
                 self._mutex.release()
 
     def before_fork(self) -> None:
-        """Close the connection, because the child can't inherit one."""
+        """Close the connection, because a forked child must not inherit one."""
         self.retire()
 
     def after_fork_in_parent(self) -> None:
-        """Do nothing: the next query opens a connection."""
+        """Do nothing: the next query opens the connection again."""
 
     def after_fork_in_child(self) -> None:
-        """Start again. If the connection was in use, this process must not open this log again."""
+        """Reset this connection. If it was in use at the fork, this process must not open the log
+        again.
+        """
         self._mutex = threading.RLock()
         self._views = 0
         if self._connection is not None:

@@ -1,7 +1,7 @@
 """Rebuilds tables from the lines. Call it under the file lock.
 
-Overwritten rows are first saved to a file next to the log: they might be the only evidence of an
-attack.
+The rows to be overwritten are first saved to a file next to the log, because they might be the only
+evidence of an attack.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ _COLUMNS = {
 
 
 def keep_rows(db: Path, copy: Path, caches: Sequence[Cache], *, head: bool) -> Path:
-    """Write the rows that will be replaced to the new file *copy*, durably. Return the copy.
+    """Write the rows that will be replaced to the new file *copy*, durably. Return the path of the
+    copy.
 
     Raises ``sqlite3.Error`` and ``OSError``.
     """
@@ -59,7 +60,7 @@ def keep_rows(db: Path, copy: Path, caches: Sequence[Cache], *, head: bool) -> P
 
 
 def _keep_foreign(connection: sqlite3.Connection, tables: dict[str, list[dict[str, Any]]]) -> None:
-    """Add the rows before line 0, and the schema rows of foreign objects."""
+    """Save the rows before line 0, and the schema rows of foreign objects."""
     outside = connection.execute(
         "SELECT seq, leaf, line FROM record WHERE seq < 0 ORDER BY seq LIMIT ?", (_KEPT,)
     ).fetchall()
@@ -84,11 +85,11 @@ def remove_outside(execute: Execute) -> int:
 
 
 def mend_schema(db: Path, foreign: Sequence[tuple[str, str]], missing: Sequence[str]) -> None:
-    """Drop foreign objects from *db* and create guardrail's *missing* ones, durably.
+    """Drop the foreign objects in *db* and create guardrail's *missing* objects, durably.
 
-    None of their code runs: dropping evaluates no trigger and no view. Call it only if SQLite finds
-    no fault in its pages, because dropping a table that shares pages with another would remove
-    those too. Raises ``sqlite3.Error``.
+    No code of the foreign objects runs, because dropping evaluates no trigger and no view. Call it
+    only if SQLite finds no fault in its pages: dropping a table that shares pages with another
+    table would delete those too. Raises ``sqlite3.Error``.
     """
     refuse_unsafe(db)
     connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)

@@ -1,4 +1,4 @@
-"""Recognizes a ledger without opening it as one: by its first bytes and by the files next to it."""
+"""Recognises a ledger without opening it: by its first bytes and by the files next to it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _EARLIER_DEFAULT = "audit.db"
 
 
 def has_ledger_header(path: Path) -> bool:
-    """Return True if the first bytes of the regular file at *path* are those of a ledger.
+    """Return True if the regular file at *path* begins with the bytes of a ledger.
 
-    Never waits and never raises.
+    Never blocks and never raises.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
@@ -44,9 +44,8 @@ def has_ledger_header(path: Path) -> bool:
 
 
 def was_ledger(path: Path) -> bool:
-    """Return True if the file at *path* is a ledger by its header, or if the files next to it show
-    that a ledger was opened there. A file whose path was mistyped is not a ledger, whatever it
-    contains.
+    """Return True if the file at *path* has the header of a ledger, or if the files next to it show
+    that a ledger was opened there. Any other file is not a ledger, whatever it contains.
     """
     db = Path(os.path.realpath(path))
     if os.path.lexists(lock_path(db)) or os.path.lexists(seal_path(db)) or has_ledger_header(db):
@@ -59,8 +58,8 @@ def was_ledger(path: Path) -> bool:
 
 
 def ledgers_near(path: Path) -> list[Path]:
-    """Return the ledgers in the folder of *path*, the most similar names first. Access logs are
-    included only if *path* could be one.
+    """Return the ledgers in the folder of *path*, those with the most similar names first. Access
+    logs are included only if *path* could be one.
     """
     folder = path.parent
     try:
@@ -85,8 +84,8 @@ def ledgers_near(path: Path) -> list[Path]:
 
 
 def earlier_log(path: Path) -> Path | None:
-    """Return earlier versions' default ledger path in this project, if there are signs of a ledger
-    there and *path* is the current default; otherwise None.
+    """Return the default ledger path of earlier versions in this project, if there are signs of a
+    ledger there and *path* is the current default; otherwise None.
     """
     place = Path(os.path.abspath(path))
     if not is_default_place(place):

@@ -1,4 +1,4 @@
-"""The named reads of a log in SQLite: every query that reads records, except a writer's."""
+"""The named reads of a log in SQLite: every query for records, except those of a writer."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return rows
 
     def of_call(self, call: str) -> list[bytes]:
-        """Return every line about *call*, the oldest first."""
+        """Return every line about *call*, oldest first."""
         rows = self.ask(
             "SELECT seq, CAST(line AS BLOB) FROM record"
             " WHERE call = ?1 AND type IN ('call.decision', 'call.outcome') UNION ALL "
@@ -130,7 +130,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return self.ask(query, session, start, limit)
 
     def of_approval(self, approval: str) -> list[bytes]:
-        """Return every recorded step of *approval*, in their order, without its request."""
+        """Return all recorded steps of *approval*, in order, without its request."""
         rows = self.ask(
             "SELECT CAST(line AS BLOB) FROM record WHERE approval = ? AND ordinal IS NOT NULL "
             "ORDER BY ordinal",
@@ -139,9 +139,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [row[0] for row in rows]
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return the calls (of *session*, or all) that needed a person's approval, the oldest
-        first.
-        """
+        """Return the calls (of *session*, or all) that needed a person's approval, oldest first."""
         where = "WHERE type = 'call.decision' AND effect = 'require_approval'"
         if session is None:
             rows = self.ask(
@@ -155,7 +153,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [row[0] for row in rows]
 
     def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
-        """Return the records of *types* from *start*, before *stop* or to the end, in order.
+        """Return the records of *types* from *start* up to *stop* (exclusive) or the end, in order.
 
         Only the types in ``tables.ADMIN`` are found.
         """
@@ -195,7 +193,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [row[0] for row in self.ask(query, prefix, prefix + _LAST, limit)]
 
     def sessions(self) -> list[SessionRow]:
-        """Return every session, the one that started last first."""
+        """Return all sessions, the one that started last first."""
         return [SessionRow(*row) for row in self.ask(_SESSIONS)]
 
     def bytes_from(self, seq: int) -> int:
@@ -204,8 +202,9 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return int(self.ask(query, seq)[0][0])
 
     def first_needed(self, since: str) -> int | None:
-        """Return the first record that is still needed, by an open call, a key in use, or a request
-        for approval younger than the time stamp *since*; None if there is none.
+        """Return the number of the first record that is still needed: by an open call, by a key in
+        use, or by an approval request younger than the time stamp *since*. Return None if no record
+        is.
         """
         first: int | None = self.ask(_NEEDED, since)[0][0]
         return first
@@ -235,7 +234,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
     # -- checks ------------------------------------------------------------------------------------
 
     def oversized_table(self) -> str | None:
-        """Return a table, other than the records, with a value longer than anything that guardrail
+        """Return a table, other than the records, with a value longer than any that guardrail
         writes; None if there is none. Such a value is not loaded.
         """
         for table, columns in _VALUES:
@@ -267,7 +266,9 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return PageFault(in_index=True, index=found[2], seq=rows[0][0] if rows else None)
 
     def not_json(self) -> int | None:
-        """Return the first record whose line SQLite can't read as JSON; None if it can read all."""
+        """Return the first record whose line SQLite can't parse as JSON; None if it can
+        parse all.
+        """
         rows = self.ask("SELECT seq FROM record WHERE NOT json_valid(line) ORDER BY seq LIMIT 1")
         return rows[0][0] if rows else None
 

@@ -1,4 +1,4 @@
-"""Head, tiles and leaves in SQLite, for readers and for a writer's transaction."""
+"""The head, tiles and leaves of a log in SQLite, for readers and for a writer's transaction."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SQLiteTree:
         self._execute = execute
 
     def head(self) -> HeadRow | None:
-        """Return the row of the signed head; None if there is none, or if no writer could have
+        """Return the row of the signed head; None if it is missing, or if no writer could have
         written it.
         """
         row = self._execute("SELECT size, leaf, edge, note, mac FROM head WHERE id = 0").fetchone()
@@ -77,8 +77,8 @@ class SQLiteTree:
         return found
 
     def tile(self, level: int, number: int) -> bytes:
-        """Return the hashes of a tile; empty if there is none. A value that no tile can have is not
-        loaded and counts as none.
+        """Return the hashes of a tile; empty if the tile is missing. A value that is not possible
+        for a tile is not loaded and counts as missing.
         """
         row = self._execute(
             "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) <= ?",
@@ -87,8 +87,8 @@ class SQLiteTree:
         return row[0] if row is not None and isinstance(row[0], bytes) else b""
 
     def surplus_tiles(self, size: int, growing: int, limit: int | None) -> list[tuple[int, int]]:
-        """Return the level and number of tiles that a log of *size* records should not have, at
-        most *limit*.
+        """Return at most *limit* tiles (level and number) that a log of *size* records should not
+        have.
 
         *growing* is the number of the leaf tile that is stored although it is incomplete; -1 if
         there is none.
@@ -105,7 +105,7 @@ class SQLiteTree:
 
 
 class SQLiteTreeWriter(SQLiteTree):
-    """Also writes head, tiles and leaves, inside a transaction."""
+    """Also writes the head, tiles and leaves, inside a transaction."""
 
     def write_head(self, row: HeadRow) -> None:
         """Replace the row of the signed head."""
@@ -115,7 +115,8 @@ class SQLiteTreeWriter(SQLiteTree):
         )
 
     def store_tile(self, size: int, made: Sequence[bytes]) -> None:
-        """Store the tile that the last added record completes, if there is one at *size* records.
+        """Store the tile that the last added record completes, if any. The log then has *size*
+        records.
 
         *made* is the result of ``Edge.append``; its ninth root is the tile's root. Call this in the
         transaction that adds the record.
@@ -134,10 +135,10 @@ class SQLiteTreeWriter(SQLiteTree):
             level += 1
 
     def keep_leaves(self, before: int) -> None:
-        """Keep the leaf hashes of the records below *before*, which may be deleted later in the
-        same transaction.
+        """Keep the leaf hashes of the records below *before*, so that the same transaction can
+        delete the records.
 
-        Their tiles are rewritten from the records. Raises ``ValueError`` if a hash is missing.
+        The tiles are rewritten from the records. Raises ``ValueError`` if a hash is missing.
         """
         first, last = self._execute(
             "SELECT min(seq), max(seq) FROM record WHERE seq > 0"

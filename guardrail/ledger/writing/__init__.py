@@ -1,1 +1,1 @@
-"""Appending to a log: the writer, its commit thread, and the contents of a commit."""
+"""Appends to a log: the writer, its commit thread, and the contents of a commit."""

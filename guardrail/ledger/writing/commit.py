@@ -1,6 +1,6 @@
-"""The rounds of the commit thread: batches, and the checks around each commit.
+"""The rounds of the commit thread: batches of records, and the checks around each commit.
 
-Two rules support the promises. A future ends with a receipt only after its commit was synced *and*
+Two rules ensure the promises. A future ends with a receipt only after its commit was synced *and*
 the files were found unchanged. A record that could not be acknowledged is either known not to be in
 the log, or is looked up in the log before anything else is written.
 """
@@ -42,15 +42,13 @@ _LEASE_CHECK_SECONDS = 1.0
 
 
 class Committer:
-    """Writes the records that a commit thread is given. Only that thread uses it, except if a
-    method says otherwise.
-    """
+    """Writes the records that a commit thread receives. Used by that thread only, unless noted."""
 
     def __init__(
         self, db: Path, settings: LedgerSettings, signing: Signing, parent: Committer | None = None
     ) -> None:
-        """A forked child passes the committer of its *parent*, and keeps what that knows of the
-        log.
+        """If *parent* is given, this is the committer of a forked child, which keeps the parent's
+        knowledge of the log.
         """
         self._settings = settings
         self._signing = signing
@@ -77,9 +75,7 @@ class Committer:
         self._next_lease_check = 0.0
 
     def in_child(self, *, stuck: bool) -> Committer:
-        """Return the committer for a forked child. *stuck* means that a commit was in progress at
-        the fork.
-        """
+        """Return the committer of a forked child. *stuck*: a commit was in progress at the fork."""
         self._connection.leave_to_parent(stuck=stuck)
         return Committer(self._files.db, self._settings, self._signing, self)
 
@@ -92,18 +88,18 @@ class Committer:
 
     @property
     def short_of_room(self) -> bool:
-        """True if the space reserved for outcomes is gone."""
+        """True if the space reserved for outcomes has been released."""
         return self._files.reserve.gone
 
     def mark_unacknowledged(self, decision: Draft) -> None:
-        """Note that the caller of *decision*, which may be durable, was told that it failed."""
+        """Note that the caller of *decision* was told that it failed; it may be durable."""
         if decision.opens:
             self._unacknowledged.append(decision)
 
     # -- the loop of the commit thread asks (guardrail.ledger.writing.loop) ------------------------
 
     def settled(self) -> bool:
-        """Note that no commit is in progress; return True if no owed record can be written now."""
+        """Note that no commit is in progress. Return True if no owed record can be written now."""
         store, health = self._connection.store, self.health
         if store is not None:
             health.trouble = ""  # a commit that callers took for stalled has ended
@@ -114,7 +110,7 @@ class Committer:
         )
 
     def patience(self) -> float | None:
-        """Return the seconds until ``idle`` has work to do, or None if it has none."""
+        """Return the number of seconds until ``idle`` has work to do, or None if it has none."""
         store, health = self._connection.store, self.health
         if health.sealed is not None and not health.away:
             return None
@@ -124,7 +120,9 @@ class Committer:
         return max(0.001, due - time.monotonic())
 
     def idle(self) -> None:
-        """Write owed records, reopen after a fault, or sweep, while there are no calls."""
+        """Write owed records, reopen the log after a fault, or sweep. Called while there are no
+        calls.
+        """
         if self._connection.store is None or self.owed_count:
             self.round(None, list)
         elif time.monotonic() >= self._sweeper.due:
@@ -136,9 +134,9 @@ class Committer:
     # -- opening and closing -----------------------------------------------------------------------
 
     def open(self, genesis: bytes | None) -> None:
-        """Open the log for the first time, create it if *genesis* is given, and sweep.
+        """Open the log for the first time (create it first if *genesis* is given), and sweep.
 
-        Raises ``LedgerError``; nothing stays open then.
+        If this raises ``LedgerError``, nothing stays open.
         """
         connection = self._connection
         try:
@@ -161,14 +159,12 @@ class Committer:
                 self._files.lock.close()
 
     def _prepare(self) -> None:
-        """Make sure that there is a key to sign the next head. Raises ``LedgerError`` if the signer
-        does not answer.
-        """
+        """Make sure that there is a key for the next head. Raises ``LedgerError``."""
         if self.known.last is not None:
             self._epochs.prepare(self.known.log, self.known.last[0] + 1)
 
     def drop_store(self) -> None:
-        """Close the connection without a checkpoint; the next round opens it again."""
+        """Close the connection without a checkpoint. The next round opens it again."""
         self._connection.drop()
 
     def close(self) -> None:
@@ -197,9 +193,7 @@ class Committer:
                 raise problem from None
 
     def _write_last(self) -> bool:
-        """Write owed records and end this writer's key, under the lock; return True if that
-        succeeded.
-        """
+        """Write owed records and end this writer's key, under the lock; return True on success."""
         owed, final = self.owed_count, self._epochs.final_rotation(self.known.log)
         if not owed and final is None:
             return True
@@ -216,10 +210,10 @@ class Committer:
     # -- one commit --------------------------------------------------------------------------------
 
     def round(self, first: Entry | None, more: Callable[[], Iterable[Entry]]) -> None:
-        """Write *first*, the entries of *more* (called under the lock) and owed records in one
+        """Write *first*, the entries returned by *more* under the lock, and owed records in one
         commit.
 
-        Never raises: the futures end with receipts or errors.
+        Never raises: each future ends with a receipt or an error.
         """
         self._round(deque([first]) if first is not None else deque(), more)
         if self._retry:
@@ -250,10 +244,10 @@ class Committer:
             self._fail(batch, health.outside_transaction(error))
 
     def _take_reserve(self) -> bool:
-        """Take the reserve again; return True if it is there. Raises ``LedgerError``.
+        """Try to take the reserve again. Return True if it is held. Raises ``LedgerError``.
 
-        The reserve is also missing if somebody removed the log's files. The files are checked
-        first, so that a full disk is not given as the reason then.
+        The reserve is also missing if somebody has removed the log's files. The files are checked
+        first, so that a full disk is not reported in that case.
         """
         try:
             self._check_files()
@@ -263,7 +257,9 @@ class Committer:
         return self._files.reserve.there()
 
     def _some_need_no_room(self, batch: deque[Entry]) -> bool:
-        """Fail the entries that start something new; return True if any others are left."""
+        """Fail the entries that start a new call. Return True if there is anything else
+        to write.
+        """
         entries = list(batch)
         batch.clear()
         for entry in entries:
@@ -274,11 +270,12 @@ class Committer:
         return bool(batch or self.owed_count)
 
     def _transaction(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
-        """Commit what is owed, *batch* and then *rotations*, and end their futures; free the lock.
+        """Commit the owed records, *batch* and *rotations*, complete their futures, and release the
+        lock.
 
-        Returns the entries that are durable. Raises ``LedgerError`` after the writer became
-        poisoned or sealed: entries that were not taken are left in *batch* for the caller to fail,
-        and those that were taken are dealt with.
+        Return the durable entries. If this raises ``LedgerError``, the writer is poisoned or
+        sealed: the futures of the entries taken from *batch* are complete, and the caller must fail
+        the entries that are left in it.
         """
         store = self._connection.store
         assert store is not None
@@ -328,7 +325,7 @@ class Committer:
         return self._acknowledge(taken, answers)
 
     def _check_files(self) -> None:
-        """Raise ``LedgerError`` if a file has changed on disk. Call it before SQLite uses one."""
+        """Raise ``LedgerError`` if a file has changed on disk. Call this before SQLite uses one."""
         fault = self._files.watch.check()
         if fault is not None:
             self.health.raise_fault(fault)
@@ -340,9 +337,7 @@ class Committer:
             self._files.leases.restore()
 
     def _contradiction(self, store: AppendingStorage, tail: Tail) -> str:
-        """Describe how the log contradicts the newest record known to be durable; empty if it does
-        not.
-        """
+        """Describe how the log contradicts the newest durable record; empty if it does not."""
         assert self.known.last is not None
         seq, leaf = self.known.last
         found = tail.leaf if tail.seq == seq else store.leaf(seq) if tail.seq > seq else None
@@ -365,9 +360,7 @@ class Committer:
             raise self.health.seal(problem)
 
     def _settle_unacknowledged(self, store: AppendingStorage) -> None:
-        """Owe an outcome for each decision that is in the log although its caller was told that it
-        failed.
-        """
+        """Queue an outcome for each decision in the log whose caller was told that it failed."""
         while self._unacknowledged:
             draft = self._unacknowledged[0]
             assert draft.call is not None
@@ -393,9 +386,7 @@ class Committer:
     def _undo(
         self, store: AppendingStorage, taken: list[Entry], error: Exception, *, committing: bool
     ) -> LedgerError:
-        """Leave the transaction after *error*; return the error for its callers. Outcomes are still
-        owed.
-        """
+        """Roll back after *error*; return the error for its callers. Outcomes remain owed."""
         problem, room = self.health.in_transaction(error, committing=committing)
         store.rollback()
         self._epochs.mark_uncertain()
@@ -412,9 +403,7 @@ class Committer:
         return problem
 
     def _fail(self, batch: deque[Entry], error: LedgerError) -> None:
-        """Fail the entries that were not taken. Outcomes are still owed; nothing else was
-        written.
-        """
+        """Fail the entries that were not taken. Outcomes remain owed."""
         error = self.health.failed(error, unasked=not batch)
         if self.health.away:
             self.drop_store()  # a database that comes back is opened and its end compared

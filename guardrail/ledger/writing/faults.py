@@ -29,11 +29,10 @@ E = TypeVar("E", bound=LedgerError)
 
 
 class Health:
-    """The state that decides if a writer may write. The commit thread sets it, and any thread may
-    read it.
+    """Determines if a writer may write. The commit thread updates it, and any thread may read it.
 
-    A *poisoned* writer has ``trouble`` and tries again by itself. A *sealed* one refuses until
-    ``guardrail recover``, or until a database that is ``away`` is at its path again.
+    A *poisoned* writer has ``trouble`` and tries again by itself. A *sealed* writer refuses calls
+    until ``guardrail recover``, or until a database that is ``away`` is at its path again.
     """
 
     def __init__(self, files: LogFiles, known: KnownLog, settings: LedgerSettings) -> None:
@@ -53,7 +52,7 @@ class Health:
         self._patience = settings.retry_interval
 
     def in_child(self, files: LogFiles, known: KnownLog) -> Health:
-        """Return the health of a forked child: the parent's seal is kept, its trouble is not."""
+        """Return the health of a forked child. The parent's seal is kept, but not its trouble."""
         fresh = Health(files, known, self._settings)
         fresh.sealed = self.sealed
         fresh.away = self.away
@@ -63,7 +62,7 @@ class Health:
     # -- called by any thread ----------------------------------------------------------------------
 
     def distrust(self, why: str) -> LedgerSealedError:
-        """Seal the ledger because a record does not match the signed head; return the error."""
+        """Seal the ledger because a record does not match the signed head. Return the error."""
         return self.seal(why) if self.sealed is None or self.away else copy_error(self.sealed)
 
     def stall(self) -> None:
@@ -79,16 +78,17 @@ class Health:
         self._patience = self._settings.retry_interval
 
     def await_retry(self) -> None:
-        """Wait until a poisoned ledger may be tried again: once per interval, and within a caller's
-        deadline.
+        """Wait until a poisoned ledger may be tried again: once per interval, and within the
+        deadline of a caller.
         """
         wait = min(self.next_retry - time.monotonic(), self._settings.retry_interval)
         time.sleep(max(0.0, wait))
 
     def failed(self, error: LedgerError, *, unasked: bool) -> LedgerError:
-        """Note that a round failed with *error*; return the error for its callers.
+        """Note that a round failed with *error*. Return the error for its callers.
 
-        If *unasked*, there was no call: the interval until the next attempt doubles, up to a limit.
+        If *unasked* is true, no caller was waiting: the interval until the next attempt doubles, up
+        to a limit.
         """
         if self.sealed is None:
             if isinstance(error, LedgerSealedError):
@@ -105,13 +105,13 @@ class Health:
 
     @property
     def needed(self) -> int:
-        """Bytes that must be free before calls are admitted."""
+        """Number of bytes that must be free before calls are admitted."""
         return self._files.reserve.needed or WORK
 
     def in_transaction(self, error: Exception, *, committing: bool) -> tuple[LedgerError, bool]:
         """Block new calls after *error* in a transaction, before it is rolled back.
 
-        Returns the error for its callers, and True if space was released in which outcomes can be
+        Return the error for its callers, and True if space was released in which outcomes can be
         written at once.
         """
         if isinstance(error, LedgerOpenError):
@@ -128,9 +128,9 @@ class Health:
         return problem, full and self._files.reserve.give_back()
 
     def outside_transaction(self, error: OSError | SQLiteError) -> LedgerError:
-        """Block new calls after *error*; return the error for their callers.
+        """Block new calls after *error* outside a transaction. Return the error for its callers.
 
-        The log may be gone, which seals it. Any other fault may end by itself.
+        If the log is gone, the writer is sealed. Any other fault may end by itself.
         """
         problem = self._refused(error)
         if disk_is_full(reason(error)):
@@ -145,8 +145,8 @@ class Health:
         return problem
 
     def _refused(self, error: Exception) -> LedgerPoisonedError:
-        """Block new calls after *error*. Call it before the reserve is released, which frees
-        space.
+        """Block new calls after *error*. Call this before the reserve is released, because that
+        frees space.
         """
         db = self._files.db
         if not is_full(error, db):
@@ -159,7 +159,7 @@ class Health:
         return LedgerPoisonedError(self.trouble, hint="guardrail doctor")
 
     def no_reserve(self) -> LedgerError:
-        """Return the error for a new call while the reserve for outcomes is gone."""
+        """Return the error for a new call while the reserve for outcomes is released."""
         reserve = self._files.reserve
         obstacle = reserve.obstacle
         if obstacle:
@@ -178,7 +178,7 @@ class Health:
     # -- sealed ------------------------------------------------------------------------------------
 
     def raise_fault(self, fault: FileFault | None) -> None:
-        """Raise the error for a changed file; return normally if *fault* is None."""
+        """Raise the error for a changed file. Do nothing if *fault* is None."""
         if fault is None:
             return
         if fault.seals:
@@ -188,7 +188,7 @@ class Health:
         raise self._poison(str(fault))
 
     def raise_sealed(self) -> None:
-        """Raise an error if the ledger is sealed, unless the database that was away is at its path
+        """Raise an error if the ledger is sealed, unless a database that was away is at its path
         again.
         """
         if self.sealed is None:
@@ -197,8 +197,8 @@ class Health:
             raise copy_error(self.sealed)
 
     def is_away(self) -> bool:
-        """Return True if there is no database at its path. Raises the seal's error if another one
-        is there.
+        """Return True if there is no database at its path. Raises the seal's error if a different
+        one is there.
         """
         fault = self._files.watch.check_database()
         if fault is not None and fault.seals and fault.what != "missing":
@@ -206,14 +206,15 @@ class Health:
         return fault is not None
 
     def returned(self) -> None:
-        """Lift the seal of a database that was away and came back complete."""
+        """Lift the seal of a database that was away and has returned complete."""
         self.sealed, self.away = None, False
 
     def seal(self, why: str, *, mark: bool = True, away: bool = False) -> LedgerSealedError:
-        """Refuse calls from now on; return the error. With *mark*, leave a marker for other
+        """Refuse calls from now on; return the error. If *mark* is true, leave a marker for other
         processes.
 
-        If *away*, the seal ends when the same database, with the known end, is at its path again.
+        If *away* is true, the seal ends when the same database, with the known end, is at its path
+        again.
         """
         hint = "put the same files back, or run guardrail recover" if away else "guardrail recover"
         error = LedgerSealedError(f"the ledger is sealed: {why}", hint=hint)
@@ -229,7 +230,7 @@ class Health:
         return error
 
     def sealed_by_marker(self) -> LedgerSealedError:
-        """Seal this writer because another process left a marker; return the error."""
+        """Seal this writer because another process left a marker. Return the error."""
         seal = Seal.read(self._files.db)
         return self.seal(
             seal.why if seal is not None else "sealed by another process",
@@ -238,8 +239,8 @@ class Health:
         )
 
     def unless_foreign(self, error: LedgerOpenError) -> LedgerError:
-        """Return *error*, or a seal if this writer knew the file as a log and it is no longer
-        one.
+        """Return *error*. If this writer knew the file as a log and it no longer is one, seal the
+        ledger and return that error instead.
         """
         if error.code not in ("ledger.schema", "ledger.rows") or self._known.last is None:
             return error
@@ -249,6 +250,6 @@ class Health:
 def copy_error(error: E) -> E:
     """Return a copy of *error* for one more caller.
 
-    If one object were raised in several threads, their tracebacks would mix.
+    If several threads raised the same object, their tracebacks would be mixed.
     """
     return type(error)(error.message, code=error.code, hint=error.hint)

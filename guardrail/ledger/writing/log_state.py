@@ -1,4 +1,4 @@
-"""A writer's files of its log on disk, and its knowledge of the log itself."""
+"""The files of a log on disk, and a writer's knowledge of the log."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["KnownLog", "LogFiles"]
 
 @dataclass(frozen=True, slots=True)
 class LogFiles:
-    """The files that one writer works on."""
+    """The files that one writer uses."""
 
     db: Path
     reserve_size: int
-    """Bytes, as set."""
+    """Configured size in bytes."""
     watch: FileWatch
     lock: FileLock
     leases: Leases
@@ -27,7 +27,7 @@ class LogFiles:
 
     @classmethod
     def of(cls, db: Path, reserve_size: int, watch: FileWatch | None = None) -> LogFiles:
-        """Return the files of the log at *db*. Nothing is opened yet.
+        """Return the files of the log at *db*, without opening them.
 
         A forked child passes the *watch* of its parent, which knows the identity of the database.
         """
@@ -42,7 +42,9 @@ class LogFiles:
 
 
 class KnownLog:
-    """The log's identity, and the newest record known to be durable. A forked child keeps this."""
+    """The identity of the log, and the newest record known to be durable. A forked child keeps this
+    knowledge.
+    """
 
     __slots__ = ("genesis", "last", "log")
 

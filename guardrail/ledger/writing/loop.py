@@ -1,5 +1,5 @@
-"""The main loop of a writer's commit thread: records in order of arrival, and orders between two
-commits.
+"""The main loop of a writer's commit thread. Processes records in order of arrival, and orders
+between two commits.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ _LOOK = 0.00005
 
 
 class BatchSizeEstimator:
-    """Estimates how many callers will share the next commit from the number that shared recent
-    ones.
+    """Estimates how many callers will share the next commit from the number of callers that shared
+    recent commits.
     """
 
     def __init__(self) -> None:
         self.expected = 1
 
     def came(self, callers: int) -> None:
-        """Note that *callers* came together. The estimate rises at once and falls gradually, down
-        to a single caller.
+        """Note that *callers* arrived together. The estimate rises at once and falls gradually to a
+        single caller.
         """
         missing = self.expected - callers
         self.expected = callers if missing < 0 else self.expected - (missing + 3) // 4
 
 
 class Loop:
-    """Serves one inbox until a close order, or until opening fails. Nothing else takes from the
-    inbox.
+    """Serves one inbox until a close order arrives or opening fails. Nothing else reads
+    the inbox.
     """
 
     def __init__(self, committer: Committer, inbox: SimpleQueue[Work], max_batch: int) -> None:
@@ -82,11 +82,11 @@ class Loop:
             return None
 
     def _wait_for_the_others(self) -> None:
-        """Give the callers of the last commit, which have just been woken, a moment to return with
-        their next record.
+        """Wait briefly for the callers of the last commit, which have just been woken, to return
+        with their next record.
 
-        Otherwise the callers that came during a commit and those that waited for it would take
-        turns: two syncs for what one could do.
+        Otherwise, the callers that arrived during a commit and those that waited for it would
+        alternate: two syncs instead of one.
         """
         expected = min(self._estimator.expected, self._max_batch)
         until = time.monotonic() + min(self._took * _SHARE, _LONGEST)
@@ -135,7 +135,7 @@ class Loop:
         return order.kind == "open"
 
     def _refuse_rest(self) -> None:
-        """Complete the futures of entries that came too late with an error."""
+        """Complete the futures of the entries that arrived too late with an error."""
         while True:
             try:
                 work = self._inbox.get_nowait()

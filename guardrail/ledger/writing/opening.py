@@ -1,5 +1,5 @@
-"""The connection of a writer to its log: created, opened and verified, dropped after a fault,
-closed.
+"""A writer's connection to its log: creates, opens and verifies it, drops it after a fault, and
+closes it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ class WriterConnection:
     # -- opening -----------------------------------------------------------------------------------
 
     def create(self, genesis: bytes) -> None:
-        """Make a log with the record *genesis*. Call it under the lock. Raises ``LedgerError``."""
+        """Create a log with the record *genesis*. Call it under the lock. Raises
+        ``LedgerError``.
+        """
         db = self._files.db
         found = traces(db)
         if db in found:
@@ -117,7 +119,7 @@ class WriterConnection:
         known.last = (tail.seq, tail.leaf)
 
     def _lift_seal_if_complete(self, store: AppendingStorage, seal: Seal | None) -> None:
-        """Lift the seal if the database that was away has every acknowledged record."""
+        """Lift the seal if the database that was away contains every acknowledged record."""
         if seal is not None:
             leaf = store.leaf(seal.last_seq)
             if leaf is None or leaf.hex() != seal.last_leaf:
@@ -139,7 +141,8 @@ class WriterConnection:
             store.close()
 
     def close(self) -> None:
-        """Checkpoint, close the store, and free the reserve and the lease. Call it under the lock.
+        """Checkpoint, close the store, and release the reserve and the lease. Call it under the
+        lock.
 
         Raises ``SQLiteError`` or ``OSError``.
         """
@@ -157,7 +160,7 @@ class WriterConnection:
         self.release_lease()
 
     def leave_to_parent(self, *, stuck: bool) -> None:
-        """Release the parent's connection in a forked child."""
+        """Leave the connection to the parent, in a forked child: it is neither used nor closed."""
         if stuck and self.store is not None:
             # The store was in use at the fork. Neither using nor closing it is safe here, so it
             # must outlive the interpreter's clean-up too.
@@ -167,7 +170,7 @@ class WriterConnection:
     def has_other_writers(self) -> bool:
         """Return True if another writer, in this or another process, may have the log open.
 
-        Call it under the lock.
+        Call this under the lock.
         """
         if SharedLock.held(self._files.db):
             return True
@@ -178,15 +181,15 @@ class WriterConnection:
         )
 
     def release_lease(self) -> None:
-        """Drop the lease, if this writer holds one that ends with it."""
+        """Release the lease, if this writer holds it."""
         if self._has_lease:
             self._has_lease = False
             self._files.leases.release()
 
 
 def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
-    """Raise ``KeysError`` for keys of another log, so that a wrong setting does not look like an
-    attack.
+    """Raise ``KeysError`` for the keys of another log, so that a wrong setting does not look like
+    an attack.
     """
     key = genesis.get("key")
     if isinstance(key, Mapping) and key.get("public") != signing.public:

@@ -1,5 +1,5 @@
-"""Outcomes that the ledger writes by itself for calls whose own process can't. They use only the
-decision's line.
+"""Outcomes that the ledger writes for calls whose own process can't write them. They are built from
+the decision's line alone.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ _COMMON = (
 
 
 def unknown(line: bytes) -> Draft:
-    """Return the outcome of an allowed call whose process died, so that it is unknown what its body
-    did.
+    """Return the outcome of an allowed call whose process died, so that nobody knows if its body
+    ran.
 
-    Raises ``RecordError`` for a line that is not a record.
+    Raises ``RecordError`` if the line is not a record.
     """
     return _outcome(line, Status.UNKNOWN, "sweep", None)
 
 
 def not_started(line: bytes) -> Draft:
-    """Return the outcome of a decision that turned out to be durable after its caller was told that
+    """Return the outcome of a decision that was found to be durable after its caller was told that
     it failed.
 
-    The body did not run. Raises ``RecordError`` for a line that is not a record.
+    The body did not run. Raises ``RecordError`` if the line is not a record.
     """
     return _outcome(line, Status.CANCELLED, "ledger", {"class": "not_started", "message": ""})
 
@@ -74,8 +74,8 @@ def _of(
 
 
 class _Owned:
-    """Finds the owner of a call or a key from its line, which the signed head proves. The tables
-    only say where to look.
+    """Finds the owner of a call or a key in its line, as proved by the signed head. The tables only
+    show where to look.
     """
 
     def __init__(self, store: AppendingStorage) -> None:
@@ -85,7 +85,9 @@ class _Owned:
         self._root = self._tail.edge.root()
 
     def record(self, seq: int, process: str) -> Mapping[str, Any] | None:
-        """Return record *seq*, of *process*; None unless it exists and the head proves it."""
+        """Return record *seq* of *process*, or None if it does not exist or the head does not prove
+        it.
+        """
         line = self._store.line(seq)
         if line is None or self._tail.fault:
             return None
@@ -103,8 +105,8 @@ class _Owned:
 
 
 def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft], set[str]]:
-    """Return the outcomes that are owed to the calls of dead processes, and the processes that keep
-    open calls.
+    """Return the outcomes to write for the calls of dead processes, and the processes that still
+    have open calls.
     """
     states: dict[str, ProcessState] = {process_name(): ProcessState.OWN}
     left: set[str] = set()
@@ -129,7 +131,7 @@ def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft],
 
 
 def of_dead_keys(store: AppendingStorage, leases: Leases) -> list[str]:
-    """Return the keys of dead processes that no record has ended yet."""
+    """Return the keys of dead processes that no record has ended."""
     owned: _Owned | None = None
     dead = []
     for row in store.epochs():

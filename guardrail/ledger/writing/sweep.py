@@ -20,17 +20,17 @@ __all__ = ["Commit", "Sweeper"]
 
 
 class Commit(Protocol):
-    """Commits entries and rotations in one transaction, then frees the lock. Raises
+    """Commits entries and rotations in one transaction, and releases the lock. Raises
     ``LedgerError``.
     """
 
     def __call__(self, batch: deque[Entry], rotations: Iterable[Rotation] = ()) -> list[Entry]:
-        """Return the entries that are durable."""
+        """Return the durable entries."""
         ...
 
 
 class Sweeper:
-    """Sweeps for one writer, and knows when the next sweep is due."""
+    """Performs the sweeps of one writer, and knows when the next one is due."""
 
     def __init__(
         self, files: LogFiles, known: KnownLog, signing: Signing, settings: LedgerSettings
@@ -43,12 +43,12 @@ class Sweeper:
         """Time (monotonic) of the next sweep."""
 
     def postpone(self) -> None:
-        """Set the next sweep to be due one interval from now."""
+        """Postpone the next sweep by one interval from now."""
         self.due = time.monotonic() + self._settings.sweep_interval
 
     def sweep(self, store: AppendingStorage, commit: Commit) -> int:
         """Close the calls of dead processes, and return their number. The caller holds the lock
-        before and after.
+        before and after the call.
         """
         self.postpone()
         lock, leases = self._files.lock, self._files.leases

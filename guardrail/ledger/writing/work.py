@@ -1,4 +1,6 @@
-"""The items sent to a commit thread: records with the futures of their callers, and orders."""
+"""The items in the queue of a commit thread: records with the futures of their callers,
+and orders.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ def closed_error() -> LedgerError:
 
 
 class Entry(BatchedFuture[Receipt]):
-    """A record to be written, and the future that its caller waits for."""
+    """A record to be written, with the future that its caller waits for."""
 
     def __init__(self, draft: Draft) -> None:
         super().__init__()
@@ -37,8 +39,8 @@ class Entry(BatchedFuture[Receipt]):
         self._turn = threading.Lock()
 
     def take(self) -> bool:
-        """Begin to write the record, or try again. Return False if the caller gave up before and
-        nothing is owed.
+        """Begin to write the record, or try again. Return False if the caller has given up and no
+        outcome is owed.
         """
         if self.taken:
             return True
@@ -48,7 +50,7 @@ class Entry(BatchedFuture[Receipt]):
         return True
 
     def give_up(self, *, unless_written: bool = False) -> bool:
-        """Stop waiting. With *unless_written*, return False if the record has just become
+        """Stop waiting. If *unless_written* is true, return False if the record has just become
         durable.
         """
         if self.cancel():
@@ -60,8 +62,8 @@ class Entry(BatchedFuture[Receipt]):
             return True
 
     def acknowledge(self, receipt: Receipt, handover: WakeUpBatch) -> bool:
-        """Hand the receipt over, together with those of the same commit. Return False if nobody
-        waits for it.
+        """Deliver the receipt, together with those of the same commit. Return False if nobody waits
+        for it.
         """
         with self._turn:
             self.written = True
@@ -72,14 +74,14 @@ class Entry(BatchedFuture[Receipt]):
         return waited_for
 
     def fail(self, error: LedgerError, handover: WakeUpBatch | None = None) -> None:
-        """Hand an error over if anyone waits for the record."""
+        """Deliver an error if anyone waits for the record."""
         if not self.done():
             self.handover = handover
             self.set_exception(error)
 
 
 class Order(Future["int | None"]):
-    """A task for the commit thread to do between two commits."""
+    """A task for the commit thread between two commits."""
 
     def __init__(
         self,

@@ -32,16 +32,16 @@ _DEFAULTS = LedgerSettings()
 class LedgerWriter:
     """Appends to one log. Any thread may call it, and a forked child may continue to use it.
 
-    A record is durable once ``append`` returns, or the future of ``submit`` ends with a receipt:
-    committed, synced, and the files were still the ones that were opened. A decision that fails was
-    not acknowledged: if it turns out to be durable after all, the writer closes its call as
-    ``cancelled``, class ``not_started``. An outcome that fails with ``LedgerPoisonedError`` is
-    *owed*: the writer stores it and writes it as soon as the ledger can be written. Do not send it
+    A record is durable once ``append`` returns, or once the future of ``submit`` ends with a
+    receipt: it was committed and synced, and the files were still those that were opened. A
+    decision that fails was not acknowledged. If it turns out to be durable, the writer closes its
+    call as ``cancelled``, class ``not_started``. An outcome that fails with ``LedgerPoisonedError``
+    is *owed*: the writer keeps it and writes it as soon as the ledger is writable. Do not send it
     again.
     """
 
     def __init__(self, db: Path, settings: LedgerSettings, signing: Signing) -> None:
-        """Use ``create`` or ``open``."""
+        """Use ``create`` or ``open`` instead."""
         self.db = db
         self._settings = settings
         self._mutex = threading.Lock()
@@ -66,10 +66,10 @@ class LedgerWriter:
     ) -> LedgerWriter:
         """Create a new log at *path* and open it; it is durable when this returns.
 
-        *genesis* holds ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``; *signing*
-        signs the heads. Raises ``LedgerOpenError``: code ``ledger.exists`` if a log is there,
-        ``ledger.traces`` if parts of an earlier one are left. Raises ``RecordError`` if *genesis*
-        can't be written as JSON, and ``KeysError`` if the head can't be signed.
+        *genesis* contains ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``;
+        *signing* signs the heads. Raises ``LedgerOpenError``: code ``ledger.exists`` if a log is
+        there, ``ledger.traces`` if parts of an earlier log are left. Raises ``RecordError`` if
+        *genesis* can't be written as JSON, and ``KeysError`` if the head can't be signed.
         """
         refuse_links(Path(path))
         line = Draft.build({**genesis, "v": FORMAT_VERSION, "log": log, "type": "genesis"}).finish(
@@ -81,12 +81,12 @@ class LedgerWriter:
     def open(
         cls, path: Path, *, signing: Signing, settings: LedgerSettings = _DEFAULTS
     ) -> LedgerWriter:
-        """Open an existing log: check format, file system and tail, and close the calls of dead
+        """Open an existing log: check its format, file system and end, and close the calls of dead
         processes.
 
-        Raises ``LedgerOpenError``; ``KeysError`` for the keys of another log, or if the signer does
-        not sign; and ``LedgerSealedError`` if the files contradict an acknowledged record, or the
-        head was not written by a writer of this log.
+        Raises ``LedgerOpenError``; ``KeysError`` if the keys belong to another log, or if the
+        signer does not sign; and ``LedgerSealedError`` if the files contradict an acknowledged
+        record, or if the head was not written by a writer of this log.
         """
         return cls._opened(path, settings, signing, None)
 
@@ -118,8 +118,8 @@ class LedgerWriter:
         """Write owed records, checkpoint, and release files and lease. Idempotent.
 
         Raises ``LedgerPoisonedError`` if outcomes could not be written (their calls stay open until
-        this process ends, then count as ``unknown``), if the files are not the ones that were
-        opened, or if the time ran out; ``LedgerSealedError`` if the files contradict an
+        this process ends, and then count as ``unknown``), if the files are not those that were
+        opened, or if the time ran out; and ``LedgerSealedError`` if the files contradict an
         acknowledged record.
         """
         with self._mutex:
@@ -157,7 +157,7 @@ class LedgerWriter:
 
     @property
     def log(self) -> str:
-        """Origin name, from the genesis."""
+        """Origin name of the log, from the genesis."""
         return self._committer.known.log
 
     @property
@@ -167,17 +167,17 @@ class LedgerWriter:
 
     @property
     def trouble(self) -> str:
-        """The reason that nothing can be written at the moment; empty if no fault is known."""
+        """Reason that nothing can be written at the moment; empty if no fault is known."""
         return self._committer.health.trouble
 
     @property
     def sealed(self) -> bool:
-        """True if only ``guardrail recover`` helps."""
+        """True if only ``guardrail recover`` can make the ledger usable again."""
         return self._committer.health.sealed is not None
 
     @property
     def names(self) -> SessionNames:
-        """The sessions of the log, as far as this process has looked for them."""
+        """The sessions of the log, as far as this process has searched for them."""
         return self._committer.names
 
     @property
@@ -196,7 +196,7 @@ class LedgerWriter:
 
     @property
     def owed(self) -> int:
-        """Number of outcomes that wait in memory until the ledger can be written."""
+        """Number of outcomes that wait in memory until the ledger is writable."""
         return self._committer.owed_count
 
     # -- appending
@@ -218,12 +218,12 @@ class LedgerWriter:
         return entry
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
-        """Write *draft* and return when it is durable; wait at most *timeout* seconds (default: the
+        """Write *draft*; durable when this returns. Waits at most *timeout* seconds (default: the
         setting).
 
         Raises ``LedgerError`` as ``submit`` does. After the deadline it raises
-        ``LedgerPoisonedError``: either nothing was written for certain, or that is unknown, and the
-        writer finds out before it writes anything else.
+        ``LedgerPoisonedError``: either nothing was written, or that is not known, and the writer
+        finds out before it writes anything else.
         """
         entry = self.submit(draft)
         assert isinstance(entry, Entry)
@@ -243,8 +243,8 @@ class LedgerWriter:
     def expired(self, future: Future[Receipt]) -> LedgerError:
         """Stop waiting for *future* (from ``submit``); return the error to raise.
 
-        If a decision becomes durable after all, its call is closed as ``not_started``; an outcome
-        stays owed.
+        If a decision becomes durable after all, its call is closed as ``not_started``. An outcome
+        remains owed.
         """
         assert isinstance(future, Entry)
         future.give_up()
@@ -259,7 +259,7 @@ class LedgerWriter:
 
     def sweep(self) -> int:
         """Close the calls of dead processes as ``unknown`` and return their number. Also runs at
-        open and every minute.
+        open and once a minute.
 
         Raises ``LedgerError``.
         """
@@ -273,7 +273,7 @@ class LedgerWriter:
             raise LedgerPoisonedError("the ledger could not be swept in time") from None
 
     def distrust(self, why: str) -> LedgerSealedError:
-        """Seal the ledger because a record that was read is not the signed one; return the error to
+        """Seal the ledger because a record that was read is not the signed one. Return the error to
         raise.
         """
         return self._committer.health.distrust(why)
@@ -314,12 +314,14 @@ class LedgerWriter:
     # ---------------------------------------------------------
 
     def retire(self) -> None:
-        """Close the connection between two commits and open it again at the next one."""
+        """Close the connection between two commits. The next commit opens it again."""
         if self._thread is not None:
             self._inbox.put(Order("retire"))
 
     def before_fork(self) -> None:
-        """Let the commit thread close its connection and wait: the child can't inherit one."""
+        """Make the commit thread close its connection and wait, because a child must not inherit a
+        connection.
+        """
         self._park = None
         thread = self._thread
         if thread is None or thread is threading.current_thread() or not thread.is_alive():
@@ -330,14 +332,14 @@ class LedgerWriter:
         self._park = park
 
     def after_fork_in_parent(self) -> None:
-        """Continue; the next record opens the connection again."""
+        """Continue after a fork. The next record opens the connection again."""
         if self._park is not None:
             self._park.release.set()
             self._park = None
 
     def after_fork_in_child(self) -> None:
         """Reset this writer in a forked child. The queue, the unwritten outcomes, the lock and the
-        lease stay with the parent.
+        lease remain with the parent.
         """
         stuck = self._thread is not None and (self._park is None or not self._park.parked.is_set())
         self._park = None
