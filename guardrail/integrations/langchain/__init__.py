@@ -4,16 +4,36 @@ body.
 
 from __future__ import annotations
 
-from typing import Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from guardrail.integrations.langchain.adapter import RefusedToolWarning, ReportedError, govern
+from guardrail.integrations.langchain.toolnode import tool_call_wrappers
 
-__all__ = ["LedgerStop", "RefusedToolWarning", "ReportedError", "govern"]
+if TYPE_CHECKING:
+    from guardrail.integrations.langchain.adapter import LedgerStop
+    from guardrail.integrations.langchain.middleware import GuardMiddleware
+    from guardrail.integrations.langchain.swapping import MiddlewareOrderWarning
+
+__all__ = [
+    "GuardMiddleware",
+    "LedgerStop",
+    "MiddlewareOrderWarning",
+    "RefusedToolWarning",
+    "ReportedError",
+    "govern",
+    "tool_call_wrappers",
+]
+
+_LAZY = {
+    "GuardMiddleware": "middleware",
+    "LedgerStop": "adapter",
+    "MiddlewareOrderWarning": "swapping",
+}
+"""Names that need LangGraph, or LangChain's agents, and their modules."""
 
 
 def __getattr__(name: str) -> Any:
-    from guardrail.integrations.langchain import adapter
-
-    if name in __all__:
-        return getattr(adapter, name)
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

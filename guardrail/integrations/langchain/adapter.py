@@ -109,7 +109,7 @@ def govern(
     ``callbacks``, ``runtime``, ``self``), is refused: ``RefusedToolWarning`` names tool and
     argument, and each call of it is denied.
     """
-    options = Options(tuple(target), tuple(labels), log_output, server, _approvals(approvals))
+    options = Options(tuple(target), tuple(labels), log_output, server, Approvals.of(approvals))
     if isinstance(tools, BaseTool):
         return cast("T", _govern(tools, guard, options))
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Sequence):
@@ -162,15 +162,6 @@ def _check_entries(cls: type[BaseTool]) -> None:
                 code="usage.entry",
                 hint="put the tool's work into _run and _arun",
             )
-
-
-def _approvals(value: Approvals | str) -> Approvals:
-    try:
-        return Approvals(value)
-    except ValueError:
-        raise UsageError(
-            f"approvals must be one of {', '.join(Approvals)}", code="usage.approvals"
-        ) from None
 
 
 def _refuse(tool: object) -> NoReturn:

@@ -52,6 +52,16 @@ class Approvals(StrEnum):
     INTERRUPT = "interrupt"
     """A resumable LangGraph graph pauses until a person has answered; otherwise as ``error``."""
 
+    @classmethod
+    def of(cls, value: str) -> Approvals:
+        """Return the member that *value* names. Raises ``UsageError``."""
+        try:
+            return cls(value)
+        except ValueError:
+            raise UsageError(
+                f"approvals must be one of {', '.join(cls)}", code="usage.approvals"
+            ) from None
+
 
 @dataclass(frozen=True, slots=True)
 class Options:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.tools import BaseTool
 
@@ -15,21 +15,28 @@ from guardrail.approvals.rules import RejectionReason
 from guardrail.call.bodies import CallGenerator
 from guardrail.call.drivers import drive, drive_async
 from guardrail.call.options import CallOptions
+from guardrail.call.scope import SessionScope
 from guardrail.call.stages import Settled
 from guardrail.core.decision import denied, public_message
 from guardrail.core.types import Cause
-from guardrail.errors import ApprovalRequired, Denied, LedgerError
+from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
 from guardrail.integrations.langchain.approvals import ask, can_pause
 from guardrail.integrations.langchain.binding import Approvals, Binding, binding_of
 from guardrail.integrations.langchain.results import ReportedError, checked
-from guardrail.integrations.langchain.sessions import session_of_run
+from guardrail.integrations.langchain.sessions import asession_of_run, session_of_run
 from guardrail.integrations.langchain.splitting import split
 from guardrail.integrations.langchain.stops import langgraph, stop
+from guardrail.tools.tool import Tool, undeclared
 
-__all__ = ["INVOCATION", "Invocation", "aexecute", "execute", "reject"]
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["INVOCATION", "Invocation", "aexecute", "execute", "record_rejection", "reject"]
 
 ADAPTER = "langchain"
 """``origin.adapter`` in records."""
+UNNAMED = "(not a tool name)"
+"""Name of the tool in records, if a model gave one that can't be recorded."""
 
 
 @dataclass(slots=True)
@@ -59,7 +66,11 @@ def execute(
         positional, named = assemble(arguments)
         return checked(call(*positional, **named))
 
-    return _released(drive(_steps(binding, given, body)))
+    try:
+        session = session_of_run(binding.guard)
+    except LedgerError as error:
+        stop(error)
+    return _released(drive(_steps(binding, given, body, session)))
 
 
 async def aexecute(
@@ -75,12 +86,21 @@ async def aexecute(
         positional, named = assemble(arguments)
         return checked(await call(*positional, **named))
 
-    return _released(await drive_async(_steps(binding, given, body)))
+    try:
+        session = await asession_of_run(binding.guard)
+    except LedgerError as error:
+        stop(error)
+    return _released(await drive_async(_steps(binding, given, body, session)))
 
 
-def _steps(binding: Binding, given: dict[str, Any], body: Callable[..., Any]) -> CallGenerator[Any]:
+def _steps(
+    binding: Binding,
+    given: dict[str, Any],
+    body: Callable[..., Any],
+    session: SessionScope | None,
+) -> CallGenerator[Any]:
     """Make a call of the guard; if a person must approve it and the graph can pause, pause it."""
-    options = _options(binding)
+    options = _options(binding, session)
     turned_down: RejectionReason | None = None
     while True:
         try:
@@ -117,13 +137,13 @@ def _reworded(denial: Denied, turned_down: RejectionReason | None) -> Denied:
     return Denied(words, seq=denial.seq, cause=denial.code.removeprefix("denied."))
 
 
-def _options(binding: Binding) -> CallOptions:
+def _options(binding: Binding, session: SessionScope | None) -> CallOptions:
     return CallOptions(
         adapter=ADAPTER,
         call_id=_take_call_id(),
         interrupts=langgraph().pauses,
         replayed=binding.options.approvals is Approvals.INTERRUPT and can_pause(),
-        session=session_of_run(),
+        session=session,
     )
 
 
@@ -139,15 +159,35 @@ def _take_call_id() -> str | None:
 
 
 def reject(tool: BaseTool, invocation: Invocation) -> None:
+    """Record that the framework refused the arguments of *tool*. Raises ``LedgerStop``."""
     assert invocation.rejected is not None
     binding = binding_of(tool)
+    record_rejection(
+        binding.guard, binding.tool, invocation.rejected, invocation.call_id, invocation.config
+    )
+
+
+def record_rejection(
+    guard: Guard,
+    tool: Tool | object,
+    reason: str,
+    call_id: str | None,
+    config: Mapping[str, Any] | None = None,
+) -> None:
+    """Record a call that reaches no body, in the session of the run; *tool* may be the name that a
+    model gave. Raises ``LedgerStop``.
+    """
     try:
-        binding.guard.reject(
-            binding.tool,
-            invocation.rejected,
-            adapter=ADAPTER,
-            call_id=invocation.call_id,
-            session=session_of_run(invocation.config),
-        )
+        session = session_of_run(guard, config)
+        call_id = call_id if isinstance(call_id, str) else None
+        named = tool if isinstance(tool, Tool) else _named(tool)
+        guard.reject(named, reason, adapter=ADAPTER, call_id=call_id, session=session)
     except LedgerError as error:
         stop(error)
+
+
+def _named(name: object) -> Tool:
+    try:
+        return undeclared(cast("str", name))
+    except UsageError:  # a name that can't be shown or recorded
+        return undeclared(UNNAMED)

@@ -1,39 +1,141 @@
-"""Passes a session to a LangChain run in its config or its runtime context, for runs whose threads
-lose the session.
+"""Finds the session of a LangChain run: the program gives it, or who is calling, in the run's
+config or its runtime context.
 
 ::
 
     agent.invoke(messages, config={"configurable": {"guardrail_session": session}})
     agent.invoke(messages, context={"guardrail_session": session})  # LangGraph, for the whole graph
+    agent.invoke(
+        messages,
+        config={"configurable": {"guardrail_principal": "alice", "thread_id": "support-7"}},
+    )
 
-A model can't set either. The session given there takes precedence over the one entered around the
-run.
+A model can set none of these. A session given there takes precedence over the one entered around
+the run; a principal given there does not, and is ``asserted``.
 """
 
 from __future__ import annotations
 
+import asyncio
+import threading
+import weakref
+from collections import OrderedDict
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from langchain_core.runnables.config import var_child_runnable_config
 
-__all__ = ["KEY", "session_of_run"]
+from guardrail.call.scope import SessionScope, current
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["KEY", "RunIdentity", "asession_of_run", "configurable_of_run", "session_of_run"]
 
 KEY = "guardrail_session"
 """Key under ``configurable`` in a run's config; key or attribute of a graph's runtime context."""
+PRINCIPAL, AGENT, SESSION_ID = "guardrail_principal", "guardrail_agent", "guardrail_session_id"
+"""Likewise: who is calling, for which agent, and in which session (default: the thread)."""
+THREAD = "thread_id"
+"""LangGraph's key for a conversation."""
+
+_MOST = 1024
+_OPEN: weakref.WeakKeyDictionary[Guard, OrderedDict[RunIdentity, SessionScope]] = (
+    weakref.WeakKeyDictionary()
+)
+_LOCK = threading.Lock()
 
 
-def session_of_run(config: Mapping[str, Any] | None = None) -> Any:
-    """Return the session that the run names, or None if it names none. The guard checks it.
+class RunIdentity(NamedTuple):
+    """Who the program says is calling."""
 
-    *config* is the call's config; the default is the one that LangChain holds for the running code.
+    principal: Any
+    agent: Any
+    session: str | None
+    """Session id, or None for a new session."""
+
+
+def configurable_of_run(config: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """Return what the run is configured with. *config* is the call's config; the default is the one
+    that LangChain holds for the running code.
     """
-    current = config if config is not None else var_child_runnable_config.get()
-    configurable = (current or {}).get("configurable") or {}
-    if KEY in configurable:
-        return configurable[KEY]
+    given = config if config is not None else var_child_runnable_config.get()
+    return (given or {}).get("configurable") or {}
+
+
+def session_of_run(guard: Guard, config: Mapping[str, Any] | None = None) -> SessionScope | None:
+    """Return the session that the run names, or None if the current one counts. The guard checks
+    it.
+
+    *config* is as for ``configurable_of_run``. Raises ``IdentityError`` if the run's identity is
+    malformed, or if its session belongs to somebody else, and ``LedgerError``.
+    """
+    named = _named(config)
+    return _unless_entered(_opened(guard, named)) if isinstance(named, RunIdentity) else named
+
+
+async def asession_of_run(guard: Guard) -> SessionScope | None:
+    """Do the same as ``session_of_run`` for the running code, without blocking the event loop."""
+    named = _named(None)
+    if not isinstance(named, RunIdentity):
+        return named
+    opened = _known(guard, named)
+    if opened is None:
+        opened = await asyncio.to_thread(_opened, guard, named)
+    return _unless_entered(opened)
+
+
+def _unless_entered(session: SessionScope) -> SessionScope | None:
+    """Return *session* unless the program has entered another one around the run."""
+    return session if current(session.guard) is None else None
+
+
+def _named(config: Mapping[str, Any] | None) -> SessionScope | RunIdentity | None:
+    configurable = configurable_of_run(config)
     # If LangGraph is installed and a graph runs, its runtime is in the config.
     context = getattr(configurable.get("__pregel_runtime"), "context", None)
+    session: SessionScope | None = _given(configurable, context, KEY)
+    return _identity(configurable, context) if session is None else session
+
+
+def _identity(configurable: Mapping[str, Any], context: object) -> RunIdentity | None:
+    principal, agent, session = (
+        _given(configurable, context, key) for key in (PRINCIPAL, AGENT, SESSION_ID)
+    )
+    if principal is None and agent is None and session is None:
+        return None
+    if session is None and configurable.get(THREAD) is not None:
+        session = str(configurable[THREAD])
+    return RunIdentity(principal, agent, session)
+
+
+def _given(configurable: Mapping[str, Any], context: object, key: str) -> Any:
+    if configurable.get(key) is not None:
+        return configurable[key]
     if isinstance(context, Mapping):
-        return cast("Mapping[str, Any]", context).get(KEY)
-    return getattr(context, KEY, None)
+        return context.get(key)
+    return getattr(context, key, None)
+
+
+def _known(guard: Guard, who: RunIdentity) -> SessionScope | None:
+    with _LOCK:
+        known = _OPEN.setdefault(guard, OrderedDict())
+        try:
+            known.move_to_end(who)
+        except (KeyError, TypeError):  # not open yet, or no identity at all
+            return None
+        return known[who]
+
+
+def _opened(guard: Guard, who: RunIdentity) -> SessionScope:
+    found = _known(guard, who)
+    if found is not None:
+        return found
+    made = guard.session(who.principal, who.agent, id=who.session)
+    if who.session is not None:
+        with _LOCK:
+            known = _OPEN[guard]
+            known[who] = made
+            while len(known) > _MOST:
+                known.popitem(last=False)
+    return made

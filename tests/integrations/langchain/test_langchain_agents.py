@@ -72,8 +72,8 @@ def test_bad_arguments_in_an_agent_are_recorded_and_answered(bench: Any) -> None
     assert bench.decisions == []
 
 
-def test_an_unknown_tool_is_answered_by_the_framework_and_leaves_no_record(bench: Any) -> None:
-    """A limit, stated: no governed tool is reached, so no guard can know of it."""
+def test_an_unknown_tool_leaves_no_record_without_the_middleware(bench: Any) -> None:
+    """A limit, stated: no governed tool is reached. GuardMiddleware records it."""
     agent = create_agent(
         Scripted(responses=[say("Bern", name="climate"), AIMessage("done")]),
         tools=govern([weather], bench.guard),

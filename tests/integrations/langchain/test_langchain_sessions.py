@@ -4,6 +4,7 @@ to.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -18,7 +19,8 @@ from pydantic import BaseModel
 
 from guardrail import Denied, Guard, SessionScope, UsageError
 from guardrail.config import Settings
-from guardrail.integrations.langchain import govern
+from guardrail.errors import IdentityError
+from guardrail.integrations.langchain import govern, tool_call_wrappers
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
 from tests.support.langchain import weather
 
@@ -138,3 +140,98 @@ def test_a_model_cannot_name_the_session(bench: tuple[Guard, MemoryLedger, BaseT
     assert message.content == "denied: the caller's identity could not be established"
     with pytest.raises(Denied):
         weather.invoke({"city": "Rome"})
+
+
+def run_of(**configurable: Any) -> dict[str, Any]:
+    return {"configurable": configurable}
+
+
+async def test_a_config_says_who_is_calling(bench: tuple[Guard, MemoryLedger, BaseTool]) -> None:
+    """Principal and agent, asserted; the thread is the session, one for all of its calls."""
+    _, ledger, weather = bench
+    alice = run_of(guardrail_principal="alice", guardrail_agent="planner", thread_id="t-1")
+    weather.invoke(call(), alice)
+    await weather.ainvoke(call(), alice)
+    found = ledger.of("call.decision")
+    assert {record["principal"]["id"] for record in found} == {"alice"}
+    assert {record["principal"]["assurance"] for record in found} == {"asserted"}
+    assert {record["agent"]["id"] for record in found} == {"planner"}
+    assert {record["session"] for record in found} == {"t-1"}
+
+
+def test_the_session_id_of_a_config_comes_before_its_thread(
+    bench: tuple[Guard, MemoryLedger, BaseTool],
+) -> None:
+    """And without either, each call has a session of its own."""
+    _, ledger, weather = bench
+    named = run_of(guardrail_principal="alice", guardrail_session_id="s-1", thread_id="t-1")
+    weather.invoke(call(), named)
+    weather.invoke(call(), run_of(guardrail_principal="alice"))
+    weather.invoke(call(), run_of(guardrail_principal="alice"))
+    found = [record["session"] for record in ledger.of("call.decision")]
+    assert found[0] == "s-1"
+    assert len(set(found)) == 3
+
+
+def test_an_entered_session_comes_before_the_principal_of_a_config(
+    bench: tuple[Guard, MemoryLedger, BaseTool],
+) -> None:
+    """A server may let its clients fill in a config, so the code around the run decides; and a
+    session that has ended is not replaced either.
+    """
+    guard, ledger, weather = bench
+    alice = run_of(guardrail_principal="alice", thread_id="t-1")
+    with guard.session("bob"):
+        context = contextvars.copy_context()
+        weather.invoke(call(), alice)
+    assert names(ledger) == ["bob"]
+    assert context.run(weather.invoke, call(), alice).status == "error"
+    assert ledger.of("call.decision")[-1]["decision"]["cause"] == "identity"
+
+
+async def test_a_thread_of_somebody_else_is_refused(
+    bench: tuple[Guard, MemoryLedger, BaseTool],
+) -> None:
+    """A session has one owner, and a thread is one session."""
+    _, ledger, weather = bench
+    weather.invoke(call(), run_of(guardrail_principal="alice", thread_id="t-1"))
+    mallory = run_of(guardrail_principal="mallory", thread_id="t-1")
+    with pytest.raises(IdentityError):
+        weather.invoke(call(), mallory)
+    with pytest.raises(IdentityError):
+        await weather.ainvoke(call(), mallory)
+    assert names(ledger) == ["alice"]
+
+
+@pytest.mark.parametrize("who", [5, "", ["alice"], {"id": "alice"}])
+def test_what_is_no_principal_is_refused(
+    bench: tuple[Guard, MemoryLedger, BaseTool], who: object
+) -> None:
+    _, ledger, weather = bench
+    with pytest.raises(IdentityError):
+        weather.invoke(call(), run_of(guardrail_principal=who, thread_id="t-1"))
+    assert names(ledger) == []
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_a_graphs_runtime_context_says_who_is_calling(
+    bench: tuple[Guard, MemoryLedger, BaseTool], awaited: bool
+) -> None:
+    """For governed tools, and for what a wrapper records."""
+    guard, ledger, _ = bench
+    builder = StateGraph(MessagesState, context_schema=dict)  # type: ignore[type-var]
+    builder.add_node("tools", ToolNode([weather], **tool_call_wrappers(guard)))  # type: ignore[arg-type]
+    builder.add_edge(START, "tools")
+    graph = builder.compile()
+    asked: Any = {
+        "messages": [AIMessage("", tool_calls=[call(), {**call(), "name": "climate", "id": "2"}])]
+    }
+    context = {"guardrail_principal": "alice", "guardrail_session_id": "s-1"}
+    config: Any = {"configurable": {"thread_id": "t-1"}}
+    if awaited:
+        await graph.ainvoke(asked, config, context=context)
+    else:
+        graph.invoke(asked, config, context=context)
+    assert names(ledger) == ["alice", "alice"]
+    found = [*ledger.of("call.decision"), *ledger.of("call.rejected")]
+    assert {record["session"] for record in found} == {"s-1"}

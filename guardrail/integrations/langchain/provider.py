@@ -1,0 +1,82 @@
+"""The part of a model call that no tool's body is behind: tools that run at the model's provider,
+and calls that the framework could not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from guardrail.errors import UsageError
+from guardrail.integrations.langchain.calls import record_rejection
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["ProviderTools", "reject_invalid_calls"]
+
+PROVIDER_TOOL = "provider_tool"
+"""Reason in ``call.rejected``: the tool would run at the model's provider, outside the guard."""
+NOT_JSON = "not_json"
+"""Reason in ``call.rejected``: the framework could not read the arguments."""
+
+_LOCAL_TYPES = frozenset({"function", "custom"})
+_LOCAL_KEYS = (("name", "description"), ("name", "parameters"), ("name", "input_schema"))
+_SCHEMA_KEYS = ("title", "properties")
+
+
+class ProviderTools:
+    """Names the tools of model calls that no guard can govern, and records or refuses
+    them.
+    """
+
+    def __init__(self, guard: Guard, *, strict: bool) -> None:
+        """With *strict* they are refused."""
+        self._guard = guard
+        self._strict = strict
+
+    def named(self, tools: Sequence[object]) -> list[str]:
+        """Return the names of those in *tools* that run at the provider.
+
+        A mapping that only describes a tool is not one: a call of it comes back, and finds no
+        tool.
+        """
+        return [_name(tool) for tool in tools if isinstance(tool, Mapping) and not _local(tool)]
+
+    def record(self, names: Sequence[str]) -> None:
+        """Record each of *names* as ``call.rejected``; with *strict*, raise ``UsageError`` then.
+
+        Raises ``LedgerError``.
+        """
+        for name in names:
+            record_rejection(self._guard, name, PROVIDER_TOOL, None)
+        if self._strict:
+            raise UsageError(
+                f"{', '.join(names)}: runs at the model's provider, so guardrail can't govern it",
+                code="usage.provider_tool",
+                hint="remove it, or give the agent a local tool instead",
+            )
+
+
+def _local(tool: Mapping[Any, Any]) -> bool:
+    kind = tool.get("type")
+    if kind in _LOCAL_TYPES:
+        return True
+    # LangChain's own forms: a function's description, or a JSON Schema of type object.
+    if kind is None and any(all(key in tool for key in keys) for keys in _LOCAL_KEYS):
+        return True
+    return kind in (None, "object") and all(key in tool for key in _SCHEMA_KEYS)
+
+
+def _name(tool: Mapping[Any, Any]) -> str:
+    names = [tool.get("type"), tool.get("name"), *tool]
+    return next((name for name in names if isinstance(name, str) and name), "provider_tool")
+
+
+def reject_invalid_calls(guard: Guard, response: object) -> None:
+    """Record the calls in *response* whose arguments the framework could not read as JSON; it
+    answers them itself. Raises ``LedgerError``.
+    """
+    for message in getattr(response, "result", None) or ():
+        for call in getattr(message, "invalid_tool_calls", None) or ():
+            record_rejection(guard, call.get("name"), NOT_JSON, call.get("id"))

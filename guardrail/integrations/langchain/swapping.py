@@ -1,0 +1,156 @@
+"""Puts governed tools into the tool calls that pass through a ToolNode, and records those that no
+tool takes.
+
+A guard around the framework's handler would decide once for a call that a retry runs three times,
+and would not see what a wrapper further in changes. So the guard is in the tool: the request that
+is passed on holds a governed one, whoever replaces it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.tools import BaseTool
+from langgraph.prebuilt import ToolNode
+from langgraph.prebuilt.tool_node import ToolCallRequest
+
+from guardrail.errors import UsageError
+from guardrail.integrations.langchain.adapter import govern
+from guardrail.integrations.langchain.binding import KEY, Approvals, Binding
+from guardrail.integrations.langchain.calls import record_rejection
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["MiddlewareOrderWarning", "Swapping"]
+
+UNKNOWN_TOOL = "unknown_tool"
+"""Reason in ``call.rejected``: the model named a tool that does not exist."""
+
+_MOST = 1024
+"""Largest number of cached tools: a program that makes tools for each run must not keep them."""
+
+
+class MiddlewareOrderWarning(UsageError, UserWarning):
+    """A wrapper of tool calls runs inside guardrail's, which should be the last one.
+
+    Tools that it puts into the request are still governed, but what it does with a tool of its own
+    can't be seen.
+    """
+
+    default_code = "usage.middleware_order"
+
+
+class Swapping:
+    """Governs the tools of one middleware or ToolNode. Thread-safe."""
+
+    def __init__(self, guard: Guard, *, strict: bool, approvals: Approvals | str) -> None:
+        """With *strict*, a wrapper that runs inside this one is an error instead of a warning."""
+        self._guard = guard
+        self._strict = strict
+        self._approvals = Approvals.of(approvals)
+        self._lock = threading.Lock()
+        self._known: OrderedDict[int, _GovernedCopy] = OrderedDict()
+        self._told = False
+
+    def call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
+        """Return the answer of *handler* for *request* with a governed tool."""
+        self._check_order(handler)
+        governed = self._governed_request(request)
+        try:
+            return handler(governed)
+        finally:
+            if not governed.tools:
+                self._reject(governed)
+
+    async def acall(
+        self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
+    ) -> Any:
+        """Async version of ``call``."""
+        self._check_order(handler)
+        governed = self._governed_request(request)
+        try:
+            return await handler(governed)
+        finally:
+            if not governed.tools:
+                await asyncio.to_thread(self._reject, governed)
+
+    def governed(self, tool: BaseTool) -> BaseTool:
+        """Return the governed copy of *tool*: the same one each time, until *tool* is changed."""
+        binding = tool.__dict__.get(KEY)
+        if isinstance(binding, Binding) and binding.guard is self._guard:
+            return tool
+        with self._lock:
+            known = self._known.get(id(tool))
+            if known is None or not known.holds(tool):
+                copied = govern(tool, self._guard, approvals=self._approvals)
+                known = self._known[id(tool)] = _GovernedCopy(tool, dict(tool.__dict__), copied)
+            self._known.move_to_end(id(tool))
+            while len(self._known) > _MOST:
+                self._known.popitem(last=False)
+            return known.governed
+
+    def _governed_request(self, request: ToolCallRequest) -> _GovernedRequest:
+        return _GovernedRequest(
+            request.tool_call, request.tool, request.state, request.runtime, swapping=self
+        )
+
+    def _reject(self, request: ToolCallRequest) -> None:
+        call = request.tool_call
+        record_rejection(self._guard, call["name"], UNKNOWN_TOOL, call["id"])
+
+    def _check_order(self, handler: Callable[..., Any]) -> None:
+        # ToolNode's own handler is a function of its module; any other one belongs to a wrapper.
+        if self._told or getattr(handler, "__module__", None) == ToolNode.__module__:
+            return
+        problem = MiddlewareOrderWarning(
+            "another wrapper of tool calls runs inside guardrail's",
+            hint="make GuardMiddleware the last middleware in the list",
+        )
+        if self._strict:
+            raise problem
+        self._told = True
+        warnings.warn(problem, stacklevel=3)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _GovernedCopy:
+    tool: BaseTool
+    """Kept alive, so that no other tool gets its id."""
+    state: dict[str, Any]
+    """Its fields when it was governed."""
+    governed: BaseTool
+
+    def holds(self, tool: BaseTool) -> bool:
+        """Return True if the governed copy is still one of *tool*."""
+        now = tool.__dict__
+        return (
+            self.tool is tool
+            and len(now) == len(self.state)
+            and all(now.get(name, self) is value for name, value in self.state.items())
+        )
+
+
+@dataclass
+class _GovernedRequest(ToolCallRequest):
+    """A request whose tool is always a governed one, also after ``override``."""
+
+    swapping: Swapping = field(kw_only=True, repr=False, compare=False)
+    tools: list[str] = field(default_factory=list, kw_only=True, repr=False, compare=False)
+    """Names of the tools that it held, in every version of it."""
+
+    def __post_init__(self) -> None:
+        if self.tool is not None:
+            self.tools.append(self.tool.name)
+            object.__setattr__(self, "tool", self.swapping.governed(self.tool))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name == "tool" and "tools" in self.__dict__:
+            self.__post_init__()

@@ -1,0 +1,53 @@
+"""Govern the tools of a hand-built LangGraph ``ToolNode``.
+
+::
+
+    from guardrail.integrations.langchain import tool_call_wrappers
+
+    node = ToolNode([search, send_email], **tool_call_wrappers(guard))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypedDict
+
+from guardrail.errors import UsageError
+from guardrail.integrations.langchain.binding import Approvals
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["ToolCallWrappers", "tool_call_wrappers"]
+
+
+class ToolCallWrappers(TypedDict):
+    """The two arguments of ``ToolNode`` that govern its calls."""
+
+    wrap_tool_call: Callable[[Any, Callable[[Any], Any]], Any]
+    """For ``invoke`` and ``stream``."""
+    awrap_tool_call: Callable[[Any, Callable[[Any], Awaitable[Any]]], Awaitable[Any]]
+    """For ``ainvoke`` and ``astream``."""
+
+
+def tool_call_wrappers(
+    guard: Guard, *, strict: bool = False, approvals: Approvals | str = Approvals.ERROR
+) -> ToolCallWrappers:
+    """Return the arguments of ``ToolNode`` that govern each of its tools: none of their bodies runs
+    without a durable, well-formed ``allow``.
+
+    Calls that name no tool of the node are recorded as ``call.rejected``; the framework answers
+    them. *approvals* has the meaning that it has in ``govern``. If another wrapper runs inside
+    these, ``MiddlewareOrderWarning`` says so; with *strict* it is raised. Raises ``UsageError``
+    without LangGraph.
+    """
+    try:
+        from guardrail.integrations.langchain.swapping import Swapping
+    except ImportError as missing:
+        raise UsageError(
+            "tool_call_wrappers needs LangGraph",
+            code="usage.langgraph",
+            hint="pip install langgraph",
+        ) from missing
+    swapping = Swapping(guard, strict=strict, approvals=approvals)
+    return {"wrap_tool_call": swapping.call, "awrap_tool_call": swapping.acall}
