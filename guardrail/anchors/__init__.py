@@ -1,3 +1,1 @@
-"""Anchors keep signed heads outside the ledger, so that anyone who rewrites the ledger is found
-out.
-"""
+"""Anchors keep signed heads outside the ledger, so that a rewritten ledger is detected."""

@@ -1,4 +1,4 @@
-"""The anchor interface: a place outside the ledger that keeps its signed heads."""
+"""The anchor interface: a place outside the ledger that stores its signed heads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Prove = Callable[[int, int], Sequence[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class AnchoredHead:
-    """A head that an anchor has taken."""
+    """A head that an anchor holds."""
 
     name: str
     """Name of the anchor."""
@@ -35,7 +35,7 @@ class AnchoredHead:
 
 
 class Anchor(Protocol):
-    """One place that keeps heads. Used by one thread at a time."""
+    """A place that stores heads. Used by one thread at a time."""
 
     @property
     def name(self) -> str:
@@ -44,41 +44,43 @@ class Anchor(Protocol):
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
     ) -> AnchoredHead:
-        """Publish the head *note*, signed by the log's key; the anchor keeps it when this returns.
+        """Publish the head *note*, signed by the log's key. When this returns, the anchor has
+        stored it.
 
-        *known* is the last head that this anchor is known to have taken. Raises ``AnchorError``.
-        The code is ``anchor.conflict`` if the anchor holds a larger head, another history, or less
-        than *known*; nothing was published in that case.
+        *known* is the last head that this anchor is known to hold. Raises ``AnchorError``. The code
+        is ``anchor.conflict`` if the anchor holds a larger head, a different history, or less than
+        *known*; nothing was published in that case.
         """
 
     def is_proved_by(self, note: SignedNote) -> bool:
-        """Return True if *note* itself proves that this anchor took it, or if the anchor signs
-        nothing.
+        """Return True if *note* itself proves that this anchor has accepted it, or if the anchor
+        does not sign.
         """
 
     def latest(self, origin: str) -> SignedNote | None:
-        """Return the newest head of the log *origin* in this anchor; None if it has none, or if its
-        heads can't be read back.
+        """Return the newest head of the log *origin* in this anchor; None if it holds none, or if
+        its heads can't be read back.
 
         Raises ``AnchorError``.
         """
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
-        """Return every head of the log *origin* in this anchor, each once, in order of arrival.
+        """Return all heads of the log *origin* in this anchor, without duplicates, in order of
+        arrival.
 
-        To check a ledger, compare it with all of them: an attacker who can only append to an anchor
-        can't remove a head. The caller checks the signatures. Raises ``AnchorError``.
+        Compare a ledger with all of them: an attacker who can only append to an anchor can't remove
+        a head. The caller checks the signatures. Raises ``AnchorError``.
         """
 
 
 def check_follows(
     before: Checkpoint, head: Checkpoint, prove: Prove, *, signed: Callable[[], bool] = lambda: True
 ) -> bool:
-    """Check that *head* extends *before*. Return True if it does and the log's key signed *before*
-    (*signed*), False if another key signed it.
+    """Check that *head* extends *before*. Return True if the log's key signed *before* (*signed*),
+    False if another key signed it.
 
-    Raises ``AnchorError`` (``anchor.conflict``) if *head* does not extend *before*, regardless of
-    the signer: ``verify`` applies the same rule.
+    Raises ``AnchorError`` (``anchor.conflict``) if *head* does not extend *before*, whoever signed
+    it: ``verify`` applies the same rule.
     """
 
     def fits(one: Checkpoint) -> bool:

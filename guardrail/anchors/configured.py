@@ -1,4 +1,4 @@
-"""Builds the anchors that the settings configure."""
+"""Creates the anchors that the settings configure."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def configured(
     certificates: Callable[[Path], Sequence[Any]],
     deadline: float = 10.0,
 ) -> list[Anchor]:
-    """Return the anchors of *ledger* whose log key is *key*, signing anchors first, so that the
-    others also keep their signatures.
+    """Return the anchors of *ledger* whose log key is *key*. Anchors that sign come first, so that
+    the others also store their signatures.
 
-    No anchor is contacted yet. Raises ``ConfigError``.
+    No anchor is contacted. Raises ``ConfigError``.
     """
     _check_lag(settings)
     anchors: list[Anchor] = [

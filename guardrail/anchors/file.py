@@ -44,8 +44,9 @@ _FOREIGN = (
 
 
 def check_place(path: Path, ledger: Path) -> None:
-    """Refuse a file in or below the ledger's directory: anyone who can replace one can replace the
-    other. A file next to the default directory is refused for the same reason.
+    """Check that the anchor file is not in or below the ledger's directory, because anyone who can
+    replace one could replace the other. A file next to the default directory is refused for the
+    same reason.
 
     Raises ``ConfigError``.
     """
@@ -63,7 +64,9 @@ def check_place(path: Path, ledger: Path) -> None:
 
 
 class FileAnchor:
-    """Appends heads to a file. Each is synced before it counts; torn lines stay and are skipped."""
+    """Appends heads to a file. A head counts only after a sync; incomplete lines stay in the file
+    and are skipped.
+    """
 
     def __init__(
         self,
@@ -74,10 +77,9 @@ class FileAnchor:
         name: str = "file",
         ledger: Path | None = None,
     ) -> None:
-        """*key* is the log's key: if a head of this log in the file was not signed by it, the head
-        is not evidence.
+        """*key* is the log's key. A head of this log that was not signed by it is not evidence.
 
-        A new file takes the owner of *ledger*.
+        A new file gets the owner of *ledger*.
         """
         self._path = path
         self._ledger = ledger
@@ -93,8 +95,8 @@ class FileAnchor:
     ) -> AnchoredHead:
         """Append *note*; synced when this returns. See ``Anchor.publish``.
 
-        Compares every head added since this process last read the file with the ledger; the first
-        time, the newest 1000.
+        Compares the ledger with every head that was added since this process last read the file, or
+        with the newest 1000 heads the first time.
         """
         head = Checkpoint.parse(note.text)
         descriptor = self._open(create=known is None)
@@ -132,7 +134,7 @@ class FileAnchor:
         return AnchoredHead(self.name, head.size, now, note)
 
     def is_proved_by(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
-        """Return True: a file anchor does not sign notes, so there is no signature to check."""
+        """Return True: a file anchor does not sign, so there is no signature to check."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:
@@ -146,8 +148,8 @@ class FileAnchor:
         return tuple(each.note for each in self.lines(origin) or ())
 
     def lines(self, origin: str) -> Sequence[HeadLine] | None:
-        """Return every head of *origin* in the file, as ``heads`` does, each with its time; None if
-        the file does not exist.
+        """Return the lines of all heads of *origin* in the file, like ``heads``, with their times;
+        None if the file does not exist.
 
         Raises ``AnchorError``.
         """
@@ -189,8 +191,8 @@ class FileAnchor:
         return tuple(found)
 
     def take_over(self, lines: Sequence[HeadLine]) -> int:
-        """Append those of *lines*, heads of this log, that the file lacks, with their times; return
-        how many were appended. The file is synced when this returns.
+        """Append the heads in *lines*, all of this log, that are missing from the file, with their
+        times. Return the number of heads appended. The file is synced when this returns.
 
         The caller has compared them with the ledger. Raises ``AnchorError``.
         """
@@ -221,7 +223,7 @@ class FileAnchor:
 
     @contextlib.contextmanager
     def _open_to_read(self) -> Iterator[int | None]:
-        """Open the file for reading; None if it does not exist.
+        """Open the file for reading inside the block; the value is None if the file does not exist.
 
         Raises ``AnchorError``, also for errors inside the block.
         """
@@ -241,12 +243,11 @@ class FileAnchor:
             os.close(descriptor)
 
     def _compare(self, descriptor: int, head: Checkpoint, prove: Prove) -> None:
-        """Return normally if *head* extends the heads in the file. Raises ``AnchorError``
-        otherwise.
+        """Raise ``AnchorError`` if *head* does not extend the heads in the file.
 
         If only the last head were compared, a line of another history could hide the true one. A
-        head that the log's key did not sign is compared as well, as ``verify`` does: it can belong
-        to a log that this ledger replaced.
+        head that the log's key did not sign is compared as well, as in ``verify``, because it can
+        belong to a log that this ledger replaced.
         """
         about = os.fstat(descriptor)
         since = 0
@@ -309,8 +310,8 @@ class FileAnchor:
         return None, torn
 
     def _is_ours(self, found: HeadLine) -> bool:
-        """Return True if the log's key signed *found*. The keys of other logs are unknown, so this
-        can't be checked for them.
+        """Return True if the log's key signed *found*, or if *found* belongs to another log, whose
+        key is unknown.
         """
         if found.head.origin != self._key.name:
             return True
@@ -330,8 +331,8 @@ _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # never wait on a pipe th
 
 
 def _lines_backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
-    """Yield the lines of the file after *since*, the last one first. Lines too long to be
-    guardrail's are skipped.
+    """Yield the lines of the file after *since*, last one first. Lines that are too long to be
+    written by guardrail are skipped.
     """
     rest, overlong = b"", False
     at = size
@@ -360,7 +361,7 @@ def _append(descriptor: int, data: bytes) -> None:
 
 
 def _check_is_anchor_file(descriptor: int) -> None:
-    """Return normally if the file is empty or begins like an anchor file: a wrong setting must not
+    """Check that the file is empty or begins like an anchor file, so that a wrong setting can't
     make guardrail write to any other file.
 
     Raises ``AnchorError``.

@@ -1,8 +1,8 @@
-"""Sends one request to an anchor's server and returns the complete reply before a deadline;
-``AnchorError`` names the step that failed.
+"""Sends one request to an anchor's server and returns the complete reply before a deadline. If that
+fails, the ``AnchorError`` names the stage.
 
-The HTTP client is ``guardrail.system.http``, whose ``TransportError`` becomes an ``AnchorError``
-here. A connection serves one request, and no request is retried.
+The HTTP client is ``guardrail.system.http``, whose ``TransportError`` is converted to an
+``AnchorError`` here. A connection serves one request, and requests are not retried.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ _STAGES = {
 
 
 class AnchorEndpoint:
-    """A server, by its URL."""
+    """The server of an anchor, identified by its URL."""
 
     def __init__(self, url: str, *, what: str, setting: str, ca: Path | None = None) -> None:
-        """*what* is the server's name in messages, *setting* the setting that holds its URL, *ca*
-        the file of CA certificates for https.
+        """*what* is the server's name in messages, *setting* the name of the setting that holds its
+        URL, *ca* the file of CA certificates for https.
 
         Raises ``ConfigError``.
         """
@@ -71,9 +71,9 @@ class AnchorEndpoint:
     ) -> HttpReply:
         """Return the reply to one request, whatever its status.
 
-        *end* is a time of ``time.monotonic``; *limit* is the largest body in bytes. Raises
-        ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if no complete HTTP reply
-        within the limit arrived.
+        *end* is the deadline (``time.monotonic``); *limit* is the size of the largest accepted body
+        in bytes. Raises ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if no
+        complete HTTP reply within the limit arrived.
         """
         headers = {"Content-Type": content_type} if body else {}
         connection = http.HttpConnection(self._endpoint, headers=headers)

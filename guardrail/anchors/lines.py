@@ -26,7 +26,7 @@ class HeadLine:
     head: Checkpoint
     note: SignedNote
     time: str
-    """Time that the writer gave, RFC 3339."""
+    """Time given by the writer, RFC 3339."""
 
     @property
     def seconds(self) -> float | None:
@@ -39,9 +39,9 @@ class HeadLine:
 
 
 def head_line(note: SignedNote, now: float | None = None) -> bytes:
-    """Return *note* as a line with its line feed.
+    """Return *note* as a line, including the line feed.
 
-    The line names its type, so that it can be found among other lines.
+    The line names its own type, so that it can be found among other lines.
     """
     head = Checkpoint.parse(note.text)
     document = {
@@ -55,8 +55,8 @@ def head_line(note: SignedNote, now: float | None = None) -> bytes:
 
 
 def parse_line(line: bytes) -> HeadLine | None:
-    """Return the head in *line*, or None if the line is torn, is of another kind, or contradicts
-    itself.
+    """Return the head in *line*, or None if the line is incomplete, has another type, or is
+    inconsistent.
 
     The caller checks the signatures.
     """
@@ -79,11 +79,11 @@ def parse_line(line: bytes) -> HeadLine | None:
 
 
 def parse_lines(raw: bytes, origin: str | None = None) -> list[HeadLine]:
-    """Return the heads in *raw*, in order. *raw* comes from an anchor file, captured output or the
-    text of a system log.
+    """Return the heads in *raw*, in order. *raw* is the content of an anchor file, captured output,
+    or the text of a system log.
 
-    Text before the first ``{`` of a line, such as a system log's prefix, is skipped. With *origin*,
-    only heads of that log are returned.
+    Any text before the first ``{`` of a line, such as the prefix in a system log, is skipped. If
+    *origin* is given, only heads of that log are returned.
     """
     found = []
     for line in raw.splitlines():

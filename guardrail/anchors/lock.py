@@ -1,4 +1,4 @@
-"""File locks. They decide which process sends a log's heads, and which one appends to an anchor
+"""File locks that decide which process sends a log's heads, and which one appends to an anchor
 file.
 """
 
@@ -36,7 +36,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 class ProcessLock:
-    """A lock on a file, for one process. It is released when the process dies."""
+    """A file lock owned by one process. It is released when the process dies."""
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
         """*like* is the ledger; a new lock file gets the same owner."""
@@ -45,7 +45,7 @@ class ProcessLock:
         self._descriptor: int | None = None
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free; return False if another process holds it. Never waits."""
+        """Acquire the lock if it is free; return False if another process holds it. Never waits."""
         try:
             if self._descriptor is None:
                 self._descriptor = open_or_make(self._path, self._like, flags=os.O_RDWR)
@@ -59,8 +59,8 @@ class ProcessLock:
         return True
 
     def is_current(self) -> bool:
-        """Return True if the locked file is still the one at the path. If the file was removed,
-        another process could lock its replacement.
+        """Return True if the locked file is still at its path. If the file was removed, another
+        process could lock its replacement.
         """
         if self._descriptor is None:
             return self.try_acquire()
@@ -73,11 +73,11 @@ class ProcessLock:
         return False
 
     def release(self) -> None:
-        """Release the lock for other processes."""
+        """Release the lock, so that other processes can acquire it."""
         self.forget()
 
     def forget(self) -> None:
-        """Close the lock file. In a forked child, this leaves the parent's lock in place."""
+        """Close the lock file in a forked child. The parent keeps its lock."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None

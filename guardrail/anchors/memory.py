@@ -1,9 +1,9 @@
-"""The memory of heads: the largest head of each log, kept on this machine outside the ledger's
+"""The memory of heads: the largest head of each log, stored on this machine outside the ledger's
 directory.
 
-It detects a lost directory, a wiped ledger and an older copy without any configuration. The same
-user on the same machine can write it, so it is not an anchor: anyone who can change the ledger can
-change the memory as well.
+It detects a deleted directory, an emptied ledger and an older copy, without any configuration. It
+is not an anchor, because the same user on the same machine can write it: anyone who can change the
+ledger can also change the memory.
 """
 
 from __future__ import annotations
@@ -56,19 +56,19 @@ class RememberedHead:
         return Checkpoint.parse(self.note.text)
 
     def describe(self) -> str:
-        """Return the log's name and how many records it had."""
+        """Return the name of the log and its number of records."""
         return f"the log {self.key.name} with {counted(self.head.size, 'record')}"
 
 
 class HeadMemory:
-    """The memory of one ledger: a file named by the ledger's real path, mode 0600, locked and
-    replaced atomically.
+    """The memory of one ledger: a file named after the ledger's real path, with mode 0600. It is
+    locked, and replaced atomically.
     """
 
     def __init__(self, folder: Path, ledger: Path, verify: Verify, *, shared: bool = False) -> None:
-        """*folder* is created when the first head is kept; nothing is read yet.
+        """*folder* is created when the first head is stored; nothing is read yet.
 
-        If *shared*, new files get the ledger's owner.
+        If *shared* is true, new files get the ledger's owner.
         """
         self.path = os.path.realpath(ledger)
         self.folder = folder
@@ -80,8 +80,8 @@ class HeadMemory:
     def read(self) -> RememberedHead | None:
         """Return the remembered head, or None.
 
-        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or if it holds
-        anything but a head of a log at this path, signed by the key named in it.
+        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or if its content is
+        not a head of a log at this path, signed by the key that it names.
         """
         try:
             descriptor = os.open(
@@ -105,7 +105,7 @@ class HeadMemory:
         return found
 
     def keep(self, note: SignedNote, key: NoteKey, prove: Prove) -> None:
-        """Remember the head *note*, signed by *key*, if it is larger than what is remembered;
+        """Remember the head *note*, signed by *key*, if it is larger than the remembered head;
         durable when this returns.
 
         Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, belongs to another log, or
@@ -194,8 +194,8 @@ class HeadMemory:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock, so that a process can't replace a larger head with a smaller one
-        from another process.
+        """Hold the folder's lock inside the block, so that one process can't replace another
+        process's larger head with a smaller one.
         """
         try:
             new_folder(self.folder, self._like)
@@ -232,10 +232,11 @@ def memory_folder(
     settings: AnchorSettings, environment: Mapping[str, str] | None = None
 ) -> Path | None:
     """Return the folder of the memory of heads, or None if ``[anchors] memory`` is off or this user
-    has no home.
+    has no home directory.
 
-    This is the configured path, ``/var/lib/guardrail/heads`` for root, else ``guardrail/heads``
-    below ``XDG_STATE_HOME`` (``~/.local/state`` by default, XDG Base Directory Specification).
+    The folder is the configured path, or ``/var/lib/guardrail/heads`` for root, or
+    ``guardrail/heads`` below ``XDG_STATE_HOME`` (``~/.local/state`` by default, XDG Base Directory
+    Specification).
     """
     if isinstance(settings.memory, Path):
         return settings.memory
@@ -256,8 +257,8 @@ def memory_folder(
 def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMemory | None:
     """Return the memory of *ledger*, or None if it has none.
 
-    Ledgers in temporary directories are expected to vanish, and have a memory only if ``[anchors]
-    memory`` is a path.
+    Ledgers in temporary directories are expected to disappear. They have a memory only if
+    ``[anchors] memory`` is a path.
     """
     folder = memory_folder(settings)
     if folder is None or (not isinstance(settings.memory, Path) and _is_temporary(ledger)):

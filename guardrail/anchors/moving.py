@@ -1,4 +1,4 @@
-"""Moves heads from one anchor file to another: decides which heads move and which ones stay."""
+"""Decides which heads move from one anchor file to another, and which ones stay."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class SortedHeads:
     """The heads of one log in an anchor file."""
 
     ours: tuple[HeadLine, ...]
-    """Heads that the log's key signed and the ledger contains, in order."""
+    """Heads that the log's key signed and that the ledger contains, in order."""
     left_out: tuple[Checkpoint, ...]
-    """Heads that another key signed and the ledger contradicts: calls are denied while the
-    configured file holds one.
+    """Heads that another key signed and that the ledger contradicts. Calls are denied while the
+    configured file contains one.
     """
 
 
@@ -35,11 +35,11 @@ def sort_heads(
     root_of: Callable[[int], bytes | None],
     signed: Callable[[HeadLine], bool],
 ) -> SortedHeads:
-    """Compare the heads of *log* among *lines* with a ledger of *size* records; *root_of* (n) is
+    """Compare the heads of *log* in *lines* with a ledger of *size* records. *root_of* (n) returns
     the root of its first n records.
 
     Raises ``AnchorError`` (``anchor.conflict``) if the log's key signed a head that the ledger
-    contradicts: leaving that head behind would hide that the ledger was changed.
+    contradicts: leaving that head out would hide that the ledger was changed.
     """
     ours: dict[tuple[int, bytes], HeadLine] = {}
     left_out: dict[tuple[int, bytes], Checkpoint] = {}

@@ -1,7 +1,7 @@
-"""Anchoring in the background: one thread per process, one process per log at a time.
+"""Anchors heads in the background: one thread per process, one active process per log.
 
-No call waits for it. The anchors' answers and their lag are stored in a file next to the ledger,
-which every process of the log reads. A lag denies calls only if a limit is configured.
+No call waits for an anchor. The anchors' answers and their lag are stored in a file next to the
+ledger, which every process of the log reads. A lag denies calls only if a limit is configured.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ CLOSE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class AnchorLag:
-    """Lag of the anchor that is furthest behind."""
+    """The lag of the anchor that is furthest behind."""
 
     records: int
-    """Records that no head in the anchor covers."""
+    """Number of records that no head in the anchor covers."""
     seconds: float
-    """Seconds since the oldest of them was written."""
+    """Number of seconds since the oldest of them was written."""
 
 
 class AnchorWatch:
@@ -74,9 +74,9 @@ class AnchorWatch:
     ) -> None:
         """Nothing happens before ``start``.
 
-        *remember*, the head memory of this machine, is called with heads on the anchors' schedule,
-        at the start and at the end. *clock* returns seconds since 1970, *tick* is the interval
-        between checks.
+        *remember* stores a head in this machine's memory of heads. It is called on the anchors'
+        schedule, at the start and at the end. *clock* returns seconds since 1970, *tick* is the
+        interval between checks in seconds.
         """
         self._remember = remember
         self._ledger = ledger
@@ -119,11 +119,11 @@ class AnchorWatch:
     # ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start, and wait at most a few seconds until every anchor has been compared with the
-        ledger.
+        """Start the thread, and wait at most a few seconds until every anchor has been compared
+        with the ledger.
 
-        This way a conflict denies calls from the first one on, and a configured limit denies none
-        without cause.
+        So a conflict denies calls from the first one on, and a configured limit denies no call just
+        because the anchors were not asked yet.
         """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
@@ -133,7 +133,9 @@ class AnchorWatch:
             self._first.wait(START_S)
 
     def start_again(self) -> None:
-        """Start in this process, a forked child, unless the watch was closed or never started."""
+        """Start again in this process, a forked child, unless the watch was closed or never
+        started.
+        """
         if self._closed or self._thread is None:
             return
         self._lock.forget()
@@ -142,9 +144,10 @@ class AnchorWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Send the newest head once more, unless another process anchors this log, and stop.
+        """Send the newest head once more, unless another process anchors this log, and stop the
+        thread.
 
-        Waits a few seconds. Idempotent.
+        Waits at most a few seconds. Idempotent.
         """
         if self._closed:
             return
@@ -161,7 +164,7 @@ class AnchorWatch:
         self._saw = max(self._saw, size)
 
     def lag(self, now: float | None = None) -> AnchorLag:
-        """Return the lag of the anchor that is furthest behind; zero if there is no anchor."""
+        """Return the lag of the anchor that is furthest behind; zero if no anchor is configured."""
         now = self._clock() if now is None else now
         records, seconds = 0, 0.0
         state, size = self._state, self._saw
@@ -174,8 +177,8 @@ class AnchorWatch:
         return AnchorLag(records, seconds)
 
     def _behind_since(self, name: str, each: AnchorState, now: float) -> float:
-        """Return the time since which an anchor is behind. The state file can make the lag longer
-        than this process knows, never shorter.
+        """Return the time since which an anchor has been behind. The state file can make the lag
+        longer than this process knows, but never shorter.
         """
         size, noticed = self._noticed.get(name, (-1, now))
         if each.size > size:
@@ -184,8 +187,7 @@ class AnchorWatch:
 
     def denial_reason(self) -> str:
         """Return the reason to deny calls: ``conflict`` if an anchor holds a head that contradicts
-        the ledger, ``lag`` if an anchor is further behind than the settings allow, empty if
-        neither.
+        the ledger, ``lag`` if an anchor is further behind than the settings allow; otherwise empty.
         """
         if any(self._state.of(each.name).code == "anchor.conflict" for each in self._anchors):
             # Waiting does not help: the ledger was cut, rolled back or forked, and each call would
@@ -215,7 +217,7 @@ class AnchorWatch:
 
     def _safe_turn(self, *, final: bool) -> None:
         """Run one turn. After an error, every anchor counts as failing until a turn succeeds; the
-        thread tries again.
+        thread continues.
         """
         try:
             self._turn(final=final)
@@ -225,8 +227,8 @@ class AnchorWatch:
                 self._state = self._state.with_anchor(anchor.name, failed)
 
     def _turn(self, *, final: bool) -> None:
-        """Run one turn: send due heads if this process holds the lock, else read the state written
-        by the lock's holder.
+        """Run one turn: send due heads if this process holds the lock, otherwise read the state
+        written by the process that does.
         """
         if self._leads and not self._lock.is_current():
             self._leads = False
@@ -324,7 +326,7 @@ class AnchorWatch:
         return waited >= self._settings.interval_s or waited < 0
 
     def _send(self, anchor: Anchor, note: SignedNote) -> SignedNote:
-        """Send *note*; return it with the new signatures, for the next anchors."""
+        """Send *note*; return it with any signature that was added, for the next anchors."""
         each = self._state.of(anchor.name)
         state, note = send_head(anchor, self._source, note, each, self._clock())
         if not state.code and self._saw > state.size:

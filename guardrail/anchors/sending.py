@@ -1,4 +1,4 @@
-"""Sends one head to one anchor, and returns the anchor's new state."""
+"""Sends a head to an anchor, and returns the anchor's new state."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class HeadSource(Protocol):
 
     @property
     def log(self) -> str:
-        """The log's origin name."""
+        """Origin name of the log."""
 
     def size(self) -> int:
         """Return the number of records. Raises ``GuardrailError``."""
@@ -53,7 +53,9 @@ class HeadSource(Protocol):
         """Return True if the log's key signed *note*."""
 
     def heartbeat(self, detail: Mapping[str, Any]) -> None:
-        """Record ``admin.heartbeat``, durable when this returns. Raises ``GuardrailError``."""
+        """Write an ``admin.heartbeat`` record; durable when this returns. Raises
+        ``GuardrailError``.
+        """
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +64,16 @@ class AnchorAnswer:
 
     name: str
     state: AnchorState
-    """``code`` is empty if it took the head."""
+    """New state of the anchor. Its ``code`` is empty if the anchor accepted the head."""
 
 
 def send_now(ledger: Path, source: HeadSource, anchors: Sequence[Anchor]) -> Iterator[AnchorAnswer]:
-    """Send the newest head to each of *anchors* and yield the answers.
+    """Send the newest head to each of *anchors*, and yield their answers.
 
     Raises ``GuardrailError`` if there is no head.
 
-    Writes the result to the state file, unless another process anchors this ledger: that process
-    will find out by itself.
+    The result is written to the state file, unless another process anchors this ledger: that
+    process will see the heads itself.
     """
     lock = ProcessLock(lock_path(ledger), ledger)
     leads = lock.try_acquire()
@@ -92,8 +94,8 @@ def send_now(ledger: Path, source: HeadSource, anchors: Sequence[Anchor]) -> Ite
 def send_head(
     anchor: Anchor, source: HeadSource, note: SignedNote, each: AnchorState, now: float
 ) -> tuple[AnchorState, SignedNote]:
-    """Send *note*. Return the anchor's new state, and the note with the new signatures for the next
-    anchors.
+    """Send *note*. Return the anchor's new state, and the note with any signature that was added,
+    for the next anchors.
     """
     try:
         made = _publish(anchor, source, note, each.known)
@@ -108,7 +110,9 @@ def send_head(
 
 
 def unexpected(error: Exception) -> AnchorError:
-    """Return the error for an exception that no anchor should raise."""
+    """Return the error for an exception other than ``AnchorError``, which anchors never raise on
+    purpose.
+    """
     return AnchorError(
         f"anchoring failed unexpectedly ({type(error).__name__})",
         code="anchor.failed",
@@ -135,7 +139,7 @@ def failed_state(each: AnchorState, error: GuardrailError, now: float) -> Anchor
 def believed_state(
     ledger: Path, source: HeadSource, anchors: Sequence[Anchor], now: float
 ) -> AnchorStates:
-    """Return the state in the file, limited to what its signed notes prove: anyone could have
+    """Return the stored state, limited to what its signed notes prove, because anyone could have
     written the file.
     """
     state = read_state(state_path(ledger), source.log, now=now)
@@ -157,7 +161,7 @@ def _is_proved(anchor: Anchor, source: HeadSource, each: AnchorState) -> bool:
 def _publish(
     anchor: Anchor, source: HeadSource, note: SignedNote, known: Checkpoint | None
 ) -> AnchoredHead:
-    """Send *note* to *anchor*. If the anchor is ahead of it, send a newer head once.
+    """Send *note* to *anchor*. If the anchor already holds a larger head, send a newer head once.
 
     Raises ``GuardrailError``.
     """

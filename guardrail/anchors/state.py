@@ -1,8 +1,8 @@
-"""State of a ledger's anchors: a small file next to the ledger, read by every process of the log
-and by people.
+"""The state of a ledger's anchors: a small file next to the ledger, for every process of the log
+and for people.
 
-It is a cache, not evidence: anyone who can change the ledger can change it. Only the signed notes
-in it prove anything.
+It is a cache, not evidence: anyone who can change the ledger can change the file. Only the signed
+notes in it prove anything.
 """
 
 from __future__ import annotations
@@ -40,20 +40,20 @@ _CLOCK_SLACK_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class AnchorState:
-    """State of one anchor."""
+    """The state of one anchor."""
 
     size: int = 0
-    """Number of records of the newest head that it took."""
+    """Number of records covered by the newest head that the anchor accepted."""
     time: float = 0.0
-    """Time when it took that head, in seconds since 1970."""
+    """Time at which the anchor accepted that head, in seconds since 1970."""
     note: str = ""
-    """That head, with the anchor's signature if it signs."""
+    """That head, with the anchor's signature if the anchor signs."""
     behind: float | None = None
-    """Time since which there has been a record that no head in the anchor covers; None if there is
-    no such record.
+    """Time since which there has been a record that no head in the anchor covers; None if every
+    record is covered.
     """
     failures: int = 0
-    """Number of consecutive failures up to now."""
+    """Number of failures since the last success."""
     code: str = ""
     """Code of the last failure; empty if the last attempt succeeded."""
     message: str = ""
@@ -63,7 +63,7 @@ class AnchorState:
 
     @property
     def known(self) -> Checkpoint | None:
-        """The newest head that the anchor took, or None."""
+        """The newest head that the anchor accepted, or None."""
         try:
             return Checkpoint.parse(SignedNote.parse(self.note).text) if self.note else None
         except NoteError:
@@ -76,7 +76,7 @@ LAGS = AnchorState(behind=0.0)
 
 @dataclass(frozen=True, slots=True)
 class AnchorStates:
-    """State of all anchors of a log."""
+    """The states of all anchors of a log."""
 
     log: str
     anchors: Mapping[str, AnchorState] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class AnchorStates:
     """Time of the newest heartbeat record, in seconds since 1970."""
 
     unreadable: bool = False
-    """True if there is a file, but it can't be parsed."""
+    """True if the file exists but can't be parsed."""
 
     def of(self, name: str) -> AnchorState:
         """Return the state of one anchor."""
@@ -105,14 +105,15 @@ def state_path(ledger: Path) -> Path:
 
 
 def lock_path(ledger: Path) -> Path:
-    """Return the path of the lock file, held by the process that anchors this ledger."""
+    """Return the path of the lock file. The process that holds its lock anchors this ledger."""
     return ledger.with_name(ledger.name + "-anchor-lock")
 
 
 def read_state(path: Path, log: str, *, now: float | None = None) -> AnchorStates:
-    """Return the state in *path*; an empty one if there is none. Never raises, and never waits.
+    """Return the state in *path*; an empty state if the file does not exist. Never raises, and
+    never waits.
 
-    Anyone could have written the file. If it holds a value that no guard writes (another type, a
+    Anyone could have written the file. If it contains a value that no guard writes (another type, a
     time in the future, a negative count), the anchor counts as lagging since 1970: if a limit is
     configured, calls are denied until the anchor itself has been asked.
     """
@@ -146,9 +147,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _is_time(value: object, now: float) -> bool:
-    """Return True if *value* is a past time by this machine's clock. Tolerates a clock that was set
-    back.
-    """
+    """Return True if *value* is a past time. Allows for a clock that was set back."""
     return type(value) in (int, float) and 0 <= value <= now + _CLOCK_SLACK_S  # type: ignore[operator]
 
 
@@ -186,7 +185,9 @@ def _is_plausible(name: str, value: object, now: float) -> bool:
 
 
 def write_state(path: Path, state: AnchorStates) -> None:
-    """Replace the state atomically: readers get the old one or the new one. Raises ``OSError``."""
+    """Replace the state atomically: readers see either the old or the new one. Raises
+    ``OSError``.
+    """
     document = {
         "v": _VERSION,
         "log": state.log,

@@ -25,7 +25,7 @@ _AUTHPRIV_INFO = 10 * 8 + 6
 
 
 class StreamAnchor:
-    """Writes heads to an output, one per line. It can't know where they end up."""
+    """Writes heads to an output, one per line. guardrail does not know where they are stored."""
 
     def __init__(self, stream: TextIO, *, name: str) -> None:
         self._stream = stream
@@ -51,7 +51,7 @@ class StreamAnchor:
         return AnchoredHead(self.name, head.size, now, note)
 
     def is_proved_by(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
-        """Return True: a stream does not sign notes, so there is no signature to check."""
+        """Return True: a stream does not sign, so there is no signature to check."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - what was written can't be read back
@@ -59,7 +59,7 @@ class StreamAnchor:
         return None
 
     def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - what was written can't be read back
-        """Return no heads: the output can't be read back."""
+        """Return an empty list: the output can't be read back."""
         return ()
 
 
@@ -95,7 +95,7 @@ class SyslogAnchor:
         return AnchoredHead(self.name, head.size, now, note)
 
     def is_proved_by(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
-        """Return True: the system log does not sign notes, so there is no signature to check."""
+        """Return True: the system log does not sign, so there is no signature to check."""
         return True
 
     def latest(self, origin: str) -> SignedNote | None:  # noqa: ARG002 - what was sent can't be read back
@@ -103,7 +103,7 @@ class SyslogAnchor:
         return None
 
     def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - what was sent can't be read back
-        """Return no heads: the system log can't be read back."""
+        """Return an empty list: the system log can't be read back."""
         return ()
 
 

@@ -1,9 +1,9 @@
-"""Time stamp authority (RFC 3161): a third party signs that a head existed at a given time.
+"""Time-stamp authority (RFC 3161): a third party signs that a head existed at a given time.
 
 Needs the extra ``tsa``.
 
-The authority stores and compares nothing: guardrail stores the tokens, and other anchors detect
-forks. This anchor adds a clock that the ledger's owner does not control.
+The authority neither stores nor compares heads: guardrail stores the tokens, and other anchors
+detect forks. This anchor adds a clock that the ledger's owner does not control.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TORN_AT_LEAST = 3
 
 
 class TimestampAnchor:
-    """Gets time stamps for heads, and keeps the valid tokens as lines of a file."""
+    """Requests time stamps for heads, and stores the valid tokens as lines of a file."""
 
     name = "tsa"
 
@@ -51,7 +51,8 @@ class TimestampAnchor:
         ledger: Path | None = None,
     ) -> None:
         """*roots* are the trusted root certificates (``guardrail.keys.anchor_keys``) of the
-        authority, *tokens* is the file of tokens, *ca* is for https. Raises ``ConfigError``.
+        authority, *tokens* is the file of tokens, *ca* is the file of CA certificates for https.
+        Raises ``ConfigError``.
         """
         _client()
         self._roots = list(roots)
@@ -63,7 +64,7 @@ class TimestampAnchor:
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
     ) -> AnchoredHead:
-        """Get a time stamp for the text of *note*; the token is synced when this returns.
+        """Request a time stamp for the text of *note*; the token is synced when this returns.
 
         See ``Anchor.publish``.
         """
@@ -115,18 +116,18 @@ class TimestampAnchor:
         return None
 
     def heads(self, origin: str) -> Sequence[SignedNote]:  # noqa: ARG002 - an authority keeps nothing
-        """Return no heads: an authority stores none."""
+        """Return an empty list: an authority stores no heads."""
         return ()
 
 
 def check_token(
     reply: bytes, text: bytes, roots: Sequence[Any], *, nonce: int | None = None
 ) -> float:
-    """Return the time at which the authority saw *text*, in seconds since 1970, from its reply (DER
-    of ``TimeStampResp``).
+    """Return the time at which the authority stamped *text*, in seconds since 1970, according to
+    its reply (DER of ``TimeStampResp``).
 
     Raises ``AnchorError`` (``anchor.malformed``) if the reply is invalid, is not about *text*, has
-    another *nonce*, or does not come from an authority that *roots* certify.
+    a different *nonce*, or was not signed by an authority that *roots* certify.
     """
     client = _client()
     try:
@@ -153,7 +154,7 @@ def check_token(
 def _with_sorted_certificates(reply: bytes) -> bytes:
     """Return *reply* with its certificates in the order that DER requires.
 
-    OpenSSL sends them in the order of its configuration, and a strict reader refuses that. No
+    OpenSSL sends them in the order of its configuration, and a strict parser refuses that. No
     signature covers their order.
     """
     try:
@@ -179,7 +180,7 @@ def _with_sorted_certificates(reply: bytes) -> bytes:
 
 
 def _content_range(data: bytes, at: int) -> range:
-    """Return the range of the contents of the DER element at *at*. Raises ``IndexError``."""
+    """Return the range of the content of the DER element at *at*. Raises ``IndexError``."""
     length, start = data[at + 1], at + 2
     if length == 0x80:
         raise IndexError

@@ -1,1 +1,1 @@
-"""Approvals: requests, the rules for answering them, and the answers. No tool runs here."""
+"""Approvals: requests, answers, and the rules for both. This package runs no tools."""

@@ -1,5 +1,5 @@
-"""A request for approval with all of its answers, as recorded, and the approver's view of it.
-Pure.
+"""An approval request with all of its recorded answers, and the view of it for approvers. Pure
+functions.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ULID = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
 
 
 class StepKind(StrEnum):
-    """Kind of a step."""
+    """The kind of an approval step."""
 
     GRANTED = "granted"
     REFUSED = "refused"
@@ -39,7 +39,7 @@ class StepKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Approver:
-    """The person who answers a request."""
+    """A person who answers a request."""
 
     id: str
     assurance: Assurance = Assurance.ASSERTED
@@ -63,12 +63,14 @@ class AskedRule:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalRequest:
-    """A call that waits for a person's approval, as recorded."""
+    """The request for a person's approval of a call, as recorded."""
 
     id: str
     seq: int
     leaf: str
-    """Hash of the record: an answer names it, so that it is an answer to exactly this request."""
+    """Hash of the record. An answer repeats it, so that it can't be an answer to another
+    request.
+    """
     asked: datetime
     session: str
     tenant: str
@@ -78,7 +80,7 @@ class ApprovalRequest:
     tool: Mapping[str, Any]
     origin: Mapping[str, Any]
     commitment: str
-    """Binds it to session, people, tool, schema and every byte of the arguments
+    """Binds the request to session, people, tool, schema and every byte of the arguments
     (docs/record-format.md section 5).
     """
     rules: tuple[AskedRule, ...]
@@ -92,18 +94,20 @@ class ApprovalRequest:
 
     @property
     def needed(self) -> int:
-        """Number of people who must approve the request."""
+        """Number of people who must approve."""
         return max((rule.approvers for rule in self.rules), default=1)
 
     @property
     def hidden_needs(self) -> tuple[str, ...]:
-        """Values that a rule requires the approver to see but that the recorded view hides."""
+        """Locations of the values that the approver must see, according to a rule, but that the
+        recorded view hides.
+        """
         wanted = sorted({need for rule in self.rules for need in rule.needs})
         return tuple(need for need in wanted if not self.shows(need))
 
     def shows(self, need: str) -> bool:
         """Return True if the recorded view shows the value at the pointer *need*, or if the call
-        has no such value.
+        has no value there.
         """
         if need and not need.startswith("/"):
             return False
@@ -115,19 +119,19 @@ class ApprovalRequest:
 
 @dataclass(frozen=True, slots=True)
 class ApprovalStep:
-    """One answer to a request, or its use by a call."""
+    """An answer to a request, or the use of an approval by a call."""
 
     kind: StepKind
     seq: int
     ordinal: int
     at: datetime
     approver: Approver | None = None
-    """None if it is a use."""
+    """The person who answered; None if the step is a use."""
     expires: datetime | None = None
     leaf: str = ""
-    """Leaf of the answered request."""
+    """Leaf hash of the answered request."""
     approvers: tuple[Approver, ...] = ()
-    """For a use: the identity that the call was allowed in, as recorded."""
+    """For a use: the approvers, as recorded with the allowed call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +141,9 @@ class ApprovalCase:
     request: ApprovalRequest
     steps: tuple[ApprovalStep, ...]
     newest: datetime
-    """Time stamp of the newest record of the log."""
+    """Time stamp of the newest record in the log."""
     tree: tuple[int, bytes] | None = None
-    """Size and tree of the log that was proved to hold exactly these steps; None if nothing was
+    """Size and tree of the log for which the steps were proved to be complete; None if nothing was
     proved.
     """
 
@@ -162,10 +166,10 @@ def is_approval_id(value: object) -> bool:
 
 
 def case_of(lines: Sequence[bytes], newest: bytes | None) -> ApprovalCase | None:
-    """Parse *lines*: the request, then its steps. *newest* is the last line of the log.
+    """Parse *lines*: the request, followed by its steps. *newest* is the last line of the log.
 
-    Return None if the first line is not a request or any line can't be read: omitting an unreadable
-    refusal would approve the call.
+    Return None if the first line is not a request or if any line can't be parsed: omitting an
+    unreadable refusal would approve the call.
     """
     if not lines or newest is None:
         return None
@@ -241,7 +245,7 @@ def _step(record: Mapping[str, Any]) -> ApprovalStep:
 
 
 def _approvers(people: object) -> tuple[Approver, ...]:
-    """Return the named people. Unreadable entries are omitted, because the list is only
+    """Return the named people. Entries that can't be parsed are omitted, because the list is only
     displayed.
     """
     found = []

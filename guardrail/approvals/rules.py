@@ -1,11 +1,12 @@
-"""Judge approvals from records alone: the request, its answers, and whether an answer covers a
+"""Judges approvals from their records: the request, its answers, and whether an approval covers a
 call.
 
-A request is the ``call.decision`` record with effect ``require_approval``; its call id names the
-approval. Its answers are ``approval.granted`` and ``approval.refused`` records; its use is the
-field ``approval`` of the decision that it allowed. These three are the *steps* of an approval and
-share one count, ``ordinal``: the ledger accepts each number once, so a judgement based on an older
-state can't be written. Pure: the time is a parameter, and this module reads and writes nothing.
+A request is a ``call.decision`` record with effect ``require_approval``; its call id is the id of
+the approval. Its answers are ``approval.granted`` and ``approval.refused`` records. Its use is the
+field ``approval`` of the decision that it allowed. Answers and uses are the *steps* of an approval
+and share one counter, ``ordinal``: the ledger accepts each number once, so a judgement based on an
+outdated state can't be recorded. All functions are pure: the time is a parameter, and nothing is
+read or written.
 """
 
 from __future__ import annotations
@@ -60,74 +61,80 @@ an approval.
 
 
 class RejectionReason(StrEnum):
-    """Reason for turning down an answer or a use: ``code`` of ``approval.rejected``, ``detail`` of
+    """Reason for rejecting an answer or a use: ``code`` of ``approval.rejected``, ``detail`` of
     cause ``approval``.
     """
 
     UNKNOWN = "unknown"
-    """This log has no request with this id, or its records can't be read."""
+    """This log has no request with the id, or the records of the request can't be read."""
     PENDING = "pending"
-    """Nobody has approved it yet."""
+    """Nobody has approved the request yet."""
     APPROVERS_MISSING = "approvers_missing"
-    """Fewer people have approved it than a rule requires."""
+    """Fewer people have approved the request than a rule requires."""
     REFUSED = "refused"
-    """Someone refused it: nobody can approve it any more, regardless of its age."""
+    """Someone refused the request. Nobody can approve it any more, whatever its age."""
     EXPIRED = "expired"
-    """Nobody refused it, but the request, or its approval, is too old."""
+    """The request or its approval is too old, and nobody refused it."""
     ALREADY_USED = "already_used"
     ALREADY_DECIDED = "already_decided"
-    """Enough people have approved it."""
+    """Enough people have already approved the request."""
     OTHER_SESSION = "other_session"
-    """A different session, tenant, principal or agent."""
+    """The session, tenant, principal or agent differs from the request's."""
     OTHER_TOOL = "other_tool"
     OTHER_SCHEMA = "other_schema"
     OTHER_ARGUMENTS = "other_arguments"
     APPROVER_IS_REQUESTER = "approver_is_requester"
     APPROVER_COUNTED = "approver_counted"
-    """This person's approval already counts; the rule requires another person's."""
+    """The approver has already approved the request; the rule requires another person."""
     APPROVER_UNKNOWN = "approver_unknown"
-    """The answer lacks a recordable statement of who gave it and what it is."""
+    """The answer does not state, in a form that can be recorded, who gave it and what it is."""
     ANSWER_CHANGED = "answer_changed"
-    """The answer holds more than yes or no: other arguments, or keys that would have no effect."""
+    """The answer contains more than yes or no: other arguments, or keys that would have
+    no effect.
+    """
     ASSERTED = "asserted"
-    """Nobody verified who approved, and ``unsafe_asserted_approvals`` is off."""
+    """The approver's identity was not verified, and ``unsafe_asserted_approvals`` is off."""
     NEEDS_HIDDEN = "needs_hidden"
-    """A rule names arguments that the approver must see, but the recorded view hides them."""
+    """The recorded view hides arguments that the approver must see according to a rule."""
     CLOCK_SKEW = "clock_skew"
-    """This process's clock is behind the newest record."""
+    """This process's clock is behind the time stamp of the newest record."""
     RULES_CHANGED = "rules_changed"
-    """The policy now requires more approvers, or more visible values, than the approval had."""
+    """The policy now requires more approvers, or more visible values, than when the approval was
+    given.
+    """
 
 
 class RequestState(StrEnum):
-    """State of a request."""
+    """State of an approval request."""
 
     PENDING = "pending"
     GRANTED = "granted"
-    """There are enough valid approvals: the call may be repeated with it."""
+    """There are enough valid approvals, so the call may be repeated with the approval."""
     REFUSED = "refused"
     USED = "used"
     EXPIRED = "expired"
     """The request is too old to be approved."""
     BLOCKED = "blocked"
-    """Values that the approver must see are hidden, so nobody can approve it."""
+    """The recorded view hides values that the approver must see, so nobody can approve
+    the request.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class ApprovalTerms:
-    """The limits from the settings."""
+    """The limits for approvals, from the settings."""
 
     ttl: float = 900.0
-    """Seconds for which one person's approval is valid."""
+    """Number of seconds for which one person's approval is valid."""
     request_ttl: float = 86_400.0
-    """Seconds after which a request can neither be approved nor used."""
+    """Number of seconds after which a request can no longer be approved or used."""
     unsafe_asserted: bool = False
-    """Whether approvers with unverified identities count."""
+    """True if approvals from unverified identities count."""
 
 
 @dataclass(frozen=True, slots=True)
 class PresentedCall:
-    """The call that presents an approval, described like the request's record."""
+    """A call that presents an approval, described in the same form as the request's record."""
 
     tenant: str
     session: str
@@ -136,7 +143,7 @@ class PresentedCall:
     """Tenant of the principal."""
     agent: str
     people: tuple[str, ...]
-    """The requester's ids in clear: principal, agent, and the delegation chain."""
+    """The requesters' ids in clear: principal, agent, and the delegation chain."""
     tool: Mapping[str, Any]
     commitment: str | None
 
@@ -148,18 +155,18 @@ class Grant:
     request: ApprovalRequest
     approvers: tuple[Approver, ...]
     ordinal: int
-    """Ordinal of its use, if the call is allowed."""
+    """Ordinal of the use, if the call is allowed."""
     rules: tuple[str, ...] = field(default=())
     tree: tuple[int, bytes] | None = None
-    """Tree of the log that it was judged by (``Case.tree``)."""
+    """Tree of the log in which the approval was judged (``ApprovalCase.tree``)."""
 
     @property
     def unsafe_asserted(self) -> bool:
-        """True if the approval rests on an unverified identity."""
+        """True if the approval relies on an unverified identity."""
         return any(approver.assurance is not Assurance.VERIFIED for approver in self.approvers)
 
     def context(self) -> dict[str, Json]:
-        """Return ``context.approval`` of the policy input."""
+        """Return the value for ``context.approval`` of the policy input."""
         return {
             "id": self.request.id,
             "valid": True,
@@ -168,7 +175,9 @@ class Grant:
         }
 
     def used(self) -> dict[str, Json]:
-        """Return the field ``approval`` for the decision that this approval allowed."""
+        """Return the value for the field ``approval`` of the decision that this approval
+        allowed.
+        """
         return {
             "id": self.request.id,
             "ordinal": self.ordinal,
@@ -182,18 +191,19 @@ class Grant:
 
 
 def expires_at(request: ApprovalRequest, now: datetime, terms: ApprovalTerms) -> datetime:
-    """Return the expiry of an approval given *now*: never later than its request's."""
+    """Return the expiry time of an approval given *now*. It is never later than that of the
+    request.
+    """
     return min(
         now + timedelta(seconds=terms.ttl), request.asked + timedelta(seconds=terms.request_ttl)
     )
 
 
 def same_identity(one: str, other: str) -> bool:
-    """Return True if two ids may name one person, ignoring case, Unicode form, blanks and invisible
-    characters.
+    """Return True if two ids may name the same person, ignoring case, Unicode form, blanks and
+    invisible characters.
 
-    Use it only to refuse. Permissions are decided by comparing ids exactly, together with their
-    issuer.
+    Use this only to refuse. To grant permissions, compare ids exactly, together with their issuers.
     """
     return bool(folded(one)) and folded(one) == folded(other)
 
@@ -203,7 +213,7 @@ def live_grants(
 ) -> tuple[ApprovalStep, ...]:
     """Return the valid approvals, oldest first, one per person.
 
-    An approval lasts for the shorter of two periods: the one in the approver's settings, and the
+    An approval is valid for the shorter of two periods: the one in the approver's settings and the
     one in *terms*.
     """
     live: dict[str, ApprovalStep] = {}
@@ -246,10 +256,10 @@ def may_answer(
     terms: ApprovalTerms,
     token: Callable[[str, str], str],
 ) -> RejectionReason | None:
-    """Return why *approver* may not grant or refuse the request, or None if they may.
+    """Return the reason that *approver* may not grant or refuse the request, or None if they may.
 
-    A refusal only removes permission, so anyone may refuse. *token* makes the keyed token of the
-    request's tenant from a class and a value, so that a requester recorded as a token can be
+    Anyone may refuse, because a refusal only removes permission. *token* returns the keyed token of
+    a class and a value for the request's tenant, so that a requester recorded as a token can be
     compared.
     """
     over = _closed_reason(case, now, terms)
@@ -276,7 +286,7 @@ def may_answer(
 def _closed_reason(
     case: ApprovalCase, now: datetime, terms: ApprovalTerms
 ) -> RejectionReason | None:
-    """Return why the request is no longer open, or None if it is."""
+    """Return the reason that the request can no longer be answered, or None if it can."""
     if _clock_is_behind(case, now):
         return RejectionReason.CLOCK_SKEW
     if case.has(StepKind.USED):
@@ -306,7 +316,7 @@ def _has_approved(live: Iterable[ApprovalStep], approver: Approver) -> bool:
 def may_use(
     case: ApprovalCase | None, call: PresentedCall, now: datetime, terms: ApprovalTerms
 ) -> Grant | RejectionReason:
-    """Return the approval that covers *call*, or the reason that none does."""
+    """Return the grant that covers *call*, or the reason that no approval does."""
     if case is None:
         return RejectionReason.UNKNOWN
     other = _difference(case.request, call)
@@ -342,8 +352,8 @@ def _approver_ids(case: ApprovalCase) -> set[str]:
 
 
 def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReason | None:
-    """Describe the difference between a call and its request. The commitment decides; the rest only
-    shows which part differs.
+    """Return the kind of difference between a call and its request, or None if they are the same.
+    The commitment decides that; the other comparisons tell what differs.
     """
     principal = request.principal
     owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))
@@ -358,7 +368,7 @@ def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReaso
 
 
 def exceeds(grant: Grant, verdict: Decision) -> RejectionReason | None:
-    """Return ``RULES_CHANGED`` if the rules that fire now require more than *grant* gives,
+    """Return ``RULES_CHANGED`` if the rules that fire now require more than *grant* provides,
     otherwise None.
     """
     for rule in verdict.rules:

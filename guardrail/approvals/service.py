@@ -1,7 +1,7 @@
-"""Answer requests for approval: every answer, accepted or turned down, becomes a durable record.
+"""Answers approval requests. Every answer, whether accepted or rejected, becomes a durable record.
 
 ``guardrail.approvals.rules`` judges the answers. This module needs no guard and runs no tool: the
-command line uses it on a ledger that it opened itself, an adapter on its guard's ledger.
+command line uses it on a ledger that it opened itself, and an adapter on its guard's ledger.
 """
 
 from __future__ import annotations
@@ -47,39 +47,37 @@ class TenantTokens(Protocol):
         """Return the token of *value*: equal values of one class get equal tokens."""
 
     def mark(self, class_: str) -> str:
-        """Return a random mark."""
+        """Return a random mark for a removed value."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of answering a request. The answer is already recorded durably, whether it was
-    accepted or rejected.
+    """The result of answering a request, recorded durably whether the answer was accepted or
+    rejected.
     """
 
     case: ApprovalCase
-    """The case when the answer was judged."""
+    """The request with its steps at the time of the answer."""
     receipt: Receipt
     rejected: RejectionReason | None
-    """Reason for turning it down; None if it counts."""
+    """Reason for rejecting the answer; None if it was accepted."""
     given: int
     """Number of valid approvals now."""
     expires: str | None
-    """Expiry of this approval; None for a refusal."""
+    """Expiry time of this approval; None for a refusal."""
     reason: str
-    """The recorded form."""
+    """Recorded form of the person's reason."""
 
 
 def system_user() -> Approver:
-    """Return the operating-system user of this process, as an asserted identity. Uses the user id,
-    not environment variables.
+    """Return the operating-system user of this process as an asserted identity. It is determined
+    from the user id, not from environment variables.
     """
     return Approver(user_name())
 
 
 class ApprovalService:
-    """Lists the approval requests of one log and records the answers that people give.
-    Thread-safe.
-    """
+    """Lists the approval requests of one log and records people's answers. Thread-safe."""
 
     def __init__(
         self,
@@ -93,7 +91,7 @@ class ApprovalService:
         profile: str = "standard/1",
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
-        """*tokens* makes a tenant's tokens; *origin* describes this process."""
+        """*tokens* returns the tokens of a tenant; *origin* describes this process."""
         self._log = log
         self._read = read
         self._append = append
@@ -105,8 +103,8 @@ class ApprovalService:
         """The terms in the settings."""
 
     def case(self, approval: str) -> ApprovalCase:
-        """Return the request *approval* in its current state. Raises ``UsageError`` if this log has
-        no request with that id.
+        """Return the request *approval* with its steps. Raises ``UsageError`` if this log has no
+        request with that id.
         """
         case = self._read(approval)
         if case is None:
@@ -122,12 +120,12 @@ class ApprovalService:
         return approvals.state_of(case, self._clock(), self.terms)
 
     def listed(self, case: ApprovalCase) -> ListedRequest:
-        """Return the current view of a request for the approver."""
+        """Return the current state and view of a request for the approver."""
         return listed(case, self.terms, self._clock())
 
     def approve(self, approval: str, approver: Approver, reason: str) -> Answer:
-        """Record that *approver* approves the request, or that the approval was turned down;
-        durable when it returns.
+        """Record that *approver* approves the request, or that this answer was rejected; durable
+        when this returns.
 
         Raises ``UsageError`` for an unknown id or a reason that can't be recorded, and
         ``LedgerError``.
@@ -135,15 +133,15 @@ class ApprovalService:
         return self._record_answer(approval, StepKind.GRANTED, approver, reason)
 
     def refuse(self, approval: str, approver: Approver, reason: str) -> Answer:
-        """Record that *approver* refuses the request: nobody can approve it afterwards, and earlier
-        approvals no longer count. See ``approve``.
+        """Record that *approver* refuses the request. Afterwards, nobody can approve it, and
+        earlier approvals no longer count. See ``approve``.
         """
         return self._record_answer(approval, StepKind.REFUSED, approver, reason)
 
     def turn_down(
         self, approval: str, kind: StepKind, approver: Approver, code: RejectionReason
     ) -> Answer:
-        """Record an answer that is too incomplete to judge. See ``approve``."""
+        """Record that an answer was rejected because it is incomplete. See ``approve``."""
         return self._record_answer(approval, kind, approver, "", forced=code)
 
     def _record_answer(
@@ -228,7 +226,7 @@ class ApprovalService:
         return Answer(case, self._append(draft), rejected, given, expires, words)
 
     def _redact_reason(self, reason: str, tokens: TenantTokens) -> str:
-        """Return the reason in the form in which it may be recorded."""
+        """Return the recorded form of the reason."""
         if not reason.strip() or len(reason) > _MAX_REASON:
             raise UsageError(
                 f"give a reason of at most {_MAX_REASON} characters",

@@ -1,5 +1,5 @@
-"""Read and show requests for approval: the case, its state, and the approver's view of it. Writes
-nothing.
+"""Reads approval requests and shows them: the request with its steps, its state, and the view for
+approvers. Writes nothing.
 """
 
 from __future__ import annotations
@@ -27,29 +27,31 @@ __all__ = [
 
 
 class ApprovalLog(Protocol):
-    """The ledger reads needed here. ``guardrail.ledger.reader.LedgerReader`` implements them."""
+    """The ledger reads that this module needs. ``guardrail.ledger.reader.LedgerReader`` implements
+    them.
+    """
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision of the call *approval*, then all of its steps."""
+        """Return the decision about the call *approval*, and then all of its steps."""
 
     def newest(self) -> bytes | None:
-        """Return the last line."""
+        """Return the last line of the log."""
 
     def snapshot(self) -> AbstractContextManager[Any]:
-        """Run every read inside the block on one snapshot."""
+        """Make all reads inside the block see the same snapshot."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListedRequest:
-    """One request and its state."""
+    """An approval request and its state."""
 
     case: ApprovalCase
     state: RequestState
     live_grants: tuple[ApprovalStep, ...]
-    """The approvals that are valid now."""
+    """The approvals that are currently valid."""
     age: timedelta
     ends: datetime
-    """Expiry of the request itself."""
+    """Expiry time of the request itself."""
 
 
 def listed(case: ApprovalCase, terms: ApprovalTerms, now: datetime) -> ListedRequest:
@@ -64,14 +66,14 @@ def listed(case: ApprovalCase, terms: ApprovalTerms, now: datetime) -> ListedReq
 
 
 def hidden(case: ApprovalCase) -> dict[str, list[str]]:
-    """Return the values hidden from the approver, by pointer, with their class and the rules that
-    removed them.
+    """Return the values that are hidden from the approver, by pointer, with their classes and the
+    rules that removed them.
     """
     return {pointer: list(entry) for pointer, entry in case.request.removed.items()}
 
 
 def document(entry: ListedRequest) -> dict[str, Any]:
-    """Return one request for ``--json`` (docs/cli.md)."""
+    """Return one request in the form that ``--json`` prints (docs/cli.md)."""
     request = entry.case.request
     return {
         "approval": request.id,
@@ -126,7 +128,7 @@ def _step_document(step: ApprovalStep) -> dict[str, Any]:
 
 
 def terms_of(settings: ApprovalSettings) -> ApprovalTerms:
-    """Return the approval limits of ``[approvals]``."""
+    """Return the limits for approvals from ``[approvals]``."""
     return ApprovalTerms(
         ttl=settings.ttl_s,
         request_ttl=settings.request_ttl_s,

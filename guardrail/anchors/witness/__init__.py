@@ -1,1 +1,1 @@
-"""Witnesses: servers that cosign heads. Client, server and store."""
+"""Witnesses: servers that cosign heads. Contains the client, the server and its store."""

@@ -1,5 +1,5 @@
-"""Witness anchor: a third party's server that cosigns a head after checking that it extends the one
-before (c2sp.org/tlog-witness).
+"""Witness anchor: a third party's server that cosigns a head after checking that it extends the
+previous one (c2sp.org/tlog-witness).
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def request_body(old: int, proof: Sequence[bytes], note: SignedNote) -> bytes:
 
 
 class WitnessAnchor:
-    """Asks one witness, and trusts only its cosignature, which is checked with the pinned key."""
+    """Sends heads to one witness. Trusts only the witness's cosignature, which is checked with the
+    pinned key.
+    """
 
     def __init__(
         self,
@@ -52,7 +54,7 @@ class WitnessAnchor:
         ca: Path | None = None,
         deadline: float = 10.0,
     ) -> None:
-        """*key* is the witness's key, *deadline* the total time for one head, in seconds.
+        """*key* is the witness's public key, *deadline* is the total time for one head in seconds.
 
         Raises ``ConfigError``.
         """
@@ -71,7 +73,7 @@ class WitnessAnchor:
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
     ) -> AnchoredHead:
-        """Have *note* cosigned. See ``Anchor.publish``."""
+        """Request a cosignature of *note*. See ``Anchor.publish``."""
         head = Checkpoint.parse(note.text)
         end = time.monotonic() + self._deadline
         old = min(known.size, head.size) if known is not None else 0
@@ -98,11 +100,10 @@ class WitnessAnchor:
         return note.cosigned_by(self._key, self._verify) is not None
 
     def latest(self, origin: str) -> SignedNote | None:
-        """Return the newest head of *origin* that the witness cosigned; None if it has none.
+        """Return the newest head of *origin* that the witness has cosigned; None if it has cosigned
+        none.
 
-        Raises ``AnchorError``.
-
-        Only witnesses that answer ``GET /latest`` can be asked, such as
+        Raises ``AnchorError``. Works only with witnesses that answer ``GET /latest``, such as
         ``guardrail witness serve``.
         """
         reply = self._server.ask(
@@ -127,8 +128,8 @@ class WitnessAnchor:
         return note
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
-        """Return the head that ``latest`` returns: a witness stores one head, and accepts only
-        heads that extend it. Raises ``AnchorError``.
+        """Return the head that ``latest`` returns, as a list: a witness stores one head, and
+        accepts only heads that extend it. Raises ``AnchorError``.
         """
         found = self.latest(origin)
         return () if found is None else (found,)
@@ -159,7 +160,7 @@ class WitnessAnchor:
     def _witness_size(
         self, reply: HttpReply, old: int, head: Checkpoint, known: Checkpoint | None
     ) -> int:
-        """Return the size that the witness holds, if the ledger can continue from it."""
+        """Return the size of the witness's head, if the ledger can continue from it."""
         if reply.content_type != _SIZE_TYPE or not _SIZE.fullmatch(reply.body):
             if old == head.size:
                 raise self._fork_error(old)
@@ -187,10 +188,11 @@ class WitnessAnchor:
         return size
 
     def _judge_foreign(self, head: Checkpoint, prove: Prove) -> None:
-        """Raise ``AnchorError`` (``anchor.conflict``) if the witness holds a head by another key
-        that the ledger contradicts.
+        """Raise ``AnchorError`` (``anchor.conflict``) if the witness holds a head signed by another
+        key that the ledger contradicts.
 
-        ``verify`` compares that head as well: it can belong to a log that this ledger replaced.
+        ``verify`` compares that head as well, because it can belong to a log that this ledger
+        replaced.
         """
         try:
             held = self.latest(head.origin)

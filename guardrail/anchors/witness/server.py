@@ -1,7 +1,8 @@
 """The witness server: receives heads and returns cosignatures over HTTP (c2sp.org/tlog-witness).
 
-A client's requests are limited in bytes and in time, and so is the number of concurrent
-connections. ``GET /latest?origin=`` returns the newest cosigned head, for checking a ledger.
+A client's requests are limited in size and time, and so is the number of concurrent connections.
+``GET /latest?origin=`` returns the newest cosigned head, so that a ledger can be checked against
+it.
 """
 
 from __future__ import annotations
@@ -103,7 +104,7 @@ def parse_request(body: bytes) -> AddCheckpointRequest:
 
 @dataclass(slots=True, eq=False)
 class _OpenConnection:
-    """A connection that is being served."""
+    """A connection from a client."""
 
     sock: socket.socket
     busy: bool = False
@@ -131,11 +132,11 @@ class WitnessServer(http.server.ThreadingHTTPServer):
     ) -> None:
         """Listen on *address*.
 
-        *cosign* signs a head's text for a given time, in seconds since 1970.
+        *cosign* signs the text of a head for a given time, in seconds since 1970.
 
-        Unless *any_host*, only requests that name a loopback address are served: otherwise a web
-        page opened on this machine could resolve its own name to this server (DNS rebinding).
-        Raises ``OSError``.
+        Unless *any_host* is true, only requests whose ``Host`` is a loopback address are served.
+        Otherwise, a web page opened on this machine could resolve its own name to this server (DNS
+        rebinding). Raises ``OSError``.
         """
         if ":" in address[0]:
             self.address_family = socket.AF_INET6
@@ -153,7 +154,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     @property
     def url(self) -> str:
-        """URL of this server on this machine."""
+        """URL of this server for clients on this machine."""
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"{'https' if self.tls else 'http'}://{host}:{self.server_address[1]}"
 
@@ -163,7 +164,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         return str(self.server_address[0])
 
     def server_bind(self) -> None:
-        """Bind without the standard library's reverse look-up, which can be slow."""
+        """Bind without the standard library's reverse DNS look-up, which can be slow."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -172,7 +173,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in its own thread.
 
-        If the limit is reached, the oldest connection without a request is closed.
+        If the limit is reached, close the oldest connection that has no request in progress.
         """
         with self._lock:
             room = len(self._open) < CONNECTIONS or self._make_room()
@@ -189,7 +190,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Do what the standard library does, add the TLS handshake, and release the connection's
+        """Extend the standard library's method with the TLS handshake, and release the connection's
         slot.
         """
         place = self._connection_of(request)
@@ -209,7 +210,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     @contextlib.contextmanager
     def answering(self, request: Any) -> Iterator[None]:
-        """Keep the connection open inside the block, because its request is complete."""
+        """Keep the connection open inside the block, because it has sent a complete request."""
         place = self._connection_of(request)
         place.busy = True
         try:
@@ -225,8 +226,8 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             )
 
     def _make_room(self) -> bool:
-        """Close the oldest connection that waits for its client; return False if all of them are
-        being answered. The caller holds the lock.
+        """Close the oldest connection that waits for its client. Return False if all connections
+        are being answered. The caller holds the lock.
         """
         idle = next((each for each in self._open if not each.busy), None)
         if idle is None:
@@ -242,13 +243,13 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             self._open.remove(place)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log one line about a failed request. No traceback: clients disconnect, and their input is
-        not trusted.
+        """Log one line about a failed request, without a traceback: clients disconnect at any time,
+        and their input is not trusted.
         """
         self.log("a connection ended badly")
 
     def judge(self, body: bytes) -> tuple[HTTPStatus, bytes, str]:
-        """Answer one ``add-checkpoint``: status, body and content type."""
+        """Return the reply to one ``add-checkpoint`` request: status, body and content type."""
         try:
             request = parse_request(body)
         except NoteError as error:
@@ -321,7 +322,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method overridden
-        """Log nothing: one line per request would hide the important ones."""
+        """Log nothing, because one line per request would hide the important ones."""
 
     def do_POST(self) -> None:
         if not self._host_is_good():
@@ -393,7 +394,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 class _TimedReader(io.RawIOBase):
-    """Reads from a socket until a time of ``time.monotonic``, up to a number of bytes."""
+    """Reads from a socket until a deadline (``time.monotonic``), up to a number of bytes."""
 
     def __init__(self, sock: socket.socket, end: float, budget: int) -> None:
         self._sock = sock
@@ -405,8 +406,8 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer, /) -> int:
-        """Read as ``io.RawIOBase`` does. Raises ``TimeoutError`` after the deadline,
-        ``OverflowError`` over the byte limit.
+        """Read as ``io.RawIOBase`` does. Raises ``TimeoutError`` after the deadline, and
+        ``OverflowError`` above the byte limit.
         """
         left = self.end - time.monotonic()
         if left <= 0:
@@ -420,7 +421,7 @@ class _TimedReader(io.RawIOBase):
 
 
 class _TimedWriter(io.BufferedIOBase):
-    """Sends a reply within the remaining time of a request."""
+    """Writes a reply within the remaining time of its request."""
 
     def __init__(self, timed: _TimedReader, sock: socket.socket) -> None:
         self._timed = timed

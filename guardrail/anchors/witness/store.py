@@ -1,9 +1,10 @@
-"""The database of a witness: the logs that it serves, and the newest head of each that it cosigned.
+"""The database of a witness: the logs that it serves, and the newest head of each that it has
+cosigned.
 
 The check against the stored head and the update are one transaction, and a cosignature is sent only
-after that is durable. So a crash never leads to cosignatures on two roots of one size, or on a
-smaller tree after a larger one. Never restore the database from a backup: a witness that has
-forgotten heads is worse than no witness.
+after the transaction is durable. So a crash never leads to cosignatures of two roots of one size,
+or of a smaller tree after a larger one. Never restore the database from a backup: a witness that
+has forgotten heads is worse than no witness.
 """
 
 from __future__ import annotations
@@ -48,38 +49,38 @@ CREATE TABLE refused(
 
 
 class WitnessRuling(StrEnum):
-    """How a witness rules on a head with a valid signature."""
+    """A witness's decision about a head with a valid signature."""
 
     COSIGNED = "cosigned"
     WRONG_OLD_SIZE = "wrong_old_size"
-    """The witness's head has another size than the request says."""
+    """The witness's head has a different size than the request states."""
     FORK = "fork"
-    """The witness's head has another root at the same size."""
+    """The witness's head has the same size but a different root."""
     BAD_PROOF = "bad_proof"
-    """The proof does not lead from the witness's root to the new one."""
+    """The proof does not lead from the witness's root to the new root."""
 
 
 @dataclass(frozen=True, slots=True)
 class WitnessVerdict:
-    """A witness's full answer to one head."""
+    """A witness's complete answer about one head."""
 
     ruling: WitnessRuling
     size: int
-    """Size of the head that is held now."""
+    """Size of the witness's current head."""
     note: SignedNote | None = None
-    """The head with the cosignature, durable; None unless it was cosigned."""
+    """The head with the cosignature, durably stored; None if it was not cosigned."""
 
 
 @dataclass(frozen=True, slots=True)
 class WitnessedLog:
-    """One log that the witness serves."""
+    """A log that the witness serves."""
 
     key: NoteKey
     size: int | None
-    """Size of the newest head that it cosigned; None if it has cosigned none."""
+    """Size of the newest cosigned head; None if no head was cosigned."""
     refused: int
-    """Number of heads with a valid signature that did not extend the stored one: each proves that
-    someone forked or cut this log.
+    """Number of heads with a valid signature that did not extend the stored head. Each proves that
+    someone forked or truncated this log.
     """
 
 
@@ -93,7 +94,7 @@ class WitnessStore:
 
     @classmethod
     def create(cls, path: Path, key: NoteKey) -> WitnessStore:
-        """Create the database of the witness *key*; it is durable when this returns.
+        """Create the database of the witness with *key*; durable when this returns.
 
         Raises ``ConfigError`` if it already exists.
         """
@@ -132,7 +133,7 @@ class WitnessStore:
 
     @classmethod
     def open(cls, path: Path, key: NoteKey | None = None) -> WitnessStore:
-        """Open the database; *key* must be the key that it was created for.
+        """Open the database. *key* must be the key for which it was created.
 
         Raises ``LedgerOpenError`` or ``ConfigError``.
         """
@@ -184,7 +185,7 @@ class WitnessStore:
     # ----------------------------------------------------------------------------------------------
 
     def add(self, key: NoteKey) -> bool:
-        """Serve the log *key* from now on; return False if it was served already.
+        """Serve the log *key* from now on. Return False if it was already served.
 
         Raises ``ConfigError`` if the log is registered with another key: a witness never changes a
         log's key.
@@ -238,7 +239,7 @@ class WitnessStore:
         return [WitnessedLog(NoteKey.parse(key), size, refused) for key, size, refused in rows]
 
     def evidence(self, origin: str) -> list[SignedNote]:
-        """Return refused heads of *origin* with valid signatures, the oldest first."""
+        """Return the refused heads of *origin* with valid signatures, oldest first."""
         with self._read_transaction():
             rows = self._connection.execute(
                 "SELECT note FROM refused WHERE origin = ? ORDER BY id", (origin,)
@@ -248,7 +249,7 @@ class WitnessStore:
     def refused_since(self, origin: str, time: int) -> int:
         """Return the number of heads of *origin* with valid signatures that were refused at *time*
         (seconds since 1970) or later. If the limit of stored heads is reached, return the number of
-        all stored heads, because the time of the last refusal is then unknown.
+        all stored heads, because the times of later refusals are unknown.
         """
         with self._read_transaction():
             query = "SELECT count(*), coalesce(sum(time >= ?), 0) FROM refused WHERE origin = ?"
@@ -266,11 +267,11 @@ class WitnessStore:
         now: int,
         cosign: Callable[[str, int], SignedNote],
     ) -> WitnessVerdict:
-        """Check *note*, a head with a valid signature of a served log, against the stored head, and
+        """Check *note*, a head of a served log with a valid signature, against the stored head, and
         store it.
 
-        *cosign* returns a text cosigned at *now*. The result is durable. Raises
-        ``GuardrailError`` if the database can't be read or written: then nothing was cosigned.
+        *cosign* returns a text cosigned at *now*. The result is durable. Raises ``GuardrailError``
+        if the database can't be read or written; nothing was cosigned then.
         """
         head = Checkpoint.parse(note.text)
         with self._transaction():

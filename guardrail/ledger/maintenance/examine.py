@@ -187,12 +187,11 @@ def examine(
     each: Callable[[int, Mapping[str, Any]], None] = lambda *_: None,
     ahead: bool = False,
 ) -> Examination:
-    """Read every record once, and compare the rest of the database with the records. The memory
-    used grows only with the number of open calls and keys. The result includes the roots of the
-    trees whose sizes are in *watch*; *each* is called with the number and the content of every good
-    record. If *signing* is given, a holder of its keys must have written the head; if *verify* is
-    given, the head's signature and the certificates must be valid. Problems are returned, never
-    raised.
+    """Read every record once, and compare the rest of the database with the records. The result
+    includes the roots of the trees whose sizes are in *watch*; *each* is called with the number and
+    the content of every good record. If *signing* is given, a holder of its keys must have written
+    the head; if *verify* is given, the head's signature and the certificates must be valid.
+    Problems are returned, never raised.
 
     If *ahead* is true, the records that exist at first are read in short transactions, so that the
     ``-wal`` of a log in use stays small. Only the records added meanwhile, and all comparisons,
