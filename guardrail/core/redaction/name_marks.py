@@ -199,12 +199,12 @@ def _names_program(key: str) -> bool:
 
 
 def marks_of_elements(
-    source: Sequence[object], *, pair: bool, beside: Mapping[str, object] | None = None
+    source: Sequence[object], *, pair: bool, parent: Mapping[str, object] | None = None
 ) -> dict[int, Mark]:
     """Return the marks of elements that are named by a preceding element: options, headers, pairs,
     lines of a private key.
 
-    *pair* means that *source* is itself an element of a list. *beside* is the object that contains
+    *pair* means that *source* is itself an element of a list. *parent* is the object that contains
     it.
     """
     try:
@@ -215,8 +215,8 @@ def marks_of_elements(
     joined = "\n".join(texts)
     if joined[:1] == "-" or "\n-" in joined or ("/" in joined and has_option(joined.lower())):
         tool = None
-        if beside is not None and len(beside) <= _FIELDS:
-            tool = named_tool(beside, source)
+        if parent is not None and len(parent) <= _FIELDS:
+            tool = named_tool(parent, source)
         if tool is not None or names_tool(joined):
             marks = {index: _SECRET for index, _, _ in passwords(texts, tool)}
     inside = False

@@ -226,9 +226,7 @@ class Redactor:
         walk = Walk(self._limits, replacer.token, replacer.spend)
         box: list[Any] = [None]
         try:
-            walk.value(
-                value, box, 0, None, root, root.mark if root is not None else None, None, 0, 0
-            )
+            walk.value(value, box, 0, None, root, root.mark if root is not None else None, None)
         except RecursionError:
             raise RedactionError("a value is nested too deeply", code="redaction.depth") from None
         return Inspection(

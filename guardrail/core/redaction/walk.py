@@ -47,8 +47,8 @@ from guardrail.errors import RedactionError
 
 __all__ = ["Limits", "Nested", "Walk"]
 
-# The walk runs for every argument of every call. Its methods take their nine arguments by position:
-# bundling them would cost as much as the work itself.
+# The walk runs for every argument of every call. Its methods take arguments by position, because
+# names would add to the time of each member.
 # ruff: noqa: PLR0917
 
 _PER_KEY = 32
@@ -102,6 +102,12 @@ class Walk:
     met_known: bool = False
     """True if a value that the session knows was found, in a value or a key."""
     count: int = 0
+    _depth: int = 0
+    """Number of objects, lists and JSON strings around the current value."""
+    _level: int = 0
+    """Number of JSON strings around the current value."""
+    _parent: dict[str, Any] | None = None
+    """The object that holds the list to be walked next."""
     _texts: list[str] = field(default_factory=list)
     _joined: str = ""
     _clear: list[list[Hit]] = field(default_factory=list)
@@ -115,16 +121,11 @@ class Walk:
         node: SchemaNode | None,
         mark: Mark | None,
         hint: Mark | None,
-        depth: int,
-        level: int,
     ) -> None:
-        """Put the copy of *value* at ``holder[key]`` and note the required replacements.
-
-        *depth* counts objects and lists, *level* counts JSON strings inside one another.
-        """
+        """Put the copy of *value* at ``holder[key]`` and note the required replacements."""
         kind = type(value)
         if kind is str:
-            self._string(value, holder, key, path, node, mark, hint, depth, level)  # type: ignore[arg-type]
+            self._string(value, holder, key, path, node, mark, hint)  # type: ignore[arg-type]
         elif value is None:
             holder[key] = None
         elif kind is bool:
@@ -144,11 +145,11 @@ class Walk:
             elif not -99_999 <= value <= 99_999 or kind is float:  # type: ignore[operator]
                 self.slots.append((holder, key, path, number_text(value), None, hint))  # type: ignore[arg-type]
         elif kind is dict:
-            self._object(value, holder, key, path, node, mark, hint, depth, level)  # type: ignore[arg-type]
+            self._object(value, holder, key, path, node, mark, hint)  # type: ignore[arg-type]
         elif kind is list or kind is tuple:
-            self._list(value, holder, key, path, node, mark, hint, depth, level)  # type: ignore[arg-type]
+            self._list(value, holder, key, path, node, mark, hint)  # type: ignore[arg-type]
         else:
-            self._foreign(value, holder, key, path, node, mark, hint, depth, level)
+            self._foreign(value, holder, key, path, node, mark, hint)
 
     def _foreign(
         self,
@@ -159,8 +160,6 @@ class Walk:
         node: SchemaNode | None,
         mark: Mark | None,
         hint: Mark | None,
-        depth: int,
-        level: int,
     ) -> None:
         # The plain type's own methods are used: a subclass can return anything.
         plain: object
@@ -168,8 +167,7 @@ class Walk:
         if issubclass(kind, str):
             plain = str.__str__(value)
         elif issubclass(kind, bytes | bytearray | memoryview):
-            holder[key] = None
-            self.pieces.append((holder, key, path, octets(value)))
+            self._omit(octets(value), holder, key, path)
             return
         elif issubclass(kind, int):
             plain = int.__int__(value)
@@ -183,7 +181,12 @@ class Walk:
             plain = list(tuple.__iter__(value))
         else:
             raise RedactionError("a value is not JSON and can't be redacted", code="redaction.type")
-        self.value(plain, holder, key, path, node, mark, hint, depth, level)
+        self.value(plain, holder, key, path, node, mark, hint)
+
+    def _omit(self, value: object, holder: Any, key: Any, path: Path) -> None:
+        """Leave a value out of the copy: it is recorded by kind, size and token."""
+        holder[key] = None
+        self.pieces.append((holder, key, path, value))
 
     def _whole(
         self, holder: Any, key: Any, path: Path, text: str, mark: Mark, hint: Mark | None
@@ -203,8 +206,6 @@ class Walk:
         node: SchemaNode | None,
         mark: Mark | None,
         hint: Mark | None,
-        depth: int,
-        level: int,
     ) -> None:
         holder[key] = text
         if mark is not None:
@@ -217,9 +218,7 @@ class Walk:
             first = text[0]
             if first == "g" and is_mark(text):
                 return
-            if first in '{[" \n\r\t' and self._json(
-                text, holder, key, path, node, hint, depth, level
-            ):
+            if first in '{[" \n\r\t' and self._json(text, holder, key, path, node, hint):
                 return
             if size >= 128 and (size > self.limits.string or is_opaque(text)):
                 self.pieces.append((holder, key, path, text))
@@ -234,8 +233,6 @@ class Walk:
         path: Path,
         node: SchemaNode | None,
         hint: Mark | None,
-        depth: int,
-        level: int,
     ) -> bool:
         """Walk the content of a JSON string.
 
@@ -248,7 +245,7 @@ class Walk:
             or len(text) > self.limits.json_string
         ):
             return False
-        if level >= self.limits.json_depth:
+        if self._level >= self.limits.json_depth:
             self.pieces.append((holder, key, path, text))
             return True
         self.spend(len(text))
@@ -266,7 +263,11 @@ class Walk:
         box: list[Any] = [None]
         inner = None if node is None else node.content()
         mark = None if inner is None else inner.mark
-        self.value(parsed, box, 0, path, inner, mark, hint, depth + 1, level + 1)
+        self._depth += 1
+        self._level += 1
+        self.value(parsed, box, 0, path, inner, mark, hint)
+        self._level -= 1
+        self._depth -= 1
         self.nested.append(Nested(holder, key, text, box, parsed, path))
         return True
 
@@ -279,13 +280,11 @@ class Walk:
         node: SchemaNode | None,
         mark: Mark | None,
         hint: Mark | None,
-        depth: int,
-        level: int,
     ) -> None:
-        self.count += len(source)
+        size, depth = len(source), self._depth
+        self.count += size
         if depth >= self.limits.depth or self.count > self.limits.nodes:
-            holder[key] = None
-            self.pieces.append((holder, key, path, source))
+            self._omit(source, holder, key, path)
             return
         # At a marked place anything can reveal the hidden value, even a length.
         if mark is None and "$t" in source and is_sized(source):
@@ -295,12 +294,12 @@ class Walk:
         holder[key] = out
         self.owners.append(out)
         self.paths[id(out)] = path
-        # A mark above by schema or policy applies to keys as well; a mark by a key name applies
-        # only to values.
+        # A mark by schema or policy applies to keys as well, a mark by a key name only to values.
         hidden = mark if mark is not None and not mark[1][0].startswith("key:") else None
-        many = len(source) > _SPELL
+        self._depth = depth + 1
+        many = size > _SPELL
         if not many:
-            self.spend(_PER_KEY * len(source))
+            self.spend(_PER_KEY * size)
         for raw, value in source.items():
             if many:
                 self.spend(_PER_KEY)
@@ -312,10 +311,8 @@ class Walk:
                 if child is not None and child.mark is not None:
                     below = merge_marks(below, child.mark)
                 key_mark = merge_marks(None if node.declares(name) else hidden, node.key_mark)
-            place, is_data = (path, out, name), key_mark is not None
-            if known is None:
-                below_hint = hint
-            else:
+            place, is_data, below_hint = (path, out, name), key_mark is not None, hint
+            if known is not None:
                 info_mark, info_hint = mark_and_hint(known, name, value, source)
                 if info_mark is not None:
                     below = merge_marks(below, info_mark)
@@ -324,15 +321,14 @@ class Walk:
             if is_data:
                 self.keys.append((out, name, place, key_mark))
             if type(value) is str:
-                self._string(value, out, name, place, child, below, below_hint, depth + 1, level)
+                self._string(value, out, name, place, child, below, below_hint)
             elif type(value) is list:
-                self._list(
-                    value, out, name, place, child, below, below_hint, depth + 1, level, source
-                )
+                self._parent = source
+                self._list(value, out, name, place, child, below, below_hint)
             else:
-                self.value(value, out, name, place, child, below, below_hint, depth + 1, level)
-        if len(out) != len(source):
-            # Only a subclass of str with its own __eq__ lets an object hold one key twice.
+                self.value(value, out, name, place, child, below, below_hint)
+        self._depth = depth
+        if len(out) != size:  # a key of a subclass of str has an __eq__ of its own
             raise RedactionError("an object holds a key twice", code="redaction.type")
         self.names.extend(out)
 
@@ -345,29 +341,29 @@ class Walk:
         node: SchemaNode | None,
         mark: Mark | None,
         hint: Mark | None,
-        depth: int,
-        level: int,
-        beside: dict[str, Any] | None = None,
     ) -> None:
-        self.count += len(source)
+        parent, self._parent = self._parent, None
+        size, depth = len(source), self._depth
+        self.count += size
         if depth >= self.limits.depth or self.count > self.limits.nodes:
-            holder[key] = None
-            self.pieces.append((holder, key, path, list(source)))
+            self._omit(list(source), holder, key, path)
             return
-        out: list[Any] = [None] * len(source)
+        out: list[Any] = [None] * size
         holder[key] = out
         pair = type(holder) is list
-        told = None
-        if (len(source) > 1 or (source and beside)) and may_name(source, pair):
-            told = marks_of_elements(source, pair=pair, beside=beside)
+        named = None
+        if (size > 1 or (size and parent)) and may_name(source, pair):
+            named = marks_of_elements(source, pair=pair, parent=parent)
+        self._depth = depth + 1
         for index, value in enumerate(source):
             if not index % _SPELL:
                 self.spend(_PER_SPELL)
             child = node.item(index) if node is not None else None
             below = merge_marks(mark, child.mark) if child is not None else mark
-            if told is not None and index in told:
-                below = merge_marks(below, told[index])
-            self.value(value, out, index, (path, out, index), child, below, hint, depth + 1, level)
+            if named is not None and index in named:
+                below = merge_marks(below, named[index])
+            self.value(value, out, index, (path, out, index), child, below, hint)
+        self._depth = depth
 
     def hits(self) -> list[list[Hit]]:
         """Return the detectors' hits in each slot, followed by each key of ``keys``.
