@@ -1,1 +1,1 @@
-"""Policy engines: each has one method, and all return the same answers."""
+"""Policy engines. They share one interface, and all give the same answers."""

@@ -1,7 +1,7 @@
-"""A fair queue: parties are served in turn, regardless of how many items each of them has.
+"""A fair queue: parties are served in turn, however many items each of them has.
 
 A party with a thousand items delays only itself. If the queue is full, the newest item of the party
-with the most items is removed, so that no party can keep the others out.
+with the most items is removed, so that no party can crowd out the others.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ _SEPARATOR = "\x00"
 
 @lru_cache(maxsize=1024)
 def party(shard: str) -> str:
-    """Return the party that *shard* belongs to and that gets its own share: tenant and principal,
-    its first two parts.
+    """Return the party of *shard*, which gets its own turn: tenant and principal, the first two
+    parts.
     """
     return _SEPARATOR.join(shard.split(_SEPARATOR, 2)[:2])
 
@@ -47,10 +47,10 @@ class FairQueue(Generic[T]):
         return (item for items in self._parties.values() for item, _ in items)
 
     def push(self, who: str, item: T, size: int = 0, *, front: bool = False) -> list[T]:
-        """Add *item*; return the items that are removed to make room for it, which can include
+        """Add *item*. Return the items that were removed to make room for it, which can include
         *item* itself.
 
-        With *front*, the item goes before all others of *who*.
+        If *front* is true, the item goes before all others of *who*.
         """
         items = self._parties.setdefault(who, deque())
         if front:
@@ -71,8 +71,8 @@ class FairQueue(Generic[T]):
         return gone
 
     def pop(self, may: Callable[[str], bool]) -> tuple[str, T] | None:
-        """Take the oldest item of the next party for which *may* returns True; None if there is
-        none.
+        """Remove and return the oldest item of the next party for which *may* returns True; None if
+        there is none.
         """
         for who, items in self._parties.items():
             if may(who):
@@ -83,7 +83,7 @@ class FairQueue(Generic[T]):
         return None
 
     def take(self, which: Callable[[T], bool]) -> list[T]:
-        """Remove every item for which *which* returns True, and return them."""
+        """Remove and return every item for which *which* returns True."""
         taken: list[T] = []
         for who in list(self._parties):
             kept: deque[tuple[T, int]] = deque()

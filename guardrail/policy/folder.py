@@ -25,12 +25,12 @@ _READABLE = "give this user read permission, or move it out of the policy folder
 
 
 class _TooManyError(Exception):
-    """There are too many names to examine."""
+    """The folder contains too many names."""
 
 
 def looks_like_policy(name: str) -> bool:
-    """Return True if OPA reads a file called *name* from a bundle, even if the case of its
-    extension differs.
+    """Return True if OPA reads a file called *name* from a bundle, also if its extension has
+    another case.
     """
     return name.lower().endswith(".rego") or name.lower() in _DATA
 
@@ -38,7 +38,7 @@ def looks_like_policy(name: str) -> bool:
 class PolicyFolder:
     """Walks one folder.
 
-    Linked folders are followed; unreadable folders, loops and hidden policies are refused.
+    Linked folders are followed. Unreadable folders, loops and hidden policies are refused.
     """
 
     def __init__(self, root: Path, refuse: Callable[..., None], skip: Collection[str] = ()) -> None:
@@ -52,8 +52,8 @@ class PolicyFolder:
     def files(self) -> Iterator[Path]:
         """Yield every file that is not hidden, folder by folder, in order of names.
 
-        Problems are passed to *refuse*, after the last file at the latest, so the caller must have
-        read the files by then. Folders whose real paths are in *skip* are skipped.
+        Problems are passed to *refuse*, some of them only after the last file, so read all files
+        before acting on them. Folders whose real paths are in *skip* are skipped.
         """
         try:
             yield from self._folder(self._root, (os.path.realpath(self._root),))
@@ -112,8 +112,8 @@ class PolicyFolder:
         self._refuse(str(path), "unreadable", f"it can't be {done} ({why})", _READABLE)
 
     def _path_below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
-        """Return the real paths of the folders down to *path*, or None if it leads back to one of
-        them.
+        """Return the real paths of the folders down to *path*, or None if *path* leads back to one
+        of them.
         """
         real = os.path.realpath(path)
         if any(f"{one}/".startswith(f"{real.rstrip('/')}/") for one in above):
@@ -176,8 +176,8 @@ class PolicyFolder:
 
 
 def _projection(here: Path) -> str | None:
-    """Return the folder with the real files if *here* is a volume that Kubernetes projects through
-    a link, else None.
+    """Return the folder with the real files if *here* is a Kubernetes volume that is projected
+    through a link, otherwise None.
     """
     try:
         target = os.readlink(here / _PROJECTION)

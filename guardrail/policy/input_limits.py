@@ -31,10 +31,10 @@ _BEFORE_NUMBER = b":,[ \t\r\n"
 
 def check_input(policy_input: bytes) -> None:
     """Raise ``PolicyError`` (``error``) for an input that is too large, or that the engine would
-    read as a different one.
+    misread.
 
-    The engine turns integers beyond 64 bits into floating point, and compares integers with
-    floating point at 53 bits of precision, so that unequal ones compare as equal.
+    The engine converts integers beyond 64 bits to floating point, and compares integers with
+    floating point at 53 bits of precision, so that unequal numbers compare as equal.
     """
     if len(policy_input) > MAX_INPUT:
         raise PolicyError(
@@ -66,8 +66,8 @@ def check_input(policy_input: bytes) -> None:
 
 
 def _is_in_number(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
-    """Return True if *mark*, found in *shape*, can be in a number rather than in a card number or a
-    digest inside a string.
+    """Return True if *mark*, found in *shape*, may be part of a number, and not of digits inside a
+    string, such as a card number or a digest.
     """
     at, done = shape.find(mark), 0
     while at >= 0:

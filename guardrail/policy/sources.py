@@ -53,11 +53,11 @@ class ModuleSource:
     """One module, as read from its file."""
 
     name: str
-    """Path as given, for findings."""
+    """Path as given, for use in findings."""
     key: str
     """Path relative to the given folder, with ``/``: the same on every machine.
 
-    For order and digest.
+    Used for the order of modules and for the digest.
     """
     text: str
     installed: bool = False
@@ -66,25 +66,25 @@ class ModuleSource:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policies and data behind a decision, as bytes in memory.
+    """All policies and data that decisions are based on, as bytes in memory.
 
     Later changes on disk have no effect.
     """
 
     modules: tuple[ModuleSource, ...]
-    """The authors' modules and the installed ones, by key."""
+    """The authors' modules and the installed ones, sorted by key."""
     tests: tuple[ModuleSource, ...]
     """Modules of files named ``*_test.rego``."""
     data: str
     """The data document, one JSON object."""
     digest: str
-    """SHA-256 over keys and bytes of ``modules``, 64 hex characters."""
+    """SHA-256 of the keys and bytes of ``modules``, 64 hex characters."""
     data_digest: str
-    """SHA-256 over ``data``."""
+    """SHA-256 of ``data``."""
 
 
 def installed_folder() -> Path:
-    """Return the folder with guardrail's own policies: in the package, or next to it in a
+    """Return the folder with guardrail's own policies: inside the package, or next to it in a
     checkout.
     """
     package = Path(__file__).resolve().parent.parent
@@ -97,9 +97,9 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
     library.
 
     A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders
-    are followed. Names that begin with a dot are skipped, and a policy below one is refused. *data*
-    is merged in at the root. Raises ``PolicyLoadError`` with all problems: missing, unreadable, too
-    large, not UTF-8, contradictory data.
+    are followed. Names that begin with a dot are skipped, and a policy in such a folder is refused.
+    *data* is merged at the root. Raises ``PolicyLoadError`` with all problems: missing, unreadable,
+    too large, not UTF-8, contradictory data.
     """
     reader = _SourceReader()
     for path in paths:
@@ -166,7 +166,7 @@ def _installed_modules() -> Iterator[ModuleSource]:
 
 
 class _SourceReader:
-    """Collects the files and the problems with them."""
+    """Collects the files and their problems."""
 
     def __init__(self) -> None:
         self.modules: list[ModuleSource] = []
@@ -243,7 +243,7 @@ class _SourceReader:
             )
 
     def _read_text(self, file: Path, limit: int, use: object) -> str | None:
-        """Return the text of *file*. None if it was already read for the same *use*, or is
+        """Return the text of *file*, or None if it was already read for the same *use* or was
         refused.
         """
         seen = (os.path.realpath(file), use)
@@ -349,14 +349,14 @@ def _merge(
 
 
 def rounded(value: float) -> bool:
-    """Return True if the engine treats other integers as equal to *value*, because it compares them
-    at 53 bits of precision.
+    """Return True if the engine treats other integers as equal to *value*, because it compares
+    integers at 53 bits of precision.
     """
     return 2.0**53 <= abs(value) <= 2.0**64
 
 
 def _unsupported_value(value: Json, depth: int = 0) -> tuple[str, str, str] | None:
-    """Return code, message and hint for a value that the engine would handle differently, or
+    """Return the code, message and hint for a value that the engine would handle differently, or
     None.
     """
     if depth > 64:
@@ -407,9 +407,9 @@ def _parse_float(written: str) -> float:
 
 
 def whole_exponent(written: str) -> bool:
-    """Return True if *written* is a whole number with an exponent, which OPA does not accept as an
-    array index. Numbers larger than any array in a policy, its data or a call are accepted
-    (``n > 1e9``), because neither engine can use them as an index.
+    """Return True if *written* is an integer with an exponent, which OPA does not accept as an
+    array index. Numbers larger than any array in a policy, its data or a call are accepted (``n >
+    1e9``), because neither engine can use them as an index.
     """
     if "e" not in written.lower():
         return False

@@ -1,5 +1,5 @@
-"""Tracks requests that killed workers: isolates their principals, and refuses repeat offenders for
-a while.
+"""Tracks requests that killed workers, so that their principals are isolated and repeat offenders
+are refused for a while.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ create.
 
 @dataclass(frozen=True, slots=True)
 class SuspectShard:
-    """Why requests of a shard are refused."""
+    """The reason that requests of a shard are refused."""
 
     cause: str
-    """Cause of death in its last request."""
+    """Cause of death of the last worker that the shard killed."""
 
 
 @dataclass(slots=True)
@@ -37,16 +37,16 @@ class _History:
 
 
 class ShardBreaker:
-    """Counts, per shard, the requests that killed a worker. Thread-safe, bounded, without a clock
-    of its own.
+    """Counts the requests of each shard that killed a worker. Thread-safe and bounded. Callers pass
+    the time.
     """
 
     def __init__(self, *, limit: int = 3, window: float = 60.0, capacity: int = 4096) -> None:
-        """A shard is open after *limit* kills within *window* seconds, until the first of these
+        """A shard is refused after *limit* kills within *window* seconds, until the first of these
         kills is older than that.
 
-        After four times as many kills, every shard of that principal is open. At most *capacity*
-        shards are remembered; the one whose last kill is oldest is forgotten first.
+        After four times as many kills, every shard of the principal is refused. At most *capacity*
+        shards are remembered; the one with the oldest last kill is forgotten first.
         """
         self._limit = limit
         self._window = window
@@ -56,7 +56,7 @@ class ShardBreaker:
         self._parties: OrderedDict[str, _History] = OrderedDict()
 
     def record(self, shard: str, cause: str, now: float) -> None:
-        """Note that a request of *shard* killed a worker, with *cause*."""
+        """Record that a request of *shard* killed a worker, with *cause*."""
         with self._lock:
             for table, key, limit in self._keys(shard):
                 history = table.setdefault(key, _History())
@@ -100,8 +100,8 @@ class ShardBreaker:
         return history
 
     def suspect(self, shard: str, now: float) -> bool:
-        """Return True if the principal of *shard* killed a worker within the window, so that its
-        requests are isolated.
+        """Return True if the principal of *shard* killed a worker within the window. Its requests
+        are then isolated.
         """
         if not self._parties:
             return False

@@ -1,9 +1,7 @@
-"""Questions with known answers that a worker asks its engine before it serves requests.
+"""Queries with known answers that a worker runs before it serves requests.
 
-After one wrong answer, the worker does not serve.
-
-The answers are those of OPA. If the engine is known to differ from OPA, the preflight refuses the
-policy instead.
+If one answer is wrong, the worker does not serve. The expected answers are those of OPA. Where the
+engine is known to differ from OPA, the preflight refuses the policy instead.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Compiles policies for serving: parses, checks and merges them.
+"""Prepares policies for serving: parses, checks and merges them.
 
-Policies that the engine would answer differently from OPA are refused.
+Policies that the engine would evaluate differently from OPA are refused.
 """
 
 from __future__ import annotations
@@ -38,19 +38,19 @@ _EARLIER = re.compile(r"(?: defined (?:at|earlier))?:$")
 
 @dataclass(frozen=True, slots=True)
 class CompiledPolicies:
-    """Modules that the embedded engine can serve."""
+    """Policies that the embedded engine can serve."""
 
     modules: tuple[MergedPackage, ...]
-    """One per package, without tests."""
+    """One merged module per package, without tests."""
     tests: tuple[MergedPackage, ...]
     parsed: tuple[Module, ...]
-    """Every file, including tests, for reports."""
+    """All files, including tests, for reports."""
     data: str
     identity: PolicyIdentity
 
     @property
     def texts(self) -> list[tuple[str, str]]:
-        """Name and text of each module, in the form that the engine loads."""
+        """Names and texts of the modules, as the engine loads them."""
         return [(module.name, module.text) for module in self.modules]
 
 
@@ -59,7 +59,7 @@ def compile_policies(
 ) -> CompiledPolicies:
     """Parse and check *policies*, and merge each package into one module.
 
-    Raises ``PolicyLoadError`` with every finding, not only the first. With *tests* False, test
+    Raises ``PolicyLoadError`` with every finding, not only the first. If *tests* is false, test
     modules are skipped.
     """
     identity = PolicyIdentity(
@@ -86,10 +86,10 @@ def compile_sources(
     *,
     contract_checks: bool = True,
 ) -> tuple[list[MergedPackage], list[Module]]:
-    """Return merged and parsed modules. Raises ``PolicyLoadError``.
+    """Return the merged and the parsed modules. Raises ``PolicyLoadError``.
 
-    With *contract_checks* False, any Rego is accepted, without the contract for the guard's
-    policies.
+    If *contract_checks* is false, any Rego is accepted, even if it breaks the contract for the
+    guard's policies.
     """
     parsed, findings = parse_sources(modules, tests, bench)
     evaluated, problems = unambiguous(parsed, bench)
@@ -108,7 +108,7 @@ def compile_sources(
 def parse_sources(
     modules: Sequence[ModuleSource], tests: Sequence[ModuleSource], bench: Workbench
 ) -> tuple[list[Module], list[Finding]]:
-    """Return every module that parses, and the findings for the others."""
+    """Return the modules that can be parsed, and the findings for the others."""
     findings: list[Finding] = []
     parsed: list[Module] = []
     for sources, test in ((modules, False), (tests, True)):
@@ -120,9 +120,10 @@ def parse_sources(
 
 
 def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Module], list[Finding]]:
-    """Return *modules* with unambiguous names, and the findings for those that can't be renamed.
+    """Return *modules* with unambiguous variable names, and the findings for modules that can't be
+    renamed.
 
-    Line numbers stay the same.
+    Line numbers do not change.
     """
     findings: list[Finding] = []
     return _rewritten(modules, renamed(modules), bench, findings), findings
@@ -131,8 +132,8 @@ def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Modul
 def merge_served(
     modules: Sequence[Module], bench: Workbench
 ) -> tuple[list[MergedPackage], list[Finding]]:
-    """Return *modules*, which were examined, as the engine evaluates them, and the findings that
-    prevent it.
+    """Return the checked *modules* in the form in which the engine evaluates them, and the findings
+    that prevent this.
     """
     findings: list[Finding] = []
     served = _rewritten(modules, with_sizes(modules), bench, findings)
@@ -146,7 +147,7 @@ def merge_served(
 def _rewritten(
     modules: Sequence[Module], texts: Sequence[str], bench: Workbench, findings: list[Finding]
 ) -> list[Module]:
-    """Return *modules* with *texts* in the place of their own, parsed again if they differ."""
+    """Return *modules* with *texts* instead of their own, and parse those that changed again."""
     found: list[Module] = []
     for module, text in zip(modules, texts, strict=True):
         again: Module | None = module
@@ -180,7 +181,7 @@ def _parse(
 
 
 def locate(text: str, modules: Sequence[MergedPackage]) -> SourceLine | None:
-    """Return the author's line that an engine message points at, or None.
+    """Return the line of the author's file that an engine message refers to, or None.
 
     The message itself can contain values.
     """

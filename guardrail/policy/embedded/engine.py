@@ -1,4 +1,4 @@
-"""The embedded engine: regorus evaluates Rego in supervised worker processes."""
+"""The embedded engine: evaluates Rego with regorus in supervised worker processes."""
 
 from __future__ import annotations
 
@@ -36,7 +36,8 @@ _engines: weakref.WeakSet[EmbeddedEngine] = weakref.WeakSet()
 
 
 class EmbeddedEngine:
-    """Decides in worker processes that can't harm the caller. Thread-safe, and usable after a fork.
+    """Makes decisions in worker processes that can't harm the caller. Thread-safe, and usable after
+    a fork.
 
     Implements ``guardrail.policy.engine.Engine``.
     """
@@ -55,11 +56,12 @@ class EmbeddedEngine:
     ) -> EmbeddedEngine:
         """Read the policies below *paths*, check and test them, and start the workers.
 
-        *data* is merged into the content of ``data.json`` files. *eval_limit* and *start_limit* are
-        seconds, *memory_limit* is bytes of one worker. When it returns, a worker is ready, and
-        later changes on disk have no effect. Raises ``PolicyLoadError`` with every finding, also if
-        one of the policies' own tests fails or their answers depend on the order of modules, and
-        ``PolicyError`` if no worker can be started or the engine is not the pinned one.
+        *data* is merged into the content of the ``data.json`` files. *eval_limit* and *start_limit*
+        are in seconds, *memory_limit* is in bytes per worker. When this returns, a worker is ready,
+        and later changes on disk have no effect. Raises ``PolicyLoadError`` with every finding,
+        also if one of the policies' own tests fails or if their answers depend on the order of
+        modules; and ``PolicyError`` if no worker can be started or the engine is not the pinned
+        version.
         """
         policies = load_policies(paths, data=data)
         with Workbench(time_limit=start_limit, memory=memory_limit) as bench:
@@ -85,8 +87,8 @@ class EmbeddedEngine:
         spare: bool = True,
         worker_script: Path | None = None,
     ) -> None:
-        """Start workers for policies that have been checked. *worker_script* replaces the worker in
-        tests.
+        """Start workers for policies that were checked. Tests use *worker_script* to replace the
+        worker.
         """
         self._compiled = compiled
         self._identity = compiled.identity
@@ -121,16 +123,16 @@ class EmbeddedEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """Identity of the policies and data behind every reply."""
+        """Identity of the policies and data that every reply is based on."""
         return self._identity
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Ask for the decision about *policy_input*; see ``Engine.decide``.
+        """Request a decision about *policy_input*; see ``Engine.decide``.
 
-        *shard* is tenant, principal and further parts, joined by NUL. Principals take turns. A
-        principal that kills a worker is moved to a worker that only such principals share. A shard
-        that kills three times within a minute is refused until that minute is over, and so is a
-        principal that kills four times as often.
+        *shard* consists of tenant, principal and further parts, joined by NUL. Principals are
+        served in turn. A principal that kills a worker is moved to a worker that only such
+        principals share. A shard that kills three workers within a minute is refused until that
+        minute is over, and so is a principal that kills four times as many.
         """
         future: Future[EngineReply] = Future()
         # Not to be cancelled: a request that is under way can't be called back.

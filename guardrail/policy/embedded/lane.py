@@ -1,10 +1,10 @@
 """A lane: a succession of worker processes, the requests that wait for them, and the thread that
 manages both.
 
-Requests are pipelined, a few at a time: principals take turns, and answers come in the order of
-requests. Only the first request in the pipe is being evaluated, so only its time counts against the
-evaluation limit. After that limit, the worker is killed, the request fails, and all others are sent
-again to the next worker, which is safe because a decision has no effects.
+A few requests are in the pipe at a time. Principals are served in turn, and answers arrive in the
+order of requests. Only the first request in the pipe is being evaluated, so only its time counts
+towards the evaluation limit. After that limit, the worker is killed, its request fails, and all
+others are sent to the next worker. This is safe because a decision has no effects.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
 class Lane:
     """Sends requests to its worker and completes their futures.
 
-    Thread-safe; starts its thread when it is first needed.
+    Thread-safe. Its thread starts on first use.
     """
 
     def __init__(
@@ -56,8 +56,8 @@ class Lane:
         name: str,
         divert: Callable[[EngineRequest], bool] | None = None,
     ) -> None:
-        """*divert* can move a request of a principal that has just killed a worker to another lane;
-        it returns True if it did.
+        """*divert* can move a suspect principal's request to another lane; it returns True if it
+        did.
         """
         self._spares = spares
         self._settings = spares.settings
@@ -107,7 +107,7 @@ class Lane:
             self._thread.start()
 
     def wait(self, timeout: float) -> None:
-        """Wait for the first worker to be ready. Raises ``PolicyError`` if it is not."""
+        """Wait until the first worker is ready. Raises ``PolicyError`` if that fails."""
         self._settled_start.wait(timeout)
         if self._failure is not None:
             raise self._failure
@@ -119,7 +119,7 @@ class Lane:
             )
 
     def submit(self, request: EngineRequest) -> None:
-        """Send *request*, or queue it until the worker is ready. Its future always completes."""
+        """Send *request*, or queue it until the worker is ready. Its future is always completed."""
         state = self._state
         gone: list[EngineRequest] = []
         with self._lock:
@@ -141,7 +141,9 @@ class Lane:
             each.fail(full_error())
 
     def _write_to_pipe(self, request: EngineRequest) -> bool:
-        """Write *request* to the worker, with the lock held; return True if all of it was sent."""
+        """Write *request* to the worker. Return True if all of it was sent. The caller holds the
+        lock.
+        """
         state, worker = self._state, self._worker
         assert worker is not None
         if not state.pipe:
@@ -151,8 +153,8 @@ class Lane:
         return worker.write(request.data)
 
     def _fill_pipe(self) -> bool:
-        """Write the next requests in turn, up to the pipe's limit. Return True if all of them were
-        sent. The caller holds the lock.
+        """Write the next requests, up to the pipe's limit; return True if all were sent. The caller
+        holds the lock.
         """
         state = self._state
         whole = True
@@ -182,8 +184,8 @@ class Lane:
             thread.join()
 
     def abandon(self, breaker: ShardBreaker) -> None:
-        """Drop the parent's state in a forked child. The lane starts again, with *breaker*, when it
-        is needed.
+        """Drop the parent's state in a forked child. The lane starts again, with *breaker*, on its
+        next use.
         """
         worker = self._worker
         closed = self._state.closed
@@ -226,9 +228,7 @@ class Lane:
             self._shut_down()
 
     def _poll_timeout(self) -> float | None:
-        """Return the milliseconds to wait for events: at most a tick, unless the next request wakes
-        this thread; None for no limit.
-        """
+        """Return the milliseconds to wait for events; None (no limit) if no request runs."""
         state, worker = self._state, self._worker
         now = time.monotonic()
         if state.busy() or (worker is not None and not state.ready):
@@ -269,7 +269,7 @@ class Lane:
         self._check_limits(readable=readable)
 
     def _acquire_worker(self) -> None:
-        """Get a worker: the spare, or a new one if enough time has passed since the last start."""
+        """Obtain the spare, or a new worker if enough time has passed since the last start."""
         now = time.monotonic()
         if now < self._retry_at:
             self._fail_expired(now)
@@ -305,7 +305,7 @@ class Lane:
         return True
 
     def _pop_answered(self) -> EngineRequest:
-        """Take the first request out of the pipe. The caller holds the lock."""
+        """Remove the first request from the pipe. The caller holds the lock."""
         state = self._state
         request = state.pipe.popleft()
         left = state.parties.pop(request.party) - 1
@@ -390,9 +390,7 @@ class Lane:
             victim.fail(dead_error(death))
 
     def _divert_suspects(self, now: float) -> None:
-        """Let requests of suspect principals go to another lane, so that they delay only each
-        other.
-        """
+        """Move the requests of suspect principals to another lane, away from the others."""
         if self._divert is None:
             return
         with self._lock:

@@ -1,4 +1,4 @@
-"""The errors that a lane fails requests with."""
+"""The errors with which a lane fails requests."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["closed_error", "dead_error", "full_error", "late_error"]
 
 
 def closed_error() -> PolicyError:
-    """Return the error for a request after ``close``."""
+    """Return the error for a request to a closed engine."""
     return PolicyError("the policy engine is closed", cause="unreachable", detail="closed")
 
 

@@ -1,8 +1,9 @@
-"""Substitutes, with OPA's answers, for built-in functions on numbers and on numbers in strings.
+"""Replacements, with OPA's results, for built-in functions on numbers and on numbers in strings.
 
 Like ``substitutes``, this module is loaded by the worker and imports nothing from guardrail. A
-function raises ``ValueError`` if OPA can't answer, or if the answer needs more than the engine
-provides: the original spelling of a number, which OPA preserves, or digits beyond 64 bits.
+function raises ``ValueError`` if OPA has no result either, or if OPA's result depends on
+information that the engine lacks: the original spelling of a number, which OPA preserves, or digits
+beyond 64 bits.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ __all__ = ["NUMBERS", "SUBSTITUTES"]
 
 
 class NumberSpellings:
-    """Original spellings of the numbers in an evaluation. OPA preserves them; the engine knows only
-    the values.
+    """The original spellings of the numbers in an evaluation. OPA preserves them, but the engine
+    knows only the values.
     """
 
     def __init__(self) -> None:
@@ -26,7 +27,7 @@ class NumberSpellings:
         self.odd: frozenset[float | str] | None = None
 
     def load(self, texts: list[str]) -> None:
-        """Set the policies and data, which stay the same for all evaluations."""
+        """Set the texts of policies and data, which are the same for all evaluations."""
         self.fixed = _unusual_spellings("\n".join(texts))
 
     def set_input(self, body: bytes | str) -> None:
@@ -35,7 +36,7 @@ class NumberSpellings:
         self.odd = None
 
     def is_spelled_unusually(self, value: float | str) -> bool:
-        """Return True if *value* is spelled anywhere in a form that is not its shortest."""
+        """Return True if *value* occurs anywhere in a spelling other than its shortest."""
         if self.odd is None:
             self.odd = _unusual_spellings(self.input.decode("utf-8", "replace")) | self.fixed
         return value in self.odd
@@ -62,10 +63,10 @@ _RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
 
 
 def sprintf(text: str, values: list[Any]) -> str:
-    """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced, as Go does it.
+    """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced as in Go.
 
-    Raises ``ValueError`` for other verbs, verbs without a value, values without a verb, and numbers
-    that OPA might print in their original spelling.
+    Raises ``ValueError`` for other verbs, for verbs without a value, for values without a verb, and
+    for numbers that OPA might print in their original spelling.
     """
     if not isinstance(values, list):
         raise ValueError("not an array")
@@ -115,7 +116,7 @@ def _format_verb(verb: str, value: object) -> str:
 
 
 def _format_float(value: float) -> str:
-    """Return *value* as Go writes it, with an exponent from a million on."""
+    """Return *value* as Go formats it: with an exponent from one million on."""
     if value == 0 or 1e-4 <= abs(value) < 1e6:
         short = repr(value)
         return short.removesuffix(".0")
@@ -132,7 +133,7 @@ def _format_float(value: float) -> str:
 
 
 def _format_value(value: object) -> str:
-    """Return a value in Rego syntax."""
+    """Return *value* in Rego syntax."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -173,7 +174,7 @@ _ESCAPES = {7: "a", 8: "b", 12: "f", 10: "n", 13: "r", 9: "t", 11: "v", 92: "\\"
 
 
 def _quote(text: str) -> str:
-    """Return *text* in quotes, as Go writes it."""
+    """Return *text* in quotes, escaped as in Go."""
     if text.isascii() and text.isprintable() and "\\" not in text and '"' not in text:
         return f'"{text}"'
     return '"' + "".join([_escape_character(character) for character in text]) + '"'
@@ -200,20 +201,20 @@ _SAFE = 2**53
 
 
 def round_(value: float) -> int:
-    """Return the whole number nearest to *value*. If two are equally near, return the one farther
-    from zero.
+    """Return the integer nearest to *value*. If two are equally near, return the one farther from
+    zero.
     """
     whole, rest = divmod(abs(_require_number(value)), 1)
     return _require_53_bits(int(whole + (rest >= 0.5)) * (-1 if value < 0 else 1))
 
 
 def ceil(value: float) -> int:
-    """Return the smallest whole number that is not below *value*."""
+    """Return the smallest integer that is not less than *value*."""
     return _require_53_bits(int(-(-_require_no_small_fraction(value) // 1)))
 
 
 def floor(value: float) -> int:
-    """Return the largest whole number that is not above *value*."""
+    """Return the largest integer that is not greater than *value*."""
     return _require_53_bits(int(_require_no_small_fraction(value) // 1))
 
 
@@ -246,12 +247,12 @@ def format_int(value: float, base: int) -> str:
 
 
 def sum_(values: list[int] | set[int]) -> int:
-    """Return the sum of whole numbers."""
+    """Return the sum of integers."""
     return _require_64_bits(sum(map(_require_integer, _require_collection(values))))
 
 
 def product(values: list[int] | set[int]) -> int:
-    """Return the product of whole numbers."""
+    """Return the product of integers."""
     found = 1
     for value in _require_collection(values):
         found = _require_64_bits(found * _require_integer(value))
@@ -259,17 +260,17 @@ def product(values: list[int] | set[int]) -> int:
 
 
 def bits_and(one: int, other: int) -> int:
-    """Return the bits that are set in both."""
+    """Return the bits that are set in both integers."""
     return _require_64_bits(_require_written_integer(one) & _require_written_integer(other))
 
 
 def bits_or(one: int, other: int) -> int:
-    """Return the bits that are set in at least one of them."""
+    """Return the bits that are set in at least one of the integers."""
     return _require_64_bits(_require_written_integer(one) | _require_written_integer(other))
 
 
 def bits_xor(one: int, other: int) -> int:
-    """Return the bits that are set in exactly one of them."""
+    """Return the bits that are set in exactly one of the integers."""
     return _require_64_bits(_require_written_integer(one) ^ _require_written_integer(other))
 
 

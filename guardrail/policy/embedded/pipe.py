@@ -1,4 +1,4 @@
-"""The requests of a lane: those in the pipe to its worker, and those waiting for their turn."""
+"""The requests of a lane: those sent to its worker, and those that wait for their turn."""
 
 from __future__ import annotations
 
@@ -34,43 +34,43 @@ class EngineRequest:
     shard: str
     future: Future[EngineReply]
     started: float
-    """``time.monotonic`` of its dispatch."""
+    """Time of dispatch (``time.monotonic``)."""
     deadline: float
-    """``time.monotonic`` of its deadline."""
+    """Deadline (``time.monotonic``)."""
     settle: Callable[[EngineRequest, Frame], None]
     """Completes the future with the worker's answer."""
     party: str = ""
-    """The party whose turn it takes."""
+    """The party in whose turn the request is served."""
 
     def fail(self, error: PolicyError) -> None:
-        """Fail the future with *error*, unless it is done."""
+        """Fail the future with *error*, unless it is already done."""
         if not self.future.done():
             self.future.set_exception(error)
 
 
 @dataclass(slots=True)
 class Pipe:
-    """The part of a lane's state that its lock protects."""
+    """The part of a lane's state that is protected by the lane's lock."""
 
     pipe: deque[EngineRequest] = field(default_factory=deque)
-    """Sent requests, in order; the first is being evaluated."""
+    """Sent requests, in order. The first is being evaluated."""
     parties: dict[str, int] = field(default_factory=dict)
-    """Number of requests per principal in the pipe."""
+    """Number of requests in the pipe per principal."""
     queue: FairQueue[EngineRequest] = field(
         default_factory=lambda: FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
     )
-    """Requests that are not sent yet."""
+    """Requests that were not sent yet."""
     ready: bool = False
     head_since: float = 0.0
-    """Time when the first request became the first, or the worker became ready, whichever was
+    """Time at which the first request became the first or the worker became ready, whichever was
     later.
     """
     asleep: bool = False
-    """True if the thread waits without a limit and must be woken."""
+    """True if the thread is waiting without a time limit and must be woken."""
     closed: bool = False
 
     def busy(self) -> bool:
-        """True if any request is waiting or running."""
+        """True if any request is waiting or being evaluated."""
         return bool(self.pipe or self.queue)
 
     def accepts(self, who: str) -> bool:

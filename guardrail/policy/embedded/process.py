@@ -1,6 +1,7 @@
-"""A worker process as seen by its parent: starting it, exchanging frames, ending it.
+"""A worker process from its parent's point of view: starts it, exchanges frames with it, and ends
+it.
 
-This module has no threads and knows nothing about policies.
+This module starts no threads and does not know about policies.
 """
 
 from __future__ import annotations
@@ -48,8 +49,8 @@ _SCRIPT = Path(__file__).with_name("worker.py")
 
 @cache
 def engine_folder() -> str:
-    """Return the folder that holds the engine's module. Raises ``PolicyError`` unless it is exactly
-    the pinned version.
+    """Return the folder that contains the engine's module. Raises ``PolicyError`` unless it is
+    exactly the pinned version.
     """
     try:
         found = importlib.metadata.version("gordon-to-regorus")
@@ -76,13 +77,13 @@ def engine_folder() -> str:
 
 
 def frame(rid: bytes, kind: bytes, body: bytes) -> bytes:
-    """Return one request frame: *rid* is 16 bytes, *kind* 1 byte."""
+    """Return a request frame. *rid* has 16 bytes, *kind* has 1 byte."""
     return HEADER.pack(_ID_AND_KIND + len(body), rid, kind) + body
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One answer of a worker."""
+    """A worker's answer frame."""
 
     rid: bytes
     kind: bytes
@@ -102,11 +103,11 @@ class WorkerDeath:
 
 
 class FrameError(Exception):
-    """The worker sent an invalid answer, or announced one that is too large."""
+    """The worker sent an invalid frame, or announced one that is too large."""
 
 
 def error_body(answer: Frame) -> dict[str, object]:
-    """Return the error in an ``e`` frame; empty for any other frame or an unreadable one."""
+    """Return the error in an ``e`` frame; empty for other frames and for unreadable errors."""
     if answer.kind != b"e":
         return {}
     try:
@@ -119,13 +120,13 @@ def error_body(answer: Frame) -> dict[str, object]:
 class WorkerProcess:
     """A running worker.
 
-    For use by one thread, except :meth:`write`, which its owner guards by a lock.
+    For use by one thread, except :meth:`write`, for which the owner holds a lock.
     """
 
     __slots__ = ("_buffer", "_popen", "_stderr", "pending", "reader", "writer")
 
     def __init__(self, *, memory: int, script: Path | None = None) -> None:
-        """Start the process without inherited descriptors or environment, in its own session.
+        """Start the process in its own session, without inherited descriptors or environment.
         Raises ``OSError``.
         """
         folder = engine_folder()
@@ -168,12 +169,13 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """The process id; for tests and reports."""
+        """Process id, for tests and reports."""
         return self._popen.pid
 
     def write(self, data: bytes) -> bool:
-        """Send as much of *data* as the pipe takes and store the rest. Return True if all of it was
-        sent. A broken pipe counts as sent: the reading side notices the death and handles it.
+        """Send as much of *data* as the pipe accepts and buffer the rest. Return True if all of it
+        was sent. A broken pipe counts as sent, because the reading side notices the death and
+        handles it.
         """
         if self.pending:
             self.pending += data
@@ -190,13 +192,15 @@ class WorkerProcess:
         return False
 
     def flush(self) -> bool:
-        """Send pending data; return True if none is left."""
+        """Send buffered data. Return True if none is left."""
         data = bytes(self.pending)
         self.pending.clear()
         return self.write(data) if data else True
 
     def read(self) -> bool:
-        """Read the worker's output. Return False at end of file, when the worker is dead."""
+        """Read the worker's output. Return False at end of file, which means that the worker is
+        dead.
+        """
         try:
             chunk = os.read(self.reader, _READ_SIZE)
         except BlockingIOError:
@@ -244,9 +248,9 @@ class WorkerProcess:
         return death
 
     def reap(self, timeout: float) -> WorkerDeath:
-        """Wait for a process that closed its pipe to end, and return how it ended.
+        """Wait until a process that closed its pipe has ended, and return how it ended.
 
-        Kills it after *timeout* seconds.
+        The process is killed after *timeout* seconds.
         """
         try:
             self._popen.wait(timeout)
@@ -255,8 +259,8 @@ class WorkerProcess:
         return self.kill()
 
     def abandon(self) -> None:
-        """Drop a worker that belongs to the parent of this forked process: close its pipes, but do
-        not kill it or wait for it.
+        """Drop a worker of the parent in a forked child: close its pipes, but do not kill it or
+        wait for it.
         """
         self._popen.returncode = 0
         self._close_streams()

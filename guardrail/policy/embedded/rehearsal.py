@@ -46,7 +46,7 @@ def sample_input(
     args: dict[str, object] | None = None,
     name: str = "tools/call",
 ) -> str:
-    """Return a complete policy input, as JSON: every documented key exists."""
+    """Return a complete policy input as JSON: it contains every documented key."""
     document = {
         "subject": {
             "type": "user",
@@ -114,11 +114,11 @@ SAMPLES: tuple[tuple[str, str], ...] = (
 
 
 class TestOutcome(StrEnum):
-    """How a policy test ended."""
+    """The result of a policy test."""
 
     PASS = "pass"  # noqa: S105 - an outcome
     FAIL = "fail"
-    """The rule is undefined, false, or any other value than true."""
+    """The rule is undefined, false, or has any value other than true."""
     ERROR = "error"
     """The rule could not be evaluated."""
     SKIP = "skip"
@@ -127,7 +127,7 @@ class TestOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TestResult:
-    """One ``test_...`` rule."""
+    """The result of one ``test_...`` rule."""
 
     name: str
     """``package.rule``."""
@@ -135,12 +135,12 @@ class TestResult:
     line: int
     outcome: TestOutcome
     message: str
-    """Why it did not pass; empty if it did."""
+    """Reason that the test did not pass; empty if it did."""
     milliseconds: float
 
 
 def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
-    """Raise ``PolicyLoadError`` unless the policies' tests pass, the samples get well-formed
+    """Raise ``PolicyLoadError`` unless the policies' tests pass, the sample calls get well-formed
     answers, and the results do not depend on the order of modules.
     """
     results = run_policy_tests(compiled, bench)
@@ -165,7 +165,7 @@ def rehearse(compiled: CompiledPolicies, bench: Workbench) -> None:
 
 
 def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]:
-    """Return the problems with the answers to the sample calls in ``SAMPLES``."""
+    """Return the problems with the answers to the calls in ``SAMPLES``."""
     findings: list[Finding] = []
     seen: set[tuple[str, int, str]] = set()
     bench.load(compiled.texts, compiled.data)
@@ -204,8 +204,8 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
 
 
 def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestResult]:
-    """Run every ``test_...`` rule of the test packages, in the order of files and lines. Does not
-    raise for failing tests.
+    """Run every ``test_...`` rule of the test packages, in the order of files and lines. Failing
+    tests do not raise.
     """
     results: list[TestResult] = []
     rules = list(test_rules(compiled))
@@ -245,7 +245,7 @@ def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[T
 
 
 def test_rules(compiled: CompiledPolicies) -> Iterator[tuple[str, str, str, int]]:
-    """Yield path, name, file and line of each test."""
+    """Yield the path, name, file and line of each test."""
     seen: set[str] = set()
     for module in compiled.parsed:
         if not module.test:

@@ -1,4 +1,4 @@
-"""Starts workers, and keeps one spare ready."""
+"""Starts workers, and keeps one spare worker ready."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ __all__ = ["SpareWorkers", "StartingWorker", "WorkerSettings"]
 
 @dataclass(frozen=True, slots=True)
 class WorkerSettings:
-    """Settings for starting and limiting workers."""
+    """Settings and limits for workers."""
 
     load: bytes
-    """Body of the message that gives a worker its policies."""
+    """Body of the frame that gives a worker its policies."""
     eval_limit: float
     """Time limit of one evaluation in seconds."""
     start_limit: float
-    """Seconds until a worker must be ready."""
+    """Time limit for starting a worker in seconds."""
     memory: int
-    """Limit of address space in bytes."""
+    """Limit of the address space in bytes."""
     script: Path | None = None
-    """Another worker script; for tests."""
+    """A different worker script, for tests."""
 
 
 @dataclass(slots=True)
 class StartingWorker:
-    """A worker that has received its policies but has not yet reported that it is ready."""
+    """A worker that has received its policies but is not yet ready."""
 
     worker: WorkerProcess
     rid: bytes
@@ -46,8 +46,8 @@ def _start_worker(settings: WorkerSettings) -> StartingWorker:
 
 
 class SpareWorkers:
-    """Keeps one worker started and loaded in advance, so that replacing a killed worker takes no
-    start-up time. Thread-safe.
+    """Keeps one worker started and loaded, so that a killed worker is replaced without delay.
+    Thread-safe.
     """
 
     def __init__(self, settings: WorkerSettings, *, wanted: bool = True) -> None:
@@ -58,7 +58,7 @@ class SpareWorkers:
         self._closed = False
 
     def take(self) -> StartingWorker:
-        """Return the spare, or a worker started now. Raises ``OSError``."""
+        """Return the spare, or else a new worker. Raises ``OSError``."""
         with self._lock:
             born, self._spare = self._spare, None
         if born is None:
@@ -68,7 +68,7 @@ class SpareWorkers:
         return born
 
     def renew(self) -> None:
-        """Start a spare if there is none. A failure is reported when a spare is needed."""
+        """Start a spare if there is none. A failure is reported when a worker is needed."""
         with self._lock:
             if self._spare is None and self._wanted and not self._closed:
                 try:
@@ -91,7 +91,7 @@ class SpareWorkers:
                 self._spare = None
 
     def abandon(self) -> None:
-        """Drop a spare that belongs to the parent of this forked process."""
+        """Drop a spare of the parent in a forked child."""
         self._lock = threading.Lock()
         if self._spare is not None:
             self._spare.worker.abandon()

@@ -1,9 +1,9 @@
-"""Substitutes, with OPA's answers, for built-in functions that the engine answers differently from
-OPA.
+"""Replacements, with OPA's results, for built-in functions for which the engine's results differ
+from OPA's.
 
 The worker replaces the engine's own functions with these. Like the worker, this module imports
 nothing from guardrail, because it is loaded without site-packages. A function raises ``ValueError``
-if OPA can't answer either.
+if OPA has no result either.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MAPPED = 0xFFFF
 
 
 def lower(text: str) -> str:
-    """Return *text* in lower case as OPA does, character by character, independently of
+    """Return *text* in lower case as OPA does: character by character, without regard to
     neighbouring characters.
     """
     text = _require_string(text)
@@ -32,8 +32,8 @@ def lower(text: str) -> str:
 
 
 def upper(text: str) -> str:
-    """Return *text* in upper case as OPA does: if a character's upper case has several characters,
-    it stays or becomes its title case.
+    """Return *text* in upper case as OPA does: a character whose upper case has several characters
+    stays as it is or becomes its title case.
     """
     text = _require_string(text)
     if text.isascii():
@@ -42,14 +42,16 @@ def upper(text: str) -> str:
 
 
 def characters(text: str) -> int:
-    """Return the number of characters of *text*: ``count`` of the engine counts units of UTF-16."""
+    """Return the number of characters in *text*. The engine's ``count`` counts UTF-16
+    code units.
+    """
     return len(_require_string(text))
 
 
 def replace(text: str, old: str, new: str) -> str:
     """Return *text* with *old* replaced by *new*.
 
-    If *old* is empty, OPA inserts *new* between the bytes of a character.
+    If *old* is empty, OPA inserts *new* even between the bytes of a character.
     """
     if not _require_string(old) and not _require_string(text).isascii():
         raise ValueError("nothing to replace, in a text that is not ASCII")
@@ -80,7 +82,7 @@ def _uppercase(character: str) -> str:
 
 
 def cidr_contains(network: str, inner: str) -> bool:
-    """Return True if *inner*, an address or a network, lies in *network*.
+    """Return True if *inner*, an address or a network, is contained in *network*.
 
     An IPv4-mapped IPv6 address (``::ffff:10.0.0.1``) counts as the IPv4 address.
     """
@@ -111,7 +113,7 @@ def _require_string(value: object) -> str:
 
 
 def _without_mapping(width: int, value: int) -> tuple[int, int]:
-    """Return the width and the value of an address. IPv4-mapped addresses count as IPv4."""
+    """Return the width and the value of an address. An IPv4-mapped address counts as IPv4."""
     if width == 128 and value >> 32 == _MAPPED:
         return 32, value & 0xFFFF_FFFF
     return width, value
@@ -123,14 +125,16 @@ def _contains(network: tuple[int, int, int], address: tuple[int, int]) -> bool:
 
 
 def _network_without_mapping(text: str) -> tuple[int, int, int]:
-    """Return width, first address and prefix length. IPv4-mapped networks count as IPv4."""
+    """Return the width, first address and prefix length of a network. An IPv4-mapped network counts
+    as IPv4.
+    """
     width, first, prefix = _parse_network(text)
     plain, value = _without_mapping(width, first)
     return (plain, value, prefix - (width - plain))
 
 
 def _parse_network(text: str) -> tuple[int, int, int]:
-    """Return width, first address and prefix length as written."""
+    """Return the width, first address and prefix length of a network as written."""
     address, slash, length = text.partition("/")
     found = _ipv6(address) if ":" in address else _ipv4(address)
     if not slash or found is None or not length or not _DIGITS.issuperset(length):
@@ -183,8 +187,8 @@ def _ipv6(text: str) -> int | None:
 
 
 def _groups(text: str, *, last: bool) -> list[int] | None:
-    """Return the groups of 16 bits. With *last*, the last two groups may be written as an IPv4
-    address.
+    """Return the groups of 16 bits in *text*. If *last* is true, the last two groups may be written
+    as an IPv4 address.
     """
     if not text:
         return []
@@ -208,10 +212,10 @@ _LATEST = 2**62
 
 
 def parse_rfc3339_ns(text: str) -> int:
-    """Return the nanoseconds since 1970.
+    """Return the time in nanoseconds since 1970.
 
-    Stricter than OPA: requires two digits in each field, and a point with at most nine digits for
-    fractions of a second.
+    Stricter than OPA: each field must have two digits, and a fraction of a second must be a point
+    and at most nine digits.
     """
     import re
 
@@ -258,7 +262,7 @@ def urlquery_encode(text: str) -> str:
 
 
 def urlquery_encode_object(values: dict[str, Any]) -> str:
-    """Return keys and values encoded as the query of a URL, in the order of the keys."""
+    """Return keys and values encoded for the query of a URL, in the order of the keys."""
     if not isinstance(values, dict):
         raise ValueError("not an object")
     found = []
@@ -278,9 +282,8 @@ _MOST_PATTERNS = 1000
 
 
 def glob_match(pattern: str, delimiters: list[str] | None, text: str) -> bool:
-    """Return True if *pattern* matches the whole *text*: ``*`` and ``?`` don't match *delimiters*,
-    which are ``.`` if none are given, and ``**`` matches anything. Supports the patterns that the
-    preflight accepts.
+    """Return True if *pattern* matches the whole *text*. ``*`` and ``?`` do not match *delimiters*
+    (default: ``.``); ``**`` matches anything. Supports the patterns that the preflight accepts.
     """
     parts = _PATTERNS.get(_require_string(pattern))
     if parts is None:
@@ -292,8 +295,8 @@ def glob_match(pattern: str, delimiters: list[str] | None, text: str) -> bool:
 
 
 def _parse_glob(pattern: str) -> list[Any]:
-    """Return the parsed pattern: characters as strings, wildcards as lists of one, classes as
-    tables, alternatives as tuples.
+    """Return the parsed pattern: characters as strings, wildcards as lists with one item, classes
+    as dicts, alternatives as tuples.
     """
     found: list[Any] = []
     index = 0
@@ -333,7 +336,7 @@ def _parse_class(text: str) -> dict[str, bool]:
 
 
 def _match_ends(parts: list[Any], starts: set[int], text: str, barred: frozenset[str]) -> set[int]:
-    """Return the positions where *parts* can end in *text*, from any of *starts*."""
+    """Return the positions at which *parts* can end in *text* if they begin at any of *starts*."""
     for part in parts:
         if not starts:
             return starts

@@ -1,4 +1,4 @@
-"""A worker for one thread: parses, loads and evaluates unchecked policies, under a time limit."""
+"""A worker for one thread. Parses, loads and evaluates unchecked policies, within a time limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_ANSWER = 1 << 28
 
 
 class Undefined:
-    """The type of ``UNDEFINED``, the result of a rule that has no value. It is neither null nor
+    """The type of ``UNDEFINED``, the value of a rule that has no value. It is neither null nor
     false.
     """
 
@@ -34,9 +34,9 @@ UNDEFINED = Undefined()
 
 
 class EngineRefusal(Exception):
-    """The engine raised an error.
+    """The engine reported an error.
 
-    ``text`` is its message, which can quote the policy. Show it to authors only, and never record
+    ``text`` is its message, which can quote the policy. Show it only to authors, and never record
     it.
     """
 
@@ -46,13 +46,15 @@ class EngineRefusal(Exception):
 
 
 class Workbench:
-    """One worker process that serves one request at a time.
+    """A worker process that serves one request at a time.
 
-    A request that kills the process or takes too long fails only itself.
+    A request that kills the process or takes too long affects no other request.
     """
 
     def __init__(self, *, time_limit: float = 10.0, memory: int = DEFAULT_MEMORY) -> None:
-        """*time_limit* is in seconds, for each request; *memory* is in bytes, for the process."""
+        """*time_limit* is the limit for each request in seconds; *memory* is the limit for the
+        process in bytes.
+        """
         self._time_limit = time_limit
         self._memory = memory
         self._worker: WorkerProcess | None = None
@@ -78,7 +80,7 @@ class Workbench:
     def parse(self, name: str, text: str) -> dict[str, Any]:
         """Return the syntax tree of one module.
 
-        Raises ``EngineRefusal`` if it is not valid Rego, ``PolicyError`` if the parser hangs or
+        Raises ``EngineRefusal`` if it is not valid Rego, and ``PolicyError`` if the parser hangs or
         crashes.
         """
         answer = self._ask(b"P", {"name": name, "text": text})
@@ -88,10 +90,10 @@ class Workbench:
     def load(
         self, modules: Sequence[tuple[str, str]], data: str | None, *, observe: bool = False
     ) -> None:
-        """Load *modules* (name, text) and *data* (JSON) for the next queries.
+        """Load *modules* (name, text) and *data* (JSON) for the following queries.
 
-        With *observe*, they can call ``guardrail_observe(text)``, and ``observed`` returns these
-        texts.
+        If *observe* is true, the modules can call ``guardrail_observe(text)``, and ``observed``
+        returns these texts.
         """
         self._scratch = _encode(
             {"modules": [list(module) for module in modules], "data": data, "observe": observe}
@@ -99,8 +101,8 @@ class Workbench:
         self._send(b"S", self._scratch)
 
     def observed(self) -> list[str]:
-        """Return the texts that policies passed to ``guardrail_observe`` since the last call, once
-        each. Raises ``PolicyError``.
+        """Return the distinct texts that policies passed to ``guardrail_observe`` since the last
+        call. Raises ``PolicyError``.
         """
         if self._worker is None:
             # It died with its state; the next query loads the modules again.
@@ -109,14 +111,14 @@ class Workbench:
         return kept
 
     def rule(self, path: str, policy_input: str | None = None) -> object:
-        """Return the value of the rule at *path* or ``UNDEFINED``. Raises ``EngineRefusal`` or
+        """Return the value of the rule at *path*, or ``UNDEFINED``. Raises ``EngineRefusal`` or
         ``PolicyError``.
         """
         answer = self._ask_loaded({"rule": path, "input": policy_input})
         return UNDEFINED if answer.kind == b"u" else json.loads(answer.body)
 
     def query(self, text: str, policy_input: str | None = None) -> dict[str, Any]:
-        """Return the engine's whole result of a query. Raises ``EngineRefusal`` or
+        """Return the engine's complete result for a query. Raises ``EngineRefusal`` or
         ``PolicyError``.
         """
         answer: dict[str, Any] = json.loads(

@@ -2,29 +2,29 @@
 
 Run as a script by ``guardrail.policy.embedded.process``; never imported by guardrail.
 
-It starts without site-packages and imports nothing of guardrail, so that it is ready in about 20
-ms. It serves one request after the other over its standard input and output, in frames: 4 bytes
-length (big endian) of what follows, 16 bytes request id, 1 byte kind, body. The id comes back with
-the answer. Bodies are JSON.
+It starts without site-packages and imports nothing from guardrail, so that it is ready in about 20
+ms. It serves one request at a time over its standard input and output. A frame consists of 4 bytes
+for the length of the rest (big endian), 16 bytes of request id, 1 byte of kind, and the body. An
+answer repeats the id of its request. Bodies are JSON.
 
-=====  ===================================================================
-======================================== kind   body
-answer =====  ===================================================================
-======================================== ``L``  ``{"modules": [[name, text]], "data": text,
-"canaries": [...],       ``k``, or ``e`` with what differs
-       "limit": seconds}``
-``D``  the policy input                                                     ``r`` decision, ``u``
-undefined, ``e``, ``b`` ``P``  ``{"name", "text"}``
-``r`` syntax tree, ``e`` ``S``  ``{"modules", "data", "observe"}``: an engine beside the serving
-``k``, ``e``
-       one; with ``observe`` it keeps what policies tell it
-``W``  anything                                                             ``r`` what it kept
-since, as a list of texts ``Q``  ``{"rule" | "query", "input"}`` for that engine
-``r``, ``u``, ``e`` ``E``  anything
-``r`` the same =====  ===================================================================
-========================================
+=====  ============================================================  ==========================
+kind   body of the request                                           kind of the answer
+=====  ============================================================  ==========================
+``L``  load: ``{"modules": [[name, text]], "data": text,             ``k``, or ``e`` with the
+       "canaries": [...], "warmup": input, "limit": seconds}``       canary that failed
+``D``  decide: the policy input                                      ``r`` decision, ``u``
+                                                                     undefined, ``e``, ``b``
+``P``  parse: ``{"name", "text"}``                                   ``r`` syntax tree, ``e``
+``S``  set up a second engine, next to the serving one:              ``k``, ``e``
+       ``{"modules", "data", "observe"}``
+``W``  anything; asks for the texts that policies passed to          ``r`` list of texts
+       ``guardrail_observe`` since the last ``W``
+``Q``  query the second engine: ``{"rule" | "query", "input"}``      ``r``, ``u``, ``e``
+``E``  echo: anything                                                ``r`` the same body
+=====  ============================================================  ==========================
 
-``e`` is ``{"error": text}`` with the engine's message, ``b`` an answer that is too large.
+The body of ``e`` is ``{"error": text}`` with the engine's message. ``b`` means that the answer is
+too large.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ write = os.write
 
 
 def harden(memory: int, parent: int) -> None:
-    """Limit the resources of this process, and make it end with its parent."""
+    """Limit the resources of this process, and make it end when its parent does."""
     import resource
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -100,7 +100,7 @@ class Server:
         self.limit = 0.0
 
     def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
-        """Return the kind and body of the answer. Never raises, regardless of the engine."""
+        """Return the kind and body of the answer. Never raises, whatever the engine does."""
         try:
             # The second line of defence: the kernel ends this process if the parent does not.
             if self.limit:
@@ -126,8 +126,8 @@ class Server:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def renew(self) -> None:
-        """Replace an engine that might have raised. An evaluation that ends in an error leaves
-        state behind, so that a deny rule which it touched might never fire again.
+        """Replace an engine that may have raised an error. Such an evaluation leaves state behind,
+        because of which a deny rule that it touched might never fire again.
         """
         if self.untouched is not None:
             self.engine = self.untouched.clone()
@@ -151,7 +151,7 @@ class Server:
         return b"r", reply
 
     def observe(self, text: str) -> str:
-        """Store *text* if it is new, in order."""
+        """Store *text* if it is new, in order of arrival."""
         if text not in self.observed:
             self.room -= len(text)
             if self.room >= 0:
@@ -285,8 +285,8 @@ def serve(server: Server, parent: int) -> None:
 
 
 def main(argv: list[str]) -> None:
-    """Serve on the standard streams. Arguments: folder of the engine, memory limit in bytes, pid of
-    the parent.
+    """Serve on the standard streams. Arguments: the engine's folder, the memory limit in bytes, and
+    the parent's pid.
     """
     # Before the import: the engine's allocator reserves 1 GiB of addresses if it can, beyond any
     # later limit.

@@ -1,1 +1,1 @@
-"""The server engine: a real OPA over HTTP."""
+"""The server engine: a real OPA server, over HTTP."""

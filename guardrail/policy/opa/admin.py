@@ -1,11 +1,11 @@
-"""Administration of an OPA server: health, status, configuration, policies, data.
+"""Administers an OPA server: health, status, configuration, policies, data.
 
 Only this module imports the OPA client.
 
-The client makes the URLs and reads the answers, but every byte goes through guardrail's own
-transport, mounted in place of the client's. So the deadline is total, there are no redirects,
-retries, proxies or netrc look-ups, and unix sockets, client certificates and token files work as
-they do for decisions.
+The client creates the URLs and parses the answers, but every byte goes through guardrail's own
+transport, which is mounted in place of the client's. So the deadline covers the whole request,
+there are no redirects, retries, proxies or netrc look-ups, and unix sockets, client certificates
+and token files work as they do for decisions.
 """
 
 from __future__ import annotations
@@ -56,26 +56,26 @@ def _converting_errors() -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class BundleState:
-    """OPA's status of one bundle."""
+    """The status of one bundle, as reported by OPA."""
 
     name: str
     revision: str | None
     """The active revision."""
     activated: str | None
-    """Time of the last successful activation, in OPA's format."""
+    """Time of the last successful activation, in the format that OPA uses."""
     problem: str | None
-    """Code of the error that prevented the activation of the latest bundle; the one before stays
-    active.
+    """Code of the error that prevented the activation of the latest bundle. The previous bundle
+    stays active.
     """
 
 
 class OpaAdmin:
-    """The administration API of one server. For one thread at a time."""
+    """The administration API of one server. Used by one thread at a time."""
 
     def __init__(
         self, target: OpaTarget, *, timeout: float = 5.0, transport: OpaTransport | None = None
     ) -> None:
-        """*timeout* is in seconds, for each request as a whole."""
+        """*timeout* is the time limit in seconds for each whole request."""
         # These answers don't identify their requests, so each request gets its own connection.
         self._connection = OpaConnection(target, keep=False)
         self._adapter = _Adapter(transport or self._connection, timeout)
@@ -95,7 +95,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def healthy(self) -> bool:
-        """Return True if every bundle was activated at least once and every plugin is healthy.
+        """Return True if every bundle has been activated at least once and every plugin is healthy.
 
         Raises ``PolicyError``.
         """
@@ -103,7 +103,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def bundles(self) -> tuple[BundleState, ...] | None:
-        """Return the server's status of its bundles, or None if it does not provide its status."""
+        """Return the status of the server's bundles, or None if the server does not report it."""
         try:
             status = self._result_object(self._client.get_status())
         except PolicyError as error:
@@ -125,9 +125,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def bundle_names(self) -> tuple[str, ...]:
-        """Return the names of the bundles that are active, or that the server is configured to
-        load.
-        """
+        """Return the names of the bundles that are active or configured on the server."""
         configured = _dict(self._result_object(self._client.get_config()).get("bundles"))
         # A bundle from a file is not in the configuration, but in the provenance of any answer.
         url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"
@@ -142,7 +140,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def modules(self) -> dict[str, Mapping[str, Any]]:
-        """Return OPA's syntax tree of every policy, by id."""
+        """Return OPA's syntax trees of all policies, by id."""
         # One question for all, so that they belong together; the client has none that gives the
         # trees.
         response = self._client._session.get(f"{self._client.root_url}/policies")
@@ -155,7 +153,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def put_policy(self, policy: str, text: str) -> str | None:
-        """Store a module; return OPA's error code if it refuses the module, else None."""
+        """Store a module. Return OPA's error code if OPA refuses the module, otherwise None."""
         try:
             # Without compatibility: the client would otherwise rewrite a refused policy and upload
             # the result.
@@ -166,7 +164,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def delete_policy(self, policy: str) -> str | None:
-        """Remove a module. Return OPA's error code if other modules need it, else None."""
+        """Remove a module. Return OPA's error code if other modules need it, otherwise None."""
         try:
             self._client.delete_policy(quote(policy))
         except DeletePolicyError as error:
@@ -186,7 +184,7 @@ class OpaAdmin:
 
 
 class _Adapter(BaseAdapter):
-    """Carries the client's requests over guardrail's transport."""
+    """Sends the client's requests over guardrail's transport."""
 
     def __init__(self, transport: OpaTransport, timeout: float) -> None:
         super().__init__()
@@ -219,7 +217,9 @@ class _Adapter(BaseAdapter):
 
 
 def _check_reply(reply: HttpReply, path: str) -> None:
-    """Raise ``PolicyError`` for replies that the client would follow or report in its own way."""
+    """Raise ``PolicyError`` for replies that the client would follow, or would report in its own
+    way.
+    """
     if reply.status in {401, 403}:
         raise PolicyError(
             "the OPA server refused this guard's credentials",

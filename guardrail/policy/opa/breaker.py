@@ -1,5 +1,5 @@
-"""A circuit breaker for an OPA server. It opens after consecutive failures and lets occasional
-probes through until one succeeds.
+"""A circuit breaker for an OPA server. It opens after consecutive failures, and then allows
+occasional probes until one succeeds.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ __all__ = ["CircuitBreaker"]
 
 
 class CircuitBreaker:
-    """Decides if the server may be asked.
+    """Determines if queries may be sent to the server.
 
-    Closed: ask. Open: deny at once. Half open: one question probes the server. Thread-safe. Callers
-    pass the time.
+    Closed: all queries are sent. Open: all are refused at once. Half open: one query probes the
+    server. Thread-safe. Callers pass the time.
     """
 
     def __init__(self, *, failures: int, reset: float) -> None:
-        """The breaker opens after *failures* in a row, and then lets one question through every
+        """The breaker opens after *failures* consecutive failures, and then allows one query every
         *reset* seconds.
         """
         self._limit = failures
@@ -27,9 +27,9 @@ class CircuitBreaker:
         self._retry_at: float | None = None
 
     def admit(self, now: float) -> bool:
-        """Return True if the caller may ask now.
+        """Return True if the caller may send a query now.
 
-        If the breaker is open, True makes the caller's question the probe.
+        If the breaker is open, True makes the caller's query the probe.
         """
         if self._retry_at is None:
             return True
@@ -43,20 +43,20 @@ class CircuitBreaker:
             return True
 
     def succeeded(self) -> None:
-        """Note that a question was answered."""
+        """Record that a query was answered."""
         if self._failures or self._retry_at is not None:
             with self._lock:
                 self._failures, self._retry_at = 0, None
 
     def failed(self, now: float) -> None:
-        """Note that the server could not be reached."""
+        """Record that the server could not be reached."""
         with self._lock:
             self._failures += 1
             if self._failures >= self._limit:
                 self._retry_at = now + self._reset
 
     def trip(self, now: float) -> None:
-        """Open the breaker because a reliable source reports that the server does not answer."""
+        """Open the breaker, because a reliable source reports that the server does not answer."""
         with self._lock:
             self._failures = self._limit
             self._retry_at = now + self._reset

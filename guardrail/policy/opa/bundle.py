@@ -1,8 +1,8 @@
-"""A bundle for OPA servers: the same bytes for the same policies, with a revision that names them,
-and optionally signed.
+"""Builds bundles for OPA servers: reproducible, with a revision that names the policies, and
+optionally signed.
 
 A bundle contains the authors' modules and guardrail's composition and library, without tests; the
-data document; the schema of the policy input; and the mask that keeps callers' arguments out of
+data document; the schema of the policy input; and the mask that removes callers' arguments from
 OPA's decision log. Its roots are all paths that the modules define or read, so that nothing else on
 the server can add to them.
 """
@@ -37,19 +37,19 @@ _INSTALLED = "guardrail:"
 
 @dataclass(frozen=True, slots=True)
 class BundleSigner:
-    """Signs a bundle."""
+    """Key and algorithm for signing a bundle."""
 
     algorithm: str
     """Algorithm of the JSON Web Token: ``RS256`` or ``ES256``."""
     sign: Callable[[bytes], bytes]
     key_id: str = ""
-    """Name of the key in OPA's configuration; empty to leave it to the server."""
+    """Name of the key in OPA's configuration; empty to use the server's default."""
 
 
 def build(policies: PolicySet, revision: Revision, *, signer: BundleSigner | None = None) -> bytes:
     """Return the bundle as a gzipped tar archive.
 
-    Raises ``PolicyLoadError`` if two files would have one name.
+    Raises ``PolicyLoadError`` if two files would have the same name.
     """
     files = modules(policies)
     files["data.json"] = canonical(json.loads(policies.data))
@@ -66,10 +66,10 @@ def build(policies: PolicySet, revision: Revision, *, signer: BundleSigner | Non
 
 
 def roots(policies: PolicySet) -> tuple[str, ...]:
-    """Return the roots that the bundle owns: guardrail's packages, every key of the data, and the
-    keys that modules read.
+    """Return the roots of the bundle: guardrail's packages, every key of the data, and the keys
+    that modules read.
 
-    Raises ``PolicyLoadError`` for a key that no bundle can own.
+    Raises ``PolicyLoadError`` for a key that can't be a root.
     """
     keys = set(json.loads(policies.data))
     for source in policies.modules:
@@ -91,17 +91,17 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
 
 
 def canonical(value: Json) -> bytes:
-    """Return *value* as JSON in the form that OPA hashes, so that the file's hash is the hash that
-    OPA computes.
+    """Return *value* as JSON in the form that OPA hashes, so that the hash of the file is the hash
+    that OPA computes.
     """
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return text.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029").encode("utf-8")
 
 
 def names(policies: PolicySet) -> Iterator[tuple[str, ModuleSource]]:
-    """Yield every module with its path in a bundle.
+    """Yield every module with its path in the bundle.
 
-    Raises ``PolicyLoadError`` if two would have one.
+    Raises ``PolicyLoadError`` if two modules would have the same path.
     """
     seen: set[str] = set()
     for source in policies.modules:

@@ -1,4 +1,4 @@
-"""The server engine: decisions by a real OPA, over guardrail's own transport."""
+"""The server engine: requests decisions from a real OPA server, over guardrail's own transport."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ class _PendingQuestion:
 
 
 class OpaEngine:
-    """Asks an OPA server for decisions. Thread-safe, and usable after a fork.
+    """Requests decisions from an OPA server. Thread-safe, and usable after a fork.
 
-    Implements ``guardrail.policy.engine.Engine``. An answer counts only if it names an accepted
-    revision. A thread checks the server for all other problems; these deny calls until a check
-    succeeds.
+    Implements ``guardrail.policy.engine.Engine``. An answer is accepted only if it names an
+    accepted revision. A thread regularly checks the server for all other problems. If it finds one,
+    calls are denied until a check succeeds.
     """
 
     @classmethod
     def connect(cls, section: OpaSection, *, local: PolicySet | None = None) -> OpaEngine:
         """Wait until the server in *section* serves an accepted revision: one of
-        ``section.revisions``, or else the bundle made from the policies *local*. Raises
-        ``ConfigError`` for settings that expose arguments or name no revision, and ``PolicyError``
-        (``revision``, ``unreachable``, ``timeout``, ``malformed``, ``undefined``) if the server is
-        not ready within ``start_limit_ms``.
+        ``section.revisions`` or, if that is empty, the bundle built from the policies *local*.
+        Raises ``ConfigError`` for settings that expose arguments or name no revision, and
+        ``PolicyError`` (``revision``, ``unreachable``, ``timeout``, ``malformed``, ``undefined``)
+        if the server is not ready within ``start_limit_ms``.
         """
         revisions = section.revisions or (() if local is None else (str(revision_of(local)),))
         if not revisions and not section.unsafe_unpinned_policy:
@@ -114,7 +114,7 @@ class OpaEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """Identity of the policies at the last successful check. Each reply names its own
+        """Identity of the policies at the last successful check. Each reply contains its own
         identity.
         """
         return self._finding.identity
@@ -125,9 +125,9 @@ class OpaEngine:
         return self._finding
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
-        """Ask the server; see ``Engine.decide``.
+        """Request a decision from the server; see ``Engine.decide``.
 
-        The future completes by the deadline even if the server is slow.
+        The future completes by the deadline, even if the server is slow.
         """
         future: Future[EngineReply] = Future()
         # Not to be cancelled: a request that is under way can't be called back.
@@ -149,7 +149,7 @@ class OpaEngine:
         return future
 
     def close(self) -> None:
-        """Stop watching the server and asking it; see ``Engine.close``. Idempotent."""
+        """Stop checking the server and sending queries; see ``Engine.close``. Idempotent."""
         self._closed = True
         self._watch.close()
         self._pool.close()
@@ -226,8 +226,8 @@ class OpaEngine:
         return EngineReply(answer.document, identity, elapsed, answer.decision_id)
 
     def _handle_new_revision(self, identity: PolicyIdentity) -> None:
-        """Handle a new accepted revision: use it at once if it declares itself pure, else only
-        after a check.
+        """Handle the first answer with a new accepted revision. Use it at once if the revision
+        itself declares its policies to be pure, otherwise only after a check.
         """
         self._watch.check_soon()
         if identity.digest is None and not self._acceptance.impure_allowed:
@@ -248,7 +248,7 @@ class OpaEngine:
             self._watch.check_soon()
 
     def _handle_inspection(self, found: InspectionResult | PolicyError) -> None:
-        """Use the result of a check. Runs on the watch's thread."""
+        """Apply the result of a check. Runs on the watch's thread."""
         if isinstance(found, InspectionResult):
             self._finding = found
             self._refusal = None

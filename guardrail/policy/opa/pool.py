@@ -1,4 +1,4 @@
-"""A bounded pool of threads that run requests and complete futures. Each thread has its own
+"""A bounded pool of threads that send queries and complete their futures. Each thread has its own
 connection.
 """
 
@@ -23,25 +23,23 @@ _MAX_WAITING = 10_000
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolJob:
-    """One question to the server."""
+    """A query to be sent to the server."""
 
     run: Callable[[OpaConnection], None]
-    """Always completes the future, not much later than ``end``."""
+    """Sends the query. Always completes the future, at the latest shortly after ``end``."""
     fail: Callable[[PolicyError], None]
-    """Fails the future without asking."""
+    """Fails the future without sending the query."""
     end: float
-    """Deadline, by ``time.monotonic``."""
+    """Deadline (``time.monotonic``)."""
     party: str = ""
-    """The party whose turn it takes."""
+    """The party in whose turn the job runs."""
 
 
 class ConnectionPool:
     """Runs a job as soon as a thread is free. A job that waits past its deadline fails.
 
-    Thread-safe.
-
-    Parties take turns, and none may use more than three quarters of the threads, so that slow
-    questions leave room for those of others.
+    Thread-safe. Parties are served in turn, and none may use more than three quarters of the
+    threads, so that one party's slow queries leave room for those of others.
     """
 
     def __init__(self, connect: Callable[[], OpaConnection], size: int) -> None:
@@ -58,8 +56,8 @@ class ConnectionPool:
         self._closed = False
 
     def submit(self, job: PoolJob) -> None:
-        """Run *job*, or fail it: at once if the pool is closed or overfull, else when its deadline
-        passes.
+        """Run *job*. If the pool is closed or full, *job* fails at once; if no thread becomes free,
+        it fails at its deadline.
         """
         start = False
         inbox: queue.SimpleQueue[PoolJob | None] | None = None
@@ -139,7 +137,7 @@ class ConnectionPool:
         return inbox.get()
 
     def _run_reaper(self) -> None:
-        """Fail waiting jobs at their deadline. Needed only if the pool is saturated."""
+        """Fail waiting jobs at their deadlines. Needed only if all threads are busy."""
         if self._reaping:
             self._changed.notify()
             return

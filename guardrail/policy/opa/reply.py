@@ -1,6 +1,7 @@
 """Parses an OPA server's reply to a decision request.
 
-Pure functions, except for the random text that ties an answer to its question.
+All functions are pure, except that each question contains a random text by which its answer is
+recognised.
 """
 
 from __future__ import annotations
@@ -25,30 +26,30 @@ _MAX_ID = 200
 
 @dataclass(frozen=True, slots=True)
 class OpaReply:
-    """A reply with a decision document that has not been checked yet."""
+    """A reply with a decision document that was not checked yet."""
 
     document: object
     version: str
-    """OPA's version; empty if the reply does not name it."""
+    """OPA's version; empty if the reply does not state it."""
     revisions: tuple[tuple[str, str], ...]
-    """Name and revision of every active bundle, by name."""
+    """Names and revisions of all active bundles, sorted by name."""
     decision_id: str | None
     milliseconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class OpaQuestion:
-    """The body that asks for one decision, and the text that only its answer repeats."""
+    """The body of a decision request, and the random text that only its answer repeats."""
 
     body: bytes
     echo: str
 
     @classmethod
     def about(cls, policy_input: bytes) -> OpaQuestion:
-        """Make a question from *policy_input*, whose bytes are not changed.
+        """Create a request from *policy_input*. The bytes of the input are not changed.
 
-        The echo is outside the input (``guardrail.main``), so that no policy reads it and no record
-        contains it.
+        The random text is outside the input (``guardrail.main``), so that no policy reads it and no
+        record contains it.
         """
         echo = os.urandom(16).hex()
         return cls(
@@ -59,8 +60,8 @@ class OpaQuestion:
 def read_answer(reply: HttpReply, echo: str) -> OpaReply:
     """Return the answer in *reply* to the question with *echo*.
 
-    Raises ``PolicyError`` unless the status is 200 and the body is an object with a result, or if
-    the answer belongs to another question.
+    Raises ``PolicyError`` unless the status is 200 and the body is an object with a result. Raises
+    it also if the answer belongs to another question.
     """
     if reply.status != 200:
         raise _refusal(reply)
@@ -152,7 +153,7 @@ def _refusal(reply: HttpReply) -> PolicyError:
 
 
 def _builtin_error(body: bytes) -> str | None:
-    """Return the place where the policy failed, or None for another kind of reply.
+    """Return the location at which the policy failed, or None if the reply is of another kind.
 
     OPA's message is not returned, because it can quote values.
     """

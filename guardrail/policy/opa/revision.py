@@ -1,4 +1,4 @@
-"""Parses bundle revisions and decides which ones are accepted."""
+"""Parses bundle revisions and determines which ones are accepted."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ _FORM = re.compile(r"(impure-)?([0-9a-f]{64})(?:\.([0-9a-f]{64}))?")
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """A revision made by ``guardrail policy bundle``. It names the policies and the data, and says
-    if they are pure.
+    """A revision created by ``guardrail policy bundle``. It identifies the policies and the data,
+    and states if they are pure.
     """
 
     policy: str
-    """SHA-256 over the modules: the same as the embedded engine's digest of these policies."""
+    """SHA-256 of the modules: the same digest as the embedded engine's for these policies."""
     data: str | None
-    """SHA-256 over the data document; None if the revision does not name it."""
+    """SHA-256 of the data document; None if the revision does not name it."""
     pure: bool = True
 
     @classmethod
     def parse(cls, text: str) -> Revision | None:
-        """Return the revision in *text*, or None if *text* has another form."""
+        """Return the revision in *text*, or None if *text* has a different form."""
         found = _FORM.fullmatch(text)
         return None if found is None else cls(found[2], found[3], found[1] is None)
 
@@ -43,7 +43,9 @@ class Revision:
 
 
 def _abbreviate(text: str) -> str:
-    """Return enough of *text*, which the server chose, to distinguish two revisions."""
+    """Return a prefix of *text* that is long enough to distinguish two revisions. The server chose
+    *text*.
+    """
     found = Revision.parse(text)
     if found is None:
         return "".join(each if each.isprintable() else "?" for each in text[:_LONG])
@@ -53,12 +55,12 @@ def _abbreviate(text: str) -> str:
 
 
 def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
-    """Return the revision for a bundle of *policies*."""
+    """Return the revision of a bundle of *policies*."""
     return Revision(policies.digest, policies.data_digest, pure)
 
 
 class RevisionAcceptance:
-    """Decides which servers' answers are accepted, by revision. Immutable."""
+    """Determines by revision which answers of a server are accepted. Immutable."""
 
     def __init__(
         self,
@@ -68,8 +70,8 @@ class RevisionAcceptance:
         unsafe_impure: bool = False,
         unsafe_unpinned: bool = False,
     ) -> None:
-        """*revisions* are accepted as given. One that names only policies accepts them with any
-        data.
+        """*revisions* are the accepted revisions. A revision that names only policies accepts them
+        with any data.
         """
         self._exact = frozenset(revisions)
         self._any_data = frozenset(
@@ -83,13 +85,13 @@ class RevisionAcceptance:
 
     @property
     def impure_allowed(self) -> bool:
-        """True if policies are accepted that might depend on more than their input."""
+        """True if accepted policies may depend on more than their input and data."""
         return self._impure
 
     def identity(self, answer: OpaReply) -> PolicyIdentity:
-        """Return the identity behind *answer*.
+        """Return the identity of the policies that produced *answer*.
 
-        Raises ``PolicyError`` (``revision``) if it is not accepted.
+        Raises ``PolicyError`` (``revision``) if its revision is not accepted.
         """
         text = self._named_revision(answer)
         if text is None:
@@ -118,8 +120,8 @@ class RevisionAcceptance:
         return PolicyIdentity("opa", version, revision.policy, text, revision.data)
 
     def proves_purity(self, answer: OpaReply) -> bool:
-        """Return True if the revision itself declares that its policies were found pure when the
-        bundle was made.
+        """Return True if the revision itself states that its policies were found to be pure when
+        the bundle was built.
         """
         text = self._named_revision(answer)
         revision = None if text is None else Revision.parse(text)

@@ -1,4 +1,6 @@
-"""Address and credentials of an OPA server. Settings that would expose arguments are refused."""
+"""The address and the credentials of an OPA server. Settings that would expose arguments are
+refused.
+"""
 
 from __future__ import annotations
 
@@ -26,15 +28,15 @@ _PORTS = {"http": 80, "https": 443}
 
 
 class TokenFile:
-    """A bearer token in a file, which is read again if the file changes. Thread-safe."""
+    """A bearer token in a file. The file is read again when it changes. Thread-safe."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._known: tuple[tuple[int, ...], str] | None = None
 
     def header(self) -> str:
-        """Return the value of ``Authorization``. Raises ``PolicyError`` (``unreachable``,
-        ``token``).
+        """Return the value of the header ``Authorization``. Raises ``PolicyError``
+        (``unreachable``, ``token``).
         """
         try:
             found = self._path.stat()
@@ -65,15 +67,15 @@ class TokenFile:
 
 
 class OpaTarget:
-    """One OPA server. Immutable, except for the addresses of a host name, which ``resolve``
-    renews.
+    """The address of one OPA server. Immutable, except for the addresses of a host name, which
+    ``resolve`` updates.
     """
 
     def __init__(self, section: OpaSection) -> None:
-        """Check *section* and take the server from it.
+        """Check *section* and take the server's address from it.
 
-        Raises ``ConfigError`` for a URL with credentials, path or query; for http to anything but
-        loopback; and for key or token files that are missing or that others can read.
+        Raises ``ConfigError`` for a URL with credentials, path or query; for http to anything other
+        than loopback; and for key or token files that are missing or that others can read.
         """
         self.url = section.url
         parts = _split_url(section.url)
@@ -88,7 +90,7 @@ class OpaTarget:
         return self.endpoint.addresses
 
     def resolve(self, timeout: float = 5.0) -> None:
-        """Look up the host name within *timeout* seconds, if the URL has one. Do not call this
+        """Look up the host name, if the URL has one, within *timeout* seconds. Do not call this
         during a tool call.
 
         Raises ``PolicyError`` (``unreachable`` or ``timeout``, ``name``) if the name has no address

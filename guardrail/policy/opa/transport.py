@@ -1,8 +1,8 @@
-"""A connection to an OPA server: sends a request and returns the complete reply before a deadline;
-``PolicyError`` names the step that failed.
+"""A connection to an OPA server: sends a request and returns the complete reply before a deadline.
+If that fails, the ``PolicyError`` names the stage.
 
-The HTTP client is ``guardrail.system.http``, whose ``TransportError`` becomes a ``PolicyError``
-here.
+The HTTP client is ``guardrail.system.http``, whose ``TransportError`` is converted to a
+``PolicyError`` here.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MESSAGES = {
 
 
 class OpaTransport(Protocol):
-    """An object that can send requests: an ``OpaConnection`` or a stand-in."""
+    """An object that can send requests: an ``OpaConnection``, or a replacement in tests."""
 
     def ask(
         self, method: str, path: str, body: bytes, end: float, limit: int = MAX_REPLY
@@ -39,19 +39,19 @@ class OpaTransport(Protocol):
 
 
 class OpaConnection:
-    """A connection that is kept for the next question if the end of the reply is certain. For one
-    thread at a time.
+    """A connection that is reused for the next request if the end of the reply is certain. Used by
+    one thread at a time.
     """
 
     def __init__(self, target: OpaTarget, *, keep: bool = True) -> None:
-        """Without *keep*, each question gets its own connection, because its answer does not
+        """If *keep* is false, each request gets its own connection, because its answer does not
         identify it.
         """
         self._target = target
         self._connection = http.HttpConnection(target.endpoint, headers=_HEADERS, keep=keep)
 
     def close(self) -> None:
-        """Close the connection. The next question opens it again."""
+        """Close the connection. The next request opens it again."""
         self._connection.close()
 
     def ask(

@@ -1,4 +1,4 @@
-"""Checks, at start and regularly, that an OPA server serves the right policies under the right
+"""Checks, at start and at intervals, that an OPA server serves the right policies under the right
 contract.
 """
 
@@ -30,15 +30,15 @@ denied meanwhile.
 
 @dataclass(frozen=True, slots=True)
 class InspectionResult:
-    """Result of a successful check of the server."""
+    """The result of a successful check of the server."""
 
     identity: PolicyIdentity
     bundles: tuple[BundleState, ...] | None
-    """None if the server does not provide its status."""
+    """None if the server does not report the status of its bundles."""
 
 
 class ServerInspector:
-    """Checks a server, on its own connections. For one thread at a time."""
+    """Checks a server over its own connections. Used by one thread at a time."""
 
     def __init__(
         self, target: OpaTarget, acceptance: RevisionAcceptance, *, timeout: float
@@ -52,16 +52,16 @@ class ServerInspector:
         """Revisions whose policies were checked."""
 
     def close(self) -> None:
-        """Close its connections. Idempotent."""
+        """Close the connections. Idempotent."""
         self._connection.close()
         self._admin.close()
 
     def inspect(self) -> InspectionResult:
-        """Return the finding, or raise ``PolicyError`` with the first problem.
+        """Return the result, or raise ``PolicyError`` for the first problem.
 
-        The canary's answer decides: it names the revision that was active when it was made, and
-        shows that the composition and its contract are in place. A healthy server alone proves
-        neither.
+        The canary's answer is decisive: it names the revision that was active when the answer was
+        made, and shows that the composition and its contract are in place. A healthy server alone
+        proves neither.
         """
         self._target.resolve(self._timeout)
         if not self._admin.healthy():
@@ -139,8 +139,8 @@ class ServerInspector:
 
 
 class ServerWatch:
-    """Checks the server at intervals and reports the result. Checks sooner while there is a
-    problem, or on request.
+    """Checks the server at intervals and reports the result. Checks sooner if there is a problem,
+    or on request.
     """
 
     def __init__(
@@ -166,7 +166,7 @@ class ServerWatch:
         self._thread.start()
 
     def check_soon(self) -> None:
-        """Check now, because an answer was wrong."""
+        """Check as soon as possible, because an answer was wrong."""
         self._wake.set()
 
     def close(self) -> None:
@@ -201,7 +201,7 @@ class ServerWatch:
 
 
 def wait_for(look: Callable[[], InspectionResult], limit: float) -> InspectionResult:
-    """Return the first finding, or raise the last ``PolicyError`` after *limit* seconds.
+    """Return the first successful result, or raise the last ``PolicyError`` after *limit* seconds.
 
     Errors that waiting can't fix are raised at once.
     """

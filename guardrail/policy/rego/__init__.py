@@ -1,1 +1,1 @@
-"""Static analysis of policies, from their syntax trees."""
+"""Static analysis of policies, based on their syntax trees."""

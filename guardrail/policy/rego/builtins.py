@@ -1,5 +1,5 @@
 """Tables of the built-in functions that the embedded engine may evaluate, because it was found to
-answer like OPA.
+give the same results as OPA.
 
 They were tested with OPA's own conformance cases, and by comparing both engines on about 150,000
 calls with arguments of every type.

@@ -1,5 +1,5 @@
-"""Conditions for allowing certain built-in functions: the arguments that must be literals, and
-their permitted values.
+"""Conditions under which certain built-in functions are allowed: arguments that must be literals,
+and their permitted values.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_HOURS = 1_000_000
 
 @dataclass(frozen=True, slots=True)
 class ConstructRefusal:
-    """Why a call is not allowed."""
+    """The reason that a construct is refused."""
 
     code: str
     message: str
@@ -39,7 +39,7 @@ Condition: TypeAlias = "Callable[[RuleScope, str, list[Node]], ConstructRefusal 
 
 
 def _literal(node: Node) -> object:
-    """Return the value of a literal number or text, else None."""
+    """Return the value of a literal number or string, otherwise None."""
     name = kind(node)
     return node[name]["value"] if name in {"String", "RawString", "Number"} else None
 

@@ -25,8 +25,8 @@ NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
 
 
 def unavailable(path: Sequence[str]) -> str | None:
-    """Return the session field that *path* (below ``input``) reads although it does not exist yet,
-    or None.
+    """Return the session field that *path* (below ``input``) names although no input contains it
+    yet, or None.
     """
     if tuple(path[:2]) == ("context", "session") and len(path) > 2 and path[2] in NOT_YET:
         return path[2]
@@ -34,7 +34,7 @@ def unavailable(path: Sequence[str]) -> str | None:
 
 
 def examine(modules: Sequence[Module]) -> Iterator[Finding]:
-    """Yield the findings about the authors' modules that apply to every engine."""
+    """Yield the findings about the authors' modules that apply to all engines."""
     for module in modules:
         if module.source.installed:
             continue
@@ -99,7 +99,7 @@ def _set_hint(rule: RegoRule) -> str:
 
 
 def _id_texts(rule: RegoRule) -> Iterator[str]:
-    """Yield the literal texts in a rule's id."""
+    """Yield the literal strings in the ids of a rule's members."""
     key: Node | None = rule.node["head"]["Set"].get("key")
     if kind_of(key) == "Object":
         assert key is not None
@@ -116,8 +116,8 @@ def _id_texts(rule: RegoRule) -> Iterator[str]:
 
 
 def _is_displayable(texts: Iterator[str]) -> bool:
-    """Return True if ids are displayed faithfully: no character in them moves a cursor, reverses
-    text or is invisible.
+    """Return True if ids are displayed faithfully: they contain no character that moves a cursor,
+    reverses text or is invisible.
     """
     return all(text and all(map(_visible, text)) for text in texts)
 
@@ -165,7 +165,9 @@ def _package_findings(module: Module) -> Iterator[Finding]:
 
 
 def _session_through_get(module: Module) -> Iterator[Finding]:
-    """Return the session field that ``object.get`` reads without naming it in a reference."""
+    """Return the session field that a call of ``object.get`` reads without a reference to it, or
+    None.
+    """
     for rule in module.rules:
         for kind, content in nodes(rule.node):
             if kind != "Call":

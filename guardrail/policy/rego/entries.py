@@ -1,7 +1,7 @@
 """Checks the literal members of the sets of ``guardrail.policy``.
 
-The composition passes members on, and the guard denies every call for which a member has the wrong
-shape. A literal member can be checked before any call.
+The composition passes members on to the guard, which denies every call for which a member is
+malformed. A literal member can be checked before any call.
 """
 
 from __future__ import annotations
@@ -36,10 +36,9 @@ _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 
 
 def entry_problems(rule: RegoRule) -> Iterator[tuple[str, str]]:
-    """Yield (message, hint) for each way in which the member that *rule* adds is certainly
-    malformed.
+    """Yield (message, hint) for each problem that makes the member added by *rule* malformed.
 
-    Only literals are checked, in the head or through one ``:=`` in the body.
+    Only literals are checked, in the head or assigned with one ``:=`` in the body.
     """
     key = _assigned_value(rule, rule.node["head"]["Set"].get("key"))
     name = kind(key)
@@ -169,7 +168,7 @@ def _is_literal(name: str) -> bool:
 
 
 def text_of(node: Any) -> str | None:
-    """Return the string that the literal *node* contains, or None if it is anything else."""
+    """Return the string in the literal *node*, or None if *node* is not a literal string."""
     name = kind(node)
     return str(node[name]["value"]) if name in {"String", "RawString"} else None
 

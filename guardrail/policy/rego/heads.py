@@ -1,9 +1,9 @@
 """Moves the computations in a rule's head into its body.
 
 If a rule's head is undefined for the last element that its body iterates over, the embedded engine
-loses the rule's results for all elements. OPA skips only that element. In a body, both engines skip
-it, so ``deny contains r.name if some r in xs`` is evaluated as
-``deny contains x if { some r in xs; x := r.name }``. OPA itself understands it this way.
+loses the rule's results for all elements, whereas OPA skips only that element. In a body, both
+engines skip only that element. So ``deny contains r.name if some r in xs`` is evaluated as ``deny
+contains x if { some r in xs; x := r.name }``. OPA interprets the original in the same way.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _OPENING, _CLOSING = frozenset({b"(", b"[", b"{"}), frozenset({b")", b"]", b"}"}
 
 @dataclass(frozen=True, slots=True)
 class TextEdit:
-    """A replacement for some bytes of a file."""
+    """Replaces some bytes of a file."""
 
     start: int
     end: int
     pieces: tuple[tuple[bytes, int], ...]
-    """The new bytes, each part with the position in the file that it stands for."""
+    """The new bytes in parts, each with the position in the file that it corresponds to."""
 
 
 class UnreadableRule(Exception):
-    """The text of a rule does not match its syntax tree. ``finding`` has the position."""
+    """The text of a rule does not match its syntax tree. ``finding`` contains the location."""
 
     def __init__(self, module: Module, rule: RegoRule) -> None:
         super().__init__()
@@ -54,20 +54,20 @@ class UnreadableRule(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Clause:
-    """One value with its body."""
+    """A value of a rule with its body."""
 
     term: tuple[int, int] | None
-    """Bytes of the computed part of the head; None if there is none."""
+    """Bytes of the computed part of the head; None if nothing is computed."""
     body: tuple[Token, Token] | None
     """First and last token after ``if``."""
     end: int
-    """The byte after it."""
+    """Position after its last byte."""
 
 
 def chained(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield each body after a rule's first one that is not an ``else``.
+    """Yield each body of a rule that follows another body without ``else``.
 
-    The engine gives such a body another value than OPA, or none.
+    The engine gives the rule another value than OPA for such a body, or none.
     """
     for body in scope.rule.node.get("bodies", [])[1:]:
         if not body["is_else"]:
@@ -85,9 +85,9 @@ def chained(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def head_terms(rule: RegoRule, named: frozenset[str]) -> tuple[list[Node], list[list[Node]]]:
-    """Return the terms in the head's key that must be computed in the body, and the same for each
+    """Return the terms of the head's key that must be computed in the body, and the same for each
     value, in order. *named* are the names of rules and imports, which can be undefined. A variable
-    always has a value when the head is reached.
+    always has a value when the head is evaluated.
     """
     bodies = rule.node.get("bodies", [])
     if rule.default or not all(body["is_else"] for body in bodies[1:]):
@@ -100,7 +100,7 @@ def head_terms(rule: RegoRule, named: frozenset[str]) -> tuple[list[Node], list[
 
 
 def _is_defined(node: Node, named: frozenset[str]) -> bool:
-    """Return True if *node* certainly has a value, without a call."""
+    """Return True if *node* contains no call and certainly has a value."""
     name = kind(node)
     if name in _CONSTANTS:
         return True
@@ -116,9 +116,9 @@ def _is_defined(node: Node, named: frozenset[str]) -> bool:
 def head_edits(
     module: Module, raw: bytes, named: frozenset[str], fresh: Callable[[], str]
 ) -> Iterator[TextEdit]:
-    """Yield the edits that make the bodies of *module*'s rules compute the terms of their heads.
+    """Yield the edits that move the computed terms of the heads in *module* into the bodies.
 
-    *fresh* returns an unused name. Raises ``UnreadableRule``, with the rule's line.
+    *fresh* returns an unused name. Raises ``UnreadableRule`` with the line of the rule.
     """
     ordered = sorted(module.rules, key=lambda rule: int(rule.node["span"]["start"]))
     starts = [*(int(rule.node["span"]["start"]) for rule in ordered), len(raw)]
@@ -143,9 +143,9 @@ def head_edits(
 
 
 def results(body: Any) -> frozenset[str]:
-    """Return the names that take a call's result, if the call is a line of *body* and the name is
-    its last argument. The engine defers such a call. Lines that need its result are deferred with
-    it, and so stay after it.
+    """Return the names that occur as the last argument of a call that is a line of *body*, because
+    they receive the call's result. The engine defers such a call, and also the lines that need its
+    result, so that these stay after it.
     """
     found: set[str] = set()
     for statement in body["query"]["stmts"] if body else ():
@@ -205,7 +205,7 @@ def _move_edits(
 
 
 def _parse_head(written: Sequence[Token]) -> tuple[tuple[int, int] | None, list[_Clause]]:
-    """Return the bytes between the brackets of a rule's head, and its clauses."""
+    """Return the range of bytes between the brackets of a rule's head, and its clauses."""
     key: tuple[int, int] | None = None
     clauses: list[_Clause] = []
     marks: list[int] = []

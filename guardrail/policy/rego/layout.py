@@ -1,5 +1,5 @@
-"""Finds conflicts between rules, packages, imports and data that OPA refuses to compile but the
-engine would serve.
+"""Finds conflicts between rules, packages, imports and data that OPA refuses to compile but that
+the engine would serve.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def finding_at(module: Module, line: int, code: str, message: str, hint: str = S
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return advice to use the name in *known* that is most similar to *name*; empty if none is
+    """Return the advice to use the name in *known* that is most similar to *name*; empty if none is
     similar.
     """
     close = get_close_matches(name, known, n=1)
@@ -51,11 +51,11 @@ def imports(module: Module) -> Iterator[Finding]:
 
 
 def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iterator[Finding]:
-    """Yield rules that share a name but differ in kind, and packages that overlap rules. OPA
-    refuses both.
+    """Yield findings about rules that share a name but differ in kind, and about packages that
+    overlap rules. OPA refuses both.
 
-    With *sets*, the sets of the contract are left to ``contract.examine``, which reports more about
-    them.
+    If *sets* is true, the sets of the contract are skipped, because ``contract.examine`` reports
+    more about them.
     """
     first: dict[Point, tuple[Module, RegoRule]] = {}
     defaults: set[Point] = set()
@@ -142,8 +142,8 @@ def data_overlaps(
 
 
 def cycles(modules: Sequence[Module], edges: dict[Point, set[Point]]) -> Iterator[Finding]:
-    """Yield rules and functions that depend on themselves. OPA refuses to compile them; the
-    engine's stack would overflow.
+    """Yield findings about rules and functions that depend on themselves. OPA refuses to compile
+    them; the engine's stack would overflow.
     """
     state: dict[Point, int] = {}
     looping: set[Point] = set()

@@ -1,9 +1,9 @@
-"""Lets ``count`` of a text count its characters, as OPA does.
+"""Makes ``count`` count the characters of a string, as OPA does.
 
-The embedded engine counts units of UTF-16: two for each character beyond U+FFFF, so that a limit on
-the length of a text answers differently from OPA. Its ``count`` can't be replaced by a function in
-Python, because that would copy every collection. Each call is therefore written as a call of
-``data.guardrail.lib.engine.size``, which counts collections in the engine.
+The embedded engine counts UTF-16 code units: two for each character beyond U+FFFF, so that a limit
+on the length of a string would give different answers than in OPA. Its ``count`` can't be replaced
+by a Python function, because that would copy every collection. Each call is therefore rewritten as
+a call of ``data.guardrail.lib.engine.size``, which lets the engine count collections.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _COMPOSITION = ("guardrail", "main")
 
 
 def with_sizes(modules: Sequence[Module]) -> list[str]:
-    """Return the texts of *modules* in their order, line for line the same, with each ``count`` of
-    what may be a text replaced.
+    """Return the texts of *modules*, in order, with each ``count`` of a possible string replaced.
+    Line numbers do not change.
     """
     texts = []
     for module in modules:
@@ -50,7 +50,7 @@ def with_sizes(modules: Sequence[Module]) -> list[str]:
 
 
 def _calls(module: Module) -> Iterator[tuple[int, int]]:
-    """Yield the bytes of each name ``count`` that is called on what may be a text."""
+    """Yield the range of bytes of each name ``count`` that is called on a possible string."""
     if module.package == _COMPOSITION or any(rule.name == "count" for rule in module.rules):
         return
     for rule in module.rules:

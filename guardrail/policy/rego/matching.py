@@ -1,8 +1,8 @@
-"""Checks patterns, which take a value apart and bind its parts to names.
+"""Checks patterns, which match a value and bind its parts to names.
 
-In OPA, an object matches an object with exactly the same keys, and a name that occurs twice in a
-pattern stands for equal values. The embedded engine matches every object that has the keys of the
-pattern, and rebinds a name each time.
+In OPA, an object pattern matches only objects with exactly the same keys, and a name that occurs
+twice in a pattern stands for equal values. The embedded engine matches every object that has the
+keys of the pattern, and binds a repeated name again each time.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _CLOSED = "compare object.keys(x) with the allowed keys, and read each value as 
 
 
 def patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield line and reason for each pattern in a rule that the two engines interpret
+    """Yield the line and the reason for each pattern in a rule that the two engines interpret
     differently.
     """
     rule = scope.rule
@@ -46,7 +46,7 @@ def result(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Check a pattern that always binds its names."""
+    """Check a pattern whose names are always bound by it."""
     found = list(_inside([part for part in parts if part]))
     line = next((line_of(node) for node in found if line_of(node)), line)
     for node in found:
@@ -62,10 +62,10 @@ def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, Con
 def _unified(
     content: dict[str, Any], bound: set[str], line: int
 ) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Check ``=``, which compares operands that have a value and binds the others.
+    """Check the two sides of ``=``, which compares operands that have a value and binds the others.
 
-    Only names in *bound* certainly have a value: a name might be bound elsewhere than where it is
-    read.
+    Only names in *bound* certainly have a value, because any other name might be bound in a
+    different place than where it is read.
     """
     free: list[str] = []
     for side in (content["lhs"], content["rhs"]):
@@ -126,8 +126,8 @@ def _twice(name: str, where: str) -> ConstructRefusal:
 
 
 def branched(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the places where a function is compared with a value. If the comparison fails, OPA
-    continues with the function's ``else``.
+    """Yield the places at which a function's result is compared with a value. If the comparison
+    fails, OPA continues with the function's ``else``.
     """
     for name, content in nodes(scope.rule.node):
         if name == "Call":
@@ -155,8 +155,8 @@ def _has_else(rule: RegoRule) -> bool:
 def _target(
     scope: RuleScope, node: Node, package: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[RegoRule], int]:
-    """Return the rules that *node* names, their *package*, and the number of its parts below their
-    name.
+    """Return the rules that *node* names, their package, and the number of parts of *node* below
+    their name.
     """
     found = reference(node)
     if found is not None and found.head == "data":

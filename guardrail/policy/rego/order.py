@@ -1,11 +1,11 @@
-"""Checks the order of evaluation. It finds rules for which one engine raises, but the other has
-already found that they do not fire.
+"""Checks the order of evaluation. Finds rules for which one engine raises an error, although the
+other finds first that they do not fire.
 
 OPA evaluates the calls in a line before it iterates over a collection in that line, and evaluates
 lines in their order. The embedded engine iterates first, and defers calls that return their result
-in an argument. If the collection is empty, a call that would have failed the decision is never
-made. The same is true of the calls in a list, set or object: OPA makes them first, while the engine
-builds the list item by item and stops at the first missing one.
+in an argument. If the collection is empty, it never makes a call whose error would have failed the
+decision. The same applies to the calls in a list, set or object: OPA makes them first, whereas the
+engine builds the collection item by item and stops at the first undefined item.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ _TEXTS = frozenset(
 
 
 def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls that share a line with an iteration, do not depend on it, and can fail."""
+    """Yield the calls that can fail and that share a line with an iteration on which they do not
+    depend.
+    """
     open_names = {
         name
         for node_kind, content in nodes(scope.rule.node)
@@ -84,8 +86,8 @@ def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def late(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls that return their result in their last argument, if a call that can fail is
-    deferred with them.
+    """Yield the calls that return their result in their last argument, if they, or calls that are
+    deferred with them, can fail.
     """
     for lines in [*_bodies(scope.rule.node), *_lines_with_heads(scope)]:
         for index, line in enumerate(lines):
@@ -103,7 +105,7 @@ def late(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 def skipped(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls in a list, set or object that can fail and that follow an item that can be
-    missing.
+    undefined.
     """
     known = _defined_references(scope)
     for composite in _composites(scope.rule.node):
@@ -123,7 +125,7 @@ def skipped(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
-    """Return the references that have a value after some line of the rule's only body, and the end
+    """Return the references that have a value after some line of the rule's only body, with the end
     of that line.
     """
     bodies = scope.rule.node.get("bodies") or []
@@ -141,7 +143,7 @@ def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
 
 
 def _required_references(node: Any) -> Iterator[str]:
-    """Yield the references that must have a value for *node* to be true."""
+    """Yield the references that must have a value if *node* is true."""
     if kind(node) in _COMPREHENSIONS or _collection_items(node) is not None:
         return
     found = reference(node)
@@ -165,8 +167,8 @@ def _composites(node: Any) -> Iterator[Node]:
 
 
 def _ordered_items(composite: Node) -> Iterator[Node]:
-    """Yield the items of a list, set or object in order. A nested collection is replaced by its own
-    items.
+    """Yield the items of a list, set or object in order. The items of nested collections are
+    yielded in place of the collections.
     """
     for item in _collection_items(composite) or ():
         if _collection_items(item) is not None:
@@ -179,7 +181,7 @@ def _ordered_items(composite: Node) -> Iterator[Node]:
 
 
 def _collection_items(node: Any) -> list[Node] | None:
-    """Return the items of a list, set or object, including its keys; None for everything else,
+    """Return the items of a list, set or object, including its keys; None for anything else,
     including a head that the tree calls an object.
     """
     name = kind(node)
@@ -205,8 +207,8 @@ _SKIPPED = ConstructRefusal(
 
 
 def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
-    """Yield the lines of the rule's bodies, then the computed parts of its head, which are also
-    evaluated as a line.
+    """Yield the lines of the rule's bodies, and then the computed parts of its head, which are
+    evaluated like a line.
     """
     named = frozenset({*scope.own, *scope.imports, "input", "data"})
     keys, values = head_terms(scope.rule, named)
@@ -233,8 +235,8 @@ _LATE = ConstructRefusal(
 
 
 def _lines_needing(lines: list[Any], result: Node) -> list[Any] | None:
-    """Return the lines that need *result* and that precede a line which does not; None if there is
-    no such line.
+    """Return the lines that need *result* and that precede a line which does not; None if there are
+    none.
     """
     names = _variable_names(result)
     needing: list[Any] = []
@@ -274,7 +276,7 @@ def _variable_names(tree: Any) -> set[str]:
 
 
 def _can_fail(call: Node, scope: RuleScope) -> bool:
-    """Return True if *call* can raise for some arguments."""
+    """Return True if *call* can raise an error for some arguments."""
     content = call["Call"]
     callee = reference(content["fcn"])
     if callee is not None and callee.dotted in _SAFE and callee.head not in scope.own:
@@ -283,7 +285,7 @@ def _can_fail(call: Node, scope: RuleScope) -> bool:
 
 
 def _is_literal_or_string(node: Node, scope: RuleScope) -> bool:
-    """Return True if *node* is a literal, or certainly a string."""
+    """Return True if *node* is a literal, or is certainly a string."""
     name = kind(node)
     if name in _LITERALS:
         return True
@@ -321,8 +323,8 @@ def _bodies(tree: Any) -> Iterator[list[Any]]:
 
 
 def _iterations(node: Any, scope: RuleScope, open_names: set[str]) -> Iterator[Node]:
-    """Yield the variables in brackets that iterate over a collection, except in comprehensions,
-    which have their own lines.
+    """Yield the variables in brackets that iterate over a collection. Comprehensions are skipped,
+    because they have their own lines.
     """
     name = kind(node)
     if name in _COMPREHENSIONS:
@@ -348,7 +350,7 @@ def _calls(node: Any) -> Iterator[Node]:
 
 
 def _depends_on(call: Node, names: set[str], scope: RuleScope, open_names: set[str]) -> bool:
-    """Return True if *call* needs a result of the iteration, or iterates itself."""
+    """Return True if *call* needs a result of the iteration, or itself iterates."""
     parameters = call["Call"]["params"]
     if any(True for _ in _iterations(parameters, scope, open_names)):
         return True

@@ -1,4 +1,4 @@
-"""Accepts the regular expressions and globs that mean the same in both engines."""
+"""Checks that regular expressions and globs mean the same in both engines."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ _NAME = re.compile(r"P?<([A-Za-z_][A-Za-z0-9_]*)>")
 
 
 class _Problem(Exception):
-    """Why a pattern might match differently."""
+    """The reason that a pattern might match differently."""
 
 
 def regex_problem(pattern: str) -> str | None:
-    """Return the reason that *pattern* might match differently in OPA or be invalid there; None if
-    there is none.
+    """Return the reason that *pattern* might match differently in OPA, or might be invalid there;
+    None if there is none.
     """
     if "\b" in pattern:
         return (
@@ -109,7 +109,7 @@ def template_problem(text: str) -> str | None:
 
 
 class _Regex:
-    """Reads a regular expression that uses only syntax with the same meaning in both engines."""
+    """Parses a regular expression, and accepts only syntax that means the same in both engines."""
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern
@@ -126,7 +126,7 @@ class _Regex:
         return self.pattern[self.index :]
 
     def read(self) -> None:
-        """Read to the end. Raises ``_Problem``."""
+        """Parse the whole expression. Raises ``_Problem``."""
         while self.index < len(self.pattern):
             character = self.pattern[self.index]
             if character == "\\":
@@ -233,7 +233,7 @@ class _Regex:
         self.atom = True
 
     def _member(self, ranged: bool) -> bool:
-        """Read one member of a class; return True if it was a range."""
+        """Parse one member of a character class. Return True if it is a range."""
         rest = self.rest
         name = _CLASS_NAME.match(rest)
         if name is not None:
@@ -256,7 +256,7 @@ class _Regex:
         return True
 
     def _single(self) -> str:
-        """Read one character of a class, and return it."""
+        """Parse one character of a character class, and return it."""
         rest = self.rest
         if rest[0] != "\\":
             self.index += 1

@@ -1,5 +1,5 @@
-"""Finds policies that the embedded engine is known to answer differently from OPA, or to crash on,
-before they are served.
+"""Finds policies that the embedded engine would evaluate differently from OPA, or that would crash
+it, before they are served.
 
 Each refusal names file and line, and says if the server engine can serve the policy unchanged.
 ``docs/writing-policies.md`` lists the codes.
@@ -45,8 +45,8 @@ _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
     """Return every reason not to serve *modules* with *data*, a JSON object.
 
-    If *contract_checks* is False, any Rego is accepted, without the rules about packages and sets
-    that the guard's policies must follow.
+    If *contract_checks* is false, any Rego is accepted, even if it breaks the rules about packages
+    and sets that the guard's policies must follow.
     """
     document = json.loads(data)
     world = PolicyIndex(modules, document)
@@ -117,7 +117,7 @@ class _RuleExaminer:
         self.visit({key: value for key, value in self._head_node().items() if key != "refr"})
 
     def _check_heads(self) -> None:
-        """Refuse a head that iterates by itself: over an empty collection, this engine makes the
+        """Refuse a head that iterates by itself. If the collection is empty, this engine makes the
         whole rule undefined and skips its ``else``.
         """
         bodies = self.rule.node.get("bodies") or []
@@ -137,7 +137,7 @@ class _RuleExaminer:
                 )
 
     def _free_index_line(self, node: Any, bound: set[str]) -> int:
-        """Return the line of an index that nothing in the body binds, or 0."""
+        """Return the line of an index that is not bound in the body, or 0."""
         name = kind(node)
         if name in {"ArrayCompr", "SetCompr", "ObjectCompr"}:
             return 0
@@ -307,9 +307,9 @@ class _RuleExaminer:
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
 
     def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
-        """Check the call of a function that the policies do not define.
+        """Check a call of a function that the policies do not define.
 
-        Return its number of arguments, if that is known.
+        Return its number of arguments, if known.
         """
         if name in REFUSED:
             code, reason = REFUSED[name]
@@ -395,12 +395,12 @@ class _RuleExaminer:
             )
 
     def _has_values(self, content: dict[str, Any]) -> bool:
-        """Return True if the key and the value before ``in`` certainly have a value."""
+        """Return True if the key and the value before ``in`` certainly have values."""
         return self.scope.total(content["key"]) and self.scope.total(content["value"])
 
     def _is_comparable(self, node: Node) -> bool:
-        """Return True if ``not node`` means the same in both engines even if a part of *node* is
-        missing.
+        """Return True if ``not node`` means the same in both engines, even if a part of *node* is
+        undefined.
         """
         name = kind(node)
         if name in REFERENCES:

@@ -1,7 +1,7 @@
-"""Uses OPA's own syntax trees to check that policies depend only on their input and data.
+"""Checks, with OPA's own syntax trees, that policies depend only on their input and data.
 
-The functions in the shipped capabilities file are allowed; any other call, and anything that can't
-be determined, is reported as a reason.
+The functions in the shipped capabilities file are allowed. Any other call, and anything that can't
+be determined, is reported.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ _KNOWN_IMPURE = (
 
 
 def capabilities_file() -> Path:
-    """Return the shipped list of functions for pure policies, in the form that
-    ``opa check --capabilities`` accepts.
+    """Return the list of functions that pure policies may call, in the form that ``opa check
+    --capabilities`` accepts.
     """
     return installed_folder() / "opa" / "capabilities.json"
 
 
 @cache
 def pure_functions() -> frozenset[str]:
-    """Return the names of the functions in the shipped list."""
+    """Return the names of the functions that pure policies may call."""
     document = json.loads(capabilities_file().read_text("utf-8"))
     names = [entry["name"] for entry in document["builtins"]]
     return frozenset(
@@ -48,7 +48,7 @@ def pure_functions() -> frozenset[str]:
 
 def impurities(modules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return (module, function) for each use of a function that is not known to be pure. *modules*
-    are OPA's trees by id.
+    are OPA's syntax trees, by id.
     """
     defined: dict[tuple[str, ...], set[str]] = {}
     for tree in modules.values():
@@ -94,7 +94,7 @@ def _imports(tree: Mapping[str, Any]) -> set[str]:
 
 
 def _references(node: Any) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Yield the parts of every reference, with True if it is called."""
+    """Yield the parts of every reference, and True if it is called."""
     if isinstance(node, list):
         for item in node:
             yield from _references(item)

@@ -1,10 +1,11 @@
 """Makes names unambiguous: renames variables that shadow another variable, an argument, an import
 or a rule.
 
-In OPA, a declaration (``some``, ``:=``, ``every``) creates a new variable, from its line to the end
-of its body. The embedded engine refuses ``some name in xs`` if the name is taken, reads the outer
-value for the variable of ``some name``, and misses some declarations in comprehensions, so that a
-deny rule does not fire. guardrail's own checks go by names too, and would confuse the variables.
+In OPA, a declaration (``some``, ``:=``, ``every``) creates a new variable, whose scope is the rest
+of its body. The embedded engine refuses ``some name in xs`` if the name is already used, reads the
+outer value for the variable of ``some name``, and misses some declarations in comprehensions, so
+that a deny rule does not fire. guardrail's own checks also work with names, and would confuse the
+variables.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ _KEPT = frozenset({"_", "input", "data"})
 
 
 def renamed(modules: Sequence[Module]) -> list[str]:
-    """Return the texts of *modules* in order, with another name for every such variable. Line
-    numbers stay the same.
+    """Return the texts of *modules*, in order, with a new name for every such variable. Line
+    numbers do not change.
     """
     packages: dict[tuple[str, ...], list[Module]] = {}
     for module in modules:
@@ -54,7 +55,7 @@ def _text(module: Module, rules: frozenset[str], taken: set[str]) -> str:
 
 
 class _Scope:
-    """A body, and the names that its lines see."""
+    """A body, and the names that are visible in its lines."""
 
     def __init__(
         self, outer: dict[str, str], hidden: frozenset[str], barred: frozenset[str]
@@ -70,7 +71,7 @@ class _Scope:
 
 
 class _Renamer:
-    """Finds the places of a file where a name must be replaced."""
+    """Finds the places in a file at which a name must be replaced."""
 
     def __init__(self, raw: bytes, taken: set[str]) -> None:
         self.edits: dict[tuple[int, int], str] = {}
@@ -79,8 +80,8 @@ class _Renamer:
         """Every name of the package; no new one is among them."""
 
     def rule(self, rule: RegoRule, hidden: frozenset[str]) -> None:
-        """Find the places in *rule* to rename. The rules and imports of its file have the names
-        *hidden*.
+        """Find the places to rename in *rule*. *hidden* are the names of the rules and imports in
+        its file.
         """
         if rule.default or not rule.local:
             return
@@ -98,8 +99,8 @@ class _Renamer:
             terms = []
 
     def _query(self, query: Any, terms: list[Any], scope: _Scope) -> None:
-        """Check the lines of *query* in order, and then *terms*, which see the declarations of all
-        lines.
+        """Process the lines of *query* in order, and then *terms*, in which the declarations of all
+        lines are visible.
         """
         scope.below = scope.hidden | frozenset(_direct([query, terms]))
         for statement in query["stmts"]:
@@ -189,7 +190,7 @@ def _direct(node: Any) -> Iterator[str]:
 
 
 def _parts(node: Any) -> list[Any]:
-    """Return the direct children, without their positions in the text."""
+    """Return the direct children of a node, without their positions in the text."""
     if isinstance(node, dict):
         return [v for key, v in node.items() if key != "span" and isinstance(v, dict | list)]
     return [item for item in node if isinstance(item, dict | list)] if node else []

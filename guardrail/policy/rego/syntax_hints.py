@@ -1,4 +1,4 @@
-"""Hints for syntax errors, chosen by the parser's message and the line that it names."""
+"""Hints for syntax errors, based on the parser's message and the line that it names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ _ESCAPE = re.compile(r"\\[^\"\\/bfnrtu]")
 
 
 def syntax_hint(message: str, text: str, line: int, file: str) -> str:
-    """Return advice for *message* about *line* of *text*, from *file*; empty if there is none."""
+    """Return advice about the error *message* at *line* of *text*, from *file*; empty if there is
+    none.
+    """
     lines = text.splitlines()
     shown = lines[line - 1] if 0 < line <= len(lines) else ""
     if _KEYWORD.search(message):

@@ -1,4 +1,6 @@
-"""Tokens of a policy's text with their positions: finds strings and comments."""
+"""Splits a policy's text into tokens with their positions, so that strings and comments are
+recognised.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token
 
 def squeezed(raw: bytes, start: int, end: int) -> bytes:
     """Return the tokens of *raw* between *start* and *end* on one line, unless a string spans
-    several. Strings are not changed.
+    several lines. Strings are not changed.
     """
     written: list[bytes] = []
     last = start
@@ -48,7 +50,7 @@ def squeezed(raw: bytes, start: int, end: int) -> bytes:
 
 
 def unix_lines(raw: bytes) -> bytes:
-    """Return *raw* with ``\\n`` at the ends of its lines. Strings are not changed."""
+    r"""Return *raw* with ``\n`` as its line ends. Strings are not changed."""
     if b"\r" not in raw:
         return raw
     return b"".join(

@@ -1,6 +1,6 @@
-"""Reads the engine's syntax tree: nodes, references and local names.
+"""Reads the engine's syntax trees: nodes, references and local names.
 
-A node is an object with one capitalised key, ``{"Call": {...}}``; everything between nodes is plain
+A node is an object with one capitalised key, ``{"Call": {...}}``. Everything between nodes is plain
 structure.
 """
 
@@ -35,11 +35,11 @@ class Reference:
     """The parts of a reference such as ``data.a.b["c"][x]``."""
 
     head: str | None
-    """The variable it begins with; None if it begins with an expression."""
+    """The variable at the beginning; None if the reference begins with an expression."""
     parts: tuple[str | Node, ...]
-    """Literal names, and nodes for everything else."""
+    """Literal names as strings, everything else as nodes."""
     base: Node | None
-    """The expression it begins with, if that is not a variable."""
+    """The expression at the beginning, if it is not a variable."""
     line: int
 
     @property
@@ -68,10 +68,10 @@ class Reference:
 
 @dataclass(frozen=True, slots=True)
 class RegoRule:
-    """One rule or default."""
+    """One rule or one default."""
 
     name: str
-    """First name of its head."""
+    """First name in its head."""
     form: str
     """Kind of the rule: ``set``, ``value``, ``object`` or ``function``."""
     default: bool
@@ -83,7 +83,7 @@ class RegoRule:
     simple: Node | None
     """The value, if the rule is just ``name := value``."""
     local: frozenset[str]
-    """Names bound anywhere in it: arguments, ``some``, ``:=``, ``every``."""
+    """Names that are bound anywhere in the rule: by arguments, ``some``, ``:=`` or ``every``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,9 +108,9 @@ class Import:
     target: Reference
     line: int
     span: tuple[int, int]
-    """Bytes of the statement in the file."""
+    """Range of bytes of the statement in the file."""
     ignored: bool = field(default=False)
-    """``rego.v1`` and ``future.keywords``, which have no effect any more."""
+    """True for ``rego.v1`` and ``future.keywords``, which no longer have an effect."""
 
 
 def kind(node: Any) -> str | None:
@@ -131,7 +131,7 @@ def children(node: Any) -> Iterator[Any]:
 
 
 def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the kind and the content of every node of *tree*, from the outside in."""
+    """Yield the kind and the content of every node in *tree*, outer nodes first."""
     stack = [tree]
     while stack:
         item = stack.pop()
@@ -151,7 +151,7 @@ def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def line_of(node: Any) -> int:
-    """Return the line that a node begins on."""
+    """Return the line on which a node begins."""
     name = kind(node)
     content = node[name] if name is not None else node
     span = content.get("span") if isinstance(content, dict) else None

@@ -1,5 +1,5 @@
-"""Indexes the definitions of all modules together, and infers properties of expressions without
-running them.
+"""Indexes the definitions in all modules, and infers properties of expressions without evaluating
+them.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ ENVELOPE = _envelope()
 
 @dataclass(frozen=True, slots=True)
 class ResolvedReference:
-    """A reference after following imports and aliases."""
+    """A reference after resolving imports and aliases."""
 
     root: str
-    """``input``, ``data``, ``rule`` (of the own package), ``local`` or ``unknown``."""
+    """``input``, ``data``, ``rule`` (of the same package), ``local`` or ``unknown``."""
     static: tuple[str, ...]
     """Literal names, up to the first part that is not a literal."""
     complete: bool
@@ -57,7 +57,7 @@ class ResolvedReference:
 
 
 class PolicyIndex:
-    """Every package with its rules."""
+    """An index of all packages and their rules."""
 
     def __init__(self, modules: Iterable[Module], data: Any = None) -> None:
         self.data = data
@@ -76,8 +76,8 @@ class PolicyIndex:
                 rules.setdefault(rule.name, []).append(rule)
 
     def inside(self, path: Sequence[str]) -> bool:
-        """Return True if *path* (below ``data``) is a package or above one, so that it names many
-        rules.
+        """Return True if *path* (below ``data``) is a package or contains one, so that it names
+        many rules.
         """
         size = len(path)
         return any(tuple(path) == package[:size] for package in self.packages)
@@ -85,7 +85,7 @@ class PolicyIndex:
     def has_data(self, path: Sequence[str]) -> bool:
         """Return True if the data document has a value at *path*.
 
-        It can't change while these policies are served.
+        The document does not change while these policies are served.
         """
         value = self.data
         for name in path:
@@ -98,7 +98,7 @@ class PolicyIndex:
         """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value of
         the data document.
 
-        Below a rule anything is possible, because its value is not known here.
+        Any path below a rule is accepted, because the rule's value is not known here.
         """
         if self.inside(path) or self.has_data(path):
             return True
@@ -106,14 +106,14 @@ class PolicyIndex:
         return package is not None and path[len(package)] in self.packages[package]
 
     def arity(self, path: Sequence[str]) -> int | None:
-        """Return how many arguments the function at *path* (below ``data``) takes, or None if there
-        is no such rule.
+        """Return the number of arguments of the function at *path* (below ``data``), or None if
+        there is no such rule.
         """
         rules = self.packages.get(tuple(path[:-1]), {}).get(path[-1]) if path else None
         return rules[0].arity if rules else None
 
     def owner(self, path: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the package that *path* leads into, or None if it is base data."""
+        """Return the package that *path* leads into, or None if it leads to base data."""
         for size in range(len(path) - 1, 0, -1):
             if tuple(path[:size]) in self.packages:
                 return tuple(path[:size])
@@ -142,7 +142,7 @@ def _overridden_documents(module: Module) -> set[str]:
 
 
 class RuleScope:
-    """One rule of one module, as a scope for names."""
+    """The scope of names in one rule of one module."""
 
     def __init__(self, world: PolicyIndex, module: Module, rule: RegoRule) -> None:
         self.world = world
@@ -153,7 +153,7 @@ class RuleScope:
         self.aliases = self._aliases()
 
     def _aliases(self) -> dict[str, Node | None]:
-        """Return the locals that are assigned exactly once, with their values."""
+        """Return the local names that are assigned exactly once, with their values."""
         found: dict[str, Node | None] = {}
         for name, content in nodes(self.rule.node):
             if name == "AssignExpr" and content["op"] == "ColEq" and kind(content["lhs"]) == "Var":
@@ -162,7 +162,7 @@ class RuleScope:
         return found
 
     def resolve(self, found: Reference, steps: int = 0) -> ResolvedReference:
-        """Follow *found* to ``input``, ``data``, a rule or a local."""
+        """Resolve *found* to ``input``, ``data``, a rule or a local name."""
         head, static = found.head, found.static
         complete = len(static) == len(found.parts)
         if head is None or steps > _MAX_STEPS:
@@ -257,8 +257,9 @@ class RuleScope:
         return False
 
     def _always_answers(self, callee: Reference) -> bool:
-        """Return True if *node* is a call that always gives a value. A built-in that can't answer
-        raises, which is not a silent difference; a policy's function can be undefined.
+        """Return True if *node* is a call that always has a value. A built-in function without a
+        result raises an error, which is not a silent difference; a policy's own function can be
+        undefined.
         """
         rules: list[RegoRule] | None = None
         if callee.head == "data":
@@ -278,7 +279,7 @@ class RuleScope:
         )
 
     def integer(self, node: Any, steps: int = 0) -> bool:
-        """Return True if *node*, if it is a number, is certainly a whole number."""
+        """Return True if *node*, if it is a number, is certainly an integer."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return False
@@ -303,7 +304,7 @@ class RuleScope:
         return self._follow(node, "integer", steps)
 
     def most(self, node: Any, steps: int = 0) -> int | None:
-        """Return an upper bound for the absolute value of a whole number; None if none is known."""
+        """Return an upper bound for the absolute value of an integer; None if none is known."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return None
@@ -330,8 +331,8 @@ class RuleScope:
         return scope.most(value, steps + 1) if value is not None else None
 
     def collection_of_integers(self, node: Any) -> bool:
-        """Return True if *node* is a comprehension or literal whose members are all certainly whole
-        numbers.
+        """Return True if *node* is a comprehension or literal all of whose members are certainly
+        integers.
         """
         name = kind(node)
         if name in {"ArrayCompr", "SetCompr"}:
@@ -369,8 +370,8 @@ class RuleScope:
         return self._follow(node, "a_set", steps)
 
     def maybe_set(self, node: Any) -> bool:
-        """Return True if *node* is a set, or a rule or function that can have a set literal as its
-        value.
+        """Return True if *node* is a set, or is a rule or function whose value can be a set
+        literal.
         """
         found = reference(node["Call"]["fcn"] if kind(node) == "Call" else node)
         rules: list[RegoRule] = []
@@ -390,7 +391,7 @@ class RuleScope:
         return self.a_set(node) or any(kind(value) in {"Set", "SetCompr"} for value in values)
 
     def _follow(self, node: Any, question: str, steps: int) -> bool:
-        """Apply *question* to the value that a plain name stands for."""
+        """Apply *question* to the value of a plain name."""
         if kind(node) != "Var" or steps > _MAX_STEPS:
             return False
         value, scope = self._definition_of(node["Var"]["value"])
@@ -401,7 +402,7 @@ class RuleScope:
         return bool(getattr(scope, question)(value, steps + 1))
 
     def _definition_of(self, name: str) -> tuple[Node | None, RuleScope]:
-        """Return the value that a plain name stands for, and its scope."""
+        """Return the value of a plain name, and its scope."""
         if name in self.rule.local:
             return self.aliases.get(name), self
         if name in self.own and len(self.own[name]) == 1:
