@@ -102,7 +102,7 @@ class UnrecordedRead:
 
 @dataclass(frozen=True, slots=True)
 class _LedgerState:
-    """State of the ledger that is about to be read."""
+    """The state of the ledger that is about to be read."""
 
     path: Path
     log: str | None = None
@@ -222,7 +222,7 @@ def _access_log_paths(settings: Settings, examined: _LedgerState) -> tuple[Path,
     """Return the paths of the access log and of its key folder."""
     db, keys = settings.access_path.absolute(), settings.access_key_path.absolute()
     if examined.is_access_log and os.path.realpath(examined.path) != os.path.realpath(db):
-        # These settings do not know it, so it is named by itself.
+        # These settings do not name this log, so the path alone identifies it.
         return examined.path, examined.path.with_suffix(".keys")
     return db, keys
 
@@ -246,7 +246,8 @@ def _write(
             memory.keep(keys, writer.log)
         return seq
     finally:
-        # The record's fate is known: any cleanup left at closing is also done by the next writer.
+        # The record is either durable or refused. The next writer does any cleanup that closing
+        # leaves.
         with contextlib.suppress(LedgerError):
             writer.close(timeout=max(0.1, end - time.monotonic()))
 
@@ -341,7 +342,7 @@ def _open(
         return _open_existing(db, folder, memory)
     own = settings.access.path is not None
     if is_default_place(settings.ledger.path) and not own and not db.parent.exists():
-        make_private_folder(db.parent)  # there is no ledger, and its folder would be this one
+        make_private_folder(db.parent)  # the missing ledger would be in the same folder
     with _exclusive(db.parent):
         has_keys = folder.is_dir() and any(folder.iterdir())
         left = traces(db)
@@ -368,11 +369,12 @@ def _open_existing(db: Path, folder: Path, memory: AccessMemory) -> tuple[Keys, 
 
 def _create(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
     refuse_links(db, folder)
-    # Next to the ledger it is for everyone who reads there; in another place it belongs to the
+    # Next to the ledger, the log is for everyone who reads there. Elsewhere, it belongs to the
     # reader.
     like = None if settings.access.path is not None else settings.ledger.path
     keys = Keys.create(folder, like=like)
-    os.close(open_or_make(lock_path(db), like, flags=os.O_RDWR))  # all other files get its owner
+    # All other files get the lock file's owner.
+    os.close(open_or_make(lock_path(db), like, flags=os.O_RDWR))
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
         public_key=keys.public,

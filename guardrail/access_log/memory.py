@@ -80,7 +80,7 @@ class AccessMemory:
                 return
         except AnchorError as error:
             if memory is self._machine:
-                return  # doctor reports it
+                return  # doctor reports the fault
             raise self._lost("memory", error.message) from None
         seen = self._settings.override(ledger={"path": self._db}, anchors={"memory": memory.folder})
         try:

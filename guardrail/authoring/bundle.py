@@ -122,7 +122,7 @@ def _contract(policies: PolicySet, bench: Workbench) -> list[Finding]:
         try:
             parsed.append(parse_module(source, bench.parse(source.name, source.text)))
         except (EngineRefusal, PolicyError):
-            # Rego that only OPA parses: OPA judges it, but its package is still fixed.
+            # Only OPA parses this Rego, so OPA judges it, but guardrail still checks its package.
             findings += _package(source)
     return [*findings, *examine(parsed)]
 

@@ -71,7 +71,7 @@ def _values(value: Json) -> Iterator[tuple[Mutation, Json]]:
 
 
 def _same(one: Json, other: Json) -> bool:
-    # 1 == True for Python.
+    # In Python, 1 == True.
     return type(one) is type(other) and one == other
 
 
@@ -86,7 +86,7 @@ def _keys(
             yield from _keys(item, (*path, key))
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            # Members of a list are not keys; their values may have some.
+            # Elements of a list have no keys, but objects among them do.
             yield from _keys(item, (*path, index))
 
 

@@ -1,8 +1,8 @@
 """Finds denials that depend on a single argument: if it is changed, a call that a test sees denied
 becomes allowed.
 
-In Rego, a condition on a value that is missing or of another type silently does not hold. Only a
-test written for that case shows this. guardrail generates such cases from the existing tests.
+In Rego, a condition silently fails if its value is missing or of another type. Only a test written
+for that case reveals this. guardrail generates such cases from the existing tests.
 """
 
 from __future__ import annotations

@@ -80,9 +80,9 @@ def _refuse_bundles(admin: OpaAdmin) -> None:
 
 
 def _exchange(admin: OpaAdmin, texts: dict[str, tuple[str, str]], stale: list[str]) -> None:
-    # OPA compiles after each step: it refuses a call of a function that is not there yet, the
-    # removal of one that is still called, and a second default of a rule. So the steps run in
-    # rounds, as long as a round makes progress.
+    # OPA compiles after each step. It refuses a call of a function that does not exist yet, the
+    # removal of one that is still called, and a second default of a rule. The steps therefore run
+    # in rounds, for as long as a round makes progress.
     removing, waiting = list(stale), dict(texts)
     while removing or waiting:
         kept = [name for name in removing if admin.delete_policy(name) is not None]

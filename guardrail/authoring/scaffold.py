@@ -87,8 +87,9 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
     """Write a project into *folder*, with the policies in *starter*; the files exist when this
     returns.
 
-    Raises ``ConfigError``: ``config.exists`` names every file in the way, before anything is
-    written; ``config.linked`` if a link is in the way.
+    Raises ``ConfigError`` before anything is written: ``config.exists`` if files with these names
+    exist, all of which the error names, and ``config.linked`` if the folder of the policies or
+    .gitignore is a link.
     """
     for each in (folder / "policies", folder / ".gitignore"):
         if each.is_symlink():

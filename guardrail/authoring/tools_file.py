@@ -36,8 +36,8 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def compile_tools(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, CompiledSchema]:
-    """Return *tools* compiled for checking arguments. Raises ``ConfigError`` naming the tool whose
-    schema is refused.
+    """Return *tools* compiled for checking arguments. Raises ``ConfigError`` if a schema is
+    refused, and names its tool.
     """
     compiled = {}
     for name, schema in tools.items():

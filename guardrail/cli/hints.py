@@ -1,4 +1,4 @@
-"""Picks useful next steps: a hint never repeats the command that has just failed."""
+"""Chooses useful next steps: a hint never repeats the command that has just failed."""
 
 from __future__ import annotations
 

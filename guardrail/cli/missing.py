@@ -66,7 +66,7 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
         settings = None
     path = ledger if ledger is not None else None if settings is None else settings.ledger.path
     if path is None or was_ledger(path) or _is_remembered(settings, path):
-        return ""  # the files next to it tell more: `guardrail doctor` looks at them
+        return ""  # `guardrail doctor` examines the files next to it, and finds out more
     own = None if settings is None else settings.ledger.path
     if ledger is not None and own is not None and has_ledger_header(own):
         return f"{_REPEAT} {_shown(own)}, or without --ledger: that ledger exists"

@@ -107,7 +107,9 @@ def _terminal() -> int | None:
 
 
 class OutputError(GuardrailError):
-    """The answer could not be written to stdout. A closed pipe is a ``BrokenPipeError`` instead."""
+    """The answer could not be written to stdout. A closed pipe raises ``BrokenPipeError``
+    instead.
+    """
 
     default_code = "cli.output"
 

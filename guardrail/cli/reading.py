@@ -34,7 +34,7 @@ _CODE = "guardrail.access.code"
 _HINT = "guardrail.access.hint"
 _REASON = "guardrail.access.reason"
 _UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
-"""Parameters that are in the record already, or do not affect what is read."""
+"""Parameters that the record contains already, or that do not affect the records read."""
 _FILES = ("exported", "segment", "backup")
 """Parameters that name a file to read instead of a ledger."""
 
@@ -57,8 +57,8 @@ def recorded_command(
 ) -> click.Command:
     """Return *command*, wrapped so that every run on a ledger is recorded.
 
-    *access_log_itself*: the command reads the access log. *instead*: if this parameter is given, no
-    ledger is read. A command without ``--ledger`` reads none.
+    If *access_log_itself*, the command reads the access log. If the parameter *instead* is given,
+    the command reads no ledger, as does a command without ``--ledger``.
     """
     names = {parameter.name for parameter in command.params}
     body = command.callback
@@ -97,7 +97,7 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     except ConfigError as error:
         if file is not None:
             _without_settings(error, params)
-        return  # there is no ledger to read, and the command says so itself
+        return  # there is no ledger to read, which the command itself reports
     from guardrail.access_log.log import MAX_PURPOSE, PlannedRead, UnrecordedRead, record_read
 
     if access_log_itself:
@@ -151,7 +151,7 @@ def _given_values(
             continue
         free = isinstance(parameter, click.Option) and parameter.type is click.STRING
         label = max(parameter.opts, key=len).lstrip("-") if free or name else name
-        # The record names the file itself; this says how it was read.
+        # The record names the file. This field states how it was read.
         value = True if name in _FILES else params.get(name)
         (texts if free else names)[label] = value
     return names, texts
@@ -166,8 +166,8 @@ def recorded_in() -> Path | None:
 
 
 def access_log_lost() -> str:
-    """Return the reason that the access log is not the one belonging to the ledger; empty if it is,
-    as far as this machine remembers.
+    """Return the reason that the access log does not belong to the ledger; empty if this machine's
+    memory shows none.
     """
     from guardrail.access_log.memory import LOST
 

@@ -41,7 +41,7 @@ _MINIMAL = {
     "unfit": "the arguments do not fit",
     "undecided": "the policy did not say which arguments to hide",
 }
-"""Reasons for recording only keys, types, lengths and tokens, by class."""
+"""By class: the reason for recording only keys, types, lengths and tokens."""
 _OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
 
 

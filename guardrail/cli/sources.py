@@ -109,7 +109,7 @@ def known_copies(
 
 
 def report_pruned(lost: PrunedRange, copies: list[SegmentCopy]) -> None:
-    """Say which records have been deleted, and where they can be read."""
+    """Print the numbers of deleted records, and the files in which they can still be read."""
     from guardrail.review.pruned import way_to_copy
 
     remark(f"PRUNED: {lost.sentence}", Style.WARN)

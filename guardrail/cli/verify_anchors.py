@@ -1,5 +1,5 @@
-"""Gets the anchors' heads of a ledger under verification, even if the ledger itself can't name its
-log.
+"""Reads the heads that anchors hold for a ledger under verification, even if the name of its log
+can't be read.
 """
 
 from __future__ import annotations
@@ -146,7 +146,8 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
     """Describe the head that the anchor file accepted from the ledger at *path* and that is not
     among *notes*, the heads that it holds now. Empty if none is missing.
 
-    This uses the state next to the ledger, which guards also check before they take a call.
+    The accepted head comes from the state next to the ledger, which guards also check before they
+    accept a call.
     """
     from guardrail.anchors.state import read_state, state_path
     from guardrail.core.log.checkpoint import Checkpoint
@@ -247,7 +248,7 @@ def _heads_of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> It
             name = base if number == 1 else f"{base}~{number}"
             notes = anchor.heads(name)
             if notes:
-                last = max(last, number)  # and that restart may have another one after it
+                last = max(last, number)  # that restart may have been followed by another one
             for note in notes:
                 if not publics or any(is_signed(note, name, each) for each in publics):
                     yield note

@@ -45,7 +45,7 @@ def remembered_heads(
 
 
 def headline_end(report: VerifyReport) -> str:
-    """Return the end of the headline for a missing or torn ledger whose records a head covers."""
+    """Return the end of the headline for a missing or torn ledger if a head covers its records."""
     from guardrail.review.verify.report import Recall
 
     if report.exit_code != 1:

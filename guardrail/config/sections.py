@@ -61,7 +61,7 @@ def _switch_on(about: str) -> Any:
 
 
 def _switch(about: str) -> Any:
-    # Off by default: what such a switch turns on weakens a guarantee, and its name says so, or it
+    # Such a switch is off by default. Turning it on weakens a guarantee, which its name states, or
     # may stop work.
     return field(default=False, metadata={"about": about, "switch": True})
 

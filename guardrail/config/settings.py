@@ -196,7 +196,7 @@ class Settings:
                 "max_lag_records": self.anchors.max_lag_records,
             }
         if self.policy.engine == "opa":
-            # Only then, so that the digests of everyone else stay what they were.
+            # Only if it is set, so that all other digests remain unchanged.
             governed["opa"] = {
                 name: getattr(self.opa, name)
                 for name in (
@@ -251,7 +251,7 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
     )
     made = apply(local_defaults, file.raw, folder, str(path))
     if made.keys.signer and os.sep in made.keys.signer[0]:
-        # Else it would be another program in each working directory.
+        # A relative path would name another program in each working directory.
         program, *arguments = made.keys.signer
         keys = replace(made.keys, signer=(str(folder / program), *arguments))
         made = replace(made, keys=keys)

@@ -27,7 +27,7 @@ def with_source(message: str, environment: Mapping[str, str] | None = None) -> s
         # Only one of them takes several paths; a path that holds the separator matches as a whole.
         for path in filter(None, {value, *value.split(os.pathsep)}):
             forms = {os.path.abspath(path), os.path.realpath(path)}
-            if os.sep in path or "." in path:  # else it can be any word
+            if os.sep in path or "." in path:  # a shorter value could be any word
                 forms.add(path)
             if variable not in message and any(_names(message, form) for form in forms):
                 return f"{message} ({variable} names it)"
@@ -40,7 +40,7 @@ def _names(message: str, path: str) -> bool:
 
 @contextmanager
 def naming_its_source() -> Generator[None]:
-    """Make errors raised inside the block name the environment variable that set their path."""
+    """Add the environment variable that set a path to errors raised inside the block."""
     try:
         yield
     except GuardrailError as error:

@@ -14,7 +14,7 @@ from guardrail.core.types import Cause
 __all__ = ["BEHIND", "TAKEN", "TYPES", "Claim", "Owner", "owner_of", "refuses", "session_of"]
 
 Owner = tuple[str, str, str, str]
-"""(tenant, principal id, agent id, issuer of the principal or "") of a session, as recorded."""
+"""Recorded owner of a session: (tenant, principal id, agent id, issuer of the principal or "")."""
 
 TYPES = ("call.decision", "call.rejected")
 """Types of records that claim a session for their caller if they are its first record."""

@@ -50,7 +50,7 @@ _PUBLIC_APPROVAL = {
 
 
 class _MalformedError(Exception):
-    """Carries the detail of a reply that has the wrong shape."""
+    """A reply has the wrong shape. The message is the decision's detail."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -127,10 +127,10 @@ def _parse(document: object) -> Decision:
     redact = _strings(document["redact"], "redact")
     labels = _strings(document["labels"], "labels")
     obligations = _list(document["obligations"], "obligations", _MAX_LIST)
-    # A verdict names at least one rule of its own effect: a denial without a reason can't be
-    # investigated, and an allow without one was allowed by nothing.
+    # A verdict must name at least one rule with its effect. A denial without a rule can't be
+    # investigated, and an allow without a rule has no basis.
     if not any(rule.effect is effect for rule in rules):
-        # If nothing allows, the composition denies without a policy's rule: it names its own rule.
+        # If no rule allows a call, the composition denies it and names its own rule.
         raise _MalformedError("no_reason")
     # A deny rule overrides the effect that the document claims.
     if effect is not Effect.DENY and any(rule.effect is Effect.DENY for rule in rules):

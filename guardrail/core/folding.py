@@ -51,8 +51,8 @@ def folded(text: str) -> str:
     """
     if text.isascii():
         return "".join(character for character in text.casefold() if "!" <= character <= "~")
-    # Before and after: case folding makes a letter of a mark, and taking a character out brings
-    # others together.
+    # Normalise before and after this step: case folding turns a mark into a letter, and removing a
+    # character joins its neighbours.
     while (new := _visible_form(_visible_form(text).casefold()).translate(_LOOKS_LIKE)) != text:
         text = new
     return text
@@ -67,7 +67,7 @@ def _visible_form(text: str) -> str:
         if unicodedata.category(character)[0] != "M":
             script, marks = _script(character), set()
         elif not script or character in marks or _script(character) != script:
-            continue  # drawn twice at one place, a mark looks as if drawn once
+            continue  # a mark that is drawn twice in one place looks like a single one
         else:
             marks.add(character)
         kept.append(character)

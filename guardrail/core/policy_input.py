@@ -17,7 +17,7 @@ __all__ = ["SessionInput", "build", "resolve", "session_input", "targets", "tool
 
 @dataclass(frozen=True, slots=True)
 class SessionInput:
-    """The part that all calls of one session share.
+    """The part of the policy input that all calls of one session share.
 
     It is shared between inputs and never mutated.
     """
@@ -36,8 +36,8 @@ def session_input(
     attributes: Mapping[str, Json],
     delegation: Sequence[Mapping[str, Json]],
 ) -> SessionInput:
-    """Return the constant parts for *session*, with its ids and attributes either raw or as
-    recorded.
+    """Return the parts of the policy input that are constant for *session*. The ids and attributes
+    passed are either raw or in their recorded form.
     """
     principal, agent = session.principal, session.agent
     return SessionInput(

@@ -1,6 +1,6 @@
 """Numbers in sentences: ``1 record``, ``2 records``, ``record 7``, ``records 7 to 9``.
 
-Every text with a count and a noun uses this module.
+Every text that contains a count and a noun uses this module.
 """
 
 from __future__ import annotations

@@ -76,7 +76,8 @@ def _check_texts(what: str, **texts: object) -> None:
 
 
 def _check_assurance(assurance: object, id_: object, what: str) -> None:
-    # By type: a str equal to an enumeration member would fail every later comparison by identity.
+    # Checked by type, because a str that equals an enumeration member would fail every later
+    # comparison by identity.
     if type(assurance) is not Assurance or assurance is Assurance.VERIFIED:
         raise IdentityError(
             f"{what}: a host can use only Assurance.ASSERTED or ABSENT; only guardrail verifies",

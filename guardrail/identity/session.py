@@ -52,7 +52,7 @@ class SessionState:
     seen: int
     """``memory.added`` at the time when this state was computed."""
     texts: dict[str, str]
-    """Short texts of calls (messages, names of undeclared tools), as recorded."""
+    """Recorded forms of short texts of calls: messages, names of undeclared tools."""
     claim: Claim | None = None
     """The claim for the session's next record; None once one of this caller's records is
     durable.
@@ -62,7 +62,7 @@ class SessionState:
     it.
     """
     supplied_texts: dict[str, str] = field(default_factory=dict)
-    """Short texts from the host or the policy, as recorded."""
+    """Recorded forms of short texts from the host or the policy."""
     _facts: SessionInput | None = None
 
     def refresh(self) -> None:
@@ -123,7 +123,7 @@ class SessionState:
 
 @dataclass(frozen=True, slots=True)
 class _Ids:
-    """The ids of a session, as recorded."""
+    """The ids of a session in their recorded form."""
 
     principal: str
     principal_form: str

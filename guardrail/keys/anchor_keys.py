@@ -1,6 +1,7 @@
 """Keys other than the log's own: a witness's key, and the trusted certificates for time stamps.
 
-Imports ``cryptography`` as ``guardrail.keys.log_key`` does, for programs that hold no log.
+This module is for programs that hold no log. Like ``guardrail.keys.log_key``, it imports
+``cryptography``.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class WitnessKey:
         """
         self._private = private
         self.key = NoteKey(name, private.public_key().public_bytes_raw(), Algorithm.COSIGNATURE_V1)
-        """The public half, as logs pin it."""
+        """The public half, in the form that logs pin."""
 
     @classmethod
     def create(cls, folder: Path, name: str) -> WitnessKey:

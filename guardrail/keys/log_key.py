@@ -47,7 +47,7 @@ _LOG_KEY = "log.key"
 _LOG_PUBLIC = "log.pub"
 _TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
 NAMES_FILE = "log.names"
-"""In a key folder: the names that the log had before each restart."""
+"""File in a key folder with the names that the log had before each restart."""
 
 
 class Ed25519HeadKey:

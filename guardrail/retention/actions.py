@@ -152,7 +152,7 @@ class RetentionManager:
         copied = []
         for each in facts.segments:
             if facts.first > max(each.first, 1):
-                continue  # begun to be pruned: it was copied before
+                continue  # its pruning has begun, so it was copied before
             if segments.read_manifest(self._folder, facts.genesis, each.number) is None:
                 copied.append(write_copy(self._db, self._folder, facts, each))
         return ClosedSegment(segment, tuple(copied))
@@ -255,8 +255,8 @@ class RetentionManager:
 
         Raises ``RetentionError``.
 
-        Each copy is read first, and must contain the records whose hashes the log kept, so that its
-        age can't come from a wrong file.
+        Each copy is first read and compared with the hashes that the log still has, so that its age
+        can't come from a wrong file.
         """
         gone = self.expired()
         if gone:

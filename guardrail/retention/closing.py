@@ -36,8 +36,8 @@ def tree_to_close(reader: LedgerReader, first: int, signing: Signing) -> tuple[E
                 edge.append(leaf)
                 refuse_closed(line, first)
 
-        # Most in short transactions: a long one would keep the ``-wal`` from being reset while
-        # calls continue.
+        # Most records are read in short transactions. A long one would keep the ``-wal`` from being
+        # reset while calls continue.
         take(reader.size())
         with reader.snapshot():
             take(None)

@@ -123,7 +123,7 @@ def _heads_of_anchors(
                     hint=error.hint,
                 ) from None
         if isinstance(anchor, WitnessAnchor):
-            # No request is needed: its signature is under the head.
+            # The witness need not be asked, because its signature is under the head.
             note = _parse_note(remembered.of(anchor.name).note)
             if note is not None and anchor.is_proved_by(note):
                 found.append(note)

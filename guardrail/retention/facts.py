@@ -29,7 +29,9 @@ __all__ = [
 
 
 class RetentionReader(Protocol):
-    """The ledger reads needed here; ``guardrail.ledger.reader.LedgerReader`` implements them."""
+    """The ledger reads that this module needs. ``guardrail.ledger.reader.LedgerReader`` implements
+    them.
+    """
 
     @property
     def log(self) -> str:
@@ -172,7 +174,7 @@ class FactCollector:
 
     @property
     def segments(self) -> list[Segment]:
-        """Every segment whose sealing record was taken, in order, even if its records are
+        """Every segment with a sealing record that was taken, in order, even if its records are
         pruned.
         """
         return [each for _, each in sorted(self._segments.items())]

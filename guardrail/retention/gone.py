@@ -1,5 +1,5 @@
-"""Finds missing copies of segments whose records still exist, so that the copies can be made
-again.
+"""Finds missing copies of segments. Copies can be made again while the records of their segment
+still exist.
 """
 
 from __future__ import annotations

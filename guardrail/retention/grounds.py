@@ -1,5 +1,5 @@
-"""Evidence for a deletion: one walk over every line, whose tree a key holder signed and external
-heads vouch for.
+"""Gathers the evidence for a deletion in one walk over every line. A key holder signed the tree
+over these lines, and external heads vouch for it.
 
 Deletion also removes the traces, so nothing is trusted merely because it is stored: not an index,
 not the tree, and not the file next to a copy.
@@ -31,7 +31,9 @@ class Grounds:
 
     facts: RetentionFacts
     roots: Mapping[int, bytes]
-    """Size -> root, for the requested sizes; for pruned records, computed from the kept hashes."""
+    """Size -> root, for the requested sizes. Roots over pruned records are computed from their
+    stored hashes.
+    """
 
     def has(self, size: int, root: str) -> bool:
         """Return True if *root*, in hex, is the root over the first *size* records."""
@@ -137,7 +139,7 @@ def copies_of(
         found.append((folder, in_folder))
     if archive is not None:
         found.append((archive, _archived_manifest(facts, segment, archive)))
-    # Once pruning has begun, the copy can't be made again: one copy must do.
+    # Once pruning has begun, the copy can't be made again, so one copy must suffice.
     if in_folder is None and (not found or facts.first <= max(segment.first, 1)):
         raise RetentionError(
             f"segment {segment.number} has no copy next to the ledger",

@@ -35,10 +35,10 @@ _RETRY_S = (3600.0, 4 * 3600.0, _DAY_S)
 _TICK_S = 60.0
 _LOOK_S = 0.2
 _GRACE_S = 2.0
-"""How long closing waits for a worker to end by itself."""
+"""Seconds that ``close`` waits for a worker to end by itself."""
 _CLOSE_S = 6.0
 _LIMIT_S = 6 * 3600.0
-"""Longer than any worker needs; a hanging worker is ended."""
+"""Seconds after which a worker is ended because it must be hanging."""
 _JUMP_S = 3600.0
 """A clock that jumps by more seconds than this, in either direction, is not trusted for the same
 time, because it might be corrected.
@@ -79,8 +79,8 @@ class RetentionWatch:
         """The state that this process wrote last, used if a full disk prevented the write."""
         self._inherited: list[object] = []
         self._reset()
-        # Threads do not survive a fork: a child checks by itself, and the parent's lock keeps it
-        # out.
+        # Threads do not survive a fork, so a child checks for due work itself. The parent's lock
+        # keeps it from doing any.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
@@ -105,8 +105,8 @@ class RetentionWatch:
         """Start in this process, a forked child, unless the watch was closed or never started."""
         if self._closed or self._thread is None:
             return
-        # The worker is the parent's: nothing here may wait for it or end it. Closing a copy of the
-        # lock leaves it held.
+        # The worker belongs to the parent, so nothing here may wait for it or end it. Closing a
+        # copy of the lock does not release it.
         self._inherited.append(self._worker)
         lock = self._lock
         self._reset()
@@ -130,9 +130,9 @@ class RetentionWatch:
     # ----------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        # A forked child has not opened the ledger yet. A reader of it that is there while the
-        # parent, the last writer, closes keeps a shared memory file that SQLite has deleted, and
-        # the child's first call would be refused.
+        # A forked child has not opened the ledger yet. A reader that is open while the parent, the
+        # last writer, closes the ledger would keep a shared memory file that SQLite has deleted,
+        # and the child's first call would be refused.
         if self._waits and self._stop.wait(self._tick):
             return
         while True:

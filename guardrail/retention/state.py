@@ -76,7 +76,9 @@ def _is_time(value: object) -> bool:
 
 
 def write_state(path: Path, state: RetentionState) -> None:
-    """Replace the state atomically: readers get the old one or the new one. Raises ``OSError``."""
+    """Replace the state atomically: readers get either the old or the new state. Raises
+    ``OSError``.
+    """
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
     try:
         with contextlib.suppress(FileNotFoundError):

@@ -15,7 +15,7 @@ from guardrail.retention.facts import RetentionFacts, Segment, moment
 __all__ = ["RetentionFinding", "RetentionProblem", "RetentionStatus", "judge"]
 
 GRACE = timedelta(days=3)
-"""How late a timer may be before it is reported."""
+"""Delay of a timer after which it is reported."""
 
 
 class RetentionProblem(StrEnum):
@@ -125,7 +125,7 @@ def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> 
 
 
 def _is_overdue(segment: Segment, settings: RetentionSettings, now: datetime) -> bool:
-    # The records are older than the one that closed their segment, which therefore sets the time.
+    # The record that closed the segment determines the time, because the records in it are older.
     closed_at = moment(segment.ts)
     return (
         settings.days > 0

@@ -95,4 +95,4 @@ NEXT: Mapping[RejectionReason, str] = {
     ),
     RejectionReason.RULES_CHANGED: _AGAIN,
 }
-"""The next step after a call whose approval did not count, for the reader of `guardrail why`."""
+"""The next step if a call's approval did not count, for the reader of `guardrail why`."""

@@ -23,7 +23,9 @@ OPEN = frozenset({RequestState.PENDING, RequestState.GRANTED, RequestState.BLOCK
 
 
 class RequestLog(Protocol):
-    """The ledger reads needed here. ``guardrail.ledger.reader.LedgerReader`` implements them."""
+    """The ledger reads that this module needs. ``guardrail.ledger.reader.LedgerReader`` implements
+    them.
+    """
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the requests, oldest first."""

@@ -1,5 +1,5 @@
 """Reads records from a file: an export, or the copy of a segment, plain or gzip. Reading is strict
-and bounded, but does not verify.
+and bounded, but it verifies nothing.
 
 Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. Here, every
 line must be a record of one log, with consecutive numbers, so that the output is at least one
@@ -93,11 +93,13 @@ class FileRecords:
                 source = stack.enter_context(open_lines(path))
                 unpacked = None
                 if isinstance(source, gzip.GzipFile):
-                    # An unnamed file: no other process finds it, and it disappears with this one.
+                    # The file has no name, so no other process can find it, and it disappears with
+                    # this process.
                     unpacked = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
                 records = cls(path, source, unpacked, part=part)
                 records._read(source)
-            # Later failures may come from the reader's output, and are not blamed on this file.
+            # Later failures may come from the caller's output, so they are not reported as faults
+            # of this file.
             yield records
 
     # -- reading it once ---------------------------------------------------------------------------
@@ -141,7 +143,7 @@ class FileRecords:
         elif count == 1 and self._zero:
             if seq < 1:
                 raise self._line_error(count, f"is record {seq} again")
-            self._first = seq  # records behind line 0 can have been pruned
+            self._first = seq  # records after line 0 may have been pruned
         elif seq != self._next:
             raise self._line_error(count, f"is record {seq}: record {self._next} comes next")
         self._next = seq + 1

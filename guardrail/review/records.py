@@ -198,7 +198,7 @@ class SessionKey:
 
 @dataclass(frozen=True, slots=True)
 class RuleHit:
-    """One policy rule that fired, as recorded."""
+    """A policy rule that fired, from a record."""
 
     rule: str
     message: str
@@ -224,7 +224,7 @@ class RecordedOutcome:
 
 @dataclass(frozen=True, slots=True)
 class RecordedPerson:
-    """The person who answered, as recorded."""
+    """The person who answered, from a record."""
 
     id: str
     assurance: str
@@ -245,7 +245,7 @@ class RecordedAnswer:
 
 
 def people_of(record: Mapping[str, Any]) -> tuple[RecordedPerson, ...]:
-    """Return the approvers whose approval allowed a call; empty if it used none."""
+    """Return the approvers that allowed a call; empty if the call used no approval."""
     entries = obj(record, "approval").get("approvers")
     found = entries if isinstance(entries, list) else []
     return tuple(person_of(each) for each in found if isinstance(each, Mapping))

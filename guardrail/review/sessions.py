@@ -61,7 +61,7 @@ class SessionSummary:
     """Calls that need an approval."""
     errors: int
     unknown: int
-    """Calls whose process died before their end was recorded."""
+    """Calls that had no recorded end when their process died."""
     open: int
     """Allowed, with no recorded end."""
     rejected: int
@@ -180,9 +180,9 @@ def find(records: RecordReader, ref: str) -> SessionRef | RecordRef:
     """Resolve *ref*: a sequence number, ``last`` (the session of the latest call), a session id, a
     call id.
 
-    Ids may be shortened to a unique prefix; ``session:ID`` names a session whose id is a number or
-    ``last``. Raises ``NotFoundError`` if there is no match, or more than one; the hint lists the
-    candidates.
+    Ids may be shortened to a unique prefix; ``session:ID`` names a session with a number or
+    ``last`` as its id. Raises ``NotFoundError`` if there is no match, or more than one; the hint
+    lists the candidates.
     """
     if ref.isascii() and ref.isdigit():
         return _find_by_number(records, ref)

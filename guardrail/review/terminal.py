@@ -5,7 +5,7 @@ The author of a prompt can choose the arguments that an agent passes to a tool, 
 attacker-controlled: it may contain escape sequences, line feeds that forge rows, bidirectional
 overrides that reorder a line, and invisible characters. Every character that is not plainly visible
 is shown as an escape (``\\u{202e}``). Backslashes are doubled, so that an escape in the text can't
-pass for one of guardrail's.
+be mistaken for one of guardrail's.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ __all__ = [
 MAX_DEPTH = 40
 """Maximum nesting shown; deeper levels are counted, not shown."""
 MAX_MARKS = 3
-"""Maximum number of consecutive combining marks, enough for real languages; more are an attempt to
-draw over other lines.
+"""Maximum number of consecutive combining marks. Real languages need no more; a longer sequence is
+an attempt to draw over other lines.
 """
 
 # Invisible characters whose category is a letter, a mark or a symbol: fillers, joiners, variation
@@ -80,7 +80,7 @@ def escape(text: str) -> str:
     if _PLAIN.match(text):
         return text
     out: list[str] = []
-    marks = MAX_MARKS  # a mark at the start would combine with a character of ours
+    marks = MAX_MARKS  # a mark at the start would combine with one of guardrail's characters
     for char in text:
         if unicodedata.category(char) in {"Mn", "Me"} and not _is_hidden(char):
             marks += 1

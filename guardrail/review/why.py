@@ -50,7 +50,7 @@ _ASKS = CauseExplanation(
 
 
 def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
-    """Return the state of a request for approval at *now*, and what can still be done about it."""
+    """Return the state of a request for approval at *now*, and the next step."""
     used = next((each for each in call.answers if each.kind is StepKind.USED), None)
     if used is not None:
         return CauseExplanation(
@@ -112,7 +112,7 @@ class DecisionExplanation:
     """From the decision, or from the outcome if the decision left it open."""
     reproducible_sentence: str
     input: object
-    """The policy input as recorded; None if the record holds none."""
+    """The recorded policy input; None if the record holds none."""
     input_sentence: str
 
 

@@ -28,7 +28,7 @@ SECONDS = 0.3
 object of 4,000 members half.
 """
 FREE = 0.010
-"""Processor time of one call before it begins to give way. Ordinary calls never get there."""
+"""Processor time after which a call lets other threads run. Ordinary calls use less."""
 
 _STEP = 512
 TURN = 0.001
@@ -82,7 +82,7 @@ class Meter:
     def _check_usage(self) -> None:
         now = time.thread_time()
         if self._since is None:
-            self._since = now  # of one view: its time begins with the work
+            self._since = now  # the time of one view begins with its work
         used = self._used + now - self._since
         if used > SECONDS:
             raise RedactionError(
@@ -125,7 +125,7 @@ def yield_processor(seconds: float) -> float:
     times.
     """
     if asyncio._get_running_loop() is not None:
-        time.sleep(_BRIEF)  # its other tasks would wait as well
+        time.sleep(_BRIEF)  # the other tasks of this loop would wait as well
         return seconds
     began = time.perf_counter()
     with _LINE.lock:

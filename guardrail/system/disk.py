@@ -103,8 +103,8 @@ def sized(size: int) -> str:
 
 
 def free_bytes(path: Path) -> int | None:
-    """Return how many bytes are free on the disk where *path* is or would be; None if that can't be
-    measured.
+    """Return how many bytes are free on the disk of *path*, even if no such file exists; None if
+    that can't be measured.
     """
     try:
         space = os.statvfs(nearest_folder(path))

@@ -44,7 +44,7 @@ class WakeUpBatch:
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:
     for waiter in waiters:
-        if not waiter.done():  # else it was cancelled, or its time ran out
+        if not waiter.done():  # otherwise it was cancelled, or its time ran out
             waiter.set_result(None)
 
 

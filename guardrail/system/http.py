@@ -176,8 +176,8 @@ class HttpConnection:
             try:
                 return self._exchange(self._wire, request, end, limit)
             except _CutError:
-                # Not a byte came back: the server closed a connection that it no longer wanted to
-                # keep. A new one is tried once.
+                # No byte came back because the server had closed an idle connection. A new
+                # connection is tried once.
                 self.close()
         self._wire = _open(self._endpoint, end)
         try:
@@ -223,7 +223,7 @@ class _CutError(Exception):
 
 
 class _Wire:
-    """A socket whose operations share the remaining time until ``end``."""
+    """A socket. All its operations together must end before ``end``."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -296,7 +296,7 @@ def _no_password() -> str:
 def _literal_addresses(host: str, port: int) -> tuple[Address, ...]:
     """Return the addresses of a host that needs no look-up; empty if it needs one."""
     if host == _LOCAL_NAME:
-        # Never asked of a resolver, which could answer anything.
+        # The resolver is never asked for this name, because it could return any address.
         return ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port)))
     try:
         address = ipaddress.ip_address(host)

@@ -58,8 +58,8 @@ class TransportError(Exception):
         """Ends a sentence that begins with the name of the server."""
         self.stage = stage
         self.reason = reason
-        """The system's words for an error of its own. Empty if the server ended the connection in
-        order.
+        """The operating system's message for its error. Empty if the server closed the connection
+        normally.
         """
 
 

@@ -40,7 +40,7 @@ class ReplyError(Exception):
         super().__init__(message)
         self.detail = detail
         self.message = message
-        """Completes a sentence whose subject is the server."""
+        """Completes a sentence that begins with the name of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ def _read_fields(incoming: _ReceiveBuffer) -> tuple[tuple[bytes, bytes], ...]:
     """Take header lines, up to the empty line that ends them."""
     made: list[tuple[bytes, bytes]] = []
     while line := incoming.until(b"\r\n", _MAX_HEAD):
-        # A continued line is not a valid name either.
+        # A continued line is also refused, because it does not begin with a valid name.
         found = _HEADER.fullmatch(line)
         if found is None or len(made) == _MAX_HEADERS:
             raise _not_http()

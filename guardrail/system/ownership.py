@@ -75,7 +75,7 @@ def new_folder(folder: Path, like: Path | None) -> None:
         return
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        if not os.listdir(descriptor):  # a folder that is not empty is not the one created here
+        if not os.listdir(descriptor):  # a folder that is not empty was not created here
             _set_owner(descriptor, like)
     finally:
         os.close(descriptor)

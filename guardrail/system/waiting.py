@@ -1,7 +1,7 @@
 """Waits for work of other threads, in a thread or on an event loop, and never cancels that work.
 
-A procedure that waits is written once, as a generator that yields what it waits for (``Wait``,
-``Shielded``) and receives the result or the exception at that point. Long computations are yielded
+A procedure that waits is written once, as a generator. It yields ``Wait`` or ``Shielded`` to wait
+for a future, and receives the result or the exception at that point. Long computations are yielded
 as ``Work``: other tasks of an event loop run meanwhile. ``guardrail.call.drivers`` runs such a
 procedure, in a thread or on an event loop.
 """

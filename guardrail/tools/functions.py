@@ -28,7 +28,7 @@ class FunctionSignature:
     """The parameters of a function, as a model."""
 
     name: str | None
-    """``__name__`` of the function, or None if it has no name of its own."""
+    """``__name__`` of the function, or None if it has no name."""
     description: str
     model: type[BaseModel]
     parameters: dict[str, str]
@@ -118,7 +118,7 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
         if parameter.name in injected or parameter.name in bound:
             continue
         if number == 0 and parameter.name in _OWNERS and parameter.annotation is parameter.empty:
-            # The model would have to send the object, and every call would be denied.
+            # The language model would have to send the object, so every call would be denied.
             raise UsageError(
                 f"a method without its object: a model can't supply the argument {parameter.name}",
                 code="usage.method",
@@ -146,8 +146,8 @@ def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any
     if metadata:
         annotation = annotation.__origin__
     text = described or next((item for item in metadata if isinstance(item, str)), "")
-    # The later one wins: the program's Field over the docstring, and the parameter's name over
-    # every alias.
+    # Later metadata overrides earlier: the program's Field overrides the docstring, and the
+    # parameter's name overrides every alias.
     infos = [Field(description=text)] if text else []
     try:
         if parameter.default is None and annotation is not Any:

@@ -29,8 +29,8 @@ def governed(
         try:
             return dict(signature.bind(*args, **kwargs).arguments)
         except TypeError:
-            # Recorded and denied like any call with bad arguments: a schema has no names for
-            # positions.
+            # The call is recorded and denied like any call with bad arguments, because a schema has
+            # no names for positions.
             return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
 
     if inspect.iscoroutinefunction(function):

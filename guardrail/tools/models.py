@@ -1,4 +1,4 @@
-"""Tools whose arguments a pydantic model describes.
+"""Tools with a pydantic model that describes their arguments.
 
 The model coerces the arguments. Policy and record see its JSON dump, and the body gets objects
 rebuilt from that same dump, never the caller's objects. Imported only if a tool has a model,
@@ -145,8 +145,8 @@ _SIMPLE = frozenset(
         "uuid",
     }
 )
-"""Core schema types whose JSON dump shows everything: no secrets, no sets, and no values of type
-Any.
+"""Core schema types with a JSON dump that shows everything: no secrets, no sets, and no values of
+type Any.
 """
 
 
@@ -281,8 +281,8 @@ def _rebuild_until_stable(
         rebuilt = _rebuild(model, built, seen)
         again, kept = _dump(rebuilt, schema)
         if kept != secrets:
-            # It was passed in a place that the model declares otherwise, so no mark would protect
-            # it.
+            # The secret was passed in a place that the model declares as another type, so no mark
+            # would protect it.
             raise Refused("model", "a secret in a field that is not declared secret")
         if again.encoded == seen.encoded:
             return seen, _keywords(rebuilt, parameters)

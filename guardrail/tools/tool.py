@@ -58,8 +58,8 @@ class Tool:
     def take(self, args: object) -> tuple[Snapshot, Mapping[str, Any]]:
         """Return the snapshot for policy and record, and the keyword arguments for the body.
 
-        They share no container with each other or with *args*: the body can't change what is
-        recorded, and the caller can't change what the body gets. Raises only ``ArgumentsError``.
+        They share no container with each other or with *args*: the body can't change the record,
+        and the caller can't change the body's arguments. Raises only ``ArgumentsError``.
         """
         if self.model is None or self.schema is None:
             taken = snapshot(self.schema, args)
@@ -187,8 +187,8 @@ def declare(
 
 
 def _warn(name: str, error: SchemaError) -> None:
-    """Warn about a tool whose schema was refused, once for each place in the program that declares
-    it.
+    """Warn that a tool's schema was refused, once for each place in the program that declares the
+    tool.
     """
     level = 2
     frame = sys._getframe(1)
@@ -261,7 +261,7 @@ class ToolRegistry:
         can't be recorded.
         """
         try:
-            # No lock: one lookup is atomic, and an entry is only ever replaced, never changed.
+            # No lock is needed: a lookup is atomic, and an entry is replaced but never changed.
             found = self._tools.get((name, server))
         except TypeError:
             found = None

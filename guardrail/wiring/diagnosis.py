@@ -88,7 +88,7 @@ class Diagnosis:
 
     plan: RecoveryPlan
     keys: Keys | None
-    """The log's keys; None if they are gone."""
+    """The log's keys; None if they are lost."""
     unusable: str = ""
     """Why the log can't be continued although its file may be intact."""
     names: tuple[str, ...] = ()
@@ -164,9 +164,10 @@ def check_log_name(settings: Settings, log: str) -> None:
 
 
 def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
-    """Find out what stops a guard from opening the ledger, and what ``recover`` can do about it.
+    """Find the reason that a guard can't open the ledger, and the steps that ``recover`` would
+    take.
 
-    Raises ``GuardrailError`` for a fault that only somebody else can fix; its message describes the
+    Raises ``GuardrailError`` for a fault that ``recover`` can't fix; its message describes the
     fault and its hint the fix.
     """
     path = settings.ledger.path
@@ -213,17 +214,19 @@ def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
     try:
         way = diagnose(settings).way_out if is_small(settings) else check_outside(settings)
     except ConfigError:
-        return error  # settings that may not start the signer: the opening itself got further
+        # These settings may not start the signer; the failed opening got further than this check.
+        return error
     except GuardrailError as known:
         # An error that names a file and its owner says more than that the file can't be read.
         return error if error.code == "ledger.permission" else known
     if error.code not in CONTRADICTIONS and (way or not error.hint):
-        error.hint = way or RECOVER  # a contradiction names this way out, and one more
+        # The error about a contradiction names this step and another one.
+        error.hint = way or RECOVER
     return error
 
 
 def is_small(settings: Settings) -> bool:
-    """Return True if the ledger is small enough to be read completely while somebody waits."""
+    """Return True if the ledger is small enough to be read completely while a user waits."""
     with (
         contextlib.suppress(LedgerError),
         LedgerReader.open(settings.ledger.path, strict=False) as reader,
@@ -237,7 +240,7 @@ def check_outside(settings: Settings) -> str:
     the files.
 
     Return the next step if ``recover`` can fix the problem, otherwise an empty string. Raises
-    ``GuardrailError`` for a fault that only somebody else can fix.
+    ``GuardrailError`` for a fault that ``recover`` can't fix.
     """
     outside = _quick_facts(settings, anything=False)
     if outside.unusable:
@@ -283,7 +286,7 @@ def _check_existed(path: Path) -> None:
     A new log there would look like a recovered one, and would set aside an unrelated file.
     """
     if not path.exists():
-        refuse_links(path)  # a link that leads nowhere is no mistyped name
+        refuse_links(path)  # a link that leads nowhere is not a mistyped name
     if not traces(path):
         near = ledgers_near(path)
         raise LedgerOpenError(

@@ -218,7 +218,8 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
         elif path.exists() and keyed:
             keys = load_keys(settings)
             _check_name(settings)
-            # Before anything is written: a record on an older copy would fork the log.
+            # Checked before anything is written, because a record on an older copy would fork the
+            # log.
             check_memory(settings, keys.signing(actor=actor(), epochs=False))
             writer = LedgerWriter.open(
                 path,
@@ -231,8 +232,8 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
 
 
 def _check_name(settings: Settings) -> None:
-    """Refuse a log whose name differs from the settings. If its name can't be read, opening it
-    fails anyway.
+    """Raise ``LedgerOpenError`` if the log's name differs from the settings. Do nothing if it can't
+    be read, because opening the log fails then anyway.
     """
     log = ""
     if settings.ledger.log:
@@ -252,7 +253,7 @@ def open_guard(
     try:
         return _assemble_guard(cls, settings, policy_data)
     except OSError as error:
-        # A file that no component claims: a policy, a certificate, a folder on the way.
+        # This file belongs to no component: a policy, a certificate, or a folder in a path.
         missing = denial_of(error, settings.ledger.path, settings.ledger.path)
         if missing is None:
             raise
@@ -315,7 +316,7 @@ def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatc
 def _record_refused_policies(settings: Settings, error: PolicyLoadError) -> None:
     """Record that policies were refused, if there is a ledger to record it in."""
     if settings.ledger.path.exists():
-        # A failure here matters less than the one that the caller raises.
+        # A failure here is less important than the error that the caller raises.
         with contextlib.suppress(LedgerError, KeysError):
             record_refusal(open_journal(settings, epochs=False)[0], error)
 

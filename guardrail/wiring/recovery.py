@@ -74,7 +74,8 @@ def carry_out(
         _store_names(settings, [*found.names, report.log])
     try:
         renew_memory(settings, signing)
-        AccessMemory(settings, settings.ledger.path.absolute()).forget()  # if it is one
+        # If the ledger is an access log.
+        AccessMemory(settings, settings.ledger.path.absolute()).forget()
     except AnchorError as error:
         return report, error
     return report, None

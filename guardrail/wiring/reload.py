@@ -150,8 +150,8 @@ def record_refused(
     error: GuardrailError,
     kept: PolicyIdentity,
 ) -> None:
-    """Record ``admin.policy_refused`` if the ledger can be written to; *kept* are the policies that
-    stay in force.
+    """Record ``admin.policy_refused`` if the ledger can be written to; *kept* identifies the
+    policies that stay in force.
     """
     with contextlib.suppress(LedgerError):
         record("policy_refused", {"code": error.code, "kept": log_fields.policy(kept)})

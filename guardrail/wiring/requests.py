@@ -27,7 +27,7 @@ class LedgerRequests:
     """Ledger reads that decisions depend on. They are read-only and proved, with one connection per
     read.
 
-    A record that the signed head does not prove seals the ledger of *writer*.
+    If the signed head does not prove a record, the ledger of *writer* is sealed.
     """
 
     def __init__(self, path: Path, writer: LedgerWriter, signing: Signing) -> None:

@@ -43,7 +43,7 @@ def main() -> None:
     job = pickle.load(sys.stdin.buffer)  # noqa: S301 - the guard that started this process wrote it, into a pipe of its own
     threading.Thread(target=_end_with_the_guard, daemon=True).start()
     with ThreadPoolExecutor(1) as normal:
-        normal.submit(int).result()  # it has a thread now, which keeps its priority
+        normal.submit(int).result()  # the pool has started its thread, which keeps its priority
         with contextlib.suppress(OSError):
             os.nice(_NICE)  # on Linux this applies to this thread, and to those that it starts
         made = carry_out_job(job, delete=lambda work: normal.submit(work).result())

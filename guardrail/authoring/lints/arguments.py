@@ -14,7 +14,9 @@ __all__ = ["check"]
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each read of an argument whose absence would let the call through."""
+    """Yield a lint for each read of an argument if the call would be let through without that
+    argument.
+    """
     if event.what is not EventKind.READ or not event.open or not _reads(event, flow):
         return
     tools = event.frame.tools

@@ -365,8 +365,8 @@ def literal_name(node: Any) -> str | None:
 
 
 def has_fallback(rule: RegoRule) -> bool:
-    """Return True if *rule* has a default that has an effect. ``default x := false`` has none: it
-    is the same as undefined.
+    """Return True if *rule* has a default other than false. ``default x := false`` has no effect,
+    because it is the same as undefined.
     """
     return rule.default and rule.form != "function" and (literal(rule.node["value"]) is not False)
 

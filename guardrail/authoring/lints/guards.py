@@ -178,7 +178,7 @@ def _all(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
     return result if result is not None else frozenset()
 
 
-# The tools that a body can be about.
+# The tools to which a body can apply.
 
 
 def tools_of(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int = 0) -> Tools:

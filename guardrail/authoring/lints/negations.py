@@ -45,7 +45,7 @@ def _operands(node: Node) -> Iterator[object]:
     if name == "Call":
         yield from node["Call"]["params"]
     elif name in {"BoolExpr", "AssignExpr"} and node[name]["op"] == "Eq":
-        # Sides of an equality are evaluated inside it, calls in them are not.
+        # The sides of an equality are evaluated inside ``not``, but calls in them are not.
         for side in (node[name]["lhs"], node[name]["rhs"]):
             if kind(side) not in {"Var", "RefDot", "RefBrack"}:
                 yield from _operands(side)

@@ -104,7 +104,7 @@ def _observe_tests(
         try:
             bench.rule(path, "{}")
         except (EngineRefusal, PolicyError):
-            # Calls that it saw before still count, unless the process has ended.
+            # Calls that were captured before the failure still count, unless the process has ended.
             pass
         for text in bench.observed():
             yield _observed_call(name, text, base, replaced)

@@ -18,7 +18,7 @@ __all__ = ["ARGS", "CONSTANTS", "InputShape", "Path", "Tools", "written"]
 Path: TypeAlias = "tuple[str | None, ...]"
 """Names below ``input``; None for an index that is not a literal."""
 Tools: TypeAlias = "frozenset[str] | None"
-"""The tools whose calls a rule can be about; None for any."""
+"""The tools that a rule can apply to; None for any tool."""
 
 ARGS: Path = ("action", "properties", "args")
 CONSTANTS: Mapping[str, tuple[str, str]] = {
@@ -100,7 +100,7 @@ class InputShape:
         )
 
     def similar(self, path: Path, tools: Tools) -> str:
-        """Return the declared argument whose name is most similar to *path*, or an empty string."""
+        """Return the declared argument with the name most similar to *path*, or an empty string."""
         names = {name for schema in self._candidates(tools) for name in _properties(schema, schema)}
         close = difflib.get_close_matches(str(path[len(ARGS)]), sorted(names), 1)
         return close[0] if close else ""
@@ -141,7 +141,7 @@ class InputShape:
             if schema is None:
                 found.append(None)
             elif tools is not None or path[0] in _properties(schema, schema):
-                # A rule about any tool says nothing about tools without that argument.
+                # A rule that applies to any tool does not concern tools without that argument.
                 found.append(_descend(schema, schema, path))
         return found or [None]
 
@@ -156,7 +156,7 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
             items = _resolve(schema, root).get("items")
             if not isinstance(items, Mapping):
                 return None
-            # A rule that reads a member has one.
+            # A rule that reads an element applies only to lists that have one.
             schema, always = items, True
             continue
         properties = _properties(schema, root)

@@ -1,5 +1,5 @@
-"""Walks through everything that the decision depends on, and finds expressions whose missing value
-would let a call through.
+"""Walks through everything that the decision depends on, and finds expressions that let a call
+through if they have no value.
 
 A condition on a missing value has no value itself, and rules that depend on it do not fire. If such
 a rule is a denial, the call is let through: the location is *open*. Under ``not`` it is the
@@ -300,8 +300,8 @@ class _BodyWalker:
 
 
 def _is_name_for_input(rule: RegoRule, flow: ValueFlow, frame: RuleFrame) -> bool:
-    """Return True if *rule* only renames an input path: faults are then reported where it is
-    used.
+    """Return True if *rule* only renames an input path. Faults are then reported at the expressions
+    that use it.
     """
     return rule.simple is not None and bool(flow.origins(rule.simple, frame))
 

@@ -102,7 +102,7 @@ def _to_file(records: RecordReader, path: Path, size: int | None, *, needed: int
 
 
 def _size_of(db: Path) -> int:
-    """Return the size of the ledger, which is more than its lines take."""
+    """Return the size of the ledger file, which is larger than its lines."""
     size = 0
     for part in (db, Path(f"{db}-wal")):
         with contextlib.suppress(OSError):
@@ -111,8 +111,8 @@ def _size_of(db: Path) -> int:
 
 
 def _new_file(path: Path, write: Callable[[BinaryIO], _T], *, needed: int) -> _T:
-    """Write to a new file that only its owner can read: an export holds everything that the ledger
-    holds.
+    """Write to a new file that only its owner can read, because an export holds all records of the
+    ledger.
 
     The file and its name are durable when this returns. The output takes at most *needed* bytes.
     """

@@ -83,8 +83,8 @@ def _project_above(folder: Path) -> Path | None:
 
 
 def _refuse_project(folder: Path, planned: Settings) -> None:
-    """Raise ``ConfigError`` if *folder* has settings. It is then a project or a clone of one, whose
-    ledger is created when a guard opens.
+    """Raise ``ConfigError`` if *folder* has settings. It is then a project or a clone of one, and
+    opening a guard creates its ledger.
     """
     from guardrail.config import FILE_NAME, Settings
     from guardrail.ledger.files import traces
@@ -92,7 +92,7 @@ def _refuse_project(folder: Path, planned: Settings) -> None:
     there = folder / FILE_NAME
     if not there.is_file():
         return
-    with contextlib.suppress(ConfigError):  # `doctor` says what is wrong with these settings
+    with contextlib.suppress(ConfigError):  # `doctor` reports the fault of these settings
         planned = Settings.load(there, environment={}, named=False)
     bare = not traces(planned.ledger.path) and not planned.key_path.exists()
     makes = "a program that opens a guard with it creates keys and ledger, and "

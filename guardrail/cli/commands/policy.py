@@ -131,7 +131,7 @@ def test(
     chosen = policy_paths(paths, config)
     report = run_tests(chosen)
     code = _test_code(report)
-    # Calls of failing tests say nothing about the calls that the policy is meant to stop.
+    # Calls of failing tests do not show which calls the policy is meant to stop.
     mutation = policy_mutate.run(chosen, tools, limit) if mutate and report.ok else None
     if mutation is not None and code is Exit.YES:
         code = policy_mutate.code_of(mutation)

@@ -72,7 +72,7 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         proof = make_proof(reader, target.seq, head, kept)
     raw = proof.encode()
     if out is None:
-        # The same document, with characters that a terminal would obey or hide escaped as JSON
+        # The same document. Characters that a terminal would interpret or hide are escaped, as JSON
         # allows.
         data(json_text(json.loads(raw), indent=1))
     else:
@@ -221,8 +221,8 @@ def _not_proved(checked: ProofCheck) -> list[str]:
             "That the content of the record is true, or when it was written: its time comes "
             "from the writer's own clock."
         ),
-        # A witness signs any continuation of what it knows; a recovery may have taken over records
-        # behind it.
+        # A witness signs any continuation of the head that it knows. A recovery may have taken over
+        # records after that head.
         (
             "That the log was not recovered after a change: guardrail verify on the ledger "
             "names such records."

@@ -76,7 +76,7 @@ def prune(
 
 
 def pruned_document(done: PruneResult) -> dict[str, Any]:
-    """Return the result of pruning, for JSON."""
+    """Return the result of pruning as a JSON document."""
     return {
         "deleted": done.deleted,
         "before": done.before,

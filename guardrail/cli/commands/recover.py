@@ -233,7 +233,7 @@ def _describe_loss(plan: RecoveryPlan) -> str:
 
 
 def _describe_known(found: Diagnosis) -> list[str]:
-    """Return what is known about the log from outside the ledger, as lines."""
+    """Return lines with the facts about the log that are known from outside the ledger."""
     judged = found.plan.judged
     lines = []
     if judged.last is not None:

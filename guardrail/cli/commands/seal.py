@@ -68,7 +68,7 @@ def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: 
 
 
 def closed_document(done: ClosedSegment) -> dict[str, Any]:
-    """Return the closed segment and the new copies, for JSON."""
+    """Return the closed segment and the new copies as a JSON document."""
     made = done.segment
     return {
         "sealed": (
@@ -95,7 +95,7 @@ def print_closed(done: ClosedSegment) -> bool:
 
 
 def archived_document(put: Sequence[ArchivedSegment]) -> list[dict[str, Any]]:
-    """Return the result of archiving, for JSON."""
+    """Return the result of archiving as a JSON document."""
     return [{"segment": each.segment, "file": each.file, "digest": each.digest} for each in put]
 
 

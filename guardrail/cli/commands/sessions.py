@@ -108,7 +108,7 @@ def sessions(
 
 
 def _fitting_table(spec: list[Column], cells: list[list[Cell]]) -> list[str]:
-    """Return the lines of the table. If it is too wide, omit the columns whose counts are all
+    """Return the lines of the table. If it is too wide, omit the columns in which all counts are
     zero.
     """
     lines = list(table(spec, cells))

@@ -255,7 +255,7 @@ def _cards(session: Timeline) -> Iterator[str]:
 def _json_record(records: RecordReader, seq: int) -> None:
     line = _line(records, seq)
     parse(line, seq)
-    # The stored line, so that no number changes on the way.
+    # The stored line is used, so that no number changes when it is parsed and written again.
     shown = json_safe(line.decode("utf-8", errors="backslashreplace"))
     access = json_text(access_fields())[1:-1]
     data(

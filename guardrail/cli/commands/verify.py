@@ -378,8 +378,8 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
 
 
 def _print_readers(readers: AccessLogVerification) -> None:
-    """Print a summary of the access log's verification. Notes about what it does not prove are
-    printed for the ledger only.
+    """Print a summary of the access log's verification. The limits of the proof are printed for the
+    ledger only.
     """
     report = readers.report
     word, style = _headline(report)

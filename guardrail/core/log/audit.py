@@ -86,10 +86,10 @@ class Audit:
         watch: Collection[int] = (),
         trees: bool = False,
     ) -> None:
-        """Start at line 0; if *pruned* is given, allow the pruned records to be missing. Or start
-        after the head *after*, whose tree is *edge*.
+        """Start at line 0 or, if *after* is given, after that head, which has the tree *edge*. If
+        *pruned* is given, the pruned records may be missing.
 
-        Keep the tree's root at each size in *watch*; with *trees*, also the tree.
+        Store the tree's root at each size in *watch* and, with *trees*, the tree as well.
         """
         self._verify = verify
         self._pruned = pruned
@@ -172,9 +172,7 @@ class Audit:
         if pruned is None:
             return
         if pruned.genesis != self.chain.leaf:
-            self._pruned = (
-                None  # of another log: then records are missing, and the chain reports it
-            )
+            self._pruned = None  # of another log; records are then missing, which the chain reports
             return
         self.chain.skip(pruned.before, pruned.leaf)
         self.edge = Edge(pruned.before, pruned.edge)

@@ -32,7 +32,7 @@ class Difference(StrEnum):
     SEQUENCE = "sequence"
     """A number is missing, repeated or out of order."""
     LEAF = "leaf"
-    """The line is not the one whose hash was stored with it."""
+    """The line does not have the hash that was stored with it."""
     LINE = "line"
     """The bytes are not a record: too long, several lines, or not a JSON object."""
     NUMBER = "number"
@@ -138,7 +138,9 @@ class Chain:
         self._gap = 0
         """Records from 1 up to this one were pruned; their calls can have outcomes."""
         self.unmatched: list[tuple[str, int]] = []
-        """(call, number of its decision) of outcomes after *after* whose decision was not seen."""
+        """(call, number of its decision) of each outcome after *after* if the decision was not
+        seen.
+        """
         self._next = after.size if after is not None else 0
         self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)
         self._prev = self._leaf.hex()

@@ -2,7 +2,7 @@
 tlog-checkpoint, tlog-cosignature).
 
 Pure: the caller passes the functions that sign and verify. A note is the signed text, an empty
-line, and signature lines; unknown signatures are kept and ignored.
+line, and signature lines; unknown signatures are preserved, but not used.
 """
 
 from __future__ import annotations

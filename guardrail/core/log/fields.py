@@ -150,7 +150,7 @@ def policy(identity: PolicyIdentity) -> dict[str, Any]:
 
 
 def rule(entry: Rule, message: str) -> dict[str, Any]:
-    """Return one rule with its message as recorded."""
+    """Return the recorded form of one rule, with *message* as its message."""
     return {
         "rule": entry.rule,
         "message": message,
@@ -182,8 +182,8 @@ def decision(
     differs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Return the fields of a ``call.decision``. *approval* was used by the call; *presented* was
-    passed but not used. *differs* says where the arguments differ from those that were presented
-    for approval.
+    passed but not used. *differs* names the arguments that differ from those in the request for
+    approval.
     """
     common.update(
         tool=tool,

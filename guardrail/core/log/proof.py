@@ -133,7 +133,7 @@ class ProofCheck:
     epoch: str | None = None
     """The epoch key that signed the head, hex; None if the log key did."""
     cosignatures: tuple[Cosignature, ...] = ()
-    """Cosignatures of the witnesses whose keys were given."""
+    """Valid cosignatures by the witnesses' keys that were given."""
 
 
 def check_proof(
@@ -149,7 +149,7 @@ def check_proof(
     if not verify_inclusion(leaf, proof.index, head.size, proof.path, head.root):
         detail = f"the line is not record {proof.index} of the records that the head covers"
         return ProofCheck(Verdict.NOT_IN_HEAD, detail, head)
-    # (2) says so itself,
+    # (2) the line states that number itself,
     record = _record(proof.line)
     if record is None or record.get("seq") != proof.index or record.get("log") != head.origin:
         detail = "the line's number or log does not match its place"

@@ -54,8 +54,8 @@ _OPTIONS = (
 
 
 def _plain_text(value: object) -> str:
-    # Subclasses of str, which orjson is configured to refuse: their text, without running their
-    # code.
+    # orjson is configured to refuse subclasses of str. This returns their text without running
+    # their code.
     if isinstance(value, str):
         return str.__str__(value)
     raise TypeError
@@ -64,9 +64,9 @@ def _plain_text(value: object) -> str:
 def dumps(value: object) -> bytes:
     """Return the canonical bytes of a JSON value: sorted keys, no spaces, UTF-8.
 
-    Integers of any size are kept exactly. Raises ``RecordError`` for values that JSON can't hold:
-    lone surrogates, non-string keys and foreign objects are refused here; the caller must refuse
-    NaN and infinity (``core.schema`` does).
+    Integers of any size are preserved exactly. Raises ``RecordError`` for values that JSON can't
+    hold: lone surrogates, non-string keys and foreign objects are refused here; the caller must
+    refuse NaN and infinity (``core.schema`` does).
     """
     try:
         return orjson.dumps(value, _plain_text, _OPTIONS)
@@ -83,7 +83,7 @@ def dumps(value: object) -> bytes:
             separators=(",", ":"),
         )
         encoded = text.encode("utf-8")
-        # It turns keys of other types into text: two keys could become one.
+        # The standard library converts keys of other types to text, so two keys could become one.
         if not _text_keys(value):
             raise TypeError
         return encoded
@@ -125,7 +125,7 @@ class Draft:
     opens: bool
     """True for an allowed decision: the call is open once this is durable, and needs an outcome."""
     process: str | None
-    """``origin.process`` of the caller, whose death closes the call."""
+    """``origin.process`` of the caller. The call is closed if that process dies."""
     segments: tuple[bytes, bytes, bytes, bytes]
     """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, after
     ``ts``; no braces.
@@ -206,7 +206,7 @@ class Draft:
 def decode(line: bytes) -> dict[str, Any]:
     """Parse a line. Raises ``RecordError`` unless it is one JSON object.
 
-    Unknown fields are kept: a later version might have added them.
+    Unknown fields are preserved, because a later version might have added them.
     """
     try:
         value = orjson.loads(line)
@@ -235,7 +235,7 @@ def parse(line: bytes) -> dict[str, Any]:
         if orjson.dumps(value, option=orjson.OPT_SORT_KEYS) != line:
             value = _parse_strictly(line)
     except (ValueError, TypeError):
-        # Integers that no float can hold, or nested more than orjson writes.
+        # It has integers that no float can hold, or more levels than orjson writes.
         value = _parse_strictly(line)
     if not isinstance(value, dict):
         raise RecordError("a line is not a JSON object", code="record.undecodable")

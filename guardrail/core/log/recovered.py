@@ -118,7 +118,7 @@ class Recovered:
 def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
     """Return how reliable a loss of 0 is.
 
-    A new log whose record states the number wrongly, or not at all, might have lost records.
+    A new log might have lost records if its recovery record states no number or a malformed one.
     """
     if said.get("loss") == Loss.NONE_KNOWN:
         return Loss.NONE_KNOWN
@@ -127,7 +127,8 @@ def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
 
 def _range(seq: int, detail: Mapping[str, Any]) -> tuple[int, int]:
     if "doubt" not in detail:
-        # Written before records had this field: if the head was right, there was no doubt.
+        # The record was written before this field existed. If the head was right, nothing was in
+        # doubt.
         return (0, seq - 1) if detail.get("head") is not None else (0, -1)
     doubt = detail["doubt"]
     if doubt is None:

@@ -1,4 +1,4 @@
-"""Decodes a text in every possible way, so that a value is found behind its escapes."""
+"""Decodes a text in every plausible way, so that values are found even if they are escaped."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ def decodings(
 def _readings(text: str, blanks: bool) -> Iterator[str]:
     plus = blanks and "+" in text and _PLUS.search(text) is not None
     if "%" in text:
-        # A plus sign is itself in a path and a blank in a form, and octets are UTF-8 or, in old
-        # programs, Latin-1.
+        # A plus sign stands for itself in a path and for a blank in a form. Octets are UTF-8 or, in
+        # old programs, Latin-1.
         yield unquote(text, errors="replace")
         if plus:
             yield unquote(text.replace("+", " "), errors="replace")
@@ -116,7 +116,7 @@ def _joined(text: str) -> Iterator[str]:
     octets = text.encode("ascii", "replace")
     if "0x" in text or "0X" in text:
         octets = octets.lower().replace(b"0x", b"")
-    # Hex digits become "0" and all else "x": twelve in a row show at once.
+    # Hex digits become "0" and everything else "x", so that a run of twelve digits is easy to find.
     if _MANY_DIGITS in octets.translate(_KINDS, _BETWEEN_DIGITS):
         digits = octets.lower().translate(None, _BETWEEN_DIGITS)
         yield "\n".join(run.decode("ascii") for run in _HEX_RUN.findall(digits))

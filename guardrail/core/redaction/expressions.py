@@ -1,7 +1,7 @@
 """Recognises variables, calls and look-ups. On the right of ``token =``, they name the source of a
 secret but are not secrets themselves.
 
-Anything that could also be a password counts as one: an expression must look like code.
+A text that could also be a password counts as one: only text that looks like code is an expression.
 """
 
 from __future__ import annotations

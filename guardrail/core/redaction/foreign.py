@@ -1,4 +1,4 @@
-"""Reads results and exceptions, which can be objects of foreign classes whose own methods can do
+"""Reads results and exceptions, which can be objects of foreign classes with methods that do
 anything.
 
 This module calls no method that a foreign class or metaclass could have overridden, except for an
@@ -56,7 +56,7 @@ def qualified(cls: type) -> str:
 def _module(cls: type) -> str:
     try:
         module = _MODULE_OF(cls)
-    except AttributeError:  # made by code that ran in no module
+    except AttributeError:  # the class was created by code that ran in no module
         return ""
     return str.__str__(module) if issubclass(type(module), str) else ""
 
@@ -135,8 +135,8 @@ _PER_NODE = 16
 
 
 def outweighs(value: object, chars: int) -> bool:
-    """Return True if *value* holds more than *chars* characters, where each member counts as
-    several.
+    """Return True if *value* holds more than *chars* characters. Each member of a container counts
+    as several characters.
 
     It stops counting at that limit.
     """
@@ -156,7 +156,7 @@ def outweighs(value: object, chars: int) -> bool:
             if kind is dict:
                 pending.extend(item.values())
         elif issubclass(kind, _CONTENT):
-            return True  # how much a subclass, or a set, holds would have to be read
+            return True  # the size of a subclass or a set can't be found without reading it
         else:
             pending.append(_attributes_of(item))
     return chars < 0
@@ -271,7 +271,7 @@ def _cause(error: BaseException) -> BaseException | None:
 def _message(error: BaseException, size: int) -> str:
     for base in _MRO_OF(type(error)):
         if _NAME_OF(base) == "ValidationError":
-            # Their texts quote the value that did not fit.
+            # The texts of these exceptions quote the value that did not fit.
             return _validation(error, _module(base))
     try:
         text = str.__str__(str(error))

@@ -75,9 +75,11 @@ class KeyInfo:
     cls: str | None
     scope: Scope
     hints_secret: bool
-    """The name can stand for a secret: random-looking values below it count as one."""
+    """The name may be that of a secret: values below it count as secrets if they look random."""
     odd: bool
-    """It does not look like a field name: it might itself be data, and is scanned as a value."""
+    """The name does not look like a field name. It might be data itself, so it is scanned like a
+    value.
+    """
 
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -96,7 +98,7 @@ _NEUTRAL = _word_set(
     "value val text txt raw plain plaintext cleartext field input data b64 base64 hash hashed encrypted enc "
     "digest confirm confirmation confirmed again repeat hint old new current primary secondary default main full"
 )
-# Words that make a name speak about a thing instead of holding it.
+# Words after which a name describes a thing instead of containing it.
 _ABOUT_FIRST = _word_set(
     "is has have had num number_of no_of max min total count include includes require requires required use uses show hide "
     "allow allows enable enabled disable need needs accept accepts should can"
@@ -121,7 +123,7 @@ _SECRET_ENDINGS = (
     "password", "passwd", "passphrase", "secret", "apikey", "secretkey", "privatekey", "accesskey", "accesstoken",
     "authtoken", "refreshtoken", "sessiontoken", "credential", "credentials", "pwd", *FOREIGN_ENDINGS,
 )  # fmt: skip
-# "token" counts unless it pages through a list, or counts what a model reads.
+# "token" counts unless it is a page token, or a number of a model's tokens.
 _TOKEN_BENIGN = _word_set(
     "next prev previous page paging pagination continuation cursor sync start end max min total prompt completion input "
     "output stop special mask pad unk eos bos cls sep num"

@@ -52,8 +52,8 @@ def _forms_of(text: str, value: str) -> list[KnownForm]:
     encoded = [data.hex()]
     encoded.append(encoded[0].upper())
     for shift in range(3):
-        # Characters that also depend on a neighbour's bits are left away: 0, 2 or 3 before, at most
-        # one after.
+        # Characters that also depend on a neighbour's bits are omitted: 0, 2 or 3 at the beginning,
+        # and at most one at the end.
         whole = (shift + len(data)) * 8 // 6
         encoded.append(
             b2a_base64(bytes(shift) + data, newline=False)[(0, 2, 3)[shift] : whole].decode("ascii")

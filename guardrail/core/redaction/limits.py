@@ -15,9 +15,11 @@ class Limits:
     """
 
     string: int = 16_384
-    """Largest string, in characters, that is kept whole; of a longer one, the head is kept."""
+    """Largest string, in characters, that is recorded whole. A longer one is recorded by its
+    beginning.
+    """
     head: int = 256
-    """Characters of a longer string that are kept."""
+    """Characters that are recorded of a longer string."""
     depth: int = 32
     """Levels of objects and lists."""
     nodes: int = 5_000
@@ -31,8 +33,8 @@ class Limits:
     result: int = 65_536
     """Characters of a result that are searched for sensitive values."""
     message: int = 1_000
-    """Characters of an exception's message that are kept."""
+    """Characters that are recorded of an exception's message."""
 
 
 def unmetered(_: int) -> None:
-    """Do nothing: a meter for a call whose work is not counted."""
+    """Do nothing: a meter that does not count the work."""

@@ -2,7 +2,7 @@
 
 A mark is ``gr1:<class>:<key id>:<24 characters>``: either a token, which is equal for equal values,
 or a random mark (key id ``-``). It is never redacted again. A caller that writes such a mark into
-an argument can therefore place 120 bits of its own in a record.
+an argument can therefore put 120 bits of its choice into a record.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ MARK_PREFIX = "gr1:"
 FILLER = "\x01"
 """Replaces a mark while detectors examine a text. No detector takes it for part of a value."""
 
-# It ends after its 24 characters, whatever follows: it replaces a value, and words or another mark
-# can touch it.
+# A mark ends after its 24 characters, no matter what follows: it replaces a value, so a word or
+# another mark can follow directly.
 _MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")
 _MARK_KEY = re.compile(_MARK.pattern + r"(?:-[0-9]{1,6})?")
 # Format characters (category Cf), and other characters without width: they split a word that a

@@ -46,7 +46,7 @@ def rename_pointers(
     """Return *entries* with pointers that are valid after keys were renamed: *moves* maps an old
     pointer to its new last segment.
 
-    Nothing below a pointer in *gone* is shown any longer: entries from below it are joined with the
+    Nothing below a pointer in *gone* is shown any longer, so entries below it are joined with the
     entry at that pointer.
     """
     out: dict[str, list[str]] = {}

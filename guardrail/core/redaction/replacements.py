@@ -34,7 +34,7 @@ _PER_REPLACEMENT = 32
 # Texts that are remembered as clean: many short ones, a few long ones.
 _CLEAN, _CLEAN_CHARS = 4_096, 256
 _LONG_CLEAN, _LONG_CLEAN_CHARS = 64, 4_096
-# A view with this many characters fits, whatever they are.
+# A view with this many characters always fits, no matter which characters.
 _ALWAYS_CLEAR = 6_000
 
 
@@ -46,7 +46,7 @@ class View:
     removed: dict[str, list[str]]
     """RFC 6901 pointer -> the class, then every rule that hit there.
 
-    Sensitive keys appear as recorded.
+    Sensitive keys appear in their recorded form.
     """
     truncated: bool
     """True if a part was too long, too deep or too large, and is recorded by kind, size and
@@ -179,7 +179,7 @@ class Replacer:
         beyond = 3 * self.limits.head
         shown = self.cleaned(text[: size + beyond], memory)
         if len(text) > size + beyond:
-            # Of a text that became much shorter, too, the last stretch is not shown.
+            # If the text became much shorter, its last part is not shown either.
             size = min(size, max(0, len(shown) - beyond))
         return self.settle([cut(shown, size)], memory)[0]
 
@@ -204,7 +204,7 @@ class Replacer:
         ]
 
     def fold(self, nested: list[Nested], memory: Memory) -> None:
-        """Rewrite JSON strings whose content has changed, the innermost first."""
+        """Rewrite the JSON strings in which a value was replaced, the innermost first."""
         for entry in nested:
             text = entry.text
             if entry.box[0] != entry.parsed:

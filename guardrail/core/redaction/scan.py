@@ -199,8 +199,8 @@ def _add_known_of_part(  # noqa: PLR0917 - one part of what ``add_known`` was gi
         _distribute([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new, spend)
     for index, hits in enumerate(new):
         if hits:
-            # Values that a detector or a mark just made known are found again here: that is not a
-            # second rule.
+            # Values that a detector or a mark has just made known are found again here. That is not
+            # a second rule.
             before = out[index]
             fresh = _not_within(hits, before, spend)
             if fresh:

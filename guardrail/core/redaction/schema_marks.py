@@ -59,7 +59,7 @@ class SchemaMarks:
         self.root: SchemaNode | None = self.node([schema]) if _marks_anything(schema, 0) else None
 
     def node(self, schemas: list[Any]) -> SchemaNode | None:
-        """Return the node for a place where all of *schemas* apply, with references and
+        """Return the node for a place to which all of *schemas* apply, with references and
         alternatives followed.
         """
         flat: dict[int, Mapping[str, Any]] = {}
@@ -101,7 +101,7 @@ class SchemaMarks:
             for word in ("dependentSchemas", "dependencies"):
                 dependent = schema.get(word)
                 if isinstance(dependent, Mapping):
-                    # Under draft 7 either a schema or a list of names.
+                    # In draft 7, this is either a schema or a list of names.
                     pending.extend(dependent.values())
         return broken
 
@@ -262,7 +262,7 @@ def _extension(value: object) -> Mark | None:
     if not isinstance(value, Mapping):
         return Mark("marked", rule)
     if value.get("log") == "clear":
-        # The author declares that this may be read; it relaxes no other rule.
+        # The author declares that this value may be read, but that relaxes no other rule.
         return None
     cls = value.get("class")
     return Mark(cls if isinstance(cls, str) and _CLASS.match(cls) else "marked", rule)

@@ -162,7 +162,7 @@ class Memory:
                 self._evict()
             else:
                 self._filed = self._with_forms(self._filed, self._all_forms(value))
-        # Last: a reader of the new count also finds the value.
+        # Updated last, so that a reader of the new count also finds the value.
         self._count()
 
     def _count(self) -> None:
@@ -170,7 +170,8 @@ class Memory:
         self._added += 1
 
     def _evict(self) -> None:
-        # A quarter at once: rebuilding the index for each new value would make a full memory slow.
+        # A quarter is removed at once, because rebuilding the index for each new value would make a
+        # full memory slow.
         for secrets_too in (False, True):
             for old in [
                 value for value, cls in self._classes.items() if secrets_too or cls != "secret"
@@ -349,7 +350,7 @@ def _forms_at(
     data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
 ) -> Iterator[KnownForm]:
     """Yield the forms of the given *sizes* that occur in *data* with their window at *start*."""
-    # Not one step for each form: values can be chosen so that thousands share one window.
+    # One step serves all forms, because values can be chosen so that thousands share one window.
     for (at, size), forms in tuple(sizes.items()):  # another thread can add to them
         begin = start - at
         if begin >= 0:
@@ -388,7 +389,7 @@ def _places(text: str, form: KnownForm, cls: str) -> Iterator[Known]:
         if form.encoded:
             match = _ENCODED_RUN.match(text, end)
             end = match.end() if match else end
-            # Not back over removed parts: that keeps the work linear.
+            # It never goes back over removed parts, which keeps the work linear.
             before = _ENCODED_RUN.match(text[max(done, start - _MAX_VALUE) : start][::-1])
             start -= before.end() if before else 0
         yield Known(start, end, cls, form.value)

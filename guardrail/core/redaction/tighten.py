@@ -79,8 +79,8 @@ class Tightening:
                 if name in ("*", str(index)):
                     value[index] = self._at(value[index], member, rest, f"{where}/{index}")
         elif type(value) is dict:
-            # Too large or too deep to be shown. The values that the pointer names in it are still
-            # known from now on.
+            # The value is too large or too deep to be shown. The values in it that the pointer
+            # names still become known.
             for member in _named(source, pattern):
                 self._remember_all(member, self._record_hit(where))
         return value
@@ -109,7 +109,7 @@ class Tightening:
                 if not is_mark_key(new):
                     name = unused(self._key(old), taken, out, value)
                     self._moves[here] = escape(name)
-                    # Even if there are only keys below.
+                    # This is also done if there are only keys below.
                     self._news = True
                 names[name] = before.get(new, new)
                 out[name] = self._replaced(value[new], source[old], here)

@@ -141,8 +141,8 @@ class Inspection:
             if text not in supplied:
                 remember(memory, "secret", text)
         for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
-            # A marked key that reads like a field name is not recorded here, and not searched for
-            # at other places.
+            # A marked key that looks like a field name is not recorded here, and it is not searched
+            # for in other places.
             if found or (mark is not None and classify(name).odd):
                 self._replacer.spend(_PER_HIT)
                 memory.remember(name, class_of(mark[0] if mark is not None else None, found))

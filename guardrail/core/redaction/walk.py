@@ -54,7 +54,7 @@ __all__ = ["Limits", "Nested", "Walk"]
 _PER_KEY = 32
 _SPELL = 16
 _PER_SPELL = 64
-"""Number of list elements whose work is reported together."""
+"""Work that is reported at once for ``_SPELL`` list elements."""
 _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
 
 
@@ -192,7 +192,7 @@ class Walk:
         self, holder: Any, key: Any, path: Path, text: str, mark: Mark, hint: Mark | None
     ) -> None:
         if mark[0] == "secret":
-            # Nothing is stricter: detectors could only add names.
+            # No class is stricter, so detectors could only add the names of rules.
             self.hidden.append((holder, key, path, text, mark))
         else:
             self.slots.append((holder, key, path, text, mark, hint))
@@ -388,7 +388,7 @@ class Walk:
         marked, joined = join(marked, self.spend)
         whole: list[list[Hit]] = [[] for _ in marked]
         detect(scan_secrets, marked, joined, whole, self.spend)
-        # Back into the order of the slots; the lists themselves are shared.
+        # The hits are put back into the order of the slots. The lists themselves are shared.
         of_clear, of_marked = iter(clear), iter(whole)
         return [
             *(next(of_clear if slot[4] is None else of_marked) for slot in self.slots),

@@ -103,7 +103,8 @@ def compile_schema(
     if not _describes_object(schema):
         raise refuse("not_object")
     names: frozenset[str] | None = None
-    # The schema of a Python model only describes: the model itself decides about unknown arguments.
+    # The schema of a Python model is only a description. The model itself decides about unknown
+    # arguments.
     if unknown is UnknownArguments.REFUSE or checker is Checker.MODEL:
         names = _close_top_level(schema, draft, encoded=encoded)
     places = survey(schema, limits)

@@ -140,8 +140,8 @@ def _drop_unfit(
     fits: Callable[[str, Any], bool],
     budget: list[int],
 ) -> None:
-    # Scalars first: a container is judged with the defaults below it, of which only the fitting
-    # ones are left by then.
+    # Scalars come first, because a container is checked together with the defaults below it, and
+    # only those that fit are left by then.
     for plan, key, item in sorted(candidates, key=lambda found: found[0].values[found[1]][:0:-1]):
         value = clone(plan.values[key][0])
         try:
@@ -174,7 +174,7 @@ def _pointers(root: dict[str, Any]) -> dict[int, str]:
 
 
 class _Values:
-    """The default of each schema, whose size is measured once."""
+    """The default of each schema, and its size, which is measured once."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root

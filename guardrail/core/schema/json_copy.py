@@ -68,7 +68,7 @@ class ArgumentLimits:
 
 
 class Refused(Exception):
-    """The reason that a copy stopped.
+    """The reason that copying stopped.
 
     ``path`` leads to the place, innermost first; it can contain undeclared keys.
     """
@@ -127,14 +127,14 @@ def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUS
     except RecursionError:
         refused = Refused("depth")
     except RuntimeError:
-        # The only other RuntimeError that copying exact containers raises: size changed during
+        # Copying exact containers raises only one other RuntimeError: the size changed during
         # iteration.
         refused = Refused("unstable")
     except Refused as error:
         refused = error
         if error.detail == "depth" and len(set(error.containers)) < len(error.containers):
             refused.detail = "cyclic"
-    # Outside the handlers, so that no context travels with it.
+    # Raised outside the handlers, so that the exception has no context.
     raise refused
 
 

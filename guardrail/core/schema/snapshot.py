@@ -68,7 +68,7 @@ def copy_json(
 
 
 def explain(error: Refused, schema: Mapping[str, Any] | None) -> ArgumentsError:
-    """Return *error* as an exception whose message names no keys that *schema* does not declare."""
+    """Return the exception for *error*. Its message names only keys that *schema* declares."""
     return arguments_error(error.detail, declared_pointer(schema, error.path[::-1]), error.remark)
 
 
@@ -109,14 +109,15 @@ def snapshot(
         copied = take(args, limits)
         if schema is not None and schema.defaults is not None:
             schema.defaults.fill(copied, limits)
-        # Encoded before it is checked: the validator can't read a lone surrogate.
+        # The copy is encoded before it is checked, because the validator can't read a lone
+        # surrogate.
         encoded = encode(copied, limits)
         if schema is not None:
             _check(schema, copied)
         return Snapshot(copied, encoded)
     except Refused as error:
         failure = explain(error, None if schema is None else schema.schema)
-    # Outside the handlers: the context of an exception can hold undeclared keys.
+    # Raised outside the handlers, because the context of an exception can hold undeclared keys.
     raise failure
 
 

@@ -196,7 +196,7 @@ def _is_new(settings: Settings) -> bool:
     try:
         return not traces(settings.ledger.path) and not _has_keys(settings)
     except OSError:
-        return False  # nobody can tell: the checks say why
+        return False  # unknown; the checks give the reason
 
 
 def _way_to_begin(settings: Settings) -> str:

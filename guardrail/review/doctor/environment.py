@@ -43,7 +43,7 @@ def engine_version() -> Check:
 
 def sqlite_version() -> Check:
     """Check the version of SQLite, and report its known fault."""
-    import sqlite3  # only for its version: the ledger alone opens databases
+    import sqlite3  # imported only for its version, because the ledger alone opens databases
 
     version = sqlite3.sqlite_version_info
     found = sqlite3.sqlite_version

@@ -52,8 +52,8 @@ def local_policies(settings: Settings) -> Check:
 
 
 def server(settings: Settings) -> Check:
-    """Connect as a guard does, query the server once, and report what it serves. Raises
-    ``ConfigError``.
+    """Connect as a guard does, query the server once, and report the policies that it serves.
+    Raises ``ConfigError``.
     """
     from guardrail.policy.opa.engine import OpaEngine
 

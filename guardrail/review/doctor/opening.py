@@ -38,7 +38,8 @@ def _check_completely(settings: Settings) -> Check:
     found = diagnose(settings)
     plan = found.plan
     if plan.caches and plan.found.startswith("tables that do not match the records"):
-        # Everything else is right: a guard opens it, and verify reports that it was tampered with.
+        # Everything else is correct. A guard opens this ledger, and verify reports that it was
+        # tampered with.
         return Check(
             "opening", CheckState.NOTE, plan.found, "guardrail verify, then guardrail recover"
         )

@@ -55,7 +55,7 @@ def _starts_and_reloads(reader: LedgerReader, alive: Collection[str]) -> Iterato
     yield from (each for _, each in mine)
     if not mine:
         return
-    # The index of records of the log itself does not hold reloads.
+    # Reloads are not in the index of the records about the log itself.
     for _, _, line in reader.lines(mine[0][0]):
         if b'"admin.policy_loaded"' in line:
             record = decode(line)

@@ -13,7 +13,7 @@ __all__ = ["settings_read", "settings_refused"]
 
 
 def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
-    """Report where *settings* come from."""
+    """Report the file and the environment variables that *settings* come from."""
     over = [variable for variable in ENVIRONMENT if environment.get(variable)]
     verb = "overrides" if len(over) == 1 else "override"
     what = "them" if settings.source is None else "it"

@@ -1,4 +1,4 @@
-"""Verifies a ledger or an export: what is proved, what is not, and the first bad record."""
+"""Verifies a ledger or an export, and reports the proof, its limits, and the first bad record."""
 
 from __future__ import annotations
 

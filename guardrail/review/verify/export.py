@@ -99,7 +99,7 @@ def take_lines(
 def _torn(source: BinaryIO) -> str:
     """Describe why *source* does not end like a file of lines; empty if it does."""
     last = b""
-    if isinstance(source, GzipFile):  # its end is known once all of it is decompressed
+    if isinstance(source, GzipFile):  # its end is known only after all of it was decompressed
         source.seek(0)
         while piece := source.read(_PIECE):
             last = piece[-1:]
@@ -134,7 +134,8 @@ def _find_pruned(source: BinaryIO) -> Pruned | None:
     source.seek(0)
     for line in _lines(source):
         if b"admin.pruned" not in line and b"\\u" not in line:
-            continue  # not even escaped: most lines need not be parsed twice
+            # The name does not occur, even escaped; most lines are therefore not parsed twice.
+            continue
         record = _record(line)
         if record is not None and Pruned.claimed(record) == before:
             last = record

@@ -1,6 +1,4 @@
-"""Turns the findings into one answer: the verdict, its exit code, and what the run does not
-prove.
-"""
+"""Turns the findings into one answer: the verdict, its exit code, and the limits of the proof."""
 
 from __future__ import annotations
 
@@ -353,7 +351,9 @@ def taken_over(each: Recovered) -> Iterator[str]:
 
 
 def _describe_earlier_log(each: Recovered) -> str:
-    """Describe how much of the log before a recovery is known to be kept and to be lost."""
+    """Describe how many records from before a recovery are known to exist, and how many are
+    lost.
+    """
     proven = ""
     if each.proven:
         first = f"its first {counted(each.proven, 'record')}"

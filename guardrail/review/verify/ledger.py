@@ -1,4 +1,4 @@
-"""Verifies a ledger: what is proved, what is not, and the first bad record.
+"""Verifies a ledger, and reports the proof, its limits, and the first bad record.
 
 Reads only, in constant memory, both from a live ledger and from a copy in a read-only folder.
 """
@@ -49,7 +49,7 @@ keeps changing is no reason to go on.
 _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
 """States that neither a writer nor a disk can leave behind: somebody made the file."""
 _NUMBERED = ("record", "open_call", "epoch")
-"""Tables whose rows name a record."""
+"""Tables in which each row names a record."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
 
 
@@ -263,7 +263,8 @@ def _begin_since(reader: LedgerReader, run: VerifyRun) -> None:
             try:
                 run.audit.keys.take(seq, decode(line))
             except RecordError:
-                continue  # not read in this run; the certificate is checked by its signature
+                # This run does not read the record; the certificate's signature is checked instead.
+                continue
     run.audit.recovered += recovered_before(reader, start)
 
 
@@ -303,8 +304,8 @@ def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
         return
     if fault is None:
         return
-    # Columns are computed from the lines on reading, by the schema that was compared. Their stored
-    # values are in the indexes, which this compares.
+    # SQLite computes the columns from the lines when they are read, by the schema that was compared
+    # above. The indexes store their values, which this compares.
     if fault.in_index:
         run.problem = wrong_index(fault)
         return

@@ -85,7 +85,8 @@ def read_part(
             audit.keys = None
         tables = Tables(uses=None)
         rotations = [
-            (seq, line.decode("utf-8", "replace"))  # a line that is not UTF-8 is a fault below
+            # A line that is not UTF-8 is reported as a fault below.
+            (seq, line.decode("utf-8", "replace"))
             for seq, line in reader.storage.admin(TYPE, start=start, stop=stop)
         ]
         # Tiles of higher levels are compared when the parts are combined.

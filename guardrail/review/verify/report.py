@@ -206,8 +206,8 @@ def judge_heads(
                 audit.keys is not None and audit.keys.signer_of(note, head.size) is not None
             ),
         )
-        # Anyone who can write here can write the memory: a signature that does not count is not a
-        # finding.
+        # Anyone who can write here can also write the memory, so a signature that does not count is
+        # not a finding.
         return Ruling.EMPTY if outside.remembered and found is Ruling.KEY_UNKNOWN else found
 
     return Heads(tuple((each, ruling(each)) for each in heads))

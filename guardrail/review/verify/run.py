@@ -83,8 +83,8 @@ def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None)
             return ""
         except LedgerError:
             if report.differs is None:
-                raise  # which is itself a finding
-            return ""  # the finding holds, without a time
+                raise  # that is a finding of its own
+            return ""  # the finding is reported without a time
 
     dead, live = _open_calls(db, run)
     silences, notices = silences_in(run.heartbeats)

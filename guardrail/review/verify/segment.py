@@ -51,7 +51,7 @@ _LEDGER_UNREAD = (
 
 @dataclass(frozen=True, slots=True)
 class SegmentRecords:
-    """The ledger's statement about its segments. Reading it does not verify the ledger itself."""
+    """A ledger's records about its segments. Reading them does not verify the ledger itself."""
 
     log: str
     public: str
@@ -71,8 +71,8 @@ class SegmentRecords:
 
 
 def read_segment_records(reader: LedgerReader) -> SegmentRecords:
-    """Return what *reader*'s ledger states about its segments, including pruned ones. Raises
-    ``LedgerError``.
+    """Return the records about segments in *reader*'s ledger, including those of pruned segments.
+    Raises ``LedgerError``.
     """
     found = []
     for seq, line in reader.admin("admin.sealed"):

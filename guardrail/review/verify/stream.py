@@ -49,8 +49,8 @@ class Tables:
     state them.
     """
     uses: Uses | None = field(default_factory=Uses)
-    """Compares uses of approvals with their requirements; None for a part of a log, whose ``steps``
-    are compared later.
+    """Compares uses of approvals with their requirements; None for a part of a log, for which
+    ``steps`` are compared later.
     """
     sessions: Sessions = field(default_factory=Sessions)
     """The same comparison for a part of a log."""

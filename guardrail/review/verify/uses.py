@@ -50,7 +50,8 @@ class _RequestProgress:
 
 
 class Uses:
-    """Takes a log's records in order, and finds uses of approvals that nothing covers.
+    """Takes a log's records in order, and finds uses of approvals without a request and answers
+    that permit them.
 
     Memory grows with the number of requests, not of records.
     """
@@ -63,7 +64,7 @@ class Uses:
         self.checked = 0
         """Number of uses that were compared with their requests and answers."""
         self.unknown = 0
-        """Number of uses whose request is among the missing records."""
+        """Number of uses with a request among the missing records."""
         self._requests: dict[str, _RequestProgress | None] = {}
         self.sessions = Sessions()
         self._starts = Starts()

@@ -56,7 +56,7 @@ _UUID = re.compile(
     r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
 )
 _DIGEST = re.compile(r"(?:0[xX])?(?:[0-9a-f]{16,}|[0-9A-F]{16,})\Z")
-# "cc4111...": a word before the number, no digest. Anything as long as a digest counts as one.
+# "cc4111..." is a word before a number, not a digest. Text as long as a digest counts as one.
 _WORD_AND_NUMBER = re.compile(r"[A-Za-z]+[0-9]{13,19}\Z")
 # UnionPay and Maestro: the networks whose numbers have more than 16 digits.
 _LONG = re.compile(r"62|50[1-3]|5893|6304|67[56]")
@@ -84,7 +84,7 @@ def is_other_number(text: str, first: int, last: int) -> bool:
         return True
     left, right = left.rpartition("-")[2], right.partition("-")[0]
     if not text[first:last].isdigit():
-        # Over a dash between two digests, or two ids.
+        # The number extends across a dash between two digests or two ids.
         return not grouped and (left + right).isalnum()
     word = left + text[first:last] + right
     if len(word) > last - first:

@@ -35,7 +35,7 @@ _GETTERS = re.compile(
     re.IGNORECASE,
 )
 _ENVIRONMENT = re.compile(r"env|property|\bos\b|process|coalesce|nvl|null|else", re.IGNORECASE)
-# Of these the first argument is the value itself.
+# The first argument of these functions is the value itself.
 _WRAPPERS = re.compile(
     r"(?:secret|secret_?str|secret_?bytes|secret_?key|secure_?string|password|passwd|credential|token|str|string|bytes|bytearray|from|b64decode|b64encode|base64_?decode|atob|btoa|decode|encode|unescape|quote|from_?string|value_?of|of|just|some|lit|literal|text|raw|ok|unwrap_?or|or_?else|value_?or|to_?string|to_?char_?array)\Z",
     re.IGNORECASE,
@@ -51,8 +51,8 @@ def literals(text: str, start: int, before: str = "") -> Iterator[Hit]:
     """Yield the literals of the expression that begins at *start* and is assigned to the name of a
     secret.
 
-    Keys, names that are looked up, and compared values do not count. *before* is the character
-    before *start*.
+    Keys, names in look-ups, and compared values are not yielded. *before* is the character before
+    *start*.
     """
     reader = _Expression(before)
     match = _TOKEN.match(text, start, start + _FAR)
@@ -167,7 +167,7 @@ def _is_value(literal: str, frames: list[tuple[str, str, int]]) -> bool:
         return False
     if is_reference(value):
         return False
-    # Of a section and an option the second names a secret and is none: config.get("db", "password")
+    # The second of a section and an option names a secret but is none: config.get("db", "password")
     inside = bool(frames) and frames[-1][2] > 0 and _ENVIRONMENT.search(frames[-1][1]) is None
     return not inside or classify(value).cls != "secret"
 
@@ -227,7 +227,7 @@ def fallbacks(text: str) -> list[Hit]:
     if "|" in text:
         hits += _after(text, _ELSE_BARS)
         hits += _after(text, _FILTER)
-    # Searched before they are read: making a generator costs as much.
+    # The text is searched first, because creating a generator costs as much.
     if "?" in text and _ELSE_ASKED.search(text) is not None:
         hits += _after(text, _ELSE_ASKED)
     if '"' in text and _OR[0].search(text) is not None:

@@ -1,8 +1,8 @@
 """Finds passwords in single-letter options of known tools: in a command line, or in a list of
 arguments.
 
-``-p`` means a password to one tool, a port or a patch to others: without the name of a tool, no
-option counts as one.
+``-p`` is a password for one tool, and a port or a patch for others, so an option counts only
+together with the name of a tool.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ _TOOLS: dict[str, _KnownTool] = {
     **_tools("sqlplus sqlplus64 sqlldr sqlcl expdp impdp", "", _PasswordForm.SAME, account=True),
 }  # fmt: skip
 
-# Commands that take a name of the kind: "docker run --name mysql -p 3306:3306" does not call mysql.
+# Commands that take such a name: "docker run --name mysql -p 3306:3306" does not call mysql.
 _NAMING = frozenset(
     {"--name", "--hostname", "--network", "--net", "--link", "--network-alias", "--service", "--image", "--container", "--package"}
 )  # fmt: skip
@@ -204,7 +204,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w\-]+")
 _WORD = re.compile(
     r"(?:[^\s\"'`;|&<>\\\x00\x01]|\\[^\s\"'\x00]|&(?=\w)|\$\([^()\x00\n]{0,128}\)|\\?\"[^\"\n\x00\x01]{0,512}\"|\\?'[^'\n\x00\x01]{0,512}')+"
 )
-# Of a command line that is a string itself: its quotes end it.
+# A command line that is itself a string ends at its closing quote.
 _WORD_IN = {
     '"': re.compile(r"(?:[^\s\"'`;|&<>\\\x00\x01]|\\[^\s\"'\x00]|&(?=\w)|'[^'\"\n\x00\x01]{0,512}'|\\\"[^\"\n\x00\x01\\]{0,512}\\\")+"),
     "'": re.compile(r"(?:[^\s\"'`;|&<>\\\x00\x01]|\\[^\s\"'\x00]|&(?=\w)|\"[^'\"\n\x00\x01]{0,512}\"|\\'[^'\n\x00\x01\\]{0,512}\\')+"),
@@ -217,7 +217,7 @@ _BEFORE = 256
 _ENDS = frozenset(" \t\r\n\\\"'")
 
 
-# Begins with a character by itself, which is searched for far faster than two.
+# The pattern begins with a single character, because a search for one is far faster than for two.
 _DASHED = re.compile(r"-(?<=[ \"'\n\t<>]-)[a-z]")
 
 
@@ -246,7 +246,7 @@ def commands(text: str, low: str) -> Iterator[Hit]:
         if text[end : end + 1] not in _ENDS:
             continue
         spans = list(_spans(text, match.start(), end))
-        # The words of one command are read once, those of the commands that it starts included.
+        # The words of a command are read once, including those of the commands that it starts.
         done = spans[-1][1] if spans else end
         words = [text[start:stop] for start, stop in spans]
         for index, start, stop in passwords(words, match.group()):

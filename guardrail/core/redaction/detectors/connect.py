@@ -43,8 +43,9 @@ def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
     if last < 0 or start + last <= strict:
         return None
     if strict >= 0:
-        # After a userinfo that is one already: only if no host follows it, but a rest of the
-        # password. Paths of pages hold an "@", those of databases hardly.
+        # If there is a valid userinfo already, continue only if it is followed by the rest of a
+        # password instead of a host. Paths of pages often contain an "@", those of databases hardly
+        # ever.
         if _TOLD_HOST.match(_AFTER.sub("", text[strict + 1 : strict + 260], 1)) and _is_fetched(
             text, at
         ):
@@ -97,7 +98,7 @@ _ACCOUNT_BACK = re.compile(
 _SERVICE = re.compile(
     r"@(?://[\w.\-\[]|[\w.\-]{1,253}:\d{2,5}(?:/[A-Za-z]|:[A-Za-z])|\(DESCRIPTION|\(description)"
 )
-# A version of a package, an action or an image is none.
+# The version of a package, an action or an image is not an account.
 _ALIAS = re.compile(
     r"@[\"']?(?!v\d|sha\d+:|(?:latest|next|main|master|stable)\b)[A-Za-z][\w.\-$]{0,253}"
 )
@@ -166,7 +167,7 @@ def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
     if is_reference("{" + value + "}"):
         return None
     code = _CODE.match(value) is not None or any(map(str.isspace, value)) or value[0] == "{"
-    # No code has a brace that is doubled in the middle and opens nothing.
+    # Code never contains a doubled brace in the middle that opens nothing.
     odbc = _DOUBLED.search(value) is not None and "{" not in value
     left = before(text, at, _BESIDE)
     # The end of f"{{pwd={x}}}".

@@ -35,7 +35,7 @@ _NAMING = _word_set(
 _VALUES = _word_set("value val v content default text data initial-value defaultvalue")
 _HOLDERS = _word_set("value val v string data content default integer text secret")
 _CALLED = _word_set("name key n param-name parameter-name property field")
-# The content of these is shown to a reader, whatever the name of the element.
+# The content of these is shown to a reader, no matter what the element is called.
 _SHOWN = _word_set(
     "a abbr address article aside b body button caption cite code dd details div dl dt em fieldset figure footer form h1 h2 h3 h4 h5 h6 head header html i img label legend li "
     "link main meta nav ol optgroup p pre script section select small span strong style sub summary sup svg table tbody td tfoot th thead time title tr u ul video"
@@ -177,7 +177,7 @@ def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[i
     if first < 0:
         return _cut_off(text, tag, limit), at
     if text.startswith("</", first):
-        # If another element ends, this was not an element: "use <password> ...</p>"
+        # If another element's end tag follows, this was not an element: "use <password> ...</p>"
         return ([(at, first)], first) if text.startswith(name, first + 2) else ([], at)
     inner = text.startswith(_CDATA, first) and not text[at:first].strip()
     if not deep and not inner:

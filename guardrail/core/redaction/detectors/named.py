@@ -100,8 +100,8 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
             )
         return
     if cls is None:
-        # Bounded while it is only a guess: else a text full of such names would be read again and
-        # again.
+        # The search is bounded while it is a guess; otherwise a text full of such names would be
+        # read again and again.
         value = _VALUE.match(text, at + 1, at + _HINTED)
         if (
             value is not None
@@ -185,7 +185,7 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
         if between.endswith("(") and text[end : end + 1] == ",":
             return
     elif after is not None:
-        # Taken if it is missing, or put together with it.
+        # These literals are used if the value is missing, or are combined with it.
         yield from literals(text, after.start("sign"), "name" if after.group("sign") else "literal")
     if is_reference(word) or (quoted is None and is_folder(name, word)):
         return
@@ -262,7 +262,8 @@ _TYPED = re.compile(
     r":\s{0,4}(?:&(?:'\w{1,16} )?)?[A-Za-z_][A-Za-z_.]{0,40}(?:\[[\w., |\[\]]{0,40}\]|<[\w., |<>]{0,40}>)?\??(?:\s?\|\s?[a-zA-Z]{1,20}){0,3}"
     r"\s{0,4}=\s{0,4}(?=[bruNE]?\\?[\"'`])"
 )
-# "token: see below": the first of several words after a colon. The others would stay anyway.
+# "token: see below": the first of several words after a colon. The other words would be recorded
+# anyway.
 _PROSE_WORDS = (
     "see the a an is are your our their this that these it its not must should will can may has have was be use used using enter provide provided please ask "
     "contact click copy paste stored kept only same no any if when how what where which who never both either in on from as for to of by at with and or least "

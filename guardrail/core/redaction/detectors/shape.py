@@ -51,8 +51,8 @@ _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _HEX = re.compile(r"(?:0[xX])?(?:[0-9a-f]+|[0-9A-F]+)\Z")
 # md5, sha-1, sha-224, sha-256, sha-384, sha-512, and the object ids of a document database
 _DIGESTS = frozenset({24, 32, 40, 56, 64, 96, 128})
-# "svc_" and a digest is how many providers write a key; of digests themselves the algorithm is
-# named.
+# Many providers write a key as "svc_" and a digest. A digest itself follows the name of its
+# algorithm.
 _PREFIXED_HEX = re.compile(
     r"(?!sha|md5|blake|git|etag|crc)[A-Za-z]{2,8}[_\-](?:[a-z]{2,6}[_\-])?(?:[0-9a-f]{32,}|[0-9A-F]{32,})\Z"
 )
@@ -92,7 +92,7 @@ def _random_piece(piece: str, least: int) -> bool:
     for _ in _ALNUM_CHANGE.finditer(piece):
         swaps += 1
     if "/" in piece:
-        # A path has words between its slashes; base64 has none of its slashes where words end.
+        # A path has words between its slashes. In base64, no word ends at a slash.
         return (
             all(_random_piece(part, 8) for part in piece.split("/") if len(part) > 7)
             and swaps * 5 >= size

@@ -13,7 +13,7 @@ __all__ = ["tables"]
 
 _NAME = r"[ \t]{0,16}[\"']?[^\W\d][\w.\-]{0,40}[\"']?[ \t]{0,16}"
 _PLAIN = r"[\"']?[^\W\d][\w.\- ]{0,40}[\"']?"
-# A comma that a blank follows divides words of a sentence.
+# A comma followed by a blank separates words of a sentence.
 _HEADER = re.compile(
     r"(?:"
     rf"(?P<bars>\|?{_NAME}(?:\|{_NAME}){{1,30}}\|?)"
@@ -118,7 +118,9 @@ def _rows(
         _skip(places, low, at)
         announced = any(at <= place < end for place in places.values())
         if announced and _header(text, at, columns) >= 0:
-            left = _ROWS  # another table, or a line of this one that looks so: both count from here
+            # Another table, or a line of this one that looks like its header: both are used from
+            # here on.
+            left = _ROWS
         at = end + 1
     return at
 
@@ -140,7 +142,7 @@ def _row(text: str, at: int, sign: str, sizes: dict[int, int]) -> Iterator[Hit]:
             break
     secrets = 0
     for size, bits in sizes.items():
-        if size <= len(cells):  # a line that has fewer cells is none of the table
+        if size <= len(cells):  # a line with fewer cells does not belong to the table
             secrets |= bits
     for index, cell in enumerate(cells):
         if secrets >> index & 1:
