@@ -1,6 +1,6 @@
-# Each command does the set-up that it needs.
+# Each target installs the packages that it needs.
 SHELL := /bin/bash
-# the first that runs and is new enough: a name on PATH may be a shim that leads nowhere
+# The first one that runs and is new enough, because a name on PATH may be a broken shim.
 PYTHON ?= $(shell for each in python3 python3.13 python3.12 python3.11; do $$each -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,11 +9,11 @@ LIGHT := $(VENV)/.light
 OPA := $(or $(GUARDRAIL_OPA),$(shell command -v opa))
 COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/call/steps.py,guardrail/call/stages.py,guardrail/call/settling.py,guardrail/call/attempts.py,guardrail/call/early_denials.py,guardrail/call/outcome_record.py,guardrail/call/options.py,guardrail/call/drivers.py,guardrail/call/budget.py,guardrail/call/decision_writer.py,guardrail/call/refusals.py,guardrail/call/decision_record.py,guardrail/call/admission.py,guardrail/identity/session.py,guardrail/call/scope.py,guardrail/call/caller.py,guardrail/call/bodies.py,guardrail/system/waiting.py
 
-# More workers than cores save little, and calls in tests begin to miss their deadlines.
+# With more workers than cores, tests are hardly faster, and their calls begin to miss deadlines.
 WORKERS ?= $(shell nproc)
-# Each module stays with one worker until another has nothing left to do.
+# A module stays on one worker until another worker is idle.
 SPREAD := -n $(WORKERS) --dist worksteal
-# What runs in seconds: no crash runs, no real servers, few processes.
+# Tests that take seconds: no crash runs, no real servers, few processes.
 FAST := tests/core tests/call tests/guard tests/integrations tests/access_log tests/vectors \
 	$(wildcard tests/review/test_*.py tests/review/doctor/test_*.py) \
 	tests/review/verify/test_verify_approvals.py tests/review/verify/test_verify_sessions.py \
@@ -32,13 +32,13 @@ $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "guardrail needs Python 3.11 or newer, with its venv module: make PYTHON=/path/to/python3.11"; exit 2; }
 	@$(PYTHON) -m venv $(VENV)
 
-# pip is asked again only when the list of dependencies has changed
+# pip runs again only if the list of dependencies has changed.
 $(READY): pyproject.toml | $(BIN)/python
 	@echo "setting up $(VENV) (once; a minute or two)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $(READY)
 
-# The demo needs one extra. What `make test` has set up holds it as well.
+# The demo needs one extra, which the set-up of `make test` includes.
 $(LIGHT): pyproject.toml | $(BIN)/python
 	@test $(READY) -nt pyproject.toml || { echo "setting up $(VENV) for the demo (once)"; \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[langchain]'; }
@@ -47,8 +47,8 @@ $(LIGHT): pyproject.toml | $(BIN)/python
 demo: $(LIGHT) ## watch a governed agent: allowed, denied, redacted, failing and killed calls
 	@$(BIN)/guardrail demo
 
-# COVERAGE=1 measures branches as well, and fails where the core or the guard has one that no test takes
-test: $(READY) ## run every test (WORKERS=1 for one after the other)
+# COVERAGE=1 also measures coverage, and fails if no test takes a line or branch of COMPLETE.
+test: $(READY) ## run every test (WORKERS=1: one after the other)
 ifdef COVERAGE
 	@rm -f .coverage .coverage.*
 	@$(BIN)/python -m pytest $(SPREAD) --cov --cov-report=
@@ -69,10 +69,10 @@ lint: $(READY) ## ruff, and import contracts
 types: $(READY) ## mypy, strict
 	@$(BIN)/mypy
 
-api: $(READY) ## write docs/api.md from the code
+api: $(READY) ## generate docs/api.md from the code
 	@$(BIN)/python docs/make_api.py
 
-policies: $(READY) ## format, strict check and tests of the shipped policies by a real OPA
+policies: $(READY) ## check the format of the shipped policies, and check and test them with a real OPA
 	@test -n "$(OPA)" || { echo "no opa: set GUARDRAIL_OPA, or put it on PATH"; exit 2; }
 	@$(OPA) fmt --list --fail policies
 	@$(OPA) check --strict policies
@@ -82,12 +82,12 @@ policies: $(READY) ## format, strict check and tests of the shipped policies by 
 bench: $(READY) ## measure, as ratios to limits of the same run (QUICK=1: one round of every script)
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python -m "tests.bench.$$(basename $$file .py)" || exit 1; done
 
-# MINUTES=5 for less than half an hour; PROGRAMS=1000 for fewer policies, SEED=x for the same ones again
-soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, then half an hour of kills
+# MINUTES=5 for less than half an hour, PROGRAMS=1000 for fewer policies, SEED=x to repeat a run
+soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, half an hour of kills
 	@GUARDRAIL_FUZZ=$(or $(PROGRAMS),20000) GUARDRAIL_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest tests/policy/embedded/test_engine_fuzz.py
 	@GUARDRAIL_SOAK=1 $(BIN)/python -m pytest tests/crash
 	@$(BIN)/python tests/soak/soak.py $(or $(MINUTES),30)
 
-clean: ## remove what the commands above made
+clean: ## remove the files that the targets above created
 	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,16 +1,16 @@
-"""AgentDojo's banking suite (v1.2.1) under policy: what the user asked for runs, what an injection
-asks for does not.
+"""AgentDojo's banking suite (v1.2.1) under a policy that allows the user's calls and stops those of
+injections.
 
-Every ground-truth call of every user task goes through the suite's own tools as governed LangChain
-tools, and changes the suite's own environment as an ungoverned run does. Every call of every
-injection task is attempted during each of the user tasks. The policy,
-policies/examples/banking.rego, tells them apart by arguments, by what the bank knows about the
-account and by what the user typed; it knows nothing about the benchmark.
+Every ground-truth call of every user task uses the suite's own tools as governed LangChain tools,
+and changes the suite's own environment as an ungoverned run does. Every call of every injection
+task is attempted during each user task. The policy, policies/examples/banking.rego, distinguishes
+the two by their arguments, by the bank's data about the account and by the text that the user
+typed. It contains nothing about the benchmark.
 
     python examples/agentdojo_banking.py [--json] [--keep FOLDER]
 
-Runs offline in a temporary folder. Needs agentdojo and langchain-core: pip install '.[langchain]'
-agentdojo==0.1.35
+The example runs offline in a temporary folder. It needs agentdojo and langchain-core: pip install
+'.[langchain]' agentdojo==0.1.35
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ LABELS = {
     "update_user_info": "profile",
     "update_password": "credential",
 }
-"""What a tool does, for the policy. Every other tool of the suite only reads."""
+"""Labels of tools, for the policy. Every other tool of the suite only reads."""
 
 PERMISSIVE = ("allowed", "needs_approval", "denied")
 """Verdicts, the most permissive first."""
@@ -59,7 +59,7 @@ TARGETS = {
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What became of the calls of one task."""
+    """The results of the calls of one task."""
 
     task: str
     calls: int
@@ -70,8 +70,8 @@ class Row:
     """Calls of the user that were not allowed at once, or calls of an injection that were allowed.
     """
     state: str
-    """Whether the environment is what it should be: that of an ungoverned run, or untouched by an
-    injection.
+    """State of the environment afterwards, compared with an ungoverned run of a user task, or with
+    an environment that no injection changed.
     """
     why: tuple[str, ...]
     """The calls that count as wrong."""
@@ -101,7 +101,7 @@ class SuiteTools:
 
 
 def account_facts(environment: Any) -> dict[str, Any]:
-    """Return what the bank knows about the account, as policy data."""
+    """Return the bank's data about the account, as policy data."""
     account = environment.bank_account
     orders = account.scheduled_transactions
     outgoing = [
@@ -120,14 +120,14 @@ def account_facts(environment: Any) -> dict[str, Any]:
 
 
 def typed_facts(request: str) -> dict[str, Any]:
-    """Return what the user's own words name, as session attributes. An injection can't change what
-    the user typed.
+    """Return the names and numbers in the user's own request, as session attributes. An injection
+    can't change that request.
     """
     tokens = [token.strip(".,:;!?'\"()") for token in request.split()]
     accounts = [token for token in tokens if re.fullmatch(r"[A-Z]{2}[0-9]{2}[A-Z0-9]{8,30}", token)]
     numbers = [float(token) for token in tokens if re.fullmatch(r"[0-9]+(\.[0-9]+)?", token)]
     words = [token for token in tokens if re.fullmatch(r"[A-Z][A-Za-z]+", token)]
-    # Letters and digits mixed, and neither an account nor a file name.
+    # Words that contain letters and digits, and are not file names.
     mixed = [
         token for token in tokens if re.fullmatch(r"(?=.*[A-Za-z])(?=.*[0-9])[^.\s]{8,}", token)
     ]
@@ -140,9 +140,7 @@ def typed_facts(request: str) -> dict[str, Any]:
 
 
 def attempt(tool: BaseTool, args: dict[str, Any]) -> tuple[str, Any]:
-    """Call *tool* and return what became of it: allowed, denied or needs_approval, and its
-    result.
-    """
+    """Call *tool*, and return the verdict (allowed, denied or needs_approval) and the result."""
     try:
         return "allowed", tool.invoke(args)
     except Denied:
@@ -152,7 +150,7 @@ def attempt(tool: BaseTool, args: dict[str, Any]) -> tuple[str, Any]:
 
 
 def row(task: str, verdicts: list[tuple[Any, str]], good: tuple[str, ...], state: str) -> Row:
-    """Count the *verdicts* on the calls of a task; *good* are those that are right."""
+    """Count the *verdicts* on the calls of a task. Verdicts other than *good* are wrong."""
     counts = Counter(verdict for _, verdict in verdicts)
     wrong = tuple(
         f"{call.function}: {verdict}" for call, verdict in verdicts if verdict not in good
@@ -190,8 +188,8 @@ class Bench:
     def user_tasks(self) -> Iterator[Row]:
         """Run every user task's ground truth, once ungoverned and once governed, and compare.
 
-        Where a person must approve, the account holder, who wants the task done, is asked and types
-        what is to be done; then the call is made again. It counts as wrong all the same.
+        If a call needs approval, the account holder approves it by typing the call's details into
+        the request, and the call is made again. It still counts as wrong.
         """
         for name, task in self.suite.user_tasks.items():
             plain = self._environment(task)
@@ -219,8 +217,8 @@ class Bench:
             return attempt(self.tools[call.function], dict(call.args))[1]
 
     def injections(self) -> Iterator[Row]:
-        """Attempt every call of every injection task during each user task; the most permissive
-        verdict counts.
+        """Attempt every call of every injection task during each user task. The most permissive
+        verdict of each call counts.
         """
         for name, injection in self.suite.injection_tasks.items():
             worst: list[str] = []

@@ -1,10 +1,10 @@
-"""A LangChain agent whose tools are governed: one line wraps them, the agent goes on as before.
+"""A LangChain agent with governed tools. One line wraps each tool; the agent does not change.
 
     python examples/langchain_agent.py [FOLDER]
 
-The model is scripted, so this runs offline and without an API key; everything else is what a real
-agent would use: create_agent, its tool node, tools that read and write files. Without FOLDER it
-works in a temporary folder.
+The model is scripted, so the example runs offline and without an API key. Everything else is as in
+a real agent: create_agent, its tool node, and tools that read and write files. Without FOLDER, it
+uses a temporary folder.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ files_climbs if contains(input.action.properties.args.path, "..")
 
 
 class ScriptedModel(FakeMessagesListChatModel):
-    """Stands for a model: says what it was told, one message per turn."""
+    """A scripted model that returns the given messages, one per turn."""
 
     def bind_tools(self, tools: Sequence[Any], **_: Any) -> Runnable[LanguageModelInput, AIMessage]:
-        """Take note of no tool: the script knows them."""
+        """Ignore the tools, because the script already contains the calls."""
         assert tools
         return self
 
 
 def calling(name: str, number: int, **args: Any) -> AIMessage:
-    """Return a message by which a model calls a tool."""
+    """Return a message in which a model calls a tool."""
     return AIMessage(
         "", tool_calls=[{"name": name, "args": args, "id": f"call-{number}", "type": "tool_call"}]
     )

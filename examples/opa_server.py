@@ -1,11 +1,10 @@
-"""Policies as an unsigned bundle on a real OPA server: built, served, asked about every call,
-missed when it is gone.
+"""Serve policies as an unsigned bundle on a real OPA server, let it decide each call, and stop it.
 
     python examples/opa_server.py [FOLDER]
 
-Needs the ``opa`` program: the one that GUARDRAIL_OPA names, or the one on PATH; without it nothing
-is done. Everything is written to FOLDER, by default one that is removed at the end. No network: OPA
-listens on a unix socket.
+The example needs the ``opa`` program: the one that GUARDRAIL_OPA names, or the one on PATH. Without
+it, the example does nothing. All files are written to FOLDER, by default a temporary folder. No
+network is needed, because OPA listens on a unix socket.
 """
 
 from __future__ import annotations
@@ -43,8 +42,8 @@ DATA = '{"refunds": {"limit": 100}}'
 
 @contextlib.contextmanager
 def served(opa: str, bundle: Path, address: str) -> Iterator[None]:
-    """Run OPA with *bundle*, unsigned, with the decision log on. docs/opa-server.md shows how to
-    sign it.
+    """Run OPA with *bundle*, which is unsigned, and with the decision log on. docs/opa-server.md
+    shows how to sign a bundle.
     """
     command = [opa, "run", "--server", "--addr", address, "--bundle", str(bundle)]
     command += ["--set", "decision_logs.console=true", "--set", "status.console=true"]
@@ -58,7 +57,7 @@ def served(opa: str, bundle: Path, address: str) -> Iterator[None]:
 
 
 def attempt(guard: Guard, amount: int) -> str:
-    """Ask for a refund, and say what became of it."""
+    """Request a refund, and return a line about the result."""
     try:
         return (
             "allowed:"
@@ -69,7 +68,7 @@ def attempt(guard: Guard, amount: int) -> str:
 
 
 def main(folder: Path) -> None:
-    """Build, serve, ask."""
+    """Build a bundle, serve it, and make three calls."""
     opa = os.environ.get("GUARDRAIL_OPA") or shutil.which("opa")
     if not opa:
         print("This example needs opa: put it on PATH, or name it in GUARDRAIL_OPA.")
@@ -79,15 +78,15 @@ def main(folder: Path) -> None:
     (policies / "refunds.rego").write_text(POLICY)
     (policies / "data.json").write_text(DATA)
 
-    # What `guardrail policy bundle -o bundle.tar.gz` does.
+    # This is the same as `guardrail policy bundle -o bundle.tar.gz`.
     made = make_bundle([policies], opa=OpaProgram(Path(opa)))
     bundle = folder / "bundle.tar.gz"
     bundle.write_bytes(made.content)
     print(f"bundle:  revision {made.revision[:16]}..., judged by {made.judge}")
 
     address = f"unix://{folder}/opa.sock"
-    # The same as [policy] engine = "opa" and [opa] url = "..." in guardrail.toml. The server must
-    # serve what is in policies/ here: its bundle names it.
+    # This is the same as [policy] engine = "opa" and [opa] url = "..." in guardrail.toml. The guard
+    # accepts only the revision of these policies, which the bundle on the server must have.
     settings = Settings().override(
         ledger={"path": folder / "audit" / "ledger.db"},
         policy={"engine": "opa", "path": [policies]},

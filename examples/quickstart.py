@@ -1,8 +1,8 @@
-"""The first ten minutes: plain functions under a policy, and a look at what was recorded.
+"""The first ten minutes: plain functions under a policy, and the records of their calls.
 
     python examples/quickstart.py [FOLDER]
 
-Runs offline. Without FOLDER everything happens in a temporary folder, which is removed at the end.
+The example runs offline. Without FOLDER, it uses a temporary folder, which is removed at the end.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from guardrail.review.sessions import last_call, with_outcome
 POLICY = """\
 package guardrail.policy
 
-# Any allow rule allows; without one, a call is denied.
+# One allow rule is enough to allow a call. Without any, it is denied.
 allow contains "anyone may look things up" if "read" in input.resource.properties.labels
 
 allow contains {"rule": "mail.colleagues", "message": "colleagues may be written to"} if {
@@ -27,7 +27,7 @@ allow contains {"rule": "mail.colleagues", "message": "colleagues may be written
 	endswith(input.action.properties.args.to, "@example.com")
 }
 
-# Any deny rule denies, whatever allows.
+# One deny rule is enough to deny a call, even if another rule allows it.
 deny contains {"rule": "mail.no_reports", "message": "reports don't leave by mail"} if {
 	input.resource.id == "send_email"
 	contains(lower(input.action.properties.args.subject), "report")
@@ -35,21 +35,21 @@ deny contains {"rule": "mail.no_reports", "message": "reports don't leave by mai
 """
 
 TOKEN = "ghp_" + "Q7xW" * 9
-"""Has the shape of a live token, and is none."""
+"""Looks like a real token, but is not one."""
 
 
 def main(folder: Path) -> None:
-    """Run an allowed, a denied and a redacted call, and print what became of them."""
+    """Make allowed, denied and redacted calls, and print their results."""
     policies = folder / "policies"
     policies.mkdir(parents=True, exist_ok=True)
     (policies / "mail.rego").write_text(POLICY, encoding="utf-8")
     ledger = folder / "audit" / "ledger.db"
 
-    # The guard: policies in; ledger and keys are created in audit/. It refuses to start with
-    # anything missing.
+    # The guard loads the policies, and creates the ledger and its keys in audit/. It refuses to
+    # start if a part is missing.
     with Guard.open(policies=policies, ledger=ledger) as guard:
-        # Tools are ordinary functions. Their signature is the schema that arguments are checked
-        # against.
+        # Tools are ordinary functions. Arguments are checked against a schema from their
+        # signature.
         @guard.tool(labels=["read"])
         def lookup(person: str) -> str:
             """Find somebody's address."""
@@ -60,7 +60,7 @@ def main(folder: Path) -> None:
             """Send a mail."""
             return f"sent to {to}: {subject}, {body}"
 
-        # Calls belong to a session: for whom, and by which agent.
+        # Calls belong to a session, which names the principal and the agent.
         with guard.session(principal="alice@example.com", agent="assistant"):
             print("allowed:", lookup("bob"))
 
@@ -79,7 +79,7 @@ def main(folder: Path) -> None:
             except Denied as denied:
                 print(f"denied:  {denied} (record {denied.seq})")
 
-            # The body gets the token. The ledger does not.
+            # The body receives the token, but the ledger does not contain it.
             print("allowed:", send_email("bob@example.com", "Your token", f"It is {TOKEN}"))
             print("recorded:", recorded(ledger).args)
 
@@ -90,7 +90,7 @@ def main(folder: Path) -> None:
 
 
 def recorded(ledger: Path) -> RecordedCall:
-    """Return the last call as it stands in the ledger."""
+    """Return the last call in the ledger."""
     with LedgerReader.open(ledger) as reader:
         return with_outcome(reader, last_call(reader).seq)
 

@@ -1,4 +1,4 @@
-# What a support agent of a small shop may do.
+# The permissions of a support agent of a small shop.
 package guardrail.policy
 
 support_labels := input.resource.properties.labels
@@ -8,10 +8,10 @@ support_args := input.action.properties.args
 # Reading is always allowed.
 allow contains {"rule": "support.read", "message": "it only reads"} if "read" in support_labels
 
-# Parcels leave the house without a question.
+# Parcels can be sent without approval.
 allow contains {"rule": "support.ship", "message": "orders may be shipped"} if "stock" in support_labels
 
-# Money goes back up to 100; more than that is for a person to decide.
+# Refunds up to 100 are allowed. Larger ones need approval.
 allow contains {"rule": "support.refund", "message": "orders may be refunded"} if {
 	"money" in support_labels
 	is_number(support_args.amount)
@@ -32,7 +32,7 @@ support_small_refund if {
 	support_args.amount <= 100
 }
 
-# Mail goes to customers, and to nobody else.
+# Mail can be sent only to customers.
 allow contains {"rule": "support.mail", "message": "customers may be written to"} if {
 	"mail" in support_labels
 	support_args.to in data.support.customers

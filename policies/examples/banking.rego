@@ -1,16 +1,16 @@
-# A banking assistant: it may read anything, and move money only where the account holder's own history, or the account
-# holder's own words, name the payee.
+# A banking assistant. It may read anything. It may send money only to payees in the account holder's history or in the
+# account holder's own request.
 #
-# Policy data (data.banking), taken from the bank, never from what the assistant reads:
-#   balance          what is on the account
-#   payees           accounts that money was sent to before
+# Policy data (data.banking) comes from the bank, and never from anything that the assistant reads:
+#   balance          the balance of the account
+#   payees           accounts that received money before
 #   standing_orders  id -> {"recipient", "amount"}
 #
-# Session attributes (subject.properties.typed), taken from the request that the account holder typed, before the assistant
+# Session attributes (subject.properties.typed) come from the request that the account holder typed, before the assistant
 # reads anything else:
 #   words, accounts, numbers, passwords
 #
-# Tools carry labels: read, payment, standing_order, profile, credential. A tool without one of them is not allowed.
+# Tools have the labels read, payment, standing_order, profile and credential. A tool without a label is not allowed.
 package guardrail.policy
 
 banking_labels := input.resource.properties.labels
@@ -94,7 +94,7 @@ banking_order_payee_kept if banking_args.recipient == banking_order.recipient
 
 banking_order_amount_kept if object.get(banking_args, "amount", null) == null
 
-# At most a quarter more than before, reckoned in whole units.
+# True if the amount rises by a quarter at most, calculated in whole units.
 banking_amount_near if {
 	is_number(banking_args.amount)
 	banking_args.amount > 0
@@ -106,7 +106,7 @@ banking_amount_typed if {
 	banking_args.amount in banking_typed.numbers
 }
 
-# -- who the account holder is -------------------------------------------------------------------------------------
+# -- account holder's details --------------------------------------------------------------------------------------
 
 allow contains {"rule": "banking.profile", "message": "a change of the account holder's details"} if {
 	"profile" in banking_labels

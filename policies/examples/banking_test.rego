@@ -89,7 +89,7 @@ test_banking_a_new_name_needs_approval if {
 
 test_banking_a_tool_without_a_label_is_denied if banking_effect(banking_call("other", {})) == "deny"
 
-# Without the account's data no money moves.
+# Without the account's data, no payment is allowed.
 test_banking_without_data_a_payment_is_denied if {
 	data.guardrail.main.decision.effect == "deny" with input as banking_payment("Greengrocer", 20)
 }

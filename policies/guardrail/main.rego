@@ -1,10 +1,10 @@
-# The composition: every decision is data.guardrail.main.decision, whatever the policies say and in however many files.
+# The composition: every decision is data.guardrail.main.decision, for any policies in any number of files.
 #
-# Each reference to another package is written in full, from data to the rule: an engine that reaches rules through an
-# alias or a whole package may evaluate them in the wrong order.
+# Each reference to another package is written in full, from data to the rule. If an engine reaches rules through an
+# alias or a whole package, it may evaluate them in the wrong order.
 package guardrail.main
 
-# What the guard asks for. The document is complete: each key is always there.
+# The decision that the guard requests. Every key is always present.
 decision := {
 	"contract": "guardrail/1",
 	"effect": effect,
@@ -14,22 +14,22 @@ decision := {
 	"rules": array.concat(fired, absence),
 }
 
-# What a server is asked for. The input of the call stands in an envelope, so that the answer can repeat the random text
-# that came with the question, and no policy can read it: an answer to another question is noticed. (The envelope is read
-# by a function because it does not fit the schema of inputs that `opa check` judges policies by.)
+# The answer that the guard requests from a server. The input is an envelope with the input of the call and a random text.
+# The answer repeats that text, so the guard detects an answer to another question, and policies can't read the text. (A
+# function reads the envelope, because it does not fit the input schema that `opa check` uses.)
 answer := {"decision": made, "echo": object.get(input, "echo", "")} if {
 	made := data.guardrail.main.decision with input as object.get(input, "question", null)
 }
 
-# What is asked when tools are listed to a model: hidden ones are not offered. A listing grants nothing, a tool that is
-# offered is decided like any other when it is called.
+# The answer for a listing of tools: hidden tools are not offered to the model. A listing grants nothing. If a listed tool
+# is called, the call is decided like any other.
 listing := {
 	"contract": "guardrail/1",
 	"offered": count(data.guardrail.policy.hide) == 0,
 	"rules": [normal(r, "deny") | some r in data.guardrail.policy.hide],
 }
 
-# An allow is derived, never left over: whatever goes wrong above leaves the default.
+# Only these conditions give an allow. If an error occurs in them, the default applies.
 default effect := "deny"
 
 effect := "allow" if {
@@ -42,8 +42,8 @@ effect := "allow" if {
 	count(unapproved) > 0
 }
 
-# Every rule that fired, each with the effect it asked for: a denial also says what would have allowed the call, an
-# approved call also says which rules the approval covered.
+# Every rule that fired, with its effect. So a denial also names the rules that would have allowed the call, and an
+# approved call also names the rules that the approval covered.
 fired := array.concat(
 	[normal(r, "deny") | some r in data.guardrail.policy.deny],
 	array.concat(
@@ -52,7 +52,7 @@ fired := array.concat(
 	),
 )
 
-# A denial has a reason, also where it is that nothing allowed the call.
+# A denial always has a reason, even if the reason is only that no rule allows the call.
 default absence := []
 
 absence := [normal({"rule": "guardrail.no_allow", "message": "no rule allows this call"}, "deny")] if {
@@ -64,14 +64,14 @@ unapproved contains r if {
 	not rule_id(r) in approved
 }
 
-# context.approval is null, or {"valid": true, "rules": [ids]}: the guard found a person's approval of exactly this
-# call, and these are the rules it covers.
+# context.approval is null, or {"valid": true, "rules": [ids]}: people approved exactly this call, and the approval
+# covers these rules.
 approved contains id if {
 	input.context.approval.valid == true
 	some id in input.context.approval.rules
 }
 
-# A rule without an id is covered by no approval: the empty id is refused with the rest of the document.
+# No approval covers a rule without an id: the guard refuses the whole document because of the empty id.
 default rule_id(_) := ""
 
 rule_id(r) := r if is_string(r)
@@ -80,7 +80,7 @@ rule_id(r) := object.get(r, "rule", "") if is_object(r)
 
 defaults := {"approvers": 1, "needs": [], "severity": "info"}
 
-# A rule of another type is passed on as it is, so that the guard refuses the document and denies.
+# A rule of another type becomes null, so that the guard refuses the document and denies the call.
 default normal(_, _) := null
 
 normal(r, kind) := object.union(defaults, {"effect": kind, "message": r, "rule": r}) if is_string(r)

@@ -1,43 +1,43 @@
-# What policies add to: each set exists, also where no file writes to it.
+# The sets that policies extend. Each set exists, even if no policy adds to it.
 package guardrail.policy
 
-# Any one allows; without one the call is denied.
+# One member is enough to allow the call. Without any, the call is denied.
 allow contains r if {
 	false
 	r := ""
 }
 
-# Any one denies, whatever allows.
+# One member is enough to deny the call, even if another rule allows it.
 deny contains r if {
 	false
 	r := ""
 }
 
-# A person must approve first.
+# Rules that a person must approve before the call runs.
 require_approval contains r if {
 	false
 	r := ""
 }
 
-# Pointers into the arguments that are recorded only as tokens.
+# Pointers to arguments that are recorded only as tokens.
 redact contains pointer if {
 	false
 	pointer := ""
 }
 
-# Put on the session when the call is admitted.
+# Labels for the session, set when the call is admitted.
 label contains name if {
 	false
 	name := ""
 }
 
-# Listings only: the tool is not offered to the model.
+# If there is a member, the tool is not offered to the model. This affects only listings.
 hide contains r if {
 	false
 	r := ""
 }
 
-# Contract guardrail/1 knows no obligation: one that is asked for denies.
+# Contract guardrail/1 supports no obligations, so any member denies the call.
 obligation contains o if {
 	false
 	o := ""

@@ -1,16 +1,16 @@
-# Safe ways to read the arguments of a call: each of these always has a value, also where the argument is missing or of
-# another type. A condition on it is then false or true, and never silently undefined.
+# Safe functions to read the arguments of a call. They always have a value, even if the argument is missing or has
+# another type, so a condition on the value is true or false, and never silently undefined.
 #
-# From a policy, in full: data.guardrail.lib.args.text("to")
+# In a policy, write the full name: data.guardrail.lib.args.text("to")
 package guardrail.lib.args
 
-# Whether the argument is there, null included.
+# True if the argument is present, even if it is null.
 has(name) if name in object.keys(input.action.properties.args)
 
-# The argument, or the fallback.
+# The argument, or the fallback if it is missing.
 value(name, fallback) := object.get(input.action.properties.args, name, fallback)
 
-# The argument where it is a text, else "".
+# The argument if it is a string, else "".
 default text(_) := ""
 
 text(name) := found if {
@@ -18,7 +18,7 @@ text(name) := found if {
 	is_string(found)
 }
 
-# Whether the argument is a number from low to high, both included.
+# True if the argument is a number from low to high, both included.
 number_within(name, low, high) if {
 	found := object.get(input.action.properties.args, name, null)
 	is_number(found)
@@ -26,7 +26,7 @@ number_within(name, low, high) if {
 	found <= high
 }
 
-# The argument where it is a list; a single text as a list of one; else [].
+# The argument if it is a list; a string as a list with one item; else [].
 default list(_) := []
 
 list(name) := found if {

@@ -1,7 +1,7 @@
 # Mail addresses.
 package guardrail.lib.mail
 
-# What stands after the last @, in lower case; "" for anything that is no plain address.
+# The part after the @, in lower case; "" if this is not a plain address.
 default domain(_) := ""
 
 domain(address) := lower(parts[1]) if {

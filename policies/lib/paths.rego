@@ -1,8 +1,8 @@
 # File names.
 package guardrail.lib.paths
 
-# Whether path is an absolute name below folder. Names are compared as they are written: what a symbolic link leads to,
-# only the tool itself can know. Anything unusual in a name is outside.
+# True if path is an absolute path below folder. Paths are compared as text, because only the tool can resolve symbolic
+# links. A path with unusual parts counts as outside.
 inside(path, folder) if {
 	is_string(path)
 	startswith(path, concat("", [folder, "/"]))

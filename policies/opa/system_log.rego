@@ -1,12 +1,12 @@
-# What OPA leaves out when it logs decisions: everything that a caller, a session or a policy message could have put in.
+# OPA's decision log omits all data that may come from a caller, a session or a policy message.
 #
-# guardrail's ledger holds the redacted input and every rule of each call, and names the decision id that stands here. An
-# evaluation that ends in an error is dropped: its message may quote values, and no mask reaches it.
+# guardrail's ledger contains the redacted input and every rule of each call, and the decision id that OPA logs. If an
+# evaluation ends in an error, its entry is dropped: the error message may quote values, and a mask can't remove them.
 package system.log
 
 mask contains "/input"
 
-# A decision stands alone, or in an answer.
+# The result is a decision, or an answer that contains one.
 mask contains "/result/rules"
 
 mask contains "/result/redact"
@@ -27,5 +27,5 @@ mask contains "/nd_builtin_cache"
 
 drop if input.error
 
-# A decision that is none of guardrail's: nothing is known about what it holds.
+# The content of any other decision is unknown, so it is omitted.
 mask contains "/result" if not startswith(input.path, "guardrail/main/")

@@ -1,12 +1,12 @@
-# What every call must pass. Nothing is allowed unless a rule says so: without an `allow`, a call is denied.
+# Rules for every call. A call is denied unless an `allow` rule fires.
 package guardrail.policy
 
-# Tools that nobody declared have no schema: nothing is known about their arguments.
+# Undeclared tools have no schema, so their arguments were not checked.
 deny contains {"rule": "undeclared", "message": "this tool is not declared", "severity": "high"} if {
 	not input.resource.properties.declared
 }
 
-# Tools that only read, by name or by the label "read" that they are declared with.
+# Tools that only read: those in the list, and those declared with the label "read".
 allow contains "read-only" if input.resource.id in data.starter.read_tools
 
 allow contains "read-only" if "read" in input.resource.properties.labels

@@ -1,4 +1,4 @@
-# Files: below the workspace, and nowhere else.
+# Files: tools may use files below the workspace, and no others.
 package guardrail.policy
 
 file_tool if input.resource.id in data.starter.file_tools

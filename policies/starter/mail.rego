@@ -1,4 +1,4 @@
-# Mail: to colleagues freely, to others when a person approves, and never with an address that can't be read.
+# Mail: allowed to colleagues, and to others if a person approves. Unreadable addresses are denied.
 package guardrail.policy
 
 mail_tool if input.resource.id in data.starter.mail_tools
@@ -15,7 +15,7 @@ allow contains "mail" if {
 	count(recipients) > 0
 }
 
-# A field that is there is a text or a list: anything else could name anyone.
+# A field that is present must be a string or a list, because other values could hide a recipient.
 mail_readable(name) if data.guardrail.lib.args.value(name, null) == null
 
 mail_readable(name) if is_string(data.guardrail.lib.args.value(name, null))
@@ -50,5 +50,5 @@ deny contains {"rule": "mail-address", "message": "a recipient is not a plain ma
 	not all_mail_readable
 }
 
-# What people write to each other is not for the log.
+# The text of a mail is not recorded.
 redact contains "/body" if mail_tool

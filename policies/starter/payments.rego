@@ -1,9 +1,9 @@
-# Payments: small ones to known payees freely, others when a person approves, large ones never.
+# Payments: small ones to known payees are allowed, others need approval, large ones are denied.
 package guardrail.policy
 
 payment_tool if input.resource.id in data.starter.payment_tools
 
-# Written as what is right, so that an amount that is missing or no number is not allowed.
+# This rule describes valid amounts, so a missing amount, or one that is not a number, is not allowed.
 amount_within(limit) if data.guardrail.lib.args.number_within("amount", 0, limit)
 
 known_payee if data.guardrail.lib.args.text("payee") in data.starter.payees

@@ -28,7 +28,7 @@ def test_the_layers_are_those_of_the_import_contract() -> None:
         {name for name in re.findall(r"\w+", layer) if f"({name})" not in layer}
         for layer in down["layers"]
     ]
-    told = [set(re.findall(r"`(\w+)`", row[0])) for row in rows("| package | what it owns")]
+    told = [set(re.findall(r"`(\w+)`", row[0])) for row in rows("| package | purpose")]
     assert told == [names for names in enforced if names]
 
 
@@ -40,7 +40,7 @@ def test_the_answer_to_each_question_is_a_file(row: list[str]) -> None:
 
 def test_there_are_ten_questions_and_twenty_words() -> None:
     """A word that stands twice would have two meanings."""
-    words = [row[0] for row in rows("| word | means")]
+    words = [row[0] for row in rows("| word | meaning")]
     assert len(rows("| where is ...")) == 10
     assert len(words) == len(set(words)) == 20
 
