@@ -210,8 +210,8 @@ class LazyGroup(click.Group):
         groups: Mapping[str, Sequence[str]] | None = None,
         **kwargs: object,
     ) -> None:
-        """*groups* names the sections of the command list in help. Without it, there is one
-        section.
+        """Make a group of the commands *entries*. *groups* names the sections of the command list
+        in help; without it, there is one section.
         """
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.entries = entries

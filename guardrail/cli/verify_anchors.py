@@ -173,11 +173,12 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
 def _replaced_logs(
     anchor: Anchor, settings: Settings, log: str, publics: set[str]
 ) -> list[SignedNote]:
-    """Return the newest head in an anchor file of each other log of this project that *log* may
-    have replaced; *log* is empty if it can't be read.
+    """Find the other logs of this project that *log* may have replaced, and return the newest head
+    of each in an anchor file. *log* is empty if its name can't be read.
 
-    A log that is continued by a recovery keeps its name and says so itself. With known keys
-    *publics*, a log that can't be read is looked for by its own name alone. Raises ``AnchorError``.
+    A log that a recovery continued is omitted, because it keeps its name and records the recovery.
+    If its keys *publics* are known, an unreadable log is searched for by its own name alone. Raises
+    ``AnchorError``.
     """
     from guardrail.anchors.file import FileAnchor
     from guardrail.config.log_names import is_of_project
@@ -235,8 +236,8 @@ def _heads_of_any(anchor: Anchor, names: Sequence[str], publics: set[str]) -> It
     """Yield the heads of logs with these *names*, and of their restarts, that one of *publics*
     signed.
 
-    If no key is known, every head counts: the only statement possible then is that the anchor knows
-    such a log.
+    If no key is known, every head is yielded, because they can only show that the anchor knows such
+    a log.
     """
     from guardrail.anchoring import is_signed
     from guardrail.ledger.maintenance.known_heads import family, generation

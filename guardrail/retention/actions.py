@@ -80,8 +80,8 @@ class RetentionManager:
         pace: DeletionPace = DeletionPace(),  # noqa: B008 - frozen
         delete: Callable[[Callable[[], PruneResult]], PruneResult] = lambda work: work(),
     ) -> None:
-        """*record* writes an ``admin.*`` record with the given type and detail, and returns when it
-        is durable.
+        """Manage the ledger of *settings*. *record* writes an ``admin.*`` record with the given
+        type and detail, and returns when it is durable.
 
         *pace* limits how fast records are deleted. *delete* runs the function that deletes them,
         and returns its result.

@@ -16,11 +16,11 @@ __all__ = ["missing_copies"]
 
 
 def missing_copies(settings: Settings, facts: RetentionFacts) -> Iterator[RetentionFinding]:
-    """Yield a finding for each place (the segments' folder, the archive) that lacks copies it once
-    had.
+    """Yield a finding for each place (the segments' folder, the archive) from which copies are
+    missing.
 
-    Every segment has had a copy in the folder since it was sealed, and one in the archive since the
-    record that says so.
+    Every sealed segment must have a copy in the segments' folder, and one in the archive if a
+    record says that it was archived.
     """
     closed = [each.number for each in facts.segments if each.last >= facts.first]
     lost = _missing_numbers(segments_path(settings), facts, closed)

@@ -197,11 +197,11 @@ class FileRecords:
         return self._log
 
     def size(self) -> int:
-        """Return the highest number plus one."""
+        """Return the number of the last record plus one."""
         return self._next
 
     def first(self) -> int:
-        """Return the lowest number above 0, or 1 if there is none."""
+        """Return the number of the first record after line 0, or 1 if there is none."""
         return self._first
 
     def record(self, seq: int) -> bytes | None:

@@ -126,8 +126,8 @@ def _doubtful_recovery(reader: LedgerReader, seq: int) -> Recovered | None:
 def _covering_heads(
     anchored: Iterable[SignedNote], key: NoteKey, seq: int
 ) -> dict[str, SignedNote]:
-    """Return those of *anchored* that *key* signed and that cover record *seq*, by text, with all
-    of their signers.
+    """Return the heads among *anchored* that *key* signed and that cover record *seq*, by text.
+    Each has the signatures of all its copies.
     """
     found: dict[str, SignedNote] = {}
     for note in anchored:
@@ -169,8 +169,8 @@ def _largest_head_before(
 def _best_head(
     head: SignedNote, covering: Mapping[str, SignedNote], root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
-    """Return the newest of the heads with the most other signers, with all of its signatures, and
-    its size.
+    """Return the head with the most other signers, the newest of several, and its size. It has all
+    of its signatures.
     """
     if head.text in covering:
         head = head.with_signatures(covering[head.text].signatures)

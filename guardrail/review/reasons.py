@@ -255,7 +255,7 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
 
 
 def reason_of(cause: str, detail: str) -> CauseExplanation:
-    """Return the text for *cause*, more specific if its *detail* has a text."""
+    """Return the explanation of *detail* if it has one, otherwise that of *cause*."""
     special = _DETAILS.get((cause, detail))
     if cause == Cause.APPROVAL and detail in _APPROVAL:
         words, next_step = _APPROVAL[detail]

@@ -92,7 +92,7 @@ class NotFoundError(GuardrailError):
 
 
 class PrunedError(NotFoundError):
-    """The record was deleted under the retention policy, and this log says so."""
+    """The record was deleted under the retention policy, according to this log."""
 
     default_code = "review.pruned"
 
@@ -210,7 +210,7 @@ class RuleHit:
 
 @dataclass(frozen=True, slots=True)
 class RecordedOutcome:
-    """How a call ended, or a later claim about it."""
+    """The recorded end of a call, or a later claim about it."""
 
     seq: int
     ts: str

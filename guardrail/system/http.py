@@ -60,7 +60,7 @@ class Endpoint:
     """A server: its addresses, name and TLS settings. Thread-safe, even after a fork."""
 
     def __init__(self, host: str, port: int, *, tls: TlsContext | None = None) -> None:
-        """*host* is a name or an IP address. No look-up is made yet."""
+        """Describe a server. *host* is a name or an IP address, which is not looked up yet."""
         self.host = host
         self.tls = tls
         self._port = port
@@ -390,8 +390,8 @@ def _remaining(end: float, stage: RequestStage) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return the system's message, or an empty string if there is none. A ``ValueError`` of a
-    handshake is about TLS.
+    """Return the system's message, or an empty string if there is none. For errors of a TLS
+    handshake, return ``no TLS``.
     """
     if isinstance(error, (ssl.SSLError, ValueError)):
         return "no TLS"

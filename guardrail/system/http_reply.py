@@ -188,7 +188,7 @@ def _read_head(incoming: _ReceiveBuffer) -> _ReplyHead:
 
 
 def _read_fields(incoming: _ReceiveBuffer) -> tuple[tuple[bytes, bytes], ...]:
-    """Take header lines, up to the empty line that ends them."""
+    """Take the header lines, including the empty line that ends them."""
     made: list[tuple[bytes, bytes]] = []
     while line := incoming.until(b"\r\n", _MAX_HEAD):
         # A continued line is also refused, because it does not begin with a valid name.

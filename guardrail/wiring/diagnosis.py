@@ -59,7 +59,7 @@ __all__ = [
 ]
 
 _GONE = ("keys.missing", "keys.malformed")
-"""Error codes of keys that can't be used any more, so that new ones are needed."""
+"""Error codes of keys that can't be used any more and must be replaced."""
 WHOLE = 20_000
 """Largest ledger, in records, that is read completely to explain why it does not open. In a larger
 one only the files and the ends are checked.
@@ -167,8 +167,7 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
     """Find the reason that a guard can't open the ledger, and the steps that ``recover`` would
     take.
 
-    Raises ``GuardrailError`` for a fault that ``recover`` can't fix; its message describes the
-    fault and its hint the fix.
+    Raises ``GuardrailError`` for a fault that ``recover`` can't fix.
     """
     path = settings.ledger.path
     outside = _quick_facts(settings, anything=bool(backups))

@@ -121,7 +121,7 @@ def load_again(
     previous: PolicyIdentity,
     record: Callable[[str, Mapping[str, Any]], object],
 ) -> tuple[Settings, Engine]:
-    """Load the engine of the settings *read*; return the settings in force and the engine.
+    """Load the engine that the settings *read* name. Return the settings in force and the engine.
 
     The ``admin.policy_loaded`` record is durable when this returns. Raises the exceptions of *load*
     and *record*, and leaves no new engine running then.

@@ -104,7 +104,9 @@ class ValueFlow:
     def __init__(
         self, modules: Sequence[Module], data: Any, given: frozenset[tuple[str, ...]] = frozenset()
     ) -> None:
-        """*given* holds paths below ``data`` that the program supplies when it opens the guard."""
+        """Trace values in *modules*. *given* holds paths below ``data`` that the program supplies
+        when it opens the guard.
+        """
         self.world = PolicyIndex(modules, data)
         self.given = given
         self.definitions: dict[tuple[tuple[str, ...], str], list[Definition]] = {}

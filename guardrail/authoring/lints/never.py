@@ -27,7 +27,7 @@ _LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 
 
 def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each body that can't be true, and each path that never exists."""
+    """Yield a lint for each body that can't be true, and for each path that no input has."""
     file, rule = definition.module.source.name, definition.rule
     frame = RuleFrame(definition)
     for body in rule.node.get("bodies", ()):

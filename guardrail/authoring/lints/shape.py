@@ -54,8 +54,8 @@ class InputShape:
     """Types and presence of values below ``input``."""
 
     def __init__(self, tools: Mapping[str, Mapping[str, Any]] | None = None) -> None:
-        """*tools* maps names to JSON Schemas of their arguments. Without it, every argument may be
-        missing.
+        """Describe the input for *tools*, which maps names to JSON Schemas of their arguments.
+        Without it, every argument may be missing.
         """
         self.tools = tools
         document = installed_folder().joinpath(*INPUT_SCHEMA).read_text("utf-8")

@@ -20,7 +20,7 @@ TYPE = "admin.recovered"
 
 
 class Loss(StrEnum):
-    """How reliable the number of lost records is in a recovery's record."""
+    """Reliability of the number of lost records in a recovery's record."""
 
     NONE_KNOWN = "none_known"
     """No record that any head had covered was missing."""
@@ -116,7 +116,7 @@ class Recovered:
 
 
 def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
-    """Return how reliable a loss of 0 is.
+    """Return how reliable a recorded loss of 0 records is.
 
     A new log might have lost records if its recovery record states no number or a malformed one.
     """

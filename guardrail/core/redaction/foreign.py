@@ -138,7 +138,7 @@ def outweighs(value: object, chars: int) -> bool:
     """Return True if *value* holds more than *chars* characters. Each member of a container counts
     as several characters.
 
-    It stops counting at that limit.
+    Counting stops at that limit.
     """
     pending: list[Any] = [value]
     while pending and chars >= 0:

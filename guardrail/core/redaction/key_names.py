@@ -75,11 +75,9 @@ class KeyInfo:
     cls: str | None
     scope: Scope
     hints_secret: bool
-    """The name may be that of a secret: values below it count as secrets if they look random."""
+    """The name hints at a secret: values below it count as secrets if they look random."""
     odd: bool
-    """The name does not look like a field name. It might be data itself, so it is scanned like a
-    value.
-    """
+    """The name does not look like a field name: it is scanned because it might be data itself."""
 
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")

@@ -65,8 +65,8 @@ class Redactor:
         profile: str = "standard/1",
         meter: Callable[[], Spend] = lambda: unmetered,
     ) -> None:
-        """*token* makes a keyed token from a class and a value, *mark* a random mark from a class;
-        ``marks`` describes both.
+        """Use *token*, which makes a keyed token from a class and a value, and *mark*, which makes
+        a random mark from a class. ``marks`` describes both.
 
         *meter* is called once for each view, text or gate check. The function that it returns is
         called with the work before the work is done, and raises ``RedactionError`` if that is too

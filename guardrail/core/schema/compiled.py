@@ -50,7 +50,7 @@ class Checker(StrEnum):
 
 
 class UnknownArguments(StrEnum):
-    """How a plain JSON Schema treats arguments that its top level does not declare."""
+    """Treatment of arguments that the top level of a plain JSON Schema does not declare."""
 
     ACCEPT = "accept"
     """As JSON Schema specifies: accepted unless the schema itself refuses them."""

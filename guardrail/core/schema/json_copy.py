@@ -41,7 +41,7 @@ ever renamed.
 
 
 class Foreign(StrEnum):
-    """How a value of a type that JSON does not have is treated."""
+    """Treatment of values of a type that JSON does not have."""
 
     REFUSED = "refused"
     KEPT = "kept"

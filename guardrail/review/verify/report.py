@@ -93,7 +93,7 @@ class OutsideHead:
     source: str
     """Where it came from, for people."""
     note: SignedNote | None
-    """None if it is malformed."""
+    """The signed note; None if it is malformed."""
     head: Checkpoint | None
     seen: str = ""
     """When the anchor received it, RFC 3339; empty if that is not known."""
@@ -105,7 +105,7 @@ class OutsideHead:
 
     @classmethod
     def parse(cls, source: str, raw: bytes | str, seen: str = "") -> OutsideHead:
-        """Read a signed note. A malformed one is stored as malformed."""
+        """Read a signed note. If it is malformed, return a head without a note."""
         try:
             note = SignedNote.parse(raw)
             return cls(source, note, Checkpoint.parse(note.text), seen)

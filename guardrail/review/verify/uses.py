@@ -57,8 +57,8 @@ class Uses:
     """
 
     def __init__(self, *, partial: bool = False) -> None:
-        """With *partial*, earlier records are missing, and uses of requests among them can't be
-        checked.
+        """Start without records. With *partial*, earlier records are missing, and uses of requests
+        among them can't be checked.
         """
         self.partial = partial
         self.checked = 0
