@@ -36,7 +36,9 @@ __all__ = [
 CONTRADICTIONS = frozenset(
     f"ledger.{state}" for state in ("missing", "replaced", "rolled_back", "forked")
 )
-"""Codes of ``LedgerOpenError`` for a ledger that contradicts what this machine remembers of it."""
+"""Codes of ``LedgerOpenError`` for a ledger that contradicts the head that this machine
+remembers.
+"""
 
 
 class LedgerHeads:

@@ -87,8 +87,8 @@ class GuardrailError(Exception):
 
     @hint.setter
     def hint(self, hint: str) -> None:
-        # A traceback shows it to the developer. str, repr and args, which an agent may see, do not
-        # hold it.
+        # A traceback shows the hint to the developer. str, repr and args, which an agent may see,
+        # do not contain it.
         self._hint = hint
         others = [note for note in getattr(self, "__notes__", ()) if note != self._note]
         self._note = f"[{self.code}]" + (f" next: {hint}" if hint else "")

@@ -104,12 +104,12 @@ class Guard:
             anchors=anchors if anchors is not None else Unanchored(),
             throttle=self._throttle,
         )
-        """The steps of its calls, for an integration that drives them itself."""
+        """The steps of calls, for an integration that drives them itself."""
         self._anchors = anchors
         self.approvals = journal.approval_service(
             keys.tenant, terms, settings.redaction.profile, clock
         )
-        """Accepts people's answers from a program that asks for approval in its own way."""
+        """Accepts people's answers, for a program with its own approval interface."""
         self._watch: ReloadWatch | None = None
 
     @property

@@ -16,8 +16,8 @@ from guardrail.errors import AnchorError
 __all__ = ["Anchor", "AnchoredHead", "Prove", "check_follows", "timestamp"]
 
 Prove = Callable[[int, int], Sequence[bytes]]
-"""(first, size) -> the consistency proof from the tree of *first* leaves to that of *size*. Raises
-``GuardrailError``.
+"""A function (first, size) that returns the consistency proof between the trees of *first* and
+*size* leaves. Raises ``GuardrailError``.
 """
 
 

@@ -29,9 +29,9 @@ __all__ = ["MAX_FILE", "FileAnchor", "check_place"]
 _BLOCK = 64 * 1024
 _COMPARED = 1000
 _TORN_AT_LEAST = 3
-"""Prefix that distinguishes a torn line from lines of other programs."""
+"""Length of the prefix that distinguishes an incomplete line from the lines of other programs."""
 MAX_FILE = 256 << 20
-"""Bytes of an anchor file that is read as a whole."""
+"""Largest size, in bytes, of an anchor file that is read as a whole."""
 
 _MOVED = "if you changed [anchors] file: guardrail anchor move OLD_FILE --reason TEXT"
 _CONTRADICTS = (
@@ -87,7 +87,8 @@ class FileAnchor:
         self._verify = verify
         self.name = name
         self._compared: tuple[int, int, int] | None = None
-        """Device, inode and length of the file up to which every head was compared with the ledger.
+        """Device and inode of the file, and the length up to which every head was compared with the
+        ledger.
         """
 
     def publish(

@@ -104,7 +104,7 @@ class AnchorEndpoint:
                 hint="name the CA certificates for this server in guardrail.toml",
             )
         if error.stage is RequestStage.REPLY and not error.reason:
-            # It closed the connection properly, so the bytes that it sent, if any, are its reply.
+            # The server closed the connection properly, so the bytes sent so far are its reply.
             return AnchorError(
                 f"{self._what}: it {error.message}", code="anchor.malformed", hint=_AGAIN
             )

@@ -14,9 +14,9 @@ from guardrail.errors import NoteError
 __all__ = ["LINE_START", "MAX_LINE", "HeadLine", "head_line", "parse_line", "parse_lines"]
 
 LINE_START = b'{"guardrail":"head/1"'
-"""How every line begins."""
+"""The beginning of every line."""
 MAX_LINE = 2 * MAX_NOTE
-"""Bytes. A longer line is not one of guardrail's."""
+"""Largest length of a line in bytes. guardrail does not write longer ones."""
 
 
 @dataclass(frozen=True, slots=True)

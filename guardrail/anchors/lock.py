@@ -15,7 +15,7 @@ from guardrail.system.ownership import open_or_make
 __all__ = ["ProcessLock", "try_lock"]
 
 _WAIT_S = 2.0
-"""How long to wait for another process that appends its line."""
+"""Seconds to wait while another process appends its line."""
 
 
 def try_lock(descriptor: int) -> bool:
@@ -54,7 +54,8 @@ class ProcessLock:
             self.forget()
             return False
         except OSError:
-            # Locking is not possible here. Two processes that anchor do no harm, but none would.
+            # Locking is not possible here. It does no harm if two processes anchor, but it would if
+            # none did.
             self.forget()
         return True
 

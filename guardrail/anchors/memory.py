@@ -34,7 +34,7 @@ __all__ = ["HeadMemory", "RememberedHead", "memory_folder", "memory_of"]
 _VERSION = 1
 _MAX_BYTES = 64 * 1024
 _PATIENCE = 1.0
-"""Seconds that a process waits for another one that keeps a head."""
+"""Seconds to wait while another process stores a head."""
 _ROOTS_FOLDER = Path("/var/lib/guardrail/heads")
 TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compared
 

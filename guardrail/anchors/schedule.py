@@ -39,7 +39,7 @@ __all__ = ["AnchorLag", "AnchorWatch"]
 
 _TICK_S = 1.0
 _RETRY_S = (1.0, 2.0, 5.0, 15.0, 60.0)
-"""After this many failures in a row, how long an anchor is left alone."""
+"""Seconds to wait before an anchor is tried again, by the number of consecutive failures."""
 START_S = 5.0
 CLOSE_S = 5.0
 
@@ -91,8 +91,8 @@ class AnchorWatch:
         self._state = self._read_state()
         self._saw = 0
         self._noticed: dict[str, tuple[int, float]] = {}
-        """Anchor -> (size of its head, time since which calls know that it is behind), until the
-        thread has checked.
+        """For each anchor, the size of its head and the time since which calls know that it is
+        behind, until the thread has checked it.
         """
         self._limited = bool(settings.max_lag_s or settings.max_lag_records)
         self._closed = False
@@ -107,8 +107,8 @@ class AnchorWatch:
         self._started = self._clock()
         self._leads = False
         self._looked = False
-        """True if every anchor was asked since this process took the lock: the ledger might have
-        been replaced.
+        """True if every anchor has been asked since this process took the lock. Until then, the
+        ledger might have been replaced.
         """
         self._heartbeat_at = 0.0
         self._remembered = (-1, 0.0)
@@ -267,7 +267,7 @@ class AnchorWatch:
             for each in self._anchors
             if (state := self._state.of(each.name)).size
         ]
-        # No immediate retry if it fails: the next call would fail as well.
+        # If this fails, do not retry at once: the next attempt would fail as well.
         self._heartbeat_at = now - interval + min(interval, _RETRY_S[-1])
         self._source.heartbeat({"interval_s": interval, "anchors": anchors})
         self._heartbeat_at = now
@@ -293,7 +293,7 @@ class AnchorWatch:
         due: list[Anchor] = []
         for anchor in self._anchors:
             each, now = self._state.of(anchor.name), self._clock()
-            # If the ledger has become smaller, the anchor refuses it as well.
+            # If the ledger has become smaller, the anchor will refuse its head.
             if self._saw == each.size and self._looked and not each.failures:
                 continue
             if each.behind is None and self._saw != each.size:
@@ -306,8 +306,8 @@ class AnchorWatch:
         try:
             note = self._source.head()
         except GuardrailError as error:
-            # For example, a signer that fails: it is not asked again on each turn, and the anchors'
-            # state shows it.
+            # For example, a signer fails. It is not asked again on each turn, and the state of the
+            # anchors shows the failure.
             for anchor in due:
                 failed = failed_state(self._state.of(anchor.name), error, self._clock())
                 self._state = self._state.with_anchor(anchor.name, failed)

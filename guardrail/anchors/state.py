@@ -35,7 +35,7 @@ _MAX_BYTES = 4 << 20
 _MAX_TEXT = 1 << 20
 _MAX_COUNT = 1 << 53
 _CLOCK_SLACK_S = 5.0
-"""Seconds by which another process's clock may be ahead of this one's."""
+"""Seconds by which another process's clock may be ahead of this process's clock."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ __all__ = ["StreamAnchor", "SyslogAnchor"]
 
 _LIMIT_S = 2.0
 _AUTHPRIV_INFO = 10 * 8 + 6
-"""Facility 10 (security), severity 6 (informational), as syslog counts (RFC 5424 section 6.2.1)."""
+"""Facility 10 (security) and severity 6 (informational), combined as in RFC 5424 section 6.2.1."""
 
 
 class StreamAnchor:

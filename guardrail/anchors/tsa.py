@@ -32,7 +32,7 @@ __all__ = ["TimestampAnchor", "check_token"]
 _MAX_REPLY = 64 * 1024
 _LINE_START = b'{"note":'
 _TORN_AT_LEAST = 3
-"""Prefix that distinguishes a torn line from lines of other programs."""
+"""Length of the prefix that distinguishes an incomplete line from the lines of other programs."""
 
 
 class TimestampAnchor:

@@ -55,8 +55,8 @@ __all__ = [
 ]
 
 _SKEW = timedelta(seconds=30)
-"""Seconds. A clock further than this behind the newest record is wrong, or was set back to revive
-an approval.
+"""A clock that is further than this behind the newest record is wrong, or was set back to revive an
+approval.
 """
 
 

@@ -34,7 +34,9 @@ from guardrail.system.os_user import user_name
 __all__ = ["Answer", "ApprovalService", "TenantTokens", "system_user"]
 
 _TRIES = 32
-"""Competing answers after which this one gives up: each of them is a step of the same approval."""
+"""Number of attempts to record an answer. An attempt fails if a competing step of the same approval
+is recorded first.
+"""
 _MAX_REASON = 1000
 
 
@@ -172,7 +174,7 @@ class ApprovalService:
             except LedgerError as error:
                 if error.code != "ledger.approval_taken":
                     raise
-                # Someone else has just answered or used it: judge by the new state.
+                # Someone else has just answered or used the request: judge it again.
         raise LedgerError("too many answers at once", code="ledger.approval_taken")
 
     def _append_answer(

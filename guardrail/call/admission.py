@@ -20,7 +20,7 @@ __all__ = ["Admission"]
 
 
 _LONGEST = 1e9
-"""Seconds that a body may have run: more is no measurement."""
+"""Largest plausible number of seconds for a body."""
 
 
 class Admission:
@@ -40,9 +40,9 @@ class Admission:
         self.call = admitted.request.id
         """Call id (ULID)."""
         self.seq = admitted.seq
-        """Sequence number of the decision."""
+        """Sequence number of the decision record."""
         self.arguments: Mapping[str, Any] = admitted.arguments
-        """The arguments of the body: the validated snapshot, not the caller's objects."""
+        """The arguments for the body: the validated snapshot, not the caller's objects."""
 
     @staticmethod
     def current_call() -> str | None:

@@ -39,8 +39,8 @@ R = TypeVar("R")
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
-"""Seconds between two reads of the ledger while a call waits: growing, since most people answer at
-once or late.
+"""The longest pause between two reads of the ledger while a call waits, in seconds. The pauses
+grow, because most people answer either at once or late.
 """
 
 

@@ -26,7 +26,9 @@ __all__ = ["differing_arguments", "recordable_rules", "requested_view"]
 _MOST = 20
 """Maximum number of pointers in a record."""
 _OTHER_REQUEST = frozenset({RejectionReason.OTHER_SESSION, RejectionReason.OTHER_TOOL})
-"""The request belongs to somebody else, or is about something else: none of it is shown here."""
+"""Reasons for which nothing of the request is shown, because it belongs to somebody else or is
+about something else.
+"""
 
 
 def requested_view(
@@ -47,7 +49,7 @@ def requested_view(
         if known is None or not set(rules) <= set(known[1:]):
             return None
         if "known" in rules and not _is_hidden(resolve(request.args, where)):
-            return None  # the values known at that time are not known now
+            return None  # this process does not know the values that were known then
     state, schema = prepared.request.state, prepared.request.tool.schema
     sensitive = state.redactor.gate(
         fields.strings(request.args),

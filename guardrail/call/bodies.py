@@ -43,18 +43,21 @@ class Run(NamedTuple):
 
 
 _DONE = frozenset(map(id, (types.NoneType, bool, int, float, str, bytes, list, tuple, dict)))
-"""Types of most results: they leave no work to be done. Told by identity, since another type may
-say that it is one of them, or have no hash."""
+"""Ids of the types of most results, which leave no work to be done. Types are compared by identity,
+because a hostile type could claim equality or have no hash.
+"""
 _LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
 
 
 CallGenerator = Generator[Wait | Shielded | Work | Run, Any, R]
-"""Steps that may also run a body; ``guardrail.call.drivers`` drives them."""
+"""Steps that may also run a body. ``guardrail.call.drivers`` drives them."""
 
 
 def is_async(run: Callable[..., Any]) -> bool:
     """Return True if calling *run* returns a coroutine."""
-    if type(run) is types.FunctionType and not run.__dict__:  # nearly always: no wrapper, no mark
+    if (
+        type(run) is types.FunctionType and not run.__dict__
+    ):  # the usual case: no wrapper and no attributes
         return bool(run.__code__.co_flags & inspect.CO_COROUTINE)
     # An object whose __call__ is a coroutine function counts as one.
     return inspect.iscoroutinefunction(run) or inspect.iscoroutinefunction(type(run).__call__)
@@ -76,8 +79,7 @@ def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awai
     if not callable(run):
         raise UsageError(f"run must be a callable, not {type(run).__name__}", code="usage.run")
     if getattr(run, "__guardrail_tool__", None) is not None:
-        # The governed function's own call would be a second one, without the approval that came
-        # with the first.
+        # The governed function would make a second call, without the approval of the first.
         raise UsageError(
             "run is itself a governed tool: the call would be decided twice",
             code="usage.governed",

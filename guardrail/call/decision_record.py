@@ -57,10 +57,12 @@ class Recorder:
     ) -> None:
         self._profile = profile
         self.raw_input = raw_input
-        """True if the policy sees the arguments themselves, not their recorded form."""
+        """True if the policy sees the arguments themselves instead of their recorded form."""
         self._identity = identity
         self._ids: set[str] = set()
-        """Strings that the policy used both as id and as message, and that quote no argument."""
+        """Strings that the policy used both as id and as message, and that do not quote an
+        argument.
+        """
         self._parts: dict[
             tuple[str, str | None, str | None, bool, tuple[str, ...], str],
             tuple[dict[str, Any], dict[str, Any]],

@@ -24,12 +24,14 @@ from guardrail.system.waiting import Steps, Wait
 __all__ = ["DENIED_ARGUMENTS", "ENGINE_GRACE", "DecisionWriter", "Written", "shard"]
 
 DENIED_ARGUMENTS = 4_096
-"""Maximum bytes of arguments in the record of a denial; larger ones are recorded by size and
-token.
+"""Largest size of the arguments in the record of a denial, in bytes. Larger arguments are recorded
+by size and token.
 """
 
 ENGINE_GRACE = 1.0
-"""Seconds after its deadline at which an engine that has not completed its future is given up."""
+"""Seconds after the deadline at which guardrail stops waiting for an engine that has not completed
+its future.
+"""
 
 
 class Written(NamedTuple):
@@ -95,7 +97,7 @@ class DecisionWriter:
             reason = detail = problem.reason
         except RedactionError as error:
             if error.code == OVER_BUDGET and view is not None:
-                # Without the view, little remains.
+                # Without the view, the record is small.
                 return (yield from self.write_up(over_budget(decided), None, size))
             # The host's session attributes no longer fit, because more of them had to become
             # tokens.

@@ -47,7 +47,7 @@ def drive(steps: CallGenerator[R]) -> R:
             else:
                 step = steps.send(value)
     except StopIteration as done:
-        # Not by way of a variable: an exception that the body raised holds this frame.
+        # Do not store the result in a variable: an exception of the body refers to this frame.
         return done.value  # type: ignore[no-any-return]
 
 

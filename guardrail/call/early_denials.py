@@ -41,7 +41,7 @@ def injected(request: Request) -> Steps[Decided]:
 
 def unredacted(prepared: Prepared, error: RedactionError) -> Decided:
     """Return the denial of a call whose arguments can't be redacted."""
-    # Only the caller may know how much of the arguments the policy can see.
+    # Only this message is for the agent: it names the limit that the arguments exceed.
     told = error.message if error.code == BEYOND_LIMITS else ""
     verdict = decisions.denied(Cause.REDACTOR, error.code, message=told)
     if error.code == OVER_BUDGET:

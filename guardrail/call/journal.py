@@ -82,17 +82,17 @@ class Journal:
         requests: Requests,
     ) -> None:
         self.ledger = writer
-        """Takes the records of calls."""
+        """The writer for the records of calls."""
         self.requests = requests
-        """Requests for approval, and the answers to them."""
+        """The approval requests and their answers."""
         self.session_owner = owner
-        """Returns the owner of a session, from the first record under one of its names, or None if
-        it has no record.
+        """Returns the owner of a session from the first record under one of its names, or None if
+        the session has no record.
         """
         self._stopped = False
         self._host = host_name()
         self.deadline = deadline
-        """Seconds that a call waits for its record."""
+        """Number of seconds that a call waits for its record."""
         self.log = writer.log
         """Origin name of the log."""
 

@@ -44,8 +44,8 @@ made outside that generator.
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _MANAGERS = frozenset({"contextlib"})
 _FIXTURES = frozenset({"_pytest.fixtures", "pytest_asyncio.plugin"})
-"""Functions that run a generator up to its one ``yield`` and finish it before those that were
-started earlier.
+"""Functions that run a generator up to its only ``yield``, and finish it before the generators that
+were started earlier.
 """
 _FORKING = frozenset({"multiprocessing.popen_fork", "billiard.popen_fork"})
 _ENTERING = frozenset({"__enter__", "__aenter__"})
@@ -77,9 +77,9 @@ class ScopeEntry:
         return self.scope.refusal() or self.lapse
 
 
-# One stack for all guards: entering pushes, leaving pops, and since the value is immutable each
-# thread and task has its own. The guard is named by its key, so that two guards in one program do
-# not see each other's sessions.
+# One stack for all guards. Entering a session pushes an entry, and leaving it pops the entry. The
+# value is immutable, so each thread and task has its own stack. An entry contains the key of its
+# guard, so that two guards in one program do not see each other's sessions.
 _STACK: ContextVar[tuple[ScopeEntry, ...]] = ContextVar("guardrail_sessions", default=())
 
 
@@ -201,7 +201,7 @@ class SessionScope:
         for entry in entries:
             entry.lapse = ENDED
             entry.owner = None  # a frame keeps all of its variables alive
-            with suppress(ValueError):  # ended elsewhere at the same time
+            with suppress(ValueError):  # another thread ended it at the same time
                 self._entries.remove(entry)
 
     def __exit__(

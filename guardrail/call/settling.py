@@ -17,8 +17,8 @@ from guardrail.system.waiting import LARGE, Shielded, Steps, Work
 __all__ = ["settle"]
 
 _AGAIN_LIMIT = 2.0
-"""Seconds that an outcome waits for its decision to be derived a second time; after that, it
-records that the result is unknown.
+"""Seconds that an outcome waits for the second derivation of its decision. After that, it records
+that the result is unknown.
 """
 
 

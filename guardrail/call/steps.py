@@ -69,7 +69,9 @@ if TYPE_CHECKING:
 __all__ = ["CallSteps"]
 
 _TRIES = 8
-"""Competing steps of one approval after which a call that it covers gives up."""
+"""Largest number of repeated attempts at a call. An attempt is repeated if a competing step of the
+same approval or session was recorded first.
+"""
 
 
 class CallSteps:
@@ -246,7 +248,7 @@ class CallSteps:
                 prepared = Prepared(request, args, encoded, arguments, found, b"", presented)
                 grant = yield from self._approvals.judge_presented(prepared)
             if self._recorder.raw_input:
-                # Nothing is redacted for it.
+                # Its size exceeds the budget, so nothing is redacted.
                 document = self._recorder.policy_input(request, args, found, grant)
             else:
                 making = functools.partial(self._recorder.policy_input, request, args, found, grant)
@@ -262,8 +264,7 @@ class CallSteps:
         """Return the policy's reply, and the engine that gave it."""
         why = self._anchors.denial_reason()
         if why:
-            # A cut or rolled-back ledger must not lose more than this, nor continue from the point
-            # where it was cut.
+            # If the ledger was truncated or rolled back, no further call may run on it.
             raise DeniedEarly(Decided(prepared, decisions.denied(Cause.ANCHOR, why)))
         engine = self._current_engine()
         try:

@@ -41,20 +41,20 @@ MINUTE = 60.0
 MAX_PRINCIPALS = 10_000
 """Maximum number of principals counted by name; see ``Throttle._forget``."""
 _PLACES = 1 << 18
-"""Counters in each of the two rows for forgotten principals."""
+"""Number of counters in each of the two rows for forgotten principals."""
 MAX_EXCEEDED = 10_000
-"""Maximum number of principals beyond their limit that get their own records in one minute; the
-rest share one.
+"""Largest number of principals above their limit that get their own records in one minute; the
+others share one.
 """
 _MAX_TOOLS = 16
 _RETRY = 10.0
-"""Seconds until a count that could not be written is retried."""
+"""Seconds after which writing a count is tried again."""
 _GRACE = 0.05
 
 Key = tuple[str, str | None, str]
 
-# As a reader sees it: variant spellings of one name count as one principal, which can only deny
-# more.
+# Spellings of a name that look the same to a reader count as one principal. This can only deny
+# more calls.
 _folded = functools.lru_cache(4_096)(folded)
 
 
@@ -92,7 +92,7 @@ class Throttle:
         self._limit = limit
         self._now = now
         self._wall = wall
-        # So minutes begin with those of the wall clock, unless somebody sets it.
+        # Minutes begin together with those of the wall clock, unless that clock is set.
         self._start = now() - wall() % MINUTE
         self._reset(os.getpid())
 
@@ -334,7 +334,7 @@ class Throttle:
                     return
                 exceeded = self._due.pop(0)
             try:
-                # The callers that waited for a failed announcement were told: no record is pending.
+                # If the announcement failed, its callers got the error, and no record is pending.
                 if exceeded.ready.done() and exceeded.ready.exception() is not None:
                     continue
                 seq = exceeded.ready.result(self._journal.deadline).seq

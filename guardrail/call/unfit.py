@@ -20,7 +20,7 @@ _OBJECTS: Final = (dict, OrderedDict, defaultdict)
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_SHOWN = 4
 _MAX_LOOKED_AT = 64
-"""Maximum number of a call's names that are compared with the declared ones."""
+"""Largest number of a call's argument names that are compared with the declared names."""
 
 
 def misnamed(error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]) -> str:

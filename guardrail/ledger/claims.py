@@ -22,8 +22,8 @@ from guardrail.ledger.tree import check_included, node_reader
 __all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
 
 STARTED = "ledger.start_taken"
-"""Code of the error for a start that was compared with a start that is not the last one any more;
-it was not written.
+"""Code of the error for a guard's start that was not written, because another guard has started
+since.
 """
 SESSION_TAKEN = "ledger.session_taken"
 """Code of the error for a first record in another caller's session; the record was not written."""
@@ -67,7 +67,7 @@ def _refused(
             problem = _hidden(store, claim, names, tail.committed)
         for name in claim.names:
             if problem is None and claimed.setdefault(name, claim).owner != claim.owner:
-                # It is not known yet if the other one is written: the next transaction will show.
+                # The other draft may still fail, so this one is refused for now and tried again.
                 problem = LedgerError(
                     "two callers are starting this session at the same time", code=BEHIND
                 )

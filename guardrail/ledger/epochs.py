@@ -21,7 +21,7 @@ from guardrail.ledger.lease import own_origin
 __all__ = ["Ending", "Epochs", "Rotation", "ended"]
 
 _PATIENCE = 60.0
-"""Seconds between two attempts to change a key that is due, while the old one still signs."""
+"""Seconds between two attempts to replace a key that is due, while the old key still signs."""
 
 
 class Ending(StrEnum):

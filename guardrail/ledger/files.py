@@ -156,7 +156,7 @@ def resolve(path: Path) -> Path:
     """
     db = Path(os.path.realpath(path))
     if not db.parent.is_dir():
-        _refuse_link([path])  # one that leads nowhere
+        _refuse_link([path])  # a link whose target does not exist
         raise LedgerOpenError(
             "the ledger's folder does not exist",
             code="ledger.missing",

@@ -34,7 +34,7 @@ __all__ = ["Leases", "ProcessState", "host_name", "own_origin", "process_name"]
 
 _FLOCK = "hhqqi0q"
 _MAX_TEXT = 512
-"""Bytes of a lease file that are read."""
+"""Largest number of bytes read from a lease file."""
 
 
 class ProcessState(StrEnum):
@@ -281,11 +281,11 @@ class Leases:
         if not process.isalnum():
             return (
                 ProcessState.UNKNOWN
-            )  # never guardrail's: a path made of it could lead to any file
+            )  # not a name from guardrail: a path built from it could lead to any file
         locked, identity = self._inspect(process)
         is_running = identity.is_running(ended=bool(locked)) if identity is not None else None
         if locked:
-            # A child that was forked past Python, and outlives its parent, holds the lock on.
+            # A child that was forked by native code, and outlives its parent, still holds the lock.
             return ProcessState.DEAD if is_running is False else ProcessState.ALIVE
         if is_running:
             return ProcessState.ALIVE

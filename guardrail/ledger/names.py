@@ -27,12 +27,12 @@ from guardrail.ledger.tree import edge_at, node_reader
 __all__ = ["LogPosition", "SessionNames", "hash_from", "hash_kept"]
 
 _MOST = 8_000_000
-"""Largest number of kept names, 8 bytes each; beyond that, each new name is searched for in all
-lines.
+"""Largest number of names stored, with 8 bytes each. Beyond that, each new name is searched for in
+all lines.
 """
 CHUNK = 65_536
 SHORT = 1_024
-"""Largest number of lines hashed inside a transaction: other writers wait meanwhile."""
+"""Largest number of lines hashed inside a transaction, because other writers wait meanwhile."""
 _MARKS = tuple(b'"type":"%b"' % each.encode() for each in TYPES)
 _PRUNED = b'"type":"admin.pruned"'
 
@@ -129,15 +129,17 @@ class SessionNames:
         self._turn = threading.Lock()
         """Held while many lines are read."""
         self._lock = threading.Lock()
-        """Held for a moment: the commit thread must not wait for a reader."""
+        """Held only briefly, because the commit thread must not wait for a reader."""
         self._edge: Edge | None = None
         """The tree of the lines whose names are known; None before the first read."""
         self._known: _Hashes | None = _Hashes()
-        """None if there were too many."""
+        """The known names; None if there are too many."""
         self._absent: dict[str, None] = {}
-        """Names that no line holds that is there: all were searched, and none came since."""
+        """Names that are in no line: all lines were searched, and no record with the name was added
+        since.
+        """
         self._came: set[str] | None = None
-        """Names that came while all lines were searched for one."""
+        """Names added by new records while all lines are being searched for a name."""
 
     # -- for callers that enter a session
     # --------------------------------------------------------------------------------------
@@ -156,7 +158,7 @@ class SessionNames:
             def look(line: bytes) -> None:
                 _collect(line, found)
                 if len(found) >= CHUNK:
-                    # One name too many does no harm if the lines prove to be others.
+                    # A superfluous name does no harm if the lines turn out to be different.
                     self._publish(None, found)
                     found.clear()
 

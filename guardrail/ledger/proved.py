@@ -33,14 +33,12 @@ __all__ = ["Proofs", "ProvedReader"]
 R = TypeVar("R")
 
 LONGEST_GAP = 100_000
-"""Largest number of lines to hash in order to continue from the last look; otherwise a look starts
-at its own request.
+"""Largest number of lines to hash in order to continue from the cached state. Otherwise, hashing
+starts at the approval's own request.
 """
 _TRIES = 5
 MOST_STEPS = 65_536
-"""Largest number of cached steps of approvals; beyond that, the next look starts at its own
-request.
-"""
+"""Largest number of cached steps. Beyond that, hashing starts at the approval's own request."""
 
 
 class Proofs:
@@ -61,7 +59,7 @@ class Proofs:
         self._log = log
         self._acknowledged = acknowledged
         self._head: HeadRow | None = None
-        """The largest head that was checked."""
+        """The largest head that was authenticated."""
         self._steps: Steps | None = None
         self._lock = threading.Lock()
         self._pid = os.getpid()
@@ -124,7 +122,7 @@ class Proofs:
                         found = Steps(edge_at(min(begin, head.size), node_reader(storage)))
                     except (ValueError, TypeError):
                         raise unproved("hashes of the log are missing") from None
-            self._steps = None  # unless everything succeeds
+            self._steps = None  # set again only if everything succeeds
             # In short transactions: records never change, and the head determines them.
             found.reach(storage, head.size, head.edge)
             if found.kept < MOST_STEPS:
@@ -150,8 +148,8 @@ class ProvedReader:
         self._storage = reader.storage
         self._proofs = proofs
         self.tree: tuple[int, bytes] | None = None
-        """Size and tree of the log at the last ``approval`` call, whose result is complete for this
-        state.
+        """Size and tree of the log for which the result of the last ``approval`` call is
+        complete.
         """
 
     @contextmanager
@@ -230,7 +228,7 @@ class ProvedReader:
                 names.reach(self._storage, self._place())
                 if all(map(names.lacks, session)):
                     return None
-        # It is in the log, or was before its records were pruned, or there are too many to know.
+        # The log contains the session, or did before pruning, or has too many sessions to know.
         for name in session:
             if not names.lacks(name) and names.search(self._storage, self._place, name):
                 raise unproved("an index hides the first record of a session")

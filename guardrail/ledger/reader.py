@@ -28,9 +28,9 @@ class LedgerReader:
     def __init__(self, storage: Storage, path: Path) -> None:
         """Use ``open`` instead."""
         self.storage = storage
-        """The named reads of the log, unauthenticated."""
+        """The named reads of the log. Their results are not authenticated."""
         self.path = path
-        """Path of the log, symbolic links resolved."""
+        """Path of the log, with symbolic links resolved."""
         self._genesis: dict[str, Any] | None = None
 
     @classmethod
@@ -113,7 +113,7 @@ class LedgerReader:
                 if stop is not None and row[0] >= stop:
                     return
                 if row[0] < start:
-                    # Pages that lead in circles: without this there might be no end.
+                    # The pages form a cycle. Without this check, the loop might never end.
                     raise LedgerError(
                         "the ledger can't be read: its pages contradict each other",
                         code="ledger.damaged",

@@ -24,10 +24,10 @@ from guardrail.system.ownership import open_or_make
 __all__ = ["Reserve", "disk_is_full", "fitting", "is_kept", "needs_room", "room_needed"]
 
 PATIENCE = 0.1
-"""Seconds between two attempts to take the room again."""
+"""Seconds between two attempts to take the space again."""
 _LEAST = 2 << 20
-"""Bytes with which calls are taken, if no more is free on a large volume: the outcomes of some
-thirty of the largest.
+"""Smallest reserve, in bytes, with which calls are admitted: room for about thirty of the largest
+outcomes.
 """
 _FLAGS = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _FULL = (
@@ -74,7 +74,7 @@ class Reserve:
         self._path = reserve_path(db)
         self._size = fitting(db.parent, size)
         self._agreed = 0
-        """The most that was seen to be kept; 0 before that."""
+        """The largest reserve seen so far; 0 before the first."""
         self._found: tuple[int, int] | None = None
         """Size and blocks of the reserve at the last check; None if the need has grown since."""
         self._tried = -PATIENCE

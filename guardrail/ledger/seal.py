@@ -16,7 +16,7 @@ from guardrail.system.ownership import new_file
 __all__ = ["Seal"]
 
 _MAX_SEAL = 1 << 20
-"""Bytes of a marker that are read. One that is longer seals as well."""
+"""Largest number of bytes read from a marker. A longer marker also seals."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from guardrail.ledger.tree import TILE, TILE_LEVEL, leaves_of, split
 __all__ = ["KeptLeavesCheck", "TileWalk", "WrongTile"]
 
 _LEVELS = 8
-"""Levels that a log of fewer than 2**63 records can have."""
+"""Number of levels of tiles in a log of fewer than 2**63 records."""
 
 
 @dataclass(frozen=True, slots=True)

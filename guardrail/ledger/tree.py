@@ -22,9 +22,9 @@ __all__ = [
 ]
 
 TILE = 256
-"""Leaves of one tile (C2SP tlog-tiles)."""
+"""Number of leaves in one tile (C2SP tlog-tiles)."""
 TILE_LEVEL = 8
-"""Tiles of a level hold roots that are this many levels higher than those of the level below."""
+"""Difference in tree levels between the hashes of one tile level and of the next."""
 
 
 def leaves_of(rows: TreeRows, start: int, stop: int) -> list[bytes]:

@@ -34,11 +34,11 @@ class FairQueue(Generic[T]):
         self._most = most
         self._most_bytes = most_bytes
         self._parties: OrderedDict[str, deque[tuple[T, int]]] = OrderedDict()
-        """In the order in which they have a turn; none is empty."""
+        """The parties in the order of their turns. None of them has an empty queue."""
         self._sizes: dict[str, int] = {}
         self._count = 0
         self.size = 0
-        """Bytes."""
+        """Total size of the items in bytes."""
 
     def __len__(self) -> int:
         return self._count

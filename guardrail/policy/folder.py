@@ -12,14 +12,14 @@ from pathlib import Path
 __all__ = ["PolicyFolder", "looks_like_policy"]
 
 MAX_ENTRIES = 100_000
-"""Largest number of names examined: a folder with more is not a policy folder, or links multiply
-it.
+"""Largest number of names examined. A folder with more is not a policy folder, or contains links
+that multiply it.
 """
 MAX_DEPTH = 64
 _DATA = frozenset({"data.json", "data.yaml", "data.yml"})
 _PROJECTION = "..data"
-"""The link that Kubernetes keeps in a mounted ConfigMap or Secret: to a folder ``..2026_...`` with
-the files.
+"""The link that Kubernetes creates in a mounted ConfigMap or Secret. It leads to a folder
+``..2026_...`` with the files.
 """
 _READABLE = "give this user read permission, or move it out of the policy folder"
 

@@ -12,7 +12,7 @@ from guardrail.policy.sources import MAX_INTEGER, MIN_INTEGER, rounded
 __all__ = ["MAX_INPUT", "check_input"]
 
 MAX_INPUT = 256 * 1024
-"""Bytes."""
+"""Largest size of a policy input in bytes."""
 
 _SHAPES = bytearray(b"\x20" * 256)
 for _characters, _shape in (

@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 MAX_FILE = 256 * 1024
-"""Bytes of one module."""
+"""Largest size of a module in bytes."""
 MAX_DATA = 4 * 1024 * 1024
-"""Bytes of one data file."""
+"""Largest size of a data file in bytes."""
 MAX_FILES = 500
 _LOOKS_LIKE_DATA = (".json", ".yaml", ".yml", ".tar.gz")
 """Extensions of other files that OPA reads from a folder: data and bundles."""
@@ -40,7 +40,7 @@ MIN_INTEGER = -(2**63)
 
 
 _LONGEST_ARRAY = 10_000_000
-"""Members that no array reaches: data and calls are limited to fewer bytes."""
+"""A number of items that no array reaches, because the size of data and calls is limited."""
 WHOLE_EXPONENT = (
     "is a whole number with an exponent: the embedded engine accepts it as an array "
     "index, but OPA does not"

@@ -28,7 +28,7 @@ from guardrail.system.http import HttpReply
 __all__ = ["MAX_PROOF", "WitnessAnchor", "request_body"]
 
 MAX_PROOF = 63
-"""Hashes of a consistency proof (c2sp.org/tlog-witness)."""
+"""Largest number of hashes in a consistency proof (c2sp.org/tlog-witness)."""
 _TRIES = 3
 _SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n?")
 _SIZE_TYPE = "text/x.tlog.size"

@@ -39,8 +39,8 @@ __all__ = ["AddCheckpointRequest", "ServerTls", "WitnessServer", "parse_request"
 _MAX_BODY = MAX_NOTE + 16 * 1024
 _MAX_HEAD = 32 * 1024
 REQUEST_S = 10.0
-"""Seconds for one request, from its first byte to the last of the reply, and for an idle kept
-connection.
+"""Seconds for one request, from its first byte to the last byte of the reply; also the limit for an
+idle connection.
 """
 CONNECTIONS = 64
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
@@ -234,7 +234,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             return False
         self._open.remove(idle)
         with contextlib.suppress(OSError):
-            # Its thread sees the end; under TLS the state of the connection belongs to that thread.
+            # Its thread notices this. Under TLS, only that thread may use the connection's state.
             socket.socket.shutdown(idle.sock, socket.SHUT_RDWR)
         return True
 
@@ -318,7 +318,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         try:
             super().handle_one_request()
         except (OSError, OverflowError):
-            # The client is too slow, sent too much or is gone: nobody can be told.
+            # The client is too slow, has sent too much or is gone, so it gets no reply.
             self.close_connection = True
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name of the method overridden

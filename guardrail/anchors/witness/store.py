@@ -29,8 +29,8 @@ __all__ = ["WitnessRuling", "WitnessStore", "WitnessVerdict", "WitnessedLog"]
 
 _APPLICATION_ID = 0x67727731  # "grw1"
 _MAX_EVIDENCE = 100
-"""Number of refused heads that are kept for one log: each has a valid signature, so that a few are
-proof enough.
+"""Largest number of refused heads stored for one log. Each has a valid signature, so a few are
+sufficient proof.
 """
 _BUSY_S = 10.0
 
@@ -104,8 +104,8 @@ class WitnessStore:
                 code="witness.exists",
                 hint="guardrail witness serve --db FILE --key FOLDER, or choose another --db",
             )
-        # Created under another name, and linked when it is complete: a partial one would have
-        # forgotten everything without a sign.
+        # Create the database under another name, and link it when it is complete: an incomplete
+        # one would look like a witness that has cosigned nothing.
         temporary = path.with_name(f"{path.name}.{os.getpid()}-new")
         try:
             descriptor = os.open(

@@ -26,7 +26,7 @@ from guardrail.ledger.tiles import TileWalk, WrongTile
 __all__ = ["Examination", "examine"]
 
 Owner = tuple[str, int, str, str, int]
-"""A row of ``open_call`` or ``epoch``: call or key, number of its record, process, host, pid."""
+"""A row of ``open_call`` or ``epoch``: call or key, number of its record, process, host and pid."""
 
 
 @dataclass(slots=True)

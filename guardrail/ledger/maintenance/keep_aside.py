@@ -58,7 +58,7 @@ def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
         os.rename(item, target)
         moved.append(target)
         if item == db:
-            # Durably first: left at its name without its -wal, it would pass for an older log.
+            # Make this durable first: a database without its -wal would look like an older log.
             sync_directory(db.parent)
     leases = Leases(leases_path(db))
     for process in leases.processes():

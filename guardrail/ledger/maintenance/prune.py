@@ -35,8 +35,8 @@ __all__ = ["DeletionPace", "PruneCut", "PruneResult", "detail", "prune"]
 
 CHUNK_RECORDS = 1000
 CHUNK_BYTES = 2 << 20
-"""Records that one transaction deletes at most: other writers wait meanwhile
-(docs/retention.md).
+"""Largest total size of the records that one transaction deletes, because other writers wait
+meanwhile (docs/retention.md).
 """
 _READ = 256
 _LOCK_SECONDS = 30.0
@@ -271,8 +271,8 @@ class _Pruner:
             deleted = store.delete_records(cut.before)
             key = self._epochs.key
             if last:
-                # The head is signed by a key that its own records certify: it can end with this
-                # very head.
+                # The records of this transaction certify the key that signs the head, so the key
+                # may end with the same head.
                 self._rotate(self._epochs.final_rotation(store.log), tail)
             store.sign(tail, key)
             store.commit()

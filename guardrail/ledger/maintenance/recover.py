@@ -155,7 +155,7 @@ def _continue(
     store = MaintenanceStore(db, signing)
     try:
         tail = store.begin()
-        # By the lines, which were just read under the lock: the stored head can differ.
+        # Use the lines, which were just read under the lock, because the stored head can differ.
         tail.edge = found.edge.copy()
         store.rebuild(found.caches)
         removed: dict[str, object] = {"schema": found.schema} if found.schema else {}

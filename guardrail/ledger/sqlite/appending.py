@@ -55,22 +55,24 @@ class Store(SQLiteTreeWriter):
             )
         self.db = db
         self.genesis: dict[str, Any] = {}
-        """Line 0, decoded; empty if there is none."""
+        """Line 0, decoded; empty if it does not exist."""
         self._signing = signing
         self._known: HeadRow | None = None
-        """The head that this connection wrote or checked last."""
+        """The head that this connection last wrote or authenticated. [Store.__init__._connection,
+        self._schema:] The connection, and the version of the schema that was checked.
+        """
         self._connection, self._schema = connect(db)
         """The connection, and the version of the schema that was compared."""
         self._content: int | None = None
-        """SQLite's number of the content, as of the last transaction of this connection: others'
-        commits change it.
+        """SQLite's number for the content at the last transaction of this connection. Commits of
+        other connections change it.
         """
         self._certified: str | None = None
-        """The key that was found certified and not ended since the content last changed."""
+        """The key that was found to be certified and not ended since the content last changed."""
         self._end: Tail | None = None
-        """The end that this connection committed last; valid until the content changes."""
+        """The end that this connection last committed. Valid until the content changes."""
         self._signed: Tail | None = None
-        """The end that the transaction under way has signed."""
+        """The end that the current transaction has signed."""
         super().__init__(self._connection.execute)
         SharedLock.connected(db)
         try:
@@ -208,7 +210,7 @@ class Store(SQLiteTreeWriter):
             try:
                 answers.append(self.add(draft, tail))
             except LedgerOpenError:
-                raise  # it is not about this record
+                raise  # this record is not the cause
             except LedgerError as refused:
                 answers.append(refused)
         return answers

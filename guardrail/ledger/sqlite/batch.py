@@ -24,8 +24,8 @@ __all__ = ["Batch"]
 Execute = Callable[..., Cursor]
 
 _ROWS = 64
-"""Of one statement at most. Each power of two up to this has a statement of its own, which SQLite's
-driver keeps prepared.
+"""Largest number of rows in one statement. Each power of two up to this has its own statement,
+which SQLite's driver keeps prepared.
 """
 
 

@@ -24,7 +24,7 @@ def copy_database(db: Path, target: Path) -> None:
         undo.callback(source.close)
         copy = sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
         undo.callback(copy.close)
-        # In one step: otherwise each commit of a writer would restart it.
+        # Copy in one step: otherwise, each commit of a writer would restart the copy.
         source.backup(copy)
         # A single file, which can be read even if its folder is read-only.
         copy.execute("PRAGMA journal_mode = DELETE")

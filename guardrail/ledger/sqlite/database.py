@@ -46,14 +46,12 @@ __all__ = [
 APPLICATION_ID = 0x6772_6C31
 """``grl1``"""
 FORMAT = 2
-"""``user_version``.
-
-A higher one is refused: this version would not maintain unknown objects. Version 1 had no signed
-heads.
+"""``user_version``. A higher version is refused, because this version would not maintain unknown
+objects. Version 1 had no signed heads.
 """
 
 SQLiteError = sqlite3.Error
-"""What SQLite raises; writers convert it with ``open_error`` or ``reason``."""
+"""The exception that SQLite raises. Writers convert it with ``open_error`` or ``reason``."""
 
 _BUSY_SECONDS = 1.0
 _MAY_BE_RIGHTS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
@@ -106,7 +104,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
             f"file:{quoted(fresh)}?mode=rw", uri=True, isolation_level=None
         )
         try:
-            # Code that happens to be installed as a plugin has no business in a log.
+            # Code that is installed as a plugin must not be loaded into a log.
             database = Database(connection, execute_plugins=False)
             for pragma in ("page_size = 4096", "journal_mode = WAL", "synchronous = FULL"):
                 connection.execute(f"PRAGMA {pragma}")

@@ -176,8 +176,8 @@ class SharedLock:
         with cls._lock:
             descriptor = cls._descriptors.get(db)
             if descriptor is not None and not _same(descriptor, db) and not cls._holders.get(db):
-                # The path leads to another file now; nothing of ours is open on the old one's lock
-                # any more.
+                # The path now leads to another file, and this process has no connection to the old
+                # one.
                 os.close(descriptor)
                 descriptor = None
             if descriptor is None:

@@ -17,7 +17,9 @@ from pathlib import Path
 __all__ = ["MAX_VALUE", "Budget", "harden"]
 
 MAX_VALUE = 1 << 20
-"""Bytes of a value or a row. The longest that a log holds is a record of 65,535."""
+"""Largest size of a value or a row in bytes. The largest that a log contains is a record of 65,535
+bytes.
+"""
 
 _OWN_TRIGGERS = frozenset({"record_no_update", "record_no_delete"})
 _READS = frozenset(
@@ -37,10 +39,12 @@ _CONFIG: tuple[tuple[str, bool | None], ...] = (
     ("ENABLE_VIEW", False),
     ("ENABLE_TRIGGER", None),
 )
-"""Options of a connection; None means on for writers, which need guardrail's own triggers."""
+"""Options of a connection. None means enabled only for writers, which need guardrail's own
+triggers.
+"""
 _OWN_QUERIES = frozenset({"began"})
-"""Names of the common table expressions in guardrail's own queries: SQLite names them as it names
-views.
+"""Names of the common table expressions in guardrail's own queries. SQLite reports them in the same
+way as views.
 """
 
 

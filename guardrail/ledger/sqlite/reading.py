@@ -70,11 +70,11 @@ class ReadConnection:
         self._rows = strict and rows
         self._budget: Budget | None = None
         self._examined: tuple[int, int] | None = None
-        """SQLite's numbers of the content and of the schema that were found in order."""
+        """SQLite's numbers for the content and the schema that passed the last check."""
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._standing: UnsharedFiles | None = None
-        """The files that are read without shared memory, if they are."""
+        """The files, if they are read without shared memory."""
         self._views = 0
         self._pid = os.getpid()
 
@@ -313,7 +313,7 @@ class ReadConnection:
         self._views = 0
         if self._connection is not None:
             handles.keep_alive(self._connection)
-            self._connection = self._standing = None  # the copy is the parent's to remove
+            self._connection = self._standing = None  # the parent removes the copy
             handles.taint(self.db)
 
 

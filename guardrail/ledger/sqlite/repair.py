@@ -23,7 +23,7 @@ from guardrail.system.ownership import new_file
 __all__ = ["keep_rows", "mend_schema", "rebuild", "remove_outside"]
 
 _KEPT = 10_000
-"""Largest number of rows saved per table: more would add nothing."""
+"""Largest number of rows saved per table. More rows would add no evidence."""
 _ORDER = ("trigger", "view", "index", "table")
 
 _COLUMNS = {
@@ -96,7 +96,7 @@ def mend_schema(db: Path, foreign: Sequence[tuple[str, str]], missing: Sequence[
     try:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("BEGIN IMMEDIATE")
-        # A table takes its indexes and triggers along.
+        # Dropping a table also drops its indexes and triggers.
         for type_, name in sorted(foreign, key=lambda each: _ORDER.index(each[0])):
             escaped = name.replace('"', '""')
             connection.execute(f'DROP {type_} IF EXISTS "{escaped}"')

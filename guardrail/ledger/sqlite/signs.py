@@ -14,13 +14,14 @@ from guardrail.ledger.sqlite.database import APPLICATION_ID
 __all__ = ["earlier_log", "has_ledger_header", "ledgers_near", "was_ledger"]
 
 _HEADER = 100
-"""Bytes of the header of an SQLite database (https://www.sqlite.org/fileformat.html section 1.3).
+"""Size of the header of an SQLite database in bytes (https://www.sqlite.org/fileformat.html section
+1.3).
 """
 _SCANNED = 1000
 """Largest number of folder entries examined."""
 _ACCESS = ".access.db"
 _EARLIER_DEFAULT = "audit.db"
-"""The ledger of a project whose settings named none, in versions without the folder ``audit``."""
+"""The default ledger path in versions without the folder ``audit``."""
 
 
 def has_ledger_header(path: Path) -> bool:

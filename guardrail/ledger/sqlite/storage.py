@@ -17,11 +17,11 @@ __all__ = ["SQLiteStorage"]
 
 _OVERSIZED = "ledger.oversized"
 _TOO_LONG = b" " * (MAX_LINE + 1)
-"""Stands in for a line that is too long to load: not a record, with its own hash, so that only its
-length is reported.
+"""Placeholder for a line that is too long to load. It is not a record and has its own hash, so that
+only its length is reported.
 """
 _LAST = "\U0010ffff"
-"""Sorts after every text that continues a prefix."""
+"""Sorts after every text that begins with the prefix before it."""
 _ENTRIES = "type IN ('call.decision', 'call.rejected')"
 """The condition of index ``record_session``."""
 _VALUES = (
@@ -30,7 +30,7 @@ _VALUES = (
     ("epoch", ("public", "process", "host")),
     ("tile", ("hashes",)),
 )
-"""Tables other than that of records, and their columns that can hold values of any length."""
+"""Tables other than the records, with their columns that can hold values of any length."""
 _MISSING = re.compile(r"row (\d+) missing from index (record_\w+)")
 _SESSIONS = f"""
 WITH began AS (

@@ -19,14 +19,14 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "approval": ("approval", "id"),
     "ordinal": ("approval", "ordinal"),
 }
-"""Generated columns, and the path into the line that each of them shows."""
+"""Generated columns, and the path in the line that each of them extracts."""
 
 ADMIN = (
     "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', "
     "'admin.archived', 'admin.pruned', 'admin.hold', 'admin.recovered')"
 )
-"""The condition of index ``record_admin``; a query that should use it must repeat this in addition
-to the type.
+"""The condition of the index ``record_admin``. A query that should use the index must repeat it in
+addition to the type.
 """
 
 _INTEGERS = ("ordinal",)
@@ -103,6 +103,6 @@ BEGIN SELECT RAISE(ABORT, 'records are never changed'); END""",
 WHEN old.seq = 0 OR old.seq >= coalesce((SELECT before FROM pruned), 0)
 BEGIN SELECT RAISE(ABORT, 'records are deleted only by guardrail prune'); END""",
 }
-"""Every object of the database, by name, exactly as ``sqlite_schema`` holds it: ``verify`` compares
-the texts.
+"""Every object of the database, by name, exactly as ``sqlite_schema`` stores it, because ``verify``
+compares the texts.
 """

@@ -8,7 +8,7 @@ from guardrail.ledger.storage import AppendingStorage
 __all__ = ["verify_tail"]
 
 _TAIL_RECORDS = 100
-"""How many records an opening verifies. ``guardrail verify`` verifies all of them."""
+"""Number of records that are verified at open. ``guardrail verify`` verifies all of them."""
 
 
 def verify_tail(store: AppendingStorage, log: str, known: tuple[int, bytes] | None) -> str:
@@ -36,7 +36,7 @@ def verify_tail(store: AppendingStorage, log: str, known: tuple[int, bytes] | No
         return f"record {seq}, which was acknowledged, is missing or was replaced"
     first = store.first() or 1
     if seq + 1 < first and first == store.pruned():
-        # The records after it were pruned, and a record proves that: the tail is the rest.
+        # The records after it were pruned, as a record proves. Verify those that remain.
         seq = first - 1
         kept = store.leaf(seq)
         if kept is None:

@@ -22,7 +22,7 @@ _CLAIM = (
     "AND NOT (cause IS 'identity' AND json_extract(line, '$.decision.detail') IS 'session') "
     "ORDER BY seq LIMIT 1"
 )
-# Of ?1 records; the tile of leaves number ?2 is stored although it grows.
+# ?1 is the number of records. Leaf tile ?2 is stored although it is incomplete.
 _SURPLUS = """SELECT level, number FROM tile
 WHERE typeof(level) <> 'integer' OR typeof(number) <> 'integer'
 OR level NOT BETWEEN 0 AND 7 OR number < 0

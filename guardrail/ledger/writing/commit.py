@@ -36,8 +36,8 @@ from guardrail.system.futures import WakeUpBatch
 
 __all__ = ["Committer"]
 
-# A sweep spares a live process whose lease file was removed, because it looks up its number. So
-# this may be rare.
+# Lease files need not be checked often: a sweep recognises a live process by its number, even if
+# its lease file was removed.
 _LEASE_CHECK_SECONDS = 1.0
 
 
@@ -65,12 +65,13 @@ class Committer:
         self._sweeper = Sweeper(self._files, self.known, signing, settings)
         self._owed: deque[Draft] = deque()
         self._unacknowledged: deque[Draft] = deque()
-        """Decisions that may be in the log although their callers were told that they are not."""
+        """Decisions that may be in the log although their callers were told that they failed."""
         self._retry: deque[Entry] = deque()
-        """Outcomes that found the disk full. Their callers wait: the room that was given back takes
-        them."""
+        """Outcomes that failed because the disk was full. They are written in the released reserve
+        while their callers wait.
+        """
         self.names = SessionNames()
-        """The sessions of the log, as far as somebody has looked for them."""
+        """The sessions of the log, as far as this process has searched for them."""
         self._marker = str(seal_path(db))
         self._next_lease_check = 0.0
 
@@ -129,7 +130,7 @@ class Committer:
             try:
                 self.sweep()
             except LedgerError:
-                self._sweeper.postpone()  # the next caller gets the trouble that was recorded
+                self._sweeper.postpone()  # the next caller gets the recorded error
 
     # -- opening and closing -----------------------------------------------------------------------
 
@@ -287,7 +288,7 @@ class Committer:
             problem = tail.fault or self._contradiction(store, tail)
             if problem:
                 raise self.health.seal(problem)
-            # Another process may have taken this one for dead.
+            # Another process may have treated this process as dead.
             self._epochs.replace_ended(store.has_epoch, self.known.log, tail.seq + 1)
             announcement = self._epochs.announcement(self.known.log)
             if announcement is not None:
@@ -371,7 +372,7 @@ class Committer:
 
     def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
         durable = []
-        with WakeUpBatch() as handover:  # a loop on which many wait is woken once
+        with WakeUpBatch() as handover:  # wakes each event loop only once
             for entry, answer in zip(taken, answers, strict=True):
                 if isinstance(answer, LedgerError):
                     entry.fail(answer, handover)

@@ -40,13 +40,14 @@ class Health:
         self._known = known
         self._settings = settings
         self.trouble = ""
-        """Why nothing can be written at the moment; empty if nothing is known to be wrong."""
+        """Reason that nothing can be written at the moment; empty if no fault is known."""
         self.sealed: LedgerSealedError | None = None
         self.away = False
-        """Whether it is sealed only because the database is missing from its path."""
+        """True if the ledger is sealed only because the database is missing from its path."""
         self.suspect = False
-        """Whether a sync may have failed. The kernel may then have dropped pages that it could not
-        write, and report them as clean."""
+        """True if a sync may have failed. The kernel may then have dropped pages that it could not
+        write, and may report them as clean.
+        """
         self.next_retry = 0.0
         """Time (monotonic) of the next attempt to open a poisoned ledger."""
         self._patience = settings.retry_interval
@@ -226,7 +227,7 @@ class Health:
             try:
                 seal.write(self._files.db)
             except OSError:
-                pass  # the folder may be gone: this process refuses all the same
+                pass  # the folder may be gone; this process refuses calls anyway
         return error
 
     def sealed_by_marker(self) -> LedgerSealedError:

@@ -50,10 +50,12 @@ class KnownLog:
 
     def __init__(self) -> None:
         self.log = ""
-        """Origin name, from the genesis."""
+        """Origin name of the log, from the genesis."""
         self.genesis: dict[str, object] = {}
         self.last: tuple[int, bytes] | None = None
-        """Number and leaf of the newest record known to be durable: acknowledged, or verified."""
+        """Number and leaf hash of the newest record known to be durable: acknowledged or
+        verified.
+        """
 
     @property
     def newest(self) -> int:

@@ -15,13 +15,13 @@ from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
 __all__ = ["BatchSizeEstimator", "Loop"]
 
 _SHARE = 0.25
-"""Of the time of the last commit: so long at most its callers are waited for, that they may share
-the next one.
+"""Largest fraction of the last commit's duration for which the thread waits for its callers to
+return, so that they can share the next commit.
 """
 _LONGEST = 0.001
-"""Seconds, whatever the last commit took."""
+"""Largest wait in seconds, whatever the duration of the last commit."""
 _LOOK = 0.00005
-"""Seconds between two looks at who has come."""
+"""Seconds between two checks for callers that have returned."""
 
 
 class BatchSizeEstimator:
@@ -50,10 +50,12 @@ class Loop:
         self._inbox = inbox
         self._max_batch = max_batch
         self._order: Order | None = None
-        """Met while a batch was gathered: comes next, after what was sent before it."""
+        """An order that arrived while a batch was gathered. It is carried out after the entries
+        that were sent before it.
+        """
         self._estimator = BatchSizeEstimator()
         self._took = 0.0
-        """Seconds of the last commit."""
+        """Duration of the last commit in seconds."""
 
     def run(self) -> None:
         """Run the loop in the commit thread."""

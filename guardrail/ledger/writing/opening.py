@@ -77,7 +77,7 @@ class WriterConnection:
         if files.reserve_size and not (
             self._has_lease or outcomes_owed or self.has_other_writers()
         ):
-            files.reserve.remove()  # of processes that died: their calls are closed now
+            files.reserve.remove()  # it belonged to dead processes, whose calls are now closed
         try:
             store = Store(files.db, self._signing)
         except LedgerOpenError as error:

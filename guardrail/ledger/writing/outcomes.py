@@ -121,7 +121,7 @@ def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft],
             owned = owned or _Owned(store)
             record = owned.record(call.seq, call.process)
         if record is None or record.get("call") != call.call:
-            left.add(call.process)  # also where the line is not its decision: `verify` names it
+            left.add(call.process)  # even if the line is not its decision, which `verify` reports
             continue
         try:
             drafts.append(_of(record, Status.UNKNOWN, "sweep", None))

@@ -32,9 +32,9 @@ class Entry(BatchedFuture[Receipt]):
         super().__init__()
         self.draft = draft
         self.taken = False
-        """Whether a commit has, or may have, included it."""
+        """True if a commit has included, or may have included, the record."""
         self.written = False
-        """Whether it is durable."""
+        """True if the record is durable."""
         self._abandoned = False
         self._turn = threading.Lock()
 

@@ -232,7 +232,7 @@ class LedgerWriter:
         except (TimeoutError, CancelledError):
             if entry.give_up(unless_written=True):
                 raise self._late(entry) from None
-            return entry.result()  # it is being handed over this moment
+            return entry.result()  # the receipt is being delivered right now
         except LedgerError:
             raise
         except BaseException:

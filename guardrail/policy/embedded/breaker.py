@@ -13,12 +13,12 @@ from guardrail.policy.fair_queue import party
 __all__ = ["SHARD_SEPARATOR", "ShardBreaker", "SuspectShard"]
 
 SHARD_SEPARATOR = "\x00"
-"""Between the parts of a shard's name. The first two are tenant and principal; a name without it is
-a principal's.
+"""Separates the parts of a shard's name. The first two parts are tenant and principal; a name
+without separator is that of a principal.
 """
 _SHARDS = 4
-"""A principal's limit is this multiple of the limit of one shard: new agents and tools are free to
-create.
+"""A principal's limit is this multiple of the limit of one shard, because it costs nothing to
+create new agents and tools.
 """
 
 

@@ -185,5 +185,6 @@ _PACKAGES: list[dict[str, Any]] = [
 ]
 
 CANARIES: list[dict[str, Any]] = [*_LANGUAGE, *_VALUES, *_ERRORS, *_PACKAGES]
-"""As the worker takes them: modules, rule, input, data, and ``want``, ``undefined`` or ``raises``.
+"""The canaries in the form that the worker expects: modules, rule, input, data, and ``want``,
+``undefined`` or ``raises``.
 """

@@ -30,7 +30,9 @@ from guardrail.policy.sources import load_policies
 __all__ = ["EmbeddedEngine"]
 
 _TIMER_MARGIN = 0.5
-"""Seconds after the evaluation limit at which the kernel ends a worker, if its parent did not."""
+"""Seconds after the evaluation limit at which the kernel ends a worker if its parent has not ended
+it.
+"""
 
 _engines: weakref.WeakSet[EmbeddedEngine] = weakref.WeakSet()
 

@@ -33,13 +33,15 @@ __all__ = ["MAX_REPLY", "EngineRequest", "Lane"]
 MAX_REPLY = 1 << 20
 """Largest decision in bytes. The worker enforces it, and is killed if it announces more."""
 _TICK = 0.025
-"""Seconds between checks of limits while requests are running: the largest delay of a limit."""
+"""Seconds between checks of limits while requests are running, and so the largest delay in
+enforcing a limit.
+"""
 _LINGER = 0.1
 """Seconds without requests after which the thread sleeps until it is woken, which costs the next
 caller a system call. Until then it looks for requests every ``_TICK``.
 """
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
-"""Seconds before the next start, by the number of starts that failed in a row."""
+"""Seconds before the next start, by the number of consecutive starts that failed."""
 
 
 class Lane:

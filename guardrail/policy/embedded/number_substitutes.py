@@ -57,7 +57,7 @@ def _unusual_spellings(text: str) -> frozenset[float | str]:
 
 
 NUMBERS = NumberSpellings()
-"""Of the engine that is being asked. A worker asks one thing at a time."""
+"""The spellings for the engine in use. A worker evaluates one request at a time."""
 
 _RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
 
@@ -319,4 +319,4 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "sprintf": (2, sprintf),
     "sum": (1, sum_),
 }
-"""By name: how many arguments, and the function."""
+"""Number of arguments and replacement of each function, by name."""

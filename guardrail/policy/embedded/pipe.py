@@ -15,12 +15,12 @@ from guardrail.policy.fair_queue import FairQueue
 __all__ = ["IN_PIPE", "MAX_WAITING", "MAX_WAITING_BYTES", "EngineRequest", "Pipe"]
 
 MAX_WAITING = 10_000
-"""Requests in one lane; more than this can't be decided before their deadlines."""
+"""Largest number of requests in one lane. More could not be decided before their deadlines."""
 MAX_WAITING_BYTES = 64 << 20
 IN_PIPE = 16
 IN_PIPE_OF_ONE = 2
-"""Of one principal: one that is evaluated, and the next one. More would wait before the requests of
-others.
+"""Largest number of requests in the pipe per principal: one that is evaluated, and the next one.
+More would delay the requests of others.
 """
 
 

@@ -161,7 +161,7 @@ class WorkerProcess:
         self.writer = self._popen.stdin.fileno()
         self.reader = self._popen.stdout.fileno()
         self.pending = bytearray()
-        """Bytes that the pipe had no room for yet."""
+        """Buffered bytes for which the pipe had no room yet."""
         self._buffer = bytearray()
         for descriptor in (self.writer, self.reader):
             os.set_blocking(descriptor, False)

@@ -18,7 +18,7 @@ __all__ = ["SUBSTITUTES"]
 _DIGITS = frozenset("0123456789")
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 _MAPPED = 0xFFFF
-"""Bits above the last 32 of an IPv4-mapped IPv6 address."""
+"""The bits above the last 32 bits of an IPv4-mapped IPv6 address."""
 
 
 def lower(text: str) -> str:
@@ -63,8 +63,8 @@ _LATER = (
     | frozenset(map(chr, (*range(0xA7CB, 0xA7D0), *range(0xA7D2, 0xA7D6), *range(0xA7DA, 0xA7DD))))
     | frozenset(map(chr, (*range(0x10D50, 0x10D86), *range(0x16EA0, 0x16ED4))))
 )
-"""Letters that have another case only since Unicode 16 or 17: which versions Python and OPA have is
-not known here.
+"""Letters that have had another case only since Unicode 16 or 17. The Unicode versions of Python
+and OPA are not known here.
 """
 
 
@@ -371,4 +371,4 @@ SUBSTITUTES: dict[str, tuple[int, Callable[..., Any]]] = {
     "urlquery.encode": (1, urlquery_encode),
     "urlquery.encode_object": (1, urlquery_encode_object),
 }
-"""By name: how many arguments, and the function."""
+"""Number of arguments and replacement of each function, by name."""

@@ -41,15 +41,17 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_REPLY = 1 << 20
-"""Bytes of a decision; the parent holds the worker to it."""
+"""Largest size of a decision in bytes. The parent enforces it."""
 MAX_TREE = 1 << 28
-"""Bytes of any other answer: a syntax tree has about 60 times the size of its source."""
+"""Largest size of any other answer in bytes. A syntax tree is about 60 times as large as its
+source.
+"""
 DECISION = "data.guardrail.main.decision"
 UNDEFINED = '"<undefined>"'
 OBSERVE = "guardrail_observe"
-"""A function of one text, in engines for tests only: it keeps the text."""
+"""A function with one string argument, only in engines for tests. It stores the string."""
 MAX_OBSERVED = 1 << 26
-"""Characters that are kept; the rest is left out."""
+"""Largest number of stored characters. Further strings are dropped."""
 PARENT_CHECK_MS = 5_000
 HEADER = struct.Struct(">I16sc")
 

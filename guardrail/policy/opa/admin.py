@@ -31,7 +31,9 @@ from guardrail.system.http import HttpReply
 __all__ = ["BundleState", "OpaAdmin"]
 
 _MAX_REPLY = 64 << 20
-"""Bytes of an administrative reply: the syntax trees of all policies can be large."""
+"""Largest size of an administrative reply in bytes: the syntax trees of all policies can
+be large.
+"""
 _HEALTH = {"bundles": "true", "plugins": "true"}
 
 

@@ -28,9 +28,9 @@ from guardrail.policy.sources import PolicySet
 __all__ = ["OpaEngine"]
 
 _LOOK_LIMIT = 5.0
-"""Seconds for one request of a check of the server."""
+"""Time limit for one request of a server check, in seconds."""
 _SLOW_WINDOW = 10.0
-"""Seconds for which a principal's tool is refused after several of its questions timed out."""
+"""Seconds for which a principal's tool is refused after several of its requests timed out."""
 
 _engines: weakref.WeakSet[OpaEngine] = weakref.WeakSet()
 

@@ -18,7 +18,7 @@ from guardrail.policy.opa.transport import OpaConnection
 __all__ = ["ConnectionPool", "PoolJob"]
 
 _MAX_WAITING = 10_000
-"""More than this can't be asked about before their deadlines."""
+"""Largest number of waiting jobs. More could not be sent before their deadlines."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

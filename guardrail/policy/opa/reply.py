@@ -18,8 +18,8 @@ from guardrail.system.http import HttpReply
 __all__ = ["DECISION_PATH", "OpaQuestion", "OpaReply", "read_answer"]
 
 DECISION_PATH = "/v1/data/guardrail/main/answer?strict-builtin-errors=true&provenance=true"
-"""Without strict errors a builtin that fails makes its rule undefined: a deny rule would silently
-not fire.
+"""The path of a decision request. Without strict errors, a built-in function that fails would make
+its rule undefined, so that a deny rule would silently not fire.
 """
 _MAX_ID = 200
 

@@ -17,7 +17,7 @@ from guardrail.system.http import HttpReply, TransportCause, TransportError
 __all__ = ["MAX_REPLY", "UNREACHABLE", "OpaConnection", "OpaTransport"]
 
 MAX_REPLY = 1 << 20
-"""Bytes of the body of a reply to a decision."""
+"""Largest size of the reply to a decision request in bytes."""
 UNREACHABLE = "check that the OPA server is running, and that [opa] url is right"
 """Hint for an unreachable server."""
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -26,7 +26,7 @@ _MESSAGES = {
     "certificate": "the OPA server's certificate is not trusted",
     "tls": "no TLS connection to the OPA server",
 }
-"""By detail, for the ``unreachable`` failures whose words differ from the client's."""
+"""Messages for details of ``unreachable`` for which the client's own message is not suitable."""
 
 
 class OpaTransport(Protocol):

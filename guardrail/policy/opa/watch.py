@@ -23,7 +23,7 @@ from guardrail.policy.rego.purity import impurities
 __all__ = ["InspectionResult", "ServerInspector", "ServerWatch", "wait_for"]
 
 _RETRY = (0.05, 0.1, 0.2, 0.5)
-"""Seconds between checks while something is wrong: the first ones follow soon, since calls are
+"""Seconds between checks while there is a problem. The first checks follow soon, because calls are
 denied meanwhile.
 """
 
@@ -49,7 +49,7 @@ class ServerInspector:
         self._connection = OpaConnection(target)
         self._admin = OpaAdmin(target, timeout=timeout)
         self._pure: set[str] = set()
-        """Revisions whose policies were checked."""
+        """Revisions whose policies were found to be pure."""
 
     def close(self) -> None:
         """Close the connections. Idempotent."""

@@ -100,8 +100,8 @@ ALLOWED: dict[str, int] = {
     "urlquery.encode_object": 1,
     "walk": 1,
 }
-"""By number of arguments; one more takes the result. Some have conditions: see
-``guardrail.policy.rego.conditions``.
+"""Number of arguments of each allowed function; one more receives the result. Some have conditions:
+see ``guardrail.policy.rego.conditions``.
 """
 
 INTEGER_RESULTS = frozenset(
@@ -121,7 +121,7 @@ INTEGER_RESULTS = frozenset(
         "time.parse_rfc3339_ns",
     ]
 )
-"""Always give whole numbers."""
+"""Functions that always return integers."""
 
 LARGEST = {
     "bits.and": 2**64,
@@ -138,10 +138,10 @@ LARGEST = {
     "time.parse_duration_ns": 2**62 - 1,
     "time.parse_rfc3339_ns": 2**62 - 1,
 }
-"""Largest absolute values of the results of functions that return whole numbers."""
+"""Largest absolute values of the results of functions that return integers."""
 
 SET_RESULTS = frozenset(["intersection", "object.keys", "union"])
-"""Always give sets."""
+"""Functions that always return sets."""
 
 OPERATORS = frozenset(
     [
@@ -164,8 +164,8 @@ OPERATORS = frozenset(
         "rem",
     ]
 )
-"""Names under which operators can also be called; this is never used, and each would need its
-operator's checks.
+"""Names by which operators can also be called. They are refused, because nobody uses them and each
+would need the checks of its operator.
 """
 
 _IMPURE = "gives different answers at different times, so decisions would not be reproducible"
@@ -202,9 +202,8 @@ REFUSED: dict[str, tuple[str, str]] = {
     "uuid.parse": ("differs", "reports different variants from OPA"),
     "uuid.rfc4122": ("impure", _IMPURE),
 }
-"""Functions that the engine has and guardrail refuses, with code and reason.
-
-Functions in neither table are unknown to it.
+"""Functions that the engine provides but guardrail refuses, with code and reason. The engine does
+not provide functions that are in neither table.
 """
 
 _LEAVE_OUT = "remove it; guardrail policy test shows the decision of each failed test"

@@ -19,9 +19,9 @@ RESERVED = (("guardrail", "main"), ("guardrail", "lib"))
 SETS = frozenset({"allow", "deny", "require_approval", "redact", "label", "hide", "obligation"})
 """Names that the composition reads from ``package guardrail.policy``."""
 NAMED = SETS - {"redact", "label", "obligation"}
-"""Sets whose members have an id."""
+"""Sets whose members have ids."""
 NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
-"""Below ``input.context.session``: documented, and not there before labels and counts are kept."""
+"""Documented fields below ``input.context.session`` that no input contains yet."""
 
 
 def unavailable(path: Sequence[str]) -> str | None:

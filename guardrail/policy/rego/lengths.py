@@ -27,10 +27,10 @@ size(value) := count(value) if not is_string(value)
 """,
     installed=True,
 )
-"""The module that defines the function; ``guardrail.characters`` is the worker's."""
+"""The module that defines the function ``size``. The worker provides ``guardrail.characters``."""
 _COLLECTIONS = frozenset({"Array", "Set", "Object", "ArrayCompr", "SetCompr", "ObjectCompr"})
 _COMPOSITION = ("guardrail", "main")
-"""The package that composes the decision: it counts sets only, for every call."""
+"""The package that composes the decision. It counts only sets, in every call."""
 
 
 def with_sizes(modules: Sequence[Module]) -> list[str]:

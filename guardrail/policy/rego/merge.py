@@ -142,7 +142,7 @@ def _write_package(package: tuple[str, ...]) -> str:
 
 
 _CONSTANTS = {"String": 1, "RawString": 1, "Number": 0, "Bool": 0, "Null": 0}
-"""Kinds of literals, and the number of bytes before and after their position in the tree."""
+"""Kinds of literals, with the number of bytes before and after their position in the tree."""
 
 
 def _computed_members(module: Module) -> Iterator[tuple[int, int]]:

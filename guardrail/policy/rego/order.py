@@ -46,7 +46,7 @@ _TEXTS = frozenset(
         ("subject", "type"),
     }
 )
-"""Places below ``input`` that are always texts."""
+"""Paths below ``input`` whose values are always strings."""
 
 
 def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:

@@ -19,7 +19,7 @@ _INSTEAD = {
     "b": "(?:^|[^A-Za-z0-9_]) for \\b before a word, (?:[^A-Za-z0-9_]|$) for \\b after it",
     "B": "[A-Za-z0-9_] for \\B on the side on which the word continues",
 }
-"""Definitions of the classes and boundaries of OPA's regular expressions."""
+"""Explicit alternatives to the classes and boundaries of OPA's regular expressions, for hints."""
 _FLAGS = frozenset("imsU-")
 _MAX_REPEAT = 1000
 _MAX_DEPTH = 50

@@ -26,7 +26,9 @@ _KNOWN_IMPURE = (
     ("time", "now_ns"),
     ("uuid", "rfc4122"),
 )
-"""Reported even if they are not called: ``with f as http.send`` makes other calls reach them."""
+"""Functions that are reported even if they are not called, because ``with f as http.send`` makes
+other calls reach them.
+"""
 
 
 def capabilities_file() -> Path:

@@ -21,7 +21,7 @@ __all__ = ["renamed"]
 _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _KEPT = frozenset({"_", "input", "data"})
-"""Never renamed: OPA refuses to declare the latter two, as the preflight does."""
+"""Names that are never renamed. OPA and the preflight refuse to declare the last two."""
 
 
 def renamed(modules: Sequence[Module]) -> list[str]:
@@ -63,11 +63,11 @@ class _Scope:
         self.names = dict(outer)
         """The new name of each renamed variable."""
         self.hidden = hidden
-        """Names with a meaning outside: a declaration of one of these hides it."""
+        """Names with a meaning outside of this body. A declaration of such a name hides it."""
         self.below = hidden
-        """The same for the bodies in this one."""
+        """The same for the bodies nested in this one."""
         self.barred = set(barred)
-        """Names that can't be declared here (again)."""
+        """Names that can't be declared (again) in this body."""
 
 
 class _Renamer:
@@ -77,7 +77,7 @@ class _Renamer:
         self.edits: dict[tuple[int, int], str] = {}
         self._raw = raw
         self._taken = taken
-        """Every name of the package; no new one is among them."""
+        """All names in the package. New names must differ from them."""
 
     def rule(self, rule: RegoRule, hidden: frozenset[str]) -> None:
         """Find the places to rename in *rule*. *hidden* are the names of the rules and imports in

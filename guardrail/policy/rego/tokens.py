@@ -14,7 +14,7 @@ _PIECE = re.compile(
     rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*\"|`[^`]*`)|(?P<gap>["
     rb" \t\r\n]+|\#[^\n]*)|[A-Za-z_][A-Za-z0-9_]*|[0-9]+|:=|[^\x00]|\x00"
 )
-"""Bytes, as in the engine's syntax tree. Only the first two are part of this module's interface."""
+"""Matches bytes, because positions in the engine's syntax tree are counted in bytes."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ class PolicyIndex:
         self.data = data
         self.packages: dict[tuple[str, ...], dict[str, list[RegoRule]]] = {}
         self.envelope = ENVELOPE
-        """Paths below ``input`` that have a value wherever a rule is evaluated."""
+        """Paths below ``input`` that have a value wherever rules are evaluated."""
         for module in modules:
             if not (module.test or module.source.installed):
                 changed = _overridden_documents(module)
