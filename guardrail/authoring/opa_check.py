@@ -1,5 +1,5 @@
-"""Checks the policies with a real OPA, if the program is available: strictly, and with the schema
-of the input.
+"""Checks the policies with a real OPA, if the program is available. The check is strict and uses
+the schema of the input.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class OpaProgram:
     ) -> list[Finding]:
         """Run ``opa check --strict`` on the modules in *folder*, and return its findings.
 
-        *sources* names the author's file for each path below *folder*. *capabilities* restricts the
+        *sources* maps each path below *folder* to the author's file. *capabilities* restricts the
         functions that the modules may call, *schema* (of the input) the paths that they may read.
         """
         command = [str(self.path), "check", "--strict", "--format", "json"]

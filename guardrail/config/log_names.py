@@ -1,8 +1,8 @@
 """Names of new logs: no two logs share one, and people can read them.
 
-A log keeps the name that it was created with: it is in every line and in every signed head. So the
-name of an existing log is read from the log, and never computed again, whatever happens to its
-keys, its folder or its host.
+A log keeps the name that it was created with: it is in every line and in every signed head. The
+name of an existing log is therefore read from the log and never computed again, even if its keys,
+its folder or its host change.
 """
 
 from __future__ import annotations

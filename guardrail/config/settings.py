@@ -213,8 +213,8 @@ class Settings:
         return governed
 
     def override(self, **sections: Mapping[str, object]) -> Settings:
-        """Return a copy with some values replaced, checked like a file:
-        ``override(policy={"workers": 2})``.
+        """Return a copy with some values replaced: ``override(policy={"workers": 2})``. The values
+        are checked like those of a file.
         """
         return apply(self, sections, Path.cwd(), "argument")
 
@@ -223,8 +223,8 @@ def access_rule(ledger: Path) -> AccessSettings | None:
     """Return ``[access]`` of the settings in the folder of *ledger*, or a parent folder, if they
     are about that ledger; else None.
 
-    If the settings belong to the ledger's owner and not to this user, only ``required`` counts,
-    because it can only forbid.
+    If the settings belong to the ledger's owner and not to this user, only ``required`` applies,
+    because it can only make reading stricter.
     """
     path = find(ledger.parent, environment={})
     if path is None:

@@ -143,7 +143,7 @@ def make_state(
     """Return the state of a new session. Raises ``RedactionError`` if its attributes can't be
     recorded.
 
-    *claim* names its owner, unless the ledger has already shown it.
+    *claim* is the caller's claim to the session; None if the ledger shows the owner already.
     """
     memory = Memory()
     session = _copied(session)

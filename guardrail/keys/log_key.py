@@ -1,9 +1,9 @@
 """The log key, and the folder of keys.
 
 A key folder (mode 0700) holds ``log.key`` (Ed25519, PKCS 8 PEM), ``log.pub`` (its public half, 64
-hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each with mode 0600. Whoever
-can read the folder can compute tokens and sign heads, so keep it from the people whose actions are
-recorded. Back it up: without the token key, tokens can no longer be looked up.
+hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each with mode 0600. Anyone
+who can read the folder can compute tokens and sign heads, so the people whose actions are recorded
+must not have access to it. Back it up: without the token key, tokens can no longer be looked up.
 
 If a *signer* is set, the log key is held elsewhere (by a KMS, or a program of another user). There
 is then no ``log.key``: the signer command gets the bytes to sign on its standard input and answers

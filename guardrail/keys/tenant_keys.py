@@ -60,7 +60,7 @@ class TenantKeys:
         )
 
     def commitment(self, parts: Iterable[bytes]) -> Commitment:
-        """Return the commitment over *parts*, which can be extended: the parts that many calls
+        """Return the commitment over *parts*. It can be extended, so that the parts that many calls
         share are hashed once.
         """
         return Commitment(self._commitment.copy()).extended(parts)
@@ -90,7 +90,7 @@ class Commitment:
 
 
 def _base32(fifteen: bytes) -> str:
-    """Return RFC 4648 base32 in lower case: 24 characters for 15 bytes, looked up two at a time."""
+    """Return 15 bytes as RFC 4648 base32 in lower case: 24 characters, looked up two at a time."""
     number = int.from_bytes(fifteen, "big")
     return "".join([_PAIRS[number >> shift & 1023] for shift in range(110, -1, -10)])
 

@@ -1,3 +1,3 @@
 """Retention of records: segments, archives, pruning and holds. Also finds due work, and records
-kept too long or not long enough.
+that were stored too long or deleted too early.
 """

@@ -66,8 +66,8 @@ class ArchivedSegment:
 
 
 class RetentionManager:
-    """Closes segments, archives, prunes and expires the records of one ledger. For one thread;
-    other processes wait.
+    """Closes segments, archives, prunes and expires the records of one ledger. Use it in one
+    thread. Only one process at a time can act on a ledger.
     """
 
     def __init__(
@@ -139,8 +139,8 @@ class RetentionManager:
             return reader.storage.bytes_from(facts.first_open) >= self._policy.segment_mb << 20
 
     def close_segment(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
-        """Make the missing copies. With *fresh*, first close a segment over all records that are
-        not in one yet.
+        """Make the missing copies of segments. With *fresh*, first close a segment over all records
+        that are not in one yet.
 
         Each copy is verified and durable when this returns. *why* is the reason that a person gave.
         Raises ``RetentionError``, ``LedgerError``.
@@ -251,7 +251,7 @@ class RetentionManager:
         return found
 
     def expire(self, *, why: str | None) -> list[tuple[Path, Manifest]]:
-        """Delete the copies that ``expired`` returns, after recording it; return them.
+        """Record the deletion of the copies that ``expired`` returns, delete them, and return them.
 
         Raises ``RetentionError``.
 
@@ -293,8 +293,7 @@ class RetentionManager:
     # ----------------------------------------------------------------------------------------------
 
     def prunable(self) -> int:
-        """Return the record at which pruning would stop: it would delete records 1 to this number -
-        1.
+        """Return the number of the first record that pruning would not delete.
 
         The result is at most 1 if nothing is due.
 

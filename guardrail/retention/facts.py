@@ -204,7 +204,7 @@ class FactCollector:
 
 
 def read_facts(records: RetentionReader) -> RetentionFacts:
-    """Return the facts in *records*. They are found using its index, which is not authenticated.
+    """Return the facts in *records*. The records are found by an index, which is not authenticated.
 
     Raises ``LedgerError``.
     """
@@ -215,8 +215,8 @@ def read_facts(records: RetentionReader) -> RetentionFacts:
 
 
 def refuse_closed(line: bytes, first: int) -> None:
-    """Raise ``LedgerError`` if *line* seals record *first*, which is in no segment according to the
-    index: the index has hidden the seal.
+    """Raise ``LedgerError`` if *line* seals record *first*. According to the index, that record is
+    in no segment, so the index hides the seal.
     """
     if b'"admin.sealed"' not in line:
         return

@@ -27,7 +27,7 @@ __all__ = ["Grounds", "conflict", "copies_of", "not_anchored", "survey", "vouche
 
 @dataclass(frozen=True, slots=True)
 class Grounds:
-    """The facts in the lines, all of which are hashed under a head that a key holder signed."""
+    """The facts in the lines. All lines are hashed under a head that a key holder signed."""
 
     facts: RetentionFacts
     roots: Mapping[int, bytes]
@@ -93,8 +93,8 @@ def vouched(grounds: Grounds, kept: ExternalHeads, before: int) -> Checkpoint:
 
 
 def not_anchored(kept: ExternalHeads, before: int) -> RetentionError:
-    """Return the error for records that no anchored head covers, with the reason that the user's
-    heads do not count.
+    """Return the error for records that no anchored head covers. It includes the reasons for
+    rejecting the user's heads.
     """
     return RetentionError(
         f"no anchor vouches for a head that covers records up to {before - 1}: "

@@ -118,9 +118,7 @@ class RetentionWorker:
         return found if all(isinstance(each, str) for each in texts) else _DIED
 
     def end(self) -> None:
-        """End the worker within seconds. Finished work is durable, and the rest is done next
-        time.
-        """
+        """End the worker within seconds. Finished work is durable; the next run does the rest."""
         self._popen.terminate()
         if not self.wait(_END_S):
             self._popen.kill()

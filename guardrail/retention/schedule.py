@@ -60,7 +60,7 @@ class RetentionWatch:
         monotonic: Callable[[], float] = time.monotonic,
         tick: float = _TICK_S,
     ) -> None:
-        """Nothing happens before ``start``.
+        """Prepare the watch; ``start`` starts it.
 
         *clock* returns seconds since 1970, *tick* is the interval between checks.
         """
@@ -188,9 +188,8 @@ class RetentionWatch:
         return since is not None and not 0 <= now - since < _DAY_S
 
     def _log_begin(self) -> float | None:
-        """Return the time at which the log began, because nothing is due on its first day.
-
-        Returns None if it can't be read now.
+        """Return the time at which the log began, or None if it can't be read now. Nothing is due
+        on a log's first day.
         """
         if self._born is None:
             with (

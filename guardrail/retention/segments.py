@@ -1,5 +1,4 @@
-"""Copies of segments: immutable files that contain the lines byte for byte, verified by reading
-them back.
+"""Writes and verifies copies of segments: immutable files that contain the lines byte for byte.
 
 A copy is two files: ``NAME.jsonl.gz``, with the content that ``guardrail export`` writes for these
 records, and ``NAME.json``, the manifest, which is written last. A copy without a manifest is

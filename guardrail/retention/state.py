@@ -1,5 +1,5 @@
-"""State of the automatic retention runs (last run, last failure): a small file next to the ledger,
-shared by every process of that log.
+"""Stores the state of the automatic retention runs (last run, last failure) in a small file next to
+the ledger, which every process of that log shares.
 
 The file is a cache, not evidence. Anyone who can write the ledger's folder can make a guard check
 for due work earlier or later; ``doctor`` finds overdue work from the records alone.

@@ -1,7 +1,7 @@
-"""The reading side: shows each call, its caller, and the reason for its decision. It reads records;
-it runs and writes nothing (P9).
+"""The reading side: shows each call, its caller, and the reason for its decision. It only reads
+records: it runs no tool and writes nothing (P9).
 
 Nothing here imports ``guardrail.guard`` or an integration, so no tool can be reached from it. Every
-value that comes out of a record is hostile text: it leaves this package as data, and reaches a
-terminal only through ``guardrail.review.terminal``.
+value of a record is hostile text. It leaves this package as data, and reaches a terminal only
+through ``guardrail.review.terminal``.
 """

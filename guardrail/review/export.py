@@ -60,7 +60,7 @@ def export_lines(
     """Write the first *size* records, or all current ones, to *out*, each followed by a line feed.
     Memory is constant.
 
-    Records are never changed, so this is one consistent view without blocking writers.
+    Because records are never changed, the export is consistent although writers are not blocked.
     """
     total = records.size() if size is None else size
     count = size = 0

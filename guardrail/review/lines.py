@@ -57,7 +57,7 @@ def open_lines(path: Path) -> Iterator[BinaryIO]:
 
 
 class FileRecords:
-    """The records of one file. Use it as a context manager; it is a
+    """The records of one file. Use it as a context manager. It implements
     ``guardrail.review.records.RecordReader``.
     """
 

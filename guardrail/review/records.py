@@ -1,9 +1,9 @@
-"""Records for reviewers: a decision and its outcome as one call. Plain values only; never raises
-because of a record's contents.
+"""Reads records for reviewers: a decision and its outcome as one call. All values are plain, and no
+contents of a record raise an error.
 
 A line may come from a later version, or from anyone who had the file, so nothing about it is
-assumed: a field that is missing or of another type counts as absent. ``verify`` decides whether
-lines are genuine.
+assumed: a field that is missing or of another type counts as absent. ``verify`` decides if lines
+are genuine.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class PrunedRange:
 
 
 def pruned_range(records: RecordReader) -> PrunedRange | None:
-    """Return the range of pruned records; None if none were pruned, or if no record says so."""
+    """Return the range of pruned records; None if no record says that any were pruned."""
     before = records.first()
     if before < 2 or records.record(0) is None:
         return None
@@ -361,7 +361,7 @@ def _pointers(value: object) -> tuple[str, ...] | None:
 
 
 def call_of(record: Mapping[str, Any]) -> RecordedCall:
-    """Return the call that a ``call.decision`` or ``call.rejected`` record started, without an
+    """Return the call that began with a ``call.decision`` or ``call.rejected`` record, without an
     outcome.
     """
     decision = obj(record, "decision")

@@ -1,4 +1,4 @@
-"""Sessions: lists them, shows one call by call, and resolves ids from the command line."""
+"""Lists sessions, shows one call by call, and resolves ids from the command line."""
 
 from __future__ import annotations
 
@@ -140,8 +140,8 @@ def list_sessions(
     """Return every session, oldest first. *progress* is called with the records read and their
     total.
 
-    A ``call.throttled`` record counts a principal's calls and belongs to no session. Its number is
-    added to *throttled*.
+    A ``call.throttled`` record counts a principal's calls and belongs to no session. The sequence
+    number of each is added to *throttled*.
     """
     counts: dict[SessionKey, _SessionCounter] = {}
     total = records.size()
@@ -333,7 +333,9 @@ def _with_later_records(records: RecordReader, call: RecordedCall) -> RecordedCa
 
 
 def who(record: Mapping[str, Any], field_name: str) -> str:
-    """Describe an identity in *record*: id, type unless it is a user, and its assurance."""
+    """Describe an identity in *record*: its id, its assurance and, unless it is a user, its
+    type.
+    """
     identity = obj(record, field_name)
     assurance, method = text(identity, "assurance") or "absent", text(identity, "method")
     shown = name(text(identity, "id"), "nobody")

@@ -1,5 +1,5 @@
-"""Escapes recorded text so that it is safe to display. Records reach a terminal, a table or an
-error message only through this module.
+"""Escapes recorded text so that it is safe to display. Text of a record is shown in a terminal, a
+table or an error message only after this module has escaped it.
 
 The author of a prompt can choose the arguments that an agent passes to a tool, so recorded text is
 attacker-controlled: it may contain escape sequences, line feeds that forge rows, bidirectional
@@ -170,7 +170,8 @@ def clip(text: str, columns: int) -> str:
 def wrap(text: str, first: int, rest: int) -> Iterator[str]:
     """Yield escaped *text* in lines of at most *first* columns, then *rest*; nothing is omitted.
 
-    It breaks lines after spaces, and inside a word only if no line can hold the word. Never empty.
+    It breaks lines after spaces, and inside a word only if no line can hold the word. Yields at
+    least one line.
     """
     line, used, room = "", 0, max(1, first)
     for word in re.findall(r"[^ ]+ ?| ", text):

@@ -124,7 +124,7 @@ def refusal(code: str) -> str:
 
 
 def headline(effect: str, *, rejected: bool = False) -> str:
-    """Return an effect as the word shown to reviewers. An unknown effect is never shown as
+    """Return the word that reviewers see for an effect. An unknown effect is never shown as
     allowed.
     """
     if rejected:
@@ -142,8 +142,8 @@ def _reason(call: RecordedCall) -> CauseExplanation:
 
 
 def decision_seq(records: RecordReader, seq: int) -> int:
-    """Return the seq of the decision that record *seq* is or belongs to. Raises ``NotFoundError``
-    if there is none.
+    """Return the number of the decision: *seq* itself, or the decision that record *seq* belongs
+    to. Raises ``NotFoundError`` if there is none.
     """
     record = load(records, seq)
     kind = text(record, "type")
@@ -223,7 +223,7 @@ _OMITTED = {
 
 
 def omitted_sentence(omitted: str) -> str:
-    """Return, in words, the reason that a record is in its bare form; empty if it is not."""
+    """Return, in words, the reason that a record omits values; empty if it omits none."""
     if not omitted:
         return ""
     if omitted.startswith("gate:"):

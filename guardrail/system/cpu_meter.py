@@ -121,8 +121,8 @@ os.register_at_fork(after_in_child=_LINE.renew)
 def yield_processor(seconds: float) -> float:
     """Let other threads run for *seconds*; return how long they could actually run.
 
-    Python would hand over only every 5 ms, and a call of another session asks for its turn many
-    times.
+    Without this, Python would switch threads only every 5 ms, and a call of another session needs
+    many switches.
     """
     if asyncio._get_running_loop() is not None:
         time.sleep(_BRIEF)  # the other tasks of this loop would wait as well

@@ -63,8 +63,8 @@ def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
 
 
 def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool = False) -> str:
-    """Return the reason that *path*, which the message names, could not be written: as in
-    ``os_reason`` or ``no_room``.
+    """Return the reason that *path* could not be written, in the words of ``os_reason`` or
+    ``no_room``. The message names *path*.
     """
     if not is_full(error, path):
         return os_reason(error)

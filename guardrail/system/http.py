@@ -3,7 +3,7 @@ deadline; failures raise ``TransportError``.
 
 Name look-up, connecting, handshake, sending and every single read get only the time that is left.
 It follows no redirects, ignores proxies, netrc and environment variables, and decompresses nothing.
-It retries a request only if a kept connection was closed before any byte of the reply.
+It retries a request only if an open connection was closed before any byte of the reply.
 ``guardrail.system.http_reply`` parses the reply. The adapters for OPA servers, witnesses and time
 stamp authorities convert ``TransportError`` to their own errors.
 """
@@ -115,14 +115,14 @@ class Endpoint:
 
 
 class HttpConnection:
-    """A connection that is kept for the next request if the end of the reply is certain. For one
-    thread at a time.
+    """A connection that stays open for the next request if the end of the reply is certain. Only
+    one thread may use it at a time.
     """
 
     def __init__(
         self, endpoint: Endpoint, *, headers: Mapping[str, str] | None = None, keep: bool = False
     ) -> None:
-        """Each request carries *headers*; the client adds ``Host``, ``User-Agent``,
+        """Send *headers* with each request; the client adds ``Host``, ``User-Agent``,
         ``Accept-Encoding`` and ``Connection``.
 
         With *keep*, a request may be sent twice, so it must have no effect, and its answer must
@@ -213,7 +213,7 @@ class HttpConnection:
 class _CutError(Exception):
     """The connection ended before any byte of the reply.
 
-    The server might have closed a kept connection meanwhile.
+    The server might have closed an idle connection.
     """
 
     def __init__(self, stage: RequestStage, reason: str = "") -> None:

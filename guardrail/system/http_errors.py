@@ -45,11 +45,12 @@ class TransportError(Exception):
         stage: RequestStage,
         reason: str = "",
     ) -> None:
-        """*detail* distinguishes failures with the same cause. Adapters pass it on to programs.
+        """Describe a failure. *detail* distinguishes failures with the same cause; adapters pass it
+        on to programs.
 
-        It is the stage if the cause is ``timeout``; ``name``, ``connect``, ``tls``, ``certificate``
-        or ``disconnected`` if it is ``unreachable``; the detail of the ``ReplyError`` if it is
-        ``malformed``.
+        *detail* is the stage if the cause is ``timeout``; ``name``, ``connect``, ``tls``,
+        ``certificate`` or ``disconnected`` if it is ``unreachable``; the detail of the
+        ``ReplyError`` if it is ``malformed``.
         """
         super().__init__(f"the server {message}")
         self.cause = cause

@@ -34,8 +34,8 @@ class ReplyError(Exception):
     """The received bytes are not a complete HTTP reply within the limits."""
 
     def __init__(self, detail: str, message: str) -> None:
-        """*detail* is ``http``, ``interim``, ``length``, ``encoding``, ``too_large``,
-        ``truncated``, or ``nothing`` if no byte arrived.
+        """Describe a fault of a reply. *detail* is ``http``, ``interim``, ``length``, ``encoding``,
+        ``too_large``, ``truncated``, or ``nothing`` if no byte arrived.
         """
         super().__init__(message)
         self.detail = detail

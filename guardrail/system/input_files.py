@@ -23,7 +23,7 @@ _PIECE = 1 << 20
 def open_input(path: Path) -> BinaryIO:
     """Open the regular file at *path* for reading.
 
-    Raises ``OSError`` if it is not a regular file, without blocking.
+    Raises ``OSError`` if it is not a regular file. Never blocks.
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device can have side effects
         raise _not_a_file(path)

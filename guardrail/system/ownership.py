@@ -114,7 +114,7 @@ def is_denial(error: BaseException) -> bool:
 
 
 def denial_of(error: OSError, path: Path, like: Path | None = None) -> MissingPermission | None:
-    """Return the missing permission that *error* is about, or None if it has another cause.
+    """Return the missing permission that caused *error*, or None if it has another cause.
 
     *path* is the opened file, used if *error* does not name it. *like* is the ledger.
     """

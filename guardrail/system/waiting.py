@@ -142,7 +142,8 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 def in_background(work: Callable[[], R]) -> Future[R]:
     """Run *work* in its own thread. The future ends with its result or its exception.
 
-    Use it for rare work: an abandoned thread ends by itself and delays no other.
+    Use it for rare work. If nobody waits for the thread any longer, it ends by itself and delays no
+    other.
     """
     future: Future[R] = Future()
 
@@ -162,7 +163,8 @@ async def run_in_thread(body: Callable[[], R]) -> tuple[R, asyncio.CancelledErro
 
     A thread can't be stopped, and reporting ``cancelled`` while it is still running would be wrong,
     so a cancellation waits for its end. A ``StopIteration`` is raised as the cause of a
-    ``RuntimeError``, as coroutines do: a future can't hold it, and would never be done.
+    ``RuntimeError``, as coroutines do: a future can't hold a ``StopIteration``, and would never
+    complete.
     """
 
     def run() -> R:

@@ -273,8 +273,8 @@ def _rebuild_until_stable(
     """Return the snapshot and the keyword arguments once rebuilding no longer changes them.
 
     A validator that keeps changing its own output (adds one, appends) never reaches that point, and
-    is refused: the body would see a different value from the policy's. A default that the model
-    coerces (``x: float = 5``) reaches it in the second round.
+    is refused, because the body would see a different value than the policy. A default that the
+    model coerces (``x: float = 5``) reaches it in the second round.
     """
     seen, secrets = _dump(built, schema)
     for _ in range(_ROUNDS):

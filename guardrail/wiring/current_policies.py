@@ -26,8 +26,8 @@ class CurrentPolicies:
         data: Mapping[str, Json] | None,
         record: Callable[[str, Mapping[str, Any]], object],
     ) -> None:
-        """*data* is the policy data that the program passes; *record* writes an ``admin.*``
-        record.
+        """Use *data*, the policy data that the program passes, and *record*, which writes an
+        ``admin.*`` record.
         """
         self.settings = settings
         self.engine = engine

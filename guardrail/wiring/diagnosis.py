@@ -1,5 +1,5 @@
-"""Diagnoses why a ledger can't be opened and how to fix it: one answer for ``open``, ``doctor`` and
-``recover``.
+"""Diagnoses why a ledger can't be opened and how to fix it. ``open``, ``doctor`` and ``recover``
+share this diagnosis.
 
 Reads only. ``guardrail.wiring.recovery`` carries out the plan made here.
 """
@@ -113,7 +113,7 @@ class Diagnosis:
 
     @property
     def is_away(self) -> bool:
-        """True if the database disappeared under a running process, and is not back yet."""
+        """True if the database disappeared while a process was running and has not reappeared."""
         seal = self.plan.seal
         return seal is not None and seal.away and self.plan.examined is None
 
@@ -326,9 +326,7 @@ def _load_keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
 
 
 def _check_signer_and_name(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> None:
-    """Raise an error for obstacles outside the file: a signer that does not sign, or the name of
-    another log.
-    """
+    """Raise an error if the signer does not sign, or if the settings name another log."""
     if plan.action in (Action.NOTHING, Action.CLOSE_CALLS, Action.CONTINUE):
         check_log_name(settings, plan.log)
     _check_signer(settings, keys, plan.log)

@@ -1,7 +1,7 @@
 """Opens a guard: finds or creates keys and ledger together, loads the policy, and records the
 start.
 
-Each state that is refused here would otherwise be a security hole: a ledger without its keys, keys
+Some states are refused because they would be security holes: a ledger without its keys, keys
 without their ledger, traces of an earlier log, keys of another log.
 """
 
@@ -355,8 +355,8 @@ def _creation_lock(path: Path) -> Generator[None]:
 
 
 def _has_keys(settings: Settings) -> bool:
-    """Return True if there is a folder with keys. Raises ``LedgerOpenError`` if this process may
-    not look into it.
+    """Return True if the key folder contains keys. Raises ``LedgerOpenError`` if this process may
+    not read the folder.
     """
     folder = settings.key_path
     if folder.is_symlink() and not folder.exists():

@@ -88,8 +88,8 @@ def _genesis(settings: Settings, keys: Keys) -> Mapping[str, object]:
 
 
 def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
-    """Rename the new key folder into place. Return the location of the old folder, if parts of it
-    were left. Raises ``KeysError``.
+    """Rename the new key folder into place. Return the new location of the old folder if it
+    contained any files. Raises ``KeysError``.
     """
     target, kept = settings.key_path, []
     try:

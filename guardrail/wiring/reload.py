@@ -93,7 +93,7 @@ def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], li
     """Return the settings in force after a reload, the names of the changed settings, and those
     that need a restart.
 
-    *current* are the settings in force now, *read* those in the file now; names are
+    *current* are the settings in force now, *read* those in the file now. Names have the form
     ``section.key``.
     """
     applied: dict[str, Any] = {}
@@ -124,7 +124,7 @@ def load_again(
     """Load the engine that the settings *read* name. Return the settings in force and the engine.
 
     The ``admin.policy_loaded`` record is durable when this returns. Raises the exceptions of *load*
-    and *record*, and leaves no new engine running then.
+    and *record*; no new engine is left running in that case.
     """
     settings, changed, restart = reloaded(current, read)
     engine = load(settings)

@@ -65,7 +65,7 @@ class SuppressionFilter:
 def lint_modules(modules: Sequence[Module], data: str, shape: InputShape) -> list[Lint]:
     """Return the findings that need no evaluation. A ``SuppressionFilter`` handles the comments.
 
-    *modules* includes guardrail's own and tests; only the authors' rules are judged.
+    *modules* includes guardrail's own modules and tests, but only the authors' rules are checked.
     """
     served = [module for module in modules if not module.test]
     flow = ValueFlow(

@@ -1,4 +1,4 @@
-"""``# guardrail:ignore CODE reason``: suppress a known warning, with the reason."""
+"""Parses comments that suppress a known warning: ``# guardrail:ignore CODE reason``."""
 
 from __future__ import annotations
 

@@ -79,8 +79,8 @@ Binding: TypeAlias = "tuple[Node, RuleFrame]"
 
 
 def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
-    """Return the paths below ``data`` that *tests* set using ``with``: the program supplies them
-    when policies are served.
+    """Return the paths below ``data`` that *tests* set using ``with``. When policies are served,
+    the program supplies these values.
     """
     found: set[tuple[str, ...]] = set()
     for module in tests:

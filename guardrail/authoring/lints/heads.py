@@ -38,7 +38,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
 def _read(
     node: Any, definition: Definition, flow: ValueFlow, shape: InputShape
 ) -> Iterator[tuple[int, Path, bool]]:
-    """Yield (line, path, True if the value is always present) for each whole reference that does
+    """Yield (line, path, True if the value is always present) for each complete reference that does
     not begin with a local.
     """
     found = reference(node) if kind(node) is not None else None

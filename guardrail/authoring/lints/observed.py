@@ -61,8 +61,8 @@ class FiredRules:
 
 
 def observe(compiled: CompiledPolicies, bench: Workbench) -> list[ObservedCall]:
-    """Run the tests and return every call that they make, without duplicates. The tests' own
-    results do not matter.
+    """Run the tests and return every call that they make, without duplicates. The results of the
+    tests are ignored.
 
     Raises ``EngineRefusal`` if the modules can't be loaded.
     """

@@ -50,7 +50,7 @@ class Pruned:
 
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> Pruned | None:
-        """Return the content of *record*, or None if it is malformed or of another type."""
+        """Return the contents of *record*, or None if it is malformed or of another type."""
         before = cls.claimed(record)
         if before is None or before < 2:
             return None
@@ -127,7 +127,7 @@ class Audit:
         self.keys, self.public, self.roots, self.recovered = None, "", {}, []
 
     def watch(self, sizes: Collection[int]) -> None:
-        """Keep the roots of these sizes as well, if they are not smaller than the current size."""
+        """Also store the roots at these *sizes*. Sizes below the current one are ignored."""
         self._watch |= frozenset(sizes)
         if self.edge.size and self.edge.size in sizes:
             self.roots[self.edge.size] = self.edge.root()

@@ -117,7 +117,7 @@ class Report:
 
 
 class Chain:
-    """The state of a verification, with everything that determines if the next line is valid.
+    """The state of a verification: all data needed to check the next line.
 
     Pass each row to ``take``, in order. It returns the decoded record, or None once a row differs;
     it accepts no rows after that.

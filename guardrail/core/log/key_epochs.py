@@ -55,7 +55,9 @@ class KeyRanges:
         """Public key -> the first record that ends it, even without its certificate."""
 
     def take(self, seq: int, record: Mapping[str, Any]) -> str:
-        """Take the ``admin.key_rotated`` record *seq*; return its problem, or an empty string."""
+        """Take the ``admin.key_rotated`` record *seq*. Return a description of its fault, or an
+        empty string.
+        """
         detail = record.get("detail")
         ended = detail.get("ended") if isinstance(detail, Mapping) else None
         if not isinstance(detail, Mapping) or not isinstance(ended, list):
@@ -103,8 +105,8 @@ class KeyRanges:
         return ""
 
     def signer_of(self, note: SignedNote, size: int) -> str | None:
-        """Return the key whose signature on *note*, a head of *size* records, counts: ``log``, an
-        epoch key in hex, or None.
+        """Return the key that signed *note*, a head of *size* records, and was allowed to: ``log``,
+        an epoch key in hex, or None.
         """
         if note.signed_by(self._log, self._verify):
             return "log"

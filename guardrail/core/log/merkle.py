@@ -49,8 +49,8 @@ class Edge:
     __slots__ = ("_roots", "size")
 
     def __init__(self, size: int = 0, roots: Sequence[bytes] = ()) -> None:
-        """Begin with *size* leaves. Raises ``ValueError`` unless *roots* has a hash for each bit
-        set in it.
+        """Begin with *size* leaves. Raises ``ValueError`` unless *roots* has one hash for each bit
+        set in *size*.
         """
         if size < 0 or len(roots) != size.bit_count():
             raise ValueError("the roots do not belong to a tree of this size")
@@ -232,8 +232,8 @@ def consistency_proof(first: int, size: int, node: Node) -> list[bytes]:
 def verify_inclusion(
     leaf: bytes, index: int, size: int, path: Sequence[bytes], root: bytes
 ) -> bool:
-    """Return True if *path* leads from *leaf*, number *index* of *size*, to *root* (RFC 9162
-    section 2.1.3.2).
+    """Return True if *path* proves that *leaf* is at *index* in the tree of *size* leaves with this
+    *root* (RFC 9162 section 2.1.3.2).
     """
     if not 0 <= index < size:
         return False
@@ -257,8 +257,8 @@ def verify_inclusion(
 def verify_consistency(
     first: int, first_root: bytes, size: int, root: bytes, path: Sequence[bytes]
 ) -> bool:
-    """Return True if *path* proves that the tree *root* of *size* leaves begins with *first_root*
-    of *first* (RFC 9162 section 2.1.4.2).
+    """Return True if *path* proves that the tree of *size* leaves with this *root* begins with the
+    tree of *first* leaves with *first_root* (RFC 9162 section 2.1.4.2).
     """
     if not 0 <= first <= size or any(len(each) != HASH_BYTES for each in path):
         return False

@@ -141,7 +141,7 @@ def check_proof(
 ) -> ProofCheck:
     """Check *proof* with the log's *public* key, and the cosignatures of *witnesses* on its head.
 
-    It uses nothing else: no ledger, no network, no clock.
+    The check needs no ledger, no network and no clock.
     """
     head = Checkpoint.parse(proof.note.text)
     leaf = hashlib.sha256(b"\x00" + proof.line).digest()

@@ -116,7 +116,7 @@ class Draft:
     """A record without the fields that the writer adds under its lock: ``prev``, ``seq`` and
     ``ts``.
 
-    Serialised on the caller's thread, so that no encoding happens while the lock is held.
+    A draft is serialised on the caller's thread, so that nothing is encoded while the lock is held.
     """
 
     type: str
@@ -219,12 +219,12 @@ def decode(line: bytes) -> dict[str, Any]:
 
 
 def parse(line: bytes) -> dict[str, Any]:
-    """Parse a line strictly, as a verifier must, so that every reader reads the same.
+    """Parse a line strictly, as a verifier must, so that all readers read the same record.
 
     Raises ``RecordError``.
 
-    It refuses lines as docs/record-format.md section 2 requires: too long, a carriage return, equal
-    keys, lone surrogates, too deep, not JSON.
+    As docs/record-format.md section 2 requires, a line is refused if it is too long, is nested too
+    deeply, is not JSON, or has a carriage return, equal keys or lone surrogates.
     """
     if len(line) > MAX_LINE:
         raise RecordError("a line is too long", code="record.undecodable")

@@ -79,7 +79,8 @@ class Recovered:
         """Return the part that heads of these *sizes*, all of this log, do not cover; None if they
         cover everything.
 
-        Only heads from before the recovery count: later ones cover the records that it took over.
+        Only heads from before the recovery count, because later ones also cover the records that
+        the recovery took over.
         """
         covered = max((size for size in sizes if size <= self.seq), default=0)
         left = replace(self, first=max(self.first, covered))
@@ -104,9 +105,10 @@ class Recovered:
         return "no record is known to be lost"
 
     def within(self, begin: int, end: int) -> Recovered | None:
-        """Return the part about records *begin* to *end* - 1; None if there is none.
+        """Return this recovery limited to records *begin* to *end* - 1; None if it concerns none of
+        them.
 
-        Lost records were numbered from ``seq`` on.
+        Lost records had the numbers from ``seq`` on.
         """
         first, last = max(self.first, begin), min(self.last, end - 1)
         left = replace(self, first=first, last=last)

@@ -100,7 +100,7 @@ _WORKING = frozenset({"PWD", "OLDPWD", "pwd", "oldpwd"})
 
 
 def is_folder(name: str, value: str) -> bool:
-    """Return True if *value* is a shell's working directory, whose name ``PWD`` is also used for
-    passwords.
+    """Return True if *value* is a shell's working directory. Its variable, ``PWD``, is also a
+    common name for a password.
     """
     return name in _WORKING and _FOLDER.match(value) is not None

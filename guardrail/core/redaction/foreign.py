@@ -2,7 +2,7 @@
 anything.
 
 This module calls no method that a foreign class or metaclass could have overridden, except for an
-exception's text and an object's ``__dict__``. All exceptions raised by these two are caught.
+exception's text and an object's ``__dict__``. All exceptions that these two raise are caught.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Decides whether a value is so unlikely to occur by chance that it can be recognised anywhere in a
+"""Decides if a value is so unlikely to occur by chance that it can be recognised anywhere in a
 session.
 
 Words, identifiers, paths, numbers and dates occur by chance. If such a value were remembered (from

@@ -22,7 +22,7 @@ class KnownForm(NamedTuple):
 
 
 def all_forms(written: str, value: str) -> list[KnownForm]:
-    """Return the forms in which a text can contain *written*, whose normalised form is *value*."""
+    """Return the forms in which a text can contain *written*. *value* is its normalised form."""
     spellings = [written]
     if not written.isascii():
         spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]

@@ -44,8 +44,8 @@ def is_mark(text: str) -> bool:
 
 
 def is_mark_key(text: str) -> bool:
-    """Return True if *text* is a mark for a key. It has a number if two keys of an object got the
-    same mark.
+    """Return True if *text* is a mark in place of a key. Such a mark ends with a number if two keys
+    of an object got the same one.
     """
     return text.startswith(MARK_PREFIX) and _MARK_KEY.fullmatch(text) is not None
 

@@ -1,9 +1,9 @@
 """Redacts the recorded parts of a call: arguments, results, errors and free text, without sensitive
 values.
 
-Every rule is evaluated and the strictest treatment wins. Class ``secret`` gets a random mark, every
-other class a keyed token. The caller passes the functions that make both: this module holds no key
-and generates no random numbers.
+Every rule is evaluated, and the strictest treatment is applied. Class ``secret`` gets a random
+mark, every other class a keyed token. The caller passes the functions that make both: this module
+holds no key and generates no random numbers.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ class Redactor:
         """Use *token*, which makes a keyed token from a class and a value, and *mark*, which makes
         a random mark from a class. ``marks`` describes both.
 
-        *meter* is called once for each view, text or gate check. The function that it returns is
-        called with the work before the work is done, and raises ``RedactionError`` if that is too
-        much, which limits the time of one view.
+        *meter* is called once for each view, text or gate check. It returns a function that is
+        called with the amount of work before that work is done, and that raises ``RedactionError``
+        if it is too much. This limits the time of one view.
 
         Raises ``RedactionError`` if *token* or *mark* makes marks that would not be recognised as
         guardrail's own.

@@ -95,7 +95,8 @@ class CleanTexts:
 class Replacer:
     """Replaces hits with marks and tokens.
 
-    It holds the functions that make them; the only values it keeps are ones that are not sensitive.
+    It holds the functions that make marks and tokens. The only values that it stores are not
+    sensitive.
     """
 
     __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
@@ -354,8 +355,8 @@ class Replacer:
 
 
 def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
-    """Return *name*, with a number if it was *given* before or is *taken*, so that two members of
-    an object never become one.
+    """Return *name*, with a number appended if it was *given* before or is *taken*, so that two
+    members of an object never get the same name.
 
     *given* holds the last number of each name given for this object, because thousands of keys can
     have the same token.
@@ -395,8 +396,8 @@ def encodable(text: str) -> str:
 
 
 def cut(text: str, size: int) -> str:
-    """Return *text*, cut to at most *size* characters and followed by ``...`` if it is longer. It is
-    never cut inside one of guardrail's own marks.
+    """Return *text*, cut to at most *size* characters and followed by ``...`` if it is longer. The
+    cut is never inside one of guardrail's own marks.
     """
     if len(text) <= size:
         return text

@@ -1,8 +1,8 @@
 """Scans many texts as one, for detectors' hits and a session's known values, and assigns the hits
 to each text.
 
-The caller passes a function that is called with the work before the work is done, roughly in
-characters. It raises if the work exceeds the limit for one view.
+The caller passes a function that is called with the amount of work, roughly in characters, before
+that work is done. It raises if the total exceeds the limit for one view.
 """
 
 from __future__ import annotations

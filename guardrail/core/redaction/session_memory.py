@@ -1,9 +1,9 @@
 """Remembers the sensitive values of one session, so that they are recognised wherever they occur
 again.
 
-They are held in memory only, as long as the session lives, and bounded: the oldest values are
-forgotten first, those of class ``secret`` last. Only improbable values are remembered, because
-others would be found by chance anywhere.
+The values are held only in memory, for as long as the session lives. Their number is bounded: the
+oldest values are forgotten first, those of class ``secret`` last. Only improbable values are
+remembered, because others would be found by chance anywhere.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class Memory:
         return list(dict.fromkeys(found))
 
     def _with_forms(self, filed: _FormIndex, new: list[KnownForm]) -> _FormIndex:
-        """Return *filed* with *new* added.
+        """Return the index *filed* with the forms *new* added.
 
         Until there are many forms, this is a new object, which is complete before any search can
         use it.
@@ -332,8 +332,8 @@ class Memory:
 
 
 def _window(data: bytes, windows: dict[bytes, _Sizes]) -> int:
-    """Return the start of a part of *data* that few other forms share: values often begin or end
-    alike.
+    """Return the start of a part of *data* that few other forms share, because values often begin
+    or end alike.
     """
     last = len(data) - WINDOW
     best, least = last, len(windows.get(data[last:], ()))

@@ -130,8 +130,8 @@ class Tightening:
         return inspection._replacer.replacement(cls, text)
 
     def _record_hit(self, where: str) -> str:
-        """Note that the policy removed the value at *where*, so that nothing below it is shown, and
-        return the class of that place.
+        """Record that the policy removed the value at *where*, with everything below it. Return the
+        class of that place.
         """
         classes = self._classes.get(where)
         cls = min(classes, key=rank) if classes else "policy"

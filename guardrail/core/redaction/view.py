@@ -81,7 +81,8 @@ class Inspection:
         minimal: str,
         again: Callable[[], Inspection],
     ) -> None:
-        """*minimal* is the class that a minimal view names; empty if the view is not minimal.
+        """Learn the sensitive values that *walk* found. *minimal* is the class that a minimal view
+        names; empty if the view is not minimal.
 
         *again* returns an inspection of the same arguments by a session that knows no values.
         """
@@ -429,8 +430,8 @@ def _apply_names(
 
 
 def _is_secretive(text: str, found: list[Hit]) -> bool:
-    """Return True if a value whose key only hints at a secret looks like one, either as a whole or
-    without the parts in *found*.
+    """Return True if *text* looks like a secret, either as a whole or without the parts in *found*.
+    Its key only hints at one.
     """
     texts = [text]
     if found:

@@ -428,8 +428,8 @@ class Walk:
         return self.paths[id(owner)]
 
     def shows_head(self, text: str) -> bool:
-        """Return True if the beginning of a long string is worth showing; data that people can't
-        read is not.
+        """Return True if the beginning of a long string should be shown. That of data that people
+        can't read should not.
         """
         return len(text) > self.limits.string and not is_opaque(text)
 

@@ -108,9 +108,7 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every place of a schema, in an order in which each place follows the places that it applies
-    to the same value.
-    """
+    """Every place of a schema. A place comes after all places that it applies to the same value."""
 
     nodes: list[_Node]
     order: list[int]
@@ -268,8 +266,8 @@ def follow(root: Mapping[str, Any], reference: object) -> Any:
 
 
 def _in_place_order(nodes: list[_Node]) -> list[int]:
-    """Return the nodes in an order in which each node follows the nodes that it applies to the same
-    value.
+    """Return the nodes in an order in which each node comes after all nodes that it applies to the
+    same value.
 
     Raises ``SchemaError`` if there is a cycle.
     """

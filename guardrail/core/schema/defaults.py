@@ -92,9 +92,9 @@ def plan_defaults(
     Only schemas that always apply count: ``properties`` and ``items``, through ``allOf`` and local
     references. Those in ``anyOf``, ``oneOf`` or ``if`` might not apply and are ignored. *root* has
     passed ``survey``. *fits* returns True if a value fits the part of *root* at a pointer. A
-    default that does not fit, with the defaults below it filled in, is dropped, so that a call
-    without that argument is judged as such. All checked values together stay within *limits*: a
-    foreign schema can contain costly defaults.
+    default that does not fit, with the defaults below it filled in, is dropped, so that the policy
+    sees that a call lacks the argument. All checked values together stay within *limits*: a foreign
+    schema can contain costly defaults.
     """
     plans: dict[int, Defaults] = {}
     todo: list[dict[str, Any]] = []
@@ -219,7 +219,7 @@ def _properties(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _keep_useful(plans: list[Defaults], parents: dict[int, list[Defaults]]) -> None:
-    """Drop every branch that leads to no default, so that a call visits no place needlessly."""
+    """Drop every branch that leads to no default, so that calls do not visit it."""
     todo = [plan for plan in plans if plan.values]
     while todo:
         plan = todo.pop()

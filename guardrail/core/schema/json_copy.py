@@ -92,8 +92,8 @@ def arguments_error(detail: str, pointer: str = "", remark: str = "") -> Argumen
 
 
 def is_panic(error: BaseException) -> bool:
-    """Return True for a panic of a Rust library. It is not an ``Exception``, so that programs do
-    not handle it by accident.
+    """Return True for a panic of a Rust library. A panic is not an ``Exception``, so that programs
+    do not handle it by accident.
     """
     return type(error).__name__ == "PanicException"
 

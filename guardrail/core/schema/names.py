@@ -18,7 +18,7 @@ def shows(schema: Mapping[str, Any], name: str) -> bool:
     it.
 
     Local references are followed. A pattern for names that fits *name*, or that can't be read,
-    counts. Permission for additional members does not.
+    counts. Permission for additional members does not count.
     """
     return any(_declares(part, name) for part in _parts(schema))
 

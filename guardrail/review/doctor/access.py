@@ -15,8 +15,8 @@ __all__ = ["access_log"]
 
 
 def access_log(settings: Settings) -> Check:
-    """Check the ledger's access log and its keys. A fault that stops readers is a failure if every
-    read must be recorded.
+    """Check the ledger's access log and its keys. If every read must be recorded, a fault that
+    stops readers is a failure.
     """
     db = settings.access_path.absolute()
     bad = CheckState.FAIL if settings.access.required else CheckState.NOTE

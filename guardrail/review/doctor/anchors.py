@@ -1,4 +1,4 @@
-"""``doctor`` check: the configured anchors can work, and how up to date each one is."""
+"""``doctor`` check: the configured anchors can work, and none of them lags behind."""
 
 from __future__ import annotations
 

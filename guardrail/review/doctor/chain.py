@@ -14,8 +14,8 @@ def bad_link(reader: LedgerReader, start: int) -> int | None:
     """Return the first record from *start* that does not follow from the previous one, or None if
     all do.
 
-    Records that an ``admin.pruned`` record of this log names are not missing: the log continues at
-    the record that it states.
+    Records that an ``admin.pruned`` record of this log names do not count as missing: the log
+    continues at the record that it states.
     """
     with reader.snapshot():
         first = reader.first()

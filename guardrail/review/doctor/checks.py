@@ -1,5 +1,5 @@
-"""Checks everything that guardrail needs, one by one, and suggests a fix for each problem. Changes
-only its own scratch file.
+"""Checks everything that guardrail needs, one by one, and suggests a fix for each problem. The only
+file that this changes is its own scratch file.
 
 The checks are ordered by dependency: earlier ones can explain later failures.
 """

@@ -65,7 +65,7 @@ def sqlite_version() -> Check:
 
 
 def tracing(environment: Mapping[str, str]) -> Check:
-    """Check that no tracing sends tool inputs to a service before they are redacted."""
+    """Check that no tracing service receives tool inputs before they are redacted."""
     on = [
         name
         for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")

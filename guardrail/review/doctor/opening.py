@@ -21,8 +21,8 @@ __all__ = ["opening", "way_to_write"]
 
 
 def opening(settings: Settings) -> Check:
-    """Report anything that would stop a guard from opening the ledger, and whether ``recover``
-    would find anything to do.
+    """Report any fault that would stop a guard from opening the ledger, and if ``recover`` could
+    fix it.
 
     In a large ledger, only the ends are read, as by a guard, and the result says so.
     """
@@ -50,7 +50,7 @@ def _check_completely(settings: Settings) -> Check:
 
 
 def _disk_full(settings: Settings) -> Check | None:
-    """Return the finding that no guard accepts calls here, if the ledger's disk is too full."""
+    """If the ledger's disk is so full that no guard accepts calls, return that finding."""
     from guardrail.ledger.reserve import room_needed
 
     path = settings.ledger.path.absolute()
@@ -62,8 +62,8 @@ def _disk_full(settings: Settings) -> Check | None:
 
 
 def _read_only(settings: Settings) -> Check | None:
-    """Return the finding that nothing can be recorded here, if the ledger's file system is mounted
-    read-only.
+    """If the ledger's file system is mounted read-only, return the finding that nothing can be
+    recorded.
     """
     path = settings.ledger.path
     try:

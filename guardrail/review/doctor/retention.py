@@ -51,8 +51,8 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
 
 
 def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
-    """Return the finding that no record will ever be deleted, because no configured anchor can
-    vouch for a head.
+    """If no configured anchor can vouch for a head, return the finding that no record will ever be
+    deleted.
 
     It becomes a failure once the log is old enough for its first segment to be sealed; before that,
     there is time to fix it.

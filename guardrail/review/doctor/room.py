@@ -22,7 +22,7 @@ def _needed(settings: Settings, db: Path) -> int:
 
 
 def room(settings: Settings) -> Check:
-    """Compare the free space on the ledger's disk with the required space, and report whether the
+    """Compare the free space on the ledger's disk with the required space, and report if the
     reserve exists.
     """
     from guardrail.ledger.files import leases_path

@@ -47,9 +47,7 @@ def running(settings: Settings) -> Check:
 
 
 def _starts_and_reloads(reader: LedgerReader, alive: Collection[str]) -> Iterator[dict[str, Any]]:
-    """Yield the records in which the processes *alive* stated the settings that they use, oldest
-    first.
-    """
+    """Yield the records that state the settings of the processes *alive*, oldest first."""
     starts = [(seq, decode(line)) for seq, line in reader.admin("admin.start")]
     mine = [(seq, each) for seq, each in starts if text(each, "origin", "process") in alive]
     yield from (each for _, each in mine)

@@ -1,5 +1,5 @@
-"""Verifies a copy of a log that declares itself a copy. Heads that cover more records than it has
-do not contradict it.
+"""Verifies a copy of a log that declares itself a copy. Heads that cover more records than the copy
+has do not contradict it.
 """
 
 from __future__ import annotations
@@ -134,8 +134,8 @@ def signers_in(paths: Sequence[Path], key: NoteKey) -> list[KeyRanges]:
 def _heads_beyond_copy(
     path: Path, ledger: Path, key: str | None, heads: Sequence[OutsideHead]
 ) -> tuple[int, list[OutsideHead]]:
-    """Return the number of records in the copy, and those of *heads* that cover more and that a key
-    of its log signed.
+    """Return the number of records in the copy, and the *heads* that cover more records and are
+    signed by a key of its log.
     """
     try:
         with readable(Path(os.path.realpath(path))) as reader:
@@ -161,7 +161,7 @@ def _is_signed(outside: OutsideHead, ranges: Sequence[KeyRanges]) -> bool:
 
 
 def _read_original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
-    """Read the lines of *ledger*, and return its records that take the place of the copy's."""
+    """Read the lines of *ledger*, and return its root over as many records as the copy has."""
     if not ledger.exists() or os.path.realpath(ledger) == os.path.realpath(path):
         return _Original(None)
     size = report.records

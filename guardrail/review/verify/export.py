@@ -75,8 +75,8 @@ def take_lines(
 ) -> str:
     """Feed the lines of *source* to *audit* and *uses*, up to the first bad one.
 
-    Return the reason that the file is torn, or an empty string. No line of a torn file counts.
-    *total* is its size, for *progress*.
+    Return the reason that the file is torn, or an empty string. The lines of a torn file do not
+    count. *total* is its size, for *progress*.
     """
     torn = _torn(source)
     if torn:
@@ -122,8 +122,8 @@ def _lines(source: BinaryIO) -> Iterator[bytes]:
 
 
 def _find_pruned(source: BinaryIO) -> Pruned | None:
-    """Return the proof that records after line 0 are missing, if any are. It comes later in the
-    file.
+    """If records after line 0 are missing, return the proof of their pruning, which is in a later
+    line.
     """
     source.seek(0)
     second = _record(next(islice(_lines(source), 1, None), b""))

@@ -87,8 +87,8 @@ class VerifyFindings:
 
 
 def judge(found: VerifyFindings, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
-    """Return the answer. *key* is the log's public key from outside the log, *outside* are external
-    or remembered heads.
+    """Return the report for *found*. *key* is the log's public key from outside the log, *outside*
+    are external or remembered heads.
     """
     audit, report = found.audit, found.report
     heads = judge_heads(
@@ -238,12 +238,12 @@ def _contradicted_head(heads: Heads, state: VerifyState) -> OutsideHead | None:
 
 
 def _describe_age(head: OutsideHead) -> str:
-    """Return a phrase for how long a head has been there; empty if that is unknown."""
+    """Return a phrase that says since when a head has existed; empty if that is unknown."""
     return f" (stored there at {clock(head.seen)})" if head.seen else ""
 
 
 def _is_head_ahead(stored: str, report: Report) -> bool:
-    """Return True if the difference is that the stored head covers records that are missing."""
+    """Return True if the stored head covers records that are missing."""
     if report.differs is not Difference.HEAD or report.first_bad is not None:
         return False
     try:

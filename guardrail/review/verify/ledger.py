@@ -131,7 +131,7 @@ def _verify_once(
 
 
 def _is_explained(reader: LedgerReader, run: VerifyRun, error: LedgerError) -> bool:
-    """Find the value that could not be read; return True if there is a finding. Raises
+    """Find the value that caused *error*. Return True if that explains the error. Raises
     ``LedgerError``.
 
     A value whose type differs from the column's, or that is too long, can't even be fetched.
@@ -315,8 +315,8 @@ def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
 
 
 def _check_storage_concurrently(reader: LedgerReader, run: VerifyRun) -> None:
-    """Query the storage on a separate connection while others read records. Failed queries are
-    repeated later.
+    """Query the storage on a separate connection while other processes read records. Failed queries
+    are repeated later.
     """
     with suppress(LedgerError), LedgerReader.open(reader.path) as own:
         run.pages = (own.storage.page_fault(),)

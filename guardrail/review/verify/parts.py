@@ -66,8 +66,8 @@ class LogPart:
 def read_part(
     db: Path, log: str, public: str, start: int, level: int, *, watch: Sequence[int] = ()
 ) -> LogPart | None:
-    """Verify the perfect subtree of *level* that starts with record *start*; None if it has any
-    fault.
+    """Verify the perfect subtree of *level* that starts with record *start*. Return None if it has
+    any fault.
 
     *watch* are numbers of its records for which the tree is needed. Raises ``LedgerError``.
     """
@@ -127,8 +127,8 @@ class _Worker:
         )
 
     def ask(self, *part: object) -> dict[str, Any] | None:
-        """Return the result of reading a part, as ``read_part`` does; also None if the process
-        ended.
+        """Have the process call ``read_part``, and return the result. Return None if the process
+        has ended.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None

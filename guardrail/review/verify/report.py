@@ -161,7 +161,7 @@ class Heads:
 
     @property
     def recall(self) -> Recall | None:
-        """How the log relates to this machine's memory; None if they can't be compared."""
+        """Relation of the log to this machine's memory; None if they can't be compared."""
         if self.remembered_to is not None:
             return Recall.AGREES
         against = (Ruling.REPLACED, Ruling.TRUNCATED, Ruling.FORKED)
@@ -181,7 +181,8 @@ def judge_heads(
 
     *root_of* returns the root over the first records, up to a size, as computed from the lines, or
     None if that is no longer possible. *believed* returns it from stored hashes. A head that
-    contradicts these belongs to another history, but a head that fits them is not thereby covered.
+    contradicts stored hashes belongs to another history, but matching them does not make a head
+    covered.
     """
 
     def fits(head: Checkpoint) -> bool | None:

@@ -1,4 +1,4 @@
-"""One verification: the data that it gathers while reading, and the findings to be judged."""
+"""The data that one verification gathers while reading, and the findings that ``judge`` gets."""
 
 from __future__ import annotations
 

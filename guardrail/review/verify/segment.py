@@ -102,8 +102,8 @@ def verify_segment(
 ) -> VerifyReport:
     """Verify the copy at *path*. Never raises for its findings.
 
-    Its records must be linked, and must give the root that *segment_records* states, if it knows
-    the segment, and the root of each of *heads* that ends among them. The tree before its first
+    The records must be linked. They must give the root of each of *heads* that ends among them and,
+    if *segment_records* knows the segment, the root that it states. The tree before its first
     record comes from the manifest next to it (``NAME.json``): wrong values there give another root.
     """
     lost = 1 if any(each.covers for each in heads) else 3
@@ -166,8 +166,8 @@ def _is_same_log(segment_records: SegmentRecords | None, audit: Audit) -> TypeGu
 
 
 def _is_beyond_copy(head: OutsideHead, audit: Audit) -> bool:
-    """Return True if a head covers more than the copy contains, which is not a fault in a part of a
-    log.
+    """Return True if a head covers more records than the copy contains. That is not a fault of a
+    segment.
     """
     return head.head is not None and head.head.size > audit.chain.next_seq
 

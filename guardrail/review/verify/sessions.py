@@ -65,8 +65,8 @@ def _key(session: str) -> bytes:
 
 
 def _same(one: str, other: str) -> bool:
-    """Return True if two recorded values can be the same: a token in one record may be in the clear
-    in another.
+    """Return True if two recorded values can be the same. A value may be a token in one record and
+    in the clear in another.
     """
     return one == other or one.startswith(MARK_PREFIX) is not other.startswith(MARK_PREFIX)
 

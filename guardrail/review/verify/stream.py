@@ -73,7 +73,7 @@ def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
     """Return the recoveries before record *seq*, for a run that does not read the records before
     it. Raises ``LedgerError``.
 
-    One that can't be decoded counts against every earlier record.
+    A recovery that can't be decoded counts against every earlier record.
     """
     found = []
     for at, line in reader.admin(RECOVERED):
@@ -109,8 +109,8 @@ def stream(
     """Feed the rows from *start* to *audit* and *tiles*, and after the last one read *tables* in
     the same transaction.
 
-    Return the fault of the stored tree after the last record, or an empty string. With *stop*, it
-    ends before that row and reads no tables. Raises ``LedgerError``.
+    Return the fault of the stored tree after the last record, or an empty string. With *stop*,
+    reading ends before that row, and the tables are not read. Raises ``LedgerError``.
     """
     chain = audit.chain
     at = start

@@ -202,8 +202,8 @@ def _bound(record: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 def _same(one: object, other: object) -> bool:
-    """Return True if two recorded values can be the same. The commitment decides: a name may have
-    become a token after it turned out to be sensitive.
+    """Return True if two recorded values can be the same. A name may have become a token after it
+    turned out to be sensitive, so the commitment decides.
     """
     return one == other or _is_token(one) is not _is_token(other)
 

@@ -107,7 +107,7 @@ def tool_of(word: str) -> str | None:
 
 def passwords(words: Sequence[str], tool: str | None = None) -> Iterator[tuple[int, int, int]]:
     """Yield (index, start, end) for each password in the *words* of a command line; *tool* is the
-    tool's name if it is given elsewhere.
+    name of the tool if *words* do not begin with it.
     """
     state = _CommandState(tool)
     for index, word in enumerate(words):

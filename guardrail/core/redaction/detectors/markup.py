@@ -167,8 +167,8 @@ class _TagReader:
 
 
 def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[int, int]], int]:
-    """Return the positions of the text in an element, and the end of the parsed part. If the
-    element contains others, only if *deep*.
+    """Return the positions of the text in an element, and the end of the parsed part. An element
+    that contains others is parsed only if *deep*.
     """
     at, name = tag.end(), tag.group("n")
     limit = text.find(JOINT, at, at + _FAR)
@@ -195,8 +195,8 @@ _NODE = re.compile(
 
 
 def _cut_off(text: str, tag: re.Match[str], limit: int) -> list[tuple[int, int]]:
-    """Return the value after a tag that is followed by no other tag, unless the tag is a
-    placeholder for a value: ``-p <password> x``.
+    """Return the position of the value after a tag if no other tag follows and the tag is not a
+    placeholder, as in ``-p <password> x``.
     """
     before = text[max(0, tag.start() - 1) : tag.start()]
     match = _REST.match(text, tag.end(), limit)

@@ -292,7 +292,9 @@ def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[H
 
 
 def looks_secret(word: str) -> bool:
-    """Return True if a value looks like a secret. Used after names that only hint at one."""
+    """Return True if a value looks like a secret. This is checked after names that only hint at
+    one.
+    """
     if len(word) < 12 or len(set(word)) < 6 or ("/" in word and "." in word):
         return False
     if word.isdigit():
