@@ -30,9 +30,9 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import open_error
 from guardrail.retention import segments
 from guardrail.retention.closing import node_of, tree_to_close, write_copy
-from guardrail.retention.evidence import external_heads
+from guardrail.retention.deletion_evidence import conflict, copies_of, not_anchored, survey, vouched
+from guardrail.retention.external_heads import external_heads
 from guardrail.retention.facts import RetentionFacts, Segment, moment, read_facts
-from guardrail.retention.grounds import conflict, copies_of, not_anchored, survey, vouched
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import RetentionStatus, judge
 
@@ -260,10 +260,10 @@ class RetentionManager:
         """
         gone = self.expired()
         if gone:
-            grounds = survey(self._db, self._signing, {each.last + 1 for _, each in gone})
-            self._refuse_held(grounds.facts)
+            evidence = survey(self._db, self._signing, {each.last + 1 for _, each in gone})
+            self._refuse_held(evidence.facts)
         for folder, each in gone:
-            if not grounds.has(each.last + 1, each.root):
+            if not evidence.has(each.last + 1, each.root):
                 raise segments.wrong_copy(each.file)
             segments.verify(folder, each)
         if gone:
@@ -351,20 +351,20 @@ class RetentionManager:
             raise not_anchored(kept, before)
         sizes = {each.size for each in (*kept.heads, *kept.named)}
         sizes |= {each.last + 1 for each in facts.segments}
-        grounds = survey(self._db, self._signing, sizes)
-        self._refuse_held(grounds.facts)
-        due = judge(grounds.facts, self._policy, self._clock()).due_before
-        if due < before or grounds.facts.segments[: len(facts.segments)] != facts.segments:
+        evidence = survey(self._db, self._signing, sizes)
+        self._refuse_held(evidence.facts)
+        due = judge(evidence.facts, self._policy, self._clock()).due_before
+        if due < before or evidence.facts.segments[: len(facts.segments)] != facts.segments:
             raise RetentionError(
                 "an index of the ledger does not match the retention records in its lines",
                 code="retention.not_whole",
                 hint="guardrail verify",
             )
         archive = self._archive_folder()
-        for each in grounds.facts.segments:
+        for each in evidence.facts.segments:
             if each.first < before:
-                copies_of(grounds, each, self._folder, archive)
-        return vouched(grounds, kept, before)
+                copies_of(evidence, each, self._folder, archive)
+        return vouched(evidence, kept, before)
 
     def _refuse_held(self, facts: RetentionFacts) -> None:
         if facts.holds:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from guardrail.review import approval_course
+from guardrail.review import approval_answers
 from guardrail.review.records import RecordedCall, RecordedOutcome, RuleHit, SessionKey
 from guardrail.review.sessions import SessionSummary, Timeline
 from guardrail.review.why import DecisionExplanation, headline
@@ -82,7 +82,7 @@ def call(entry: RecordedCall) -> dict[str, Any]:
         "approval": _used(entry),
         "presented": entry.presented or None,
         "differs": None if entry.differs is None else list(entry.differs),
-        "answers": approval_course.documents(entry.answers),
+        "answers": approval_answers.documents(entry.answers),
         "outcome": None if entry.outcome is None else _outcome(entry.outcome),
         "claims": [_outcome(claim) for claim in entry.claims],
     }

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from guardrail.review.approval_course import answers_of
+from guardrail.review.approval_answers import answers_of
 from guardrail.review.records import (
     NotFoundError,
     RecordedCall,

@@ -17,7 +17,7 @@ from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.maintenance.recovery_plan import inspect
 from guardrail.ledger.reader import LedgerReader
-from guardrail.retention.grounds import survey, vouched
+from guardrail.retention.deletion_evidence import survey, vouched
 from guardrail.review.proofs import compare_heads, make_proof
 from guardrail.review.verify import VerifyReport, parts, verify_export, verify_ledger
 from tests.support.attacks import (

@@ -63,7 +63,7 @@ def prune(
             hint='guardrail prune --policy --reason "..."',
         )
     words = redacted_reason(reason, needed="guardrail prune --policy")
-    from guardrail.retention.evidence import read_checkpoint
+    from guardrail.retention.external_heads import read_checkpoint
 
     given = [read_checkpoint(path) for path in checkpoints]
     with open_for_retention(config, ledger) as manager:

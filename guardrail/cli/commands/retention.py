@@ -59,7 +59,7 @@ def status(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     [retention]. Changes nothing.
     """
     from guardrail.retention.facts import read_facts
-    from guardrail.retention.gone import missing_copies
+    from guardrail.retention.missing_copies import missing_copies
     from guardrail.retention.status import judge
 
     settings = settings_for(config, ledger)

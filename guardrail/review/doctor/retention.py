@@ -8,7 +8,7 @@ from guardrail.config import Settings
 from guardrail.core.words import agree, counted
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import read_facts
-from guardrail.retention.gone import missing_copies
+from guardrail.retention.missing_copies import missing_copies
 from guardrail.retention.state import read_state, state_path
 from guardrail.retention.status import RetentionProblem, RetentionStatus, judge
 from guardrail.review.doctor.result import Check, CheckState

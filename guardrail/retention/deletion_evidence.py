@@ -18,15 +18,15 @@ from guardrail.ledger.heads import Signing
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention import segments
-from guardrail.retention.evidence import ExternalHeads
+from guardrail.retention.external_heads import ExternalHeads
 from guardrail.retention.facts import FactCollector, RetentionFacts, Segment
 from guardrail.retention.segments import Manifest
 
-__all__ = ["Grounds", "conflict", "copies_of", "not_anchored", "survey", "vouched"]
+__all__ = ["DeletionEvidence", "conflict", "copies_of", "not_anchored", "survey", "vouched"]
 
 
 @dataclass(frozen=True, slots=True)
-class Grounds:
+class DeletionEvidence:
     """The facts in the lines. All lines are hashed under a head that a key holder signed."""
 
     facts: RetentionFacts
@@ -41,7 +41,7 @@ class Grounds:
         return found is not None and found.hex() == root
 
 
-def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
+def survey(db: Path, signing: Signing, sizes: Collection[int]) -> DeletionEvidence:
     """Read the whole ledger and return its facts.
 
     Raises ``RetentionError`` (``retention.not_whole``) if anything in it is invalid.
@@ -72,18 +72,18 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> Grounds:
             code="retention.not_whole",
             hint="guardrail verify",
         )
-    return Grounds(facts, found.roots)
+    return DeletionEvidence(facts, found.roots)
 
 
-def vouched(grounds: Grounds, kept: ExternalHeads, before: int) -> Checkpoint:
+def vouched(evidence: DeletionEvidence, kept: ExternalHeads, before: int) -> Checkpoint:
     """Return the largest head that an anchor vouches for, if it covers record *before* - 1 and all
     heads belong to this ledger.
 
     Raises ``RetentionError``: ``retention.conflict``, ``retention.not_anchored``.
     """
     for each in (*kept.heads, *kept.named):
-        if each.size > grounds.facts.size or (
-            each.size > 0 and grounds.roots.get(each.size) != each.root
+        if each.size > evidence.facts.size or (
+            each.size > 0 and evidence.roots.get(each.size) != each.root
         ):
             raise conflict()
     largest = max(kept.heads, key=lambda each: each.size, default=None)
@@ -121,7 +121,7 @@ def conflict() -> RetentionError:
 
 
 def copies_of(
-    grounds: Grounds, segment: Segment, folder: Path, archive: Path | None
+    evidence: DeletionEvidence, segment: Segment, folder: Path, archive: Path | None
 ) -> list[tuple[Path, Manifest]]:
     """Return every required copy of *segment*. Each is read in full and compared with the sealed
     records.
@@ -129,8 +129,8 @@ def copies_of(
     Raises ``RetentionError``: ``retention.not_sealed``, ``retention.not_archived``,
     ``retention.copy_wrong``.
     """
-    facts = grounds.facts
-    if not grounds.has(segment.last + 1, segment.root):
+    facts = evidence.facts
+    if not evidence.has(segment.last + 1, segment.root):
         raise segments.wrong_copy(f"the seal of segment {segment.number}")
     found: list[tuple[Path, Manifest]] = []
     in_folder = segments.read_manifest(folder, facts.genesis, segment.number)
