@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from guardrail.call.admission import Admission
     from guardrail.call.scope import SessionScope
+    from guardrail.core.call_context import CallContext
+    from guardrail.core.schema.json_arguments import JsonArguments
     from guardrail.core.types import Agent, Principal, Status
     from guardrail.core.version import __version__
     from guardrail.errors import (
@@ -36,10 +38,12 @@ __all__ = [
     "Admission",
     "Agent",
     "ApprovalRequired",
+    "CallContext",
     "ConfigError",
     "Denied",
     "Guard",
     "GuardrailError",
+    "JsonArguments",
     "LedgerError",
     "PolicyError",
     "Principal",
@@ -52,7 +56,9 @@ __all__ = [
 _HOMES = {
     "Admission": "guardrail.call.admission",
     "Agent": "guardrail.core.types",
+    "CallContext": "guardrail.core.call_context",
     "Guard": "guardrail.guard",
+    "JsonArguments": "guardrail.core.schema.json_arguments",
     "Principal": "guardrail.core.types",
     "SessionScope": "guardrail.call.scope",
     "Status": "guardrail.core.types",

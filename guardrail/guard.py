@@ -28,7 +28,9 @@ from guardrail.call.scope import SessionScope, bound
 from guardrail.call.steps import CallSteps
 from guardrail.call.throttle import Throttle
 from guardrail.config import Settings
+from guardrail.core.call_context import CallContext
 from guardrail.core.schema.compiled import UnknownArguments
+from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Agent, Json, Principal
 from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState, make_session
@@ -112,10 +114,6 @@ class Guard:
         """Accepts people's answers, for a program with its own approval interface."""
         self._watch: ReloadWatch | None = None
 
-    @property
-    def _settings(self) -> Settings:
-        return self._policies.settings
-
     # -- life --------------------------------------------------------------------------------------
 
     @classmethod
@@ -178,7 +176,7 @@ class Guard:
     def watch(self) -> None:
         """Watch for the reload requests of other processes (``guardrail policy reload``)."""
         self._watch = ReloadWatch(
-            self._settings.ledger.path,
+            self._policies.settings.ledger.path,
             self.reload,
             lambda error: record_refused(
                 self._journal.admin, error, self._policies.engine.identity
@@ -206,7 +204,7 @@ class Guard:
         made = make_session(
             principal=principal,
             agent=agent,
-            tenant=tenant or self._settings.identity.tenant,
+            tenant=tenant or self._policies.settings.identity.tenant,
             id_=id,
             delegation=delegation,
             attributes=attributes,
@@ -296,7 +294,7 @@ class Guard:
     def call(
         self,
         tool: str | Tool,
-        args: Mapping[str, Any],
+        args: Mapping[str, Any] | JsonArguments,
         run: Callable[..., R],
         *,
         server: str | None = None,
@@ -308,26 +306,37 @@ class Guard:
         wait_for_approval: float | None = None,
         replayed: bool = False,
         session: SessionScope | None = None,
+        context: CallContext | None = None,
     ) -> R:
         """Decide and record a call, run ``run(**args)``, record the outcome, and return the result.
 
         *run* gets the validated snapshot of *args* (never the caller's objects) and the arguments
         in *extra*, which are neither judged nor recorded. *extra* is refused if it contains a name
-        that the model can see or supply. *interrupts* are the exceptions that a framework raises to
-        pause a body.
+        that the model can see or supply. *args* can also be the text that the model wrote
+        (``JsonArguments``). *interrupts* are the exceptions that a framework raises to pause a
+        body.
 
         *approval* is the id of an approval for exactly this call (``ApprovalRequired.approval``).
         *wait_for_approval* is the number of seconds to wait for an approval. *replayed* means that
         a framework repeats a paused call from its start: if an approval request for the call is
         open, no second request is recorded. *session* is a session returned by ``guard.session``:
-        the call is made in it instead of in the current session.
+        the call is made in it instead of in the current session. *context* is what a framework
+        asserts about the call: the model, its response, a trace.
 
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded
         and not run; or run, but with the outcome not yet recorded and the result withheld),
         ``UsageError`` (nothing happened), and any exception of the body.
         """
         options = CallOptions(
-            extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
+            extra,
+            adapter,
+            call_id,
+            interrupts,
+            approval,
+            wait_for_approval,
+            replayed,
+            session,
+            context,
         )
         found = self._find(tool, server)
         check_body(found, run, extra, awaited=False)
@@ -337,7 +346,7 @@ class Guard:
     async def acall(
         self,
         tool: str | Tool,
-        args: Mapping[str, Any],
+        args: Mapping[str, Any] | JsonArguments,
         run: Callable[..., Awaitable[R]] | Callable[..., R],
         *,
         server: str | None = None,
@@ -349,6 +358,7 @@ class Guard:
         wait_for_approval: float | None = None,
         replayed: bool = False,
         session: SessionScope | None = None,
+        context: CallContext | None = None,
     ) -> R:
         """Async version of ``call``.
 
@@ -356,7 +366,15 @@ class Guard:
         The outcome is recorded even if the task is cancelled; ``CancelledError`` is then raised.
         """
         options = CallOptions(
-            extra, adapter, call_id, interrupts, approval, wait_for_approval, replayed, session
+            extra,
+            adapter,
+            call_id,
+            interrupts,
+            approval,
+            wait_for_approval,
+            replayed,
+            session,
+            context,
         )
         found = self._find(tool, server)
         check_body(found, run, extra, awaited=True)
@@ -366,7 +384,7 @@ class Guard:
     def admit(
         self,
         tool: str | Tool,
-        args: Mapping[str, Any],
+        args: Mapping[str, Any] | JsonArguments,
         *,
         server: str | None = None,
         adapter: str = "python",
@@ -374,6 +392,7 @@ class Guard:
         approval: str | None = None,
         wait_for_approval: float | None = None,
         session: SessionScope | None = None,
+        context: CallContext | None = None,
     ) -> Admission:
         """Decide and record a call whose body the program runs itself. ``admission.settle`` records
         how it ended.
@@ -381,7 +400,7 @@ class Guard:
         Raises the same exceptions as ``call``. The record contains ``enforcement: release``.
         """
         options = CallOptions(
-            None, adapter, call_id, (), approval, wait_for_approval, session=session
+            None, adapter, call_id, (), approval, wait_for_approval, False, session, context
         )
         steps = self.calls.steps(self._find(tool, server), args, options)
         return Admission(self._journal, drive(steps))
@@ -389,7 +408,7 @@ class Guard:
     async def aadmit(
         self,
         tool: str | Tool,
-        args: Mapping[str, Any],
+        args: Mapping[str, Any] | JsonArguments,
         *,
         server: str | None = None,
         adapter: str = "python",
@@ -397,10 +416,11 @@ class Guard:
         approval: str | None = None,
         wait_for_approval: float | None = None,
         session: SessionScope | None = None,
+        context: CallContext | None = None,
     ) -> Admission:
         """Async version of ``admit``."""
         options = CallOptions(
-            None, adapter, call_id, (), approval, wait_for_approval, session=session
+            None, adapter, call_id, (), approval, wait_for_approval, False, session, context
         )
         steps = self.calls.steps(self._find(tool, server), args, options)
         return Admission(self._journal, await drive_async(steps))
@@ -414,13 +434,14 @@ class Guard:
         adapter: str = "python",
         call_id: str | None = None,
         session: SessionScope | None = None,
+        context: CallContext | None = None,
     ) -> int:
         """Record a call that a framework refused before its body ran; return the record's number.
 
         *reason* is a stable code, not a message. Above the limit of calls per minute, the call is
         only counted, and the number returned is that of ``admin.quota_reached``.
         """
-        options = CallOptions(None, adapter, call_id, session=session)
+        options = CallOptions(None, adapter, call_id, session=session, context=context)
         return drive(self.calls.rejection(self._find(tool, server), reason, options))
 
     def _find(self, tool: str | Tool, server: str | None) -> Tool:

@@ -9,6 +9,7 @@ from guardrail.call.decision_record import outline
 from guardrail.call.stages import Decided, Prepared, Request
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.foreign import outweighs
+from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Cause, Effect
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import LARGE, Steps, Work
@@ -40,7 +41,9 @@ def outlined(request: Request, why: str) -> Steps[Prepared]:
     passed on to ``outline``.
     """
     # These arguments were not examined: their size is not known.
-    size = LARGE + 1 if outweighs(request.args, LARGE) else 0
+    args = request.args
+    content = args.text if type(args) is JsonArguments else args
+    size = LARGE + 1 if outweighs(content, LARGE) else 0
     prepared = Prepared(request, presented=request.approval)
     return (yield from section(request, lambda: outline(prepared, request.args, why), size))
 

@@ -6,11 +6,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import orjson
 
 from guardrail.approvals.rules import Grant
+from guardrail.call.asserted import (
+    NOTHING,
+    AssertedFacts,
+    as_facts,
+    as_recorded,
+    as_said,
+    leftover,
+    trace_of,
+)
 from guardrail.call.stages import Decided, Prepared, Request
 from guardrail.core.claims import Claim, refuses
 from guardrail.core.log import fields
@@ -18,6 +27,7 @@ from guardrail.core.log.record import Draft, dumps
 from guardrail.core.policy_input import SessionInput, build, targets, tool_input
 from guardrail.core.redaction.marks import normalised
 from guardrail.core.redaction.redactor import Inspection, View
+from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import (
     Effect,
@@ -43,6 +53,14 @@ class UnsafeRecordError(Exception):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class RecordedInput(NamedTuple):
+    """The policy input of a call as recorded."""
+
+    document: bytes
+    said: AssertedFacts
+    """The parts of it that come from the call's context."""
 
 
 class Recorder:
@@ -74,11 +92,13 @@ class Recorder:
         """Return the input for the engine: either with the snapshot of the arguments, or exactly as
         it will be recorded.
         """
-        state = request.state
+        state, context = request.state, request.options.context
         if self.raw_input:
-            return self._input(request, state.raw, args, inspection.arg_classes, grant)
+            said = as_said(context)
+            return self._input(request, state.raw, args, inspection.arg_classes, grant, said=said)
         shown, classes = inspection.facts()
-        return self._input(request, state.facts(), cast("Json", shown), classes, grant)
+        said = as_facts(context, state)
+        return self._input(request, state.facts(), cast("Json", shown), classes, grant, said=said)
 
     def _input(
         self,
@@ -88,6 +108,7 @@ class Recorder:
         classes: Mapping[str, Sequence[str]],
         grant: Grant | None,
         *,
+        said: AssertedFacts,
         name: str | None = None,
     ) -> bytes:
         tool = request.tool
@@ -102,30 +123,41 @@ class Recorder:
                 time=request.time,
                 adapter=str(request.options.adapter),
                 approval=None if grant is None else grant.context(),
+                model=said.model,
+                framework=said.framework,
             )
         )
 
-    def recorded_input(self, prepared: Prepared, view: View | None) -> bytes:
+    def recorded_input(self, prepared: Prepared, view: View | None) -> RecordedInput:
         """Return the recorded form of the policy input."""
         request = prepared.request
-        state = request.state
+        state, context, grant = request.state, request.options.context, prepared.grant
         state.refresh()
-        name = _name(request)
+        name, said = _name(request), as_recorded(context, state)
         if view is None:
-            return self._input(request, state.recorded, {}, {}, prepared.grant, name=name)
+            document = self._input(request, state.recorded, {}, {}, grant, said=said, name=name)
+            return RecordedInput(document, said)
         unchanged = (
             self.raw_input
             and not view.changed
             and state.recorded is state.raw
             and name == request.tool.name
+            and (context is None or said == as_said(context))
         )
         if unchanged and prepared.document:
-            return prepared.document
+            return RecordedInput(prepared.document, said)
         value = cast("Json", view.value)
-        return self._input(request, state.recorded, value, view.classes, prepared.grant, name=name)
+        document = self._input(
+            request, state.recorded, value, view.classes, grant, said=said, name=name
+        )
+        return RecordedInput(document, said)
 
     def full(
-        self, decided: Decided, view: View | None, recorded: bytes, reproducible: bool | None
+        self,
+        decided: Decided,
+        view: View | None,
+        recorded: RecordedInput,
+        reproducible: bool | None,
     ) -> tuple[Draft, Mapping[str, Any]]:
         """Return the decision record and its ``origin``, which the outcome record repeats.
 
@@ -145,19 +177,23 @@ class Recorder:
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
         # The name of an undeclared tool can be anything that the model made up.
         (told if tool.declared else leaves).extend((name, tool.server or ""))
-        _scan(request, [*leaves, *fields.strings(value)], told)
+        _scan(request, [*leaves, *fields.strings(value)], told, recorded.said)
         # An approval is used up only by the call that it allowed.
         used = prepared.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
             state.fields.common(
-                "call.decision", call=request.id, parent=request.parent, where=origin
+                "call.decision",
+                call=request.id,
+                parent=request.parent,
+                where=origin,
+                trace=trace_of(request.options.context, state),
             ),
             verdict,
             rules=rules,
             labels=labels,
             tool=self.tool_parts(tool)[1] | {"name": name},
             target=targets(cast("Json", value), tool.target),
-            recorded_input=orjson.Fragment(recorded),
+            recorded_input=orjson.Fragment(recorded.document),
             redaction={
                 "profile": self._profile,
                 "removed": {} if view is None else view.removed,
@@ -222,7 +258,11 @@ class Recorder:
         }
         record = fields.rejected(
             state.fields.common(
-                "call.rejected", call=request.id, parent=request.parent, where=where
+                "call.rejected",
+                call=request.id,
+                parent=request.parent,
+                where=where,
+                trace=trace_of(request.options.context, state),
             ),
             tool=self.tool_parts(tool)[1] | named,
             reason=reason,
@@ -240,7 +280,11 @@ class Recorder:
         origin = {**request.origin, "call_id": None}
         record = fields.decision(
             state.bare.common(
-                "call.decision", call=request.id, parent=request.parent, where=origin
+                "call.decision",
+                call=request.id,
+                parent=request.parent,
+                where=origin,
+                trace=trace_of(request.options.context, state, bare=True),
             ),
             verdict,
             rules=[],
@@ -365,7 +409,7 @@ def outline(prepared: Prepared, args: object, why: str) -> Prepared:
     request = prepared.request
     state, inspection = request.state, None
     try:
-        copied = copy_json(args)
+        copied = copy_json(args.parse() if type(args) is JsonArguments else args)
         if isinstance(copied, dict):
             inspection = state.redactor.inspect(
                 copied,
@@ -382,7 +426,7 @@ def outline(prepared: Prepared, args: object, why: str) -> Prepared:
     return prepared._replace(inspection=inspection)
 
 
-def _scan(request: Request, texts: list[str], supplied: list[str]) -> None:
+def _scan(request: Request, texts: list[str], supplied: list[str], said: AssertedFacts) -> None:
     """Raise ``UnsafeRecordError`` if the finished record contains a sensitive value."""
     state, schema = request.state, request.tool.schema
     hit = state.redactor.gate(
@@ -391,5 +435,7 @@ def _scan(request: Request, texts: list[str], supplied: list[str]) -> None:
         supplied=supplied,
         schema=None if schema is None else schema.schema,
     )
+    if hit is None and said is not NOTHING:
+        hit = leftover(said, state)
     if hit is not None:
         raise UnsafeRecordError(f"gate:{hit}")

@@ -122,10 +122,10 @@ class DecisionWriter:
         elif reply is not None and view is not None and decided.verdict.cause is not Cause.APPROVAL:
             if reply.policy.digest is None:
                 pass  # the deciding policy, and so a second decision, is not known
-            elif recorded == prepared.document:
+            elif recorded.document == prepared.document:
                 reproducible = True
             else:
-                again = self._derive_again(decided, recorded)
+                again = self._derive_again(decided, recorded.document)
                 if decided.verdict.effect is not Effect.ALLOW:
                     # Nothing runs meanwhile, so the second derivation can be awaited and its result
                     # is in this record.

@@ -12,7 +12,7 @@ from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import Steps
 
-__all__ = ["injected", "unfit", "unknown_caller", "unredacted"]
+__all__ = ["injected", "unfit", "unknown_caller", "unreadable", "unredacted"]
 
 
 def unknown_caller(request: Request, why: str) -> Steps[Decided]:
@@ -28,6 +28,13 @@ def unfit(request: Request, error: ArgumentsError) -> Steps[Decided]:
     told = misnamed(error, request.args, tool, lambda name: state.redactor.text(name, state.memory))
     verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
     return Decided(prepared, verdict, misnamed=told)
+
+
+def unreadable(request: Request, error: ArgumentsError) -> Decided:
+    """The arguments are a text that is no JSON object. No part of it is recorded."""
+    verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
+    told = f"; {request.tool.name} takes one JSON object"
+    return Decided(Prepared(request, presented=request.approval), verdict, misnamed=told)
 
 
 def injected(request: Request) -> Steps[Decided]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from guardrail.call.scope import SessionScope
+from guardrail.core.call_context import CallContext
 from guardrail.errors import UsageError
 
 __all__ = ["CallOptions", "check_approval"]
@@ -24,6 +25,7 @@ class CallOptions(NamedTuple):
     wait_for_approval: float | None = None
     replayed: bool = False
     session: SessionScope | None = None
+    context: CallContext | None = None
 
 
 def check_approval(approval: object) -> None:

@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+from collections.abc import Mapping
 from typing import Any
 
+from guardrail.call.asserted import trace_of
 from guardrail.call.stages import Admitted, Ended
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
@@ -94,11 +96,14 @@ def claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
 def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, Any]:
     request = admitted.request
     state = request.state
-    if bare:
-        origin = {**admitted.origin, "call_id": None}
-        return state.bare.common(type_, call=request.id, parent=request.parent, where=origin)
-    where = state.origin(admitted.origin)
-    return state.fields.common(type_, call=request.id, parent=request.parent, where=where)
+    origin: Mapping[str, Any] = {**admitted.origin, "call_id": None}
+    return (state.bare if bare else state.fields).common(
+        type_,
+        call=request.id,
+        parent=request.parent,
+        where=origin if bare else state.origin(admitted.origin),
+        trace=trace_of(request.options.context, state, bare=bare),
+    )
 
 
 def _parts(admitted: Admitted, ended: Ended) -> _Parts:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from guardrail.approvals.rules import ApprovalRequest, Grant
 from guardrail.call.options import CallOptions
 from guardrail.core.redaction.redactor import Inspection
+from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import (
     Decision,
     Enforcement,
@@ -38,7 +39,7 @@ class Request(NamedTuple):
     id: str
     """Call id (ULID)."""
     tool: Tool
-    args: Mapping[str, Any]
+    args: Mapping[str, Any] | JsonArguments
     """The caller's objects. Only step (2) reads them."""
     state: SessionState
     refusal: Callable[[], str]
@@ -118,8 +119,8 @@ class Decided(NamedTuple):
     engine: Engine | None = None
     """The engine that gave the reply."""
     misnamed: str = ""
-    """Text about misnamed arguments, appended to the verdict's message for the agent. Never
-    recorded.
+    """Text about misnamed arguments, or the name of the tool, appended to the verdict's message for
+    the agent. Never recorded.
     """
 
 

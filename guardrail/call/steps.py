@@ -24,6 +24,7 @@ from guardrail.call import early_denials as early
 from guardrail.call import owners
 from guardrail.call.anchor_lag import Anchoring
 from guardrail.call.approval import ApprovalSteps, limit_to_grant
+from guardrail.call.asserted import check_context
 from guardrail.call.attempts import new_attempt, recorded_id
 from guardrail.call.bodies import CURRENT, CallGenerator, Run
 from guardrail.call.budget import section, size_of
@@ -46,6 +47,7 @@ from guardrail.core import decision as decisions
 from guardrail.core.claims import BEHIND, TAKEN
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.redactor import Inspection
+from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.schema.snapshot import Snapshot
 from guardrail.core.types import Cause, Effect, Enforcement, EngineReply, Receipt
 from guardrail.errors import (
@@ -60,7 +62,7 @@ from guardrail.identity.session import SessionState
 from guardrail.ledger.files import utc_timestamp
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
-from guardrail.system.waiting import Steps, Wait, in_background
+from guardrail.system.waiting import Steps, Wait, Work, in_background
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ class CallSteps:
     def steps(
         self,
         tool: Tool,
-        args: Mapping[str, Any],
+        args: Mapping[str, Any] | JsonArguments,
         options: CallOptions,
         run: Callable[..., Any] | None = None,
     ) -> CallGenerator[Any]:
@@ -145,7 +147,7 @@ class CallSteps:
     def _receive(
         self,
         tool: Tool,
-        args: Mapping[str, Any],
+        args: Mapping[str, Any] | JsonArguments,
         options: CallOptions,
         enforcement: Enforcement,
     ) -> Steps[Request]:
@@ -158,13 +160,19 @@ class CallSteps:
         return request
 
     def request(
-        self, tool: Tool, args: Mapping[str, Any], options: CallOptions, enforcement: Enforcement
+        self,
+        tool: Tool,
+        args: Mapping[str, Any] | JsonArguments,
+        options: CallOptions,
+        enforcement: Enforcement,
     ) -> Request:
         """Return a new call, in the session given in *options* or in the current session. Raises
         ``UsageError``.
         """
         if options.approval is not None:
             check_approval(options.approval)
+        if options.context is not None:
+            check_context(options.context)
         caller = self._callers.find(options.session)
         origin = self._journal.where(options.adapter)
         if options.call_id is not None:
@@ -198,6 +206,8 @@ class CallSteps:
         unknown = request.refusal() or (TAKEN if request.state.belongs_to_other else "")
         if unknown:
             raise DeniedEarly((yield from early.unknown_caller(request, unknown)))
+        if type(request.args) is JsonArguments:
+            request = yield from self._read(request, request.args)
         try:
             copied = request.tool.take(request.args)
         except ArgumentsError as error:
@@ -205,6 +215,15 @@ class CallSteps:
         if request.options.extra and not frozenset(request.options.extra).isdisjoint(copied[1]):
             raise DeniedEarly((yield from early.injected(request)))
         return copied
+
+    def _read(self, request: Request, given: JsonArguments) -> Steps[Request]:
+        """Return the call with the object that its text of arguments holds."""
+        parse = functools.partial(given.parse, request.tool.limits)
+        try:
+            args = yield Work(parse, given.size)
+        except ArgumentsError as error:
+            raise DeniedEarly(early.unreadable(request, error)) from None
+        return request._replace(args=args)
 
     def _inspect(
         self, request: Request, copied: tuple[Snapshot, Mapping[str, Any]]

@@ -10,9 +10,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from guardrail.core.decision import CONTRACT
-from guardrail.core.types import Json, JsonObject, Session
+from guardrail.core.types import Assurance, Json, JsonObject, Session
 
-__all__ = ["SessionInput", "build", "resolve", "session_input", "targets", "tool_input"]
+__all__ = [
+    "SessionInput",
+    "build",
+    "framework_input",
+    "model_input",
+    "resolve",
+    "session_input",
+    "targets",
+    "tool_input",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +87,20 @@ def tool_input(
     }
 
 
+def model_input(name: str | None, response: str | None) -> JsonObject | None:
+    """Return ``context.model``, as a framework asserts it; None if it says nothing."""
+    if name is None and response is None:
+        return None
+    return {"name": name, "response": response, "assurance": str(Assurance.ASSERTED)}
+
+
+def framework_input(name: str | None, version: str | None) -> JsonObject | None:
+    """Return ``context.origin.framework``, as it asserts it; None if it says nothing."""
+    if name is None and version is None:
+        return None
+    return {"name": name, "version": version, "assurance": str(Assurance.ASSERTED)}
+
+
 def build(
     session: SessionInput,
     *,
@@ -89,8 +112,12 @@ def build(
     time: str,
     adapter: str,
     approval: JsonObject | None = None,
+    model: JsonObject | None = None,
+    framework: JsonObject | None = None,
 ) -> JsonObject:
-    """Return the whole input document. *time* is RFC 3339 UTC."""
+    """Return the whole input document. *time* is RFC 3339 UTC; *model* and *framework* come from
+    the functions of that name.
+    """
     return {
         "subject": session.subject,
         "action": {
@@ -106,9 +133,9 @@ def build(
             "delegation": session.delegation,
             "session": session.session,
             "time": time,
-            "model": None,
+            "model": model,
             "approval": approval,
-            "origin": {"adapter": adapter},
+            "origin": {"adapter": adapter, "framework": framework},
             "contract": CONTRACT,
         },
     }

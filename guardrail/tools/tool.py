@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from guardrail.core.schema.compiled import Checker, CompiledSchema, UnknownArguments, compile_schema
-from guardrail.core.schema.json_copy import clone
+from guardrail.core.schema.json_copy import ArgumentLimits, clone
 from guardrail.core.schema.snapshot import Snapshot, snapshot
 from guardrail.errors import ConfigError, SchemaError, SchemaWarning, UsageError
 
@@ -54,6 +54,11 @@ class Tool:
     """
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Keyword of the body for each field of ``model``."""
+
+    @property
+    def limits(self) -> ArgumentLimits:
+        """Limits on the arguments of one call."""
+        return ArgumentLimits() if self.schema is None else self.schema.limits
 
     def take(self, args: object) -> tuple[Snapshot, Mapping[str, Any]]:
         """Return the snapshot for policy and record, and the keyword arguments for the body.

@@ -251,8 +251,8 @@ def test_a_reload_applies_the_settings_of_the_engine_and_names_the_others(
     detail: Any = loaded["detail"]
     assert detail["changed"] == ["policy.deadline_ms", "policy.workers"]
     assert detail["restart"] == ["policy.input"]
-    assert detail["config"] != guard._settings.override(policy={"workers": 1}).digest()
-    assert detail["config"] == guard._settings.digest()
+    assert detail["config"] != guard._policies.settings.override(policy={"workers": 1}).digest()
+    assert detail["config"] == guard._policies.settings.digest()
 
 
 def test_what_the_environment_names_is_named_with_its_variable(

@@ -113,6 +113,7 @@ class InputShape:
         for index, part in enumerate(path):
             if part is None:
                 return None
+            schema = _object_in(schema)
             types = _types(schema, self._input)
             properties = schema.get("properties", {})
             if part in properties:
@@ -144,6 +145,12 @@ class InputShape:
                 # A rule that applies to any tool does not concern tools without that argument.
                 found.append(_descend(schema, schema, path))
         return found or [None]
+
+
+def _object_in(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the object that *schema* allows next to null, or *schema*."""
+    objects = [each for each in schema.get("anyOf", ()) if each.get("type") == "object"]
+    return objects[0] if objects else schema
 
 
 def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> _SchemaPlace | None:

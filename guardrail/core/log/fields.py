@@ -50,9 +50,17 @@ class CallFields:
     trace: str | None
 
     def common(
-        self, type_: str, *, call: str, parent: str | None, where: Mapping[str, Any]
+        self,
+        type_: str,
+        *,
+        call: str,
+        parent: str | None,
+        where: Mapping[str, Any],
+        trace: str | None = None,
     ) -> dict[str, Any]:
-        """Return the fields of section 4.2 plus ``v``, ``log`` and ``type``."""
+        """Return the fields of section 4.2 plus ``v``, ``log`` and ``type``. *trace* is the call's
+        own, if it has one.
+        """
         return {
             "v": FORMAT_VERSION,
             "log": self.log,
@@ -65,7 +73,7 @@ class CallFields:
             "agent": self.agent,
             "delegation": self.delegation,
             "origin": where,
-            "trace": self.trace,
+            "trace": self.trace if trace is None else trace,
         }
 
 

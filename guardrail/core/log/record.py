@@ -15,6 +15,7 @@ from typing import Any
 
 import orjson
 
+from guardrail.core import json_text
 from guardrail.core.claims import Claim, session_of
 from guardrail.core.words import counted
 from guardrail.errors import RecordError
@@ -245,26 +246,13 @@ def parse(line: bytes) -> dict[str, Any]:
 def _parse_strictly(line: bytes) -> Any:
     try:
         text = line.decode("utf-8")
-        value = json.loads(
-            text, object_pairs_hook=_refuse_repeated_keys, parse_constant=_refuse_constant
-        )
+        value = json_text.read(text)
         if "\r" not in text and _depth(value) <= MAX_DEPTH:
             json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
             return value
     except (ValueError, RecursionError):
         pass
     raise RecordError("a line is not JSON", code="record.undecodable") from None
-
-
-def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError
-    return found
-
-
-def _refuse_constant(_name: str) -> Any:
-    raise ValueError
 
 
 def _depth(value: Any) -> int:

@@ -125,6 +125,10 @@ class Redactor:
             return str(self.value(text, memory).value)
         return self._metered().cleaned(text, memory)
 
+    def beginning(self, text: str, size: int, memory: Memory) -> str:
+        """Return at most *size* characters of a longer text, without its sensitive parts."""
+        return self._metered().beginning(text, size, memory)
+
     def result(self, value: object, *, log_output: bool, memory: Memory) -> dict[str, Any]:
         """Return the recorded form of a tool's result, and make its sensitive values known to the
         session.

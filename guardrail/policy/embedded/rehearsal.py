@@ -45,6 +45,8 @@ def sample_input(
     declared: bool = True,
     args: dict[str, object] | None = None,
     name: str = "tools/call",
+    model: dict[str, str] | None = None,
+    framework: dict[str, str] | None = None,
 ) -> str:
     """Return a complete policy input as JSON: it contains every documented key."""
     document = {
@@ -82,9 +84,9 @@ def sample_input(
             "delegation": [],
             "session": {"id": "sample"},
             "time": "2026-01-01T00:00:00.000000Z",
-            "model": None,
+            "model": model,
             "approval": None,
-            "origin": {"adapter": "python"},
+            "origin": {"adapter": "python", "framework": framework},
             "contract": "guardrail/1",
         },
     }
@@ -105,7 +107,9 @@ SAMPLES: tuple[tuple[str, str], ...] = (
                 "list": [1, "a"],
                 "object": {"k": "v"},
                 "none": None,
-            }
+            },
+            model={"name": "model", "response": "response", "assurance": "asserted"},
+            framework={"name": "framework", "version": "1.0", "assurance": "asserted"},
         ),
     ),
     ("a listing", sample_input(name="tools/list")),

@@ -1,0 +1,152 @@
+"""The context that a framework gives with a call, as the policy sees it and as it is recorded."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from guardrail.core.call_context import CallContext
+from guardrail.core.policy_input import framework_input, model_input
+from guardrail.core.redaction.replacements import cut, encodable
+from guardrail.core.redaction.session_memory import BLANK
+from guardrail.core.types import JsonObject
+from guardrail.errors import UsageError
+from guardrail.identity.session import SessionState
+
+__all__ = [
+    "NOTHING",
+    "AssertedFacts",
+    "as_facts",
+    "as_recorded",
+    "as_said",
+    "check_context",
+    "leftover",
+    "trace_of",
+]
+
+MAX_TEXT: Final = 512
+"""Characters of each text that the policy sees and that is recorded."""
+_LOOKED_AT: Final = 4_096
+"""Characters of each text that are searched; more than are recorded, so that nothing sensitive is
+cut in two before it is found.
+"""
+_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_HARMLESS: Final = (None, "opaque")
+"""Classes of an id of a response: every id looks random, and says nothing."""
+
+
+class AssertedFacts(NamedTuple):
+    """The parts of a policy input that come from a call's context."""
+
+    model: JsonObject | None
+    """``context.model``"""
+    framework: JsonObject | None
+    """``context.origin.framework``"""
+
+
+NOTHING: Final = AssertedFacts(None, None)
+
+
+def check_context(context: object) -> None:
+    """Raise ``UsageError`` if *context* is not a ``CallContext``."""
+    if type(context) is not CallContext:
+        raise UsageError(
+            f"context must be a guardrail.CallContext, not {type(context).__name__}",
+            code="usage.context",
+        )
+
+
+def as_said(context: CallContext | None) -> AssertedFacts:
+    """Return the facts as the framework said them, for a policy that sees raw input: only cut, and
+    without lone surrogates.
+    """
+    if context is None:
+        return NOTHING
+    return _facts(context, lambda text: cut(_bounded(text), MAX_TEXT))
+
+
+def as_facts(context: CallContext | None, state: SessionState) -> AssertedFacts:
+    """Return the facts for a policy that decides on recorded data. Values known to the session are
+    not removed from it. Raises ``RedactionError``.
+    """
+    if context is None:
+        return NOTHING
+
+    def text(value: str) -> str:
+        if len(value) > MAX_TEXT:
+            return state.redactor.beginning(_bounded(value), MAX_TEXT, BLANK)
+        return state.supplied(value)
+
+    return _facts(context, text, lambda value: _id(value, state, text, known=False))
+
+
+def as_recorded(context: CallContext | None, state: SessionState) -> AssertedFacts:
+    """Return the facts as they may be recorded, given the values known now. Raises
+    ``RedactionError``.
+    """
+    if context is None:
+        return NOTHING
+
+    def text(value: str) -> str:
+        if len(value) > MAX_TEXT:
+            return state.redactor.beginning(_bounded(value), MAX_TEXT, state.memory)
+        return state.text(value)
+
+    return _facts(context, text, lambda value: _id(value, state, text, known=True))
+
+
+def leftover(facts: AssertedFacts, state: SessionState) -> str | None:
+    """Return the class of a sensitive value that is left in recorded *facts*, or None."""
+    found: str | None = None
+    if facts.model is not None:
+        name, response = facts.model["name"], facts.model["response"]
+        if isinstance(response, str):
+            found = state.redactor.gate((response,), state.memory)
+            if found in _HARMLESS and _ID.fullmatch(response):
+                found = None
+        if found is None and isinstance(name, str):
+            found = state.redactor.gate((name,), state.memory)
+    if found is None and facts.framework is not None:
+        told = (facts.framework["name"], facts.framework["version"])
+        found = state.redactor.gate([each for each in told if isinstance(each, str)], state.memory)
+    return found
+
+
+def trace_of(context: CallContext | None, state: SessionState, *, bare: bool = False) -> str | None:
+    """Return the trace of a call as recorded, or None if its session's is to be used: a token in a
+    bare record, or if it turned out to hold a sensitive value.
+    """
+    if context is None or context.trace is None:
+        return None
+    if bare or state.memory.knows(context.trace) is not None:
+        return state.keys.token("trace", context.trace)
+    return context.trace
+
+
+def _facts(
+    context: CallContext,
+    text: Callable[[str], str],
+    id_: Callable[[str], str] | None = None,
+) -> AssertedFacts:
+    def shown(value: str | None, show: Callable[[str], str]) -> str | None:
+        return None if value is None else show(value)
+
+    return AssertedFacts(
+        model=model_input(shown(context.model, text), shown(context.response, id_ or text)),
+        framework=framework_input(
+            shown(context.framework, text), shown(context.framework_version, text)
+        ),
+    )
+
+
+def _id(value: str, state: SessionState, text: Callable[[str], str], *, known: bool) -> str:
+    """Return the id of a response: unchanged if it only looks random, as every such id does."""
+    memory = state.memory if known else BLANK
+    if _ID.fullmatch(value) and state.redactor.gate((value,), memory) in _HARMLESS:
+        return value
+    return text(value)
+
+
+def _bounded(text: str) -> str:
+    return encodable(text[:_LOOKED_AT])

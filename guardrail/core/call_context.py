@@ -1,0 +1,77 @@
+"""What a framework says about a call, next to its tool and its arguments."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Final
+
+from guardrail.errors import UsageError
+
+__all__ = ["CallContext", "is_traceparent"]
+
+_TRACEPARENT: Final = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_NO_VERSION: Final = "ff"
+_HINT: Final = (
+    "VERSION-TRACE-PARENT-FLAGS with 2, 32, 16 and 2 lower-case hex digits, not all zero"
+    " (W3C Trace Context); leave out a header that is malformed"
+)
+
+
+def is_traceparent(value: object) -> bool:
+    """Return True if *value* is a traceparent as W3C Trace Context defines it."""
+    if not isinstance(value, str):
+        return False
+    found = _TRACEPARENT.fullmatch(value)
+    if found is None:
+        return False
+    version, trace, parent = found.groups()
+    return version != _NO_VERSION and trace.strip("0") != "" and parent.strip("0") != ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What a framework says about one call: which model asked for it, in which response and trace.
+
+    guardrail checks none of it: policies and records see it as ``asserted``. ``model`` and
+    ``response`` come from a model's answer, so they can hold anything: what is no text counts as
+    not given, and texts are cut, redacted and scanned before they are recorded. Raises
+    ``UsageError`` if another field has the wrong type, or if ``trace`` is malformed.
+    """
+
+    model: str | None = None
+    """Name of the model, as its response gives it."""
+    response: str | None = None
+    """Id of the model's response that asks for the call."""
+    trace: str | None = None
+    """W3C traceparent of the span that makes the call; records name it in place of the
+    session's.
+    """
+    framework: str | None = None
+    """Name of the framework that makes the call."""
+    framework_version: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("model", "response"):
+            object.__setattr__(self, name, _text(getattr(self, name)))
+        for name in ("framework", "framework_version"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise UsageError(
+                    f"context: {name} must be a str, not {type(value).__name__}",
+                    code="usage.context",
+                )
+            object.__setattr__(self, name, _text(value))
+        if self.trace is None:
+            return
+        if not is_traceparent(self.trace):
+            raise UsageError(
+                "context: trace is no W3C traceparent", code="usage.traceparent", hint=_HINT
+            )
+        object.__setattr__(self, "trace", str.__str__(self.trace))
+
+
+def _text(value: object) -> str | None:
+    """Return the text of *value*, or None if it is empty or no text."""
+    # issubclass, not isinstance: an object can lie about its __class__.
+    return (str.__str__(value) or None) if issubclass(type(value), str) else None
