@@ -36,10 +36,11 @@ from guardrail.core.types import (
     Rule,
 )
 from guardrail.errors import ArgumentsError, RedactionError
+from guardrail.identity.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.tools.tool import Tool
 
-__all__ = ["Recorder", "UnsafeRecordError", "outline"]
+__all__ = ["Recorder", "UnsafeRecordError", "common_fields", "outline"]
 
 MAX_TOOLS = 10_000
 _QUOTABLE = 4
@@ -177,29 +178,19 @@ class Recorder:
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
         # The name of an undeclared tool can be anything that the model made up.
         (told if tool.declared else leaves).extend((name, tool.server or ""))
-        _scan(request, [*leaves, *fields.strings(value)], told, recorded.said)
+        _scan(request, [*leaves, *fields.strings(value)], told)
+        _scan_said(request, recorded.said)
         # An approval is used up only by the call that it allowed.
         used = prepared.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
-            state.fields.common(
-                "call.decision",
-                call=request.id,
-                parent=request.parent,
-                where=origin,
-                trace=trace_of(request.options.context, state),
-            ),
+            common_fields(request, "call.decision", origin),
             verdict,
             rules=rules,
             labels=labels,
             tool=self.tool_parts(tool)[1] | {"name": name},
             target=targets(cast("Json", value), tool.target),
             recorded_input=orjson.Fragment(recorded.document),
-            redaction={
-                "profile": self._profile,
-                "removed": {} if view is None else view.removed,
-                "truncated": False if view is None else view.truncated,
-                "key": state.keys.kid,
-            },
+            redaction=self._redaction(state, view, truncated=view is not None and view.truncated),
             commitment=self.commitment(request, prepared.encoded),
             engine=self._decided_by(decided),
             reproducible=reproducible,
@@ -257,13 +248,7 @@ class Recorder:
             "server": server if server is None else _shown(request, server),
         }
         record = fields.rejected(
-            state.fields.common(
-                "call.rejected",
-                call=request.id,
-                parent=request.parent,
-                where=where,
-                trace=trace_of(request.options.context, state),
-            ),
+            common_fields(request, "call.rejected", where),
             tool=self.tool_parts(tool)[1] | named,
             reason=reason,
         )
@@ -279,13 +264,7 @@ class Recorder:
         state, tool = request.state, request.tool
         origin = {**request.origin, "call_id": None}
         record = fields.decision(
-            state.bare.common(
-                "call.decision",
-                call=request.id,
-                parent=request.parent,
-                where=origin,
-                trace=trace_of(request.options.context, state, bare=True),
-            ),
+            common_fields(request, "call.decision", origin, bare=True),
             verdict,
             rules=[],
             labels=[],
@@ -297,12 +276,7 @@ class Recorder:
             },
             target=[],
             recorded_input=None,
-            redaction={
-                "profile": self._profile,
-                "removed": {},
-                "truncated": True,
-                "key": state.keys.kid,
-            },
+            redaction=self._redaction(state, None, truncated=True),
             commitment=self.commitment(request, prepared.encoded),
             engine=self._decided_by(decided),
             reproducible=None,
@@ -327,6 +301,16 @@ class Recorder:
         digest = "" if tool.schema is None else tool.schema.digest
         rest = ((tool.server or "").encode(), tool.name.encode(), digest.encode(), encoded)
         return request.state.commitment.extended(rest).hexdigest()
+
+    def _redaction(
+        self, state: SessionState, view: View | None, *, truncated: bool
+    ) -> dict[str, Any]:
+        return {
+            "profile": self._profile,
+            "removed": {} if view is None else view.removed,
+            "truncated": truncated,
+            "key": state.keys.kid,
+        }
 
     def _decided_by(self, decided: Decided) -> dict[str, Any]:
         reply = decided.reply
@@ -363,6 +347,20 @@ class Recorder:
             if len(self._parts) < MAX_TOOLS:
                 self._parts[key] = found
         return found
+
+
+def common_fields(
+    request: Request, type_: str, where: Mapping[str, Any], *, bare: bool = False
+) -> dict[str, Any]:
+    """Return the fields that every record of *request* has."""
+    state = request.state
+    return (state.bare if bare else state.fields).common(
+        type_,
+        call=request.id,
+        parent=request.parent,
+        where=where,
+        trace=trace_of(request.options.context, state, bare=bare),
+    )
 
 
 def _elapsed(decided: Decided) -> dict[str, float]:
@@ -426,7 +424,14 @@ def outline(prepared: Prepared, args: object, why: str) -> Prepared:
     return prepared._replace(inspection=inspection)
 
 
-def _scan(request: Request, texts: list[str], supplied: list[str], said: AssertedFacts) -> None:
+def _scan_said(request: Request, said: AssertedFacts) -> None:
+    """Raise ``UnsafeRecordError`` if the recorded context contains a sensitive value."""
+    hit = None if said is NOTHING else leftover(said, request.state)
+    if hit is not None:
+        raise UnsafeRecordError(f"gate:{hit}")
+
+
+def _scan(request: Request, texts: list[str], supplied: list[str]) -> None:
     """Raise ``UnsafeRecordError`` if the finished record contains a sensitive value."""
     state, schema = request.state, request.tool.schema
     hit = state.redactor.gate(
@@ -435,7 +440,5 @@ def _scan(request: Request, texts: list[str], supplied: list[str], said: Asserte
         supplied=supplied,
         schema=None if schema is None else schema.schema,
     )
-    if hit is None and said is not NOTHING:
-        hit = leftover(said, state)
     if hit is not None:
         raise UnsafeRecordError(f"gate:{hit}")

@@ -7,10 +7,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
-from collections.abc import Mapping
 from typing import Any
 
-from guardrail.call.asserted import trace_of
+from guardrail.call.decision_record import common_fields
 from guardrail.call.stages import Admitted, Ended
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
@@ -95,15 +94,9 @@ def claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
 
 def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, Any]:
     request = admitted.request
-    state = request.state
-    origin: Mapping[str, Any] = {**admitted.origin, "call_id": None}
-    return (state.bare if bare else state.fields).common(
-        type_,
-        call=request.id,
-        parent=request.parent,
-        where=origin if bare else state.origin(admitted.origin),
-        trace=trace_of(request.options.context, state, bare=bare),
-    )
+    if bare:
+        return common_fields(request, type_, {**admitted.origin, "call_id": None}, bare=True)
+    return common_fields(request, type_, request.state.origin(admitted.origin))
 
 
 def _parts(admitted: Admitted, ended: Ended) -> _Parts:

@@ -88,11 +88,11 @@ PARTS = {
     "bench/bench_call.py _recorder",
     "policy/opa/test_opa_commands.py _inspector",
     "retention/test_retention_schedule.py _state",
-    "support/guards.py _engine",
+    "support/guards.py _policies",
     "support/guards.py _journal",
     "support/programs/guard_driver.py _committer",
     "support/programs/guard_driver.py _settings",
-    "wiring/test_opening.py _settings",
+    "wiring/test_opening.py _policies",
 }
 """The parts of a guard: for the kits that look into it, and for what measures each step."""
 

@@ -98,7 +98,7 @@ def journal_of(guard: Guard) -> Journal:
 
 def engine_of(guard: Guard) -> Any:
     """Return the engine that *guard* asks: a test looks at its workers, or stops them."""
-    return guard._engine
+    return guard._policies.engine
 
 
 def lines(db: Path) -> list[bytes]:
