@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+
 from guardrail.call.budget import outlined
-from guardrail.call.stages import Decided, Prepared, Request
+from guardrail.call.stages import Decided, DeniedEarly, Prepared, Request
 from guardrail.call.unfit import misnamed
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.view import BEYOND_LIMITS
+from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Cause
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
-from guardrail.system.waiting import Steps
+from guardrail.system.waiting import Steps, Work
 
-__all__ = ["injected", "unfit", "unknown_caller", "unreadable", "unredacted"]
+__all__ = ["injected", "read", "unfit", "unknown_caller", "unredacted"]
 
 
 def unknown_caller(request: Request, why: str) -> Steps[Decided]:
@@ -30,11 +33,20 @@ def unfit(request: Request, error: ArgumentsError) -> Steps[Decided]:
     return Decided(prepared, verdict, misnamed=told)
 
 
-def unreadable(request: Request, error: ArgumentsError) -> Decided:
-    """The arguments are a text that is no JSON object. No part of it is recorded."""
-    verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
-    told = f"; {request.tool.name} takes one JSON object"
-    return Decided(Prepared(request, presented=request.approval), verdict, misnamed=told)
+def read(request: Request, given: JsonArguments) -> Steps[Request]:
+    """Return the call with the object that its text of arguments contains.
+
+    Raises ``DeniedEarly`` if the text is not one JSON object. No part of it is recorded.
+    """
+    tool = request.tool
+    try:
+        args = yield Work(functools.partial(given.parse, tool.limits), given.size)
+    except ArgumentsError as error:
+        verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
+        told = f"; {tool.name} takes one JSON object"
+        prepared = Prepared(request, presented=request.approval)
+        raise DeniedEarly(Decided(prepared, verdict, misnamed=told)) from None
+    return request._replace(args=args)
 
 
 def injected(request: Request) -> Steps[Decided]:

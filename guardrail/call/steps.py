@@ -62,7 +62,7 @@ from guardrail.identity.session import SessionState
 from guardrail.ledger.files import utc_timestamp
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
-from guardrail.system.waiting import Steps, Wait, Work, in_background
+from guardrail.system.waiting import Steps, Wait, in_background
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ class CallSteps:
         if unknown:
             raise DeniedEarly((yield from early.unknown_caller(request, unknown)))
         if type(request.args) is JsonArguments:
-            request = yield from self._read(request, request.args)
+            request = yield from early.read(request, request.args)
         try:
             copied = request.tool.take(request.args)
         except ArgumentsError as error:
@@ -215,15 +215,6 @@ class CallSteps:
         if request.options.extra and not frozenset(request.options.extra).isdisjoint(copied[1]):
             raise DeniedEarly((yield from early.injected(request)))
         return copied
-
-    def _read(self, request: Request, given: JsonArguments) -> Steps[Request]:
-        """Return the call with the object that its text of arguments holds."""
-        parse = functools.partial(given.parse, request.tool.limits)
-        try:
-            args = yield Work(parse, given.size)
-        except ArgumentsError as error:
-            raise DeniedEarly(early.unreadable(request, error)) from None
-        return request._replace(args=args)
 
     def _inspect(
         self, request: Request, copied: tuple[Snapshot, Mapping[str, Any]]
