@@ -91,7 +91,7 @@ class LedgerHeads:
     def _stored_text(self) -> str:
         with unforked(), LedgerReader.open(self._path) as reader:
             row = reader.storage.head()
-        if row is None or not row.written_by_a_holder(self._signing):
+        if row is None or not row.has_valid_mac(self._signing):
             raise LedgerError(
                 "the ledger's head is missing, or was written without this log's keys",
                 code="ledger.head",

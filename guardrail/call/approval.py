@@ -170,7 +170,7 @@ class ApprovalSteps:
             issuer=recorded.principal["issuer"],
             agent=recorded.agent["id"],
             people=tuple(people),
-            tool=self._recorder.tool_parts(request.tool)[1]
+            tool=self._recorder.tool_views(request.tool)[1]
             | {"name": state.text(request.tool.name)},
             commitment=self._recorder.commitment(request, prepared.encoded),
         )

@@ -16,7 +16,7 @@ from guardrail.system.waiting import LARGE, Steps, Work
 
 R = TypeVar("R")
 
-__all__ = ["outlined", "over_budget", "section", "size_of"]
+__all__ = ["over_budget", "run_metered", "size_of", "with_outline"]
 
 
 def size_of(request: Request, encoded: bytes | None) -> int:
@@ -26,7 +26,7 @@ def size_of(request: Request, encoded: bytes | None) -> int:
     return len(encoded or b"") + len(request.tool.name)
 
 
-def section(request: Request, work: Callable[[], R], size: int) -> Steps[R]:
+def run_metered(request: Request, work: Callable[[], R], size: int) -> Steps[R]:
     """Run *work* and charge its CPU time to the redaction budget of *request*. *size* is the length
     of its input in characters.
     """
@@ -36,7 +36,7 @@ def section(request: Request, work: Callable[[], R], size: int) -> Steps[R]:
     return done
 
 
-def outlined(request: Request, why: str) -> Steps[Prepared]:
+def with_outline(request: Request, why: str) -> Steps[Prepared]:
     """Return the call with the outline of its arguments, which have not been validated. *why* is
     passed on to ``outline``.
     """
@@ -45,7 +45,7 @@ def outlined(request: Request, why: str) -> Steps[Prepared]:
     content = args.text if type(args) is JsonArguments else args
     size = LARGE + 1 if outweighs(content, LARGE) else 0
     prepared = Prepared(request, presented=request.approval)
-    return (yield from section(request, lambda: outline(prepared, request.args, why), size))
+    return (yield from run_metered(request, lambda: outline(prepared, request.args, why), size))
 
 
 def over_budget(decided: Decided) -> Decided:

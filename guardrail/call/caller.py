@@ -22,7 +22,7 @@ from guardrail.system import cpu_meter
 if TYPE_CHECKING:
     from guardrail.keys.log_key import Keys
 
-__all__ = ["ABSENT", "Caller", "Callers", "hint", "session_state"]
+__all__ = ["ABSENT", "Caller", "Callers", "identity_hint", "session_state"]
 
 ABSENT = "absent"
 """Detail of cause ``identity``: there is no session, or it names no principal."""
@@ -83,7 +83,7 @@ class Callers:
         next. Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
         """
         if session is not None:
-            return self._caller(self.own(session).state, session.refusal)
+            return self._caller(self.require_own(session).state, session.refusal)
         entry = scope.current(self._guard)
         if entry is not None:
             return self._caller(entry.scope.state, entry.refusal)
@@ -94,7 +94,7 @@ class Callers:
         ``UsageError``.
         """
         if session is not None:
-            return self.own(session)
+            return self.require_own(session)
         entry = scope.current(self._guard)
         if entry is None or entry.refusal():
             raise UsageError(
@@ -104,7 +104,7 @@ class Callers:
             )
         return entry.scope
 
-    def own(self, session: SessionScope) -> SessionScope:
+    def require_own(self, session: SessionScope) -> SessionScope:
         """Return *session* if this guard created it. Raises ``UsageError`` otherwise."""
         if not isinstance(session, SessionScope):
             raise UsageError(
@@ -125,7 +125,7 @@ class Callers:
         return Caller(state, (lambda: refusal() or ABSENT) if absent else refusal)
 
 
-def hint(detail: str, seq: int) -> str:
+def identity_hint(detail: str, seq: int) -> str:
     """Return the hint for developers about a denial with cause ``identity``."""
     about = _HINTS.get(detail)
     more = f"guardrail why {seq}"

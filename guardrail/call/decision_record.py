@@ -117,7 +117,7 @@ class Recorder:
             build(
                 who,
                 tool_name=tool.name if name is None else name,
-                tool=self.tool_parts(tool)[0],
+                tool=self.tool_views(tool)[0],
                 target=targets(args, tool.target),
                 args=args,
                 arg_classes=classes,
@@ -134,7 +134,7 @@ class Recorder:
         request = prepared.request
         state, context, grant = request.state, request.options.context, prepared.grant
         state.refresh()
-        name, said = _name(request), as_recorded(context, state)
+        name, said = _recorded_tool_name(request), as_recorded(context, state)
         if view is None:
             document = self._input(request, state.recorded, {}, {}, grant, said=said, name=name)
             return RecordedInput(document, said)
@@ -172,7 +172,7 @@ class Recorder:
         origin = state.origin(request.origin)
         rules = [self._rule(prepared, entry) for entry in verdict.rules]
         labels = [state.supplied(label) for label in verdict.labels]
-        name = _name(request)
+        name = _recorded_tool_name(request)
         value = {} if view is None else view.value
         told = [*tool.labels, *labels, *(entry["rule"] for entry in rules)]
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
@@ -187,7 +187,7 @@ class Recorder:
             verdict,
             rules=rules,
             labels=labels,
-            tool=self.tool_parts(tool)[1] | {"name": name},
+            tool=self.tool_views(tool)[1] | {"name": name},
             target=targets(cast("Json", value), tool.target),
             recorded_input=orjson.Fragment(recorded.document),
             redaction=self._redaction(state, view, truncated=view is not None and view.truncated),
@@ -196,7 +196,7 @@ class Recorder:
             reproducible=reproducible,
             enforcement=request.enforcement,
             milliseconds=_elapsed(decided),
-            omitted=_omitted(prepared, view),
+            omitted=_omission_reason(prepared, view),
             approval=used.used() if used is not None else None,
             presented=prepared.presented if used is None else None,
             differs=prepared.differs,
@@ -235,7 +235,7 @@ class Recorder:
             "needs": [state.supplied(need) for need in entry.needs],
         }
 
-    def rejected(self, request: Request, reason: str) -> Draft:
+    def rejection_record(self, request: Request, reason: str) -> Draft:
         """Return the record of a call that a framework refused before its body ran. It names the
         tool but contains no values.
         """
@@ -244,12 +244,12 @@ class Recorder:
         where = state.origin(request.origin)
         server = tool.server
         named = {
-            "name": _name(request),
-            "server": server if server is None else _shown(request, server),
+            "name": _recorded_tool_name(request),
+            "server": server if server is None else _recorded_name(request, server),
         }
         record = fields.rejected(
             common_fields(request, "call.rejected", where),
-            tool=self.tool_parts(tool)[1] | named,
+            tool=self.tool_views(tool)[1] | named,
             reason=reason,
         )
         return Draft.build(record, claim=state.claim)
@@ -321,7 +321,7 @@ class Recorder:
             decided_by["decision_id"] = reply.decision_id
         return decided_by
 
-    def tool_parts(self, tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
+    def tool_views(self, tool: Tool) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the views of the tool for the policy and for the record. Repeated calls return the
         same objects.
         """
@@ -379,17 +379,17 @@ def _claim(decided: Decided) -> Claim | None:
     return decided.prepared.request.state.claim
 
 
-def _omitted(prepared: Prepared, view: View | None) -> str | None:
+def _omission_reason(prepared: Prepared, view: View | None) -> str | None:
     if view is not None:
         return None
     return prepared.omitted or (None if prepared.encoded is not None else "arguments")
 
 
-def _name(request: Request) -> str:
-    return _shown(request, request.tool.name)
+def _recorded_tool_name(request: Request) -> str:
+    return _recorded_name(request, request.tool.name)
 
 
-def _shown(request: Request, text: str) -> str:
+def _recorded_name(request: Request, text: str) -> str:
     """Return the recorded name of a tool or server. Names declared by the host are treated
     differently from names that a model chose.
     """

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from guardrail.call.approval import ApprovalSteps
-from guardrail.call.budget import over_budget, section
+from guardrail.call.budget import over_budget, run_metered
 from guardrail.call.decision_record import Recorder, UnsafeRecordError, outline
 from guardrail.call.stages import Decided, Request
 from guardrail.core import decision as decisions
@@ -21,7 +21,7 @@ from guardrail.errors import PolicyError, RecordError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import Steps, Wait
 
-__all__ = ["DENIED_ARGUMENTS", "ENGINE_GRACE", "DecisionWriter", "Written", "shard"]
+__all__ = ["DENIED_ARGUMENTS", "ENGINE_GRACE", "DecisionWriter", "WrittenDecision", "shard"]
 
 DENIED_ARGUMENTS = 4_096
 """Largest size of the arguments in the record of a denial, in bytes. Larger arguments are recorded
@@ -34,7 +34,7 @@ its future.
 """
 
 
-class Written(NamedTuple):
+class WrittenDecision(NamedTuple):
     """A decision record that is ready for the ledger."""
 
     decided: Decided
@@ -43,7 +43,7 @@ class Written(NamedTuple):
     draft: Draft
     origin: Mapping[str, Any]
     """The field ``origin`` of the record, which the outcome record repeats."""
-    again: Future[EngineReply] | None = None
+    rederived: Future[EngineReply] | None = None
     """The decision derived from the recorded input; None if it is known to be the same."""
 
 
@@ -87,18 +87,20 @@ class DecisionWriter:
             return decided._replace(verdict=verdict), None
         return decided, view
 
-    def write_up(self, decided: Decided, view: View | None, size: int) -> Steps[Written]:
+    def write_decision(
+        self, decided: Decided, view: View | None, size: int
+    ) -> Steps[WrittenDecision]:
         """Build the full decision record, or, if that fails, the bare record, which denies the
         call. *size* is the size of the arguments (``size_of``).
         """
         try:
-            return (yield from self._written(decided, view, size))
+            return (yield from self._write_full(decided, view, size))
         except UnsafeRecordError as problem:
             reason = detail = problem.reason
         except RedactionError as error:
             if error.code == OVER_BUDGET and view is not None:
                 # Without the view, the record is small.
-                return (yield from self.write_up(over_budget(decided), None, size))
+                return (yield from self.write_decision(over_budget(decided), None, size))
             # The host's session attributes no longer fit, because more of them had to become
             # tokens.
             reason, detail = "redactor", "session"
@@ -108,14 +110,14 @@ class DecisionWriter:
             reason = detail = "size" if error.code == "record.too_large" else "record"
         decided = decided._replace(verdict=decisions.denied(Cause.REDACTOR, detail))
         draft = self._recorder.bare(decided, reason)
-        return Written(decided, draft, decided.prepared.request.origin)
+        return WrittenDecision(decided, draft, decided.prepared.request.origin)
 
-    def _written(self, decided: Decided, view: View | None, size: int) -> Steps[Written]:
+    def _write_full(self, decided: Decided, view: View | None, size: int) -> Steps[WrittenDecision]:
         recorder, prepared, reply = self._recorder, decided.prepared, decided.reply
         request = prepared.request
         recording = functools.partial(recorder.recorded_input, prepared, view)
-        recorded = yield from section(request, recording, size)
-        again: Future[EngineReply] | None = None
+        recorded = yield from run_metered(request, recording, size)
+        rederived: Future[EngineReply] | None = None
         reproducible: bool | None = None
         if view is not None and view.truncated:
             reproducible = False
@@ -125,17 +127,17 @@ class DecisionWriter:
             elif recorded.document == prepared.document:
                 reproducible = True
             else:
-                again = self._derive_again(decided, recorded.document)
+                rederived = self._rederive(decided, recorded.document)
                 if decided.verdict.effect is not Effect.ALLOW:
                     # Nothing runs meanwhile, so the second derivation can be awaited and its result
                     # is in this record.
-                    reproducible = yield from _compare(again, decided.verdict, self._deadline())
-                    again = None
+                    reproducible = yield from _compare(rederived, decided.verdict, self._deadline())
+                    rederived = None
         making = functools.partial(recorder.full, decided, view, recorded, reproducible)
-        draft, origin = yield from section(request, making, size)
-        return Written(decided, draft, origin, again)
+        draft, origin = yield from run_metered(request, making, size)
+        return WrittenDecision(decided, draft, origin, rederived)
 
-    def _derive_again(self, decided: Decided, recorded: bytes) -> Future[EngineReply]:
+    def _rederive(self, decided: Decided, recorded: bytes) -> Future[EngineReply]:
         # Use the engine that decided, which a reload keeps open long enough: the record names its
         # policies.
         assert decided.engine is not None
@@ -165,9 +167,11 @@ def shard(request: Request) -> str:
     )
 
 
-def _compare(again: Future[EngineReply], verdict: Decision, deadline: float) -> Steps[bool | None]:
+def _compare(
+    rederived: Future[EngineReply], verdict: Decision, deadline: float
+) -> Steps[bool | None]:
     try:
-        reply: EngineReply = yield Wait(again, deadline + ENGINE_GRACE)
+        reply: EngineReply = yield Wait(rederived, deadline + ENGINE_GRACE)
     except (PolicyError, TimeoutError):
         return None
     return decisions.same_verdict(verdict, reply.document)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-from guardrail.call.budget import outlined
+from guardrail.call.budget import with_outline
 from guardrail.call.stages import Decided, DeniedEarly, Prepared, Request
-from guardrail.call.unfit import misnamed
+from guardrail.call.unfit import describe_misnamed
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.view import BEYOND_LIMITS
 from guardrail.core.schema.json_arguments import JsonArguments
@@ -15,25 +15,33 @@ from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import Steps, Work
 
-__all__ = ["injected", "read", "unfit", "unknown_caller", "unredacted"]
+__all__ = [
+    "deny_injected_argument",
+    "deny_unfit_arguments",
+    "deny_unknown_caller",
+    "deny_unredactable",
+    "parse_arguments",
+]
 
 
-def unknown_caller(request: Request, why: str) -> Steps[Decided]:
+def deny_unknown_caller(request: Request, why: str) -> Steps[Decided]:
     """Return the denial of a call with an unknown caller or in a session that has ended."""
-    prepared = yield from outlined(request, "undecided")
+    prepared = yield from with_outline(request, "undecided")
     return Decided(prepared, decisions.denied(Cause.IDENTITY, why))
 
 
-def unfit(request: Request, error: ArgumentsError) -> Steps[Decided]:
+def deny_unfit_arguments(request: Request, error: ArgumentsError) -> Steps[Decided]:
     """Return the denial of a call whose arguments do not fit the tool's schema."""
-    prepared = yield from outlined(request, "unfit")
+    prepared = yield from with_outline(request, "unfit")
     tool, state = request.tool, request.state
-    told = misnamed(error, request.args, tool, lambda name: state.redactor.text(name, state.memory))
+    told = describe_misnamed(
+        error, request.args, tool, lambda name: state.redactor.text(name, state.memory)
+    )
     verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
     return Decided(prepared, verdict, misnamed=told)
 
 
-def read(request: Request, given: JsonArguments) -> Steps[Request]:
+def parse_arguments(request: Request, given: JsonArguments) -> Steps[Request]:
     """Return the call with the object that its text of arguments contains.
 
     Raises ``DeniedEarly`` if the text is not one JSON object. No part of it is recorded.
@@ -49,16 +57,16 @@ def read(request: Request, given: JsonArguments) -> Steps[Request]:
     return request._replace(args=args)
 
 
-def injected(request: Request) -> Steps[Decided]:
+def deny_injected_argument(request: Request) -> Steps[Decided]:
     """Return the denial of a call in which the model supplied an argument that only the program may
     inject.
     """
-    prepared = yield from outlined(request, "unfit")
+    prepared = yield from with_outline(request, "unfit")
     message = "an argument is the program's to give"
     return Decided(prepared, decisions.denied(Cause.ARGUMENTS, "injected", message=message))
 
 
-def unredacted(prepared: Prepared, error: RedactionError) -> Decided:
+def deny_unredactable(prepared: Prepared, error: RedactionError) -> Decided:
     """Return the denial of a call whose arguments can't be redacted."""
     # Only this message is for the agent: it names the limit that the arguments exceed.
     told = error.message if error.code == BEYOND_LIMITS else ""

@@ -17,7 +17,7 @@ from guardrail.core.types import Status
 from guardrail.errors import LedgerError, RecordError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
 
-__all__ = ["check_process", "claim", "outcome", "status_of"]
+__all__ = ["build_claim", "build_outcome", "check_process", "status_of"]
 
 _Parts = tuple[dict[str, Any] | None, dict[str, str] | None, str | None]
 
@@ -46,7 +46,7 @@ def check_process(admitted: Admitted) -> None:
         )
 
 
-def outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None) -> Draft:
+def build_outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None) -> Draft:
     """Return the outcome record. Never raises, whatever the tool returned.
 
     *same* is True if the recorded input leads to the same decision, False if it does not, and None
@@ -77,7 +77,7 @@ def outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None)
     return draft(None, None, reason)
 
 
-def claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
+def build_claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
     """Return the record of an outcome that arrives after its call was closed as ``unknown``."""
     shown, failure, _omitted = _parts(admitted, ended)
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
@@ -102,14 +102,14 @@ def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, 
 def _parts(admitted: Admitted, ended: Ended) -> _Parts:
     """Return the recorded form of result, error and ``omitted``. Never raises."""
     try:
-        return admitted.request.meter.section(functools.partial(_shown, admitted, ended))
+        return admitted.request.meter.section(functools.partial(_recorded_value, admitted, ended))
     except RedactionError as problem:
         return None, None, OVER_BUDGET if problem.code == OVER_BUDGET else "redactor"
     except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
         return None, None, "redactor"
 
 
-def _shown(admitted: Admitted, ended: Ended) -> _Parts:
+def _recorded_value(admitted: Admitted, ended: Ended) -> _Parts:
     state, tool = admitted.request.state, admitted.request.tool
     redactor, memory = state.redactor, state.memory
     shown: dict[str, Any] | None = None

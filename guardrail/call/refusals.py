@@ -32,10 +32,12 @@ def raise_refusal(decided: Decided, seq: int, answer: str) -> NoReturn:
     if verdict.effect is Effect.REQUIRE_APPROVAL:
         raise ApprovalRequired(message, seq=seq, approval=decided.prepared.request.id, hint=answer)
     if refuses(verdict.cause, verdict.detail):
-        raise Denied(message, seq=seq, code=SOMEONE_ELSES, hint=callers.hint(verdict.detail, seq))
+        raise Denied(
+            message, seq=seq, code=SOMEONE_ELSES, hint=callers.identity_hint(verdict.detail, seq)
+        )
     cause, hint = str(verdict.cause), ""
     if verdict.cause is Cause.APPROVAL:
         cause += f".{verdict.detail}"  # the next step depends on it
     elif verdict.cause is Cause.IDENTITY:
-        hint = callers.hint(verdict.detail, seq)
+        hint = callers.identity_hint(verdict.detail, seq)
     raise Denied(message, seq=seq, cause=cause, hint=hint)

@@ -6,7 +6,7 @@ import functools
 from concurrent.futures import Future
 
 from guardrail.call.journal import Journal
-from guardrail.call.outcome_record import check_process, claim, outcome, status_of
+from guardrail.call.outcome_record import build_claim, build_outcome, check_process, status_of
 from guardrail.call.stages import Admitted, Ended, Settled
 from guardrail.core.decision import same_verdict
 from guardrail.core.redaction.foreign import outweighs
@@ -36,13 +36,15 @@ def settle(
         status = status_of(admitted, ended.error)
     same: bool | None = None
     stop: KeyboardInterrupt | None = None
-    if admitted.again is not None:
-        same, stop = yield from _derived_again(admitted.again, admitted.verdict)
+    if admitted.rederived is not None:
+        same, stop = yield from _await_rederived(admitted.rederived, admitted.verdict)
     # Only the beginning of an exception's message is examined.
     if ended.error is None and outweighs(ended.result, LARGE):
-        draft = yield Work(functools.partial(outcome, admitted, status, ended, same), LARGE + 1)
+        draft = yield Work(
+            functools.partial(build_outcome, admitted, status, ended, same), LARGE + 1
+        )
     else:
-        draft = outcome(admitted, status, ended, same)
+        draft = build_outcome(admitted, status, ended, same)
     while True:
         future = journal.ledger.submit(draft)
         try:
@@ -50,7 +52,9 @@ def settle(
             break
         except LedgerError as problem:
             if problem.code == "ledger.closed_call" and draft.type != "call.claim":
-                draft = yield Work(functools.partial(claim, admitted, status, ended), LARGE + 1)
+                draft = yield Work(
+                    functools.partial(build_claim, admitted, status, ended), LARGE + 1
+                )
             elif ended.error is None:
                 raise
             else:
@@ -62,15 +66,15 @@ def settle(
     return Settled(receipt, ended)
 
 
-def _derived_again(
-    again: Future[EngineReply], verdict: Decision
+def _await_rederived(
+    rederived: Future[EngineReply], verdict: Decision
 ) -> Steps[tuple[bool | None, KeyboardInterrupt | None]]:
     """Return True if the second derivation gave the same verdict, None if that is not known; and
     the Ctrl-C that ended the wait, if any. The caller raises the latter once the outcome is
     durable.
     """
     try:
-        reply: EngineReply = yield Shielded(again, _AGAIN_LIMIT)
+        reply: EngineReply = yield Shielded(rederived, _AGAIN_LIMIT)
     except (PolicyError, TimeoutError):
         return None, None
     except KeyboardInterrupt as interrupt:

@@ -137,7 +137,7 @@ class Admitted(NamedTuple):
     """The record's field ``origin``, as in the decision record."""
     seq: int
     """Sequence number of the decision record."""
-    again: Future[EngineReply] | None
+    rederived: Future[EngineReply] | None
     """The decision derived from the recorded input; None if it is known to be the same."""
 
 

@@ -27,7 +27,7 @@ from guardrail.call.approval import ApprovalSteps, limit_to_grant
 from guardrail.call.asserted import check_context
 from guardrail.call.attempts import new_attempt, recorded_id
 from guardrail.call.bodies import CURRENT, CallGenerator, Run
-from guardrail.call.budget import section, size_of
+from guardrail.call.budget import run_metered, size_of
 from guardrail.call.caller import Callers
 from guardrail.call.decision_record import Recorder
 from guardrail.call.decision_writer import DENIED_ARGUMENTS, ENGINE_GRACE, DecisionWriter, shard
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CallSteps"]
 
-_TRIES = 8
+_MAX_RETRIES = 8
 """Largest number of repeated attempts at a call. An attempt is repeated if a competing step of the
 same approval or session was recorded first.
 """
@@ -205,15 +205,15 @@ class CallSteps:
         """
         unknown = request.refusal() or (TAKEN if request.state.belongs_to_other else "")
         if unknown:
-            raise DeniedEarly((yield from early.unknown_caller(request, unknown)))
+            raise DeniedEarly((yield from early.deny_unknown_caller(request, unknown)))
         if type(request.args) is JsonArguments:
-            request = yield from early.read(request, request.args)
+            request = yield from early.parse_arguments(request, request.args)
         try:
             copied = request.tool.take(request.args)
         except ArgumentsError as error:
-            raise DeniedEarly((yield from early.unfit(request, error))) from None
+            raise DeniedEarly((yield from early.deny_unfit_arguments(request, error))) from None
         if request.options.extra and not frozenset(request.options.extra).isdisjoint(copied[1]):
-            raise DeniedEarly((yield from early.injected(request)))
+            raise DeniedEarly((yield from early.deny_injected_argument(request)))
         return copied
 
     def _inspect(
@@ -234,12 +234,12 @@ class CallSteps:
             memory=state.memory,
         )
         try:
-            return (yield from section(request, inspect, size_of(request, snapshot.encoded)))
+            return (yield from run_metered(request, inspect, size_of(request, snapshot.encoded)))
         except RedactionError as error:
             prepared = Prepared(
                 request, snapshot.args, snapshot.encoded, arguments, presented=request.approval
             )
-            raise DeniedEarly(early.unredacted(prepared, error)) from None
+            raise DeniedEarly(early.deny_unredactable(prepared, error)) from None
 
     def _prepare(
         self,
@@ -262,10 +262,10 @@ class CallSteps:
                 document = self._recorder.policy_input(request, args, found, grant)
             else:
                 making = functools.partial(self._recorder.policy_input, request, args, found, grant)
-                document = yield from section(request, making, size_of(request, encoded))
+                document = yield from run_metered(request, making, size_of(request, encoded))
         except RedactionError as error:
             prepared = Prepared(request, args, encoded, arguments, found, b"", presented, grant)
-            raise DeniedEarly(early.unredacted(prepared, error)) from None
+            raise DeniedEarly(early.deny_unredactable(prepared, error)) from None
         return Prepared(request, args, encoded, arguments, found, document, presented, grant)
 
     # -- (5) and (6) the decision ------------------------------------------------------------------
@@ -307,24 +307,24 @@ class CallSteps:
     # -- (7) the decision record -------------------------------------------------------------------
 
     def _record(self, decided: Decided) -> Steps[Admitted]:
-        """Record the decision. If it does not allow the call, raise ``Denied`` or
-        ``ApprovalRequired`` once the record is durable.
-        """
+        """Record the decision. If it is not ``allow``, raise once the record is durable."""
         prepared = decided.prepared
         request = prepared.request
         size = size_of(request, prepared.encoded)
         viewing = functools.partial(self._writer.recorded_view, decided)
-        decided, view = yield from section(request, viewing, size)
+        decided, view = yield from run_metered(request, viewing, size)
         if decided.verdict.effect is Effect.REQUIRE_APPROVAL:
-            yield from self._charge(decided)
-        decided, draft, origin, again = yield from self._writer.write_up(decided, view, size)
+            yield from self._charge_quota(decided)
+        decided, draft, origin, rederived = yield from self._writer.write_decision(
+            decided, view, size
+        )
         receipt = yield from self._durable(request.state, draft)
         self._anchors.note_size(receipt.seq + 1)
         verdict, seq = decided.verdict, receipt.seq
         if verdict.effect is not Effect.ALLOW:
             raise_refusal(decided, seq, self._approvals.answer_command(request.id))
         request = decided.prepared.request
-        return Admitted(request, prepared.arguments, verdict, origin, seq, again)
+        return Admitted(request, prepared.arguments, verdict, origin, seq, rederived)
 
     def _durable(self, state: SessionState, draft: Draft) -> Steps[Receipt]:
         """Write *draft*, a record about a call. It is durable when the steps end. Raises
@@ -347,7 +347,7 @@ class CallSteps:
 
     # -- branches: approvals -----------------------------------------------------------------------
 
-    def _charge(self, decided: Decided) -> Steps[None]:
+    def _charge_quota(self, decided: Decided) -> Steps[None]:
         """Charge a call that needs approval to the quota. If a framework repeats the call and its
         approval request is already recorded, raise ``ApprovalRequired`` for that request.
         """
@@ -365,9 +365,8 @@ class CallSteps:
                 )
 
     def _wait_for_answer(self, request: Request) -> Steps[Request]:
-        """Wait for the answer to the approval passed with *request*, for as long as the call's
-        options allow. Raises ``ApprovalRequired`` if this call made the approval request and nobody
-        answers it in time.
+        """Wait for the answer to the approval passed with *request*, if its options say so. Raises
+        ``ApprovalRequired`` if this call made the approval request and nobody answers it in time.
         """
         if request.approval is None or request.until is None:
             return request
@@ -379,17 +378,15 @@ class CallSteps:
     def _next_attempt(
         self, request: Request, problem: ApprovalRequired | LedgerError
     ) -> Steps[Request | None]:
-        """Return the next attempt after one that ended with *problem*, or None if *problem* must be
-        raised.
-        """
+        """Return the next attempt after one that ended with *problem*, or None to raise it."""
         if isinstance(problem, ApprovalRequired):
             if request.until is None:
                 return None
             request = new_attempt(request, approval=problem.approval, asked=problem)
-        elif request.tries == _TRIES:
+        elif request.tries == _MAX_RETRIES:
             return None
         elif problem.code == "ledger.approval_taken" or (
-            yield from self._session_seen(request.state, problem)
+            yield from self._resolve_session_conflict(request.state, problem)
         ):
             # Another step of this approval, or of the session, was recorded first: nothing was
             # written, so judge it again.
@@ -400,10 +397,8 @@ class CallSteps:
 
     # -- branches: errors --------------------------------------------------------------------------
 
-    def _session_seen(self, state: SessionState, error: LedgerError) -> Steps[bool]:
-        """Look up the reason that the first record of the session was refused. Return True if the
-        call can be tried again.
-        """
+    def _resolve_session_conflict(self, state: SessionState, error: LedgerError) -> Steps[bool]:
+        """Find out why the first record of the session was refused; return True to try again."""
         if error.code == "ledger.session_taken":
             state.belongs_to_other = True
         elif error.code == BEHIND and state.claim is not None:
@@ -423,18 +418,20 @@ class CallSteps:
         state = request.state
         over = self._throttle.count(state, tool.name)
         if over is not None:
-            return (yield from self._throttle.recorded(over))
+            return (yield from self._throttle.wait_for_record(over))
         tries = 0
         while not state.belongs_to_other:
             try:
-                draft = self._recorder.rejected(request, reason)
+                draft = self._recorder.rejection_record(request, reason)
                 return (yield from self._durable(state, draft)).seq
             except LedgerError as error:
                 tries += 1
-                if tries > _TRIES or not (yield from self._session_seen(state, error)):
+                if tries > _MAX_RETRIES or not (
+                    yield from self._resolve_session_conflict(state, error)
+                ):
                     raise
         try:
-            denied = yield from early.unknown_caller(request, request.refusal() or TAKEN)
+            denied = yield from early.deny_unknown_caller(request, request.refusal() or TAKEN)
             yield from self._record(denied)
         except Denied as denial:
             return denial.seq

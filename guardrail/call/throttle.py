@@ -147,14 +147,14 @@ class Throttle:
         """Wait until the record that denies this minute's calls is durable, and raise ``Denied``.
         Raises ``LedgerError`` if the record can't be written.
         """
-        seq = yield from self.recorded(exceeded)
+        seq = yield from self.wait_for_record(exceeded)
         raise Denied(
             f"denied: more than {counted(self._limit, 'call')} in a minute",
             seq=seq,
             cause=str(Cause.QUOTA),
         )
 
-    def recorded(self, exceeded: ExceededLimit) -> Steps[int]:
+    def wait_for_record(self, exceeded: ExceededLimit) -> Steps[int]:
         """Return the sequence number of the record that denies this minute's calls, once that
         record is durable.
         """

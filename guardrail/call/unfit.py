@@ -13,7 +13,7 @@ from guardrail.core.schema.names import declared
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.tools.tool import Tool
 
-__all__ = ["misnamed"]
+__all__ = ["describe_misnamed"]
 
 _ABOUT_NAMES: Final = frozenset({"missing", "model", "unknown_argument"})
 _OBJECTS: Final = (dict, OrderedDict, defaultdict)
@@ -23,7 +23,9 @@ _MAX_LOOKED_AT = 64
 """Largest number of a call's argument names that are compared with the declared names."""
 
 
-def misnamed(error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]) -> str:
+def describe_misnamed(
+    error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]
+) -> str:
     """Return the text to append to the message of *error*: the given arguments that *tool* does not
     declare, and the arguments that it declares.
 
@@ -49,9 +51,9 @@ def misnamed(error: ArgumentsError, args: object, tool: Tool, redact: Callable[[
     shown = [name for name in unknown if _PLAIN.fullmatch(name)][:_MAX_SHOWN]
     shown = [name for name in shown if _is_clean(name, redact)]
     rest = len(unknown) - len(shown)
-    told = [_suggested(name, known) for name in shown]
+    told = [_with_suggestion(name, known) for name in shown]
     if rest:
-        told.append(f"and {rest} more" if told else _unnamed(rest))
+        told.append(f"and {rest} more" if told else _count_unnamed(rest))
     names = list_names(known)
     listed = f"; {names}" if names and names not in error.message else ""
     return f"; not declared: {', '.join(told)}{listed}"
@@ -64,11 +66,11 @@ def _is_clean(name: str, redact: Callable[[str], str]) -> bool:
         return False
 
 
-def _suggested(name: str, known: frozenset[str]) -> str:
+def _with_suggestion(name: str, known: frozenset[str]) -> str:
     near = difflib.get_close_matches(name, sorted(known)[:_MAX_LOOKED_AT], n=1)
     plain = near and _PLAIN.fullmatch(near[0])
     return f"{name} (did you mean {near[0]}?)" if plain else name
 
 
-def _unnamed(count: int) -> str:
+def _count_unnamed(count: int) -> str:
     return "1 name that is not shown" if count == 1 else f"{count} names that are not shown"

@@ -42,7 +42,7 @@ def add_all(
     (``ledger.unproved``) if the signed head does not prove a record of the session, and any error
     of *store*.
     """
-    refused = _refused(store, drafts, tail, names)
+    refused = _refused_drafts(store, drafts, tail, names)
     if not refused:
         return store.add_all(drafts, tail)
     written = [draft for place, draft in enumerate(drafts) if place not in refused]
@@ -50,21 +50,21 @@ def add_all(
     return [refused[place] if place in refused else next(answers) for place in range(len(drafts))]
 
 
-def _refused(
+def _refused_drafts(
     store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
 ) -> dict[int, LedgerError]:
     """Return the errors of the drafts that must not be written, by their position."""
     refused: dict[int, LedgerError] = {}
     claimed: dict[str, Claim] = {}
     for place, draft in enumerate(drafts):
-        if draft.type == "admin.start" and _started(store, draft, tail.committed):
+        if draft.type == "admin.start" and _has_other_start(store, draft, tail.committed):
             refused[place] = LedgerError("another guard has started", code=STARTED)
         claim = draft.claim
         if claim is None:
             continue
-        found, problem = _problem(store, claim, tail)
+        found, problem = _check_claim(store, claim, tail)
         if claim.named and not found:
-            problem = _hidden(store, claim, names, tail.committed)
+            problem = _check_index(store, claim, names, tail.committed)
         for name in claim.names:
             if problem is None and claimed.setdefault(name, claim).owner != claim.owner:
                 # The other draft may still fail, so this one is refused for now and tried again.
@@ -76,7 +76,7 @@ def _refused(
     return refused
 
 
-def _started(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
+def _has_other_start(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
     """Return True if another guard has started since *draft* looked up the last start.
 
     Raises ``LedgerError``.
@@ -93,7 +93,9 @@ def _started(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
     return starts > 0
 
 
-def _problem(store: AppendingStorage, claim: Claim, tail: Tail) -> tuple[bool, LedgerError | None]:
+def _check_claim(
+    store: AppendingStorage, claim: Claim, tail: Tail
+) -> tuple[bool, LedgerError | None]:
     """Return True if the session already has a record; and the error if a record with *claim* must
     not follow it, or None.
     """
@@ -116,12 +118,12 @@ def _problem(store: AppendingStorage, claim: Claim, tail: Tail) -> tuple[bool, L
     return any_, None
 
 
-def _hidden(
+def _check_index(
     store: AppendingStorage, claim: Claim, names: SessionNames, end: Edge
 ) -> LedgerError | None:
     """Return an error if it is not yet proved that the session is free, because the index could be
     hiding a record.
     """
-    if names.catch_up(store, end) and all(map(names.lacks, claim.names)):
+    if names.catch_up(store, end) and all(map(names.is_absent, claim.names)):
         return None
     return LedgerError("the proof that this session has no owner must be repeated", code=BEHIND)

@@ -16,7 +16,7 @@ from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.merkle import Edge
 from guardrail.errors import NoteError
 
-__all__ = ["HeadKey", "HeadRow", "Signing", "doubt", "sign_head"]
+__all__ = ["HeadKey", "HeadRow", "Signing", "head_problem", "sign_head"]
 
 
 class HeadKey(Protocol):
@@ -81,7 +81,7 @@ class HeadRow:
         """The bytes that ``mac`` authenticates."""
         return b"%d\n%b%b%b" % (self.size, self.leaf, self.edge, self.note.encode("utf-8"))
 
-    def written_by_a_holder(self, signing: Signing) -> bool:
+    def has_valid_mac(self, signing: Signing) -> bool:
         """Return True if a holder of this log's keys wrote the row."""
         return compare_digest(self.mac, signing.mac(self.covered))
 
@@ -97,11 +97,11 @@ def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing)
     return HeadRow(bare.size, leaf, bare.edge, note, signing.mac(bare.covered))
 
 
-def doubt(head: HeadRow, log: str, signing: Signing) -> str:
+def head_problem(head: HeadRow, log: str, signing: Signing) -> str:
     """Return the problem with *head* of the log named *log*, which another process wrote; empty if
     there is none.
     """
-    if not head.written_by_a_holder(signing):
+    if not head.has_valid_mac(signing):
         return "the head was written by someone who does not hold this log's keys"
     try:
         text = SignedNote.parse(head.note).text

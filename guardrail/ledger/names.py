@@ -24,7 +24,7 @@ from guardrail.ledger.steps import hash_lines, unproved
 from guardrail.ledger.storage import TreeRows
 from guardrail.ledger.tree import edge_at, node_reader
 
-__all__ = ["LogPosition", "SessionNames", "hash_from", "hash_kept"]
+__all__ = ["LogPosition", "SessionNames", "hash_existing_lines", "hash_lines_from"]
 
 _MOST = 8_000_000
 """Largest number of names stored, with 8 bytes each. Beyond that, each new name is searched for in
@@ -50,7 +50,7 @@ class LogPosition:
     """The encoded ``Edge`` of a head with a valid MAC."""
 
 
-def hash_kept(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None]) -> Edge:
+def hash_existing_lines(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None]) -> Edge:
     """Pass every existing line to *look*, and return the tree.
 
     If records are missing, one of the existing records must prove that they were pruned. Raises
@@ -64,7 +64,7 @@ def hash_kept(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None])
         if not accounted_for and _PRUNED in line:
             accounted_for = Pruned.claimed(_decoded(line)) == place.begin
 
-    grown = hash_from(rows, place.begin, place, looks)
+    grown = hash_lines_from(rows, place.begin, place, looks)
     if not accounted_for:
         raise unproved(
             f"the records before {place.begin} are missing, and no record says that they were"
@@ -73,7 +73,7 @@ def hash_kept(rows: TreeRows, place: LogPosition, look: Callable[[bytes], None])
     return grown
 
 
-def hash_from(
+def hash_lines_from(
     rows: TreeRows, begin: int, place: LogPosition, look: Callable[[bytes], None]
 ) -> Edge:
     """Pass the lines from *begin* on to *look*, and return the tree, without checking that the
@@ -138,13 +138,13 @@ class SessionNames:
         """Names that are in no line: all lines were searched, and no record with the name was added
         since.
         """
-        self._came: set[str] | None = None
+        self._added_meanwhile: set[str] | None = None
         """Names added by new records while all lines are being searched for a name."""
 
     # -- for callers that enter a session
     # --------------------------------------------------------------------------------------
 
-    def reach(self, rows: TreeRows, place: LogPosition) -> None:
+    def read_up_to(self, rows: TreeRows, place: LogPosition) -> None:
         """Read the names up to *place*.
 
         Raises ``LedgerError`` if the lines are not the signed ones.
@@ -163,12 +163,12 @@ class SessionNames:
                     found.clear()
 
             if edge is None or edge.size < place.begin:
-                grown = hash_kept(rows, place, look)
+                grown = hash_existing_lines(rows, place, look)
             else:
                 grown = hash_lines(rows, edge.copy(), place.size, place.tree, look)
             self._publish(grown, found)
 
-    def lacks(self, name: str) -> bool:
+    def is_absent(self, name: str) -> bool:
         """Return True if *name* is known to be absent from the lines that were read."""
         with self._lock:
             if name in self._absent:
@@ -190,12 +190,12 @@ class SessionNames:
 
         with self._turn:
             with self._lock:
-                self._came = set()
+                self._added_meanwhile = set()
             try:
-                hash_kept(rows, place(), look)
+                hash_existing_lines(rows, place(), look)
             finally:
                 with self._lock:
-                    came, self._came = self._came, None
+                    came, self._added_meanwhile = self._added_meanwhile, None
             with self._lock:
                 if name not in found and name not in came:
                     self._absent[name] = None
@@ -206,7 +206,7 @@ class SessionNames:
     # -- by the commit thread
     # ----------------------------------------------------------------------------------------------
 
-    def at(self, edge: Edge) -> bool:
+    def matches(self, edge: Edge) -> bool:
         """Return True if the known names are exactly the names in the lines of *edge*."""
         known = self._edge
         if known is edge:
@@ -220,7 +220,7 @@ class SessionNames:
         known = self._edge
         if known is None or edge.size - known.size > SHORT:
             return False
-        if self.at(edge):
+        if self.matches(edge):
             return True
         found: set[str] = set()
         grown = hash_lines(
@@ -229,8 +229,8 @@ class SessionNames:
         self._publish(grown, found)
         return True
 
-    def follow(self, edge: Edge, names: Iterable[str]) -> None:
-        """Advance to *edge*, after this process added records with *names*. ``at`` must have
+    def advance(self, edge: Edge, names: Iterable[str]) -> None:
+        """Advance to *edge*, after this process added records with *names*. ``matches`` must have
         returned True for the previous end.
         """
         self._publish(edge, names)
@@ -241,8 +241,8 @@ class SessionNames:
                 if self._known is not None:
                     self._known.add(name)
                 self._absent.pop(name, None)
-                if self._came is not None:
-                    self._came.add(name)
+                if self._added_meanwhile is not None:
+                    self._added_meanwhile.add(name)
             if edge is not None and (self._edge is None or edge.size > self._edge.size):
                 self._edge = edge
             if self._known is not None and len(self._known) > self._most:

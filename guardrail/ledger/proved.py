@@ -21,8 +21,8 @@ from guardrail.core.claims import owner_of
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError
-from guardrail.ledger.heads import HeadRow, Signing, doubt
-from guardrail.ledger.names import LogPosition, SessionNames, hash_from, hash_kept
+from guardrail.ledger.heads import HeadRow, Signing, head_problem
+from guardrail.ledger.names import LogPosition, SessionNames, hash_existing_lines, hash_lines_from
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.steps import UNPROVED, Steps, is_start, misplaced, unproved
 from guardrail.ledger.storage import LineRow, Storage
@@ -83,7 +83,7 @@ class Proofs:
             raise unproved("the log has no head")
         known = self._head
         if row != known:
-            fault = doubt(row, self._log, self._signing)
+            fault = head_problem(row, self._log, self._signing)
             if fault:
                 raise unproved(fault)
         if row.size < least:
@@ -93,7 +93,7 @@ class Proofs:
         return row
 
     @staticmethod
-    def included(storage: Storage, head: HeadRow, seq: object, line: object) -> None:
+    def require_included(storage: Storage, head: HeadRow, seq: object, line: object) -> None:
         """Raise ``LedgerError`` unless *line* is record *seq* of the log with this *head*.
         Call it inside a snapshot.
         """
@@ -201,9 +201,9 @@ class ProvedReader:
         *session* holds the names that the session can have in the log. *names* are the sessions
         that this process has found in the log; it hashes each line once.
         """
-        return self._despite_pruning(lambda: self._first_of_session(session, names))
+        return self._retry_if_pruned(lambda: self._first_of_session(session, names))
 
-    def _despite_pruning(self, look: Callable[[], R]) -> R:
+    def _retry_if_pruned(self, look: Callable[[], R]) -> R:
         """Return the result of *look*. Calls it again if records were pruned while it ran."""
         begin = self._first()
         for _ in range(_TRIES):
@@ -225,12 +225,12 @@ class ProvedReader:
                     raise misplaced(found[0])
                 return found[1]
             if not known:
-                names.reach(self._storage, self._place())
-                if all(map(names.lacks, session)):
+                names.read_up_to(self._storage, self._place())
+                if all(map(names.is_absent, session)):
                     return None
         # The log contains the session, or did before pruning, or has too many sessions to know.
         for name in session:
-            if not names.lacks(name) and names.search(self._storage, self._place, name):
+            if not names.is_absent(name) and names.search(self._storage, self._place, name):
                 raise unproved("an index hides the first record of a session")
         return None
 
@@ -248,7 +248,7 @@ class ProvedReader:
         more than 100,000 of them.
         """
         for _ in range(_TRIES):
-            last = self._despite_pruning(self._last_start)
+            last = self._retry_if_pruned(self._last_start)
             if last is not None:
                 return last
         raise LedgerError("guards keep starting", code="ledger.unreadable")
@@ -273,9 +273,9 @@ class ProvedReader:
         if place.size - begin > LONGEST_GAP:
             return 0
         if found is None:
-            hash_kept(self._storage, place, look)
+            hash_existing_lines(self._storage, place, look)
         else:
-            hash_from(self._storage, begin, place, look)
+            hash_lines_from(self._storage, begin, place, look)
         return starts
 
     def _claim(self, session: str) -> LineRow | None:
@@ -310,7 +310,7 @@ class ProvedReader:
             if found is None:
                 return None
             seq, line = found
-            self._proofs.included(self._storage, head, seq, line)
+            self._proofs.require_included(self._storage, head, seq, line)
         if says:
             record = decode(line)
             # An index is a copy: only the line itself shows that the right record was found.

@@ -21,11 +21,11 @@ from guardrail.core.log.record import Draft
 from guardrail.ledger.files import reserve_path
 from guardrail.system.ownership import open_or_make
 
-__all__ = ["Reserve", "disk_is_full", "fitting", "is_kept", "needs_room", "room_needed"]
+__all__ = ["Reserve", "disk_is_full", "fitting", "is_reserved", "needs_room", "room_needed"]
 
 PATIENCE = 0.1
 """Seconds between two attempts to take the space again."""
-_LEAST = 2 << 20
+_MINIMUM = 2 << 20
 """Smallest reserve, in bytes, with which calls are admitted: room for about thirty of the largest
 outcomes.
 """
@@ -81,14 +81,14 @@ class Reserve:
         self.gone = False
         """True if the reserve was missing at the last check."""
 
-    def kept(self) -> bool:
+    def is_held(self) -> bool:
         """Return True if the space is reserved. Does not try to reserve it."""
-        self.gone = bool(self._size) and not self._kept()
+        self.gone = bool(self._size) and not self._is_held()
         return not self.gone
 
-    def there(self) -> bool:
+    def try_take(self) -> bool:
         """Return True if the space is reserved. Tries to reserve it first if it is not."""
-        self.gone = bool(self._size) and not self._kept()
+        self.gone = bool(self._size) and not self._is_held()
         now = time.monotonic()
         if self.gone and now - self._tried >= PATIENCE:
             self._tried = now
@@ -109,7 +109,7 @@ class Reserve:
         """Number of bytes that must be free before the reserve is taken again; 0 if no reserve is
         configured.
         """
-        return 2 * (self._agreed or _least(self._size))
+        return 2 * (self._agreed or _minimum_size(self._size))
 
     @property
     def shortage(self) -> str:
@@ -122,7 +122,7 @@ class Reserve:
             "" if free is None else f", {_mb(free)} MB are free"
         )
 
-    def give_back(self) -> bool:
+    def release(self) -> bool:
         """Release the space, but keep the file's size. Return True if any space was released."""
         self._tried = time.monotonic()
         try:
@@ -154,7 +154,7 @@ class Reserve:
             self._agreed = size
             self._found = None
 
-    def _kept(self) -> bool:
+    def _is_held(self) -> bool:
         try:
             found = os.stat(self._path)
         except OSError:
@@ -162,7 +162,7 @@ class Reserve:
         if self._found == (found.st_size, found.st_blocks):
             return True
         size = min(found.st_size, found.st_blocks * 512)
-        if size < max(self._agreed, min(found.st_size, self._size), _least(self._size)):
+        if size < max(self._agreed, min(found.st_size, self._size), _minimum_size(self._size)):
             return False
         self._agree(size)
         self._found = found.st_size, found.st_blocks
@@ -177,10 +177,10 @@ class Reserve:
             with contextlib.suppress(FileNotFoundError):
                 found = os.lstat(self._path)
                 free += found.st_blocks * 512
-                if found.st_size >= _least(self._size):
+                if found.st_size >= _minimum_size(self._size):
                     self._agree(found.st_size)
             size = self._agreed or min(self._size, free // 2 // 4096 * 4096)
-            if free < 2 * size or size < _least(self._size):
+            if free < 2 * size or size < _minimum_size(self._size):
                 return False
             descriptor = open_or_make(self._path, self._db, flags=_FLAGS)
             try:
@@ -189,7 +189,7 @@ class Reserve:
                 os.close(descriptor)
         except OSError:
             if self._agreed:
-                self.give_back()
+                self.release()
             else:
                 self.remove()
             return False
@@ -197,7 +197,7 @@ class Reserve:
         return True
 
 
-def is_kept(db: Path) -> bool:
+def is_reserved(db: Path) -> bool:
     """Return True if the log at *db* has a reserve whose space is allocated."""
     try:
         found = os.stat(reserve_path(db))
@@ -215,12 +215,12 @@ def room_needed(db: Path, size: int) -> tuple[int, int | None]:
     agreed = 0
     with contextlib.suppress(OSError):
         agreed = min(os.stat(reserve_path(db)).st_size, size)
-    needed = 0 if is_kept(db) else 2 * max(agreed, _least(size))
+    needed = 0 if is_reserved(db) else 2 * max(agreed, _minimum_size(size))
     return needed, _free(db.parent)
 
 
-def _least(size: int) -> int:
-    return min(size, _LEAST)
+def _minimum_size(size: int) -> int:
+    return min(size, _MINIMUM)
 
 
 def _free(folder: Path) -> int | None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from guardrail.core.log.merkle import Edge, Node
 from guardrail.core.log.record import leaf_hash
 from guardrail.errors import LedgerError
-from guardrail.ledger.heads import Signing, doubt
+from guardrail.ledger.heads import Signing, head_problem
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.tree import edge_at, node_reader
 from guardrail.retention import segments
@@ -44,7 +44,7 @@ def tree_to_close(reader: LedgerReader, first: int, signing: Signing) -> tuple[E
             head = reader.storage.head()
     except ValueError:
         edge = Edge()
-    if head is None or doubt(head, reader.log, signing) or edge.encode() != head.edge:
+    if head is None or head_problem(head, reader.log, signing) or edge.encode() != head.edge:
         raise LedgerError(
             "the records do not match the signed head",
             code="ledger.damaged",

@@ -142,7 +142,7 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     calls, recorder = guard.calls, guard._recorder
     tool = guard._find("order", None)
     from guardrail.call.options import CallOptions
-    from guardrail.call.outcome_record import outcome
+    from guardrail.call.outcome_record import build_outcome as outcome
     from guardrail.call.stages import Admitted, Decided, Ended, Prepared
     from guardrail.core import decision as decisions
     from guardrail.core.types import Enforcement, Status

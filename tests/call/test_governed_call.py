@@ -14,7 +14,7 @@ import pytest
 from pydantic import BaseModel, ConfigDict, Field
 
 from guardrail import Guard
-from guardrail.call.unfit import misnamed
+from guardrail.call.unfit import describe_misnamed
 from guardrail.core.log.record import Draft
 from guardrail.core.types import EngineReply
 from guardrail.errors import (
@@ -673,8 +673,8 @@ def test_a_name_is_not_shown_if_redaction_can_not_say_what_it_is() -> None:
     def fails(_: str) -> str:
         raise RedactionError("no time is left", code="redaction.budget")
 
-    assert misnamed(error, {"x": 1}, tool, fails).startswith("; not declared: 1 name that")
-    assert misnamed(error, {"x": 1}, tool, str).startswith("; not declared: x")
+    assert describe_misnamed(error, {"x": 1}, tool, fails).startswith("; not declared: 1 name that")
+    assert describe_misnamed(error, {"x": 1}, tool, str).startswith("; not declared: x")
 
 
 def test_names_are_left_out_if_they_say_nothing() -> None:

@@ -145,14 +145,14 @@ def test_the_room_is_taken_again_only_where_as_much_is_left(
     db = disk / "a.db"
     db.touch()
     reserve = Reserve(db, 5 * MB)
-    assert reserve.there()
-    assert reserve.give_back()
+    assert reserve.try_take()
+    assert reserve.release()
     (disk / "filler").write_bytes(b"x" * 16 * MB)
-    assert not reserve.there()
+    assert not reserve.try_take()
     (disk / "filler").unlink()
-    assert not reserve.there(), "it does not ask the disk at every commit"
+    assert not reserve.try_take(), "it does not ask the disk at every commit"
     assert reserve.shortage.startswith("10.0 MB are needed")
-    assert Reserve(db, 5 * MB).there()
+    assert Reserve(db, 5 * MB).try_take()
     assert os.stat(reserve_path(db)).st_blocks * 512 >= 5 * MB
 
 
@@ -162,9 +162,9 @@ def test_a_reserve_that_somebody_cut_is_made_whole(tmp_path: Path) -> None:
     db.touch()
     for spoil in (lambda path: os.truncate(path, 100), _hollow, lambda path: path.unlink()):
         reserve = Reserve(db, MB)
-        assert reserve.there()
+        assert reserve.try_take()
         spoil(reserve_path(db))
-        assert reserve.there() or Reserve(db, MB).there()
+        assert reserve.try_take() or Reserve(db, MB).try_take()
         assert os.stat(reserve_path(db)).st_blocks * 512 >= MB
 
 
@@ -244,7 +244,7 @@ def test_on_a_large_volume_that_is_nearly_full_calls_run_with_half_of_what_is_fr
             fill(folder / "filler")
             refused_for_room(writer)
             assert reserve_path(db).stat().st_size == taken
-            assert not Reserve(db, 16 * MB).there(), "others do not take less meanwhile"
+            assert not Reserve(db, 16 * MB).try_take(), "others do not take less meanwhile"
             with pytest.raises(LedgerError, match=f"{2 * taken / MB:.1f} MB are needed"):
                 writer.append(decision(new_ulid(), writer.process))
         assert not reserve_path(db).exists()
@@ -270,8 +270,8 @@ def test_the_reserve_of_processes_that_died_is_fitted_to_what_is_free_now(tmp_pa
     db = tmp_path / "a.db"
     make(db).close()
     reserve = Reserve(db, 4 * MB)
-    assert reserve.there()
-    assert reserve.give_back()
+    assert reserve.try_take()
+    assert reserve.release()
     with reopen(db, replace(FAST, reserve=3 * MB)) as writer:
         assert _goes_on(writer)
         assert reserve_path(db).stat().st_size == 3 * MB
@@ -282,12 +282,12 @@ def test_what_lies_in_the_place_of_the_reserve_keeps_no_guard_waiting(tmp_path: 
     db = tmp_path / "a.db"
     os.mkfifo(reserve_path(db))
     reserve = Reserve(db, MB)
-    assert not reserve.there()
-    assert not reserve.give_back()
+    assert not reserve.try_take()
+    assert not reserve.release()
     reserve_path(db).unlink(missing_ok=True)
     reserve_path(db).touch()
     os.truncate(reserve_path(db), 1 << 40)
-    assert Reserve(db, MB).there()
+    assert Reserve(db, MB).try_take()
 
 
 def test_a_folder_in_the_place_of_the_reserve_is_not_called_a_full_disk(tmp_path: Path) -> None:

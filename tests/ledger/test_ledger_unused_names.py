@@ -231,7 +231,7 @@ def test_records_that_are_pruned_while_they_are_read_are_not_missed_either(
 ) -> None:
     """The look begins anew."""
     called(writer, *(f"s-{n}" for n in range(200)))
-    real = SessionNames.reach
+    real = SessionNames.read_up_to
     cuts = [101, 201, 301]
 
     def late(self: SessionNames, execute: Any, place: Any) -> None:
@@ -239,7 +239,7 @@ def test_records_that_are_pruned_while_they_are_read_are_not_missed_either(
             pruned(db, cuts.pop(0))
         real(self, execute, place)
 
-    monkeypatch.setattr(SessionNames, "reach", late)
+    monkeypatch.setattr(SessionNames, "read_up_to", late)
     assert owner(db, writer, "nobody") is None
     assert cuts == []
 
@@ -251,8 +251,8 @@ def test_more_names_than_are_kept_are_looked_for_in_all_lines(
     names = SessionNames(most=10)
     called(writer, *(f"s-{n}" for n in range(20)))
     assert owner(db, writer, "nobody", names) is None
-    assert not names.lacks("somebody")
-    assert names.lacks("nobody")
+    assert not names.is_absent("somebody")
+    assert names.is_absent("nobody")
     before = len(hashed)
     assert owner(db, writer, "nobody", names) is None
     assert len(hashed) == before
@@ -300,11 +300,11 @@ def test_names_that_come_during_a_search_are_not_missed(db: Path, writer: Ledger
         def place() -> Any:
             found = log._place()
             assert names._edge is not None
-            names.follow(names._edge, ["late"])
+            names.advance(names._edge, ["late"])
             return found
 
         assert not names.search(reader.storage, place, "late")
-    assert not names.lacks("late")
+    assert not names.is_absent("late")
 
 
 def test_searches_that_end_badly_prove_nothing(db: Path, writer: LedgerWriter) -> None:
@@ -313,7 +313,7 @@ def test_searches_that_end_badly_prove_nothing(db: Path, writer: LedgerWriter) -
     called(writer, "s-1", "s-2")
     with changed(db, hide("s-1")):
         unproved(lambda: owner(db, writer, "nobody", names))
-    assert not names.lacks("nobody")
+    assert not names.is_absent("nobody")
     assert owner(db, writer, "nobody", names) is None
 
 
@@ -326,7 +326,13 @@ def test_only_so_many_names_that_nobody_has_are_kept(
     called(writer, "s-1", "s-2")
     for number in range(5):
         assert owner(db, writer, f"t-{number}", names) is None
-    assert [names.lacks(f"t-{number}") for number in range(5)] == [False, False, True, True, True]
+    assert [names.is_absent(f"t-{number}") for number in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 def test_lines_that_only_look_like_first_records_are_none(db: Path, writer: LedgerWriter) -> None:

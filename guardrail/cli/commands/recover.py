@@ -200,9 +200,10 @@ def _print_plan(path: Path, found: Diagnosis, *, denied: bool) -> None:
         _print_field("rebuilt", f"{', '.join(plan.caches)}: will be rebuilt from the records")
     if _describe_loss(plan):
         _print_field("lost", _describe_loss(plan))
-    if plan.untold:
+    if plan.unclear_calls:
         data(
-            f"  unclear  {counted(len(plan.untold), 'open call')} whose process can't be identified"
+            f"  unclear  {counted(len(plan.unclear_calls), 'open call')} whose process can't be "
+            "identified"
         )
     if plan.alive:
         data(f"  in use   by {counted(len(plan.alive), 'process')}: end them first")
@@ -352,7 +353,7 @@ def _document(path: Path, found: Diagnosis, report: RecoveryReport | None) -> di
         "new_keys": found.keys is None,
         "head": plan.head or None,
         "rebuilt": list(plan.caches),
-        "unclear_calls": [call.seq for call in plan.untold],
+        "unclear_calls": [call.seq for call in plan.unclear_calls],
         "processes": len(plan.alive),
         "done": (
             None

@@ -96,14 +96,14 @@ class _Owners:
     def wrong(self, reader: LedgerReader) -> Iterator[Cache]:
         """Yield the tables that differ from the lines. Raises ``LedgerError``."""
         calls = reader.storage.open_calls(limit=len(self._calls) + 1)
-        if _differ([(row.call, row.seq, row.process) for row in calls], self._calls):
+        if _rows_differ([(row.call, row.seq, row.process) for row in calls], self._calls):
             yield Cache("open_call", list(self._calls.values()))
         keys = reader.storage.epochs(limit=len(self._keys) + 1)
-        if _differ([(row.public, row.seq, row.process) for row in keys], self._keys):
+        if _rows_differ([(row.public, row.seq, row.process) for row in keys], self._keys):
             yield Cache("epoch", list(self._keys.values()))
 
 
-def _differ(there: Sequence[tuple[object, ...]], right: Mapping[str, Owner]) -> bool:
+def _rows_differ(there: Sequence[tuple[object, ...]], right: Mapping[str, Owner]) -> bool:
     """Return True if the rows *there* differ from *right*. Hosts and pids are not compared."""
     return sorted(there, key=repr) != sorted((row[:3] for row in right.values()), key=repr)
 
@@ -200,7 +200,7 @@ def examine(
     found = Examination(chain.Chain().report(), Edge())
     done: _Pass | None = None
     row: HeadRow | None = None
-    check = verify if verify is not None else _believe
+    check = verify if verify is not None else _accept_any
     try:
         if ahead:
             pruned = _pruning(reader)
@@ -226,7 +226,7 @@ def examine(
             found.whole = reader.storage.page_fault() is None
             if done.audit.chain.report().first_bad is None:
                 found.head = _head(row, done.audit, signing, verify)
-                found.vouched = _vouched(row, done.audit, signing, verify)
+                found.vouched = _proved_count(row, done.audit, signing, verify)
                 found.caches = tuple(_wrong(reader, done))
     except LedgerError as error:
         found.unreadable = found.schema or error.message
@@ -240,7 +240,7 @@ def examine(
     return found
 
 
-def _believe(*_: bytes) -> bool:
+def _accept_any(*_: bytes) -> bool:
     return True
 
 
@@ -260,11 +260,11 @@ def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
     yield from done.owners.wrong(reader)
 
 
-def _vouched(
+def _proved_count(
     row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None
 ) -> int:
     """Return the number of records that the stored head proves. More records may follow."""
-    if row is None or signing is None or not row.written_by_a_holder(signing):
+    if row is None or signing is None or not row.has_valid_mac(signing):
         return 0
     try:
         note = SignedNote.parse(row.note)
@@ -283,9 +283,9 @@ def _head(row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Ve
     """Return the problem with the stored head; empty if there is none."""
     if row is None:
         return "the signed head is missing or malformed"
-    if signing is not None and not row.written_by_a_holder(signing):
+    if signing is not None and not row.has_valid_mac(signing):
         return "the signed head was written by someone who does not hold this log's keys"
-    fault = _against(row, audit)
+    fault = _contradiction(row, audit)
     keys = audit.keys if verify is not None and not fault else None
     if keys is not None and keys.signer_of(SignedNote.parse(row.note), row.size) is None:
         fault = "no key of this log signed the head"
@@ -312,13 +312,13 @@ def _signed_size(
     other = head.size == edge.size and head.root != edge.root()
     if head.size != row.size or (log and head.origin != log) or other:
         return 0
-    if signing is not None and row.written_by_a_holder(signing):
+    if signing is not None and row.has_valid_mac(signing):
         return head.size
     keys = audit.keys if audit is not None and verify is not None else None
     return head.size if keys is not None and keys.signer_of(note, head.size) is not None else 0
 
 
-def _against(row: HeadRow, audit: Audit) -> str:
+def _contradiction(row: HeadRow, audit: Audit) -> str:
     edge, last = audit.edge, audit.chain.next_seq - 1
     if row.size < edge.size:
         return (

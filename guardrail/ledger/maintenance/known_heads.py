@@ -80,7 +80,7 @@ def judge(
         return Judged(kept=size)
     binding = [each for each in known if each.binding]
     problem = next(
-        (text for each in binding if (text := _against(each, log, public, size, roots))), ""
+        (text for each in binding if (text := _contradiction(each, log, public, size, roots))), ""
     )
     same = not log or log == last.log
     here = dict(roots) if log == last.log else {}
@@ -95,14 +95,20 @@ def judge(
         ),
         default=0,
     )
-    forked = any(_forked(each, here) for each in binding if each.log == last.log)
+    forked = any(_is_contradicted(each, here) for each in binding if each.log == last.log)
     of_ours = proven if forked else (size if log == last.log else 0)
-    copies = [each.size for each in backups if not any(_forked(one, each.roots) for one in binding)]
+    copies = [
+        each.size
+        for each in backups
+        if not any(_is_contradicted(one, each.roots) for one in binding)
+    ]
     newer = not same or forked or last.size > size
     return Judged(last if newer else None, proven, max(of_ours, *copies, 0), problem)
 
 
-def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]) -> str:
+def _contradiction(
+    head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]
+) -> str:
     """Describe how the ledger contradicts *head*; empty if it does not, or if there is no
     ledger.
     """
@@ -118,12 +124,12 @@ def _against(head: KnownHead, log: str, public: str, size: int, roots: Mapping[i
             f"{told}, and {size:,} {agree(size, 'is')} here unchanged: the ledger was truncated, "
             "changed or rolled back"
         )
-    if _forked(head, roots):
+    if _is_contradicted(head, roots):
         return f"{told}, and the ledger's first records differ: it was changed or forked"
     return ""
 
 
-def _forked(head: KnownHead, roots: Mapping[int, bytes]) -> bool:
+def _is_contradicted(head: KnownHead, roots: Mapping[int, bytes]) -> bool:
     root = roots.get(head.size)
     return root is not None and root != head.root
 

@@ -174,13 +174,13 @@ def _continue(
                 reason,
                 **more,
                 **removed,
-                doubt=_doubt(found),
+                doubt=_unproved_range(found),
                 set_aside=[each.name for each in kept],
             ),
             tail,
         )
         closed = 0
-        for call in plan.untold:
+        for call in plan.unclear_calls:
             line = store.line(call.seq)
             if line is not None:
                 store.add(outcomes.unknown(line), tail)
@@ -197,7 +197,7 @@ def _continue(
     return RecoveryReport(plan, kept, receipt, plan.log, closed)
 
 
-def _doubt(found: Examination) -> dict[str, int] | None:
+def _unproved_range(found: Examination) -> dict[str, int] | None:
     """Return the range of records that no signed head covers. ``verify`` reports them in all future
     runs (docs/record-format.md section 9.5).
     """

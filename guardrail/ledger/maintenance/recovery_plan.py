@@ -65,7 +65,7 @@ class RecoveryPlan:
     """
     loss: Loss
     """The reliability of ``lost``."""
-    untold: tuple[OpenCall, ...]
+    unclear_calls: tuple[OpenCall, ...]
     """Open calls whose processes are not known to be dead or alive."""
     alive: tuple[str, ...]
     """Other processes that hold a lease. They must end first."""
@@ -113,12 +113,12 @@ def inspect(
     )
     judged = _judge(known, intact, found, genesis)
     problem = "; ".join(each for each in (unusable, problem, judged.problem) if each)
-    untold: tuple[OpenCall, ...] = ()
+    unclear_calls: tuple[OpenCall, ...] = ()
     action = Action.RESTART
     if not problem:
         assert found is not None
-        untold = _untold(db, found)
-        action, problem = _action(seal, found, untold)
+        unclear_calls = _unclear_calls(db, found)
+        action, problem = _action(seal, found, unclear_calls)
     lost = _lost(seal, found, known, judged, intact)
     return RecoveryPlan(
         action=action,
@@ -131,7 +131,7 @@ def inspect(
         first_bad=report.first_bad if report is not None else None,
         lost=lost,
         loss=_loss(lost, found),
-        untold=untold,
+        unclear_calls=unclear_calls,
         alive=_alive(db),
         head=found.head if found is not None else "",
         caches=tuple(each.table for each in found.caches) if found is not None else (),
@@ -159,15 +159,15 @@ def _judge(
 
 
 def _action(
-    seal: Seal | None, found: Examination, untold: tuple[OpenCall, ...]
+    seal: Seal | None, found: Examination, unclear_calls: tuple[OpenCall, ...]
 ) -> tuple[Action, str]:
     """Return the action for a log that can continue, and the reason for it, which is empty if no
     action is needed.
     """
-    problem = _beside(seal, found)
+    problem = _describe_other_problems(seal, found)
     if problem:
         return Action.CONTINUE, problem
-    if untold:
+    if unclear_calls:
         return Action.CLOSE_CALLS, "open calls whose process left no lease"
     return Action.NOTHING, ""
 
@@ -223,7 +223,7 @@ def _public(genesis: Mapping[str, Any]) -> str:
     return str(key.get("public", "")) if isinstance(key, Mapping) else ""
 
 
-def _untold(db: Path, found: Examination) -> tuple[OpenCall, ...]:
+def _unclear_calls(db: Path, found: Examination) -> tuple[OpenCall, ...]:
     """Return the calls that are open according to the lines, and whose processes are not known to
     be dead or alive.
     """
@@ -251,7 +251,7 @@ def _describe_intact(found: Examination | None) -> str:
     return "nothing is wrong with this ledger"
 
 
-def _beside(seal: Seal | None, found: Examination) -> str:
+def _describe_other_problems(seal: Seal | None, found: Examination) -> str:
     """Describe further problems of a log with an intact chain; empty if there are none."""
     problems = [f"sealed: {seal.why}"] if seal is not None else []
     if found.schema:

@@ -23,7 +23,7 @@ from guardrail.errors import (
 )
 from guardrail.ledger.epochs import Rotation
 from guardrail.ledger.files import utc_timestamp
-from guardrail.ledger.heads import HeadKey, HeadRow, Signing, doubt, sign_head
+from guardrail.ledger.heads import HeadKey, HeadRow, Signing, head_problem, sign_head
 from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.rows import EpochRow, OpenCall
 from guardrail.ledger.sqlite import handles
@@ -164,7 +164,7 @@ class Store(SQLiteTreeWriter):
         if head is None or head.size != seq + 1 or head.leaf != leaf:
             fault = f"the head does not cover record {seq}"
         elif head != self._known:
-            fault = doubt(head, self.log, self._signing)
+            fault = head_problem(head, self.log, self._signing)
             if not fault:
                 self._known = head
         return Tail(seq, leaf, edge.copy(), edge, fault)

@@ -72,7 +72,7 @@ def schema_fault(ask: Ask) -> str:
         name = found[1]
         mine = right.get(name) if isinstance(name, str) else None
         if mine is None or name in seen:
-            return f"{_word(found[0])} {_word(name)} is not guardrail's"
+            return f"{_safe_name(found[0])} {_safe_name(name)} is not guardrail's"
         if tuple(found) != mine:
             return f"{mine[0]} {name} was changed"
         has_pages = mine[0] != "trigger"
@@ -124,7 +124,7 @@ def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
     return foreign, missing
 
 
-def _word(value: object) -> str:
+def _safe_name(value: object) -> str:
     """Return a name from the file in a form that is safe to show in messages."""
     return ascii(value)[:60].strip("'") if isinstance(value, str) else "object"
 
@@ -169,14 +169,14 @@ def row_fault(ask: Ask) -> str:
     if len(pruned) > 1 or any((row[0], type(row[1])) != (0, int) for row in pruned):
         return "the mark of pruned records is malformed"
     if heads and most is not None:
-        covered = _covered(heads[0])
+        covered = _covered_count(heads[0])
         if covered is not None and most >= covered:
             beyond = f"{numbers(covered, most)} {agree(most - covered + 1, 'is')}"
             return f"{beyond} not covered by the signed head"
     return ""
 
 
-def _covered(head: tuple[Any, ...]) -> int | None:
+def _covered_count(head: tuple[Any, ...]) -> int | None:
     """Return the number of records that the signed head covers; None if the head is malformed,
     which other checks report.
     """

@@ -31,11 +31,11 @@ __all__ = [
     "connect",
     "connect_reader",
     "create",
-    "damaged",
     "data_version",
-    "denied",
     "full_error",
+    "is_damaged",
     "open_error",
+    "permission_error",
     "quoted",
     "read_error",
     "reason",
@@ -294,14 +294,16 @@ def schema_error(fault: str) -> LedgerOpenError:
     )
 
 
-def damaged(error: BaseException) -> bool:
+def is_damaged(error: BaseException) -> bool:
     """Return True if *error*, raised by SQLite, means that the file is damaged or not a
     database.
     """
     return reason(error).startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB", "SQLITE_IOERR_SHORT_READ"))
 
 
-def denied(error: sqlite3.Error | OSError, db: Path, *, write: bool) -> LedgerOpenError | None:
+def permission_error(
+    error: sqlite3.Error | OSError, db: Path, *, write: bool
+) -> LedgerOpenError | None:
     """Return an error that names the file of *db* for which this process lacks a permission, or
     None if it lacks none. SQLite reports only that it can't open a file, not which one or why.
     """
@@ -326,7 +328,7 @@ def open_error(
     into a ``LedgerOpenError``. *needed* is the number of bytes that must be free, in case the disk
     is full.
     """
-    missing = denied(error, db, write=write)
+    missing = permission_error(error, db, write=write)
     if missing is not None:
         return missing
     if is_full(error, db):
@@ -335,7 +337,7 @@ def open_error(
         return LedgerOpenError(
             "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
         )
-    torn = damaged(error)
+    torn = is_damaged(error)
     return LedgerOpenError(
         f"{db} can't be opened: {reason(error)}",
         code="ledger.damaged" if torn else "ledger.unreadable",
@@ -356,7 +358,7 @@ def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
     Code ``ledger.query`` means that SQLite could not evaluate the query on the content of the
     records.
     """
-    missing = denied(error, db, write=False)
+    missing = permission_error(error, db, write=False)
     if missing is not None:
         return missing
     why = reason(error)
@@ -374,7 +376,7 @@ def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
         )
     if is_full(error, db):
         return full_error(db)
-    code = "ledger.damaged" if damaged(error) else "ledger.unreadable"
+    code = "ledger.damaged" if is_damaged(error) else "ledger.unreadable"
     if why == "SQLITE_ERROR":
         code = "ledger.query"
     return LedgerError(

@@ -32,8 +32,8 @@ from guardrail.ledger.sqlite.constraints import (
 )
 from guardrail.ledger.sqlite.database import (
     data_version,
-    denied,
     open_error,
+    permission_error,
     read_error,
     schema_error,
     schema_version,
@@ -327,7 +327,7 @@ def _regular(db: Path) -> bool:
     except (FileNotFoundError, NotADirectoryError):
         return False
     except OSError as error:
-        missing = denied(error, db, write=False)
+        missing = permission_error(error, db, write=False)
         raise missing or unexaminable(db, error) from None
     if not stat.S_ISREG(found.st_mode):
         raise not_a_file()

@@ -234,7 +234,7 @@ class Committer:
                 if connection.store is None:
                     connection.open(outcomes_owed=bool(self.owed_count))
                 if (
-                    self._files.reserve.kept()
+                    self._files.reserve.is_held()
                     or self._take_reserve()
                     or self._some_need_no_room(batch)
                 ):
@@ -255,7 +255,7 @@ class Committer:
         except LedgerError:
             self.drop_store()
             raise
-        return self._files.reserve.there()
+        return self._files.reserve.try_take()
 
     def _some_need_no_room(self, batch: deque[Entry]) -> bool:
         """Fail the entries that start a new call. Return True if there is anything else
@@ -303,7 +303,7 @@ class Committer:
                 if draft.judged is not None:
                     self._raise_unproved(store.unproved_since(draft, tail))
             answers = self._add_all(store, drafts, tail)[len(self._owed) :]
-            following = self.names.at(tail.committed)
+            following = self.names.matches(tail.committed)
             for rotation in rotations:
                 store.rotate(rotation, tail)
             store.sign(tail, self._epochs.key)
@@ -316,7 +316,7 @@ class Committer:
         if following:
             added = zip(taken, answers, strict=True)
             made = [each.draft.session for each, is_ in added if isinstance(is_, Receipt)]
-            self.names.follow(tail.edge, [name for name in made if name is not None])
+            self.names.advance(tail.edge, [name for name in made if name is not None])
         self._owed.clear()
         self._epochs.mark_durable()
         self.known.last = (tail.seq, tail.leaf)

@@ -19,7 +19,7 @@ from guardrail.ledger.reserve import disk_is_full
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import handles
-from guardrail.ledger.sqlite.database import SQLiteError, denied, reason
+from guardrail.ledger.sqlite.database import SQLiteError, permission_error, reason
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 
@@ -126,7 +126,7 @@ class Health:
             return LedgerPoisonedError(error.message, hint=error.hint), False
         problem = error if isinstance(error, LedgerError) else self._refused(error)
         full = isinstance(error, SQLiteError | OSError) and disk_is_full(reason(error))
-        return problem, full and self._files.reserve.give_back()
+        return problem, full and self._files.reserve.release()
 
     def outside_transaction(self, error: OSError | SQLiteError) -> LedgerError:
         """Block new calls after *error* outside a transaction. Return the error for its callers.
@@ -135,11 +135,11 @@ class Health:
         """
         problem = self._refused(error)
         if disk_is_full(reason(error)):
-            self._files.reserve.give_back()
+            self._files.reserve.release()
         fault = self._files.watch.check_database()
         if fault is not None and fault.seals:
             return self.seal(str(fault), away=fault.what == "missing")
-        missing = denied(error, self._files.db, write=True)
+        missing = permission_error(error, self._files.db, write=True)
         if missing is not None:
             self.trouble = missing.message
             return LedgerPoisonedError(missing.message, code=missing.code, hint=missing.hint)

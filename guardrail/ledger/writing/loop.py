@@ -20,7 +20,7 @@ return, so that they can share the next commit.
 """
 _LONGEST = 0.001
 """Largest wait in seconds, whatever the duration of the last commit."""
-_LOOK = 0.00005
+_POLL = 0.00005
 """Seconds between two checks for callers that have returned."""
 
 
@@ -32,7 +32,7 @@ class BatchSizeEstimator:
     def __init__(self) -> None:
         self.expected = 1
 
-    def came(self, callers: int) -> None:
+    def note_arrivals(self, callers: int) -> None:
         """Note that *callers* arrived together. The estimate rises at once and falls gradually to a
         single caller.
         """
@@ -49,12 +49,12 @@ class Loop:
         self._committer = committer
         self._inbox = inbox
         self._max_batch = max_batch
-        self._order: Order | None = None
+        self._next_order: Order | None = None
         """An order that arrived while a batch was gathered. It is carried out after the entries
         that were sent before it.
         """
         self._estimator = BatchSizeEstimator()
-        self._took = 0.0
+        self._last_duration = 0.0
         """Duration of the last commit in seconds."""
 
     def run(self) -> None:
@@ -64,16 +64,16 @@ class Loop:
             if work is None:
                 self._committer.idle()
             elif isinstance(work, Entry):
-                self._wait_for_the_others()
+                self._wait_for_returning_callers()
                 began = time.monotonic()
                 self._committer.round(work, self._gather)
-                self._took = time.monotonic() - began
-            elif not self._obey(work):
-                self._refuse_rest()
+                self._last_duration = time.monotonic() - began
+            elif not self._carry_out(work):
+                self._refuse_remaining()
                 return
 
     def _receive(self) -> Work | None:
-        order, self._order = self._order, None
+        order, self._next_order = self._next_order, None
         if order is not None:
             return order
         try:
@@ -83,7 +83,7 @@ class Loop:
         except Empty:
             return None
 
-    def _wait_for_the_others(self) -> None:
+    def _wait_for_returning_callers(self) -> None:
         """Wait briefly for the callers of the last commit, which have just been woken, to return
         with their next record.
 
@@ -91,10 +91,10 @@ class Loop:
         alternate: two syncs instead of one.
         """
         expected = min(self._estimator.expected, self._max_batch)
-        until = time.monotonic() + min(self._took * _SHARE, _LONGEST)
+        until = time.monotonic() + min(self._last_duration * _SHARE, _LONGEST)
         while self._inbox.qsize() + 1 < expected and time.monotonic() < until:
-            time.sleep(_LOOK)
-        self._estimator.came(self._inbox.qsize() + 1)
+            time.sleep(_POLL)
+        self._estimator.note_arrivals(self._inbox.qsize() + 1)
 
     def _gather(self) -> Iterator[Entry]:
         """Yield the queued entries for this commit."""
@@ -104,11 +104,11 @@ class Loop:
             except Empty:
                 return
             if not isinstance(work, Entry):
-                self._order = work
+                self._next_order = work
                 return
             yield work
 
-    def _obey(self, order: Order) -> bool:
+    def _carry_out(self, order: Order) -> bool:
         """Carry out an order; return False if the thread must end."""
         committer = self._committer
         if order.kind == "park":
@@ -136,7 +136,7 @@ class Loop:
             return order.kind == "sweep"
         return order.kind == "open"
 
-    def _refuse_rest(self) -> None:
+    def _refuse_remaining(self) -> None:
         """Complete the futures of the entries that arrived too late with an error."""
         while True:
             try:

@@ -196,7 +196,7 @@ def _hours(text: str) -> float:
 def _zone(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
     given = parameters[0]
     items = given["Array"]["items"] if kind(given) == "Array" else []
-    if scope.integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
+    if scope.is_integer(given) or (len(items) == 2 and _literal(items[1]) in {"UTC", ""}):
         return None
     message = (
         f"{name} receives a value that may not be a time in nanoseconds, or a time "
@@ -206,7 +206,9 @@ def _zone(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefus
 
 
 def _slice(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
-    if all((scope.most(end) or 0) < 2**63 and scope.integer(end) for end in parameters[1:3]):
+    if all(
+        (scope.upper_bound(end) or 0) < 2**63 and scope.is_integer(end) for end in parameters[1:3]
+    ):
         return None
     message = (
         f"the ends passed to {name} may not be 64-bit whole numbers: the result is "

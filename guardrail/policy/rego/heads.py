@@ -18,7 +18,14 @@ from guardrail.policy.rego.tokens import Token, tokens
 from guardrail.policy.rego.tree import Module, Node, RegoRule, kind
 from guardrail.policy.rego.world import RuleScope
 
-__all__ = ["TextEdit", "UnreadableRule", "chained", "head_edits", "head_terms", "results"]
+__all__ = [
+    "TextEdit",
+    "UnreadableRule",
+    "chained_bodies",
+    "deferred_results",
+    "head_edits",
+    "head_terms",
+]
 
 _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 _VALUED = frozenset({b":=", b"=", b"contains"})
@@ -64,7 +71,7 @@ class _Clause:
     """Position after its last byte."""
 
 
-def chained(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
+def chained_bodies(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield each body of a rule that follows another body without ``else``.
 
     The engine gives the rule another value than OPA for such a body, or none.
@@ -139,10 +146,12 @@ def head_edits(
             keys = []
             if terms:
                 given = [(fresh().encode(), *term) for term in terms]
-                yield from _move_edits(raw, clause, given, body, sorted(results(body) - named))
+                yield from _move_edits(
+                    raw, clause, given, body, sorted(deferred_results(body) - named)
+                )
 
 
-def results(body: Any) -> frozenset[str]:
+def deferred_results(body: Any) -> frozenset[str]:
     """Return the names that occur as the last argument of a call that is a line of *body*, because
     they receive the call's result. The engine defers such a call, and also the lines that need its
     result, so that these stay after it.

@@ -15,13 +15,13 @@ from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
 from guardrail.policy.rego.tree import Node, RegoRule, kind, line_of, nodes, reference
 from guardrail.policy.rego.world import RuleScope
 
-__all__ = ["branched", "patterns", "result"]
+__all__ = ["ambiguous_patterns", "compared_functions", "result_pattern"]
 
 _COMPREHENSIONS = frozenset({"ArrayCompr", "SetCompr", "ObjectCompr"})
 _CLOSED = "compare object.keys(x) with the allowed keys, and read each value as x.key"
 
 
-def patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
+def ambiguous_patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the line and the reason for each pattern in a rule that the two engines interpret
     differently.
     """
@@ -29,7 +29,7 @@ def patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     head = next(iter(rule.node["head"].values())) if "head" in rule.node else rule.node
     arguments: list[Node] = head.get("args") or []
     yield from _pattern(arguments, "a function's arguments", rule.line)
-    bound = {node["Var"]["value"] for node in _inside(arguments) if kind(node) == "Var"}
+    bound = {node["Var"]["value"] for node in _nested_patterns(arguments) if kind(node) == "Var"}
     bound |= {"input", "data", *scope.own, *scope.imports} - rule.local
     for name, content in nodes(rule.node):
         if name == "SomeIn":
@@ -40,23 +40,23 @@ def patterns(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
             yield from _unified(content, bound, rule.line)
 
 
-def result(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
+def result_pattern(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
     """Check the argument that receives a call's result."""
     return _pattern([node], "the result of a call", line)
 
 
 def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
     """Check a pattern whose names are always bound by it."""
-    found = list(_inside([part for part in parts if part]))
+    found = list(_nested_patterns([part for part in parts if part]))
     line = next((line_of(node) for node in found if line_of(node)), line)
     for node in found:
         if kind(node) in {"Object", "Set"}:
-            yield line, _exact(where)
+            yield line, _is_exact_object(where)
             break
     names = Counter(node["Var"]["value"] for node in found if kind(node) == "Var")
     for name, times in names.items():
         if times > 1 and name != "_":
-            yield line, _twice(name, where)
+            yield line, _repeated_names(name, where)
 
 
 def _unified(
@@ -72,37 +72,37 @@ def _unified(
         if kind(side) == "Var":
             # A whole value: bound, or compared unchanged.
             continue
-        found = list(_inside(side))
+        found = list(_nested_patterns(side))
         names = [node["Var"]["value"] for node in found if kind(node) == "Var"]
         binding = [name for name in names if name not in bound]
         free += binding
         if binding and any(kind(node) in {"Object", "Set"} for node in found):
-            yield line_of(side) or line, _exact("=")
+            yield line_of(side) or line, _is_exact_object("=")
     for name, times in Counter(free).items():
         if times > 1 and name != "_":
-            yield int(content["span"]["line"]), _twice(name, "=")
+            yield int(content["span"]["line"]), _repeated_names(name, "=")
 
 
-def _inside(pattern: Any) -> Iterator[Node]:
+def _nested_patterns(pattern: Any) -> Iterator[Node]:
     """Yield *pattern* and the items, keys and values nested in it. Comprehensions are skipped;
     calls and references are yielded but not entered.
     """
     if isinstance(pattern, list):
         for item in pattern:
-            yield from _inside(item)
+            yield from _nested_patterns(item)
         return
     name = kind(pattern)
     if name is None or name in _COMPREHENSIONS:
         return
     yield pattern
     if name in {"Array", "Set"}:
-        yield from _inside(pattern[name]["items"])
+        yield from _nested_patterns(pattern[name]["items"])
     elif name == "Object":
         for field in pattern["Object"]["fields"]:
-            yield from _inside(list(field[1:]))
+            yield from _nested_patterns(list(field[1:]))
 
 
-def _exact(where: str) -> ConstructRefusal:
+def _is_exact_object(where: str) -> ConstructRefusal:
     return ConstructRefusal(
         "object-pattern",
         (
@@ -114,7 +114,7 @@ def _exact(where: str) -> ConstructRefusal:
     )
 
 
-def _twice(name: str, where: str) -> ConstructRefusal:
+def _repeated_names(name: str, where: str) -> ConstructRefusal:
     return ConstructRefusal(
         "repeated-name",
         (
@@ -125,7 +125,7 @@ def _twice(name: str, where: str) -> ConstructRefusal:
     )
 
 
-def branched(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
+def compared_functions(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the places at which a function's result is compared with a value. If the comparison
     fails, OPA continues with the function's ``else``.
     """

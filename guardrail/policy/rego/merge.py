@@ -17,7 +17,7 @@ from itertools import count
 
 from guardrail.errors import Finding
 from guardrail.policy.rego.heads import TextEdit, UnreadableRule, head_edits
-from guardrail.policy.rego.tokens import squeezed, unix_lines
+from guardrail.policy.rego.tokens import on_one_line, unix_lines
 from guardrail.policy.rego.tree import Import, Module, kind, nodes
 
 __all__ = ["MergedPackage", "SourceLine", "merge", "merge_package"]
@@ -96,7 +96,7 @@ def merge_package(members: Sequence[Module]) -> MergedPackage:
         for item in module.imports:
             if not item.ignored and (item.alias, _import_path(item)) not in seen:
                 seen[item.alias, _import_path(item)] = None
-                lines.append(squeezed(raw, *item.span))
+                lines.append(on_one_line(raw, *item.span))
     named = frozenset(rule.name for module in members for rule in module.rules)
     named |= {"input", "data", *(alias for alias, _ in seen)}
     fresh = _name_generator(named.union(*map(_used_names, members)))

@@ -58,7 +58,7 @@ def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
 def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | None:
     """Return the reason to refuse a comparison, or None."""
     sides = (content["lhs"], content["rhs"])
-    if content["op"] not in {"Eq", "Ne"} and any(map(scope.maybe_set, sides)):
+    if content["op"] not in {"Eq", "Ne"} and any(map(scope.may_be_set, sides)):
         return ConstructRefusal(
             "set-order",
             (
@@ -73,8 +73,8 @@ def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
 def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | None:
     """Return the reason to refuse a sum, product or quotient, or None."""
     sides = (content["lhs"], content["rhs"])
-    whole = content["op"] != "Div" and all(scope.integer(side) for side in sides)
-    sets = content["op"] == "Sub" and any(scope.a_set(side) for side in sides)
+    whole = content["op"] != "Div" and all(scope.is_integer(side) for side in sides)
+    sets = content["op"] == "Sub" and any(scope.is_set(side) for side in sides)
     if not whole and not sets:
         return ConstructRefusal(
             "decimal-arithmetic",
@@ -86,7 +86,7 @@ def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
             f"use round(x) first, or pass the smallest units, such as cents; {SERVER}",
         )
     if whole:
-        most = scope.most({"ArithExpr": content})
+        most = scope.upper_bound({"ArithExpr": content})
         if most is None or most >= 2**63:
             return ConstructRefusal(
                 "integer-range",

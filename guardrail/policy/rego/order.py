@@ -15,11 +15,11 @@ from typing import Any
 
 from guardrail.policy.rego.builtins import ALLOWED
 from guardrail.policy.rego.conditions import SERVER, ConstructRefusal
-from guardrail.policy.rego.heads import head_terms, results
+from guardrail.policy.rego.heads import deferred_results, head_terms
 from guardrail.policy.rego.tree import REFERENCES, Node, children, kind, line_of, nodes, reference
 from guardrail.policy.rego.world import RuleScope
 
-__all__ = ["early", "late", "skipped"]
+__all__ = ["deferred_calls", "early_calls", "skipped_calls"]
 
 _SAFE = frozenset(
     [
@@ -49,7 +49,7 @@ _TEXTS = frozenset(
 """Paths below ``input`` whose values are always strings."""
 
 
-def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
+def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls that can fail and that share a line with an iteration on which they do not
     depend.
     """
@@ -85,7 +85,7 @@ def early(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                 break
 
 
-def late(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
+def deferred_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls that return their result in their last argument, if they, or calls that are
     deferred with them, can fail.
     """
@@ -103,7 +103,7 @@ def late(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                     yield line_of(node) or scope.rule.line, _LATE
 
 
-def skipped(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
+def skipped_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield the calls in a list, set or object that can fail and that follow an item that can be
     undefined.
     """
@@ -116,7 +116,7 @@ def skipped(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
         for item in _ordered_items(composite):
             found = reference(item)
             if found is not None:
-                missing = missing or not (found.dotted in there or scope.total(item))
+                missing = missing or not (found.dotted in there or scope.is_total(item))
             elif missing and kind(item) not in _COMPREHENSIONS:
                 calls = [call for call in _calls(item) if _can_fail(call, scope)]
                 if calls:
@@ -214,7 +214,7 @@ def _lines_with_heads(scope: RuleScope) -> Iterator[list[Any]]:
     keys, values = head_terms(scope.rule, named)
     for body, terms in zip(scope.rule.node.get("bodies") or [], values, strict=False):
         lines = [statement["literal"] for statement in body["query"]["stmts"]]
-        needed = [{"Var": {"value": name}} for name in results(body) - named]
+        needed = [{"Var": {"value": name}} for name in deferred_results(body) - named]
         if keys or terms:
             yield [*lines, {"Array": {"items": [*keys, *terms, *needed]}}]
         keys = []

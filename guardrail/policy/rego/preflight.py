@@ -17,11 +17,11 @@ from guardrail.errors import Finding
 from guardrail.policy.rego import contract, layout
 from guardrail.policy.rego.builtins import ALLOWED, IMPURE_HINTS, OPERATORS, REFUSED
 from guardrail.policy.rego.conditions import CONDITIONS, SERVER, ConstructRefusal
-from guardrail.policy.rego.heads import chained
+from guardrail.policy.rego.heads import chained_bodies
 from guardrail.policy.rego.layout import Point, finding_at, nearest
-from guardrail.policy.rego.matching import branched, patterns, result
+from guardrail.policy.rego.matching import ambiguous_patterns, compared_functions, result_pattern
 from guardrail.policy.rego.numbers import arithmetic, comparison, number
-from guardrail.policy.rego.order import early, late, skipped
+from guardrail.policy.rego.order import deferred_calls, early_calls, skipped_calls
 from guardrail.policy.rego.purity import pure_functions
 from guardrail.policy.rego.tree import (
     REFERENCES,
@@ -45,8 +45,7 @@ _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
     """Return every reason not to serve *modules* with *data*, a JSON object.
 
-    If *contract_checks* is false, any Rego is accepted, even if it breaks the rules about packages
-    and sets that the guard's policies must follow.
+    If *contract_checks* is false, the rules about packages and sets are not checked.
     """
     document = json.loads(data)
     world = PolicyIndex(modules, document)
@@ -108,7 +107,15 @@ class _RuleExaminer:
                 self.rule.line, "shadows-builtin", message, "correct it; OPA refuses it too"
             )
         for line, refusal in chain.from_iterable(
-            check(self.scope) for check in (patterns, branched, early, late, skipped, chained)
+            check(self.scope)
+            for check in (
+                ambiguous_patterns,
+                compared_functions,
+                early_calls,
+                deferred_calls,
+                skipped_calls,
+                chained_bodies,
+            )
         ):
             self.refuse(line, refusal.code, refusal.message, refusal.hint)
         self.visit(
@@ -303,14 +310,11 @@ class _RuleExaminer:
             message = f"{name} takes {counted(arity, 'argument')}"
             self.refuse(line, "arity", message, "correct it; OPA refuses it too")
         elif arity is not None and len(parameters) > arity:
-            for at, refusal in result(parameters[-1], line):
+            for at, refusal in result_pattern(parameters[-1], line):
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
 
     def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
-        """Check a call of a function that the policies do not define.
-
-        Return its number of arguments, if known.
-        """
+        """Check a call of a built-in function; return its number of arguments, if known."""
         if name in REFUSED:
             code, reason = REFUSED[name]
             hint = IMPURE_HINTS.get(name, SERVER)
@@ -396,7 +400,7 @@ class _RuleExaminer:
 
     def _has_values(self, content: dict[str, Any]) -> bool:
         """Return True if the key and the value before ``in`` certainly have values."""
-        return self.scope.total(content["key"]) and self.scope.total(content["value"])
+        return self.scope.is_total(content["key"]) and self.scope.is_total(content["value"])
 
     def _is_comparable(self, node: Node) -> bool:
         """Return True if ``not node`` means the same in both engines, even if a part of *node* is
@@ -407,24 +411,24 @@ class _RuleExaminer:
             return self._indices_total(node)
         if name == "Call":
             # The call itself can be undefined, its arguments can't.
-            return all(self.scope.total(parameter) for parameter in node["Call"]["params"])
+            return all(self.scope.is_total(parameter) for parameter in node["Call"]["params"])
         equal = (name == "BoolExpr" and node["BoolExpr"]["op"] == "Eq") or (
             name == "AssignExpr" and node["AssignExpr"]["op"] == "Eq"
         )
         if equal:
             sides = next(iter(node.values()))
             return all(
-                self._indices_total(side) if kind(side) in REFERENCES else self.scope.total(side)
+                self._indices_total(side) if kind(side) in REFERENCES else self.scope.is_total(side)
                 for side in (sides["lhs"], sides["rhs"])
             )
-        return self.scope.total(node)
+        return self.scope.is_total(node)
 
     def _indices_total(self, node: Node) -> bool:
         found = reference(node)
         assert found is not None
-        if found.base is not None and not self.scope.total(found.base):
+        if found.base is not None and not self.scope.is_total(found.base):
             return False
-        return all(self.scope.total(part) for part in found.dynamic)
+        return all(self.scope.is_total(part) for part in found.dynamic)
 
     def _check_object(self, content: dict[str, Any]) -> None:
         keys = [field[1] for field in content["fields"]]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-__all__ = ["Token", "squeezed", "tokens", "unix_lines"]
+__all__ = ["Token", "on_one_line", "tokens", "unix_lines"]
 
 _PIECE = re.compile(
     rb"(?P<text>\"(?:[^\"\\\n]|\\[^\n])*\"|`[^`]*`)|(?P<gap>["
@@ -37,7 +37,7 @@ def tokens(raw: bytes, start: int = 0, end: int | None = None) -> Iterator[Token
             yield Token(found.start(), found.end(), found[0])
 
 
-def squeezed(raw: bytes, start: int, end: int) -> bytes:
+def on_one_line(raw: bytes, start: int, end: int) -> bytes:
     """Return the tokens of *raw* between *start* and *end* on one line, unless a string spans
     several lines. Strings are not changed.
     """

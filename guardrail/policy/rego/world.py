@@ -194,7 +194,7 @@ class RuleScope:
             return before
         return ResolvedReference(before.root, (*before.static, *static), complete)
 
-    def total(self, node: Any, steps: int = 0) -> bool:
+    def is_total(self, node: Any, steps: int = 0) -> bool:
         """Return True if *node* certainly has a value."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
@@ -212,27 +212,27 @@ class RuleScope:
         }:
             return True
         if name in {"Array", "Set"}:
-            return all(self.total(item, steps + 1) for item in content["items"])
+            return all(self.is_total(item, steps + 1) for item in content["items"])
         if name == "Object":
             return all(
-                self.total(item, steps + 1) for field in content["fields"] for item in field[1:]
+                self.is_total(item, steps + 1) for field in content["fields"] for item in field[1:]
             )
         if name == "Call":
             callee = reference(content["fcn"])
             answers = callee is not None and self._always_answers(callee)
-            return answers and all(self.total(item, steps + 1) for item in content["params"])
+            return answers and all(self.is_total(item, steps + 1) for item in content["params"])
         if name in {"ArithExpr", "BinExpr", "BoolExpr", "UnaryExpr", "Membership"}:
             sides = [
                 content[key]
                 for key in ("lhs", "rhs", "expr", "value", "collection", "key")
                 if content.get(key)
             ]
-            return all(self.total(side, steps + 1) for side in sides)
+            return all(self.is_total(side, steps + 1) for side in sides)
         found = reference(node)
         return found is not None and self._reference_total(found, steps)
 
     def _reference_total(self, found: Reference, steps: int) -> bool:
-        if not found.parts and found.head is not None and self._plain_local(found.head):
+        if not found.parts and found.head is not None and self._is_plain_local(found.head):
             # Bound before it is used, or the rule is refused as unsafe.
             return True
         at = self.resolve(found)
@@ -251,7 +251,7 @@ class RuleScope:
             ):
                 return True
             if len(rules) == 1 and rules[0].simple is not None:
-                return RuleScope(self.world, self.module, rules[0]).total(
+                return RuleScope(self.world, self.module, rules[0]).is_total(
                     rules[0].simple, steps + 1
                 )
         return False
@@ -273,12 +273,12 @@ class RuleScope:
             rules = self.own[callee.head]
         return rules is None or any(rule.default for rule in rules)
 
-    def _plain_local(self, head: str) -> bool:
+    def _is_plain_local(self, head: str) -> bool:
         return head in self.rule.local or not (
             head in self.own or head in self.imports or head in {"input", "data"}
         )
 
-    def integer(self, node: Any, steps: int = 0) -> bool:
+    def is_integer(self, node: Any, steps: int = 0) -> bool:
         """Return True if *node*, if it is a number, is certainly an integer."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
@@ -290,20 +290,20 @@ class RuleScope:
             callee = reference(content["fcn"])
             dotted = callee.dotted if callee is not None else None
             if dotted == "abs":
-                return self.integer(content["params"][0], steps + 1)
+                return self.is_integer(content["params"][0], steps + 1)
             return dotted in INTEGER_RESULTS
         if name == "ArithExpr":
             whole = content["op"] != "Div"
             return (
                 whole
-                and self.integer(content["lhs"], steps + 1)
-                and self.integer(content["rhs"], steps + 1)
+                and self.is_integer(content["lhs"], steps + 1)
+                and self.is_integer(content["rhs"], steps + 1)
             )
         if name == "UnaryExpr":
-            return self.integer(content["expr"], steps + 1)
-        return self._follow(node, "integer", steps)
+            return self.is_integer(content["expr"], steps + 1)
+        return self._follow(node, "is_integer", steps)
 
-    def most(self, node: Any, steps: int = 0) -> int | None:
+    def upper_bound(self, node: Any, steps: int = 0) -> int | None:
         """Return an upper bound for the absolute value of an integer; None if none is known."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
@@ -312,15 +312,15 @@ class RuleScope:
         if name == "Number":
             return abs(content["value"]) if isinstance(content["value"], int) else None
         if name == "UnaryExpr":
-            return self.most(content["expr"], steps + 1)
+            return self.upper_bound(content["expr"], steps + 1)
         if name == "Call":
             callee = reference(content["fcn"])
             dotted = callee.dotted if callee is not None else None
             if dotted == "abs":
-                return self.most(content["params"][0], steps + 1)
+                return self.upper_bound(content["params"][0], steps + 1)
             return LARGEST.get(dotted or "")
         if name == "ArithExpr":
-            left, right = (self.most(content[side], steps + 1) for side in ("lhs", "rhs"))
+            left, right = (self.upper_bound(content[side], steps + 1) for side in ("lhs", "rhs"))
             if left is None or right is None:
                 return None
             results = {"Add": left + right, "Sub": left + right, "Mul": left * right, "Mod": right}
@@ -328,7 +328,7 @@ class RuleScope:
         if kind(node) != "Var":
             return None
         value, scope = self._definition_of(node["Var"]["value"])
-        return scope.most(value, steps + 1) if value is not None else None
+        return scope.upper_bound(value, steps + 1) if value is not None else None
 
     def collection_of_integers(self, node: Any) -> bool:
         """Return True if *node* is a comprehension or literal all of whose members are certainly
@@ -336,12 +336,12 @@ class RuleScope:
         """
         name = kind(node)
         if name in {"ArrayCompr", "SetCompr"}:
-            return self.integer(node[name]["term"])
+            return self.is_integer(node[name]["term"])
         if name in {"Array", "Set"}:
-            return all(self.integer(item) for item in node[name]["items"])
+            return all(self.is_integer(item) for item in node[name]["items"])
         return self._follow(node, "collection_of_integers", 0)
 
-    def a_set(self, node: Any, steps: int = 0) -> bool:
+    def is_set(self, node: Any, steps: int = 0) -> bool:
         """Return True if *node* is certainly a set."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
@@ -352,7 +352,7 @@ class RuleScope:
             callee = reference(node[name]["fcn"])
             return callee is not None and (callee.dotted in SET_RESULTS or callee.dotted == "set")
         if name == "ArithExpr" and node[name]["op"] == "Sub":
-            return self.a_set(node[name]["lhs"], steps + 1) or self.a_set(
+            return self.is_set(node[name]["lhs"], steps + 1) or self.is_set(
                 node[name]["rhs"], steps + 1
             )
         found = reference(node)
@@ -367,9 +367,9 @@ class RuleScope:
                 if package is not None and len(at.static) == len(package) + 1:
                     rules = self.world.packages[package].get(at.static[-1], [])
                     return any(rule.form == "set" for rule in rules)
-        return self._follow(node, "a_set", steps)
+        return self._follow(node, "is_set", steps)
 
-    def maybe_set(self, node: Any) -> bool:
+    def may_be_set(self, node: Any) -> bool:
         """Return True if *node* is a set, or is a rule or function whose value can be a set
         literal.
         """
@@ -388,7 +388,7 @@ class RuleScope:
             for place in (next(iter(rule.node["head"].values())), *rule.node["bodies"])
         ]
         values = [(place.get("assign") or {}).get("value") for place in places]
-        return self.a_set(node) or any(kind(value) in {"Set", "SetCompr"} for value in values)
+        return self.is_set(node) or any(kind(value) in {"Set", "SetCompr"} for value in values)
 
     def _follow(self, node: Any, question: str, steps: int) -> bool:
         """Apply *question* to the value of a plain name."""

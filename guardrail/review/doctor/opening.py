@@ -9,7 +9,7 @@ from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.heads import doubt
+from guardrail.ledger.heads import head_problem
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.seal import Seal
 from guardrail.review.doctor.chain import bad_link
@@ -109,7 +109,7 @@ def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
         size, head, last = reader.size(), reader.storage.head(), reader.head()
         if head is None or last is None or (head.size, head.leaf) != (size, last.leaf):
             return f"the head does not cover record {size - 1}"
-        fault = doubt(head, reader.log, keys.signing(actor={}, epochs=False))
+        fault = head_problem(head, reader.log, keys.signing(actor={}, epochs=False))
     bad = None if fault else bad_link(reader, max(0, size - TAIL))
     return fault if bad is None else f"the chain is broken at record {bad}"
 

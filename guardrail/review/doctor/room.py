@@ -27,7 +27,7 @@ def room(settings: Settings) -> Check:
     """
     from guardrail.ledger.files import leases_path
     from guardrail.ledger.lease import Leases, ProcessState
-    from guardrail.ledger.reserve import is_kept
+    from guardrail.ledger.reserve import is_reserved
     from guardrail.wiring.ledger_folder import disk_of
 
     db = settings.ledger.path.absolute()
@@ -40,7 +40,7 @@ def room(settings: Settings) -> Check:
     used = any(
         leases.process_state(process) is ProcessState.ALIVE for process in leases.processes()
     )
-    if used and settings.ledger.reserve_mb and not is_kept(db):
+    if used and settings.ledger.reserve_mb and not is_reserved(db):
         return Check(
             "room",
             CheckState.FAIL,

@@ -14,7 +14,7 @@ def test_as_many_are_expected_as_came_together_last() -> None:
     estimator = BatchSizeEstimator()
     assert estimator.expected == 1
     for callers in (8, 8, 64):
-        estimator.came(callers)
+        estimator.note_arrivals(callers)
         assert estimator.expected == callers
 
 
@@ -23,16 +23,16 @@ def test_who_stays_away_is_soon_no_longer_waited_for() -> None:
     commits each.
     """
     estimator = BatchSizeEstimator()
-    estimator.came(64)
+    estimator.note_arrivals(64)
     seen = []
     for _ in range(20):
-        estimator.came(3)
+        estimator.note_arrivals(3)
         seen.append(estimator.expected)
     assert seen == sorted(seen, reverse=True)
     assert seen[0] == 48
     assert seen[-1] == 3
     for _ in range(2):
-        estimator.came(1)
+        estimator.note_arrivals(1)
     assert estimator.expected == 1
 
 
