@@ -40,6 +40,7 @@ from guardrail.errors import (
 from guardrail.keys.log_key import Keys
 from guardrail.keys.tenant_keys import TenantKeys
 from guardrail.ledger.files import lock_path, refuse_links, traces
+from guardrail.ledger.half_moved import is_access_log_left, way_to_finish
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
@@ -160,7 +161,7 @@ def record_read(
     try:
         return RecordedRead(db, _write(settings, db, keys, examined, reading))
     except (LedgerError, KeysError, RecordError) as error:
-        failed = UnrecordedRead(db, error.code, error.message, _hint(error, db))
+        failed = UnrecordedRead(db, error.code, error.message, _hint(error, db, keys))
     except OSError as error:
         missing = denial_of(error, db, db)
         why = f"it can't be written ({os_reason(error) if missing is None else missing.what})"
@@ -177,7 +178,12 @@ def record_read(
     return failed
 
 
-def _hint(error: GuardrailError, db: Path) -> str:
+def _hint(error: GuardrailError, db: Path, keys: Path) -> str:
+    if error.code == "keys.other_log":
+        return (
+            "set [access] keys to the folder that was created with this access log, or move both "
+            f"away: {db}, {keys}"
+        )
     bare = {"guardrail recover", "guardrail doctor", "guardrail verify", "guardrail init"}
     return f"{error.hint} --ledger {db}" if error.hint in bare else error.hint
 
@@ -349,13 +355,20 @@ def _open(
         if db.exists() and has_keys:
             return _open_existing(db, folder, memory)
         memory.check(None)
+        moved = "" if own else way_to_finish(settings.ledger.path)
         if left or has_keys:
             raise LedgerOpenError(
-                "its keys exist without the access log"
+                "the keys of the access log exist, but the access log does not"
                 if has_keys
-                else "the access log exists without its keys",
+                else "the access log exists, but its keys do not",
                 code="access.half",
-                hint=f"restore the missing part, or move the rest away: {db}, {folder}",
+                hint=moved or f"restore the missing part, or move the rest away: {db}, {folder}",
+            )
+        if moved and is_access_log_left(settings.ledger.path):
+            raise LedgerOpenError(
+                "the access log of this ledger is still in another folder",
+                code="access.half",
+                hint=moved,
             )
         return _create(settings, db, folder)
 

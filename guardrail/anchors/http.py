@@ -118,7 +118,7 @@ def _split_url(url: str, setting: str) -> SplitResult:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
-        raise _bad_url(setting, "is not a URL, or has an impossible port") from None
+        raise _bad_url(setting, "is invalid, or has an invalid port") from None
     if "@" in url:
         raise _bad_url(setting, "contains credentials, which would end up in logs")
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:

@@ -146,7 +146,9 @@ def check_token(
         ) from None
     if refused:
         raise AnchorError(
-            "the time stamp authority refuses", code="anchor.refused", hint="ask its operator"
+            "the time stamp authority refused the request",
+            code="anchor.refused",
+            hint="ask the operator of the authority for the reason",
         )
     return when
 

@@ -198,7 +198,7 @@ def _embedded_result(findings: Sequence[Finding]) -> EngineResult:
 
 def _opa_result(program: OpaProgram | None, policies: PolicySet) -> EngineResult:
     if program is None:
-        about = "no opa program: GUARDRAIL_OPA is not set to one, and there is none on PATH"
+        about = "GUARDRAIL_OPA is not set, and PATH contains no opa program"
         return EngineResult("opa", EngineState.NOT_FOUND, about, ())
     found = ask_opa(program, (*policies.modules, *policies.tests))
     # The program's own errors have OPA's codes.

@@ -62,7 +62,7 @@ def deny_injected_argument(request: Request) -> Steps[Decided]:
     inject.
     """
     prepared = yield from with_outline(request, "unfit")
-    message = "an argument is the program's to give"
+    message = "only the program may supply one of these arguments"
     return Decided(prepared, decisions.denied(Cause.ARGUMENTS, "injected", message=message))
 
 

@@ -34,7 +34,7 @@ def check_approval(approval: object) -> None:
     """
     if not isinstance(approval, str):
         raise UsageError(
-            f"approval: the id of an approval, not a {type(approval).__name__}",
+            f"approval must be the id of an approval, not {type(approval).__name__}",
             code="usage.approval",
             hint="approval=error.approval",
         )

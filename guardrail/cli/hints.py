@@ -60,5 +60,5 @@ def other_than(hint: str, path: str, args: Sequence[str]) -> str:
     return (
         without_doctor(hint)
         if path == _DOCTOR
-        else f"{_DOCTOR}, which checks everything that this needs"
+        else f"{_DOCTOR} checks everything that this command needs"
     )

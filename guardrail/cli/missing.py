@@ -14,12 +14,13 @@ from guardrail.review.terminal import one_line
 if TYPE_CHECKING:
     from guardrail.config import Settings
 
-__all__ = ["explained", "refuse_folder", "way_to_a_ledger"]
+__all__ = ["explained", "is_other_file", "refuse_folder", "way_to_a_ledger"]
 
 
 _INIT = "guardrail init"
 _REPEAT = "repeat the command with --ledger"
-_LOOK = "guardrail doctor, which shows what is left of it"
+_LOOK = "guardrail doctor, which shows the remaining files"
+_NOT_A_LEDGER = "this file is not a guardrail ledger"
 _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
 
@@ -36,6 +37,15 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
         message = f"{ledger}: {message}"
     hint = way_to_a_ledger(config, ledger) or (_LOOK if error.hint == _INIT else error.hint)
     return LedgerOpenError(message, code=error.code, hint=hint)
+
+
+def is_other_file(path: Path, detail: str) -> bool:
+    """Return True if *detail* says that the file at *path* is not a ledger, and no file next to it
+    shows that it was one.
+    """
+    from guardrail.ledger.sqlite.signs import was_ledger
+
+    return detail == _NOT_A_LEDGER and not was_ledger(path)
 
 
 def refuse_folder(folder: Path) -> None:
@@ -58,6 +68,7 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     settings. Empty if a ledger was lost there, because it must be restored first.
     """
     from guardrail.config import Settings
+    from guardrail.ledger.half_moved import way_to_finish
     from guardrail.ledger.sqlite.signs import has_ledger_header, ledgers_near, was_ledger
 
     try:
@@ -65,6 +76,9 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     except ConfigError:
         settings = None
     path = ledger if ledger is not None else None if settings is None else settings.ledger.path
+    moved = "" if path is None else way_to_finish(path)
+    if moved:
+        return one_line(moved)
     if path is None or was_ledger(path) or _is_remembered(settings, path):
         return ""  # `guardrail doctor` examines the files next to it, and finds out more
     own = None if settings is None else settings.ledger.path
@@ -75,9 +89,9 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
         return f"{_REPEAT} {_shown(near[0])}: that ledger exists"
     if settings is not None and settings.source is not None:
         return (
-            "a program that opens a guard with these settings creates keys and ledger: "
-            f'Guard.open("{one_line(str(settings.source))}"); guardrail doctor checks what it '
-            "needs"
+            "to create the keys and the ledger, open a guard in a program: "
+            f'Guard.open("{one_line(str(settings.source))}"); guardrail doctor checks '
+            "what it needs"
         )
     return "guardrail init creates a project with a ledger; --ledger FILE names another one"
 

@@ -121,7 +121,7 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
     context.meta[_CODE] = done.code if isinstance(done, UnrecordedRead) else ""
     context.meta[_HINT] = done.hint if isinstance(done, UnrecordedRead) else ""
     if isinstance(done, UnrecordedRead):
-        warning = f"not recorded in the access log {done.path}: {done.why}"
+        warning = f"this read is not recorded in the access log {done.path}: {done.why}"
         remark(f"warning: {one_line(warning)}", Style.WARN)
         if done.hint:
             remark(f"next:  {one_line(done.hint)}")
@@ -134,7 +134,8 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
     if params.get("config") is not None:
         raise error
     warning = (
-        f"not recorded in an access log: the settings found here can't be read ({error.message})"
+        "this read is not recorded in an access log: the settings found here can't "
+        f"be read ({error.message})"
     )
     remark(f"warning: {one_line(warning)}", Style.WARN)
 
@@ -210,7 +211,7 @@ def access_log() -> Path:
         _refuse_incomplete()
     if path is None or not path.exists():
         raise LedgerOpenError(
-            "guardrail has recorded no reads here: there is no access log",
+            "there is no access log, so no read of this ledger is recorded",
             code="ledger.missing",
             hint="guardrail sessions, or another command that reads, creates one",
         )

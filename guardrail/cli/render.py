@@ -38,7 +38,7 @@ _VERDICTS = {
 }
 _MINIMAL = {
     "undeclared": "the tool is not declared",
-    "unfit": "the arguments do not fit",
+    "unfit": "the tool's schema refused the arguments",
     "undecided": "the policy did not say which arguments to hide",
 }
 """By class: the reason for recording only keys, types, lengths and tokens."""
@@ -148,7 +148,8 @@ def removed(pointers: Mapping[str, object]) -> Iterator[str]:
             yield f"{where}: removed"
             continue
         if words[1:] == ["minimal"]:
-            yield f"{where}: values, since {_MINIMAL.get(words[0], words[0])}"
+            reason = _MINIMAL.get(words[0], words[0])
+            yield f"{where}: only keys, types and lengths are recorded, because {reason}"
             continue
         rules = ", ".join(words[1:])
         yield f"{where}: class {words[0]}" + (f", by {rules}" if rules else "")

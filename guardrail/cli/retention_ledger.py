@@ -36,7 +36,7 @@ def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
         return None
     if reason is None or not reason.strip() or len(reason) > _MAX:
         raise UsageError(
-            f"give a reason of at most {_MAX} characters; it goes into the ledger",
+            f"give a reason of at most {_MAX} characters; it is recorded in the ledger",
             hint=f'{needed} --reason "..."',
         )
     from guardrail.core.redaction.redactor import Redactor

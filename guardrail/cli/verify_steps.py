@@ -35,7 +35,7 @@ def next_steps(
     if report.exit_code == 1:
         return list(_finding_steps(path, shown, report, is_file=is_file))
     if report.exit_code == 3:
-        return [_undetermined_step(report, is_file=is_file, way=way)]
+        return [_undetermined_step(report, is_file=is_file, backup=backup, way=way)]
     return list(_reservation_steps(shown, report, is_file=is_file))
 
 
@@ -55,7 +55,7 @@ def _finding_steps(path: Path, shown: str, report: VerifyReport, *, is_file: boo
 
     if report.state is VerifyState.MISSING:
         yield (
-            "put the file back"
+            "put the file back, or correct its path"
             if is_file
             else (
                 "put the ledger back if it was moved; otherwise run guardrail recover, with "
@@ -70,21 +70,27 @@ def _finding_steps(path: Path, shown: str, report: VerifyReport, *, is_file: boo
         yield memory_way_out(path, report)
 
 
-def _undetermined_step(report: VerifyReport, *, is_file: bool, way: str) -> str:
+def _undetermined_step(report: VerifyReport, *, is_file: bool, backup: bool, way: str) -> str:
     from guardrail.review.verify import VerifyState
 
     if report.state is VerifyState.KEY_UNKNOWN:
-        return "guardrail verify --key PUB with the key of this log, and a head signed by it"
-    if report.state is VerifyState.HEAD_MALFORMED:
         return (
-            "guardrail verify --checkpoint FILE with the output of guardrail checkpoint, or "
-            "without --checkpoint"
+            "verify again with the key of this log and a head that it signed: guardrail "
+            "verify --key PUB --checkpoint FILE"
         )
+    if report.state is VerifyState.HEAD_MALFORMED:
+        return "pass the output of guardrail checkpoint to --checkpoint, or omit --checkpoint"
     if report.state is VerifyState.DAMAGED and not is_file and not way:
         return "guardrail recover --dry-run shows how the log can continue; keep the file unchanged"
+    if is_file and report.state is VerifyState.MISSING:
+        made = "guardrail backup FILE makes one" if backup else "guardrail export makes an export"
+        return f"correct the path of the file; {made}"
+    if backup:
+        return "name a file that guardrail backup FILE made, or get that file from its source again"
     if is_file:
         return (
-            "get the file and its manifest (NAME.json) from the source again, then verify it again"
+            "get the file (for a segment, also its manifest NAME.json) from its source again, and "
+            "verify that copy"
         )
     return way or "guardrail doctor"
 
@@ -110,8 +116,8 @@ def _reservation_steps(shown: str, report: VerifyReport, *, is_file: bool) -> It
             )
     if report.uncovered is not None:
         yield (
-            "guardrail verify on the ledger, or --checkpoint FILE with a head that covers the"
-            " records up to the last one"
+            "verify the ledger itself (guardrail verify), or add --checkpoint FILE "
+            "with a head that covers the last record of the file"
         )
     elif report.anchored_to is None:
         yield (
@@ -126,4 +132,4 @@ def _reservation_steps(shown: str, report: VerifyReport, *, is_file: bool) -> It
         option = "" if is_file else f" --ledger {shown}"
         yield f"guardrail verify{option} --key PUB with the log's key that you stored"
     if report.exit_code == 5 and report.since:
-        yield "guardrail verify without --since, which reads the records before it as well"
+        yield "run guardrail verify without --since to read the earlier records as well"

@@ -106,9 +106,9 @@ def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
         raise _unreadable(path, os_reason(error)) from None
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(
-            f"{path}: not TOML: {error}",
+            f"{path}: this file is not valid TOML: {error}",
             code="config.syntax",
-            hint="correct that place; guardrail init FOLDER writes a file with every key",
+            hint="correct that line; guardrail init FOLDER writes a file with every key",
         ) from None
     return SettingsFile(raw, path.resolve(), bool(about.st_mode & stat.S_IWOTH))
 

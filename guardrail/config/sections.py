@@ -316,7 +316,7 @@ class AccessSettings:
         None, "its SQLite file; default: next to the ledger, its name with .access.db"
     )
     keys: Path | None = _file("folder of its keys, mode 0700; default: next to it")
-    required: bool = _switch("a command that can't record its reading does not read")
+    required: bool = _switch("true: a command that can't record its read shows nothing")
 
 
 @dataclass(frozen=True, slots=True)

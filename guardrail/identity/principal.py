@@ -86,7 +86,9 @@ def _check_assurance(assurance: object, id_: object, what: str) -> None:
     if assurance is Assurance.ASSERTED:
         check_id(id_, what)
     elif id_ != "":
-        raise IdentityError(f"{what}: an absent identity has no id", code="identity.assurance")
+        raise IdentityError(
+            f"{what}: an absent identity can't have an id", code="identity.assurance"
+        )
 
 
 def principal(value: Principal | str | None) -> Principal:
@@ -114,7 +116,7 @@ def agent(value: Agent | str | None) -> Agent:
 def delegation(value: Sequence[Mapping[str, Any]]) -> tuple[Mapping[str, Any], ...]:
     """Return a delegation chain, outermost first: at most 8 steps, each with a ``sub``."""
     if len(value) > 8:
-        raise IdentityError("delegation: at most 8 steps", code="identity.delegation")
+        raise IdentityError("delegation must have at most 8 steps", code="identity.delegation")
     for step in value:
         check_id(step.get("sub"), "delegation sub")
     return tuple(dict(step) for step in value)

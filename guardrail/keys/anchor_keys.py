@@ -58,7 +58,7 @@ class WitnessKey:
             raise KeysError(
                 "a witness's name must not contain spaces or +",
                 code="keys.name",
-                hint="a name such as witness.example.com/1",
+                hint="use a name such as witness.example.com/1",
             ) from None
         pem = made._private.private_bytes(
             serialization.Encoding.PEM,
@@ -148,7 +148,7 @@ def _read(path: Path) -> bytes:
         return read_input(path, _MAX_FILE, text=False)
     except FileNotFoundError:
         raise KeysError(
-            f"{path}: missing",
+            f"{path}: the key is missing",
             code="keys.missing",
             hint="guardrail witness init --db FILE --key FOLDER --name NAME",
         ) from None

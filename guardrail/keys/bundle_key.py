@@ -24,12 +24,17 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
     ``KeysError`` if the file is missing, malformed, readable by others, or of another kind.
     """
     if not path.exists():
-        raise KeysError(f"{path}: missing", code="keys.missing", hint="--signing-key PEM")
+        raise KeysError(
+            f"{path}: this key file does not exist",
+            code="keys.missing",
+            hint="name the file of the private key: --signing-key PEM",
+        )
     try:
         key = serialization.load_pem_private_key(read_key(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise KeysError(
-            f"{path}: not a private key in PEM format without a password", code="keys.malformed"
+            f"{path}: this is not a private key in PEM format without a password",
+            code="keys.malformed",
         ) from None
     if algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:
         rsa_key = key
@@ -48,7 +53,7 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
 
         return sign
     raise KeysError(
-        f"{path}: not the kind of key that {algorithm} needs",
+        f"{path}: {algorithm} needs another kind of key",
         code="keys.malformed",
         hint="use RSA of 2048 bits or more for RS256, P-256 for ES256",
     )

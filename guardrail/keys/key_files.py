@@ -38,7 +38,7 @@ def check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -
         found = path.stat().st_mode
     except FileNotFoundError:
         raise KeysError(
-            f"{path}: missing",
+            f"{path}: this key file or folder is missing",
             code="keys.missing",
             hint="restore the folder from a backup, or run guardrail recover",
         ) from None

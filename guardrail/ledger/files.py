@@ -182,8 +182,10 @@ def resolve(path: Path) -> Path:
         raise not_a_file()
     if found.st_nlink != 1 and not _finish_creation(db, found):
         raise LedgerOpenError(
-            f"the ledger has {counted(found.st_nlink, 'name')} (hard links); "
-            "each would get its own log next to it",
+            (
+                f"the ledger's file has {counted(found.st_nlink, 'name')} (hard links), "
+                "and SQLite would write a separate -wal file for each"
+            ),
             code="ledger.linked",
             hint="remove the other names; copy the file if you want a copy",
         )

@@ -26,5 +26,5 @@ def not_a_file() -> LedgerOpenError:
     return LedgerOpenError(
         "the ledger's path is not a regular file",
         code="ledger.not_a_file",
-        hint="move it away, then guardrail recover",
+        hint="move it away, then run guardrail recover",
     )

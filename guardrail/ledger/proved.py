@@ -87,7 +87,7 @@ class Proofs:
             if fault:
                 raise unproved(fault)
         if row.size < least:
-            raise unproved(f"record {least - 1}, which this process knows, is missing")
+            raise unproved(f"record {least - 1}, which this process has read before, is missing")
         if known is None or row.size > known.size:
             self._head = row
         return row
@@ -231,7 +231,7 @@ class ProvedReader:
         # The log contains the session, or did before pruning, or has too many sessions to know.
         for name in session:
             if not names.is_absent(name) and names.search(self._storage, self._place, name):
-                raise unproved("an index hides the first record of a session")
+                raise unproved("an index omits the first record of a session")
         return None
 
     def _place(self) -> LogPosition:
@@ -251,7 +251,7 @@ class ProvedReader:
             last = self._retry_if_pruned(self._last_start)
             if last is not None:
                 return last
-        raise LedgerError("guards keep starting", code="ledger.unreadable")
+        raise LedgerError("too many guards started during the search", code="ledger.unreadable")
 
     def _last_start(self) -> tuple[bytes | None, LogPosition] | None:
         """Return the result of ``last_start``, or None if a guard started meanwhile."""
@@ -259,7 +259,7 @@ class ProvedReader:
         if self._starts_behind(found, place) == 0:
             return (None if found is None else found[1]), place
         if self._start() == found:
-            raise unproved("an index hides the last start of a guard")
+            raise unproved("an index omits the last start of a guard")
         return None
 
     def _starts_behind(self, found: tuple[int, bytes] | None, place: LogPosition) -> int:

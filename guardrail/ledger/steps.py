@@ -92,7 +92,7 @@ def hash_lines(
             edge.append(leaf_hash(line))
             look(line)
     if edge.size != size or edge.encode() != tree:
-        raise unproved(f"{numbers(begin, size - 1)}: not the signed records")
+        raise unproved(f"the signed head contradicts {numbers(begin, size - 1)}")
     return edge
 
 

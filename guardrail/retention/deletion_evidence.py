@@ -144,7 +144,9 @@ def copies_of(
         raise RetentionError(
             f"segment {segment.number} has no copy next to the ledger",
             code="retention.not_sealed",
-            hint="guardrail seal; if some of its records are gone, restore the copy",
+            hint=(
+                "run guardrail seal; if some of the segment's records are gone, restore the copy"
+            ),
         )
     if len(found) > 1:
         segments.refuse_one_file(found[0][0], found[1][0], found[0][1].file)

@@ -224,7 +224,7 @@ def refuse_closed(line: bytes, first: int) -> None:
     detail = record.get("detail")
     last = detail.get("last") if isinstance(detail, Mapping) else None
     if record.get("type") == "admin.sealed" and isinstance(last, int) and last >= first:
-        raise unproved(f"the index hides the seal of record {first}")
+        raise unproved(f"an index omits the record that closes the segment from record {first} on")
 
 
 def moment(ts: str) -> datetime | None:

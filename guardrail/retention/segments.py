@@ -355,7 +355,10 @@ def wrong_copy(file: str) -> RetentionError:
     return RetentionError(
         f"{file} does not contain the records of its segment",
         code="retention.copy_wrong",
-        hint="guardrail verify; guardrail seal makes a changed copy again while its records exist",
+        hint=(
+            "run guardrail verify; guardrail seal replaces a changed copy as long as its "
+            "records exist"
+        ),
     )
 
 

@@ -12,7 +12,7 @@ REASONS: Mapping[RejectionReason, str] = {
     RejectionReason.UNKNOWN: "this log contains no request with this id",
     RejectionReason.PENDING: "nobody has approved it yet",
     RejectionReason.APPROVERS_MISSING: "more people must approve it",
-    RejectionReason.REFUSED: "someone refused it",
+    RejectionReason.REFUSED: "a person has already refused it",
     RejectionReason.EXPIRED: "it expired: the request, or an approval of it, is too old",
     RejectionReason.ALREADY_USED: ("it has been used, and can't be used again"),
     RejectionReason.ALREADY_DECIDED: "enough people have approved it already",

@@ -334,7 +334,7 @@ def _missing_record_error(reader: LedgerReader, seq: int) -> LedgerError:
             hint="look for it in the archive",
         )
     return LedgerError(
-        f"there is not a record {seq}", code="ledger.no_record", hint="guardrail sessions"
+        f"there is no record {seq}", code="ledger.no_record", hint="guardrail sessions"
     )
 
 

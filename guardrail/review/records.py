@@ -144,11 +144,11 @@ def missing_record(records: RecordReader, seq: int, shown: str = "") -> NotFound
     size, begin = records.size(), 0
     if records.record(0) is None:
         begin = records.first()
-    span = f"it holds {begin} to {size - 1}" if size else "it is empty"
+    span = f"it holds {numbers(begin, size - 1)}" if size else "it is empty"
     place = "this part of the log" if begin else "this ledger"
     return NotFoundError(
         f"no record {shown or seq} in {place}: {span}",
-        hint="guardrail sessions (a session whose id is a number: session:ID)",
+        hint="guardrail sessions lists the sessions; write session:ID for one whose id is a number",
     )
 
 

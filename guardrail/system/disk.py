@@ -66,6 +66,8 @@ def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool =
     """Return the reason that *path* could not be written, in the words of ``os_reason`` or
     ``no_room``. The message names *path*.
     """
+    if error.errno == errno.ENOENT and not path.absolute().parent.exists():
+        return f"the folder {path.absolute().parent} does not exist"
     if not is_full(error, path):
         return os_reason(error)
     what, figures = _full_disk(path, needed, most=most)

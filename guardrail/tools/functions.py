@@ -120,7 +120,10 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
         if number == 0 and parameter.name in _OWNERS and parameter.annotation is parameter.empty:
             # The language model would have to send the object, so every call would be denied.
             raise UsageError(
-                f"a method without its object: a model can't supply the argument {parameter.name}",
+                (
+                    "this is a method without its object, and a model can't supply the "
+                    f"argument {parameter.name}"
+                ),
                 code="usage.method",
                 hint=("make a tool from the object's own method: find = guard.tool(orders.find)"),
             )

@@ -37,6 +37,7 @@ from guardrail.errors import (
 )
 from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
 from guardrail.ledger.files import refuse_links, resolve, traces
+from guardrail.ledger.half_moved import way_to_finish
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.maintenance.known_heads import KnownHead, family, generation, next_name
 from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect, line0
@@ -66,10 +67,7 @@ one only the files and the ends are checked.
 """
 RECOVER = "guardrail recover"
 BACK = "move the same files back; programs that have them open then continue automatically"
-_WITHOUT_KEYS = (
-    "restore the key folder from a backup; without a backup: guardrail recover, which creates "
-    "new keys and begins a new log"
-)
+_WITHOUT_KEYS = "restore the key folder from a backup; without a backup: guardrail recover"
 _PASSING = (
     "ledger.timeout",
     "ledger.poisoned",
@@ -218,9 +216,10 @@ def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
     except GuardrailError as known:
         # An error that names a file and its owner says more than that the file can't be read.
         return error if error.code == "ledger.permission" else known
-    if error.code not in CONTRADICTIONS and (way or not error.hint):
+    moved = "" if way.startswith(BACK) else way_to_finish(settings.ledger.path)
+    if moved or (error.code not in CONTRADICTIONS and (way or not error.hint)):
         # The error about a contradiction names this step and another one.
-        error.hint = way or RECOVER
+        error.hint = moved or way or RECOVER
     return error
 
 
@@ -243,7 +242,8 @@ def check_outside(settings: Settings) -> str:
     """
     outside = _quick_facts(settings, anything=False)
     if outside.unusable:
-        return RECOVER if outside.keys is not None else _WITHOUT_KEYS
+        way = RECOVER if outside.keys is not None else _WITHOUT_KEYS
+        return way_to_finish(settings.ledger.path) or way
     log = str(outside.first.get("log", ""))
     if log:
         check_log_name(settings, log)
@@ -274,7 +274,7 @@ def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
     elif keys is not None and public and public != keys.public:
         if remembered is None or remembered.key.public.hex() != keys.public:
             raise _foreign_keys_error(settings)
-        unusable = "the ledger belongs to another key than the one in its key folder"
+        unusable = "the ledger's key is not the one in its key folder"
     return _QuickFacts(keys, first, public, unusable, remembered)
 
 
@@ -291,7 +291,8 @@ def _check_existed(path: Path) -> None:
         raise LedgerOpenError(
             f"{path}: there is no ledger at this path, nor any part of one",
             code="ledger.missing",
-            hint=f"correct the path: {near[0]} is a ledger" if near else "guardrail init",
+            hint=way_to_finish(path)
+            or (f"correct the path: {near[0]} is a ledger" if near else "guardrail init"),
         )
     if path.exists() and not was_ledger(path):
         raise LedgerOpenError(

@@ -76,7 +76,7 @@ def make_folder(settings: Settings, folder: Path, named: str) -> None:
     raise LedgerOpenError(
         f"{folder}: this folder {what}; {named} names it",
         code="ledger.folder",
-        hint=f"correct that path, or: mkdir -p {shlex.quote(str(folder))}",
+        hint=f"correct that path, or create the folder: mkdir -p {shlex.quote(str(folder))}",
     )
 
 
@@ -126,7 +126,7 @@ def check_new(folder: Path) -> None:
             f"{folder} already holds {', '.join(found[:3])}{' and more' if found[3:] else ''}; "
             "nothing was written",
             code="config.exists",
-            hint=f"{other}, or move that folder away: it is for the ledger alone",
+            hint=f"{other}, or move that folder away: only the ledger may be in it",
         )
 
 
@@ -147,12 +147,19 @@ def refuse_second_log(settings: Settings) -> None:
     earlier = earlier_log(path)
     if earlier is not None:
         raise LedgerOpenError(
-            f"{earlier} is the log of this project, as earlier versions created it, "
-            f"and no setting names it: a second log in {path.parent} would hide it",
+            f"{earlier} is a log that an earlier version created for this project, and no "
+            f"setting names it: a second log in {path.parent} would hide it",
             code="ledger.earlier",
-            hint=(
-                f'to continue it: path = "{earlier.name}" under [ledger] in guardrail.toml, or '
-                f"GUARDRAIL_LEDGER={shlex.quote(str(earlier))}; docs/moving.md says how to move "
-                "it"
-            ),
+            hint=_way_to_continue(settings, earlier),
         )
+
+
+def _way_to_continue(settings: Settings, earlier: Path) -> str:
+    named = f"GUARDRAIL_LEDGER={shlex.quote(str(earlier))}"
+    line = f'path = "{earlier.name}" under [ledger]'
+    set_it = (
+        f"create guardrail.toml with {line}, or set {named}"
+        if settings.source is None
+        else f"write {line} in {settings.source}, or set {named}"
+    )
+    return f"to continue it, {set_it}; docs/moving.md says how to move it"

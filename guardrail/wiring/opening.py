@@ -42,6 +42,7 @@ from guardrail.retention.schedule import RetentionWatch
 from guardrail.system.ownership import MissingPermission, denial_of, find_denial
 from guardrail.wiring.diagnosis import check_log_name, explain, has_keys
 from guardrail.wiring.ledger_folder import make_folder, refuse_linked, refuse_second_log
+from guardrail.wiring.missing_policies import way_to_policies
 from guardrail.wiring.requests import LedgerRequests
 from guardrail.wiring.startup import record_refusal, record_start
 
@@ -90,11 +91,23 @@ def settings_from(
     if policies is not None:
         paths = [policies] if isinstance(policies, str | os.PathLike) else list(policies)
         settings = settings.override(policy={"path": [Path(path) for path in paths]})
+        _require_named_policies(settings)
     if ledger is not None:
         settings = settings.override(ledger={"path": Path(ledger)})
     if keys is not None:
         settings = settings.override(keys={"path": Path(keys)})
     return settings
+
+
+def _require_named_policies(settings: Settings) -> None:
+    """Raise ``ConfigError`` if a path that the argument ``policies`` names does not exist."""
+    for path in settings.policy.path:
+        if settings.policy.engine != "opa" and not path.exists():
+            raise ConfigError(
+                f"{path}: this folder does not exist; the argument policies= names it",
+                code="config.policies",
+                hint="correct the argument, or put policies there",
+            )
 
 
 def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = None) -> Engine:
@@ -128,13 +141,12 @@ def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Engi
 
 
 def _require_policies(settings: Settings) -> None:
-    correct = "put policies in that folder, or correct path in [policy]"
     for path in settings.policy.path:
         if not path.exists():
             raise ConfigError(
-                f"{path}: no policies found",
+                f"{path}: there are no policies at this path",
                 code="config.policies",
-                hint="guardrail init" if settings.source is None else correct,
+                hint=way_to_policies(settings),
             )
 
 
@@ -378,13 +390,13 @@ def _incomplete_log_error(
 ) -> LedgerOpenError:
     path = settings.ledger.path
     if has_keys and not left:
-        found = f"keys in {settings.key_path} without their ledger {path}"
+        found = f"the keys in {settings.key_path} exist, but their ledger {path} does not"
     elif path.exists():
-        found = f"the ledger {path} without its keys in {settings.key_path}"
+        found = f"the ledger {path} exists, but its keys in {settings.key_path} do not"
     else:
         found = (
-            f"traces of an earlier log ({', '.join(sorted(item.name for item in left))}) without"
-            f" {path}"
+            "parts of an earlier log exist "
+            f"({', '.join(sorted(item.name for item in left))}), but {path} does not"
         )
     return LedgerOpenError(
         f"{found}: a new log would hide the loss",

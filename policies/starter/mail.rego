@@ -28,6 +28,10 @@ all_mail_readable if {
 	}
 }
 
+# The approver sees the call as it is recorded. A record shows a token in place of a mail address,
+# so the approver can't read the recipients, and "needs": ["/to"] would make approval impossible.
+# If people must know the recipient, give the tool an argument that may be recorded, such as the
+# domain or a customer number, and name it in needs as well.
 # guardrail:ignore mutation:/cc without it, nobody outside is written to
 require_approval contains {
 	"rule": "mail-outside",

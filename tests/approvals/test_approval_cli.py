@@ -95,7 +95,7 @@ def test_a_person_refuses(folder: Path) -> None:
     assert "refused" in late.stdout
     assert [r["code"] for r in records(folder, "approval.rejected")] == ["refused"]
     again = run(folder, "refuse", approval, "--reason", "no")
-    assert (again.returncode, again.stdout.split()[:2]) == (1, ["NOT", "REFUSED"])
+    assert (again.returncode, again.stdout.split()[:2]) == (1, ["ALREADY", "REFUSED"])
 
 
 def test_approving_is_refused_without_the_setting(tmp_path: Path) -> None:
@@ -407,7 +407,10 @@ def test_a_use_that_does_not_count_is_told_in_words(folder: Path) -> None:
     assert "undeclared" not in told
     told = run(folder, "why", str(other)).stdout
     assert "its arguments differ from those of the request at /amount" in told
-    assert "(all arguments): values, since the policy did not say which arguments to hide" in told
+    assert (
+        "(all arguments): only keys, types and lengths are recorded, because the policy "
+        "did not say which arguments to hide"
+    ) in told
     assert "amount: [int, gr1:text:" in told
     assert "undeclared" not in told
     shown = json.loads(run(folder, "show", "s-1", "--json").stdout)["calls"]

@@ -245,8 +245,8 @@ def test_the_answer_says_whether_the_reading_is_recorded(
     assert "others can read it" in second.pop("access_problem")
     assert first == second
     assert (
-        f"warning: not recorded in the access log {project / 'audit' / 'ledger.access.db'}: "
-        in bad.err
+        "warning: this read is not recorded in the access log "
+        f"{project / 'audit' / 'ledger.access.db'}: " in bad.err
     )
     assert f"next:  chmod 700 {project / 'audit' / 'ledger.access.keys'}" in bad.err
     assert cli(*args).code == Exit.YES

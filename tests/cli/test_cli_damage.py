@@ -151,7 +151,7 @@ def test_each_command_names_a_step_that_works(cli: Cli, home: Path, kind: str) -
             continue
         said = " ".join(f"{ran.out} {ran.err}".split())
         assert step in said, (reader, said)
-        assert "a program that opens a guard" not in said
+        assert "open a guard in a program" not in said
         assert "continue by themselves" not in said or not step
     if damage.opens is not None:
         with pytest.raises(GuardrailError) as refused:
@@ -324,8 +324,10 @@ def test_half_an_access_log_is_said_by_all_that_look(cli: Cli, home: Path) -> No
     """A copy of a project that left it out still has its keys."""
     remove(home, "audit.access.db*", "audit.db-access", "../heads/*")
     ran = cli("verify")
-    assert "Readings of the ledger are not recorded" in " ".join(ran.out.split())
+    assert "Reads of the ledger are not recorded" in " ".join(ran.out.split())
     assert "move" in " ".join(cli("doctor").out.split())
     ran = cli("access")
     assert ran.code == 3
-    assert "elsewhere, and the next command that reads begins one" in " ".join(ran.err.split())
+    assert ("away, and the next command that reads the ledger creates a new one") in " ".join(
+        ran.err.split()
+    )

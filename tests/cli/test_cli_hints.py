@@ -125,7 +125,7 @@ def test_an_incomplete_or_unknown_command_is_noticed() -> None:
     [
         ("guardrail anchor", "anchor", True),
         ("guardrail anchor; please report it", "anchor --json", True),
-        ("guardrail doctor, which shows what is left of it", "doctor", True),
+        ("guardrail doctor, which shows the remaining files", "doctor", True),
         ("guardrail verify names the records", "verify", True),
         ("guardrail policy push", "policy push --url x", True),
         ("guardrail recover --yes", "recover --yes --reason a", True),

@@ -158,16 +158,19 @@ def test_no_second_log_begins_next_to_one_in_the_root(cli: Cli, project: Path, l
         if left != "all" and not path.name.endswith(left):
             shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = names(project)
-    with pytest.raises(LedgerOpenError, match=r"audit\.db is the log of this project") as caught:
+    with pytest.raises(
+        LedgerOpenError, match=("audit\\.db is a log that an earlier version created")
+    ) as caught:
         Guard.open(policies="policies")
     assert caught.value.code == "ledger.earlier"
     assert 'path = "audit.db" under [ledger]' in caught.value.hint
     assert "docs/moving.md" in caught.value.hint
     ran = cli("init", ".")
     assert ran.code == 3
-    assert "audit.db is the log of this project" in " ".join(ran.err.split())
+    assert "create guardrail.toml with path" in " ".join(ran.err.split())
+    assert "audit.db is a log that an earlier version created" in " ".join(ran.err.split())
     found = " ".join(cli("doctor").out.split())
-    assert "audit.db is the log of this project" in found
+    assert "audit.db is a log that an earlier version created" in found
     assert names(project) == before
 
 
@@ -251,11 +254,11 @@ def test_init_in_a_project_looks_for_the_ledger_that_its_settings_name(
 ) -> None:
     """With that ledger there, no program has to make one; nothing is made at the default place."""
     (project / "guardrail.toml").write_text('[ledger]\npath = "var/log.db"\n')
-    assert "creates keys and ledger" in " ".join(cli("init", ".").err.split())
+    assert "create the keys and the ledger" in " ".join(cli("init", ".").err.split())
     call(config="guardrail.toml")
     ran = cli("init", ".")
     assert ran.code == 2
-    assert "creates keys and ledger" not in " ".join(ran.err.split())
+    assert "create the keys and the ledger" not in " ".join(ran.err.split())
     assert not (project / "audit").exists()
 
 

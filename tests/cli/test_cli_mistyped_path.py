@@ -137,3 +137,25 @@ def test_the_folder_of_a_log_is_not_taken_for_its_ledger(
     assert done.code == 2
     assert "--ledger copied/ledger.db" in done.err
     assert files(project) == before
+
+
+def test_a_mistyped_file_is_to_be_corrected_not_fetched_again(cli: Cli, project: Path) -> None:
+    """A copy, an export, and the folder of a new copy: the next step fits what was named."""
+    ran = cli("verify", "--backup", "nope.db")
+    assert (ran.code, ran.out.startswith("MISSING")) == (3, True)
+    assert "next:  correct the path of the file; guardrail backup FILE makes one" in ran.err
+    ran = cli("verify", "--export", "nope")
+    assert "next:  correct the path of the file; guardrail export makes an export" in ran.err
+    ran = cli("backup", "nope/copy.db")
+    assert f"the folder {project / 'nope'} does not exist" in ran.err
+    assert f"next:  mkdir -p {project / 'nope'}, or choose another path" in ran.err
+    assert not (project / "nope").exists()
+
+
+def test_a_file_that_is_no_ledger_is_not_called_torn(cli: Cli, project: Path) -> None:
+    """With its own word for people, and the same state for programs."""
+    for option in ("--ledger", "--backup"):
+        ran = cli("verify", option, "guardrail.toml")
+        assert (ran.code, ran.out.splitlines()[0]) == (3, "NOT A LEDGER")
+        assert "guardrail doctor" not in ran.err
+    assert '"state": "torn"' in cli("verify", "--ledger", "guardrail.toml", "--json").out

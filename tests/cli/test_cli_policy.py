@@ -129,11 +129,13 @@ def test_a_verdict_says_what_it_does_not_judge(cli: Cli, leaky: Path) -> None:
     accepts.
     """
     out = " ".join(cli("policy", "check", leaky).out.split())
-    assert "OK, WITH WARNINGS 2 files, 0 findings, 2 warnings a guard loads them anyway" in out
-    assert "tests not judged: 1 file of tests; next: guardrail policy test" in out
+    assert (
+        "OK, WITH WARNINGS 2 files, 0 findings, 2 warnings A guard loads policies with warnings"
+    ) in out
+    assert "tests not run: 1 test file; run guardrail policy test" in out
     with (leaky / "limit_test.rego").open("a") as out_:
         out_.write("\ntest_wrong := false\n")
-    assert "not judged: 1 file of tests" in cli("policy", "check", leaky).out
+    assert "not run: 1 test file" in cli("policy", "check", leaky).out
     assert cli("policy", "test", leaky).code == 1
     assert json.loads(cli("policy", "check", leaky, "--json").out)["tests"] == 1
     (leaky / "limit_test.rego").unlink()
@@ -142,7 +144,7 @@ def test_a_verdict_says_what_it_does_not_judge(cli: Cli, leaky: Path) -> None:
         ' input.resource.id == "x"\n'
     )
     ran = cli("policy", "check", leaky)
-    assert "not judged" not in ran.out
+    assert "not run" not in ran.out
     (leaky / "limit.rego").write_text("package guardrail.policy\n\nallow contains x if y\n")
     ran = cli("policy", "check", leaky)
     assert ran.out.count("REFUSED") == 1
@@ -161,14 +163,14 @@ def test_a_bundle_says_that_tests_were_not_run_and_what_it_replaced(
     """Its OK is about what is in it."""
     output = tmp_path / "b.tar.gz"
     first = cli("policy", "bundle", leaky, "-o", output)
-    assert "tests    not judged: 1 file of tests; next: guardrail policy test" in first.out
+    assert "tests    not run: 1 test file; run guardrail policy test" in first.out
     assert "replacing" not in first.out
     again = cli("policy", "bundle", leaky, "-o", output)
     assert "replacing the existing file" in " ".join(again.out.split())
     document = json.loads(cli("policy", "bundle", leaky, "-o", output, "--json").out)
     assert (document["tests"], document["replaced"]) == (1, True)
     (leaky / "limit_test.rego").unlink()
-    assert "not judged" not in cli("policy", "bundle", leaky, "-o", output).out
+    assert "not run" not in cli("policy", "bundle", leaky, "-o", output).out
 
 
 def test_findings_and_tests_fit_the_terminal_in_whole_words(

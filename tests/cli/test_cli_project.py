@@ -119,7 +119,7 @@ def test_init_in_a_clone_says_how_its_ledger_is_made(
     ran = cli("init", clone)
     assert ran.code == 2
     assert "is a project; nothing was written" in ran.err
-    assert "a program that opens a guard with it creates keys and ledger" in ran.err
+    assert "to create the keys and the ledger, open a guard in a program" in ran.err
     monkeypatch.chdir(clone)
     assert "guardrail init" not in cli("doctor").out
     ran = cli("sessions")
@@ -128,7 +128,7 @@ def test_init_in_a_clone_says_how_its_ledger_is_made(
     assert {path.name for path in clone.iterdir()} == {"guardrail.toml", "policies"}
     eval(opening, {"Guard": Guard}).close()
     assert cli("sessions").code == 0
-    assert "a program that opens" not in cli("init", clone).err
+    assert "open a guard in a program" not in cli("init", clone).err
 
 
 def test_init_below_a_project_makes_none_by_accident(
@@ -457,3 +457,22 @@ def test_init_on_a_full_disk_says_how_much_room_is_needed_and_writes_nothing(
         assert ran.code == 3
         assert "4.0 MB are needed before calls are accepted, 2.0 MB are free" in ran.err
         assert not (folder / "shop").exists()
+
+
+def test_a_log_without_settings_and_policies_leads_doctor_and_init_to_the_same_way_out(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither sends the user to the other: the files are to be restored, or copied from a new
+    project.
+    """
+    monkeypatch.chdir(tmp_path)
+    assert cli("init").code == 0
+    (tmp_path / "guardrail.toml").unlink()
+    shutil.rmtree(tmp_path / "policies")
+    way = "restore guardrail.toml and policies/ from version control or a backup"
+    made = cli("init")
+    assert made.code == 2
+    assert f"next:  {way}" in made.err
+    looked = " ".join(cli("doctor").out.split())
+    assert looked.count(f"fix: {way}") == 2
+    assert way in cli("policy", "check").err

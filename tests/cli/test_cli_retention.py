@@ -201,7 +201,7 @@ def test_a_backup_is_a_ledger_of_its_own(cli: Cli, project: Path) -> None:
     assert types(project / "copy.db") == types(project / "audit.db")
     again = cli("backup", "copy.db")
     assert again.code == Exit.USAGE
-    assert "never overwritten" in again.err
+    assert "never overwrites" in again.err
     assert not list(project.glob(".copy*"))
 
 

@@ -98,13 +98,16 @@ def test_what_can_not_be_checked_is_3_and_1_where_a_head_covers_it(
     head = tmp_path / "head"
     head.write_text(cli("checkpoint", "--ledger", path).out)
     (tmp_path / "text.db").write_text("no ledger\n" * 500)
-    for name, word in (("none.db", "MISSING"), ("text.db", "TORN")):
+    for name, word, covered in (
+        ("none.db", "MISSING", "MISSING"),
+        ("text.db", "NOT A LEDGER", "TORN"),
+    ):
         ran = cli("verify", "--ledger", tmp_path / name)
         assert (ran.code, word in ran.out) == (3, True)
         assert "next:" in ran.err
         ran = cli("verify", "--ledger", tmp_path / name, "--checkpoint", head)
         assert ran.code == 1
-        assert f"{word}, although an external head covers records of it" in ran.out
+        assert f"{covered}, although an external head covers records of it" in ran.out
 
 
 def test_an_export_is_verified_without_the_ledger(cli: Cli, path: Path, tmp_path: Path) -> None:

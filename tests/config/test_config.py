@@ -57,7 +57,7 @@ def test_relative_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("[policy]\nworkers = 0\n", "from 1 to 64"),
         ('[policy]\ninput = "both"\n', "one of raw, recorded"),
         ("[identity]\ntenant = 1\n", "a string"),
-        ("not toml", "not TOML"),
+        ("not toml", "not valid TOML"),
     ],
 )
 def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, words: str) -> None:
@@ -78,7 +78,7 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, words: str
         ('[policy]\nengine = "x"\n', "the engine that evaluates the policy (embedded, opa)"),
         ("[ledger]\npath = 5\n", "correct path under [ledger]: the SQLite file"),
         ("ledger = 5\n", "write its keys below the line [ledger]"),
-        ("not toml", "correct that place"),
+        ("not toml", "correct that line"),
     ],
 )
 def test_a_value_that_is_refused_is_answered_with_what_the_setting_is_for(
@@ -156,7 +156,7 @@ def test_an_error_about_a_path_names_the_variable_that_it_comes_from(
         ({"GUARDRAIL_LEDGER": "x.db"}, f"{tmp_path}/x.db: no ledger", "GUARDRAIL_LEDGER"),
         ({"GUARDRAIL_CONFIG": "x.toml"}, "x.toml: no such file", "GUARDRAIL_CONFIG"),
         ({"GUARDRAIL_POLICIES": "/a:/b"}, "/b: no policies", "GUARDRAIL_POLICIES"),
-        ({"GUARDRAIL_KEYS": "/b"}, "keys in /b without their ledger", "GUARDRAIL_KEYS"),
+        ({"GUARDRAIL_KEYS": "/b"}, "the keys in /b exist, but their ledger", "GUARDRAIL_KEYS"),
         ({"GUARDRAIL_KEYS": "/b"}, "/a/b: missing", ""),
         ({"GUARDRAIL_KEYS": "/b"}, "/b/log.key: missing", ""),
         ({"GUARDRAIL_POLICIES": "policies"}, "no policies found", ""),

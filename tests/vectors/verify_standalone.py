@@ -229,7 +229,7 @@ class Chain:
         opened, decided = self.calls.pop(call, None), record.get("decision_seq")
         gone = opened is None and is_integer(decided) and 1 <= decided < self.before
         if not is_integer(decided) or (decided != opened and not gone):
-            return "an outcome of a call that is not open"
+            return "the call of this outcome is not open"
         return None
 
     def owner(self, record):
@@ -264,7 +264,7 @@ class Chain:
     def rotation(self, detail):
         """Keep which keys a record certifies and ends (section 9.2)."""
         if not isinstance(detail, dict) or not isinstance(detail.get("ended"), list):
-            return "a key rotation without detail"
+            return "the key rotation has no detail"
         for each in detail["ended"]:
             if not isinstance(each, dict) or not isinstance(each.get("public"), str):
                 return "an ended key without name"
@@ -273,7 +273,7 @@ class Chain:
         if key is None:
             return None if first is None and text is None else "a certificate without key"
         if not is_key(key) or not is_integer(first) or not 0 <= first <= self.next:
-            return "a key rotation that is malformed"
+            return "the key rotation is malformed"
         raw = plain_base64(text) if isinstance(text, str) else None
         statement = f"guardrail/epoch/1\n{self.log}\n{key['public']}\n{first}\n"
         if not raw or len(raw) != 64 or not is_signed(self.key["public"], raw, statement):

@@ -109,10 +109,10 @@ def test_one_without_the_other_is_refused_with_what_to_do(folder: Path) -> None:
     (folder / "kept").rename(folder / "audit.keys")
     for file in folder.glob("audit.db*"):
         shutil.rmtree(file) if file.is_dir() else file.unlink()
-    with pytest.raises(LedgerOpenError, match="without their ledger"):
+    with pytest.raises(LedgerOpenError, match=r"but their ledger .* does not"):
         Guard.open(policies=folder / "policies", ledger=folder / "audit.db")
     (folder / "audit.db-wal").write_bytes(b"x")
-    with pytest.raises(LedgerOpenError, match="traces"):
+    with pytest.raises(LedgerOpenError, match="parts of an earlier log exist"):
         Guard.open(policies=folder / "policies", ledger=folder / "audit.db")
 
 
@@ -166,7 +166,7 @@ def test_no_folder_is_made_outside_of_the_project(folder: Path, section: str, na
         Guard.open(project / "guardrail.toml")
     assert caught.value.code == "ledger.folder"
     assert named in caught.value.message
-    assert caught.value.hint == f"correct that path, or: mkdir -p '{elsewhere}'"
+    assert caught.value.hint == f"correct that path, or create the folder: mkdir -p '{elsewhere}'"
     assert not elsewhere.parent.exists()
     left = sorted(item.name for item in project.rglob("*"))
     assert left == (["audit", "guardrail.toml"] if section == "keys" else ["guardrail.toml"])
@@ -421,3 +421,20 @@ def test_a_reload_that_cannot_be_recorded_is_not_in_force(folder: Path) -> None:
     ledger.fail = lambda _: None
     guard.call("x", {}, lambda: None)
     assert ledger.of("call.decision")[0]["policy"]["engine"] == "static"
+
+
+def test_policies_that_do_not_exist_are_named_with_the_argument(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mistyped argument is to be corrected; a missing default is what ``init`` creates."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        Guard.open(policies="nope")
+    assert caught.value.code == "config.policies"
+    assert str(caught.value) == (
+        f"{tmp_path / 'nope'}: this folder does not exist; the argument policies= names it"
+    )
+    assert caught.value.hint == "correct the argument, or put policies there"
+    with pytest.raises(ConfigError, match="no policies at this path") as caught:
+        Guard.open()
+    assert caught.value.hint == "guardrail init"

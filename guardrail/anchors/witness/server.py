@@ -93,7 +93,7 @@ def parse_request(body: bytes) -> AddCheckpointRequest:
         raise NoteError("the proof is not base64") from None
     match = _OLD.fullmatch(first)
     if match is None or len(proof) > MAX_PROOF or any(len(each) != 32 for each in proof):
-        raise NoteError("not an old size and at most 63 hashes, a line each")
+        raise NoteError("the request must contain the old size and at most 63 hashes, one per line")
     signed = SignedNote.parse(note)
     head = Checkpoint.parse(signed.text)
     old = int(match[1])

@@ -55,7 +55,7 @@ def access(
     for line in _table(found.shown) if columns() >= _WIDE else _cards(found.shown):
         data(line)
     if not found.shown:
-        remark("no readings are recorded")
+        remark("no reads are recorded")
     elif len(found.shown) < found.total:
         remark(
             f"The latest {len(found.shown)} of {found.total:,}; --all shows the rest.", Style.DIM

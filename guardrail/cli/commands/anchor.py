@@ -31,9 +31,7 @@ __all__ = ["anchor"]
 @click.command(short_help="Send the current signed head to every anchor now.")
 @click.argument("action", type=click.Choice(["forget", "move"]), required=False)
 @click.argument("path", type=click.Path(path_type=Path), required=False)
-@click.option(
-    "--lost", is_flag=True, help="move: the old file is lost; continue with its newest head."
-)
+@click.option("--lost", is_flag=True, help="With move: the old file is lost; use its newest head.")
 @reason_option
 @ledger_options
 @json_option
@@ -62,7 +60,7 @@ def anchor(
     """
     if action != "move" and (lost or reason is not None):
         raise click.UsageError(
-            "--lost and --reason belong to guardrail anchor move", click.get_current_context()
+            "--lost and --reason need guardrail anchor move", click.get_current_context()
         )
     if action == "move":
         from guardrail.cli.commands.anchor_move import move

@@ -94,7 +94,7 @@ def _move_request(
     with contextlib.suppress(OSError):
         if old is not None and os.path.samefile(old, new):
             raise UsageError(
-                "this is the file that [anchors] names",
+                "this is the file that [anchors] names already",
                 hint="set file in [anchors] to the new path first, then run: " + _USAGE,
             )
     return _MoveRequest(old, new, redacted_reason(reason, needed="guardrail anchor move") or "")

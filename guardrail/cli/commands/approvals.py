@@ -208,6 +208,8 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
     title = _tool(request.tool)
     if answer.rejected is not None:
         word = "NOT APPROVED" if kind is StepKind.GRANTED else "NOT REFUSED"
+        if kind is StepKind.REFUSED and answer.rejected is RejectionReason.REFUSED:
+            word = "ALREADY REFUSED"
         print_result(word, Style.BAD, f"{title}: {REASONS[answer.rejected]}")
         data(f"  code    {answer.rejected}, record {answer.receipt.seq}")
         for pointer in (

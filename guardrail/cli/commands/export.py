@@ -122,7 +122,7 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T], *, needed: int) -> _T
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists; an export never overwrites",
+            f"{path} already exists, and an export never overwrites a file",
             code="usage.exists",
             hint="choose another name",
         ) from None

@@ -104,8 +104,10 @@ def _change_hold(
     assert words is not None
     if not _NAME.fullmatch(name) or redacted_reason(name) != name:
         raise UsageError(
-            "a hold's name has up to 64 letters, digits, dots, dashes and underscores, and "
-            "contains nothing sensitive",
+            (
+                "the name of a hold must have at most 64 letters, digits, dots, dashes "
+                "and underscores, and must not contain anything sensitive"
+            ),
             hint=f"guardrail hold {word} case-2026-7",
         )
     with open_for_retention(config, ledger) as manager:

@@ -95,7 +95,7 @@ def _refuse_project(folder: Path, planned: Settings) -> None:
     with contextlib.suppress(ConfigError):  # `doctor` reports the fault of these settings
         planned = Settings.load(there, environment={}, named=False)
     bare = not traces(planned.ledger.path) and not planned.key_path.exists()
-    makes = "a program that opens a guard with it creates keys and ledger, and "
+    makes = "to create the keys and the ledger, open a guard in a program; "
     raise ConfigError(
         f"{folder.absolute()} already contains {FILE_NAME}: it is a project; nothing was written",
         code="config.exists",
@@ -121,6 +121,7 @@ def _refuse_old_log(settings: Settings) -> None:
     """Raise ``GuardrailError`` if a log exists or existed here, or if its folder can't be used."""
     from guardrail.ledger.files import traces
     from guardrail.wiring.ledger_folder import check_new, refuse_linked, refuse_second_log
+    from guardrail.wiring.missing_policies import RESTORE
 
     refuse_linked(settings)
     refuse_second_log(settings)
@@ -133,7 +134,7 @@ def _refuse_old_log(settings: Settings) -> None:
         raise ConfigError(
             f"a ledger, or part of one, already exists: {names}; nothing was written",
             code="config.exists",
-            hint="guardrail doctor, or guardrail init OTHER_FOLDER",
+            hint=RESTORE,
         )
     check_new(settings.ledger.path.parent)
 

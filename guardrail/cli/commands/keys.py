@@ -63,4 +63,10 @@ def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
     data(key.public.hex())
     data(str(key))
     if problem:
-        remark(f"read only from the ledger: {one_line(problem)}", Style.WARN)
+        remark(
+            (
+                "the key was read only from the ledger, because the key folder can't be "
+                f"used: {one_line(problem)}"
+            ),
+            Style.WARN,
+        )

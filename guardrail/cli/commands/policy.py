@@ -72,19 +72,21 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
     chosen = paths if settings is None else settings.policy.path
     hint = "name the folder of the policies, or omit PATH to use those of the settings"
     if settings is not None:
-        correct = "put policies in that folder, or correct path in [policy]"
-        hint = "guardrail init" if settings.source is None else correct
+        from guardrail.wiring.missing_policies import way_to_policies
+
+        hint = way_to_policies(settings)
     for path in chosen:
         if not path.exists():
-            raise ConfigError(f"{path}: no policies found", code="config.policies", hint=hint)
+            raise ConfigError(
+                f"{path}: there are no policies at this path", code="config.policies", hint=hint
+            )
     return chosen
 
 
 def print_untested(tests: int, *, width: int = 8) -> None:
     """Print that the tests in *tests* files were not run, and the command that runs them."""
-    files = f"{counted(tests, 'file')} of tests"
-    word = paint("not judged", Style.WARN)
-    data(f"{'tests':<{width}} {word}: {files}; next: guardrail policy test")
+    word = paint("not run", Style.WARN)
+    data(f"{'tests':<{width}} {word}: {counted(tests, 'test file')}; run guardrail policy test")
 
 
 @click.command(short_help="Run the policies' own tests.")

@@ -28,7 +28,7 @@ __all__ = ["bundle", "push"]
 _JUDGES = {
     "opa": "by opa check --strict, with the shipped capabilities",
     "embedded": "by the embedded engine's preflight (no opa program found)",
-    "nobody": "NOT found pure",
+    "nobody": "by nothing: the policies may depend on more than their input",
 }
 
 
@@ -197,7 +197,7 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     if pushed.tests:
         print_untested(pushed.tests)
     for name in pushed.others:
-        remark(f"Also on this server, with rules that count: {one_line(name)}")
+        remark(f"The server also has this module, whose rules count as well: {one_line(name)}")
     return Exit.YES
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-_DESPITE = "a guard loads them anyway; --strict exits 1 for warnings"
+_DESPITE = "A guard loads policies with warnings; with --strict, this command exits 1."
 _INDENT = 21
 """Columns before the description of an engine."""
 
@@ -127,7 +127,7 @@ def _verdict(report: CheckReport, *, strict: bool) -> None:
             data(f"{'':<10}{line}")
     if report.ok and report.tests:
         print_untested(report.tests, width=9)
-        data(f"{'':<10}a guard loads these policies only if their tests pass")
+        data(f"{'':<10}A guard loads these policies only if their tests pass.")
     if report.digest:
         for line in field("digest    ", report.digest):
             data(line)

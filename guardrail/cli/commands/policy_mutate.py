@@ -53,7 +53,7 @@ def show(report: MutationReport) -> None:
         _rule(list(found))
     for rule in report.untried:
         place = one_line(f"{rule.file}:{rule.line}")
-        title = f"{rule.effect} {name(rule.rule)} fires in no test: nothing to change"
+        title = f"{rule.effect} {name(rule.rule)} fires in no test, so there is no call to change"
         print_finding(place, title, ("[untried]", Style.WARN), "")
     verdict = (
         ("HOLES", Style.BAD)

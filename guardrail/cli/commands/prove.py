@@ -106,7 +106,7 @@ def _write(path: Path, raw: bytes) -> None:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
         raise UsageError(
-            f"{path} exists; a proof never overwrites",
+            f"{path} already exists, and a proof never overwrites a file",
             code="usage.exists",
             hint="choose another name",
         ) from None

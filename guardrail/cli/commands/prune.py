@@ -97,5 +97,5 @@ def print_pruned(done: PruneResult) -> bool:
             "their text may still be in the -wal file, because a reader prevented it from being "
             "overwritten"
         )
-        remark("next:  guardrail prune --policy, when no long reads are running")
+        remark("next:  run guardrail prune --policy again when no long reads are running")
     return bool(done.deleted)

@@ -266,14 +266,18 @@ def _nothing_to_do(path: Path) -> str:
 
 
 def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
+    from guardrail.ledger.half_moved import way_to_finish
     from guardrail.ledger.maintenance.recovery_plan import Action
     from guardrail.wiring.diagnosis import BACK
 
     plan = found.plan
+    moved = "" if found.is_away else way_to_finish(path)
     back = f"Or: {BACK}. " if found.is_away else ""
+    if moved:
+        back = f"Instead, {moved}. The log then probably needs no recovery. Otherwise: "
     keys = (
         ""
-        if found.keys is not None
+        if found.keys is not None or moved
         else (
             "The keys are gone, so new ones are created; the remaining old ones are renamed and "
             "kept. If there is a backup of the key folder, restore it instead: then the log may "

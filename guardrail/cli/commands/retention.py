@@ -175,8 +175,8 @@ def _print_status(facts: RetentionFacts, status: RetentionStatus) -> None:
     age = "none" if status.age_days is None else f"{counted(round(status.age_days), 'day')} old"
     data(f"oldest    {age}")
     data(
-        f"segments  {counted(len(facts.segments), 'closed one')}, "
-        f"{counted(max(0, facts.size - facts.first_open), 'record')} behind them"
+        f"segments  {len(facts.segments):,} closed; "
+        f"{counted(max(0, facts.size - facts.first_open), 'record')} not in a segment yet"
     )
     if facts.first > 1:
         data(f"pruned    {numbers(1, facts.first - 1)}")

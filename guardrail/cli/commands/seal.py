@@ -28,13 +28,13 @@ __all__ = [
 ]
 
 
-@click.command(short_help="Close a segment: the records since the last one, and copy them.")
+@click.command(short_help="Close a segment with the records since the previous one, and copy it.")
 @ledger_options
 @json_option
 @reason_option
 def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Close a segment: the records since the last one: a record states where the segment ends and
-    its root, and a copy is made.
+    """Close a segment, which holds the records since the previous one. A record states where the
+    segment ends and its root, and a copy is made.
 
     The copy is read back and compared before this returns, and is never written again. A missing
     copy of a closed segment is made too, as long as its records still exist.

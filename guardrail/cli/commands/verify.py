@@ -13,7 +13,7 @@ from guardrail.cli.access_verify import (
     access_log_verification,
     combined_exit_code,
 )
-from guardrail.cli.missing import way_to_a_ledger
+from guardrail.cli.missing import is_other_file, way_to_a_ledger
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, paint, prose, remark
 from guardrail.cli.reading import access_log_incomplete, access_log_lost
@@ -204,7 +204,7 @@ def _access_log_trouble(notices: list[str]) -> str:
     if lost:
         notices.append(f"It is not known who read the ledger: {lost}.")
     elif access_log_incomplete():
-        notices.append(f"Readings of the ledger are not recorded: {access_log_incomplete()}.")
+        notices.append(f"Reads of the ledger are not recorded: {access_log_incomplete()}.")
     return lost
 
 
@@ -301,9 +301,11 @@ def _contradicted_head(report: VerifyReport) -> dict[str, Any] | None:
     return {"by": head.source, "last": head.head.size - 1, "ts": head.seen or None}
 
 
-def _headline(report: VerifyReport) -> tuple[str, Style]:
+def _headline(path: Path, report: VerifyReport) -> tuple[str, Style]:
     from guardrail.review.verify import VerifyState
 
+    if report.exit_code == 3 and is_other_file(path, report.detail):
+        return "NOT A LEDGER", Style.BAD
     where = "" if report.first_bad is None else f" at record {report.first_bad}"
     memory = "" if report.remembered_to is None else f", REMEMBERED up to {report.remembered_to}"
     pinned = "" if report.key_pinned else ", KEY NOT PINNED"
@@ -345,7 +347,7 @@ def _headline(report: VerifyReport) -> tuple[str, Style]:
 
 
 def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
-    word, style = _headline(report)
+    word, style = _headline(path, report)
     data(paint(word, style))
     if report.detail:
         for line in prose(one_line(report.detail), indent=2):
@@ -382,7 +384,7 @@ def _print_readers(readers: AccessLogVerification) -> None:
     ledger only.
     """
     report = readers.report
-    word, style = _headline(report)
+    word, style = _headline(readers.path, report)
     data()
     data(paint("Who read it (the access log)", Style.STRONG))
     data(f"  {paint(word, style)}")

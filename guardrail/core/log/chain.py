@@ -322,28 +322,28 @@ class Chain:
     def _check_call(self, seq: int, record: Mapping[str, Any]) -> str:
         type_, call = record["type"], record.get("call")
         if not isinstance(call, str):
-            return "a decision or an outcome without a call"
+            return "the decision or outcome names no call"
         if type_ == "call.decision":
             decision = record.get("decision")
             effect = decision.get("effect") if isinstance(decision, dict) else None
             if not isinstance(effect, str):
-                return "a decision without effect"
+                return "the decision has no effect"
             if call in self._open:
-                return "a second decision about a call that is open"
+                return "this is a second decision about a call that is open"
             if effect == "allow":
                 self._open[call] = seq
             return ""
         opened, named = self._open.pop(call, None), record.get("decision_seq")
         if type(named) is not int:
-            return "an outcome without a decision"
+            return "the outcome has no decision"
         if opened is None and not self._partial and not 1 <= named < self._gap:
-            return "an outcome of a call that is not open"
+            return "the call of this outcome is not open"
         if opened is None and self._partial:
             if named >= self._begin:
-                return "an outcome of a call that is not open"
+                return "the call of this outcome is not open"
             self.unmatched.append((call, named))
         if opened is not None and named != opened:
-            return "an outcome that names another call's decision"
+            return "the outcome names the decision of another call"
         return ""
 
 

@@ -78,7 +78,9 @@ class NoteKey:
         given, second, encoded = rest.partition("+")
         raw = _base64(encoded) if plus and second else b""
         if len(raw) != 33 or raw[0] not in tuple(Algorithm):
-            raise NoteError("not a note key: expected name+8 hex characters+base64 of type and key")
+            raise NoteError(
+                "this is not a note key: expected name+8 hex characters+base64 of type and key"
+            )
         key = cls(name, raw[1:], Algorithm(raw[0]))
         if key.key_id.hex() != given.lower():
             raise NoteError("the note key's hash does not belong to its name and key")
@@ -142,7 +144,9 @@ class Checkpoint:
         """
         lines = text.split("\n")
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]):
-            raise NoteError("not a checkpoint: expected origin, size and root on three lines")
+            raise NoteError(
+                "this is not a checkpoint: expected origin, size and root on three lines"
+            )
         origin, number, encoded = lines[:3]
         if not number.isascii() or not number.isdigit() or number != str(int(number[:20])):
             raise NoteError("the checkpoint's size is not a number")
@@ -186,7 +190,9 @@ class SignedNote:
             raise NoteError("the note contains control characters")
         head, empty, tail = whole.rpartition("\n\n")
         if not empty or not tail.endswith("\n"):
-            raise NoteError("not a signed note: expected text, an empty line and signature lines")
+            raise NoteError(
+                "this is not a signed note: expected text, an empty line and signature lines"
+            )
         lines = tail[:-1].split("\n")
         if len(lines) > _MAX_SIGNATURES:
             raise NoteError("the note has too many signatures")

@@ -61,12 +61,12 @@ class KeyRanges:
         detail = record.get("detail")
         ended = detail.get("ended") if isinstance(detail, Mapping) else None
         if not isinstance(detail, Mapping) or not isinstance(ended, list):
-            return "a key rotation without detail"
+            return "the key rotation has no detail"
         publics: list[str] = []
         for each in ended:
             public = each.get("public") if isinstance(each, Mapping) else None
             if not isinstance(public, str):
-                return "a key rotation that is malformed"
+                return "the key rotation is malformed"
             publics.append(public)
         problem = self._certify(seq, detail)
         if problem:
@@ -80,7 +80,7 @@ class KeyRanges:
     def _certify(self, seq: int, detail: Mapping[str, Any]) -> str:
         key, first, encoded = detail.get("key"), detail.get("first"), detail.get("certificate")
         if key is None:
-            return "" if first is None and encoded is None else "a certificate without a key"
+            return "" if first is None and encoded is None else "the certificate names no key"
         public = key.get("public") if isinstance(key, Mapping) else None
         if (
             not isinstance(public, str)
@@ -90,17 +90,17 @@ class KeyRanges:
             or type(first) is not int
             or not 0 <= first <= seq
         ):
-            return "a key rotation that is malformed"
+            return "the key rotation is malformed"
         try:
             signature = base64.b64decode(encoded, validate=True)
         except ValueError:
-            return "a key rotation that is malformed"
+            return "the key rotation is malformed"
         if len(signature) != 64 or base64.b64encode(signature).decode() != encoded:
-            return "a key rotation that is malformed"
+            return "the key rotation is malformed"
         if not self._verify(
             self._log.public, signature, certified_text(self._log.name, public, first)
         ):
-            return "a key rotation that the log key did not certify"
+            return "the log key did not certify this key rotation"
         self.epochs.setdefault(public, KeyRange(seq, self._ended.get(public)))
         return ""
 

@@ -231,7 +231,7 @@ def _certificate(value: object) -> Certificate | None:
 
 def _malformed(why: str) -> NoteError:
     return NoteError(
-        f"not a proof: {why}",
+        f"this is not a proof: {why}",
         code="proof.malformed",
         hint="guardrail prove SEQ --out FILE creates a proof",
     )

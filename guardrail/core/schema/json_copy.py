@@ -33,7 +33,7 @@ _TEXTS: Final[Mapping[str, str]] = {
     "key": "an object key is not a string",
     "not_json": "an argument has a type that JSON does not support",
     "unstable": "arguments changed while they were copied",
-    "model": "the arguments do not fit the tool's signature",
+    "model": "the tool's signature does not accept the arguments",
 }
 """Every ``detail`` of an ``ArgumentsError``, and its text. Programs match on the names: none is
 ever renamed.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,12 +79,14 @@ def backup(
     except (SQLiteError, OSError) as error:
         if is_full(error, target):
             raise _full(db, target) from None
+        if not target.absolute().parent.exists():
+            raise _no_folder(target.absolute().parent) from None
         if isinstance(error, SQLiteError):
             raise open_error(error, db, write=False) from error
         raise LedgerError(
             f"the copy can't be written: {reason(error)}",
             code="ledger.backup",
-            hint="guardrail backup FILE, in a folder with enough room",
+            hint="choose a folder that this user can write to: guardrail backup FILE",
         ) from None
     return made
 
@@ -101,7 +104,7 @@ def _refuse_own_name(db: Path, target: Path) -> None:
         raise LedgerError(
             "this name is reserved for the ledger's own files",
             code="ledger.exists",
-            hint="guardrail backup FILE, with another name or in another folder",
+            hint="choose another name or folder for FILE: guardrail backup FILE",
         )
 
 
@@ -131,9 +134,17 @@ def _full(db: Path, target: Path) -> LedgerError:
     )
 
 
+def _no_folder(folder: Path) -> LedgerError:
+    return LedgerError(
+        f"the copy can't be written: the folder {folder} does not exist",
+        code="ledger.backup",
+        hint=f"mkdir -p {shlex.quote(str(folder))}, or choose another path: guardrail backup FILE",
+    )
+
+
 def _exists() -> LedgerError:
     return LedgerError(
-        "this path already exists, and is never overwritten",
+        "there is already a file at this path, and guardrail never overwrites it",
         code="ledger.exists",
-        hint="guardrail backup FILE, with another name",
+        hint="choose another name for FILE: guardrail backup FILE",
     )

@@ -199,7 +199,7 @@ class _Pruner:
         for seq, leaf, line in self._rows(start, before):
             if seq != edge.size or leaf != leaf_hash(line):
                 raise LedgerSealedError(
-                    f"record {seq} is missing, or not the one whose hash is stored with it",
+                    f"record {seq} is missing, or does not match the hash stored with it",
                     hint="guardrail verify",
                 )
             edge.append(leaf)

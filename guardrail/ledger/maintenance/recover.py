@@ -223,10 +223,12 @@ def _restart(
     name = log or (successor(plan.log) if plan.log else "")
     if not name or not first_line.get("profile"):
         raise LedgerError(
-            "the old log's first line can't be read, so the new log needs its key and name from "
-            "elsewhere",
+            (
+                "the old log's first line can't be read, so recover needs the log's key "
+                "and name from the settings"
+            ),
             code="ledger.no_genesis",
-            hint="guardrail recover with the settings and keys of this ledger",
+            hint="run guardrail recover with the settings and the keys of this ledger",
         )
     head = predecessor(plan)
     first_line.update(nonce=secrets.token_hex(16), predecessor=head)

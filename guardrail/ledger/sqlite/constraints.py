@@ -72,7 +72,7 @@ def schema_fault(ask: Ask) -> str:
         name = found[1]
         mine = right.get(name) if isinstance(name, str) else None
         if mine is None or name in seen:
-            return f"{_safe_name(found[0])} {_safe_name(name)} is not guardrail's"
+            return f"{_safe_name(found[0])} {_safe_name(name)} was not created by guardrail"
         if tuple(found) != mine:
             return f"{mine[0]} {name} was changed"
         has_pages = mine[0] != "trigger"
@@ -93,7 +93,7 @@ def record_fault(ask: Ask) -> str:
     rows = ask(
         "SELECT type, name, tbl_name, sql FROM sqlite_schema WHERE lower(name) = 'record' LIMIT 2"
     )
-    return "" if rows == [_objects()["record"]] else "table record is not guardrail's"
+    return "" if rows == [_objects()["record"]] else "table record was not created by guardrail"
 
 
 def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
@@ -144,8 +144,7 @@ def surplus_fault(ask: Ask) -> str:
     for table, most in (("open_call", records), ("epoch", records), ("tile", records // 128 + 16)):
         query = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {max(0, most) + 1})"  # noqa: S608 - ours
         if ask(query)[0][0] > most:
-            made = f"{counted(records, 'record')} {agree(records, 'makes')}"
-            return f"table {table} holds more rows than {made}"
+            return f"table {table} holds more rows than {counted(records, 'record')} can produce"
     return ""
 
 

@@ -102,8 +102,10 @@ def _copied(db: Path, files: _Files) -> Path:
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise LedgerOpenError(
-            "the ledger's folder can't be written, and the ledger can't be copied: "
-            f"{why_not_written(error, copy, _size(files))}",
+            (
+                "this user can't write to the ledger's folder, and the ledger can't be "
+                f"copied: {why_not_written(error, copy, _size(files))}"
+            ),
             code="ledger.unreadable",
             hint=f"{make_room(copy)}; or set TMPDIR to a folder on another disk",
         ) from None
@@ -133,8 +135,13 @@ def _size(files: _Files) -> int:
 
 def _moved() -> LedgerOpenError:
     return LedgerOpenError(
-        "another user is writing to this ledger, and this user can't write the files next to it "
-        "that reading it in the meantime needs",
+        (
+            "another user is writing to this ledger; reading it now needs write access "
+            "to the files next to it, which this user does not have"
+        ),
         code="ledger.unreadable",
-        hint="read it as its owner, or read a copy that its owner made with guardrail backup FILE",
+        hint=(
+            "run the command as the ledger's owner, or read a copy that the owner makes "
+            "with guardrail backup FILE"
+        ),
     )

@@ -69,7 +69,7 @@ class Health:
     def stall(self) -> None:
         """Note that a commit takes longer than its callers wait. This state ends by itself."""
         if not self.trouble:
-            self.trouble = "a commit does not finish"
+            self.trouble = "a commit is taking too long"
 
     # -- retries -----------------------------------------------------------------------------------
 

@@ -194,7 +194,7 @@ def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
     key = genesis.get("key")
     if isinstance(key, Mapping) and key.get("public") != signing.public:
         raise KeysError(
-            "these are the keys of another log",
+            "the key folder holds the keys of another log",
             code="keys.other_log",
             hint="set [keys] path to the folder that was created with this ledger",
         )

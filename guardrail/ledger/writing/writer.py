@@ -270,7 +270,9 @@ class LedgerWriter:
         try:
             return order.result(self._settings.append_deadline) or 0
         except TimeoutError:
-            raise LedgerPoisonedError("the ledger could not be swept in time") from None
+            raise LedgerPoisonedError(
+                "the open calls of dead processes could not be closed in time"
+            ) from None
 
     def distrust(self, why: str) -> LedgerSealedError:
         """Seal the ledger because a record that was read is not the signed one. Return the error to

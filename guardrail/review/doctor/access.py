@@ -9,6 +9,7 @@ from guardrail.access_log.memory import LOST, AccessMemory
 from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError
+from guardrail.ledger.half_moved import is_access_log_left, way_to_finish
 from guardrail.review.doctor.result import Check, CheckState
 
 __all__ = ["access_log"]
@@ -27,20 +28,26 @@ def access_log(settings: Settings) -> Check:
         return Check("access", CheckState.FAIL, f"{db}: {error.message}", error.hint)
     folder = settings.access_key_path.absolute()
     left = folder.is_dir() and any(folder.iterdir())
+    ledger = settings.ledger.path
+    if settings.access.path is None and is_access_log_left(ledger):
+        found = "the access log was not moved with the ledger: no reads are recorded"
+        return Check("access", bad, found, way_to_finish(ledger))
     if not db.exists() and left:
         return Check(
             "access",
             bad,
-            f"{db} is gone and its keys are there: no readings are recorded",
-            f"put it back; if it was omitted from a copy: move {folder} elsewhere, and the next "
-            "command that reads begins one",
+            f"{db} is missing, but its keys exist: no reads are recorded",
+            f"put it back; if it was omitted from a copy, move {folder} away, and the next "
+            "command that reads the ledger creates a new one",
         )
     if not db.exists() and os.access(db.parent, os.W_OK | os.X_OK):
         return Check(
-            "access", CheckState.OK, f"none yet; the first command that reads creates {db}"
+            "access",
+            CheckState.OK,
+            f"none yet; the first command that reads the ledger creates {db}",
         )
     if not db.exists():
-        return Check("access", bad, f"none at {db}: no readings are recorded", _fix(db))
+        return Check("access", bad, f"there is none at {db}: no reads are recorded", _fix(db))
     try:
         log, size = _open_access_log(settings, db)
     except GuardrailError as error:
@@ -66,4 +73,4 @@ def _open_access_log(settings: Settings, db: Path) -> tuple[str, int]:
 
 
 def _fix(db: Path) -> str:
-    return f"run commands that read as a user that may write {db.parent}, or set [access] path"
+    return f"read the ledger as a user who can write to {db.parent}, or set [access] path"

@@ -19,6 +19,7 @@ from guardrail.config import Settings
 from guardrail.core.log.record import decode
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, GuardrailError, KeysError, os_reason
+from guardrail.ledger.half_moved import way_to_finish
 from guardrail.ledger.sqlite.signs import ledgers_near
 from guardrail.review.doctor.environment import (
     engine_version,
@@ -68,7 +69,11 @@ def check_all(
     yield settings_read(settings, environment)
     if ledger is not None and _is_new(settings):
         near = ledgers_near(settings.ledger.path)
-        other = f"guardrail doctor --ledger {near[0]}" if near else "give another --ledger FILE"
+        other = (
+            f"guardrail doctor --ledger {near[0]}"
+            if near
+            else "name another file with --ledger FILE"
+        )
         found = f"there is no ledger at {settings.ledger.path}, and no trace of one"
         yield Check("ledger", CheckState.FAIL, found, other)
         return
@@ -225,8 +230,9 @@ def _keys(settings: Settings) -> Check:
         return Check(
             "keys",
             CheckState.FAIL,
-            f"the ledger exists but {folder} does not",
-            "restore the folder from a backup, or run guardrail recover",
+            f"the ledger exists, but its key folder {folder} does not",
+            way_to_finish(settings.ledger.path)
+            or "restore the folder from a backup, or run guardrail recover",
         )
     try:
         Keys.load(folder, signer=settings.keys.signer)
@@ -307,13 +313,14 @@ def _ledger(settings: Settings) -> Check:
         return Check("ledger", CheckState.FAIL, found, "point it at the ledger, or remove it")
     if not path.exists():
         left = (
-            ", ".join(sorted(item.name for item in traces(path))) or f"keys in {settings.key_path}"
+            ", ".join(sorted(item.name for item in traces(path)))
+            or f"the keys in {settings.key_path}"
         )
         return Check(
             "ledger",
             CheckState.FAIL,
-            f"{path} is missing, but {left} is there",
-            "guardrail recover",
+            f"{path} is missing, but a part of its log exists: {left}",
+            way_to_finish(path) or "guardrail recover",
         )
     with _open(settings) as reader:
         size = reader.size()

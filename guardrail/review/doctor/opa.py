@@ -27,7 +27,10 @@ def local_policies(settings: Settings) -> Check:
         return Check(
             "policies",
             CheckState.OK,
-            f"on the server; {counted(len(named), 'revision')} {agree(len(named), 'is')} taken",
+            (
+                f"on the server; {counted(len(named), 'revision')} "
+                f"{agree(len(named), 'is')} accepted"
+            ),
         )
     if settings.opa.unsafe_unpinned_policy:
         return Check(
@@ -42,7 +45,7 @@ def local_policies(settings: Settings) -> Check:
             "policies",
             CheckState.FAIL,
             f"there are no policies at {missing[0]}, and no revision is named",
-            "[opa] revisions, or guardrail init",
+            "set [opa] revisions, or create policies with guardrail init",
         )
     try:
         revision = revision_of(load_policies(settings.policy.path))
@@ -80,7 +83,7 @@ def server(settings: Settings) -> Check:
 def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) -> Check:
     identity = finding.identity
     revision = "no revision" if identity.revision is None else f"revision {identity.revision[:16]}…"
-    found = f"OPA {identity.version} serves {revision}, looked at in {took:,.0f} ms"
+    found = f"OPA {identity.version} serves {revision}; the check took {took:,.0f} ms"
     if section.unsafe_impure_policy or section.unsafe_unpinned_policy:
         return Check(
             "opa",
@@ -92,7 +95,10 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
         return Check(
             "opa",
             CheckState.NOTE,
-            f"{found}; its status is off, so a refused bundle would not be noticed",
+            (
+                f"{found}; the server's status reports are off, so a refused bundle would "
+                "not be noticed"
+            ),
             "start it with --set status.console=true",
         )
     stuck = [state for state in finding.bundles if state.problem is not None]

@@ -9,6 +9,7 @@ from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import GuardrailError
 from guardrail.keys.log_key import Keys
+from guardrail.ledger.half_moved import way_to_finish
 from guardrail.ledger.heads import head_problem
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.seal import Seal
@@ -44,7 +45,9 @@ def _check_completely(settings: Settings) -> Check:
             "opening", CheckState.NOTE, plan.found, "guardrail verify, then guardrail recover"
         )
     if not found.ok:
-        return Check("opening", CheckState.FAIL, plan.found, found.way_out)
+        moved = "" if found.is_away else way_to_finish(settings.ledger.path)
+        way = moved or found.way_out
+        return Check("opening", CheckState.FAIL, plan.found, way)
     blocked = _read_only(settings) or _disk_full(settings)
     return blocked or Check("opening", CheckState.OK, "a guard opens this ledger")
 

@@ -8,6 +8,7 @@ from guardrail.config import Settings
 from guardrail.core.words import counted
 from guardrail.errors import PolicyLoadError
 from guardrail.review.doctor.result import Check, CheckState
+from guardrail.wiring.missing_policies import way_to_policies
 
 __all__ = ["policies"]
 
@@ -26,9 +27,7 @@ def policies(settings: Settings) -> Check:
             "policies",
             CheckState.FAIL,
             f"there are no policies at {missing[0]}",
-            "guardrail init"
-            if settings.source is None
-            else "put policies in that folder, or correct path in [policy]",
+            way_to_policies(settings),
         )
     started = time.perf_counter()
     try:

@@ -8,6 +8,7 @@ from guardrail.config import ENVIRONMENT, Settings
 from guardrail.config.source import with_source
 from guardrail.errors import ConfigError
 from guardrail.review.doctor.result import Check, CheckState
+from guardrail.wiring.missing_policies import RESTORE
 
 __all__ = ["settings_read", "settings_refused"]
 
@@ -20,8 +21,19 @@ def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
     rest = f"; {', '.join(over)} of the environment {verb} {what}" if over else ""
     if settings.source is None:
         found = f"no guardrail.toml here or above; defaults apply{rest}"
-        return Check("settings", CheckState.NOTE, found, "guardrail init")
+        return Check("settings", CheckState.NOTE, found, _way_to_settings(settings))
     return Check("settings", CheckState.OK, f"{settings.source}{rest}")
+
+
+def _way_to_settings(settings: Settings) -> str:
+    if not (settings.ledger.path.exists() or settings.key_path.exists()):
+        return "guardrail init"
+    if not all(path.exists() for path in settings.policy.path):
+        return RESTORE
+    return (
+        "to change a setting, create guardrail.toml; guardrail init OTHER_FOLDER writes "
+        "one with every key"
+    )
 
 
 def settings_refused(error: ConfigError, environment: Mapping[str, str]) -> Check:

@@ -103,7 +103,7 @@ class Uses:
         try:
             return self._step(record)
         except (KeyError, TypeError, ValueError, AttributeError):
-            return "a step of an approval with missing or malformed fields"
+            return "a step of this approval has missing or malformed fields"
 
     def _ask(self, record: Mapping[str, Any], line: bytes) -> None:
         case = case_of([line], line)
@@ -115,17 +115,17 @@ class Uses:
         approval = record["approval"]
         used = record["type"] == "call.decision"
         if used and approval["ordinal"] is None:
-            return "a use of an approval without its number"
+            return "this use of an approval has no number"
         if approval["id"] not in self._requests and self.partial:
             self.unknown += used
             return ""
         progress = self._requests.get(approval["id"])
         if progress is None:
-            return "a step of an approval that was never requested"
+            return "this approval has a step, but was never requested"
         if progress.over:
-            return f"a step of an approval that {progress.over} before"
+            return f"this approval has another step, although it {progress.over} before"
         if type(approval["ordinal"]) is not int or approval["ordinal"] != progress.steps:
-            return "a step of an approval out of sequence"
+            return "a step of this approval is out of sequence"
         progress.steps += 1
         if used:
             progress.over = "was used"
@@ -181,7 +181,7 @@ def _invalid_use(progress: _RequestProgress, record: Mapping[str, Any]) -> str:
     if any(now >= progress.grants[who] + _SLACK for who in approvers):
         return "an approval was used after it had expired"
     if any(same_identity(id_, other) for id_, _, _ in approvers for other in progress.people):
-        return "an approval was used that its own requester had given"
+        return "an approval was used that its own requester had granted"
     if len({folded(id_) for id_, _, _ in approvers}) < progress.needed:
         return "an approval was used that too few people had granted"
     return ""

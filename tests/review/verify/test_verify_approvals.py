@@ -163,7 +163,7 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
             made.guard.approvals.approve(ap, BOB, "yes"),
             made.use(ap, ordinal=None),  # type: ignore[arg-type]
         )[1],
-        "without its number",
+        "has no number",
     ),
     "for rules other than those": (
         lambda made, ap: (
@@ -216,7 +216,7 @@ CASES: dict[str, tuple[Callable[[Log, str], int], str]] = {
             ),
             made.use(ap, approval__approvers=[{**made.granted["approver"], "id": "Alice "}]),
         )[1],
-        "its own requester had given",
+        "its own requester had granted",
     ),
 }
 

@@ -1,0 +1,63 @@
+"""Finds the files of a log that a move has left in its old folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+__all__ = ["is_access_log_left", "left_behind", "way_to_finish"]
+
+_SCANNED = 1000
+"""Largest number of folder entries examined."""
+_FOLDER = "audit"
+
+
+def left_behind(path: Path) -> tuple[Path, ...]:
+    """Return the files and folders of the log at *path* that a move left in the folder above, or in
+    its folder ``audit``, in the order of their names; empty if the log was not moved in part.
+
+    Each of them is missing next to *path*. A folder that has a ledger of this name, while another
+    one is at *path*, belongs to another log.
+    """
+    db = Path(os.path.abspath(path))
+    for folder in (db.parent.parent, db.parent / _FOLDER):
+        here, there = _parts(db, db.parent), _parts(db, folder)
+        left = there - here
+        moved = db.name in here or bool(here & {f"{db.name}-wal", f"{db.stem}.keys"})
+        if moved and (db.name in here) != (db.name in there) and left & _content(db):
+            return tuple(folder / name for name in sorted(left))
+    return ()
+
+
+def way_to_finish(path: Path) -> str:
+    """Return the next step if the log at *path* was moved only in part; empty if it was not."""
+    left = left_behind(path)
+    if not left:
+        return ""
+    names = ", ".join(each.name for each in left)
+    return f"move the remaining files from {left[0].parent} to {path.absolute().parent}: {names}"
+
+
+def is_access_log_left(path: Path) -> bool:
+    """Return True if a move of the log at *path* left its access log behind."""
+    return any(each.name.startswith(f"{path.stem}.access.") for each in left_behind(path))
+
+
+def _content(db: Path) -> set[str]:
+    """Return the names that hold a part of the log, and are not only the state of a process."""
+    own = {db.name, f"{db.name}-wal", f"{db.name}-sealed", f"{db.stem}.keys"}
+    return own | {f"{db.stem}.access.db", f"{db.stem}.access.keys"}
+
+
+def _parts(db: Path, folder: Path) -> set[str]:
+    """Return the names in *folder* that belong to a log whose database is named as *db* is."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for _, entry in zip(range(_SCANNED), entries, strict=False)]
+    except OSError:
+        return set()
+    access = f"{db.stem}.access.db"
+    whole = {db.name, f"{db.stem}.keys", access, f"{db.stem}.access.keys"}
+    return {
+        name for name in names if name in whole or name.startswith((f"{db.name}-", f"{access}-"))
+    }
