@@ -176,7 +176,7 @@ def test_nor_is_one_that_only_the_index_lacks(db: Path, writer: LedgerWriter) ->
     with LedgerReader.open(db) as reader:
         log = ProvedReader(reader, Proofs(SIGNING, writer.log))
         log._line = lambda *_, **__: None  # type: ignore[method-assign]
-        assert "index hides" in unproved(lambda: log.first_of_session(["s-1"], writer.names))
+        assert "index omits" in unproved(lambda: log.first_of_session(["s-1"], writer.names))
 
 
 def test_nor_are_records_that_are_said_to_be_pruned(db: Path, writer: LedgerWriter) -> None:
