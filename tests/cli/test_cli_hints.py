@@ -175,7 +175,9 @@ def test_doctor_leads_to_its_other_checks_in_place_of_itself() -> None:
     assert other_than("guardrail doctor", "guardrail doctor", ["doctor"]) == without_doctor(
         "guardrail doctor"
     )
-    assert other_than("guardrail seal", "guardrail seal", ["seal"]).startswith("guardrail doctor checks")
+    assert other_than("guardrail seal", "guardrail seal", ["seal"]).startswith(
+        "guardrail doctor checks"
+    )
 
 
 def paths(group: click.Group, *names: str) -> Iterator[tuple[str, ...]]:
