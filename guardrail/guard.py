@@ -318,10 +318,11 @@ class Guard:
 
         *approval* is the id of an approval for exactly this call (``ApprovalRequired.approval``).
         *wait_for_approval* is the number of seconds to wait for an approval. *replayed* means that
-        a framework repeats a paused call from its start: if an approval request for the call is
-        open, no second request is recorded. *session* is a session returned by ``guard.session``:
-        the call is made in it instead of in the current session. *context* is what a framework
-        asserts about the call: the model, its response, a trace.
+        a framework may be making this call again: if the call with this *call_id* has succeeded or
+        still runs, it is denied (cause ``duplicate``), and if an approval request for it is open,
+        no second request is recorded. *session* is a session returned by ``guard.session``: the
+        call is made in it instead of in the current session. *context* is what a framework asserts
+        about the call: the model, its response, a trace.
 
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded
         and not run; or run, but with the outcome not yet recorded and the result withheld),

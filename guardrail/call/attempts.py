@@ -24,7 +24,7 @@ def new_attempt(request: Request, **changes: Any) -> Request:
 
 
 def recorded_id(call_id: str, state: SessionState) -> str:
-    """Return the recorded form of *call_id*, a framework's id of a call."""
+    """Return the recorded form of *call_id*, a framework's id of a call or of a conversation."""
     # Text is searched only up to a limit, and ids are short, so a long one is recorded as a token.
     if len(call_id) > _MAX_CALL_ID:
         return state.keys.token("call", call_id)

@@ -262,7 +262,7 @@ class Recorder:
         assert verdict.effect is Effect.DENY
         request = prepared.request
         state, tool = request.state, request.tool
-        origin = {**request.origin, "call_id": None}
+        origin = fields.bare_origin(request.origin)
         record = fields.decision(
             common_fields(request, "call.decision", origin, bare=True),
             verdict,

@@ -5,7 +5,7 @@ process and deadline.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from datetime import datetime
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ from guardrail.approvals.service import ApprovalService, TenantTokens, system_us
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
+from guardrail.core.repeats import Repeat
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.system.host import host_name
@@ -61,13 +62,18 @@ def actor() -> dict[str, str]:
 
 
 class Requests(Protocol):
-    """Reads approval requests from the ledger."""
+    """Reads from the ledger what decisions depend on: approval requests, and earlier calls."""
 
     def case(self, approval: str) -> ApprovalCase | None:
         """Return the request *approval* with all of its steps, or None if it does not exist."""
 
     def of_session(self, session: str) -> list[str]:
         """Return the ids of the session's requests, oldest first."""
+
+    def repeat(self, names: Sequence[str]) -> Repeat | None:
+        """Return what became of an earlier call with one of *names* (``names_of``), or None if none
+        runs or succeeded.
+        """
 
 
 class Journal:

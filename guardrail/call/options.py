@@ -26,6 +26,8 @@ class CallOptions(NamedTuple):
     replayed: bool = False
     session: SessionScope | None = None
     context: CallContext | None = None
+    thread: str | None = None
+    """The framework's own id of the conversation."""
 
 
 def check_approval(approval: object) -> None:

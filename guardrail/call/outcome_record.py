@@ -95,7 +95,7 @@ def build_claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
 def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, Any]:
     request = admitted.request
     if bare:
-        return common_fields(request, type_, {**admitted.origin, "call_id": None}, bare=True)
+        return common_fields(request, type_, fields.bare_origin(admitted.origin), bare=True)
     return common_fields(request, type_, request.state.origin(admitted.origin))
 
 

@@ -31,6 +31,7 @@ from guardrail.call.budget import run_metered, size_of
 from guardrail.call.caller import Callers
 from guardrail.call.decision_record import Recorder
 from guardrail.call.decision_writer import DENIED_ARGUMENTS, ENGINE_GRACE, DecisionWriter, shard
+from guardrail.call.duplicates import refuse_repeated
 from guardrail.call.journal import Journal
 from guardrail.call.options import CallOptions, check_approval
 from guardrail.call.refusals import public_message, raise_refusal
@@ -126,6 +127,7 @@ class CallSteps:
                     copied = yield from self._copy(request)  # (2) one private copy, validated
                     found = yield from self._inspect(request, copied)  # (3) sensitive values in it
                     prepared = yield from self._prepare(request, copied, found)  # (4) policy input
+                    yield from refuse_repeated(self._journal, prepared)
                     reply = yield from self._ask(prepared)  # (5) the policy is asked
                     decided = self._judge(prepared, reply)  # (6) its reply becomes a decision
                 except DeniedEarly as denial:
@@ -177,6 +179,8 @@ class CallSteps:
         origin = self._journal.where(options.adapter)
         if options.call_id is not None:
             origin["call_id"] = recorded_id(options.call_id, caller.state)
+        if options.thread is not None:
+            origin["thread"] = recorded_id(options.thread, caller.state)
         patience = options.wait_for_approval
         return Request(
             new_ulid(),

@@ -33,6 +33,7 @@ _PUBLIC = {
     Cause.IDENTITY: "denied: the caller's identity could not be established",
     Cause.APPROVAL: "denied: the approval does not cover this call",
     Cause.ANCHOR: "denied: the record of calls could not be anchored",
+    Cause.DUPLICATE: "denied",
 }
 _PUBLIC_APPROVAL = {
     "pending": "denied: nobody has approved this call yet",

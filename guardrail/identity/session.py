@@ -106,10 +106,12 @@ class SessionState:
 
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a call's origin as it may be recorded, given the values known now."""
-        call_id = where["call_id"]
-        if call_id is None or self.memory.knows(call_id) is None:
-            return where
-        return {**where, "call_id": self.redactor.text(call_id, self.memory)}
+        changed = {
+            name: self.redactor.text(where[name], self.memory)
+            for name in ("call_id", "thread")
+            if where.get(name) is not None and self.memory.knows(where[name]) is not None
+        }
+        return {**where, **changed} if changed else where
 
     def text(self, text: str) -> str:
         """Return *text* as it may be recorded."""

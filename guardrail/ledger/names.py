@@ -9,8 +9,6 @@ are remembered.
 from __future__ import annotations
 
 import threading
-from array import array
-from bisect import bisect_left
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +18,7 @@ from guardrail.core.log.audit import Pruned
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, dumps
 from guardrail.errors import RecordError
+from guardrail.ledger.hashes import CHUNK, TextHashes
 from guardrail.ledger.steps import hash_lines, unproved
 from guardrail.ledger.storage import TreeRows
 from guardrail.ledger.tree import edge_at, node_reader
@@ -30,7 +29,6 @@ _MOST = 8_000_000
 """Largest number of names stored, with 8 bytes each. Beyond that, each new name is searched for in
 all lines.
 """
-CHUNK = 65_536
 SHORT = 1_024
 """Largest number of lines hashed inside a transaction, because other writers wait meanwhile."""
 _MARKS = tuple(b'"type":"%b"' % each.encode() for each in TYPES)
@@ -87,37 +85,6 @@ def hash_lines_from(
     return hash_lines(rows, edge, place.size, place.tree, look)
 
 
-class _Hashes:
-    """A set of texts, stored as 64-bit hashes. False positives are possible, false negatives are
-    not.
-    """
-
-    def __init__(self) -> None:
-        self._new: set[int] = set()
-        self._sorted: list[array[int]] = []
-
-    def __len__(self) -> int:
-        return len(self._new) + sum(map(len, self._sorted))
-
-    def add(self, text: str) -> None:
-        number = hash(text) & 0xFFFF_FFFF_FFFF_FFFF
-        if number in self._new or any(_holds(each, number) for each in self._sorted):
-            return
-        self._new.add(number)
-        if len(self._new) >= CHUNK:
-            self._sorted.append(array("Q", sorted(self._new)))
-            self._new = set()
-
-    def __contains__(self, text: str) -> bool:
-        number = hash(text) & 0xFFFF_FFFF_FFFF_FFFF
-        return number in self._new or any(_holds(each, number) for each in self._sorted)
-
-
-def _holds(numbers: array[int], number: int) -> bool:
-    place = bisect_left(numbers, number)
-    return place < len(numbers) and numbers[place] == number
-
-
 class SessionNames:
     """The sessions that occur in one log.
 
@@ -132,7 +99,7 @@ class SessionNames:
         """Held only briefly, because the commit thread must not wait for a reader."""
         self._edge: Edge | None = None
         """The tree of the lines whose names are known; None before the first read."""
-        self._known: _Hashes | None = _Hashes()
+        self._known: TextHashes | None = TextHashes()
         """The known names; None if there are too many."""
         self._absent: dict[str, None] = {}
         """Names that are in no line: all lines were searched, and no record with the name was added

@@ -20,7 +20,9 @@ from typing import Self, TypeVar
 from guardrail.core.claims import owner_of
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode
+from guardrail.core.repeats import Repeat
 from guardrail.errors import LedgerError
+from guardrail.ledger.finished import FinishedCalls
 from guardrail.ledger.heads import HeadRow, Signing, head_problem
 from guardrail.ledger.names import LogPosition, SessionNames, hash_existing_lines, hash_lines_from
 from guardrail.ledger.reader import LedgerReader
@@ -233,6 +235,14 @@ class ProvedReader:
             if not names.is_absent(name) and names.search(self._storage, self._place, name):
                 raise unproved("an index omits the first record of a session")
         return None
+
+    def repeat(self, names: Sequence[str], calls: FinishedCalls) -> Repeat | None:
+        """Return what became of an earlier call with one of *names* (``names_of``), or None if it
+        is proved that none runs or succeeded.
+
+        *calls* are those that this process knows in the log: each line is hashed once.
+        """
+        return self._despite_pruning(lambda: calls.look(self._storage, self._place(), names))
 
     def _place(self) -> LogPosition:
         least = self._proofs.least()

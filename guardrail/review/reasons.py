@@ -101,8 +101,9 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
         "Send fewer calls at once, or give the engine more workers in guardrail.toml.",
     ),
     Cause.DUPLICATE: CauseExplanation(
-        "A call with the same id is already recorded, and a call never runs twice.",
-        "Give every call a unique id.",
+        "A framework made this call again, for example because a paused graph was resumed, but the"
+        " call with this id has succeeded before or still runs in this session or thread.",
+        "Nothing, if the graph was resumed. To run it once more, let the model ask again.",
     ),
 }
 

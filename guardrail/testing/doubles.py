@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -34,6 +34,7 @@ from guardrail.core.claims import Claim, owner_of
 from guardrail.core.decision import CONTRACT
 from guardrail.core.log import fields
 from guardrail.core.log.record import GENESIS_PREV, Draft, decode, leaf_hash
+from guardrail.core.repeats import Repeat, names_of
 from guardrail.core.times import record_time
 from guardrail.core.types import Effect, EngineReply, PolicyIdentity, Receipt
 from guardrail.errors import LedgerError, LedgerPoisonedError, PolicyError
@@ -234,6 +235,24 @@ class MemoryLedger:
             for record in self.of("call.decision")
             if record["session"] == session and record["decision"]["effect"] == "require_approval"
         ]
+
+    def repeat(self, names: Sequence[str]) -> Repeat | None:
+        """Return what became of an earlier call with one of *names*, or None if none runs or
+        succeeded.
+        """
+        calls = {
+            record["call"]
+            for record in self.of("call.decision")
+            if record["decision"]["effect"] == "allow"
+            and not set(names_of(record)).isdisjoint(names)
+        }
+        ends = {
+            record["call"]: record["status"]
+            for record in self.of("call.outcome") + self.of("call.claim")
+        }
+        if any(ends.get(call) in ("ok", "returned") for call in calls):
+            return Repeat.SUCCEEDED
+        return None if calls <= set(ends) else Repeat.RUNNING
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
         """Append the record immediately."""

@@ -1,11 +1,11 @@
-"""The proved reads of the ledger that decisions depend on: requests for approval, and owners of
-sessions.
+"""The proved reads of the ledger that decisions depend on: requests for approval, owners of
+sessions, and calls that must not be made again.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 from guardrail.approvals.rules import ApprovalCase
@@ -13,7 +13,9 @@ from guardrail.approvals.views import read_case
 from guardrail.call.journal import Owner
 from guardrail.core.claims import owner_of
 from guardrail.core.log.record import decode
+from guardrail.core.repeats import Repeat
 from guardrail.errors import LedgerError
+from guardrail.ledger.finished import FinishedCalls
 from guardrail.ledger.heads import Signing
 from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
@@ -33,6 +35,7 @@ class LedgerRequests:
     def __init__(self, path: Path, writer: LedgerWriter, signing: Signing) -> None:
         self._path = path
         self._writer = writer
+        self._finished = FinishedCalls()
         self._proofs = Proofs(signing, writer.log, lambda: writer.known)
 
     def case(self, approval: str) -> ApprovalCase | None:
@@ -54,6 +57,13 @@ class LedgerRequests:
         if line is None:
             return None
         return owner_of(decode(line))
+
+    def repeat(self, names: Sequence[str]) -> Repeat | None:
+        """Return what became of an earlier call with one of *names*, or None if none runs or
+        succeeded. Raises ``LedgerError``.
+        """
+        with self._reading() as log:
+            return log.repeat(names, self._finished)
 
     @contextlib.contextmanager
     def _reading(self) -> Generator[ProvedReader]:

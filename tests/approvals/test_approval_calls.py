@@ -600,4 +600,6 @@ def test_a_framework_that_repeats_a_call_asks_once() -> None:
     assert made.ask({"amount": 6}, call_id="c-1", replayed=True) != first
     made.guard.approvals.approve(first, BOB, "yes")
     made.call(approval=first, call_id="c-1", replayed=True)
-    assert made.ask(call_id="c-1", replayed=True) != first
+    with pytest.raises(Denied) as done:
+        made.call(call_id="c-1", replayed=True)
+    assert done.value.code == "denied.duplicate"

@@ -146,6 +146,11 @@ def origin(
     }
 
 
+def bare_origin(where: Mapping[str, Any]) -> dict[str, Any]:
+    """Return *where*, a call's ``origin``, without the ids of a framework."""
+    return {name: value for name, value in where.items() if name != "thread"} | {"call_id": None}
+
+
 def policy(identity: PolicyIdentity) -> dict[str, Any]:
     """Return the ``policy`` field."""
     return {

@@ -23,7 +23,7 @@ from guardrail.approvals.service import Answer, ApprovalService
 from guardrail.approvals.views import document
 from guardrail.system.waiting import Steps, Wait, in_background
 
-__all__ = ["METHOD", "ask", "can_pause"]
+__all__ = ["METHOD", "ask"]
 
 R = TypeVar("R")
 
@@ -40,22 +40,6 @@ class _Said:
     approved: bool
     approver: str
     reason: str
-
-
-def can_pause() -> bool:
-    """Return True if this code runs in a LangGraph graph that can be resumed, that is, one with a
-    checkpointer.
-    """
-    try:
-        from langgraph.config import get_config
-
-        settings = get_config().get("configurable", {})
-    except (ImportError, RuntimeError):
-        return False
-    # LangGraph does not promise these names. Without them nothing pauses: the model is told that
-    # the call did not run.
-    saver = settings.get("__pregel_checkpointer")
-    return saver not in (None, False) and "__pregel_scratchpad" in settings
 
 
 def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None]:

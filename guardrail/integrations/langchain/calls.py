@@ -20,9 +20,15 @@ from guardrail.call.stages import Settled
 from guardrail.core.decision import denied, public_message
 from guardrail.core.types import Cause
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
-from guardrail.integrations.langchain.approvals import ask, can_pause
+from guardrail.integrations.langchain.approvals import ask
 from guardrail.integrations.langchain.binding import Approvals, Binding, binding_of
 from guardrail.integrations.langchain.results import ReportedError, checked
+from guardrail.integrations.langchain.runs import (
+    can_pause,
+    configurable_of_run,
+    is_repeated,
+    thread_of_run,
+)
 from guardrail.integrations.langchain.sessions import asession_of_run, session_of_run
 from guardrail.integrations.langchain.splitting import split
 from guardrail.integrations.langchain.stops import langgraph, stop
@@ -100,13 +106,14 @@ def _steps(
     session: SessionScope | None,
 ) -> CallGenerator[Any]:
     """Make a call of the guard; if a person must approve it and the graph can pause, pause it."""
-    options = _options(binding, session)
+    options = _options(session)
+    pausing = binding.options.approvals is Approvals.INTERRUPT and can_pause()
     turned_down: RejectionReason | None = None
     while True:
         try:
             return (yield from binding.guard.calls.steps(binding.tool, given, options, body))
         except ApprovalRequired as required:
-            if not options.replayed:
+            if not pausing:
                 raise
             options = options._replace(approval=required.approval)
             turned_down = yield from ask(binding.guard.approvals, required.approval)
@@ -137,13 +144,14 @@ def _reworded(denial: Denied, turned_down: RejectionReason | None) -> Denied:
     return Denied(words, seq=denial.seq, cause=denial.code.removeprefix("denied."))
 
 
-def _options(binding: Binding, session: SessionScope | None) -> CallOptions:
+def _options(session: SessionScope | None) -> CallOptions:
     return CallOptions(
         adapter=ADAPTER,
         call_id=_take_call_id(),
         interrupts=langgraph().pauses,
-        replayed=binding.options.approvals is Approvals.INTERRUPT and can_pause(),
+        replayed=is_repeated(),
         session=session,
+        thread=thread_of_run(configurable_of_run()),
     )
 
 

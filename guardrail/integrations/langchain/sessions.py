@@ -23,21 +23,22 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from langchain_core.runnables.config import var_child_runnable_config
-
 from guardrail.call.scope import SessionScope, current
+from guardrail.integrations.langchain.runs import (
+    configurable_of_run,
+    runtime_of_run,
+    thread_of_run,
+)
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
 
-__all__ = ["KEY", "RunIdentity", "asession_of_run", "configurable_of_run", "session_of_run"]
+__all__ = ["KEY", "RunIdentity", "asession_of_run", "session_of_run"]
 
 KEY = "guardrail_session"
 """Key under ``configurable`` in a run's config; key or attribute of a graph's runtime context."""
 PRINCIPAL, AGENT, SESSION_ID = "guardrail_principal", "guardrail_agent", "guardrail_session_id"
 """Likewise: who is calling, for which agent, and in which session (default: the thread)."""
-THREAD = "thread_id"
-"""LangGraph's key for a conversation."""
 
 _MOST = 1024
 _OPEN: weakref.WeakKeyDictionary[Guard, OrderedDict[RunIdentity, SessionScope]] = (
@@ -55,19 +56,12 @@ class RunIdentity(NamedTuple):
     """Session id, or None for a new session."""
 
 
-def configurable_of_run(config: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """Return what the run is configured with. *config* is the call's config; the default is the one
-    that LangChain holds for the running code.
-    """
-    given = config if config is not None else var_child_runnable_config.get()
-    return (given or {}).get("configurable") or {}
-
-
 def session_of_run(guard: Guard, config: Mapping[str, Any] | None = None) -> SessionScope | None:
     """Return the session that the run names, or None if the current one counts. The guard checks
     it.
 
-    *config* is as for ``configurable_of_run``. Raises ``IdentityError`` if the run's identity is
+    *config* is the call's config; the default is the one that LangChain holds for the running
+    code. Raises ``IdentityError`` if the run's identity is
     malformed, or if its session belongs to somebody else, and ``LedgerError``.
     """
     named = _named(config)
@@ -92,8 +86,7 @@ def _unless_entered(session: SessionScope) -> SessionScope | None:
 
 def _named(config: Mapping[str, Any] | None) -> SessionScope | RunIdentity | None:
     configurable = configurable_of_run(config)
-    # If LangGraph is installed and a graph runs, its runtime is in the config.
-    context = getattr(configurable.get("__pregel_runtime"), "context", None)
+    context = getattr(runtime_of_run(configurable), "context", None)
     session: SessionScope | None = _given(configurable, context, KEY)
     return _identity(configurable, context) if session is None else session
 
@@ -104,9 +97,9 @@ def _identity(configurable: Mapping[str, Any], context: object) -> RunIdentity |
     )
     if principal is None and agent is None and session is None:
         return None
-    if session is None and configurable.get(THREAD) is not None:
-        session = str(configurable[THREAD])
-    return RunIdentity(principal, agent, session)
+    return RunIdentity(
+        principal, agent, thread_of_run(configurable) if session is None else session
+    )
 
 
 def _given(configurable: Mapping[str, Any], context: object, key: str) -> Any:

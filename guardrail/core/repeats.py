@@ -1,0 +1,33 @@
+"""How a call that a framework makes again is recognised: by the framework's own id of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+__all__ = ["Repeat", "names_of"]
+
+
+class Repeat(StrEnum):
+    """What became of the earlier call; also the detail of cause ``duplicate``."""
+
+    SUCCEEDED = "succeeded"
+    """It ran, and it succeeded or at least returned."""
+    RUNNING = "running"
+    """It was allowed, and has no outcome yet."""
+
+
+def names_of(record: Mapping[str, Any]) -> list[str]:
+    """Return the names under which the call of *record* is known: its framework's id, within its
+    session and within its thread. Empty if it has no such id.
+    """
+    origin = record.get("origin")
+    if not isinstance(origin, Mapping) or not isinstance(origin.get("call_id"), str):
+        return []
+    scopes = (("session", record.get("session")), ("thread", origin.get("thread")))
+    return [
+        repr((kind, record.get("tenant"), scope, origin["call_id"]))
+        for kind, scope in scopes
+        if isinstance(scope, str)
+    ]

@@ -1,0 +1,56 @@
+"""What LangGraph says about the run in which a tool is called.
+
+Apart from the thread and the attempt, LangGraph does not promise these names. Without them nothing
+pauses: the model is told that the call did not run. Tests run a real graph against each of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from langchain_core.runnables.config import var_child_runnable_config
+
+__all__ = ["can_pause", "configurable_of_run", "is_repeated", "runtime_of_run", "thread_of_run"]
+
+_CHECKPOINTER = "__pregel_checkpointer"
+_SCRATCHPAD = "__pregel_scratchpad"
+_RESUMING = "__pregel_resuming"
+_RUNTIME = "__pregel_runtime"
+_THREAD = "thread_id"
+
+
+def configurable_of_run(config: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """Return what the run is configured with. *config* is the call's config; the default is the one
+    that LangChain holds for the running code.
+    """
+    given = config if config is not None else var_child_runnable_config.get()
+    return (given or {}).get("configurable") or {}
+
+
+def runtime_of_run(configurable: Mapping[str, Any]) -> Any:
+    """Return the runtime of the graph that runs, or None."""
+    return configurable.get(_RUNTIME)
+
+
+def thread_of_run(configurable: Mapping[str, Any]) -> str | None:
+    """Return the program's id of the conversation, or None."""
+    thread = configurable.get(_THREAD)
+    return None if thread is None else str(thread)
+
+
+def can_pause() -> bool:
+    """Return True if this code runs in a LangGraph graph that can be resumed, that is, one with a
+    checkpointer.
+    """
+    settings = configurable_of_run()
+    return settings.get(_CHECKPOINTER) not in (None, False) and _SCRATCHPAD in settings
+
+
+def is_repeated() -> bool:
+    """Return True if LangGraph may be making calls again: the graph was resumed and has not gone on
+    since, or its node is retried.
+    """
+    settings = configurable_of_run()
+    execution = getattr(runtime_of_run(settings), "execution_info", None)
+    return bool(settings.get(_RESUMING)) or getattr(execution, "node_attempt", 1) > 1
