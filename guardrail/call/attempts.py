@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from typing import Any
 
+from guardrail.call.options import CallOptions
 from guardrail.call.stages import Request
 from guardrail.identity.session import SessionState
 from guardrail.ledger.files import utc_timestamp
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
 
-__all__ = ["new_attempt", "recorded_id"]
+__all__ = ["add_framework_ids", "new_attempt"]
 
-_MAX_CALL_ID = 512
+_MAX_ID = 512
 
 
 def new_attempt(request: Request, **changes: Any) -> Request:
@@ -23,9 +24,17 @@ def new_attempt(request: Request, **changes: Any) -> Request:
     )
 
 
-def recorded_id(call_id: str, state: SessionState) -> str:
-    """Return the recorded form of *call_id*, a framework's id of a call or of a conversation."""
+def add_framework_ids(origin: dict[str, Any], options: CallOptions, state: SessionState) -> None:
+    """Add to *origin* a framework's ids of the call and of its conversation, as recorded."""
+    if options.call_id is not None:
+        origin["call_id"] = _recorded_id(options.call_id, state)
+    if options.thread is not None:
+        origin["thread"] = _recorded_id(options.thread, state)
+
+
+def _recorded_id(id_: str, state: SessionState) -> str:
+    """Return the recorded form of *id_*, an id that a framework chose."""
     # Text is searched only up to a limit, and ids are short, so a long one is recorded as a token.
-    if len(call_id) > _MAX_CALL_ID:
-        return state.keys.token("call", call_id)
-    return state.redactor.text(call_id, state.memory)
+    if len(id_) > _MAX_ID:
+        return state.keys.token("call", id_)
+    return state.redactor.text(id_, state.memory)

@@ -25,7 +25,7 @@ from guardrail.call import owners
 from guardrail.call.anchor_lag import Anchoring
 from guardrail.call.approval import ApprovalSteps, limit_to_grant
 from guardrail.call.asserted import check_context
-from guardrail.call.attempts import new_attempt, recorded_id
+from guardrail.call.attempts import add_framework_ids, new_attempt
 from guardrail.call.bodies import CURRENT, CallGenerator, Run
 from guardrail.call.budget import run_metered, size_of
 from guardrail.call.caller import Callers
@@ -177,10 +177,7 @@ class CallSteps:
             check_context(options.context)
         caller = self._callers.find(options.session)
         origin = self._journal.where(options.adapter)
-        if options.call_id is not None:
-            origin["call_id"] = recorded_id(options.call_id, caller.state)
-        if options.thread is not None:
-            origin["thread"] = recorded_id(options.thread, caller.state)
+        add_framework_ids(origin, options, caller.state)
         patience = options.wait_for_approval
         return Request(
             new_ulid(),

@@ -20,7 +20,6 @@ BOUNDED = {
     "core/redaction/test_redact_corners.py _replacer",
     "core/redaction/test_redact_schema.py _removed",
     "core/redaction/test_session_memory.py _ordinary",
-    "ledger/test_ledger_unused_names.py _Hashes",
     "policy/embedded/test_worker_processes.py _parties",
     "policy/embedded/test_worker_processes.py _shards",
 }

@@ -17,8 +17,8 @@ import pytest
 
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.errors import LedgerError
+from guardrail.ledger import hashes, steps
 from guardrail.ledger import names as module
-from guardrail.ledger import steps
 from guardrail.ledger.maintenance.prune import detail, prune
 from guardrail.ledger.names import SessionNames
 from guardrail.ledger.proved import Proofs, ProvedReader
@@ -266,8 +266,8 @@ def test_more_names_than_are_kept_are_looked_for_in_all_lines(
 
 def test_names_are_kept_in_a_few_bytes_each(monkeypatch: pytest.MonkeyPatch) -> None:
     """In sorted pieces, and none is lost."""
-    monkeypatch.setattr(module, "CHUNK", 8)
-    kept = module._Hashes()
+    monkeypatch.setattr(hashes, "CHUNK", 8)
+    kept = hashes.TextHashes()
     for number in [*range(100), *range(50)]:
         kept.add(f"s-{number}")
     assert len(kept) == 100
