@@ -242,7 +242,7 @@ class ProvedReader:
 
         *calls* are those that this process knows in the log: each line is hashed once.
         """
-        return self._despite_pruning(lambda: calls.look(self._storage, self._place(), names))
+        return self._retry_if_pruned(lambda: calls.look(self._storage, self._place(), names))
 
     def _place(self) -> LogPosition:
         least = self._proofs.least()
