@@ -12,13 +12,14 @@ from guardrail.cli.output import Cell, Style
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import counted
 from guardrail.review.records import RecordedCall, RecordedPerson, RuleHit
-from guardrail.review.terminal import clock, escape, name
-from guardrail.review.values import seconds_between
+from guardrail.review.terminal import clip, clock, escape, name
+from guardrail.review.values import seconds_between, text
 from guardrail.review.why import headline
 
 __all__ = [
     "approval_lines",
     "approver",
+    "asked_by",
     "clock",
     "milliseconds",
     "offset",
@@ -45,6 +46,10 @@ _MINIMAL = {
 _OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
 
 
+_ASKED = 80
+"""Maximum width of the name of a model, a response or a framework."""
+
+
 def verdict(call: RecordedCall) -> Cell:
     """Return the decision as a word."""
     word = headline(call.effect, rejected=call.type == "call.rejected")
@@ -61,6 +66,27 @@ def outcome(call: RecordedCall) -> Cell:
             status += f", claimed {escape(call.claims[-1].status) or 'unreadable'}"
         return status, _OUTCOMES.get(call.outcome.status, Style.WARN)
     return ("OPEN", Style.WARN) if call.admitted else ("not run", Style.DIM)
+
+
+def asked_by(call: RecordedCall) -> Iterator[str]:
+    """Yield the model that asked for *call* and the framework that made it, each with its
+    assurance, and the call inside which it was made; nothing for what is not recorded.
+    """
+    if call.model:
+        model, response = text(call.model, "name"), text(call.model, "response")
+        by = f" by {clip(name(model, '?'), _ASKED)}" if model else ""
+        within = f" in response {clip(name(response, '?'), _ASKED)}" if response else ""
+        yield f"asked for{by}{within} ({_assurance(call.model)})"
+    if call.framework:
+        parts = (text(call.framework, "name"), text(call.framework, "version"))
+        shown = " ".join(escape(part) for part in parts if part)
+        yield f"made through {clip(shown, _ASKED)} ({_assurance(call.framework)})"
+    if call.parent:
+        yield f"made inside call {escape(call.parent)}"
+
+
+def _assurance(said: Mapping[str, Any]) -> str:
+    return escape(text(said, "assurance")) or "absent"
 
 
 def approver(who: RecordedPerson | Approver) -> str:

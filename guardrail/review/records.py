@@ -297,6 +297,14 @@ class RecordedCall:
     """The approvers that allowed it."""
     presented: str
     """Id of an approval that came with it and did not count; empty if none came."""
+    model: Mapping[str, Any]
+    """``name``, ``response`` and ``assurance`` of the model that asked for it; empty if the
+    framework named none.
+    """
+    framework: Mapping[str, Any]
+    """``name``, ``version`` and ``assurance`` of that framework; empty if it named none."""
+    trace: str
+    """The traceparent of the call, else the trace id of its session."""
     differs: tuple[str, ...] | None = None
     """Where its arguments differ from those of that approval's request; None if they do not, or
     were not compared.
@@ -391,6 +399,9 @@ def call_of(record: Mapping[str, Any]) -> RecordedCall:
         approval=text(record, "approval", "id"),
         approvers=people_of(record),
         presented=text(record, "presented"),
+        model=obj(record, "input", "context", "model"),
+        framework=obj(record, "input", "context", "origin", "framework"),
+        trace=text(record, "trace"),
         differs=_pointers(record.get("differs")),
     )
 

@@ -19,9 +19,13 @@ from pathlib import Path
 
 import pytest
 
+from guardrail import CallContext
 from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.review.terminal import width
 from tests.support.command_line import HOSTILE, Cli, build, command, environment
+from tests.support.guards import guarded
+
+TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 READING = [
     ("sessions",),
@@ -341,6 +345,67 @@ def test_why_explains_each_kind_of_decision(
     text = " ".join(ran.out.split())
     for word in words:
         assert word in text
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A ledger whose calls say which model asked for them."""
+    folder = tmp_path_factory.mktemp("asked")
+    with guarded(folder) as guard, guard.session(principal="alice", agent="bot"):
+        for index in range(7):
+            context = CallContext(f"model-{index}", f"resp-{index}", TRACE, "langgraph", "1.0.2")
+            guard.call("outer", {}, lambda: guard.call("inner", {}, lambda: None), context=context)
+        hostile = "\x1b[2J\nFORGED \u202e" + "m" * 2000
+        guard.call("last", {}, lambda: None, context=CallContext(hostile, hostile, None, hostile))
+    return folder / "audit.db"
+
+
+def test_the_model_that_asked_for_a_call_is_named(cli: Cli, asked: Path) -> None:
+    """With its response, the framework, and the assurance; and the call around a call."""
+    for args in (("why", "1"), ("show", "1")):
+        out = cli(*args, "--ledger", asked).out
+        assert "asked for by model-0 in response resp-0 (asserted)" in out
+        assert "made through langgraph 1.0.2 (asserted)" in out
+    document = json.loads(cli("why", "1", "--ledger", asked, "--json").out)["call"]
+    assert document["model"] == {
+        "name": "model-0",
+        "response": "resp-0",
+        "assurance": "asserted",
+    }
+    assert document["framework"]["version"] == "1.0.2"
+    assert document["trace"] == TRACE
+    inner = json.loads(cli("why", "2", "--ledger", asked, "--json").out)["call"]
+    assert (inner["model"], inner["framework"], inner["parent"]) == (None, None, document["call"])
+    assert f"made inside call {document['call']}" in cli("why", "2", "--ledger", asked).out
+    assert "asked for" not in cli("why", "2", "--ledger", asked).out
+
+
+def test_the_head_of_a_session_names_its_models(cli: Cli, asked: Path) -> None:
+    """The first of them."""
+    (line,) = [
+        line
+        for line in cli("show", "last", "--ledger", asked).out.splitlines()
+        if line.startswith("  models")
+    ]
+    assert line.split() == [
+        "models",
+        *(f"model-{index}," for index in range(5)),
+        "3",
+        "more",
+    ]
+
+
+@pytest.mark.parametrize("args", [("why", "last"), ("show", "last"), ("sessions",)])
+def test_a_hostile_name_of_a_model_does_not_reach_the_terminal(
+    cli: Cli, asked: Path, args: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is cut, and its hidden characters are shown."""
+    monkeypatch.setenv("COLUMNS", "200")
+    ran = cli(*args, "--ledger", asked)
+    assert is_visible(ran.out)
+    assert not any(line.startswith("FORGED") for line in ran.out.splitlines())
+    first = [line for line in ran.out.splitlines() if line.startswith("asked for")]
+    assert all(len(line) < 200 for line in first)
 
 
 def test_why_takes_a_call_and_not_a_session(cli: Cli, ledger: Path) -> None:

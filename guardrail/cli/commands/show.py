@@ -28,6 +28,7 @@ from guardrail.cli.output import (
 from guardrail.cli.render import (
     approval_lines,
     approver,
+    asked_by,
     clock,
     milliseconds,
     offset,
@@ -69,6 +70,10 @@ _REJECTED = "(by the framework; arguments are not recorded)"
 """Shown instead of the arguments of a call that never reached the policy."""
 _WIDE = 110
 """Minimum width for a table; below it, each call takes two lines."""
+_MODELS = 5
+"""Maximum number of models that the head of a session names."""
+_MODEL = 60
+"""Maximum width of the name of a model."""
 
 
 @click.command(short_help="Show a session call by call, or one record in full.")
@@ -151,6 +156,12 @@ def _header(session: Timeline) -> Iterator[str]:
         f"  from       {name(text(place, 'host'), '?')}, pid {escape(str(place.get('pid', '?')))},"
         f" {name(text(place, 'adapter'), '?')}"
     )
+    models = list(dict.fromkeys(text(call.model, "name") for call in session.calls if call.model))
+    if models:
+        shown = [(clip(name(each, "?"), _MODEL), Style.PLAIN) for each in models[:_MODELS]]
+        if len(models) > _MODELS:
+            shown.append((f"{len(models) - _MODELS:,} more", Style.DIM))
+        yield from wrap_items("  models     ", shown)
     yield f"  time       {clock(session.started)} to {clock(session.ended)}"
     counts = [
         (sum(call.denied for call in calls), "denied", Style.BAD),
@@ -368,6 +379,8 @@ def _print_decision(call: RecordedCall) -> None:
     word, style = verdict(call)
     end, end_style = outcome(call)
     data(f"  {paint(word, style)}  {name(call.tool, '(no tool)')}, then {paint(end, end_style)}")
+    for entry in asked_by(call):
+        data(f"  {entry}")
     for entry in rule_lines(call.rules):
         data(f"  {entry}")
     if call.cause and call.cause != "policy":

@@ -8,7 +8,15 @@ import click
 
 from guardrail.cli.options import json_option
 from guardrail.cli.output import Style, data, emit_json, paint, prose
-from guardrail.cli.render import approval_lines, clock, outcome, removed, rule_lines, verdict
+from guardrail.cli.render import (
+    approval_lines,
+    asked_by,
+    clock,
+    outcome,
+    removed,
+    rule_lines,
+    verdict,
+)
 from guardrail.cli.sources import open_records, source_options
 from guardrail.review import documents
 from guardrail.review.records import NotFoundError, RecordedCall, RecordReader
@@ -66,6 +74,8 @@ def _print(answer: DecisionExplanation) -> None:
     word, style = verdict(call)
     data(f"{paint(word, style)}  {_title(call)}")
     data(_who(call))
+    for line in asked_by(call):
+        data(line)
     data(f"record {call.seq}, {clock(call.ts)}")
     data()
     for line in prose(answer.reason.sentence):
