@@ -63,7 +63,7 @@ def as_said(context: CallContext | None) -> AssertedFacts:
     """
     if context is None:
         return NOTHING
-    return _facts(context, lambda text: cut(_bounded(text), MAX_TEXT))
+    return _facts(context, _said)
 
 
 def as_facts(context: CallContext | None, state: SessionState) -> AssertedFacts:
@@ -102,9 +102,11 @@ def leftover(facts: AssertedFacts, state: SessionState) -> str | None:
     if facts.model is not None:
         name, response = facts.model["name"], facts.model["response"]
         if isinstance(response, str):
-            found = state.redactor.gate((response,), state.memory)
-            if found in _HARMLESS and _ID.fullmatch(response):
-                found = None
+            if _ID.fullmatch(response):
+                # Its detectors' answer, which was found when it was recorded, has not changed.
+                found = state.memory.knows(response)
+            else:
+                found = state.redactor.gate((response,), state.memory)
         if found is None and isinstance(name, str):
             found = state.redactor.gate((name,), state.memory)
     if found is None and facts.framework is not None:
@@ -142,10 +144,14 @@ def _facts(
 
 def _id(value: str, state: SessionState, text: Callable[[str], str], *, known: bool) -> str:
     """Return the id of a response: unchanged if it only looks random, as every such id does."""
-    memory = state.memory if known else BLANK
-    if _ID.fullmatch(value) and state.redactor.gate((value,), memory) in _HARMLESS:
+    plain = _ID.fullmatch(value) and state.redactor.gate((value,), BLANK) in _HARMLESS
+    if plain and (not known or state.memory.knows(value) is None):
         return value
     return text(value)
+
+
+def _said(text: str) -> str:
+    return text if len(text) <= MAX_TEXT and text.isascii() else cut(_bounded(text), MAX_TEXT)
 
 
 def _bounded(text: str) -> str:

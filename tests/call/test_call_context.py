@@ -187,10 +187,20 @@ def test_an_id_of_a_response_may_look_random() -> None:
         "msg_01XFDUDYJgAACzvnptvVoYEL",
     ]
     for each in ids:
-        guard.call("send", {}, nothing, context=CallContext(each, each))
+        guard.call("send", {}, nothing, context=CallContext(response=each))
+        guard.call("send", {}, nothing, context=CallContext(model=each))
     models = [said(record)[0] for record in ledger.of("call.decision")]
-    assert [model["response"] for model in models] == ids
-    assert all(model["name"].startswith("gr1:opaque:") for model in models)
+    assert [model["response"] for model in models[::2]] == ids
+    assert all(model["name"].startswith("gr1:opaque:") for model in models[1::2])
+
+
+def test_an_id_that_the_session_has_seen_as_a_value_is_a_token() -> None:
+    """An argument that looks random is hidden, also where it is the id of a response."""
+    guard, ledger, _ = opened()
+    with guard.session(principal="alice"):
+        guard.call("send", {"note": FULL.response}, nothing)
+        guard.call("send", {}, nothing, context=FULL)
+    assert str(FULL.response) not in b"".join(ledger.lines).decode()
 
 
 def test_a_value_that_the_session_knows_is_in_no_field_of_the_context() -> None:
@@ -268,10 +278,12 @@ def test_a_value_that_becomes_known_while_the_record_is_made_stops_it(
     """The last scan looks at the context, too."""
     guard, ledger, _ = opened()
     monkeypatch.setattr("guardrail.call.decision_record.as_recorded", _unchanged)
-    with pytest.raises(Denied):
-        guard.call("send", {}, nothing, context=CallContext(**{field: SECRET}))
-    (record,) = ledger.of("call.decision")
-    assert record["omitted"] == "gate:secret"
+    with guard.session(principal="alice"):
+        guard.call("send", {"password": SECRET}, nothing)
+        for text in (SECRET, f"with {SECRET}"):
+            with pytest.raises(Denied):
+                guard.call("send", {}, nothing, context=CallContext(**{field: text}))
+            assert ledger.records[-1]["omitted"] == "gate:secret"
 
 
 def _unchanged(context: CallContext | None, _: object) -> Any:
