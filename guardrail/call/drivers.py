@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import inspect
 import time
 from typing import Any, TypeVar
 
@@ -30,9 +31,23 @@ R = TypeVar("R")
 
 
 def drive(steps: CallGenerator[R]) -> R:
-    """Run *steps* to their end in this thread and return their value."""
+    """Run *steps* to their end in this thread and return their value.
+
+    A Ctrl-C is raised at the step that they are at, whatever this thread is doing.
+    """
+    stop: BaseException | None = None
+    while True:
+        try:
+            return _drive(steps, stop)
+        except BaseException as error:
+            if inspect.getgeneratorstate(steps) == inspect.GEN_CLOSED:
+                raise  # they have ended
+            stop = error
+
+
+def _drive(steps: CallGenerator[R], stop: BaseException | None) -> R:
     try:
-        step = next(steps)
+        step = next(steps) if stop is None else steps.throw(stop)
         while True:
             try:
                 kind = type(step)
@@ -96,8 +111,8 @@ def _close(steps: CallGenerator[Any], step: Any, closed: GeneratorExit) -> None:
     """
     if isinstance(step, Run) and is_async(step.run):
         step = steps.send(Ended(None, closed, None))
-    if not isinstance(step, Shielded):
-        steps.throw(closed)
+    elif not isinstance(step, Shielded):
+        step = steps.throw(closed)  # raises it, unless they owe an outcome
     with contextlib.suppress(StopIteration, LedgerError):
         while True:
             try:
@@ -112,11 +127,12 @@ def _run(step: Run) -> Ended:
     """Run a body in this thread."""
     began = time.perf_counter()
     try:
-        token = CURRENT.set(step.call)
+        before = CURRENT.get()
         try:
+            CURRENT.set(step.call)  # inside: a Ctrl-C must not leave it set
             result = step.run(**step.arguments, **(step.extra or {}))  # (8) the body
         finally:
-            CURRENT.reset(token)
+            CURRENT.set(before)
         check_result(step.tool, result, awaited=False)
     except BaseException as error:  # noqa: BLE001 - recorded, and raised when that is durable
         return Ended(None, error, time.perf_counter() - began)

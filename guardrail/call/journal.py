@@ -5,6 +5,7 @@ process and deadline.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from datetime import datetime
@@ -21,6 +22,9 @@ from guardrail.errors import LedgerError
 from guardrail.system.host import host_name
 
 __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
+
+_LOOK = 0.001
+"""Seconds between two looks whether the outcomes that are being made have been sent."""
 
 
 class Writer(Protocol):
@@ -95,6 +99,8 @@ class Journal:
         """Returns the owner of a session from the first record under one of its names, or None if
         the session has no record.
         """
+        self.unsent: dict[str, int] = {}
+        """Calls of which an outcome is being made, with the process that makes it."""
         self._stopped = False
         self._host = host_name()
         self.deadline = deadline
@@ -163,10 +169,16 @@ class Journal:
         self.ledger.close()
 
     def stop(self) -> None:
-        """Close the ledger, after recording the guard's stop if possible. Idempotent."""
+        """Close the ledger, after recording the guard's stop if possible. Idempotent.
+
+        Waits for the outcomes of bodies that have ended, at most as long as a call waits.
+        """
         if self._stopped:
             return
         self._stopped = True
+        end = time.monotonic() + self.deadline
+        while os.getpid() in list(self.unsent.values()) and time.monotonic() < end:
+            time.sleep(_LOOK)
         try:
             self.admin("stop", {})
         except LedgerError:

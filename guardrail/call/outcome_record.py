@@ -46,11 +46,20 @@ def check_process(admitted: Admitted) -> None:
         )
 
 
-def build_outcome(admitted: Admitted, status: Status, ended: Ended, same: bool | None) -> Draft:
-    """Return the outcome record. Never raises, whatever the tool returned.
+def build_outcome(
+    admitted: Admitted,
+    status: Status,
+    ended: Ended,
+    same: bool | None,
+    *,
+    omitted: str | None = None,
+) -> Draft:
+    """Return the outcome record. Raises nothing but ``KeyboardInterrupt``, whatever the tool
+    returned.
 
     *same* is True if the recorded input leads to the same decision, False if it does not, and None
-    if that is not known.
+    if that is not known. If *omitted* is given, the result is not examined, and it is the recorded
+    reason.
     """
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
 
@@ -69,6 +78,8 @@ def build_outcome(admitted: Admitted, status: Status, ended: Ended, same: bool |
         )
         return Draft.build(record)
 
+    if omitted is not None:
+        return draft(None, None, omitted)
     try:
         return draft(*_parts(admitted, ended))
     except RecordError as problem:
@@ -100,11 +111,15 @@ def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, 
 
 
 def _parts(admitted: Admitted, ended: Ended) -> _Parts:
-    """Return the recorded form of result, error and ``omitted``. Never raises."""
+    """Return the recorded form of result, error and ``omitted``. Raises nothing but
+    ``KeyboardInterrupt``.
+    """
     try:
         return admitted.request.meter.section(functools.partial(_recorded_value, admitted, ended))
     except RedactionError as problem:
         return None, None, OVER_BUDGET if problem.code == OVER_BUDGET else "redactor"
+    except KeyboardInterrupt:
+        raise
     except BaseException:  # noqa: BLE001 - the tool border: a hostile object may raise anything when it is looked at
         return None, None, "redactor"
 

@@ -3,23 +3,54 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Any
 
+from guardrail.call.bodies import CallGenerator, Run
 from guardrail.call.journal import Journal
 from guardrail.call.outcome_record import build_claim, build_outcome, check_process, status_of
 from guardrail.call.stages import Admitted, Ended, Settled
 from guardrail.core.decision import same_verdict
+from guardrail.core.log.record import Draft
 from guardrail.core.redaction.foreign import outweighs
-from guardrail.core.types import Decision, EngineReply, Status
+from guardrail.core.types import Decision, EngineReply, Receipt, Status
 from guardrail.errors import LedgerError, PolicyError
 from guardrail.system.waiting import LARGE, Shielded, Steps, Work
 
-__all__ = ["settle"]
+__all__ = ["run_and_settle", "settle"]
 
+_Sent = tuple[Draft, Future[Receipt]]
+"""A record that the ledger has, and the future that ends when it is durable."""
+
+_CLOSED = "ledger.closed_call"
 _AGAIN_LIMIT = 2.0
 """Seconds that an outcome waits for the second derivation of its decision. After that, it records
 that the result is unknown.
 """
+
+
+def run_and_settle(
+    journal: Journal, admitted: Admitted, run: Callable[..., Any]
+) -> CallGenerator[Settled]:
+    """Have *run* called as the body of an admitted call, and record how it ended, as ``settle``
+    does.
+    """
+    ended: Ended | None = None
+    sent: list[_Sent] = []
+    try:
+        request = admitted.request
+        ended = yield Run(request.id, request.tool, run, admitted.arguments, request.options.extra)
+        return (yield from _settle(journal, admitted, ended, None, sent))
+    except LedgerError:
+        raise
+    except BaseException as error:
+        if sent or (ended is None and isinstance(error, GeneratorExit)):
+            raise
+        stop = error
+    if ended is None:
+        return (yield from _settle(journal, admitted, Ended(None, stop, None), None, sent))
+    return (yield from _settle(journal, admitted, ended, None, sent, stop=stop))
 
 
 def settle(
@@ -27,43 +58,99 @@ def settle(
 ) -> Steps[Settled]:
     """Record how an admitted call ended. The record is durable when the steps end.
 
-    The record is written even if the caller is interrupted or cancelled meanwhile. *status* is the
+    The record is written even if the caller is interrupted or cancelled meanwhile: a Ctrl-C can
+    come between any two instructions, and is raised once the record is durable. *status* is the
     status reported by a program that ran the body itself. Raises ``LedgerError`` if the record
     can't be written now: it stays pending and is written as soon as the ledger is writable.
     """
+    sent: list[_Sent] = []
+    try:
+        return (yield from _settle(journal, admitted, ended, status, sent))
+    except LedgerError:
+        raise
+    except BaseException as error:
+        if sent:
+            raise
+        stop = error
+    return (yield from _settle(journal, admitted, ended, status, sent, stop=stop))
+
+
+def _settle(
+    journal: Journal,
+    admitted: Admitted,
+    ended: Ended,
+    status: Status | None,
+    sent: list[_Sent],
+    *,
+    stop: BaseException | None = None,
+) -> Steps[Settled]:
+    """Record the outcome, and add it to *sent* as soon as the ledger has it. *stop* is the
+    interrupt that ended an earlier attempt: the result is not examined again, and *stop* is raised
+    at the end.
+    """
     check_process(admitted)
-    if status is None:
-        status = status_of(admitted, ended.error)
-    same: bool | None = None
-    stop: KeyboardInterrupt | None = None
-    if admitted.rederived is not None:
-        same, stop = yield from _await_rederived(admitted.rederived, admitted.verdict)
-    # Only the beginning of an exception's message is examined.
-    if ended.error is None and outweighs(ended.result, LARGE):
-        draft = yield Work(
-            functools.partial(build_outcome, admitted, status, ended, same), LARGE + 1
-        )
-    else:
-        draft = build_outcome(admitted, status, ended, same)
+    request = admitted.request
+    journal.unsent[request.id] = request.origin["pid"]
+    try:
+        if status is None:
+            status = status_of(admitted, ended.error)
+        same: bool | None = None
+        rederived, omitted = admitted.rederived, None if stop is None else "redactor"
+        if rederived is not None and stop is None:
+            same, stop = yield from _await_rederived(rederived, admitted.verdict)
+
+        def send() -> None:
+            draft = build_outcome(admitted, status, ended, same, omitted=omitted)
+            sent.append((draft, journal.ledger.submit(draft)))
+
+        # Only the beginning of an exception's message is examined.
+        if ended.error is None and omitted is None and outweighs(ended.result, LARGE):
+            yield Work(send, LARGE + 1)
+        else:
+            send()
+    finally:
+        journal.unsent.pop(request.id, None)
+    try:
+        claims = omitted is None  # else it may have been recorded when the interrupt came
+        receipt = yield from _durable(journal, admitted, status, ended, sent[-1], claims=claims)
+    except LedgerError as problem:
+        if omitted is None or problem.code != _CLOSED:
+            raise
+    if stop is not None:
+        raise _after(stop, ended.error)
+    return Settled(receipt, ended)
+
+
+def _durable(
+    journal: Journal, admitted: Admitted, status: Status, ended: Ended, last: _Sent, *, claims: bool
+) -> Steps[Receipt]:
+    """Wait until the outcome is durable. If the call was closed meanwhile, and *claims* is True,
+    record a claim.
+    """
+    draft, future = last
     while True:
-        future = journal.ledger.submit(draft)
         try:
-            receipt = yield Shielded(future, journal.deadline)
-            break
+            receipt: Receipt = yield Shielded(future, journal.deadline)
+            return receipt
         except LedgerError as problem:
-            if problem.code == "ledger.closed_call" and draft.type != "call.claim":
+            if claims and problem.code == _CLOSED and draft.type != "call.claim":
                 draft = yield Work(
                     functools.partial(build_claim, admitted, status, ended), LARGE + 1
                 )
+                future = journal.ledger.submit(draft)
             elif ended.error is None:
                 raise
             else:
                 raise problem from ended.error
         except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
-            raise journal.give_up(future, error) from ended.error
-    if stop is not None:
-        raise stop
-    return Settled(receipt, ended)
+            raise journal.give_up(future, _after(error, ended.error)) from ended.error
+
+
+def _after(stop: BaseException, error: BaseException | None) -> BaseException:
+    """Return *stop*, with the body's exception as its cause if there is one."""
+    if error is not None and error is not stop:
+        stop.__cause__ = error
+    return stop
 
 
 def _await_rederived(

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from guardrail.call.anchor_lag import Anchoring
 from guardrail.call.approval import ApprovalSteps, limit_to_grant
 from guardrail.call.asserted import check_context
 from guardrail.call.attempts import add_framework_ids, new_attempt
-from guardrail.call.bodies import CURRENT, CallGenerator, Run
+from guardrail.call.bodies import CURRENT, CallGenerator
 from guardrail.call.budget import run_metered, size_of
 from guardrail.call.caller import Callers
 from guardrail.call.decision_record import Recorder
@@ -35,7 +36,7 @@ from guardrail.call.duplicates import refuse_repeated
 from guardrail.call.journal import Journal
 from guardrail.call.options import CallOptions, check_approval
 from guardrail.call.refusals import public_message, raise_refusal
-from guardrail.call.settling import settle
+from guardrail.call.settling import run_and_settle
 from guardrail.call.stages import (
     Admitted,
     Decided,
@@ -141,8 +142,7 @@ class CallSteps:
                 request = attempt
         if run is None:
             return admitted
-        ended = yield Run(request.id, tool, run, admitted.arguments, options.extra)  # (8) the body
-        return (yield from settle(self._journal, admitted, ended))  # (9) the outcome is durable
+        return (yield from run_and_settle(self._journal, admitted, run))  # (8) body, (9) outcome
 
     # -- (1) who is calling ------------------------------------------------------------------------
 
@@ -319,15 +319,19 @@ class CallSteps:
         decided, draft, origin, rederived = yield from self._writer.write_decision(
             decided, view, size
         )
-        receipt = yield from self._durable(request.state, draft)
-        self._anchors.note_size(receipt.seq + 1)
-        verdict, seq = decided.verdict, receipt.seq
-        if verdict.effect is not Effect.ALLOW:
-            raise_refusal(decided, seq, self._approvals.answer_command(request.id))
-        request = decided.prepared.request
-        return Admitted(request, prepared.arguments, verdict, origin, seq, rederived)
+        future, receipt = yield from self._durable(request.state, draft)
+        try:
+            made, verdict, seq = decided.prepared.request, decided.verdict, receipt.seq
+            self._anchors.note_size(seq + 1)
+            if verdict.effect is not Effect.ALLOW:
+                raise_refusal(decided, seq, self._approvals.answer_command(request.id))
+            return Admitted(made, prepared.arguments, verdict, origin, seq, rederived)
+        except (Denied, ApprovalRequired):
+            raise
+        except BaseException as error:  # noqa: BLE001 - Ctrl-C before the body began; raised on
+            raise self._journal.give_up(future, error) from None
 
-    def _durable(self, state: SessionState, draft: Draft) -> Steps[Receipt]:
+    def _durable(self, state: SessionState, draft: Draft) -> Steps[tuple[Future[Receipt], Receipt]]:
         """Write *draft*, a record about a call. It is durable when the steps end. Raises
         ``LedgerError``.
 
@@ -338,13 +342,13 @@ class CallSteps:
         future = self._journal.ledger.submit(draft)
         try:
             receipt: Receipt = yield Wait(future, self._journal.deadline)
+            if draft.claim is not None:
+                state.claim = None  # from here on, the log states the session's owner
+            return future, receipt
         except LedgerError:
             raise
         except BaseException as error:  # noqa: BLE001 - every way of no longer waiting; raised on
             raise self._journal.give_up(future, error) from None
-        if draft.claim is not None:
-            state.claim = None  # from here on, the log states the session's owner
-        return receipt
 
     # -- branches: approvals -----------------------------------------------------------------------
 
@@ -424,7 +428,7 @@ class CallSteps:
         while not state.belongs_to_other:
             try:
                 draft = self._recorder.rejection_record(request, reason)
-                return (yield from self._durable(state, draft)).seq
+                return (yield from self._durable(state, draft))[1].seq
             except LedgerError as error:
                 tries += 1
                 if tries > _MAX_RETRIES or not (

@@ -70,14 +70,15 @@ class Meter:
 
         This meter counts the thread's processor time only during *work*.
         """
-        token = _ACTIVE.set(self)
+        before = _ACTIVE.get()
         self._since = time.thread_time()
         try:
+            _ACTIVE.set(self)  # inside: a Ctrl-C must not leave it set
             return work()
         finally:
+            _ACTIVE.set(before)
             self._used += time.thread_time() - self._since
             self._since = None
-            _ACTIVE.reset(token)
 
     def _check_usage(self) -> None:
         now = time.thread_time()

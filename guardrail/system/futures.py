@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from concurrent.futures import Future
+from concurrent.futures import Future, _base
 from typing import TYPE_CHECKING, Self, TypeVar
 
 if TYPE_CHECKING:
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 __all__ = ["BatchedFuture", "WakeUpBatch"]
 
 R = TypeVar("R")
+
+_OPEN = frozenset({_base.PENDING, _base.RUNNING})
+"""States of a future that is neither completed nor cancelled."""
 
 
 class WakeUpBatch:
@@ -59,6 +62,14 @@ class BatchedFuture(Future[R]):
         self._gate = threading.Lock()
         self._gate.acquire()
         self.add_done_callback(_ended)  # once, however it ends
+
+    def done(self) -> bool:
+        """Return True if this future is completed or cancelled.
+
+        No lock is held: a Ctrl-C would leave it locked, and the thread that completes this future
+        would wait for it for ever.
+        """
+        return self._state not in _OPEN
 
     def result(self, timeout: float | None = None) -> R:
         """Return the result like any future, but with one wake-up instead of three."""

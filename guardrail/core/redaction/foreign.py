@@ -170,6 +170,8 @@ def _attributes_of(value: object) -> dict[Any, Any] | None:
         return None
     try:
         attributes = object.__getattribute__(value, "__dict__")
+    except KeyboardInterrupt:
+        raise
     except BaseException:  # noqa: BLE001 - a descriptor of a foreign class can raise anything
         return None
     return attributes if type(attributes) is dict else None
@@ -275,6 +277,8 @@ def _message(error: BaseException, size: int) -> str:
             return _validation(error, _module(base))
     try:
         text = str.__str__(str(error))
+    except KeyboardInterrupt:
+        raise
     except BaseException:  # noqa: BLE001 - str() of a foreign exception is foreign code
         return "(no message: its str() failed)"
     text = text[:size]
@@ -294,6 +298,8 @@ def _validation(error: BaseException, module: str) -> str:
         return f"{counted(len(found), 'value')} {agree(len(found), 'does')} not fit: " + ", ".join(
             places
         )
+    except KeyboardInterrupt:
+        raise
     except BaseException:  # noqa: BLE001 - a foreign class that only shares the name
         return "a value does not fit the model (details not shown)"
 

@@ -214,8 +214,12 @@ class LedgerWriter:
         if self._closed or handles.tainted(self.db):
             entry.fail(self._refusal())
             return entry
-        self._send(entry)
-        return entry
+        try:
+            self._send(entry)
+            return entry
+        except BaseException:
+            self._abandon(entry)  # Ctrl-C: nobody waits for it
+            raise
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
         """Write *draft*; durable when this returns. Waits at most *timeout* seconds (default: the
@@ -237,7 +241,7 @@ class LedgerWriter:
             raise
         except BaseException:
             # Ctrl-C while waiting: the body will not run, so the decision must not stay open.
-            self.expired(entry)
+            self._abandon(entry)
             raise
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
@@ -247,15 +251,19 @@ class LedgerWriter:
         remains owed.
         """
         assert isinstance(future, Entry)
-        future.give_up()
-        if future.written:
-            self._committer.mark_unacknowledged(future.draft)
-            self._send(Order("wake"))
-        elif future.done() and not future.cancelled():
+        self._abandon(future)
+        if not future.written and future.done() and not future.cancelled():
             problem = future.exception()
             if isinstance(problem, LedgerError):
                 return problem
         return self._late(future)
+
+    def _abandon(self, entry: Entry) -> None:
+        """Stop waiting for *entry*; if it is a decision that is durable, its call is closed."""
+        entry.give_up()
+        if entry.written:
+            self._committer.mark_unacknowledged(entry.draft)
+            self._send(Order("wake"))
 
     def sweep(self) -> int:
         """Close the calls of dead processes as ``unknown`` and return their number. Also runs at

@@ -26,6 +26,7 @@ from guardrail.policy.embedded.workbench import DEFAULT_MEMORY, Workbench
 from guardrail.policy.fair_queue import party
 from guardrail.policy.input_limits import check_input
 from guardrail.policy.sources import load_policies
+from guardrail.system.futures import BatchedFuture
 
 __all__ = ["EmbeddedEngine"]
 
@@ -136,7 +137,7 @@ class EmbeddedEngine:
         principals share. A shard that kills three workers within a minute is refused until that
         minute is over, and so is a principal that kills four times as many.
         """
-        future: Future[EngineReply] = Future()
+        future: Future[EngineReply] = BatchedFuture()
         # Not to be cancelled: a request that is under way can't be called back.
         future.set_running_or_notify_cancel()
         now = time.monotonic()

@@ -24,6 +24,7 @@ from guardrail.policy.opa.target import OpaTarget
 from guardrail.policy.opa.transport import UNREACHABLE, OpaConnection
 from guardrail.policy.opa.watch import InspectionResult, ServerInspector, ServerWatch, wait_for
 from guardrail.policy.sources import PolicySet
+from guardrail.system.futures import BatchedFuture
 
 __all__ = ["OpaEngine"]
 
@@ -129,7 +130,7 @@ class OpaEngine:
 
         The future completes by the deadline, even if the server is slow.
         """
-        future: Future[EngineReply] = Future()
+        future: Future[EngineReply] = BatchedFuture()
         # Not to be cancelled: a request that is under way can't be called back.
         future.set_running_or_notify_cancel()
         now = time.monotonic()

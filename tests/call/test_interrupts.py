@@ -1,0 +1,195 @@
+"""Ctrl-C at any instant of a call: its outcome is recorded, and the next call is made."""
+
+from __future__ import annotations
+
+import dis
+import itertools
+import signal
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+from guardrail.core.log.record import Draft
+from guardrail.errors import LedgerError
+from guardrail.testing import StaticPolicy, allow, memory_guard
+from tests.support.guards import guarded, records
+
+CHECKED = {dis.opmap[name] for name in ("RESUME", "JUMP_BACKWARD")}
+"""Instructions at which the interpreter looks for signals; it also does after calls of functions
+that are not written in Python.
+"""
+CALLS = {dis.opmap[name] for name in ("CALL", "CALL_FUNCTION_EX")}
+
+
+class Interrupt:
+    """Raises ``KeyboardInterrupt`` at the place *at* of guardrail's code for calls, as a signal
+    would; also in a lock of the standard library that has just been taken.
+    """
+
+    def __init__(self, at: int) -> None:
+        self._left = at
+        self._called: FrameType | None = None
+        """Where the last instruction was a call, of nothing that is written in Python so far."""
+
+    def __enter__(self) -> None:
+        sys.settrace(self)
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(None)
+
+    def __call__(self, frame: FrameType, _event: str, _: object) -> Any:
+        """Trace *frame*, which is entered, if it is in that code."""
+        self._called = None
+        path, name = frame.f_code.co_filename, frame.f_code.co_qualname
+        if path == threading.__file__ and name == "Condition.__enter__":
+            return self._lock
+        if any(f"/guardrail/{part}" in path for part in ("call/", "ledger/writing/", "system/f")):
+            frame.f_trace_opcodes = True
+            return self._instruction
+        return None
+
+    def _lock(self, _frame: FrameType, event: str, _: object) -> None:
+        if event == "return":
+            self._count()
+
+    def _instruction(self, frame: FrameType, event: str, _: object) -> None:
+        if event != "opcode":
+            return
+        operation = frame.f_code.co_code[frame.f_lasti]
+        place = operation in CHECKED or self._called is frame
+        self._called = frame if operation in CALLS else None
+        if place:
+            self._count()
+
+    def _count(self) -> None:
+        self._left -= 1
+        if self._left == 0:
+            sys.settrace(None)
+            raise KeyboardInterrupt
+
+
+def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(tmp_path: Path) -> None:
+    """Also between the end of the body and the submission of its outcome; and the next call is not
+    refused.
+    """
+    ran: list[str] = []
+
+    def body(place: int) -> str:
+        ran.append(f"c{place}")
+        return "done"
+
+    with guarded(tmp_path) as guard:
+        guard.call("send", {}, lambda: None)
+        for place in itertools.count():
+            try:
+                with Interrupt(place + 1):
+                    guard.call("send", {"place": place}, body, call_id=f"c{place}")
+            except KeyboardInterrupt:
+                assert guard.call("send", {}, lambda: "next") == "next"
+            else:
+                break
+    db = tmp_path / "audit.db"
+    made = {record["call"]: record["origin"]["call_id"] for record in records(db, "call.decision")}
+    ended = Counter(made[record["call"]] for record in records(db, "call.outcome"))
+    assert len(ran) > 5
+    assert {call: ended[call] for call in ran} == dict.fromkeys(ran, 1)
+    assert set(ran) <= set(made.values())
+
+
+class Telling(Exception):
+    """An exception of a tool, whose text is made by *tell*."""
+
+    def __init__(self, tell: Callable[[], None]) -> None:
+        super().__init__()
+        self._tell = tell
+
+    def __str__(self) -> str:
+        self._tell()
+        return "told"
+
+
+def test_ctrl_c_while_an_outcome_is_redacted_reaches_the_program(tmp_path: Path) -> None:
+    """Once the outcome is durable, with what the body raised as its cause."""
+    wrong = Telling(lambda: signal.raise_signal(signal.SIGINT))
+
+    def body() -> None:
+        raise wrong
+
+    with guarded(tmp_path) as guard:
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt) as caught:
+                guard.call("send", {}, body)
+        finally:
+            signal.signal(signal.SIGINT, before)
+        (outcome,) = records(tmp_path / "audit.db", "call.outcome")
+        assert (outcome["status"], outcome["omitted"]) == ("error", "redactor")
+        assert caught.value.__cause__ is wrong
+        assert guard.call("send", {}, lambda: "next") == "next"
+
+
+def test_ctrl_c_while_an_outcome_is_written_keeps_the_exception_of_the_body() -> None:
+    """It is the cause of the interrupt, so that nobody has to look for it in the ledger."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    submit = ledger.submit
+
+    class Interrupted(Future[Any]):
+        def result(self, timeout: float | None = None) -> Any:
+            raise KeyboardInterrupt
+
+    def hold(draft: Draft) -> Future[Any]:
+        future = submit(draft)
+        if draft.type != "call.outcome":
+            return future
+        interrupted = Interrupted()
+        interrupted.set_result(None)
+        return interrupted
+
+    ledger.submit = hold  # type: ignore[method-assign]
+    ledger.expired = lambda _: LedgerError("late")  # type: ignore[method-assign]
+    wrong = ValueError("wrong")
+
+    def body() -> None:
+        raise wrong
+
+    with pytest.raises(KeyboardInterrupt) as caught:
+        guard.call("send", {}, body)
+    assert caught.value.__cause__ is wrong
+
+
+def test_ctrl_c_while_an_admitted_call_is_settled_leaves_its_outcome(tmp_path: Path) -> None:
+    """The program that ran the body can't settle it a second time."""
+    with guarded(tmp_path) as guard:
+        admission = guard.admit("send", {})
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                admission.settle(error=Telling(lambda: signal.raise_signal(signal.SIGINT)))
+        finally:
+            signal.signal(signal.SIGINT, before)
+        assert len(records(tmp_path / "audit.db", "call.outcome")) == 1
+
+
+def test_a_guard_that_is_closed_while_an_outcome_is_made_waits_for_it(tmp_path: Path) -> None:
+    """The body has ended: nothing but its record is missing."""
+    with guarded(tmp_path) as guard:
+        closing = threading.Thread(target=guard.close)
+
+        def close() -> None:
+            closing.start()
+            closing.join(0.5)
+
+        def body() -> None:
+            raise Telling(close)
+
+        with pytest.raises((Telling, LedgerError)):
+            guard.call("send", {}, body)
+        closing.join()
+        assert len(records(tmp_path / "audit.db", "call.outcome")) == 1
