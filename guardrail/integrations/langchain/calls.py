@@ -22,6 +22,7 @@ from guardrail.core.types import Cause
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
 from guardrail.integrations.langchain.approvals import ask
 from guardrail.integrations.langchain.binding import Approvals, Binding, binding_of
+from guardrail.integrations.langchain.context import context_of_call
 from guardrail.integrations.langchain.results import ReportedError, checked
 from guardrail.integrations.langchain.runs import (
     can_pause,
@@ -145,13 +146,15 @@ def _reworded(denial: Denied, turned_down: RejectionReason | None) -> Denied:
 
 
 def _options(session: SessionScope | None) -> CallOptions:
+    configurable, call_id = configurable_of_run(), _take_call_id()
     return CallOptions(
         adapter=ADAPTER,
-        call_id=_take_call_id(),
+        call_id=call_id,
         interrupts=langgraph().pauses,
         replayed=is_repeated(),
         session=session,
-        thread=thread_of_run(configurable_of_run()),
+        context=context_of_call(configurable, call_id),
+        thread=thread_of_run(configurable),
     )
 
 
@@ -188,8 +191,11 @@ def record_rejection(
     try:
         session = session_of_run(guard, config)
         call_id = call_id if isinstance(call_id, str) else None
+        context = context_of_call(configurable_of_run(config), call_id)
         named = tool if isinstance(tool, Tool) else _named(tool)
-        guard.reject(named, reason, adapter=ADAPTER, call_id=call_id, session=session)
+        guard.reject(
+            named, reason, adapter=ADAPTER, call_id=call_id, session=session, context=context
+        )
     except LedgerError as error:
         stop(error)
 

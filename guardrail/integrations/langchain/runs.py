@@ -6,18 +6,27 @@ pauses: the model is told that the call did not run. Tests run a real graph agai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from langchain_core.runnables.config import var_child_runnable_config
 
-__all__ = ["can_pause", "configurable_of_run", "is_repeated", "runtime_of_run", "thread_of_run"]
+__all__ = [
+    "can_pause",
+    "configurable_of_run",
+    "is_repeated",
+    "messages_of_run",
+    "runtime_of_run",
+    "thread_of_run",
+]
 
 _CHECKPOINTER = "__pregel_checkpointer"
 _SCRATCHPAD = "__pregel_scratchpad"
 _RESUMING = "__pregel_resuming"
 _RUNTIME = "__pregel_runtime"
 _THREAD = "thread_id"
+_READ = "__pregel_read"
+_MESSAGES = "messages"
 
 
 def configurable_of_run(config: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
@@ -37,6 +46,18 @@ def thread_of_run(configurable: Mapping[str, Any]) -> str | None:
     """Return the program's id of the conversation, or None."""
     thread = configurable.get(_THREAD)
     return None if thread is None else str(thread)
+
+
+def messages_of_run(configurable: Mapping[str, Any]) -> Sequence[Any]:
+    """Return the messages in the state of the graph that runs; empty if it has none."""
+    read = configurable.get(_READ)
+    if not callable(read):
+        return ()
+    try:
+        found = read(_MESSAGES)
+    except KeyError:  # the graph has no such channel
+        return ()
+    return found if isinstance(found, list | tuple) else ()
 
 
 def can_pause() -> bool:
