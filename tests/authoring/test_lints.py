@@ -78,6 +78,13 @@ WARNED = [
     ("another type of resource", 'deny contains "d" if input.resource.type == "file"\n', (1, "never-fires")),
     ("another contract", 'deny contains "d" if input.context.contract == "guardrail/9"\n', (1, "never-fires")),
     ("two types", f'deny contains "d" if {{\n\tis_string({ARGS}.x)\n\tis_number({ARGS}.x)\n}}\n', (3, "never-fires")),
+    # what the program may leave out
+    ("a model that nobody named", 'deny contains "d" if input.context.model.name == "x"\n', (1, "optional-context")),
+    ("through an alias of the model", 'm := input.context.model\n\ndeny contains "d" if m.name == "x"\n', (3, "optional-context")),
+    ("a framework that nobody named", 'require_approval contains "d" if input.context.origin.framework.version == "1"\n', (1, "optional-context")),
+    ("a misspelt field of the model", 'deny contains "d" if input.context.model.nme == "x"\n', (1, "unknown-input")),
+    ("a misspelt field of the framework", 'allow contains "a" if input.context.origin.framework.nme == "x"\n', (1, "unknown-input")),
+    ("below the name of a model", 'allow contains "a" if input.context.model.name.x == "x"\n', (1, "unknown-input")),
     ("a place that is not there", 'deny contains "d" if input.tool == "x"\n', (1, "unknown-input")),
     ("a place one level off", 'deny contains "d" if input.action.args.x == 1\n', (1, "unknown-input")),
     ("an unknown field of the session", 'deny contains "d" if input.context.session.counts.pay > 3\n', (1, "unknown-input")),
@@ -154,6 +161,12 @@ SILENT = [
     ("1 and 1.0", f'deny contains "d" if {{\n\tis_number({ARGS}.n)\n\t{ARGS}.n == 1\n\t{ARGS}.n == 1.0\n}}\n'),
     ("what the host adds", 'allow contains "a" if input.subject.properties.team == "x"\n'),
     ("what an approval holds", 'allow contains "a" if input.context.approval.valid\n'),
+    ("a model that is allowed", 'allow contains "a" if input.context.model.name == "x"\n'),
+    ("a model behind a not", 'deny contains "d" if not ok\n\nok if input.context.model.name == "x"\n'),
+    ("a model that is missing", 'deny contains "d" if input.context.model == null\n'),
+    ("a model with a type", 'deny contains "d" if {\n\tis_string(input.context.model.name)\n\tinput.context.model.name == "x"\n}\n'),
+    ("a framework that is an object", 'deny contains "d" if {\n\tis_object(input.context.origin.framework)\n\tinput.context.origin.framework.name == "x"\n}\n'),
+    ("a model with a fallback", 'deny contains "d" if object.get(input.context, ["model", "name"], "") == "x"\n'),
     ("what nothing needs", f'helper if {ARGS}.n < 5\n'),
 ]  # fmt: skip
 

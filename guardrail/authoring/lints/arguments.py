@@ -1,4 +1,6 @@
-"""Finds denials that depend on an argument that may be missing, and that would then not fire."""
+"""Finds denials that depend on an argument or a model's name that may be missing, and that would
+then not fire.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ from collections.abc import Iterator
 
 from guardrail.authoring.lints.findings import Code, Lint, lint
 from guardrail.authoring.lints.flow import ValueFlow
-from guardrail.authoring.lints.shape import ARGS, InputShape, Path, written
+from guardrail.authoring.lints.shape import ARGS, CONTEXT, InputShape, Path, written
 from guardrail.authoring.lints.walk import Event, EventKind
 from guardrail.policy.rego.tree import reference
 
@@ -14,8 +16,8 @@ __all__ = ["check"]
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each read of an argument if the call would be let through without that
-    argument.
+    """Yield a lint for each read of an argument, or of a field that the program may leave out, if
+    the call would be let through without it.
     """
     if event.what is not EventKind.READ or not event.open or not _reads(event, flow):
         return
@@ -26,6 +28,9 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
         while path and path[-1] is None:
             # Some member of a list exists whenever the list does.
             path = path[:-1]
+        about = _context(path)
+        if about and not (origin.sure or shape.unknown(path) or _is_checked(path, checked)):
+            yield _unsaid(event, path, about)
         if path[: len(ARGS)] != ARGS or len(path) == len(ARGS) or origin.sure:
             continue
         if path[len(ARGS)] is None or path in checked or shape.always(path, tools):
@@ -34,6 +39,24 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
             yield _undeclared(event, path, shape)
         else:
             yield _optional(event, path)
+
+
+def _context(path: Path) -> str:
+    """Return the object that *path* leads into and that is null unless the program says something;
+    empty if it leads into none.
+    """
+    return next(
+        (
+            written(where)
+            for where in CONTEXT
+            if len(path) > len(where) and path[: len(where)] == where
+        ),
+        "",
+    )
+
+
+def _is_checked(path: Path, checked: set[Path]) -> bool:
+    return any(path[: len(at)] == at for at in checked)
 
 
 def _reads(event: Event, flow: ValueFlow) -> bool:
@@ -73,6 +96,16 @@ def _optional(event: Event, path: Path) -> Lint:
             f"negate a rule that describes the allowed calls; or use {value}, or a type "
             "check (is_...) in the same body; or pass the tools' schemas with --tools"
         ),
+    )
+
+
+def _unsaid(event: Event, path: Path, about: str) -> Lint:
+    return lint(
+        event,
+        Code.OPTIONAL_CONTEXT,
+        f"input.{about} is null if the program says nothing about it; {_effect(event)}",
+        "negate a rule that describes the allowed calls; or put "
+        f"is_string(input.{written(path)}) into the same body",
     )
 
 

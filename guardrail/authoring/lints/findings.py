@@ -19,6 +19,7 @@ class Code(StrEnum):
 
     OPTIONAL_ARGUMENT = "optional-argument"
     UNDECLARED_ARGUMENT = "undeclared-argument"
+    OPTIONAL_CONTEXT = "optional-context"
     UNTYPED_COMPARISON = "untyped-comparison"
     INPUT_IN_HEAD = "input-in-head"
     NEGATED_CALL = "negated-call"

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from guardrail.policy.rego.world import ENVELOPE
 from guardrail.policy.sources import installed_folder
 
-__all__ = ["ARGS", "CONSTANTS", "InputShape", "Path", "Tools", "written"]
+__all__ = ["ARGS", "CONSTANTS", "CONTEXT", "InputShape", "Path", "Tools", "written"]
 
 Path: TypeAlias = "tuple[str | None, ...]"
 """Names below ``input``; None for an index that is not a literal."""
@@ -21,6 +21,8 @@ Tools: TypeAlias = "frozenset[str] | None"
 """The tools that a rule can apply to; None for any tool."""
 
 ARGS: Path = ("action", "properties", "args")
+CONTEXT: tuple[Path, ...] = (("context", "model"), ("context", "origin", "framework"))
+"""Objects that are null unless the program describes them."""
 CONSTANTS: Mapping[str, tuple[str, str]] = {
     "input.action.name": ("tools/call", "use input.resource.id, which is the tool's name"),
     "input.resource.type": ("tool", "remove the condition: only tool calls are decided"),
