@@ -196,7 +196,11 @@ def _attributes(cls: type) -> list[str]:
 
 
 def _class(name: str, cls: type) -> list[str]:
-    bases = [base.__name__ for base in cls.__bases__ if base is not object]
+    bases = [
+        base.__name__
+        for base in cls.__bases__
+        if base is not object and not inspect.isabstract(base)
+    ]
     lines = [*_code(f"class {name}({', '.join(bases)})" if bases else f"class {name}")]
     lines += [first_sentence(cls), ""]
     if issubclass(cls, Enum):
@@ -210,11 +214,19 @@ def _class(name: str, cls: type) -> list[str]:
     attributes = _attributes(cls)
     if attributes:
         lines += [f"Attributes: {', '.join(f'`{each}`' for each in attributes)}.", ""]
-    for member, value in vars(cls).items():
-        if member.startswith("_"):
-            continue
-        lines += _member(f"{name}.{member}", value)
+    for member, value in _members(cls).items():
+        if not member.startswith("_"):
+            lines += _member(f"{name}.{member}", value)
     return lines
+
+
+def _members(cls: type) -> dict[str, Any]:
+    """Return the members of *cls*, and those that it inherits from an abstract class."""
+    found = dict(vars(cls))
+    for base in cls.__bases__:
+        if inspect.isabstract(base) and base.__module__.startswith("guardrail."):
+            found.update({name: vars(base)[name] for name in vars(base) if name not in found})
+    return found
 
 
 def _member(name: str, value: object) -> list[str]:

@@ -11,7 +11,7 @@ import itertools
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
 from guardrail.approvals.views import terms_of, utc_now
 from guardrail.call.admission import Admission
@@ -34,9 +34,8 @@ from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Agent, Json, Principal
 from guardrail.identity.principal import SessionTable
 from guardrail.identity.session import SessionState, make_session
-from guardrail.tools.governed import governed
-from guardrail.tools.tool import Tool, ToolRegistry, from_function
-from guardrail.tools.tool import declare as declare_tool
+from guardrail.tools.declarations import ToolDeclarations
+from guardrail.tools.tool import Tool
 from guardrail.wiring.current_policies import CurrentPolicies
 from guardrail.wiring.reload import ReloadWatch, record_refused
 
@@ -53,7 +52,7 @@ R = TypeVar("R")
 _GUARDS = itertools.count()
 
 
-class Guard:
+class Guard(ToolDeclarations):
     """The gate between agents and tools: no body runs without a durable, well-formed ``allow``.
 
     Thread-safe, and usable from any number of threads and event loops at once. Open one per process
@@ -81,8 +80,7 @@ class Guard:
         self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
         self._journal = journal
         self._keys = keys
-        self._tools = ToolRegistry()
-        self._unknown = UnknownArguments(settings.tools.unknown_arguments)
+        super().__init__(UnknownArguments(settings.tools.unknown_arguments))
         self._sessions: SessionTable[SessionState] = SessionTable()
         self._key = next(_GUARDS)
         self._make_state = functools.partial(
@@ -183,7 +181,7 @@ class Guard:
             ),
         )
 
-    # -- sessions and tools ------------------------------------------------------------------------
+    # -- sessions ----------------------------------------------------------------------------------
 
     def session(
         self,
@@ -225,69 +223,6 @@ class Guard:
         ``UsageError`` if there is no session, or if it belongs to another guard.
         """
         return functools.partial(bound, self._callers.bind(session))
-
-    def declare(
-        self,
-        name: str,
-        *,
-        schema: Any = None,
-        server: str | None = None,
-        target: Sequence[str] = (),
-        labels: Sequence[str] = (),
-        log_output: bool = False,
-        unsafe_stream: bool = False,
-    ) -> Tool:
-        """Declare a tool to the guard.
-
-        *schema* is a JSON Schema or a pydantic model, *target* names the arguments that identify
-        the object acted on, and *labels* are passed to the policy. If *log_output* is true, the
-        result is recorded (redacted), not only its type, size and token.
-
-        If the schema is refused (remote references, too deep, patterns that need backtracking), the
-        tool stays undeclared: a ``SchemaWarning`` names the tool and the reason, and
-        ``tool.refused`` holds the code. Arguments that a JSON Schema does not declare are accepted,
-        as JSON Schema specifies, unless ``[tools] unknown_arguments`` is ``refuse``.
-        """
-        tool = declare_tool(
-            name,
-            schema=schema,
-            server=server,
-            target=target,
-            labels=labels,
-            log_output=log_output,
-            unsafe_stream=unsafe_stream,
-            unknown=self._unknown,
-        )
-        return self.register(tool)
-
-    def register(self, tool: Tool) -> Tool:
-        """Register a tool of an integration. Raises ``ConfigError`` if another one conflicts."""
-        self._tools.put(tool)
-        return tool
-
-    @overload
-    def tool(self, function: Callable[P, R], /) -> Callable[P, R]: ...
-    @overload
-    def tool(
-        self,
-        /,
-        *,
-        name: str | None = None,
-        server: str | None = None,
-        target: Sequence[str] = (),
-        labels: Sequence[str] = (),
-        log_output: bool = False,
-        unsafe_stream: bool = False,
-    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
-    def tool(self, function: Any = None, /, **options: Any) -> Any:
-        """Make a function a governed tool, with the name and schema of its signature and docstring.
-
-        Calling it is equivalent to ``guard.call`` (or ``guard.acall`` for a coroutine function).
-        """
-        if function is None:
-            return lambda decorated: self.tool(decorated, **options)
-        made = self.register(from_function(function, **options))
-        return governed(made, function, self.call, self.acall)
 
     # -- calls -------------------------------------------------------------------------------------
 
@@ -444,6 +379,3 @@ class Guard:
         """
         options = CallOptions(None, adapter, call_id, session=session, context=context)
         return drive(self.calls.rejection(self._find(tool, server), reason, options))
-
-    def _find(self, tool: str | Tool, server: str | None) -> Tool:
-        return tool if isinstance(tool, Tool) else self._tools.get(tool, server)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 from guardrail.system.ownership import new_file, new_folder
 
-__all__ = ["make_private_folder", "sync_directory", "write_private"]
+__all__ = ["make_private_folder", "replace_file", "sync_directory", "write_private"]
 
 
 def sync_directory(folder: Path) -> None:
@@ -42,3 +43,21 @@ def write_private(path: Path, content: bytes, like: Path | None = None) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Create the file *path* with *content*, or replace it. Durable when this returns.
+
+    Raises ``OSError``; the old file, if there was one, then remains.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
+    try:
+        with temporary.open("xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.absolute().parent)

@@ -1,4 +1,4 @@
-"""A Python function as a tool. Its parameters become a pydantic model, made from signature and
+"""A Python callable as a tool. Its parameters become a pydantic model, made from signature and
 docstring.
 """
 
@@ -17,7 +17,16 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from guardrail.errors import UsageError
 from guardrail.tools.docstrings import read_docstring
 
-__all__ = ["FunctionSignature", "is_generator", "read_function"]
+__all__ = [
+    "FunctionSignature",
+    "innermost",
+    "is_generator",
+    "is_method",
+    "owner_parameter",
+    "read_function",
+    "returns_coroutine",
+    "visible_signature",
+]
 
 
 _OWNERS = ("self", "cls")
@@ -41,16 +50,50 @@ def is_generator(function: Callable[..., Any]) -> bool:
     """Return True if calling *function* returns a generator, sync or async, even if it is
     wrapped.
     """
-    inner = _innermost(function)
+    inner = innermost(function)
     return inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner)
 
 
-def _innermost(function: Callable[..., Any]) -> Any:
+def returns_coroutine(function: Callable[..., Any]) -> bool:
+    """Return True if *function* is a coroutine function, an object whose ``__call__`` is one, or a
+    ``functools.partial`` of one of these.
+    """
+    inner = _unwrap_partials(function)
+    return inspect.iscoroutinefunction(inner) or inspect.iscoroutinefunction(type(inner).__call__)
+
+
+def is_method(function: Callable[..., Any]) -> bool:
+    """Return True if *function* is written in a class and gets its object, or the class, as its
+    first argument.
+    """
+    if not inspect.isfunction(function):
+        return False
+    first = next(iter(inspect.signature(function).parameters.values()), None)
+    if first is None or first.name not in _OWNERS:
+        return False
+    scope = function.__qualname__.rpartition(".")[0]
+    return first.annotation is first.empty or (bool(scope) and not scope.endswith("<locals>"))
+
+
+def owner_parameter(method: Callable[..., Any]) -> str:
+    """Return the name of the parameter of *method* that is its object. Raises ``UsageError`` if
+    there is none.
+    """
+    for parameter in inspect.signature(method).parameters.values():
+        if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
+            return parameter.name
+    raise UsageError("a method needs a parameter for its object", code="usage.signature")
+
+
+def innermost(function: Callable[..., Any]) -> Any:
+    """Return the function that *function* calls in the end: without partials, wrappers and bound
+    objects. A class is returned unchanged.
+    """
     inner: Any = function
     for _ in range(64):
         if isinstance(inner, functools.partial):
             inner = inner.func
-        elif inspect.ismethod(inner):
+        elif inspect.ismethod(inner) or isinstance(inner, staticmethod | classmethod):
             inner = inner.__func__
         elif hasattr(inner, "__wrapped__"):
             inner = inner.__wrapped__
@@ -66,14 +109,18 @@ def read_function(
 ) -> FunctionSignature:
     """Return the parameters of *function* as a model that refuses unknown arguments.
 
-    Parameters named in *injected*, and those that a ``functools.partial`` has bound by keyword, are
-    omitted, because the program supplies them separately. Raises ``UsageError`` for ``*args``,
-    ``**kwargs``, positional-only parameters, and annotations that can't be resolved.
+    Parameters named in *injected*, and those that a ``functools.partial`` has bound, are omitted,
+    because the program supplies them separately. The parameters of a class are those of its
+    constructor. Raises ``UsageError`` for ``*args``, ``**kwargs``, positional-only parameters, and
+    annotations that can't be resolved.
     """
-    if isinstance(function, type) or not callable(function):
+    if not callable(function):
         raise UsageError("a tool must be a function or another callable", code="usage.tool")
-    inner = _innermost(function)
+    inner = innermost(function)
     description, texts = read_docstring(inspect.getdoc(inner))
+    if isinstance(inner, type):
+        inner = _constructor(inner)
+        texts = {**read_docstring(inspect.getdoc(inner))[1], **texts}
     fields: dict[str, Any] = {}
     parameters: dict[str, str] = {}
     for parameter in _parameters(function, injected):
@@ -81,9 +128,7 @@ def read_function(
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[field] = (_annotation(parameter, inner, texts.get(parameter.name, "")), default)
         parameters[field] = parameter.name
-    name = (
-        getattr(inner, "__name__", None) if inspect.isroutine(_unwrap_partials(function)) else None
-    )
+    name = _name_of(function)
     problem = ""
     try:
         model = create_model(
@@ -107,15 +152,42 @@ def _unwrap_partials(function: Any) -> Any:
     return function
 
 
-def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list[inspect.Parameter]:
+def _name_of(function: Any) -> str | None:
+    inner = _unwrap_partials(function)
+    if isinstance(inner, type):
+        return inner.__name__
+    return getattr(innermost(inner), "__name__", None) if inspect.isroutine(inner) else None
+
+
+def _constructor(cls: type) -> Any:
+    """Return the function that determines the arguments of calls of *cls*."""
+    made = cls.__dict__.get("__signature__")  # as pydantic's models have it
+    chosen: Any = cls.__new__ if cls.__init__ is object.__init__ else cls.__init__  # type: ignore[misc]
+    return cls if made is not None else innermost(chosen)
+
+
+def visible_signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature of *function* without the parameters that a ``functools.partial`` has
+    bound. Raises ``UsageError`` if it has no signature.
+    """
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
         raise UsageError("the callable has no signature", code="usage.signature") from None
-    bound = set(function.keywords) if isinstance(function, functools.partial) else set()
+    bound: set[str] = set()
+    while isinstance(function, functools.partial):
+        bound.update(function.keywords)
+        function = function.func
+    if not bound:
+        return signature
+    kept = [each for each in signature.parameters.values() if each.name not in bound]
+    return signature.replace(parameters=kept)
+
+
+def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list[inspect.Parameter]:
     kept = []
-    for number, parameter in enumerate(signature.parameters.values()):
-        if parameter.name in injected or parameter.name in bound:
+    for number, parameter in enumerate(visible_signature(function).parameters.values()):
+        if parameter.name in injected:
             continue
         if number == 0 and parameter.name in _OWNERS and parameter.annotation is parameter.empty:
             # The language model would have to send the object, so every call would be denied.

@@ -222,7 +222,8 @@ def from_function(
     """Make a tool from *function*: name, schema and descriptions come from its signature and
     docstring.
 
-    *function* may be a coroutine function, a method, a ``functools.partial`` or another callable.
+    *function* may be a coroutine function, a method, a class, a ``functools.partial`` or another
+    callable.
     Parameters named in *injected* are not arguments: the program supplies them. Raises
     ``UsageError`` for generators (unless *unsafe_stream*), ``*args``, ``**kwargs`` and signatures
     that give no schema, ``SchemaError`` for types that can't be rebuilt from JSON.
@@ -295,6 +296,11 @@ class ToolRegistry:
                 )
             self._tools[key] = tool
         return tool
+
+    def all(self) -> list[Tool]:
+        """Return every registered tool, in order of declaration."""
+        with self._lock:
+            return list(self._tools.values())
 
     def names(self) -> list[tuple[str, str | None]]:
         """Return (name, server) of every registered tool, in order of declaration."""

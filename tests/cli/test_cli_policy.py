@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from guardrail.review.terminal import width
+from guardrail.testing import StaticPolicy, allow, memory_guard
 from tests.support.command_line import Cli
 
 LEAKY = """package guardrail.policy
@@ -68,6 +69,28 @@ def test_schemas_make_warnings_go_away(cli: Cli, leaky: Path, tmp_path: Path) ->
     tools.write_text("[]")
     ran = cli("policy", "check", leaky, "--tools", tools)
     assert (ran.code, ran.out) == (3, "")
+
+
+def test_the_tools_of_a_program_make_warnings_go_away(
+    cli: Cli, leaky: Path, tmp_path: Path
+) -> None:
+    """As `guard.tools_json` writes them; a rule about an argument that none has is found."""
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    tools = tmp_path / "tools.json"
+
+    @guard.tool
+    def transfer(amount: float, to: str = "") -> None:
+        """Transfer an amount."""
+
+    guard.tools_json(tools)
+    ran = cli("policy", "check", leaky, "--tools", tools, "--strict")
+    assert ran.code == 0, ran
+    rule = '\ndeny contains "limit" if input.action.properties.args.ammount > 5\n'
+    (leaky / "limit.rego").write_text(LEAKY + rule)
+    ran = cli("policy", "check", leaky, "--tools", tools, "--strict")
+    assert ran.code == 1
+    assert "[warning: undeclared-argument]" in ran.out
+    assert "did you mean amount?" in " ".join(ran.out.split())
 
 
 def test_the_document_holds_warnings_and_engines(cli: Cli, leaky: Path) -> None:

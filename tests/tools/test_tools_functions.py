@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import pytest
-from pydantic import Field
+from pydantic import BaseModel, Field
 
 from guardrail.errors import ArgumentsError, SchemaError, UsageError
 from guardrail.tools.docstrings import read_docstring
@@ -213,9 +214,74 @@ def test_a_callable_object_needs_a_name() -> None:
 
 
 def test_what_a_partial_has_bound_is_no_argument() -> None:
-    """The model must not be able to override it."""
+    """The model must not be able to override it, also if one partial is made from another."""
     tool = from_function(functools.partial(send, "bob", mode="slow"))
     assert list(properties(tool)) == ["amount"]
+    inner = functools.partial(send, mode="slow")
+    inner.note = "kept apart by an attribute"  # type: ignore[attr-defined]
+    assert list(properties(from_function(functools.partial(inner, amount=1)))) == ["to"]
+
+
+class Ticket:
+    """A ticket for the help desk."""
+
+    def __init__(self, title: str, urgent: bool = False) -> None:
+        """Open a ticket.
+
+        Args:
+            title: One line.
+        """
+        self.title, self.urgent = title, urgent
+
+
+@dataclass
+class Invoice:
+    """An invoice.
+
+    Args:
+        amount: In cents.
+    """
+
+    amount: int
+    to: str = "nobody"
+
+
+class Order(BaseModel):
+    """An order."""
+
+    number: int
+
+
+class Pair(tuple[int, int]):
+    """Two numbers."""
+
+    def __new__(cls, a: int, b: int) -> Self:
+        """Make a pair."""
+        return super().__new__(cls, (a, b))
+
+
+@pytest.mark.parametrize(
+    ("cls", "names", "description"),
+    [
+        (Ticket, ["title", "urgent"], "A ticket for the help desk."),
+        (Invoice, ["amount", "to"], "An invoice."),
+        (Order, ["number"], "An order."),
+        (Pair, ["a", "b"], "Two numbers."),
+    ],
+)
+def test_the_arguments_of_a_class_are_those_of_its_constructor(
+    cls: type, names: list[str], description: str
+) -> None:
+    """Also of a dataclass, a pydantic model and a class with `__new__`."""
+    tool = from_function(cls)
+    assert (tool.name, tool.description) == (cls.__name__, description)
+    assert list(properties(tool)) == names
+
+
+def test_texts_of_a_class_come_from_its_docstring_and_its_constructors() -> None:
+    """Both describe the arguments."""
+    assert properties(from_function(Ticket))["title"]["description"] == "One line."
+    assert properties(from_function(Invoice))["amount"]["description"] == "In cents."
 
 
 def numbers(n: int) -> Iterator[int]:
@@ -271,12 +337,19 @@ def test_signatures_without_a_schema_are_refused(function: Any) -> None:
     assert caught.value.code == "usage.signature"
 
 
-@pytest.mark.parametrize("function", [5, "send", None, Box, dict])
-def test_what_is_no_function_is_refused(function: Any) -> None:
-    """Classes too: calling one makes an object, it does nothing."""
+@pytest.mark.parametrize("function", [5, "send", None])
+def test_what_can_not_be_called_is_refused(function: Any) -> None:
+    """A tool needs a body."""
     with pytest.raises(UsageError) as caught:
         from_function(function, name="f")
     assert caught.value.code == "usage.tool"
+
+
+def test_a_class_without_a_signature_is_refused() -> None:
+    """Classes of the interpreter often have none."""
+    with pytest.raises(UsageError) as caught:
+        from_function(dict)
+    assert caught.value.code == "usage.signature"
 
 
 def test_defaults_and_types_that_are_no_json_are_refused_at_once() -> None:

@@ -132,18 +132,11 @@ def _signer(path: Path | None, algorithm: str, key_id: str) -> BundleSigner | No
 
 
 def _write(path: Path, content: bytes) -> None:
-    from guardrail.system.durable import sync_directory
+    from guardrail.system.durable import replace_file
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("xb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-        sync_directory(path.absolute().parent)
+        replace_file(path, content)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise ConfigError(
             f"{path}: can't be written ({why_not_written(error, path, len(content))})",
             code="config.write",

@@ -1,0 +1,152 @@
+"""The tools of a guard: declared by name and schema, or made from the program's own callables."""
+
+from __future__ import annotations
+
+import os
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar, overload
+
+from guardrail.core.schema.compiled import UnknownArguments
+from guardrail.errors import UsageError
+from guardrail.tools.tool import Tool, ToolRegistry, from_function
+from guardrail.tools.tool import declare as declare_tool
+from guardrail.tools.tools_file import tools_document, write_tools
+
+__all__ = ["ToolDeclarations"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+
+class ToolDeclarations(ABC):
+    """The part of a guard that knows its tools."""
+
+    def __init__(self, unknown: UnknownArguments) -> None:
+        """*unknown* selects how arguments that a JSON Schema does not declare are treated."""
+        self._tools = ToolRegistry()
+        self._unknown = unknown
+
+    @abstractmethod
+    def call(self, tool: Tool, args: Mapping[str, Any], run: Callable[..., R]) -> R:
+        """Decide, record and run a call."""
+
+    @abstractmethod
+    async def acall(
+        self,
+        tool: Tool,
+        args: Mapping[str, Any],
+        run: Callable[..., Awaitable[R]] | Callable[..., R],
+    ) -> R:
+        """Async version of ``call``."""
+
+    def declare(
+        self,
+        name: str,
+        *,
+        schema: Any = None,
+        server: str | None = None,
+        target: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        log_output: bool = False,
+        unsafe_stream: bool = False,
+    ) -> Tool:
+        """Declare a tool to the guard.
+
+        *schema* is a JSON Schema or a pydantic model, *target* names the arguments that identify
+        the object acted on, and *labels* are passed to the policy. If *log_output* is true, the
+        result is recorded (redacted), not only its type, size and token.
+
+        If the schema is refused (remote references, too deep, patterns that need backtracking), the
+        tool stays undeclared: a ``SchemaWarning`` names the tool and the reason, and
+        ``tool.refused`` holds the code. Arguments that a JSON Schema does not declare are accepted,
+        as JSON Schema specifies, unless ``[tools] unknown_arguments`` is ``refuse``.
+        """
+        tool = declare_tool(
+            name,
+            schema=schema,
+            server=server,
+            target=target,
+            labels=labels,
+            log_output=log_output,
+            unsafe_stream=unsafe_stream,
+            unknown=self._unknown,
+        )
+        return self.register(tool)
+
+    def register(self, tool: Tool) -> Tool:
+        """Register a tool of an integration. Raises ``ConfigError`` if another one conflicts."""
+        self._tools.put(tool)
+        return tool
+
+    @overload
+    def tool(self, function: staticmethod[P, R], /) -> staticmethod[P, R]: ...
+    @overload
+    def tool(self, function: classmethod[T, P, R], /) -> classmethod[T, P, R]: ...
+    @overload
+    def tool(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    @overload
+    def tool(
+        self,
+        /,
+        *,
+        name: str | None = None,
+        server: str | None = None,
+        target: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        log_output: bool = False,
+        unsafe_stream: bool = False,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def tool(self, function: Any = None, /, **options: Any) -> Any:
+        """Make a function a governed tool, with the name and schema of its signature and docstring.
+
+        *function* can also be a method (in its class or of an object), a class, a
+        ``functools.partial`` or another callable. The object of a method, and the arguments that a
+        partial has bound, belong to the program: they are no arguments of the tool. Calling the
+        governed tool is equivalent to ``guard.call`` (or ``guard.acall`` for a coroutine function).
+        Raises ``UsageError``, for example for generators, and ``SchemaError``.
+        """
+        if function is None:
+            return lambda decorated: self.tool(decorated, **options)
+        if isinstance(function, staticmethod):
+            return staticmethod(self.tool(function.__func__, **options))
+        if getattr(function, "__guardrail_tool__", None) is not None:
+            raise UsageError(
+                "a governed tool is made a tool again: its calls would be decided twice",
+                code="usage.governed",
+                hint="use it as it is, or pass the original callable",
+            )
+        return self._governed(function, options)
+
+    def _governed(self, function: Any, options: Mapping[str, Any]) -> Any:
+        # Both modules import pydantic.
+        from guardrail.tools.functions import is_method, owner_parameter
+        from guardrail.tools.governed import Calls, GovernedMethod, governed
+
+        calls = Calls(self.call, self.acall)
+        of_class = isinstance(function, classmethod)
+        if not of_class and not is_method(function):
+            return governed(self.register(from_function(function, **options)), function, calls)
+        method = function.__func__ if of_class else function
+        tool = from_function(method, injected=[owner_parameter(method)], **options)
+        made = GovernedMethod(self.register(tool), method, calls)
+        return classmethod(made) if of_class else made
+
+    def tools_json(self, path: str | os.PathLike[str] | None = None) -> str:
+        """Return the schemas of the declared tools as JSON text: ``{"tool": JSON Schema}``, which
+        ``guardrail policy check --tools`` reads.
+
+        If *path* is given, the text is also written to that file, which is replaced atomically.
+        Tools without an accepted schema are omitted. If tools of several servers have the same
+        name, their entry contains what holds for all of them. Raises ``ConfigError`` if the file
+        can't be written.
+        """
+        text = tools_document(self._tools.all())
+        if path is not None:
+            write_tools(Path(path), text)
+        return text
+
+    def _find(self, tool: str | Tool, server: str | None) -> Tool:
+        return tool if isinstance(tool, Tool) else self._tools.get(tool, server)

@@ -1,0 +1,86 @@
+"""Writes the declared tools as the file that ``guardrail policy check --tools`` reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from guardrail.core.schema.compiled import compile_schema
+from guardrail.errors import ConfigError, SchemaError
+from guardrail.system.disk import is_full, make_room, why_not_written
+from guardrail.system.durable import replace_file
+from guardrail.tools.tool import Tool
+
+__all__ = ["tools_document", "write_tools"]
+
+
+def tools_document(tools: Iterable[Tool]) -> str:
+    """Return ``{tool name: JSON Schema of its arguments}`` of the declared *tools*, as JSON text.
+
+    ``policy check`` accepts every schema in it.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for tool in tools:
+        if tool.schema is not None:
+            schema = _checkable(tool.schema.schema)
+            known = found.get(tool.name, schema)
+            found[tool.name] = schema if known == schema else _outline(known, schema)
+    return json.dumps(found, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
+
+
+def write_tools(path: Path, text: str) -> None:
+    """Replace the file *path* with *text*, durably. Raises ``ConfigError``; the old file, if there
+    was one, then remains.
+    """
+    content = text.encode("utf-8")
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: can't be written ({why_not_written(error, path, len(content))})",
+            code="config.write",
+            hint=make_room(path) if is_full(error, path) else "",
+        ) from None
+
+
+def _checkable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *schema*, or its outline if a guard would refuse it as a plain JSON Schema. The schema
+    of a Python model may contain patterns that only Python runs.
+    """
+    try:
+        compile_schema(schema)
+    except SchemaError:
+        return _outline(schema, schema)
+    return schema
+
+
+def _outline(schema: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema with the arguments of *schema* and *other*. Those that both require are
+    required, and those with the same type in both have it.
+    """
+    first, second = _properties(schema), _properties(other)
+    names = {**first, **second}
+    required = set(schema.get("required") or ()) & set(other.get("required") or ())
+    return {
+        "type": "object",
+        "properties": {name: _type(first.get(name), second.get(name)) for name in names},
+        "required": sorted(required),
+    }
+
+
+def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    found = schema.get("properties")
+    return found if isinstance(found, Mapping) else {}
+
+
+def _type(one: object, other: object) -> dict[str, Any]:
+    """Return the type and the default on which both agree."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return {}
+    return {
+        key: one[key]
+        for key in ("type", "default")
+        if key in one and key in other and one[key] == other[key]
+    }
