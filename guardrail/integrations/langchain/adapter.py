@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar, cast, overload
 from guardrail.errors import LedgerError, UsageError
 
 try:
-    from langchain_core.tools import BaseTool
+    from langchain_core.tools import BaseTool, BaseToolkit
 except ImportError as missing:
     raise ImportError(
         "guardrail.integrations.langchain needs LangChain: pip install"
@@ -172,6 +172,8 @@ def _refuse(tool: object) -> NoReturn:
             hint="remove it, or give the agent a local tool instead",
         )
     hint = "decorate the function with langchain_core.tools.tool first" if callable(tool) else ""
+    if isinstance(tool, BaseToolkit):
+        hint = "govern(toolkit.get_tools(), guard)"
     raise UsageError(
         f"a LangChain tool or a sequence of them, not {type(tool).__name__}",
         code="usage.tool",
