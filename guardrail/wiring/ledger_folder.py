@@ -4,8 +4,10 @@ log.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shlex
+import stat
 from pathlib import Path
 
 from guardrail.anchoring import check_missing
@@ -97,6 +99,40 @@ def _in_the_way(folder: Path) -> LedgerOpenError:
         f"{folder} is not a folder, and the ledger's folder belongs there",
         code="ledger.folder",
         hint="move that file away, or name another place in [ledger] path",
+    )
+
+
+def check_private(path: Path) -> None:
+    """Raise ``LedgerOpenError`` (``ledger.folder``) if another user could exchange the ledger
+    *path*: it is in its default folder, and that belongs to somebody else or everyone can write
+    to it.
+
+    Root and the owner of the ledger count as its user. The folder of another place is the
+    operator's affair.
+    """
+    folder = path.parent
+    if not is_default_place(path) or not folder.is_dir():
+        return
+    found = os.stat(folder)
+    owners = {os.geteuid(), 0}
+    with contextlib.suppress(OSError):
+        owners.add(os.stat(path).st_uid)
+    if found.st_uid not in owners:
+        what, fix = (
+            f"belongs to {user_named(found.st_uid)}",
+            f"sudo chown {user_named(os.geteuid())}",
+        )
+    elif found.st_mode & stat.S_IWOTH:
+        what, fix = (
+            f"has mode {stat.S_IMODE(found.st_mode):o}: everyone can write to it",
+            "chmod 700",
+        )
+    else:
+        return
+    raise LedgerOpenError(
+        f"{folder} {what}; another user could exchange the ledger and the keys in it",
+        code="ledger.folder",
+        hint=f"{fix} {shlex.quote(str(folder))}, and then: guardrail verify",
     )
 
 

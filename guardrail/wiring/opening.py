@@ -41,7 +41,12 @@ from guardrail.policy.sources import load_policies
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.system.ownership import MissingPermission, denial_of, find_denial
 from guardrail.wiring.diagnosis import check_log_name, explain, has_keys
-from guardrail.wiring.ledger_folder import make_folder, refuse_linked, refuse_second_log
+from guardrail.wiring.ledger_folder import (
+    check_private,
+    make_folder,
+    refuse_linked,
+    refuse_second_log,
+)
 from guardrail.wiring.missing_policies import way_to_policies
 from guardrail.wiring.requests import LedgerRequests
 from guardrail.wiring.startup import record_refusal, record_start
@@ -218,6 +223,7 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
     if not os.path.exists(path):
         refuse_second_log(settings)
     make_folder(settings, path.parent, "[ledger] path, GUARDRAIL_LEDGER or ledger=")
+    check_private(path)
     with _creation_lock(path):
         keyed = _has_keys(settings)
         left = traces(path)

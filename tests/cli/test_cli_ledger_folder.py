@@ -318,6 +318,40 @@ def test_a_folder_of_another_user_is_not_taken_by_init() -> None:
 
 
 @needs_root
+def test_a_folder_of_another_user_is_not_taken_by_a_guard() -> None:
+    """As by ``init``: a guard creates no log there, and ``doctor`` says the same."""
+    with open_folder() as folder:
+        (folder / "policies").mkdir()
+        (folder / "policies" / "all.rego").write_text(ALLOW)
+        (folder / "guardrail.toml").write_text("[anchors]\nmemory = false\n")
+        (folder / "audit").mkdir()
+        os.chown(folder / "audit", AGENT, AGENT)
+        code, told = python(0, OPEN, cwd=folder)
+        assert (code, "could exchange the ledger and the keys" in told) == (1, True), told
+        assert names(folder / "audit") == set()
+        code, told = command(0, "doctor", cwd=folder)
+        assert "could exchange the ledger and the keys" in " ".join(told.split()), told
+
+
+@pytest.mark.parametrize("made", ["before", "after"])
+def test_a_folder_that_everyone_can_write_to_is_not_used(
+    cli: Cli, project: Path, made: str
+) -> None:
+    """Neither for a new log nor for one that is there."""
+    if made == "after":
+        call(policies="policies")
+    else:
+        (project / "audit").mkdir()
+    (project / "audit").chmod(0o777)
+    with pytest.raises(LedgerOpenError, match="everyone can write to it") as caught:
+        call(policies="policies")
+    assert caught.value.code == "ledger.folder"
+    assert "could exchange the ledger" in " ".join(str(cli("doctor")).split())
+    (project / "audit").chmod(0o700)
+    call(policies="policies")
+
+
+@needs_root
 def test_a_project_that_can_not_be_written_gets_no_folder() -> None:
     """The folder above it is named, with its owner."""
     with open_folder() as folder:

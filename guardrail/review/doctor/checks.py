@@ -122,7 +122,7 @@ def _run_check(name: str, check: Callable[[Settings], Check], settings: Settings
 def _folder(settings: Settings) -> Check:
     from guardrail.anchoring import check_missing
     from guardrail.ledger.files import network_filesystem
-    from guardrail.wiring.ledger_folder import disk_of, refuse_second_log
+    from guardrail.wiring.ledger_folder import check_private, disk_of, refuse_second_log
 
     if not os.path.exists(settings.ledger.path):
         refuse_second_log(settings)
@@ -130,6 +130,7 @@ def _folder(settings: Settings) -> Check:
     folder = settings.ledger.path.absolute().parent
     if os.path.lexists(folder) and not os.path.isdir(folder):
         return Check("folder", CheckState.FAIL, f"{folder} is not a folder", "move that file away")
+    check_private(settings.ledger.path.absolute())
     place = disk_of(settings)
     if place is None:
         return Check("folder", CheckState.FAIL, f"{folder} does not exist", f"mkdir -p {folder}")
