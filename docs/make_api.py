@@ -39,6 +39,9 @@ MODULES = {
     "guardrail.integrations.langchain": (
         "LangChain tools under policy. Install it with `pip install 'guardrail-ledger[langchain]'`."
     ),
+    "guardrail.integrations.deepagents": (
+        "Deep agents under policy. Install it with `pip install 'guardrail-ledger[deepagents]'`."
+    ),
 }
 """The modules of the page, with what it says about each."""
 

@@ -51,6 +51,10 @@ BREAKING = {
     ),
     "Only tools and the LangChain integration import pydantic": ("config/settings.py", "pydantic"),
     "Only the LangChain integration imports LangChain": ("tools/functions.py", "langchain_core"),
+    "Only its integration imports deepagents": (
+        "integrations/langchain/adapter.py",
+        "deepagents",
+    ),
     "Only the command line imports click": ("review/terminal.py", "click"),
     "Only the time stamp anchor imports the RFC 3161 client": (
         "anchors/file.py",

@@ -12,6 +12,7 @@ from guardrail.integrations.langchain.toolnode import tool_call_wrappers
 
 if TYPE_CHECKING:
     from guardrail.integrations.langchain.adapter import LedgerStop
+    from guardrail.integrations.langchain.checking import check_governed
     from guardrail.integrations.langchain.middleware import GuardMiddleware
     from guardrail.integrations.langchain.swapping import MiddlewareOrderWarning
 
@@ -21,6 +22,7 @@ __all__ = [
     "MiddlewareOrderWarning",
     "RefusedToolWarning",
     "ReportedError",
+    "check_governed",
     "govern",
     "tool_call_wrappers",
 ]
@@ -29,6 +31,7 @@ _LAZY = {
     "GuardMiddleware": "middleware",
     "LedgerStop": "adapter",
     "MiddlewareOrderWarning": "swapping",
+    "check_governed": "checking",
 }
 """Names that need LangGraph, or LangChain's agents, and their modules."""
 

@@ -50,6 +50,9 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     given as a mapping) can't be governed: its name is recorded before the model is asked.
     """
 
+    check_order = True
+    """Whether a middleware that comes later is reported."""
+
     def __init__(
         self, guard: Guard, *, strict: bool = False, approvals: Approvals | str = Approvals.ERROR
     ) -> None:
@@ -60,20 +63,22 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         super().__init__()
         self.tools = []
         self._guard = guard
-        self._swapping = Swapping(guard, strict=strict, approvals=approvals)
+        self.swapping = Swapping(
+            guard, strict=strict, approvals=approvals, check_order=self.check_order
+        )
         self._provider = ProviderTools(guard, strict=strict)
 
     def wrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]
     ) -> Any:
         """Run the call with a governed tool."""
-        return self._swapping.call(request, handler)
+        return self.swapping.call(request, handler)
 
     async def awrap_tool_call(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
     ) -> Any:
         """Async version of ``wrap_tool_call``."""
-        return await self._swapping.acall(request, handler)
+        return await self.swapping.acall(request, handler)
 
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Any]

@@ -50,14 +50,18 @@ class MiddlewareOrderWarning(UsageError, UserWarning):
 class Swapping:
     """Governs the tools of one middleware or ToolNode. Thread-safe."""
 
-    def __init__(self, guard: Guard, *, strict: bool, approvals: Approvals | str) -> None:
-        """With *strict*, a wrapper that runs inside this one is an error instead of a warning."""
-        self._guard = guard
+    def __init__(
+        self, guard: Guard, *, strict: bool, approvals: Approvals | str, check_order: bool = True
+    ) -> None:
+        """With *strict*, a wrapper that runs inside this one is an error instead of a warning.
+        Without *check_order* it is neither.
+        """
+        self.guard = guard
         self._strict = strict
         self._approvals = Approvals.of(approvals)
         self._lock = threading.Lock()
         self._known: OrderedDict[int, _GovernedCopy] = OrderedDict()
-        self._told = False
+        self._told = not check_order
 
     def call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
         """Return the answer of *handler* for *request* with a governed tool."""
@@ -84,12 +88,12 @@ class Swapping:
     def governed(self, tool: BaseTool) -> BaseTool:
         """Return the governed copy of *tool*: the same one each time, until *tool* is changed."""
         binding = tool.__dict__.get(KEY)
-        if isinstance(binding, Binding) and binding.guard is self._guard:
+        if isinstance(binding, Binding) and binding.guard is self.guard:
             return tool
         with self._lock:
             known = self._known.get(id(tool))
             if known is None or not known.holds(tool):
-                copied = govern(tool, self._guard, approvals=self._approvals)
+                copied = govern(tool, self.guard, approvals=self._approvals)
                 known = self._known[id(tool)] = _GovernedCopy(tool, dict(tool.__dict__), copied)
             self._known.move_to_end(id(tool))
             while len(self._known) > _MOST:
@@ -103,7 +107,7 @@ class Swapping:
 
     def _reject(self, request: ToolCallRequest) -> None:
         call = request.tool_call
-        record_rejection(self._guard, call["name"], UNKNOWN_TOOL, call["id"])
+        record_rejection(self.guard, call["name"], UNKNOWN_TOOL, call["id"])
 
     def _check_order(self, handler: Callable[..., Any]) -> None:
         # ToolNode's own handler is a function of its module; any other one belongs to a wrapper.

@@ -1,0 +1,196 @@
+"""Govern a deep agent: its own tools, those that deepagents adds, and those of all its sub-agents.
+
+::
+
+    from guardrail.integrations.deepagents import create_deep_agent
+
+    agent = create_deep_agent(model, [search], subagents=[researcher], guard=guard)
+
+A sub-agent does not inherit the middleware of the main agent, so ``GuardMiddleware`` in
+``middleware=`` would not govern it.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from guardrail.errors import UsageError
+
+try:
+    import deepagents
+    from deepagents import AsyncSubAgentMiddleware, SubAgentMiddleware
+    from langchain.agents.middleware import HumanInTheLoopMiddleware
+    from langchain_core.tools import BaseTool, tool
+except ImportError as missing:
+    raise ImportError(
+        "guardrail.integrations.deepagents needs deepagents: pip install"
+        " 'guardrail-ledger[deepagents]'"
+    ) from missing
+
+from guardrail.integrations.langchain.adapter import govern
+from guardrail.integrations.langchain.binding import Approvals
+from guardrail.integrations.langchain.checking import check_governed
+from guardrail.integrations.langchain.middleware import GuardMiddleware
+from guardrail.integrations.langchain.walking import graph_of, walk
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["create_deep_agent"]
+
+
+class _DeepAgentGuard(GuardMiddleware):
+    """The guard of one deep agent. deepagents puts middleware of its own after it; these change
+    only the request, which stays governed.
+    """
+
+    check_order = False
+
+    @property
+    def name(self) -> str:
+        """Its name in traces."""
+        return GuardMiddleware.__name__
+
+
+def create_deep_agent(
+    model: Any = None,
+    tools: Sequence[Any] | None = None,
+    *,
+    guard: Guard,
+    strict: bool = False,
+    approvals: Approvals | str = Approvals.ERROR,
+    middleware: Sequence[Any] = (),
+    subagents: Sequence[Mapping[str, Any]] | None = None,
+    **options: Any,
+) -> Any:
+    """Return the agent that ``deepagents.create_deep_agent`` makes, with every tool governed: no
+    body runs without a durable, well-formed ``allow``.
+
+    This holds for *tools*, the file tools, ``execute`` and ``task``, tools of *middleware* and of
+    skills, and for the same tools of each sub-agent, the general-purpose one included. A call of a
+    sub-agent has the ``task`` call as its ``parent``. All arguments but *guard*, *strict* and
+    *approvals* are those of deepagents; these three have the meaning that they have in
+    ``GuardMiddleware``, which this function adds.
+
+    The finished agent is checked with ``check_governed``. Raises ``UsageError``
+    (``usage.ungoverned``), which names the sub-agent, if one can't be governed: it runs on another
+    server, it is a runnable that is no compiled graph, or one of its tools does not pass the guard.
+    """
+    declared = [_declared(spec, guard, approvals) for spec in subagents or ()]
+    for item in middleware:
+        _check_middleware(item)
+    chosen = {**options, "subagents": declared if subagents is not None else None}
+    local = _governed(tools, guard, approvals)
+    keeper = _DeepAgentGuard(guard, strict=strict, approvals=approvals)
+    stack = [*middleware, keeper]
+    agent = deepagents.create_deep_agent(model, local, middleware=stack, **chosen)
+    starter = _starter(agent, middleware)
+    if starter is not None:
+        stack.insert(-1, _with_last(starter, keeper))
+        agent = deepagents.create_deep_agent(model, local, middleware=stack, **chosen)
+    check_governed(agent, guard)
+    return agent
+
+
+def _governed(tools: Sequence[Any] | None, guard: Guard, approvals: Approvals | str) -> Any:
+    """Return *tools* governed, so that code which takes one from the agent gets no other. Tools of
+    the provider, given as mappings, are left to the middleware.
+    """
+    if tools is None:
+        return None
+    return [
+        item
+        if isinstance(item, Mapping)
+        else govern(item if isinstance(item, BaseTool) else tool(item), guard, approvals=approvals)
+        for item in tools
+    ]
+
+
+def _declared(spec: Mapping[str, Any], guard: Guard, approvals: Approvals | str) -> dict[str, Any]:
+    """Return the specification of a sub-agent with governed tools. Refuse one whose tools can't be
+    found.
+    """
+    name = spec.get("name")
+    if "graph_id" in spec:
+        raise UsageError(
+            f'sub-agent "{name}" runs on another server, so guardrail can\'t govern it',
+            code="usage.ungoverned",
+            hint="leave it out, and govern its tools where it runs",
+        )
+    if "runnable" in spec:
+        if graph_of(spec["runnable"]) is None:
+            raise UsageError(
+                f'sub-agent "{name}" is no compiled graph, so its tools can\'t be found',
+                code="usage.ungoverned",
+                hint="give the result of create_agent(..., middleware=[GuardMiddleware(guard)])",
+            )
+        return dict(spec)
+    for item in spec.get("middleware", ()):
+        _check_middleware(item)
+    if spec.get("tools") is None:
+        return dict(spec)
+    return {**spec, "tools": _governed(spec["tools"], guard, approvals)}
+
+
+def _check_middleware(item: object) -> None:
+    if isinstance(item, GuardMiddleware):
+        raise UsageError(
+            "create_deep_agent adds GuardMiddleware itself",
+            code="usage.governed",
+            hint="leave it out of middleware=",
+        )
+    if isinstance(item, AsyncSubAgentMiddleware):
+        raise UsageError(
+            "the sub-agents of AsyncSubAgentMiddleware run on another server, so guardrail can't"
+            " govern them",
+            code="usage.ungoverned",
+            hint="leave it out, and govern their tools where they run",
+        )
+
+
+def _starter(agent: Any, given: Sequence[Any]) -> Any:
+    """Return the middleware that starts the sub-agents of *agent*, or None if there are none, or if
+    the program gave one of its own.
+
+    The general-purpose sub-agent is specified only there: deepagents makes it from its profile of
+    the model.
+    """
+    for found in walk("", agent):
+        if isinstance(found.thing, SubAgentMiddleware):
+            return None if any(found.thing is item for item in given) else found.thing
+    return None
+
+
+def _with_last(starter: Any, keeper: _DeepAgentGuard) -> Any:
+    """Return a copy of *starter* whose sub-agents have *keeper* as the last middleware that wraps
+    tool calls.
+
+    They are changed where deepagents has completed them, because it makes a sub-agent from its
+    specification again if a call asks for another response format.
+    """
+    copied = copy.copy(starter)
+    try:
+        specs = copied._subagents
+    except AttributeError:
+        raise UsageError(
+            f"guardrail can't govern the sub-agents of deepagents {deepagents.__version__}",
+            code="usage.ungoverned",
+            hint="install another version of deepagents, or upgrade guardrail",
+        ) from None
+    copied._subagents = [spec if "runnable" in spec else _last_in(spec, keeper) for spec in specs]
+    # Setting the keys makes the task tool again, from the new specifications.
+    copied.private_state_keys = starter.private_state_keys
+    return copied
+
+
+def _last_in(spec: Mapping[str, Any], keeper: _DeepAgentGuard) -> dict[str, Any]:
+    changed = dict(spec)
+    # A fork inherits the main agent's guard, in front of its own middleware.
+    middleware = [item for item in changed.get("middleware", ()) if item is not keeper]
+    interrupts = changed.pop("interrupt_on", None)
+    if interrupts:
+        # deepagents would add it after the guard.
+        middleware.append(HumanInTheLoopMiddleware(interrupt_on=interrupts))
+    return {**changed, "middleware": [*middleware, keeper]}

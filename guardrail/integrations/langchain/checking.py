@@ -1,0 +1,145 @@
+"""Finds the tools of a compiled agent that its guard does not govern.
+
+::
+
+    from guardrail.integrations.langchain import check_governed
+
+    check_governed(agent, guard)
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from langchain_core.tools import BaseTool
+from langgraph.prebuilt import ToolNode
+from langgraph.pregel.remote import RemoteGraph
+
+from guardrail.errors import UsageError
+from guardrail.integrations.langchain.binding import KEY, Binding
+from guardrail.integrations.langchain.swapping import Swapping
+from guardrail.integrations.langchain.walking import (
+    Found,
+    Where,
+    graph_of,
+    middleware_class,
+    walk,
+)
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["check_governed", "governs"]
+
+MAIN = "main agent"
+"""Name of the agent that is checked, if it has none."""
+
+
+def check_governed(agent: Any, guard: Guard) -> None:
+    """Return if *guard* governs every tool that the compiled graph *agent* can reach, those of its
+    sub-agents included; otherwise raise ``UsageError``, which names agent and tool.
+
+    Follows nodes, tools, middleware, closures, and agents that a tool's function finds in its
+    module. A tool is governed if ``govern`` made it, or if ``GuardMiddleware`` or
+    ``tool_call_wrappers`` are in its ``ToolNode``. In a node or middleware of the program's own,
+    each tool must be one that ``govern`` made. Nothing is run. What else the program's own code
+    does is not seen.
+    """
+    if graph_of(agent) is None:
+        raise UsageError(
+            f"{type(agent).__name__} is no compiled graph, so its tools can't be found",
+            code="usage.ungoverned",
+            hint="give it the agent that create_agent or StateGraph.compile returned",
+        )
+    problems = list(dict.fromkeys(_problems(agent, guard)))
+    if problems:
+        raise UsageError(
+            f"not governed: {'; '.join(problems)}",
+            code="usage.ungoverned",
+            hint=(
+                "make GuardMiddleware(guard) the last middleware of each agent that is named, or"
+                " govern its tools with govern(tools, guard)"
+            ),
+        )
+
+
+def _problems(agent: Any, guard: Guard) -> Iterator[str]:
+    for found in walk(MAIN, agent):
+        place = f'agent "{found.agent}"'
+        for name in _ungoverned(found, guard):
+            yield f'{place}: tool "{name}"'
+        if isinstance(found.thing, middleware_class()):
+            for name in _loose(found.thing, guard):
+                yield f'{place}: tool "{name}" of {type(found.thing).__name__}'
+        if isinstance(found.thing, RemoteGraph):
+            yield f"{place}: it runs on another server"
+
+
+def _ungoverned(found: Found, guard: Guard) -> list[str]:
+    """Return the names of the tools that would run without the guard at this place."""
+    if isinstance(found.thing, ToolNode):
+        if _wrapped(found.thing, guard):
+            return []
+        tools = found.thing.tools_by_name.values()
+        return [tool.name for tool in tools if not _governed(tool, guard)]
+    if found.where is Where.CODE and isinstance(found.thing, BaseTool):
+        return [] if _governed(found.thing, guard) else [found.thing.name]
+    return []
+
+
+def _governed(tool: BaseTool, guard: Guard) -> bool:
+    binding = tool.__dict__.get(KEY)
+    return isinstance(binding, Binding) and binding.guard is guard
+
+
+def _wrapped(node: ToolNode, guard: Guard) -> bool:
+    """Return True if each call of *node*, awaited or not, passes the guard."""
+    # LangGraph does not promise these names. Without them nothing counts as governed.
+    sync = getattr(node, "_wrap_tool_call", None)
+    awaited = getattr(node, "_awrap_tool_call", None)
+    return _passes(sync, guard) and (awaited is None or _passes(awaited, guard))
+
+
+def _passes(wrapper: object, guard: Guard) -> bool:
+    """Return True if the composed *wrapper* has the guard in its chain of functions."""
+    if isinstance(wrapper, types.MethodType):
+        return governs(wrapper.__self__, guard)
+    if isinstance(wrapper, functools.partial):
+        return _passes(wrapper.func, guard)
+    if not isinstance(wrapper, types.FunctionType):
+        return False
+    cells = (_content(cell) for cell in wrapper.__closure__ or ())
+    return any(_passes(value, guard) for value in cells)
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+def governs(thing: object, guard: Guard) -> bool:
+    """Return True if *thing* is a middleware or wrapper that governs tool calls for *guard*."""
+    swapping = thing if isinstance(thing, Swapping) else getattr(thing, "swapping", None)
+    return isinstance(swapping, Swapping) and swapping.guard is guard
+
+
+def _loose(middleware: Any, guard: Guard) -> list[str]:
+    """Return the names of ungoverned tools that *middleware* keeps for itself: it may run them, or
+    give them to an agent that it makes later.
+    """
+    offered = {id(tool) for tool in getattr(middleware, "tools", ())}
+    held: list[Any] = []
+    for value in vars(middleware).values():
+        held.extend(value if isinstance(value, list | tuple | set | frozenset) else [value])
+    if any(governs(item, guard) for item in held):
+        return []
+    return [
+        item.name
+        for item in held
+        if isinstance(item, BaseTool) and id(item) not in offered and not _governed(item, guard)
+    ]
