@@ -36,6 +36,9 @@ MODULES = {
         "Doubles for the tests of programs that use guardrail. The guard on top of them is the real"
         " one,\nand so are schemas, redaction and records. Nothing is durable."
     ),
+    "guardrail.testing.conformance": (
+        "The rules that every adapter keeps, as checks that run against an adapter of your own."
+    ),
     "guardrail.integrations.langchain": (
         "LangChain tools under policy. Install it with `pip install 'guardrail-ledger[langchain]'`."
     ),

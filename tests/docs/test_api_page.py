@@ -13,10 +13,16 @@ import pytest
 import guardrail
 import guardrail.integrations.langchain
 import guardrail.testing
+import guardrail.testing.conformance
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
-PUBLIC = (guardrail, guardrail.testing, guardrail.integrations.langchain)
+PUBLIC = (
+    guardrail,
+    guardrail.testing,
+    guardrail.testing.conformance,
+    guardrail.integrations.langchain,
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,34 @@
+"""Rules that every adapter keeps, as checks that run against an adapter of your own.
+
+An adapter puts a guard between a framework and the functions that a model may call. Write a driver
+(``AdapterDriver``) that makes governed tools of functions and runs the calls of a model, and check
+it with any test runner::
+
+    import pytest
+    from guardrail.testing import conformance
+
+    DRIVER = MyDriver()
+
+
+    @pytest.mark.parametrize("rule", conformance.rules_for(DRIVER), ids=str)
+    def test_my_adapter(rule: conformance.AdapterRule) -> None:
+        rule.check(DRIVER)
+
+A failure is a ``ConformanceError``, which says what was expected and what was found.
+"""
+
+from __future__ import annotations
+
+from guardrail.testing.conformance.driver import AdapterDriver, ModelCall, Reply
+from guardrail.testing.conformance.kit import ConformanceError
+from guardrail.testing.conformance.suite import RULES, AdapterRule, rules_for
+
+__all__ = [
+    "RULES",
+    "AdapterDriver",
+    "AdapterRule",
+    "ConformanceError",
+    "ModelCall",
+    "Reply",
+    "rules_for",
+]

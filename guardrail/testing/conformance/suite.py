@@ -1,0 +1,184 @@
+"""The rules, by name."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from guardrail.errors import UsageError
+from guardrail.testing.conformance import concurrency, deciding, failures
+from guardrail.testing.conformance.driver import AdapterDriver
+from guardrail.testing.conformance.kit import ConformanceError, Kit
+
+__all__ = ["RULES", "AdapterRule", "rules_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterRule:
+    """One rule that adapters keep."""
+
+    name: str
+    promise: str
+    """What holds for every adapter that keeps it."""
+    judge: Callable[[Kit], Awaitable[None]]
+    optional: bool = False
+    """True if a driver can be exempt, because some frameworks have no such case."""
+    asynchronous: bool = False
+    """True if it applies to asynchronous drivers only."""
+    text: bool = False
+    """True if it applies to drivers that take text only."""
+
+    def __str__(self) -> str:
+        return self.name
+
+    def check(self, driver: AdapterDriver) -> None:
+        """Return if the adapter keeps the rule. Raises ``ConformanceError`` if it does not.
+
+        Not for code that runs on an event loop: await ``acheck`` there.
+        """
+        asyncio.run(self.acheck(driver))
+
+    async def acheck(self, driver: AdapterDriver) -> None:
+        """Async version of ``check``."""
+        kit = Kit(driver)
+        try:
+            await self.judge(kit)
+        except ConformanceError as error:
+            raise ConformanceError(f"{self.name}: {self.promise}\n{error}") from error
+        finally:
+            kit.guard.close()
+
+
+RULES = (
+    AdapterRule(
+        "decided_at_the_body",
+        "The policy sees the arguments that the body gets, after the framework's validation.",
+        deciding.decided_at_the_body,
+    ),
+    AdapterRule(
+        "one_decision_one_outcome",
+        "Each run of a body has one decision, recorded before it, and one outcome.",
+        deciding.one_decision_one_outcome,
+    ),
+    AdapterRule(
+        "runs_what_was_decided",
+        "The body gets the arguments that were decided, whatever happens to the model's objects.",
+        deciding.runs_what_was_decided,
+    ),
+    AdapterRule(
+        "denial_is_readable",
+        "A denial is a reply that says which rule denied, without values.",
+        deciding.denial_is_readable,
+    ),
+    AdapterRule(
+        "approval_is_required",
+        "A call that a person must approve does not run, and the model reads why.",
+        deciding.approval_is_required,
+    ),
+    AdapterRule(
+        "bad_arguments",
+        "Arguments that do not fit run no body. The model reads which one, and there is a record.",
+        deciding.bad_arguments,
+    ),
+    AdapterRule(
+        "bad_json",
+        "Arguments that are not one JSON object run no body. The model reads why, and there is a"
+        " record.",
+        deciding.bad_json,
+        optional=True,
+        text=True,
+    ),
+    AdapterRule(
+        "unknown_tool",
+        "A call of a tool that does not exist is recorded, and the model reads why.",
+        deciding.unknown_tool,
+        optional=True,
+    ),
+    AdapterRule(
+        "hostile_text",
+        "Nothing that a model writes is an exception for the program, and the next call works.",
+        deciding.hostile_text,
+        optional=True,
+    ),
+    AdapterRule(
+        "results_unchanged",
+        "If nothing is denied, the model reads what it would read without a guard.",
+        failures.results_unchanged,
+    ),
+    AdapterRule(
+        "errors_unchanged",
+        "A body's exception has the effect that it has without a guard, and its outcome is error.",
+        failures.errors_unchanged,
+    ),
+    AdapterRule(
+        "ledger_fails_before",
+        "If the decision can't be recorded, no body runs, and the program gets a LedgerError.",
+        failures.ledger_fails_before,
+    ),
+    AdapterRule(
+        "ledger_fails_after",
+        "If the outcome can't be recorded, the program gets a LedgerError, and the model nothing.",
+        failures.ledger_fails_after,
+        optional=True,
+    ),
+    AdapterRule(
+        "ledger_fails_in_flight",
+        "If the ledger fails during parallel calls, each body that ran has a decision, and the"
+        " program gets a LedgerError.",
+        failures.ledger_fails_in_flight,
+    ),
+    AdapterRule(
+        "cancelled_call",
+        "A call that is cancelled while its body runs is recorded as cancelled.",
+        failures.cancelled_call,
+        optional=True,
+        asynchronous=True,
+    ),
+    AdapterRule(
+        "parallel_calls",
+        "Parallel calls have a decision, an outcome and a reply each, and none is mixed up.",
+        concurrency.parallel_calls,
+    ),
+    AdapterRule(
+        "nested_calls",
+        "A call that a body makes names the call of that body as its parent.",
+        concurrency.nested_calls,
+        optional=True,
+    ),
+    AdapterRule(
+        "retries",
+        "Each attempt is decided and recorded.",
+        concurrency.retries,
+    ),
+    AdapterRule(
+        "caller",
+        "Calls are recorded in the session of the program, in threads and tasks too.",
+        concurrency.caller,
+    ),
+)
+"""Every rule."""
+
+
+def rules_for(driver: AdapterDriver) -> list[AdapterRule]:
+    """Return the rules that apply to *driver*: all but those that it can't have or is exempt from.
+
+    Raises ``UsageError`` if it is exempt from a rule that every adapter keeps, or that does not
+    exist.
+    """
+    for name, reason in driver.exempt.items():
+        found = [rule for rule in RULES if rule.name == name]
+        if not found or not found[0].optional or not reason:
+            raise UsageError(
+                f"{name}: no adapter is exempt from a rule of this name",
+                code="usage.exempt",
+                hint="give a reason for each of "
+                + ", ".join(rule.name for rule in RULES if rule.optional),
+            )
+    return [
+        rule
+        for rule in RULES
+        if rule.name not in driver.exempt
+        and (driver.asynchronous or not rule.asynchronous)
+        and (driver.takes_text or not rule.text)
+    ]

@@ -1,0 +1,38 @@
+"""Every adapter keeps every rule of the conformance suite."""
+
+from __future__ import annotations
+
+import pytest
+
+from guardrail.testing import conformance
+from tests.support.adapter_drivers import (
+    FunctionDriver,
+    GovernDriver,
+    MiddlewareDriver,
+    ToolNodeDriver,
+)
+
+DRIVERS = {
+    f"{name}, {'async' if asynchronous else 'sync'}": kind(asynchronous=asynchronous)
+    for name, kind in {
+        "guard.tool": FunctionDriver,
+        "govern": GovernDriver,
+        "tool_call_wrappers": ToolNodeDriver,
+        "GuardMiddleware": MiddlewareDriver,
+    }.items()
+    for asynchronous in (False, True)
+}
+
+
+@pytest.mark.parametrize(
+    ("driver", "rule"),
+    [
+        pytest.param(driver, rule, id=f"{name}-{rule}")
+        for name, driver in DRIVERS.items()
+        for rule in conformance.rules_for(driver)
+    ],
+)
+def test_an_adapter_keeps_the_rule(
+    driver: conformance.AdapterDriver, rule: conformance.AdapterRule
+) -> None:
+    rule.check(driver)
