@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.model_server import Call, ModelServer, Turn
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -21,10 +24,12 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
 
 
-def run(*command: str, cwd: Path, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+def run(
+    *command: str, cwd: Path, code: int | None = 0, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """Run a command as a user would."""
     done = subprocess.run(
-        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False
+        command, cwd=cwd, capture_output=True, text=True, timeout=120, check=False, env=env
     )
     assert code is None or done.returncode == code, (
         f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
@@ -56,30 +61,24 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_langchain_lines_of_the_readme_run(project: Path) -> None:
-    """With tools and a model in place of the reader's own."""
-    before = """
-from langchain_core.tools import tool
-from guardrail import Guard
-guard = Guard.open(policies="policies", ledger="langchain.db")
-@tool
-def search_orders(text: str) -> str:
-    "Search."
-    return f"found {text}"
-@tool
-def refund(order: int) -> str:
-    "Refund."
-    return "done"
-model, create_agent = None, lambda model, tools: tools
-"""
-    after = """
-assert [tool.name for tool in agent] == ["search_orders", "refund"]
-with guard.session(principal="alice", agent="bot"):
-    assert agent[0].invoke({"text": "x"}) == "found x"
-guard.close()
-"""
-    (project / "langchain_lines.py").write_text(before + blocks(README, "python")[1] + after)
-    run(sys.executable, "langchain_lines.py", cwd=project)
+def test_the_langchain_loop_of_the_readme_runs(project: Path) -> None:
+    """With the real client of the provider, and a server that follows a script."""
+    (loop,) = (block for block in blocks(README, "python") if "create_agent" in block)
+    (project / "langchain_loop.py").write_text(loop)
+    script = [
+        Turn(calls=[Call("find_order", {"number": 7}), Call("drop_table", {"name": "orders"})]),
+        Turn("Order 7 was shipped."),
+    ]
+    with ModelServer(script) as server:
+        env = {**os.environ, "ANTHROPIC_API_KEY": "none", "ANTHROPIC_BASE_URL": server.anthropic}
+        done = run(sys.executable, "langchain_loop.py", cwd=project, env=env)
+    assert done.stdout == "Order 7 was shipped.\n"
+    answers = server.bodies[1]["messages"][-1]["content"]
+    assert "order 7: shipped" in str(answers[0])
+    assert "drop_table is not a valid tool" in str(answers[1])
+    shown = guardrail("show", "last", "--json", cwd=project).stdout
+    assert '"call.rejected"' in shown
+    assert shown.count('"status":"ok"') + shown.count('"status": "ok"') == 1
 
 
 def commands() -> list[str]:
