@@ -97,6 +97,14 @@ def parents(bench: Any) -> list[tuple[str, str | None]]:
     return [(item["tool"]["name"], tools.get(item["parent"])) for item in bench.decisions]
 
 
+@pytest.mark.call_path(
+    "deepagents",
+    "tools of the program",
+    "tools of middleware",
+    "file tools",
+    "the shell",
+    result="governed",
+)
 @both
 async def test_every_tool_of_a_deep_agent_has_a_decision_and_an_outcome(
     bench: Any, tmp_path: Path, awaited: bool
@@ -126,6 +134,9 @@ async def test_every_tool_of_a_deep_agent_has_a_decision_and_an_outcome(
     assert [item["status"] for item in bench.outcomes] == ["ok"] * 5
 
 
+@pytest.mark.call_path(
+    "deepagents", "sub-agents: general-purpose, declared, compiled", result="governed"
+)
 @both
 async def test_the_calls_of_every_sub_agent_are_governed_and_name_the_task_call_as_their_parent(
     bench: Any, awaited: bool
@@ -206,6 +217,7 @@ def beta() -> Iterator[None]:
         yield
 
 
+@pytest.mark.call_path("deepagents", "a forked sub-agent", result="governed")
 @pytest.mark.usefixtures("beta")
 async def test_a_forked_sub_agent_is_governed(bench: Any) -> None:
     """It has the tools and middleware of the main agent, and a task tool of its own."""
@@ -236,6 +248,7 @@ async def test_a_forked_sub_agent_is_governed(bench: Any) -> None:
         ("task", "task"),
         ("task", "task"),
     ]
+    assert len(bench.outcomes) == len(bench.decisions) - 2  # two were denied
 
 
 class Retrying(AgentMiddleware[Any, Any, Any]):
@@ -345,6 +358,12 @@ def bad_subgraph() -> Any:
     return ask
 
 
+@pytest.mark.call_path(
+    "deepagents",
+    "a compiled sub-agent without a guard",
+    result="refused",
+    note="`UsageError` when the agent is made",
+)
 @pytest.mark.parametrize(
     ("runnable", "message"),
     [
@@ -373,6 +392,12 @@ def test_a_compiled_sub_agent_of_another_guard_is_refused(bench: Any) -> None:
         create_deep_agent(scripted(), guard=bench.guard, subagents=[compiled])
 
 
+@pytest.mark.call_path(
+    "deepagents",
+    "a sub-agent on another server",
+    result="refused",
+    note="its tools run where no guard is",
+)
 def test_a_sub_agent_on_another_server_is_refused(bench: Any) -> None:
     remote = {"name": "remote", "description": "helps", "graph_id": "x", "url": "http://127.0.0.1"}
     with pytest.raises(UsageError, match='sub-agent "remote" runs on another server'):
@@ -419,6 +444,12 @@ def test_a_grader_with_ungoverned_tools_is_refused(bench: Any) -> None:
     made()
 
 
+@pytest.mark.call_path(
+    "deepagents",
+    "a tool that asks an ungoverned agent",
+    result="refused",
+    note="`UsageError` when the agent is made",
+)
 def test_a_tool_that_asks_an_ungoverned_agent_is_refused(bench: Any) -> None:
     with pytest.raises(UsageError, match='agent "main agent": tool "weather"'):
         create_deep_agent(scripted(), [bad_subgraph()], guard=bench.guard)
@@ -467,6 +498,12 @@ def test_the_check_of_a_graph_names_each_tool_that_is_not_governed(bench: Any) -
         check_governed(weather, guard)
 
 
+@pytest.mark.call_path(
+    "deepagents",
+    "sub-agents of `deepagents.create_deep_agent` itself",
+    result="not governed",
+    note="they do not inherit middleware; use the function of guardrail",
+)
 def test_the_general_purpose_agent_of_plain_deepagents_is_not_governed(bench: Any) -> None:
     """The reason for this integration."""
     agent = deepagents.create_deep_agent(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
@@ -13,7 +14,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.types import Command, interrupt
 
 from guardrail.integrations.langchain import govern
-from tests.support.langchain import Scripted, weather
+from tests.support.langchain import RUNS, Scripted, weather
 
 
 def say(*cities: str, name: str = "weather") -> AIMessage:
@@ -42,6 +43,7 @@ async def test_an_agent_reads_a_denial_and_goes_on(bench: Any) -> None:
     assert (len(bench.decisions), len(bench.outcomes)) == (4, 2)
 
 
+@pytest.mark.call_path("LangGraph", "`create_agent` with governed tools", result="governed")
 def test_parallel_calls_are_decided_one_by_one(bench: Any) -> None:
     """One message with three calls, one of them denied: two run, in the caller's session."""
     model = Scripted(responses=[say("Bern", "Atlantis", "Basel"), AIMessage("done")])
@@ -55,6 +57,7 @@ def test_parallel_calls_are_decided_one_by_one(bench: Any) -> None:
         "call-Atlantis",
         "call-Basel",
     }
+    assert sorted(RUNS) == ["Basel", "Bern"]
     assert len(bench.outcomes) == 2
 
 
@@ -72,6 +75,12 @@ def test_bad_arguments_in_an_agent_are_recorded_and_answered(bench: Any) -> None
     assert bench.decisions == []
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "an unknown tool, without `GuardMiddleware` or `tool_call_wrappers`",
+    result="not governed",
+    note="no body runs, and no governed tool is asked, so there is no record",
+)
 def test_an_unknown_tool_leaves_no_record_without_the_middleware(bench: Any) -> None:
     """A limit, stated: no governed tool is reached. GuardMiddleware records it."""
     agent = create_agent(
@@ -83,6 +92,7 @@ def test_an_unknown_tool_leaves_no_record_without_the_middleware(bench: Any) -> 
     assert (bench.decisions, bench.rejected) == ([], [])
 
 
+@pytest.mark.call_path("LangGraph", "`interrupt` in a body, and its resume", result="governed")
 def test_an_interrupt_is_recorded_as_interrupted_and_a_resume_as_a_new_call(bench: Any) -> None:
     """The framework pauses the body and runs it again from its start: two executions, two pairs of
     records.
@@ -91,6 +101,7 @@ def test_an_interrupt_is_recorded_as_interrupted_and_a_resume_as_a_new_call(benc
     @tool
     def book(city: str) -> str:
         """Book a trip after asking."""
+        RUNS.append(city)
         return f"{city}: {interrupt({'question': 'really?'})}"
 
     agent = create_agent(
@@ -104,10 +115,11 @@ def test_an_interrupt_is_recorded_as_interrupted_and_a_resume_as_a_new_call(benc
     result = agent.invoke(Command(resume="yes"), config)
     assert tool_messages(result)[0].content == "Bern: yes"
     assert [record["status"] for record in bench.outcomes] == ["interrupted", "ok"]
-    assert len({record["call"] for record in bench.decisions}) == 2
+    assert len(RUNS) == len({record["call"] for record in bench.decisions}) == 2
     assert {record["origin"]["call_id"] for record in bench.decisions} == {"call-Bern"}
 
 
+@pytest.mark.call_path("LangGraph", "a task that is cancelled", result="governed")
 async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Any) -> None:
     """The outcome is written although the task is gone."""
     import asyncio
@@ -117,6 +129,7 @@ async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Any) -> None:
     @tool
     async def wait(city: str) -> str:
         """Wait for ever."""
+        RUNS.append(city)
         started.set()
         await asyncio.Event().wait()
         return city
@@ -128,6 +141,7 @@ async def test_a_cancelled_call_is_recorded_as_cancelled(bench: Any) -> None:
         await task
     except asyncio.CancelledError:
         pass
+    assert len(RUNS) == len(bench.decisions) == 1
     assert [record["status"] for record in bench.outcomes] == ["cancelled"]
 
 

@@ -31,6 +31,12 @@ def test_one_tool_gives_one_tool_and_many_give_a_list(bench: Any) -> None:
     assert govern([], bench.guard) == []
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "the original tool object",
+    result="not governed",
+    note="the program kept it; pass on only what `govern` returns",
+)
 def test_the_original_is_not_changed(bench: Any) -> None:
     """It stays what it was, and stays ungoverned."""
     before = dict(weather.__dict__)
@@ -77,6 +83,12 @@ def test_another_schema_under_a_known_name_is_refused(bench: Any) -> None:
         govern(other, bench.guard)
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "`govern` of a tool that the provider runs (a dict)",
+    result="refused",
+    note="its body is at the provider",
+)
 @pytest.mark.parametrize("wrong", [{"type": "web_search"}, [{"type": "web_search"}]])
 def test_a_tool_of_the_provider_is_refused(bench: Any, wrong: Any) -> None:
     """It runs where no guard is."""
@@ -93,6 +105,12 @@ def test_what_is_no_tool_is_refused(bench: Any, wrong: Any) -> None:
     assert caught.value.code == "usage.tool"
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "a tool class with its own `invoke`, `run`, `batch` or `stream`",
+    result="refused",
+    note="its code would run before the guard",
+)
 @pytest.mark.parametrize("entry", ["run", "arun", "invoke", "ainvoke", "stream", "batch"])
 def test_a_class_with_an_entry_of_its_own_is_refused(bench: Any, entry: str) -> None:
     """Its code there would run before the guard, or without it."""
@@ -107,6 +125,12 @@ def test_a_class_with_an_entry_of_its_own_is_refused(bench: Any, entry: str) -> 
     assert entry in str(caught.value)
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "pickle",
+    result="refused",
+    note="a guard lives in one process; govern the tool where it is loaded",
+)
 def test_a_governed_tool_can_t_be_pickled_and_says_why(bench: Any) -> None:
     """A guard lives in one process; an ungoverned copy must not come out at the other end."""
     for original in (weather, WeatherClass()):

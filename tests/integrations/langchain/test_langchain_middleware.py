@@ -70,6 +70,12 @@ def graph(node: ToolNode) -> Any:
 both = pytest.mark.parametrize("awaited", [False, True])
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "`create_agent` with `GuardMiddleware`",
+    "tools that other middleware adds",
+    result="governed",
+)
 @both
 async def test_every_tool_of_an_agent_is_governed(bench: Any, awaited: bool) -> None:
     """Its own, of every shape, and those that another middleware adds."""
@@ -90,6 +96,7 @@ async def test_every_tool_of_an_agent_is_governed(bench: Any, awaited: bool) -> 
     assert {record["origin"]["call_id"] for record in bench.decisions} == {"call-Bern"}
 
 
+@pytest.mark.call_path("LangGraph", "parallel calls", result="governed")
 @both
 async def test_a_denied_call_of_an_agent_does_not_run_and_the_others_do(
     bench: Any, awaited: bool
@@ -106,6 +113,13 @@ async def test_a_denied_call_of_an_agent_does_not_run_and_the_others_do(
     assert (len(bench.decisions), len(bench.outcomes)) == (3, 2)
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "an unknown tool",
+    "arguments that are not JSON",
+    result="refused",
+    note="`call.rejected`, reasons `unknown_tool` and `not_json`; the framework answers",
+)
 @both
 async def test_an_agent_gives_the_same_messages_with_and_without_a_guard(
     bench: Any, awaited: bool
@@ -141,6 +155,7 @@ async def test_an_agent_gives_the_same_messages_with_and_without_a_guard(
     assert len(bench.decisions) == len(bench.outcomes) == 2
 
 
+@pytest.mark.call_path("LangGraph", "`ToolRetryMiddleware`", result="governed")
 @both
 async def test_each_attempt_of_a_retry_is_decided(bench: Any, awaited: bool) -> None:
     """Whichever side of the guard the retry is on."""
@@ -187,6 +202,9 @@ class Rewriting(AgentMiddleware[Any, Any, Any]):
         return await handler(self._changed(request))
 
 
+@pytest.mark.call_path(
+    "LangGraph", "middleware that changes the arguments or the tool", result="governed"
+)
 @both
 @pytest.mark.parametrize("last", [True, False])
 async def test_the_policy_sees_the_call_that_runs(bench: Any, awaited: bool, last: bool) -> None:
@@ -205,6 +223,7 @@ async def test_the_policy_sees_the_call_that_runs(bench: Any, awaited: bool, las
     assert bench.asked == [{"city": "Atlantis"}, {"city": "Bern"}]
     assert RUNS == ["added Bern"]
     assert [record["tool"]["name"] for record in bench.decisions] == ["weather", "added"]
+    assert [record["call"] for record in bench.outcomes] == [bench.decisions[1]["call"]]
 
 
 def test_setting_the_tool_of_a_request_governs_it_too(bench: Any) -> None:
@@ -240,6 +259,12 @@ def test_a_tool_that_only_a_later_middleware_knows_is_governed_and_not_rejected(
     assert (RUNS, len(bench.decisions), bench.rejected) == (["added Bern"], 1, [])
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "middleware inside `GuardMiddleware(strict=True)`",
+    result="refused",
+    note="it could run a tool of its own; without `strict`, `MiddlewareOrderWarning` says so",
+)
 @both
 async def test_a_middleware_that_is_not_last_says_so(bench: Any, awaited: bool) -> None:
     """Once; and before a tool runs if it is strict."""
@@ -318,6 +343,13 @@ PROVIDER: list[tuple[dict[str, Any], str]] = [
 ]
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "a tool that the provider runs (a dict)",
+    result="not governed",
+    note="its body is at the provider; `call.rejected`, reason `provider_tool`, says so before the"
+    " model is asked",
+)
 @both
 @pytest.mark.parametrize(("given", "name"), PROVIDER)
 async def test_a_tool_that_runs_at_the_provider_is_recorded(
@@ -335,6 +367,12 @@ async def test_a_tool_that_runs_at_the_provider_is_recorded(
     ]
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "a tool that the provider runs, with `strict=True`",
+    result="refused",
+    note="`UsageError` before the model is asked",
+)
 @both
 @pytest.mark.parametrize(("given", "name"), PROVIDER)
 async def test_strict_mode_refuses_a_tool_that_runs_at_the_provider(
@@ -400,6 +438,7 @@ def test_an_unknown_tool_with_a_name_that_cannot_be_recorded_is_recorded(
 # -- ToolNode
 
 
+@pytest.mark.call_path("LangGraph", "`ToolNode` with `tool_call_wrappers`", result="governed")
 @both
 async def test_a_hand_built_node_governs_its_tools(bench: Any, awaited: bool) -> None:
     """The allowed call runs, the denied, the malformed and the unknown one don't."""

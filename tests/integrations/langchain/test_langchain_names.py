@@ -117,6 +117,12 @@ def attack(made: BaseTool, **args: Any) -> None:
             path()
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "a tool that shows the model an argument that something else fills in",
+    result="refused",
+    note="`RefusedToolWarning` when it is governed; each call is denied",
+)
 @pytest.mark.parametrize("schema", SCHEMAS, ids=lambda item: getattr(item, "__name__", "json"))
 @pytest.mark.parametrize("function", [pay, with_state, with_runtime, with_config])
 def test_a_tool_that_shows_an_injected_argument_never_runs(

@@ -199,6 +199,17 @@ ASYNC_PAIRS = [
 ]
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "`invoke`",
+    "`run`",
+    "`batch`",
+    "`stream`",
+    "a pipe",
+    "`with_retry`",
+    "copies",
+    result="governed",
+)
 @pytest.mark.parametrize(("kind", "path"), SYNC_PAIRS)
 def test_a_synchronous_path_gives_one_decision_and_one_outcome(
     bench: Any, kind: str, path: str
@@ -212,6 +223,7 @@ def test_a_synchronous_path_gives_one_decision_and_one_outcome(
     assert SYNC_PATHS[path](original) == result
 
 
+@pytest.mark.call_path("LangChain", "`ainvoke`", "`arun`", result="governed")
 @pytest.mark.parametrize(("kind", "path"), ASYNC_PAIRS)
 async def test_an_asynchronous_path_gives_one_decision_and_one_outcome(
     bench: Any, kind: str, path: str
@@ -221,6 +233,7 @@ async def test_an_asynchronous_path_gives_one_decision_and_one_outcome(
     check_one(bench, made, await ASYNC_PATHS[path](made))
 
 
+@pytest.mark.call_path("LangChain", "`abatch`", result="governed")
 @pytest.mark.parametrize("kind", ASYNC)
 async def test_many_items_give_one_decision_and_one_outcome_each(bench: Any, kind: str) -> None:
     """abatch runs concurrently, and no record is shared or lost."""
@@ -231,6 +244,7 @@ async def test_many_items_give_one_decision_and_one_outcome_each(bench: Any, kin
     assert len({record["call"] for record in bench.decisions}) == 12
 
 
+@pytest.mark.call_path("LangChain", "`astream`", "`astream_events`", result="governed")
 async def test_the_async_streams_are_governed(bench: Any) -> None:
     """astream and astream_events end in the same place."""
     made = govern(async_function, bench.guard)
@@ -250,29 +264,32 @@ def test_a_batch_in_threads_gives_one_decision_and_one_outcome_each(bench: Any) 
     assert (len(bench.decisions), len(bench.outcomes)) == (32, 31)
 
 
+@pytest.mark.call_path("LangChain", "`tool.func`", result="governed")
 def test_the_functions_of_a_governed_tool_are_governed(bench: Any) -> None:
     """func, called by whoever takes it out of the tool, is decided and recorded too."""
     made = govern(both(), bench.guard)
     assert made.func is not None
     assert made.func("Bern", days=2) == "Bern: 2 days of sun"
     assert bench.asked == [{"city": "Bern", "days": 2}]
-    assert len(bench.outcomes) == 1
+    assert len(RUNS) == len(bench.decisions) == len(bench.outcomes) == 1
 
 
+@pytest.mark.call_path("LangChain", "`tool.coroutine`", result="governed")
 async def test_the_coroutine_of_a_governed_tool_is_governed(bench: Any) -> None:
     """As func."""
     made = govern(both(), bench.guard)
     assert made.coroutine is not None
     assert await made.coroutine("Bern") == "Bern: 3 days of sun"
     assert bench.asked == [{"city": "Bern", "days": 3}]
-    assert len(bench.outcomes) == 1
+    assert len(RUNS) == len(bench.decisions) == len(bench.outcomes) == 1
 
 
+@pytest.mark.call_path("LangChain", "`_run` of a tool class", result="governed")
 def test_run_of_a_governed_class_is_governed(bench: Any) -> None:
     """_run, called from outside, is decided and recorded too."""
     made = govern(SyncClass(), bench.guard)
     assert made._run("Bern", days=2) == "Bern: 2 days of sun"
-    assert len(bench.decisions) == len(bench.outcomes) == 1
+    assert len(RUNS) == len(bench.decisions) == len(bench.outcomes) == 1
 
 
 @pytest.mark.parametrize("kind", ["sync_class", "both_class", "nested_class", "structured_class"])
@@ -297,6 +314,7 @@ def test_the_call_id_of_the_framework_is_recorded(bench: Any) -> None:
     assert [record["origin"]["call_id"] for record in bench.outcomes] == ["call-1", None]
 
 
+@pytest.mark.call_path("LangChain", "a tool that calls a tool", result="governed")
 def test_a_tool_that_calls_a_governed_tool_is_its_parent(bench: Any) -> None:
     """The inner call has no call id of its own, and names the outer one as its parent."""
     inner = govern(sync_function, bench.guard)
@@ -304,12 +322,15 @@ def test_a_tool_that_calls_a_governed_tool_is_its_parent(bench: Any) -> None:
     @tool
     def plan(city: str) -> str:
         """Plan a trip."""
+        RUNS.append("plan")
         return str(inner.invoke({"city": city}))
 
     outer = govern(plan, bench.guard)
     outer.invoke({"type": "tool_call", "id": "call-7", "name": "plan", "args": {"city": "Bern"}})
     first, second = bench.decisions
     assert second["parent"] == first["call"]
+    assert RUNS == ["plan", "Bern"]
+    assert [record["call"] for record in bench.outcomes] == [second["call"], first["call"]]
     assert (first["origin"]["call_id"], second["origin"]["call_id"]) == ("call-7", None)
 
 
@@ -344,6 +365,12 @@ def test_defaults_are_filled_in_and_recorded(bench: Any) -> None:
     assert bench.asked == [{"city": "Bern", "days": 3}]
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "a generator function",
+    result="refused",
+    note="its work would happen after the outcome",
+)
 def test_a_generator_body_is_refused_and_recorded_as_an_error(bench: Any) -> None:
     """Its work would happen after the outcome."""
 

@@ -161,6 +161,12 @@ def test_a_handled_tool_exception_is_recorded_as_an_error(bench: Any) -> None:
     assert [record["status"] for record in bench.outcomes] == ["error"]
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "arguments that do not fit",
+    result="refused",
+    note="`call.rejected`, reason `arguments`",
+)
 @pytest.mark.parametrize("handled", [False, True])
 async def test_arguments_that_the_framework_refuses_are_recorded_as_rejected(
     bench: Any, handled: bool

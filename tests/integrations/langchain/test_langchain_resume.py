@@ -89,6 +89,12 @@ both = pytest.mark.parametrize("awaited", [False, True])
 ways = pytest.mark.parametrize("how", ["wrapped", "governed"])
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "a finished call that a resumed graph makes again",
+    result="refused",
+    note="denied, cause `duplicate`",
+)
 @both
 @ways
 async def test_a_resumed_node_runs_a_finished_sibling_once(
@@ -201,6 +207,12 @@ def test_a_graph_that_goes_on_after_a_resume_makes_new_calls(
     assert RUNS == ["yes", 5, 6]
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "a finished call that a replay from a checkpoint makes again",
+    result="refused",
+    note="denied, cause `duplicate`",
+)
 def test_a_run_replayed_from_a_checkpoint_runs_no_call_again(
     bench: tuple[Guard, MemoryLedger],
 ) -> None:
@@ -219,6 +231,12 @@ def test_a_run_replayed_from_a_checkpoint_runs_no_call_again(
     assert answers(result)["c-0"] == REFUSED
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "a finished call that a node's `RetryPolicy` makes again",
+    result="refused",
+    note="denied, cause `duplicate`",
+)
 @both
 async def test_a_node_that_is_retried_runs_a_finished_sibling_once(
     bench: tuple[Guard, MemoryLedger], awaited: bool

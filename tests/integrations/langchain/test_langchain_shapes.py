@@ -95,6 +95,14 @@ async def conversation(
     return [message.model_dump(exclude={"id"}) for message in result["messages"]]
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "retriever tools",
+    "`Tool`, `StructuredTool`, JSON Schema tools, `as_tool`",
+    "tools of a toolkit",
+    "`return_direct`",
+    result="governed",
+)
 @pytest.mark.filterwarnings("ignore:This API is in beta")
 @pytest.mark.parametrize("awaited", [False, True])
 @pytest.mark.parametrize("how", ["middleware", "governed"])
@@ -118,6 +126,12 @@ async def test_a_tool_of_each_shape_is_governed_and_its_results_stay_the_same(
     assert (len(RUNS), len(bench.decisions), len(bench.outcomes)) == (1, 2, 1)
 
 
+@pytest.mark.call_path(
+    "LangChain",
+    "a toolkit",
+    result="refused",
+    note="it makes new tools each time; the error says `govern(toolkit.get_tools(), guard)`",
+)
 def test_a_toolkit_is_governed_by_its_tools(bench: Any) -> None:
     """The toolkit itself makes new, ungoverned tools each time, so it is refused with the way."""
     with pytest.raises(UsageError) as refused:
@@ -139,6 +153,7 @@ def servers(notes: Path) -> MultiServerMCPClient:
     )
 
 
+@pytest.mark.call_path("LangChain", "tools loaded by `langchain-mcp-adapters`", result="governed")
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["middleware", "governed"])
 async def test_the_tools_of_an_mcp_server_are_governed(
