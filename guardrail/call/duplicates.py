@@ -18,7 +18,7 @@ from guardrail.system.waiting import Steps, Wait, in_background
 
 __all__ = ["refuse_repeated"]
 
-_PATIENCE = 60.0
+_PATIENCE = 600.0
 """Least number of seconds to wait for the ledger: the first look of a process reads all of it."""
 _MESSAGES = {
     Repeat.SUCCEEDED: "this call has succeeded before, so it does not run again",
