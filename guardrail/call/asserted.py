@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable
-from typing import Final, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, Final, NamedTuple
 
+from guardrail.call.stages import Request
 from guardrail.core.call_context import CallContext
 from guardrail.core.policy_input import framework_input, model_input
+from guardrail.core.redaction.redactor import Inspection
 from guardrail.core.redaction.replacements import cut, encodable
+from guardrail.core.redaction.scan import scan_all, unmetered
 from guardrail.core.redaction.session_memory import BLANK
 from guardrail.core.types import JsonObject
 from guardrail.errors import UsageError
@@ -21,6 +25,7 @@ __all__ = [
     "as_recorded",
     "as_said",
     "check_context",
+    "inspect",
     "leftover",
     "trace_of",
 ]
@@ -32,8 +37,6 @@ _LOOKED_AT: Final = 4_096
 cut in two before it is found.
 """
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_HARMLESS: Final = (None, "opaque")
-"""Classes of an id of a response: every id looks random, and says nothing."""
 
 
 class AssertedFacts(NamedTuple):
@@ -96,6 +99,21 @@ def as_recorded(context: CallContext | None, state: SessionState) -> AssertedFac
     return _facts(context, text, lambda value: _id(value, state, text, known=True))
 
 
+def inspect(request: Request, args: Mapping[str, Any]) -> Inspection:
+    """Return the locations and the classes of sensitive values in *args*, after the session has
+    learned those of the context, which the arguments can quote. Raises ``RedactionError``.
+    """
+    tool, state, context = request.tool, request.state, request.options.context
+    if context is not None:
+        as_recorded(context, state)
+    return state.redactor.inspect(
+        args,
+        schema=None if tool.schema is None else tool.schema.schema,
+        declared=tool.declared,
+        memory=state.memory,
+    )
+
+
 def leftover(facts: AssertedFacts, state: SessionState) -> str | None:
     """Return the class of a sensitive value that is left in recorded *facts*, or None."""
     found: str | None = None
@@ -103,7 +121,7 @@ def leftover(facts: AssertedFacts, state: SessionState) -> str | None:
         name, response = facts.model["name"], facts.model["response"]
         if isinstance(response, str):
             if _ID.fullmatch(response):
-                # Its detectors' answer, which was found when it was recorded, has not changed.
+                # What detectors find in it was found when it was recorded.
                 found = state.memory.knows(response)
             else:
                 found = state.redactor.gate((response,), state.memory)
@@ -144,10 +162,20 @@ def _facts(
 
 def _id(value: str, state: SessionState, text: Callable[[str], str], *, known: bool) -> str:
     """Return the id of a response: unchanged if it only looks random, as every such id does."""
-    plain = _ID.fullmatch(value) and state.redactor.gate((value,), BLANK) in _HARMLESS
-    if plain and (not known or state.memory.knows(value) is None):
+    if _is_plain_id(value) and (not known or state.memory.knows(value) is None):
         return value
     return text(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _is_plain_id(value: str) -> bool:
+    """Return True if *value* is an id in which no detector finds more than randomness. A response
+    asks for several calls, and each of them is searched twice.
+    """
+    if _ID.fullmatch(value) is None:
+        return False
+    (hits,) = scan_all([value], BLANK, unmetered)
+    return all(hit.cls == "opaque" for hit in hits)
 
 
 def _said(text: str) -> str:

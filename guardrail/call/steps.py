@@ -25,7 +25,7 @@ from guardrail.call import early_denials as early
 from guardrail.call import owners
 from guardrail.call.anchor_lag import Anchoring
 from guardrail.call.approval import ApprovalSteps, limit_to_grant
-from guardrail.call.asserted import check_context
+from guardrail.call.asserted import check_context, inspect
 from guardrail.call.attempts import add_framework_ids, new_attempt
 from guardrail.call.bodies import CURRENT, CallGenerator
 from guardrail.call.budget import run_metered, size_of
@@ -225,17 +225,9 @@ class CallSteps:
         The session remembers the values found.
         """
         snapshot, arguments = copied
-        tool, state = request.tool, request.state
-
-        inspect = functools.partial(
-            state.redactor.inspect,
-            snapshot.args,
-            schema=None if tool.schema is None else tool.schema.schema,
-            declared=tool.declared,
-            memory=state.memory,
-        )
+        work = functools.partial(inspect, request, snapshot.args)
         try:
-            return (yield from run_metered(request, inspect, size_of(request, snapshot.encoded)))
+            return (yield from run_metered(request, work, size_of(request, snapshot.encoded)))
         except RedactionError as error:
             prepared = Prepared(
                 request, snapshot.args, snapshot.encoded, arguments, presented=request.approval

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from guardrail import CallContext
+from guardrail.call.asserted import as_said
 from guardrail.config import Settings
 from guardrail.core.types import Status
 from guardrail.errors import Denied, UsageError
@@ -227,6 +228,17 @@ def test_arguments_of_the_same_call_are_known_before_its_context_is_recorded() -
     assert PASSWORD not in b"".join(ledger.lines).decode()
 
 
+@pytest.mark.parametrize("raw", [True, False])
+def test_a_context_that_reveals_an_argument_stops_no_call(raw: bool) -> None:
+    """A model's server could otherwise deny any call whose arguments it has chosen."""
+    guard, ledger, _ = opened(policy={"input": "raw" if raw else "recorded"})
+    context = CallContext(f"about {PASSWORD}", PASSWORD, None, PASSWORD, f"password={PASSWORD}")
+    with guard.session(principal="alice", attributes={"note": f"has {PASSWORD}"}):
+        assert guard.call("send", {"note": PASSWORD}, lambda note: note, context=context)
+        guard.call("made-up", {PASSWORD: 1}, nothing, context=context)
+    assert PASSWORD not in b"".join(ledger.lines).decode()
+
+
 def test_text_that_is_too_long_is_cut() -> None:
     """For the policy and for the record."""
     guard, ledger, policy = opened()
@@ -277,16 +289,12 @@ def test_a_value_that_becomes_known_while_the_record_is_made_stops_it(
 ) -> None:
     """The last scan looks at the context, too."""
     guard, ledger, _ = opened()
-    monkeypatch.setattr("guardrail.call.decision_record.as_recorded", _unchanged)
+    monkeypatch.setattr(
+        "guardrail.call.decision_record.as_recorded", lambda given, _: as_said(given)
+    )
     with guard.session(principal="alice"):
         guard.call("send", {"password": SECRET}, nothing)
         for text in (SECRET, f"with {SECRET}"):
             with pytest.raises(Denied):
                 guard.call("send", {}, nothing, context=CallContext(**{field: text}))
             assert ledger.records[-1]["omitted"] == "gate:secret"
-
-
-def _unchanged(context: CallContext | None, _: object) -> Any:
-    from guardrail.call.asserted import as_said
-
-    return as_said(context)
