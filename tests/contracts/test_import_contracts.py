@@ -55,6 +55,14 @@ BREAKING = {
         "integrations/langchain/adapter.py",
         "deepagents",
     ),
+    "Only the OpenAI integration imports the OpenAI client": (
+        "integrations/toolbox.py",
+        "openai",
+    ),
+    "Only the Anthropic integration imports the Anthropic client": (
+        "integrations/toolbox.py",
+        "anthropic",
+    ),
     "Only the command line imports click": ("review/terminal.py", "click"),
     "Only the time stamp anchor imports the RFC 3161 client": (
         "anchors/file.py",

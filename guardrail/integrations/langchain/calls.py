@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from langchain_core.tools import BaseTool
 
@@ -19,7 +19,8 @@ from guardrail.call.scope import SessionScope
 from guardrail.call.stages import Settled
 from guardrail.core.decision import denied, public_message
 from guardrail.core.types import Cause
-from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
+from guardrail.errors import ApprovalRequired, Denied, LedgerError
+from guardrail.integrations.denials import recorded_tool
 from guardrail.integrations.langchain.approvals import ask
 from guardrail.integrations.langchain.binding import Approvals, Binding, binding_of
 from guardrail.integrations.langchain.context import context_of_call
@@ -33,7 +34,7 @@ from guardrail.integrations.langchain.runs import (
 from guardrail.integrations.langchain.sessions import asession_of_run, session_of_run
 from guardrail.integrations.langchain.splitting import split
 from guardrail.integrations.langchain.stops import langgraph, stop
-from guardrail.tools.tool import Tool, undeclared
+from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -42,8 +43,6 @@ __all__ = ["INVOCATION", "Invocation", "aexecute", "execute", "record_rejection"
 
 ADAPTER = "langchain"
 """``origin.adapter`` in records."""
-UNNAMED = "(not a tool name)"
-"""Name of the tool in records, if a model gave one that can't be recorded."""
 
 
 @dataclass(slots=True)
@@ -192,16 +191,9 @@ def record_rejection(
         session = session_of_run(guard, config)
         call_id = call_id if isinstance(call_id, str) else None
         context = context_of_call(configurable_of_run(config), call_id)
-        named = tool if isinstance(tool, Tool) else _named(tool)
+        named = tool if isinstance(tool, Tool) else recorded_tool(tool)
         guard.reject(
             named, reason, adapter=ADAPTER, call_id=call_id, session=session, context=context
         )
     except LedgerError as error:
         stop(error)
-
-
-def _named(name: object) -> Tool:
-    try:
-        return undeclared(cast("str", name))
-    except UsageError:  # a name that can't be shown or recorded
-        return undeclared(UNNAMED)

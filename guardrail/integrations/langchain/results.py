@@ -9,6 +9,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
 from guardrail.errors import ApprovalRequired, Denied
+from guardrail.integrations.denials import refusal_text
 
 __all__ = ["ReportedError", "checked", "refusal_message"]
 
@@ -58,11 +59,8 @@ def refusal_message(
     tool: BaseTool, refusal: Denied | ApprovalRequired, call_id: str
 ) -> ToolMessage:
     """Return the message that the model gets instead of a result."""
-    text = str(refusal)
-    if isinstance(refusal, ApprovalRequired):
-        text = f"not run: a person must approve this call first: {text}"
     return ToolMessage(
-        text,
+        refusal_text(refusal),
         name=tool.name,
         tool_call_id=call_id,
         status="error",
