@@ -39,6 +39,14 @@ MODULES = {
     "guardrail.testing.conformance": (
         "The rules that every adapter keeps, as checks that run against an adapter of your own."
     ),
+    "guardrail.integrations.openai": (
+        "Tool calls of an OpenAI client under policy ([integrations.md](integrations.md)). Install"
+        " it with\n`pip install 'guardrail-ledger[openai]'`."
+    ),
+    "guardrail.integrations.anthropic": (
+        "Tool use of an Anthropic client under policy ([integrations.md](integrations.md)). Install"
+        " it with\n`pip install 'guardrail-ledger[anthropic]'`."
+    ),
     "guardrail.integrations.langchain": (
         "LangChain tools under policy. Install it with `pip install 'guardrail-ledger[langchain]'`."
     ),
@@ -174,7 +182,10 @@ def _function(name: str, function: Any, *, bound: bool = False) -> list[str]:
 
 
 def _own_init(cls: type) -> bool:
-    return dataclasses.is_dataclass(cls) or cls.__module__.startswith("guardrail.testing")
+    made_by_programs = cls.__module__.startswith(("guardrail.testing", "guardrail.integrations"))
+    return dataclasses.is_dataclass(cls) or (
+        made_by_programs and not issubclass(cls, BaseException)
+    )
 
 
 def _attributes(cls: type) -> list[str]:

@@ -11,7 +11,9 @@ from types import ModuleType
 import pytest
 
 import guardrail
+import guardrail.integrations.anthropic
 import guardrail.integrations.langchain
+import guardrail.integrations.openai
 import guardrail.testing
 import guardrail.testing.conformance
 
@@ -21,7 +23,9 @@ PUBLIC = (
     guardrail,
     guardrail.testing,
     guardrail.testing.conformance,
+    guardrail.integrations.anthropic,
     guardrail.integrations.langchain,
+    guardrail.integrations.openai,
 )
 
 

@@ -110,7 +110,23 @@ def test_the_langchain_agent_reads_its_denial_and_goes_on(tmp_path: Path) -> Non
     assert {item["principal"]["id"] for item in decisions} == {"alice@example.com"}
 
 
-@pytest.mark.parametrize("name", ["quickstart.py", "langchain_agent.py"])
+def test_the_openai_loop_reads_its_denial_and_goes_on(tmp_path: Path) -> None:
+    """The large refund is not paid, the small one is, and the ledger tells all three calls."""
+    kept = tmp_path / "kept"
+    printed = run("openai_loop.py", tmp_path, str(kept))
+    assert "tool   denied by policy: only a manager refunds more than 50" in printed
+    assert "refunds: {7: 50}" in printed
+    found = records(kept / "audit" / "ledger.db")
+    decisions = {
+        record["origin"]["call_id"]: record for record in found if record["type"] == "call.decision"
+    }
+    effects = {name: each["decision"]["effect"] for name, each in decisions.items()}
+    assert effects == {"call-1": "allow", "call-2": "deny", "call-3": "allow"}
+    assert {each["origin"]["adapter"] for each in decisions.values()} == {"openai"}
+    assert len([record for record in found if record["type"] == "call.outcome"]) == 2
+
+
+@pytest.mark.parametrize("name", ["quickstart.py", "langchain_agent.py", "openai_loop.py"])
 def test_an_example_cleans_up_after_itself(tmp_path: Path, name: str) -> None:
     """Without a folder it leaves nothing behind, in the current folder or in the temporary one."""
     temporary = tmp_path / "tmp"

@@ -1,0 +1,165 @@
+"""Runs the tool calls of one response: each is decided, recorded, run and answered, all of them at
+the same time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+from guardrail.call.bodies import is_async
+from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
+from guardrail.integrations.denials import error_text, recorded_tool, refusal_text
+from guardrail.integrations.model_calls import (
+    AskedCall,
+    CallBatch,
+    ContentParts,
+    Registered,
+    ToolAnswer,
+)
+from guardrail.tools.results import result_text
+from guardrail.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from guardrail.call.scope import SessionScope
+    from guardrail.guard import Guard
+
+__all__ = ["BatchRun"]
+
+_THREADS = 64
+"""Calls of one response that run at the same time in threads."""
+_SHOWN = 64
+"""Characters of a name that the model wrote, as it reads it again."""
+
+
+class BatchRun:
+    """Runs one batch."""
+
+    def __init__(
+        self,
+        guard: Guard,
+        batch: CallBatch,
+        *,
+        adapter: str,
+        session: SessionScope | None,
+        wait_for_approval: float | None,
+    ) -> None:
+        self._guard = guard
+        self._wait = wait_for_approval
+        self._shared: dict[str, Any] = {
+            "adapter": adapter,
+            "context": batch.context,
+            "session": session,
+        }
+
+    def run_all(self, pairs: Sequence[tuple[AskedCall, Registered | None]]) -> list[Any]:
+        """Run each call, in a thread of its own if there are several; return the answers in order.
+
+        A ``LedgerError`` is raised when every call has ended.
+        """
+        for _, entry in pairs:
+            if entry is not None and is_async(entry.body):
+                raise UsageError(
+                    f"{entry.tool.name} is a coroutine function", code="usage.run", hint="use arun"
+                )
+        if len(pairs) == 1:
+            return [self._run(*pairs[0])]
+        if not pairs:
+            return []
+        pool = ThreadPoolExecutor(min(len(pairs), _THREADS), "guardrail-tool")
+        try:
+            futures = [
+                pool.submit(contextvars.copy_context().run, self._run, call, entry)
+                for call, entry in pairs
+            ]
+            wait(futures)
+        finally:
+            # If the wait was interrupted, what has not begun never will; the rest is recorded.
+            pool.shutdown(cancel_futures=True)
+        _raise_first([future.exception() for future in futures])
+        return [future.result() for future in futures]
+
+    async def arun_all(self, pairs: Sequence[tuple[AskedCall, Registered | None]]) -> list[Any]:
+        """Run each call as a task; return the answers in order. If this is cancelled, so is each
+        task, and all of them end, with their outcomes recorded, before this does.
+        """
+        if len(pairs) == 1:
+            return [await self._arun(*pairs[0])]
+        ended = await asyncio.gather(*(self._arun(*pair) for pair in pairs), return_exceptions=True)
+        _raise_first(ended)
+        return ended
+
+    def _run(self, call: AskedCall, entry: Registered | None) -> Any:
+        try:
+            if entry is None:
+                answer = self._reject(call)
+            else:
+                result = self._guard.call(
+                    entry.tool,
+                    call.arguments,
+                    entry.body,
+                    call_id=call.id,
+                    wait_for_approval=self._wait,
+                    **self._shared,
+                )
+                answer = _shown(entry.tool, result)
+        except BaseException as error:  # noqa: BLE001 - raised on, unless a model can read it
+            answer = _told(error)
+        return None if call.answer is None else call.answer(answer)
+
+    async def _arun(self, call: AskedCall, entry: Registered | None) -> Any:
+        try:
+            if entry is None:
+                answer = await asyncio.to_thread(self._reject, call)
+            else:
+                result = await self._guard.acall(
+                    entry.tool,
+                    call.arguments,
+                    entry.body,
+                    call_id=call.id,
+                    wait_for_approval=self._wait,
+                    **self._shared,
+                )
+                answer = _shown(entry.tool, result)
+        except BaseException as error:  # noqa: BLE001 - raised on, unless a model can read it
+            answer = _told(error)
+        return None if call.answer is None else call.answer(answer)
+
+    def _reject(self, call: AskedCall) -> ToolAnswer:
+        assert call.refusal is not None
+        self._guard.reject(
+            recorded_tool(call.name, call.server),
+            call.refusal.reason,
+            call_id=call.id,
+            **self._shared,
+        )
+        name = call.name[:_SHOWN] if isinstance(call.name, str) else "a tool"
+        return ToolAnswer(f"not run: {name}: {call.refusal.text}", failed=True)
+
+
+def _shown(tool: Tool, result: object) -> ToolAnswer:
+    if isinstance(result, ContentParts):
+        return ToolAnswer(list(result), failed=False)
+    try:
+        return ToolAnswer(result_text(result), failed=False)
+    except UsageError as error:
+        return ToolAnswer(f"{tool.name} ran, but {error}", failed=True)
+
+
+def _told(error: BaseException) -> ToolAnswer:
+    """Return *error* as an answer, or raise it if the program must see it."""
+    if isinstance(error, Denied | ApprovalRequired):
+        return ToolAnswer(refusal_text(error), failed=True)
+    if isinstance(error, LedgerError | UsageError) or not isinstance(error, Exception):
+        raise error
+    return ToolAnswer(error_text(error), failed=True)
+
+
+def _raise_first(ended: Sequence[object]) -> None:
+    """Raise the exception that the program must see, if there is one: a ``LedgerError`` first."""
+    problems = [each for each in ended if isinstance(each, BaseException)]
+    for problem in (*(each for each in problems if isinstance(each, LedgerError)), *problems):
+        raise problem

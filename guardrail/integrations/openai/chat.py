@@ -1,0 +1,104 @@
+"""The tool calls of a chat completion, and the messages that answer them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from openai.types.chat import ChatCompletion
+
+from guardrail.core.schema.json_arguments import JsonArguments
+from guardrail.errors import UsageError
+from guardrail.integrations.model_calls import (
+    AskedCall,
+    CallKind,
+    Refusal,
+    ToolAnswer,
+    listed,
+    text_or_none,
+)
+from guardrail.tools.results import result_text
+
+__all__ = ["arguments_of", "read_chat"]
+
+_ENDED = frozenset({"stop", "tool_calls", "function_call"})
+"""Reasons for which a model stops when its calls are complete."""
+
+
+def read_chat(completion: ChatCompletion, choice: int | None) -> list[AskedCall]:
+    """Return the calls of *completion*. Raises ``UsageError`` if it has several choices and
+    *choice* names none of them.
+    """
+    choices = listed(completion.choices, "choices")
+    if choice is None and len(choices) > 1:
+        raise UsageError(
+            f"the completion has {len(choices)} choices, of which a conversation goes on with one",
+            code="usage.choice",
+            hint="run(completion, choice=0)",
+        )
+    if choice is not None:
+        choices = [each for each in choices if getattr(each, "index", None) == choice]
+        if not choices:
+            raise UsageError(f"the completion has no choice {choice}", code="usage.choice")
+    if not choices:
+        return []
+    chosen = choices[0]
+    refusal = None
+    reason = getattr(chosen, "finish_reason", None)
+    if not (isinstance(reason, str) and reason in _ENDED):
+        refusal = Refusal.incomplete("finish_reason", reason)
+    return list(_calls(getattr(chosen, "message", None), refusal))
+
+
+def _calls(message: Any, refusal: Refusal | None) -> Iterator[AskedCall]:
+    for call in listed(getattr(message, "tool_calls", None), "tool_calls"):
+        kind = getattr(call, "type", None)
+        name, given = None, None
+        if kind == "custom":
+            inner = getattr(call, "custom", None)
+            name, given = getattr(inner, "name", None), getattr(inner, "input", None)
+        elif kind == "function":
+            inner = getattr(call, "function", None)
+            name = getattr(inner, "name", None)
+            given = arguments_of(getattr(inner, "arguments", None))
+        else:
+            refusal = refusal or Refusal("unknown_kind", f"no tool is of the type {kind!r}")
+        yield AskedCall(
+            name,
+            given,
+            text_or_none(getattr(call, "id", None)),
+            _tool_message(getattr(call, "id", None)),
+            CallKind.CUSTOM if kind == "custom" else CallKind.FUNCTION,
+            refusal=refusal,
+        )
+    legacy = getattr(message, "function_call", None)
+    if legacy is not None:
+        name = getattr(legacy, "name", None)
+        yield AskedCall(
+            name,
+            arguments_of(getattr(legacy, "arguments", None)),
+            None,
+            _function_message(name),
+            refusal=refusal,
+            has_id=False,
+        )
+
+
+def arguments_of(given: object) -> object:
+    """Return the arguments that a model wrote, to be parsed by the guard."""
+    return JsonArguments(given) if isinstance(given, str) else given
+
+
+def _tool_message(call_id: object) -> Callable[[ToolAnswer], dict[str, Any]]:
+    def message(answer: ToolAnswer) -> dict[str, Any]:
+        return {"role": "tool", "tool_call_id": call_id, "content": answer.content}
+
+    return message
+
+
+def _function_message(name: object) -> Callable[[ToolAnswer], dict[str, Any]]:
+    def message(answer: ToolAnswer) -> dict[str, Any]:
+        # The legacy message takes text only.
+        return {"role": "function", "name": name, "content": result_text(answer.content)}
+
+    return message

@@ -1,0 +1,184 @@
+"""The ToolBox for an OpenAI client."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from guardrail.core.call_context import CallContext
+from guardrail.errors import UsageError
+from guardrail.integrations.model_calls import CallBatch, CallKind
+from guardrail.integrations.toolbox import ToolBoxBase
+
+try:
+    import openai
+    from openai.types.chat import ChatCompletion
+    from openai.types.responses import Response
+except ImportError as missing:
+    raise ImportError(
+        "guardrail.integrations.openai needs the OpenAI client: pip install"
+        " 'guardrail-ledger[openai]'"
+    ) from missing
+
+from guardrail.integrations.openai.chat import read_chat
+from guardrail.integrations.openai.forms import FORMS
+from guardrail.integrations.openai.responses import read_response
+
+if TYPE_CHECKING:
+    from guardrail.call.scope import SessionScope
+    from guardrail.guard import Guard
+
+__all__ = ["Hosted", "OpenAIToolBox"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class Hosted(StrEnum):
+    """How a ToolBox treats tools that the provider has run, which nobody decided."""
+
+    RECORD = "record"
+    """Each is recorded, as ``call.rejected`` with the reason ``provider_tool``."""
+    REFUSE = "refuse"
+    """They are recorded, then ``UsageError`` is raised, and no call of the response is run."""
+
+
+class OpenAIToolBox(ToolBoxBase):
+    """Functions that a model may call through an OpenAI client. No body runs without a durable,
+    well-formed ``allow``.
+
+    Thread-safe, once every function is registered.
+    """
+
+    _adapter = "openai"
+    _names = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        wait_for_approval: float | None = None,
+        hosted: Hosted | str = Hosted.RECORD,
+        unsafe_items: Collection[str] = (),
+    ) -> None:
+        """*wait_for_approval* is the number of seconds that a call waits for a person who must
+        approve it; without it, the model reads that the call needs an approval.
+
+        *unsafe_items* are types of call items that the program itself runs, without a decision
+        (``computer_call``). Without it, a response that holds one is refused.
+        """
+        super().__init__(guard, wait_for_approval=wait_for_approval)
+        try:
+            self._hosted = Hosted(hosted)
+        except ValueError:
+            raise UsageError(
+                f"hosted must be one of {', '.join(Hosted)}", code="usage.hosted"
+            ) from None
+        self._handled = frozenset(unsafe_items)
+
+    @overload
+    def custom(self, function: Callable[P, R], /) -> Callable[P, R]: ...
+    @overload
+    def custom(
+        self,
+        /,
+        *,
+        format: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        description: str | None = None,
+        server: str | None = None,
+        target: Sequence[str] = (),
+        labels: Sequence[str] = (),
+        log_output: bool = False,
+    ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+    def custom(self, function: Any = None, /, **options: Any) -> Any:
+        """Register a function of one argument as a custom tool, whose argument is free text.
+
+        *format* restricts the text, in the form that the Responses API has for it. The other
+        options are those of ``tool``.
+        """
+        if function is None:
+            return lambda decorated: self._add(decorated, CallKind.CUSTOM, **options)
+        return self._add(function, CallKind.CUSTOM, **options)
+
+    def tools(self, api: str = "responses") -> list[dict[str, Any]]:
+        """Return the tools for a request: ``tools`` of the Responses API, of chat completions
+        (*api* ``"chat"``), or their legacy ``functions`` (*api* ``"functions"``, without custom
+        tools).
+        """
+        if api not in FORMS:
+            raise UsageError(f"api must be one of {', '.join(FORMS)}", code="usage.api")
+        made = (FORMS[api](entry, schema) for entry, schema in self._specified())
+        return [each for each in made if each is not None]
+
+    def run(
+        self, response: Any, *, choice: int | None = None, session: SessionScope | None = None
+    ) -> list[dict[str, Any]]:
+        """Decide and run each tool call of *response*; return the messages or items to append after
+        the model's own, in the order of the calls. Empty if there are none.
+
+        *response* is a chat completion or a response, not streamed or as ``.stream()`` assembles it
+        in the end. Several calls run at the same time, each in a thread. A refusal, and an
+        exception of a body, is a result that the model can read. *choice* selects one of several
+        choices. Raises ``LedgerError`` when every call has ended, and ``UsageError``.
+        """
+        return self._run(self._batch(response, choice), session)
+
+    async def arun(
+        self, response: Any, *, choice: int | None = None, session: SessionScope | None = None
+    ) -> list[dict[str, Any]]:
+        """Async version of ``run``. Coroutine functions run as tasks, others in threads. If this is
+        cancelled, each outcome is recorded first.
+        """
+        return await self._arun(self._batch(response, choice), session)
+
+    def _batch(self, response: Any, choice: int | None) -> CallBatch:
+        if isinstance(response, ChatCompletion):
+            return CallBatch(read_chat(response, choice), _context(response))
+        if not isinstance(response, Response):
+            raise _unexpected(response)
+        if choice is not None:
+            raise UsageError("a response has no choices", code="usage.choice")
+        found = read_response(response, self._handled)
+        kinds = [call.refusal.text for call in found.foreign if call.refusal is not None]
+        if self._hosted is Hosted.REFUSE:
+            kinds += [call.refusal.text for call in found.hosted if call.refusal is not None]
+        recorded = [*found.hosted, *found.handled, *found.foreign]
+        if not kinds:
+            return CallBatch([*recorded, *found.own], _context(response))
+        problem = UsageError(
+            f"the response holds {', '.join(sorted(set(kinds)))}, which a ToolBox can't govern; no"
+            " call of it was run",
+            code="usage.item",
+            hint="leave that tool out of the request",
+        )
+        return CallBatch(recorded, _context(response), problem)
+
+
+def _context(response: ChatCompletion | Response) -> CallContext:
+    return CallContext(
+        model=response.model,
+        response=response.id,
+        framework="openai",
+        framework_version=openai.__version__,
+    )
+
+
+def _unexpected(response: object) -> UsageError:
+    kind = type(response)
+    hint = "pass what client.chat.completions.create or client.responses.create returned"
+    if "Stream" in kind.__name__:
+        hint = (
+            "use client.chat.completions.stream or client.responses.stream, and pass"
+            " stream.get_final_completion() or stream.get_final_response()"
+        )
+    elif hasattr(response, "parse"):
+        hint = "pass raw.parse()"
+    return UsageError(
+        "expected a ChatCompletion or a Response of the openai package, not"
+        f" {kind.__module__}.{kind.__qualname__}",
+        code="usage.response",
+        hint=hint,
+    )

@@ -1,0 +1,17 @@
+"""Benches, as the other tests of adapters have them."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.adapters import Bench, make_bench
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return make_bench()
+
+
+@pytest.fixture(params=["run", "arun"])
+def how(request: pytest.FixtureRequest) -> str:
+    return request.param
