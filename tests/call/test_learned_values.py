@@ -199,4 +199,4 @@ def test_texts_of_host_and_policy_are_kept_in_bounded_room() -> None:
     with scope:
         for _ in range(600):
             guard.call("read", {}, lambda: None)
-    assert len(scope.state.told) <= 512
+    assert len(scope.state.supplied_texts) <= 512

@@ -254,13 +254,13 @@ def test_later_calls_are_not_compared_any_more(folder: Path, monkeypatch: Any) -
     from guardrail.ledger import claims
 
     looks: list[object] = []
-    real = claims._problem
+    real = claims._check_claim
 
     def counted(*values: Any) -> object:
         looks.append(values)
         return real(*values)
 
-    monkeypatch.setattr(claims, "_problem", counted)
+    monkeypatch.setattr(claims, "_check_claim", counted)
     with opened(folder) as guard:
         scope = guard.session(principal="alice", agent="bot", id="s")
         for _ in range(5):

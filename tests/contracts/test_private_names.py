@@ -59,7 +59,7 @@ FAULTS = {
     "attacks/test_attacks_meanwhile.py _states",
     "call/test_call_limits.py _throttle",
     "call/test_session_owners.py _edge",
-    "call/test_session_owners.py _problem",
+    "call/test_session_owners.py _check_claim",
     "call/test_session_owners.py _sessions",
     "call/test_session_owners.py _states",
     "core/redaction/test_session_memory.py _filed",
