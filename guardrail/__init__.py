@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         GuardrailError,
         LedgerError,
         PolicyError,
+        ToolTimeoutError,
         UsageError,
     )
     from guardrail.guard import Guard
@@ -49,6 +50,7 @@ __all__ = [
     "Principal",
     "SessionScope",
     "Status",
+    "ToolTimeoutError",
     "UsageError",
     "__version__",
 ]

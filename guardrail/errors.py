@@ -13,6 +13,7 @@
      |   +- LedgerPoisonedError     an I/O error or a deadline: blocked until the ledger reopens
      |   +- LedgerSealedError       contradicts acknowledged records: run `guardrail recover`
      |   +- LedgerOpenError         missing, unreadable, refused or newer files at open
+     +- ToolTimeoutError            the body did not end in time; also a TimeoutError
      +- RecordError                 a value that no record can hold
      +- SchemaError                 a tool schema that guardrail refuses
      +- ArgumentsError              arguments that do not fit the tool's schema
@@ -57,6 +58,7 @@ __all__ = [
     "RetentionError",
     "SchemaError",
     "SchemaWarning",
+    "ToolTimeoutError",
     "UsageError",
 ]
 
@@ -267,6 +269,22 @@ class LedgerOpenError(LedgerError):
     """
 
     default_code = "ledger.open"
+
+
+class ToolTimeoutError(GuardrailError, TimeoutError):
+    """The body of a call did not end within the tool's ``timeout``. It may have had an effect.
+
+    The outcome is recorded. If the body was cancelled, it has ended. Otherwise ``running`` is True:
+    it could not be stopped, and its end will be recorded as a claim. The message is safe to show to
+    the agent.
+    """
+
+    default_code = "tool.timeout"
+
+    def __init__(self, message: str, *, running: bool, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.running = running
+        """True if the body may still run."""
 
 
 class RecordError(GuardrailError):

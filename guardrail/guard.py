@@ -261,7 +261,8 @@ class Guard(ToolDeclarations):
 
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded
         and not run; or run, but with the outcome not yet recorded and the result withheld),
-        ``UsageError`` (nothing happened), and any exception of the body.
+        ``UsageError`` (nothing happened), ``ToolTimeoutError`` (the tool's timeout ended the call),
+        and any exception of the body.
         """
         options = CallOptions(
             extra,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextvars import ContextVar
 from typing import Any, NamedTuple, TypeVar
 
+from guardrail.call.timed_bodies import TimedBody
 from guardrail.core.schema.names import shows
 from guardrail.errors import UsageError
 from guardrail.system.waiting import Shielded, Wait, Work
@@ -40,6 +41,8 @@ class Run(NamedTuple):
     arguments: Mapping[str, Any]
     extra: Mapping[str, Any] | None
     """Arguments that the program injects."""
+    timed: TimedBody | None = None
+    """Runs the body if the tool has a timeout."""
 
 
 _DONE = frozenset(map(id, (types.NoneType, bool, int, float, str, bytes, list, tuple, dict)))

@@ -10,10 +10,12 @@ import contextlib
 import functools
 import inspect
 import time
+from collections.abc import Awaitable
 from typing import Any, TypeVar
 
 from guardrail.call.bodies import CURRENT, CallGenerator, Run, check_result, is_async, is_awaitable
 from guardrail.call.stages import Ended
+from guardrail.call.timed_bodies import TimedBody
 from guardrail.errors import LedgerError
 from guardrail.system.waiting import (
     Shielded,
@@ -109,7 +111,9 @@ def _close(steps: CallGenerator[Any], step: Any, closed: GeneratorExit) -> None:
 
     Steps that owe an outcome submit it as if no time were left, and the ledger writes it.
     """
-    if isinstance(step, Run) and is_async(step.run):
+    if isinstance(step, Run) and step.timed is not None:
+        step = steps.send(step.timed.interrupted(closed))
+    elif isinstance(step, Run) and is_async(step.run):
         step = steps.send(Ended(None, closed, None))
     elif not isinstance(step, Shielded):
         step = steps.throw(closed)  # raises it, unless they owe an outcome
@@ -124,7 +128,13 @@ def _close(steps: CallGenerator[Any], step: Any, closed: GeneratorExit) -> None:
 
 
 def _run(step: Run) -> Ended:
-    """Run a body in this thread."""
+    """Run a body in this thread, or in one of its own if its tool has a timeout."""
+    if step.timed is not None:
+        return step.timed.run(functools.partial(_run_here, step, awaited=False))
+    return _run_here(step, awaited=False)
+
+
+def _run_here(step: Run, *, awaited: bool) -> Ended:
     began = time.perf_counter()
     try:
         before = CURRENT.get()
@@ -133,7 +143,7 @@ def _run(step: Run) -> Ended:
             result = step.run(**step.arguments, **(step.extra or {}))  # (8) the body
         finally:
             CURRENT.set(before)
-        check_result(step.tool, result, awaited=False)
+        check_result(step.tool, result, awaited=awaited)
     except BaseException as error:  # noqa: BLE001 - recorded, and raised when that is durable
         return Ended(None, error, time.perf_counter() - began)
     return Ended(result, None, time.perf_counter() - began)
@@ -141,6 +151,8 @@ def _run(step: Run) -> Ended:
 
 async def _run_async(step: Run, stops: list[asyncio.CancelledError]) -> Ended:
     """Run a body on the event loop, or in a thread if it is not a coroutine function."""
+    if step.timed is not None:
+        return await _run_timed(step, step.timed, stops)
     began = time.perf_counter()
     stop: asyncio.CancelledError | None = None
     try:
@@ -161,3 +173,20 @@ async def _run_async(step: Run, stops: list[asyncio.CancelledError]) -> Ended:
     if stop is not None:
         stops.append(stop)
     return Ended(result, None, time.perf_counter() - began)
+
+
+async def _run_timed(step: Run, timed: TimedBody, stops: list[asyncio.CancelledError]) -> Ended:
+    """Run the body of a tool with a timeout, as a task or in a thread."""
+    coroutine = step._replace(timed=None)
+    if not is_async(step.run):
+        ended = await timed.run_async(functools.partial(_run_here, step, awaited=True), stops)
+        if ended.error is not None or not is_awaitable(ended.result):
+            return ended
+        coroutine = coroutine._replace(
+            run=_await, arguments={"awaitable": ended.result}, extra=None
+        )
+    return await timed.run_task(functools.partial(_run_async, coroutine, []), stops)
+
+
+async def _await(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

@@ -19,6 +19,9 @@ from guardrail.system.cpu_meter import OVER_BUDGET
 
 __all__ = ["build_claim", "build_outcome", "check_process", "status_of"]
 
+TIMEOUT = "timeout"
+"""``error.class`` of a call that its tool's timeout ended."""
+
 _Parts = tuple[dict[str, Any] | None, dict[str, str] | None, str | None]
 
 
@@ -75,6 +78,7 @@ def build_outcome(
             reproducible=same,
             milliseconds=took,
             omitted=omitted,
+            running=ended.early is not None and ended.early.running,
         )
         return Draft.build(record)
 
@@ -89,18 +93,29 @@ def build_outcome(
 
 
 def build_claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
-    """Return the record of an outcome that arrives after its call was closed as ``unknown``."""
-    shown, failure, _omitted = _parts(admitted, ended)
+    """Return the record of an outcome that arrives after its call was closed as ``unknown``, or
+    after its timeout. Raises nothing but ``KeyboardInterrupt``.
+    """
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
-    record = fields.claim(
-        _common(admitted, "call.claim"),
-        status,
-        decision_seq=admitted.seq,
-        result=shown,
-        error=failure,
-        milliseconds=took,
-    )
-    return Draft.build(record)
+
+    def draft(
+        shown: dict[str, Any] | None, failure: dict[str, str] | None, *, bare: bool = False
+    ) -> Draft:
+        record = fields.claim(
+            _common(admitted, "call.claim", bare=bare),
+            status,
+            decision_seq=admitted.seq,
+            result=shown,
+            error=failure,
+            milliseconds=took,
+        )
+        return Draft.build(record)
+
+    shown, failure, _omitted = _parts(admitted, ended)
+    try:
+        return draft(shown, failure)
+    except RecordError:
+        return draft(None, None, bare=True)
 
 
 def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, Any]:
@@ -131,6 +146,8 @@ def _recorded_value(admitted: Admitted, ended: Ended) -> _Parts:
     failure: dict[str, str] | None = None
     if ended.error is not None:
         failure = redactor.error(ended.error, memory)
+        if ended.early is not None and ended.early.timed_out:
+            failure["class"] = TIMEOUT
         leaves = list(failure.values())
     else:
         shown = redactor.result(ended.result, log_output=tool.log_output, memory=memory)

@@ -7,16 +7,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from guardrail.call.bodies import CallGenerator, Run
+from guardrail.call.bodies import CallGenerator, Run, check_result
 from guardrail.call.journal import Journal
 from guardrail.call.outcome_record import build_claim, build_outcome, check_process, status_of
 from guardrail.call.stages import Admitted, Ended, Settled
+from guardrail.call.timed_bodies import TimedBody
 from guardrail.core.decision import same_verdict
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.foreign import outweighs
 from guardrail.core.types import Decision, EngineReply, Receipt, Status
-from guardrail.errors import LedgerError, PolicyError
-from guardrail.system.waiting import LARGE, Shielded, Steps, Work
+from guardrail.errors import LedgerError, PolicyError, UsageError
+from guardrail.system.waiting import LARGE, Shielded, Steps, Work, in_background
 
 __all__ = ["run_and_settle", "settle"]
 
@@ -34,23 +35,31 @@ def run_and_settle(
     journal: Journal, admitted: Admitted, run: Callable[..., Any]
 ) -> CallGenerator[Settled]:
     """Have *run* called as the body of an admitted call, and record how it ended, as ``settle``
-    does.
+    does. If the call ends before its body, the end of the body is recorded as a claim.
     """
     ended: Ended | None = None
     sent: list[_Sent] = []
+    request = admitted.request
+    timed = None if request.tool.timeout is None else TimedBody(request.tool)
     try:
-        request = admitted.request
-        ended = yield Run(request.id, request.tool, run, admitted.arguments, request.options.extra)
-        return (yield from _settle(journal, admitted, ended, None, sent))
-    except LedgerError:
-        raise
-    except BaseException as error:
-        if sent or (ended is None and isinstance(error, GeneratorExit)):
+        try:
+            extra = request.options.extra
+            ended = yield Run(request.id, request.tool, run, admitted.arguments, extra, timed)
+            return (yield from _settle(journal, admitted, ended, None, sent))
+        except LedgerError:
             raise
-        stop = error
-    if ended is None:
-        return (yield from _settle(journal, admitted, Ended(None, stop, None), None, sent))
-    return (yield from _settle(journal, admitted, ended, None, sent, stop=stop))
+        except BaseException as error:
+            if sent or (ended is None and isinstance(error, GeneratorExit)):
+                raise
+            stop = error
+        if ended is None:
+            ended = Ended(None, stop, None) if timed is None else timed.interrupted(stop)
+        if ended.error is stop:
+            return (yield from _settle(journal, admitted, ended, None, sent))
+        return (yield from _settle(journal, admitted, ended, None, sent, stop=stop))
+    finally:
+        if ended is not None and ended.early is not None and ended.early.body is not None:
+            ended.early.body.add_done_callback(functools.partial(_claim_end, journal, admitted))
 
 
 def settle(
@@ -151,6 +160,37 @@ def _after(stop: BaseException, error: BaseException | None) -> BaseException:
     if error is not None and error is not stop:
         stop.__cause__ = error
     return stop
+
+
+def _claim_end(journal: Journal, admitted: Admitted, body: Future[Ended]) -> None:
+    """Record the end of a body whose call ended before. The guard waits for this when it is
+    closed.
+    """
+    request = admitted.request
+    journal.unsent[request.id] = request.origin["pid"]
+
+    def send() -> None:
+        try:
+            check_process(admitted)
+            ended = _complete(admitted, body.result())
+            status = status_of(admitted, ended.error)
+            journal.ledger.submit(build_claim(admitted, status, ended))
+        finally:
+            journal.unsent.pop(request.id, None)
+
+    try:
+        in_background(send)  # an event loop does not wait for it
+    except RuntimeError:  # no thread can be started
+        send()
+
+
+def _complete(admitted: Admitted, ended: Ended) -> Ended:
+    """Return *ended*, or the error of a body that returned what nobody awaits any more."""
+    try:
+        check_result(admitted.request.tool, ended.result, awaited=False)
+    except UsageError as error:
+        return Ended(None, error, ended.seconds)
+    return ended
 
 
 def _await_rederived(

@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guardrail.approvals.rules import ApprovalRequest, Grant
+from guardrail.call.ended import Ended
 from guardrail.call.options import CallOptions
 from guardrail.core.redaction.redactor import Inspection
 from guardrail.core.schema.json_arguments import JsonArguments
@@ -139,16 +140,6 @@ class Admitted(NamedTuple):
     """Sequence number of the decision record."""
     rederived: Future[EngineReply] | None
     """The decision derived from the recorded input; None if it is known to be the same."""
-
-
-class Ended(NamedTuple):
-    """The end of the body, after step (8)."""
-
-    result: object
-    error: BaseException | None
-    """The exception that the body raised."""
-    seconds: float | None
-    """Duration of the body in seconds, if known."""
 
 
 class Settled(NamedTuple):

@@ -52,12 +52,17 @@ class ToolDeclarations(ABC):
         labels: Sequence[str] = (),
         log_output: bool = False,
         unsafe_stream: bool = False,
+        timeout: float | None = None,
     ) -> Tool:
         """Declare a tool to the guard.
 
         *schema* is a JSON Schema or a pydantic model, *target* names the arguments that identify
         the object acted on, and *labels* are passed to the policy. If *log_output* is true, the
         result is recorded (redacted), not only its type, size and token.
+
+        A body that takes longer than *timeout* seconds ends with ``ToolTimeoutError``. A coroutine
+        is cancelled. Another function runs in a thread, which can't be stopped: it runs on, and its
+        end is recorded as a ``call.claim``. ``admit`` does not use the timeout.
 
         If the schema is refused (remote references, too deep, patterns that need backtracking), the
         tool stays undeclared: a ``SchemaWarning`` names the tool and the reason, and
@@ -72,6 +77,7 @@ class ToolDeclarations(ABC):
             labels=labels,
             log_output=log_output,
             unsafe_stream=unsafe_stream,
+            timeout=timeout,
             unknown=self._unknown,
         )
         return self.register(tool)
@@ -98,15 +104,17 @@ class ToolDeclarations(ABC):
         labels: Sequence[str] = (),
         log_output: bool = False,
         unsafe_stream: bool = False,
+        timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def tool(self, function: Any = None, /, **options: Any) -> Any:
         """Make a function a governed tool, with the name and schema of its signature and docstring.
 
         *function* can also be a method (in its class or of an object), a class, a
         ``functools.partial`` or another callable. The object of a method, and the arguments that a
-        partial has bound, belong to the program: they are no arguments of the tool. Calling the
-        governed tool is equivalent to ``guard.call`` (or ``guard.acall`` for a coroutine function).
-        Raises ``UsageError``, for example for generators, and ``SchemaError``.
+        partial has bound, belong to the program: they are no arguments of the tool. The options are
+        those of ``declare``. Calling the governed tool is equivalent to ``guard.call`` (or
+        ``guard.acall`` for a coroutine function). Raises ``UsageError``, for example for
+        generators, and ``SchemaError``.
         """
         if function is None:
             return lambda decorated: self.tool(decorated, **options)

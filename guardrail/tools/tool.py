@@ -19,6 +19,10 @@ from guardrail.errors import ConfigError, SchemaError, SchemaWarning, UsageError
 __all__ = ["Tool", "ToolRegistry", "declare", "from_function", "tool_name", "undeclared"]
 
 _MAX_NAME = 256
+_LONGEST = 1_000_000
+"""Largest timeout of a tool in seconds, eleven days. The system's timers take no number of any
+size.
+"""
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 # Control, format (bidi marks among them), surrogate, private, unassigned; line and paragraph
 # separators.
@@ -54,6 +58,8 @@ class Tool:
     """
     parameters: Mapping[str, str] = field(default_factory=dict)
     """Keyword of the body for each field of ``model``."""
+    timeout: float | None = None
+    """Seconds that a body run by the guard may take; None if there is no limit."""
 
     @property
     def limits(self) -> ArgumentLimits:
@@ -125,6 +131,18 @@ def _labels(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(_check_shown(label, "a label") for label in labels)
 
 
+def _seconds(timeout: object) -> float | None:
+    if timeout is None:
+        return None
+    if type(timeout) not in {int, float} or not 0 < timeout <= _LONGEST:  # type: ignore[operator]
+        raise UsageError(
+            f"timeout must be a number of seconds above 0 and at most {_LONGEST:,}",
+            code="usage.timeout",
+            hint="timeout=30, or None for no limit",
+        )
+    return float(timeout)  # type: ignore[arg-type]
+
+
 def undeclared(name: str, server: str | None = None) -> Tool:
     """Return an undeclared tool. Raises ``UsageError`` for a name that can't be recorded."""
     return Tool(
@@ -142,6 +160,7 @@ def declare(
     labels: Sequence[str] = (),
     log_output: bool = False,
     unsafe_stream: bool = False,
+    timeout: float | None = None,
     description: str = "",
     unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> Tool:
@@ -151,7 +170,7 @@ def declare(
     holds the code, and a ``SchemaWarning`` names the tool and the reason; nothing is raised.
     *unknown* selects how a JSON Schema treats arguments that it does not declare. A model belongs
     to the program: if it can't be used, ``SchemaError`` says why. Raises ``UsageError`` for a bad
-    name, label or target.
+    name, label, target or timeout.
     """
     compiled: CompiledSchema | None = None
     model: Any = None
@@ -188,6 +207,7 @@ def declare(
         unsafe_stream=unsafe_stream,
         refused=refused,
         parameters=parameters,
+        timeout=_seconds(timeout),
     )
 
 
@@ -217,6 +237,7 @@ def from_function(
     labels: Sequence[str] = (),
     log_output: bool = False,
     unsafe_stream: bool = False,
+    timeout: float | None = None,
     injected: Collection[str] = (),
 ) -> Tool:
     """Make a tool from *function*: name, schema and descriptions come from its signature and
@@ -252,6 +273,7 @@ def from_function(
         description=signature.description if description is None else description,
         unsafe_stream=unsafe_stream,
         parameters=signature.parameters,
+        timeout=_seconds(timeout),
     )
 
 
@@ -319,4 +341,5 @@ def _declared_fields(tool: Tool) -> tuple[object, ...]:
         tool.unsafe_stream,
         tool.refused,
         tool.model is None,
+        tool.timeout,
     )

@@ -75,9 +75,12 @@ class Interrupt:
             raise KeyboardInterrupt
 
 
-def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(tmp_path: Path) -> None:
-    """Also between the end of the body and the submission of its outcome; and the next call is not
-    refused.
+@pytest.mark.parametrize("timeout", [None, 60], ids=["without", "timeout"])
+def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(
+    tmp_path: Path, timeout: float | None
+) -> None:
+    """Also between the end of the body and the submission of its outcome, and while a body with a
+    timeout runs in its thread; and the next call is not refused.
     """
     ran: list[str] = []
 
@@ -86,6 +89,7 @@ def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(tmp_path: Path) -> Non
         return "done"
 
     with guarded(tmp_path) as guard:
+        guard.declare("send", timeout=timeout)
         guard.call("send", {}, lambda: None)
         for place in itertools.count():
             try:

@@ -236,8 +236,9 @@ def outcome(
     reproducible: bool | None,
     milliseconds: float | None,
     omitted: str | None,
+    running: bool = False,
 ) -> dict[str, Any]:
-    """Return the fields of a ``call.outcome``."""
+    """Return the fields of a ``call.outcome``. *running* is True if the body may still run."""
     common.update(
         decision_seq=decision_seq,
         status=str(status),
@@ -247,6 +248,8 @@ def outcome(
         ms=milliseconds,
         omitted=omitted,
     )
+    if running:
+        common["body"] = "running"
     return common
 
 

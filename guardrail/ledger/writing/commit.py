@@ -392,7 +392,7 @@ class Committer:
         store.rollback()
         self._epochs.mark_uncertain()
         for entry in taken:
-            if entry.draft.type == "call.outcome":
+            if entry.owed:
                 if room:
                     self._retry.append(entry)
                     continue
@@ -409,7 +409,7 @@ class Committer:
         if self.health.away:
             self.drop_store()  # a database that comes back is opened and its end compared
         for entry in batch:
-            if entry.draft.type == "call.outcome":
+            if entry.owed:
                 self._owed.append(entry.draft)
             entry.fail(copy_error(error))
 

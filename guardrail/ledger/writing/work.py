@@ -16,6 +16,10 @@ from guardrail.system.futures import BatchedFuture, WakeUpBatch
 __all__ = ["Entry", "Order", "Work", "closed_error"]
 
 
+_OWED = frozenset({"call.outcome", "call.claim"})
+"""Records about the end of a body. Nobody could make them again."""
+
+
 def closed_error() -> LedgerError:
     """Return the error for a record that arrives after the ledger was closed."""
     return LedgerError(
@@ -38,13 +42,18 @@ class Entry(BatchedFuture[Receipt]):
         self._abandoned = False
         self._turn = threading.Lock()
 
+    @property
+    def owed(self) -> bool:
+        """True if the record is written although its caller has given up or was told of a fault."""
+        return self.draft.type in _OWED
+
     def take(self) -> bool:
         """Begin to write the record, or try again. Return False if the caller has given up and no
         outcome is owed.
         """
         if self.taken:
             return True
-        if not self.set_running_or_notify_cancel() and self.draft.type != "call.outcome":
+        if not self.set_running_or_notify_cancel() and not self.owed:
             return False
         self.taken = True
         return True

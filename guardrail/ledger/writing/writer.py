@@ -35,9 +35,9 @@ class LedgerWriter:
     A record is durable once ``append`` returns, or once the future of ``submit`` ends with a
     receipt: it was committed and synced, and the files were still those that were opened. A
     decision that fails was not acknowledged. If it turns out to be durable, the writer closes its
-    call as ``cancelled``, class ``not_started``. An outcome that fails with ``LedgerPoisonedError``
-    is *owed*: the writer keeps it and writes it as soon as the ledger is writable. Do not send it
-    again.
+    call as ``cancelled``, class ``not_started``. An outcome or claim that fails with
+    ``LedgerPoisonedError`` is *owed*: the writer keeps it and writes it as soon as the ledger is
+    writable. Do not send it again.
     """
 
     def __init__(self, db: Path, settings: LedgerSettings, signing: Signing) -> None:

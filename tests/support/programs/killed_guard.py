@@ -91,7 +91,7 @@ def main() -> None:
     hook(Store, "commit", "commit-decision", lambda *_: committed["type"] == "call.decision")
     hook(Store, "commit", "commit-outcome", lambda *_: committed["type"] == "call.outcome")
     hook(guardrail.call.steps, "Admitted", "admitted")  # (7) is durable
-    hook(guardrail.call.settling, "outcome", "settle")  # (9), before it is queued
+    hook(guardrail.call.settling, "build_outcome", "settle")  # (9), before it is queued
     journal, keys = open_journal(guards.settings(folder), epochs=True)
     guard = Guard(
         settings=guards.settings(folder), engine=Policy(allow()), journal=journal, keys=keys
