@@ -311,8 +311,8 @@ class ToolRegistry:
                 and _declared_fields(known) != _declared_fields(tool)
             ):
                 raise ConfigError(
-                    "a tool with this name and server is already declared, with another schema or"
-                    " other options",
+                    f"{tool.name}: a tool with this name and server is already declared, with"
+                    " another schema or other options",
                     code="config.tool",
                     hint="use another name or server, or declare it once",
                 )

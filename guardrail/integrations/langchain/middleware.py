@@ -84,7 +84,7 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Any]
     ) -> Any:
         """Ask the model, unless *strict* refuses one of its provider's tools."""
-        found = self._provider.named(request.tools)
+        found = self._provider.named(request)
         if found:
             self._provider.record(found)
         response = handler(request)
@@ -95,7 +95,7 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Awaitable[Any]]
     ) -> Any:
         """Async version of ``wrap_model_call``."""
-        found = self._provider.named(request.tools)
+        found = self._provider.named(request)
         if found:
             await asyncio.to_thread(self._provider.record, found)
         response = await handler(request)

@@ -11,6 +11,8 @@ from guardrail.errors import UsageError
 from guardrail.integrations.langchain.calls import record_rejection
 
 if TYPE_CHECKING:
+    from langchain.agents.middleware import ModelRequest
+
     from guardrail.guard import Guard
 
 __all__ = ["ProviderTools", "reject_invalid_calls"]
@@ -35,13 +37,25 @@ class ProviderTools:
         self._guard = guard
         self._strict = strict
 
-    def named(self, tools: Sequence[object]) -> list[str]:
-        """Return the names of those in *tools* that run at the provider.
+    @staticmethod
+    def named(request: ModelRequest[Any]) -> list[str]:
+        """Return the names of the tools of *request* that run at the provider: its own, and those
+        that its settings or its model bring with them.
 
         A mapping that only describes a tool is not one: a call of it comes back, and finds no
         tool.
         """
-        return [_name(tool) for tool in tools if isinstance(tool, Mapping) and not _local(tool)]
+        model = request.model
+        bound = (
+            request.model_settings,
+            getattr(model, "kwargs", None),
+            getattr(model, "model_kwargs", None),
+        )
+        offered = [*request.tools]
+        for settings in bound:
+            found = settings.get("tools") if isinstance(settings, Mapping) else None
+            offered.extend(found if isinstance(found, list | tuple) else ())
+        return [_name(tool) for tool in offered if isinstance(tool, Mapping) and not _local(tool)]
 
     def record(self, names: Sequence[str]) -> None:
         """Record each of *names* as ``call.rejected``; with *strict*, raise ``UsageError`` then.

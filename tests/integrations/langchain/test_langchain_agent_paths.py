@@ -53,6 +53,11 @@ async def abatch(made: Any) -> None:
     await made.abatch([QUESTION])
 
 
+@pytest.mark.call_path(
+    "LangGraph",
+    "`stream`, `astream`, `astream_events`, `batch`, `abatch` of an agent",
+    result="governed",
+)
 @pytest.mark.parametrize("run", [stream, astream, events, batch, abatch])
 async def test_every_way_to_run_an_agent_is_governed(bench: Any, run: Any) -> None:
     await run(agent(bench.guard))
@@ -93,6 +98,9 @@ async def test_injected_arguments_reach_the_body_and_not_the_policy(
     assert "mallory" not in bench.text
 
 
+@pytest.mark.call_path(
+    "LangGraph", "a call that `HumanInTheLoopMiddleware` lets a person edit", result="governed"
+)
 @pytest.mark.parametrize("mode", ["batched", "per_call"])
 @pytest.mark.parametrize(
     ("decision", "runs", "cities"),
@@ -135,6 +143,7 @@ def test_a_call_that_a_person_must_approve_pauses_the_agent() -> None:
     assert len(ledger.of("approval.refused")) == 1
 
 
+@pytest.mark.call_path("LangGraph", "an agent that is the tool of another", result="governed")
 def test_the_calls_of_an_agent_that_is_a_tool_name_their_parent() -> None:
     """Both agents have the middleware; the identity of the run holds for both."""
     guard, ledger = memory_guard(StaticPolicy(allow()))

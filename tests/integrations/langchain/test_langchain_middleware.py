@@ -18,6 +18,7 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 
 from guardrail import LedgerError, UsageError
+from guardrail.errors import ConfigError
 from guardrail.integrations.langchain import (
     GuardMiddleware,
     LedgerStop,
@@ -396,6 +397,42 @@ async def test_strict_mode_refuses_a_tool_that_runs_at_the_provider(
     assert (RUNS, len(bench.rejected)) == ([], 1)
 
 
+class Settled(Scripted):
+    """A model whose own settings bring a tool."""
+
+    model_kwargs: dict[str, Any] = {"tools": [WEB]}  # noqa: RUF012 - a field of a pydantic model
+
+
+class Setting(AgentMiddleware[Any, Any, Any]):
+    """Add a tool to the settings of each request, or to its tools."""
+
+    def __init__(self, where: str) -> None:
+        super().__init__()
+        self.where = where
+
+    def wrap_model_call(self, request: Any, handler: Any) -> Any:
+        settings, tools = {"tools": [WEB]}, [*request.tools, WEB]
+        if self.where == "settings":
+            return handler(request.override(model_settings=settings))
+        return handler(request.override(tools=tools))
+
+
+@pytest.mark.parametrize("where", ["model", "settings", "tools"])
+def test_a_tool_of_the_provider_is_found_wherever_it_comes_from(bench: Any, where: str) -> None:
+    """The model's own settings, and what another middleware puts into the request."""
+    agent = create_agent(
+        (Settled if where == "model" else Scripted)(responses=[AIMessage("done")]),
+        tools=[weather],
+        middleware=[
+            *([] if where == "model" else [Setting(where)]),
+            GuardMiddleware(bench.guard, strict=True),
+        ],
+    )
+    with pytest.raises(UsageError, match="web_search"):
+        agent.invoke({"messages": [HumanMessage("?")]})
+    assert [item["reason"] for item in bench.rejected] == ["provider_tool"]
+
+
 @pytest.mark.parametrize(
     "given",
     [
@@ -529,3 +566,32 @@ def test_two_agents_with_two_guards_record_in_their_own_ledgers(bench: Any) -> N
         )
         agent.invoke({"messages": [HumanMessage("?")]})
     assert len(bench.decisions) == len(ledger.of("call.decision")) == 1
+
+
+def test_two_tools_with_one_name_are_refused_by_name(bench: Any) -> None:
+    """The guard can't know which of them a call means; the next agent works."""
+
+    @tool("weather")
+    def other(place: int) -> str:
+        """Take something else."""
+        return str(place)
+
+    with pytest.raises(ConfigError, match="weather") as refused:
+        govern([weather, other], bench.guard)
+    assert refused.value.code == "config.tool"
+    govern(weather, bench.guard).invoke({"city": "Bern"})
+    assert RUNS == ["Bern"]
+
+
+def test_arguments_of_a_megabyte_are_decided_or_refused_with_a_record(bench: Any) -> None:
+    """And the next call works."""
+    large = {"name": "weather", "args": {"city": "x" * 1_000_000}, "id": "1", "type": "tool_call"}
+    asked = [AIMessage("", tool_calls=[large]), ask("Bern"), AIMessage("done")]
+    agent = create_agent(
+        Scripted(responses=asked), tools=[weather], middleware=[GuardMiddleware(bench.guard)]
+    )
+    agent.invoke({"messages": [HumanMessage("?")]})
+    allowed = [item for item in bench.decisions if item["decision"]["effect"] == "allow"]
+    assert len(bench.decisions) == 2
+    assert len(RUNS) == len(allowed) == len(bench.outcomes)
+    assert RUNS[-1] == "Bern"
