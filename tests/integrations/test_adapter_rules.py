@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import pytest
 
 from guardrail.testing import conformance
@@ -9,17 +12,21 @@ from tests.support.adapter_drivers import (
     FunctionDriver,
     GovernDriver,
     MiddlewareDriver,
+    ToolBoxDriver,
     ToolNodeDriver,
 )
+from tests.support.toolboxes import APIS
 
-DRIVERS = {
+KINDS: dict[str, Any] = {
+    "guard.tool": FunctionDriver,
+    "govern": GovernDriver,
+    "tool_call_wrappers": ToolNodeDriver,
+    "GuardMiddleware": MiddlewareDriver,
+} | {f"ToolBox for {api.name}": partial(ToolBoxDriver, api) for api in APIS}
+
+DRIVERS: dict[str, conformance.AdapterDriver] = {
     f"{name}, {'async' if asynchronous else 'sync'}": kind(asynchronous=asynchronous)
-    for name, kind in {
-        "guard.tool": FunctionDriver,
-        "govern": GovernDriver,
-        "tool_call_wrappers": ToolNodeDriver,
-        "GuardMiddleware": MiddlewareDriver,
-    }.items()
+    for name, kind in KINDS.items()
     for asynchronous in (False, True)
 }
 

@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, ClassVar
 
+from anthropic.types import Message
 from langchain.agents import create_agent
 from langchain_core.messages import AIMessage, ToolMessage
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
+from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
 
 from guardrail import ApprovalRequired, Denied, Guard
 from guardrail.integrations.langchain import GuardMiddleware, govern, tool_call_wrappers
 from guardrail.testing.conformance import AdapterDriver, ModelCall, Reply
 from tests.support.langchain import Scripted
+from tests.support.model_server import MODEL, Call, Chat, Messages, Responses, Turn
+from tests.support.toolboxes import Api
 
 
 class FunctionDriver(AdapterDriver):
@@ -134,3 +141,70 @@ def _replies(result: dict[str, Any], calls: Sequence[ModelCall]) -> Sequence[Rep
         if isinstance(each, ToolMessage)
     }
     return [found[call.id] for call in calls]
+
+
+class ToolBoxDriver(AdapterDriver):
+    """A ToolBox, and responses as the official client makes them of a model's JSON."""
+
+    def __init__(self, api: Api, *, asynchronous: bool) -> None:
+        self.api = api
+        self.adapter = api.adapter  # type: ignore[misc]
+        self.takes_text = api.adapter == "openai"  # Anthropic's API has objects
+        self.asynchronous = asynchronous
+
+    def open(self, functions: Sequence[Callable[..., Any]], guard: Guard | None) -> Any:
+        if guard is None:
+            return {each.__name__: each for each in functions}
+        box = self.api.box(guard)
+        for each in functions:
+            box.tool(each)
+        return box
+
+    def run(self, tools: Any, calls: Sequence[ModelCall]) -> Sequence[Reply]:
+        if isinstance(tools, dict):
+            return [self._shown(partial(tools[call.name], **call.arguments)) for call in calls]
+        return self._told(tools.run(self._response(calls)))
+
+    async def arun(self, tools: Any, calls: Sequence[ModelCall]) -> Sequence[Reply]:
+        if not self.asynchronous:
+            return await super().arun(tools, calls)
+        if isinstance(tools, dict):
+            return await asyncio.to_thread(self._awaited, tools, calls)
+        return self._told(await tools.arun(self._response(calls)))
+
+    def _awaited(self, tools: Any, calls: Sequence[ModelCall]) -> Sequence[Reply]:
+        def one(call: ModelCall) -> Any:
+            return asyncio.run(tools[call.name](**call.arguments))
+
+        return [self._shown(partial(one, call)) for call in calls]
+
+    def _response(self, calls: Sequence[ModelCall]) -> Any:
+        asked = [Call(call.name, call.arguments, id=call.id) for call in calls]
+        render, kind = _RESPONSES[self.api.name]
+        told = json.dumps(render().answer(Turn(calls=asked), {"model": MODEL}))
+        return kind.construct(**json.loads(told))
+
+    def _shown(self, body: Callable[[], Any]) -> Reply:
+        """What a program without a guard sends back: text as it is, JSON of anything else, and how
+        a body failed.
+        """
+        failed = False
+        try:
+            result = body()
+            text = result
+            if not isinstance(result, str):
+                text = json.dumps(result, ensure_ascii=False, separators=(",", ":"))
+        except Exception as error:
+            failed, text = True, f"failed: {type(error).__name__}: {error}"
+        return Reply(text, failed if self.api.adapter == "anthropic" else None)
+
+    def _told(self, appended: Any) -> Sequence[Reply]:
+        return [Reply(told.text, told.failed) for told in self.api.told(appended)]
+
+
+_RESPONSES: dict[str, tuple[Any, Any]] = {
+    "chat": (Chat, ChatCompletion),
+    "responses": (Responses, Response),
+    "messages": (Messages, Message),
+}
+"""What writes a response of each API, and the client's type of it."""
