@@ -126,6 +126,7 @@ def test_a_person_in_the_loop_changes_what_is_decided(
     made.invoke(Command(resume=answer), THREAD)
     assert runs == RUNS
     assert [asked["city"] for asked in bench.asked] == cities
+    assert (len(bench.decisions), len(bench.outcomes)) == (len(cities), len(runs))
 
 
 def test_a_call_that_a_person_must_approve_pauses_the_agent() -> None:
