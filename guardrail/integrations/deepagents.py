@@ -70,9 +70,9 @@ def create_deep_agent(
 
     This holds for *tools*, the file tools, ``execute`` and ``task``, tools of *middleware* and of
     skills, and for the same tools of each sub-agent, the general-purpose one included. A call of a
-    sub-agent has the ``task`` call as its ``parent``. All arguments but *guard*, *strict* and
-    *approvals* are those of deepagents; these three have the meaning that they have in
-    ``GuardMiddleware``, which this function adds.
+    sub-agent has the ``task`` call as its ``parent``. *approvals* has the meaning that it has in
+    ``govern``. With *strict*, tools that run at the model's provider raise ``UsageError`` before
+    the model is asked. All other arguments are those of deepagents.
 
     The finished agent is checked with ``check_governed``. Raises ``UsageError``
     (``usage.ungoverned``), which names the sub-agent, if one can't be governed: it runs on another

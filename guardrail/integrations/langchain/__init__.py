@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.integrations.langchain.adapter import RefusedToolWarning, ReportedError, govern
 from guardrail.integrations.langchain.toolnode import tool_call_wrappers
+from guardrail.integrations.langchain.tracing import TracingWarning
 
 if TYPE_CHECKING:
     from guardrail.integrations.langchain.adapter import LedgerStop
@@ -22,6 +23,7 @@ __all__ = [
     "MiddlewareOrderWarning",
     "RefusedToolWarning",
     "ReportedError",
+    "TracingWarning",
     "check_governed",
     "govern",
     "tool_call_wrappers",

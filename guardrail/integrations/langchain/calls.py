@@ -34,6 +34,7 @@ from guardrail.integrations.langchain.runs import (
 from guardrail.integrations.langchain.sessions import asession_of_run, session_of_run
 from guardrail.integrations.langchain.splitting import split
 from guardrail.integrations.langchain.stops import langgraph, stop
+from guardrail.integrations.langchain.tracing import warn_of_tracing
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -106,6 +107,7 @@ def _steps(
     session: SessionScope | None,
 ) -> CallGenerator[Any]:
     """Make a call of the guard; if a person must approve it and the graph can pause, pause it."""
+    warn_of_tracing(binding.guard)
     options = _options(session)
     pausing = binding.options.approvals is Approvals.INTERRUPT and can_pause()
     turned_down: RejectionReason | None = None

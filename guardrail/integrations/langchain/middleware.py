@@ -35,6 +35,13 @@ if TYPE_CHECKING:
 
 __all__ = ["GuardMiddleware"]
 
+try:
+    from langgraph.types import TracePolicy, omit_payload
+except ImportError:  # an older LangGraph traces the middleware like every other one
+    _NO_PAYLOAD = None
+else:
+    _NO_PAYLOAD = TracePolicy(process_inputs=omit_payload, process_outputs=omit_payload)
+
 
 class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     """Governs all tools of an agent: no body of a tool runs without a durable, well-formed
@@ -50,6 +57,8 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     given as a mapping) can't be governed: its name is recorded before the model is asked.
     """
 
+    trace_policy = _NO_PAYLOAD
+    """The span of the middleware itself holds no arguments and no results. Other spans do."""
     check_order = True
     """Whether a middleware that comes later is reported."""
 

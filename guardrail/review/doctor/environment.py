@@ -66,17 +66,25 @@ def sqlite_version() -> Check:
 
 def tracing(environment: Mapping[str, str]) -> Check:
     """Check that no tracing service receives tool inputs before they are redacted."""
-    on = [
-        name
-        for name in ("LANGSMITH_TRACING", "LANGCHAIN_TRACING_V2")
-        if environment.get(name, "").lower() in {"1", "true"}
-    ]
-    if on:
-        return Check(
-            "tracing",
-            CheckState.NOTE,
-            f"{on[0]} is on: LangChain sends tool inputs to a service before guardrail redacts"
-            " them",
-            f"unset {on[0]}, or accept this",
-        )
-    return Check("tracing", CheckState.OK, "no tracing service sees unredacted tool inputs")
+    on = _first(environment, "TRACING_V2") or _first(environment, "TRACING")
+    if on is None or environment[on].strip().lower() not in _ON:
+        return Check("tracing", CheckState.OK, "no tracing service sees unredacted tool inputs")
+    names = [_first(environment, name) for name in ("HIDE_INPUTS", "HIDE_OUTPUTS")]
+    if all(name is not None and environment[name] == "true" for name in names):
+        return Check("tracing", CheckState.OK, f"{on} is on, with inputs and outputs hidden")
+    return Check(
+        "tracing",
+        CheckState.NOTE,
+        f"{on} is on: LangChain sends tool inputs to a service before guardrail redacts them",
+        f"unset {on}, or set LANGSMITH_HIDE_INPUTS=true and LANGSMITH_HIDE_OUTPUTS=true",
+    )
+
+
+_ON = frozenset({"1", "true"})
+"""LangSmith takes only ``true``; versions of LangChain took more."""
+
+
+def _first(environment: Mapping[str, str], name: str) -> str | None:
+    """Return the variable that LangSmith reads for *name*: the first that is not empty."""
+    names = (f"LANGSMITH_{name}", f"LANGCHAIN_{name}")
+    return next((item for item in names if environment.get(item, "").strip()), None)

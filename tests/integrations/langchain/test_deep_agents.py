@@ -259,6 +259,9 @@ class Retrying(AgentMiddleware[Any, Any, Any]):
         return handler(request)
 
 
+@pytest.mark.call_path(
+    "deepagents", "a sub-agent made again for another response format", result="governed"
+)
 async def test_a_sub_agent_made_again_for_another_response_format_is_governed(bench: Any) -> None:
     schema = {
         "title": "Found",
@@ -268,7 +271,8 @@ async def test_a_sub_agent_made_again_for_another_response_format_is_governed(be
         "required": ["city"],
     }
     found = call("Found", "found", city="Bern")
-    declared = sub("declared", call("weather", "1", city="Atlantis"), found)
+    asked = [call("weather", city, city=city) for city in ("Bern", "Atlantis")]
+    declared = sub("declared", *asked, found)
     agent = create_deep_agent(
         scripted(start("declared"), AIMessage("done")),
         [weather],
@@ -277,8 +281,9 @@ async def test_a_sub_agent_made_again_for_another_response_format_is_governed(be
     )
     result = await run(agent, False, {"configurable": {RESPONSE_FORMAT: schema}})
     assert answers(result)[0].content == '{"city": "Bern"}'
-    assert RUNS == []
-    assert parents(bench) == [("task", None), ("weather", "task")]
+    assert RUNS == ["Bern"]
+    assert parents(bench) == [("task", None), ("weather", "task"), ("weather", "task")]
+    assert (len(bench.decisions), len(bench.outcomes)) == (3, 2)
 
 
 async def test_the_policy_decides_the_arguments_that_a_person_has_edited(bench: Any) -> None:
@@ -429,6 +434,12 @@ def deepagents_backend() -> Any:
     return StateBackend()
 
 
+@pytest.mark.call_path(
+    "deepagents",
+    "ungoverned tools of a grader (`RubricMiddleware`)",
+    result="refused",
+    note="`UsageError` when the agent is made",
+)
 @pytest.mark.usefixtures("beta")
 def test_a_grader_with_ungoverned_tools_is_refused(bench: Any) -> None:
     """deepagents makes the grader only when the agent runs."""

@@ -272,6 +272,21 @@ def test_tracing_that_sees_inputs_first_is_noted(check: Run) -> None:
     """LangChain's own tracing sends tool inputs before anything is redacted."""
     assert check(LANGSMITH_TRACING="true")["tracing"].state is CheckState.NOTE
     assert check(LANGSMITH_TRACING="false")["tracing"].state is CheckState.OK
+    for name in ("LANGSMITH_TRACING_V2", "LANGCHAIN_TRACING_V2", "LANGCHAIN_TRACING"):
+        found = check(**{name: "true"})["tracing"]
+        assert found.state is CheckState.NOTE
+        assert name in found.found
+    off = check(LANGSMITH_TRACING_V2="false", LANGSMITH_TRACING="true")["tracing"]
+    assert off.state is CheckState.OK
+
+
+def test_tracing_is_no_remark_if_inputs_and_outputs_are_hidden(check: Run) -> None:
+    """A call that a model asks for is an output of the model."""
+    both = {"LANGSMITH_HIDE_INPUTS": "true", "LANGCHAIN_HIDE_OUTPUTS": "true"}
+    assert check(LANGSMITH_TRACING="true", **both)["tracing"].state is CheckState.OK
+    for name in both:
+        rest = both | {name: "false"}
+        assert check(LANGSMITH_TRACING="true", **rest)["tracing"].state is CheckState.NOTE
 
 
 def test_a_process_that_uses_the_ledger_is_counted(check: Run, project: Path) -> None:

@@ -1,0 +1,71 @@
+"""Notices a LangSmith tracer that sends arguments to its service as the model gave them.
+
+A tracer gets a tool's input before the guard does, so a denied call is traced with its arguments.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from langchain_core.runnables.config import var_child_runnable_config
+
+from guardrail.errors import UsageError
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["TracingWarning", "warn_of_tracing"]
+
+_TRACERS = "langchain_core.tracers.langchain"
+"""Module of the tracer. It loads LangSmith's client, so it is looked at only if it is loaded."""
+_TOLD: WeakSet[Guard] = WeakSet()
+
+
+class TracingWarning(UsageError, UserWarning):
+    """A tracer sends the arguments of tool calls to LangSmith before guardrail redacts them, those
+    of denied calls included.
+    """
+
+    default_code = "usage.tracing"
+
+
+def warn_of_tracing(guard: Guard) -> None:
+    """Warn, once for each guard, if a tracer sees what a tool gets in the running code.
+
+    It counts however it was switched on: by the environment, ``tracing_context``, ``configure`` or
+    a callback. It does not if its client hides inputs and outputs, or has an anonymizer.
+    """
+    if guard in _TOLD or _TRACERS not in sys.modules:
+        return
+    if any(_sends(tracer) for tracer in _tracers()):
+        _TOLD.add(guard)
+        problem = TracingWarning(
+            "LangSmith gets the arguments of tool calls before guardrail redacts them, those of"
+            " denied calls too",
+            hint=(
+                "set LANGSMITH_HIDE_INPUTS=true and LANGSMITH_HIDE_OUTPUTS=true, or give the"
+                " tracer a Client(anonymizer=...)"
+            ),
+        )
+        warnings.warn(problem, stacklevel=2)
+
+
+def _tracers() -> list[Any]:
+    config = var_child_runnable_config.get() or {}
+    callbacks: Any = config.get("callbacks") or ()
+    tracer = sys.modules[_TRACERS].LangChainTracer
+    handlers = getattr(callbacks, "handlers", callbacks)
+    return [handler for handler in handlers if isinstance(handler, tracer)]
+
+
+def _sends(tracer: Any) -> bool:
+    # LangSmith promises the arguments of its client, not these attributes. Without them the client
+    # counts as one that hides nothing.
+    client = getattr(tracer, "client", None)
+    if getattr(client, "_anonymizer", None):
+        return False
+    hidden = (getattr(client, name, False) for name in ("_hide_inputs", "_hide_outputs"))
+    return not all(hidden)
