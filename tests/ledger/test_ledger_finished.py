@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -132,3 +135,35 @@ def test_a_success_stays_known_after_its_records_are_pruned(db: Path, writer: Le
     fresh = FinishedCalls()
     found = [repeat(db, writer, fresh, name) for name in ("c-1", "c-2", "c-3")]
     assert found == [None, Repeat.SUCCEEDED, Repeat.SUCCEEDED]
+
+
+def test_a_forked_child_looks_although_a_thread_of_its_parent_did(
+    db: Path, writer: LedgerWriter
+) -> None:
+    """The thread, which has taken its turn, does not exist in the child."""
+    made(writer, "c-1")
+    calls = FinishedCalls()
+    inside, release = threading.Event(), threading.Event()
+
+    class Slow(list[str]):
+        def __iter__(self) -> Iterator[str]:
+            inside.set()
+            release.wait(60)
+            return iter(["c-2"])
+
+    def look() -> None:
+        with LedgerReader.open(db) as reader:
+            ProvedReader(reader, Proofs(SIGNING, writer.log)).repeat(Slow(), calls)
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    assert inside.wait(60)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        found = repeat(db, writer, calls, "c-1")
+        os._exit(0 if found is Repeat.SUCCEEDED else 1)
+    status = os.waitpid(child, 0)[1]
+    release.set()
+    thread.join()
+    assert status == 0
