@@ -100,7 +100,7 @@ class AnchorEndpoint:
             )
         if error.detail == "certificate":
             return AnchorError(
-                f"{self._what}'s certificate does not lead to a trusted one",
+                f"{self._what}'s certificate is not trusted",
                 hint="name the CA certificates for this server in guardrail.toml",
             )
         if error.stage is RequestStage.REPLY and not error.reason:

@@ -31,7 +31,7 @@ class AccessLogVerification:
 
     def verify(self, kept: Sequence[OutsideHead], *, jobs: int, progress: Progress | None) -> None:
         """Verify the access log against the heads given on the command line and *kept*, those from
-        anchors. Never raises for its findings.
+        anchors. Findings never raise an exception.
         """
         from guardrail.review.verify import verify_ledger
 
@@ -80,9 +80,9 @@ def _access_log_name(path: Path) -> str:
 def combined_exit_code(code: int, readers: AccessLogVerification | None) -> int:
     """Return the exit code of both results together.
 
-    An access log that is not anchored has no effect on the ledger's code: otherwise the first look
-    at an anchored ledger would change the answer. An access log that can't be opened counts as a
-    reservation.
+    An access log that is not anchored has no effect on the ledger's code: otherwise the first
+    recorded read of an anchored ledger would change its exit code. An access log that can't be
+    opened gives 5.
     """
     from guardrail.review.verify import VerifyState
 

@@ -72,7 +72,7 @@ class CommandEntry:
     attribute: str
     summary: str
     reads: CommandReads = CommandReads.LEDGER
-    """By default a command counts as one that reads the ledger."""
+    """The records that the command reads; by default, those of the ledger."""
     instead: str = ""
     """The parameter that, if given, names a file to read instead of the ledger."""
 

@@ -70,7 +70,7 @@ def outcome(call: RecordedCall) -> Cell:
 
 def asked_by(call: RecordedCall) -> Iterator[str]:
     """Yield the model that asked for *call* and the framework that made it, each with its
-    assurance, and the call inside which it was made; nothing for what is not recorded.
+    assurance, and the call inside which it was made. Facts that are not recorded are omitted.
     """
     if call.model:
         model, response = text(call.model, "name"), text(call.model, "response")

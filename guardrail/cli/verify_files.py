@@ -64,8 +64,8 @@ def verify_file(
     notices: list[str],
     progress: Progress | None,
 ) -> tuple[Path, VerifyReport]:
-    """Verify an export, the copy of a segment, or a backup. Return its path and the report. Never
-    raises for its findings.
+    """Verify an export, the copy of a segment, or a backup. Return its path and the report.
+    Findings never raise an exception.
     """
     from guardrail.review.verify import verify_copy, verify_export, verify_segment
 

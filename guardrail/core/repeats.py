@@ -1,4 +1,4 @@
-"""How a call that a framework makes again is recognised: by the framework's own id of it."""
+"""Recognises calls that a framework repeats, by the ids that the framework gives them."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ __all__ = ["bundle_signer"]
 
 def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
     """Return a function that signs the token of a policy bundle with the private key in *path*
-    (PEM, without password).
+    (PEM, unencrypted).
 
     *algorithm* is ``RS256`` (RSA, 2048 bits or more) or ``ES256`` (P-256). Raises
     ``KeysError`` if the file is missing, malformed, readable by others, or of another kind.
@@ -33,7 +33,7 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
         key = serialization.load_pem_private_key(read_key(path), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
         raise KeysError(
-            f"{path}: this is not a private key in PEM format without a password",
+            f"{path}: this is not an unencrypted private key in PEM format",
             code="keys.malformed",
         ) from None
     if algorithm == "RS256" and isinstance(key, rsa.RSAPrivateKey) and key.key_size >= 2048:

@@ -12,7 +12,7 @@ from guardrail.system.ownership import denial_of
 __all__ = ["check_mode", "read_key"]
 
 _MAX_FILE = 1 << 20
-"""Bytes of a key file."""
+"""Largest size of a key file in bytes."""
 
 
 def read_key(path: Path) -> bytes:

@@ -70,7 +70,7 @@ _NETWORK_TYPES = frozenset(
 
 
 _WRITTEN = ("-wal", "-shm", "-journal", "-lock", "-leases")
-"""Files that a writer opens by name next to the database."""
+"""Suffixes of the files and the folder next to the database that a writer opens by name."""
 
 
 def lock_path(db: Path) -> Path:

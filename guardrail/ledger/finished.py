@@ -30,7 +30,7 @@ _MOST = 8_000_000
 _DECISION = b'"type":"call.decision"'
 _ENDS = (b'"type":"call.outcome"', b'"type":"call.claim"')
 _ID = b'"call_id":"'
-"""In the bytes of every line with a framework's id; others may hold it as well."""
+"""Bytes in every line that contains a framework's id; other lines may contain them, too."""
 _SUCCESS = frozenset({Status.OK, Status.RETURNED})
 
 
@@ -46,15 +46,15 @@ class FinishedCalls:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._edge: Edge | None = None
-        """The tree of the lines that are known; None before the first look."""
+        """The tree of the lines that are known; None before the first search."""
         self._running: dict[str, list[str]] = {}
         """Names of the allowed calls without an outcome, by call id."""
         self._succeeded: TextHashes | None = TextHashes()
         """None if there were too many."""
 
     def look(self, rows: TreeRows, place: LogPosition, names: Sequence[str]) -> Repeat | None:
-        """Return what became of an earlier call with one of *names*, up to *place*; None if there
-        is none that runs or succeeded.
+        """Return the state of an earlier call with one of *names*, up to *place*; None if no such
+        call is running or has succeeded.
 
         Raises ``LedgerError`` unless the lines are the signed ones.
         """

@@ -13,11 +13,12 @@ _FOLDER = "audit"
 
 
 def left_behind(path: Path) -> tuple[Path, ...]:
-    """Return the files and folders of the log at *path* that a move left in the folder above, or in
-    its folder ``audit``, in the order of their names; empty if the log was not moved in part.
+    """Return the files and folders of the log at *path* that an incomplete move left behind, sorted
+    by name; empty if there are none.
 
-    Each of them is missing next to *path*. A folder that has a ledger of this name, while another
-    one is at *path*, belongs to another log.
+    The parent of *path*'s folder and the subfolder ``audit`` are searched for files of the log that
+    are missing next to *path*. If such a folder and that of *path* both have a database of this
+    name, they hold two different logs, and nothing is returned from that folder.
     """
     db = Path(os.path.abspath(path))
     for folder in (db.parent.parent, db.parent / _FOLDER):

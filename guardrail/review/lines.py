@@ -1,9 +1,9 @@
 """Reads records from a file: an export, or the copy of a segment, plain or gzip. Reading is strict
 and bounded, but it verifies nothing.
 
-Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. Here, every
-line must be a record of one log, with consecutive numbers, so that the output is at least one
-consistent reading of the file.
+Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. Here, all
+lines must be records of the same log, with consecutive numbers, so the output never mixes two logs
+and never skips a record.
 """
 
 from __future__ import annotations

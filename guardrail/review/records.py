@@ -239,7 +239,7 @@ class RecordedAnswer:
     seq: int
     ts: str
     people: tuple[RecordedPerson, ...]
-    """Who answered; for a use, the identity that the call was allowed in."""
+    """Who answered; for a use, the identity under which the call was allowed."""
     expires: str = ""
     """Expiry of an approval; empty for other kinds."""
 

@@ -159,7 +159,7 @@ def decision_seq(records: RecordReader, seq: int) -> int:
             hint=f"guardrail show {seq}",
         )
     raise NotFoundError(
-        f"record {seq} is of type {kind or 'unknown'}: nothing was decided there",
+        f"record {seq} is of type {kind or 'unknown'}, which contains no decision",
         hint=f"guardrail show {seq}",
     )
 

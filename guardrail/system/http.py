@@ -50,7 +50,7 @@ TlsContext = ssl.SSLContext
 """TLS settings: see ``tls_context``."""
 
 _MAX_HEAD = 64 * 1024
-"""Bytes of status lines and headers in a reply."""
+"""Largest size in bytes of all status lines and headers in a reply."""
 _CHUNK_SHARE = 64
 """A chunked body may use one byte for chunk sizes for every this many bytes of content."""
 _LOCAL_NAME = "localhost"
@@ -272,7 +272,7 @@ def tls_context(
     key: Path | None = None,
 ) -> TlsContext:
     """Return the TLS settings of a client: TLS 1.2 or later, and a server certificate that matches
-    its name and leads to *ca*.
+    its name and is issued by a CA in *ca*.
 
     Without *ca*, the system's certificates are trusted. *cert* and *key* identify the client; the
     key has no password. Raises ``OSError`` or ``ValueError``.

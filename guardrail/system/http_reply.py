@@ -16,10 +16,10 @@ from typing import NamedTuple
 __all__ = ["HttpReply", "ReplyError", "read_reply"]
 
 _MAX_HEAD = 64 * 1024
-"""Bytes of a status line or a header."""
+"""Largest size in bytes of a status line or a header."""
 _MAX_HEADERS = 100
 _MAX_INTERIM = 8
-"""Replies of status 1xx before the one that counts."""
+"""Largest number of interim replies (status 1xx) before the final one."""
 _MAX_CHUNK_LINE = 1024
 _BLOCK = 64 * 1024
 

@@ -202,7 +202,10 @@ class MemoryLedger:
                 return future
             if draft.approval is not None and self._has_step(line):
                 future.set_exception(
-                    LedgerError("this step is taken", code="ledger.approval_taken")
+                    LedgerError(
+                        "another record already has this step of the approval",
+                        code="ledger.approval_taken",
+                    )
                 )
                 return future
             self.lines.append(line)

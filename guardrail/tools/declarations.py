@@ -148,8 +148,8 @@ class ToolDeclarations(ABC):
 
         If *path* is given, the text is also written to that file, which is replaced atomically.
         Tools without an accepted schema are omitted. If tools of several servers have the same
-        name, their entry contains what holds for all of them. Raises ``ConfigError`` if the file
-        can't be written.
+        name, their entry contains only the constraints that all of them have. Raises
+        ``ConfigError`` if the file can't be written.
         """
         text = tools_document(self._tools.all())
         if path is not None:

@@ -193,11 +193,11 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
             # The language model would have to send the object, so every call would be denied.
             raise UsageError(
                 (
-                    "this is a method without its object, and a model can't supply the "
+                    "this is an unbound method, and a model can't supply the object for its "
                     f"argument {parameter.name}"
                 ),
                 code="usage.method",
-                hint=("make a tool from the object's own method: find = guard.tool(orders.find)"),
+                hint="make a tool from the bound method: find = guard.tool(orders.find)",
             )
         if parameter.kind in {parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD}:
             raise UsageError(

@@ -101,9 +101,9 @@ class GovernedMethod:
         """Call the method with its object as the first argument, as in ``Orders.find(orders)``."""
         if not args:
             raise UsageError(
-                "a method without its object",
+                "an unbound method was called without its object",
                 code="usage.method",
-                hint="call it on the object: orders.find(...); or make a tool from the object's "
-                "own method: find = guard.tool(orders.find)",
+                hint="call it on the object: orders.find(...); or make a tool from the bound "
+                "method: find = guard.tool(orders.find)",
             )
         return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)

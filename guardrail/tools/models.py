@@ -371,11 +371,11 @@ class _SecretRevealer:
         self.secrets = 0
 
     def reveal(self, found: Any, written: Any) -> Any:
-        """Return *written* (JSON) with the contents of the secrets in *found* (the same dump as
-        objects) filled in.
+        """Return *written*, a JSON dump, with the contents of its secrets filled in. *found* is the
+        same dump as Python objects.
 
-        Sets are sorted, because their order differs from one copy to the next and the snapshot's
-        must not.
+        Sets are sorted, because their order differs from one copy to the next, but the order in
+        the snapshot must be stable.
         """
         kind = type(found)
         if kind is str or kind is int or found is None or kind is bool or kind is float:

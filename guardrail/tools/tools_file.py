@@ -57,8 +57,8 @@ def _checkable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _outline(schema: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a schema with the arguments of *schema* and *other*. Those that both require are
-    required, and those with the same type in both have it.
+    """Return a schema with the arguments of *schema* and *other*. Arguments that both
+    require are required. A type or a default is kept if both schemas have it.
     """
     first, second = _properties(schema), _properties(other)
     names = {**first, **second}
@@ -76,7 +76,7 @@ def _properties(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _type(one: object, other: object) -> dict[str, Any]:
-    """Return the type and the default on which both agree."""
+    """Return the type and the default that *one* and *other* have in common."""
     if not isinstance(one, Mapping) or not isinstance(other, Mapping):
         return {}
     return {

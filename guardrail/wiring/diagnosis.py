@@ -285,7 +285,7 @@ def _check_existed(path: Path) -> None:
     A new log there would look like a recovered one, and would set aside an unrelated file.
     """
     if not path.exists():
-        refuse_links(path)  # a link that leads nowhere is not a mistyped name
+        refuse_links(path)  # a broken link is not a mistyped name
     if not traces(path):
         near = ledgers_near(path)
         raise LedgerOpenError(

@@ -91,7 +91,7 @@ def _permission_error(missing: MissingPermission) -> LedgerOpenError:
 def _in_the_way(folder: Path) -> LedgerOpenError:
     if folder.is_symlink():
         return LedgerOpenError(
-            f"{folder} is a symbolic link that leads nowhere: the ledger's folder belongs there",
+            f"{folder} is a broken symbolic link: the ledger's folder belongs there",
             code="ledger.linked",
             hint=f"remove the link: rm {shlex.quote(str(folder))}",
         )

@@ -1,4 +1,4 @@
-"""The contents of a lint, and the lint codes."""
+"""The type of a lint, and the lint codes."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def init(named: Path | None) -> None:
     folder = Path() if named is None else named
     if folder.is_symlink() and not folder.exists():
         raise ConfigError(
-            f"{folder} is a link that leads nowhere; nothing was written",
+            f"{folder} is a broken link; nothing was written",
             code="config.exists",
             hint="guardrail init OTHER_FOLDER, or remove the link",
         )

@@ -262,9 +262,9 @@ def serve(
             )
         except OSError as error:
             raise ConfigError(
-                f"can't listen there ({os_reason(error)})",
+                f"can't listen on {listen} ({os_reason(error)})",
                 code="witness.listen",
-                hint="--listen with another port",
+                hint="name another port: --listen ADDRESS:PORT",
             ) from None
         stack.callback(server.server_close)
         stack.enter_context(_ended_by_signals(server))

@@ -55,7 +55,7 @@ class NoteKey:
     """A public key, and the name under which its owner signs."""
 
     name: str
-    """Not empty, without white space and ``+``: for a log its origin."""
+    """Not empty, and without white space or ``+``. For the key of a log, this is its origin."""
     public: bytes
     """Ed25519, 32 bytes."""
     algorithm: Algorithm = Algorithm.ED25519

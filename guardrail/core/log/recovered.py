@@ -55,8 +55,8 @@ class Recovered:
 
     @classmethod
     def of(cls, seq: int, record: Mapping[str, Any]) -> Recovered:
-        """Parse the ``admin.recovered`` record *seq*. A malformed one counts against every record
-        before it.
+        """Parse the ``admin.recovered`` record *seq*. A malformed one is read as a recovery
+        that took over every earlier record without a head that vouched for it.
         """
         detail = record.get("detail")
         fields = detail if isinstance(detail, Mapping) else {}

@@ -28,13 +28,13 @@ _QUOTED = re.compile("=(?:[2-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f]=|[ \t]*\r?\n)")
 line (RFC 2045 6.7).
 """
 _PLUS = re.compile(r"\+(?<=[^\s\x00]\+)[^\s\x00]")
-"""A plus sign that can be a blank: inside a value, not at the beginning of a number or of one of
-several joined texts.
+"""A plus sign that can stand for a space: inside a value, not at the beginning of a number or of one
+of several joined texts.
 
-It begins with the literal, for which ``re`` searches fast.
+The pattern begins with a literal character, which ``re`` finds fast.
 """
 _BETWEEN_DIGITS = b"-:,;._+ \t\n\r\x0b\x0c"
-"""A plus sign is a blank in a form."""
+"""A plus sign, because in a form it stands for a space, and other separators of digits."""
 _KINDS = bytes(0x30 if chr(one) in "0123456789abcdefABCDEF" else 0x78 for one in range(256))
 _MANY_DIGITS = b"0" * 12
 _HEX_RUN = re.compile(rb"[0-9a-f]{12,}")
@@ -48,7 +48,7 @@ def decodings(
     deep.
 
     The results have the form used for searches. *spend* is called with the amount of work. Without
-    *blanks*, a plus sign is never read as a blank, because no searched value has one. Without
+    *blanks*, a plus sign is never read as a space, because no searched value has one. Without
     *runs*, the hex digits and the lines of *text* itself are not joined.
     """
     seen = {text}
@@ -76,7 +76,7 @@ def decodings(
 def _readings(text: str, blanks: bool) -> Iterator[str]:
     plus = blanks and "+" in text and _PLUS.search(text) is not None
     if "%" in text:
-        # A plus sign stands for itself in a path and for a blank in a form. Octets are UTF-8 or, in
+        # A plus sign stands for itself in a path and for a space in a form. Octets are UTF-8 or, in
         # old programs, Latin-1.
         yield unquote(text, errors="replace")
         if plus:

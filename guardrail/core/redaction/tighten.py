@@ -32,7 +32,9 @@ class Tightening:
         self._removed = {where: list(entry) for where, entry in inspection._removed.items()}
         self._classes = inspection._classes
         self._names: dict[int, dict[str, str]] = {}
-        """Object of the view -> current key -> key in the base view."""
+        """For each object of the view (by ``id``): its current keys, each with its key in the base
+        view.
+        """
         self._moves: dict[str, str] = {}
         self._gone: set[str] = set()
         self._news = False

@@ -75,8 +75,8 @@ class CompiledSchema:
     validator: Any = None
     """A ``jsonschema_rs`` validator; None if a model checks."""
     names: frozenset[str] | None = None
-    """The only names accepted, if no keyword of the schema's draft can refuse others; None
-    otherwise.
+    """The only accepted argument names, if no keyword of the schema's draft can express that limit;
+    None if the validator checks the names, or if all are accepted.
     """
     defaults: Defaults | None = None
     """The values that missing properties get; None if there are no defaults."""
@@ -90,7 +90,7 @@ def compile_schema(
     unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> CompiledSchema:
     """Compile a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``). Fetches
-    nothing and runs nothing of it.
+    nothing, and runs no code from the schema.
 
     It accepts drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns that
     a linear-time engine can run, and a top level that describes an object. *unknown* selects how

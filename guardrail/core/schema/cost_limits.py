@@ -31,10 +31,10 @@ _NULL_IS_ABSENT: Final = ("properties", "required")
 there.
 """
 _MAX_PATTERN = 1_000
-"""Characters of one pattern."""
+"""Largest length of one pattern in characters."""
 _SMALLEST_DEPTH = 4
 SMALLEST_STRING = 4_096
-"""Characters that arguments may always have."""
+"""Number of characters that arguments may always have."""
 
 REASONS: Final[Mapping[str, str]] = {
     "not_json": "a schema must be JSON",

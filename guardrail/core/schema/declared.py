@@ -13,7 +13,7 @@ _MAX_STEPS = 16
 _MAX_NAME = 64
 """Largest length of a declared name that an error message may show."""
 _MAX_DECLARED = 12
-"""Declared names that an error message lists."""
+"""Largest number of declared names that an error message lists."""
 
 
 def in_place(root: Mapping[str, Any], schemas: list[Any]) -> Iterator[dict[str, Any]]:

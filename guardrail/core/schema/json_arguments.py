@@ -26,18 +26,18 @@ _EMPTY: Final = " \t\n\r"
 class JsonArguments:
     """The arguments of a call as JSON text, exactly as the model wrote them.
 
-    ``guard.call``, ``acall``, ``admit`` and ``aadmit`` take it in place of a mapping. A text that
-    is not one JSON object, or that two parsers could read differently (a key twice, more text after
-    the object), is a denial, which is recorded without the text. A text without content is an
-    object without members: models write it for a tool without arguments.
+    ``guard.call``, ``acall``, ``admit`` and ``aadmit`` take it in place of a mapping. If the
+    text is not one JSON object, or if two parsers could read it differently (a repeated key, more
+    text after the object), the call is denied, and the denial is recorded without the text. Empty
+    text means an empty object: models write it for a tool without arguments.
     """
 
     text: str | bytes = field(repr=False)
-    """As a str, or as UTF-8 bytes."""
+    """The text, as ``str`` or as UTF-8 ``bytes``."""
 
     @property
     def size(self) -> int:
-        """Length of the text; 0 if it is no text."""
+        """Length of the text; 0 if it is not text."""
         return len(self.text) if issubclass(type(self.text), str | bytes) else 0
 
     def parse(self, limits: ArgumentLimits = ArgumentLimits()) -> dict[str, Any]:  # noqa: B008 - frozen

@@ -144,7 +144,7 @@ def _no_folder(folder: Path) -> LedgerError:
 
 def _exists() -> LedgerError:
     return LedgerError(
-        "there is already a file at this path, and guardrail never overwrites it",
+        "a file already exists at this path, and a backup never overwrites a file",
         code="ledger.exists",
         hint="choose another name for FILE: guardrail backup FILE",
     )

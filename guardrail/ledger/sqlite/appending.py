@@ -58,9 +58,7 @@ class Store(SQLiteTreeWriter):
         """Line 0, decoded; empty if it does not exist."""
         self._signing = signing
         self._known: HeadRow | None = None
-        """The head that this connection last wrote or authenticated. [Store.__init__._connection,
-        self._schema:] The connection, and the version of the schema that was checked.
-        """
+        """The head that this connection last wrote or authenticated."""
         self._connection, self._schema = connect(db)
         """The connection, and the version of the schema that was compared."""
         self._content: int | None = None
@@ -70,9 +68,9 @@ class Store(SQLiteTreeWriter):
         self._certified: str | None = None
         """The key that was found to be certified and not ended since the content last changed."""
         self._end: Tail | None = None
-        """The end that this connection last committed. Valid until the content changes."""
+        """The end of the log as last committed here. Valid until the content changes."""
         self._signed: Tail | None = None
-        """The end that the current transaction has signed."""
+        """The end of the log that the current transaction has signed."""
         super().__init__(self._connection.execute)
         SharedLock.connected(db)
         try:
@@ -403,6 +401,6 @@ class Store(SQLiteTreeWriter):
 
 def _closed() -> LedgerError:
     return LedgerError(
-        "the call was closed before: an outcome is recorded for it",
+        "the call already has an outcome",
         code="ledger.closed_call",
     )

@@ -172,7 +172,7 @@ class SharedLock:
 
     @classmethod
     def acquire(cls, db: Path) -> None:
-        """Make closing connections harmless until ``release``. Raises ``OSError``."""
+        """Prevent a closing connection from checkpointing until ``release``. Raises ``OSError``."""
         with cls._lock:
             descriptor = cls._descriptors.get(db)
             if descriptor is not None and not _same(descriptor, db) and not cls._holders.get(db):

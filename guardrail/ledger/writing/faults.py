@@ -79,8 +79,8 @@ class Health:
         self._patience = self._settings.retry_interval
 
     def await_retry(self) -> None:
-        """Wait until a poisoned ledger may be tried again: once per interval, and within the
-        deadline of a caller.
+        """Wait until the next attempt to reopen a poisoned ledger is due, for at most
+        ``retry_interval``: a caller might be waiting.
         """
         wait = min(self.next_retry - time.monotonic(), self._settings.retry_interval)
         time.sleep(max(0.0, wait))

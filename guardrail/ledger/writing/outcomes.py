@@ -33,8 +33,8 @@ _COMMON = (
 
 
 def unknown(line: bytes) -> Draft:
-    """Return the outcome of an allowed call whose process died, so that nobody knows if its body
-    ran.
+    """Return the outcome of an allowed call whose process died, so that it is unknown whether
+    its body ran.
 
     Raises ``RecordError`` if the line is not a record.
     """

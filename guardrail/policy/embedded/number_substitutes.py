@@ -197,7 +197,7 @@ def _escape_character(character: str) -> str:
 
 
 _SAFE = 2**53
-"""Upper limit of rounded numbers: sums and differences of some of them fit in 64 bits."""
+"""Upper limit of rounded numbers, so that sums and differences of a few of them fit in 64 bits."""
 
 
 def round_(value: float) -> int:

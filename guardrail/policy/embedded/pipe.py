@@ -40,7 +40,7 @@ class EngineRequest:
     settle: Callable[[EngineRequest, Frame], None]
     """Completes the future with the worker's answer."""
     party: str = ""
-    """The party in whose turn the request is served."""
+    """The principal in whose turn the request is served (``fair_queue.party``)."""
 
     def fail(self, error: PolicyError) -> None:
         """Fail the future with *error*, unless it is already done."""

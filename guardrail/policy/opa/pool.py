@@ -32,14 +32,14 @@ class PoolJob:
     end: float
     """Deadline (``time.monotonic``)."""
     party: str = ""
-    """The party in whose turn the job runs."""
+    """The principal in whose turn the job runs (``fair_queue.party``)."""
 
 
 class ConnectionPool:
     """Runs a job as soon as a thread is free. A job that waits past its deadline fails.
 
-    Thread-safe. Parties are served in turn, and none may use more than three quarters of the
-    threads, so that one party's slow queries leave room for those of others.
+    Thread-safe. Principals are served in turn, and none may use more than three quarters of the
+    threads, so that one principal's slow queries leave room for those of others.
     """
 
     def __init__(self, connect: Callable[[], OpaConnection], size: int) -> None:

@@ -23,7 +23,9 @@ _DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ns|us|ms|s|m|h)")
 _UNITS = {"ns": 3e-12, "us": 3e-10, "ms": 3e-7, "s": 1 / 3600, "m": 1 / 60, "h": 1.0}
 _MAX_HOURS = 1_000_000
-"""Roughly a hundred years. In nanoseconds, the sum of this and any time fits in 64 bits."""
+"""Longest duration in hours, roughly a hundred years. Any time plus this duration, in nanoseconds,
+fits in 64 bits.
+"""
 
 
 @dataclass(frozen=True, slots=True)

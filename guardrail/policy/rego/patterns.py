@@ -144,7 +144,7 @@ class _Regex:
                     raise _Problem("the pattern has a closing parenthesis without an opening one")
                 self.atom = character not in "|^$"
         if self.depth:
-            raise _Problem("the pattern has an opening parenthesis without a closing one")
+            raise _Problem("the pattern has an unclosed parenthesis")
 
     def _escape(self) -> None:
         character = self.rest[1:2]
@@ -222,7 +222,7 @@ class _Regex:
         while self.rest and self.rest[0] != "]":
             ranged = self._member(ranged)
         if not self.rest:
-            raise _Problem("the pattern has a character class without an end")
+            raise _Problem("the pattern has an unterminated character class")
         # At any position: the engine reads the second half of [+--] as a difference.
         operator = _OPERATORS.search(self.pattern, start, self.index)
         if operator is not None:

@@ -310,7 +310,7 @@ def _ledger(settings: Settings) -> Check:
     if _is_new(settings):
         return Check("ledger", CheckState.NOTE, f"none yet at {path}", _way_to_begin(settings))
     if path.is_symlink() and not path.exists():
-        found = f"{path} is a link that leads nowhere"
+        found = f"{path} is a broken link"
         return Check("ledger", CheckState.FAIL, found, "point it at the ledger, or remove it")
     if not path.exists():
         left = (

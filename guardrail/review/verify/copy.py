@@ -52,7 +52,7 @@ def verify_copy(
 
     Such heads lie beyond the copy. The copy is a prefix of the log if *ledger* begins with its
     records, or if it contains another head. Otherwise it can't be distinguished from a log that was
-    rolled back, and is reported as such. Never raises for its findings.
+    rolled back, and is reported as such. Findings never raise an exception.
     """
     for _ in range(_AGAIN):
         size, beyond = _heads_beyond_copy(path, ledger, key, heads)

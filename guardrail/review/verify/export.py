@@ -37,7 +37,7 @@ def verify_export(
     """Verify a JSON Lines export. An export stores no hashes: an edited line shows in the link of
     the next line, or in the root.
 
-    Never raises for its findings. *key* is the log's public key in hex, from outside the log;
+    Findings never raise an exception. *key* is the log's public key in hex, from outside the log;
     *heads* are external heads.
     """
     covered = any(each.covers for each in heads)

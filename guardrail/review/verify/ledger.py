@@ -47,7 +47,7 @@ _ANEW = 3
 keeps changing is no reason to go on.
 """
 _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
-"""States that neither a writer nor a disk can leave behind: somebody made the file."""
+"""States that neither a writer nor a disk fault can cause: somebody constructed the file."""
 _NUMBERED = ("record", "open_call", "epoch")
 """Tables in which each row names a record."""
 _TORN = ("ledger.damaged", "ledger.not_a_ledger", "ledger.query")
@@ -65,7 +65,7 @@ def verify_ledger(
     """Recompute everything that can be recomputed from the lines, and compare it with the stored
     values and with *heads*.
 
-    Never raises for its findings: every finding is a state. *key* is the log's public key in hex,
+    Findings never raise an exception: each is a state. *key* is the log's public key in hex,
     from outside the log; *heads* are external, or remembered by this machine. With *since*, only
     records from that number on are read, and the tree before them is taken from its stored leaves.
     *jobs* processes read large ledgers.

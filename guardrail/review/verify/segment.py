@@ -100,11 +100,12 @@ def verify_segment(
     segment_records: SegmentRecords | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify the copy at *path*. Never raises for its findings.
+    """Verify the copy at *path*. Findings never raise an exception: each is a state.
 
-    The records must be linked. They must give the root of each of *heads* that ends among them and,
-    if *segment_records* knows the segment, the root that it states. The tree before its first
-    record comes from the manifest next to it (``NAME.json``): wrong values there give another root.
+    Every record must follow from the one before it. Each of *heads* that ends within the copy must
+    have the root that is computed there. So must the record that closed the segment, if it is in
+    *segment_records*. The tree before the first record comes from the manifest next to the copy
+    (``NAME.json``). If the manifest is wrong, the computed roots differ.
     """
     lost = 1 if any(each.covers for each in heads) else 3
     try:

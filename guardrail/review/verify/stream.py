@@ -73,7 +73,8 @@ def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
     """Return the recoveries before record *seq*, for a run that does not read the records before
     it. Raises ``LedgerError``.
 
-    A recovery that can't be decoded counts against every earlier record.
+    A recovery that can't be decoded is read as one that took over every earlier record without a
+    head that vouched for it.
     """
     found = []
     for at, line in reader.admin(RECOVERED):

@@ -338,7 +338,7 @@ def _certificate(folder: Path) -> tuple[Path, Path]:
 
 
 def test_it_serves_https_to_clients_that_trust_its_certificate(tmp_path: Path) -> None:
-    """Others are told that the certificate leads nowhere; and a client that speaks no TLS disturbs
+    """Others are told that the certificate is not trusted; and a client that speaks no TLS disturbs
     nobody.
     """
     log = Log().grow(5)
@@ -362,7 +362,7 @@ def test_it_serves_https_to_clients_that_trust_its_certificate(tmp_path: Path) -
             ]
             trusting = WitnessAnchor(server.url, key=key.key, verify=verify_signature, ca=cert)
             assert trusting.publish(log.note(), log.prove).size == 5
-            with pytest.raises(AnchorError, match="does not lead to a trusted one") as refused:
+            with pytest.raises(AnchorError, match="certificate is not trusted") as refused:
                 WitnessAnchor(server.url, key=key.key, verify=verify_signature).latest(ORIGIN)
             assert refused.value.code == "anchor.unreachable"
             for each in held:

@@ -24,7 +24,7 @@ class _PasswordForm(StrEnum):
     NEXT = "next"
     """In the same word or in the next one."""
     SAME = "same"
-    """In the same word alone."""
+    """Only in the same word."""
     GUESS = "guess"
     """The value is in the same word.
 
@@ -38,11 +38,11 @@ class _PasswordForm(StrEnum):
 class _KnownTool(NamedTuple):
     options: dict[str, _PasswordForm]
     login: bool = False
-    """Only after the word ``login``."""
+    """True if the options have this meaning only after the word ``login``."""
     leads: bool = False
-    """The first word that is not an option begins another command."""
+    """True if the first word that is not an option begins another command."""
     account: bool = False
-    """The first word can be ``user/password``."""
+    """True if the first word can be ``user/password``."""
 
 
 def _tools(names: str, letters: str, takes: _PasswordForm, **more: bool) -> dict[str, _KnownTool]:

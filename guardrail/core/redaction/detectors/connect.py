@@ -32,8 +32,8 @@ _FETCHED = frozenset({"http", "https", "ws", "wss", "file", "data"})
 
 def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
     """Return the position of ``user:password`` in a URL whose password contains ``/``, ``?``, ``#``
-    or ``@`` unescaped. *at* is the position of ``://``. *strict* is the end of a userinfo without
-    such characters, or -1.
+    or ``@`` unescaped. *at* is the position of ``://``. *strict* is the end of the userinfo that a
+    strict parser finds in the URL, or -1.
     """
     match = _RAW.match(text, at + 1)
     if match is None:
