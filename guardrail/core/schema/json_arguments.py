@@ -29,7 +29,7 @@ class JsonArguments:
     ``guard.call``, ``acall``, ``admit`` and ``aadmit`` take it in place of a mapping. If the
     text is not one JSON object, or if two parsers could read it differently (a repeated key, more
     text after the object), the call is denied, and the denial is recorded without the text. Empty
-    text means an empty object: models write it for a tool without arguments.
+    or blank text means an empty object: models write it for a tool without arguments.
     """
 
     text: str | bytes = field(repr=False)
