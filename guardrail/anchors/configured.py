@@ -121,7 +121,7 @@ def _authority(
 ) -> TimestampAnchor:
     if settings.tsa_root is None:
         raise ConfigError(
-            "[anchors] tsa needs tsa_root, otherwise anybody's time stamps would count",
+            "[anchors] tsa needs tsa_root: otherwise, anyone's time stamps would be accepted",
             code="config.anchor_tls",
             hint="set tsa_root to the file with the authority's root certificate",
         )

@@ -34,8 +34,8 @@ class CallContext:
     """What a framework says about one call: which model asked for it, in which response and trace.
 
     guardrail checks none of it: policies and records see it as ``asserted``. ``model`` and
-    ``response`` come from a model's answer, so they can hold anything: what is no text counts as
-    not given, and texts are cut, redacted and scanned before they are recorded. Raises
+    ``response`` come from a model's answer, so they can hold anything: a value that is not text
+    counts as not given, and text is cut, redacted and scanned before it is recorded. Raises
     ``UsageError`` if another field has the wrong type, or if ``trace`` is malformed.
     """
 
@@ -66,7 +66,7 @@ class CallContext:
             return
         if not is_traceparent(self.trace):
             raise UsageError(
-                "context: trace is no W3C traceparent", code="usage.traceparent", hint=_HINT
+                "context: trace is not a W3C traceparent", code="usage.traceparent", hint=_HINT
             )
         object.__setattr__(self, "trace", str.__str__(self.trace))
 

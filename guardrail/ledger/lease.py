@@ -323,7 +323,7 @@ class Leases:
     def remove(self, process: str) -> None:
         """Remove the lease file of a dead *process*; call it under the log's file lock.
 
-        A missing file is no error.
+        A missing file is not an error.
         """
         with contextlib.suppress(OSError):  # also a planted path that is not a file
             os.unlink(self._path(process))

@@ -139,7 +139,7 @@ class FileRecords:
         if count == 0:
             self._set_first_record(seq, log)
         elif log != self._log:
-            raise self._line_error(count, "belongs to another log than the first line")
+            raise self._line_error(count, "belongs to a different log from that of the first line")
         elif count == 1 and self._zero:
             if seq < 1:
                 raise self._line_error(count, f"is record {seq} again")

@@ -275,7 +275,7 @@ def tls_context(
     its name and is issued by a CA in *ca*.
 
     Without *ca*, the system's certificates are trusted. *cert* and *key* identify the client; the
-    key has no password. Raises ``OSError`` or ``ValueError``.
+    key is not encrypted. Raises ``OSError`` or ``ValueError``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -111,7 +111,7 @@ class ToolDeclarations(ABC):
 
         *function* can also be a method (in its class or of an object), a class, a
         ``functools.partial`` or another callable. The object of a method, and the arguments that a
-        partial has bound, belong to the program: they are no arguments of the tool. The options are
+        partial has bound, belong to the program: they are not arguments of the tool. The options are
         those of ``declare``. Calling the governed tool is equivalent to ``guard.call`` (or
         ``guard.acall`` for a coroutine function). Raises ``UsageError``, for example for
         generators, and ``SchemaError``.
@@ -122,7 +122,7 @@ class ToolDeclarations(ABC):
             return staticmethod(self.tool(function.__func__, **options))
         if getattr(function, "__guardrail_tool__", None) is not None:
             raise UsageError(
-                "a governed tool is made a tool again: its calls would be decided twice",
+                "this tool is already governed; as a new tool, its calls would be decided twice",
                 code="usage.governed",
                 hint="use it as it is, or pass the original callable",
             )

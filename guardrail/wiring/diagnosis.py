@@ -354,7 +354,7 @@ def _check_signer(settings: Settings, keys: Keys | None, log: str) -> None:
 
 def _foreign_keys_error(settings: Settings) -> KeysError:
     return KeysError(
-        f"{settings.key_path}: these keys belong to another log than {settings.ledger.path}, and "
+        f"{settings.key_path}: these keys do not belong to the log in {settings.ledger.path}, and "
         "nothing shows that the ledger was replaced",
         code="keys.other_log",
         hint=(

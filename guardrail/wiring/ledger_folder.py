@@ -151,7 +151,7 @@ def check_new(folder: Path) -> None:
     if os.stat(folder).st_uid != os.geteuid():
         owner = user_named(os.stat(folder).st_uid)
         raise ConfigError(
-            f"{folder} belongs to {owner}, who could exchange the ledger and the keys in it; "
+            f"{folder} belongs to {owner}, who could replace the ledger and the keys in it; "
             "nothing was written",
             code="config.exists",
             hint=f"remove that folder: rmdir {shlex.quote(str(folder))}; or {other}",

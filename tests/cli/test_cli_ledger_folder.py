@@ -307,13 +307,13 @@ def test_who_may_not_enter_the_folder_is_told_whose_it_is() -> None:
 
 @needs_root
 def test_a_folder_of_another_user_is_not_taken_by_init() -> None:
-    """Its owner could exchange the ledger and the keys in it."""
+    """Its owner could replace the ledger and the keys in it."""
     with open_folder() as folder:
         (folder / "audit").mkdir()
         os.chown(folder / "audit", AGENT, AGENT)
         code, told = command(0, "init", ".", cwd=folder)
         assert code == 2, told
-        assert "could exchange the ledger and the keys in it" in " ".join(told.split())
+        assert "could replace the ledger and the keys in it" in " ".join(told.split())
         assert names(folder) == {"audit"}
 
 

@@ -79,7 +79,7 @@ def test_a_malformed_trace_is_refused_without_being_quoted(trace: Any) -> None:
     with pytest.raises(UsageError) as caught:
         CallContext(trace=trace)
     assert caught.value.code == "usage.traceparent"
-    assert caught.value.message == "context: trace is no W3C traceparent"
+    assert caught.value.message == "context: trace is not a W3C traceparent"
     assert "W3C" in caught.value.hint
 
 

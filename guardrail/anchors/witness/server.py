@@ -76,7 +76,7 @@ def server_tls(cert: Path, key: Path) -> ServerTls:
         raise ConfigError(
             f"certificate or key can't be used ({type(error).__name__})",
             code="witness.tls",
-            hint="use two PEM files, and a key without a password",
+            hint="use two PEM files, with an unencrypted key",
         ) from None
     return context
 

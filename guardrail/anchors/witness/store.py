@@ -164,7 +164,7 @@ class WitnessStore:
         if key is not None and row[0] != str(key):
             connection.close()
             raise ConfigError(
-                f"{path}: this database belongs to another witness than the key",
+                f"{path}: this database does not belong to the witness with this key",
                 code="witness.other_key",
                 hint="use the --db and --key that were created together",
             )

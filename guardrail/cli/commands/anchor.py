@@ -60,7 +60,8 @@ def anchor(
     """
     if action != "move" and (lost or reason is not None):
         raise click.UsageError(
-            "--lost and --reason need guardrail anchor move", click.get_current_context()
+            "--lost and --reason can be used only with guardrail anchor move",
+            click.get_current_context(),
         )
     if action == "move":
         from guardrail.cli.commands.anchor_move import move

@@ -171,10 +171,7 @@ class Draft:
         size = sum(len(segment) + 1 for segment in segments) + 2 + _SPLICE_OVERHEAD
         if size > MAX_LINE:
             raise RecordError(
-                (
-                    f"the record would have about {counted(size, 'byte')}, but the limit "
-                    f"is {MAX_LINE}"
-                ),
+                (f"the record would be about {counted(size, 'byte')}, but the limit is {MAX_LINE}"),
                 code="record.too_large",
             )
         call = fields.get("call")

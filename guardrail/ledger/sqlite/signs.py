@@ -52,7 +52,7 @@ def was_ledger(path: Path) -> bool:
     if os.path.lexists(lock_path(db)) or os.path.lexists(seal_path(db)) or has_ledger_header(db):
         return True
     keys = db.with_suffix(".keys")
-    # The files of audit.db are no sign of a ledger "audit": they belong to audit.db.
+    # The files of audit.db are not a sign of a ledger "audit": they belong to audit.db.
     return os.path.lexists(keys) and not any(
         each.with_suffix(".keys") == keys for each in ledgers_near(db)
     )

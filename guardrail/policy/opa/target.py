@@ -208,7 +208,7 @@ def _tls_context(section: OpaSection) -> TlsContext:
         raise ConfigError(
             f"[opa] ca, cert or key can't be used ({type(error).__name__})",
             code="config.opa_tls",
-            hint="use PEM files, and a key without a password",
+            hint="use PEM files, with an unencrypted key",
         ) from None
 
 

@@ -74,7 +74,7 @@ class _Clause:
 def chained_bodies(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield each body of a rule that follows another body without ``else``.
 
-    The engine gives the rule another value than OPA for such a body, or none.
+    For such a body, the engine gives the rule a different value from OPA's, or none.
     """
     for body in scope.rule.node.get("bodies", [])[1:]:
         if not body["is_else"]:

@@ -141,10 +141,10 @@ class _Regex:
                 self.index += 1
                 self.depth -= character == ")"
                 if self.depth < 0:
-                    raise _Problem("the pattern has a closing parenthesis without an opening one")
+                    raise _Problem("the pattern has an unmatched closing parenthesis")
                 self.atom = character not in "|^$"
         if self.depth:
-            raise _Problem("the pattern has an unclosed parenthesis")
+            raise _Problem("the pattern has an unmatched opening parenthesis")
 
     def _escape(self) -> None:
         character = self.rest[1:2]
