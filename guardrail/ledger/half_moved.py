@@ -31,7 +31,7 @@ def left_behind(path: Path) -> tuple[Path, ...]:
 
 
 def way_to_finish(path: Path) -> str:
-    """Return the next step if the log at *path* was moved only in part; empty if it was not."""
+    """Return the next step if a move of the log at *path* is incomplete; otherwise empty."""
     left = left_behind(path)
     if not left:
         return ""

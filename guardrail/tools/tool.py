@@ -44,7 +44,7 @@ class Tool:
     target: tuple[str, ...] = ()
     """RFC 6901 pointers to the arguments that identify the object acted on."""
     labels: tuple[str, ...] = ()
-    """For the policy: ``resource.properties.labels``."""
+    """Labels for the policy, which sees them as ``resource.properties.labels``."""
     log_output: bool = False
     """Record the redacted result instead of only its type, size and token."""
     model: Any = None

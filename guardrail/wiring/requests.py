@@ -59,8 +59,8 @@ class LedgerRequests:
         return owner_of(decode(line))
 
     def repeat(self, names: Sequence[str]) -> Repeat | None:
-        """Return what became of an earlier call with one of *names*, or None if none runs or
-        succeeded. Raises ``LedgerError``.
+        """Return what became of an earlier call with one of *names*, or None if no such call
+        is running or has succeeded. Raises ``LedgerError``.
         """
         with self._reading() as log:
             return log.repeat(names, self._finished)

@@ -60,8 +60,7 @@ def anchor(
     """
     if action != "move" and (lost or reason is not None):
         raise click.UsageError(
-            "--lost and --reason can be used only with guardrail anchor move",
-            click.get_current_context(),
+            "only guardrail anchor move takes --lost and --reason", click.get_current_context()
         )
     if action == "move":
         from guardrail.cli.commands.anchor_move import move

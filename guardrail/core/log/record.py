@@ -171,7 +171,10 @@ class Draft:
         size = sum(len(segment) + 1 for segment in segments) + 2 + _SPLICE_OVERHEAD
         if size > MAX_LINE:
             raise RecordError(
-                (f"the record would be about {counted(size, 'byte')}, but the limit is {MAX_LINE}"),
+                (
+                    f"the record would be about {counted(size, 'byte')} long, but the limit is "
+                    f"{MAX_LINE}"
+                ),
                 code="record.too_large",
             )
         call = fields.get("call")

@@ -21,7 +21,7 @@ _TOO_LONG = b" " * (MAX_LINE + 1)
 only its length is reported.
 """
 _LAST = "\U0010ffff"
-"""Sorts after every text that begins with the prefix before it."""
+"""Appended to a prefix, it sorts after every text that begins with the prefix."""
 _ENTRIES = "type IN ('call.decision', 'call.rejected')"
 """The condition of index ``record_session``."""
 _VALUES = (
