@@ -97,7 +97,7 @@ class ServerInspector:
                 (
                     "the policies on the OPA server use another version of the contract"
                     if other
-                    else ("the policies on the OPA server do not include guardrail's composition")
+                    else ("the policies on the OPA server do not include guardrail's own policies")
                 ),
                 cause="revision",
                 detail="contract",
