@@ -111,8 +111,8 @@ class ToolDeclarations(ABC):
 
         *function* can also be a method (in its class or of an object), a class, a
         ``functools.partial`` or another callable. The object of a method, and the arguments that a
-        partial has bound, belong to the program: they are not arguments of the tool. The options are
-        those of ``declare``. Calling the governed tool is equivalent to ``guard.call`` (or
+        partial has bound, belong to the program: they are not arguments of the tool. The options
+        are those of ``declare``. Calling the governed tool is equivalent to ``guard.call`` (or
         ``guard.acall`` for a coroutine function). Raises ``UsageError``, for example for
         generators, and ``SchemaError``.
         """

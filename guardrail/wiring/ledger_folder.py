@@ -103,7 +103,7 @@ def _in_the_way(folder: Path) -> LedgerOpenError:
 
 
 def check_private(path: Path) -> None:
-    """Raise ``LedgerOpenError`` (``ledger.folder``) if another user could exchange the ledger
+    """Raise ``LedgerOpenError`` (``ledger.folder``) if another user could replace the ledger
     *path*: it is in its default folder, and that belongs to somebody else or everyone can write
     to it.
 
@@ -130,7 +130,7 @@ def check_private(path: Path) -> None:
     else:
         return
     raise LedgerOpenError(
-        f"{folder} {what}; another user could exchange the ledger and the keys in it",
+        f"{folder} {what}; another user could replace the ledger and the keys in it",
         code="ledger.folder",
         hint=f"{fix} {shlex.quote(str(folder))}, and then: guardrail verify",
     )
