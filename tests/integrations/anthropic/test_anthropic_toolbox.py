@@ -75,6 +75,12 @@ HOSTED: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.call_path(
+    "Anthropic, ToolBox",
+    "tools that the provider has run (`server_tool_use`, `mcp_tool_use`)",
+    result="not governed",
+    note="they ran before the response arrived; `call.rejected`, reason `provider_tool`, says so",
+)
 def test_tools_that_the_provider_ran_are_recorded(bench: Bench, how: str) -> None:
     """Nobody decided them, and the record says so; the program's own calls run."""
     box = ToolBox(bench.guard)
@@ -92,6 +98,12 @@ def test_tools_that_the_provider_ran_are_recorded(bench: Bench, how: str) -> Non
     assert run_either(box, MESSAGES.ask(Turn(items=HOSTED[:2])), how) == []
 
 
+@pytest.mark.call_path(
+    "Anthropic, ToolBox",
+    "a call of an unknown type",
+    result="refused",
+    note="`call.rejected`, reason `unknown_kind`",
+)
 def test_a_call_of_an_unknown_type_is_refused(bench: Bench, how: str) -> None:
     """The model reads it, and it is on record."""
     box = ToolBox(bench.guard)
@@ -118,6 +130,9 @@ def test_a_message_that_did_not_end_runs_nothing(bench: Bench, how: str, reason:
     assert bench.decisions == []
 
 
+@pytest.mark.call_path(
+    "Anthropic, ToolBox", "a stream that broke off", result="refused", note="no call of it runs"
+)
 def test_a_stream_that_broke_off_runs_nothing(bench: Bench) -> None:
     """Half an argument parses: ``{"city": "Be`` is a city for the client."""
     box = ToolBox(bench.guard)

@@ -32,6 +32,12 @@ def test_a_custom_tool_gets_the_text_that_the_model_wrote(bench: Bench, api: Api
     assert sorted(each["command"] for each in bench.asked) == ["Atlantis", '{"a": 1']
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "a call of a function as a custom tool, or the reverse",
+    result="refused",
+    note="`call.rejected`, reason `wrong_kind`",
+)
 @BOTH
 def test_a_call_of_the_other_kind_is_refused(bench: Bench, api: Api, how: str) -> None:
     """Text for a function, arguments for a custom tool."""
@@ -153,6 +159,12 @@ HOSTED = [
 ]
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "tools that the provider has run (`web_search`, `mcp_call`, ...)",
+    result="not governed",
+    note="they ran before the response arrived; `call.rejected`, reason `provider_tool`, says so",
+)
 def test_tools_that_the_provider_ran_are_recorded(bench: Bench, how: str) -> None:
     """Nobody decided them, and the record says so; the program's own calls run."""
     box = ToolBox(bench.guard)
@@ -171,6 +183,12 @@ def test_tools_that_the_provider_ran_are_recorded(bench: Bench, how: str) -> Non
     assert "amount" not in str(bench.rejected)
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    'the calls of a response with such tools, with `hosted="refuse"`',
+    result="refused",
+    note="`UsageError`",
+)
 def test_tools_that_the_provider_ran_can_be_refused(bench: Bench, how: str) -> None:
     """They are recorded all the same, and no function of the response runs."""
     box = ToolBox(bench.guard, hosted=Hosted.REFUSE)
@@ -220,6 +238,12 @@ FOREIGN: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "`computer_call`, `shell_call`, `apply_patch_call`, unknown types",
+    result="refused",
+    note="`call.rejected`, reason `unknown_kind`, and `UsageError`",
+)
 @pytest.mark.parametrize("item", FOREIGN, ids=lambda item: item["type"])
 def test_a_call_that_no_function_can_answer_is_refused(
     bench: Bench, how: str, item: dict[str, Any]
@@ -236,6 +260,12 @@ def test_a_call_that_no_function_can_answer_is_refused(
     assert rejected["origin"]["call_id"] == item.get("call_id", item["id"])
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "call items that `unsafe_items` names",
+    result="not governed",
+    note="the program runs them; `call.rejected`, reason `left_to_program`, says so",
+)
 def test_the_program_may_run_such_calls_itself(bench: Bench, how: str) -> None:
     """If it says so; each is still recorded."""
     box = ToolBox(bench.guard, unsafe_items={"computer_call"})
@@ -269,6 +299,12 @@ def test_a_shell_of_the_provider_is_told_from_one_of_the_program(bench: Bench, h
     assert [each["reason"] for each in bench.rejected] == ["provider_tool"] * 2
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "`mcp_approval_request`",
+    result="refused",
+    note="the provider would run it: the answer is no",
+)
 def test_a_tool_of_an_mcp_server_is_not_approved(bench: Bench, how: str) -> None:
     """The provider would run it: the model reads why it may not."""
     item = {
@@ -345,6 +381,9 @@ def test_no_call_of_a_response_that_did_not_complete_runs(bench: Bench, status: 
     assert text == f"not run: weather: the answer was cut off (status: {status})"
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox", "a stream that broke off", result="refused", note="no call of it runs"
+)
 def test_a_stream_that_broke_off_runs_nothing(bench: Bench) -> None:
     """Its client takes it for complete; no reason for its end says that it is."""
     box = ToolBox(bench.guard)

@@ -34,6 +34,18 @@ def next_call_works(bench: Bench, api: Api, box: Any, how: str) -> None:
     assert bench.outcomes[-1]["status"] == "ok"
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "an unknown tool",
+    result="refused",
+    note="`call.rejected`, reason `unknown_tool`",
+)
+@pytest.mark.call_path(
+    "Anthropic, ToolBox",
+    "an unknown tool",
+    result="refused",
+    note="`call.rejected`, reason `unknown_tool`",
+)
 @pytest.mark.parametrize("name", ["nope", "Weather", "", "a\nb", "x" * 300, "bid\u202ei"])
 def test_an_unknown_tool_is_refused_and_recorded(
     bench: Bench, api: Api, how: str, name: str
@@ -72,6 +84,12 @@ TEXTS = {
 }
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "arguments that are not one JSON object, or do not fit",
+    result="refused",
+    note="denied, cause `arguments`",
+)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 @pytest.mark.parametrize("api", [CHAT, RESPONSES], ids=lambda api: api.name)
 def test_arguments_that_do_not_fit_are_denied(bench: Bench, api: Api, how: str, text: str) -> None:
@@ -88,6 +106,12 @@ def test_arguments_that_do_not_fit_are_denied(bench: Bench, api: Api, how: str, 
     next_call_works(bench, api, box, how)
 
 
+@pytest.mark.call_path(
+    "Anthropic, ToolBox",
+    "arguments that do not fit",
+    result="refused",
+    note="denied, cause `arguments`",
+)
 @pytest.mark.parametrize("given", [["Bern"], "Bern", 7, {"city": ["Bern"]}, {"hours": 2}, {}])
 def test_arguments_of_a_tool_use_that_do_not_fit_are_denied(
     bench: Bench, how: str, given: Any
@@ -113,6 +137,18 @@ def _with_input(given: Any) -> Any:
     return message
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "a second call with the same id",
+    result="refused",
+    note="`call.rejected`, reason `repeated_id`",
+)
+@pytest.mark.call_path(
+    "Anthropic, ToolBox",
+    "a second call with the same id",
+    result="refused",
+    note="`call.rejected`, reason `repeated_id`",
+)
 def test_a_repeated_id_runs_once(bench: Bench, api: Api, how: str) -> None:
     """Two results with one id could not be told apart."""
     box, runs = box_with_weather(bench, api)
@@ -127,6 +163,18 @@ def test_a_repeated_id_runs_once(bench: Bench, api: Api, how: str) -> None:
     next_call_works(bench, api, box, how)
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "a call without an id",
+    result="refused",
+    note="`call.rejected`, reason `missing_id`",
+)
+@pytest.mark.call_path(
+    "Anthropic, ToolBox",
+    "a call without an id",
+    result="refused",
+    note="`call.rejected`, reason `missing_id`",
+)
 def test_a_call_without_an_id_is_refused(bench: Bench, api: Api, how: str) -> None:
     """Its result could not be given back. Empty and missing ids count the same."""
     box, runs = box_with_weather(bench, api)
@@ -143,6 +191,18 @@ def test_a_call_without_an_id_is_refused(bench: Bench, api: Api, how: str) -> No
     assert [each["origin"]["call_id"] for each in bench.rejected] == [None, None]
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "calls of an answer that was cut off",
+    result="refused",
+    note="`call.rejected`, reason `incomplete`",
+)
+@pytest.mark.call_path(
+    "Anthropic, ToolBox",
+    "calls of an answer that was cut off",
+    result="refused",
+    note="`call.rejected`, reason `incomplete`",
+)
 def test_calls_of_an_answer_that_was_cut_off_are_refused(bench: Bench, api: Api, how: str) -> None:
     """Its last call may be half a call that happens to parse."""
     box, runs = box_with_weather(bench, api)
@@ -185,6 +245,18 @@ def responses_of_others() -> dict[str, Callable[[Api], Any]]:
     }
 
 
+@pytest.mark.call_path(
+    "OpenAI, ToolBox",
+    "a raw response, a stream, a dictionary, a response of another library",
+    result="refused",
+    note="`UsageError` names what to pass",
+)
+@pytest.mark.call_path(
+    "Anthropic, ToolBox",
+    "a raw response, a stream, a dictionary, a response of another library",
+    result="refused",
+    note="`UsageError` names what to pass",
+)
 @pytest.mark.parametrize("made", responses_of_others().values(), ids=responses_of_others())
 def test_what_is_no_response_is_named(
     bench: Bench, api: Api, how: str, made: Callable[[Api], Any]
