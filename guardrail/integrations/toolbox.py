@@ -66,6 +66,7 @@ class ToolBoxBase(ABC):
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
         log_output: bool = False,
+        timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def tool(self, function: Any = None, /, **options: Any) -> Any:
         """Register a function, or a method of an object: name, schema and descriptions come from

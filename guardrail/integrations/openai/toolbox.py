@@ -92,6 +92,7 @@ class OpenAIToolBox(ToolBoxBase):
         target: Sequence[str] = (),
         labels: Sequence[str] = (),
         log_output: bool = False,
+        timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def custom(self, function: Any = None, /, **options: Any) -> Any:
         """Register a function of one argument as a custom tool, whose argument is free text.

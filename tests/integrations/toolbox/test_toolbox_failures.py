@@ -236,6 +236,30 @@ def test_an_exit_that_a_body_asks_for_reaches_the_program(bench: Bench, api: Api
     assert sorted(each["status"] for each in bench.outcomes) == ["error", "ok"]
 
 
+def test_a_body_that_takes_too_long_is_told_to_the_model(bench: Bench, api: Api, how: str) -> None:
+    """A timeout is the tool's failure: the other calls and the program go on."""
+    release = threading.Event()
+    box = api.box(bench.guard)
+
+    @box.tool(timeout=0.05)
+    def slow(city: str) -> str:
+        release.wait(60)
+        return city
+
+    box.tool(weather)
+    calls = [Call("slow", {"city": "Bern"}, id="id0"), Call("weather", {"city": "Rome"}, id="id1")]
+    try:
+        late, told = api.told(run_either(box, api.ask(Turn(calls=calls)), how))
+    finally:
+        release.set()
+    assert late.text.startswith("failed: ToolTimeoutError: ")
+    assert late.failed in (None, True)
+    assert told.text == "sun in Rome"
+    until(lambda: bench.ledger.of("call.claim"))
+    statuses = {each["origin"]["call_id"]: each["status"] for each in bench.outcomes}
+    assert statuses == {"id0": "error", "id1": "ok"}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("how", ["run", "arun"])
 def test_a_killed_process_leaves_one_outcome_for_each_call(tmp_path: Path, how: str) -> None:
