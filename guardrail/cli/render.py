@@ -62,6 +62,8 @@ def outcome(call: RecordedCall) -> Cell:
     """
     if call.outcome is not None:
         status = escape(call.outcome.status) or "unreadable"
+        if call.outcome.body and not call.claims:
+            status += ", ran on"
         if call.claims:
             status += f", claimed {escape(call.claims[-1].status) or 'unreadable'}"
         return status, _OUTCOMES.get(call.outcome.status, Style.WARN)

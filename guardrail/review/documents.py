@@ -40,6 +40,7 @@ def _outcome(outcome: RecordedOutcome) -> dict[str, Any]:
         "error": outcome.error or None,
         "reproducible": outcome.reproducible,
         "omitted": outcome.omitted or None,
+        "body": outcome.body or None,
     }
 
 

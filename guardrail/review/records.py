@@ -220,6 +220,8 @@ class RecordedOutcome:
     error: Mapping[str, Any]
     reproducible: bool | None
     omitted: str
+    body: str
+    """``running`` if the body could not be stopped when the call ended; empty otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,4 +419,5 @@ def outcome_of(record: Mapping[str, Any]) -> RecordedOutcome:
         error=obj(record, "error"),
         reproducible=_flag(record.get("reproducible")),
         omitted=text(record, "omitted"),
+        body=text(record, "body"),
     )

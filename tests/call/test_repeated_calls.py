@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from guardrail import Denied, Guard, LedgerError
+from guardrail import Denied, Guard, LedgerError, ToolTimeoutError
 from guardrail.testing import StaticPolicy, allow, ask, memory_guard
 from tests.support.guards import guarded, records
 from tests.support.hidden_records import hidden
+from tests.support.waiting import until
 
 
 class Body:
@@ -229,3 +230,16 @@ def test_an_outcome_in_its_bare_form_counts(tmp_path: Path) -> None:
         with pytest.raises(Denied):
             guard.call(tool, {}, body, call_id="c-1", session=session, replayed=True)
     assert body.runs == 1
+
+
+def test_a_call_whose_body_succeeded_after_its_timeout_is_refused(tmp_path: Path) -> None:
+    """The claim says so."""
+    gate = threading.Event()
+    body = Body(gate.wait)
+    with guarded(tmp_path) as guard:
+        guard.declare("pay", timeout=0.05)
+        with pytest.raises(ToolTimeoutError):
+            make(guard, body)
+        gate.set()
+        until(lambda: records(tmp_path / "audit.db", "call.claim"))
+        refused(guard, body)

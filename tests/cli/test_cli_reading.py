@@ -14,16 +14,18 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 import unicodedata
 from pathlib import Path
 
 import pytest
 
-from guardrail import CallContext
+from guardrail import CallContext, ToolTimeoutError
 from guardrail.core.log.record import Draft, leaf_hash
 from guardrail.review.terminal import width
 from tests.support.command_line import HOSTILE, Cli, build, command, environment
-from tests.support.guards import guarded
+from tests.support.guards import guarded, records
+from tests.support.waiting import until
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -205,6 +207,25 @@ def test_show_tells_each_call_in_a_row(
         for word in words:
             assert word in rows[seq][position:]
             position = rows[seq].index(word, position) + len(word)
+
+
+def test_show_and_why_say_that_a_body_ran_on_and_how_it_ended(cli: Cli, tmp_path: Path) -> None:
+    """After a timeout: first that its end is not known, then what was claimed."""
+    gate = threading.Event()
+    db = tmp_path / "audit.db"
+    with guarded(tmp_path) as guard:
+        guard.declare("pay", timeout=0.05)
+        with guard.session(principal="alice", id="s-1"), pytest.raises(ToolTimeoutError):
+            guard.call("pay", {}, gate.wait)
+        assert "error, ran on" in cli("show", "s-1", "--ledger", db).out
+        shown = json.loads(cli("show", "s-1", "--ledger", db, "--json").out)["calls"][0]
+        assert (shown["outcome"]["body"], shown["claims"]) == ("running", [])
+        assert "error, ran on (record" in cli("why", shown["seq"], "--ledger", db).out
+        gate.set()
+        until(lambda: records(db, "call.claim"))
+    assert "error, claimed ok" in cli("show", "s-1", "--ledger", db).out
+    shown = json.loads(cli("show", "s-1", "--ledger", db, "--json").out)["calls"][0]
+    assert [(each["status"], each["body"]) for each in shown["claims"]] == [("ok", None)]
 
 
 def test_show_has_two_lines_for_each_call_on_a_narrow_terminal(

@@ -50,6 +50,7 @@ def governed_shop(guard: Guard) -> type[Any]:
 
         def __init__(self, city: str) -> None:
             self.city = city
+            self.runs: list[int] = []
 
         @guard.tool
         def find(self, number: int, note: str = "") -> str:
@@ -58,6 +59,7 @@ def governed_shop(guard: Guard) -> type[Any]:
             Args:
                 number: The number on the invoice.
             """
+            self.runs.append(number)
             return f"{self.city} {number}{note}"
 
         @guard.tool(name="find_later", labels=["read"])
@@ -88,6 +90,7 @@ def governed_shop(guard: Guard) -> type[Any]:
     return GovernedShop
 
 
+@pytest.mark.call_path("Functions", "a method decorated in its class", result="governed")
 def test_a_method_decorated_in_its_class_is_governed_on_each_object() -> None:
     """`orders.find(number=7)` works as before, and the object is no argument of the tool."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
@@ -96,6 +99,8 @@ def test_a_method_decorated_in_its_class_is_governed_on_each_object() -> None:
     assert paris.find(number=7) == "Paris 7"
     assert rome.find(8, note="!") == "Rome 8!"
     assert kind.find(paris, 9) == "Paris 9"
+    assert (paris.runs, rome.runs) == ([7, 9], [8])
+    assert [each["status"] for each in ledger.of("call.outcome")] == ["ok"] * 3
     assert args_of(ledger) == [
         ("find", {"number": 7, "note": ""}),
         ("find", {"number": 8, "note": "!"}),
@@ -342,6 +347,12 @@ def test_generators_are_refused_in_every_shape() -> None:
     assert json.loads(guard.tools_json()) == {}
 
 
+@pytest.mark.call_path(
+    "Functions",
+    "a governed tool that is made a tool again",
+    result="refused",
+    note="each call would be decided twice; `UsageError` when it is declared",
+)
 def test_a_governed_tool_is_not_governed_again() -> None:
     """Each call would be decided twice; said when it is declared."""
     guard, _ = memory_guard(StaticPolicy(allow()))

@@ -67,6 +67,7 @@ def govern(
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
+    timeout: float | None = None,
 ) -> T: ...
 @overload
 def govern(
@@ -78,6 +79,7 @@ def govern(
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
+    timeout: float | None = None,
 ) -> list[T]: ...
 def govern(
     tools: T | Sequence[T],
@@ -88,28 +90,30 @@ def govern(
     log_output: bool = False,
     server: str | None = None,
     approvals: Approvals | str = Approvals.ERROR,
+    timeout: float | None = None,
 ) -> T | list[T]:
     """Return a governed copy of a tool, or a list of them: no body runs without a durable,
     well-formed ``allow``.
 
-    *target*, *labels*, *log_output* and *server* have the meaning that they have in
+    *target*, *labels*, *log_output*, *server* and *timeout* have the meaning that they have in
     ``guard.declare`` and apply to every tool in *tools*. A tool that this guard already governs is
     returned unchanged. The original is not changed, and not governed.
 
-    A refusal comes back as a ``ToolMessage`` with status ``error`` if the tool was invoked with a
-    tool call, and is raised (``Denied``, ``ApprovalRequired``) if it was invoked with plain
-    arguments. With *approvals* ``"interrupt"``, a call that a person must approve pauses a
-    LangGraph graph that has a checkpointer, with what to ask as the interrupt's value; it goes on
-    when the graph is resumed with the ``answer`` of that value, filled in. A ``LedgerError`` is
-    always raised. Raises ``UsageError`` for what is no tool of this process, ``ConfigError`` where
-    another tool of that name has another schema.
+    A refusal or a timeout comes back as a ``ToolMessage`` with status ``error`` if the tool was
+    invoked with a tool call, and is raised (``Denied``, ``ApprovalRequired``, ``ToolTimeoutError``)
+    if it was invoked with plain arguments. With *approvals* ``"interrupt"``, a call that a person
+    must approve pauses a LangGraph graph that has a checkpointer, with what to ask as the
+    interrupt's value; it goes on when the graph is resumed with the ``answer`` of that value,
+    filled in. A ``LedgerError`` is always raised. Raises ``UsageError`` for what is no tool of this
+    process, ``ConfigError`` where another tool of that name has another schema.
 
     No argument that the model can see is injected. A tool that shows the model what its signature
     marks as injected, or what the framework fills in by its name (``config``, ``run_manager``,
     ``callbacks``, ``runtime``, ``self``), is refused: ``RefusedToolWarning`` names tool and
     argument, and each call of it is denied.
     """
-    options = Options(tuple(target), tuple(labels), log_output, server, Approvals.of(approvals))
+    how = Approvals.of(approvals)
+    options = Options(tuple(target), tuple(labels), log_output, server, how, timeout)
     if isinstance(tools, BaseTool):
         return cast("T", _govern(tools, guard, options))
     if isinstance(tools, str | bytes | Mapping) or not isinstance(tools, Sequence):

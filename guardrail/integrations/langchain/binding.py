@@ -72,6 +72,7 @@ class Options:
     log_output: bool = False
     server: str | None = None
     approvals: Approvals = Approvals.ERROR
+    timeout: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -134,6 +135,7 @@ def bind(
         target=options.target,
         labels=options.labels,
         log_output=options.log_output,
+        timeout=options.timeout,
     )
     binding = Binding(
         guard=guard,

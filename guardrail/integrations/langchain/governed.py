@@ -7,7 +7,7 @@ from typing import Any, NoReturn, cast
 
 from langchain_core.tools import BaseTool
 
-from guardrail.errors import ApprovalRequired, Denied, UsageError
+from guardrail.errors import ApprovalRequired, Denied, ToolTimeoutError, UsageError
 from guardrail.integrations.langchain.binding import KEY, binding_of
 from guardrail.integrations.langchain.calls import INVOCATION, Invocation, reject
 from guardrail.integrations.langchain.functions import govern_functions
@@ -31,7 +31,7 @@ class Governed:
         token = INVOCATION.set(invocation)
         try:
             return super().run(*args, tool_call_id=tool_call_id, **kwargs)  # type: ignore[misc]
-        except (Denied, ApprovalRequired) as refusal:
+        except (Denied, ApprovalRequired, ToolTimeoutError) as refusal:
             if tool_call_id is None:
                 raise
             return refusal_message(cast("BaseTool", self), refusal, tool_call_id)
@@ -46,7 +46,7 @@ class Governed:
         token = INVOCATION.set(invocation)
         try:
             return await super().arun(*args, tool_call_id=tool_call_id, **kwargs)  # type: ignore[misc]
-        except (Denied, ApprovalRequired) as refusal:
+        except (Denied, ApprovalRequired, ToolTimeoutError) as refusal:
             if tool_call_id is None:
                 raise
             return refusal_message(cast("BaseTool", self), refusal, tool_call_id)

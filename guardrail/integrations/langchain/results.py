@@ -8,8 +8,8 @@ from typing import Any
 from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
-from guardrail.errors import ApprovalRequired, Denied
-from guardrail.integrations.denials import refusal_text
+from guardrail.errors import ApprovalRequired, Denied, ToolTimeoutError
+from guardrail.integrations.denials import error_text, refusal_text
 
 __all__ = ["ReportedError", "checked", "refusal_message"]
 
@@ -56,13 +56,13 @@ def _message_error(item: Any) -> str | None:
 
 
 def refusal_message(
-    tool: BaseTool, refusal: Denied | ApprovalRequired, call_id: str
+    tool: BaseTool, refusal: Denied | ApprovalRequired | ToolTimeoutError, call_id: str
 ) -> ToolMessage:
     """Return the message that the model gets instead of a result."""
+    if isinstance(refusal, ToolTimeoutError):
+        text, artifact = error_text(refusal), None
+    else:
+        text, artifact = refusal_text(refusal), {"guardrail": {"seq": refusal.seq}}
     return ToolMessage(
-        refusal_text(refusal),
-        name=tool.name,
-        tool_call_id=call_id,
-        status="error",
-        artifact={"guardrail": {"seq": refusal.seq}},
+        text, name=tool.name, tool_call_id=call_id, status="error", artifact=artifact
     )

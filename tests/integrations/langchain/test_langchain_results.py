@@ -4,7 +4,9 @@ they were.
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool, ToolException, tool
 from langgraph.types import Command
 
-from guardrail import ApprovalRequired, Denied
+from guardrail import ApprovalRequired, Denied, ToolTimeoutError, UsageError
 from guardrail.integrations.langchain import govern
 from tests.support.langchain import RUNS, weather
 
@@ -257,3 +259,45 @@ def test_a_class_that_is_not_a_function_reports_as_before(bench: Any) -> None:
 
     result = govern(Forecast(), bench.guard).invoke(call("forecast", city="Bern"))
     assert (result.content, result.artifact) == ("Bern", [1, 2])
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+async def test_a_timeout_becomes_an_error_message_for_the_model(bench: Any, awaited: bool) -> None:
+    """It says that the tool may have had an effect; with plain arguments it is raised."""
+    release = threading.Event()
+
+    @tool
+    def slow(city: str) -> str:
+        """Tell the weather, some day."""
+        release.wait()
+        return city
+
+    @tool
+    async def aslow(city: str) -> str:
+        """Tell the weather, some day."""
+        await asyncio.Event().wait()
+        return city
+
+    governed = govern(aslow if awaited else slow, bench.guard, timeout=0.05)
+    request = call(governed.name, city="Paris")
+    result = await governed.ainvoke(request) if awaited else governed.invoke(request)
+    assert isinstance(result, ToolMessage)
+    state = "was cancelled" if awaited else "may still be running"
+    assert (result.status, result.tool_call_id, result.artifact) == ("error", "call-1", None)
+    assert result.content == (
+        f"failed: ToolTimeoutError: {governed.name} timed out after 0.05 s and {state}: "
+        "it may have had an effect"
+    )
+    (outcome,) = bench.outcomes
+    assert (outcome["status"], outcome["error"]["class"]) == ("error", "timeout")
+    with pytest.raises(ToolTimeoutError):
+        await governed.ainvoke({"city": "Paris"})
+    release.set()
+
+
+def test_one_tool_is_not_governed_with_two_timeouts(bench: Any) -> None:
+    """As with its other options."""
+    governed = govern(weather, bench.guard, timeout=60)
+    assert govern(governed, bench.guard, timeout=60) is governed
+    with pytest.raises(UsageError):
+        govern(governed, bench.guard, timeout=5)
