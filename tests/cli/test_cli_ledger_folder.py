@@ -327,10 +327,10 @@ def test_a_folder_of_another_user_is_not_taken_by_a_guard() -> None:
         (folder / "audit").mkdir()
         os.chown(folder / "audit", AGENT, AGENT)
         code, told = python(0, OPEN, cwd=folder)
-        assert (code, "could exchange the ledger and the keys" in told) == (1, True), told
+        assert (code, "could replace the ledger and the keys" in told) == (1, True), told
         assert names(folder / "audit") == set()
         code, told = command(0, "doctor", cwd=folder)
-        assert "could exchange the ledger and the keys" in " ".join(told.split()), told
+        assert "could replace the ledger and the keys" in " ".join(told.split()), told
 
 
 @pytest.mark.parametrize("made", ["before", "after"])
@@ -346,7 +346,7 @@ def test_a_folder_that_everyone_can_write_to_is_not_used(
     with pytest.raises(LedgerOpenError, match="everyone can write to it") as caught:
         call(policies="policies")
     assert caught.value.code == "ledger.folder"
-    assert "could exchange the ledger" in " ".join(str(cli("doctor")).split())
+    assert "could replace the ledger" in " ".join(str(cli("doctor")).split())
     (project / "audit").chmod(0o700)
     call(policies="policies")
 
