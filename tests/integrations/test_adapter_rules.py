@@ -9,6 +9,7 @@ import pytest
 
 from guardrail.testing import conformance
 from tests.support.adapter_drivers import (
+    DeepAgentDriver,
     FunctionDriver,
     GovernDriver,
     MiddlewareDriver,
@@ -22,6 +23,7 @@ KINDS: dict[str, Any] = {
     "govern": GovernDriver,
     "tool_call_wrappers": ToolNodeDriver,
     "GuardMiddleware": MiddlewareDriver,
+    "deepagents": DeepAgentDriver,
 } | {f"ToolBox for {api.name}": partial(ToolBoxDriver, api) for api in APIS}
 
 DRIVERS: dict[str, conformance.AdapterDriver] = {

@@ -10,19 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, ClassVar
 
+import deepagents
 from anthropic.types import Message
 from langchain.agents import create_agent
-from langchain_core.messages import AIMessage, ToolMessage
+from langchain_core.language_models.fake_chat_models import FakeMessagesListChatModel
+from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.tools import tool
 from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
+from pydantic import Field
 
 from guardrail import ApprovalRequired, Denied, Guard
+from guardrail.integrations.deepagents import create_deep_agent
 from guardrail.integrations.langchain import GuardMiddleware, govern, tool_call_wrappers
 from guardrail.testing.conformance import AdapterDriver, ModelCall, Reply
-from tests.support.langchain import Scripted
 from tests.support.model_server import MODEL, Call, Chat, Messages, Responses, Turn
 from tests.support.toolboxes import Api
 
@@ -75,12 +79,16 @@ class LangGraphDriver(AdapterDriver):
         self.asynchronous = asynchronous
 
     def run(self, tools: Any, calls: Sequence[ModelCall]) -> Sequence[Reply]:
-        return _replies(tools(calls).invoke({"messages": [_message(calls)]}), calls)
+        return _replies(tools.invoke({"messages": [self.asked(calls)]}), calls)
 
     async def arun(self, tools: Any, calls: Sequence[ModelCall]) -> Sequence[Reply]:
         if not self.asynchronous:
             return await super().arun(tools, calls)
-        return _replies(await tools(calls).ainvoke({"messages": [_message(calls)]}), calls)
+        return _replies(await tools.ainvoke({"messages": [self.asked(calls)]}), calls)
+
+    def asked(self, calls: Sequence[ModelCall]) -> BaseMessage:
+        """Return the message that starts the graph."""
+        return _message(calls)
 
 
 class GovernDriver(LangGraphDriver):
@@ -90,8 +98,7 @@ class GovernDriver(LangGraphDriver):
 
     def open(self, functions: Sequence[Callable[..., Any]], guard: Guard | None) -> Any:
         made = [tool(each) for each in functions]
-        app = _graph(ToolNode(made if guard is None else govern(made, guard)))
-        return lambda _: app
+        return _graph(ToolNode(made if guard is None else govern(made, guard)))
 
 
 class ToolNodeDriver(LangGraphDriver):
@@ -100,22 +107,43 @@ class ToolNodeDriver(LangGraphDriver):
     def open(self, functions: Sequence[Callable[..., Any]], guard: Guard | None) -> Any:
         made = [tool(each) for each in functions]
         wrappers: Any = {} if guard is None else tool_call_wrappers(guard)
-        app = _graph(ToolNode(made, **wrappers))
-        return lambda _: app
+        return _graph(ToolNode(made, **wrappers))
+
+
+class Obedient(FakeMessagesListChatModel):
+    """A model that makes the calls that the question names, and then ends."""
+
+    responses: list[BaseMessage] = Field(default_factory=list)
+
+    def bind_tools(self, tools: Any, **kwargs: Any) -> Any:
+        return self
+
+    def _generate(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> ChatResult:
+        calls = messages[-1].additional_kwargs.get("calls")
+        message = AIMessage("done") if calls is None else _message(calls)
+        return ChatResult(generations=[ChatGeneration(message=message)])
 
 
 class MiddlewareDriver(LangGraphDriver):
-    """``GuardMiddleware`` in an agent, whose model asks for the calls and then ends."""
+    """``GuardMiddleware`` in an agent."""
 
     def open(self, functions: Sequence[Callable[..., Any]], guard: Guard | None) -> Any:
         made = [tool(each) for each in functions]
         middleware = [] if guard is None else [GuardMiddleware(guard)]
+        return create_agent(Obedient(), made, middleware=middleware)
 
-        def agent(calls: Sequence[ModelCall]) -> Any:
-            model = Scripted(responses=[_message(calls), AIMessage("done")])
-            return create_agent(model, made, middleware=middleware)
+    def asked(self, calls: Sequence[ModelCall]) -> BaseMessage:
+        return HumanMessage("go", additional_kwargs={"calls": calls})
 
-        return agent
+
+class DeepAgentDriver(MiddlewareDriver):
+    """A deep agent."""
+
+    def open(self, functions: Sequence[Callable[..., Any]], guard: Guard | None) -> Any:
+        made = [tool(each) for each in functions]
+        if guard is None:
+            return deepagents.create_deep_agent(Obedient(), made)
+        return create_deep_agent(Obedient(), made, guard=guard)
 
 
 def _message(calls: Sequence[ModelCall]) -> AIMessage:
