@@ -46,9 +46,13 @@ class BatchRun:
         adapter: str,
         session: SessionScope | None,
         wait_for_approval: float | None,
+        replayed: bool,
     ) -> None:
         self._guard = guard
-        self._wait = wait_for_approval
+        self._decided: dict[str, Any] = {
+            "wait_for_approval": wait_for_approval,
+            "replayed": replayed,
+        }
         self._shared: dict[str, Any] = {
             "adapter": adapter,
             "context": batch.context,
@@ -102,7 +106,7 @@ class BatchRun:
                     call.arguments,
                     entry.body,
                     call_id=call.id,
-                    wait_for_approval=self._wait,
+                    **self._decided,
                     **self._shared,
                 )
                 answer = _shown(entry.tool, result)
@@ -120,7 +124,7 @@ class BatchRun:
                     call.arguments,
                     entry.body,
                     call_id=call.id,
-                    wait_for_approval=self._wait,
+                    **self._decided,
                     **self._shared,
                 )
                 answer = _shown(entry.tool, result)

@@ -163,16 +163,16 @@ class ToolBoxBase(ABC):
             schema = entry.tool.schema.schema
             yield entry, strict_schema(schema) if entry.strict else plain_schema(schema)
 
-    def _run(self, batch: CallBatch, session: SessionScope | None) -> list[Any]:
-        run, pairs = self._begin(batch, session)
+    def _run(self, batch: CallBatch, **options: Any) -> list[Any]:
+        run, pairs = self._begin(batch, **options)
         return self._end(batch, run.run_all(pairs))
 
-    async def _arun(self, batch: CallBatch, session: SessionScope | None) -> list[Any]:
-        run, pairs = self._begin(batch, session)
+    async def _arun(self, batch: CallBatch, **options: Any) -> list[Any]:
+        run, pairs = self._begin(batch, **options)
         return self._end(batch, await run.arun_all(pairs))
 
     def _begin(
-        self, batch: CallBatch, session: SessionScope | None
+        self, batch: CallBatch, *, session: SessionScope | None, replayed: bool
     ) -> tuple[BatchRun, list[tuple[AskedCall, Registered | None]]]:
         run = BatchRun(
             self._guard,
@@ -180,6 +180,7 @@ class ToolBoxBase(ABC):
             adapter=self._adapter,
             session=session,
             wait_for_approval=self._wait,
+            replayed=replayed,
         )
         return run, list(matched(batch.calls, self._entries))
 

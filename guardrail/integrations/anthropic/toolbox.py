@@ -58,25 +58,28 @@ class AnthropicToolBox(ToolBoxBase):
             made.append({**tool, "input_schema": schema, **strict})
         return made
 
-    def run(self, message: Any, *, session: SessionScope | None = None) -> list[dict[str, Any]]:
+    def run(
+        self, message: Any, *, replayed: bool = False, session: SessionScope | None = None
+    ) -> list[dict[str, Any]]:
         """Decide and run each tool use of *message*; return the messages to append after the
         model's own: one with a ``tool_result`` for each, in their order, or none if there are none.
 
         *message* is not streamed, or what ``stream.get_final_message()`` returns. Several calls run
         at the same time, each in a thread. A refusal, and an exception of a body, is a result that
         the model can read, with ``is_error``. Tools that the provider has run are recorded, as
-        ``call.rejected`` with the reason ``provider_tool``. Raises ``LedgerError`` when every call
-        has ended, and ``UsageError``.
+        ``call.rejected`` with the reason ``provider_tool``. *replayed* says that this message was
+        run before, in the same session: a call that has succeeded is denied, not run again. Raises
+        ``LedgerError`` when every call has ended, and ``UsageError``.
         """
-        return self._run(_batch(message), session)
+        return self._run(_batch(message), session=session, replayed=replayed)
 
     async def arun(
-        self, message: Any, *, session: SessionScope | None = None
+        self, message: Any, *, replayed: bool = False, session: SessionScope | None = None
     ) -> list[dict[str, Any]]:
         """Async version of ``run``. Coroutine functions run as tasks, others in threads. If this is
         cancelled, each outcome is recorded first.
         """
-        return await self._arun(_batch(message), session)
+        return await self._arun(_batch(message), session=session, replayed=replayed)
 
 
 def _batch(message: object) -> CallBatch:

@@ -115,7 +115,12 @@ class OpenAIToolBox(ToolBoxBase):
         return [each for each in made if each is not None]
 
     def run(
-        self, response: Any, *, choice: int | None = None, session: SessionScope | None = None
+        self,
+        response: Any,
+        *,
+        choice: int | None = None,
+        replayed: bool = False,
+        session: SessionScope | None = None,
     ) -> list[dict[str, Any]]:
         """Decide and run each tool call of *response*; return the messages or items to append after
         the model's own, in the order of the calls. Empty if there are none.
@@ -123,17 +128,24 @@ class OpenAIToolBox(ToolBoxBase):
         *response* is a chat completion or a response, not streamed or as ``.stream()`` assembles it
         in the end. Several calls run at the same time, each in a thread. A refusal, and an
         exception of a body, is a result that the model can read. *choice* selects one of several
-        choices. Raises ``LedgerError`` when every call has ended, and ``UsageError``.
+        choices. *replayed* says that this response was run before, in the same session: a call that
+        has succeeded is denied, not run again. Raises ``LedgerError`` when every call has ended,
+        and ``UsageError``.
         """
-        return self._run(self._batch(response, choice), session)
+        return self._run(self._batch(response, choice), session=session, replayed=replayed)
 
     async def arun(
-        self, response: Any, *, choice: int | None = None, session: SessionScope | None = None
+        self,
+        response: Any,
+        *,
+        choice: int | None = None,
+        replayed: bool = False,
+        session: SessionScope | None = None,
     ) -> list[dict[str, Any]]:
         """Async version of ``run``. Coroutine functions run as tasks, others in threads. If this is
         cancelled, each outcome is recorded first.
         """
-        return await self._arun(self._batch(response, choice), session)
+        return await self._arun(self._batch(response, choice), session=session, replayed=replayed)
 
     def _batch(self, response: Any, choice: int | None) -> CallBatch:
         if isinstance(response, ChatCompletion):

@@ -236,6 +236,37 @@ def test_an_exit_that_a_body_asks_for_reaches_the_program(bench: Bench, api: Api
     assert sorted(each["status"] for each in bench.outcomes) == ["error", "ok"]
 
 
+def test_a_response_that_is_run_again_repeats_no_success(
+    tmp_path: Path, api: Api, how: str
+) -> None:
+    """Also in another guard; the call that had failed runs."""
+    runs: list[str] = []
+    response = api.ask(asking("Bern", "Rome"))
+    for attempt in range(2):
+        with guarded(tmp_path) as guard, guard.session(id="conversation"):
+            box = api.box(guard)
+
+            @box.tool(name="weather")
+            def told(city: str, fails: bool = attempt == 0) -> str:
+                runs.append(city)
+                if fails and city == "Rome":
+                    raise OSError("no connection")
+                return f"sun in {city}"
+
+            given = {"replayed": attempt == 1}
+            if how == "run":
+                texts = api.texts(box.run(response, **given))
+            else:
+                texts = api.texts(asyncio.run(box.arun(response, **given)))
+        if attempt == 0:
+            assert texts == ["sun in Bern", "failed: OSError: no connection"]
+    assert texts == [
+        "denied: this call has succeeded before, so it does not run again",
+        "sun in Rome",
+    ]
+    assert sorted(runs) == ["Bern", "Rome", "Rome"]
+
+
 def test_a_body_that_takes_too_long_is_told_to_the_model(bench: Bench, api: Api, how: str) -> None:
     """A timeout is the tool's failure: the other calls and the program go on."""
     release = threading.Event()
