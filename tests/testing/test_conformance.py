@@ -82,6 +82,21 @@ class LoopDriver(AdapterDriver):
         return Reply("no such tool", failed=True)
 
 
+class ReleasingDriver(LoopDriver):
+    """The guard admits a call, the program runs it, and its next request says that it returned."""
+
+    enforcement = "release"
+    exempt: ClassVar = {"cancelled_call": "the guard does not see the body"}
+
+    async def governed(self, guard: Guard, tool: Tool, body: Any, call: ModelCall) -> Any:
+        admission = await guard.aadmit(tool, self.arguments(call), **self.options(call))
+        try:
+            with admission.current():
+                return await body(**admission.arguments)
+        finally:
+            await admission.asettle("returned")
+
+
 # -- one broken adapter for each rule
 
 
@@ -326,6 +341,12 @@ RULES = {rule.name: rule for rule in conformance.RULES}
 @pytest.mark.parametrize("rule", conformance.rules_for(LoopDriver()), ids=str)
 def test_an_adapter_that_keeps_the_rule_passes(rule: conformance.AdapterRule) -> None:
     rule.check(LoopDriver())
+
+
+@pytest.mark.parametrize("rule", conformance.rules_for(ReleasingDriver()), ids=str)
+def test_an_adapter_that_only_releases_calls_passes(rule: conformance.AdapterRule) -> None:
+    """It does not learn how the body of a call ended."""
+    rule.check(ReleasingDriver())
 
 
 def test_every_rule_has_an_adapter_that_breaks_it() -> None:

@@ -51,7 +51,7 @@ class AdapterDriver(abc.ABC):
     takes_text: bool = False
     """True if the framework passes on arguments as the text that the model wrote."""
     enforcement: str = "body"
-    """``enforcement`` in the records."""
+    """``enforcement`` in the records: ``release`` if the program runs the bodies itself."""
     exempt: Mapping[str, str] = MappingProxyType({})
     """Rules that can't apply to the framework, each with the reason."""
 
