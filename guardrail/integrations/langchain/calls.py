@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from langchain_core.tools import BaseTool
 
@@ -20,10 +20,10 @@ from guardrail.call.stages import Settled
 from guardrail.core.decision import denied, public_message
 from guardrail.core.types import Cause
 from guardrail.errors import ApprovalRequired, Denied, LedgerError
-from guardrail.integrations.denials import recorded_tool
 from guardrail.integrations.langchain.approvals import ask
 from guardrail.integrations.langchain.binding import Approvals, Binding, binding_of
 from guardrail.integrations.langchain.context import context_of_call
+from guardrail.integrations.langchain.rejections import ADAPTER, record_rejection
 from guardrail.integrations.langchain.results import ReportedError, checked
 from guardrail.integrations.langchain.runs import (
     can_pause,
@@ -35,15 +35,8 @@ from guardrail.integrations.langchain.sessions import asession_of_run, session_o
 from guardrail.integrations.langchain.splitting import split
 from guardrail.integrations.langchain.stops import langgraph, stop
 from guardrail.integrations.langchain.tracing import warn_of_tracing
-from guardrail.tools.tool import Tool
 
-if TYPE_CHECKING:
-    from guardrail.guard import Guard
-
-__all__ = ["INVOCATION", "Invocation", "aexecute", "execute", "record_rejection", "reject"]
-
-ADAPTER = "langchain"
-"""``origin.adapter`` in records."""
+__all__ = ["INVOCATION", "Invocation", "aexecute", "execute", "reject"]
 
 
 @dataclass(slots=True)
@@ -177,25 +170,3 @@ def reject(tool: BaseTool, invocation: Invocation) -> None:
     record_rejection(
         binding.guard, binding.tool, invocation.rejected, invocation.call_id, invocation.config
     )
-
-
-def record_rejection(
-    guard: Guard,
-    tool: Tool | object,
-    reason: str,
-    call_id: str | None,
-    config: Mapping[str, Any] | None = None,
-) -> None:
-    """Record a call that reaches no body, in the session of the run; *tool* may be the name that a
-    model gave. Raises ``LedgerStop``.
-    """
-    try:
-        session = session_of_run(guard, config)
-        call_id = call_id if isinstance(call_id, str) else None
-        context = context_of_call(configurable_of_run(config), call_id)
-        named = tool if isinstance(tool, Tool) else recorded_tool(tool)
-        guard.reject(
-            named, reason, adapter=ADAPTER, call_id=call_id, session=session, context=context
-        )
-    except LedgerError as error:
-        stop(error)

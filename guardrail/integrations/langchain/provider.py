@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import UsageError
-from guardrail.integrations.langchain.calls import record_rejection
+from guardrail.integrations.langchain.rejections import record_rejection
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ModelRequest

@@ -23,7 +23,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from guardrail.errors import UsageError
 from guardrail.integrations.langchain.adapter import govern
 from guardrail.integrations.langchain.binding import KEY, Approvals, Binding
-from guardrail.integrations.langchain.calls import record_rejection
+from guardrail.integrations.langchain.rejections import record_rejection
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
