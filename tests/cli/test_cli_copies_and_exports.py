@@ -231,7 +231,7 @@ def _changed(lines: list[bytes]) -> dict[str, tuple[bytes, str]]:
         "again": (good.replace(record, lines[2]), "is record 2: record 3 comes next"),
         "another log": (
             good.replace(record, record.replace(b'"log":"', b'"log":"other-')),
-            "belongs to another log",
+            "belongs to a different log",
         ),
         "too long": (b" " * 200_000 + good, "has no end, or is too long"),
         "zeros": (b"\0" * 100_000, "has no end, or is too long"),

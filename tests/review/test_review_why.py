@@ -177,7 +177,7 @@ def test_an_outcome_leads_to_its_decision() -> None:
 def test_a_record_without_a_decision_is_said_to_have_none() -> None:
     """Line 0 and acts of operation were not decided by a policy."""
     records = MemoryRecords()
-    with pytest.raises(NotFoundError, match="nothing was decided"):
+    with pytest.raises(NotFoundError, match="contains no decision"):
         decision_seq(records, 0)
     with pytest.raises(NotFoundError, match="no record 7"):
         decision_seq(records, 7)
