@@ -133,6 +133,11 @@ class Kit:
             return deny(RULE)
         return ask("far_away") if city == ASKED else allow("anywhere")
 
+    @property
+    def runs_bodies(self) -> bool:
+        """False if the guard only releases calls, and does not see their bodies."""
+        return self.driver.enforcement == "body"
+
     # -- what happened
 
     def decisions(self, *effects: str) -> list[dict[str, Any]]:
