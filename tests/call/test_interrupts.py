@@ -12,10 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from guardrail.call.bodies import CallGenerator
+from guardrail.call.drivers import drive
+from guardrail.call.options import CallOptions
 from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.testing import StaticPolicy, allow, memory_guard
@@ -37,12 +40,14 @@ class Interrupt:
         self._left = at
         self._called: FrameType | None = None
         """Where the last instruction was a call, of nothing that is written in Python so far."""
+        self._before: Any = None
 
     def __enter__(self) -> None:
+        self._before = sys.gettrace()  # coverage, perhaps
         sys.settrace(self)
 
     def __exit__(self, *_: object) -> None:
-        sys.settrace(None)
+        sys.settrace(self._before)
 
     def __call__(self, frame: FrameType, _event: str, _: object) -> Any:
         """Trace *frame*, which is entered, if it is in that code."""
@@ -105,6 +110,58 @@ def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(
     assert len(ran) > 5
     assert {call: ended[call] for call in ran} == dict.fromkeys(ran, 1)
     assert set(ran) <= set(made.values())
+
+
+class InterruptedSteps:
+    """Steps whose driver gets a Ctrl-C before it sends its first value."""
+
+    def __init__(self, steps: Any) -> None:
+        self._steps = steps
+        self._interrupted = False
+
+    def __next__(self) -> Any:
+        return next(self._steps)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._steps, name)
+
+    def send(self, value: object) -> Any:
+        if not self._interrupted:
+            self._interrupted = True
+            raise KeyboardInterrupt
+        return self._steps.send(value)
+
+
+def test_ctrl_c_in_the_driver_is_raised_at_the_step_of_the_call() -> None:
+    """The body does not run."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    ran: list[int] = []
+    tool = guard.declare("send")
+    steps: Any = guard.calls.steps(tool, {}, CallOptions(), lambda: ran.append(1))
+    with pytest.raises(KeyboardInterrupt):
+        drive(cast("CallGenerator[Any]", InterruptedSteps(steps)))
+    assert ran == []
+    assert ledger.of("call.outcome") == []
+
+
+def test_ctrl_c_while_the_ledger_takes_an_outcome_does_not_record_it_twice() -> None:
+    """The ledger refuses the second one, and the interrupt is raised."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    submit = ledger.submit
+
+    def interrupt(draft: Draft) -> Future[Any]:
+        taken = bool(ledger.of("call.outcome"))
+        if draft.type == "call.outcome" and taken:
+            ledger.fail = lambda _: LedgerError("closed", code="ledger.closed_call")
+        future = submit(draft)
+        if draft.type == "call.outcome" and not taken:
+            raise KeyboardInterrupt
+        return future
+
+    ledger.submit = interrupt  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        guard.call("send", {}, lambda: None)
+    assert [each["status"] for each in ledger.of("call.outcome")] == ["ok"]
 
 
 class Telling(Exception):

@@ -314,3 +314,35 @@ def test_a_killed_process_leaves_one_outcome_for_each_call(tmp_path: Path, how: 
     assert sorted(number for number in numbers if number is not None) == list(range(20))
     unknown = [each for each in found if each.get("status") == "unknown"]
     assert len(unknown) >= 10
+
+
+@pytest.mark.parametrize("awaited", [False, True], ids=["function", "coroutine"])
+def test_a_tool_that_times_out_tells_the_model_and_not_the_program(
+    bench: Bench, api: Api, how: str, *, awaited: bool
+) -> None:
+    """The other calls of the response have their results, and each has one outcome."""
+    if awaited and how == "run":
+        pytest.skip("a coroutine function needs arun")
+    box, gate = api.box(bench.guard), threading.Event()
+
+    def slow(city: str) -> str:
+        gate.wait()
+        return city
+
+    async def aslow(city: str) -> str:
+        await asyncio.Event().wait()
+        return city
+
+    box.tool(aslow if awaited else slow, name="slow", timeout=0.05)
+    box.tool(weather)
+    calls = [Call("slow", {"city": "Bern"}), Call("weather", {"city": "Bern"})]
+    late, told = api.texts(run_either(box, api.ask(Turn(calls=calls)), how))
+    state = "was cancelled" if awaited else "may still be running"
+    assert late == (
+        f"failed: ToolTimeoutError: slow timed out after 0.05 s and {state}: "
+        "it may have had an effect"
+    )
+    assert told == "sun in Bern"
+    found = sorted((each["status"], each.get("body")) for each in bench.outcomes)
+    assert found == [("error", None if awaited else "running"), ("ok", None)]
+    gate.set()
