@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import threading
@@ -298,18 +299,14 @@ class ToolRegistry:
     def put(self, tool: Tool, *, replace: bool = False) -> Tool:
         """Register *tool* and return it.
 
-        A second declaration of the same tool must be identical; otherwise this raises
-        ``ConfigError``, because two parts of a program would disagree about how the tool is checked
-        and recorded. *replace* allows it.
+        A second declaration of the same tool must be identical, except for the description in its
+        schema; otherwise this raises ``ConfigError``, because two parts of a program would disagree
+        about how the tool is checked and recorded. *replace* allows it.
         """
         key = (tool.name, tool.server)
         with self._lock:
             known = self._tools.get(key)
-            if (
-                known is not None
-                and not replace
-                and _declared_fields(known) != _declared_fields(tool)
-            ):
+            if known is not None and not replace and not _same(known, tool):
                 raise ConfigError(
                     f"{tool.name}: a tool with this name and server is already declared, with"
                     " another schema or other options",
@@ -330,11 +327,28 @@ class ToolRegistry:
             return list(self._tools)
 
 
+def _same(known: Tool, tool: Tool) -> bool:
+    """Return True if both are checked and recorded in the same way."""
+    return _declared_fields(known) == _declared_fields(tool) and (
+        _digest(known) == _digest(tool) or _checks(known) == _checks(tool)
+    )
+
+
+def _digest(tool: Tool) -> str | None:
+    return None if tool.schema is None else tool.schema.digest
+
+
+def _checks(tool: Tool) -> str | None:
+    """Return the schema without its description, which a framework may write for each agent."""
+    if tool.schema is None:
+        return None
+    rest = {name: value for name, value in tool.schema.schema.items() if name != "description"}
+    return json.dumps(rest, sort_keys=True)
+
+
 def _declared_fields(tool: Tool) -> tuple[object, ...]:
-    digest = None if tool.schema is None else tool.schema.digest
     return (
         tool.declared,
-        digest,
         tool.target,
         tool.labels,
         tool.log_output,

@@ -245,6 +245,19 @@ def test_a_conflicting_redeclaration_is_refused(changed: dict[str, Any]) -> None
     assert registry.get("t") is other
 
 
+def test_a_redeclaration_may_have_another_description_but_nothing_else() -> None:
+    """A framework writes the description of a tool for each of its agents."""
+    registry = ToolRegistry()
+    registry.put(declare("t", schema={**SCHEMA, "description": "of one agent"}))
+    other = declare("t", schema={**SCHEMA, "description": "of another"})
+    assert registry.put(other) is other
+    assert registry.put(declare("t", schema=SCHEMA)).schema is not None
+    with pytest.raises(ConfigError):
+        registry.put(declare("t", schema={**SCHEMA, "title": "other"}))
+    with pytest.raises(ConfigError):
+        registry.put(declare("t"))
+
+
 def test_one_of_many_threads_wins_a_conflict() -> None:
     """Exactly one declaration stands, all others are told."""
     registry = ToolRegistry()

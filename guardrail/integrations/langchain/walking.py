@@ -24,8 +24,18 @@ from langgraph.pregel.remote import RemoteGraph
 
 __all__ = ["Found", "Where", "graph_of", "middleware_class", "walk"]
 
-_FRAMEWORK = ("langchain", "langgraph", "deepagents", "langsmith", "guardrail")
-"""Beginnings of the modules whose functions hold tools only to describe them to a model."""
+_FRAMEWORK = frozenset(
+    {
+        "deepagents",
+        "guardrail",
+        "langchain",
+        "langchain_classic",
+        "langchain_core",
+        "langgraph",
+        "langsmith",
+    }
+)
+"""The packages whose functions hold tools only to describe them to a model."""
 _UNNAMED = "LangGraph"
 """Name of a graph that was given none."""
 
@@ -130,7 +140,7 @@ def _fields(thing: object) -> list[object]:
 
 
 def _framework(function: types.FunctionType) -> bool:
-    return (function.__module__ or "").startswith(_FRAMEWORK)
+    return (function.__module__ or "").split(".")[0] in _FRAMEWORK
 
 
 def _values(function: types.FunctionType, where: Where) -> Iterator[object]:

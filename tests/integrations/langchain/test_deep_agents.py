@@ -14,7 +14,8 @@ from typing import Any
 import deepagents
 import pytest
 from deepagents import RubricMiddleware
-from deepagents.backends import LocalShellBackend
+from deepagents.backends import FilesystemBackend, LocalShellBackend
+from deepagents.middleware.skills import SkillsMiddleware
 from langchain.agents import create_agent
 from langchain.agents.middleware import AgentMiddleware
 from langchain_core._api import LangChainBetaWarning
@@ -26,10 +27,11 @@ from langgraph.graph import START, MessagesState, StateGraph
 from langgraph.prebuilt import ToolNode
 from langgraph.types import Command
 
-from guardrail import UsageError
+from guardrail import LedgerError, UsageError
 from guardrail.integrations.deepagents import create_deep_agent
 from guardrail.integrations.langchain import (
     GuardMiddleware,
+    LedgerStop,
     check_governed,
     govern,
     tool_call_wrappers,
@@ -331,6 +333,86 @@ async def test_a_deep_agent_gives_the_same_messages_with_and_without_a_guard(ben
     governed = await run(agent(create_deep_agent, guard=bench.guard), awaited=False)
     assert told(plain) == told(governed)
     assert [item["reason"] for item in bench.rejected] == ["unknown_tool", "arguments"]
+
+
+@both
+async def test_a_deep_agent_can_be_the_compiled_sub_agent_of_another(
+    bench: Any, awaited: bool
+) -> None:
+    """It has sub-agents of its own, so its task tool has another description."""
+    inside = [call("weather", "1", city="Bern"), AIMessage("general said")]
+    inner = create_deep_agent(
+        scripted(start("general-purpose"), *inside, AIMessage("inner done")),
+        [weather],
+        guard=bench.guard,
+    )
+    compiled = {"name": "inner", "description": "helps", "runnable": inner}
+    agent = create_deep_agent(
+        scripted(start("inner", "outer"), AIMessage("done")),
+        [weather],
+        guard=bench.guard,
+        subagents=[compiled],
+    )
+    await run(agent, awaited)
+    assert RUNS == ["Bern"]
+    assert parents(bench) == [("task", None), ("task", "task"), ("weather", "task")]
+    assert len(bench.outcomes) == 3
+
+
+@both
+async def test_a_ledger_that_fails_in_a_sub_agent_stops_the_program(
+    bench: Any, awaited: bool
+) -> None:
+    def failing(draft: Any) -> LedgerError | None:
+        text = b"".join(draft.segments)
+        return LedgerError("gone") if b'"name":"weather"' in text else None
+
+    bench.ledger.fail = failing
+    agent = create_deep_agent(
+        scripted(start("general-purpose"), call("weather", "1", city="Bern"), AIMessage("said")),
+        [weather],
+        guard=bench.guard,
+    )
+    with pytest.raises(LedgerStop, match="gone"):
+        await run(agent, awaited)
+    assert RUNS == []
+
+
+@pytest.mark.call_path("deepagents", "tools that a skill brings", result="governed")
+@both
+async def test_a_tool_that_a_skill_brings_is_governed(
+    bench: Any, tmp_path: Path, awaited: bool
+) -> None:
+    """The tool node does not have it, and deepagents' middleware for skills runs inside the guard
+    of the main agent.
+    """
+    skill = tmp_path / "skills" / "travel"
+    skill.mkdir(parents=True)
+    head = "name: travel\ndescription: Adds cities.\nmetadata:\n  include_tools: added"
+    (skill / "SKILL.md").write_text(f"---\n{head}\n---\nAdd a city.\n")
+    backend = FilesystemBackend(root_dir=tmp_path, virtual_mode=True)
+
+    def script(city: str) -> list[AIMessage]:
+        read = call("read_file", f"read {city}", file_path="/skills/travel/SKILL.md")
+        asked = [call("added", each, city=each) for each in (city, "Atlantis")]
+        return [read, *asked]
+
+    def skills() -> Any:
+        return SkillsMiddleware(backend=backend, sources=["/skills/"], tools=[added])
+
+    agent = create_deep_agent(
+        scripted(*script("Bern"), start("declared"), AIMessage("done")),
+        guard=bench.guard,
+        middleware=[skills()],
+        subagents=[sub("declared", *script("Basel"), middleware=[skills()])],
+        backend=backend,
+    )
+    result = await run(agent, awaited)
+    assert [item.status for item in answers(result)] == ["success", "success", "error", "success"]
+    assert RUNS == ["added Bern", "added Basel"]
+    names = [item["tool"]["name"] for item in bench.decisions]
+    assert names == ["read_file", "added", "added", "task", "read_file", "added", "added"]
+    assert len(bench.outcomes) == 5
 
 
 # -- refusals

@@ -1,39 +1,21 @@
-"""Govern a deep agent: its own tools, those that deepagents adds, and those of all its sub-agents.
-
-::
-
-    from guardrail.integrations.deepagents import create_deep_agent
-
-    agent = create_deep_agent(model, [search], subagents=[researcher], guard=guard)
-
-A sub-agent does not inherit the middleware of the main agent, so ``GuardMiddleware`` in
-``middleware=`` would not govern it.
-"""
+"""Makes a governed deep agent."""
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import deepagents
+from deepagents import AsyncSubAgentMiddleware
+from langchain_core.tools import BaseTool, tool
+
 from guardrail.errors import UsageError
-
-try:
-    import deepagents
-    from deepagents import AsyncSubAgentMiddleware, SubAgentMiddleware
-    from langchain.agents.middleware import HumanInTheLoopMiddleware
-    from langchain_core.tools import BaseTool, tool
-except ImportError as missing:
-    raise ImportError(
-        "guardrail.integrations.deepagents needs deepagents: pip install"
-        " 'guardrail-ledger[deepagents]'"
-    ) from missing
-
+from guardrail.integrations.deepagents.subagents import starter_of, with_last
 from guardrail.integrations.langchain.adapter import govern
 from guardrail.integrations.langchain.binding import Approvals
 from guardrail.integrations.langchain.checking import check_governed
 from guardrail.integrations.langchain.middleware import GuardMiddleware
-from guardrail.integrations.langchain.walking import graph_of, walk
+from guardrail.integrations.langchain.walking import graph_of
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -86,9 +68,9 @@ def create_deep_agent(
     keeper = _DeepAgentGuard(guard, strict=strict, approvals=approvals)
     stack = [*middleware, keeper]
     agent = deepagents.create_deep_agent(model, local, middleware=stack, **chosen)
-    starter = _starter(agent, middleware)
+    starter = starter_of(agent, middleware)
     if starter is not None:
-        stack.insert(-1, _with_last(starter, keeper))
+        stack.insert(-1, with_last(starter, keeper))
         agent = deepagents.create_deep_agent(model, local, middleware=stack, **chosen)
     check_governed(agent, guard)
     return agent
@@ -148,49 +130,3 @@ def _check_middleware(item: object) -> None:
             code="usage.ungoverned",
             hint="leave it out, and govern their tools where they run",
         )
-
-
-def _starter(agent: Any, given: Sequence[Any]) -> Any:
-    """Return the middleware that starts the sub-agents of *agent*, or None if there are none, or if
-    the program gave one of its own.
-
-    The general-purpose sub-agent is specified only there: deepagents makes it from its profile of
-    the model.
-    """
-    for found in walk("", agent):
-        if isinstance(found.thing, SubAgentMiddleware):
-            return None if any(found.thing is item for item in given) else found.thing
-    return None
-
-
-def _with_last(starter: Any, keeper: _DeepAgentGuard) -> Any:
-    """Return a copy of *starter* whose sub-agents have *keeper* as the last middleware that wraps
-    tool calls.
-
-    They are changed where deepagents has completed them, because it makes a sub-agent from its
-    specification again if a call asks for another response format.
-    """
-    copied = copy.copy(starter)
-    try:
-        specs = copied._subagents
-    except AttributeError:
-        raise UsageError(
-            f"guardrail can't govern the sub-agents of deepagents {deepagents.__version__}",
-            code="usage.ungoverned",
-            hint="install another version of deepagents, or upgrade guardrail",
-        ) from None
-    copied._subagents = [spec if "runnable" in spec else _last_in(spec, keeper) for spec in specs]
-    # Setting the keys makes the task tool again, from the new specifications.
-    copied.private_state_keys = starter.private_state_keys
-    return copied
-
-
-def _last_in(spec: Mapping[str, Any], keeper: _DeepAgentGuard) -> dict[str, Any]:
-    changed = dict(spec)
-    # A fork inherits the main agent's guard, in front of its own middleware.
-    middleware = [item for item in changed.get("middleware", ()) if item is not keeper]
-    interrupts = changed.pop("interrupt_on", None)
-    if interrupts:
-        # deepagents would add it after the guard.
-        middleware.append(HumanInTheLoopMiddleware(interrupt_on=interrupts))
-    return {**changed, "middleware": [*middleware, keeper]}
