@@ -275,7 +275,7 @@ class Guard(ToolDeclarations):
             session,
             context,
         )
-        found = self._find(tool, server)
+        found = self.find_tool(tool, server)
         check_body(found, run, extra, awaited=False)
         result: R = drive(self.calls.steps(found, args, options, run)).release()
         return result
@@ -313,7 +313,7 @@ class Guard(ToolDeclarations):
             session,
             context,
         )
-        found = self._find(tool, server)
+        found = self.find_tool(tool, server)
         check_body(found, run, extra, awaited=True)
         result: R = (await drive_async(self.calls.steps(found, args, options, run))).release()
         return result
@@ -339,7 +339,7 @@ class Guard(ToolDeclarations):
         options = CallOptions(
             None, adapter, call_id, (), approval, wait_for_approval, False, session, context
         )
-        steps = self.calls.steps(self._find(tool, server), args, options)
+        steps = self.calls.steps(self.find_tool(tool, server), args, options)
         return Admission(self._journal, drive(steps))
 
     async def aadmit(
@@ -359,7 +359,7 @@ class Guard(ToolDeclarations):
         options = CallOptions(
             None, adapter, call_id, (), approval, wait_for_approval, False, session, context
         )
-        steps = self.calls.steps(self._find(tool, server), args, options)
+        steps = self.calls.steps(self.find_tool(tool, server), args, options)
         return Admission(self._journal, await drive_async(steps))
 
     def reject(
@@ -379,4 +379,4 @@ class Guard(ToolDeclarations):
         only counted, and the number returned is that of ``admin.quota_reached``.
         """
         options = CallOptions(None, adapter, call_id, session=session, context=context)
-        return drive(self.calls.rejection(self._find(tool, server), reason, options))
+        return drive(self.calls.rejection(self.find_tool(tool, server), reason, options))

@@ -104,6 +104,11 @@ class Callers:
             )
         return entry.scope
 
+    def current(self) -> SessionScope | None:
+        """Return the session in which the current code can make calls, or None."""
+        entry = scope.current(self._guard)
+        return None if entry is None or entry.refusal() else entry.scope
+
     def require_own(self, session: SessionScope) -> SessionScope:
         """Return *session* if this guard created it. Raises ``UsageError`` otherwise."""
         if not isinstance(session, SessionScope):

@@ -98,7 +98,8 @@ class CallSteps:
 
         *deadline* returns the number of seconds that a decision may take.
         """
-        self._callers = callers
+        self.callers = callers
+        """Knows the session of the current code."""
         self._current_engine = engine
         self._throttle = throttle
         self._anchors = anchors
@@ -175,7 +176,7 @@ class CallSteps:
             check_approval(options.approval)
         if options.context is not None:
             check_context(options.context)
-        caller = self._callers.find(options.session)
+        caller = self.callers.find(options.session)
         origin = self._journal.where(options.adapter)
         add_framework_ids(origin, options, caller.state)
         patience = options.wait_for_approval

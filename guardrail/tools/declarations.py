@@ -156,5 +156,8 @@ class ToolDeclarations(ABC):
             write_tools(Path(path), text)
         return text
 
-    def _find(self, tool: str | Tool, server: str | None) -> Tool:
+    def find_tool(self, tool: str | Tool, server: str | None = None) -> Tool:
+        """Return the tool of that name, or an undeclared one. Raises ``UsageError`` for a name that
+        can't be recorded.
+        """
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)

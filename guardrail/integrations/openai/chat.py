@@ -7,7 +7,6 @@ from typing import Any
 
 from openai.types.chat import ChatCompletion
 
-from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.errors import UsageError
 from guardrail.integrations.model_calls import (
     AskedCall,
@@ -17,9 +16,10 @@ from guardrail.integrations.model_calls import (
     listed,
     text_or_none,
 )
+from guardrail.integrations.openai.written import arguments_of
 from guardrail.tools.results import result_text
 
-__all__ = ["arguments_of", "read_chat"]
+__all__ = ["read_chat"]
 
 _ENDED = frozenset({"stop", "tool_calls", "function_call"})
 """Reasons for which a model stops when its calls are complete."""
@@ -82,11 +82,6 @@ def _calls(message: Any, refusal: Refusal | None) -> Iterator[AskedCall]:
             refusal=refusal,
             has_id=False,
         )
-
-
-def arguments_of(given: object) -> object:
-    """Return the arguments that a model wrote, to be parsed by the guard."""
-    return JsonArguments(given) if isinstance(given, str) else given
 
 
 def _tool_message(call_id: object) -> Callable[[ToolAnswer], dict[str, Any]]:

@@ -15,7 +15,7 @@ from guardrail.integrations.model_calls import (
     listed,
     text_or_none,
 )
-from guardrail.integrations.openai.chat import arguments_of
+from guardrail.integrations.openai.written import arguments_of
 
 __all__ = ["ResponseCalls", "read_response"]
 

@@ -7,24 +7,17 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
+import openai
+from openai.types.chat import ChatCompletion
+from openai.types.responses import Response
+
 from guardrail.core.call_context import CallContext
 from guardrail.errors import UsageError
 from guardrail.integrations.model_calls import CallBatch, CallKind
-from guardrail.integrations.toolbox import ToolBoxBase
-
-try:
-    import openai
-    from openai.types.chat import ChatCompletion
-    from openai.types.responses import Response
-except ImportError as missing:
-    raise ImportError(
-        "guardrail.integrations.openai needs the OpenAI client: pip install"
-        " 'guardrail-ledger[openai]'"
-    ) from missing
-
 from guardrail.integrations.openai.chat import read_chat
 from guardrail.integrations.openai.forms import FORMS
 from guardrail.integrations.openai.responses import read_response
+from guardrail.integrations.toolbox import ToolBoxBase
 
 if TYPE_CHECKING:
     from guardrail.call.scope import SessionScope

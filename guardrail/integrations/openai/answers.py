@@ -1,0 +1,83 @@
+"""Governs the bytes of a model's answer, whole or streamed, without input or output."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from guardrail.integrations.openai.asking import Deciding
+from guardrail.integrations.openai.chat_events import rewrite_completion
+from guardrail.integrations.openai.chat_stream import ChatStream
+from guardrail.integrations.openai.response_events import OnRefused, ResponseItems, nothing
+from guardrail.integrations.openai.response_stream import ResponseStream
+from guardrail.integrations.openai.sse import (
+    SentEvent,
+    SseReader,
+    compact,
+    read_object,
+    write_event,
+)
+
+__all__ = ["AnswerStream", "Api", "govern_body"]
+
+
+class Api(StrEnum):
+    """An API whose answers hold tool calls."""
+
+    CHAT = "chat"
+    RESPONSES = "responses"
+
+
+def govern_body(api: Api, body: bytes, refused: OnRefused = nothing) -> Deciding[bytes]:
+    """Return the answer *body* without refused calls: the same bytes if none is refused.
+
+    *refused* is told each refused output item.
+    """
+    answer = read_object(body)
+    if api is Api.CHAT:
+        made = yield from rewrite_completion(answer)
+    else:
+        made = yield from ResponseItems(refused).rewrite(answer)
+    return body if made is answer else compact(made).encode()
+
+
+class AnswerStream:
+    """One streamed answer: takes its bytes, and gives those for the program."""
+
+    def __init__(self, api: Api, refused: OnRefused = nothing) -> None:
+        self._reader = SseReader()
+        self._rewriter: ChatStream | ResponseStream = (
+            ChatStream() if api is Api.CHAT else ResponseStream(ResponseItems(refused))
+        )
+        self.ended = False
+        """The last event has come: clients read no further."""
+
+    @property
+    def broken(self) -> bool:
+        """True if the answer is not complete."""
+        return self._rewriter.broken
+
+    def read(self, piece: bytes | None) -> list[SentEvent]:
+        """Return the events that *piece* completes; None is the end of the stream."""
+        if self.ended:
+            return []
+        return list(self._reader.rest() if piece is None else self._reader.feed(piece))
+
+    def govern(self, event: SentEvent) -> Deciding[bytes]:
+        """Return the bytes to pass on in place of *event*."""
+        if self.ended:
+            return b""
+        if event.comment is not None:
+            return f":{event.comment}\n\n".encode()
+        if event.last:
+            self.ended = True
+            return b"" if self.broken else write_event(event.data)
+        found = read_object(event.data)
+        made = yield from self._rewriter.feed(found)
+        out = bytearray()
+        for each in made:
+            if each is found:
+                out += write_event(event.data, event.name)
+            else:
+                kind = each.get("type") if event.name else None
+                out += write_event(compact(each), kind)
+        return bytes(out)

@@ -1,0 +1,140 @@
+"""Takes refused tool calls out of chat completions, streamed or not. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from guardrail.integrations.model_calls import AskedCall, CallKind, Refusal, text_or_none
+from guardrail.integrations.openai.asking import (
+    Asked,
+    Deciding,
+    ModelAnswerError,
+    looks_like_call,
+    object_of,
+    told,
+)
+from guardrail.integrations.openai.written import arguments_of
+
+__all__ = ["LEGACY", "TOOLS", "calls_of", "check_fields", "governed_choice", "rewrite_completion"]
+
+TOOLS = "tool_calls"
+LEGACY = "function_call"
+
+_ENDED = frozenset({"stop", TOOLS, LEGACY})
+"""Reasons for which a model stops when its calls are complete."""
+_KINDS = frozenset({"function", "custom"})
+
+
+def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
+    """Return *completion* without the calls that are refused: the same object if none is."""
+    choices = completion.get("choices")
+    if choices is None:
+        return completion
+    made: list[Mapping[str, Any]] = []
+    for choice in _objects(choices, "choices"):
+        check_fields(choice, frozenset())
+        message = choice.get("message")
+        if message is None:
+            made.append(choice)
+            continue
+        message = object_of(message, "message")
+        check_fields(message, frozenset({TOOLS, LEGACY}))
+        reason = choice.get("finish_reason")
+        calls = calls_of(message, reason)
+        rulings: list[str | None] = []
+        if calls:
+            rulings = yield Asked(calls, completion.get("model"), completion.get("id"))
+        if not any(rulings):
+            made.append(choice)
+            continue
+        changed, ending = governed_choice(message, reason, calls, rulings)
+        made.append({**choice, "message": changed, "finish_reason": ending})
+    if all(new is old for new, old in zip(made, choices, strict=True)):
+        return completion
+    return {**completion, "choices": made}
+
+
+def check_fields(found: Mapping[str, Any], known: frozenset[str]) -> None:
+    """Raise ``ModelAnswerError`` if a field other than those of *known* may hold calls."""
+    for name, value in found.items():
+        if value and name not in known and looks_like_call(name):
+            raise ModelAnswerError(
+                "the model's answer holds calls in a field that guardrail does not know"
+            )
+
+
+def calls_of(message: Mapping[str, Any], reason: object) -> list[AskedCall]:
+    """Return the calls of a complete *message*, the legacy one last."""
+    refusal = None
+    if not (isinstance(reason, str) and reason in _ENDED):
+        refusal = Refusal.incomplete("finish_reason", reason)
+    given = message.get(TOOLS)
+    found = [_call(each, refusal) for each in _objects(given, TOOLS)] if given else []
+    legacy = message.get(LEGACY)
+    if legacy is not None:
+        legacy = object_of(legacy, LEGACY)
+        arguments = arguments_of(legacy.get("arguments"))
+        found.append(
+            AskedCall(legacy.get("name"), arguments, None, None, refusal=refusal, has_id=False)
+        )
+    return found
+
+
+def _call(call: Mapping[str, Any], refusal: Refusal | None) -> AskedCall:
+    kind = call.get("type", "function")
+    name, given = None, None
+    if kind == "custom":
+        inner = object_of(call.get("custom"), "custom call")
+        name, given = inner.get("name"), inner.get("input")
+    elif kind == "function":
+        inner = object_of(call.get("function"), "function call")
+        name, given = inner.get("name"), arguments_of(inner.get("arguments"))
+    if kind not in _KINDS or any(call.get(other) for other in _KINDS - {kind}):
+        refusal = Refusal("unknown_kind", "guardrail knows no tool of this type")
+    return AskedCall(
+        name,
+        given,
+        text_or_none(call.get("id")),
+        None,
+        CallKind.CUSTOM if kind == "custom" else CallKind.FUNCTION,
+        refusal=refusal,
+    )
+
+
+def governed_choice(
+    message: Mapping[str, Any],
+    reason: object,
+    calls: Sequence[AskedCall],
+    rulings: Sequence[str | None],
+) -> tuple[dict[str, Any], object]:
+    """Return *message* without its refused calls, and why it ends. The refusals say so; if nothing
+    else is left, the content does, too, because a program may read nothing else.
+    """
+    changed = dict(message)
+    given = message.get(TOOLS) or []
+    kept = [call for call, ruling in zip(given, rulings, strict=False) if ruling is None]
+    if kept:
+        changed[TOOLS] = kept
+    else:
+        changed.pop(TOOLS, None)
+    if message.get(LEGACY) is not None and rulings[-1] is not None:
+        del changed[LEGACY]
+    refusals = [
+        told(call, ruling)
+        for call, ruling in zip(calls, rulings, strict=True)
+        if ruling is not None
+    ]
+    text = "\n".join(refusals)
+    changed["refusal"] = "\n".join([message["refusal"], text]) if message.get("refusal") else text
+    if kept or changed.get(LEGACY) is not None:
+        return changed, reason
+    if not message.get("content"):
+        changed["content"] = text
+    return changed, "stop" if reason in {TOOLS, LEGACY} else reason
+
+
+def _objects(value: object, name: str) -> list[Mapping[str, Any]]:
+    if not isinstance(value, list):
+        raise ModelAnswerError(f"the model's answer is malformed: its {name} is no list")
+    return [object_of(each, name) for each in value]

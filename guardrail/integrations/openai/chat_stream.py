@@ -1,0 +1,196 @@
+"""Takes refused tool calls out of a stream of chat completion chunks. Does no input or output.
+
+Text passes at once. The fragments of calls are held until their choice ends; then each allowed call
+is passed on as one fragment, so that no two readers can put it together in different ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from guardrail.integrations.openai.asking import Asked, Deciding, ModelAnswerError, object_of
+from guardrail.integrations.openai.chat_events import (
+    LEGACY,
+    TOOLS,
+    calls_of,
+    check_fields,
+    governed_choice,
+)
+
+__all__ = ["ChatStream"]
+
+_LARGEST = 32 * 1024 * 1024
+"""Characters of calls that are held for one answer."""
+
+Chunk = Mapping[str, Any]
+
+
+class ChatStream:
+    """The chunks of one streamed chat completion."""
+
+    def __init__(self) -> None:
+        self._choices: dict[Any, _HeldChoice] = {}
+        self._failed = False
+
+    def feed(self, chunk: Chunk) -> Deciding[list[Chunk]]:
+        """Return the chunks to pass on in place of *chunk*: the same object if it is unchanged."""
+        choices = chunk.get("choices")
+        if chunk.get("error"):
+            self._failed = True
+            return [{"error": chunk["error"]} if choices else chunk]
+        if self._failed:
+            return []
+        check_fields(chunk, frozenset())
+        if not choices:
+            return [chunk]
+        if not isinstance(choices, list):
+            raise ModelAnswerError("the model's answer is malformed: its choices are no list")
+        groups: list[list[Mapping[str, Any]]] = [[]]
+        for choice in choices:
+            choice = object_of(choice, "choice")  # noqa: PLW2901 - checked
+            held = self._choices.setdefault(choice.get("index"), _HeldChoice())
+            kept = held.take(choice)
+            reason = choice.get("finish_reason")
+            if reason is None:
+                if kept is not None:
+                    groups[-1].append(kept)
+                continue
+            message = held.end()
+            calls = calls_of(message, reason)
+            if not calls:
+                groups[-1].append(choice)
+                continue
+            rulings = yield Asked(calls, chunk.get("model"), chunk.get("id"))
+            message["content"] = "text" if held.said else None
+            changed, ending = governed_choice(message, reason, calls, rulings)
+            if held.said:
+                del changed["content"]
+            deltas = [kept["delta"]] if kept is not None and kept["delta"] else []
+            deltas += _deltas(changed)
+            groups += [[{**choice, "delta": delta, "finish_reason": None}] for delta in deltas]
+            groups.append([{**choice, "delta": {}, "finish_reason": ending}])
+            groups.append([])
+        if groups == [choices]:
+            return [chunk]
+        return _split(chunk, [group for group in groups if group])
+
+    @property
+    def broken(self) -> bool:
+        """True if the answer is not complete: if the stream ends now, it was cut off."""
+        return not self._failed and (
+            not self._choices or not all(held.ended for held in self._choices.values())
+        )
+
+
+def _deltas(changed: Mapping[str, Any]) -> list[dict[str, Any]]:
+    calls = changed.get(TOOLS, [])
+    made: list[dict[str, Any]] = [
+        {TOOLS: [{**call, "index": index}]} for index, call in enumerate(calls)
+    ]
+    if changed.get(LEGACY) is not None:
+        made.append({LEGACY: changed[LEGACY]})
+    made += [{name: changed[name]} for name in ("content", "refusal") if changed.get(name)]
+    return made
+
+
+def _split(chunk: Chunk, groups: list[list[Mapping[str, Any]]]) -> list[Chunk]:
+    """Return one chunk for each group of choices; the usage comes with the last one."""
+    usage = chunk.get("usage")
+    if not groups:
+        return [{**chunk, "choices": []}] if usage else []
+    head = {name: value for name, value in chunk.items() if name != "usage" or value is None}
+    made: list[dict[str, Any]] = [{**head, "choices": group} for group in groups]
+    if usage is not None:
+        made[-1]["usage"] = usage
+    return list(made)
+
+
+class _Pieces(list[str]):
+    """A text that is not complete. Appending to a str would copy it each time."""
+
+
+def _joined(value: Any) -> Any:
+    if isinstance(value, _Pieces):
+        return "".join(value)
+    return {key: _joined(each) for key, each in value.items()} if type(value) is dict else value
+
+
+class _HeldChoice:
+    """The calls of one choice, as far as they were streamed."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self.said = False
+        """The choice has content."""
+        self._calls: dict[int, dict[str, Any]] = {}
+        self._legacy: dict[str, Any] | None = None
+        self._size = 0
+
+    def take(self, choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Hold the calls of *choice*. Return the rest of it: the same object if it has no calls,
+        None if it has nothing else.
+        """
+        if choice.get("message"):
+            raise ModelAnswerError("the model's answer is malformed: a whole message in a stream")
+        check_fields(choice, frozenset())
+        delta = choice.get("delta")
+        if delta is None:
+            return choice
+        delta = object_of(delta, "delta")
+        check_fields(delta, frozenset({TOOLS, LEGACY}))
+        self.said = self.said or bool(delta.get("content"))
+        fragments, legacy = delta.get(TOOLS), delta.get(LEGACY)
+        if not fragments and legacy is None:
+            return choice
+        if self.ended:
+            raise ModelAnswerError("the model's answer is malformed: a call after its end")
+        if fragments:
+            self._hold(fragments)
+        if legacy is not None:
+            self._legacy = self._legacy if self._legacy is not None else {}
+            self._add(self._legacy, object_of(legacy, LEGACY))
+        rest = {name: value for name, value in delta.items() if name not in {TOOLS, LEGACY}}
+        return {**choice, "delta": rest} if rest else None
+
+    def _hold(self, fragments: object) -> None:
+        for fragment in fragments if isinstance(fragments, list) else [None]:
+            found = dict(object_of(fragment, "tool call"))
+            index = found.pop("index", None)
+            if type(index) is not int or index < 0:
+                raise ModelAnswerError("the model's answer is malformed: a call without an index")
+            call = self._calls.setdefault(index, {})
+            name = found.pop("id", None)
+            if name and call.setdefault("id", name) != name:
+                raise ModelAnswerError("the model's answer is malformed: a call with two ids")
+            self._add(call, found)
+
+    def _add(self, call: dict[str, Any], fragment: Mapping[str, Any]) -> None:
+        """Append the texts of *fragment* to those of *call*, as the official client does."""
+        for name, value in fragment.items():
+            known = call.get(name)
+            if isinstance(value, str):
+                self._size += len(value)
+            if isinstance(value, dict) and (known is None or isinstance(known, dict)):
+                inner = call[name] = {} if known is None else known
+                self._add(inner, value)
+            elif isinstance(value, str) and name != "type":
+                if isinstance(known, _Pieces):
+                    known.append(value)
+                else:
+                    call[name] = _Pieces([value])
+            elif value is not None or name not in call:
+                call[name] = value
+        if self._size > _LARGEST:
+            raise ModelAnswerError("the model's answer is too large: its calls are not held")
+
+    def end(self) -> dict[str, Any]:
+        """Return a message with the calls, in order, and hold them no more."""
+        self.ended = True
+        made: dict[str, Any] = {}
+        if self._calls:
+            made[TOOLS] = [_joined(self._calls[index]) for index in sorted(self._calls)]
+        if self._legacy is not None:
+            made[LEGACY] = _joined(self._legacy)
+        self._calls, self._legacy = {}, None
+        return made

@@ -1,0 +1,71 @@
+"""The results of tool calls in a request to a model: claims of the program that ran them. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from guardrail.integrations.openai.answers import Api
+
+__all__ = ["ResultClaim", "claims_in", "is_legacy", "legacy_key"]
+
+
+_LEGACY = "function\n"
+
+
+class ResultClaim(NamedTuple):
+    """The result of one call, as a program tells it to the model."""
+
+    key: str
+    """The call's id; for a legacy call, ``legacy_key`` of its name."""
+    content: Any
+    occurrence: int
+    """1 for the first result with this key in the request."""
+
+
+def legacy_key(name: object) -> str:
+    """Return the key of a legacy call, which has no id."""
+    return f"{_LEGACY}{name}"
+
+
+def is_legacy(key: str) -> bool:
+    """Return True for a key that ``legacy_key`` made."""
+    return key.startswith(_LEGACY)
+
+
+def claims_in(api: Api, body: Mapping[str, Any]) -> list[ResultClaim]:
+    """Return the results that the request *body* holds, oldest first; most are repeated.
+
+    Results of legacy calls, which have no ids, count only after the model's last message.
+    """
+    history = body.get("messages" if api is Api.CHAT else "input")
+    if not isinstance(history, list):
+        return []
+    read = _of_message if api is Api.CHAT else _of_item
+    items = [item for item in history if isinstance(item, dict)]
+    last = max((at for at, item in enumerate(items) if item.get("role") == "assistant"), default=-1)
+    seen: Counter[str] = Counter()
+    found = []
+    for at, item in enumerate(items):
+        for key, content in read(item):
+            if item.get("role") != "function" or at > last:
+                seen[key] += 1
+                found.append(ResultClaim(key, content, seen[key]))
+    return found
+
+
+def _of_message(message: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    name = message.get("tool_call_id")
+    if message.get("role") == "tool" and isinstance(name, str):
+        yield name, message.get("content")
+    elif message.get("role") == "function":
+        yield legacy_key(message.get("name")), message.get("content")
+
+
+def _of_item(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    kind = str(item.get("type", ""))
+    if kind.endswith("_output") and isinstance(item.get("call_id"), str):
+        yield item["call_id"], item.get("output")
+    elif kind == "mcp_approval_response" and isinstance(item.get("approval_request_id"), str):
+        yield item["approval_request_id"], {"approve": item.get("approve")}

@@ -1,0 +1,156 @@
+"""A client whose answers hold decided tool calls only."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar, cast
+
+from guardrail.call.scope import SessionScope
+from guardrail.errors import UsageError
+
+try:
+    import openai
+except ImportError as missing:
+    raise ImportError(
+        "guardrail.integrations.openai needs the OpenAI client: pip install"
+        " 'guardrail-ledger[openai]'"
+    ) from missing
+
+from guardrail.integrations.openai.answers import Api
+from guardrail.integrations.openai.routes import check_socket, refuse, route_of
+from guardrail.integrations.openai.turns import ClientTurns
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["govern_client"]
+
+C = TypeVar("C", openai.OpenAI, openai.AsyncOpenAI)
+
+
+def govern_client(
+    client: C,
+    guard: Guard,
+    *,
+    session: SessionScope | None = None,
+    wait_for_approval: float | None = None,
+) -> C:
+    """Return a client like *client*, whose answers hold no tool call without a durable, well-formed
+    ``allow``.
+
+    It is of the same class, shares the connections of *client*, and governs every method, and the
+    clients that ``copy`` and ``with_options`` make of it. Refused calls arrive as refusals, and
+    routes that carry tool calls but can't be governed raise ``UsageError``. The records say
+    ``enforcement: release``, and outcomes are the claims of later requests.
+
+    Calls are decided in *session*, or else in the session that is current when the request is made.
+    *wait_for_approval* is the number of seconds that an answer waits for a person who must approve
+    one of its calls. Raises ``UsageError`` if *client* is no client of the openai package, or is
+    governed by another guard.
+    """
+    _check_client(client)
+    shared = getattr(client, "_guardrail", None)
+    if isinstance(shared, ClientTurns):
+        if shared.guard is guard and session is None and wait_for_approval is None:
+            return client
+        raise UsageError(
+            "this client is governed already",
+            code="usage.governed",
+            hint="pass the client that was not governed",
+        )
+    hooks = _AsyncHooks if issubclass(type(client), openai.AsyncOpenAI) else _SyncHooks
+    base = type(client)
+    space = {
+        "_guardrail": ClientTurns(guard, session, wait_for_approval),
+        "__module__": base.__module__,
+        "__qualname__": base.__qualname__,
+        "__doc__": base.__doc__,
+    }
+    kind = cast("type[C]", type(base.__name__, (hooks, base), space))
+    # ``copy`` makes a client of its object's class, so this one only has to hold the options.
+    options = object.__new__(kind)
+    options.__dict__.update(client.__dict__)
+    return options.copy()
+
+
+def _check_client(client: object) -> None:
+    kind = type(client)
+    if not isinstance(client, openai.OpenAI | openai.AsyncOpenAI):
+        raise UsageError(
+            f"a client of the openai package is needed, not {kind.__module__}.{kind.__qualname__}",
+            code="usage.client",
+            hint="govern_client(OpenAI(), guard)",
+        )
+    if not hasattr(kind, "_send_request"):
+        raise UsageError(
+            f"openai {openai.__version__} has no hook for all of its requests",
+            code="usage.client",
+            hint="pip install --upgrade openai",
+        )
+
+
+class _Hooks:
+    """What a governed client overrides, sync and async."""
+
+    _guardrail: ClassVar[ClientTurns]
+
+    def _route(self, request: Any) -> Api | None:
+        base = cast("Any", self).base_url.path
+        return route_of(request.method, request.url.path, base)
+
+    @functools.cached_property
+    def responses(self) -> Any:
+        return _without_socket(super().responses, "responses over a WebSocket")  # type: ignore[misc]
+
+    @functools.cached_property
+    def beta(self) -> Any:
+        found = super().beta  # type: ignore[misc]
+        _without_socket(found.responses, "responses over a WebSocket")
+        _without_socket(found.realtime, "the realtime API")
+        return found
+
+    @property
+    def realtime(self) -> NoReturn:
+        raise refuse("the realtime API")
+
+    @property
+    def live(self) -> NoReturn:
+        raise refuse("the live API")
+
+
+def _without_socket(resource: Any, name: str) -> Any:
+    def connect(*_: object, **__: object) -> NoReturn:
+        raise refuse(name)
+
+    resource.connect = connect
+    return resource
+
+
+class _SyncHooks(_Hooks):
+    def _prepare_options(self, options: Any) -> Any:
+        check_socket(options.url)
+        return super()._prepare_options(options)  # type: ignore[misc]
+
+    def _send_request(self, request: Any, *, stream: bool, **options: Any) -> Any:
+        send = super()._send_request  # type: ignore[misc]
+        api = self._route(request)
+        if api is None:
+            return send(request, stream=stream, **options)
+        turn = self._guardrail.begin(api, request)
+        turn.settle()
+        return turn.answer(send(turn.request(request), stream=stream, **options))
+
+
+class _AsyncHooks(_Hooks):
+    async def _prepare_options(self, options: Any) -> Any:
+        check_socket(options.url)
+        return await super()._prepare_options(options)  # type: ignore[misc]
+
+    async def _send_request(self, request: Any, *, stream: bool, **options: Any) -> Any:
+        send = super()._send_request  # type: ignore[misc]
+        api = self._route(request)
+        if api is None:
+            return await send(request, stream=stream, **options)
+        turn = self._guardrail.begin(api, request)
+        await turn.asettle()
+        return await turn.aanswer(await send(turn.request(request), stream=stream, **options))

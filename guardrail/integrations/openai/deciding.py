@@ -1,0 +1,184 @@
+"""Decides the tool calls of one answer of a model, for a program that runs them itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import openai
+
+from guardrail.call.admission import Admission
+from guardrail.call.scope import SessionScope
+from guardrail.core.call_context import CallContext
+from guardrail.core.types import Status
+from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
+from guardrail.integrations.denials import recorded_tool, refusal_text
+from guardrail.integrations.model_calls import AskedCall, CallKind, Refusal
+from guardrail.integrations.openai.asking import Asked, Deciding
+from guardrail.integrations.openai.claims import legacy_key
+from guardrail.integrations.openai.open_calls import OpenCalls, owner_of
+from guardrail.tools.as_written import as_written
+from guardrail.tools.tool import Tool
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["Decider", "adrive_deciding", "drive_deciding"]
+
+R = TypeVar("R")
+
+
+def drive_deciding(steps: Deciding[R], decide: Callable[[Asked], list[str | None]]) -> R:
+    """Run *steps*, and answer them with *decide*."""
+    try:
+        asked = next(steps)
+        while True:
+            asked = steps.send(decide(asked))
+    except StopIteration as end:
+        result: R = end.value
+        return result
+
+
+async def adrive_deciding(
+    steps: Deciding[R], decide: Callable[[Asked], Awaitable[list[str | None]]]
+) -> R:
+    """Async version of ``drive_deciding``."""
+    try:
+        asked = next(steps)
+        while True:
+            asked = steps.send(await decide(asked))
+    except StopIteration as end:
+        result: R = end.value
+        return result
+
+
+class Decider:
+    """Decides the calls of one answer. Those that it admits are withdrawn unless they are
+    released.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        open_calls: OpenCalls,
+        session: SessionScope | None,
+        wait_for_approval: float | None,
+    ) -> None:
+        self._guard = guard
+        self._open = open_calls
+        self._session = session
+        self._wait = wait_for_approval
+        self._seen: set[str] = set()
+        self._admitted: list[tuple[AskedCall, Admission]] = []
+
+    def decide(self, asked: Asked) -> list[str | None]:
+        """Decide each call. Return its refusal, or None if it is allowed. Raises ``LedgerError``:
+        then no call of *asked* may be released.
+        """
+        rulings: list[str | None] = []
+        for call in asked.calls:
+            tool, options = self._options(call, asked)
+            refusal = self._refusal(call)
+            if refusal is not None:
+                self._guard.reject(tool, refusal.reason, **options)
+                rulings.append(refusal.text)
+                continue
+            try:
+                admission = self._guard.admit(
+                    tool, _arguments(call, tool), wait_for_approval=self._wait, **options
+                )
+            except (Denied, ApprovalRequired) as refused:
+                rulings.append(refusal_text(refused))
+            else:
+                self._admitted.append((call, admission))
+                rulings.append(None)
+        return rulings
+
+    async def adecide(self, asked: Asked) -> list[str | None]:
+        """Async version of ``decide``."""
+        rulings: list[str | None] = []
+        for call in asked.calls:
+            tool, options = self._options(call, asked)
+            refusal = self._refusal(call)
+            if refusal is not None:
+                await asyncio.to_thread(self._guard.reject, tool, refusal.reason, **options)
+                rulings.append(refusal.text)
+                continue
+            try:
+                admission = await self._guard.aadmit(
+                    tool, _arguments(call, tool), wait_for_approval=self._wait, **options
+                )
+            except (Denied, ApprovalRequired) as refused:
+                rulings.append(refusal_text(refused))
+            else:
+                self._admitted.append((call, admission))
+                rulings.append(None)
+        return rulings
+
+    def release(self) -> None:
+        """Note that the program gets the calls that were admitted."""
+        owner = owner_of(self._session)
+        for call, admission in self._admitted:
+            key = call.id if call.has_id and call.id is not None else legacy_key(call.name)
+            self._open.add(owner, key, admission)
+        self._admitted.clear()
+
+    def withdraw(self) -> None:
+        """Record that the program never got the calls that were admitted since the last
+        release.
+        """
+        while self._admitted:
+            _, admission = self._admitted.pop()
+            with contextlib.suppress(LedgerError):  # the outcome stays pending
+                admission.settle(Status.CANCELLED)
+
+    async def awithdraw(self) -> None:
+        """Async version of ``withdraw``."""
+        while self._admitted:
+            _, admission = self._admitted.pop()
+            with contextlib.suppress(LedgerError):
+                await admission.asettle(Status.CANCELLED)
+
+    def _options(self, call: AskedCall, asked: Asked) -> tuple[Tool, dict[str, Any]]:
+        context = CallContext(
+            model=asked.model,
+            response=asked.response,
+            framework="openai",
+            framework_version=openai.__version__,
+        )
+        options = {
+            "adapter": "openai",
+            "call_id": call.id,
+            "session": self._session,
+            "context": context,
+        }
+        try:
+            found = self._guard.find_tool(call.name, call.server)  # type: ignore[arg-type]
+        except UsageError:
+            return recorded_tool(call.name, call.server), options
+        return as_written(found), options
+
+    def _refusal(self, call: AskedCall) -> Refusal | None:
+        if call.refusal is not None:
+            return call.refusal
+        if not isinstance(call.name, str) or recorded_tool(call.name).name != call.name:
+            return Refusal("unknown_tool", "this is no name of a tool")
+        if not call.has_id:
+            return None
+        if call.id is None:
+            return Refusal("missing_id", "the call has no id")
+        if call.id in self._seen:
+            return Refusal("repeated_id", "another call has the same id")
+        self._seen.add(call.id)
+        return None
+
+
+def _arguments(call: AskedCall, tool: Tool) -> Any:
+    """Return the arguments of a call; the text of a custom tool is its only argument."""
+    if call.kind is not CallKind.CUSTOM:
+        return call.arguments
+    properties = {} if tool.schema is None else tool.schema.schema.get("properties", {})
+    name = next(iter(properties)) if len(properties) == 1 else "input"
+    return {name: call.arguments}

@@ -1,0 +1,103 @@
+"""Tells the provider about refused calls of the Responses API.
+
+A provider that keeps the conversation waits for the output of each call, and refuses the next
+request without it. And a message in place of a call is none that the provider has written.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from guardrail.integrations.openai.open_calls import Owner
+from guardrail.integrations.openai.response_items import APPROVAL, TEXTS, refusal_item
+
+__all__ = ["RefusedItems"]
+
+_MOST = 1_024
+"""Refused calls that are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    item: Mapping[str, Any]
+    output: dict[str, Any] | None
+    """What answers it; None if guardrail has no answer of this type."""
+    places: frozenset[str]
+    """Ids of its response and of its conversation."""
+
+
+class RefusedItems:
+    """The refused calls of a governed client. Thread-safe, and bounded."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._items: OrderedDict[tuple[Owner, str], _Refused] = OrderedDict()
+
+    def add(
+        self, owner: Owner, item: Mapping[str, Any], refusal: str, places: frozenset[str]
+    ) -> None:
+        """Keep a refused *item*."""
+        name = refusal_item(item, refusal)["id"]
+        with self._lock:
+            self._items[owner, name] = _Refused(item, _output_of(item, refusal), places)
+            while len(self._items) > _MOST:
+                self._items.popitem(last=False)
+
+    def restored(self, owner: Owner, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the request *body* with the refused calls, each with its output, in place of the
+        messages that stood for them: the same object if there is nothing to change.
+        """
+        with self._lock:
+            mine = {name: each for (whose, name), each in self._items.items() if whose == owner}
+        if not mine:
+            return body
+        given = body.get("input")
+        items = given if isinstance(given, list) else []
+        conversation = body.get("conversation")
+        if isinstance(conversation, dict):
+            conversation = conversation.get("id")
+        places = {body.get("previous_response_id"), conversation} - {None}
+        told = {item.get("call_id") for item in items if isinstance(item, dict)}
+        before = [
+            each.output
+            for each in mine.values()
+            if each.output is not None
+            and not each.places.isdisjoint(places)
+            and each.item.get("call_id") not in told
+        ]
+        made = [*before, *_replaced(items, mine)]
+        if isinstance(given, str) and before:
+            made.append({"role": "user", "content": given})
+        elif not isinstance(given, list) and given is not None:
+            return body
+        return body if made == items else {**body, "input": made}
+
+
+def _replaced(items: list[Any], mine: Mapping[str, _Refused]) -> Iterator[Any]:
+    for item in items:
+        found = mine.get(str(item.get("id"))) if isinstance(item, dict) else None
+        if found is None or found.output is None:
+            yield item
+        else:
+            yield dict(found.item)
+            yield found.output
+
+
+def _output_of(item: Mapping[str, Any], refusal: str) -> dict[str, Any] | None:
+    kind = item["type"]
+    if kind in TEXTS:
+        output = {"type": f"{kind}_output", "call_id": item.get("call_id"), "output": refusal}
+        caller = item.get("caller")
+        return output if caller is None else {**output, "caller": caller}
+    if kind == APPROVAL:
+        return {
+            "type": "mcp_approval_response",
+            "approval_request_id": item.get("id"),
+            "approve": False,
+            "reason": refusal,
+        }
+    return None

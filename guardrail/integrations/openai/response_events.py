@@ -1,0 +1,103 @@
+"""Takes refused tool calls out of the responses of the Responses API. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from guardrail.integrations.openai.asking import Asked, Deciding, ModelAnswerError, object_of, told
+from guardrail.integrations.openai.response_items import (
+    ItemKind,
+    answered,
+    call_of,
+    key_of,
+    kind_of,
+    refusal_item,
+)
+
+__all__ = ["OnRefused", "ResponseItems", "nothing"]
+
+Item = Mapping[str, Any]
+OnRefused = Callable[[Item, str, frozenset[str]], None]
+"""Is called with a refused item, its refusal, and the ids of its response and conversation."""
+
+
+def nothing(_item: Item, _text: str, _places: frozenset[str]) -> None:
+    """Take no notice of a refused item."""
+
+
+@dataclass
+class ResponseItems:
+    """The output items of one response, each of them decided once."""
+
+    refused: OnRefused = nothing
+    model: Any = None
+    response: Any = None
+    status: Any = "completed"
+    conversation: Any = None
+    _decided: dict[tuple[str, str, str], tuple[Item, Item]] = field(default_factory=dict)
+    """The items as they came and as they are passed on."""
+
+    def about(self, response: Mapping[str, Any]) -> None:
+        """Note which response this is."""
+        self.model, self.response = response.get("model"), response.get("id")
+        conversation = response.get("conversation")
+        if isinstance(conversation, dict):
+            self.conversation = conversation.get("id")
+
+    def rewrite(self, response: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
+        """Return a complete *response* without refused calls: the same object if none is."""
+        self.about(response)
+        self.status = response.get("status", "completed")
+        output = response.get("output")
+        if output is None:
+            return response
+        if not isinstance(output, list):
+            raise ModelAnswerError("the model's answer is malformed: its output is no list")
+        items = [object_of(item, "output item") for item in output]
+        outputs = answered(items)
+        waiting = []
+        for index, item in enumerate(items):
+            kind = kind_of(item, outputs)
+            if kind is not ItemKind.PLAIN and not self.known(item):
+                waiting.append((index, item, kind))
+        made = [self._passed(item) for item in items]
+        calls = [call_of(item, kind, self.status) for _, item, kind in waiting]
+        if calls:
+            rulings = yield Asked(calls, self.model, self.response)
+            for (index, item, kind), call, ruling in zip(waiting, calls, rulings, strict=True):
+                made[index] = self.ruled(item, kind, None if ruling is None else told(call, ruling))
+        if all(new is old for new, old in zip(made, items, strict=True)):
+            return response
+        return {**response, "output": made}
+
+    def decide(self, item: Item, kind: ItemKind) -> Deciding[Item]:
+        """Return what is passed on in place of *item*: the same object if it is allowed."""
+        call = call_of(item, kind, self.status)
+        (ruling,) = yield Asked([call], self.model, self.response)
+        return self.ruled(item, kind, None if ruling is None else told(call, ruling))
+
+    def known(self, item: Item) -> bool:
+        """Return True if exactly this item is decided."""
+        found = self._decided.get(key_of(item))
+        return found is not None and all(
+            found[0].get(name) == value for name, value in item.items() if name != "status"
+        )
+
+    def _passed(self, item: Item) -> Item:
+        """Return what is passed on in place of an item that is decided, or of any other."""
+        if not self.known(item):
+            return item
+        came, passed = self._decided[key_of(item)]
+        return item if passed is came else passed
+
+    def ruled(self, item: Item, kind: ItemKind, refusal: str | None) -> Item:
+        """Note the ruling about *item*; return what is passed on."""
+        made = item
+        if refusal is not None and kind is not ItemKind.HOSTED:
+            made = refusal_item(item, refusal)
+            places = (self.response, self.conversation)
+            self.refused(item, refusal, frozenset(each for each in places if isinstance(each, str)))
+        self._decided.setdefault(key_of(item), (item, made))
+        return made

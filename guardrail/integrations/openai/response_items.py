@@ -1,0 +1,170 @@
+"""The output items of the Responses API: which of them are calls, and the refusal in place of one.
+Pure functions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping
+from enum import StrEnum
+from typing import Any
+
+from guardrail.integrations.model_calls import AskedCall, CallKind, Refusal, text_or_none
+from guardrail.integrations.openai.asking import ModelAnswerError, looks_like_call
+from guardrail.integrations.openai.written import arguments_of
+
+__all__ = [
+    "APPROVAL",
+    "TEXTS",
+    "ItemKind",
+    "answered",
+    "call_of",
+    "key_of",
+    "kind_of",
+    "refusal_item",
+]
+
+TEXTS = {
+    "function_call": ("arguments", "response.function_call_arguments"),
+    "custom_tool_call": ("input", "response.custom_tool_call_input"),
+}
+"""The field of a call's text, and the first part of the types of its events."""
+APPROVAL = "mcp_approval_request"
+_PROGRAMS = {
+    "apply_patch_call": "apply_patch",
+    "computer_call": "computer",
+    "local_shell_call": "local_shell",
+    "shell_call": "shell",
+}
+"""Calls of tools that the API defines and the program runs, with the names of these tools."""
+_HOSTED = frozenset(
+    {
+        "code_interpreter_call",
+        "file_search_call",
+        "image_generation_call",
+        "mcp_call",
+        "program",
+        "web_search_call",
+    }
+)
+_PLAIN = frozenset(
+    {
+        "additional_tools",
+        "compaction",
+        "mcp_approval_response",
+        "mcp_list_tools",
+        "message",
+        "reasoning",
+        "tool_search_call",
+    }
+)
+_PARTS_OF_CALL = frozenset({"call_id", "arguments", "action", "command", "operation"})
+_ABOUT = frozenset({"id", "call_id", "type", "status", "caller", "created_by"})
+
+
+class ItemKind(StrEnum):
+    """Who runs an item."""
+
+    PLAIN = "plain"
+    """Nobody."""
+    HOSTED = "hosted"
+    """The provider has run it: nobody decided it."""
+    CALL = "call"
+    """The program."""
+    UNKNOWN = "unknown"
+    """It looks like a call, but guardrail does not know its type."""
+
+
+def kind_of(item: Mapping[str, Any], outputs: Collection[str] = ()) -> ItemKind:
+    """Return the kind of *item*. *outputs* are the call ids that ``answered`` returns."""
+    kind = item.get("type")
+    if not isinstance(kind, str):
+        raise ModelAnswerError("the model's answer is malformed: an output item without a type")
+    if kind in TEXTS or kind == APPROVAL:
+        return ItemKind.CALL
+    if kind in _HOSTED:
+        return ItemKind.HOSTED
+    if kind in _PROGRAMS:
+        return ItemKind.HOSTED if _ran(item, outputs) else ItemKind.CALL
+    if kind in _PLAIN or kind.endswith("_output"):
+        return ItemKind.PLAIN
+    if looks_like_call(kind) or kind.endswith("_request") or not _PARTS_OF_CALL.isdisjoint(item):
+        return ItemKind.UNKNOWN
+    return ItemKind.PLAIN
+
+
+def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:
+    environment = item.get("environment")
+    if isinstance(environment, dict) and environment.get("type") == "container_reference":
+        return True
+    return item.get("call_id") in outputs
+
+
+def answered(output: Iterable[Mapping[str, Any]]) -> set[str]:
+    """Return the ids of the calls in *output* whose outputs are there, too."""
+    return {
+        item["call_id"]
+        for item in output
+        if str(item.get("type", "")).endswith("_output") and isinstance(item.get("call_id"), str)
+    }
+
+
+def key_of(item: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Return the type and the ids that tell an item from others."""
+    return str(item.get("type")), str(item.get("call_id") or ""), str(item.get("id") or "")
+
+
+def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed") -> AskedCall:
+    """Return the call that *item* is, in a response with *status*. It is refused if it is not
+    complete, not known, or already run.
+    """
+    type_ = item["type"]
+    name, server = item.get("name"), None
+    if isinstance(item.get("namespace"), str):
+        name = f"{item['namespace']}.{name}"
+    given: object = {key: value for key, value in item.items() if key not in _ABOUT}
+    refusal = None
+    if type_ in TEXTS or type_ == APPROVAL:
+        given = item.get(TEXTS[type_][0] if type_ in TEXTS else "arguments")
+        given = given if type_ == "custom_tool_call" else arguments_of(given)
+    else:
+        name = _PROGRAMS.get(type_, name if isinstance(name, str) else type_)
+    if "server_label" in item or kind is ItemKind.HOSTED:
+        server = item.get("server_label") or "openai"
+    for field in (status, item.get("status")):
+        if field not in {"completed", None}:
+            refusal = refusal or Refusal.incomplete("status", field)
+    if kind is ItemKind.HOSTED:
+        refusal = Refusal("provider_tool", "the provider has run it")
+    elif kind is ItemKind.UNKNOWN:
+        refusal = Refusal("unknown_kind", "guardrail knows no call of this type")
+    return AskedCall(
+        name,
+        given,
+        _id_of(item, kind),
+        None,
+        CallKind.CUSTOM if type_ == "custom_tool_call" else CallKind.FUNCTION,
+        server=server,
+        refusal=refusal,
+    )
+
+
+def _id_of(item: Mapping[str, Any], kind: ItemKind) -> str | None:
+    """Return the id that the output of a call names; for one that has no output, any id."""
+    name = text_or_none(item.get("call_id"))
+    own = text_or_none(item.get("id"))
+    if item["type"] == APPROVAL:
+        return own
+    return name if kind is ItemKind.CALL else name or own
+
+
+def refusal_item(item: Mapping[str, Any], text: str) -> dict[str, Any]:
+    """Return the message in place of a refused call. Its id depends on the call alone."""
+    digest = hashlib.sha256("\n".join(key_of(item)).encode("utf-8", "replace")).hexdigest()
+    return {
+        "id": f"msg_guardrail_{digest[:40]}",
+        "type": "message",
+        "role": "assistant",
+        "status": "completed",
+        "content": [{"type": "refusal", "refusal": text}],
+    }

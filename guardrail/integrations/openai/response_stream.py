@@ -1,0 +1,171 @@
+"""Takes refused tool calls out of a stream of the Responses API. Does no input or output.
+
+Text passes at once. A call is held from its first event to its last; then it is passed on with its
+whole text in one event, so that no two readers can put it together in different ways.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from guardrail.integrations.openai.asking import Deciding, ModelAnswerError, object_of
+from guardrail.integrations.openai.response_events import ResponseItems
+from guardrail.integrations.openai.response_items import TEXTS, ItemKind, kind_of
+
+__all__ = ["ResponseStream"]
+
+_ADDED = "response.output_item.added"
+_DONE = "response.output_item.done"
+_LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_MOST = 100_000
+"""Events that wait for one call."""
+
+Event = Mapping[str, Any]
+
+
+class ResponseStream:
+    """The events of one streamed response."""
+
+    def __init__(self, items: ResponseItems) -> None:
+        self._items = items
+        self._kinds: dict[Any, ItemKind] = {}
+        """By output index: the items that have passed or begun."""
+        self._held: tuple[Any, Event] | None = None
+        """Output index and first event of the call that is held."""
+        self._waiting: list[Event] = []
+        """Events of later items: they wait for the call, so that the items keep their order."""
+        self._number: int | None = None
+        self.broken = True
+        """True until the last event: if the stream ends now, it was cut off."""
+
+    def feed(self, event: Event) -> Deciding[list[Event]]:
+        """Return the events to pass on in place of *event*, numbered without gaps."""
+        if self._number is None and type(event.get("sequence_number")) is int:
+            self._number = event["sequence_number"]
+        made = yield from self._governed(event)
+        return [self._numbered(each) for each in made]
+
+    def _numbered(self, event: Event) -> Event:
+        if "sequence_number" not in event:
+            return event
+        if self._number is None:
+            return {name: value for name, value in event.items() if name != "sequence_number"}
+        number, self._number = self._number, self._number + 1
+        same = event["sequence_number"] == number
+        return event if same else {**event, "sequence_number": number}
+
+    def _governed(self, event: Event) -> Deciding[list[Event]]:
+        kind = event.get("type")
+        if not isinstance(kind, str):
+            if event.get("error"):
+                self.broken = False
+                return [event]
+            raise ModelAnswerError("the model's answer is malformed: an event without a type")
+        if kind == "error":
+            self.broken = False  # the client delivers it, and the program sees that it failed
+            return [event]
+        if "response" in event:
+            return (yield from self._whole(event, kind))
+        if self._held is not None:
+            index, first = self._held
+            if event.get("output_index") != index:
+                if len(self._waiting) >= _MOST:
+                    raise ModelAnswerError("the model's answer is too large: a call has no end")
+                self._waiting.append(event)
+                return []
+            if kind != _DONE:
+                return []  # the last event has the whole call
+            self._held = None
+            made = yield from self._decided(event, first)
+            waiting, self._waiting = self._waiting, []
+            for each in waiting:
+                made += yield from self._governed(each)
+            return made
+        return (yield from self._free(event, kind))
+
+    def _free(self, event: Event, kind: str) -> Deciding[list[Event]]:
+        """Return the events for one that belongs to no held call."""
+        index = event.get("output_index")
+        if kind == _ADDED:
+            found = kind_of(object_of(event.get("item"), "output item"))
+            if found in {ItemKind.CALL, ItemKind.UNKNOWN}:
+                self._held = (index, event)
+                return []
+            self._kinds[index] = found
+        elif kind == _DONE:
+            item = object_of(event.get("item"), "output item")
+            found = kind_of(item)
+            if found in {ItemKind.CALL, ItemKind.UNKNOWN}:
+                if index in self._kinds:
+                    raise ModelAnswerError("the model's answer is malformed: an item has changed")
+                return (yield from self._decided(event, event))
+            if found is ItemKind.HOSTED:
+                yield from self._items.decide(item, found)
+            self._kinds.setdefault(index, found)
+        elif "item" in event or ("_call" in kind and index not in self._kinds):
+            raise ModelAnswerError("the model's answer is malformed: an event of no known item")
+        return [event]
+
+    def _whole(self, event: Event, kind: str) -> Deciding[list[Event]]:
+        """Return the events for one that holds the response."""
+        response = object_of(event["response"], "response")
+        self._items.about(response)
+        made: list[Event] = []
+        if kind in _LAST:
+            self.broken = False
+            if self._held is not None:
+                # It has no end: its last event would have been the one to decide.
+                self._items.status = "incomplete"
+                _, first = self._held
+                self._held = None
+                made += yield from self._decided({**first, "type": _DONE}, first)
+                for each in self._waiting:
+                    made += yield from self._governed(each)
+        changed = yield from self._items.rewrite(response)
+        self._items.status = "completed"
+        made.append(event if changed is response else {**event, "response": changed})
+        return made
+
+    def _decided(self, done: Event, added: Event) -> Deciding[list[Event]]:
+        item = object_of(done.get("item"), "output item")
+        began = object_of(added.get("item"), "output item")
+        if began.get("type") != item.get("type"):
+            raise ModelAnswerError("the model's answer is malformed: an item has changed")
+        kind = kind_of(item)
+        passed = yield from self._items.decide(item, kind)
+        self._kinds[done.get("output_index")] = kind
+        events = _call_events(item) if passed is item else _message_events(passed)
+        place = {"output_index": done.get("output_index"), "sequence_number": -1}
+        return [{**event, **place} for event in events]
+
+
+def _call_events(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of an allowed call."""
+    began = dict(item)
+    if "status" in began:
+        began["status"] = "in_progress"
+    if item["type"] in TEXTS:
+        name, kind = TEXTS[item["type"]]
+        text = item.get(name)
+        yield {"type": _ADDED, "item": {**began, name: ""}}
+        place = {"item_id": item.get("id")}
+        if text:
+            yield {"type": f"{kind}.delta", **place, "delta": text}
+        done = {"type": f"{kind}.done", **place, name: text}
+        yield done if name == "input" else {**done, "name": item.get("name")}
+    else:
+        yield {"type": _ADDED, "item": began}
+    yield {"type": _DONE, "item": item}
+
+
+def _message_events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the events of a refusal."""
+    (part,) = message["content"]
+    place = {"item_id": message["id"], "content_index": 0}
+    yield {"type": _ADDED, "item": {**message, "status": "in_progress", "content": []}}
+    yield {"type": "response.content_part.added", **place, "part": {**part, "refusal": ""}}
+    yield {"type": "response.refusal.delta", **place, "delta": part["refusal"]}
+    yield {"type": "response.refusal.done", **place, "refusal": part["refusal"]}
+    yield {"type": "response.content_part.done", **place, "part": part}
+    yield {"type": _DONE, "item": message}

@@ -1,0 +1,70 @@
+"""The routes of the OpenAI API: which of them carry tool calls. Pure."""
+
+from __future__ import annotations
+
+from guardrail.errors import UsageError
+from guardrail.integrations.openai.answers import Api
+
+__all__ = ["check_socket", "refuse", "route_of"]
+
+_NO_CALLS = frozenset(
+    {
+        "audio",
+        "completions",
+        "containers",
+        "content_provenance_checks",
+        "embeddings",
+        "files",
+        "fine_tuning",
+        "images",
+        "models",
+        "moderations",
+        "organization",
+        "projects",
+        "safety",
+        "skills",
+        "uploads",
+        "vector_stores",
+        "videos",
+        "webhook_endpoints",
+        "webhook_event_types",
+    }
+)
+"""First parts of the routes whose answers hold no calls for the program to run."""
+_GOVERNED = {("chat", "completions"): Api.CHAT, ("responses",): Api.RESPONSES}
+_CALLS_OF_REQUEST = frozenset({("responses", "input_tokens"), ("responses", "compact")})
+"""Routes that answer about the calls of the request itself."""
+
+
+def route_of(method: str, path: str, base: str) -> Api | None:
+    """Return the API whose answers to *method* and *path* must be governed, None if they hold no
+    calls. Raises ``UsageError`` for every other route. *base* is the path of the base URL.
+    """
+    parts = tuple(part for part in path.removeprefix(base.rstrip("/")).split("/") if part)
+    if parts[:1] == ("deployments",):  # Azure
+        parts = parts[2:]
+    if method == "POST" and parts in _GOVERNED:
+        return _GOVERNED[parts]
+    if parts[:1] and parts[0] in _NO_CALLS:
+        return None
+    if parts in _CALLS_OF_REQUEST or method == "DELETE":
+        return None
+    if parts[:1] == ("conversations",) and "items" not in parts:
+        return None
+    raise refuse(f"{method} /{'/'.join(parts[:1])}{'/...' if parts[1:] else ''}")
+
+
+def check_socket(url: object) -> None:
+    """Raise ``UsageError`` for the URL of a WebSocket."""
+    if str(url).partition(":")[0] in {"ws", "wss"}:
+        raise refuse("a WebSocket")
+
+
+def refuse(name: str) -> UsageError:
+    """Return the error for a route that can carry tool calls and can't be governed."""
+    return UsageError(
+        f"{name} can carry tool calls, and a governed client can't decide them",
+        code="usage.route",
+        hint="use chat completions or responses in the foreground; docs/integrations.md lists the"
+        " routes",
+    )

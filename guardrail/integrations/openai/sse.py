@@ -1,0 +1,137 @@
+"""Server-sent events: reads them from pieces of bytes, and writes them. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from guardrail.core import json_text
+from guardrail.integrations.openai.asking import ModelAnswerError, object_of
+
+__all__ = ["SentEvent", "SseReader", "compact", "read_object", "read_request", "write_event"]
+
+DONE = "[DONE]"
+_LONGEST = 64 * 1024 * 1024
+"""Bytes of one event."""
+
+
+class SentEvent(NamedTuple):
+    """One event, or one comment."""
+
+    data: str
+    name: str | None = None
+    comment: str | None = None
+
+    @property
+    def last(self) -> bool:
+        """True for the event after which clients of OpenAI read no further."""
+        return self.data.startswith(DONE)
+
+
+class SseReader:
+    """Reads events from bytes that arrive in pieces of any size."""
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0
+        self._started = False
+        self._name: str | None = None
+        self._data: list[str] = []
+        self._size = 0
+
+    def feed(self, piece: bytes) -> Iterator[SentEvent]:
+        """Yield the events that *piece* completes."""
+        self._buffer += piece
+        self._size += len(piece)
+        if self._size > _LONGEST:
+            raise ModelAnswerError("the model's answer is too large: an event has no end")
+        while (line := self._line()) is not None:
+            event = self._read(line)
+            if event is not None:
+                yield event
+
+    def _line(self) -> bytes | None:
+        """Return the next line, which ends with CR, LF or CRLF; None if it is not complete."""
+        buffer = self._buffer
+        ends = [
+            at
+            for at in (buffer.find(b"\n", self._searched), buffer.find(b"\r", self._searched))
+            if at >= 0
+        ]
+        if not ends:
+            self._searched = len(buffer)
+            return None
+        end = min(ends)
+        after = end + 1
+        if buffer[end] == 13:
+            if after == len(buffer):
+                self._searched = end  # an LF may follow
+                return None
+            after += buffer[after] == 10
+        line = bytes(buffer[:end])
+        del buffer[:after]
+        self._searched = 0
+        return line
+
+    def _read(self, line: bytes) -> SentEvent | None:
+        try:
+            text = line.decode("utf-8")
+        except UnicodeDecodeError:
+            raise ModelAnswerError("the model's answer is malformed: it is not UTF-8") from None
+        if not self._started:
+            self._started, text = True, text.removeprefix("\ufeff")
+        if not text:
+            data, name = "\n".join(self._data), self._name
+            empty = not self._data
+            self._data, self._name, self._size = [], None, len(self._buffer)
+            return None if empty else SentEvent(data, name)
+        if text.startswith(":"):
+            return SentEvent("", comment=text[1:])
+        field, _, value = text.partition(":")
+        value = value.removeprefix(" ")
+        if field == "data":
+            self._data.append(value)
+        elif field == "event":
+            self._name = value
+        return None
+
+    def rest(self) -> Iterator[SentEvent]:
+        """Yield what the stream ends with, if no empty line follows it."""
+        yield from self.feed(b"\n\n" if self._buffer else b"\n")
+
+
+def write_event(data: str, name: str | None = None) -> bytes:
+    """Return the bytes of an event."""
+    head = f"event: {name}\n" if name else ""
+    lines = "".join(f"data: {line}\n" for line in data.split("\n"))
+    return f"{head}{lines}\n".encode()
+
+
+def compact(value: Mapping[str, Any]) -> str:
+    """Return *value* as JSON in ASCII, which also holds lone surrogates."""
+    return json.dumps(value, separators=(",", ":"))
+
+
+def read_object(text: str | bytes) -> Mapping[str, Any]:
+    """Return the JSON object of *text*, which every parser reads in the same way. Raises
+    ``ModelAnswerError``.
+    """
+    try:
+        value = json_text.read(text.decode("utf-8") if isinstance(text, bytes) else text)
+    except ValueError:
+        failure = ModelAnswerError(
+            "the model's answer is malformed: it is not JSON that all parsers read in the same way"
+        )
+    else:
+        return object_of(value, "JSON")
+    raise failure
+
+
+def read_request(text: bytes) -> Mapping[str, Any]:
+    """Return the JSON object of a request; an empty one if the request holds something else."""
+    try:
+        value = json.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}

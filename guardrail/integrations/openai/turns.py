@@ -1,0 +1,135 @@
+"""One request of a governed client and its answer: outcomes go out, decided calls come in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from guardrail.call.scope import SessionScope
+from guardrail.core.types import Status
+from guardrail.integrations.openai.answers import AnswerStream, Api, govern_body
+from guardrail.integrations.openai.claims import claims_in
+from guardrail.integrations.openai.deciding import Decider, adrive_deciding, drive_deciding
+from guardrail.integrations.openai.governed_streams import replaced, stream_of, without_length
+from guardrail.integrations.openai.history import RefusedItems
+from guardrail.integrations.openai.open_calls import OpenCalls, owner_of
+from guardrail.integrations.openai.routes import refuse
+from guardrail.integrations.openai.sse import compact, read_request
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["ClientTurns", "Turn"]
+
+
+class ClientTurns:
+    """What the requests of one governed client share."""
+
+    def __init__(
+        self, guard: Guard, session: SessionScope | None, wait_for_approval: float | None
+    ) -> None:
+        self.guard = guard
+        self.wait_for_approval = wait_for_approval
+        self.open_calls = OpenCalls()
+        self.refused = RefusedItems()
+        self._session = session
+
+    def begin(self, api: Api, request: Any) -> Turn:
+        """Return the turn of *request*, in the session of the code that makes the request."""
+        session = self._session or self.guard.calls.callers.current()
+        return Turn(self, api, session, request)
+
+
+class Turn:
+    """One request and its answer."""
+
+    def __init__(
+        self, shared: ClientTurns, api: Api, session: SessionScope | None, request: Any
+    ) -> None:
+        self._shared = shared
+        self._api = api
+        self._body = read_request(_content(request))
+        self._owner = owner_of(session)
+        self.decider = Decider(shared.guard, shared.open_calls, session, shared.wait_for_approval)
+        if api is Api.RESPONSES and self._body.get("background"):
+            raise refuse("responses with background=True")
+
+    def settle(self) -> None:
+        """Record the results that the request tells."""
+        if self._shared.open_calls:
+            claims = claims_in(self._api, self._body)
+            for admission, content in self._shared.open_calls.take(self._owner, claims):
+                admission.settle(Status.RETURNED, result=content)
+
+    async def asettle(self) -> None:
+        """Async version of ``settle``."""
+        if self._shared.open_calls:
+            claims = claims_in(self._api, self._body)
+            for admission, content in self._shared.open_calls.take(self._owner, claims):
+                await admission.asettle(Status.RETURNED, result=content)
+
+    def request(self, request: Any) -> Any:
+        """Return *request* as the provider must get it: it knows nothing of refused calls."""
+        if self._api is not Api.RESPONSES:
+            return request
+        body = self._shared.refused.restored(self._owner, self._body)
+        if body is self._body:
+            return request
+        return type(request)(
+            request.method,
+            request.url,
+            headers=without_length(request.headers),
+            content=compact(body).encode(),
+            extensions=request.extensions,
+        )
+
+    def _stream(self) -> AnswerStream:
+        return AnswerStream(self._api, self._refused)
+
+    def _refused(self, item: Any, refusal: str, places: frozenset[str]) -> None:
+        self._shared.refused.add(self._owner, item, refusal, places)
+
+    def answer(self, response: Any) -> Any:
+        """Return *response* with decided calls only."""
+        if not response.is_success:
+            return response
+        if _is_stream(response):
+            return stream_of(response, self._stream(), self.decider)
+        try:
+            body = response.read()
+            made = drive_deciding(govern_body(self._api, body, self._refused), self.decider.decide)
+        except BaseException:
+            self.decider.withdraw()
+            raise
+        self.decider.release()
+        return response if made is body else replaced(response, content=made)
+
+    async def aanswer(self, response: Any) -> Any:
+        """Async version of ``answer``."""
+        if not response.is_success:
+            return response
+        if _is_stream(response):
+            return stream_of(response, self._stream(), self.decider, asynchronous=True)
+        try:
+            body = await response.aread()
+            made = await adrive_deciding(
+                govern_body(self._api, body, self._refused), self.decider.adecide
+            )
+        except BaseException:
+            await self.decider.awithdraw()
+            raise
+        self.decider.release()
+        return response if made is body else replaced(response, content=made)
+
+
+def _content(request: Any) -> bytes:
+    """Return the body of *request*; nothing if it is a stream, which JSON never is."""
+    try:
+        content: bytes = request.content
+    except RuntimeError:
+        return b""
+    return content
+
+
+def _is_stream(response: Any) -> bool:
+    kind = str(response.headers.get("content-type", ""))
+    return kind.partition(";")[0].strip().lower() == "text/event-stream"

@@ -1,0 +1,31 @@
+"""Tools whose arguments another program runs, exactly as the model wrote them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from guardrail.core.schema.compiled import compile_schema
+from guardrail.errors import SchemaError
+from guardrail.tools.tool import Tool
+
+__all__ = ["as_written"]
+
+
+def as_written(tool: Tool) -> Tool:
+    """Return *tool* for calls that are released as they are: nothing is coerced, and no default is
+    filled in, so the policy decides on what the program gets.
+
+    A tool with a Python model is checked by the schema that describes the model. If that schema is
+    refused, the tool counts as undeclared.
+    """
+    schema = tool.schema
+    if schema is None:
+        return tool
+    if tool.model is not None:
+        try:
+            schema = replace(compile_schema(schema.schema), digest=schema.digest)
+        except SchemaError as error:
+            return replace(
+                tool, declared=False, schema=None, model=None, parameters={}, refused=error.code
+            )
+    return replace(tool, schema=replace(schema, defaults=None), model=None, parameters={})
