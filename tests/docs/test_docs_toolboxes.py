@@ -101,6 +101,20 @@ def test_a_denial_is_a_result_and_the_loop_goes_on(
     assert sorted(kinds) == sorted(["call.decision", "call.rejected"] * conversations)
 
 
+def test_the_program_with_a_governed_client_runs_as_it_is_shown(project: Path) -> None:
+    """An allowed call is answered by the program; a denied one arrives as a refusal."""
+    program = block(PAGE, "govern_client(client, guard)")
+    printed, server = run(program, CONVERSATION, project)
+    assert printed == "It is on its way.\n"
+    assert "order 7: shipped" in str(server.bodies[1])
+    found = records(project / "audit" / "ledger.db", "call.outcome")
+    assert [each["status"] for each in found] == ["returned"]
+    denied = Turn(calls=[Call("find_order", {"number": "seven"})])
+    printed, server = run(program, [denied], project)
+    assert printed.startswith("find_order: denied: the arguments do not fit the tool's schema")
+    assert len(server.bodies) == 1
+
+
 def test_the_custom_tool_of_the_page_can_be_registered(project: Path) -> None:
     """And is called with text."""
     before = """
