@@ -9,6 +9,7 @@ import pytest
 
 from guardrail.testing import conformance
 from tests.support.adapter_drivers import (
+    ClientDriver,
     DeepAgentDriver,
     FunctionDriver,
     GovernDriver,
@@ -31,6 +32,7 @@ DRIVERS: dict[str, conformance.AdapterDriver] = {
     for name, kind in KINDS.items()
     for asynchronous in (False, True)
 }
+DRIVERS["govern_client"] = ClientDriver()
 
 
 @pytest.mark.parametrize(

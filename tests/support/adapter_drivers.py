@@ -26,9 +26,18 @@ from pydantic import Field
 from guardrail import ApprovalRequired, Denied, Guard
 from guardrail.integrations.deepagents import create_deep_agent
 from guardrail.integrations.langchain import GuardMiddleware, govern, tool_call_wrappers
+from guardrail.integrations.openai import govern_client
 from guardrail.testing.conformance import AdapterDriver, ModelCall, Reply
-from tests.support.model_server import MODEL, Call, Chat, Messages, Responses, Turn
-from tests.support.toolboxes import Api
+from tests.support.model_server import (
+    MODEL,
+    Call,
+    Chat,
+    Messages,
+    ModelServer,
+    Responses,
+    Turn,
+)
+from tests.support.toolboxes import CHAT, Api
 
 
 class FunctionDriver(AdapterDriver):
@@ -228,6 +237,51 @@ class ToolBoxDriver(AdapterDriver):
 
     def _told(self, appended: Any) -> Sequence[Reply]:
         return [Reply(told.text, told.failed) for told in self.api.told(appended)]
+
+
+class ClientDriver(AdapterDriver):
+    """A governed OpenAI client: the program runs what it releases, and tells the results in its
+    next request.
+    """
+
+    adapter = "openai"
+    enforcement = "release"
+    takes_text = True
+    exempt: ClassVar = {"nested_calls": "the guard does not see which body makes a request"}
+
+    def open(self, functions: Sequence[Callable[..., Any]], guard: Guard | None) -> Any:
+        if guard is not None:
+            for each in functions:
+                guard.tool(each)  # declares its schema
+        return guard, {each.__name__: each for each in functions}
+
+    def run(self, tools: Any, calls: Sequence[ModelCall]) -> Sequence[Reply]:
+        guard, functions = tools
+        asked = [Call(call.name, call.arguments, id=call.id) for call in calls]
+        with ModelServer([Turn(calls=asked), Turn("done")]) as server, CHAT.client(server) as plain:
+            client = plain if guard is None else govern_client(plain, guard)
+            message = client.chat.completions.create(**CHAT.request).choices[0].message
+            ran = {
+                call.id: self._result(functions, call.function.name, call.function.arguments)
+                for call in message.tool_calls or ()
+            }
+            if ran:
+                told = [
+                    {"role": "tool", "tool_call_id": id_, "content": text}
+                    for id_, text in ran.items()
+                ]
+                history = [*CHAT.request["messages"], message, *told]
+                client.chat.completions.create(**{**CHAT.request, "messages": history})
+        refused = Reply(message.refusal or message.content, failed=True)
+        return [Reply(ran[call.id]) if call.id in ran else refused for call in calls]
+
+    @staticmethod
+    def _result(functions: Any, name: str, arguments: str) -> str:
+        try:
+            result = functions[name](**json.loads(arguments))
+        except Exception as error:
+            return f"failed: {error}"
+        return result if isinstance(result, str) else json.dumps(result)
 
 
 _RESPONSES: dict[str, tuple[Any, Any]] = {

@@ -28,6 +28,12 @@ SOME = [
 ways = pytest.mark.parametrize("way", SOME, ids=lambda way: way.name)
 
 
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "arguments that are not one JSON object",
+    result="refused",
+    note="denied, cause `arguments`",
+)
 @ways
 @pytest.mark.parametrize(
     ("arguments", "detail"),
@@ -69,6 +75,12 @@ def test_arguments_of_a_megabyte_are_denied(bench: Bench, name: str) -> None:
     assert bench.decisions[0]["decision"]["detail"] == "size"
 
 
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "a call without an id, or with the id of another",
+    result="refused",
+    note="`call.rejected`",
+)
 @ways
 def test_calls_without_an_id_or_with_that_of_another_are_rejected(bench: Bench, way: Way) -> None:
     """Their results could not be told apart."""
@@ -123,6 +135,12 @@ def test_the_policy_decides_on_what_the_program_gets(bench: Bench, way: Way) -> 
     assert bench.decisions[0]["tool"]["declared"] is True
 
 
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "calls of an answer that was cut off",
+    result="refused",
+    note="`call.rejected`",
+)
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("finish", ["length", "content_filter"])
 def test_calls_of_an_answer_that_was_cut_off_are_rejected(
@@ -183,6 +201,18 @@ def test_an_approval_of_a_tool_of_an_mcp_server_is_decided(bench: Bench, *, stre
     assert [each["tool"]["server"] for each in bench.decisions] == ["docs", "docs"]
 
 
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "tools that the provider has run (`web_search`, ...)",
+    result="not governed",
+    note="they ran before the response arrived; `call.rejected`, reason `provider_tool`, says so",
+)
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "call items of an unknown type",
+    result="refused",
+    note="no such item reaches the program",
+)
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_item_of_a_type_that_guardrail_does_not_know_is_refused(
     bench: Bench, *, streamed: bool

@@ -81,6 +81,12 @@ def test_a_retry_of_the_client_decides_once(bench: Bench) -> None:
 STREAMS = [way for way in WAYS if way.name.endswith(("chunks", "events", "stream"))]
 
 
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "a stream that breaks off",
+    result="refused",
+    note="an exception for the program, and no call",
+)
 @pytest.mark.parametrize("way", STREAMS, ids=lambda way: way.name)
 @pytest.mark.parametrize("cut", [1, 5, 8, 12])
 def test_a_stream_that_breaks_off_is_an_error(bench: Bench, way: Way, cut: int) -> None:

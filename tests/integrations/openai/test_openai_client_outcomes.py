@@ -178,6 +178,12 @@ def test_a_stream_is_decided_in_the_session_of_its_request(bench: Bench) -> None
     assert principals == ["alice@example.com", "carol@example.com"]
 
 
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "the body of a released call",
+    result="not governed",
+    note="the program runs it; its outcome is a claim, and `unknown` if there is none",
+)
 def test_a_call_that_is_not_answered_stays_open(bench: Bench) -> None:
     """It is closed as unknown when the process has ended, like every other."""
     with ModelServer([asking("Bern"), Turn("Bye.")]) as server, client_for(server) as plain:

@@ -231,6 +231,12 @@ def test_a_governed_client_is_of_the_class_that_it_was(bench: Bench) -> None:
         client.close()
 
 
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "a client of another library",
+    result="refused",
+    note="`UsageError` when it is governed",
+)
 @pytest.mark.parametrize("other", [object(), openai, httpx.Client])
 def test_another_client_is_refused(bench: Bench, other: Any) -> None:
     """The error says what it is."""

@@ -49,6 +49,14 @@ PASSED: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@pytest.mark.call_path(
+    "OpenAI, govern_client",
+    "realtime, live and WebSocket connections",
+    "`responses.retrieve`, background responses, stored completions, conversations",
+    "batches, assistants, unknown routes",
+    result="refused",
+    note="`UsageError` names the route, before a request is sent",
+)
 @pytest.mark.parametrize("use", REFUSED.values(), ids=REFUSED)
 def test_a_route_that_can_not_be_governed_is_refused(
     bench: Bench, use: Callable[[Any], Any]
