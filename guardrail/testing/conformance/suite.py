@@ -86,7 +86,6 @@ RULES = (
         "Arguments that are not one JSON object run no body. The model reads why, and there is a"
         " record.",
         deciding.bad_json,
-        optional=True,
         text=True,
     ),
     AdapterRule(
@@ -99,7 +98,6 @@ RULES = (
         "hostile_text",
         "Nothing that a model writes is an exception for the program, and the next call works.",
         deciding.hostile_text,
-        optional=True,
     ),
     AdapterRule(
         "results_unchanged",
@@ -120,7 +118,6 @@ RULES = (
         "ledger_fails_after",
         "If the outcome can't be recorded, the program gets a LedgerError, and the model nothing.",
         failures.ledger_fails_after,
-        optional=True,
     ),
     AdapterRule(
         "ledger_fails_in_flight",
