@@ -82,6 +82,7 @@ VERBS = [
     "the",
     "as",
     "never",
+    "uses an",
 ]
 """What makes the value before it the subject, or another noun: ``{table} holds values``."""
 _NOUN = re.compile(rf" (?!(?:{'|'.join(VERBS)}) )(?:[a-z]+ )?(?:{'|'.join(NOUNS)})\b")
