@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from guardrail.core.redaction.detectors.scan import scan
+from guardrail.core.redaction.detectors.scan import JOINT, scan
 from guardrail.core.redaction.entities import decode_entities, holds_entity
 from guardrail.core.redaction.session_memory import Memory
 from tests.support.detectors import without_secrets
@@ -45,6 +45,21 @@ def test_a_value_goes_whatever_names_it_and_however_it_is_encoded(
     for _ in range(encoded):
         text = escape(text, quote=False)
     assert "Qz7" not in without_secrets(text)
+
+
+def test_an_encoded_element_is_found_in_a_long_text_too() -> None:
+    """Long texts are scanned in steps, which report their work."""
+    work: list[int] = []
+    text = "plain words " * 60 + escape("<password>Qz7abc</password>")
+    assert "Qz7abc" in {text[hit.start : hit.end] for hit in scan(text, work.append)}
+    assert sum(work) > 2 * len(text)
+
+
+def test_an_element_names_no_value_of_another_text() -> None:
+    """Texts that are scanned at once are joined."""
+    name, value = "<key>Password</key>", "<string>Qz7</string>"
+    assert scan(f"{name}{value}")
+    assert scan(f"{name}{JOINT}{value}") == []
 
 
 @settings(max_examples=100, deadline=None)

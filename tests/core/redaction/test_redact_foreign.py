@@ -175,6 +175,21 @@ def _pretender(errors: Any) -> BaseException:
     return kind("va1ue-0ne")
 
 
+def test_ctrl_c_while_a_foreign_value_is_examined_is_raised() -> None:
+    """Any other exception of its class only means that nothing of it is shown."""
+
+    def interrupt(*_: object, **__: object) -> Any:
+        raise KeyboardInterrupt
+
+    class Interrupting:
+        __dict__ = property(interrupt)  # type: ignore[assignment]
+
+    with pytest.raises(KeyboardInterrupt):
+        _result(Interrupting())
+    with pytest.raises(KeyboardInterrupt):
+        _error(_pretender(interrupt))
+
+
 def test_a_class_that_only_looks_like_pydantics_shows_no_details() -> None:
     """It has no list of errors, raises when asked for one, or gives one that is none."""
 

@@ -529,6 +529,7 @@ def test_lone_surrogates_are_refused_as_value_and_as_key() -> None:
     schema = {"properties": {"a": {"properties": {"b": {}}}, "l": {}}}
     assert why(schema, {"a": {"b": "x\ud800"}}) == ("surrogate", "/a/b")
     assert why(schema, {"l": [0, "\udfff"]}) == ("surrogate", "/l/1")
+    assert why(schema, {"l": [[0], {}, "\udfff"]}) == ("surrogate", "/l/2")
     assert why(schema, {"a": {"\ud800": 1}}) == ("surrogate", "/a")
 
 
