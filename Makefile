@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 LIGHT := $(VENV)/.light
 OPA := $(or $(GUARDRAIL_OPA),$(shell command -v opa))
-COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/call/steps.py,guardrail/call/stages.py,guardrail/call/settling.py,guardrail/call/attempts.py,guardrail/call/early_denials.py,guardrail/call/outcome_record.py,guardrail/call/options.py,guardrail/call/asserted.py,guardrail/call/drivers.py,guardrail/call/budget.py,guardrail/call/decision_writer.py,guardrail/call/refusals.py,guardrail/call/decision_record.py,guardrail/call/admission.py,guardrail/identity/session.py,guardrail/call/scope.py,guardrail/call/caller.py,guardrail/call/bodies.py,guardrail/call/timed_bodies.py,guardrail/system/waiting.py
+COMPLETE := guardrail/core/*,guardrail/guard.py,guardrail/call/steps.py,guardrail/call/stages.py,guardrail/call/settling.py,guardrail/call/attempts.py,guardrail/call/early_denials.py,guardrail/call/outcome_record.py,guardrail/call/options.py,guardrail/call/asserted.py,guardrail/call/drivers.py,guardrail/call/budget.py,guardrail/call/decision_writer.py,guardrail/call/refusals.py,guardrail/call/decision_record.py,guardrail/call/admission.py,guardrail/identity/session.py,guardrail/call/scope.py,guardrail/call/caller.py,guardrail/call/bodies.py,guardrail/call/timed_bodies.py,guardrail/call/ended.py,guardrail/call/journal.py,guardrail/call/owners.py,guardrail/system/waiting.py
 
 # With more workers than cores, tests are hardly faster, and their calls begin to miss deadlines.
 WORKERS ?= $(shell nproc)

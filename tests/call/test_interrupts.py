@@ -238,6 +238,31 @@ def test_ctrl_c_while_an_admitted_call_is_settled_leaves_its_outcome(tmp_path: P
         assert len(records(tmp_path / "audit.db", "call.outcome")) == 1
 
 
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), LedgerError("full")], ids=repr)
+def test_an_outcome_that_was_submitted_is_not_submitted_again(error: BaseException) -> None:
+    """If waiting for it ends with an error, that is raised."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    submit = ledger.submit
+    outcomes: list[Draft] = []
+
+    def fail(draft: Draft) -> Future[Any]:
+        future = submit(draft)
+        if draft.type != "call.outcome":
+            return future
+        outcomes.append(draft)
+        failed: Future[Any] = Future()
+        failed.set_exception(error)
+        return failed
+
+    ledger.submit = fail  # type: ignore[method-assign]
+    ledger.expired = lambda _: LedgerError("late")  # type: ignore[method-assign]
+    admission = guard.admit("send", {})
+    with pytest.raises(type(error)) as caught:
+        admission.settle()
+    assert caught.value is error
+    assert len(outcomes) == 1
+
+
 def test_a_guard_that_is_closed_while_an_outcome_is_made_waits_for_it(tmp_path: Path) -> None:
     """The body has ended: nothing but its record is missing."""
     with guarded(tmp_path) as guard:
