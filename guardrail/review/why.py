@@ -91,6 +91,14 @@ def _is_in_force(answer: RecordedAnswer, now: datetime) -> bool:
     return expires is None or now < expires
 
 
+_NO_ALLOW = "guardrail.no_allow"
+"""The rule of a denial for which no other rule is the reason; it is in no file of the policy."""
+_NOTHING_ALLOWS = CauseExplanation(
+    "The policy was asked. None of its `allow` rules applies to this call, so it was denied.",
+    "If such calls should run, add an `allow` rule for this tool, or give the tool a label that a"
+    " rule allows. Then run `guardrail policy test` (docs/writing-policies.md).",
+)
+
 _HEADLINES = {
     Effect.ALLOW: "ALLOWED",
     Effect.DENY: "DENIED",
@@ -138,6 +146,8 @@ def headline(effect: str, *, rejected: bool = False) -> str:
 def _reason(call: RecordedCall) -> CauseExplanation:
     if call.cause == Cause.POLICY and call.effect == Effect.REQUIRE_APPROVAL:
         return _approval_state(call, datetime.now(UTC))
+    if call.cause == Cause.POLICY and any(hit.rule == _NO_ALLOW for hit in call.rules):
+        return _NOTHING_ALLOWS
     return reason_of(call.cause, call.detail)
 
 

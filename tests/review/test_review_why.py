@@ -18,7 +18,7 @@ from guardrail.review.reasons import CAUSES
 from guardrail.review.records import NotFoundError, RecordedAnswer, RecordedPerson, call_of
 from guardrail.review.sessions import with_outcome
 from guardrail.review.why import decision_seq, explain, headline, refusal, why_of
-from tests.support.records import STEADY, MemoryRecords, decision, outcome, rejected
+from tests.support.records import STEADY, MemoryRecords, decision, outcome, rejected, rule
 
 
 def test_every_cause_has_a_text_and_a_next_step_of_its_own() -> None:
@@ -111,6 +111,15 @@ def test_every_approval_that_does_not_count_has_a_next_step_that_can_lead_somewh
     assert "id=" in steps[RejectionReason.OTHER_SESSION]
     assert "ApprovalRequired.approval" in steps[RejectionReason.UNKNOWN]
     assert "--reason TEXT" in steps[RejectionReason.PENDING]
+
+
+def test_a_denial_that_no_rule_of_the_policy_gave_says_what_to_add() -> None:
+    """There is no rule to change."""
+    hit = rule("guardrail.no_allow", "no rule allows this call", Effect.DENY)
+    missing = explain(decision(effect=Effect.DENY, rules=[hit])).reason
+    assert "add an `allow` rule" in missing.next_step
+    assert "None of its `allow` rules" in missing.sentence
+    assert explain(decision(effect=Effect.DENY)).reason == CAUSES[Cause.POLICY]
 
 
 def test_a_verdict_that_is_not_known_is_never_shown_as_allowed() -> None:
