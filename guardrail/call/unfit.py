@@ -69,7 +69,7 @@ def _is_clean(name: str, redact: Callable[[str], str]) -> bool:
 def _with_suggestion(name: str, known: frozenset[str]) -> str:
     near = difflib.get_close_matches(name, sorted(known)[:_MAX_LOOKED_AT], n=1)
     plain = near and _PLAIN.fullmatch(near[0])
-    return f"{name} (did you mean {near[0]}?)" if plain else name
+    return f"{name} (did you mean {near[0]!r}?)" if plain else name
 
 
 def _count_unnamed(count: int) -> str:

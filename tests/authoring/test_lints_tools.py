@@ -73,7 +73,7 @@ def test_what_a_schema_promises_needs_no_guard(
 def test_a_misspelt_argument_comes_with_the_name_that_may_be_meant(tmp_path: Path) -> None:
     """From all tools in question."""
     report = look(tmp_path, f'deny contains "d" if {ARGS}.ammount == 5\n', TOOLS)
-    assert "did you mean amount?" in {lint.hint for lint in report.lints}
+    assert "did you mean 'amount'?" in {lint.hint for lint in report.lints}
 
 
 def test_a_schema_file_is_read(tmp_path: Path) -> None:

@@ -613,8 +613,8 @@ def test_arguments_that_the_tool_does_not_declare_are_named_with_those_that_it_d
         == "a required argument is missing (/to); not declared: t0; declared: n, to"
     )
     assert told(guard, {"mm": 1, "too": "a"}, "function").endswith(
-        "(/to: a required argument is missing); not declared: mm, too (did you mean to?); declared:"
-        " n, to"
+        "(/to: a required argument is missing); not declared: mm, too (did you mean 'to'?);"
+        " declared: n, to"
     )
     assert told(guard, {"to": "a", "mm": 1}, "function").endswith(
         "(an argument that the tool does not declare); not declared: mm; declared: n, to"

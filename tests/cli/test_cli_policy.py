@@ -63,6 +63,7 @@ def test_schemas_make_warnings_go_away(cli: Cli, leaky: Path, tmp_path: Path) ->
     tools.write_text(json.dumps({"transfer": schema}))
     ran = cli("policy", "check", leaky, "--tools", tools, "--strict")
     assert ran.code == 0, ran
+    assert ", 1 tool, 0 findings" in ran.out
     ran = cli("policy", "test", leaky, "--mutate", "--tools", tools)
     assert ran.code == 0, ran
     assert "that a schema refuses" in ran.out
@@ -90,7 +91,7 @@ def test_the_tools_of_a_program_make_warnings_go_away(
     ran = cli("policy", "check", leaky, "--tools", tools, "--strict")
     assert ran.code == 1
     assert "[warning: undeclared-argument]" in ran.out
-    assert "did you mean amount?" in " ".join(ran.out.split())
+    assert "did you mean 'amount'?" in " ".join(ran.out.split())
 
 
 def test_the_document_holds_warnings_and_engines(cli: Cli, leaky: Path) -> None:

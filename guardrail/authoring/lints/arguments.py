@@ -116,5 +116,5 @@ def _undeclared(event: Event, path: Path, shape: InputShape) -> Lint:
         event,
         Code.UNDECLARED_ARGUMENT,
         f"none of the rule's tools declares the argument {name}; {_effect(event)}",
-        f"did you mean {similar}?" if similar else "check the names of the argument and the tool",
+        f"did you mean {similar!r}?" if similar else "check the names of the argument and the tool",
     )

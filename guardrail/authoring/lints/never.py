@@ -45,7 +45,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
             line or rule.line,
             Code.UNKNOWN_INPUT,
             f"input.{part} does not exist, so a condition on it never holds",
-            f"did you mean {similar}?"
+            f"did you mean {similar!r}?"
             if similar
             else "docs/writing-policies.md lists the fields of the input",
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,7 +66,7 @@ def check(
         print_findings(shown, Style.BAD, label=label)
     print_findings(report.remarks, Style.WARN)
     _lints(report.lints)
-    _verdict(report, strict=strict)
+    _verdict(report, schemas, strict=strict)
     for said in report.engines:
         _engine(said)
     return code
@@ -105,7 +105,20 @@ def _engine(result: EngineResult) -> None:
         data(" " * _INDENT + line)
 
 
-def _verdict(report: CheckReport, *, strict: bool) -> None:
+def _counts(report: CheckReport, tools: Collection[str] | None) -> str:
+    parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
+    if tools is not None:
+        parts.insert(1, counted(len(tools), "tool"))
+    if report.remarks:
+        parts.append(counted(len(report.remarks), "remark"))
+    if report.lints:
+        parts.append(counted(len(report.lints), "warning"))
+    if report.ignored:
+        parts.append(f"{report.ignored:,} ignored")
+    return ", ".join(parts)
+
+
+def _verdict(report: CheckReport, tools: Collection[str] | None, *, strict: bool) -> None:
     verdict = ("REFUSED", Style.BAD)
     if report.ok:
         verdict = ("OK, WITH WARNINGS", Style.WARN) if report.lints else ("OK", Style.GOOD)
@@ -113,14 +126,7 @@ def _verdict(report: CheckReport, *, strict: bool) -> None:
         verdict = ("REFUSED BY --strict", Style.BAD)
     elif report.ok and not report.answered:
         verdict = ("NOT ANSWERED", Style.WARN)
-    parts = [counted(report.files, "file"), counted(len(report.findings), "finding")]
-    if report.remarks:
-        parts.append(counted(len(report.remarks), "remark"))
-    if report.lints:
-        parts.append(counted(len(report.lints), "warning"))
-    if report.ignored:
-        parts.append(f"{report.ignored:,} ignored")
-    for line in sentence(verdict, ("", Style.PLAIN), (", ".join(parts), Style.PLAIN)):
+    for line in sentence(verdict, ("", Style.PLAIN), (_counts(report, tools), Style.PLAIN)):
         data(line)
     if report.ok and report.lints:
         for line in prose(_DESPITE, indent=10):
