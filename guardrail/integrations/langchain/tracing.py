@@ -42,13 +42,12 @@ def warn_of_tracing(guard: Guard) -> None:
         return
     if any(_sends(tracer) for tracer in _tracers()):
         _TOLD.add(guard)
+        # The way out is in the message, because Python shows a warning without its hint.
         problem = TracingWarning(
             "LangSmith gets the arguments of tool calls before guardrail redacts them, those of"
-            " denied calls too",
-            hint=(
-                "set LANGSMITH_HIDE_INPUTS=true and LANGSMITH_HIDE_OUTPUTS=true, or give the"
-                " tracer a Client(anonymizer=...)"
-            ),
+            " denied calls too; to mask them, set LANGSMITH_HIDE_INPUTS=true and"
+            " LANGSMITH_HIDE_OUTPUTS=true",
+            hint="or give the tracer a Client(anonymizer=...): docs/integrations.md, Tracing",
         )
         warnings.warn(problem, stacklevel=2)
 
