@@ -106,7 +106,7 @@ def _is_exact_object(where: str) -> ConstructRefusal:
     return ConstructRefusal(
         "object-pattern",
         (
-            f"{where} uses an object or set as a pattern: OPA matches only values with "
+            f"{where} has an object or set as a pattern: OPA matches only values with "
             "exactly these keys, but the embedded engine also matches values with more "
             "keys"
         ),
