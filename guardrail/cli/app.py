@@ -144,7 +144,9 @@ COMMANDS: Mapping[str, CommandEntry] = {
         instead="action",
     ),
     "seal": CommandEntry(
-        f"{_HERE}.seal", "seal", "Close a segment with the records since the previous one, and copy it."
+        f"{_HERE}.seal",
+        "seal",
+        "Close a segment with the records since the previous one, and copy it.",
     ),
     "archive": CommandEntry(
         f"{_HERE}.seal", "archive", "Copy the closed segments to the archive folder."
