@@ -35,6 +35,10 @@ class RefusedToolWarning(UsageError, UserWarning):
 
     default_code = "usage.injected"
 
+    def __str__(self) -> str:
+        # Python shows a warning without its hint.
+        return f"{self.message}; next: {self.hint}"
+
 
 def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarning | None:
     """Return the reason that *tool* must not run, or None if it may. A tool must not show the model

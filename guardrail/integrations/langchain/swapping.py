@@ -114,7 +114,8 @@ class Swapping:
         if self._told or getattr(handler, "__module__", None) == ToolNode.__module__:
             return
         problem = MiddlewareOrderWarning(
-            "another wrapper of tool calls runs inside guardrail's",
+            "another wrapper of tool calls runs inside guardrail's, and could run a tool that"
+            " nobody sees: GuardMiddleware must come last in middleware=[...]",
             hint="make GuardMiddleware the last middleware in the list",
         )
         if self._strict:

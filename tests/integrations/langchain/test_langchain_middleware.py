@@ -275,7 +275,7 @@ async def test_a_middleware_that_is_not_last_says_so(bench: Any, awaited: bool) 
         tools=[weather],
         middleware=[GuardMiddleware(bench.guard), Rewriting()],
     )
-    with pytest.warns(MiddlewareOrderWarning, match="inside guardrail's") as seen:
+    with pytest.warns(MiddlewareOrderWarning, match="must come last") as seen:
         await run(agent, awaited)
     assert len([item for item in seen if item.category is MiddlewareOrderWarning]) == 1
     assert sorted(RUNS) == ["Basel", "Bern"]

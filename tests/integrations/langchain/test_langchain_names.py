@@ -98,6 +98,7 @@ def refused(bench: Any, original: BaseTool, match: str) -> BaseTool:
     assert warning.code == "usage.injected"
     assert warning.message.startswith(f"{original.name} is refused")
     assert warning.hint
+    assert str(warning).endswith(f"next: {warning.hint}")  # all that Python shows of a warning
     return made
 
 
