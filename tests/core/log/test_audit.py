@@ -76,6 +76,9 @@ def test_the_tree_and_the_watched_roots_are_those_of_the_leaves() -> None:
     assert audit.watched(2, 7) == [3, 7]
     assert audit.watched(3, 6) == []
     assert audit.edge.root() == edge.root()
+    late = audited(lines, Audit(verify_signature))
+    late.watch([4, len(lines)])
+    assert late.roots == {len(lines): edge.root()}
     assert audit.public == KEYS.public
 
 

@@ -184,6 +184,12 @@ BAD: dict[str, object] = {
 }
 
 
+def test_a_proof_is_read_as_it_was_written() -> None:
+    """With and without the certificate of an epoch key."""
+    for proof in (made(), by_epoch()):
+        assert Proof.parse(proof.encode()) == proof
+
+
 @pytest.mark.parametrize("how", BAD)
 def test_what_is_no_proof_is_refused(how: str) -> None:
     """With a stable code, and never with another error."""
