@@ -37,4 +37,4 @@ def _recorded_id(id_: str, state: SessionState) -> str:
     # Text is searched only up to a limit, and ids are short, so a long one is recorded as a token.
     if len(id_) > _MAX_ID:
         return state.keys.token("call", id_)
-    return state.redactor.text(id_, state.memory)
+    return state.foreign_id(id_)

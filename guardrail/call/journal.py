@@ -101,6 +101,8 @@ class Journal:
         """
         self.unsent: dict[str, int] = {}
         """Calls of which an outcome is being made, with the process that makes it."""
+        self.deciding: dict[tuple[int, str], object] = {}
+        """Names of the replayed calls, by process, that have no decision record yet."""
         self._stopped = False
         self._host = host_name()
         self.deadline = deadline

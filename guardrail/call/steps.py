@@ -32,7 +32,7 @@ from guardrail.call.budget import run_metered, size_of
 from guardrail.call.caller import Callers
 from guardrail.call.decision_record import Recorder
 from guardrail.call.decision_writer import DENIED_ARGUMENTS, ENGINE_GRACE, DecisionWriter, shard
-from guardrail.call.duplicates import refuse_repeated
+from guardrail.call.duplicates import Held, refuse_repeated, release
 from guardrail.call.journal import Journal
 from guardrail.call.options import CallOptions, check_approval
 from guardrail.call.refusals import public_message, raise_refusal
@@ -123,27 +123,33 @@ class CallSteps:
         """
         enforcement = Enforcement.RELEASE if run is None else Enforcement.BODY
         request = yield from self._receive(tool, args, options, enforcement)  # (1) who is calling
+        held: list[Held] = []
+        try:
+            admitted = yield from self._admit(request, held)
+        finally:
+            release(self._journal, held)  # the decision record now shows the call
+        if run is None:
+            return admitted
+        return (yield from run_and_settle(self._journal, admitted, run))  # (8) body, (9) outcome
+
+    def _admit(self, request: Request, held: list[Held]) -> Steps[Admitted]:
         while True:
             try:
                 try:
                     copied = yield from self._copy(request)  # (2) one private copy, validated
                     found = yield from self._inspect(request, copied)  # (3) sensitive values in it
                     prepared = yield from self._prepare(request, copied, found)  # (4) policy input
-                    yield from refuse_repeated(self._journal, prepared)
+                    yield from refuse_repeated(self._journal, prepared, held)
                     reply = yield from self._ask(prepared)  # (5) the policy is asked
                     decided = self._judge(prepared, reply)  # (6) its reply becomes a decision
                 except DeniedEarly as denial:
                     decided = denial.decided
-                admitted = yield from self._record(decided)  # (7) the decision record is durable
-                break
+                return (yield from self._record(decided))  # (7) the decision record is durable
             except (ApprovalRequired, LedgerError) as problem:
                 attempt = yield from self._next_attempt(request, problem)
                 if attempt is None:
                     raise
                 request = attempt
-        if run is None:
-            return admitted
-        return (yield from run_and_settle(self._journal, admitted, run))  # (8) body, (9) outcome
 
     # -- (1) who is calling ------------------------------------------------------------------------
 

@@ -27,6 +27,8 @@ __all__ = ["SessionState", "make_session", "make_state"]
 
 
 _MAX_TEXTS = 512
+_RANDOM = ":-:"
+"""In every random mark, which differs each time."""
 
 
 @dataclass(slots=True, eq=False)
@@ -107,11 +109,18 @@ class SessionState:
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return a call's origin as it may be recorded, given the values known now."""
         changed = {
-            name: self.redactor.text(where[name], self.memory)
+            name: self.foreign_id(where[name])
             for name in ("call_id", "thread")
             if where.get(name) is not None and self.memory.knows(where[name]) is not None
         }
         return {**where, **changed} if changed else where
+
+    def foreign_id(self, id_: str) -> str:
+        """Return an id that a framework chose as it may be recorded: in the same form each time, so
+        that a repeated call is recognised.
+        """
+        shown = self.redactor.text(id_, self.memory)
+        return shown if shown == id_ or _RANDOM not in shown else self.keys.token("call", id_)
 
     def text(self, text: str) -> str:
         """Return *text* as it may be recorded."""

@@ -141,7 +141,7 @@ class BatchRun:
             **self._shared,
         )
         name = call.name[:_SHOWN] if isinstance(call.name, str) else "a tool"
-        return ToolAnswer(f"not run: {name}: {call.refusal.text}", failed=True)
+        return _failure(f"not run: {name}: {call.refusal.text}")
 
 
 def _shown(tool: Tool, result: object) -> ToolAnswer:
@@ -150,16 +150,32 @@ def _shown(tool: Tool, result: object) -> ToolAnswer:
     try:
         return ToolAnswer(result_text(result), failed=False)
     except UsageError as error:
-        return ToolAnswer(f"{tool.name} ran, but {error}", failed=True)
+        return _failure(f"{tool.name} ran, but {error}")
 
 
 def _told(error: BaseException) -> ToolAnswer:
     """Return *error* as an answer, or raise it if the program must see it."""
     if isinstance(error, Denied | ApprovalRequired):
-        return ToolAnswer(refusal_text(error), failed=True)
+        return _failure(refusal_text(error))
+    if isinstance(error, BaseExceptionGroup):
+        # A task group in a body makes it of what its calls raised.
+        error = _first_of(error, LedgerError) or error
     if isinstance(error, LedgerError | UsageError) or not isinstance(error, Exception):
         raise error
-    return ToolAnswer(error_text(error), failed=True)
+    return _failure(error_text(error))
+
+
+def _failure(text: str) -> ToolAnswer:
+    # What a model, a provider or a body wrote may hold lone surrogates, which no request can carry.
+    return ToolAnswer(result_text(text), failed=True)
+
+
+def _first_of(group: BaseExceptionGroup[Any], kind: type[BaseException]) -> BaseException | None:
+    """Return the first exception of *kind* in *group*, or None."""
+    found: Any = group.subgroup(kind)
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    return found  # type: ignore[no-any-return]
 
 
 def _raise_first(ended: Sequence[object]) -> None:

@@ -28,6 +28,8 @@ __all__ = [
     "text_or_none",
 ]
 
+_LONGEST = 64
+"""Characters of a field of the provider that a model reads."""
 _SHOWN = 20
 """Names of tools that a model reads if it called one that does not exist."""
 
@@ -68,7 +70,8 @@ class Refusal(NamedTuple):
         """Return the refusal of a call in an answer that was cut off, as *field* says: even
         arguments that parse may be half of what the model meant.
         """
-        return cls("incomplete", f"the answer was cut off ({field}: {value})")
+        shown = str(value)[:_LONGEST]
+        return cls("incomplete", f"the answer was cut off ({field}: {shown})")
 
 
 class Registered(NamedTuple):

@@ -20,8 +20,14 @@ _MAPS = ("properties", "$defs", "patternProperties", "dependentSchemas")
 _SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
 _NEVER = ("allOf", "prefixItems", "patternProperties", "dependentSchemas", "not", "if", "contains")
 """Keywords that a strict schema can't hold."""
-_DROPPED = frozenset({"default", "discriminator"})
-"""Keywords that a strict schema can't hold, and that accept nothing."""
+_DROPPED = frozenset({"default", "discriminator", "uniqueItems"})
+"""Keywords that a strict schema can't hold. Without them it accepts no less, and the guard still
+checks the arguments against the tool's own schema.
+"""
+_FORMATS = frozenset(
+    {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
+)
+"""The formats that a strict schema can hold; any other is dropped, for the same reason."""
 _TYPED = frozenset({"$ref", "anyOf", "const", "enum", "oneOf", "type"})
 """Each strict schema has one of these."""
 _NULL = {"type": "null"}
@@ -73,6 +79,8 @@ def _strict(schema: Any, root: Mapping[str, Any], at: str) -> dict[str, Any]:
         rest = {key: value for key, value in schema.items() if key != "$ref"}
         return _strict({**_resolved(schema, root), **rest}, root, at)
     made = {key: value for key, value in schema.items() if key not in _DROPPED}
+    if made.get("format") not in _FORMATS:
+        made.pop("format", None)
     if len(made.get("allOf", ())) == 1:
         return _strict({**made.pop("allOf")[0], **made}, root, at)
     _check_expressible(made, at)

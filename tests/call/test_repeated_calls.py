@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from guardrail import Denied, Guard, LedgerError, ToolTimeoutError
-from guardrail.testing import StaticPolicy, allow, ask, memory_guard
+from guardrail.testing import StaticPolicy, allow, ask, deny, memory_guard
 from tests.support.guards import guarded, records
 from tests.support.hidden_records import hidden
 from tests.support.waiting import until
@@ -96,6 +96,70 @@ def test_another_call_is_not_refused(other: str) -> None:
     else:
         session = guard.session("alice", id="s-1")
         guard.call("pay", {}, body, session=session, replayed=True)
+    assert body.runs == 2
+
+
+@pytest.mark.parametrize(
+    "call_id", ["AKIAIOSFODNN7EXAMPLE", "x password=hunter2hunter2", "x" * 900]
+)
+@pytest.mark.parametrize("restart", [False, True])
+def test_a_call_whose_id_is_not_recorded_as_it_is_runs_once(
+    tmp_path: Path, call_id: str, *, restart: bool
+) -> None:
+    """Its recorded form is the same each time."""
+    body = Body()
+    with guarded(tmp_path) as guard:
+        make(guard, body, call_id)
+        if not restart:
+            refused(guard, body, call_id)
+    if restart:
+        with guarded(tmp_path) as guard:
+            refused(guard, body, call_id)
+    assert body.runs == 1
+    assert call_id not in str(records(tmp_path / "audit.db"))
+
+
+@pytest.mark.parametrize("first", ["plain", "learned"])
+def test_a_call_id_that_a_session_learned_to_be_secret_is_recognised(
+    tmp_path: Path, first: str
+) -> None:
+    """Whether it was recorded before the session knew the value, or after."""
+    body, value = Body(), "call-Zx81-quiet-river"
+    with guarded(tmp_path) as guard:
+        session = guard.session("alice", id="s-1")
+        learn = {"password": value}
+        if first == "plain":
+            make(guard, body, value)
+            guard.call("log_in", learn, lambda password: None, session=session)
+            refused(guard, body, value)
+        else:
+            guard.call("log_in", learn, lambda password: None, session=session)
+            guard.call("pay", {}, body, call_id=value, session=session)
+    with guarded(tmp_path) as guard:
+        refused(guard, body, value)
+
+
+def test_a_call_that_is_being_decided_is_not_made_a_second_time() -> None:
+    """Two resumed runs may both look before either is recorded. Once the first is denied, it can be
+    made again.
+    """
+    body, asked = Body(), []
+
+    def judge(_: object) -> dict[str, Any]:
+        asked.append(body.runs)
+        if len(asked) == 1:
+            assert refused(guard, body).message == (
+                "denied: this call is still running, so it does not run again"
+            )
+            make(guard, body, "c-2")
+            return deny("no")
+        return allow()
+
+    guard, _ = memory_guard(StaticPolicy(judge))
+    with pytest.raises(Denied, match="no"):
+        make(guard, body)
+    make(guard, body)
+    refused(guard, body)
     assert body.runs == 2
 
 

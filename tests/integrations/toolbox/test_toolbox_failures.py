@@ -157,6 +157,26 @@ def test_a_ledger_error_of_a_call_that_a_body_makes_reaches_the_program(
     assert [each["status"] for each in bench.outcomes] == ["error"]
 
 
+def test_a_ledger_error_in_a_group_of_exceptions_reaches_the_program(
+    bench: Bench, api: Api, how: str
+) -> None:
+    """A body that makes its calls in a task group raises such a group. Other groups are told to the
+    model.
+    """
+    box = api.box(bench.guard)
+    inner = [ExceptionGroup("more", [LedgerError("gone")])]
+
+    @box.tool(name="weather")
+    def told(city: str) -> str:
+        raise ExceptionGroup("both", [ValueError("no"), *inner])
+
+    with pytest.raises(LedgerError, match="gone"):
+        run_either(box, api.ask(asking("Bern")), how)
+    inner.clear()
+    (text,) = api.texts(run_either(box, api.ask(asking("Bern")), how))
+    assert text.startswith("failed: ExceptionGroup: both")
+
+
 def test_a_ledger_error_comes_before_another_error_of_the_program(
     bench: Bench, api: Api, how: str
 ) -> None:

@@ -16,7 +16,7 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from guardrail import UsageError
-from tests.support.adapters import make_bench
+from tests.support.adapters import Bench, make_bench
 from tests.support.model_server import SPEAKERS, Call, Turn
 from tests.support.toolboxes import CHAT, MESSAGES, RESPONSES, Api, run_either
 
@@ -54,6 +54,22 @@ ODD: list[Any] = [
     "\0\0",
     "x" * 2000,
 ]
+
+
+def test_texts_for_the_model_can_be_sent(bench: Bench, api: Api) -> None:
+    """Whatever a model or a body wrote: no request can carry lone surrogates."""
+    box = api.box(bench.guard)
+
+    @box.tool
+    def weather(city: str) -> str:
+        raise ValueError("no \ud800")
+
+    turn = Turn(calls=[Call("weather", {"city": "Bern"}, id="a"), Call("\ud800", {}, id="b")])
+    failed, unknown = api.texts(box.run(api.ask(turn)))
+    assert failed == "failed: ValueError: no ?"
+    assert unknown.startswith("not run: ?: there is no such tool")
+
+
 TYPES = {"chat": ChatCompletion, "responses": Response, "messages": Message}
 PATHS = {"chat": "chat/completions", "responses": "responses", "messages": "messages"}
 

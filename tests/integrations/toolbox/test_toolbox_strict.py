@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 
@@ -38,6 +39,11 @@ class Card(BaseModel):
 class Cash(BaseModel):
     type: Literal["cash"]
     amount: int = 5
+
+
+class Page(BaseModel):
+    at: Annotated[str, Field(json_schema_extra={"format": "uri"})]
+    day: date
 
 
 class Tree(BaseModel):
@@ -97,6 +103,25 @@ def test_required_and_closed_are_as_the_official_helper_makes_them() -> None:
     assert ours["required"] == theirs["required"]
     assert ours["additionalProperties"] is theirs["additionalProperties"] is False
     assert ours["properties"].keys() == theirs["properties"].keys()
+
+
+def test_keywords_that_the_strict_form_does_not_have_are_left_out(bench: Bench, api: Api) -> None:
+    """The provider would refuse the whole request. The guard still checks what they say."""
+    box = api.box(bench.guard)
+
+    @box.tool(strict=True)
+    def visit(tags: set[str], to: Page) -> str:
+        return "done"
+
+    assert visit.__guardrail_tool__.schema is not None  # type: ignore[attr-defined]
+    made = strict_schema(visit.__guardrail_tool__.schema.schema)  # type: ignore[attr-defined]
+    assert made["properties"]["tags"] == {"type": "array", "items": {"type": "string"}}
+    (inner,) = made["$defs"].values()
+    assert inner["properties"]["at"] == {"type": "string"}
+    assert inner["properties"]["day"] == {"type": "string", "format": "date"}
+    given = {"tags": ["a", "a"], "to": {"at": "x", "day": "2026-01-02"}}
+    (text,) = api.texts(box.run(api.ask(Turn(calls=[Call("visit", given)]))))
+    assert (text, bench.asked) == ("done", [{**given, "tags": ["a"]}]) or text.startswith("denied")
 
 
 def test_null_is_an_argument_that_was_not_given(bench: Bench, api: Api, how: str) -> None:
