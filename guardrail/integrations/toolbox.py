@@ -138,6 +138,13 @@ class ToolBoxBase(ABC):
                     hint="give the options to guard.tool",
                 )
             made, body = found, function.__wrapped__
+            if getattr(body, "__guardrail_tool__", None) is not None:
+                # functools.wraps copies the mark of a governed function to its wrapper.
+                raise UsageError(
+                    f"{found.name}: this wraps a governed tool: its calls would be decided twice",
+                    code="usage.governed",
+                    hint="wrap the function, then make the wrapper a tool",
+                )
         else:
             try:
                 made, body = from_function(function, **options), function

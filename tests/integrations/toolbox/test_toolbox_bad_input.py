@@ -4,6 +4,7 @@ next call works.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -387,6 +388,18 @@ def test_a_function_of_guard_tool_is_decided_once(bench: Bench, api: Api, how: s
     (decision,) = bench.decisions
     assert decision["target"] == ["Bern"]
     assert decision["input"]["resource"]["properties"]["labels"] == ["read"]
+
+
+def test_a_wrapper_of_a_governed_function_is_refused(bench: Bench, api: Api) -> None:
+    """functools.wraps copies what marks a tool; each of its calls would be decided twice."""
+    made = bench.guard.tool(weather)
+
+    @functools.wraps(made)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return made(*args, **kwargs)
+
+    with pytest.raises(UsageError, match="weather: this wraps a governed tool"):
+        api.box(bench.guard).tool(wrapper)
 
 
 def test_options_reach_the_policy_and_the_record(bench: Bench, api: Api) -> None:
