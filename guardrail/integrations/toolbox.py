@@ -126,7 +126,7 @@ class ToolBoxBase(ABC):
         found = getattr(function, "__guardrail_tool__", None)
         if isinstance(function, GovernedMethod):
             raise UsageError(
-                f"{called}: this is a method without its object, which a model can't supply",
+                f"{called}: this is an unbound method, and a model can't supply its object",
                 code="usage.method",
                 hint="register the method of an object: box.tool(orders.find)",
             )

@@ -336,13 +336,11 @@ def test_a_killed_process_leaves_one_outcome_for_each_call(tmp_path: Path, how: 
     assert len(unknown) >= 10
 
 
-@pytest.mark.parametrize("awaited", [False, True], ids=["function", "coroutine"])
 def test_a_tool_that_times_out_tells_the_model_and_not_the_program(
-    bench: Bench, api: Api, how: str, *, awaited: bool
+    bench: Bench, api: Api, how: str
 ) -> None:
     """The other calls of the response have their results, and each has one outcome."""
-    if awaited and how == "run":
-        pytest.skip("a coroutine function needs arun")
+    awaited = how == "arun"
     box, gate = api.box(bench.guard), threading.Event()
 
     def slow(city: str) -> str:
