@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from guardrail.integrations.langchain import GuardMiddleware, govern, tool_call_
 from guardrail.testing import MemoryLedger, StaticPolicy, allow, memory_guard
 from tests.support.guards import guarded
 from tests.support.langchain import RUNS, Scripted
+from tests.support.waiting import until
 
 REFUSED = "denied: this call has succeeded before, so it does not run again"
 
@@ -78,6 +80,13 @@ def answers(result: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def wait_for_payment(ledger: MemoryLedger) -> None:
+    """Wait for the outcome of ``pay``. An asynchronous node that pauses or fails does not wait for
+    its other calls.
+    """
+    until(lambda: any(record["status"] == "ok" for record in ledger.of("call.outcome")))
+
+
 async def invoke(app: Any, given: Any, config: Any, awaited: bool) -> dict[str, Any]:
     found: dict[str, Any] = (
         await app.ainvoke(given, config) if awaited else app.invoke(given, config)
@@ -105,6 +114,7 @@ async def test_a_resumed_node_runs_a_finished_sibling_once(
     app = graph(node(guard, how), InMemorySaver())
     calls = {"messages": [asked(("pay", 5), ("confirm", 5))]}
     await invoke(app, calls, thread(), awaited)
+    await asyncio.to_thread(wait_for_payment, ledger)
     assert RUNS == [5]
     result = await invoke(app, Command(resume="yes"), thread(), awaited)
     assert RUNS == [5, "yes"]
@@ -130,6 +140,7 @@ async def test_a_node_resumed_twice_runs_each_call_once(
     app = graph(node(bench[0], "wrapped"), InMemorySaver())
     calls = {"messages": [asked(("pay", 5), ("confirm", 1), ("confirm", 2))]}
     result = await invoke(app, calls, thread(), awaited)
+    await asyncio.to_thread(wait_for_payment, bench[1])
     for answer in ("yes", "no", "maybe"):
         pending = result.get("__interrupt__")
         if not pending:
@@ -242,13 +253,14 @@ async def test_a_node_that_is_retried_runs_a_finished_sibling_once(
     bench: tuple[Guard, MemoryLedger], awaited: bool
 ) -> None:
     """LangGraph's own retry makes every call of the node again; the failed one is decided again."""
-    guard, _ = bench
+    guard, ledger = bench
 
     @tool
     def flaky(amount: int) -> str:
         """Fail once."""
         RUNS.append("flaky")
         if RUNS.count("flaky") == 1:
+            wait_for_payment(ledger)
             raise ConnectionError("again")
         return "done"
 
