@@ -275,8 +275,8 @@ class ToolTimeoutError(GuardrailError, TimeoutError):
     """The body of a call did not end within the tool's ``timeout``. It may have had an effect.
 
     The outcome is recorded. If the body was cancelled, it has ended. Otherwise ``running`` is True:
-    it could not be stopped, and its end will be recorded as a claim. The message is safe to show to
-    the agent.
+    it could not be stopped, and its end will be recorded in a ``call.claim`` record. The message is
+    safe to show to the agent.
     """
 
     default_code = "tool.timeout"

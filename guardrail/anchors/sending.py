@@ -117,8 +117,8 @@ def unexpected(error: Exception) -> AnchorError:
         f"anchoring failed unexpectedly ({type(error).__name__})",
         code="anchor.failed",
         hint=(
-            "please report this; guardrail retries anchors automatically, and guardrail anchor "
-            "retries them now"
+            "please report this; guardrail retries automatically; to retry now, run guardrail"
+            " anchor"
         ),
     )
 

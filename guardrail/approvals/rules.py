@@ -353,7 +353,8 @@ def _approver_ids(case: ApprovalCase) -> set[str]:
 
 def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReason | None:
     """Return the kind of difference between a call and its request, or None if they are the same.
-    The commitment decides that; the other comparisons tell what differs.
+    They are the same if their commitments match. The other comparisons only identify the
+    difference.
     """
     principal = request.principal
     owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))

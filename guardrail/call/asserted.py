@@ -161,7 +161,9 @@ def _facts(
 
 
 def _id(value: str, state: SessionState, text: Callable[[str], str], *, known: bool) -> str:
-    """Return the id of a response: unchanged if it only looks random, as every such id does."""
+    """Return the id of a response as recorded: unchanged if it is a plain id and not a value known
+    to be sensitive, otherwise redacted.
+    """
     if _is_plain_id(value) and (not known or state.memory.knows(value) is None):
         return value
     return text(value)

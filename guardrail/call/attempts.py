@@ -25,7 +25,7 @@ def new_attempt(request: Request, **changes: Any) -> Request:
 
 
 def add_framework_ids(origin: dict[str, Any], options: CallOptions, state: SessionState) -> None:
-    """Add to *origin* a framework's ids of the call and of its conversation, as recorded."""
+    """Add the framework's ids for the call and its conversation to *origin*, in recorded form."""
     if options.call_id is not None:
         origin["call_id"] = _recorded_id(options.call_id, state)
     if options.thread is not None:

@@ -1,5 +1,5 @@
-"""Turns a verdict into its decision record: the recorded view, the reproducibility check, and the
-bare form.
+"""Turns a verdict into its decision record: the recorded view, the reproducibility check and, if
+the full record can't be written, a bare record that denies the call.
 """
 
 from __future__ import annotations

@@ -35,12 +35,11 @@ _MESSAGES = {
 def refuse_repeated(
     journal: Journal, prepared: Prepared, held: MutableSequence[Held]
 ) -> Steps[None]:
-    """Raise ``DeniedEarly`` for a call that is replayed, if the ledger shows that the call with its
-    framework's id has succeeded or still runs, in its session or its thread, or if this process is
-    deciding that call now.
+    """Raise ``DeniedEarly`` if a replayed call has already succeeded, is still running, or is being
+    decided by this process. It is known by its framework's id, in its session or its thread.
 
     The names of the call are added to *held*: until the caller passes them to ``release``, no other
-    call has them. Any other call costs nothing. Raises ``LedgerError``.
+    call has them. Calls that are not replayed return immediately. Raises ``LedgerError``.
     """
     request = prepared.request
     if not request.options.replayed:

@@ -28,8 +28,8 @@ __all__ = ["VerifySources", "one_source", "verify_file"]
 def one_source(
     exported: Path | None, segment: Path | None, backup: Path | None, *, other: bool
 ) -> None:
-    """Raise ``click.UsageError`` if a file is combined with another source: another file, or
-    *other* options with an export.
+    """Raise ``click.UsageError`` if more than one file is given, or if an export is combined with
+    ``--ledger`` or ``--config`` (*other*).
     """
     if sum(each is not None for each in (exported, segment, backup)) > 1:
         raise click.UsageError(

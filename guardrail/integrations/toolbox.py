@@ -122,7 +122,7 @@ class ToolBoxBase(ABC):
     def _made(
         self, function: Any, called: str, strict: bool, options: dict[str, Any]
     ) -> tuple[Tool, Any]:
-        """Return the tool that *function* is, and its body. An error names the tool."""
+        """Return *function* as a tool, and its body. Error messages name the tool."""
         found = getattr(function, "__guardrail_tool__", None)
         if isinstance(function, GovernedMethod):
             raise UsageError(

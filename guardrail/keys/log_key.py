@@ -96,8 +96,8 @@ class LogSigning:
         return self._keys.public
 
     def log_key(self, log: str) -> Ed25519HeadKey:
-        """Return the log key as a head key. If a signer holds it, each signature asks the
-        signer.
+        """Return the log key as a head key. If a signer holds it, the signer makes each
+        signature.
         """
         return Ed25519HeadKey(NoteKey(log, bytes.fromhex(self._keys.public)), self._keys.signer())
 

@@ -74,12 +74,12 @@ def hash_lines(
     tree: bytes,
     look: Callable[[bytes], None],
 ) -> Edge:
-    """Append the lines after *edge* to that tree, pass each to *look*, and return the resulting
+    """Append the lines after *edge* to its tree, pass each to *look*, and return the resulting
     tree.
 
     The lines are read in short transactions, because records never change. Raises ``LedgerError``
-    if the lines up to *size* do not form *tree*. Discard everything that *look* has seen in that
-    case.
+    if the lines up to *size* do not form *tree*. In that case, the caller must discard everything
+    that *look* has seen.
     """
     begin = edge.size
     while edge.size < size:

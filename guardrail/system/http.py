@@ -184,7 +184,7 @@ class HttpConnection:
             return self._exchange(self._wire, request, end, limit)
         except _CutError as cut:
             raise unreachable(
-                "disconnected", "ended the connection without a reply", cut.stage, cut.reason
+                "disconnected", "closed the connection without a reply", cut.stage, cut.reason
             ) from None
 
     def _exchange(self, wire: _Wire, request: bytes, end: float, limit: int) -> HttpReply:

@@ -169,7 +169,7 @@ class _ReceiveBuffer:
         block = self._receive(_BLOCK)
         if not block:
             if not self._any:
-                raise ReplyError("nothing", "ended the connection without a reply")
+                raise ReplyError("nothing", "closed the connection without a reply")
             raise ReplyError("truncated", "ended its reply early")
         self._any = True
         self._budget -= len(block)

@@ -77,8 +77,8 @@ def _dressed(
 
 
 class GovernedMethod:
-    """A governed method, as an attribute of its class. On an object, or on the class if it is a
-    class method, it is a governed function. The object is not an argument of the tool.
+    """A descriptor for a governed method. Accessed on an object, or on the class if it is a class
+    method, it returns a governed function. The object is not an argument of the tool.
     """
 
     def __init__(self, tool: Tool, function: Callable[..., Any], calls: Calls) -> None:

@@ -29,5 +29,5 @@ def result_text(result: object) -> str:
     raise UsageError(
         f"a result of the type {type(result).__name__} can't be written as JSON",
         code="usage.result",
-        hint="return text, or what JSON can express",
+        hint="return text or a value that JSON can represent",
     )

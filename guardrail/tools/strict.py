@@ -35,7 +35,7 @@ _NULL = {"type": "null"}
 
 def plain_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of *schema* for a request, without the titles that only repeat names and
-    without the description of the whole, which the tool itself has.
+    without its top-level description, which the tool already has.
     """
     made: dict[str, Any] = _without_titles(schema)
     made.pop("description", None)

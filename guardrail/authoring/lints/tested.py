@@ -1,4 +1,4 @@
-"""Finds rules that fire in no test, so that nothing shows that they work."""
+"""Finds rules that fire in no test, and are therefore untested."""
 
 from __future__ import annotations
 

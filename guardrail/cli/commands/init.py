@@ -83,8 +83,8 @@ def _project_above(folder: Path) -> Path | None:
 
 
 def _refuse_project(folder: Path, planned: Settings) -> None:
-    """Raise ``ConfigError`` if *folder* has settings. It is then a project or a clone of one, and
-    opening a guard creates its ledger.
+    """Raise ``ConfigError`` if *folder* has settings. Such a folder is already a project or a clone
+    of one; opening a guard there creates the ledger.
     """
     from guardrail.config import FILE_NAME, Settings
     from guardrail.ledger.files import traces

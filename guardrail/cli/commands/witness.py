@@ -78,8 +78,8 @@ def witness() -> None:
     help="Name that the witness signs as, for example witness.example.com/1.",
 )
 def init(*, db: Path, key: Path, name_: str) -> None:
-    """Create the key and the memory of a witness, and print its public key, for the logs' [anchors]
-    witness setting.
+    """Create the key and the database of a witness, and print its public key, for [anchors]
+    witness.
     """
     from guardrail.anchors.witness.store import WitnessStore
     from guardrail.keys.anchor_keys import WitnessKey

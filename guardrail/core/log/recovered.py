@@ -108,7 +108,7 @@ class Recovered:
         """Return this recovery limited to records *begin* to *end* - 1; None if it concerns none of
         them.
 
-        Lost records had the numbers from ``seq`` on.
+        The lost records were numbered from ``seq`` onwards.
         """
         first, last = max(self.first, begin), min(self.last, end - 1)
         left = replace(self, first=first, last=last)

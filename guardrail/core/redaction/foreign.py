@@ -186,7 +186,7 @@ def plain(value: object, *, nodes: int, chars: int) -> object:
 
 
 class _PlainConverter:
-    """The limits that remain while one value is converted."""
+    """Converts one value to plain JSON, within limits on nodes and characters."""
 
     def __init__(self, nodes: int, chars: int) -> None:
         self.nodes = nodes

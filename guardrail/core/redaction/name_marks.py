@@ -82,8 +82,8 @@ def mark_and_hint(
 def _mark_of_siblings(
     name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
-    """Return the mark that other fields of *source* give to *value*: a name, the names of columns,
-    or the kind of a key.
+    """Return the marks of *value* that its sibling fields in *source* imply: a name, column names,
+    or the type of a key.
     """
     if name in _JWK and "kty" in source:
         return _SECRET, None

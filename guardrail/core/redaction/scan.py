@@ -208,8 +208,8 @@ def _add_known_of_part(  # noqa: PLR0917 - one part of what ``add_known`` was gi
 
 
 def _is_whole(known: list[Known], text: str) -> bool:
-    """Return True if all of *text* is removed, for example because a value is hidden behind
-    escapes.
+    """Return True if the first hit covers all of *text*, as it does if a known value is hidden
+    behind escapes.
     """
     return known[0].start == 0 and known[0].end == len(text)
 

@@ -122,7 +122,7 @@ def snapshot(
 
 
 def _check(schema: CompiledSchema, args: dict[str, Any]) -> None:
-    """Raise ``Refused`` unless *args* fits."""
+    """Raise ``Refused`` unless *args* fit *schema*."""
     if schema.names is not None and not args.keys() <= schema.names:
         raise Refused("unknown_argument", list_names(schema.names))
     if schema.validator is None:

@@ -52,8 +52,8 @@ def with_last(starter: Any, keeper: GuardMiddleware) -> Any:
     """Return a copy of *starter* whose sub-agents have *keeper* as the last middleware that wraps
     tool calls.
 
-    They are changed where deepagents has completed them, because it makes a sub-agent from its
-    specification again if a call asks for another response format.
+    The completed specifications are changed, not the built sub-agents, because deepagents builds a
+    sub-agent from its specification again if a call asks for another response format.
     """
     copied = copy.copy(starter)
     try:

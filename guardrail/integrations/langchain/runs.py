@@ -30,8 +30,8 @@ _MESSAGES = "messages"
 
 
 def configurable_of_run(config: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """Return what the run is configured with. *config* is the call's config; the default is the one
-    that LangChain holds for the running code.
+    """Return the ``configurable`` values of the run. *config* is the call's config; the default is
+    the one that LangChain holds for the running code.
     """
     given = config if config is not None else var_child_runnable_config.get()
     return (given or {}).get("configurable") or {}

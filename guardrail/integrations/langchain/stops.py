@@ -21,7 +21,9 @@ class LangGraph:
 
 @functools.cache
 def langgraph() -> LangGraph:
-    """Return what LangGraph has, or the equivalent without it."""
+    """Return LangGraph's exception classes. Without LangGraph, ``pauses`` is empty and ``stop`` is
+    an ordinary subclass of ``LedgerError``.
+    """
     try:
         from langgraph import errors
     except ImportError:

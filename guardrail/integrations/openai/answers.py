@@ -30,7 +30,7 @@ class Api(StrEnum):
 def govern_body(api: Api, body: bytes, refused: OnRefused = nothing) -> Deciding[bytes]:
     """Return the answer *body* without refused calls: the same bytes if none is refused.
 
-    *refused* is told each refused output item.
+    *refused* is called with each refused output item.
     """
     answer = read_object(body)
     if api is Api.CHAT:

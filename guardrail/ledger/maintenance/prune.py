@@ -214,7 +214,7 @@ class _Pruner:
                 yield self._cut(edge, leaf, ts, newest)
                 count, size = 0, 0
         if edge.size != before:
-            raise LedgerError("the log ends before that record", code="ledger.short")
+            raise LedgerError(f"the log ends before record {before - 1}", code="ledger.short")
 
     def _rows(self, start: int, before: int) -> Iterator[tuple[int, bytes, bytes]]:
         """Yield rows in short transactions, because a long transaction would prevent the ``-wal``

@@ -161,7 +161,7 @@ def _format_value(value: object) -> str:
 def _sorted_members(members: Any) -> list[Any]:
     # In Python 1 equals True: a set could have lost one of them on its way here.
     if any(isinstance(member, bool) or member in (0, 1) for member in members):
-        raise ValueError("a set or keys with 0, 1, true or false")
+        raise ValueError("a set or the keys of an object contain 0, 1, true or false")
     ranks = [_RANKS.get(type(member), 9) for member in members]
     if 9 in ranks:
         raise ValueError("another type")

@@ -128,8 +128,8 @@ class Server:
                 signal.setitimer(signal.ITIMER_REAL, 0)
 
     def renew(self) -> None:
-        """Replace an engine that may have raised an error. Such an evaluation leaves state behind,
-        because of which a deny rule that it touched might never fire again.
+        """Replace an engine that may have raised an error. A failed evaluation leaves state behind
+        that can keep a deny rule from ever firing again.
         """
         if self.untouched is not None:
             self.engine = self.untouched.clone()

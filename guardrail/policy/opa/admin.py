@@ -219,8 +219,8 @@ class _Adapter(BaseAdapter):
 
 
 def _check_reply(reply: HttpReply, path: str) -> None:
-    """Raise ``PolicyError`` for replies that the client would follow, or would report in its own
-    way.
+    """Raise ``PolicyError`` for redirects and unexpected replies, which the client would follow or
+    report in its own way.
     """
     if reply.status in {401, 403}:
         raise PolicyError(

@@ -103,12 +103,12 @@ class OpaTarget:
                 return
             late = error.cause is TransportCause.TIMEOUT
             raise PolicyError(
-                "the OPA server's name could not be looked up in time"
+                "the host name of the OPA server was not resolved in time"
                 if late
-                else "the OPA server's name has no address",
+                else "the host name of the OPA server can't be resolved",
                 cause=error.cause.value,
                 detail=error.detail,
-                hint="correct [opa] url",
+                hint="check DNS, and the host in [opa] url",
             ) from None
 
 

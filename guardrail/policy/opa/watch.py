@@ -57,7 +57,7 @@ class ServerInspector:
         self._admin.close()
 
     def inspect(self) -> InspectionResult:
-        """Return the result, or raise ``PolicyError`` for the first problem.
+        """Check the server and return the result. Raises ``PolicyError`` for the first problem.
 
         The canary's answer is decisive: it names the revision that was active when the answer was
         made, and shows that the composition and its contract are in place. A healthy server alone
@@ -166,7 +166,7 @@ class ServerWatch:
         self._thread.start()
 
     def check_soon(self) -> None:
-        """Check as soon as possible, because an answer was wrong."""
+        """Check as soon as possible, instead of when the interval ends."""
         self._wake.set()
 
     def close(self) -> None:

@@ -155,8 +155,8 @@ def _has_else(rule: RegoRule) -> bool:
 def _target(
     scope: RuleScope, node: Node, package: tuple[str, ...]
 ) -> tuple[tuple[str, ...], list[RegoRule], int]:
-    """Return the rules that *node* names, their package, and the number of parts of *node* below
-    their name.
+    """Return the package and the rules that *node* refers to, and the number of parts of *node*
+    that follow the rules' name.
     """
     found = reference(node)
     if found is not None and found.head == "data":

@@ -118,7 +118,7 @@ def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
 
 
 def way_to_write(folder: Path) -> str:
-    """Return how to make *folder* writable. On a read-only mount, permissions do not help."""
+    """Return a hint for making *folder* writable. On a read-only mount, permissions do not help."""
     try:
         fixed = bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
     except OSError:

@@ -37,8 +37,8 @@ def _way_to_settings(settings: Settings) -> str:
 
 
 def settings_refused(error: ConfigError, environment: Mapping[str, str]) -> Check:
-    """Report why the settings are refused, and the environment variable that names them, if one
-    does.
+    """Report why the settings are refused. If the message contains a path that an environment
+    variable set, name the variable.
     """
     found = with_source(error.message, environment)
     return Check("settings", CheckState.FAIL, found, error.hint or "correct the file")

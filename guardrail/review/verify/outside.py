@@ -42,7 +42,8 @@ def load_heads(path: Path) -> list[OutsideHead]:
 
 
 def load_key(text: str) -> str:
-    """Return the public key of a log, 64 hex, from hex, a note key, or a file that holds either.
+    """Return the public key of a log as 64 hex characters. *text* is hex, a note key, or the path
+    of a file that holds either.
 
     Raises ``HeadError``.
     """

@@ -203,7 +203,7 @@ def _tree_before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
 def _compare_with_closing(
     report: VerifyReport, segment_records: SegmentRecords | None, *, first: int
 ) -> VerifyReport:
-    """Return *report*, compared with the record that closed this segment."""
+    """Return *report*, updated by a comparison with the record that closed this segment."""
     if report.exit_code in {1, 3}:
         return report
     ours = segment_records is not None and segment_records.log == report.log

@@ -28,7 +28,7 @@ class Sessions:
         self._owners: dict[Owner, Owner] = {}
 
     def take(self, record: Mapping[str, Any]) -> str:
-        """Take the next verified record. Return the earlier record that it contradicts, or an empty
+        """Take the next verified record. Return how it contradicts an earlier record, or an empty
         string.
         """
         try:

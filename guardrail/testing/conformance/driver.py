@@ -63,10 +63,11 @@ class AdapterDriver(abc.ABC):
         """
 
     def run(self, tools: Any, calls: Sequence[ModelCall]) -> Sequence[Reply]:
-        """Run *calls* as those of one response, and return the replies in the same order.
+        """Run *calls* as if one response of a model contained them, and return the replies in the
+        same order.
 
-        Raise what the program that runs the agent would get. The calls of one response run at the
-        same time if the framework does that.
+        Raise the exception that the program that runs the agent would get. The calls of one
+        response run at the same time if the framework does that.
         """
         raise NotImplementedError
 
