@@ -137,7 +137,7 @@ def test_settings_that_name_nothing_to_take_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load_engine(settings)
-    assert caught.value.hint == "guardrail init"
+    assert caught.value.hint == "correct the path, or put policies there"
 
 
 def test_switches_are_on_only_where_the_file_says_true(tmp_path: Path) -> None:
