@@ -137,7 +137,7 @@ def test_every_environment_variable_that_the_code_names_is_documented() -> None:
     for path in Path(guardrail.__file__).parent.rglob("*.py"):
         source = re.sub(r"(?m)^ *#.*", "", path.read_text(encoding="utf-8"))
         named |= set(re.findall(r"\bGUARDRAIL_[A-Z_]+", source))
-        read |= set(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"(\w+)\"", source))
+        read |= set(re.findall(r"environ(?:ment)?(?:\.get\(|\[)\"([A-Z]\w*)\"", source))
     assert "GUARDRAIL_KEYS" in named
     assert "GUARDRAIL_DEBUG" in read
     assert named | read <= documented
