@@ -16,6 +16,7 @@ from typing import Any, cast
 
 import pytest
 
+from guardrail.call.anchor_lag import Unanchored
 from guardrail.call.bodies import CallGenerator
 from guardrail.call.drivers import drive
 from guardrail.call.options import CallOptions
@@ -279,3 +280,28 @@ def test_a_guard_that_is_closed_while_an_outcome_is_made_waits_for_it(tmp_path: 
             guard.call("send", {}, body)
         closing.join()
         assert len(records(tmp_path / "audit.db", "call.outcome")) == 1
+
+
+def test_ctrl_c_between_the_decision_and_the_body_closes_the_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The decision is durable, and the body never runs."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    ran: list[int] = []
+
+    @guard.tool
+    def pay(amount: int) -> str:
+        ran.append(amount)
+        return "paid"
+
+    def interrupt(_: Unanchored, __: int) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Unanchored, "note_size", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            pay(amount=5)
+    (outcome,) = ledger.of("call.outcome")
+    assert (outcome["status"], outcome["error"]["class"]) == ("cancelled", "not_started")
+    assert pay(amount=6) == "paid"
+    assert ran == [6]
