@@ -139,8 +139,8 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
     """Return the median microseconds of each stage of a call, measured one by one on the same
     guard.
     """
-    calls, recorder = guard.calls, guard._recorder
-    tool = guard._find("order", None)
+    calls, recorder, engine = guard.calls, guard._recorder, guard._policies.engine
+    tool = guard.find_tool("order", None)
     from guardrail.call.options import CallOptions
     from guardrail.call.outcome_record import build_outcome as outcome
     from guardrail.call.stages import Admitted, Decided, Ended, Prepared
@@ -171,10 +171,10 @@ def stages(guard: Guard, args: dict[str, Any], rounds: int) -> dict[str, float]:
         )
         prepared = Prepared(request, snapshot.args, snapshot.encoded, own, inspection, document)
         reply = timed(
-            "(5) decide", lambda: guard._engine.decide(document, shard="s", deadline=1.0).result()
+            "(5) decide", lambda: engine.decide(document, shard="s", deadline=1.0).result()
         )
         verdict = timed("(6) parse", lambda: decisions.parse(reply.document))
-        decided = Decided(prepared, verdict, reply, guard._engine)
+        decided = Decided(prepared, verdict, reply, engine)
         view = timed("(6) view", lambda: inspection.view(verdict.redact))
         recorded = timed("(6) recorded input", lambda: recorder.recorded_input(prepared, view))
         draft, origin = timed("(7) draft", lambda: recorder.full(decided, view, recorded, True))
