@@ -81,9 +81,8 @@ FAULTS = {
 """A fault, an attack or a moment between two steps, made at the only place where it can be made."""
 
 PARTS = {
-    "bench/bench_call.py _engine",
-    "bench/bench_call.py _find",
     "bench/bench_call.py _journal",
+    "bench/bench_call.py _policies",
     "bench/bench_call.py _recorder",
     "policy/opa/test_opa_commands.py _inspector",
     "retention/test_retention_schedule.py _state",
