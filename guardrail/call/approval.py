@@ -12,7 +12,6 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from datetime import datetime
-from typing import TypeVar
 
 from guardrail.approvals import rules as approvals
 from guardrail.approvals.rules import (
@@ -30,12 +29,11 @@ from guardrail.call.stages import Decided, DeniedEarly, Prepared
 from guardrail.core import decision as decisions
 from guardrail.core.redaction.redactor import View
 from guardrail.core.types import Cause, Decision, Effect
-from guardrail.errors import LedgerError, RedactionError
-from guardrail.system.waiting import Steps, Wait, in_background
+from guardrail.errors import RedactionError
+from guardrail.system.waiting import Steps, Wait
 
 __all__ = ["ApprovalSteps", "limit_to_grant"]
 
-R = TypeVar("R")
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
@@ -120,7 +118,7 @@ class ApprovalSteps:
                     return case
             return None
 
-        return (yield from self._read_ledger(search))
+        return (yield from self._journal.look_up(search))
 
     def wait_for_answer(self, approval: str, until: float) -> Steps[bool]:
         """Wait until the request *approval* is answered or can no longer be answered. Return False
@@ -144,18 +142,7 @@ class ApprovalSteps:
     def _read_case(self, approval: str) -> Steps[ApprovalCase | None]:
         if not approvals.is_approval_id(approval):
             return None
-        return (yield from self._read_ledger(lambda: self._journal.requests.case(approval)))
-
-    def _read_ledger(self, look: Callable[[], R]) -> Steps[R]:
-        try:
-            answer: R = yield Wait(in_background(look), self._journal.deadline)
-        except TimeoutError:
-            raise LedgerError(
-                "the ledger could not be read in time",
-                code="ledger.unreadable",
-                hint="guardrail doctor",
-            ) from None
-        return answer
+        return (yield from self._journal.look_up(lambda: self._journal.requests.case(approval)))
 
     def _presented_call(self, prepared: Prepared) -> PresentedCall:
         request = prepared.request

@@ -16,8 +16,7 @@ from guardrail.call.stages import Decided, DeniedEarly, Prepared
 from guardrail.core import decision as decisions
 from guardrail.core.repeats import Repeat, names_of
 from guardrail.core.types import Cause
-from guardrail.errors import LedgerError
-from guardrail.system.waiting import Steps, Wait, in_background
+from guardrail.system.waiting import Steps
 
 __all__ = ["Held", "refuse_repeated", "release"]
 
@@ -50,14 +49,7 @@ def refuse_repeated(
     if not _hold(journal, names, held):
         _refuse(prepared, Repeat.RUNNING)
     look = functools.partial(journal.requests.repeat, names)
-    try:
-        found: Repeat | None = yield Wait(in_background(look), max(journal.deadline, _PATIENCE))
-    except TimeoutError:
-        raise LedgerError(
-            "the ledger could not be read in time",
-            code="ledger.unreadable",
-            hint="guardrail doctor",
-        ) from None
+    found = yield from journal.look_up(look, patience=_PATIENCE)
     if found is not None:
         _refuse(prepared, found)
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from datetime import datetime
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from guardrail.approvals.rules import ApprovalCase, ApprovalTerms
 from guardrail.approvals.service import ApprovalService, TenantTokens, system_user
@@ -20,8 +20,11 @@ from guardrail.core.repeats import Repeat
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.system.host import host_name
+from guardrail.system.waiting import Steps, Wait, in_background
 
 __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
+
+R = TypeVar("R")
 
 _LOOK = 0.001
 """Seconds between two looks whether the outcomes that are being made have been sent."""
@@ -130,6 +133,20 @@ class Journal:
         if isinstance(error, TimeoutError | CancelledError):
             return problem
         raise error
+
+    def look_up(self, look: Callable[[], R], *, patience: float = 0.0) -> Steps[R]:
+        """Return what *look* reads from the ledger. Waits for the deadline, or for *patience*
+        seconds if that is longer. Raises ``LedgerError``.
+        """
+        try:
+            answer: R = yield Wait(in_background(look), max(self.deadline, patience))
+        except TimeoutError:
+            raise LedgerError(
+                "the ledger could not be read in time",
+                code="ledger.unreadable",
+                hint="guardrail doctor",
+            ) from None
+        return answer
 
     def where(self, adapter: str = "guardrail") -> dict[str, Any]:
         """Return the field ``origin`` for a record about this process."""
