@@ -10,40 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from guardrail.core.log.record import Draft, leaf_hash
+from guardrail.core.log.record import Draft
 from guardrail.core.repeats import Repeat, names_of
-from guardrail.ledger import steps
 from guardrail.ledger.finished import FinishedCalls
 from guardrail.ledger.maintenance.prune import detail, prune
 from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
-from tests.support.ledgers import SIGNING, common, make
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Path:
-    return tmp_path / "a.db"
-
-
-@pytest.fixture
-def writer(db: Path) -> Iterator[LedgerWriter]:
-    with make(db) as made:
-        yield made
-
-
-@pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every line that was read and hashed."""
-    lines: list[bytes] = []
-
-    def counted(line: bytes) -> bytes:
-        lines.append(line)
-        return leaf_hash(line)
-
-    monkeypatch.setattr(steps, "leaf_hash", counted)
-    return lines
+from tests.support.ledgers import SIGNING, common
 
 
 def fields(type_: str, call: str, writer: LedgerWriter, call_id: str | None) -> dict[str, object]:

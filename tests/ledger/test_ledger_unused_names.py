@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from guardrail.core.log.record import Draft, decode, leaf_hash
+from guardrail.core.log.record import Draft, decode
 from guardrail.errors import LedgerError
-from guardrail.ledger import hashes, steps
+from guardrail.ledger import hashes
 from guardrail.ledger import names as module
 from guardrail.ledger.maintenance.prune import detail, prune
 from guardrail.ledger.names import SessionNames
@@ -25,31 +25,7 @@ from guardrail.ledger.proved import Proofs, ProvedReader
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.system.ids import new_ulid
-from tests.support.ledgers import SIGNING, decision, make, note, outcome, reopen
-
-
-@pytest.fixture
-def db(tmp_path: Path) -> Path:
-    return tmp_path / "a.db"
-
-
-@pytest.fixture
-def writer(db: Path) -> Iterator[LedgerWriter]:
-    with make(db) as made:
-        yield made
-
-
-@pytest.fixture
-def hashed(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
-    """Every line that was read and hashed."""
-    lines: list[bytes] = []
-
-    def counted(line: bytes) -> bytes:
-        lines.append(line)
-        return leaf_hash(line)
-
-    monkeypatch.setattr(steps, "leaf_hash", counted)
-    return lines
+from tests.support.ledgers import SIGNING, decision, note, outcome, reopen
 
 
 def owner(
