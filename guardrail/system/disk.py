@@ -12,7 +12,8 @@ import os
 import shlex
 from pathlib import Path
 
-from guardrail.errors import os_reason
+from guardrail.errors import ConfigError, os_reason
+from guardrail.system.durable import replace_file
 
 __all__ = [
     "WORK",
@@ -21,6 +22,7 @@ __all__ = [
     "make_room",
     "nearest_folder",
     "no_room",
+    "save_file",
     "sized",
     "why_not_written",
 ]
@@ -129,3 +131,18 @@ def nearest_folder(path: Path) -> Path:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder
+
+
+def save_file(path: Path, content: bytes) -> None:
+    """Create the file *path* with *content*, or replace it. Durable when this returns.
+
+    Raises ``ConfigError``; the old file, if there was one, then remains.
+    """
+    try:
+        replace_file(path, content)
+    except OSError as error:
+        raise ConfigError(
+            f"{path}: can't be written ({why_not_written(error, path, len(content))})",
+            code="config.write",
+            hint=make_room(path) if is_full(error, path) else "",
+        ) from None

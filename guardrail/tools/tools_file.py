@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.core.schema.compiled import compile_schema
-from guardrail.errors import ConfigError, SchemaError
-from guardrail.system.disk import is_full, make_room, why_not_written
-from guardrail.system.durable import replace_file
+from guardrail.errors import SchemaError
+from guardrail.system.disk import save_file
 from guardrail.tools.tool import Tool
 
 __all__ = ["tools_document", "write_tools"]
@@ -34,15 +33,7 @@ def write_tools(path: Path, text: str) -> None:
     """Replace the file *path* with *text*, durably. Raises ``ConfigError``; the old file, if there
     was one, then remains.
     """
-    content = text.encode("utf-8")
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: can't be written ({why_not_written(error, path, len(content))})",
-            code="config.write",
-            hint=make_room(path) if is_full(error, path) else "",
-        ) from None
+    save_file(path, text.encode("utf-8"))
 
 
 def _checkable(schema: Mapping[str, Any]) -> Mapping[str, Any]:

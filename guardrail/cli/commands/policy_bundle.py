@@ -16,9 +16,9 @@ from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, settings_of
 from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
-from guardrail.errors import ConfigError, PolicyError, PolicyLoadError
+from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.review.terminal import one_line
-from guardrail.system.disk import is_full, make_room, why_not_written
+from guardrail.system.disk import save_file
 
 if TYPE_CHECKING:
     from guardrail.policy.opa.bundle import BundleSigner
@@ -94,7 +94,7 @@ def bundle(
     except PolicyLoadError as error:
         return _print_refused(error, as_json=as_json)
     replaced = os.path.lexists(output)
-    _write(output, made.content)
+    save_file(output, made.content)
     if as_json:
         emit_json(
             {
@@ -129,19 +129,6 @@ def _signer(path: Path | None, algorithm: str, key_id: str) -> BundleSigner | No
     from guardrail.policy.opa.bundle import BundleSigner
 
     return BundleSigner(algorithm, bundle_signer(path, algorithm), key_id)
-
-
-def _write(path: Path, content: bytes) -> None:
-    from guardrail.system.durable import replace_file
-
-    try:
-        replace_file(path, content)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: can't be written ({why_not_written(error, path, len(content))})",
-            code="config.write",
-            hint=make_room(path) if is_full(error, path) else "",
-        ) from None
 
 
 @click.command(short_help="Upload the policies to a development server.")
