@@ -4,7 +4,7 @@ are for.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -23,6 +23,7 @@ __all__ = [
     "Refusal",
     "Registered",
     "ToolAnswer",
+    "id_refusal",
     "listed",
     "matched",
     "text_or_none",
@@ -162,6 +163,11 @@ def _refusal(
         return Refusal("unknown_tool", f"there is no such tool; the tools are: {known}")
     if entry.kind is not call.kind:
         return Refusal("wrong_kind", f"this is a {entry.kind} tool")
+    return id_refusal(call, seen)
+
+
+def id_refusal(call: AskedCall, seen: Collection[str]) -> Refusal | None:
+    """Return why the id of *call* is refused, or None. *seen* are the ids of earlier calls."""
     if call.has_id and not call.id:
         return Refusal("missing_id", "the call has no id")
     if call.id in seen:

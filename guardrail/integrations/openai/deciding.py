@@ -7,16 +7,14 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import openai
-
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
-from guardrail.core.call_context import CallContext
 from guardrail.core.types import Status
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
 from guardrail.integrations.denials import recorded_tool, refusal_text
-from guardrail.integrations.model_calls import AskedCall, CallKind, Refusal
+from guardrail.integrations.model_calls import AskedCall, CallKind, Refusal, id_refusal
 from guardrail.integrations.openai.asking import Asked, Deciding
+from guardrail.integrations.openai.asserted import client_context
 from guardrail.integrations.openai.claims import legacy_key
 from guardrail.integrations.openai.open_calls import OpenCalls, owner_of
 from guardrail.tools.as_written import as_written
@@ -142,17 +140,11 @@ class Decider:
                 await admission.asettle(Status.CANCELLED)
 
     def _options(self, call: AskedCall, asked: Asked) -> tuple[Tool, dict[str, Any]]:
-        context = CallContext(
-            model=asked.model,
-            response=asked.response,
-            framework="openai",
-            framework_version=openai.__version__,
-        )
         options = {
             "adapter": "openai",
             "call_id": call.id,
             "session": self._session,
-            "context": context,
+            "context": client_context(asked.model, asked.response),
         }
         try:
             found = self._guard.find_tool(call.name, call.server)  # type: ignore[arg-type]
@@ -165,14 +157,10 @@ class Decider:
             return call.refusal
         if not isinstance(call.name, str) or recorded_tool(call.name).name != call.name:
             return Refusal("unknown_tool", "this is no name of a tool")
-        if not call.has_id:
-            return None
-        if call.id is None:
-            return Refusal("missing_id", "the call has no id")
-        if call.id in self._seen:
-            return Refusal("repeated_id", "another call has the same id")
-        self._seen.add(call.id)
-        return None
+        refusal = id_refusal(call, self._seen)
+        if call.id is not None:
+            self._seen.add(call.id)
+        return refusal
 
 
 def _arguments(call: AskedCall, tool: Tool) -> Any:

@@ -15,6 +15,7 @@ from guardrail.integrations.openai.written import arguments_of
 
 __all__ = [
     "APPROVAL",
+    "HOSTED",
     "TEXTS",
     "ItemKind",
     "answered",
@@ -37,7 +38,7 @@ _PROGRAMS = {
     "shell_call": "shell",
 }
 """Calls of tools that the API defines and the program runs, with the names of these tools."""
-_HOSTED = frozenset(
+HOSTED = frozenset(
     {
         "code_interpreter_call",
         "file_search_call",
@@ -47,6 +48,7 @@ _HOSTED = frozenset(
         "web_search_call",
     }
 )
+"""Items of tools that the provider has run."""
 _PLAIN = frozenset(
     {
         "additional_tools",
@@ -82,7 +84,7 @@ def kind_of(item: Mapping[str, Any], outputs: Collection[str] = ()) -> ItemKind:
         raise ModelAnswerError("the model's answer is malformed: an output item without a type")
     if kind in TEXTS or kind == APPROVAL:
         return ItemKind.CALL
-    if kind in _HOSTED:
+    if kind in HOSTED:
         return ItemKind.HOSTED
     if kind in _PROGRAMS:
         return ItemKind.HOSTED if _ran(item, outputs) else ItemKind.CALL

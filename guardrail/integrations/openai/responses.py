@@ -15,21 +15,11 @@ from guardrail.integrations.model_calls import (
     listed,
     text_or_none,
 )
+from guardrail.integrations.openai.response_items import HOSTED
 from guardrail.integrations.openai.written import arguments_of
 
 __all__ = ["ResponseCalls", "read_response"]
 
-_HOSTED = frozenset(
-    {
-        "code_interpreter_call",
-        "file_search_call",
-        "image_generation_call",
-        "mcp_call",
-        "program",
-        "web_search_call",
-    }
-)
-"""Items of tools that the provider has run."""
 _COMPLETE = ("completed", None)
 """Status of a response, or of an item, whose calls are complete."""
 
@@ -65,7 +55,7 @@ def read_response(response: Response, handled: Collection[str]) -> ResponseCalls
             found.own.append(_own(item, kind, refusal))
         elif kind == "mcp_approval_request":
             found.own.append(_approval(item))
-        elif kind in _HOSTED or (_is_call(kind, item) and _has_ended(item, answered)):
+        elif kind in HOSTED or (_is_call(kind, item) and _has_ended(item, answered)):
             found.hosted.append(_recorded(item, kind, "provider_tool"))
         elif kind in handled:
             found.handled.append(_recorded(item, kind, "left_to_program"))

@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
-import openai
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
-from guardrail.core.call_context import CallContext
 from guardrail.errors import UsageError
 from guardrail.integrations.model_calls import CallBatch, CallKind
+from guardrail.integrations.openai.asserted import client_context
 from guardrail.integrations.openai.chat import read_chat
 from guardrail.integrations.openai.forms import FORMS
 from guardrail.integrations.openai.responses import read_response
@@ -142,7 +141,9 @@ class OpenAIToolBox(ToolBoxBase):
 
     def _batch(self, response: Any, choice: int | None) -> CallBatch:
         if isinstance(response, ChatCompletion):
-            return CallBatch(read_chat(response, choice), _context(response))
+            return CallBatch(
+                read_chat(response, choice), client_context(response.model, response.id)
+            )
         if not isinstance(response, Response):
             raise _unexpected(response)
         if choice is not None:
@@ -153,23 +154,14 @@ class OpenAIToolBox(ToolBoxBase):
             kinds += [call.refusal.text for call in found.hosted if call.refusal is not None]
         recorded = [*found.hosted, *found.handled, *found.foreign]
         if not kinds:
-            return CallBatch([*recorded, *found.own], _context(response))
+            return CallBatch([*recorded, *found.own], client_context(response.model, response.id))
         problem = UsageError(
             f"the response holds {', '.join(sorted(set(kinds)))}, which a ToolBox can't govern; no"
             " call of it was run",
             code="usage.item",
             hint="leave that tool out of the request",
         )
-        return CallBatch(recorded, _context(response), problem)
-
-
-def _context(response: ChatCompletion | Response) -> CallContext:
-    return CallContext(
-        model=response.model,
-        response=response.id,
-        framework="openai",
-        framework_version=openai.__version__,
-    )
+        return CallBatch(recorded, client_context(response.model, response.id), problem)
 
 
 def _unexpected(response: object) -> UsageError:

@@ -1,0 +1,19 @@
+"""The context of calls that an answer of OpenAI asks for, as the installed client asserts it."""
+
+from __future__ import annotations
+
+import openai
+
+from guardrail.core.call_context import CallContext
+
+__all__ = ["client_context"]
+
+
+def client_context(model: str, response: str) -> CallContext:
+    """Return the context of a call that *model* asks for in the answer with the id *response*."""
+    return CallContext(
+        model=model,
+        response=response,
+        framework="openai",
+        framework_version=openai.__version__,
+    )
