@@ -17,6 +17,7 @@ __all__ = [
     "LimitSettings",
     "OpaSection",
     "PolicySettings",
+    "ProxySettings",
     "RedactionSettings",
     "RetentionSettings",
     "ToolSettings",
@@ -346,4 +347,63 @@ class RetentionSettings:
     )
     archive_days: int = _limits(
         0, 0, 36_500, "age of the records at which copies there are deleted; 0: as days"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class ProxySettings:
+    """Settings in ``[proxy]``: the proxy in front of a model's API (docs/proxy.md)."""
+
+    upstream: str = _text(
+        "", "URL of the model's API: https://, or http:// to loopback only; receives callers' keys"
+    )
+    listen: str = _text(
+        "127.0.0.1:8290",
+        "address and port; port 0 takes a free one; an address other than loopback needs tls_cert, "
+        "tls_key and callers",
+    )
+    hosts: tuple[str, ...] = _texts(
+        "accepted Host names, each NAME or NAME:PORT; default: this machine's loopback names, or "
+        "the address in listen"
+    )
+    origins: tuple[str, ...] = _texts(
+        "web origins whose pages may use the proxy, for example https://chat.example.com; default:"
+        " none"
+    )
+    tls_cert: Path | None = _file("certificate of the proxy (PEM); with it, the proxy serves https")
+    tls_key: Path | None = _file("key of the certificate (PEM, no password), mode 0600")
+    callers: Path | None = _file(
+        "file of the callers' tokens, which guardrail proxy token adds; every request must then "
+        "have one"
+    )
+    peers: tuple[str, ...] = _texts(
+        "IP addresses of reverse proxies that name the caller in identity_header"
+    )
+    identity_header: str = _text("", "header in which these peers name the caller, as asserted")
+    tools: Path = _text(
+        Path("proxy-tools.json"), "file of the accepted tools, which guardrail proxy accept writes"
+    )
+    hosted_tools: tuple[str, ...] = _texts(
+        "types of tools that the provider may run itself, for example web_search; default: none"
+    )
+    approval_wait_s: int = _limits(
+        120, 0, 3600, "how long a call that needs an approval is held before it is refused"
+    )
+    outcome_wait_s: int = _limits(
+        3600, 1, 2_592_000, "time after which the outcome of a call is unknown if none was reported"
+    )
+    max_body_mb: int = _limits(32, 1, 1024, "largest body of a request")
+    max_streams: int = _limits(256, 1, 65_536, "number of requests that are served concurrently")
+    idle_s: int = _limits(
+        60,
+        1,
+        3600,
+        "time for a request to arrive completely; also the limit for a connection without a "
+        "request, and for a caller that does not read its answer",
+    )
+    upstream_idle_s: int = _limits(
+        600, 1, 86_400, "how long the model's API may send nothing before the request fails"
+    )
+    stop_s: int = _limits(
+        30, 0, 3600, "how long requests in progress may take to end after SIGTERM or Ctrl-C"
     )

@@ -26,6 +26,7 @@ from guardrail.config.sections import (
     LimitSettings,
     OpaSection,
     PolicySettings,
+    ProxySettings,
     RedactionSettings,
     RetentionSettings,
     ToolSettings,
@@ -52,6 +53,7 @@ class Settings:
     anchors: AnchorSettings = field(default_factory=AnchorSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    proxy: ProxySettings = field(default_factory=ProxySettings)
     source: Path | None = None
     """The file that was read, or None."""
     distrust: str = ""
@@ -120,6 +122,15 @@ class Settings:
         if self.opa.token_file or self.opa.key:
             self.require_trust("[opa] token_file, cert or key")
         return self.opa
+
+    @property
+    def trusted_proxy(self) -> ProxySettings:
+        """Return ``[proxy]``, to start the proxy. Raises ``ConfigError`` if it names a server that
+        must not get the keys of the callers.
+        """
+        if self.proxy.upstream:
+            self.require_trust("[proxy] upstream")
+        return self.proxy
 
     @property
     def key_path(self) -> Path:
@@ -195,6 +206,10 @@ class Settings:
                 "max_lag_s": self.anchors.max_lag_s,
                 "max_lag_records": self.anchors.max_lag_records,
             }
+        proxy, usual = self.proxy, ProxySettings()
+        names = ("peers", "identity_header", "hosted_tools", "approval_wait_s", "outcome_wait_s")
+        if any(getattr(proxy, name) != getattr(usual, name) for name in names):
+            governed["proxy"] = {name: getattr(proxy, name) for name in names}
         if self.policy.engine == "opa":
             # Only if it is set, so that all other digests remain unchanged.
             governed["opa"] = {
@@ -248,6 +263,7 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
         defaults,
         ledger=replace(defaults.ledger, path=folder / defaults.ledger.path),
         policy=replace(defaults.policy, path=tuple(folder / item for item in defaults.policy.path)),
+        proxy=replace(defaults.proxy, tools=folder / defaults.proxy.tools),
     )
     made = apply(local_defaults, file.raw, folder, str(path))
     if made.keys.signer and os.sep in made.keys.signer[0]:

@@ -30,7 +30,9 @@ def test_the_settings_file_changes_no_default(tmp_path: Path) -> None:
     path.write_text(settings_text())
     loaded = Settings.load(path, environment={})
     expected = Settings().override(
-        ledger={"path": tmp_path / "audit" / "ledger.db"}, policy={"path": [tmp_path / "policies"]}
+        ledger={"path": tmp_path / "audit" / "ledger.db"},
+        policy={"path": [tmp_path / "policies"]},
+        proxy={"tools": tmp_path / "proxy-tools.json"},
     )
     assert replace(loaded, source=None) == expected
 

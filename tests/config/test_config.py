@@ -210,6 +210,37 @@ def test_the_digest_speaks_of_how_calls_are_governed() -> None:
     assert settings.override(tools={"unknown_arguments": "accept"}).digest() == settings.digest()
 
 
+def test_settings_of_the_proxy_govern_calls_only_if_they_are_set() -> None:
+    """Addresses and limits of the listener do not change the digest; who is believed does."""
+    settings = Settings()
+    for same in ({"listen": "127.0.0.1:1"}, {"max_streams": 5}, {"tools": "/other.json"}):
+        assert settings.override(proxy=same).digest() == settings.digest()
+    for other in (
+        {"peers": "10.0.0.1"},
+        {"identity_header": "x-user"},
+        {"hosted_tools": "web_search"},
+        {"approval_wait_s": 0},
+        {"outcome_wait_s": 10},
+    ):
+        assert settings.override(proxy=other).digest() != settings.digest()
+
+
+def test_settings_that_were_only_found_send_no_keys_of_callers_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The upstream gets the keys of every caller, so the file that names it must be named."""
+    path = write(tmp_path, '[proxy]\nupstream = "https://api.example.com"\n')
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        _ = Settings.chosen(None, environment={}).trusted_proxy
+    assert refused.value.code == "config.distrust"
+    named = Settings.chosen(path, environment={}).trusted_proxy
+    assert named.upstream == "https://api.example.com"
+    assert named.tools == tmp_path / "proxy-tools.json"
+    write(tmp_path, "[proxy]\nmax_streams = 3\n")
+    assert Settings.chosen(None, environment={}).trusted_proxy.max_streams == 3
+
+
 def test_the_file_is_found_from_below(tmp_path: Path) -> None:
     """As git does it; GUARDRAIL_CONFIG names another."""
     path = write(tmp_path, "")
