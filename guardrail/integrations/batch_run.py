@@ -12,14 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.call.bodies import is_async
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
-from guardrail.integrations.denials import error_text, recorded_tool, refusal_text
-from guardrail.integrations.model_calls import (
-    AskedCall,
-    CallBatch,
-    ContentParts,
-    Registered,
-    ToolAnswer,
-)
+from guardrail.integrations.model_calls import CallBatch, ContentParts, Registered
+from guardrail.model_apis.calls import AskedCall, ToolAnswer
+from guardrail.model_apis.denials import error_text, recorded_tool, refusal_text
 from guardrail.tools.results import result_text
 from guardrail.tools.tool import Tool
 

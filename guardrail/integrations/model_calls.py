@@ -1,78 +1,34 @@
-"""The tool calls of one response of a model, in the words of no API, and the functions that they
-are for.
-"""
+"""The calls of one response of a model, and the functions of a ToolBox that they are for."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from guardrail.errors import UsageError
+from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, id_refusal
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
     from guardrail.core.call_context import CallContext
 
 __all__ = [
-    "AskedCall",
     "CallBatch",
-    "CallKind",
     "ContentParts",
-    "Refusal",
     "Registered",
-    "ToolAnswer",
-    "id_refusal",
     "listed",
     "matched",
-    "text_or_none",
 ]
 
-_LONGEST = 64
-"""Characters of a field of the provider that a model reads."""
 _SHOWN = 20
 """Names of tools that a model reads if it called one that does not exist."""
-
-
-class CallKind(StrEnum):
-    """How a model gives the arguments of a tool."""
-
-    FUNCTION = "function"
-    """As an object."""
-    CUSTOM = "custom"
-    """As free text."""
 
 
 class ContentParts(list[Any]):
     """A result that consists of parts in the form that the API defines (text, images, files). They
     go to the model unchanged.
     """
-
-
-class ToolAnswer(NamedTuple):
-    """What a model reads about its call."""
-
-    content: str | list[Any]
-    failed: bool
-    """The call was refused, or its body failed."""
-
-
-class Refusal(NamedTuple):
-    """Why a call is refused before it is decided."""
-
-    reason: str
-    """The stable code in the record."""
-    text: str
-    """The words for the model, which follow the tool's name."""
-
-    @classmethod
-    def incomplete(cls, field: str, value: object) -> Refusal:
-        """Return the refusal of a call in an answer that was cut off, as *field* says: even
-        arguments that parse may be half of what the model meant.
-        """
-        shown = str(value)[:_LONGEST]
-        return cls("incomplete", f"the answer was cut off ({field}: {shown})")
 
 
 class Registered(NamedTuple):
@@ -87,23 +43,6 @@ class Registered(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class AskedCall:
-    """A call that a model asks for, in the words of no API."""
-
-    name: object
-    """As the model or the provider wrote it: it can be any value."""
-    arguments: Any
-    id: str | None
-    answer: Callable[[ToolAnswer], Any] | None
-    """Makes the message or item that the model reads; None if nothing is answered."""
-    kind: CallKind = CallKind.FUNCTION
-    server: str | None = None
-    refusal: Refusal | None = None
-    has_id: bool = True
-    """False if calls of this kind have no id."""
-
-
-@dataclass(frozen=True, slots=True)
 class CallBatch:
     """The calls of one response."""
 
@@ -113,11 +52,6 @@ class CallBatch:
     """Why the program must not go on with this response: ``calls`` are recorded, none is run."""
     compose: Callable[[list[Any]], list[Any]] = field(default=list)
     """Makes the messages to append from the answers."""
-
-
-def text_or_none(value: object) -> str | None:
-    """Return *value* if it is text and not empty: a client does not check what a provider sent."""
-    return value if isinstance(value, str) and value else None
 
 
 def listed(value: object, name: str) -> list[Any]:
@@ -164,12 +98,3 @@ def _refusal(
     if entry.kind is not call.kind:
         return Refusal("wrong_kind", f"this is a {entry.kind} tool")
     return id_refusal(call, seen)
-
-
-def id_refusal(call: AskedCall, seen: Collection[str]) -> Refusal | None:
-    """Return why the id of *call* is refused, or None. *seen* are the ids of earlier calls."""
-    if call.has_id and not call.id:
-        return Refusal("missing_id", "the call has no id")
-    if call.id in seen:
-        return Refusal("repeated_id", "another call has the same id")
-    return None

@@ -12,14 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar, overload
 
 from guardrail.errors import SchemaError, UsageError
 from guardrail.integrations.batch_run import BatchRun
-from guardrail.integrations.model_calls import (
-    AskedCall,
-    CallBatch,
-    CallKind,
-    ContentParts,
-    Registered,
-    matched,
-)
+from guardrail.integrations.model_calls import CallBatch, ContentParts, Registered, matched
+from guardrail.model_apis.calls import AskedCall, CallKind
 from guardrail.tools.governed import Calls, GovernedMethod, governed
 from guardrail.tools.strict import plain_schema, strict_schema, strict_tool
 from guardrail.tools.tool import Tool, from_function

@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.core.call_context import CallContext
 from guardrail.errors import UsageError
-from guardrail.integrations.model_calls import (
-    AskedCall,
-    CallBatch,
-    Refusal,
-    ToolAnswer,
-    listed,
-    text_or_none,
-)
+from guardrail.integrations.model_calls import CallBatch, listed
 from guardrail.integrations.toolbox import ToolBoxBase
+from guardrail.model_apis.calls import AskedCall, Refusal, ToolAnswer, text_or_none
 
 try:
     import anthropic

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import LedgerError
-from guardrail.integrations.denials import recorded_tool
 from guardrail.integrations.langchain.context import context_of_call
 from guardrail.integrations.langchain.runs import configurable_of_run
 from guardrail.integrations.langchain.sessions import session_of_run
 from guardrail.integrations.langchain.stops import stop
+from guardrail.model_apis.denials import recorded_tool
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from langchain_core.messages import ToolMessage
 from langchain_core.tools import BaseTool
 
 from guardrail.errors import ApprovalRequired, Denied, ToolTimeoutError
-from guardrail.integrations.denials import error_text, refusal_text
+from guardrail.model_apis.denials import error_text, refusal_text
 
 __all__ = ["ReportedError", "checked", "refusal_message"]
 

@@ -9,7 +9,7 @@ from guardrail.core.call_context import CallContext
 __all__ = ["client_context"]
 
 
-def client_context(model: str, response: str) -> CallContext:
+def client_context(model: str | None = None, response: str | None = None) -> CallContext:
     """Return the context of a call that *model* asks for in the answer with the id *response*."""
     return CallContext(
         model=model,

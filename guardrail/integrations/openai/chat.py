@@ -8,15 +8,15 @@ from typing import Any
 from openai.types.chat import ChatCompletion
 
 from guardrail.errors import UsageError
-from guardrail.integrations.model_calls import (
+from guardrail.integrations.model_calls import listed
+from guardrail.model_apis.calls import (
     AskedCall,
     CallKind,
     Refusal,
     ToolAnswer,
-    listed,
+    arguments_of,
     text_or_none,
 )
-from guardrail.integrations.openai.written import arguments_of
 from guardrail.tools.results import result_text
 
 __all__ = ["read_chat"]

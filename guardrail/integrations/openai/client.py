@@ -16,9 +16,9 @@ except ImportError as missing:
         " 'guardrail-ledger[openai]'"
     ) from missing
 
-from guardrail.integrations.openai.answers import Api
-from guardrail.integrations.openai.routes import check_socket, refuse, route_of
 from guardrail.integrations.openai.turns import ClientTurns
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.openai.routes import check_socket, refuse, route_of
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from guardrail.integrations.model_calls import CallKind, Registered
+from guardrail.integrations.model_calls import Registered
+from guardrail.model_apis.calls import CallKind
 
 __all__ = ["FORMS"]
 

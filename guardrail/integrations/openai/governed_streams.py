@@ -11,9 +11,9 @@ from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
 from contextlib import aclosing, closing
 from typing import Any
 
-from guardrail.integrations.openai.answers import AnswerStream
-from guardrail.integrations.openai.asking import ModelAnswerError
-from guardrail.integrations.openai.deciding import Decider, adrive_deciding, drive_deciding
+from guardrail.model_apis.answers import AnswerStream
+from guardrail.model_apis.asking import ModelAnswerError
+from guardrail.model_apis.deciding import Decider, adrive_deciding, drive_deciding
 
 __all__ = ["replaced", "stream_of", "without_length"]
 

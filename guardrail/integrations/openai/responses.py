@@ -7,16 +7,16 @@ from typing import Any, NamedTuple
 
 from openai.types.responses import Response
 
-from guardrail.integrations.model_calls import (
+from guardrail.integrations.model_calls import listed
+from guardrail.model_apis.calls import (
     AskedCall,
     CallKind,
     Refusal,
     ToolAnswer,
-    listed,
+    arguments_of,
     text_or_none,
 )
-from guardrail.integrations.openai.response_items import HOSTED
-from guardrail.integrations.openai.written import arguments_of
+from guardrail.model_apis.openai.response_items import HOSTED
 
 __all__ = ["ResponseCalls", "read_response"]
 

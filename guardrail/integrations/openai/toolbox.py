@@ -11,12 +11,13 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from guardrail.errors import UsageError
-from guardrail.integrations.model_calls import CallBatch, CallKind
+from guardrail.integrations.model_calls import CallBatch
 from guardrail.integrations.openai.asserted import client_context
 from guardrail.integrations.openai.chat import read_chat
 from guardrail.integrations.openai.forms import FORMS
 from guardrail.integrations.openai.responses import read_response
 from guardrail.integrations.toolbox import ToolBoxBase
+from guardrail.model_apis.calls import CallKind
 
 if TYPE_CHECKING:
     from guardrail.call.scope import SessionScope

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.call.scope import SessionScope
 from guardrail.core.types import Status
-from guardrail.integrations.openai.answers import AnswerStream, Api, govern_body
-from guardrail.integrations.openai.claims import claims_in
-from guardrail.integrations.openai.deciding import Decider, adrive_deciding, drive_deciding
+from guardrail.integrations.openai.asserted import client_context
 from guardrail.integrations.openai.governed_streams import replaced, stream_of, without_length
-from guardrail.integrations.openai.history import RefusedItems
-from guardrail.integrations.openai.open_calls import OpenCalls, owner_of
-from guardrail.integrations.openai.routes import refuse
-from guardrail.integrations.openai.sse import compact, read_request
+from guardrail.model_apis.answers import AnswerStream, govern_body
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.claims import claims_in
+from guardrail.model_apis.deciding import Decider, adrive_deciding, drive_deciding
+from guardrail.model_apis.open_calls import OpenCalls, owner_of
+from guardrail.model_apis.openai.history import RefusedItems
+from guardrail.model_apis.openai.routes import refuse
+from guardrail.model_apis.sse import compact, read_request
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -49,7 +51,14 @@ class Turn:
         self._api = api
         self._body = read_request(_content(request))
         self._owner = owner_of(session)
-        self.decider = Decider(shared.guard, shared.open_calls, session, shared.wait_for_approval)
+        self.decider = Decider(
+            shared.guard,
+            shared.open_calls,
+            session,
+            shared.wait_for_approval,
+            adapter="openai",
+            context=client_context(),
+        )
         if api is Api.RESPONSES and self._body.get("background"):
             raise refuse("responses with background=True")
 

@@ -11,8 +11,8 @@ import pytest
 
 from guardrail import LedgerError
 from guardrail.errors import LedgerPoisonedError
-from guardrail.integrations.openai.asking import ModelAnswerError
 from guardrail.integrations.openai.client import govern_client
+from guardrail.model_apis.asking import ModelAnswerError
 from guardrail.testing import StaticPolicy, memory_guard
 from tests.support.adapters import Bench, judge
 from tests.support.guards import guarded, whole

@@ -10,9 +10,9 @@ import openai
 import pytest
 
 from guardrail.errors import UsageError
-from guardrail.integrations.openai.answers import Api
 from guardrail.integrations.openai.client import govern_client
-from guardrail.integrations.openai.routes import check_socket, route_of
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.openai.routes import check_socket, route_of
 from tests.support.adapters import Bench
 from tests.support.model_server import ModelServer, Turn
 from tests.support.openai_clients import RESPONSES, client_for

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-
-from guardrail.integrations.openai.asking import Deciding
-from guardrail.integrations.openai.chat_events import rewrite_completion
-from guardrail.integrations.openai.chat_stream import ChatStream
-from guardrail.integrations.openai.response_events import OnRefused, ResponseItems, nothing
-from guardrail.integrations.openai.response_stream import ResponseStream
-from guardrail.integrations.openai.sse import (
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.asking import Deciding
+from guardrail.model_apis.openai.chat_events import rewrite_completion
+from guardrail.model_apis.openai.chat_stream import ChatStream
+from guardrail.model_apis.openai.response_events import OnRefused, ResponseItems, nothing
+from guardrail.model_apis.openai.response_stream import ResponseStream
+from guardrail.model_apis.sse import (
     SentEvent,
     SseReader,
     compact,
@@ -17,14 +16,7 @@ from guardrail.integrations.openai.sse import (
     write_event,
 )
 
-__all__ = ["AnswerStream", "Api", "govern_body"]
-
-
-class Api(StrEnum):
-    """An API whose answers hold tool calls."""
-
-    CHAT = "chat"
-    RESPONSES = "responses"
+__all__ = ["AnswerStream", "govern_body"]
 
 
 def govern_body(api: Api, body: bytes, refused: OnRefused = nothing) -> Deciding[bytes]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from guardrail.core import json_text
-from guardrail.integrations.openai.asking import ModelAnswerError, object_of
+from guardrail.model_apis.asking import ModelAnswerError, object_of
 
 __all__ = ["SentEvent", "SseReader", "compact", "read_object", "read_request", "write_event"]
 

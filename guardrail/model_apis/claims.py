@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from guardrail.integrations.openai.answers import Api
+from guardrail.model_apis.api import Api
 
 __all__ = ["ResultClaim", "claims_in", "is_legacy", "legacy_key"]
 

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
+from guardrail.core.call_context import CallContext
 from guardrail.core.types import Status
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
-from guardrail.integrations.denials import recorded_tool, refusal_text
-from guardrail.integrations.model_calls import AskedCall, CallKind, Refusal, id_refusal
-from guardrail.integrations.openai.asking import Asked, Deciding
-from guardrail.integrations.openai.asserted import client_context
-from guardrail.integrations.openai.claims import legacy_key
-from guardrail.integrations.openai.open_calls import OpenCalls, owner_of
+from guardrail.model_apis.asking import Asked, Deciding
+from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, id_refusal
+from guardrail.model_apis.claims import legacy_key
+from guardrail.model_apis.denials import recorded_tool, refusal_text
+from guardrail.model_apis.open_calls import OpenCalls, owner_of
 from guardrail.tools.as_written import as_written
 from guardrail.tools.tool import Tool
 
@@ -63,8 +64,16 @@ class Decider:
         open_calls: OpenCalls,
         session: SessionScope | None,
         wait_for_approval: float | None,
+        *,
+        adapter: str,
+        context: CallContext,
     ) -> None:
+        """*adapter* and *context* go into the record of each call; *context* without the model and
+        the response, which the answer names.
+        """
         self._guard = guard
+        self._adapter = adapter
+        self._context = context
         self._open = open_calls
         self._session = session
         self._wait = wait_for_approval
@@ -141,10 +150,10 @@ class Decider:
 
     def _options(self, call: AskedCall, asked: Asked) -> tuple[Tool, dict[str, Any]]:
         options = {
-            "adapter": "openai",
+            "adapter": self._adapter,
             "call_id": call.id,
             "session": self._session,
-            "context": client_context(asked.model, asked.response),
+            "context": replace(self._context, model=asked.model, response=asked.response),
         }
         try:
             found = self._guard.find_tool(call.name, call.server)  # type: ignore[arg-type]

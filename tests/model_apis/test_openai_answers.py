@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.integrations.openai.answers import AnswerStream, Api, govern_body
-from guardrail.integrations.openai.asking import Asked, ModelAnswerError
-from guardrail.integrations.openai.deciding import drive_deciding
+from guardrail.model_apis.answers import AnswerStream, govern_body
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.asking import Asked, ModelAnswerError
+from guardrail.model_apis.deciding import drive_deciding
 
 Rule = Callable[[Any], str | None]
 

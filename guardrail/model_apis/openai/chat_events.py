@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from guardrail.integrations.model_calls import AskedCall, CallKind, Refusal, text_or_none
-from guardrail.integrations.openai.asking import (
+from guardrail.model_apis.asking import (
     Asked,
     Deciding,
     ModelAnswerError,
@@ -14,7 +13,7 @@ from guardrail.integrations.openai.asking import (
     object_of,
     told,
 )
-from guardrail.integrations.openai.written import arguments_of
+from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, arguments_of, text_or_none
 
 __all__ = ["LEGACY", "TOOLS", "calls_of", "check_fields", "governed_choice", "rewrite_completion"]
 

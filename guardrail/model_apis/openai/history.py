@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guardrail.integrations.openai.open_calls import Owner
-from guardrail.integrations.openai.response_items import APPROVAL, TEXTS, refusal_item
+from guardrail.model_apis.open_calls import Owner
+from guardrail.model_apis.openai.response_items import APPROVAL, TEXTS, refusal_item
 
 __all__ = ["RefusedItems"]
 

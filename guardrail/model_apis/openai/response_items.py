@@ -9,9 +9,8 @@ from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from typing import Any
 
-from guardrail.integrations.model_calls import AskedCall, CallKind, Refusal, text_or_none
-from guardrail.integrations.openai.asking import ModelAnswerError, looks_like_call
-from guardrail.integrations.openai.written import arguments_of
+from guardrail.model_apis.asking import ModelAnswerError, looks_like_call
+from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, arguments_of, text_or_none
 
 __all__ = [
     "APPROVAL",

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from guardrail.integrations.openai.asking import Asked, Deciding, ModelAnswerError, object_of
-from guardrail.integrations.openai.chat_events import (
+from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of
+from guardrail.model_apis.openai.chat_events import (
     LEGACY,
     TOOLS,
     calls_of,

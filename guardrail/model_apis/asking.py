@@ -11,7 +11,7 @@ from collections.abc import Generator, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 from guardrail.errors import GuardrailError
-from guardrail.integrations.model_calls import AskedCall
+from guardrail.model_apis.calls import AskedCall
 
 __all__ = ["Asked", "Deciding", "ModelAnswerError", "looks_like_call", "object_of", "told"]
 

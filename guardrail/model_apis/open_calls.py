@@ -9,7 +9,7 @@ from typing import Any
 
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
-from guardrail.integrations.openai.claims import ResultClaim, is_legacy
+from guardrail.model_apis.claims import ResultClaim, is_legacy
 
 __all__ = ["OpenCalls", "Owner", "owner_of"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from guardrail.errors import UsageError
-from guardrail.integrations.openai.answers import Api
+from guardrail.model_apis.api import Api
 
 __all__ = ["check_socket", "refuse", "route_of"]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from guardrail.integrations.openai.asking import Deciding, ModelAnswerError, object_of
-from guardrail.integrations.openai.response_events import ResponseItems
-from guardrail.integrations.openai.response_items import TEXTS, ItemKind, kind_of
+from guardrail.model_apis.asking import Deciding, ModelAnswerError, object_of
+from guardrail.model_apis.openai.response_events import ResponseItems
+from guardrail.model_apis.openai.response_items import TEXTS, ItemKind, kind_of
 
 __all__ = ["ResponseStream"]
 

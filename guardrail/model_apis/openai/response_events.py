@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from guardrail.integrations.openai.asking import Asked, Deciding, ModelAnswerError, object_of, told
-from guardrail.integrations.openai.response_items import (
+from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of, told
+from guardrail.model_apis.openai.response_items import (
     ItemKind,
     answered,
     call_of,

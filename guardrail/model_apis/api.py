@@ -1,0 +1,16 @@
+"""The APIs of model providers that guardrail reads."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+__all__ = ["Api"]
+
+
+class Api(StrEnum):
+    """An API whose answers hold tool calls."""
+
+    CHAT = "chat"
+    """Chat completions of OpenAI."""
+    RESPONSES = "responses"
+    """The Responses API of OpenAI."""
