@@ -24,7 +24,7 @@ FAST := tests/core tests/call tests/guard tests/integrations tests/access_log te
 	$(filter-out tests/system/test_input_files.py tests/system/test_disk_full.py, \
 		$(wildcard $(addsuffix /test_*.py,tests/config tests/errors tests/identity tests/keys tests/system tests/tools)))
 
-.PHONY: help demo test test-fast lint types api policies bench soak clean
+.PHONY: help demo test test-fast lint types api policies node bench soak clean
 help: ## show this
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
@@ -80,6 +80,15 @@ policies: $(READY) ## check the format of the shipped policies, and check and te
 	@$(OPA) test policies/guardrail policies/lib policies/starter
 	@$(OPA) test policies/guardrail policies/lib policies/examples
 
+NODE := tests/node/node_modules/.ready
+
+# No lock file: it would name a registry. The versions are pinned, and nothing of the packages is run here.
+$(NODE): tests/node/package.json
+	@npm install --prefix tests/node --no-package-lock --no-audit --no-fund --ignore-scripts --loglevel=error
+	@touch $(NODE)
+
+node: $(NODE) ## install the clients for Node that the tests of the proxy run
+
 bench: $(READY) ## measure, as ratios to limits of the same run (QUICK=1: one round of every script)
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python -m "tests.bench.$$(basename $$file .py)" || exit 1; done
 
@@ -90,5 +99,5 @@ soak: $(READY) ## every injected fault, ten times the crash states, 20,000 polic
 	@$(BIN)/python tests/soak/soak.py $(or $(MINUTES),30)
 
 clean: ## remove the files that the targets above created
-	rm -rf $(VENV) .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
+	rm -rf $(VENV) tests/node/node_modules .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis dist build
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

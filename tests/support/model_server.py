@@ -14,14 +14,14 @@ import itertools
 import json
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
+from tests.support.wire import AS_IT_IS, Wire
+
 MODEL = "scripted-1"
-_PIECE = 7
-"""Characters of text or arguments in one event of a stream."""
 _CREATED = 1_790_000_000
 
 
@@ -67,6 +67,12 @@ class Turn:
     """HTTP status. Others than 200 come with an error in place of an answer."""
     cut: int | None = None
     """Number of events after which a stream breaks off."""
+    piece: int = 7
+    """Characters of text or arguments in one event of a stream."""
+    events: Iterable[str] | None = None
+    """The events of a stream as they are, in place of the answer's."""
+    wire: Wire = AS_IT_IS
+    """What happens to the bytes of the answer on their way."""
 
 
 Script = Sequence[Turn | Callable[[dict[str, Any]], Turn]]
@@ -78,7 +84,17 @@ class Received:
 
     path: str
     headers: Mapping[str, str]
+    """As they were written: ask `Received.header`."""
     body: dict[str, Any]
+    """The body as JSON, empty if it is no JSON object."""
+    raw: bytes = b""
+    method: str = "POST"
+    query: str = ""
+
+    def header(self, name: str) -> str | None:
+        """Return the value of a header, whatever the case of its name."""
+        found = [value for key, value in self.headers.items() if key.lower() == name.lower()]
+        return found[0] if found else None
 
 
 class ModelServer:
@@ -88,6 +104,8 @@ class ModelServer:
 
     def __init__(self, script: Script, *, repeat: bool = False) -> None:
         self.requests: list[Received] = []
+        self.left = threading.Semaphore(0)
+        """Released for each answer that its client did not read to the end."""
         self._script = list(script)
         self._repeat = repeat
         self._lock = threading.Lock()
@@ -170,43 +188,95 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["content-length"])) or b"{}")
-        path = self.path.partition("?")[0]
-        turn = self.server.model.next(Received(path, dict(self.headers.items()), body))
-        speaker = SPEAKERS.get(path)
-        if speaker is None or turn.status != 200:
-            self._send(turn.status if speaker else 404, _error(turn.text or "no such path"))
-        elif body.get("stream"):
-            self._stream(speaker.stream(turn, body), turn.cut)
-        else:
-            self._send(200, speaker.answer(turn, body))
+        raw = self._body()
+        try:
+            body = json.loads(raw or b"{}")
+        except ValueError:
+            body = {}
+        body = body if isinstance(body, dict) else {}
+        path, _, query = self.path.partition("?")
+        headers = dict(self.headers.items())
+        received = Received(path, headers, body, raw, self.command, query)
+        if (self.command, path) in PLAIN:
+            self.server.model.requests.append(received)
+            self._send(200, PLAIN[self.command, path], AS_IT_IS)
+            return
+        turn = self.server.model.next(received)
+        speaker = SPEAKERS.get(path) if self.command == "POST" else None
+        try:
+            if turn.wire.body is not None:
+                self._send_body(turn.wire.status or 200, turn.wire.body, turn.wire)
+            elif speaker is None or turn.status != 200:
+                status = turn.status if speaker else 404
+                self._send(status, _error(turn.text or "no such path"), turn.wire)
+            elif body.get("stream"):
+                events = speaker.stream(turn, body) if turn.events is None else turn.events
+                self._stream(events, turn.cut, turn.wire)
+            else:
+                self._send(turn.wire.status or 200, speaker.answer(turn, body), turn.wire)
+        except OSError:
+            self.server.model.left.release()
+            raise
 
-    def _send(self, status: int, document: dict[str, Any]) -> None:
-        data = json.dumps(document).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
+    do_GET = do_POST  # noqa: N815 - the names that http.server looks for
+    do_DELETE = do_POST  # noqa: N815
 
-    def _stream(self, events: Iterator[str], cut: int | None) -> None:
-        self.send_response(200)
-        self.send_header("content-type", "text/event-stream; charset=utf-8")
-        self.send_header("transfer-encoding", "chunked")
-        self.end_headers()
-        for event in itertools.islice(events, cut):
-            data = event.encode()
-            self.wfile.write(b"%x\r\n%b\r\n" % (len(data), data))
+    def _body(self) -> bytes:
+        if self.headers.get("transfer-encoding", "").lower() != "chunked":
+            return self.rfile.read(int(self.headers.get("content-length", 0)))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def _send(self, status: int, document: dict[str, Any], wire: Wire) -> None:
+        data = json.dumps(document, ensure_ascii=wire.piece is None).encode()
+        self._send_body(status, data, wire)
+
+    def _send_body(self, status: int, data: bytes, wire: Wire) -> None:
+        if wire.gzip or wire.endless is not None:
+            endless = [] if wire.endless is None else itertools.repeat(wire.endless)
+            self._head(status, wire, "application/json", {"transfer-encoding": "chunked"})
+            self._chunks(itertools.chain([data], endless), wire)
+            return
+        self._head(status, wire, "application/json", {"content-length": str(len(data))})
+        for piece in wire.pieces([data]):
+            self.wfile.write(piece)
             self.wfile.flush()
-        self.wfile.write(b"0\r\n\r\n")
+        self.close_connection = wire.cut is not None
+
+    def _stream(self, events: Iterable[str], cut: int | None, wire: Wire) -> None:
+        kind = "text/event-stream; charset=utf-8"
+        self._head(wire.status or 200, wire, kind, {"transfer-encoding": "chunked"})
+        self._chunks(wire.events(itertools.islice(events, cut)), wire)
+
+    def _head(self, status: int, wire: Wire, kind: str, length: dict[str, str]) -> None:
+        packed = {"content-encoding": "gzip"} if wire.gzip else {}
+        kind = wire.content_type or kind
+        self.send_response(status)
+        for name, value in {"content-type": kind, **length, **packed, **wire.headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    def _chunks(self, data: Iterable[bytes], wire: Wire) -> None:
+        for piece in wire.pieces(data):
+            if piece:
+                self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+                self.wfile.flush()
+        if wire.cut is None:
+            self.wfile.write(b"0\r\n\r\n")
+        else:
+            self.close_connection = True
 
 
 def _error(message: str) -> dict[str, Any]:
     return {"type": "error", "error": {"type": "scripted", "message": message, "code": "scripted"}}
 
 
-def _pieces(text: str) -> list[str]:
-    return [text[start : start + _PIECE] for start in range(0, len(text), _PIECE)]
+def _pieces(text: str, size: int) -> list[str]:
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 _IDS = itertools.count(1)
@@ -223,7 +293,7 @@ def _with_ids(turn: Turn, prefix: str) -> Turn:
 
 
 def _data(document: Mapping[str, Any]) -> str:
-    return f"data: {json.dumps(document)}\n\n"
+    return f"data: {json.dumps(document, ensure_ascii=False)}\n\n"
 
 
 def _event(document: Mapping[str, Any]) -> str:
@@ -304,14 +374,14 @@ class Chat:
 
     def _deltas(self, turn: Turn) -> Iterator[tuple[dict[str, Any], str | None]]:
         yield {"role": "assistant", "content": "" if turn.text else None, "refusal": None}, None
-        for piece in _pieces(turn.text):
+        for piece in _pieces(turn.text, turn.piece):
             yield {"content": piece}, None
-        for piece in _pieces(turn.refusal):
+        for piece in _pieces(turn.refusal, turn.piece):
             yield {"refusal": piece}, None
         for index, call in enumerate(turn.calls):
             if call.kind == "legacy":
                 yield {"function_call": {"name": call.name, "arguments": ""}}, None
-                for piece in _pieces(call.text):
+                for piece in _pieces(call.text, turn.piece):
                     yield {"function_call": {"arguments": piece}}, None
                 continue
             field, text = (
@@ -320,7 +390,7 @@ class Chat:
             whole = self._call(call)
             whole[field][text] = ""
             yield {"tool_calls": [{"index": index, **whole}]}, None
-            for piece in _pieces(call.text):
+            for piece in _pieces(call.text, turn.piece):
                 yield {"tool_calls": [{"index": index, field: {text: piece}}]}, None
         yield {}, self._finish(turn)
 
@@ -354,13 +424,13 @@ class Responses:
         yield {"type": "response.in_progress", "response": begun}
         output = list(self._output(turn))
         for index, item in enumerate(output):
-            yield from self._item_events(item, index)
+            yield from self._item_events(item, index, turn.piece)
         response = self._response(turn, body, name, output)
         kind = response["status"] if response["status"] in {"incomplete", "failed"} else "completed"
         yield {"type": f"response.{kind}", "response": response}
 
     @staticmethod
-    def _item_events(item: dict[str, Any], index: int) -> Iterator[dict[str, Any]]:
+    def _item_events(item: dict[str, Any], index: int, size: int) -> Iterator[dict[str, Any]]:
         place = {"output_index": index, "item_id": item.get("id")}
         empty = {
             "function_call": {"arguments": ""},
@@ -376,19 +446,19 @@ class Responses:
         yield {"type": "response.output_item.added", "output_index": index, "item": began}
         if item["type"] == "function_call":
             kind = "response.function_call_arguments"
-            for piece in _pieces(item["arguments"]):
+            for piece in _pieces(item["arguments"], size):
                 yield {"type": f"{kind}.delta", **place, "delta": piece}
             yield {"type": f"{kind}.done", **place, "name": item["name"]} | {
                 "arguments": item["arguments"]
             }
         elif item["type"] == "custom_tool_call":
             kind = "response.custom_tool_call_input"
-            for piece in _pieces(item["input"]):
+            for piece in _pieces(item["input"], size):
                 yield {"type": f"{kind}.delta", **place, "delta": piece}
             yield {"type": f"{kind}.done", **place, "input": item["input"]}
         elif item["type"] == "message":
             for number, part in enumerate(item["content"]):
-                yield from _part_events(part, {**place, "content_index": number})
+                yield from _part_events(part, {**place, "content_index": number}, size)
         yield {"type": "response.output_item.done", "output_index": index, "item": item}
 
     @staticmethod
@@ -452,14 +522,16 @@ class Responses:
         }
 
 
-def _part_events(part: dict[str, Any], place: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _part_events(
+    part: dict[str, Any], place: dict[str, Any], size: int
+) -> Iterator[dict[str, Any]]:
     """Yield the events of one part of a message."""
     if part["type"] == "refusal":
         kind, field, more = "response.refusal", "refusal", {}
     else:
         kind, field, more = "response.output_text", "text", {"logprobs": []}
     yield {"type": "response.content_part.added", **place, "part": {**part, field: ""}}
-    for piece in _pieces(part[field]):
+    for piece in _pieces(part[field], size):
         yield {"type": f"{kind}.delta", **place, "delta": piece, **more}
     yield {"type": f"{kind}.done", **place, field: part[field], **more}
     yield {"type": "response.content_part.done", **place, "part": part}
@@ -483,7 +555,7 @@ class Messages:
         began = {**whole, "content": [], "stop_reason": None}
         yield _event({"type": "message_start", "message": began})
         for index, block in enumerate(whole["content"]):
-            yield from self._block_events(block, index)
+            yield from self._block_events(block, index, turn.piece)
             if index == 0:
                 yield _event({"type": "ping"})
         end = {"stop_reason": whole["stop_reason"], "stop_sequence": None}
@@ -491,15 +563,15 @@ class Messages:
         yield _event({"type": "message_stop"})
 
     @staticmethod
-    def _block_events(block: dict[str, Any], index: int) -> Iterator[str]:
+    def _block_events(block: dict[str, Any], index: int, size: int) -> Iterator[str]:
         kind, field, pieces, began = "", "", [], block
         if block["type"] == "text":
-            kind, field, pieces = "text_delta", "text", _pieces(block["text"])
+            kind, field, pieces = "text_delta", "text", _pieces(block["text"], size)
             began = {**block, "text": ""}
         elif block["type"] in {"tool_use", "server_tool_use"}:
             given = block["input"]
             text = given if isinstance(given, str) else json.dumps(given)
-            kind, field, pieces = "input_json_delta", "partial_json", ["", *_pieces(text)]
+            kind, field, pieces = "input_json_delta", "partial_json", ["", *_pieces(text, size)]
             began = {**block, "input": {}}
         yield _event({"type": "content_block_start", "index": index, "content_block": began})
         for piece in pieces:
@@ -534,3 +606,27 @@ SPEAKERS: dict[str, Chat | Responses | Messages] = {
     "/v1/responses": Responses(),
     "/v1/messages": Messages(),
 }
+
+PLAIN: dict[tuple[str, str], dict[str, Any]] = {
+    ("GET", "/v1/models"): {
+        "object": "list",
+        "data": [{"id": MODEL, "object": "model", "created": _CREATED, "owned_by": "tests"}],
+    },
+    ("POST", "/v1/embeddings"): {
+        "object": "list",
+        "model": MODEL,
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.5, -0.25]}],
+        "usage": {"prompt_tokens": 2, "total_tokens": 2},
+    },
+    ("POST", "/v1/moderations"): {"id": "modr-1", "model": MODEL, "results": []},
+    ("POST", "/v1/files"): {
+        "id": "file-1",
+        "object": "file",
+        "bytes": 3,
+        "created_at": _CREATED,
+        "filename": "a.jsonl",
+        "purpose": "batch",
+        "status": "processed",
+    },
+}
+"""Answers without calls. They take no turn of the script."""

@@ -1,0 +1,34 @@
+"""Node's clients of the APIs: the real packages, each in a small program of tests/node."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROGRAMS = Path(__file__).parent.parent / "node"
+
+
+def node(client: str, base_url: str, way: str, **asked: Any) -> dict[str, Any]:
+    """Run the program of *client* against *base_url*, and return what it saw."""
+    found = shutil.which("node")
+    packages = Path(os.environ.get("GUARDRAIL_NODE", PROGRAMS))
+    if found is None or not (packages / "node_modules").is_dir():
+        pytest.skip("NOT RUN: no clients for Node (make node, or set GUARDRAIL_NODE)")
+    told = json.dumps({"base_url": base_url, "way": way, **asked})
+    made = subprocess.run(
+        [found, str(PROGRAMS / f"{client}.mjs"), told],
+        env={**os.environ, "GUARDRAIL_NODE": str(packages), "AI_SDK_LOG_WARNINGS": "false"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    seen: dict[str, Any] = json.loads(made.stdout)
+    return seen
