@@ -63,6 +63,7 @@ BREAKING = {
         "integrations/toolbox.py",
         "anthropic",
     ),
+    "Only the HTTP server imports uvicorn and h11": ("system/http.py", "h11"),
     "Only the command line imports click": ("review/terminal.py", "click"),
     "Only the time stamp anchor imports the RFC 3161 client": (
         "anchors/file.py",

@@ -1,0 +1,256 @@
+"""Runs an ASGI app under the rules of ``guardrail.system.listener``, on uvicorn with h11.
+
+The socket is bound before the server starts, so its port is known, and no child process inherits
+it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Generator
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from guardrail.errors import ConfigError, os_reason
+from guardrail.system.asgi_rules import App, GuardedApp, RefusalReply, plain_refusal
+from guardrail.system.listener import ListenAddress, ListenerRules, check_binding
+
+if TYPE_CHECKING:
+    import uvicorn
+
+__all__ = ["Listener", "ServerTls", "server_tls"]
+
+ServerTls = ssl.SSLContext
+"""TLS settings: see ``server_tls``."""
+_BACKLOG = 256
+_START_S = 30.0
+_CLOSE_S = 10.0
+"""Time for cancelled requests, and for the app, to end."""
+
+
+def server_tls(cert: Path, key: Path, *, code: str = "listener.tls") -> ServerTls:
+    """Return the TLS settings of a server with the certificate *cert*: TLS 1.2 or later. Raises
+    ``ConfigError`` with *code*.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+
+    def no_password() -> str:
+        # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
+        raise ValueError
+
+    try:
+        context.load_cert_chain(cert, key, password=no_password)
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"certificate or key can't be used ({type(error).__name__})",
+            code=code,
+            hint="use two PEM files, with an unencrypted key",
+        ) from None
+    return context
+
+
+class Listener:
+    """Serves one app on one address: in this thread with ``run``, or in its own thread inside a
+    ``with`` block, which gets the URL.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        rules: ListenerRules,
+        address: ListenAddress,
+        *,
+        tls: ServerTls | None = None,
+        reply: RefusalReply = plain_refusal,
+        close: Callable[[], Awaitable[None]] | None = None,
+        log: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        """Bind *address*. Connections are accepted from now on, and served once the server runs.
+
+        When the server has stopped, *close* is awaited: the app ends what it still holds. Raises
+        ``ConfigError`` if other machines can reach the address without TLS or without
+        authentication, if it can't be bound, and if uvicorn is not installed.
+        """
+        check_binding(address, tls=tls is not None, authenticated=rules.authenticate is not None)
+        _require_uvicorn()
+        self._socket = _bound(address)
+        self.address = ListenAddress(address.host, int(self._socket.getsockname()[1]))
+        """The address with the port that was taken."""
+        self._rules = replace(rules, address=self.address)
+        self.app = GuardedApp(app, self._rules, reply=reply, log=log)
+        self._tls = tls
+        self._reply = reply
+        self._close = close
+        self._server: uvicorn.Server | None = None
+        self._thread: threading.Thread | None = None
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+
+    @property
+    def url(self) -> str:
+        """The URL of the server for clients on this machine."""
+        scheme = "https" if self._tls is not None else "http"
+        host = self.address
+        if host.wildcard:
+            host = ListenAddress("::1" if ":" in host.host else "127.0.0.1", host.port)
+        return f"{scheme}://{host}"
+
+    def run(self, ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or Ctrl-C, and call *ready* as soon as requests are answered.
+
+        Requests in progress then have ``stop_s`` seconds to end; a second signal ends them at once.
+        """
+        with self._stopped_by_signals():
+            asyncio.run(self._serve(ready))
+
+    def __enter__(self) -> str:
+        """Start the server in a thread, and return its URL once it answers."""
+        self._thread = threading.Thread(target=self._serve_here, name="guardrail-listener")
+        self._thread.daemon = True
+        self._thread.start()
+        if not self._ready.wait(_START_S) or self._failure is not None:
+            self.stop()
+            raise ConfigError(
+                f"the server on {self.address} did not start", code="listener.start"
+            ) from self._failure
+        return self.url
+
+    def __exit__(self, *_: object) -> None:
+        """Stop the server as SIGTERM does, and wait until it has stopped."""
+        self.stop()
+        if self._thread is not None:
+            self._thread.join(self._rules.stop_s + 2 * _CLOSE_S)
+
+    def stop(self) -> None:
+        """Stop the server soon. The second call does not wait for requests in progress."""
+        server = self._server
+        if server is None:
+            self._socket.close()
+        elif server.should_exit:
+            server.force_exit = True
+        else:
+            server.should_exit = True
+
+    def _serve_here(self) -> None:
+        try:
+            asyncio.run(self._serve(self._ready.set))
+        except BaseException as error:  # noqa: BLE001 - raised in the thread that waits
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _serve(self, ready: Callable[[], None]) -> None:
+        self._server = server = _made(self.app, self._rules, self._tls, self._reply, ready)
+        try:
+            await server.serve(sockets=[self._socket])
+        finally:
+            tasks = set(server.server_state.tasks)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks, timeout=_CLOSE_S)
+            if self._close is not None:
+                await self._close()
+
+    @contextlib.contextmanager
+    def _stopped_by_signals(self) -> Generator[None]:
+        stopped = False
+
+        def stop(_: int, __: FrameType | None) -> None:
+            nonlocal stopped
+            stopped = True
+            self.stop()
+
+        before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        except OSError:
+            if not stopped:  # a signal before the start closes the socket
+                raise
+        finally:
+            for each, handler in before.items():
+                signal.signal(each, handler)
+
+
+def _require_uvicorn() -> None:
+    try:
+        import guardrail.system.h11_limits  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"the HTTP server needs the package {error.name}, which is not installed",
+            code="listener.extra",
+            hint="pip install 'guardrail-ledger[server]'",
+        ) from None
+
+
+def _bound(address: ListenAddress) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    made = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((address.host, address.port))
+        made.listen(_BACKLOG)
+    except OSError as error:
+        made.close()
+        raise ConfigError(
+            f"can't listen on {address} ({os_reason(error)})",
+            code="listener.listen",
+            hint="name another address or port; port 0 takes a free one",
+        ) from None
+    made.setblocking(False)
+    return made
+
+
+def _made(
+    app: App,
+    rules: ListenerRules,
+    tls: ServerTls | None,
+    reply: RefusalReply,
+    ready: Callable[[], None],
+) -> uvicorn.Server:
+    import uvicorn
+
+    from guardrail.system.h11_limits import protocol_factory
+
+    class QuietServer(uvicorn.Server):
+        """Leaves signals to ``Listener``, and says when it answers."""
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Generator[None]:
+            yield
+
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            ready()
+
+    protocol: Any = protocol_factory(rules, reply)
+    config = uvicorn.Config(
+        app,
+        http=protocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        # X-Forwarded-For would replace the address that tells who calls
+        proxy_headers=False,
+        server_header=False,
+        workers=1,
+        backlog=_BACKLOG,
+        h11_max_incomplete_event_size=rules.max_head,
+        timeout_keep_alive=max(1, round(rules.idle_s)),
+        timeout_graceful_shutdown=max(1, round(rules.stop_s)),
+    )
+    config.load()
+    config.ssl = tls
+    return QuietServer(config)

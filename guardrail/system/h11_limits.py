@@ -1,0 +1,172 @@
+"""uvicorn's HTTP/1.1 protocol with limits in time and number: a slow client, a client that does not
+read, and a client that opens many connections can't hold the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from guardrail.system.asgi_rules import ConnectionFacts, RefusalReply, with_facts
+from guardrail.system.listener import ListenerRefusal, ListenerRules
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+__all__ = ["LimitedProtocol", "OpenConnections", "protocol_factory"]
+
+_SILENT = logging.getLogger("guardrail.listener")
+_SILENT.addHandler(logging.NullHandler())
+_SILENT.setLevel(logging.CRITICAL)
+_SILENT.propagate = False  # a line per bad request would hide everything else
+_GRACE = 2.0
+"""How much later than the rules the connection itself ends, so that the client can get a reply."""
+
+
+@dataclass(slots=True, eq=False)
+class OpenConnections:
+    """The open connections of one server, the oldest first."""
+
+    limit: int
+    all: dict[LimitedProtocol, None] = field(default_factory=dict)
+
+    def add(self, new: LimitedProtocol) -> bool:
+        """Add a connection. If there are too many, close the oldest that waits for its client.
+        Return False if there is none: the new connection is not added.
+        """
+        if len(self.all) >= self.limit:
+            waiting = next((each for each in self.all if each.waits_for_client), None)
+            if waiting is None:
+                return False
+            del self.all[waiting]
+            waiting.abort()
+        self.all[new] = None
+        return True
+
+
+class LimitedProtocol(H11Protocol):
+    """One connection from a client."""
+
+    def __init__(
+        self,
+        *,
+        rules: ListenerRules,
+        reply: RefusalReply,
+        connections: OpenConnections,
+        **uvicorn: Any,
+    ) -> None:
+        super().__init__(**uvicorn)
+        self.logger = _SILENT
+        self.access_log = False
+        self._rules = rules
+        self._reply = reply
+        self._open = connections
+        self._arriving: asyncio.TimerHandle | None = None
+        self._writing: asyncio.TimerHandle | None = None
+
+    @property
+    def waits_for_client(self) -> bool:
+        """True unless a complete request is being answered."""
+        return self.conn.their_state in (h11.IDLE, h11.SEND_BODY)
+
+    def abort(self) -> None:
+        """Close the connection now, and discard unsent data."""
+        self.transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start the time limit of the first request, or close the connection if there are too
+        many.
+        """
+        super().connection_made(transport)
+        facts = ConnectionFacts(self.client, _with_port(self.server))
+        self.app: ASGI3Application = with_facts(self.app, facts)  # type: ignore[arg-type,assignment]
+        if not self._open.add(self):
+            self.abort()
+            return
+        self._watch_request()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop the time limits."""
+        self._open.all.pop(self, None)
+        self._stop_arriving()
+        self._stop_writing()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse *data*, unless the connection is already closed."""
+        if self.transport.is_closing():
+            return
+        super().data_received(data)
+        self._watch_request()
+
+    def _watch_request(self) -> None:
+        """Limit the time of a request that has begun. Bytes that trickle in do not extend it."""
+        if not self.waits_for_client or self.transport.is_closing():
+            self._stop_arriving()
+        elif self._arriving is None:
+            self._arriving = self.loop.call_later(self._rules.idle_s, self._too_slow)
+
+    def _too_slow(self) -> None:
+        self._arriving = None
+        if self.conn.their_state is h11.SEND_BODY and not self.cycle.response_complete:
+            # The app, which reads the body, gives up first and replies.
+            self._arriving = self.loop.call_later(self._rules.idle_s + _GRACE, self.abort)
+        else:
+            self.abort()
+
+    def pause_writing(self) -> None:
+        """Limit the time that a client may take to read."""
+        super().pause_writing()
+        self._stop_writing()
+        self._writing = self.loop.call_later(self._rules.idle_s, self.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        self._stop_writing()
+        super().resume_writing()
+
+    def _stop_arriving(self) -> None:
+        if self._arriving is not None:
+            self._arriving.cancel()
+            self._arriving = None
+
+    def _stop_writing(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            self._writing = None
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
+        """Reply to bytes that are no HTTP request, and close the connection."""
+        message = "this is not a valid HTTP/1.1 request"
+        headers, body = self._reply("", ListenerRefusal(400, "http", message))
+        if self.conn.our_state is not h11.IDLE:  # a reply has begun: nothing else can be sent
+            self.abort()
+            return
+        every = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
+        for event in (
+            h11.Response(status_code=400, headers=every, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event))
+        self.transport.close()
+
+
+def _with_port(address: tuple[str, int | None] | None) -> tuple[str, int] | None:
+    return None if address is None or address[1] is None else (address[0], address[1])
+
+
+def protocol_factory(rules: ListenerRules, reply: RefusalReply) -> Callable[..., LimitedProtocol]:
+    """Return a function that makes the protocol of each connection of one server."""
+    connections = OpenConnections(rules.max_connections)
+
+    def make(**uvicorn: Any) -> LimitedProtocol:
+        return LimitedProtocol(rules=rules, reply=reply, connections=connections, **uvicorn)
+
+    return make
