@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
@@ -22,6 +22,7 @@ from guardrail.call.caller import Callers, session_state
 from guardrail.call.decision_record import Recorder
 from guardrail.call.drivers import drive, drive_async
 from guardrail.call.journal import Journal
+from guardrail.call.listings import Listings
 from guardrail.call.options import CallOptions
 from guardrail.call.owners import OwnershipCheck
 from guardrail.call.scope import SessionScope, bound
@@ -105,6 +106,13 @@ class Guard(ToolDeclarations):
             throttle=self._throttle,
         )
         """The steps of calls, for an integration that drives them itself."""
+        self._listings = Listings(
+            callers=self._callers,
+            engine=lambda: self._policies.engine,
+            deadline=lambda: self._policies.deadline,
+            recorder=self._recorder,
+            journal=journal,
+        )
         self._anchors = anchors
         self.approvals = journal.approval_service(
             keys.tenant, terms, settings.redaction.profile, clock
@@ -380,3 +388,34 @@ class Guard(ToolDeclarations):
         """
         options = CallOptions(None, adapter, call_id, session=session, context=context)
         return drive(self.calls.rejection(self.find_tool(tool, server), reason, options))
+
+    # -- listings ----------------------------------------------------------------------------------
+
+    def listed(
+        self,
+        tools: Iterable[str | Tool],
+        *,
+        session: SessionScope | None = None,
+        adapter: str = "python",
+    ) -> list[Tool]:
+        """Return those of *tools* that the policy does not hide, in their order: the tools to offer
+        to a model.
+
+        This grants nothing, and is no decision: a call of any tool is decided like any other, and
+        nothing is recorded. If the policy gives no answer, the tool is hidden, and
+        ``admin.listing_failed`` records why. Answers are kept for up to a minute, as long as
+        policy, tool and subject are the same. Raises ``UsageError``.
+        """
+        found = [self.find_tool(tool) for tool in tools]
+        return drive(self._listings.steps(found, session, adapter))
+
+    async def alisted(
+        self,
+        tools: Iterable[str | Tool],
+        *,
+        session: SessionScope | None = None,
+        adapter: str = "python",
+    ) -> list[Tool]:
+        """Async version of ``listed``."""
+        found = [self.find_tool(tool) for tool in tools]
+        return await drive_async(self._listings.steps(found, session, adapter))

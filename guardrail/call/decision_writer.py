@@ -16,12 +16,20 @@ from guardrail.call.stages import Decided, Request
 from guardrail.core import decision as decisions
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.redactor import View
-from guardrail.core.types import Cause, Decision, Effect, EngineReply
+from guardrail.core.types import Cause, Decision, Effect, EngineReply, Session
 from guardrail.errors import PolicyError, RecordError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
 from guardrail.system.waiting import Steps, Wait
+from guardrail.tools.tool import Tool
 
-__all__ = ["DENIED_ARGUMENTS", "ENGINE_GRACE", "DecisionWriter", "WrittenDecision", "shard"]
+__all__ = [
+    "DENIED_ARGUMENTS",
+    "ENGINE_GRACE",
+    "DecisionWriter",
+    "WrittenDecision",
+    "shard",
+    "shard_of",
+]
 
 DENIED_ARGUMENTS = 4_096
 """Largest size of the arguments in the record of a denial, in bytes. Larger arguments are recorded
@@ -152,9 +160,13 @@ class DecisionWriter:
 
 def shard(request: Request) -> str:
     """Return the shard of the engine's queue that the call waits in."""
+    return shard_of(request.state.session, request.tool)
+
+
+def shard_of(session: Session, tool: Tool) -> str:
+    """Return the shard of questions about *tool* in *session*."""
     # Keyed by who calls which tool, not by session: a new session costs nothing. Each tenant and
     # principal has its own share.
-    session, tool = request.state.session, request.tool
     who = session.principal
     return "\x00".join(
         (

@@ -114,6 +114,7 @@ def build(
     approval: JsonObject | None = None,
     model: JsonObject | None = None,
     framework: JsonObject | None = None,
+    action: str = "tools/call",
 ) -> JsonObject:
     """Return the whole input document. *time* is RFC 3339 UTC; *model* and *framework* come from
     the functions of that name.
@@ -121,7 +122,7 @@ def build(
     return {
         "subject": session.subject,
         "action": {
-            "name": "tools/call",
+            "name": action,
             "properties": {
                 "args": args,
                 "arg_classes": {key: list(value) for key, value in arg_classes.items()},

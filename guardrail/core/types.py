@@ -192,7 +192,7 @@ class EngineReply:
     """An engine's answer before it is checked."""
 
     document: object
-    """The decoded value of ``data.guardrail.main.decision``, unchecked."""
+    """The decoded value of ``data.guardrail.main.decision`` or ``listing``, unchecked."""
     policy: PolicyIdentity
     milliseconds: float
     """Time from dispatch to reply, measured by the caller."""

@@ -28,6 +28,13 @@ class Engine(Protocol):
         A request has no effects, so an engine may retry it.
         """
 
+    def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
+        """Evaluate ``data.guardrail.main.listing``: whether a tool is offered to the model.
+
+        *policy_input* has no arguments, and its action is ``tools/list``. Everything else is as for
+        ``decide``.
+        """
+
     def close(self) -> None:
         """Release processes and connections. Idempotent.
 

@@ -20,7 +20,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -102,7 +102,10 @@ class StaticPolicy:
         delay: float = 0.0,
         digest: str | None = "00" * 32,
         decision_id: str | None = None,
+        hidden: Collection[str] = (),
     ) -> None:
+        """*hidden* are the names of the tools that are not offered in listings."""
+        self._hidden = hidden
         self._reply = reply
         self._delay = delay
         self._decision_id = decision_id
@@ -132,6 +135,26 @@ class StaticPolicy:
             ).start()
         else:
             self._answer(future, policy_input, deadline)
+        return future
+
+    def listing(
+        self,
+        policy_input: bytes,
+        *,
+        shard: str,  # noqa: ARG002 - one policy for all
+        deadline: float,
+    ) -> Future[EngineReply]:
+        """Answer for a listing, as ``decide`` does."""
+        future: Future[EngineReply] = Future()
+        if self._delay > deadline:
+            future.set_exception(PolicyError("too slow", cause="timeout", detail="deadline"))
+        elif isinstance(self._reply, PolicyError):
+            future.set_exception(self._reply)
+        else:
+            name = orjson.loads(policy_input)["resource"]["id"]
+            rules = [{"rule": "hidden"}] if name in self._hidden else []
+            answer = {"contract": CONTRACT, "offered": not rules, "rules": rules}
+            future.set_result(EngineReply(answer, self._identity, self._delay * 1000))
         return future
 
     def _answer(self, future: Future[EngineReply], policy_input: bytes, deadline: float) -> None:

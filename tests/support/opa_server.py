@@ -346,7 +346,8 @@ class FakeServer:
             line = Line(sock)
             while request := self._request(stream):
                 line.echo = request.partition(b'"echo":"')[2][:32]
-                decides = b" /v1/data/guardrail/main/answer?" in request.split(b"\r\n")[0]
+                asks = (b" /v1/data/guardrail/main/answer?", b" /v1/data/guardrail/main/listed?")
+                decides = any(path in request.split(b"\r\n")[0] for path in asks)
                 look = b'"someone"' in request
                 if decides and not look:
                     self.asked.append(request)

@@ -137,6 +137,15 @@ class EmbeddedEngine:
         principals share. A shard that kills three workers within a minute is refused until that
         minute is over, and so is a principal that kills four times as many.
         """
+        return self._evaluate(b"D", policy_input, shard, deadline)
+
+    def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
+        """Ask whether a tool is offered; see ``Engine.listing``."""
+        return self._evaluate(b"O", policy_input, shard, deadline)
+
+    def _evaluate(
+        self, kind: bytes, policy_input: bytes, shard: str, deadline: float
+    ) -> Future[EngineReply]:
         future: Future[EngineReply] = BatchedFuture()
         # Not to be cancelled: a request that is under way can't be called back.
         future.set_running_or_notify_cancel()
@@ -160,7 +169,7 @@ class EmbeddedEngine:
             future.set_exception(error)
             return future
         rid = os.urandom(16)
-        data = frame(rid, b"D", policy_input)
+        data = frame(rid, kind, policy_input)
         who = party(shard)
         request = EngineRequest(rid, data, shard, future, now, now + deadline, self._complete, who)
         lane = (

@@ -14,6 +14,7 @@ kind   body of the request                                           kind of the
        "canaries": [...], "warmup": input, "limit": seconds}``       canary that failed
 ``D``  decide: the policy input                                      ``r`` decision, ``u``
                                                                      undefined, ``e``, ``b``
+``O``  offer a tool in a listing: the policy input                   as for ``D``
 ``P``  parse: ``{"name", "text"}``                                   ``r`` syntax tree, ``e``
 ``S``  set up a second engine, next to the serving one:              ``k``, ``e``
        ``{"modules", "data", "observe"}``
@@ -47,6 +48,7 @@ MAX_TREE = 1 << 28
 source.
 """
 DECISION = "data.guardrail.main.decision"
+LISTING = "data.guardrail.main.listing"
 UNDEFINED = '"<undefined>"'
 OBSERVE = "guardrail_observe"
 """A function with one string argument, only in engines for tests. It stores the string."""
@@ -108,7 +110,9 @@ class Server:
             if self.limit:
                 signal.setitimer(signal.ITIMER_REAL, self.limit)
             if kind == b"D":
-                return self.decide(body)
+                return self.evaluate(body, DECISION)
+            if kind == b"O":
+                return self.evaluate(body, LISTING)
             if kind == b"E":
                 return b"r", body
             served: tuple[bytes, bytes] = getattr(self, "serve_" + kind.decode("ascii"))(body)
@@ -136,7 +140,7 @@ class Server:
         if self.untouched_scratch is not None:
             self.scratch = self.untouched_scratch.clone()
 
-    def decide(self, body: bytes) -> tuple[bytes, bytes]:
+    def evaluate(self, body: bytes, rule: str) -> tuple[bytes, bytes]:
         engine = self.engine
         self.numbers.set_input(body)
         try:
@@ -144,7 +148,7 @@ class Server:
         except BaseException:  # noqa: BLE001 - the border
             # Its message quotes the input.
             return b"e", b'{"error":"","type":"input"}'
-        text = engine.eval_rule_as_json(DECISION)
+        text = engine.eval_rule_as_json(rule)
         if text == UNDEFINED:
             return b"u", b""
         reply = text.encode("utf-8")

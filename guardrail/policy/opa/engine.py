@@ -18,7 +18,7 @@ from guardrail.policy.fair_queue import party
 from guardrail.policy.input_limits import MAX_INPUT
 from guardrail.policy.opa.breaker import CircuitBreaker
 from guardrail.policy.opa.pool import ConnectionPool, PoolJob, closed_error
-from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion, read_answer
+from guardrail.policy.opa.reply import DECISION_PATH, LISTING_PATH, OpaQuestion, read_answer
 from guardrail.policy.opa.revision import RevisionAcceptance, revision_of
 from guardrail.policy.opa.target import OpaTarget
 from guardrail.policy.opa.transport import UNREACHABLE, OpaConnection
@@ -43,6 +43,9 @@ class _PendingQuestion:
     future: Future[EngineReply]
     started: float
     end: float
+    path: str
+    name: str
+    """Name of the document in the answer."""
 
 
 class OpaEngine:
@@ -130,6 +133,15 @@ class OpaEngine:
 
         The future completes by the deadline, even if the server is slow.
         """
+        return self._submit(policy_input, shard, deadline, DECISION_PATH, "decision")
+
+    def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
+        """Ask the server whether a tool is offered; see ``Engine.listing``."""
+        return self._submit(policy_input, shard, deadline, LISTING_PATH, "listing")
+
+    def _submit(
+        self, policy_input: bytes, shard: str, deadline: float, path: str, name: str
+    ) -> Future[EngineReply]:
         future: Future[EngineReply] = BatchedFuture()
         # Not to be cancelled: a request that is under way can't be called back.
         future.set_running_or_notify_cancel()
@@ -141,9 +153,8 @@ class OpaEngine:
         if problem is not None:
             future.set_exception(problem)
             return future
-        pending = _PendingQuestion(
-            OpaQuestion.about(policy_input), shard, future, now, now + deadline
-        )
+        question = OpaQuestion.about(policy_input)
+        pending = _PendingQuestion(question, shard, future, now, now + deadline, path, name)
         self._pool.submit(
             PoolJob(self._make_task(pending), future.set_exception, pending.end, party(shard))
         )
@@ -212,10 +223,10 @@ class OpaEngine:
 
     def _ask(self, connection: OpaConnection, pending: _PendingQuestion) -> EngineReply:
         question = pending.question
-        reply = connection.ask("POST", DECISION_PATH, question.body, pending.end)
+        reply = connection.ask("POST", pending.path, question.body, pending.end)
         self._breaker.succeeded()
         try:
-            answer = read_answer(reply, question.echo)
+            answer = read_answer(reply, question.echo, pending.name)
         except PolicyError:
             # The next bytes on this connection could belong to this question.
             connection.close()

@@ -15,18 +15,20 @@ import orjson
 from guardrail.errors import PolicyError
 from guardrail.system.http import HttpReply
 
-__all__ = ["DECISION_PATH", "OpaQuestion", "OpaReply", "read_answer"]
+__all__ = ["DECISION_PATH", "LISTING_PATH", "OpaQuestion", "OpaReply", "read_answer"]
 
-DECISION_PATH = "/v1/data/guardrail/main/answer?strict-builtin-errors=true&provenance=true"
-"""The path of a decision request. Without strict errors, a built-in function that fails would make
-its rule undefined, so that a deny rule would silently not fire.
+_OPTIONS = "strict-builtin-errors=true&provenance=true"
+DECISION_PATH = f"/v1/data/guardrail/main/answer?{_OPTIONS}"
+LISTING_PATH = f"/v1/data/guardrail/main/listed?{_OPTIONS}"
+"""The paths of requests for a decision and for a listing. Without strict errors, a built-in
+function that fails would make its rule undefined, so that a deny rule would silently not fire.
 """
 _MAX_ID = 200
 
 
 @dataclass(frozen=True, slots=True)
 class OpaReply:
-    """A reply with a decision document that was not checked yet."""
+    """A reply with a document that was not checked yet."""
 
     document: object
     version: str
@@ -57,8 +59,8 @@ class OpaQuestion:
         )
 
 
-def read_answer(reply: HttpReply, echo: str) -> OpaReply:
-    """Return the answer in *reply* to the question with *echo*.
+def read_answer(reply: HttpReply, echo: str, name: str = "decision") -> OpaReply:
+    """Return the answer in *reply* to the question with *echo*: the document under *name*.
 
     Raises ``PolicyError`` unless the status is 200 and the body is an object with a result. Raises
     it also if the answer belongs to another question.
@@ -79,17 +81,13 @@ def read_answer(reply: HttpReply, echo: str) -> OpaReply:
             hint="check that the server has a bundle that guardrail policy bundle -o FILE made",
         )
     result = document["result"]
-    if (
-        not isinstance(result, dict)
-        or result.keys() != {"decision", "echo"}
-        or result["echo"] != echo
-    ):
+    if not isinstance(result, dict) or result.keys() != {name, "echo"} or result["echo"] != echo:
         raise _malformed("echo", "the OPA server's reply belongs to another request")
     provenance = document.get("provenance", {})
     if not isinstance(provenance, dict):
         raise _malformed("provenance", "the OPA server's reply does not name its policies")
     return OpaReply(
-        document=result["decision"],
+        document=result[name],
         version=_text(provenance.get("version")) or "",
         revisions=_revisions(provenance.get("bundles")),
         decision_id=_text(document.get("decision_id")),

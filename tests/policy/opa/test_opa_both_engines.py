@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from guardrail.core.decision import parse
+from guardrail.core.listing import parse_listing
 from guardrail.core.types import Cause, Effect
 from guardrail.errors import PolicyError, PolicyLoadError
 from guardrail.policy.embedded.compiled import compile_policies
@@ -111,6 +112,18 @@ def pair(
             yield {"embedded": embedded, "opa": connected}
     finally:
         embedded.close()
+
+
+@pytest.mark.parametrize("name", ["embedded", "opa"])
+def test_both_engines_answer_which_tools_are_hidden(pair: dict[str, Engine], name: str) -> None:
+    """A listing asks the hide rules, whatever the other rules say."""
+    for tool, offered in [("hidden", False), ("send", True)]:
+        question = sample_input(tool, name="tools/list").encode()
+        future = pair[name].listing(question, shard="t\0s\0x", deadline=LONG)
+        answer = future.result(LONG).document
+        assert parse_listing(answer) == (offered, "")
+        rules = answer["rules"] if isinstance(answer, dict) else None
+        assert [rule["rule"] for rule in rules or []] == ([] if offered else ["h"])
 
 
 def answered(asked: Engine, document: bytes) -> Any:

@@ -70,6 +70,20 @@ def guarded(folder: Path, url: str, **options: Any) -> Iterator[Guard]:
         yield guard
 
 
+@pytest.mark.parametrize("document", [{"offered": True}, None, answer(), {}])
+def test_a_server_without_an_answer_to_a_listing_hides_the_tools(
+    tmp_path: Path, document: object
+) -> None:
+    """A bundle of an older guardrail has none."""
+    with fake() as server:
+        server.behave = lambda sock: sock.sendall(http_reply(orjson.dumps(document)))
+        with guarded(tmp_path, server.url, revisions=[REVISION]) as guard:
+            assert guard.listed(["send"]) == []
+            with LedgerReader.open(tmp_path / "audit.db") as reader:
+                records = [decode(line) for _, _, line in reader.lines()]
+            assert records[-1]["type"] == "admin.listing_failed"
+
+
 def decisions(folder: Path) -> list[dict[str, Any]]:
     with LedgerReader.open(folder / "audit.db") as reader:
         records = [decode(line) for _, _, line in reader.lines()]
