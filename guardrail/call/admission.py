@@ -10,7 +10,7 @@ from guardrail.call.bodies import CURRENT
 from guardrail.call.drivers import drive, drive_async
 from guardrail.call.journal import Journal
 from guardrail.call.outcome_record import check_process
-from guardrail.call.settling import settle
+from guardrail.call.settling import claim, settle
 from guardrail.call.stages import Admitted, Ended, Settled
 from guardrail.core.types import Receipt, Status
 from guardrail.errors import UsageError
@@ -36,7 +36,7 @@ class Admission:
         """Use ``guard.admit`` instead."""
         self._journal = journal
         self._admitted = admitted
-        self._settled = False
+        self._settled: Status | None = None
         self.call = admitted.request.id
         """Call id (ULID)."""
         self.seq = admitted.seq
@@ -70,8 +70,9 @@ class Admission:
 
         Raises ``LedgerError`` if the outcome can't be written now: it stays pending and is written
         as soon as the ledger is writable. An outcome that arrives after the call was closed as
-        ``unknown`` is recorded as ``call.claim``. Raises ``UsageError`` for an unknown status, if
-        *seconds* is not a duration, or if the call is settled twice.
+        ``unknown`` is recorded as ``call.claim``, also if this method closed it. Raises
+        ``UsageError`` for an unknown status, if *seconds* is not a duration, or if the call is
+        settled twice.
         """
         return drive(self._settle(status, Ended(result, error, seconds))).receipt
 
@@ -98,10 +99,11 @@ class Admission:
         if not _is_duration(ended.seconds):
             raise UsageError("seconds must be a number of at least 0", code="usage.seconds")
         check_process(self._admitted)
-        if self._settled:
+        late = self._settled is Status.UNKNOWN and status is not Status.UNKNOWN
+        if self._settled is not None and not late:
             raise UsageError("this call is already settled", code="usage.settled")
-        self._settled = True
-        return settle(self._journal, self._admitted, ended, status)
+        self._settled = status
+        return (claim if late else settle)(self._journal, self._admitted, ended, status)
 
 
 def _is_duration(seconds: object) -> bool:

@@ -19,7 +19,7 @@ from guardrail.core.types import Decision, EngineReply, Receipt, Status
 from guardrail.errors import LedgerError, PolicyError, UsageError
 from guardrail.system.waiting import LARGE, Shielded, Steps, Work, in_background
 
-__all__ = ["run_and_settle", "settle"]
+__all__ = ["claim", "run_and_settle", "settle"]
 
 _Sent = tuple[Draft, Future[Receipt]]
 """A record that the ledger has, and the future that ends when it is durable."""
@@ -82,6 +82,17 @@ def settle(
             raise
         stop = error
     return (yield from _settle(journal, admitted, ended, status, sent, stop=stop))
+
+
+def claim(journal: Journal, admitted: Admitted, ended: Ended, status: Status) -> Steps[Settled]:
+    """Record an outcome that arrives after the call was closed as ``unknown``; the claim is durable
+    when the steps end. Raises ``LedgerError`` if it can't be written now: it stays pending.
+    """
+    check_process(admitted)
+    draft = yield Work(functools.partial(build_claim, admitted, status, ended), LARGE + 1)
+    sent = draft, journal.ledger.submit(draft)
+    receipt = yield from _durable(journal, admitted, status, ended, sent, claims=False)
+    return Settled(receipt, ended)
 
 
 def _settle(

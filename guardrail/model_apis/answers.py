@@ -6,7 +6,13 @@ from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import Deciding
 from guardrail.model_apis.openai.chat_events import rewrite_completion
 from guardrail.model_apis.openai.chat_stream import ChatStream
-from guardrail.model_apis.openai.response_events import OnRefused, ResponseItems, nothing
+from guardrail.model_apis.openai.response_events import (
+    OnPlaces,
+    OnRefused,
+    ResponseItems,
+    no_places,
+    nothing,
+)
 from guardrail.model_apis.openai.response_stream import ResponseStream
 from guardrail.model_apis.sse import (
     SentEvent,
@@ -19,26 +25,30 @@ from guardrail.model_apis.sse import (
 __all__ = ["AnswerStream", "govern_body"]
 
 
-def govern_body(api: Api, body: bytes, refused: OnRefused = nothing) -> Deciding[bytes]:
+def govern_body(
+    api: Api, body: bytes, refused: OnRefused = nothing, about: OnPlaces = no_places
+) -> Deciding[bytes]:
     """Return the answer *body* without refused calls: the same bytes if none is refused.
 
-    *refused* is called with each refused output item.
+    *refused* is called with each refused output item, *about* with the ids with which a later
+    request can go on.
     """
     answer = read_object(body)
     if api is Api.CHAT:
         made = yield from rewrite_completion(answer)
     else:
-        made = yield from ResponseItems(refused).rewrite(answer)
+        made = yield from ResponseItems(refused, about).rewrite(answer)
     return body if made is answer else compact(made).encode()
 
 
 class AnswerStream:
     """One streamed answer: takes its bytes, and gives those for the program."""
 
-    def __init__(self, api: Api, refused: OnRefused = nothing) -> None:
+    def __init__(self, api: Api, refused: OnRefused = nothing, about: OnPlaces = no_places) -> None:
+        """*refused* and *about* are called as by ``govern_body``."""
         self._reader = SseReader()
         self._rewriter: ChatStream | ResponseStream = (
-            ChatStream() if api is Api.CHAT else ResponseStream(ResponseItems(refused))
+            ChatStream() if api is Api.CHAT else ResponseStream(ResponseItems(refused, about))
         )
         self.ended = False
         """The last event has come: clients read no further."""
@@ -47,6 +57,11 @@ class AnswerStream:
     def broken(self) -> bool:
         """True if the answer is not complete."""
         return self._rewriter.broken
+
+    @property
+    def number(self) -> int | None:
+        """The number of the next event, if the events are numbered."""
+        return self._rewriter.number if isinstance(self._rewriter, ResponseStream) else None
 
     def read(self, piece: bytes | None) -> list[SentEvent]:
         """Return the events that *piece* completes; None is the end of the stream."""

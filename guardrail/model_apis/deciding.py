@@ -17,7 +17,7 @@ from guardrail.model_apis.asking import Asked, Deciding
 from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, id_refusal
 from guardrail.model_apis.claims import legacy_key
 from guardrail.model_apis.denials import recorded_tool, refusal_text
-from guardrail.model_apis.open_calls import OpenCalls, owner_of
+from guardrail.model_apis.open_calls import OpenCalls, Owner, owner_of
 from guardrail.tools.as_written import as_written
 from guardrail.tools.tool import Tool
 
@@ -67,15 +67,18 @@ class Decider:
         *,
         adapter: str,
         context: CallContext,
+        owner: Owner | None = None,
     ) -> None:
         """*adapter* and *context* go into the record of each call; *context* without the model and
-        the response, which the answer names.
+        the response, which the answer names. *owner* can tell the results of the calls; it is
+        ``owner_of(session)`` if it is None.
         """
         self._guard = guard
         self._adapter = adapter
         self._context = context
         self._open = open_calls
         self._session = session
+        self._owner = owner_of(session) if owner is None else owner
         self._wait = wait_for_approval
         self._seen: set[str] = set()
         self._admitted: list[tuple[AskedCall, Admission]] = []
@@ -124,13 +127,22 @@ class Decider:
                 rulings.append(None)
         return rulings
 
-    def release(self) -> None:
-        """Note that the program gets the calls that were admitted."""
-        owner = owner_of(self._session)
+    @property
+    def holds(self) -> bool:
+        """True if calls are admitted that the program has not got."""
+        return bool(self._admitted)
+
+    def release(self) -> list[str]:
+        """Note that the program gets the calls that were admitted. Return the keys of their
+        results.
+        """
+        keys = []
         for call, admission in self._admitted:
             key = call.id if call.has_id and call.id is not None else legacy_key(call.name)
-            self._open.add(owner, key, admission)
+            self._open.add(self._owner, key, admission)
+            keys.append(key)
         self._admitted.clear()
+        return keys
 
     def withdraw(self) -> None:
         """Record that the program never got the calls that were admitted since the last

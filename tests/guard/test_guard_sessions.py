@@ -205,6 +205,23 @@ async def test_an_admission_can_be_awaited() -> None:
         await denied.aadmit("x", {})
 
 
+async def test_a_result_that_is_told_after_unknown_is_a_claim() -> None:
+    """A program that passes calls on closes them as unknown if nobody tells their results in time;
+    the first result that is told later counts.
+    """
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    admission = guard.admit("x", {})
+    admission.settle(Status.UNKNOWN)
+    with pytest.raises(UsageError):
+        admission.settle(Status.UNKNOWN)
+    await admission.asettle(Status.RETURNED, result="late")
+    with pytest.raises(UsageError):
+        admission.settle(Status.RETURNED, result="later")
+    assert [each["status"] for each in ledger.of("call.outcome")] == ["unknown"]
+    (claim,) = ledger.of("call.claim")
+    assert (claim["status"], claim["decision_seq"]) == ("returned", admission.seq)
+
+
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_an_outcome_that_comes_after_unknown_is_a_claim(awaited: bool) -> None:
     """The other side's word, beside the outcome that is there already."""

@@ -16,11 +16,19 @@ from guardrail.model_apis.openai.response_items import (
     refusal_item,
 )
 
-__all__ = ["OnRefused", "ResponseItems", "nothing"]
+__all__ = ["OnPlaces", "OnRefused", "ResponseItems", "no_places", "nothing"]
 
 Item = Mapping[str, Any]
 OnRefused = Callable[[Item, str, frozenset[str]], None]
 """Is called with a refused item, its refusal, and the ids of its response and conversation."""
+
+
+OnPlaces = Callable[[frozenset[str]], None]
+"""Is called with the ids of a response and of its conversation."""
+
+
+def no_places(_places: frozenset[str]) -> None:
+    """Take no notice of the ids of a response."""
 
 
 def nothing(_item: Item, _text: str, _places: frozenset[str]) -> None:
@@ -32,6 +40,7 @@ class ResponseItems:
     """The output items of one response, each of them decided once."""
 
     refused: OnRefused = nothing
+    placed: OnPlaces = no_places
     model: Any = None
     response: Any = None
     status: Any = "completed"
@@ -45,6 +54,12 @@ class ResponseItems:
         conversation = response.get("conversation")
         if isinstance(conversation, dict):
             self.conversation = conversation.get("id")
+        self.placed(self._places)
+
+    @property
+    def _places(self) -> frozenset[str]:
+        places = (self.response, self.conversation)
+        return frozenset(each for each in places if isinstance(each, str))
 
     def rewrite(self, response: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
         """Return a complete *response* without refused calls: the same object if none is."""
@@ -97,7 +112,6 @@ class ResponseItems:
         made = item
         if refusal is not None and kind is not ItemKind.HOSTED:
             made = refusal_item(item, refusal)
-            places = (self.response, self.conversation)
-            self.refused(item, refusal, frozenset(each for each in places if isinstance(each, str)))
+            self.refused(item, refusal, self._places)
         self._decided.setdefault(key_of(item), (item, made))
         return made

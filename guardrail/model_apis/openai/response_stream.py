@@ -35,23 +35,24 @@ class ResponseStream:
         """Output index and first event of the call that is held."""
         self._waiting: list[Event] = []
         """Events of later items: they wait for the call, so that the items keep their order."""
-        self._number: int | None = None
+        self.number: int | None = None
+        """The number of the next event, if the events are numbered."""
         self.broken = True
         """True until the last event: if the stream ends now, it was cut off."""
 
     def feed(self, event: Event) -> Deciding[list[Event]]:
         """Return the events to pass on in place of *event*, numbered without gaps."""
-        if self._number is None and type(event.get("sequence_number")) is int:
-            self._number = event["sequence_number"]
+        if self.number is None and type(event.get("sequence_number")) is int:
+            self.number = event["sequence_number"]
         made = yield from self._governed(event)
         return [self._numbered(each) for each in made]
 
     def _numbered(self, event: Event) -> Event:
         if "sequence_number" not in event:
             return event
-        if self._number is None:
+        if self.number is None:
             return {name: value for name, value in event.items() if name != "sequence_number"}
-        number, self._number = self._number, self._number + 1
+        number, self.number = self.number, self.number + 1
         same = event["sequence_number"] == number
         return event if same else {**event, "sequence_number": number}
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from guardrail.errors import UsageError
 from guardrail.model_apis.api import Api
 
-__all__ = ["check_socket", "refuse", "route_of"]
+__all__ = ["NO_CALLS", "check_socket", "refuse", "route_of"]
 
-_NO_CALLS = frozenset(
+NO_CALLS = frozenset(
     {
         "audio",
         "completions",
@@ -45,7 +45,7 @@ def route_of(method: str, path: str, base: str) -> Api | None:
         parts = parts[2:]
     if method == "POST" and parts in _GOVERNED:
         return _GOVERNED[parts]
-    if parts[:1] and parts[0] in _NO_CALLS:
+    if parts[:1] and parts[0] in NO_CALLS:
         return None
     if parts in _CALLS_OF_REQUEST or method == "DELETE":
         return None

@@ -1,0 +1,96 @@
+"""The proxy as an ASGI application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from guardrail.config import ProxySettings
+from guardrail.core.types import Principal
+from guardrail.errors import GuardrailError
+from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing, Receive, Scope, Send
+from guardrail.proxy.errors import failure_of
+from guardrail.proxy.exchange import Exchange
+from guardrail.proxy.limits import Limits
+from guardrail.proxy.passing import pass_on
+from guardrail.proxy.routes import find_route, format_of
+from guardrail.proxy.sessions import ProxyCaller, Sessions, credential_digest
+from guardrail.proxy.shared import Shared
+from guardrail.proxy.upstream import Upstream
+from guardrail.system.os_user import user_name
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["Proxy"]
+
+
+def _this_user(_incoming: Incoming) -> Principal:
+    return Principal(user_name(), method="os_user")
+
+
+class Proxy:
+    """An ASGI application in front of the API of a model provider: its answers hold no tool call
+    without a durable, well-formed ``allow``.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        upstream_url: str,
+        settings: ProxySettings,
+        *,
+        identify: Callable[[Incoming], Principal] = _this_user,
+        limits: Limits | None = None,
+    ) -> None:
+        """*identify* returns the principal of a request, or raises ``ProxyError``. Raises
+        ``ConfigError`` if the upstream can't be reached safely.
+        """
+        limits = Limits() if limits is None else limits
+        upstream = Upstream(
+            upstream_url, idle_s=settings.upstream_idle_s, connect_s=limits.connect_s
+        )
+        self._shared = Shared(guard, upstream, settings, limits, Sessions(guard))
+        self._identify = identify
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a connection of an ASGI server."""
+        if scope["type"] == "lifespan":
+            await self._live(receive, send)
+        elif scope["type"] == "http":
+            await self._serve(Incoming(scope, receive), Outgoing(send))
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": "not governed"})
+
+    async def _serve(self, incoming: Incoming, out: Outgoing) -> None:
+        try:
+            await self._handler(incoming, out)
+        except ClientGone:
+            return
+        except GuardrailError as error:
+            if out.started:
+                raise  # the server breaks the connection off: no client takes that for an answer
+            failure = failure_of(error)
+            body = failure.body(format_of(incoming.path, incoming.headers))
+            await out.whole(failure.status, failure.headers, body)
+
+    def _handler(self, incoming: Incoming, out: Outgoing) -> Awaitable[None]:
+        route = find_route(incoming.method, incoming.path)
+        principal = self._identify(incoming)
+        if route.api is None:
+            return pass_on(self._shared, route, incoming, out)
+        caller = ProxyCaller(principal, credential_digest(incoming.headers))
+        return Exchange(self._shared, route, caller, incoming, out).run()
+
+    async def _live(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await self.aclose()
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def aclose(self) -> None:
+        """Close the connections to the upstream, and record that nobody told the results of the
+        calls that are open. Idempotent.
+        """
+        await self._shared.upstream.aclose()

@@ -1,0 +1,121 @@
+"""Errors of the proxy, in the format of the API that a request is for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from guardrail.errors import GuardrailError, IdentityError, LedgerError
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.asking import ModelAnswerError
+from guardrail.model_apis.sse import compact, write_event
+
+__all__ = ["ErrorFormat", "Failure", "ProxyError", "failure_of"]
+
+
+class ErrorFormat(StrEnum):
+    """The form that clients of a provider parse."""
+
+    OPENAI = "openai"
+    ANTHROPIC = "anthropic"
+
+
+class ProxyError(GuardrailError):
+    """A request that the proxy answers itself. Nothing of the upstream's answer is passed on."""
+
+    default_code = "proxy"
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        code: str | None = None,
+        hint: str = "",
+        retry: bool | None = None,
+    ) -> None:
+        """*status* is that of HTTP. *retry* tells the official clients whether to try again; None
+        leaves it to them.
+        """
+        super().__init__(message, code=code, hint=hint)
+        self.status = status
+        self.retry = retry
+
+
+class _Kind(NamedTuple):
+    """Type of an error in the words of each provider."""
+
+    openai: str
+    anthropic: str
+
+
+_KINDS = {
+    400: _Kind("invalid_request_error", "invalid_request_error"),
+    401: _Kind("authentication_error", "authentication_error"),
+    403: _Kind("permission_error", "permission_error"),
+    404: _Kind("invalid_request_error", "not_found_error"),
+    413: _Kind("invalid_request_error", "request_too_large"),
+    504: _Kind("server_error", "timeout_error"),
+}
+_OTHER = _Kind("server_error", "api_error")
+
+
+class Failure(NamedTuple):
+    """What a client gets in place of an answer, or of the rest of one."""
+
+    status: int
+    code: str
+    message: str
+    retry: bool | None = None
+
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """Headers of the error's own response."""
+        made = [("content-type", "application/json")]
+        if self.retry is not None:
+            made.append(("x-should-retry", "true" if self.retry else "false"))
+        return made
+
+    def body(self, format_: ErrorFormat) -> bytes:
+        """Return the body of the error's own response."""
+        return compact(self._document(format_)).encode()
+
+    def event(self, api: Api, number: int | None) -> bytes:
+        """Return the last event of a stream that fails. *number* is its number in a stream that
+        numbers its events.
+        """
+        if api is Api.CHAT:
+            return write_event(compact(self._document(ErrorFormat.OPENAI)))
+        if api is Api.RESPONSES:
+            event: dict[str, Any] = {
+                "type": "error",
+                "code": self.code,
+                "message": self.message,
+                "param": None,
+            }
+            return write_event(compact({**event, "sequence_number": number or 0}), "error")
+        return write_event(compact(self._document(ErrorFormat.ANTHROPIC)), "error")
+
+    def _document(self, format_: ErrorFormat) -> Mapping[str, Any]:
+        kind = _KINDS.get(self.status, _OTHER)
+        if format_ is ErrorFormat.ANTHROPIC:
+            error = {"type": kind.anthropic, "message": f"{self.message} [{self.code}]"}
+            return {"type": "error", "error": error}
+        said = {"message": self.message, "type": kind.openai, "code": self.code}
+        return {"error": {**said, "param": None}}
+
+
+def failure_of(error: GuardrailError) -> Failure:
+    """Return what a client is told about *error*."""
+    if isinstance(error, ProxyError):
+        text = f"{error.message}; {error.hint}" if error.hint else error.message
+        return Failure(error.status, error.code, text, error.retry)
+    if isinstance(error, LedgerError):
+        text = "this call can't be recorded, so it is not passed on"
+        return Failure(503, error.code, text, retry=False)
+    if isinstance(error, ModelAnswerError):
+        return Failure(502, error.code, error.message, retry=False)
+    if isinstance(error, IdentityError):
+        return Failure(403 if error.code == "identity.session" else 400, error.code, error.message)
+    return Failure(500, error.code, "guardrail could not handle the request", retry=False)

@@ -1,0 +1,195 @@
+"""One request to a governed API, and its answer, which holds decided calls only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from guardrail.core import json_text
+from guardrail.errors import GuardrailError
+from guardrail.model_apis.answers import AnswerStream, govern_body
+from guardrail.model_apis.asking import Asked, ModelAnswerError
+from guardrail.model_apis.deciding import adrive_deciding
+from guardrail.model_apis.sse import compact
+from guardrail.proxy.asgi import Incoming, Outgoing
+from guardrail.proxy.errors import ProxyError, failure_of
+from guardrail.proxy.headers import SESSION, Headers, to_client, to_upstream
+from guardrail.proxy.routes import Route
+from guardrail.proxy.turn import ProxyTurn
+
+if TYPE_CHECKING:
+    from guardrail.proxy.sessions import ProxyCaller
+    from guardrail.proxy.shared import Shared
+    from guardrail.proxy.upstream import UpstreamReply
+
+__all__ = ["Exchange"]
+
+_STREAM, _JSON = "text/event-stream", "application/json"
+_SIGN_OF_LIFE = b": waiting for a decision\n\n"
+
+
+class Exchange:
+    """One request and its answer."""
+
+    def __init__(
+        self, shared: Shared, route: Route, caller: ProxyCaller, incoming: Incoming, out: Outgoing
+    ) -> None:
+        assert route.api is not None
+        self._shared = shared
+        self._api = route.api
+        self._path = route.path
+        self._caller = caller
+        self._incoming = incoming
+        self._out = out
+        self._head: Headers = []
+        """The headers of the answer."""
+        self._events: AnswerStream | None = None
+        """None if the answer is no stream."""
+        self._pending = bytearray()
+        """Bytes for the client that are not with the transport yet."""
+
+    async def run(self) -> None:
+        """Serve the request. Raises ``GuardrailError`` unless a stream can tell the error."""
+        try:
+            text = await self._incoming.body(self._shared.max_request)
+            body = self._read(text)
+            async with self._incoming.watched():
+                self._turn = await ProxyTurn.begin(
+                    self._shared, self._api, self._caller, self._incoming, body
+                )
+                sent = self._turn.restored(body)
+                await self._ask(text if sent is body else compact(sent).encode())
+            await self._out.finish()
+        except GuardrailError as error:
+            if self._events is None or not self._out.started:
+                raise
+            failure = failure_of(error)
+            await self._out.finish(failure.event(self._api, self._events.number))
+
+    def _read(self, text: bytes) -> Mapping[str, Any]:
+        """Return the object that the request is. The upstream must read the same, so no parser may
+        read it differently.
+        """
+        if self._incoming.header("content-encoding") not in {None, "identity"}:
+            raise ProxyError(400, "compressed requests are not read", code="proxy.request_encoding")
+        try:
+            body = json_text.read(text.decode("utf-8"))
+        except ValueError:
+            body = None
+        if not isinstance(body, dict):
+            raise ProxyError(
+                400,
+                "the request is no JSON object that all parsers read in the same way",
+                code="proxy.request",
+            )
+        if body.get("background"):
+            raise ProxyError(
+                400, "responses with background=true can't be governed", code="proxy.background"
+            )
+        return body
+
+    async def _ask(self, content: bytes) -> None:
+        """Ask the upstream, and pass its answer on. Calls that the client does not get are
+        withdrawn.
+        """
+        identity = self._shared.settings.identity_header.lower() or None
+        try:
+            async with (
+                _within(self._shared.limits.answer_s),
+                self._shared.upstream.send(
+                    "POST",
+                    self._path,
+                    query=self._incoming.query,
+                    headers=to_upstream(self._incoming.headers, governed=True, identity=identity),
+                    body=content,
+                    limit=self._shared.limits.answer,
+                ) as reply,
+            ):
+                self._head = to_client(reply.headers, same_body=False)
+                self._head.append((SESSION, self._turn.session.id))
+                if reply.status >= 400:
+                    await self._out.start(reply.status, self._head)
+                    await self._out.write(await reply.body(self._shared.limits.error))
+                elif reply.media_type == _STREAM:
+                    await self._pass_stream(reply)
+                elif reply.media_type == _JSON:
+                    await self._pass_whole(reply)
+                else:
+                    raise ProxyError(
+                        502,
+                        "the upstream's answer is neither JSON nor a stream of events",
+                        code="proxy.upstream_type",
+                    )
+        finally:
+            await self._turn.decider.awithdraw()
+
+    async def _pass_whole(self, reply: UpstreamReply) -> None:
+        body = await reply.body()
+        steps = govern_body(self._api, body, self._turn.refused, self._turn.about)
+        made = await adrive_deciding(steps, self._decide)
+        self._pending += made
+        await self._flush()
+
+    async def _pass_stream(self, reply: UpstreamReply) -> None:
+        """Pass the events on, each as soon as it is complete and its calls are decided."""
+        events = AnswerStream(self._api, self._turn.refused, self._turn.about)
+        self._events = events
+        await self._out.start(200, self._head)
+        async with contextlib.aclosing(reply.pieces()) as pieces:
+            piece: bytes | None = b""
+            while piece is not None and not events.ended:
+                piece = await anext(pieces, None)
+                for event in events.read(piece):
+                    made = await adrive_deciding(events.govern(event), self._decide)
+                    self._pending += made  # not before: deciding flushes
+                await self._flush()
+        if events.broken:
+            raise ModelAnswerError("the model's answer broke off; its undecided calls are dropped")
+        await reply.rest()
+
+    async def _flush(self) -> None:
+        """Hand over what is pending. The calls in it are released once the transport has them."""
+        if not self._out.started:
+            await self._out.start(200, self._head)
+        if self._pending:
+            data, self._pending = bytes(self._pending), bytearray()
+            await self._out.write(data)
+        if self._turn.decider.holds:
+            # If the client was gone, nothing was written: ``watched`` learns of it first.
+            await asyncio.sleep(0)
+            self._turn.release()
+
+    async def _decide(self, asked: Asked) -> list[str | None]:
+        """Decide calls, and show the client meanwhile that its request is alive."""
+        if self._pending:
+            await self._flush()
+        deciding = asyncio.create_task(self._turn.decider.adecide(asked))
+        try:
+            while not deciding.done():
+                await asyncio.wait([deciding], timeout=self._shared.limits.keep_alive_s)
+                if not deciding.done():
+                    await self._show_life()
+        finally:
+            if not deciding.done():
+                deciding.cancel()
+                await asyncio.wait([deciding])
+        return await deciding
+
+    async def _show_life(self) -> None:
+        """Send a comment; before a JSON body, a space."""
+        if not self._out.started:
+            await self._out.start(200, self._head)
+        await self._out.write(b" " if self._events is None else _SIGN_OF_LIFE)
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise ProxyError(
+            504, f"the answer did not end in {seconds:g} seconds", code="proxy.answer_time"
+        ) from None

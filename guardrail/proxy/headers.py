@@ -1,0 +1,68 @@
+"""The headers that the proxy passes on, in both directions. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+__all__ = ["CREDENTIALS", "SESSION", "Headers", "to_client", "to_upstream"]
+
+Headers = list[tuple[str, str]]
+
+SESSION = "x-guardrail-session"
+"""Names the session of a request."""
+CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
+"""They identify a caller to the upstream."""
+
+_HOP = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""They are about one connection (RFC 9110, section 7.6.1)."""
+_NOT_TO_UPSTREAM = frozenset({"host", "expect", "forwarded", "via"})
+_NOT_TO_CLIENT = frozenset({"alt-svc", "strict-transport-security", "server", "date"})
+"""They name other addresses of the upstream, or are added by the proxy's own server."""
+_OF_BODY = frozenset({"content-length", "content-encoding"})
+
+
+def _end_to_end(headers: Iterable[tuple[str, str]], drop: frozenset[str]) -> Headers:
+    found = [(name.lower(), value) for name, value in headers]
+    named = {
+        each.strip().lower()
+        for name, value in found
+        if name == "connection"
+        for each in value.split(",")
+    }
+    return [(name, value) for name, value in found if name not in _HOP | named | drop]
+
+
+def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None) -> Headers:
+    """Return the headers of a request for the upstream. *identity* is the header in which a peer
+    names the principal.
+    """
+    drop = _NOT_TO_UPSTREAM | {identity or SESSION}
+    if governed:
+        drop |= _OF_BODY | {"accept-encoding"}
+    kept = [
+        (name, value)
+        for name, value in _end_to_end(headers, drop)
+        if not name.startswith(("x-guardrail-", "x-forwarded-"))
+    ]
+    return [*kept, ("accept-encoding", "identity")] if governed else kept
+
+
+def to_client(headers: Headers, *, same_body: bool) -> Headers:
+    """Return the headers of an answer for the client. *same_body* keeps those about the bytes of
+    the body.
+    """
+    drop = _NOT_TO_CLIENT if same_body else _NOT_TO_CLIENT | _OF_BODY
+    kept = _end_to_end(headers, drop)
+    return [(name, value) for name, value in kept if not name.startswith("x-guardrail-")]

@@ -1,0 +1,37 @@
+"""Passes requests on that can't carry tool calls, and their answers, as streams of bytes."""
+
+from __future__ import annotations
+
+from guardrail.proxy.asgi import Incoming, Outgoing
+from guardrail.proxy.errors import ProxyError
+from guardrail.proxy.headers import to_client, to_upstream
+from guardrail.proxy.routes import Route
+from guardrail.proxy.shared import Shared
+
+__all__ = ["pass_on"]
+
+
+async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoing) -> None:
+    """Pass a request on, and its answer back. Raises ``ProxyError`` if no part of it was sent."""
+    limit = shared.limits.passed
+    identity = shared.settings.identity_header.lower() or None
+    try:
+        async with (
+            incoming.watched(),
+            shared.upstream.send(
+                incoming.method,
+                route.path,
+                query=incoming.query,
+                headers=to_upstream(incoming.headers, governed=False, identity=identity),
+                body=incoming.pieces(limit) if incoming.has_body else None,
+                limit=limit,
+            ) as reply,
+        ):
+            await out.start(reply.status, to_client(reply.headers, same_body=True))
+            async for piece in reply.raw():
+                await out.write(piece)
+    except ProxyError:
+        if incoming.problem is not None and not out.started:
+            raise incoming.problem from None  # the reason that the upstream got no whole request
+        raise
+    await out.finish()

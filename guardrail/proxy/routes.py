@@ -1,0 +1,86 @@
+"""The routes of the proxy: which of them are governed, passed on and refused. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from urllib.parse import unquote
+
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.openai.routes import NO_CALLS
+from guardrail.proxy.errors import ErrorFormat, ProxyError
+
+__all__ = ["Route", "find_route", "format_of"]
+
+_BASE = "v1"
+_GOVERNED = {
+    ("chat", "completions"): Api.CHAT,
+    ("responses",): Api.RESPONSES,
+}
+_ABOUT_REQUEST = frozenset({("responses", "input_tokens"), ("messages", "count_tokens")})
+"""Routes that count the tokens of a request."""
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
+_METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A route that the upstream serves."""
+
+    path: str
+    """The path after ``/v1``, as it is sent to the upstream."""
+    api: Api | None
+    """The API whose answers are governed; None if answers hold no calls."""
+
+
+def find_route(method: str, path: str) -> Route:
+    """Return the route for a request. Raises ``ProxyError`` for every route that is not listed."""
+    parts = _parts(path)
+    if parts[:1] != (_BASE,):
+        raise ProxyError(
+            404,
+            "the proxy serves /v1/... only",
+            code="proxy.route",
+            hint="OpenAI clients: the base_url ends with /v1",
+        )
+    parts = parts[1:]
+    if method == "POST" and parts in _GOVERNED:
+        return Route("/" + "/".join(parts), _GOVERNED[parts])
+    rest = path.removeprefix(f"/{_BASE}")
+    if method in _METHODS and (parts[:1] and parts[0] in NO_CALLS):
+        return Route(rest, None)
+    if (method == "POST" and parts in _ABOUT_REQUEST) or (
+        method == "DELETE" and parts[:1] in {("responses",), ("conversations",)}
+    ):
+        return Route(rest, None)
+    raise ProxyError(
+        404,
+        f"{method} /v1/{parts[0] if parts else ''}{'/...' if parts[1:] else ''} can carry tool"
+        " calls that the proxy can't decide, or is not known to it",
+        code="proxy.route",
+        hint="docs/proxy.md lists the routes",
+    )
+
+
+def _parts(path: str) -> tuple[str, ...]:
+    """Return the parts of *path*, decoded. Raises ``ProxyError`` if servers could read it in
+    different ways.
+    """
+    decoded = unquote(path, errors="replace")
+    parts = decoded.split("/")[1:]
+    if (
+        not _PATH.fullmatch(path)
+        or "%" in decoded
+        or "\\" in decoded
+        or not decoded.isprintable()
+        or any(part in {"", ".", ".."} for part in parts)
+    ):
+        raise ProxyError(404, "the path of the request is malformed", code="proxy.path")
+    return tuple(parts)
+
+
+def format_of(path: str, headers: list[tuple[str, str]]) -> ErrorFormat:
+    """Return the format in which a client reads errors."""
+    if path.startswith("/v1/messages") or any(name == "anthropic-version" for name, _ in headers):
+        return ErrorFormat.ANTHROPIC
+    return ErrorFormat.OPENAI

@@ -1,0 +1,113 @@
+"""The caller of a request, and the session that it is in."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import hmac
+import secrets
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from guardrail.call.scope import SessionScope
+from guardrail.core.types import Principal
+from guardrail.model_apis.claims import ResultClaim, is_legacy
+from guardrail.proxy.headers import CREDENTIALS, Headers
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["ProxyCaller", "Sessions", "call_names", "credential_digest", "places_of"]
+
+_MOST = 16_384
+"""Names that are kept: of responses, conversations, calls and sessions."""
+_KEY = secrets.token_bytes(32)
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyCaller:
+    """Who makes a request."""
+
+    principal: Principal
+    credential: str
+    """``credential_digest`` of the request."""
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Tells this caller from others."""
+        return self.principal.issuer or "", self.principal.id, self.credential
+
+
+def credential_digest(headers: Headers) -> str:
+    """Return a digest of the credentials in *headers*. It has no meaning outside this process: the
+    credentials themselves are never kept.
+    """
+    code = hmac.new(_KEY, digestmod=hashlib.sha256)
+    for name, value in sorted(headers):
+        if name in CREDENTIALS:
+            code.update(f"{name}\n{value}\n".encode())
+    return code.hexdigest()
+
+
+def places_of(body: Mapping[str, Any]) -> list[str]:
+    """Return the names of the response and of the conversation that a request goes on with."""
+    conversation = body.get("conversation")
+    if isinstance(conversation, dict):
+        conversation = conversation.get("id")
+    given = (body.get("previous_response_id"), conversation)
+    return [each for each in given if isinstance(each, str)]
+
+
+def call_names(claims: Iterable[ResultClaim]) -> list[str]:
+    """Return the names of the calls whose results a request tells, latest first."""
+    return [f"call\n{claim.key}" for claim in claims if not is_legacy(claim.key)][::-1]
+
+
+class Sessions:
+    """The sessions of the callers. Bounded: the oldest are forgotten, and a request that goes on
+    with one of these is in a new session.
+    """
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._known: OrderedDict[tuple[tuple[str, str, str], str], SessionScope | None] = (
+            OrderedDict()
+        )
+
+    async def named(self, caller: ProxyCaller, name: str) -> SessionScope:
+        """Return the session that a request names. Raises ``IdentityError`` if it is another
+        caller's.
+        """
+        place = caller.key, f"session\n{name}"
+        found = self._known.get(place)
+        if found is None:
+            # It may have records of an earlier process.
+            found = await asyncio.to_thread(self._guard.session, caller.principal, id=name)
+        self._keep(place, found)
+        return found
+
+    def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope:
+        """Return the session of the first of *names* that is known, or a new one."""
+        for name in names:
+            found = self._known.get((caller.key, name))
+            if found is not None:
+                return found
+        return self._guard.session(caller.principal)
+
+    def note(self, caller: ProxyCaller, names: Iterable[str], session: SessionScope) -> None:
+        """Remember *session* for requests that go on with one of *names*."""
+        for name in names:
+            place = caller.key, name
+            if self._known.get(place, session) is not session:
+                # Servers that number their calls use the same name in several conversations.
+                self._keep(place, None)
+            else:
+                self._keep(place, session)
+
+    def _keep(self, place: tuple[tuple[str, str, str], str], session: SessionScope | None) -> None:
+        self._known[place] = session
+        self._known.move_to_end(place)
+        while len(self._known) > _MOST:
+            self._known.popitem(last=False)

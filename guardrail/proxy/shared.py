@@ -1,0 +1,36 @@
+"""What the requests to one proxy share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from guardrail.config import ProxySettings
+from guardrail.model_apis.open_calls import OpenCalls
+from guardrail.model_apis.openai.history import RefusedItems
+from guardrail.proxy.limits import Limits
+from guardrail.proxy.sessions import Sessions
+from guardrail.proxy.upstream import Upstream
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["Shared"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """The parts of a proxy that outlive a request."""
+
+    guard: Guard
+    upstream: Upstream
+    settings: ProxySettings
+    limits: Limits
+    sessions: Sessions
+    open_calls: OpenCalls = field(default_factory=OpenCalls)
+    refused: RefusedItems = field(default_factory=RefusedItems)
+
+    @property
+    def max_request(self) -> int:
+        """Bytes of a request whose answer is governed."""
+        return self.settings.max_body_mb * 1024 * 1024

@@ -1,0 +1,234 @@
+"""The client of the one upstream. It follows no redirects, uses no proxy of the environment, and
+verifies certificates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from urllib.parse import SplitResult, urlsplit
+
+from guardrail.errors import ConfigError
+from guardrail.proxy.decompress import Decompressor
+from guardrail.proxy.errors import ProxyError
+from guardrail.proxy.headers import Headers
+from guardrail.system.http import tls_context
+
+try:
+    import aiohttp
+    from yarl import URL
+except ImportError as missing:
+    raise ImportError(
+        "guardrail proxy needs a web server and client: pip install 'guardrail-ledger[server]'"
+    ) from missing
+
+__all__ = ["Upstream", "UpstreamReply"]
+
+_ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
+"""Headers that the library would add."""
+_BASE = "/v1"
+_KEPT_OPEN = 15
+"""Seconds for which a connection waits for the next request: less than most servers wait."""
+_REST = 1.0
+"""Seconds in which a stream must end after its last event, for its connection to be used again."""
+
+
+class UpstreamReply:
+    """The upstream's answer: its head, and its body as it arrives."""
+
+    def __init__(self, response: aiohttp.ClientResponse, limit: int) -> None:
+        self._response = response
+        self._limit = limit
+        self.status = response.status
+        self.headers: Headers = [
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
+            for name, value in response.raw_headers
+        ]
+        kind = response.headers.get("content-type", "")
+        self.media_type = kind.partition(";")[0].strip().lower()
+
+    async def raw(self) -> AsyncGenerator[bytes]:
+        """Yield the body as it was sent. Raises ``ProxyError`` if it breaks off, or is too
+        large.
+        """
+        size = 0
+        with _as_proxy_errors():
+            async for piece in self._response.content.iter_any():
+                size += len(piece)
+                self._check(size)
+                yield piece
+
+    async def pieces(self) -> AsyncGenerator[bytes]:
+        """Yield the body, decompressed. Raises ``ProxyError`` as ``raw`` does."""
+        encodings = [each for name, each in self.headers if name == "content-encoding"]
+        encoding = ",".join(encodings)
+        if encoding.strip().lower() in {"", "identity"}:
+            async for piece in self.raw():
+                yield piece
+            return
+        decompressor, size = Decompressor(encoding), 0
+        async for piece in self.raw():
+            for part in decompressor.feed(piece):
+                size += len(part)
+                self._check(size)
+                yield part
+        decompressor.check_end()
+
+    async def body(self, limit: int | None = None) -> bytes:
+        """Return the whole body, decompressed. *limit* is a lower limit than that of the reply."""
+        self._limit = self._limit if limit is None else limit
+        return b"".join([piece async for piece in self.pieces()])
+
+    async def rest(self) -> None:
+        """Read what follows the last event, which is nothing, so that the connection can be used
+        again.
+        """
+        with contextlib.suppress(TimeoutError, aiohttp.ClientError):
+            async with asyncio.timeout(_REST):
+                while await self._response.content.readany():
+                    pass
+
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise ProxyError(
+                502,
+                f"the upstream's answer is larger than {self._limit} bytes",
+                code="proxy.upstream_size",
+            )
+
+
+class Upstream:
+    """The upstream at one URL. Its connections belong to the event loop that makes the first
+    request.
+    """
+
+    def __init__(self, url: str, *, idle_s: float, connect_s: float) -> None:
+        """*url* is a base URL as the clients of OpenAI take it; of a host alone, ``/v1`` is added.
+        *idle_s* is the number of seconds for which it may send nothing. Raises ``ConfigError``.
+        """
+        found = _checked(url)
+        self._origin = f"{found.scheme}://{found.netloc}"
+        self._base = found.path.rstrip("/") or _BASE
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
+        self._tls = tls_context(None) if found.scheme == "https" else None
+        self._session: aiohttp.ClientSession | None = None
+
+    @contextlib.asynccontextmanager
+    async def send(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: str,
+        headers: Headers,
+        body: bytes | AsyncIterable[bytes] | None,
+        limit: int,
+    ) -> AsyncIterator[UpstreamReply]:
+        """Send a request; yield the answer, of which at most *limit* bytes are read. *path* is the
+        one after ``/v1``.
+
+        Raises ``ProxyError`` if there is no answer, or a redirect.
+        """
+        target = f"{self._origin}{self._base}{path}" + (f"?{query}" if query else "")
+        with _as_proxy_errors():
+            response = await self._client().request(
+                method,
+                URL(target, encoded=True),
+                headers=headers,
+                data=body,
+                allow_redirects=False,
+                skip_auto_headers=_ADDED,
+            )
+        try:
+            if 300 <= response.status < 400:
+                raise ProxyError(
+                    502,
+                    "the upstream answered with a redirect, which the proxy does not follow",
+                    code="proxy.upstream_redirect",
+                )
+            yield UpstreamReply(response, limit)
+        finally:
+            response.release()
+
+    def _client(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, ssl=self._tls or True, keepalive_timeout=_KEPT_OPEN
+                ),
+                auto_decompress=False,
+                trust_env=False,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+            )
+        return self._session
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._session is not None:
+            await self._session.close()
+
+
+def _checked(url: str) -> SplitResult:
+    try:
+        found = urlsplit(url)
+        port_is_valid = found.port != 0
+    except ValueError:
+        found, port_is_valid = urlsplit(""), False
+    if (
+        not port_is_valid
+        or found.scheme not in {"http", "https"}
+        or not found.hostname
+        or found.query
+        or found.fragment
+        or found.username is not None
+    ):
+        raise ConfigError(
+            "the upstream must be an URL like https://api.openai.com/v1, without credentials and"
+            " query",
+            code="config.upstream",
+        )
+    if found.scheme == "http" and not _is_loopback(found.hostname):
+        raise ConfigError(
+            "the upstream gets the keys of callers, so it must be reached over https, or over"
+            " http on this machine",
+            code="config.upstream",
+            hint="use https://",
+        )
+    return found
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+@contextlib.contextmanager
+def _as_proxy_errors() -> Iterator[None]:
+    """Convert the errors of the library. Their texts may name addresses, and are not passed on."""
+    try:
+        yield
+    except TimeoutError:  # also aiohttp.ServerTimeoutError
+        raise ProxyError(
+            504, "the upstream did not answer in time", code="proxy.upstream_timeout"
+        ) from None
+    except aiohttp.ClientSSLError:
+        raise ProxyError(
+            502,
+            "the upstream's certificate, or its TLS, is not accepted",
+            code="proxy.upstream_tls",
+        ) from None
+    except aiohttp.ClientConnectorError:
+        raise ProxyError(
+            502, "the upstream can't be reached", code="proxy.upstream_unreachable"
+        ) from None
+    except (aiohttp.ClientError, OSError):
+        raise ProxyError(
+            502,
+            "the upstream broke off its answer, or does not speak HTTP",
+            code="proxy.upstream_broken",
+        ) from None

@@ -1,0 +1,71 @@
+"""A proxy on this machine, served by a real web server, in front of any upstream."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import openai
+import uvicorn
+
+from guardrail.config import ProxySettings
+from guardrail.guard import Guard
+from guardrail.proxy.app import Proxy
+from guardrail.proxy.limits import Limits
+from tests.support.waiting import until
+
+
+class RunningProxy:
+    """A proxy that serves."""
+
+    def __init__(self, app: Any, port: int) -> None:
+        self.app = app
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+
+    def openai(self, *, asynchronous: bool = False, **options: Any) -> Any:
+        """Return an official client of the proxy."""
+        kind: Any = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+        given = {"base_url": f"{self.url}/v1", "api_key": "key-of-alice", "max_retries": 0}
+        return kind(**{**given, **options})
+
+    def session(self, name: str, **options: Any) -> Any:
+        """Return an official client whose requests are in the session *name*."""
+        return self.openai(default_headers={"x-guardrail-session": name}, **options)
+
+
+@contextmanager
+def serving(app: Any) -> Iterator[RunningProxy]:
+    """Serve an ASGI application on a free port of the loopback address."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        found.listen(128)
+        config = uvicorn.Config(app, http="h11", ws="none", log_level="critical")
+        server = uvicorn.Server(config)
+        thread = threading.Thread(target=server.run, args=([found],))
+        thread.start()
+        try:
+            until(lambda: server.started, "the start of the server")
+            yield RunningProxy(app, found.getsockname()[1])
+        finally:
+            server.should_exit = True
+            thread.join()
+
+
+@contextmanager
+def proxied(
+    guard: Guard,
+    upstream: str,
+    *,
+    limits: Limits | None = None,
+    **settings: Any,
+) -> Iterator[RunningProxy]:
+    """Serve a proxy of *guard* in front of the URL *upstream*. Calls that need an approval do not
+    wait for it, unless *settings* say so.
+    """
+    made = ProxySettings(**{"approval_wait_s": 0, **settings})
+    with serving(Proxy(guard, upstream, made, limits=limits)) as proxy:
+        yield proxy
