@@ -11,10 +11,10 @@ from guardrail.errors import GuardrailError
 from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing, Receive, Scope, Send
 from guardrail.proxy.errors import failure_of
 from guardrail.proxy.exchange import Exchange
-from guardrail.proxy.limits import Limits
+from guardrail.proxy.limits import ProxyLimits
 from guardrail.proxy.passing import pass_on
 from guardrail.proxy.routes import find_route, format_of
-from guardrail.proxy.sessions import ProxyCaller, Sessions, credential_digest
+from guardrail.proxy.sessions import CallerSessions, ProxyCaller, credential_digest
 from guardrail.proxy.shared import Shared
 from guardrail.proxy.upstream import Upstream
 from guardrail.system.os_user import user_name
@@ -41,16 +41,16 @@ class Proxy:
         settings: ProxySettings,
         *,
         identify: Callable[[Incoming], Principal] = _this_user,
-        limits: Limits | None = None,
+        limits: ProxyLimits | None = None,
     ) -> None:
         """*identify* returns the principal of a request, or raises ``ProxyError``. Raises
         ``ConfigError`` if the upstream can't be reached safely.
         """
-        limits = Limits() if limits is None else limits
+        limits = ProxyLimits() if limits is None else limits
         upstream = Upstream(
             upstream_url, idle_s=settings.upstream_idle_s, connect_s=limits.connect_s
         )
-        self._shared = Shared(guard, upstream, settings, limits, Sessions(guard))
+        self._shared = Shared(guard, upstream, settings, limits, CallerSessions(guard))
         self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

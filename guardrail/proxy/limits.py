@@ -1,16 +1,16 @@
-"""Limits of the proxy that have no setting."""
+"""ProxyLimits of the proxy that have no setting."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["Limits"]
+__all__ = ["ProxyLimits"]
 
 _MB = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class ProxyLimits:
     """How long the proxy waits, and how much it reads."""
 
     keep_alive_s: float = 10

@@ -19,7 +19,7 @@ from guardrail.proxy.headers import CREDENTIALS, Headers
 if TYPE_CHECKING:
     from guardrail.guard import Guard
 
-__all__ = ["ProxyCaller", "Sessions", "call_names", "credential_digest", "places_of"]
+__all__ = ["CallerSessions", "ProxyCaller", "call_names", "credential_digest", "places_of"]
 
 _MOST = 16_384
 """Names that are kept: of responses, conversations, calls and sessions."""
@@ -65,7 +65,7 @@ def call_names(claims: Iterable[ResultClaim]) -> list[str]:
     return [f"call\n{claim.key}" for claim in claims if not is_legacy(claim.key)][::-1]
 
 
-class Sessions:
+class CallerSessions:
     """The sessions of the callers. Bounded: the oldest are forgotten, and a request that goes on
     with one of these is in a new session.
     """

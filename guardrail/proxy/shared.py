@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from guardrail.config import ProxySettings
 from guardrail.model_apis.open_calls import OpenCalls
 from guardrail.model_apis.openai.history import RefusedItems
-from guardrail.proxy.limits import Limits
-from guardrail.proxy.sessions import Sessions
+from guardrail.proxy.limits import ProxyLimits
+from guardrail.proxy.sessions import CallerSessions
 from guardrail.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -25,8 +25,8 @@ class Shared:
     guard: Guard
     upstream: Upstream
     settings: ProxySettings
-    limits: Limits
-    sessions: Sessions
+    limits: ProxyLimits
+    sessions: CallerSessions
     open_calls: OpenCalls = field(default_factory=OpenCalls)
     refused: RefusedItems = field(default_factory=RefusedItems)
 

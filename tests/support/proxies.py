@@ -14,7 +14,7 @@ import uvicorn
 from guardrail.config import ProxySettings
 from guardrail.guard import Guard
 from guardrail.proxy.app import Proxy
-from guardrail.proxy.limits import Limits
+from guardrail.proxy.limits import ProxyLimits
 from tests.support.waiting import until
 
 
@@ -60,7 +60,7 @@ def proxied(
     guard: Guard,
     upstream: str,
     *,
-    limits: Limits | None = None,
+    limits: ProxyLimits | None = None,
     **settings: Any,
 ) -> Iterator[RunningProxy]:
     """Serve a proxy of *guard* in front of the URL *upstream*. Calls that need an approval do not
