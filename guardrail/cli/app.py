@@ -29,7 +29,17 @@ from guardrail.errors import (
 from guardrail.review.terminal import one_line
 from guardrail.system.ownership import denial_of
 
-__all__ = ["COMMANDS", "GROUPS", "CommandEntry", "CommandReads", "Exit", "LazyGroup", "cli", "run"]
+__all__ = [
+    "COMMANDS",
+    "GROUPS",
+    "CommandEntry",
+    "CommandReads",
+    "Exit",
+    "LazyGroup",
+    "cli",
+    "report",
+    "run",
+]
 
 
 class Exit(IntEnum):
@@ -188,6 +198,12 @@ COMMANDS: Mapping[str, CommandEntry] = {
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),
     "policy": CommandEntry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
+    "run": CommandEntry(
+        f"{_HERE}.run",
+        "run",
+        "Run a program whose model's tool calls are governed.",
+        reads=CommandReads.NO_RECORDS,
+    ),
 }
 
 GROUPS: Mapping[str, Sequence[str]] = {
@@ -197,7 +213,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover"),
     "Policies": ("policy",),
-    "Serve": ("witness",),
+    "Serve": ("run", "witness"),
 }
 """The sections of ``guardrail --help``: the commands, grouped by task."""
 
@@ -343,33 +359,38 @@ def _dispatch(args: Sequence[str]) -> int:
         return int(result) if isinstance(result, int) else Exit.YES
     except click.exceptions.Exit as leave:
         return leave.exit_code
-    except click.exceptions.NoArgsIsHelpError as error:
-        remark(error.format_message())
-        return Exit.USAGE
-    except click.UsageError as error:
-        _report_usage(error)
-        return Exit.USAGE
-    except click.ClickException as error:
-        remark(f"error: {one_line(error.format_message())}", Style.BAD)
-        return Exit.UNKNOWN
-    except GuardrailError as error:
-        report_error(error, args)
-        return code_of(error)
     except (BrokenPipeError, click.Abort):
         raise
-    except OSError as error:
+    except Exception as error:  # noqa: BLE001 - the border of the command line
+        return report(error, args)
+
+
+def report(error: Exception, args: Sequence[str]) -> Exit:
+    """Write an error of the command line *args* to stderr, and return its exit code. Raises
+    ``OSError`` if the disk is full.
+    """
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        remark(error.format_message())
+        return Exit.USAGE
+    if isinstance(error, click.UsageError):
+        _report_usage(error)
+        return Exit.USAGE
+    if isinstance(error, click.ClickException):
+        remark(f"error: {one_line(error.format_message())}", Style.BAD)
+        return Exit.UNKNOWN
+    if isinstance(error, GuardrailError):
+        report_error(error, args)
+        return code_of(error)
+    if isinstance(error, OSError):
         if error.errno in _DISK:
-            raise
+            raise error
         missing = denial_of(error, Path())
         if missing is not None:
             remark(f"error: permission denied: {one_line(missing.what)}", Style.BAD)
             remark(f"next:  {one_line(missing.hint)}")
             return Exit.UNKNOWN
-        _report_bug(error)
-        return Exit.BUG
-    except Exception as error:  # noqa: BLE001 - the border of the command line
-        _report_bug(error)
-        return Exit.BUG
+    _report_bug(error)
+    return Exit.BUG
 
 
 def _report_usage(error: click.UsageError) -> None:

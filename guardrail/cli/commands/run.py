@@ -1,0 +1,230 @@
+"""``guardrail run``."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from guardrail.cli.app import report
+from guardrail.cli.missing import explained
+from guardrail.cli.options import config_option, settings_of
+from guardrail.cli.output import LEDGER, Style, remark
+from guardrail.core.words import counted
+from guardrail.errors import LedgerOpenError, os_reason
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.config import Settings
+    from guardrail.proxy.embedded import EmbeddedProxy
+
+__all__ = ["run"]
+
+FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
+"""Exit codes of env(1) for errors that are not the program's."""
+_FORWARDED = (
+    signal.SIGINT,
+    signal.SIGQUIT,
+    signal.SIGTERM,
+    signal.SIGHUP,
+    signal.SIGUSR1,
+    signal.SIGUSR2,
+)
+_OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGQUIT})
+
+
+class ProgramCommand(click.Command):
+    """A command whose exit code is that of a program, so its own failures have another."""
+
+    def make_context(self, *args: Any, **more: Any) -> click.Context:
+        """Parse as click does. Exits with 125 if the command line is wrong."""
+        try:
+            return super().make_context(*args, **more)
+        except click.UsageError as error:
+            report(error, ["run"])
+            raise click.exceptions.Exit(FAILED) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command. Exits with 125 if it fails before or after the program."""
+        try:
+            return super().invoke(ctx)
+        except (click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 - the border of this command
+            given = ctx.meta.get(LEDGER, {})
+            if isinstance(error, LedgerOpenError):
+                error = explained(error, given.get("config"), None)
+            report(error, ["run"])
+            raise click.exceptions.Exit(FAILED) from None
+
+
+@click.command(
+    cls=ProgramCommand,
+    short_help="Run a program whose model's tool calls are governed.",
+    context_settings={"allow_interspersed_args": False},
+)
+@config_option
+@click.option(
+    "--upstream",
+    metavar="URL",
+    help=(
+        "OpenAI's API, or one like it. Default: OPENAI_BASE_URL, [proxy] upstream, or OpenAI's own."
+    ),
+)
+@click.option(
+    "--anthropic-upstream",
+    metavar="URL",
+    help="Anthropic's API. Default: ANTHROPIC_BASE_URL, or Anthropic's own.",
+)
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
+def run(
+    *,
+    config: Path | None,
+    upstream: str | None,
+    anthropic_upstream: str | None,
+    command: Sequence[str],
+) -> None:
+    """Run a program, and decide and record the tool calls of its model's answers.
+
+    The program gets the address of a proxy in OPENAI_BASE_URL and ANTHROPIC_BASE_URL. Its exit code
+    is returned, or 125 if guardrail itself fails, 126 if the program can't be executed, and 127 if
+    there is no such program.
+    """
+    from guardrail.guard import Guard
+    from guardrail.ledger.reader import LedgerReader
+    from guardrail.proxy.embedded import UNGOVERNED, EmbeddedProxy, upstream_in
+    from guardrail.proxy.errors import ErrorFormat
+
+    settings = settings_of(config)
+    outside = os.environ
+    openai = upstream or upstream_in(outside, ErrorFormat.OPENAI) or settings.proxy.upstream
+    anthropic = anthropic_upstream or upstream_in(outside, ErrorFormat.ANTHROPIC)
+    for name in UNGOVERNED:
+        if outside.get(name):
+            remark(f"guardrail: {name} is set: requests to it are not governed", Style.WARN)
+    with Guard.open(settings) as guard:
+        with LedgerReader.open(settings.ledger.path) as reader:
+            start = reader.size()
+        with EmbeddedProxy(guard, settings.proxy, openai=openai, anthropic=anthropic) as proxy:
+            code = _run_program(command, proxy.environment(outside))
+    _summarize(settings, proxy, start)
+    raise click.exceptions.Exit(code)
+
+
+def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
+    """Run a program with this process's input and output; return its exit code, 128 and its number
+    if a signal ended it. Exits if the program can't be started.
+    """
+    early: list[int] = []
+    with _forwarding(early) as forward:
+        try:
+            program = subprocess.Popen(command, env=environment)
+        except OSError as error:
+            remark(f"error: {one_line(command[0])}: {os_reason(error)}", Style.BAD)
+            missing = isinstance(error, FileNotFoundError)
+            raise click.exceptions.Exit(NOT_FOUND if missing else NOT_EXECUTABLE) from None
+        forward(program)
+        code = program.wait()
+    return 128 - code if code < 0 else code
+
+
+@contextmanager
+def _forwarding(early: list[int]) -> Generator[Any]:
+    """Catch signals in the block, and send them to the program that it names; signals that come
+    before are sent then.
+    """
+    running: list[subprocess.Popen[bytes]] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if not running:
+            early.append(number)
+        elif number not in _OF_TERMINALS or not _terminal_sends_it():
+            running[0].send_signal(number)
+
+    def forward(program: subprocess.Popen[bytes]) -> None:
+        running.append(program)
+        for number in early:
+            program.send_signal(number)
+
+    before = {
+        each: signal.signal(each, handle)
+        for each in _FORWARDED
+        if signal.getsignal(each) is not signal.SIG_IGN
+    }
+    try:
+        yield forward
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
+
+
+def _terminal_sends_it() -> bool:
+    """Return True if Ctrl-C in the terminal reaches the program too, as a process of its group."""
+    with suppress(OSError):
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        try:
+            return os.tcgetpgrp(terminal) == os.getpgrp()
+        finally:
+            os.close(terminal)
+    return False
+
+
+class _Counts(NamedTuple):
+    """The recorded calls of a run."""
+
+    calls: int
+    denied: int
+    waiting: int
+
+
+def _counts(settings: Settings, start: int) -> _Counts:
+    """Count what this process recorded since record *start*."""
+    from guardrail.approvals.rules import RequestState
+    from guardrail.approvals.views import terms_of, utc_now
+    from guardrail.ledger.reader import LedgerReader
+    from guardrail.review.approvals import open_requests
+    from guardrail.review.records import parse
+
+    calls, denied, requests = 0, 0, set()
+    with LedgerReader.open(settings.ledger.path) as reader:
+        for seq, _, line in reader.lines(start):
+            record = parse(line, seq)
+            if record["type"] not in {"call.decision", "call.rejected"}:
+                continue
+            if record["origin"]["pid"] != os.getpid():
+                continue
+            effect = record.get("decision", {}).get("effect", "deny")
+            calls += 1
+            denied += effect == "deny"
+            if effect == "require_approval":
+                requests.add(record["call"])
+        found = open_requests(reader, terms_of(settings.approvals), utc_now()) if requests else []
+        waiting = sum(
+            each.state is RequestState.PENDING and each.case.request.id in requests
+            for each in found
+        )
+    return _Counts(calls, denied, waiting)
+
+
+def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int) -> None:
+    """Tell on stderr what was governed."""
+    if not proxy.requests:
+        remark("guardrail: NOT GOVERNED: the program sent no request to the proxy", Style.WARN)
+        remark("next:  let it read OPENAI_BASE_URL or ANTHROPIC_BASE_URL (docs/proxy.md)")
+        return
+    counts = _counts(settings, start)
+    parts = [counted(counts.calls, "call"), f"{counts.denied} denied"]
+    if counts.waiting:
+        parts.append(f"{counts.waiting} waiting for approval")
+    remark(f"guardrail: {counted(proxy.requests, 'request')}: {', '.join(parts)}")
+    if counts.calls:
+        remark("look:  guardrail show last")
+    if counts.waiting:
+        remark("next:  guardrail approvals")

@@ -1,0 +1,148 @@
+"""A proxy for one program, which runs in this process: the program gets its address, with a secret,
+in the environment.
+"""
+
+from __future__ import annotations
+
+import hmac
+import secrets
+from collections.abc import Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from guardrail.proxy.app import Proxy
+from guardrail.proxy.errors import ErrorFormat, ProxyError, failure_of
+from guardrail.proxy.routes import format_of
+from guardrail.system.asgi_rules import Receive, Scope, Send
+from guardrail.system.asgi_server import Listener
+from guardrail.system.listener import ListenAddress, ListenerRules
+
+if TYPE_CHECKING:
+    from guardrail.config import ProxySettings
+    from guardrail.guard import Guard
+
+__all__ = ["UNGOVERNED", "EmbeddedProxy", "upstream_in"]
+
+OPENAI_NAMES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
+"""Variables that hold a base URL that ends with ``/v1``."""
+ANTHROPIC_NAMES = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE", "ANTHROPIC_API_URL")
+"""Variables that hold a base URL to which clients add ``/v1``."""
+UNGOVERNED = (
+    "AZURE_OPENAI_ENDPOINT",
+    "ANTHROPIC_AWS_BASE_URL",
+    "ANTHROPIC_BEDROCK_BASE_URL",
+    "ANTHROPIC_FOUNDRY_BASE_URL",
+    "ANTHROPIC_VERTEX_BASE_URL",
+    "AWS_BEDROCK_BASE_URL",
+)
+"""Variables that lead clients to an API with other paths, which the proxy does not serve."""
+_DEFAULTS = {
+    ErrorFormat.OPENAI: "https://api.openai.com/v1",
+    ErrorFormat.ANTHROPIC: "https://api.anthropic.com",
+}
+_STOP_S = 1.0
+"""Seconds for requests in progress to end: their program has ended."""
+
+
+def upstream_in(environment: Mapping[str, str], provider: ErrorFormat) -> str | None:
+    """Return the API that programs with this environment use, None if it names none."""
+    names = OPENAI_NAMES if provider is ErrorFormat.OPENAI else ANTHROPIC_NAMES
+    return next((environment[name] for name in names if environment.get(name)), None)
+
+
+class EmbeddedProxy:
+    """Serves one program, in its own thread inside a ``with`` block.
+
+    Only requests whose path begins with the secret of this object are served. The secret is neither
+    logged nor recorded nor forwarded.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        settings: ProxySettings,
+        *,
+        openai: str | None = None,
+        anthropic: str | None = None,
+    ) -> None:
+        """*openai* and *anthropic* are the URLs of the APIs; by default, the providers' own. Raises
+        ``ConfigError`` if one of them can't be reached safely.
+        """
+        self.requests = 0
+        """Number of requests with the secret."""
+        self._secret = secrets.token_urlsafe(32)
+        given = {ErrorFormat.OPENAI: openai, ErrorFormat.ANTHROPIC: anthropic}
+        self._apps = {
+            provider: Proxy(guard, url or _DEFAULTS[provider], settings)
+            for provider, url in given.items()
+        }
+        rules = ListenerRules(
+            max_body=settings.max_body_mb << 20,
+            max_streams=settings.max_streams,
+            idle_s=settings.idle_s,
+            stop_s=_STOP_S,
+        )
+        self._listener = Listener(
+            self._serve, rules, ListenAddress("127.0.0.1", 0), close=self._close
+        )
+
+    def environment(self, outside: Mapping[str, str]) -> dict[str, str]:
+        """Return the environment of the program: *outside*, with this proxy as the APIs."""
+        base = f"{self._listener.url}/{self._secret}"
+        # A client that uses the proxy of its environment would ask it for loopback addresses too.
+        direct = ",".join(
+            filter(None, (outside.get("NO_PROXY") or outside.get("no_proxy"), "127.0.0.1"))
+        )
+        return {
+            **outside,
+            **dict.fromkeys(OPENAI_NAMES, f"{base}/v1"),
+            **dict.fromkeys(ANTHROPIC_NAMES, base),
+            "NO_PROXY": direct,
+            "no_proxy": direct,
+        }
+
+    def __enter__(self) -> Self:
+        """Start to serve. Raises ``ConfigError``."""
+        self._listener.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop, and close what the requests in progress hold."""
+        self._listener.__exit__(kind, error, trace)
+
+    async def _close(self) -> None:
+        for app in self._apps.values():
+            await app.aclose()
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, if it has the secret, as if its path had no secret."""
+        first, _, rest = scope["raw_path"][1:].partition(b"/")
+        path = b"/" + rest
+        headers = [
+            (name.decode("latin-1").lower(), value.decode("latin-1"))
+            for name, value in scope["headers"]
+        ]
+        provider = format_of(path.decode("latin-1"), headers)
+        if not hmac.compare_digest(first, self._secret.encode()):
+            await _refuse(provider, send)
+            return
+        self.requests += 1
+        if not path.startswith(b"/v1/"):  # Vercel's client adds no /v1 to Anthropic's base URL
+            path = b"/v1" + path
+        inner = {**scope, "raw_path": path, "path": path.decode("latin-1")}
+        await self._apps[provider](inner, receive, send)
+
+
+async def _refuse(provider: ErrorFormat, send: Send) -> None:
+    """Answer that there is nothing at this path."""
+    failure = failure_of(ProxyError(404, "there is no such path", code="proxy.route"))
+    body = failure.body(provider)
+    length = ("content-length", str(len(body)))
+    headers = [(name.encode(), value.encode()) for name, value in [*failure.headers, length]]
+    await send({"type": "http.response.start", "status": failure.status, "headers": headers})
+    await send({"type": "http.response.body", "body": body})
