@@ -1,0 +1,131 @@
+"""Who makes a request: a peer's header, the operating-system user of a loopback caller, or the name
+that belongs to the caller's token.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from guardrail.config import ProxySettings
+from guardrail.core.types import Assurance, Principal
+from guardrail.errors import ConfigError, IdentityError
+from guardrail.identity.principal import check_id
+from guardrail.system.asgi_rules import ConnectionFacts, Scope, caller_of, facts_of
+from guardrail.system.listener import values_of
+from guardrail.system.os_user import user_named
+from guardrail.system.socket_owner import socket_user
+
+__all__ = ["CallerIdentity"]
+
+_NOBODY = Principal(id="", assurance=Assurance.ABSENT, method="none")
+_USER = "os_user"
+_NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
+_RESERVED = frozenset(
+    {
+        "authorization",
+        "x-api-key",
+        "api-key",
+        "host",
+        "cookie",
+        "connection",
+        "content-length",
+        "transfer-encoding",
+        "x-guardrail-session",
+        "x-guardrail-token",
+    }
+)
+"""Headers with another meaning, which a client sets itself."""
+
+
+class CallerIdentity:
+    """Names the principal of each request; no answer is a guess."""
+
+    def __init__(self, settings: ProxySettings) -> None:
+        """Take *peers* and *identity_header* from the settings. Raises ``ConfigError`` if one is
+        malformed, or if only one of them is set.
+        """
+        self._peers = frozenset(_peer(text) for text in settings.peers)
+        self._header = settings.identity_header.lower()
+        if bool(self._peers) != bool(self._header):
+            raise ConfigError(
+                "[proxy] peers and identity_header are only useful together",
+                code="config.identity_header",
+                hint="set both: the peers that name the caller, and the header in which they do",
+            )
+        if self._header and (_NAME.fullmatch(self._header) is None or self._header in _RESERVED):
+            raise ConfigError(
+                "[proxy] identity_header: this name can't be used",
+                code="config.identity_header",
+                hint="use the name of a header of its own, for example x-forwarded-user",
+            )
+
+    def principal(self, scope: Scope) -> Principal:
+        """Return the principal of a request, which may be absent.
+
+        Raises ``IdentityError`` if a peer names the caller twice or in a malformed way, and if
+        somebody else sends the header of the peers.
+        """
+        facts = facts_of(scope)
+        peer = None if facts.client is None else _plain(facts.client[0])
+        named = values_of(scope["headers"], self._header.encode()) if self._header else []
+        if peer is not None and peer in self._peers:
+            # Its own user and token say who runs the peer, not who calls.
+            return self._named(named)
+        if named:
+            raise IdentityError(
+                "only configured peers may name the caller in this header",
+                code="identity.peer",
+                hint="add the address to [proxy] peers, or send no such header",
+            )
+        if peer is not None and peer.is_loopback:
+            user = _user_of(facts)
+            if user is not None:
+                return Principal(id=check_id(user_named(user), "user name"), method=_USER)
+        caller = caller_of(scope)
+        return _NOBODY if caller is None else Principal(id=caller, method="token")
+
+    @staticmethod
+    def _named(values: list[bytes]) -> Principal:
+        if not values:
+            return _NOBODY
+        if len(values) > 1:
+            raise IdentityError("the caller is named twice", code="identity.several")
+        try:
+            text = values[0].decode("utf-8")
+        except UnicodeDecodeError:
+            raise IdentityError(
+                "the name of the caller is not UTF-8", code="identity.characters"
+            ) from None
+        return Principal(id=check_id(text, "the name of the caller"), method="peer_header")
+
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def _peer(text: str) -> _Address:
+    try:
+        return _plain(text)
+    except ValueError:
+        raise ConfigError(
+            "[proxy] peers: each must be an IP address",
+            code="config.peers",
+            hint="for example 10.0.0.7",
+        ) from None
+
+
+def _plain(text: str) -> _Address:
+    """Return an address; one of IPv4 even if IPv6 carries it."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    mapped = getattr(address, "ipv4_mapped", None)
+    return address if mapped is None else mapped
+
+
+def _user_of(facts: ConnectionFacts) -> int | None:
+    """Return the user at the other end, looked up once per connection."""
+    if facts.client is None or facts.server is None:
+        return None
+    if _USER not in facts.known:
+        facts.known[_USER] = socket_user(facts.client, facts.server)
+    found: int | None = facts.known[_USER]
+    return found

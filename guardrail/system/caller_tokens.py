@@ -1,0 +1,137 @@
+"""The file of the callers' tokens of an HTTP server: one line ``NAME DIGEST`` per token.
+
+The file holds only SHA-256 digests of random tokens, so whoever reads it can't call. It is read
+again when it changes; if it can't be read, no caller is known.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from pathlib import Path
+
+from guardrail.errors import ConfigError, os_reason
+from guardrail.system.input_files import read_input
+from guardrail.system.listener import Headers, values_of
+
+__all__ = ["TOKEN_HEADER", "CallerTokens", "add_token"]
+
+TOKEN_HEADER = "x-guardrail-token"  # noqa: S105 - the name of a header
+"""The header of a caller's token. ``Authorization`` holds the caller's key for the upstream."""
+_LINE = re.compile(r"([A-Za-z0-9._@+-]{1,128}) ([0-9a-f]{64})")
+_MAX_FILE = 1 << 20
+_MAX_TOKEN = 256
+_PREFIX = "grt_"
+
+
+class CallerTokens:
+    """The tokens in a file. Thread-safe."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the tokens in *path*. Raises ``ConfigError`` if the file is unreadable, malformed,
+        empty, owned by another user, or writable by others.
+        """
+        self._path = path
+        self._known = (_mark(path), _read(path))
+        if not self._known[1]:
+            raise _refused(path, "it names no caller", "empty", "guardrail proxy token NAME")
+
+    def caller(self, headers: Headers) -> str | None:
+        """Return the name of the caller whose token is in *headers*; None if there is none, if
+        there are several, or if the file can't be used.
+        """
+        given = values_of(headers, TOKEN_HEADER.encode())
+        if len(given) != 1 or len(given[0]) > _MAX_TOKEN:
+            return None
+        digest = hashlib.sha256(given[0]).hexdigest()
+        found = None
+        for name, stored in self._current():
+            # No early end: the time does not tell which digest is similar.
+            if hmac.compare_digest(digest, stored):
+                found = name
+        return found
+
+    def _current(self) -> tuple[tuple[str, str], ...]:
+        try:
+            mark = _mark(self._path)
+            if self._known[0] != mark:
+                self._known = (mark, _read(self._path))
+        except ConfigError:
+            return ()
+        return self._known[1]
+
+
+def add_token(path: Path, name: str) -> str:
+    """Return a new random token of the caller *name*, whose digest was added to the file *path*.
+
+    Creates the file, mode 0600. Raises ``ConfigError`` if the name is malformed or in use, and as
+    ``CallerTokens`` does.
+    """
+    token = _PREFIX + secrets.token_urlsafe(32)
+    line = f"{name} {hashlib.sha256(token.encode()).hexdigest()}"
+    if _LINE.fullmatch(line) is None:
+        raise ConfigError(
+            "the name of a caller has 1 to 128 letters, digits and . _ @ + -",
+            code="callers.name",
+            hint="for example ci or alice@example.com",
+        )
+    try:
+        descriptor = os.open(
+            path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
+        )
+        with os.fdopen(descriptor, "ab") as out:
+            if name in dict(_read(path)):
+                raise ConfigError(
+                    f"{path}: this caller already has a token",
+                    code="callers.exists",
+                    hint="choose another name, or remove its line from the file first",
+                )
+            text = path.read_bytes()
+            gap = b"\n" if text and not text.endswith(b"\n") else b""
+            out.write(gap + line.encode() + b"\n")
+    except OSError as error:
+        raise _refused(path, os_reason(error), "unreadable") from None
+    return token
+
+
+def _mark(path: Path) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise _refused(
+            path, os_reason(error), "unreadable", f"guardrail proxy token NAME --callers {path}"
+        ) from None
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
+
+
+def _read(path: Path) -> tuple[tuple[str, str], ...]:
+    try:
+        found = path.stat()
+        content = read_input(path, _MAX_FILE).decode("ascii")
+    except (OSError, UnicodeDecodeError) as error:
+        why = os_reason(error) if isinstance(error, OSError) else "it is not ASCII text"
+        raise _refused(path, why, "unreadable") from None
+    if found.st_uid not in (0, os.geteuid()):
+        raise _refused(path, "another user owns it", "owner", f"chown this user {path}")
+    if stat.S_IMODE(found.st_mode) & 0o022:
+        raise _refused(path, "others can change it", "exposed", f"chmod 600 {path}")
+    callers = []
+    for number, line in enumerate(content.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        match = _LINE.fullmatch(line.strip())
+        if match is None:
+            hint = "each line is NAME DIGEST, as guardrail proxy token writes it"
+            raise _refused(path, f"line {number} is malformed", "malformed", hint)
+        callers.append((match[1], match[2]))
+    return tuple(callers)
+
+
+def _refused(path: Path, why: str, code: str, hint: str = "") -> ConfigError:
+    return ConfigError(
+        f"{path}: the callers' tokens can't be used ({why})", code=f"callers.{code}", hint=hint
+    )
