@@ -12,6 +12,7 @@ from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing, Receive, Scope,
 from guardrail.proxy.errors import failure_of
 from guardrail.proxy.exchange import Exchange
 from guardrail.proxy.limits import ProxyLimits
+from guardrail.proxy.outcomes import Outcomes
 from guardrail.proxy.passing import pass_on
 from guardrail.proxy.routes import find_route, format_of
 from guardrail.proxy.sessions import CallerSessions, ProxyCaller, credential_digest
@@ -50,7 +51,8 @@ class Proxy:
         upstream = Upstream(
             upstream_url, idle_s=settings.upstream_idle_s, connect_s=limits.connect_s
         )
-        self._shared = Shared(guard, upstream, settings, limits, CallerSessions(guard))
+        outcomes = Outcomes(settings.outcome_wait_s)
+        self._shared = Shared(guard, upstream, settings, limits, CallerSessions(guard), outcomes)
         self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -79,6 +81,7 @@ class Proxy:
         principal = self._identify(incoming)
         if route.api is None:
             return pass_on(self._shared, route, incoming, out)
+        self._shared.outcomes.start()
         caller = ProxyCaller(principal, credential_digest(incoming.headers))
         return Exchange(self._shared, route, caller, incoming, out).run()
 
@@ -94,3 +97,4 @@ class Proxy:
         calls that are open. Idempotent.
         """
         await self._shared.upstream.aclose()
+        await self._shared.outcomes.aclose()

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from guardrail.config import ProxySettings
-from guardrail.model_apis.open_calls import OpenCalls
 from guardrail.model_apis.openai.history import RefusedItems
 from guardrail.proxy.limits import ProxyLimits
+from guardrail.proxy.outcomes import Outcomes
 from guardrail.proxy.sessions import CallerSessions
 from guardrail.proxy.upstream import Upstream
 
@@ -27,7 +27,7 @@ class Shared:
     settings: ProxySettings
     limits: ProxyLimits
     sessions: CallerSessions
-    open_calls: OpenCalls = field(default_factory=OpenCalls)
+    outcomes: Outcomes
     refused: RefusedItems = field(default_factory=RefusedItems)
 
     @property

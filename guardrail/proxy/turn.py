@@ -40,7 +40,7 @@ class ProxyTurn:
         self.owner = session.session.tenant, caller.credential, session.id
         self.decider = Decider(
             shared.guard,
-            shared.open_calls,
+            shared.outcomes.calls,
             session,
             shared.settings.approval_wait_s,
             adapter="proxy",
@@ -68,7 +68,7 @@ class ProxyTurn:
             known = [*places_of(body), *call_names(claims)]
             session = shared.sessions.continued(caller, known)
         made = cls(shared, caller, session, _context(incoming))
-        for admission, content in shared.open_calls.take(made.owner, claims):
+        for admission, content in shared.outcomes.calls.take(made.owner, claims):
             await admission.asettle(Status.RETURNED, result=content)
         return made
 

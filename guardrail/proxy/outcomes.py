@@ -1,0 +1,57 @@
+"""Closes the calls whose results nobody tells."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterable
+
+from guardrail.call.admission import Admission
+from guardrail.core.types import Status
+from guardrail.errors import LedgerError
+from guardrail.model_apis.open_calls import OpenCalls
+
+__all__ = ["Outcomes"]
+
+_LONGEST_PAUSE = 10.0
+"""Seconds between two looks for calls that are overdue."""
+
+
+class Outcomes:
+    """The calls that clients have got, until a request tells their results. A call is closed as
+    ``unknown`` if none does in time; a result that is told later is recorded as a claim.
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        """*wait_s* is the number of seconds for which a call waits for its result."""
+        self._forgotten: list[Admission] = []
+        self.calls = OpenCalls(self._forgotten.append)
+        self._wait = wait_s
+        self._closing: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Close calls in time from now on, on the running event loop. Idempotent."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close_in_time())
+
+    async def _close_in_time(self) -> None:
+        while True:
+            await asyncio.sleep(min(self._wait / 8, _LONGEST_PAUSE))
+            await self._close(self.calls.overdue(self._wait))
+
+    async def _close(self, calls: Iterable[Admission]) -> None:
+        calls = [*self._forgotten, *calls]
+        self._forgotten.clear()
+        await asyncio.gather(*(_close(admission) for admission in calls))
+
+    async def aclose(self) -> None:
+        """Close every call that is open. Idempotent."""
+        if self._closing is not None:
+            self._closing.cancel()
+            await asyncio.wait([self._closing])
+        await self._close(self.calls.overdue(0))
+
+
+async def _close(admission: Admission) -> None:
+    with contextlib.suppress(LedgerError):  # the outcome stays pending
+        await admission.asettle(Status.UNKNOWN)
