@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["Proxy"]
 
 
-def _this_user(_incoming: Incoming) -> Principal:
+def _this_user(_scope: Scope) -> Principal:
     return Principal(user_name(), method="os_user")
 
 
@@ -41,11 +41,11 @@ class Proxy:
         upstream_url: str,
         settings: ProxySettings,
         *,
-        identify: Callable[[Incoming], Principal] = _this_user,
+        identify: Callable[[Scope], Principal] = _this_user,
         limits: ProxyLimits | None = None,
     ) -> None:
-        """*identify* returns the principal of a request, or raises ``ProxyError``. Raises
-        ``ConfigError`` if the upstream can't be reached safely.
+        """*identify* returns the principal of a request, or raises a ``GuardrailError``.
+        Raises ``ConfigError`` if the upstream can't be reached safely.
         """
         limits = ProxyLimits() if limits is None else limits
         upstream = Upstream(
@@ -78,7 +78,7 @@ class Proxy:
 
     def _handler(self, incoming: Incoming, out: Outgoing) -> Awaitable[None]:
         route = find_route(incoming.method, incoming.path)
-        principal = self._identify(incoming)
+        principal = self._identify(incoming.scope)
         if route.api is None:
             return pass_on(self._shared, route, incoming, out)
         self._shared.outcomes.start()

@@ -10,8 +10,8 @@ Headers = list[tuple[str, str]]
 
 SESSION = "x-guardrail-session"
 """Names the session of a request."""
-CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key"})
-"""They identify a caller to the upstream."""
+CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-guardrail-token"})
+"""They identify a caller, to the upstream or to the proxy."""
 
 _HOP = frozenset(
     {
