@@ -13,6 +13,7 @@ from guardrail.call.scope import SessionScope
 from guardrail.core.call_context import CallContext
 from guardrail.core.types import Status
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
+from guardrail.model_apis.asked_again import AskedAgain
 from guardrail.model_apis.asking import Asked, Deciding
 from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, id_refusal
 from guardrail.model_apis.claims import legacy_key
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["Decider", "adrive_deciding", "drive_deciding"]
 
 R = TypeVar("R")
+
+_STILL_WAITING = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
+"""Codes of a call whose approval can still be given."""
 
 
 def drive_deciding(steps: Deciding[R], decide: Callable[[Asked], list[str | None]]) -> R:
@@ -68,10 +72,12 @@ class Decider:
         adapter: str,
         context: CallContext,
         owner: Owner | None = None,
+        again: AskedAgain | None = None,
     ) -> None:
         """*adapter* and *context* go into the record of each call; *context* without the model and
         the response, which the answer names. *owner* can tell the results of the calls; it is
-        ``owner_of(session)`` if it is None.
+        ``owner_of(session)`` if it is None. With *again*, a call that was refused because nobody
+        had approved it in time uses its approval when it is asked for again.
         """
         self._guard = guard
         self._adapter = adapter
@@ -80,6 +86,7 @@ class Decider:
         self._session = session
         self._owner = owner_of(session) if owner is None else owner
         self._wait = wait_for_approval
+        self._again = again
         self._seen: set[str] = set()
         self._admitted: list[tuple[AskedCall, Admission]] = []
 
@@ -97,12 +104,16 @@ class Decider:
                 continue
             try:
                 admission = self._guard.admit(
-                    tool, _arguments(call, tool), wait_for_approval=self._wait, **options
+                    tool,
+                    _arguments(call, tool),
+                    approval=self._approval(call),
+                    wait_for_approval=self._wait,
+                    **options,
                 )
             except (Denied, ApprovalRequired) as refused:
-                rulings.append(refusal_text(refused))
+                rulings.append(self._refused(call, refused))
             else:
-                self._admitted.append((call, admission))
+                self._admit(call, admission)
                 rulings.append(None)
         return rulings
 
@@ -118,14 +129,37 @@ class Decider:
                 continue
             try:
                 admission = await self._guard.aadmit(
-                    tool, _arguments(call, tool), wait_for_approval=self._wait, **options
+                    tool,
+                    _arguments(call, tool),
+                    approval=self._approval(call),
+                    wait_for_approval=self._wait,
+                    **options,
                 )
             except (Denied, ApprovalRequired) as refused:
-                rulings.append(refusal_text(refused))
+                rulings.append(self._refused(call, refused))
             else:
-                self._admitted.append((call, admission))
+                self._admit(call, admission)
                 rulings.append(None)
         return rulings
+
+    def _approval(self, call: AskedCall) -> str | None:
+        return None if self._again is None else self._again.approval(self._owner, call)
+
+    def _admit(self, call: AskedCall, admission: Admission) -> None:
+        self._admitted.append((call, admission))
+        if self._again is not None:
+            self._again.forget(self._owner, call)
+
+    def _refused(self, call: AskedCall, refused: Denied | ApprovalRequired) -> str:
+        """Return the text of a refusal, and note whether the call can be asked for again."""
+        if self._again is None:
+            return refusal_text(refused)
+        if isinstance(refused, ApprovalRequired):
+            self._again.note(self._owner, call, refused.approval)
+        elif refused.code not in _STILL_WAITING:
+            self._again.forget(self._owner, call)
+            return refusal_text(refused)
+        return refusal_text(refused, again=True)
 
     @property
     def holds(self) -> bool:

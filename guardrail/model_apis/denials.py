@@ -13,8 +13,12 @@ _UNNAMED = "(not a tool name)"
 """Name of the tool in records, if a model gave one that can't be recorded."""
 
 
-def refusal_text(refusal: Denied | ApprovalRequired) -> str:
-    """Return why a call did not run: the public message, which holds no values."""
+def refusal_text(refusal: Denied | ApprovalRequired, *, again: bool = False) -> str:
+    """Return why a call did not run: the public message, which holds no values. *again* says that
+    the model can ask for it again.
+    """
+    if again:
+        return f"not run: a person must approve this call; then it can be asked again: {refusal}"
     if isinstance(refusal, ApprovalRequired):
         return f"not run: a person must approve this call first: {refusal}"
     return str(refusal)

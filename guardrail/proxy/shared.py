@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from guardrail.config import ProxySettings
+from guardrail.model_apis.asked_again import AskedAgain
 from guardrail.model_apis.openai.history import RefusedItems
 from guardrail.proxy.limits import ProxyLimits
 from guardrail.proxy.outcomes import Outcomes
@@ -29,6 +30,7 @@ class Shared:
     sessions: CallerSessions
     outcomes: Outcomes
     refused: RefusedItems = field(default_factory=RefusedItems)
+    again: AskedAgain = field(default_factory=AskedAgain)
 
     @property
     def max_request(self) -> int:

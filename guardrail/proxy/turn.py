@@ -46,6 +46,7 @@ class ProxyTurn:
             adapter="proxy",
             context=context,
             owner=self.owner,
+            again=shared.again,
         )
 
     @classmethod

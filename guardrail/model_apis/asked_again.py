@@ -1,0 +1,59 @@
+"""Remembers which approval a refused call waits for, so that the model can ask for it again."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections import OrderedDict
+
+from guardrail.core.schema.json_arguments import JsonArguments
+from guardrail.errors import ArgumentsError
+from guardrail.model_apis.calls import AskedCall
+from guardrail.model_apis.open_calls import Owner
+
+__all__ = ["AskedAgain"]
+
+_MOST = 4_096
+"""Approvals that are kept."""
+
+
+class AskedAgain:
+    """The calls that were refused because nobody had approved them in time. The guard checks that
+    an approval covers the call: these are only the ids. Thread-safe, and bounded.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._approvals: OrderedDict[tuple[Owner, str], str] = OrderedDict()
+
+    def approval(self, owner: Owner, call: AskedCall) -> str | None:
+        """Return the approval that the same call of *owner* waits for, or None."""
+        if not self._approvals:
+            return None
+        return self._approvals.get((owner, _digest(call)))
+
+    def note(self, owner: Owner, call: AskedCall, approval: str) -> None:
+        """Remember the approval that a refused call waits for."""
+        with self._lock:
+            self._approvals[owner, _digest(call)] = approval
+            while len(self._approvals) > _MOST:
+                self._approvals.popitem(last=False)
+
+    def forget(self, owner: Owner, call: AskedCall) -> None:
+        """Forget the approval of a call: it is used, refused or too old."""
+        with self._lock:
+            self._approvals.pop((owner, _digest(call)), None)
+
+
+def _digest(call: AskedCall) -> str:
+    """Return a digest of the tool and the arguments, equal for equal calls."""
+    given = call.arguments
+    if isinstance(given, JsonArguments):
+        try:
+            given = given.parse()
+        except ArgumentsError:
+            given = given.text
+    what = [str(call.kind), call.server, call.name, given]
+    text = json.dumps(what, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()
