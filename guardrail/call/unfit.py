@@ -6,9 +6,10 @@ import difflib
 import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
-from guardrail.core.schema.declared import list_names
+from guardrail.core.schema.declared import list_names, names_at
+from guardrail.core.schema.json_copy import MISSING_ARGUMENT, UNKNOWN_ARGUMENT
 from guardrail.core.schema.names import declared
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.tools.tool import Tool
@@ -17,6 +18,9 @@ __all__ = ["describe_misnamed"]
 
 _ABOUT_NAMES: Final = frozenset({"missing", "model", "unknown_argument"})
 _OBJECTS: Final = (dict, OrderedDict, defaultdict)
+_LISTS: Final = (list, tuple)
+_NAMED_IN_MODEL: Final = (UNKNOWN_ARGUMENT, MISSING_ARGUMENT)
+"""A Python model's complaints that are about the names at the place of the error."""
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_SHOWN = 4
 _MAX_LOOKED_AT = 64
@@ -27,22 +31,24 @@ def describe_misnamed(
     error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]
 ) -> str:
     """Return the text to append to the message of *error*: the given arguments that *tool* does not
-    declare, and the arguments that it declares.
+    declare, and the arguments that it declares. If the error is inside an argument, the members
+    there.
 
     The text is empty if all given names are declared, or if *error* is not about names.
 
     A name is shown only if it is a short identifier that *redact* leaves unchanged: the model chose
     it, so it can be a secret or an instruction. The other names are only counted.
     """
-    known = None if tool.schema is None else declared(tool.schema.schema)
-    if known is None or error.detail not in _ABOUT_NAMES:
+    if tool.schema is None or error.detail not in _ABOUT_NAMES or not _is_one_of(args, _OBJECTS):
         return ""
-    if not any(type(args) is each for each in _OBJECTS):  # a hostile type may have no hash
+    path, place = _object_at(args, error)
+    known = names_at(tool.schema.schema, path) if path else declared(tool.schema.schema)
+    if known is None:
         return ""
-    accepted = (
-        known | tool.parameters.keys()
-    )  # a model can accept its fields by their own names, too
-    given = list(args)  # type: ignore[call-overload]
+    accepted = known
+    if not path:  # a model can accept its fields by their own names, too
+        accepted = known | tool.parameters.keys()
+    given = list(place)
     unknown = [
         each for each in given[:_MAX_LOOKED_AT] if type(each) is str and each not in accepted
     ]
@@ -57,6 +63,31 @@ def describe_misnamed(
     names = list_names(known)
     listed = f"; {names}" if names and names not in error.message else ""
     return f"; not declared: {', '.join(told)}{listed}"
+
+
+def _object_at(args: Any, error: ArgumentsError) -> tuple[list[str | int], Any]:
+    """Return the innermost object of *args* on the way to the place of *error*, and its path."""
+    path: list[str | int] = []
+    found: tuple[list[str | int], Any] = (path, args)
+    about_names = error.detail != "model" or any(each in error.message for each in _NAMED_IN_MODEL)
+    if not about_names:
+        return found
+    value = args
+    for written in error.pointer.split("/")[1:]:
+        name = written.replace("~1", "/").replace("~0", "~")
+        step: str | int = name
+        if _is_one_of(value, _LISTS) and name.isdecimal() and int(name) < len(value):
+            step = int(name)
+        elif not _is_one_of(value, _OBJECTS) or name not in value:
+            break
+        value, path = value[step], [*path, step]
+        if _is_one_of(value, _OBJECTS):
+            found = (path, value)
+    return found
+
+
+def _is_one_of(value: object, types: tuple[type, ...]) -> bool:
+    return any(type(value) is each for each in types)  # a hostile type may have no hash
 
 
 def _is_clean(name: str, redact: Callable[[str], str]) -> bool:

@@ -34,6 +34,7 @@ __all__ = [
     "data",
     "emit_json",
     "field",
+    "hanging",
     "paint",
     "prose",
     "remark",
@@ -210,6 +211,17 @@ def field(head: str, text: str) -> Iterator[str]:
     space = " " * width(head)
     for index, line in enumerate(wrap(text, room, room)):
         yield ((space if index else head) + line).rstrip()
+
+
+def hanging(lines: Iterable[str], *, indent: int = 2) -> Iterator[str]:
+    """Yield escaped *lines*, wrapped to the width less *indent* columns. The continuation of a line
+    is indented by two more columns than the line.
+    """
+    for line in lines:
+        text = line.lstrip(" ")
+        head = " " * (indent + len(line) - len(text))
+        for index, part in enumerate(prose(text, indent=len(head) + 2)):
+            yield f"{head[indent:]}{'  ' if index else ''}{part}"
 
 
 def sentence(*parts: Cell, indent: int = 4) -> Iterator[str]:

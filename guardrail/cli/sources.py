@@ -14,7 +14,7 @@ import click
 from guardrail.cli.options import ledger_options, open_ledger, settings_for
 from guardrail.cli.output import SOURCE, Style, remark
 from guardrail.errors import ConfigError
-from guardrail.review.records import PrunedError, PrunedRange, RecordReader
+from guardrail.review.records import NotFoundError, PrunedRange, RecordReader
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -66,12 +66,13 @@ def open_records(
         with open_ledger(config, ledger) as reader:
             try:
                 yield reader
-            except PrunedError as error:
-                from guardrail.review.pruned import way_to_copy
+            except NotFoundError as error:
+                if error.lost is not None:
+                    from guardrail.review.pruned import way_to_copy
 
-                error.hint = way_to_copy(
-                    error.lost, known_copies(reader, config, ledger), error.seq
-                )
+                    copies = known_copies(reader, config, ledger)
+                    command = click.get_current_context().info_name or "show"
+                    error.hint = way_to_copy(error.lost, copies, error.seq, command=command)
                 raise
         return
     from guardrail.review.lines import FileRecords

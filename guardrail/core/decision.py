@@ -35,6 +35,28 @@ _PUBLIC = {
     Cause.ANCHOR: "denied: the record of calls could not be anchored",
     Cause.DUPLICATE: "denied",
 }
+_SPEAKS_FOR_ITSELF = frozenset(
+    {
+        "not_json",
+        "duplicate_key",
+        "trailing",
+        "not_object",
+        "too_large",
+        "nan",
+        "surrogate",
+        "integer_range",
+        "depth",
+        "nodes",
+        "size",
+        "cyclic",
+        "key",
+        "unstable",
+        "model",
+    }
+)
+"""Details of cause ``arguments`` whose message needs no introduction: it is not about a schema, or
+it names the arguments itself.
+"""
 _PUBLIC_APPROVAL = {
     "pending": "denied: nobody has approved this call yet",
     "approvers_missing": "denied: more people must approve this call",
@@ -109,6 +131,12 @@ def public_message(decision: Decision) -> str:
         return _PUBLIC[Cause.POLICY]
     if decision.cause is Cause.APPROVAL and decision.detail in _PUBLIC_APPROVAL:
         return _PUBLIC_APPROVAL[decision.detail]
+    if (
+        decision.cause is Cause.ARGUMENTS
+        and decision.message
+        and decision.detail in _SPEAKS_FOR_ITSELF
+    ):
+        return f"denied: {decision.message}"
     text = _PUBLIC.get(decision.cause, "denied: the policy could not be asked")
     return f"{text}: {decision.message}" if decision.message else text
 

@@ -5,6 +5,7 @@ else.
 from __future__ import annotations
 
 import copy
+import inspect
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ from guardrail.integrations.model_calls import CallBatch, ContentParts, Register
 from guardrail.model_apis.calls import AskedCall, CallKind
 from guardrail.tools.governed import Calls, GovernedMethod, governed
 from guardrail.tools.strict import plain_schema, strict_schema, strict_tool
-from guardrail.tools.tool import Tool, from_function
+from guardrail.tools.tool import Tool, check_options, from_function
 
 if TYPE_CHECKING:
     from guardrail.call.scope import SessionScope
@@ -26,6 +27,9 @@ __all__ = ["ContentParts", "ToolBoxBase"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+_OPTIONS = frozenset({"name", "description", "server", "target", "labels", "log_output", "timeout"})
+"""Options of a tool that the tools of every guard have, too."""
 
 
 class ToolBoxBase(ABC):
@@ -37,6 +41,17 @@ class ToolBoxBase(ABC):
     _adapter: ClassVar[str]
     _names: ClassVar[re.Pattern[str]]
     """The names that the API accepts."""
+
+    def __init_subclass__(cls) -> None:
+        """Give the class and its methods the names that programs import, because a ``TypeError``
+        shows them.
+        """
+        super().__init_subclass__()
+        cls.__name__ = cls.__qualname__ = "ToolBox"
+        cls.__module__ = cls.__module__.rpartition(".")[0]
+        for each in (*vars(cls).values(), *vars(ToolBoxBase).values()):
+            if inspect.isfunction(each):
+                each.__qualname__ = f"ToolBox.{each.__name__}"
 
     def __init__(self, guard: Guard, *, wait_for_approval: float | None = None) -> None:
         """*wait_for_approval* is the number of seconds that a call waits for a person who must
@@ -88,6 +103,7 @@ class ToolBoxBase(ABC):
         format: Mapping[str, Any] | None = None,  # noqa: A002 - the name that the API has for it
         **options: Any,
     ) -> Any:
+        check_options(options, _OPTIONS)
         called = str(options.get("name") or getattr(function, "__name__", "") or "a tool")
         made, body = self._made(function, called, strict, options)
         if not self._names.fullmatch(made.name):

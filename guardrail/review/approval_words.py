@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from guardrail.approvals.rules import RejectionReason
 
-__all__ = ["NEXT", "REASONS"]
+__all__ = ["COUNTS_IF", "NEXT", "REASONS"]
 
 REASONS: Mapping[RejectionReason, str] = {
     RejectionReason.UNKNOWN: "this log contains no request with this id",
@@ -41,6 +41,14 @@ REASONS: Mapping[RejectionReason, str] = {
     RejectionReason.RULES_CHANGED: "the policy now requires more than was approved",
 }
 """The meaning of each code for its reader."""
+
+COUNTS_IF = (
+    "An approval counts only with unsafe_asserted_approvals = true in [approvals] (read"
+    " SECURITY.md first)."
+)
+"""What to add to the suggestion of `guardrail approve` if the settings do not accept approvers
+whose identity is not verified.
+"""
 
 _AGAIN = "Make the call without an approval. This is a new request that somebody can answer."
 _SAME = (

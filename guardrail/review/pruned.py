@@ -43,9 +43,11 @@ def copies_of(records: RecordReader, settings: Settings) -> list[SegmentCopy]:
     return [copy for _, copy in sorted(found.items())]
 
 
-def way_to_copy(lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = None) -> str:
-    """Return the command that shows record *seq*, or the *lost* records, from a copy. If no copy is
-    found, return another next step.
+def way_to_copy(
+    lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = None, *, command: str = "show"
+) -> str:
+    """Return the *command* that reads record *seq*, or the one that lists the *lost* records, from
+    a copy. If no copy is found, return another next step.
     """
     wanted = [each for each in copies if each.first <= (lost.last if seq is None else seq)]
     if seq is not None:
@@ -53,11 +55,11 @@ def way_to_copy(lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = 
     if not wanted:
         return (
             "no copy of their segment is in the folders that [retention] names: restore it from "
-            f"your backups, then run guardrail show {('SEQ' if seq is None else seq)} --segment "
+            f"your backups, then run guardrail {command} {'SEQ' if seq is None else seq} --segment "
             "FILE"
         )
     if seq is not None:
-        return f"guardrail show {seq} --segment {wanted[0].path}"
+        return f"guardrail {command} {seq} --segment {wanted[0].path}"
     more = len(wanted) - _SHOWN
     paths = ", ".join(f"{each.path} (to {each.last})" for each in wanted[:_SHOWN])
     return f"guardrail sessions --segment FILE; the copies: {paths}" + (

@@ -89,6 +89,10 @@ class NotFoundError(GuardrailError):
     """
 
     default_code = "review.not_found"
+    lost: PrunedRange | None = None
+    """The deleted records, if it may have been among them."""
+    seq: int | None = None
+    """The number of the record that was asked for, if it is one of the deleted records."""
 
 
 class PrunedError(NotFoundError):

@@ -210,10 +210,12 @@ def _find_by_name(records: RecordReader, ref: str) -> SessionRef | RecordRef:
     if not sessions and not calls:
         lost = pruned_range(records)
         also = f" ({lost.sentence})" if lost is not None else ""
-        raise NotFoundError(
+        missing = NotFoundError(
             f"no session or call {shown} in this ledger{also}",
             hint="guardrail sessions" if lost is None else _IN_COPIES,
         )
+        missing.lost = lost
+        raise missing
     names = [
         f"{clip(name(key.id), 40)} (tenant {clip(name(key.tenant), 20)},"
         f" {clip(name(key.principal), 40)}, {clip(name(key.agent), 30)})"

@@ -4,15 +4,16 @@ and no tool runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from guardrail.approvals.rules import StepKind
+from guardrail.approvals.rules import RejectionReason, StepKind, case_of
 from guardrail.core.schema.cost_limits import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
 from guardrail.core.words import counted
+from guardrail.review.approval_words import NEXT
 from guardrail.review.reasons import CauseExplanation, reason_of
 from guardrail.review.records import (
     NotFoundError,
@@ -23,6 +24,7 @@ from guardrail.review.records import (
     call_of,
     load,
 )
+from guardrail.review.terminal import escape
 from guardrail.review.values import integer, moment, obj, text
 
 __all__ = [
@@ -81,6 +83,17 @@ def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
             " expires.",
         )
     return _ASKS
+
+
+def _blocked(hidden: Sequence[str]) -> CauseExplanation:
+    """Explain a request that nobody can approve, because the record hides the values at *hidden*
+    from the approver.
+    """
+    places = ", ".join(escape(pointer) for pointer in hidden)
+    return CauseExplanation(
+        f"{_ASKS.sentence} Nobody can: a rule's needs name {places}, and the record hides it.",
+        NEXT[RejectionReason.NEEDS_HIDDEN],
+    )
 
 
 def _is_in_force(answer: RecordedAnswer, now: datetime) -> bool:
@@ -143,9 +156,9 @@ def headline(effect: str, *, rejected: bool = False) -> str:
         return "UNREADABLE"
 
 
-def _reason(call: RecordedCall) -> CauseExplanation:
+def _reason(call: RecordedCall, hidden: Sequence[str]) -> CauseExplanation:
     if call.cause == Cause.POLICY and call.effect == Effect.REQUIRE_APPROVAL:
-        return _approval_state(call, datetime.now(UTC))
+        return _blocked(hidden) if hidden else _approval_state(call, datetime.now(UTC))
     if call.cause == Cause.POLICY and any(hit.rule == _NO_ALLOW for hit in call.rules):
         return _NOTHING_ALLOWS
     return reason_of(call.cause, call.detail)
@@ -176,12 +189,17 @@ def decision_seq(records: RecordReader, seq: int) -> int:
 
 def why_of(records: RecordReader, call: RecordedCall) -> DecisionExplanation:
     """Explain the decision of *call*, including its outcome."""
-    return explain(load(records, call.seq), call)
+    line = records.record(call.seq)
+    case = None if line is None else case_of([line], line)
+    hidden = () if case is None else case.request.hidden_needs
+    return explain(load(records, call.seq), call, hidden)
 
 
-def explain(record: Mapping[str, Any], joined: RecordedCall | None = None) -> DecisionExplanation:
+def explain(
+    record: Mapping[str, Any], joined: RecordedCall | None = None, hidden: Sequence[str] = ()
+) -> DecisionExplanation:
     """Explain a decoded ``call.decision`` or ``call.rejected`` record; *joined* is the same call
-    with its outcome.
+    with its outcome. *hidden* holds the pointers that its approver must see but can't.
     """
     call = joined if joined is not None else call_of(record)
     outcome = call.outcome
@@ -192,7 +210,7 @@ def explain(record: Mapping[str, Any], joined: RecordedCall | None = None) -> De
     return DecisionExplanation(
         call=call,
         headline=headline(call.effect, rejected=rejected),
-        reason=_REJECTED if rejected else _reason(call),
+        reason=_REJECTED if rejected else _reason(call, hidden),
         policy=obj(record, "policy"),
         reproducible=reproducible,
         reproducible_sentence=_reproducible(call, reproducible, outcome),

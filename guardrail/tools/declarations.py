@@ -10,7 +10,7 @@ from typing import Any, ParamSpec, TypeVar, overload
 
 from guardrail.core.schema.compiled import UnknownArguments
 from guardrail.errors import UsageError
-from guardrail.tools.tool import Tool, ToolRegistry, from_function
+from guardrail.tools.tool import Tool, ToolRegistry, check_options, from_function
 from guardrail.tools.tool import declare as declare_tool
 from guardrail.tools.tools_file import tools_document, write_tools
 
@@ -19,6 +19,10 @@ __all__ = ["ToolDeclarations"]
 P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
+
+_OPTIONS = frozenset(
+    {"name", "server", "target", "labels", "log_output", "unsafe_stream", "timeout"}
+)
 
 
 class ToolDeclarations(ABC):
@@ -116,6 +120,7 @@ class ToolDeclarations(ABC):
         ``guard.acall`` for a coroutine function). Raises ``UsageError``, for example for
         generators, and ``SchemaError``.
         """
+        check_options(options, _OPTIONS)
         if function is None:
             return lambda decorated: self.tool(decorated, **options)
         if isinstance(function, staticmethod):

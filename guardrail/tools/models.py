@@ -21,7 +21,15 @@ from pydantic_core.core_schema import ErrorType
 from guardrail.core.log.record import dumps
 from guardrail.core.schema.compiled import CompiledSchema
 from guardrail.core.schema.declared import declared_pointer
-from guardrail.core.schema.json_copy import Foreign, Refused, arguments_error, is_panic, take
+from guardrail.core.schema.json_copy import (
+    MISSING_ARGUMENT,
+    UNKNOWN_ARGUMENT,
+    Foreign,
+    Refused,
+    arguments_error,
+    is_panic,
+    take,
+)
 from guardrail.core.schema.snapshot import Snapshot, encode, explain
 from guardrail.errors import ArgumentsError, RecordError, SchemaError
 
@@ -239,8 +247,8 @@ _TYPES: Final = {
 }
 """Words for the kinds of pydantic's errors that end in ``_type`` or ``_parsing``."""
 _SAID: Final = {
-    "missing": "a required argument is missing",
-    "extra_forbidden": "an argument that the tool does not declare",
+    "missing": MISSING_ARGUMENT,
+    "extra_forbidden": UNKNOWN_ARGUMENT,
     "enum": "expected one of the values that the schema lists",
     "literal_error": "expected one of the values that the schema lists",
     "int_from_float": "expected integer",

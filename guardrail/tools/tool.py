@@ -17,13 +17,23 @@ from guardrail.core.schema.json_copy import ArgumentLimits, clone
 from guardrail.core.schema.snapshot import Snapshot, snapshot
 from guardrail.errors import ConfigError, SchemaError, SchemaWarning, UsageError
 
-__all__ = ["Tool", "ToolRegistry", "declare", "from_function", "tool_name", "undeclared"]
+__all__ = [
+    "Tool",
+    "ToolRegistry",
+    "check_options",
+    "declare",
+    "from_function",
+    "tool_name",
+    "undeclared",
+]
 
 _MAX_NAME = 256
 _LONGEST = 1_000_000
 """Largest timeout of a tool in seconds, eleven days. The system's timers take no number of any
 size.
 """
+_LAMBDA = "<lambda>"
+"""``__name__`` of every lambda."""
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 # Control, format (bidi marks among them), surrogate, private, unassigned; line and paragraph
 # separators.
@@ -262,6 +272,12 @@ def from_function(
         )
     if name is None and signature.name is None:
         raise UsageError("a callable object has no name: pass name=", code="usage.name")
+    if name is None and signature.name == _LAMBDA:
+        raise UsageError(
+            "a lambda has no name that a policy could use",
+            code="usage.name",
+            hint='pass name="find_order", or define a function',
+        )
     return Tool(
         name=tool_name(signature.name if name is None else name),
         server=None if server is None else _check_shown(server, "a server name"),
@@ -276,6 +292,15 @@ def from_function(
         parameters=signature.parameters,
         timeout=_seconds(timeout),
     )
+
+
+def check_options(options: Collection[str], allowed: Collection[str]) -> None:
+    """Raise ``TypeError`` if a program passed an option that a tool does not have, in Python's own
+    words for it.
+    """
+    for name in options:
+        if name not in allowed:
+            raise TypeError(f"tool() got an unexpected keyword argument {name!r}")
 
 
 class ToolRegistry:

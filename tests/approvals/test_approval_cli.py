@@ -19,7 +19,7 @@ import guardrail
 from guardrail.approvals.rules import RejectionReason
 from guardrail.core.types import Effect
 from guardrail.errors import ApprovalRequired, Denied
-from guardrail.review.approval_words import REASONS
+from guardrail.review.approval_words import COUNTS_IF, REASONS
 from guardrail.review.terminal import width
 from guardrail.testing import document
 from tests.support.approvals import Asks, Body, guarded, records, run
@@ -72,6 +72,8 @@ def test_a_person_sees_what_is_asked_and_approves_it(folder: Path) -> None:
     (grant,) = records(folder, "approval.granted")
     assert grant["approver"] == {"id": ME, "assurance": "asserted", "method": "os_user"}
     assert grant["reason"] == "he may"
+    for said in (shown.stderr, run(folder, "why", approval).stdout):
+        assert COUNTS_IF not in " ".join(said.split())  # these settings accept it
     assert "GRANTED" in run(folder, "approvals").stdout
     with (
         guarded(folder) as guard,
@@ -106,6 +108,12 @@ def test_approving_is_refused_without_the_setting(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "unsafe_asserted_approvals = true" in done.stderr
     assert records(tmp_path, "approval.rejected")[0]["code"] == "asserted"
+    for said in (
+        run(tmp_path, "approvals").stderr,
+        run(tmp_path, "why", approval).stdout,
+    ):
+        assert "guardrail approve ID --reason TEXT" in " ".join(said.split())
+        assert COUNTS_IF in " ".join(said.split())
     assert run(tmp_path, "refuse", approval, "--reason", "no").returncode == 0
 
 
@@ -160,6 +168,10 @@ def test_what_the_approver_must_see_and_cannot_is_said(folder: Path) -> None:
     assert done.returncode == 1
     assert "needs_hidden" in done.stdout
     assert "hidden  /card" in done.stdout
+    told = " ".join(run(folder, "why", approval).stdout.split())
+    assert "Nobody can: a rule's needs name /card, and the record hides it." in told
+    assert "Next: Stop hiding the values that the rule's needs name" in told
+    assert "guardrail approve" not in told
 
 
 def test_hostile_text_reaches_no_terminal_raw(folder: Path) -> None:
@@ -405,7 +417,7 @@ def test_a_use_that_does_not_count_is_told_in_words(folder: Path) -> None:
     assert "nobody has approved it yet" in told
     assert "large - large says so" in told
     assert "undeclared" not in told
-    told = run(folder, "why", str(other)).stdout
+    told = " ".join(run(folder, "why", str(other)).stdout.split())
     assert "its arguments differ from those of the request at /amount" in told
     assert (
         "(all arguments): only keys, types and lengths are recorded, because the policy "

@@ -588,7 +588,8 @@ def told(guard: Guard, args: dict[Any, Any], tool: str = "send") -> str:
     with pytest.raises(Denied) as caught:
         guard.call(tool, args, Body())
     assert caught.value.code == "denied.arguments"
-    return caught.value.message.split("schema: ")[1]
+    message = caught.value.message.removeprefix("denied: ")
+    return message.removeprefix("the arguments do not fit the tool's schema: ")
 
 
 def test_arguments_that_the_tool_does_not_declare_are_named_with_those_that_it_declares() -> None:
@@ -624,6 +625,67 @@ def test_arguments_that_the_tool_does_not_declare_are_named_with_those_that_it_d
     assert told(guard, {f"a{n}": 1 for n in range(9)}).endswith(
         "not declared: a0, a1, a2, a3, and 5 more"
     )
+
+
+class Address(BaseModel):
+    """A nested model that accepts no other fields."""
+
+    model_config = ConfigDict(extra="forbid")
+    street: str
+    zip_: str = Field("", alias="zip")
+
+
+def test_members_that_an_argument_does_not_declare_are_named_too() -> None:
+    """At any depth, in lists, and in the models of a function's parameters."""
+    place: dict[str, Any] = {
+        "type": "object",
+        "properties": {"street": {"type": "string"}, "zip": {"type": "string"}},
+        "additionalProperties": False,
+    }
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    guard.declare(
+        "send",
+        schema={
+            "properties": {
+                "place": {"$ref": "#/$defs/place"},
+                "places": {"type": "array", "items": {"$ref": "#/$defs/place"}},
+                "groups": {"additionalProperties": {"$ref": "#/$defs/place"}},
+                "maybe": {"anyOf": [{"$ref": "#/$defs/place"}, {"type": "null"}]},
+                "a/b": {"$ref": "#/$defs/place"},
+            },
+            "$defs": {"place": place},
+        },
+    )
+
+    @guard.tool
+    def visit(place: Address, places: list[Address] | None = None) -> str:
+        return f"{place}{places}"
+
+    ending = "; not declared: stret (did you mean 'street'?); declared: street, zip"
+    wrong = {"stret": "x"}
+    for args, where in (
+        ({"place": wrong}, "(/place)"),
+        ({"places": [{}, wrong]}, "(/places/1)"),
+        ({"places": ({}, wrong)}, "(/places/1)"),
+        ({"maybe": wrong}, "(/maybe)"),
+        ({"a/b": wrong}, "(/a~1b)"),
+    ):
+        said = told(guard, args)
+        assert said == f"an argument that the tool does not declare {where}{ending}", args
+    # These members are described as a group, so their own names are as good as any.
+    assert told(guard, {"groups": {"home": wrong}}).endswith("does not declare (/groups)")
+    for args, where in (
+        ({"place": {"street": "x", **wrong}}, "/place: an argument that the tool does not declare"),
+        ({"place": wrong}, "/place/street: a required argument is missing"),
+        ({"place": {"street": ""}, "places": [wrong]}, "/places/0/street: a required argument"),
+    ):
+        said = told(guard, args, "visit")
+        assert said.startswith(f"the tool's signature does not accept the arguments ({where}")
+        assert said.endswith(ending)
+    hidden = told(guard, {"place": {SECRET_NAME: "x", "a\nb": 1}})
+    assert hidden.endswith("not declared: 2 names that are not shown; declared: street, zip")
+    of_a_type = told(guard, {"place": {"street": 5, "mm": 1}}, "visit")
+    assert "mm" not in of_a_type
 
 
 SECRET_NAME = "sk_live_" + "4eC39HqLyjWDarjtT1zdp7dc"

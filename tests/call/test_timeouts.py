@@ -726,7 +726,7 @@ def test_a_timeout_is_a_number_of_seconds(setting: Setting, timeout: Any) -> Non
     """Said when the tool is declared."""
     for declare in (
         lambda: setting.guard.declare("send", timeout=timeout),
-        lambda: setting.guard.tool(timeout=timeout)(lambda: None),
+        lambda: setting.guard.tool(name="wait", timeout=timeout)(lambda: None),
     ):
         with pytest.raises(UsageError) as caught:
             declare()

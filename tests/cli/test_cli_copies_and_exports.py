@@ -70,11 +70,22 @@ def test_a_record_that_was_pruned_is_said_to_be_that_with_the_copy_to_read(
     ran = cli(command, "3")
     assert ran.code == Exit.UNKNOWN
     assert "record 3 was pruned: records 1 to 11 are not in this log any more since" in ran.err
-    assert f"guardrail show 3 --segment {copy}" in ran.err
+    assert f"guardrail {command} 3 --segment {copy}" in ran.err
     shown = cli(command, "3", "--segment", copy)
     assert shown.code == Exit.YES
     assert "mail-external" in shown.out
     assert "NOT VERIFIED: these records come from" in shown.err
+
+
+@pytest.mark.parametrize("command", ["show", "why"])
+def test_a_session_that_may_have_been_pruned_is_answered_with_the_copies(
+    cli: Cli, pruned: Path, copy: Path, command: str
+) -> None:
+    """Its name is in no record that is left."""
+    ran = cli(command, "some-session")
+    assert ran.code == Exit.UNKNOWN
+    assert "records 1 to 11 are not in this log any more since" in ran.err
+    assert f"guardrail sessions --segment FILE; the copies: {copy} (to 11)" in ran.err
 
 
 def test_sessions_says_what_was_pruned_and_where_it_is(cli: Cli, pruned: Path, copy: Path) -> None:

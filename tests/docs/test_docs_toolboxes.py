@@ -95,7 +95,7 @@ def test_a_denial_is_a_result_and_the_loop_goes_on(
     assert printed == "It is on its way.\n" * conversations
     for body in server.bodies[1::2]:
         assert "not run: drop_table: there is no such tool" in str(body)
-        assert "denied: the arguments do not fit the tool's schema" in str(body)
+        assert "denied: the tool's signature does not accept the arguments" in str(body)
     found = records(project / "audit" / "ledger.db")
     kinds = [each["type"] for each in found if each["type"].startswith("call.")]
     assert sorted(kinds) == sorted(["call.decision", "call.rejected"] * conversations)

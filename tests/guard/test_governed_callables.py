@@ -287,6 +287,22 @@ class LaterFinder:
         return f"order {number}"
 
 
+@pytest.mark.parametrize(
+    "function",
+    [lambda number: number, functools.partial(lambda number, other: number, other=1)],
+    ids=["lambda", "partial"],
+)
+def test_a_lambda_needs_a_name(function: Any) -> None:
+    """No policy author could write ``<lambda>``; one that the program has named is fine."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    with pytest.raises(UsageError, match="a lambda has no name that a policy could use") as caught:
+        guard.tool(function)
+    assert caught.value.code == "usage.name"
+    assert caught.value.hint == 'pass name="find_order", or define a function'
+    assert guard.tool(name="find_order")(function)(number=7) == 7
+    assert [record["tool"]["name"] for record in ledger.of("call.decision")] == ["find_order"]
+
+
 async def test_callable_objects_are_tools_and_awaited_if_they_need_it() -> None:
     """Their class is not their name; a partial of one counts as it does."""
     guard, ledger = memory_guard(StaticPolicy(allow()))

@@ -14,6 +14,7 @@ from guardrail.cli.options import json_option, ledger_options, open_ledger, sett
 from guardrail.cli.output import Style, columns, data, emit_json, field, paint, remark, sentence
 from guardrail.cli.render import approver, clock, removed
 from guardrail.core.words import counted
+from guardrail.review.approval_words import COUNTS_IF
 from guardrail.review.terminal import escape, name, one_line, tree, width
 
 if TYPE_CHECKING:
@@ -85,6 +86,8 @@ def approvals(config: Path | None, ledger: Path | None, as_json: bool, everythin
         remark("no call is waiting for an approval")
     elif any(entry.state is RequestState.PENDING for entry in found):
         remark("next:  guardrail approve ID --reason TEXT, or guardrail refuse ID --reason TEXT")
+        if not terms.unsafe_asserted:
+            remark(COUNTS_IF, Style.WARN)
 
 
 def _answer_options(command: _F) -> _F:

@@ -19,6 +19,7 @@ from guardrail.cli.output import (
     columns,
     data,
     emit_json,
+    hanging,
     paint,
     prose,
     remark,
@@ -381,10 +382,10 @@ def _print_decision(call: RecordedCall) -> None:
     data(f"  {paint(word, style)}  {name(call.tool, '(no tool)')}, then {paint(end, end_style)}")
     for entry in asked_by(call):
         data(f"  {entry}")
-    for entry in rule_lines(call.rules):
+    for entry in hanging(rule_lines(call.rules)):
         data(f"  {entry}")
     if call.cause and call.cause != "policy":
         data(f"  cause {escape(call.cause)}{f' ({escape(call.detail)})' if call.detail else ''}")
-    for entry in approval_lines(call):
+    for entry in hanging(approval_lines(call)):
         data(f"  {entry}")
     data(paint(f"  guardrail why {call.seq} explains it", Style.DIM))

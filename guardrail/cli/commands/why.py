@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from guardrail.cli.options import json_option
-from guardrail.cli.output import Style, data, emit_json, paint, prose
+from guardrail.cli.options import json_option, settings_for
+from guardrail.cli.output import Style, data, emit_json, hanging, paint, prose
 from guardrail.cli.render import (
     approval_lines,
     asked_by,
@@ -17,8 +17,10 @@ from guardrail.cli.render import (
     rule_lines,
     verdict,
 )
-from guardrail.cli.sources import open_records, source_options
+from guardrail.cli.sources import file_of, open_records, source_options
+from guardrail.errors import ConfigError
 from guardrail.review import documents
+from guardrail.review.approval_words import COUNTS_IF
 from guardrail.review.records import NotFoundError, RecordedCall, RecordReader
 from guardrail.review.sessions import RecordRef, find, last_call, with_outcome
 from guardrail.review.terminal import arguments, escape, name, tree
@@ -53,8 +55,22 @@ def why(
         log = reader.log
     if as_json:
         emit_json(documents.why(log, answer))
-    else:
-        _print(answer)
+        return
+    _print(answer, _next(answer, None if file_of(ledger, exported, segment) else (config, ledger)))
+
+
+def _next(answer: DecisionExplanation, place: tuple[Path | None, Path | None] | None) -> str:
+    """Return the next step. If it is an approval, but the settings of the ledger at *place* would
+    not count it, say so.
+    """
+    step = answer.reason.next_step
+    if place is None or "guardrail approve " not in step or COUNTS_IF in step:
+        return step
+    try:
+        accepted = settings_for(*place).approvals.unsafe_asserted_approvals
+    except ConfigError:
+        return step
+    return step if accepted else f"{step} {COUNTS_IF}"
 
 
 def _decision(records: RecordReader, ref: str) -> int:
@@ -69,7 +85,7 @@ def _decision(records: RecordReader, ref: str) -> int:
     return decision_seq(records, target.seq)
 
 
-def _print(answer: DecisionExplanation) -> None:
+def _print(answer: DecisionExplanation, next_step: str) -> None:
     call = answer.call
     word, style = verdict(call)
     data(f"{paint(word, style)}  {_title(call)}")
@@ -94,20 +110,20 @@ def _print(answer: DecisionExplanation) -> None:
             data(line)
     if call.type == "call.rejected":
         data(paint(f"reason {escape(call.detail) or 'not given'}", Style.DIM))
-    _section("Rules", list(rule_lines(call.rules)) or [_no_rules(call)])
+    _section("Rules", list(hanging(rule_lines(call.rules))) or [_no_rules(call)])
     course = list(approval_lines(call))
     if course:
-        _section("Approval", course)
+        _section("Approval", list(hanging(course)))
     _section("Policy", _policy(answer))
     _section("Reproducible", prose(answer.reproducible_sentence, indent=2))
     body = list(tree(answer.input)) if answer.input is not None else []
     _section(f"Input ({answer.input_sentence})", body)
     if call.removed:
-        _section("Removed before recording", list(removed(call.removed)))
+        _section("Removed before recording", list(hanging(removed(call.removed))))
     data()
     data(f"{paint('Ended:', Style.STRONG)} {_describe_outcome(call)}")
     if word != "ALLOWED":
-        first, *rest = prose(answer.reason.next_step, indent=7)
+        first, *rest = prose(next_step, indent=7)
         data(f"{paint('Next:', Style.STRONG)}  {first}")
         for line in rest:
             data(f"       {line}")

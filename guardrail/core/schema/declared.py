@@ -7,7 +7,7 @@ from typing import Any
 
 from guardrail.core.schema.cost_limits import IN_PLACE_LISTS, IN_PLACE_MAPS, follow
 
-__all__ = ["declared_names", "declared_pointer", "in_place", "list_names"]
+__all__ = ["declared_names", "declared_pointer", "in_place", "list_names", "names_at"]
 
 _MAX_STEPS = 16
 _MAX_NAME = 64
@@ -61,6 +61,33 @@ def declared_pointer(schema: Mapping[str, Any] | None, path: Sequence[str | int]
             return pointer
         pointer += "/" + step.replace("~", "~0").replace("/", "~1")
     return pointer
+
+
+def names_at(schema: Mapping[str, Any], path: Sequence[str | int]) -> frozenset[str] | None:
+    """Return the names that *schema* declares for the object at *path*, a part of a call's
+    arguments.
+
+    Return None if the schema also describes members by a pattern or as a group: a name that it does
+    not declare may then be right.
+    """
+    places: list[Any] = [schema]
+    for step in path[:_MAX_STEPS]:
+        parts = list(in_place(schema, places))
+        if isinstance(step, int):
+            places = [_item(part, step) for part in parts]
+        else:
+            places = [
+                part["properties"][step] for part in parts if step in set(declared_names(part))
+            ]
+    found: set[str] = set()
+    for part in in_place(schema, places):
+        if any(part.get(key) for key in _GROUPS if part.get(key) is not True):
+            return None
+        found.update(declared_names(part))
+    return frozenset(found)
+
+
+_GROUPS = ("patternProperties", "additionalProperties", "unevaluatedProperties")
 
 
 def _item(part: dict[str, Any], index: int) -> Any:

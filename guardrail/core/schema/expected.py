@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from guardrail.core.words import agree
 
-__all__ = ["expected"]
+__all__ = ["expected", "nearest", "types_of"]
 
 _LIMITS: Final[Mapping[str, str]] = {
     "minimum": "at least {}",
@@ -38,14 +38,35 @@ _WORDS: Final[Mapping[str, str]] = {
 _TYPES: Final = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 
 
-def expected(kind: Any) -> str:
+def nearest(error: Any) -> Any:
+    """Return the error inside the one form of an ``anyOf`` or ``oneOf`` whose type the value has,
+    or *error* itself.
+
+    *error* is a ``jsonschema_rs.ValidationError``. Without this, an optional object with one wrong
+    member would be described as a choice between the object and null.
+    """
+    while error.kind.name in {"anyOf", "oneOf"}:
+        meant = [branch for branch in error.kind.context if not _is_other_type(branch, error)]
+        if len(meant) != 1 or not meant[0]:
+            return error
+        error = meant[0][0]
+    return error
+
+
+def _is_other_type(branch: Any, error: Any) -> bool:
+    """Return True if the value does not have the type that a form describes."""
+    return any(types_of(each) and each.instance_path == error.instance_path for each in branch)
+
+
+def expected(error: Any) -> str:
     """Return a description of the values that a failed keyword expects, for example
     ``expected integer``; empty if there is none.
 
-    *kind* is the ``kind`` of a ``jsonschema_rs.ValidationError``. The description contains type
-    names and numbers of the schema, but no part of the value.
+    *error* is a ``jsonschema_rs.ValidationError``. The description contains type names and numbers
+    of the schema, but no part of the value.
     """
-    if types := _types(kind):
+    kind = error.kind
+    if types := types_of(error):
         return f"expected {' or '.join(sorted(types))}"
     if kind.name in _LIMITS:
         limit: Any = getattr(kind, "limit", getattr(kind, "multiple_of", None))
@@ -59,15 +80,20 @@ def _limited(keyword: str, limit: float) -> str:
     return f"expected {least} {limit}" + (f" {agree(limit, noun.strip())}" if noun else "")
 
 
-def _types(kind: Any) -> set[str]:
-    """Return the types that *kind* expects, if only the types matter."""
+def types_of(error: Any) -> set[str]:
+    """Return the types that *error* expects at its place, if only the types matter; otherwise an
+    empty set.
+    """
+    kind = error.kind
     if kind.name == "type":
         return set(_TYPES & set(kind.types))
     if kind.name not in {"anyOf", "oneOf"}:
         return set()
     found: set[str] = set()
     for branch in kind.context:
-        types = _types(branch[0].kind) if len(branch) == 1 else set()
+        # A form that fails further inside has the right type here.
+        same_place = len(branch) == 1 and branch[0].instance_path == error.instance_path
+        types = types_of(branch[0]) if same_place else set()
         if not types:
             return set()
         found |= types

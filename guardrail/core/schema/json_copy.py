@@ -15,12 +15,24 @@ from typing import Any, Final
 from guardrail.core.types import Json
 from guardrail.errors import ArgumentsError
 
-__all__ = ["ArgumentLimits", "Foreign", "Refused", "arguments_error", "clone", "is_panic", "take"]
+__all__ = [
+    "MISSING_ARGUMENT",
+    "UNKNOWN_ARGUMENT",
+    "ArgumentLimits",
+    "Foreign",
+    "Refused",
+    "arguments_error",
+    "clone",
+    "is_panic",
+    "take",
+]
 
+UNKNOWN_ARGUMENT: Final = "an argument that the tool does not declare"
+MISSING_ARGUMENT: Final = "a required argument is missing"
 _TEXTS: Final[Mapping[str, str]] = {
     "not_object": "arguments must be a JSON object",
-    "unknown_argument": "an argument that the tool does not declare",
-    "missing": "a required argument is missing",
+    "unknown_argument": UNKNOWN_ARGUMENT,
+    "missing": MISSING_ARGUMENT,
     "type": "an argument has the wrong type",
     "value": "an argument has a value that the schema does not accept",
     "nan": "NaN and infinity are not JSON",

@@ -21,7 +21,7 @@ from guardrail.core.schema.declared import (
     in_place,
     list_names,
 )
-from guardrail.core.schema.expected import expected
+from guardrail.core.schema.expected import expected, nearest, types_of
 from guardrail.core.schema.json_copy import (
     ArgumentLimits,
     Foreign,
@@ -149,7 +149,8 @@ def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
     refused = Refused("value")
     try:
         schema.validator.validate(args)
-    except jsonschema_rs.ValidationError as error:
+    except jsonschema_rs.ValidationError as outer:
+        error = nearest(outer)
         kind = error.kind.name
         refused.path = error.instance_path[::-1]
         if kind == "required":
@@ -164,17 +165,10 @@ def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
                     for key in declared_names(part)
                 )
         else:
-            if kind == "type" or (kind in {"anyOf", "oneOf"} and _only_types(error.kind)):
+            if types_of(error):
                 refused.detail = "type"
-            refused.remark = expected(error.kind)
+            refused.remark = expected(error)
     return refused
-
-
-def _only_types(kind: Any) -> bool:
-    branches = getattr(kind, "context", ())
-    return bool(branches) and all(
-        error.kind.name == "type" for branch in branches for error in branch
-    )
 
 
 def _surrogate_path(value: Any) -> list[str | int]:

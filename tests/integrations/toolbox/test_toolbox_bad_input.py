@@ -5,6 +5,7 @@ next call works.
 from __future__ import annotations
 
 import functools
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -33,6 +34,37 @@ def box_with_weather(bench: Bench, api: Api) -> tuple[Any, list[str]]:
 def next_call_works(bench: Bench, api: Api, box: Any, how: str) -> None:
     assert api.texts(run_either(box, api.ask(asking("Oslo")), how)) == ["sun in Oslo"]
     assert bench.outcomes[-1]["status"] == "ok"
+
+
+@pytest.mark.parametrize("api", [CHAT, RESPONSES, MESSAGES], ids=lambda api: api.name)
+def test_python_refuses_wrong_words_of_a_program_under_the_imported_name(
+    bench: Bench, api: Api
+) -> None:
+    """A program imports ``ToolBox``: no class or function that it can't find is named."""
+    box = api.box(bench.guard)
+    for wrong, named in (
+        (lambda: type(box)(bench.guard, wait=1), "ToolBox.__init__()"),
+        (lambda: box.run(), "ToolBox.run()"),
+        (lambda: box.tool(weather, colour=1), "tool()"),
+        (lambda: box.tool(colour=1)(weather), "tool()"),
+        (lambda: bench.guard.tool(colour=1), "tool()"),
+    ):
+        with pytest.raises(TypeError) as caught:
+            wrong()
+        assert str(caught.value).startswith(named)
+    assert repr(box).startswith(f"<{type(box).__module__}.ToolBox object")
+    assert importlib.import_module(type(box).__module__).ToolBox is type(box)
+
+
+@pytest.mark.parametrize("api", [CHAT, RESPONSES, MESSAGES], ids=lambda api: api.name)
+def test_a_lambda_needs_a_name(bench: Bench, api: Api) -> None:
+    """No policy could name it otherwise."""
+    box = api.box(bench.guard)
+    with pytest.raises(UsageError, match="a lambda has no name that a policy could use") as caught:
+        box.tool(lambda city: city)
+    assert (caught.value.code, caught.value.hint[:10]) == ("usage.name", "pass name=")
+    box.tool(lambda city: f"sun in {city}", name="weather")
+    assert api.texts(box.run(api.ask(asking("Oslo")))) == ["sun in Oslo"]
 
 
 @pytest.mark.call_path(
@@ -98,7 +130,9 @@ def test_arguments_that_do_not_fit_are_denied(bench: Bench, api: Api, how: str, 
     box, runs = box_with_weather(bench, api)
     turn = Turn(calls=[Call("weather", text), Call("weather", {"city": "Rome"})])
     denied, other = api.texts(run_either(box, api.ask(turn), how))
-    assert denied.startswith("denied: the arguments do not fit the tool's schema")
+    assert denied.startswith("denied: ")
+    assert "do not fit the tool's schema" not in denied  # each message says that in its own words
+    assert any(word in denied for word in ("arguments", "JSON", "64 bits"))
     for value in ("Bern", "xxxx", "9999", "Atlantis"):
         assert value not in denied
     assert other == "sun in Rome"

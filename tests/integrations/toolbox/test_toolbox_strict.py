@@ -164,7 +164,7 @@ def test_null_for_a_required_argument_is_denied(bench: Bench, api: Api) -> None:
     box.tool(order, strict=True)
     given = {"number": None, "to": {"place": "x"}}
     (text,) = api.texts(box.run(api.ask(Turn(calls=[Call("order", given)]))))
-    assert text.startswith("denied: the arguments do not fit the tool's schema")
+    assert text.startswith("denied: the tool's signature does not accept the arguments")
 
 
 def test_recursive_types_stay_references() -> None:
