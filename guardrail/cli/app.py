@@ -198,6 +198,12 @@ COMMANDS: Mapping[str, CommandEntry] = {
         f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
     ),
     "policy": CommandEntry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
+    "proxy": CommandEntry(
+        f"{_HERE}.proxy",
+        "proxy",
+        "Govern the tool calls of programs that use a model's API.",
+        reads=CommandReads.NO_RECORDS,
+    ),
     "run": CommandEntry(
         f"{_HERE}.run",
         "run",
@@ -213,7 +219,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover"),
     "Policies": ("policy",),
-    "Serve": ("run", "witness"),
+    "Serve": ("run", "proxy", "witness"),
 }
 """The sections of ``guardrail --help``: the commands, grouped by task."""
 

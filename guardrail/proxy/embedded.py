@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Self
 
 from guardrail.proxy.app import Proxy
 from guardrail.proxy.errors import ErrorFormat, ProxyError, failure_of
+from guardrail.proxy.listening import api_refusal
 from guardrail.proxy.routes import format_of
 from guardrail.system.asgi_rules import Receive, Scope, Send
 from guardrail.system.asgi_server import Listener
@@ -83,7 +84,11 @@ class EmbeddedProxy:
             stop_s=_STOP_S,
         )
         self._listener = Listener(
-            self._serve, rules, ListenAddress("127.0.0.1", 0), close=self._close
+            self._serve,
+            rules,
+            ListenAddress("127.0.0.1", 0),
+            reply=api_refusal,
+            close=self._close,
         )
 
     def environment(self, outside: Mapping[str, str]) -> dict[str, str]:

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
 from guardrail.config import ProxySettings
 from guardrail.errors import ConfigError
+from guardrail.guard import Guard
+from guardrail.proxy.app import Proxy
+from guardrail.proxy.callers import CallerIdentity
+from guardrail.proxy.errors import Failure
+from guardrail.proxy.routes import format_of
+from guardrail.system.asgi_server import Listener, ServerTls, server_tls
 from guardrail.system.caller_tokens import CallerTokens
-from guardrail.system.listener import ListenAddress, ListenerRules, check_binding, host_names
+from guardrail.system.listener import (
+    Headers,
+    ListenAddress,
+    ListenerRefusal,
+    ListenerRules,
+    check_binding,
+    host_names,
+)
 
-if TYPE_CHECKING:
-    from guardrail.system.asgi_server import ServerTls
-
-__all__ = ["listener_rules", "listener_tls"]
+__all__ = ["api_refusal", "client_urls", "listener_rules", "listener_tls", "proxy_listener"]
 
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|[a-z][a-z0-9+.-]*://[A-Za-z0-9.-]+")
 
@@ -61,6 +71,48 @@ def listener_tls(settings: ProxySettings) -> ServerTls | None:
             code="listener.tls",
             hint="set both, or neither on loopback",
         )
-    from guardrail.system.asgi_server import server_tls
-
     return server_tls(settings.tls_cert, settings.tls_key)
+
+
+def api_refusal(
+    path: str, headers: Headers, refusal: ListenerRefusal
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
+    """Return the reply to a request that the listener refuses, in the format of its API."""
+    texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+    failure = Failure(refusal.status, f"listener.{refusal.code}", refusal.message)
+    body = failure.body(format_of(path, texts))
+    return [(name.encode(), value.encode()) for name, value in failure.headers], body
+
+
+def proxy_listener(
+    guard: Guard,
+    upstream: str,
+    settings: ProxySettings,
+    *,
+    log: Callable[[str], None] = lambda _: None,
+) -> Listener:
+    """Return the server of a proxy in front of *upstream*, bound to its address. Raises
+    ``ConfigError``.
+    """
+    address, rules = listener_rules(settings)
+    identity = CallerIdentity(settings)
+    app = Proxy(guard, upstream, settings, identify=identity.principal)
+    return Listener(
+        app,
+        rules,
+        address,
+        tls=listener_tls(settings),
+        reply=api_refusal,
+        close=app.aclose,
+        log=log,
+    )
+
+
+def client_urls(listener: Listener, settings: ProxySettings) -> dict[str, str]:
+    """Return the base URLs for clients, by the environment variable that they read."""
+    base = listener.url
+    if listener.address.wildcard:
+        scheme, _, _ = base.partition("://")
+        name = settings.hosts[0]
+        base = f"{scheme}://{name if ':' in name else f'{name}:{listener.address.port}'}"
+    return {"OPENAI_BASE_URL": f"{base}/v1", "ANTHROPIC_BASE_URL": base}

@@ -43,9 +43,9 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-RefusalReply = Callable[[str, ListenerRefusal], tuple[list[tuple[bytes, bytes]], bytes]]
-"""Returns headers and body of the reply to a refused request, in the format of the API at a path.
-The path is empty if it could not be read.
+RefusalReply = Callable[[str, Headers, ListenerRefusal], tuple[list[tuple[bytes, bytes]], bytes]]
+"""Returns headers and body of the reply to a refused request, given its path and headers, which are
+empty if they could not be read.
 """
 
 _FACTS = "guardrail.connection"
@@ -74,7 +74,11 @@ class ConnectionFacts:
     """Facts about the other end that were looked up once; gone with the connection."""
 
 
-def plain_refusal(path: str, refusal: ListenerRefusal) -> tuple[list[tuple[bytes, bytes]], bytes]:  # noqa: ARG001
+def plain_refusal(
+    path: str,  # noqa: ARG001 - every path has this format
+    headers: Headers,  # noqa: ARG001
+    refusal: ListenerRefusal,
+) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return the reply to a refused request as one line of text."""
     return [(b"content-type", b"text/plain; charset=utf-8")], f"{refusal.message}\n".encode()
 
@@ -166,7 +170,7 @@ class GuardedApp:
     async def _refuse(self, scope: Scope, exchange: _Exchange, refusal: ListenerRefusal) -> None:
         if exchange.started:
             return  # the server closes the connection, because the answer is incomplete
-        headers, body = self._reply(scope["path"], refusal)
+        headers, body = self._reply(scope["path"], scope["headers"], refusal)
         if refusal.code == "busy":
             headers = [*headers, (b"retry-after", b"1")]
         await exchange.refuse(refusal, headers, body)

@@ -25,7 +25,7 @@ from guardrail.system.listener import ListenAddress, ListenerRules, check_bindin
 if TYPE_CHECKING:
     import uvicorn
 
-__all__ = ["Listener", "ServerTls", "server_tls"]
+__all__ = ["Listener", "ServerTls", "require_server", "server_tls"]
 
 ServerTls = ssl.SSLContext
 """TLS settings: see ``server_tls``."""
@@ -80,7 +80,7 @@ class Listener:
         authentication, if it can't be bound, and if uvicorn is not installed.
         """
         check_binding(address, tls=tls is not None, authenticated=rules.authenticate is not None)
-        _require_uvicorn()
+        require_server()
         self._socket = _bound(address)
         self.address = ListenAddress(address.host, int(self._socket.getsockname()[1]))
         """The address with the port that was taken."""
@@ -180,7 +180,8 @@ class Listener:
                 signal.signal(each, handler)
 
 
-def _require_uvicorn() -> None:
+def require_server() -> None:
+    """Raise ``ConfigError`` if the packages of an HTTP server are not installed."""
     try:
         import guardrail.system.h11_limits  # noqa: F401
     except ModuleNotFoundError as error:

@@ -144,7 +144,7 @@ class LimitedProtocol(H11Protocol):
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
         """Reply to bytes that are no HTTP request, and close the connection."""
         message = "this is not a valid HTTP/1.1 request"
-        headers, body = self._reply("", ListenerRefusal(400, "http", message))
+        headers, body = self._reply("", [], ListenerRefusal(400, "http", message))
         if self.conn.our_state is not h11.IDLE:  # a reply has begun: nothing else can be sent
             self.abort()
             return

@@ -29,7 +29,7 @@ def commands(group: click.Group, *names: str) -> Iterator[tuple[str, click.Comma
         assert command is not None
         if isinstance(command, click.Group):
             yield from commands(command, *names, name)
-        else:
+        if not isinstance(command, click.Group) or command.invoke_without_command:
             yield " ".join((*names, name)), command
 
 

@@ -126,6 +126,10 @@ def test_the_upstream_is_the_one_that_the_program_would_use(
         variables["OPENAI_BASE_URL"] = "http://127.0.0.1:9/v1"
     elif how == "settings":
         (project / "guardrail.toml").write_text(f'{SETTINGS}upstream = "{upstream.openai}"\n')
+        # settings that were only found can't name the server that gets the keys
+        ran = governed(project, *python(AGENT))
+        assert (ran.code, "--config" in ran.err) == (125, True)
+        options = ("--config", "guardrail.toml")
     else:
         name = "OPENAI_BASE_URL" if how == "variable" else "OPENAI_API_BASE"
         variables[name] = upstream.openai

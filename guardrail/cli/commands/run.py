@@ -104,7 +104,7 @@ def run(
 
     settings = settings_of(config)
     outside = os.environ
-    openai = upstream or upstream_in(outside, ErrorFormat.OPENAI) or settings.proxy.upstream
+    openai = upstream or upstream_in(outside, ErrorFormat.OPENAI) or settings.trusted_proxy.upstream
     anthropic = anthropic_upstream or upstream_in(outside, ErrorFormat.ANTHROPIC)
     for name in UNGOVERNED:
         if outside.get(name):

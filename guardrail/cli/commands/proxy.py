@@ -1,0 +1,131 @@
+"""``guardrail proxy``."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from guardrail.cli.app import CommandEntry, CommandReads, Exit, LazyGroup
+from guardrail.cli.options import config_option, settings_of
+from guardrail.cli.output import data, remark
+from guardrail.errors import ConfigError, UsageError
+from guardrail.review.terminal import one_line
+
+__all__ = ["proxy", "token"]
+
+_HERE = "guardrail.cli.commands.proxy"
+
+
+@click.group(
+    cls=LazyGroup,
+    entries={
+        "token": CommandEntry(
+            _HERE, "token", "Make a token for a caller.", reads=CommandReads.NO_RECORDS
+        ),
+    },
+    invoke_without_command=True,
+    short_help="Govern the tool calls of programs that use a model's API.",
+)
+@config_option
+@click.option(
+    "--upstream",
+    "upstream",
+    metavar="URL",
+    help="The model's API: https, or http to loopback. Default: [proxy] upstream.",
+)
+@click.option(
+    "--listen",
+    "listen",
+    metavar="ADDRESS:PORT",
+    help="Address to listen on; port 0 takes a free one. Default: [proxy] listen.",
+)
+@click.pass_context
+def proxy(
+    ctx: click.Context, *, config: Path | None, upstream: str | None, listen: str | None
+) -> int | None:
+    """Serve a model's API, and decide and record each tool call in its answers before a program
+    gets it, until SIGTERM or Ctrl-C.
+
+    Prints the base URLs that programs use instead of the API's own. Programs keep their keys, which
+    are sent only to the upstream. Requests in progress get [proxy] stop_s seconds to end; a second
+    signal ends them at once.
+    """
+    if ctx.invoked_subcommand is not None:
+        if upstream or listen or config:
+            raise UsageError(
+                "options of the proxy itself do not apply to this command",
+                hint=f"name them after it, if it has them: {ctx.invoked_subcommand} --help",
+            )
+        return None
+    return _serve(config, upstream, listen)
+
+
+def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int:
+    from guardrail.guard import Guard
+
+    try:
+        from guardrail.proxy.listening import client_urls, listener_rules, proxy_listener
+        from guardrail.system.asgi_server import require_server
+
+        require_server()
+    except ImportError:
+        raise ConfigError(
+            "the proxy needs packages that are not installed",
+            code="listener.extra",
+            hint="pip install 'guardrail-ledger[server]'",
+        ) from None
+    settings = settings_of(config)
+    target = upstream or settings.trusted_proxy.upstream
+    if not target:
+        raise UsageError(
+            "the proxy needs the URL of the model's API",
+            hint="guardrail proxy --upstream https://api.openai.com, or set [proxy] upstream",
+        )
+    chosen = settings.proxy if listen is None else replace(settings.proxy, listen=listen)
+    listener_rules(chosen)  # refuses before a guard has started
+    with Guard.open(settings) as guard:
+        listener = proxy_listener(
+            guard, target, chosen, log=lambda line: remark(f"guardrail: {one_line(line)}")
+        )
+
+        def ready() -> None:
+            urls = client_urls(listener, chosen)
+            data(" ".join(f"{name}={url}" for name, url in urls.items()))
+            sys.stdout.flush()
+            remark("governing; Ctrl-C stops")
+
+        listener.run(ready)
+    return Exit.YES
+
+
+@click.command(short_help="Make a token for a caller.")
+@config_option
+@click.option(
+    "--callers",
+    "callers",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="File of the callers' tokens. Default: [proxy] callers.",
+)
+@click.argument("name", metavar="NAME")
+def token(*, config: Path | None, callers: Path | None, name: str) -> int:
+    """Make a random token for the caller NAME, print it, and add its digest to the callers' file.
+
+    The token itself is not stored. A running proxy that uses the file knows it immediately.
+    """
+    from guardrail.system.caller_tokens import TOKEN_HEADER, add_token
+
+    path = callers or settings_of(config).proxy.callers
+    if path is None:
+        raise ConfigError(
+            "no file of callers is set",
+            code="callers.missing",
+            hint="name one with --callers FILE, and set [proxy] callers",
+        )
+    data(add_token(path, name))
+    remark(f"added  {one_line(str(path))}")
+    remark(f"next:  the caller sends the token in the header {TOKEN_HEADER}")
+    return Exit.YES

@@ -1,0 +1,232 @@
+"""``guardrail proxy``: a real process in front of a scripted upstream, until a signal."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+
+from guardrail.system.os_user import user_name
+from tests.support.command_line import command, environment
+from tests.support.guards import records
+from tests.support.model_server import Call, ModelServer, Turn
+from tests.support.opa_server import certificates
+from tests.support.projects import new_project
+
+POLICY = """package guardrail.policy
+
+allow contains "weather" if input.resource.id == "weather"
+deny contains {"rule": "far", "message": "too far away"} if {
+    input.action.properties.args.city == "Atlantis"
+}
+"""
+SETTINGS = '[ledger]\npath = "audit.db"\n\n[policy]\npath = "policies"\n\n[proxy]\n'
+CALLS = [Call("weather", {"city": "Bern"}, "c1"), Call("weather", {"city": "Atlantis"}, "c2")]
+QUESTION: Any = {"model": "scripted-1", "messages": [{"role": "user", "content": "Sun?"}]}
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    return new_project(tmp_path / "project", SETTINGS, policy=POLICY)
+
+
+@pytest.fixture
+def upstream() -> Iterator[ModelServer]:
+    with ModelServer([Turn("Let me see.", CALLS)], repeat=True) as server:
+        yield server
+
+
+@contextmanager
+def running(
+    project: Path, *options: str, listen: str = "127.0.0.1:0", **variables: str
+) -> Iterator[tuple[subprocess.Popen[str], dict[str, str]]]:
+    """Run the proxy, and yield the process and the base URLs that it prints."""
+    program = subprocess.Popen(
+        command("proxy", "--listen", listen, *options),
+        cwd=project,
+        env=environment(variables),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with program:
+        try:
+            assert program.stdout is not None
+            first = program.stdout.readline()
+            if not first:
+                raise AssertionError(program.communicate()[1])
+            yield program, dict(re.findall(r"(\w+)=(\S+)", first))
+        finally:
+            program.send_signal(signal.SIGKILL)
+
+
+def refused(project: Path, *options: str) -> tuple[int, str]:
+    """Run the proxy, which does not start; return its exit code and what it says."""
+    done = subprocess.run(
+        command("proxy", *options),
+        cwd=project,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout == ""
+    return done.returncode, done.stderr
+
+
+def test_a_client_with_the_printed_url_gets_decided_calls(
+    project: Path, upstream: ModelServer
+) -> None:
+    with running(project, "--upstream", upstream.openai) as (program, urls):
+        assert urls["OPENAI_BASE_URL"] == urls["ANTHROPIC_BASE_URL"] + "/v1"
+        client = openai.OpenAI(base_url=urls["OPENAI_BASE_URL"], api_key="sk-alice", max_retries=0)
+        message = client.chat.completions.create(**QUESTION).choices[0].message
+        client.close()
+        program.send_signal(signal.SIGTERM)
+        assert program.wait() == 0
+    assert [each.function.arguments for each in message.tool_calls or []] == ['{"city": "Bern"}']
+    assert "too far away" in str(message.refusal)
+    decisions = records(project / "audit.db", "call.decision")
+    assert [each["decision"]["effect"] for each in decisions] == ["allow", "deny"]
+    principal = decisions[0]["principal"]
+    assert (principal["id"], principal["method"]) == (user_name(), "os_user")
+    assert principal["assurance"] == "asserted"
+    assert "admin.stop" in {each["type"] for each in records(project / "audit.db")}
+
+
+def test_a_request_that_the_listener_refuses_is_answered_in_the_format_of_its_api(
+    project: Path, upstream: ModelServer
+) -> None:
+    with running(project, "--upstream", upstream.openai) as (program, urls):
+        client = openai.OpenAI(
+            base_url=urls["OPENAI_BASE_URL"],
+            api_key="sk-alice",
+            max_retries=0,
+            default_headers={"Origin": "https://evil.example"},
+        )
+        with client, pytest.raises(openai.PermissionDeniedError) as denied:
+            client.chat.completions.create(**QUESTION)
+        assert denied.value.code == "listener.origin"
+        program.send_signal(signal.SIGINT)
+        assert program.wait() == 0
+    assert not upstream.requests
+
+
+def test_other_machines_need_tls_and_a_token(
+    project: Path, upstream: ModelServer, tmp_path: Path
+) -> None:
+    """The token names the caller, unless the kernel does: a local caller is known by its user."""
+    made = certificates(tmp_path / "tls")
+    (project / "guardrail.toml").write_text(
+        SETTINGS + f'tls_cert = "{made.cert}"\ntls_key = "{made.key}"\ncallers = "callers"\n'
+        'hosts = "localhost"\n'
+    )
+    done = subprocess.run(
+        command("proxy", "token", "ci"),
+        cwd=project,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    token = done.stdout.strip()
+    assert token not in (project / "callers").read_text()
+    started = running(project, "--upstream", upstream.openai, listen="0.0.0.0:0")
+    with started as (program, urls):
+        base = urls["OPENAI_BASE_URL"]
+        assert re.fullmatch(r"https://localhost:[0-9]+/v1", base)
+        ask = (
+            "import sys, openai, httpx2, ssl\n"
+            "tls = ssl.create_default_context(cafile=sys.argv[2])\n"
+            "client = openai.OpenAI(base_url=sys.argv[1], api_key='sk-alice', max_retries=0,\n"
+            "    http_client=httpx2.Client(verify=tls), default_headers=dict(\n"
+            "    [('x-guardrail-token', sys.argv[3])] if sys.argv[3:] else []))\n"
+            "try:\n"
+            "    print(client.models.list() and 'served')\n"
+            "except openai.AuthenticationError as error:\n"
+            "    print(error.code)\n"
+        )
+        for given, said in (
+            (["wrong"], "listener.caller"),
+            ([], "listener.caller"),
+            ([token], "served"),
+        ):
+            asked = subprocess.run(
+                [sys.executable, "-c", ask, base, str(made.ca), *given],
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+            assert asked.stdout.strip() == said, asked.stderr
+        program.send_signal(signal.SIGTERM)
+        assert program.wait() == 0
+    (request,) = upstream.requests
+    assert request.header("x-guardrail-token") is None
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        ([], 2, "--upstream"),
+        (["--upstream", "http://api.example.com"], 3, "https"),
+        (["--upstream", "http://127.0.0.1:9", "--listen", "0.0.0.0:0"], 3, "tls_cert"),
+        (["--upstream", "http://127.0.0.1:9", "--listen", "localhost"], 3, "127.0.0.1:8290"),
+        (["--upstream", "http://127.0.0.1:9", "token", "ci"], 2, "token --help"),
+    ],
+)
+def test_a_proxy_that_would_be_unsafe_does_not_start(
+    project: Path, options: list[str], code: int, words: str
+) -> None:
+    found, said = refused(project, *options)
+    assert (found, words in said) == (code, True), said
+    assert "next:" in said
+
+
+def test_a_port_in_use_is_named_with_the_next_step(project: Path, upstream: ModelServer) -> None:
+    at = upstream.url.removeprefix("http://")
+    code, said = refused(project, "--upstream", upstream.openai, "--listen", at)
+    assert code == 3
+    assert f"can't listen on {at}" in said
+    assert "port 0" in said
+
+
+def test_settings_that_were_only_found_do_not_get_the_keys(
+    project: Path, upstream: ModelServer
+) -> None:
+    (project / "guardrail.toml").write_text(SETTINGS + f'upstream = "{upstream.openai}"\n')
+    code, said = refused(project)
+    assert code == 3
+    assert "[proxy] upstream" in said
+    with running(project, "--config", "guardrail.toml") as (program, _):
+        program.send_signal(signal.SIGTERM)
+        assert program.wait() == 0
+
+
+@pytest.mark.parametrize("package", ["uvicorn", "aiohttp"])
+def test_a_missing_package_is_named_with_the_command_that_installs_it(
+    project: Path, package: str
+) -> None:
+    source = (
+        f"import sys; sys.modules[{package!r}] = None; from guardrail.cli.app import run;"
+        "sys.exit(run(['proxy', '--upstream', 'http://127.0.0.1:9', '--listen', '127.0.0.1:0']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", source],
+        cwd=project,
+        env=environment({}),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "pip install 'guardrail-ledger[server]'" in done.stderr
