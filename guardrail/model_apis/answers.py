@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from guardrail.model_apis.anthropic.message_stream import MessageStream
+from guardrail.model_apis.anthropic.messages import read_message, rewrite_message
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import Deciding
 from guardrail.model_apis.openai.chat_events import rewrite_completion
@@ -33,8 +35,10 @@ def govern_body(
     *refused* is called with each refused output item, *about* with the ids with which a later
     request can go on.
     """
-    answer = read_object(body)
-    if api is Api.CHAT:
+    answer = read_message(body) if api is Api.MESSAGES else read_object(body)
+    if api is Api.MESSAGES:
+        made = yield from rewrite_message(answer)
+    elif api is Api.CHAT:
         made = yield from rewrite_completion(answer)
     else:
         made = yield from ResponseItems(refused, about).rewrite(answer)
@@ -47,9 +51,13 @@ class AnswerStream:
     def __init__(self, api: Api, refused: OnRefused = nothing, about: OnPlaces = no_places) -> None:
         """*refused* and *about* are called as by ``govern_body``."""
         self._reader = SseReader()
-        self._rewriter: ChatStream | ResponseStream = (
-            ChatStream() if api is Api.CHAT else ResponseStream(ResponseItems(refused, about))
-        )
+        self._rewriter: ChatStream | ResponseStream | MessageStream
+        if api is Api.CHAT:
+            self._rewriter = ChatStream()
+        elif api is Api.MESSAGES:
+            self._rewriter = MessageStream()
+        else:
+            self._rewriter = ResponseStream(ResponseItems(refused, about))
         self.ended = False
         """The last event has come: clients read no further."""
 
@@ -87,4 +95,5 @@ class AnswerStream:
             else:
                 kind = each.get("type") if event.name else None
                 out += write_event(compact(each), kind)
+        self.ended = isinstance(self._rewriter, MessageStream) and self._rewriter.ended
         return bytes(out)

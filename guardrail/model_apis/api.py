@@ -14,3 +14,5 @@ class Api(StrEnum):
     """Chat completions of OpenAI."""
     RESPONSES = "responses"
     """The Responses API of OpenAI."""
+    MESSAGES = "messages"
+    """The Messages API of Anthropic."""

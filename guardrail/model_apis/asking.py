@@ -8,14 +8,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator, Mapping
+from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar
 
 from guardrail.errors import GuardrailError
 from guardrail.model_apis.calls import AskedCall
 
-__all__ = ["Asked", "Deciding", "ModelAnswerError", "looks_like_call", "object_of", "told"]
+__all__ = [
+    "Asked",
+    "Deciding",
+    "ItemKind",
+    "ModelAnswerError",
+    "looks_like_call",
+    "object_of",
+    "told",
+]
 
 R = TypeVar("R")
+
+
+class ItemKind(StrEnum):
+    """Who runs a part of an answer."""
+
+    PLAIN = "plain"
+    """Nobody: it is no call."""
+    HOSTED = "hosted"
+    """The provider has run it: nobody decided it."""
+    CALL = "call"
+    """The program."""
+    UNKNOWN = "unknown"
+    """It looks like a call, but guardrail does not know its type."""
 
 
 class Asked(NamedTuple):

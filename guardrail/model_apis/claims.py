@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from guardrail.model_apis.api import Api
@@ -39,10 +39,10 @@ def claims_in(api: Api, body: Mapping[str, Any]) -> list[ResultClaim]:
 
     Results of legacy calls, which have no ids, count only after the model's last message.
     """
-    history = body.get("messages" if api is Api.CHAT else "input")
+    field, read = _READERS[api]
+    history = body.get(field)
     if not isinstance(history, list):
         return []
-    read = _of_message if api is Api.CHAT else _of_item
     items = [item for item in history if isinstance(item, dict)]
     last = max((at for at, item in enumerate(items) if item.get("role") == "assistant"), default=-1)
     seen: Counter[str] = Counter()
@@ -69,3 +69,22 @@ def _of_item(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         yield item["call_id"], item.get("output")
     elif kind == "mcp_approval_response" and isinstance(item.get("approval_request_id"), str):
         yield item["approval_request_id"], {"approve": item.get("approve")}
+
+
+def _of_blocks(message: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    content = message.get("content")
+    if message.get("role") != "user" or not isinstance(content, list):
+        return
+    for block in content:
+        if isinstance(block, dict) and block.get("type") == "tool_result":
+            name = block.get("tool_use_id")
+            if isinstance(name, str):
+                yield name, block.get("content")
+
+
+_READERS: dict[Api, tuple[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Any]]]]] = {
+    Api.CHAT: ("messages", _of_message),
+    Api.RESPONSES: ("input", _of_item),
+    Api.MESSAGES: ("messages", _of_blocks),
+}
+"""The field of a request that holds the history, and the function that reads one of its items."""

@@ -16,6 +16,7 @@ _BASE = "v1"
 _GOVERNED = {
     ("chat", "completions"): Api.CHAT,
     ("responses",): Api.RESPONSES,
+    ("messages",): Api.MESSAGES,
 }
 _ABOUT_REQUEST = frozenset({("responses", "input_tokens"), ("messages", "count_tokens")})
 """Routes that count the tokens of a request."""

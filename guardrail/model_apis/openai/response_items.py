@@ -6,10 +6,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping
-from enum import StrEnum
 from typing import Any
 
-from guardrail.model_apis.asking import ModelAnswerError, looks_like_call
+from guardrail.model_apis.asking import ItemKind, ModelAnswerError, looks_like_call
 from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, arguments_of, text_or_none
 
 __all__ = [
@@ -61,19 +60,6 @@ _PLAIN = frozenset(
 )
 _PARTS_OF_CALL = frozenset({"call_id", "arguments", "action", "command", "operation"})
 _ABOUT = frozenset({"id", "call_id", "type", "status", "caller", "created_by"})
-
-
-class ItemKind(StrEnum):
-    """Who runs an item."""
-
-    PLAIN = "plain"
-    """Nobody."""
-    HOSTED = "hosted"
-    """The provider has run it: nobody decided it."""
-    CALL = "call"
-    """The program."""
-    UNKNOWN = "unknown"
-    """It looks like a call, but guardrail does not know its type."""
 
 
 def kind_of(item: Mapping[str, Any], outputs: Collection[str] = ()) -> ItemKind:

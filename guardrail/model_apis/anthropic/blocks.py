@@ -1,0 +1,86 @@
+"""The content blocks of the Messages API: which of them are calls, and the refusal in place of one.
+Pure functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from guardrail.model_apis.asking import ItemKind, ModelAnswerError, looks_like_call
+from guardrail.model_apis.calls import AskedCall, Refusal, text_or_none
+
+__all__ = ["call_of_block", "check_no_calls", "kind_of_block", "refusal_block"]
+
+_CALL = "tool_use"
+_HOSTED = frozenset({"mcp_tool_use", "server_tool_use"})
+"""Blocks of tools that the provider runs."""
+_PLAIN = frozenset(
+    {
+        "compaction",
+        "container_upload",
+        "fallback",
+        "mcp_tool_listing",
+        "redacted_thinking",
+        "text",
+        "thinking",
+    }
+)
+_PARTS_OF_CALL = frozenset({"arguments", "input", "name", "tool_name"})
+_ENDED = frozenset({"end_turn", "pause_turn", "stop_sequence", _CALL})
+"""Reasons for which a model stops when its calls are complete."""
+
+
+def kind_of_block(block: Mapping[str, Any]) -> ItemKind:
+    """Return who runs *block*."""
+    kind = block.get("type")
+    if not isinstance(kind, str):
+        raise ModelAnswerError("the model's answer is malformed: a content block without a type")
+    if kind == _CALL:
+        return ItemKind.CALL
+    if kind in _HOSTED:
+        return ItemKind.HOSTED
+    if kind in _PLAIN or kind.endswith("tool_result"):
+        return ItemKind.PLAIN
+    if _says_call(kind) or kind.endswith("_request") or not _PARTS_OF_CALL.isdisjoint(block):
+        return ItemKind.UNKNOWN
+    return ItemKind.PLAIN
+
+
+def _says_call(name: str) -> bool:
+    return name.endswith("_use") or looks_like_call(name)
+
+
+def check_no_calls(found: Mapping[str, Any]) -> None:
+    """Raise ``ModelAnswerError`` if a field of a message may hold calls."""
+    if any(value and _says_call(name) for name, value in found.items()):
+        raise ModelAnswerError(
+            "the model's answer holds calls in a field that guardrail does not know"
+        )
+
+
+def call_of_block(
+    block: Mapping[str, Any], kind: ItemKind, arguments: object, stop_reason: object
+) -> AskedCall:
+    """Return the call that *block* is, in a message that ended with *stop_reason*. It is refused if
+    it is not complete, not known, or already run.
+    """
+    name, server, refusal = block.get("name"), None, None
+    if isinstance(block.get("toolset_name"), str):
+        name = f"{block['toolset_name']}.{name}"
+    if kind is ItemKind.HOSTED:
+        server = block.get("server_name") or "anthropic"
+        refusal = Refusal("provider_tool", "the provider has run it")
+    elif kind is ItemKind.UNKNOWN:
+        name = name if isinstance(name, str) else block["type"]
+        refusal = Refusal("unknown_kind", "guardrail knows no call of this type")
+    elif not (isinstance(stop_reason, str) and stop_reason in _ENDED):
+        refusal = Refusal.incomplete("stop_reason", stop_reason)
+    return AskedCall(
+        name, arguments, text_or_none(block.get("id")), None, server=server, refusal=refusal
+    )
+
+
+def refusal_block(text: str) -> dict[str, Any]:
+    """Return the text block in place of a refused call."""
+    return {"type": "text", "text": text}

@@ -1,0 +1,123 @@
+"""Takes refused tool calls out of whole messages of the Messages API. Pure functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from guardrail.core.schema.json_arguments import JsonArguments
+from guardrail.model_apis.anthropic.blocks import (
+    call_of_block,
+    check_no_calls,
+    kind_of_block,
+    refusal_block,
+)
+from guardrail.model_apis.asking import (
+    Asked,
+    Deciding,
+    ItemKind,
+    ModelAnswerError,
+    object_of,
+    told,
+)
+from guardrail.model_apis.sse import read_object
+
+__all__ = ["ending", "read_message", "rewrite_message"]
+
+_CALL = "tool_use"
+
+
+def rewrite_message(message: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
+    """Return *message* without the calls that are refused: the same object if none is."""
+    check_no_calls(message)
+    content = message.get("content")
+    if content is None:
+        return message
+    if not isinstance(content, list):
+        raise ModelAnswerError("the model's answer is malformed: its content is no list")
+    blocks = [object_of(block, "content block") for block in content]
+    reason = message.get("stop_reason")
+    found = [(at, block, kind_of_block(block)) for at, block in enumerate(blocks)]
+    found = [each for each in found if each[2] is not ItemKind.PLAIN]
+    if not found:
+        return message
+    calls = [call_of_block(block, kind, block.get("input"), reason) for _, block, kind in found]
+    rulings = yield Asked(calls, message.get("model"), message.get("id"))
+    made = list(blocks)
+    allowed = refused = False
+    for (at, _, kind), call, ruling in zip(found, calls, rulings, strict=True):
+        if kind is ItemKind.HOSTED:
+            continue
+        if ruling is None:
+            allowed = True
+        else:
+            refused = True
+            made[at] = refusal_block(told(call, ruling))
+    if not refused:
+        return message
+    return {**message, "content": made, "stop_reason": ending(reason, allowed=allowed)}
+
+
+def ending(reason: object, *, allowed: bool) -> object:
+    """Return why a message with a refused call stops. *allowed* says that another call is left."""
+    return "end_turn" if reason == _CALL and not allowed else reason
+
+
+class _Repeated(list[tuple[str, Any]]):
+    """The pairs of an object that has a key twice."""
+
+
+def read_message(body: bytes) -> Mapping[str, Any]:
+    """Return the JSON object of *body*. The input of a call that has a key twice is text in it, so
+    that the guard denies this call alone. Raises ``ModelAnswerError``.
+    """
+    try:
+        return read_object(body)
+    except ModelAnswerError as error:
+        failure = error
+    try:
+        message = json.loads(body, object_pairs_hook=_pairs, parse_constant=_constant)
+        content = message.get("content") if isinstance(message, dict) else None
+        for block in content if isinstance(content, list) else []:
+            if isinstance(block, dict) and block.get("type") == _CALL:
+                given = block.get("input")
+                if _repeats(given):
+                    block["input"] = JsonArguments(_written(given))
+        if isinstance(message, dict) and not _repeats(message):
+            return message
+    except (ValueError, RecursionError):
+        pass
+    raise failure
+
+
+def _pairs(pairs: list[tuple[str, Any]]) -> Any:
+    found = dict(pairs)
+    return found if len(found) == len(pairs) else _Repeated(pairs)
+
+
+def _constant(_name: str) -> Any:
+    raise ValueError
+
+
+def _repeats(value: Any) -> bool:
+    """Return True if an object in *value* has a key twice."""
+    waiting = [value]
+    while waiting:
+        each = waiting.pop()
+        if isinstance(each, _Repeated):
+            return True
+        if isinstance(each, dict):
+            waiting.extend(each.values())
+        elif isinstance(each, list):
+            waiting.extend(each)
+    return False
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, _Repeated | dict):
+        pairs = value.items() if isinstance(value, dict) else value
+        return "{" + ",".join(f"{json.dumps(key)}:{_written(each)}" for key, each in pairs) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(_written(each) for each in value) + "]"
+    return json.dumps(value)
