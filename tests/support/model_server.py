@@ -254,10 +254,11 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _head(self, status: int, wire: Wire, kind: str, length: dict[str, str]) -> None:
         packed = {"content-encoding": "gzip"} if wire.gzip else {}
-        kind = wire.content_type or kind
+        kind = kind if wire.content_type is None else wire.content_type
         self.send_response(status)
         for name, value in {"content-type": kind, **length, **packed, **wire.headers}.items():
-            self.send_header(name, value)
+            if value:
+                self.send_header(name, value)
         self.end_headers()
 
     def _chunks(self, data: Iterable[bytes], wire: Wire) -> None:

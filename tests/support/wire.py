@@ -30,6 +30,7 @@ class Wire:
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     content_type: str | None = None
+    """If empty, there is no such header."""
     body: bytes | None = None
     """The body, in place of the answer."""
     endless: bytes | None = None
