@@ -18,7 +18,7 @@ export async function tell(ways) {
   try {
     seen = await ways[asked.way]();
   } catch (error) {
-    const { name, status, statusCode, message, code, type } = error;
+    const { name, status, statusCode, message, code, type } = error.lastError ?? error;
     seen = { error: { name, status: status ?? statusCode ?? null, message, code, type } };
   }
   console.log(JSON.stringify(seen));
