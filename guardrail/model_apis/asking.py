@@ -67,7 +67,7 @@ _CALL = re.compile(r"(?:^|_)calls?(?:$|_)")
 
 def looks_like_call(name: str) -> bool:
     """Return True if the name of a field or of a type says that it holds a call."""
-    return _CALL.search(name) is not None
+    return "call" in name and _CALL.search(name) is not None
 
 
 def object_of(value: object, name: str) -> Mapping[str, Any]:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
@@ -19,6 +19,18 @@ Owner = tuple[str, str, str]
 
 _MOST = 4_096
 """Calls that are kept. If there are more, the results of the oldest can no longer be told."""
+_LARGEST = 64 * 1024 * 1024
+"""Characters of arguments of the calls that are kept."""
+
+
+class _OpenCall(NamedTuple):
+    admission: Admission
+    since: float
+    """Time of ``time.monotonic`` since which the call is open."""
+    size: int
+    """Characters of its arguments."""
+    late: bool
+    """It was overdue: its outcome is recorded."""
 
 
 def owner_of(session: SessionScope | None) -> Owner:
@@ -40,26 +52,40 @@ class OpenCalls:
         """*forgotten* is called with each call whose result can no longer be told."""
         self._forgotten = forgotten
         self._lock = threading.Lock()
-        self._open: OrderedDict[tuple[Owner, str], tuple[Admission, float]] = OrderedDict()
-        """With the times of ``time.monotonic`` since which they are open, oldest first."""
-        self._late: OrderedDict[tuple[Owner, str], Admission] = OrderedDict()
+        self._open: OrderedDict[tuple[Owner, str], _OpenCall] = OrderedDict()
+        """The calls that are not overdue, oldest first."""
+        self._late: OrderedDict[tuple[Owner, str], _OpenCall] = OrderedDict()
+        self._size = 0
         self._closed: OrderedDict[tuple[Owner, str], int] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._open) + len(self._late)
 
-    def add(self, owner: Owner, key: str, admission: Admission) -> None:
-        """Keep a call that the program has got. An earlier one with the same id is forgotten."""
+    def add(self, owner: Owner, key: str, admission: Admission, size: int = 0) -> None:
+        """Keep a call that the program has got, with arguments of *size* characters. An earlier one
+        with the same id is forgotten.
+        """
         place = owner, key
         with self._lock:
-            earlier = self._open.pop(place, None)
-            if earlier is not None or self._late.pop(place, None) is not None:
-                self._note_closed(place)
+            earlier = self._pop(place)
             if earlier is not None:
-                self._forgotten(earlier[0])
-            self._open[place] = admission, time.monotonic()
-            while len(self._open) > _MOST:
-                self._forgotten(self._open.popitem(last=False)[1][0])
+                self._note_closed(place)
+                self._forget(earlier)
+            self._open[place] = _OpenCall(admission, time.monotonic(), size, late=False)
+            self._size += size
+            while len(self._open) > _MOST or len(self._late) > _MOST or self._size > _LARGEST:
+                oldest = self._pop(next(iter(self._late or self._open)))
+                assert oldest is not None
+                self._forget(oldest)
+
+    def _pop(self, place: tuple[Owner, str]) -> _OpenCall | None:
+        found = self._open.pop(place, None) or self._late.pop(place, None)
+        self._size -= 0 if found is None else found.size
+        return found
+
+    def _forget(self, call: _OpenCall) -> None:
+        if not call.late:
+            self._forgotten(call.admission)
 
     def take(self, owner: Owner, claims: Iterable[ResultClaim]) -> Iterator[tuple[Admission, Any]]:
         """Yield each open call with the result that *claims* tell; it is then closed.
@@ -71,16 +97,11 @@ class OpenCalls:
             place = owner, claim.key
             with self._lock:
                 closed = 0 if is_legacy(claim.key) else self._closed.get(place, 0)
-                if claim.occurrence <= closed:
-                    continue
-                if place in self._open:
-                    admission = self._open.pop(place)[0]
-                elif place in self._late:
-                    admission = self._late.pop(place)
-                else:
+                found = self._pop(place) if claim.occurrence > closed else None
+                if found is None:
                     continue
                 self._note_closed(place)
-            yield admission, claim.content
+            yield found.admission, claim.content
 
     def overdue(self, seconds: float) -> list[Admission]:
         """Return the calls that have been open for *seconds*, each once. Their results can still be
@@ -89,12 +110,10 @@ class OpenCalls:
         before = time.monotonic() - seconds
         found = []
         with self._lock:
-            while self._open and next(iter(self._open.values()))[1] <= before:
-                place, (admission, _) = self._open.popitem(last=False)
-                self._late[place] = admission
-                found.append(admission)
-            while len(self._late) > _MOST:
-                self._late.popitem(last=False)
+            while self._open and next(iter(self._open.values())).since <= before:
+                place, call = self._open.popitem(last=False)
+                self._late[place] = call._replace(late=True)
+                found.append(call.admission)
         return found
 
     def _note_closed(self, place: tuple[Owner, str]) -> None:

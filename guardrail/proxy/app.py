@@ -69,12 +69,14 @@ class Proxy:
             await self._handler(incoming, out)
         except ClientGone:
             return
-        except GuardrailError as error:
+        except Exception as error:  # border: a request must not end without an answer
             if out.started:
                 raise  # the server breaks the connection off: no client takes that for an answer
             failure = failure_of(error)
             body = failure.body(format_of(incoming.path, incoming.headers))
             await out.whole(failure.status, failure.headers, body)
+            if not isinstance(error, GuardrailError):
+                raise  # the server logs it
 
     def _handler(self, incoming: Incoming, out: Outgoing) -> Awaitable[None]:
         route = find_route(incoming.method, incoming.path)

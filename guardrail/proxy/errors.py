@@ -58,6 +58,8 @@ _KINDS = {
     413: _Kind("invalid_request_error", "request_too_large"),
     504: _Kind("server_error", "timeout_error"),
 }
+_NOT_YOURS = frozenset({"identity.session", "identity.peer"})
+"""Codes of identities that belong to somebody else."""
 _OTHER = _Kind("server_error", "api_error")
 
 
@@ -106,7 +108,7 @@ class Failure(NamedTuple):
         return {"error": {**said, "param": None}}
 
 
-def failure_of(error: GuardrailError) -> Failure:
+def failure_of(error: Exception) -> Failure:
     """Return what a client is told about *error*."""
     if isinstance(error, ProxyError):
         text = f"{error.message}; {error.hint}" if error.hint else error.message
@@ -117,5 +119,6 @@ def failure_of(error: GuardrailError) -> Failure:
     if isinstance(error, ModelAnswerError):
         return Failure(502, error.code, error.message, retry=False)
     if isinstance(error, IdentityError):
-        return Failure(403 if error.code == "identity.session" else 400, error.code, error.message)
-    return Failure(500, error.code, "guardrail could not handle the request", retry=False)
+        return Failure(403 if error.code in _NOT_YOURS else 400, error.code, error.message)
+    code = error.code if isinstance(error, GuardrailError) else "proxy.bug"
+    return Failure(500, code, "guardrail could not handle the request", retry=False)

@@ -15,7 +15,7 @@ from guardrail.model_apis.deciding import adrive_deciding
 from guardrail.model_apis.sse import compact
 from guardrail.proxy.asgi import Incoming, Outgoing
 from guardrail.proxy.errors import ProxyError, failure_of
-from guardrail.proxy.headers import SESSION, Headers, to_client, to_upstream
+from guardrail.proxy.headers import Headers, to_client, to_upstream
 from guardrail.proxy.routes import Route
 from guardrail.proxy.turn import ProxyTurn
 
@@ -108,10 +108,10 @@ class Exchange:
                 ) as reply,
             ):
                 self._head = to_client(reply.headers, same_body=False)
-                self._head.append((SESSION, self._turn.session.id))
                 if reply.status >= 400:
+                    error = await reply.body(self._shared.limits.error)
                     await self._out.start(reply.status, self._head)
-                    await self._out.write(await reply.body(self._shared.limits.error))
+                    await self._out.write(error)
                 elif reply.media_type == _STREAM:
                     await self._pass_stream(reply)
                 elif reply.media_type == _JSON:
@@ -123,7 +123,7 @@ class Exchange:
                         code="proxy.upstream_type",
                     )
         finally:
-            await self._turn.decider.awithdraw()
+            await self._turn.withdraw()
 
     async def _pass_whole(self, reply: UpstreamReply) -> None:
         body = await reply.body()
@@ -156,7 +156,7 @@ class Exchange:
         if self._pending:
             data, self._pending = bytes(self._pending), bytearray()
             await self._out.write(data)
-        if self._turn.decider.holds:
+        if self._turn.holds:
             # If the client was gone, nothing was written: ``watched`` learns of it first.
             await asyncio.sleep(0)
             self._turn.release()
@@ -165,7 +165,7 @@ class Exchange:
         """Decide calls, and show the client meanwhile that its request is alive."""
         if self._pending:
             await self._flush()
-        deciding = asyncio.create_task(self._turn.decider.adecide(asked))
+        deciding = asyncio.create_task(self._turn.decide(asked))
         try:
             while not deciding.done():
                 await asyncio.wait([deciding], timeout=self._shared.limits.keep_alive_s)

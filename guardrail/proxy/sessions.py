@@ -7,9 +7,9 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from guardrail.call.scope import SessionScope
 from guardrail.core.types import Principal
@@ -19,9 +19,9 @@ from guardrail.proxy.headers import CREDENTIALS, Headers
 if TYPE_CHECKING:
     from guardrail.guard import Guard
 
-__all__ = ["CallerSessions", "ProxyCaller", "call_names", "credential_digest", "places_of"]
+__all__ = ["CallerSessions", "ProxyCaller", "call_name", "call_names", "credential_digest"]
 
-_MOST = 16_384
+_MOST = 8_192
 """Names that are kept: of responses, conversations, calls and sessions."""
 _KEY = secrets.token_bytes(32)
 
@@ -51,18 +51,14 @@ def credential_digest(headers: Headers) -> str:
     return code.hexdigest()
 
 
-def places_of(body: Mapping[str, Any]) -> list[str]:
-    """Return the names of the response and of the conversation that a request goes on with."""
-    conversation = body.get("conversation")
-    if isinstance(conversation, dict):
-        conversation = conversation.get("id")
-    given = (body.get("previous_response_id"), conversation)
-    return [each for each in given if isinstance(each, str)]
+def call_name(key: str) -> str:
+    """Return the name of a call, apart from those of responses."""
+    return f"call\n{key}"
 
 
 def call_names(claims: Iterable[ResultClaim]) -> list[str]:
     """Return the names of the calls whose results a request tells, latest first."""
-    return [f"call\n{claim.key}" for claim in claims if not is_legacy(claim.key)][::-1]
+    return [call_name(claim.key) for claim in claims if not is_legacy(claim.key)][::-1]
 
 
 class CallerSessions:
@@ -88,12 +84,16 @@ class CallerSessions:
         self._keep(place, found)
         return found
 
-    def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope:
-        """Return the session of the first of *names* that is known, or a new one."""
+    def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope | None:
+        """Return the session of the first of *names* that is known, or None."""
         for name in names:
             found = self._known.get((caller.key, name))
             if found is not None:
                 return found
+        return None
+
+    def new(self, caller: ProxyCaller) -> SessionScope:
+        """Return a new session."""
         return self._guard.session(caller.principal)
 
     def note(self, caller: ProxyCaller, names: Iterable[str], session: SessionScope) -> None:

@@ -4,6 +4,7 @@ answer.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -13,11 +14,14 @@ from guardrail.core.types import Status
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider
+from guardrail.model_apis.openai.history import places_of
 from guardrail.proxy.headers import SESSION
-from guardrail.proxy.sessions import ProxyCaller, call_names, places_of
+from guardrail.proxy.sessions import ProxyCaller, call_name, call_names
 
 if TYPE_CHECKING:
     from guardrail.call.scope import SessionScope
+    from guardrail.model_apis.asking import Asked
+    from guardrail.model_apis.open_calls import Owner
     from guardrail.proxy.asgi import Incoming
     from guardrail.proxy.shared import Shared
 
@@ -31,23 +35,17 @@ class ProxyTurn:
     """One request and the calls of its answer."""
 
     def __init__(
-        self, shared: Shared, caller: ProxyCaller, session: SessionScope, context: CallContext
+        self,
+        shared: Shared,
+        caller: ProxyCaller,
+        session: SessionScope | None,
+        context: CallContext,
     ) -> None:
         """Use ``begin`` instead."""
         self._shared = shared
         self._caller = caller
-        self.session = session
-        self.owner = session.session.tenant, caller.credential, session.id
-        self.decider = Decider(
-            shared.guard,
-            shared.outcomes.calls,
-            session,
-            shared.settings.approval_wait_s,
-            adapter="proxy",
-            context=context,
-            owner=self.owner,
-            again=shared.again,
-        )
+        self._session = session
+        self._context = context
 
     @classmethod
     async def begin(
@@ -63,15 +61,42 @@ class ProxyTurn:
         """
         claims = claims_in(api, body)
         name = incoming.header(SESSION)
+        session: SessionScope | None
         if name is not None:
             session = await shared.sessions.named(caller, name)
         else:
             known = [*places_of(body), *call_names(claims)]
             session = shared.sessions.continued(caller, known)
         made = cls(shared, caller, session, _context(incoming))
-        for admission, content in shared.outcomes.calls.take(made.owner, claims):
-            await admission.asettle(Status.RETURNED, result=content)
+        if session is not None:
+            for admission, content in shared.outcomes.calls.take(made.owner, claims):
+                await admission.asettle(Status.RETURNED, result=content)
         return made
+
+    @property
+    def session(self) -> SessionScope:
+        """The session. A new one is made when it is needed: most answers hold no calls."""
+        if self._session is None:
+            self._session = self._shared.sessions.new(self._caller)
+        return self._session
+
+    @property
+    def owner(self) -> Owner:
+        """The only one that can tell the results of the calls."""
+        return self.session.session.tenant, self._caller.credential, self.session.id
+
+    @functools.cached_property
+    def _decider(self) -> Decider:
+        return Decider(
+            self._shared.guard,
+            self._shared.outcomes.calls,
+            self.session,
+            self._shared.settings.approval_wait_s,
+            adapter="proxy",
+            context=self._context,
+            owner=self.owner,
+            again=self._shared.again,
+        )
 
     def restored(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the request as the upstream must get it: it knows nothing of refused calls. It is
@@ -87,10 +112,24 @@ class ProxyTurn:
         """Note the ids of the answer and of its conversation: requests can go on with them."""
         self._shared.sessions.note(self._caller, places, self.session)
 
+    async def decide(self, asked: Asked) -> list[str | None]:
+        """Decide calls. Return for each its refusal, or None if it is allowed."""
+        return await self._decider.adecide(asked)
+
+    @property
+    def holds(self) -> bool:
+        """True if calls are admitted that the client has not got."""
+        return "_decider" in self.__dict__ and self._decider.holds
+
     def release(self) -> None:
         """Note that the client has got the calls that were admitted."""
-        names = [f"call\n{key}" for key in self.decider.release()]
+        names = [call_name(key) for key in self._decider.release()]
         self._shared.sessions.note(self._caller, names, self.session)
+
+    async def withdraw(self) -> None:
+        """Record that the client never got the calls that were admitted since the last release."""
+        if self.holds:
+            await self._decider.awithdraw()
 
 
 def _context(incoming: Incoming) -> CallContext:

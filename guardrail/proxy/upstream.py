@@ -31,6 +31,8 @@ _ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
 _BASE = "/v1"
 _KEPT_OPEN = 15
 """Seconds for which a connection waits for the next request: less than most servers wait."""
+_PIECE = 64 * 1024
+"""Bytes of a request that are written at once, so that other requests are served meanwhile."""
 _REST = 1.0
 """Seconds in which a stream must end after its last event, for its connection to be used again."""
 
@@ -131,6 +133,8 @@ class Upstream:
 
         Raises ``ProxyError`` if there is no answer, or a redirect.
         """
+        if isinstance(body, bytes) and len(body) > _PIECE:
+            headers, body = [*headers, ("content-length", str(len(body)))], _in_pieces(body)
         target = f"{self._origin}{self._base}{path}" + (f"?{query}" if query else "")
         with _as_proxy_errors():
             response = await self._client().request(
@@ -169,6 +173,11 @@ class Upstream:
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+
+async def _in_pieces(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), _PIECE):
+        yield body[start : start + _PIECE]
 
 
 def _checked(url: str) -> SplitResult:

@@ -11,15 +11,17 @@ import httpx2
 import openai
 import pytest
 
+from guardrail.config import ProxySettings
 from guardrail.errors import ConfigError, LedgerError
 from guardrail.model_apis.api import Api
+from guardrail.proxy.app import Proxy
 from guardrail.proxy.errors import Failure
 from guardrail.proxy.limits import ProxyLimits
 from guardrail.proxy.upstream import Upstream
 from tests.support.adapters import Bench
 from tests.support.model_server import Call, ModelServer, Turn
 from tests.support.openai_clients import CHAT, RESPONSES, TEXT, asking
-from tests.support.proxies import proxied
+from tests.support.proxies import proxied, serving
 from tests.support.waiting import PATIENCE
 from tests.support.wire import Wire, bomb
 
@@ -307,3 +309,67 @@ def test_the_last_event_of_a_stream_that_fails_is_one_that_clients_parse(api: Ap
     document = json.loads(event.split("data: ")[1])
     assert "it failed" in json.dumps(document)
     assert event.endswith("\n\n")
+
+
+def test_calls_of_an_answer_that_fails_later_are_cancelled(bench: Bench) -> None:
+    """The first of two was admitted, and its client never got it."""
+    failed: list[object] = []
+
+    def fail(draft: Any) -> LedgerError | None:
+        if draft.type == "call.decision":
+            failed.append(draft)
+        if draft.type == "call.decision" and len(failed) == 2:
+            return LedgerError("gone", code="ledger.io")
+        return None
+
+    bench.ledger.fail = fail
+    with (
+        ModelServer([asking("Bern", "Basel")]) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+    ):
+        answer = post(proxy)
+    assert answer.status_code == 503
+    assert [each["status"] for each in bench.outcomes] == ["cancelled"]
+    assert bench.outcomes[0]["call"] == bench.decisions[0]["call"]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"previous_response_id": ["resp_1"]},
+        {"conversation": {"id": {"a": 1}}},
+        {"input": [{"call_id": {"a": 1}, "type": "function_call_output"}, 7, None]},
+        {"input": [{"id": {"a": 1}, "type": 5}]},
+        {"tools": [{"type": "function", "name": f"tool_{n}"} for n in range(10_000)]},
+        {"input": "x" * 2_000_000},
+    ],
+    ids=["id", "conversation", "output", "item", "tools", "large"],
+)
+def test_an_odd_request_gets_an_answer_and_the_next_one_works(
+    bench: Bench, more: dict[str, Any]
+) -> None:
+    with (
+        ModelServer([asking("Atlantis"), Turn("Sun.")], repeat=True) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+    ):
+        assert post(proxy, "responses", RESPONSES).status_code == 200
+        assert post(proxy, "responses", {**RESPONSES, **more}).status_code in {200, 400}
+        assert post(proxy, "responses", RESPONSES).status_code == 200
+
+
+def test_an_error_in_the_proxy_has_the_format_of_the_api(bench: Bench) -> None:
+    """It quotes nothing, and tells clients not to try again."""
+
+    def broken(_: object) -> Any:
+        raise KeyError("secret")
+
+    with (
+        ModelServer([Turn("Sun.")]) as upstream,
+        serving(Proxy(bench.guard, upstream.openai, ProxySettings(), identify=broken)) as proxy,
+    ):
+        answer = post(proxy)
+    assert answer.status_code == 500
+    assert answer.headers["x-should-retry"] == "false"
+    assert answer.json()["error"]["code"] == "proxy.bug"
+    assert "secret" not in answer.text
+    assert not upstream.requests

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.model_apis.open_calls import Owner
-from guardrail.model_apis.openai.response_items import APPROVAL, TEXTS, refusal_item
+from guardrail.model_apis.openai.response_items import APPROVAL, TEXTS, is_refusal, refusal_item
 
-__all__ = ["RefusedItems"]
+__all__ = ["RefusedItems", "places_of"]
 
 _MOST = 1_024
 """Refused calls that are kept."""
@@ -28,6 +28,15 @@ class _Refused:
     """What answers it; None if guardrail has no answer of this type."""
     places: frozenset[str]
     """Ids of its response and of its conversation."""
+
+
+def places_of(body: Mapping[str, Any]) -> list[str]:
+    """Return the ids of the response and of the conversation that a request goes on with."""
+    conversation = body.get("conversation")
+    if isinstance(conversation, dict):
+        conversation = conversation.get("id")
+    given = (body.get("previous_response_id"), conversation)
+    return [each for each in given if isinstance(each, str)]
 
 
 class RefusedItems:
@@ -53,15 +62,10 @@ class RefusedItems:
         """
         with self._lock:
             mine = {name: each for (whose, name), each in self._items.items() if whose == owner}
-        if not mine:
-            return body
         given = body.get("input")
         items = given if isinstance(given, list) else []
-        conversation = body.get("conversation")
-        if isinstance(conversation, dict):
-            conversation = conversation.get("id")
-        places = {body.get("previous_response_id"), conversation} - {None}
-        told = {item.get("call_id") for item in items if isinstance(item, dict)}
+        places = places_of(body)
+        told = [item.get("call_id") for item in items if isinstance(item, dict)]
         before = [
             each.output
             for each in mine.values()
@@ -80,7 +84,10 @@ class RefusedItems:
 def _replaced(items: list[Any], mine: Mapping[str, _Refused]) -> Iterator[Any]:
     for item in items:
         found = mine.get(str(item.get("id"))) if isinstance(item, dict) else None
-        if found is None or found.output is None:
+        if found is None and isinstance(item, dict) and is_refusal(item):
+            # Of an earlier process: the provider knows no item with this id.
+            yield {name: value for name, value in item.items() if name != "id"}
+        elif found is None or found.output is None:
             yield item
         else:
             yield dict(found.item)

@@ -18,6 +18,7 @@ __all__ = [
     "ItemKind",
     "answered",
     "call_of",
+    "is_refusal",
     "key_of",
     "kind_of",
     "refusal_item",
@@ -59,6 +60,8 @@ _PLAIN = frozenset(
     }
 )
 _PARTS_OF_CALL = frozenset({"call_id", "arguments", "action", "command", "operation"})
+_REFUSED = "msg_guardrail_"
+"""Begin of the ids of messages in place of refused calls."""
 _ABOUT = frozenset({"id", "call_id", "type", "status", "caller", "created_by"})
 
 
@@ -145,11 +148,16 @@ def _id_of(item: Mapping[str, Any], kind: ItemKind) -> str | None:
     return name if kind is ItemKind.CALL else name or own
 
 
+def is_refusal(item: Mapping[str, Any]) -> bool:
+    """Return True for a message that stands in place of a refused call."""
+    return str(item.get("id")).startswith(_REFUSED)
+
+
 def refusal_item(item: Mapping[str, Any], text: str) -> dict[str, Any]:
     """Return the message in place of a refused call. Its id depends on the call alone."""
     digest = hashlib.sha256("\n".join(key_of(item)).encode("utf-8", "replace")).hexdigest()
     return {
-        "id": f"msg_guardrail_{digest[:40]}",
+        "id": f"{_REFUSED}{digest[:40]}",
         "type": "message",
         "role": "assistant",
         "status": "completed",
