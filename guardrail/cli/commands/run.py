@@ -18,7 +18,7 @@ from guardrail.cli.missing import explained
 from guardrail.cli.options import config_option, settings_of
 from guardrail.cli.output import LEDGER, Style, remark
 from guardrail.core.words import counted
-from guardrail.errors import LedgerOpenError, os_reason
+from guardrail.errors import ConfigError, LedgerOpenError, os_reason
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
@@ -99,9 +99,16 @@ def run(
     """
     from guardrail.guard import Guard
     from guardrail.ledger.reader import LedgerReader
-    from guardrail.proxy.embedded import UNGOVERNED, EmbeddedProxy, upstream_in
-    from guardrail.proxy.errors import ErrorFormat
 
+    try:
+        from guardrail.proxy.embedded import UNGOVERNED, EmbeddedProxy, upstream_in
+        from guardrail.proxy.errors import ErrorFormat
+    except ImportError:
+        raise ConfigError(
+            "the proxy needs packages that are not installed",
+            code="listener.extra",
+            hint="pip install 'guardrail-ledger[server]'",
+        ) from None
     settings = settings_of(config)
     outside = os.environ
     openai = upstream or upstream_in(outside, ErrorFormat.OPENAI) or settings.trusted_proxy.upstream
