@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.core.schema.compiled import CompiledSchema, compile_schema
-from guardrail.errors import ConfigError, SchemaError, os_reason
+from guardrail.errors import ConfigError, SchemaError
 from guardrail.system.input_files import read_input
+from guardrail.system.ownership import explain_error
 
 __all__ = ["compile_tools", "load_tools"]
 
@@ -22,7 +23,8 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
     try:
         raw = read_input(path, _MAX_BYTES)
     except OSError as error:
-        raise _refused(path, f"it can't be read ({os_reason(error)})") from None
+        why, way = explain_error(error, path)
+        raise _refused(path, f"it can't be read ({why})", way) from None
     try:
         document = json.loads(raw) if len(raw) <= _MAX_BYTES else None
     except (ValueError, RecursionError):
@@ -52,5 +54,5 @@ def compile_tools(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, CompiledS
     return compiled
 
 
-def _refused(path: Path, why: str) -> ConfigError:
-    return ConfigError(f"{path}: {why}", code="config.tools", hint=_HINT)
+def _refused(path: Path, why: str, hint: str = "") -> ConfigError:
+    return ConfigError(f"{path}: {why}", code="config.tools", hint=hint or _HINT)

@@ -30,7 +30,8 @@ def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) 
     """
     from guardrail.ledger.sqlite.signs import was_ledger
 
-    if error.code not in _NONE and (ledger is None or was_ledger(ledger)):
+    known = error.code not in _NONE and (ledger is None or was_ledger(ledger))
+    if known or error.code == "ledger.permission":  # a file that this user can't read may be one
         return error
     message = error.message
     if ledger is not None and ledger.name not in message:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["file_of", "known_copies", "open_records", "report_pruned", "source_options"]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 
 _export = click.option(
     "--export",

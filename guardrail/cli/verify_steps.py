@@ -14,7 +14,7 @@ from guardrail.review.terminal import one_line
 if TYPE_CHECKING:
     from guardrail.review.verify import VerifyReport
 
-__all__ = ["next_steps"]
+__all__ = ["left_notice", "next_steps", "way_to_check"]
 
 _KEEP = "keep the file unchanged, make a copy, and compare the copy with a backup or an export"
 
@@ -133,3 +133,23 @@ def _reservation_steps(shown: str, report: VerifyReport, *, is_file: bool) -> It
         yield f"guardrail verify{option} --key PUB with the log's key that you stored"
     if report.exit_code == 5 and report.since:
         yield "run guardrail verify without --since to read the earlier records as well"
+
+
+def left_notice(path: Path) -> list[str]:
+    """Return the notice that a move left the newest records of the ledger behind, if it did."""
+    from guardrail.ledger.half_moved import unmoved_wal
+
+    wal = unmoved_wal(path)
+    what = "was not moved together with this ledger, and may contain newer records"
+    return [] if wal is None else [f"{one_line(str(wal))} {what}"]
+
+
+def way_to_check(path: Path, config: Path | None, ledger: Path | None) -> str:
+    """Return the next step if the ledger at *path* could not be checked: the command that makes it
+    readable, or the ledger that may have been meant.
+    """
+    from guardrail.cli.missing import way_to_a_ledger
+    from guardrail.system.ownership import find_denial
+
+    denied = find_denial([path], write=False)
+    return way_to_a_ledger(config, ledger) if denied is None else denied.hint

@@ -20,8 +20,8 @@ __all__ = ["ENVIRONMENT", "NO_SECTIONS", "apply"]
 
 S = TypeVar("S", bound="DataclassInstance")
 
-NO_SECTIONS = frozenset({"source", "distrust"})
-"""Fields of ``Settings`` that describe the settings file; all others are sections."""
+NO_SECTIONS = frozenset({"source", "distrust", "overridden"})
+"""Fields of ``Settings`` that describe the source of the settings; all others are sections."""
 ENVIRONMENT = {
     "GUARDRAIL_LEDGER": ("ledger", "path"),
     "GUARDRAIL_POLICIES": ("policy", "path"),

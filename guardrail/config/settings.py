@@ -60,6 +60,10 @@ class Settings:
     """The reason that the file may neither start commands nor send secrets to a server; empty if it
     may.
     """
+    overridden: frozenset[tuple[str, str]] = field(default=frozenset(), compare=False, repr=False)
+    """Section and key of each setting that the environment or the program set. A reload keeps
+    these.
+    """
 
     @classmethod
     def load(
@@ -84,7 +88,7 @@ class Settings:
                     value.split(os.pathsep) if key == "path" and section == "policy" else [value]
                 )
                 raw = {section: {key: parts if len(parts) > 1 else parts[0]}}
-                settings = apply(settings, raw, Path.cwd(), variable)
+                settings = _overridden(settings, raw, variable)
         return settings
 
     @classmethod
@@ -231,7 +235,7 @@ class Settings:
         """Return a copy with some values replaced: ``override(policy={"workers": 2})``. The values
         are checked like those of a file.
         """
-        return apply(self, sections, Path.cwd(), "argument")
+        return _overridden(self, sections, "argument")
 
 
 def access_rule(ledger: Path) -> AccessSettings | None:
@@ -253,6 +257,14 @@ def access_rule(ledger: Path) -> AccessSettings | None:
     if str(ledger) not in real:
         return None
     return made.access if own else AccessSettings(required=made.access.required)
+
+
+def _overridden(
+    settings: Settings, sections: Mapping[str, Mapping[str, object]], where: str
+) -> Settings:
+    changed = {(section, key) for section, values in sections.items() for key in values}
+    made = apply(settings, sections, Path.cwd(), where)
+    return replace(made, overridden=settings.overridden | changed)
 
 
 def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Settings:

@@ -179,7 +179,7 @@ def resolve(path: Path) -> Path:
     except OSError as error:
         raise unexaminable(db, error) from None
     if not stat.S_ISREG(found.st_mode):
-        raise not_a_file()
+        raise not_a_file(db)
     if found.st_nlink != 1 and not _finish_creation(db, found):
         raise LedgerOpenError(
             (

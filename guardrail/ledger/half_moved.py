@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
-__all__ = ["is_access_log_left", "left_behind", "way_to_finish"]
+from guardrail.errors import LedgerOpenError
+
+__all__ = [
+    "is_access_log_left",
+    "left_behind",
+    "refuse_half_moved",
+    "unmoved_wal",
+    "way_to_finish",
+]
 
 _SCANNED = 1000
 """Largest number of folder entries examined."""
@@ -35,8 +44,47 @@ def way_to_finish(path: Path) -> str:
     left = left_behind(path)
     if not left:
         return ""
-    names = ", ".join(each.name for each in left)
-    return f"move the remaining files from {left[0].parent} to {path.absolute().parent}: {names}"
+    return _move(left, path)
+
+
+def _move(left: Collection[Path], path: Path) -> str:
+    names = ", ".join(sorted(each.name for each in left))
+    old = next(iter(left)).parent
+    return f"move the remaining files from {old} to {path.absolute().parent}: {names}"
+
+
+def refuse_half_moved(path: Path) -> None:
+    """Raise ``LedgerOpenError`` (``ledger.half``) if the database was moved to *path* without its
+    ``-wal``, which may contain the newest records.
+    """
+    wal = unmoved_wal(path)
+    if wal is not None:
+        raise LedgerOpenError(
+            f"{wal} was not moved together with {path.name}, and may contain the newest records",
+            code="ledger.half",
+            hint=_move({*left_behind(path), wal}, path),
+        )
+
+
+def unmoved_wal(path: Path) -> Path | None:
+    """Return the ``-wal`` of the ledger at *path* that a move left in the old folder; None if there
+    is none, or if it is empty.
+    """
+    db = Path(os.path.abspath(path))
+    name = f"{db.name}-wal"
+    if not db.exists() or _has_content(db.with_name(name)):  # a reader makes an empty one
+        return None
+    for folder in (db.parent.parent, db.parent / _FOLDER):
+        if not (folder / db.name).exists() and _has_content(folder / name):
+            return folder / name
+    return None
+
+
+def _has_content(file: Path) -> bool:
+    try:
+        return file.stat().st_size > 0
+    except OSError:
+        return False
 
 
 def is_access_log_left(path: Path) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+from guardrail.config import DEFAULT_LEDGER
 from guardrail.errors import LedgerOpenError, os_reason
 
 __all__ = ["not_a_file", "unexaminable"]
@@ -19,10 +20,19 @@ def unexaminable(db: Path, error: OSError) -> LedgerOpenError:
     )
 
 
-def not_a_file() -> LedgerOpenError:
+def not_a_file(db: Path) -> LedgerOpenError:
     """Return the error for a ledger path that leads to a folder, or to anything else that is not a
-    regular file.
+    regular file. For a folder with a ledger of the default name, the hint names that ledger.
     """
+    inside = next(
+        (each for each in (db / DEFAULT_LEDGER.name, db / DEFAULT_LEDGER) if each.is_file()), None
+    )
+    if inside is not None:
+        return LedgerOpenError(
+            f"{db} is a folder: the path of a ledger must lead to its file",
+            code="ledger.not_a_file",
+            hint=f"name the ledger in that folder: {inside}",
+        )
     return LedgerOpenError(
         "the ledger's path is not a regular file",
         code="ledger.not_a_file",

@@ -67,7 +67,7 @@ class Seal:
         """Return the marker next to *db*, or None. An unreadable marker also counts as a seal."""
         try:
             data = json.loads(read_input(seal_path(db), _MAX_SEAL))
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValueError):
             data = {}

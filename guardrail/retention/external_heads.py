@@ -16,8 +16,10 @@ from guardrail.anchors.witness.client import WitnessAnchor
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.words import counted
-from guardrail.errors import AnchorError, NoteError, RetentionError, os_reason
+from guardrail.errors import AnchorError, NoteError, RetentionError
 from guardrail.keys.log_key import verify_signature
+from guardrail.system.input_files import read_input
+from guardrail.system.ownership import explain_error
 
 __all__ = ["ExternalHeads", "external_heads", "read_checkpoint"]
 
@@ -140,11 +142,11 @@ def _parse_note(text: str) -> SignedNote | None:
 def read_checkpoint(path: Path) -> SignedNote:
     """Return the signed head in a file. Raises ``RetentionError``."""
     try:
-        with path.open("rb") as source:
-            return SignedNote.parse(source.read(_MAX_NOTE + 1))
+        return SignedNote.parse(read_input(path, _MAX_NOTE, text=False))
     except OSError as error:
+        why, way = explain_error(error, path)
         raise RetentionError(
-            f"the checkpoint can't be read ({os_reason(error)})", code="retention.checkpoint"
+            f"{path}: the checkpoint can't be read ({why})", code="retention.checkpoint", hint=way
         ) from None
     except NoteError:
         raise RetentionError(

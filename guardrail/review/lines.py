@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self, cast
 
 from guardrail.core.log.record import MAX_LINE, decode, leaf_hash, parse
-from guardrail.errors import GuardrailError, RecordError, os_reason
+from guardrail.errors import GuardrailError, RecordError
 from guardrail.system.disk import is_full, make_room, no_room
 from guardrail.system.input_files import open_input
+from guardrail.system.ownership import explain_error
 
 __all__ = ["MAX_BYTES", "MAX_RECORDS", "FileRecords", "SourceError", "open_lines"]
 
@@ -291,7 +292,8 @@ def _read_errors(path: Path) -> Iterator[None]:
                 f"{path}: it can't be unpacked: {no_room(unpacking)}",
                 hint=f"{make_room(unpacking)}; or set TMPDIR to a folder on another disk",
             ) from None
-        raise SourceError(f"{path}: the file can't be read ({_reason(error)})") from None
+        why, way = _reason(error, path)
+        raise SourceError(f"{path}: the file can't be read ({why})", hint=way) from None
     except (EOFError, zlib.error):
         raise SourceError(
             f"{path}: the file is cut or damaged: it can't be unpacked to its end",
@@ -299,5 +301,7 @@ def _read_errors(path: Path) -> Iterator[None]:
         ) from None
 
 
-def _reason(error: OSError) -> str:
-    return "it is not a gzip file" if isinstance(error, gzip.BadGzipFile) else os_reason(error)
+def _reason(error: OSError, path: Path) -> tuple[str, str]:
+    if isinstance(error, gzip.BadGzipFile):
+        return "it is not a gzip file", ""
+    return explain_error(error, path)

@@ -12,8 +12,9 @@ import os
 import shlex
 from pathlib import Path
 
-from guardrail.errors import ConfigError, os_reason
+from guardrail.errors import ConfigError
 from guardrail.system.durable import replace_file
+from guardrail.system.ownership import explain_error
 
 __all__ = [
     "WORK",
@@ -71,7 +72,7 @@ def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool =
     if error.errno == errno.ENOENT and not path.absolute().parent.exists():
         return f"the folder {path.absolute().parent} does not exist"
     if not is_full(error, path):
-        return os_reason(error)
+        return explain_error(error, path)[0]
     what, figures = _full_disk(path, needed, most=most)
     return what + (f": {figures}" if figures else "")
 

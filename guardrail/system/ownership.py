@@ -15,11 +15,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from guardrail.errors import os_reason
 from guardrail.system.os_user import group_named, user_named
 
 __all__ = [
     "MissingPermission",
     "denial_of",
+    "explain_error",
     "find_denial",
     "is_denial",
     "new_file",
@@ -123,6 +125,14 @@ def denial_of(error: OSError, path: Path, like: Path | None = None) -> MissingPe
     named = error.filename
     place = Path(os.fsdecode(named)) if isinstance(named, str | bytes) else path
     return find_denial([place], like=like) or _missing_permission(place, like)
+
+
+def explain_error(error: OSError, path: Path) -> tuple[str, str]:
+    """Return the reason for *error* and the next step, which is empty unless a permission is
+    missing. The reason then names *path* and its owner.
+    """
+    missing = denial_of(error, path)
+    return (os_reason(error), "") if missing is None else (missing.what, missing.hint)
 
 
 def find_denial(

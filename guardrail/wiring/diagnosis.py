@@ -7,6 +7,7 @@ Reads only. ``guardrail.wiring.recovery`` carries out the plan made here.
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,14 +37,15 @@ from guardrail.errors import (
     os_reason,
 )
 from guardrail.keys.log_key import NAMES_FILE, Keys, verify_signature
-from guardrail.ledger.files import refuse_links, resolve, traces
-from guardrail.ledger.half_moved import way_to_finish
+from guardrail.ledger.files import resolve
+from guardrail.ledger.half_moved import refuse_half_moved, way_to_finish
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.maintenance.known_heads import KnownHead, family, generation, next_name
 from guardrail.ledger.maintenance.recovery_plan import Action, RecoveryPlan, inspect, line0
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.seal import Seal
-from guardrail.ledger.sqlite.signs import ledgers_near, was_ledger
+from guardrail.ledger.sqlite.signs import was_ledger
+from guardrail.wiring.ledger_folder import check_existed, in_the_way
 
 __all__ = [
     "BACK",
@@ -256,15 +258,18 @@ def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
     the log exists elsewhere. Raises the same errors as ``diagnose``.
     """
     path = settings.ledger.path
+    if os.path.lexists(path.parent) and not path.parent.is_dir():
+        raise in_the_way(path.parent.absolute())
     keys, problem = _load_keys(settings)
     if path.parent.exists():
         resolve(path)
+        refuse_half_moved(path)
     remembered = remembered_head(settings)
     nobodys = bool(problem) and not has_keys(settings)
     # Keys of another ledger with a similar name do not belong to this one.
     nobodys = nobodys or (settings.keys.path is None and not was_ledger(path))
     if remembered is None and not anything and nobodys:
-        _check_existed(path)
+        check_existed(settings)
     first = line0(path)
     public = _public_key(first)
     unusable = ""
@@ -276,31 +281,6 @@ def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
             raise _foreign_keys_error(settings)
         unusable = "the ledger's key is not the one in its key folder"
     return _QuickFacts(keys, first, public, unusable, remembered)
-
-
-def _check_existed(path: Path) -> None:
-    """Raise ``LedgerOpenError`` if there is no sign that *path* ever was a ledger, so that it was
-    probably mistyped.
-
-    A new log there would look like a recovered one, and would set aside an unrelated file.
-    """
-    if not path.exists():
-        refuse_links(path)  # a broken link is not a mistyped name
-    if not traces(path):
-        near = ledgers_near(path)
-        raise LedgerOpenError(
-            f"{path}: there is no ledger at this path, nor any part of one",
-            code="ledger.missing",
-            hint=way_to_finish(path)
-            or (f"correct the path: {near[0]} is a ledger" if near else "guardrail init"),
-        )
-    if path.exists() and not was_ledger(path):
-        raise LedgerOpenError(
-            f"{path}: this file is not a guardrail ledger, and nothing next to it shows that it "
-            "was one",
-            code="ledger.not_a_ledger",
-            hint="name the ledger with --ledger FILE, or run guardrail doctor",
-        )
 
 
 def _load_keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:

@@ -10,19 +10,23 @@ import shlex
 import stat
 from pathlib import Path
 
-from guardrail.anchoring import check_missing
+from guardrail.anchoring import check_missing, remembered_head
 from guardrail.config import Settings, is_default_place
-from guardrail.errors import ConfigError, LedgerOpenError
-from guardrail.ledger.files import refuse_links
-from guardrail.ledger.sqlite.signs import earlier_log
+from guardrail.errors import ConfigError, LedgerError, LedgerOpenError
+from guardrail.ledger.files import refuse_links, traces
+from guardrail.ledger.half_moved import way_to_finish
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.signs import earlier_log, ledgers_near, moved_log, was_ledger
 from guardrail.system.disk import nearest_folder, why_not_written
 from guardrail.system.durable import make_private_folder
 from guardrail.system.os_user import user_named
 from guardrail.system.ownership import MissingPermission, denial_of, find_denial
 
 __all__ = [
+    "check_existed",
     "check_new",
     "disk_of",
+    "in_the_way",
     "is_created_by_guard",
     "make_folder",
     "refuse_linked",
@@ -63,7 +67,7 @@ def make_folder(settings: Settings, folder: Path, named: str) -> None:
         if folder.is_dir():
             return
         if os.path.lexists(folder):
-            raise _in_the_way(folder)
+            raise in_the_way(folder)
         check_missing(settings)  # a log that this machine remembers has disappeared with its folder
         if is_created_by_guard(settings, folder):
             make_private_folder(folder)
@@ -88,7 +92,8 @@ def _permission_error(missing: MissingPermission) -> LedgerOpenError:
     )
 
 
-def _in_the_way(folder: Path) -> LedgerOpenError:
+def in_the_way(folder: Path) -> LedgerOpenError:
+    """Return the error for something other than a folder at the path of the ledger's folder."""
     if folder.is_symlink():
         return LedgerOpenError(
             f"{folder} is a broken symbolic link: the ledger's folder belongs there",
@@ -136,6 +141,38 @@ def check_private(path: Path) -> None:
     )
 
 
+def check_existed(settings: Settings) -> None:
+    """Raise ``LedgerOpenError`` if there is no sign that the path in the settings ever was a
+    ledger, so that it was probably mistyped.
+
+    A new log there would look like a recovered one, and would set aside an unrelated file.
+    """
+    path = settings.ledger.path
+    if not path.exists():
+        refuse_links(path)  # a broken link is not a mistyped name
+        refuse_second_log(settings)
+    if not traces(path):
+        near = ledgers_near(path)
+        raise LedgerOpenError(
+            f"{path}: there is no ledger at this path, nor any part of one",
+            code="ledger.missing",
+            hint=way_to_finish(path)
+            or (f"correct the path: {near[0]} is a ledger" if near else "guardrail init"),
+        )
+    if path.exists() and not was_ledger(path):
+        denied = find_denial([path], write=False)
+        if denied is not None:
+            raise LedgerOpenError(
+                f"permission denied: {denied.what}", code="ledger.permission", hint=denied.hint
+            )
+        raise LedgerOpenError(
+            f"{path}: this file is not a guardrail ledger, and nothing next to it shows that it "
+            "was one",
+            code="ledger.not_a_ledger",
+            hint="name the ledger with --ledger FILE, or run guardrail doctor",
+        )
+
+
 def check_new(folder: Path) -> None:
     """Raise ``ConfigError`` or ``LedgerOpenError`` unless *folder* can become the folder of a new
     log: it is missing, or an empty folder of this user.
@@ -144,7 +181,7 @@ def check_new(folder: Path) -> None:
     if not os.path.lexists(folder):
         return
     if not folder.is_dir():
-        raise _in_the_way(folder)
+        raise in_the_way(folder)
     missing = find_denial([folder])
     if missing is not None:
         raise _permission_error(missing)
@@ -177,9 +214,22 @@ def refuse_linked(settings: Settings) -> None:
 
 def refuse_second_log(settings: Settings) -> None:
     """Raise ``LedgerOpenError`` (``ledger.earlier``) if a new log at the ledger's path would be the
-    second one of this project: an earlier version created one in the root, and no setting names it.
+    second one of this project: an earlier version created one in the root, or the log was moved,
+    and no setting names it.
     """
     path = settings.ledger.path
+    moved = _moved_log(settings)
+    if moved is not None:
+        raise LedgerOpenError(
+            f"there is no ledger at {path}, but there is one at {moved}, which no setting names: "
+            "a second log would hide it",
+            code="ledger.earlier",
+            hint=(
+                f"{_way_to_continue(settings, moved)}. Or move all of its files back to "
+                f"{path.absolute().parent}. To begin a new log, give it another name or folder in "
+                "[ledger] path"
+            ),
+        )
     earlier = earlier_log(path)
     if earlier is not None:
         raise LedgerOpenError(
@@ -190,9 +240,28 @@ def refuse_second_log(settings: Settings) -> None:
         )
 
 
+def _moved_log(settings: Settings) -> Path | None:
+    """Return a ledger that was moved from the path in the settings to a place that no setting
+    names. None if a part of it is still here, or if this machine remembers another log here.
+    """
+    path = settings.ledger.path
+    moved = moved_log(path)
+    if moved is None or traces(path) or settings.key_path.exists():
+        return None
+    remembered = remembered_head(settings)
+    if remembered is None:
+        return moved
+    with contextlib.suppress(LedgerError), LedgerReader.open(moved) as reader:
+        return moved if reader.log == remembered.key.name else None
+    return None
+
+
 def _way_to_continue(settings: Settings, earlier: Path) -> str:
     named = f"GUARDRAIL_LEDGER={shlex.quote(str(earlier))}"
-    line = f'path = "{earlier.name}" under [ledger]'
+    home = Path.cwd() if settings.source is None else settings.source.parent
+    inside = os.path.realpath(earlier).startswith(f"{os.path.realpath(home)}{os.sep}")
+    place = os.path.relpath(os.path.realpath(earlier), os.path.realpath(home))
+    line = f'path = "{place if inside else earlier}" under [ledger]'
     set_it = (
         f"create guardrail.toml with {line}, or set {named}"
         if settings.source is None

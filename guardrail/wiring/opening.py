@@ -33,6 +33,7 @@ from guardrail.errors import (
 from guardrail.identity.principal import check_identity
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.files import refuse_links
+from guardrail.ledger.half_moved import refuse_half_moved
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writing.writer import LedgerWriter, traces
@@ -234,6 +235,7 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
             keys = create_keys(settings)
             writer = create_log(settings, keys, epochs=epochs)
         elif path.exists() and keyed:
+            refuse_half_moved(path)
             keys = load_keys(settings)
             _check_name(settings)
             # Checked before anything is written, because a record on an older copy would fork the

@@ -60,16 +60,10 @@ def settings_reader(settings: Settings) -> Callable[[], Settings]:
     source = settings.source
     if source is None:
         return lambda: settings
-    first = Settings.load(source, environment={})
-    kept = [
-        (section.name, item.name)
-        for section, item in _setting_fields()
-        if _get(settings, section.name, item.name) != _get(first, section.name, item.name)
-    ]
 
     def read() -> Settings:
         now = Settings.load(source, environment={})
-        for section, name in kept:
+        for section, name in sorted(settings.overridden):
             part = replace(getattr(now, section), **{name: _get(settings, section, name)})
             now = replace(now, **{section: part})
         return now

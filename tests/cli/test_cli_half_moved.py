@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -109,6 +111,88 @@ def test_keys_of_another_access_log_are_a_matter_of_the_access_settings(
     hint = cli("sessions").err
     assert "[access] keys" in hint
     assert "[keys] path" not in hint
+
+
+KILLED = """
+import os
+from guardrail import Guard
+guard = Guard.open(policies="policies", ledger="audit.db")
+with guard.session(principal="a"):
+    guard.call("x", {}, lambda: None)
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_database_without_its_wal_is_refused_although_it_opens(cli: Cli, project: Path) -> None:
+    """The newest records are in the file that was left behind, even if a reader has made an empty
+    one; they are there again once it is moved.
+    """
+    assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == -9
+    count = len(cli("export", "--jsonl", "--ledger", "audit.db").out.splitlines())
+    move(project, "audit.db", "audit.keys")
+    told = " ".join(cli("verify").out.split())
+    assert "audit.db-wal was not moved together with this ledger" in told
+    with pytest.raises(LedgerOpenError) as caught:
+        Guard.open("guardrail.toml")
+    assert caught.value.code == "ledger.half"
+    assert "audit.db-wal" in caught.value.hint
+    assert fix_of(cli("doctor").out, "opening") == caught.value.hint
+    assert caught.value.hint in cli("recover", "--dry-run").err
+    for each in project.glob("audit.db-*"):
+        os.rename(each, project / "audit" / each.name)
+    with Guard.open("guardrail.toml"):
+        pass
+    assert len(cli("export", "--jsonl").out.splitlines()) > count
+
+
+@pytest.mark.parametrize(
+    "settings", ['[ledger]\npath = "audit.db"\n', ""], ids=["old path", "default"]
+)
+def test_a_log_that_was_moved_without_setting_its_path_is_found(
+    cli: Cli, project: Path, settings: str
+) -> None:
+    """No second log begins, and every answer names the path to set."""
+    move(project, *(each.name for each in project.glob("audit.*")))
+    (project / "guardrail.toml").write_text(settings)
+    before = sorted(project.rglob("*"))
+    with pytest.raises(LedgerOpenError) as caught:
+        Guard.open("guardrail.toml")
+    assert caught.value.code == "ledger.earlier"
+    assert 'path = "audit/audit.db"' in caught.value.hint
+    assert fix_of(cli("doctor").out, "folder") == caught.value.hint
+    assert cli("recover", "--dry-run").code == 3
+    assert "audit/audit.db" in cli("verify").err
+    (project / "guardrail.toml").rename(project / "kept")
+    assert cli("init", ".").code in (2, 3)
+    (project / "kept").rename(project / "guardrail.toml")
+    assert sorted(project.rglob("*")) == before
+    (project / "guardrail.toml").write_text('[ledger]\npath = "audit/audit.db"\n')
+    with Guard.open("guardrail.toml"):
+        pass
+
+
+def test_a_log_that_was_moved_out_of_its_folder_is_found(
+    project: Path,
+) -> None:
+    """Unless this machine remembers another log at the old path, which is then missing."""
+    for each in project.glob("audit.*"):
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+    (project / "guardrail.toml").write_text('[anchors]\nmemory = "heads"\n')
+    with Guard.open("guardrail.toml"):
+        pass
+    for each in (project / "audit").iterdir():
+        os.rename(each, project / each.name)
+    with pytest.raises(LedgerOpenError) as caught:
+        Guard.open("guardrail.toml")
+    assert caught.value.code == "ledger.earlier"
+    assert 'path = "ledger.db"' in caught.value.hint
+    for each in project.glob("ledger.*"):
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+    with Guard.open(policies="policies", ledger="ledger.db"):
+        pass
+    with pytest.raises(LedgerOpenError) as caught:
+        Guard.open("guardrail.toml")
+    assert caught.value.code == "ledger.missing"
 
 
 def test_a_log_of_the_same_name_in_the_folder_above_is_another_log(tmp_path: Path) -> None:

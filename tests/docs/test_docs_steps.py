@@ -145,6 +145,8 @@ STEPS: dict[str, dict[str, str]] = {
         "row `ledger.permission`": "ledger/test_ledger_file_owners.py::test_one_file_that_root_left_is_named_with_the_command_that_gives_it_back",
         "row `ledger.rolled_back`, `ledger.forked`, `ledger.replaced`": "wiring/test_guard_recovery.py::test_recover_works_from_an_older_copy",
         "row `ledger.earlier`": f"{HERE}::test_a_log_in_the_root_of_a_project_is_moved_into_a_folder_as_the_page_says",
+        "row `ledger.journal`": "wiring/test_guard_recovery.py::test_recover_says_why_it_can_not_help_and_what_does",
+        "row `ledger.not_a_file`": "wiring/test_guard_recovery.py::test_recover_says_why_it_can_not_help_and_what_does",
         "row `ledger.other_name`": "wiring/test_guard_recovery.py::test_recover_says_why_it_can_not_help_and_what_does",
         "row `keys.missing`, `keys.malformed`": f"{HERE}::test_the_key_folder_is_backed_up_and_put_back",
         "row `ledger.damaged`": _RECOVER,

@@ -139,6 +139,40 @@ except GuardrailError as error:
 
 
 @needs_root
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["sessions", "--ledger"],
+        ["verify", "--ledger"],
+        ["recover", "--dry-run", "--ledger"],
+        ["verify", "--config"],
+        ["show", "last", "--export"],
+        ["verify", "--export"],
+        ["verify", "--checkpoint"],
+        ["verify", "--key"],
+        ["check-proof", "--key", "0" * 64],
+        ["policy", "check", "--tools"],
+        ["prune", "--policy", "--reason", "x", "--checkpoint"],
+    ],
+)
+def test_a_file_on_the_command_line_that_this_user_can_not_read_is_named_with_its_owner(
+    project: Path, given: list[str]
+) -> None:
+    """Not as a mistake in the command line, and with the command that makes it readable."""
+    (project / "policies").mkdir()
+    (project / "policies" / "all.rego").write_text("package guardrail.policy\n")
+    secret = project / "roots.file"
+    secret.write_text("x")
+    secret.chmod(0o600)
+    code, told = command(AGENT, *given, str(secret), cwd=project)
+    words = " ".join(told.split())
+    assert code == 3, told
+    assert f"{secret} belongs to root (mode 600)" in words, told
+    assert f"sudo chown nobody {secret}" in words or "sudo -u root" in words, told
+    assert "guardrail init" not in words
+
+
+@needs_root
 def test_recover_leaves_alone_what_this_user_can_not_read(project: Path) -> None:
     """Nothing is wrong with the file, so it is not set aside, nor is a new log begun."""
     db = project / "home" / "audit.db"

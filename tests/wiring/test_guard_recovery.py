@@ -296,6 +296,21 @@ REASONS: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "remove the other names",
     ),
     "the ledger is a folder": (_directory, "ledger.not_a_file", "move it away"),
+    "the ledger is a folder with a ledger in it": (
+        lambda folder: (
+            (folder / "audit.db").rename(folder / "x"),
+            remove(folder, "audit.db*"),
+            (folder / "audit.db").mkdir(),
+            (folder / "x").rename(folder / "audit.db" / "ledger.db"),
+        ),
+        "ledger.not_a_file",
+        "name the ledger in that folder",
+    ),
+    "a rollback journal was planted": (
+        lambda folder: (folder / "audit.db-journal").write_text("x"),
+        "ledger.journal",
+        "move ",
+    ),
     "the settings name another log": (
         lambda folder: (folder / "guardrail.toml").write_text(
             '[ledger]\npath = "audit.db"\nlog = "other"\n[anchors]\nmemory = false\n'
@@ -355,6 +370,18 @@ def test_recover_says_why_it_can_not_help_and_what_does(
     assert found.fix == refused.hint == caught.value.hint
     assert command(config, "--dry-run") == command(config, "--yes", "--reason", "a test") == 3
     assert _files(config) == before
+
+
+def test_a_folder_in_place_of_the_seal_is_set_aside(config: Path) -> None:
+    """It seals the ledger, as an unreadable marker does; recover lifts it and the log continues."""
+    calls(config)
+    marker = config.parent / "audit.db-sealed"
+    marker.mkdir()
+    assert refusal(config).code == "ledger.sealed"
+    assert command(config, "--yes", "--reason", "a test") == 0
+    assert not marker.exists()
+    assert [each.is_dir() for each in config.parent.glob("audit.db-broken-*-sealed")] == [True]
+    assert opens(config) == ""
 
 
 @pytest.mark.parametrize("code", ["ledger.unreadable", "ledger.permission"])

@@ -317,6 +317,19 @@ def test_a_deadline_that_is_changed_holds_for_the_calls_after_the_reload(tmp_pat
         guard.call("x", {"slow": True}, lambda slow: None)
 
 
+def test_settings_that_change_while_a_guard_opens_are_applied_by_a_reload(tmp_path: Path) -> None:
+    """Only the program and the environment override a file for good."""
+    new_project(tmp_path)
+    config = tmp_path / "guardrail.toml"
+    config.write_text("[policy]\ndeadline_ms = 900\nworkers = 1\n")
+    settings = Settings.load(config).override(policy={"workers": 2})
+    config.write_text("[policy]\ndeadline_ms = 800\nworkers = 3\n")
+    with Guard.open(settings, ledger=tmp_path / "audit.db") as guard:
+        guard.reload()
+    (loaded,) = [each for each in records(tmp_path) if each["type"] == "admin.policy_loaded"]
+    assert loaded["detail"]["changed"] == ["policy.deadline_ms"]  # type: ignore[index]
+
+
 def test_policies_that_are_refused_leave_the_old_ones(guard: Guard, folder: Path) -> None:
     """A typo must not take the guard down, nor be in force."""
     (folder / "policies" / "main.rego").write_text("package nonsense\n")

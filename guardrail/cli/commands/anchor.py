@@ -30,7 +30,7 @@ __all__ = ["anchor"]
 
 @click.command(short_help="Send the current signed head to every anchor now.")
 @click.argument("action", type=click.Choice(["forget", "move"]), required=False)
-@click.argument("path", type=click.Path(path_type=Path), required=False)
+@click.argument("path", type=click.Path(path_type=Path, readable=False), required=False)
 @click.option("--lost", is_flag=True, help="With move: the old file is lost; use its newest head.")
 @reason_option
 @ledger_options

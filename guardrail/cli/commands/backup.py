@@ -18,7 +18,7 @@ __all__ = ["backup"]
 @click.command(short_help="Copy the ledger while it is in use, and verify the copy.")
 @ledger_options
 @json_option
-@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path, readable=False))
 def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Path) -> int:
     """Copy the ledger to FILE while writers run: every record so far, in one file, which is then
     verified.

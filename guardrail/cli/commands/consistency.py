@@ -18,7 +18,7 @@ from guardrail.cli.options import (
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.cli.render import recovery
 from guardrail.core.words import counted
-from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
+from guardrail.errors import GuardrailError, NoteError, UsageError
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["consistency"]
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 class _HeadFileError(GuardrailError):
@@ -126,13 +126,15 @@ def _swapped(old: int, new: int) -> UsageError:
 def _head(path: Path) -> SignedNote:
     from guardrail.core.log.checkpoint import MAX_NOTE, Checkpoint, SignedNote
     from guardrail.system.input_files import read_input
+    from guardrail.system.ownership import explain_error
 
     try:
         raw = read_input(path, MAX_NOTE)
     except OSError as error:
+        why, way = explain_error(error, path)
         raise _HeadFileError(
-            f"{path}: the head can't be read ({os_reason(error)})",
-            hint="guardrail checkpoint prints a head to store outside the ledger",
+            f"{path}: the head can't be read ({why})",
+            hint=way or "guardrail checkpoint prints a head to store outside the ledger",
         ) from None
     try:
         found = SignedNote.parse(raw)

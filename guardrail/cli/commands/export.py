@@ -40,14 +40,14 @@ class _WriteError(GuardrailError):
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Write to FILE, which must not exist; - for stdout.",
 )
 @click.option(
     "--head",
     "head_file",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     metavar="FILE",
     help="Write the signed head over exactly these records to FILE, which must not exist.",
 )

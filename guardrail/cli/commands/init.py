@@ -22,7 +22,10 @@ __all__ = ["init"]
 
 @click.command(short_help="Create a project: settings, a policy with a test, keys and a ledger.")
 @click.argument(
-    "named", metavar="[DIR]", type=click.Path(path_type=Path, file_okay=False), required=False
+    "named",
+    metavar="[DIR]",
+    type=click.Path(path_type=Path, readable=False, file_okay=False),
+    required=False,
 )
 def init(named: Path | None) -> None:
     """Create a project in DIR (default: here): guardrail.toml with comments, a policy with a test,

@@ -32,11 +32,13 @@ __all__ = [
     "tools_option",
 ]
 
-PATHS = click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path))
+PATHS = click.argument(
+    "paths", metavar="[PATH]...", nargs=-1, type=click.Path(path_type=Path, readable=False)
+)
 tools_option = click.option(
     "--tools",
     "tools",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False, dir_okay=False),
     metavar="FILE",
     help=(
         'JSON schemas of the tools\' arguments, as {"tool": schema}. Without them, any argument may'

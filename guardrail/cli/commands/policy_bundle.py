@@ -39,14 +39,14 @@ _JUDGES = {
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False, dir_okay=False),
     required=True,
     metavar="FILE",
     help="Output file; an existing file is replaced atomically.",
 )
 @click.option(
     "--signing-key",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False, dir_okay=False),
     metavar="PEM",
     help="Private key to sign it with, mode 0600.",
 )

@@ -16,7 +16,7 @@ from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.cli.render import clock
 from guardrail.core.words import counted
-from guardrail.errors import GuardrailError, NoteError, UsageError, os_reason
+from guardrail.errors import GuardrailError, NoteError, UsageError
 from guardrail.review.terminal import escape, json_text, name, one_line
 from guardrail.system.disk import is_full, make_room, why_not_written
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_proof", "prove"]
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 
 
 class _FileError(GuardrailError):
@@ -162,13 +162,15 @@ def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool
     from guardrail.keys.log_key import verify_signature
     from guardrail.review.verify import load_key
     from guardrail.system.input_files import read_input
+    from guardrail.system.ownership import explain_error
 
     public = bytes.fromhex(load_key(key))
     pinned = [_witness(each) for each in witnesses]
     try:
         raw = read_input(file, MAX_PROOF)
     except OSError as error:
-        raise _FileError(f"{file}: can't be read ({os_reason(error)})") from None
+        why, way = explain_error(error, file)
+        raise _FileError(f"{file}: can't be read ({why})", hint=way) from None
     try:
         proof = Proof.parse(raw)
     except NoteError as error:

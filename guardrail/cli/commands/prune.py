@@ -34,7 +34,7 @@ __all__ = ["print_pruned", "prune", "pruned_document"]
     "--checkpoint",
     "checkpoints",
     multiple=True,
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False, dir_okay=False),
     metavar="FILE",
     help=(
         "A signed head that a witness in [anchors] cosigned, or that the anchor file contains. "

@@ -35,7 +35,7 @@ __all__ = ["recover"]
 @click.option(
     "--backup",
     "backups",
-    type=click.Path(path_type=Path),
+    type=click.Path(path_type=Path, readable=False),
     multiple=True,
     metavar="FILE",
     help=(
@@ -79,7 +79,8 @@ def recover(
     if not as_json:
         _print_plan(path, found, denied=bool(conflicts))
         for each in conflicts:
-            remark(f"but calls are denied: {one_line(each['message'])}", Style.WARN)
+            what = "calls are denied" if each["denies"] else "an anchor can't be used"
+            remark(f"but {what}: {one_line(each['message'])}", Style.WARN)
             remark(f"next:  {one_line(each['hint'])}")
     if nothing or dry_run:
         if as_json:
@@ -100,8 +101,9 @@ def recover(
     return Exit.YES if whole else Exit.RESERVED
 
 
-def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, str]]:
-    """Return the anchor conflict that denies every call although the ledger itself is intact.
+def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, Any]]:
+    """Return the anchor conflict that denies every call although the ledger itself is intact, or
+    the reason that the anchor file can't be used.
 
     The conflict is one that guards ran into. A missing anchor file is checked now.
     """
@@ -110,14 +112,20 @@ def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, str]]:
     path = settings.ledger.path
     state = read_state(state_path(Path(os.path.realpath(path))), plan.log)
     found = [
-        {"anchor": name, "message": f"{name}: {each.message}", "hint": each.hint}
+        {"anchor": name, "message": f"{name}: {each.message}", "hint": each.hint, "denies": True}
         for name, each in state.anchors.items()
         if each.code == "anchor.conflict"
     ]
-    return found or list(_missing_heads(settings, plan))
+    if found:
+        return found
+    at_file = state.anchors.get("file")
+    if at_file is not None and at_file.code:  # guards could not use it, which denies no call
+        given = {"anchor": "file", "message": f"file: {at_file.message}", "hint": at_file.hint}
+        return [{**given, "denies": False}]
+    return list(_missing_heads(settings, plan))
 
 
-def _missing_heads(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str, str]]:
+def _missing_heads(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str, Any]]:
     from guardrail.anchoring import anchors_at
     from guardrail.cli.verify_anchors import MOVE, missing_head
 
@@ -130,9 +138,11 @@ def _missing_heads(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str,
                 notes = anchor.heads(plan.log)
                 missing = missing_head(anchor, settings.ledger.path, plan.log, notes)
                 if missing:
-                    yield {"anchor": anchor.name, "message": missing, "hint": MOVE}
+                    given = {"anchor": anchor.name, "message": missing, "hint": MOVE}
+                    yield {**given, "denies": True}
     except (AnchorError, ConfigError) as error:
-        yield {"anchor": "file", "message": error.message, "hint": error.hint}
+        given = {"anchor": "file", "message": error.message, "hint": error.hint}
+        yield {**given, "denies": False}
 
 
 def _require_reason(reason: str | None, *, yes: bool) -> str:

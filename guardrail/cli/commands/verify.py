@@ -13,7 +13,7 @@ from guardrail.cli.access_verify import (
     access_log_verification,
     combined_exit_code,
 )
-from guardrail.cli.missing import is_other_file, way_to_a_ledger
+from guardrail.cli.missing import is_other_file
 from guardrail.cli.options import json_option, ledger_options, ledger_path, settings_for
 from guardrail.cli.output import Progress, Style, data, emit_json, paint, prose, remark
 from guardrail.cli.reading import access_log_incomplete, access_log_lost
@@ -21,7 +21,7 @@ from guardrail.cli.render import clock, recovery
 from guardrail.cli.verify_anchors import configured_heads, origin_of, witness_ca, witness_heads
 from guardrail.cli.verify_files import VerifySources, one_source, verify_file
 from guardrail.cli.verify_memory import headline_end, remembered_heads
-from guardrail.cli.verify_steps import next_steps
+from guardrail.cli.verify_steps import left_notice, next_steps, way_to_check
 from guardrail.core.words import counted, numbers
 from guardrail.errors import GuardrailError
 from guardrail.review.terminal import escape, name, one_line
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
-_PATH = click.Path(path_type=Path)
+_PATH = click.Path(path_type=Path, readable=False)
 _SHOWN = 10
 """The largest number of open calls of dead processes listed one by one."""
 
@@ -144,7 +144,8 @@ def verify(
     lost = "" if exported is not None else _access_log_trouble(notices)
     code = 1 if lost else combined_exit_code(report.exit_code, readers)
     own = exported is None and segment is None and backup is None
-    way = way_to_a_ledger(config, ledger) if own and report.exit_code == 3 else ""
+    notices += left_notice(path) if own else []
+    way = way_to_check(path, config, ledger) if own and report.exit_code == 3 else ""
     steps = next_steps(path, report, is_file=not own, backup=backup is not None, way=way)
     if as_json:
         access_part = None if readers is None else _access_log_document(readers)

@@ -32,7 +32,7 @@ _LOOPBACK = "127.0.0.1:8190"
 _db = click.option(
     "--db",
     "db",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False, dir_okay=False),
     required=True,
     metavar="FILE",
     help=(
@@ -42,7 +42,7 @@ _db = click.option(
 _key = click.option(
     "--key",
     "key",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=click.Path(path_type=Path, readable=False, file_okay=False),
     required=True,
     metavar="FOLDER",
     help="Folder of the witness's key, mode 0700.",
@@ -203,14 +203,14 @@ def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
 @click.option(
     "--tls-cert",
     "tls_cert",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False, dir_okay=False),
     metavar="FILE",
     help="Serve https with this certificate (PEM).",
 )
 @click.option(
     "--tls-key",
     "tls_key",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=click.Path(path_type=Path, readable=False, dir_okay=False),
     metavar="FILE",
     help="Key of the certificate (PEM, no password).",
 )

@@ -14,9 +14,10 @@ from pathlib import Path
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.copying import copy_database
-from guardrail.ledger.sqlite.database import SQLiteError, open_error, reason
+from guardrail.ledger.sqlite.database import SQLiteError, open_error
 from guardrail.system.disk import is_full, make_room, no_room
 from guardrail.system.durable import sync_directory
+from guardrail.system.ownership import explain_error
 
 __all__ = ["Backup", "backup"]
 
@@ -84,7 +85,7 @@ def backup(
         if isinstance(error, SQLiteError):
             raise open_error(error, db, write=False) from error
         raise LedgerError(
-            f"the copy can't be written: {reason(error)}",
+            f"the copy can't be written: {explain_error(error, target)[0]}",
             code="ledger.backup",
             hint="choose a folder that this user can write to: guardrail backup FILE",
         ) from None

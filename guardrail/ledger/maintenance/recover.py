@@ -192,9 +192,22 @@ def _continue(
     finally:
         store.rollback()
         store.close()
-    seal_path(db).unlink(missing_ok=True)  # last: nobody else writes before this
+    kept += _lift_seal(db)  # last: nobody else writes before this
     sync_directory(db.parent)
     return RecoveryReport(plan, kept, receipt, plan.log, closed)
+
+
+def _lift_seal(db: Path) -> tuple[Path, ...]:
+    """Remove the marker. Anything in its place that is not a file is renamed; return its new
+    path.
+    """
+    marker = seal_path(db)
+    if not marker.is_dir() or marker.is_symlink():
+        marker.unlink(missing_ok=True)
+        return ()
+    aside = marker.with_name(f"{free_name(db)}-sealed")
+    marker.rename(aside)
+    return (aside,)
 
 
 def _unproved_range(found: Examination) -> dict[str, int] | None:

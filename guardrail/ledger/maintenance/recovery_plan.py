@@ -302,6 +302,7 @@ _NOT_OURS = (
     "ledger.unreadable",
     "ledger.permission",
     "ledger.reserve",
+    "ledger.journal",
 )
 """Errors of intact files that this user or this version can't read."""
 

@@ -74,6 +74,25 @@ def reason(error: BaseException) -> str:
     return type(error).__name__
 
 
+_WORDS = {
+    "SQLITE_CORRUPT": "its pages are damaged",
+    "SQLITE_NOTADB": "it is not a database",
+    "SQLITE_IOERR_SHORT_READ": "it ends in the middle of a page",
+    "SQLITE_IOERR": "the system reports an I/O error",
+    "SQLITE_CANTOPEN": "the system can't open one of its files",
+    "SQLITE_READONLY": "it can't be written to",
+    "SQLITE_BUSY": "another program has locked it",
+    "SQLITE_NOMEM": "there is not enough memory",
+}
+
+
+def in_words(error: BaseException) -> str:
+    """Return ``reason(error)`` for a person: SQLite's code follows words that explain it."""
+    code = reason(error)
+    words = [_WORDS[start] for start in sorted(_WORDS, reverse=True) if code.startswith(start)]
+    return f"{words[0]} ({code})" if words else code
+
+
 def _first_head(genesis_line: bytes, signing: Signing) -> HeadRow:
     # No epoch key can be certified before there is a record: the first head is the log key's own.
     log, leaf = str(decode(genesis_line)["log"]), leaf_hash(genesis_line)
@@ -339,7 +358,7 @@ def open_error(
         )
     torn = is_damaged(error)
     return LedgerOpenError(
-        f"{db} can't be opened: {reason(error)}",
+        f"{db} can't be opened: {in_words(error)}",
         code="ledger.damaged" if torn else "ledger.unreadable",
         hint="guardrail recover" if torn else "guardrail doctor",
     )
@@ -380,5 +399,5 @@ def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
     if why == "SQLITE_ERROR":
         code = "ledger.query"
     return LedgerError(
-        f"the ledger can't be read: {reason(error)}", code=code, hint="guardrail verify"
+        f"the ledger can't be read: {in_words(error)}", code=code, hint="guardrail verify"
     )

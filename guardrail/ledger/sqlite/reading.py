@@ -330,5 +330,5 @@ def _regular(db: Path) -> bool:
         missing = permission_error(error, db, write=False)
         raise missing or unexaminable(db, error) from None
     if not stat.S_ISREG(found.st_mode):
-        raise not_a_file()
+        raise not_a_file(db)
     return True

@@ -7,11 +7,11 @@ import os
 import stat
 from pathlib import Path
 
-from guardrail.config import is_default_place
+from guardrail.config import DEFAULT_LEDGER, is_default_place
 from guardrail.ledger.files import lock_path, seal_path
 from guardrail.ledger.sqlite.database import APPLICATION_ID
 
-__all__ = ["earlier_log", "has_ledger_header", "ledgers_near", "was_ledger"]
+__all__ = ["earlier_log", "has_ledger_header", "ledgers_near", "moved_log", "was_ledger"]
 
 _HEADER = 100
 """Size of the header of an SQLite database in bytes (https://www.sqlite.org/fileformat.html section
@@ -80,8 +80,11 @@ def ledgers_near(path: Path) -> list[Path]:
     def distance(each: Path) -> tuple[float, str]:
         return -difflib.SequenceMatcher(None, path.name, each.name).ratio(), each.name
 
-    earlier = earlier_log(path)
-    return sorted(found, key=distance) + ([earlier] if earlier and earlier.exists() else [])
+    found.sort(key=distance)
+    for other in (earlier_log(path), moved_log(path)):
+        if other is not None and other.exists() and other not in found:
+            found.append(other)
+    return found
 
 
 def earlier_log(path: Path) -> Path | None:
@@ -93,3 +96,17 @@ def earlier_log(path: Path) -> Path | None:
         return None
     earlier = place.parent.with_name(_EARLIER_DEFAULT)
     return earlier if was_ledger(earlier) else None
+
+
+def moved_log(path: Path) -> Path | None:
+    """Return the ledger that was probably moved from *path* into the folder ``audit`` or out of it,
+    or that has the default name of earlier versions there; None if nothing suggests that.
+    """
+    place = Path(os.path.abspath(path))
+    folder = DEFAULT_LEDGER.parent.name
+    candidates = [place.parent / folder / place.name]
+    if place.parent.name == folder:
+        candidates.append(place.parent.parent / place.name)
+    if is_default_place(place):
+        candidates.append(place.with_name(_EARLIER_DEFAULT))
+    return next((each for each in candidates if has_ledger_header(each)), None)

@@ -236,7 +236,7 @@ def _keys(settings: Settings) -> Check:
             or "restore the folder from a backup, or run guardrail recover",
         )
     try:
-        Keys.load(folder, signer=settings.keys.signer)
+        keys = Keys.load(folder, signer=settings.keys.signer)
     except KeysError as error:
         return Check("keys", CheckState.FAIL, error.message, error.hint)
     for item in sorted(folder.iterdir()):
@@ -248,6 +248,15 @@ def _keys(settings: Settings) -> Check:
                 f"others can read {item} (mode {mode:o})",
                 f"chmod 600 {item}",
             )
+    public = folder / "log.pub"
+    if not public.is_file() or public.read_bytes().strip() != keys.public.encode():
+        return Check(
+            "keys",
+            CheckState.FAIL,
+            f"{public} does not contain the public half of log.key, so verify --key {public} fails",
+            "compare the first line of guardrail keys with the key that verifiers have stored, and "
+            "write it to that file",
+        )
     return Check("keys", CheckState.OK, f"{folder}, readable by their owner alone")
 
 

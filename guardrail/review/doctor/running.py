@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from guardrail.config import Settings
 from guardrail.core.log.record import decode
+from guardrail.core.times import record_time
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.reader import LedgerReader
 from guardrail.review.doctor.result import Check, CheckState
+from guardrail.review.terminal import one_line
 from guardrail.review.values import obj, text
 
 __all__ = ["running"]
@@ -27,15 +31,18 @@ def running(settings: Settings) -> Check:
     }
     if not alive:
         return Check("running", CheckState.OK, "no guard is running")
-    in_force: dict[str, tuple[object, object]] = {}
+    in_force: dict[str, _InForce] = {}
     with LedgerReader.open(path) as reader, reader.snapshot():
         for record in _starts_and_reloads(reader, alive):
             digest = obj(record, "detail").get("config")
             if isinstance(digest, str):
                 process = text(record, "origin", "process")
-                in_force[process] = (digest, obj(record, "origin").get("pid"))
+                in_force[process] = _InForce.parse(record, digest)
     now = settings.digest()
-    others = sorted({str(pid) for digest, pid in in_force.values() if digest != now})
+    others = sorted({each.pid for each in in_force.values() if each.digest != now})
+    waiting = [each for each in in_force.values() if each.restart]
+    changed = _changed(settings)
+    stale = sorted({each.pid for each in in_force.values() if each.since < changed})
     if others:
         return Check(
             "running",
@@ -43,7 +50,55 @@ def running(settings: Settings) -> Check:
             f"process {', '.join(others)} runs with other settings than these",
             "guardrail policy reload shows which settings it applies and which need a restart",
         )
+    if stale:
+        return Check(
+            "running",
+            CheckState.NOTE,
+            f"{settings.source} was changed after process {', '.join(stale)} read it; the settings "
+            "that govern calls are the same",
+            "guardrail policy reload shows which settings it applies and which need a restart",
+        )
+    if waiting:
+        names = sorted({name for each in waiting for name in each.restart})
+        return Check(
+            "running",
+            CheckState.NOTE,
+            f"process {', '.join(sorted({each.pid for each in waiting}))} does not use the values "
+            f"of {one_line(', '.join(names))} in {settings.source}",
+            "restart it",
+        )
     return Check("running", CheckState.OK, f"{len(in_force)} running with these settings")
+
+
+@dataclass(frozen=True, slots=True)
+class _InForce:
+    """The settings that a running process recorded last."""
+
+    digest: str
+    pid: str
+    since: str
+    """When it read them."""
+    restart: tuple[str, ...]
+    """Settings in the file that need a restart."""
+
+    @classmethod
+    def parse(cls, record: dict[str, Any], digest: str) -> _InForce:
+        names = obj(record, "detail").get("restart")
+        return cls(
+            digest,
+            str(obj(record, "origin").get("pid")),
+            text(record, "ts"),
+            tuple(str(each) for each in names) if isinstance(names, list) else (),
+        )
+
+
+def _changed(settings: Settings) -> str:
+    """Return when the settings file was last changed, as in records; empty if there is none."""
+    try:
+        stamp = None if settings.source is None else settings.source.stat().st_mtime
+    except OSError:
+        stamp = None
+    return "" if stamp is None else record_time(datetime.fromtimestamp(stamp, UTC))
 
 
 def _starts_and_reloads(reader: LedgerReader, alive: Collection[str]) -> Iterator[dict[str, Any]]:

@@ -14,12 +14,13 @@ from typing import BinaryIO
 
 from guardrail.core.log.audit import Audit, Pruned
 from guardrail.core.log.record import MAX_LINE, parse
-from guardrail.errors import RecordError, os_reason
+from guardrail.errors import RecordError
 from guardrail.keys.log_key import verify_signature
 from guardrail.review.lines import open_lines
 from guardrail.review.verify.judge import VerifyFindings, judge
 from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, VerifyState
 from guardrail.review.verify.uses import Uses
+from guardrail.system.ownership import explain_error
 
 __all__ = ["take_lines", "verify_export"]
 
@@ -51,9 +52,8 @@ def verify_export(
     except FileNotFoundError:
         return VerifyReport(VerifyState.MISSING, 1 if covered else 3, "this file does not exist")
     except OSError as error:
-        return VerifyReport(
-            VerifyState.UNREADABLE, 3, f"the file can't be read: {os_reason(error)}"
-        )
+        why = ": ".join(filter(None, explain_error(error, path)))
+        return VerifyReport(VerifyState.UNREADABLE, 3, f"the file can't be read: {why}")
     except (EOFError, zlib.error):
         torn = "the file is cut: it can't be unpacked"
     if torn:

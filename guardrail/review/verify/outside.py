@@ -6,9 +6,10 @@ from pathlib import Path
 
 from guardrail.anchors.lines import parse_lines
 from guardrail.core.log.checkpoint import Algorithm, NoteKey
-from guardrail.errors import NoteError, os_reason
+from guardrail.errors import NoteError
 from guardrail.review.verify.report import HeadError, OutsideHead
 from guardrail.system.input_files import read_input
+from guardrail.system.ownership import denial_of, explain_error
 
 __all__ = ["load_heads", "load_key"]
 
@@ -27,9 +28,10 @@ def load_heads(path: Path) -> list[OutsideHead]:
     try:
         raw = read_input(path, _MAX_FILE)
     except OSError as error:
+        why, way = explain_error(error, path)
         raise HeadError(
-            f"{path}: the head can't be read ({os_reason(error)})",
-            hint="guardrail checkpoint prints a head to store outside the ledger",
+            f"{path}: the head can't be read ({why})",
+            hint=way or "guardrail checkpoint prints a head to store outside the ledger",
         ) from None
     lines = parse_lines(raw)
     if not lines:
@@ -52,8 +54,12 @@ def load_key(text: str) -> str:
         return found
     try:
         found = _key(read_input(Path(text), _MAX_KEY).decode("utf-8", "replace"))
-    except (OSError, ValueError):
-        found = None
+    except (OSError, ValueError) as error:
+        missing = denial_of(error, Path(text)) if isinstance(error, OSError) else None
+        if missing is not None:
+            raise HeadError(
+                f"the key can't be read: {missing.what}", code="verify.key", hint=missing.hint
+            ) from None
     if found is None:
         raise HeadError(
             "the key is neither 64 hex characters, nor a note key, nor a file with one of these",

@@ -18,7 +18,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import MAX_LINE, parse
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import numbers
-from guardrail.errors import RecordError, os_reason
+from guardrail.errors import RecordError
 from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.facts import FactCollector, Segment
@@ -30,6 +30,7 @@ from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, 
 from guardrail.review.verify.stream import recovered_before
 from guardrail.review.verify.uses import Uses
 from guardrail.system.input_files import read_input
+from guardrail.system.ownership import explain_error
 
 __all__ = ["SegmentRecords", "read_segment_records", "verify_segment"]
 
@@ -128,9 +129,8 @@ def verify_segment(
     except FileNotFoundError:
         return VerifyReport(VerifyState.MISSING, lost, "this file does not exist")
     except OSError as error:
-        return VerifyReport(
-            VerifyState.UNREADABLE, 3, f"the file can't be read: {os_reason(error)}"
-        )
+        why = ": ".join(filter(None, explain_error(error, path)))
+        return VerifyReport(VerifyState.UNREADABLE, 3, f"the file can't be read: {why}")
     except (EOFError, zlib.error):
         return VerifyReport(VerifyState.DAMAGED, lost, "the file is cut: it can't be unpacked")
     if torn:

@@ -177,6 +177,23 @@ def test_keys_that_others_can_read_are_found_with_the_command_that_mends_them(
     assert "chmod 600" in found.fix
 
 
+@pytest.mark.parametrize("content", ["", "0" * 64 + "\n", None])
+def test_a_public_key_that_is_not_that_of_the_log_is_found(
+    check: Run, project: Path, content: str | None
+) -> None:
+    """A guard opens, but whoever verifies with this file is told that the log is another one."""
+    public = project / "audit.keys" / "log.pub"
+    right = public.read_text()
+    public.unlink() if content is None else public.write_text(content)
+    found = check()["keys"]
+    assert found.state is CheckState.FAIL
+    assert str(public) in found.found
+    assert "guardrail keys" in found.fix
+    public.write_text(right)
+    public.chmod(0o600)
+    assert check()["keys"].state is CheckState.OK
+
+
 @pytest.mark.parametrize("half", ["audit.db", "audit.keys"])
 def test_one_of_ledger_and_keys_without_the_other_fails(
     check: Run, project: Path, half: str

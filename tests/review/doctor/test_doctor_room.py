@@ -56,3 +56,13 @@ def test_the_disk_of_a_folder_that_a_guard_would_create_is_measured(tmp_path: Pa
     assert room(at(tmp_path / "no", warn_free_mb=LEAST_MB)).state is CheckState.OK
     (tmp_path / "file").touch()
     assert room(at(tmp_path / "file" / "no")).state is CheckState.UNKNOWN
+
+
+def test_a_folder_in_place_of_the_reserve_fails(tmp_path: Path) -> None:
+    """A guard would open, but refuse every call."""
+    reserve_path(tmp_path / "a.db").mkdir()
+    check = room(at(tmp_path))
+    assert check.state is CheckState.FAIL
+    assert "calls are refused" in check.found
+    assert "move it away" in check.fix
+    assert room(at(tmp_path, reserve_mb=0)).state is not CheckState.FAIL
