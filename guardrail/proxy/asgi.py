@@ -95,6 +95,8 @@ class Incoming:
         watcher = asyncio.create_task(watch())
         try:
             yield
+            if self._gone:
+                await asyncio.sleep(0)  # the cancellation is on its way
         except asyncio.CancelledError:
             if not self._gone:
                 raise

@@ -43,6 +43,8 @@ class Exchange:
         self._caller = caller
         self._incoming = incoming
         self._out = out
+        self._turn: ProxyTurn
+        """Begins when the request is read."""
         self._head: Headers = []
         """The headers of the answer."""
         self._events: AnswerStream | None = None
