@@ -42,8 +42,8 @@ remembers.
 
 
 class LedgerHeads:
-    """The heads of one ledger, signed with its log key, so that a witness needs to know no other
-    key.
+    """The heads of one ledger, signed with its log key, so that a witness does not need to know any
+    other key.
 
     Each read opens its own connection to the file.
     """
@@ -73,8 +73,8 @@ class LedgerHeads:
         """Return the head stored in the ledger, signed with the log key.
 
         Raises ``LedgerError`` if the head is missing, or if it was not written by a holder of this
-        log's keys, because signing it would vouch for a forged end. Raises ``KeysError`` if a
-        signer does not sign.
+        log's keys, because signing it would confirm a forged end. Raises ``KeysError`` if a signer
+        does not sign.
         """
         text = self._stored_text()
         if self._newest is None or self._newest.text != text:
@@ -135,8 +135,8 @@ class LedgerHeads:
 
 
 def stored_head(reader: LedgerReader) -> SignedNote | None:
-    """Return the signed note stored in the ledger, without verifying it; None if it is missing or
-    malformed.
+    """Return the signed note stored in the ledger, without verifying it, or None if it is missing
+    or malformed.
     """
     row = reader.storage.head()
     try:
@@ -174,8 +174,8 @@ def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
 
 
 def stored_names(settings: Settings) -> list[str]:
-    """Return the log names that recoveries have stored with the keys, oldest first; empty if they
-    can't be read.
+    """Return the log names that recoveries have stored with the keys, oldest first, or an empty
+    list if they can't be read.
     """
     try:
         return (settings.key_path / NAMES_FILE).read_text("utf-8").splitlines()

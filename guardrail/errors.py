@@ -25,9 +25,9 @@
      +- RetentionError              records that must not be deleted, or a wrong or impossible copy
      +- AnchorError                 a head that could not be sent to, or read from, an anchor
 
-``code`` is stable and made for programs; ``hint`` says what to do next and, if there is one, the
-command to run. A traceback ends with both (``__notes__``), and nothing else shows them. No message
-holds a value that a caller passed in.
+``code`` is stable and meant for programs. ``hint`` says what to do next and names the command to
+run, if there is one. A traceback ends with both (``__notes__``), and nothing else shows them.
+Messages never contain a value that a caller passed in.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class GuardrailError(Exception):
 
     @property
     def hint(self) -> str:
-        """The next step; empty if there is none to suggest."""
+        """The next step, or an empty string if there is none to suggest."""
         return self._hint
 
     @hint.setter
@@ -210,7 +210,7 @@ class Finding:
     file: str
     """Path as given, or ``-`` if the finding is not about a file."""
     line: int
-    """Line number, starting at 1; 0 if the finding has no line."""
+    """Line number, starting at 1, or 0 if the finding has no line."""
     code: str
     """Stable name of the check, e.g. ``walk-assigned``."""
     message: str
@@ -224,10 +224,11 @@ class Finding:
 
 
 class PolicyLoadError(PolicyError):
-    """Policies were refused when they were loaded. ``findings`` holds every reason, not only the
+    """Policies were refused when they were loaded. ``findings`` contains every reason, not only the
     first.
 
-    ``hint`` names the commands that show all of them: ``guardrail policy check`` runs no tests.
+    ``hint`` names the command that shows all of them: ``guardrail policy check``, or ``guardrail
+    policy test`` if a test failed.
     """
 
     def __init__(self, findings: Sequence[Finding]) -> None:
@@ -288,7 +289,7 @@ class ToolTimeoutError(GuardrailError, TimeoutError):
 
 
 class RecordError(GuardrailError):
-    """The value can't be recorded: it is NaN, a lone surrogate, too large, or not JSON."""
+    """The value can't be recorded, because it is NaN, a lone surrogate, too large, or not JSON."""
 
     default_code = "record"
 
@@ -323,8 +324,8 @@ class ArgumentsError(GuardrailError):
 
 
 class RedactionError(GuardrailError):
-    """A value can't be redacted. A decision denies the call with cause ``redactor``; an outcome is
-    recorded without the value.
+    """A value can't be redacted. If this happens in a decision, the call is denied with cause
+    ``redactor``; if it happens in an outcome, the outcome is recorded without the value.
     """
 
     default_code = "redaction"

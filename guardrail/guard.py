@@ -54,7 +54,8 @@ _GUARDS = itertools.count()
 
 
 class Guard(ToolDeclarations):
-    """The gate between agents and tools: no body runs without a durable, well-formed ``allow``.
+    """Controls the calls that agents make to tools: no body runs without a durable, well-formed
+    ``allow``.
 
     Thread-safe, and usable from any number of threads and event loops at once. Open one per process
     with ``Guard.open``.
@@ -170,12 +171,12 @@ class Guard(ToolDeclarations):
     def reload(self) -> str:
         """Read the settings file and the policies again; return the digest of the new policies.
 
-        The next call uses them. Only the engine's settings change: ``[opa]``, and all of
+        The next call uses them. Only the engine's settings can change: ``[opa]``, and all of
         ``[policy]`` except ``input``. The ``admin.policy_loaded`` record is durable before the
-        first decision under the new policies. It names the settings that changed, and those that
-        differ in the file but need a restart. Raises ``ConfigError`` or ``PolicyLoadError`` if the
-        new settings or policies are refused, and ``LedgerError`` if the record can't be written;
-        the guard then continues with the old policies.
+        first decision under the new policies. The record names the settings that changed, and those
+        that differ in the file but need a restart. Raises ``ConfigError`` or ``PolicyLoadError`` if
+        the new settings or policies are refused, and ``LedgerError`` if the record can't be
+        written; the guard then continues with the old policies.
         """
         return self._policies.reload()
 
@@ -204,8 +205,8 @@ class Guard(ToolDeclarations):
     ) -> SessionScope:
         """Return a session for the calls made inside its ``with`` or ``async with`` block.
 
-        If *id* is None, the session is new. Raises ``IdentityError`` if the id is malformed or
-        belongs to another caller, and ``RedactionError`` if the attributes can't be recorded.
+        If *id* is None, the session is a new one. Raises ``IdentityError`` if the id is malformed
+        or belongs to another caller, and ``RedactionError`` if the attributes can't be recorded.
         """
         made = make_session(
             principal=principal,
@@ -227,7 +228,7 @@ class Guard(ToolDeclarations):
         """Return a decorator that makes a function run in *session* (default: the current session).
 
         Use it for code that does not inherit the context or that outlives the ``with`` block:
-        ``Thread(target=guard.bind(session)(work))``, callbacks, executor jobs. Raises
+        ``Thread(target=guard.bind(session)(work))``, or callbacks and executor jobs. Raises
         ``UsageError`` if there is no session, or if it belongs to another guard.
         """
         return functools.partial(bound, self._callers.bind(session))
@@ -255,17 +256,18 @@ class Guard(ToolDeclarations):
 
         *run* gets the validated snapshot of *args* (never the caller's objects) and the arguments
         in *extra*, which are neither judged nor recorded. *extra* is refused if it contains a name
-        that the model can see or supply. *args* can also be the text that the model wrote
+        that the model can see or supply. *args* can also be the JSON text that the model wrote
         (``JsonArguments``). *interrupts* are the exceptions that a framework raises to pause a
         body.
 
         *approval* is the id of an approval for exactly this call (``ApprovalRequired.approval``).
-        *wait_for_approval* is the number of seconds to wait for an approval. *replayed* means that
-        a framework may be making this call again: if the call with this *call_id* has succeeded or
-        still runs, it is denied (cause ``duplicate``), and if an approval request for it is open,
-        no second request is recorded. *session* is a session returned by ``guard.session``: the
-        call is made in it instead of in the current session. *context* is what a framework asserts
-        about the call: the model, its response, a trace.
+        *wait_for_approval* is the number of seconds to wait for an approval. Set *replayed* if a
+        framework may be repeating this call: if the call with this *call_id* has already succeeded
+        or is still running, it is denied (cause ``duplicate``), and if an approval request for it
+        is open, no second request is recorded. *session* is a session returned by
+        ``guard.session``: the call is made in it instead of in the current session. *context*
+        contains the facts that a framework asserts about the call: the model, its response, a
+        trace.
 
         Raises ``Denied`` or ``ApprovalRequired`` (recorded, not run), ``LedgerError`` (not recorded
         and not run; or run, but with the outcome not yet recorded and the result withheld),
@@ -381,7 +383,8 @@ class Guard(ToolDeclarations):
         session: SessionScope | None = None,
         context: CallContext | None = None,
     ) -> int:
-        """Record a call that a framework refused before its body ran; return the record's number.
+        """Record a call that a framework refused before its body ran; return the record's sequence
+        number.
 
         *reason* is a stable code, not a message. Above the limit of calls per minute, the call is
         only counted, and the number returned is that of ``admin.quota_reached``.

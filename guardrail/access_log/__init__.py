@@ -1,1 +1,1 @@
-"""The access log: a record of who read a ledger, written before anything is shown."""
+"""The access log, which records who read a ledger before anything is shown."""

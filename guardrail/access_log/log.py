@@ -1,4 +1,4 @@
-"""The access log: a record of who read a ledger, written before anything is shown.
+"""Writes the access log, which records who read a ledger before anything is shown.
 
 It is a separate log with its own keys and name, next to the ledger: readers must be able to write
 to it, but never to the ledger that they read. Reads of the access log are recorded in the access
@@ -73,13 +73,13 @@ class PlannedRead:
     command: str
     """Stable name of the reader: a command or a page."""
     names: Mapping[str, object] = field(default_factory=dict)
-    """Names that the reader asked for: ids, record numbers, files. Recorded unchanged, except for
-    secrets.
+    """Names that the reader asked for: ids, record numbers, files. They are recorded unchanged,
+    except for secrets.
     """
     texts: Mapping[str, object] = field(default_factory=dict)
-    """Free text that the reader asked for, redacted like the purpose."""
+    """Free text that the reader asked for. It is redacted like the purpose."""
     purpose: str = ""
-    """The reader's reason, redacted before it is recorded."""
+    """The reader's reason. It is redacted before it is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class _LedgerState:
     size: int | None = None
     root: str | None = None
     problem: str | None = None
-    """Code of the error if it can't be opened."""
+    """Code of the error if the ledger can't be opened."""
     is_access_log: bool = False
 
     def document(self) -> dict[str, Any]:
@@ -142,13 +142,13 @@ def record_read(
     ledger = settings.ledger.path
     if file is None:
         if os.path.exists(ledger) and not os.path.isfile(ledger):
-            # A folder, FIFO or device is not a ledger: the command refuses it, and no file is
+            # A folder, FIFO or device is not a ledger. The command refuses it, and no file is
             # created next to it.
             return None
         examined = _examine(ledger)
         db, keys = _access_log_paths(settings, examined)
-        # A mistyped path may name any file: no access log is created next to a file that never was
-        # a ledger.
+        # A mistyped path may name any file, so no access log is created next to a file that never
+        # was a ledger.
         there = examined.problem is None or (
             examined.problem != "ledger.missing" and was_ledger(ledger)
         )
@@ -252,8 +252,8 @@ def _write(
             memory.keep(keys, writer.log)
         return seq
     finally:
-        # The record is either durable or refused. The next writer does any cleanup that closing
-        # leaves.
+        # The record is either durable or refused. If closing leaves anything to clean up, the next
+        # writer does it.
         with contextlib.suppress(LedgerError):
             writer.close(timeout=max(0.1, end - time.monotonic()))
 
@@ -382,11 +382,11 @@ def _open_existing(db: Path, folder: Path, memory: AccessMemory) -> tuple[Keys, 
 
 def _create(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWriter]:
     refuse_links(db, folder)
-    # Next to the ledger, the log is for everyone who reads there. Elsewhere, it belongs to the
-    # reader.
+    # If the log is next to the ledger, it is for everyone who reads the ledger. Elsewhere, it
+    # belongs to the reader.
     like = None if settings.access.path is not None else settings.ledger.path
     keys = Keys.create(folder, like=like)
-    # All other files get the lock file's owner.
+    # All other files get the owner of the lock file.
     os.close(open_or_make(lock_path(db), like, flags=os.O_RDWR))
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
@@ -423,7 +423,8 @@ def _exclusive(folder: Path) -> Generator[None]:
             except BlockingIOError:
                 if time.monotonic() > end:
                     raise LedgerOpenError(
-                        "another process has been creating a log in this folder for too long",
+                        "another process is creating a log in this folder, and has not "
+                        "finished in time",
                         code="ledger.timeout",
                         hint="guardrail doctor",
                     ) from None

@@ -23,7 +23,7 @@ __all__ = ["LOST", "AccessMemory"]
 LOST = frozenset(
     f"access.{state}" for state in ("missing", "replaced", "rolled_back", "forked", "memory")
 )
-"""Error codes if an access log differs from the remembered one."""
+"""Error codes for an access log that differs from the remembered one."""
 _SUFFIX = ".access.db"
 
 
@@ -57,7 +57,7 @@ class AccessMemory:
         heads = LedgerHeads(self._db, log, signing)
         note, key = heads.head(), signing.log_key(log).key
         for memory in self._memories():
-            # Another reader may have stored a larger one meanwhile; the next check finds any
+            # Another reader may have stored a larger head meanwhile. The next check finds any
             # mismatch.
             with contextlib.suppress(AnchorError):
                 memory.keep(note, key, heads.prove)

@@ -23,7 +23,7 @@ Prove = Callable[[int, int], Sequence[bytes]]
 
 @dataclass(frozen=True, slots=True)
 class AnchoredHead:
-    """A head that an anchor holds."""
+    """A head that an anchor has stored."""
 
     name: str
     """Name of the anchor."""
@@ -58,8 +58,8 @@ class Anchor(Protocol):
         """
 
     def latest(self, origin: str) -> SignedNote | None:
-        """Return the newest head of the log *origin* in this anchor; None if it holds none, or if
-        its heads can't be read back.
+        """Return the newest head of the log *origin* in this anchor, or None if it holds none, or
+        if its heads can't be read back.
 
         Raises ``AnchorError``.
         """

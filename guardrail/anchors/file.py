@@ -29,7 +29,9 @@ __all__ = ["MAX_FILE", "FileAnchor", "check_place"]
 _BLOCK = 64 * 1024
 _COMPARED = 1000
 _TORN_AT_LEAST = 3
-"""Length of the prefix that distinguishes an incomplete line from the lines of other programs."""
+"""Length of the prefix by which an incomplete line is distinguished from the lines of other
+programs.
+"""
 MAX_FILE = 256 << 20
 """Largest size, in bytes, of an anchor file that is read as a whole."""
 
@@ -64,8 +66,8 @@ def check_place(path: Path, ledger: Path) -> None:
 
 
 class FileAnchor:
-    """Appends heads to a file. A head counts only after a sync; incomplete lines stay in the file
-    and are skipped.
+    """Appends heads to a file. A head counts only once it is synced. Incomplete lines stay in the
+    file and are skipped.
     """
 
     def __init__(
@@ -103,7 +105,7 @@ class FileAnchor:
         descriptor = self._open(create=known is None)
         try:
             _check_is_anchor_file(descriptor)
-            # Most of the work is done before others have to wait.
+            # Most of the work is done before other processes have to wait.
             self._compare(descriptor, head, prove)
             if not try_lock(descriptor):
                 raise AnchorError(
@@ -149,8 +151,8 @@ class FileAnchor:
         return tuple(each.note for each in self.lines(origin) or ())
 
     def lines(self, origin: str) -> Sequence[HeadLine] | None:
-        """Return the lines of all heads of *origin* in the file, like ``heads``, with their times;
-        None if the file does not exist.
+        """Return the lines of all heads of *origin* in the file, like ``heads``, with their times,
+        or None if the file does not exist.
 
         Raises ``AnchorError``.
         """
@@ -261,8 +263,8 @@ class FileAnchor:
             if found is None or (found.head.size, found.head.root) in seen:
                 continue
             seen.add((found.head.size, found.head.root))
-            # Foreign heads don't count: adding many of them must not keep the true ones from being
-            # checked.
+            # Foreign heads are not counted here, so that adding many of them does not keep the true
+            # heads from being checked.
             try:
                 ours += check_follows(found.head, head, prove, signed=partial(self._is_ours, found))
             except AnchorError as error:
@@ -328,7 +330,8 @@ def _head_of(line: bytes, origin: str) -> HeadLine | None:
     return found if found is not None and found.head.origin == origin else None
 
 
-_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # never wait on a pipe that someone put there
+# this never waits for a pipe that someone put there
+_FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def _lines_backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
@@ -356,7 +359,7 @@ def _lines_backwards(descriptor: int, size: int, since: int = 0) -> Iterator[byt
 def _append(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     if written != len(data):
-        # The file ends in the middle of a line, which the next append notices.
+        # The file ends in the middle of a line, which the next append will notice.
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.fsync(descriptor)
 
@@ -368,7 +371,7 @@ def _check_is_anchor_file(descriptor: int) -> None:
     Raises ``AnchorError``.
     """
     begin = os.pread(descriptor, len(LINE_START), 0)
-    # The first line might be torn.
+    # The first line may be incomplete.
     first = begin.split(b"\n")[0]
     if begin and not (len(first) >= _TORN_AT_LEAST and LINE_START.startswith(first)):
         raise AnchorError(

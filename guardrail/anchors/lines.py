@@ -14,7 +14,7 @@ from guardrail.errors import NoteError
 __all__ = ["LINE_START", "MAX_LINE", "HeadLine", "head_line", "parse_line", "parse_lines"]
 
 LINE_START = b'{"guardrail":"head/1"'
-"""The beginning of every line."""
+"""The first bytes of every line."""
 MAX_LINE = 2 * MAX_NOTE
 """Largest length of a line in bytes. guardrail does not write longer ones."""
 
@@ -30,7 +30,7 @@ class HeadLine:
 
     @property
     def seconds(self) -> float | None:
-        """The time in seconds since 1970; None if it is not a valid time."""
+        """The time in seconds since 1970, or None if it is not a valid time."""
         try:
             found = datetime.fromisoformat(self.time)
         except ValueError:

@@ -54,8 +54,8 @@ class ProcessLock:
             self.forget()
             return False
         except OSError:
-            # Locking is not possible here. It does no harm if two processes anchor, but it would if
-            # none did.
+            # Locking is not possible here. It does no harm if two processes anchor heads, but it
+            # would if none did.
             self.forget()
         return True
 

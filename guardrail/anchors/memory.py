@@ -1,4 +1,5 @@
-"""The memory of heads: the largest head of each log, stored on this machine outside the ledger's
+"""Stores the memory of heads: the largest head of each log, on this machine but outside the
+ledger's directory. the largest head of each log, stored on this machine outside the ledger's
 directory.
 
 It detects a deleted directory, an emptied ledger and an older copy, without any configuration. It
@@ -68,7 +69,7 @@ class HeadMemory:
     def __init__(self, folder: Path, ledger: Path, verify: Verify, *, shared: bool = False) -> None:
         """*folder* is created when the first head is stored; nothing is read yet.
 
-        If *shared* is true, new files get the ledger's owner.
+        If *shared* is True, new files get the ledger's owner.
         """
         self.path = os.path.realpath(ledger)
         self.folder = folder
@@ -101,7 +102,7 @@ class HeadMemory:
             os.close(descriptor)
         found = self._parse(raw)
         if found is None:
-            raise self._memory_error("holds no signed head of a log at this path")
+            raise self._memory_error("contains no signed head of a log at this path")
         return found
 
     def keep(self, note: SignedNote, key: NoteKey, prove: Prove) -> None:
@@ -263,8 +264,8 @@ def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMem
     folder = memory_folder(settings)
     if folder is None or (not isinstance(settings.memory, Path) and _is_temporary(ledger)):
         return None
-    # A memory at a configured path is shared by all users who run commands on the ledger; root's
-    # own is not.
+    # A memory at a configured path is shared by all users who run commands on the ledger. Root's
+    # own memory is not shared.
     return HeadMemory(folder, ledger, verify, shared=isinstance(settings.memory, Path))
 
 

@@ -1,4 +1,4 @@
-"""Anchors heads in the background: one thread per process, one active process per log.
+"""Anchors heads in the background, with one thread per process and one active process per log.
 
 No call waits for an anchor. The anchors' answers and their lag are stored in a file next to the
 ledger, which every process of the log reads. A lag denies calls only if a limit is configured.
@@ -72,10 +72,10 @@ class AnchorWatch:
         clock: Callable[[], float] = time.time,
         tick: float = _TICK_S,
     ) -> None:
-        """Nothing happens before ``start``.
+        """Prepare the watch. Nothing happens before ``start``.
 
         *remember* stores a head in this machine's memory of heads. It is called on the anchors'
-        schedule, at the start and at the end. *clock* returns seconds since 1970, *tick* is the
+        schedule, at the start and at the end. *clock* returns seconds since 1970, and *tick* is the
         interval between checks in seconds.
         """
         self._remember = remember
@@ -92,12 +92,13 @@ class AnchorWatch:
         self._saw = 0
         self._noticed: dict[str, tuple[int, float]] = {}
         """For each anchor, the size of its head and the time since which calls know that it is
-        behind, until the thread has checked it.
+        behind. Valid until the thread has checked the anchor.
         """
         self._limited = bool(settings.max_lag_s or settings.max_lag_records)
         self._closed = False
         self._reset()
-        # Threads do not survive a fork: a child anchors for itself if the parent's lock permits.
+        # Threads do not survive a fork. A child anchors heads itself if the parent's lock permits
+        # it.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
@@ -108,7 +109,7 @@ class AnchorWatch:
         self._leads = False
         self._looked = False
         """True if every anchor has been asked since this process took the lock. Until then, the
-        ledger might have been replaced.
+        ledger may have been replaced.
         """
         self._heartbeat_at = 0.0
         self._remembered = (-1, 0.0)
@@ -122,8 +123,8 @@ class AnchorWatch:
         """Start the thread, and wait at most a few seconds until every anchor has been compared
         with the ledger.
 
-        So a conflict denies calls from the first one on, and a configured limit denies no call just
-        because the anchors were not asked yet.
+        So a conflict denies calls from the first call on, and a configured limit does not deny
+        calls merely because the anchors have not been asked yet.
         """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
@@ -187,7 +188,8 @@ class AnchorWatch:
 
     def denial_reason(self) -> str:
         """Return the reason to deny calls: ``conflict`` if an anchor holds a head that contradicts
-        the ledger, ``lag`` if an anchor is further behind than the settings allow; otherwise empty.
+        the ledger, ``lag`` if an anchor is further behind than the settings allow, otherwise an
+        empty string.
         """
         if any(self._state.of(each.name).code == "anchor.conflict" for each in self._anchors):
             # Waiting does not help: the ledger was cut, rolled back or forked, and each call would
@@ -240,7 +242,7 @@ class AnchorWatch:
             self._state = self._read_state()
             self._heartbeat_at = max(self._state.heartbeat or 0.0, self._started)
         before, beat = self._state, False
-        # Callers have already been told that the ledger can't be read or written; the next turn
+        # Callers have already been told that the ledger can't be read or written. The next turn
         # tries again.
         with contextlib.suppress(GuardrailError):
             beat = not final and self._heartbeat()
@@ -252,8 +254,8 @@ class AnchorWatch:
             self._looked = True
         if self._state is not before:
             self._noticed.clear()
-        # The lock's holder knows the state. A file planted by someone else would delay the
-        # processes that read it.
+        # The holder of the lock knows the state. A file planted by someone else would only delay
+        # the processes that read it.
         if self._state is not before or self._state_version() != self._mark:
             self._write_state()
 
@@ -267,7 +269,7 @@ class AnchorWatch:
             for each in self._anchors
             if (state := self._state.of(each.name)).size
         ]
-        # If this fails, do not retry at once: the next attempt would fail as well.
+        # After a failure, do not retry at once, because the next attempt would fail as well.
         self._heartbeat_at = now - interval + min(interval, _RETRY_S[-1])
         self._source.heartbeat({"interval_s": interval, "anchors": anchors})
         self._heartbeat_at = now
@@ -306,8 +308,8 @@ class AnchorWatch:
         try:
             note = self._source.head()
         except GuardrailError as error:
-            # For example, a signer fails. It is not asked again on each turn, and the state of the
-            # anchors shows the failure.
+            # For example, a signer may fail. It is not asked again on each turn, and the state of
+            # the anchors shows the failure.
             for anchor in due:
                 failed = failed_state(self._state.of(anchor.name), error, self._clock())
                 self._state = self._state.with_anchor(anchor.name, failed)
@@ -338,8 +340,8 @@ class AnchorWatch:
     # ----------------------------------------------------------------------------------------------
 
     def _write_state(self) -> None:
-        # A full disk stops the ledger itself, and other processes then see the old state, which
-        # lags.
+        # A full disk also stops the ledger itself. Other processes then see the old state, which
+        # lags behind.
         with contextlib.suppress(OSError):
             write_state(self._state_path, self._state)
             self._mark = self._state_version()

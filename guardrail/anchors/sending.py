@@ -170,7 +170,7 @@ def _publish(
     except AnchorError as error:
         if error.code != "anchor.conflict":
             raise
-        # Another process, or a person, might have sent a newer head meanwhile: only a mismatch with
+        # Another process or a person may have sent a newer head meanwhile, so only a mismatch with
         # the newest head is a conflict.
         newest = source.head()
         if newest.text == note.text:

@@ -1,5 +1,6 @@
-"""The state of a ledger's anchors: a small file next to the ledger, for every process of the log
-and for people.
+"""Stores the state of a ledger's anchors in a small file next to the ledger, for every process of
+the log and for people. a small file next to the ledger, for every process of the log and for
+people.
 
 It is a cache, not evidence: anyone who can change the ledger can change the file. Only the signed
 notes in it prove anything.
@@ -49,13 +50,13 @@ class AnchorState:
     note: str = ""
     """That head, with the anchor's signature if the anchor signs."""
     behind: float | None = None
-    """Time since which there has been a record that no head in the anchor covers; None if every
+    """Time since which there has been a record that no head in the anchor covers, or None if every
     record is covered.
     """
     failures: int = 0
     """Number of failures since the last success."""
     code: str = ""
-    """Code of the last failure; empty if the last attempt succeeded."""
+    """Code of the last failure, or an empty string if the last attempt succeeded."""
     message: str = ""
     hint: str = ""
     tried: float = 0.0
@@ -134,7 +135,7 @@ def read_state(path: Path, log: str, *, now: float | None = None) -> AnchorState
 
 
 def _read_file(path: Path) -> bytes:
-    # A planted pipe must not block the guard.
+    # A pipe that someone planted must not block the guard.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as source:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -198,7 +199,7 @@ def write_state(path: Path, state: AnchorStates) -> None:
     like = path.with_name(path.name.removesuffix(_SUFFIX))
     try:
         with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()  # left by a process of the same number that died
+            temporary.unlink()  # left by a dead process with the same number
         descriptor = new_file(temporary, like)
         with os.fdopen(descriptor, "w", encoding="ascii") as out:
             json.dump(document, out, sort_keys=True)

@@ -1,4 +1,4 @@
-"""Stream anchors: write heads to an output of this process or to the system log, where a log
+"""Stream anchors, which write heads to an output of this process or to the system log, where a log
 collector stores them.
 """
 
@@ -43,7 +43,7 @@ class StreamAnchor:
             self._stream.flush()
             _write(self._stream.fileno(), head_line(note, now))
         except (OSError, ValueError):
-            # ValueError: the stream was closed, or has no descriptor.
+            # ValueError means that the stream was closed, or has no descriptor.
             raise AnchorError(
                 f"{self.name} can't be written",
                 hint="open that stream, or set [anchors] stream to none",
@@ -124,7 +124,8 @@ def _write(descriptor: int, data: bytes) -> None:
 
 def _send(path: Path, message: bytes) -> None:
     failure: OSError | None = None
-    # Most system logs have a datagram socket, some a stream on which a zero byte ends a message.
+    # Most system logs have a datagram socket. Some have a stream, on which a zero byte ends a
+    # message.
     for kind, end in ((socket.SOCK_DGRAM, b""), (socket.SOCK_STREAM, b"\0")):
         with socket.socket(socket.AF_UNIX, kind) as sock:
             sock.settimeout(_LIMIT_S)

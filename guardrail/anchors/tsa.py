@@ -1,4 +1,5 @@
-"""Time-stamp authority (RFC 3161): a third party signs that a head existed at a given time.
+"""Time-stamp authority (RFC 3161) as an anchor: a third party signs that a head existed at a given
+time. a third party signs that a head existed at a given time.
 
 Needs the extra ``tsa``.
 
@@ -32,7 +33,9 @@ __all__ = ["TimestampAnchor", "check_token"]
 _MAX_REPLY = 64 * 1024
 _LINE_START = b'{"note":'
 _TORN_AT_LEAST = 3
-"""Length of the prefix that distinguishes an incomplete line from the lines of other programs."""
+"""Length of the prefix by which an incomplete line is distinguished from the lines of other
+programs.
+"""
 
 
 class TimestampAnchor:
@@ -226,7 +229,8 @@ def _append_token(
         if not try_lock(descriptor):
             raise OSError(errno.EBUSY, "another process holds it")
         size = os.fstat(descriptor).st_size
-        # A line that a crash has torn stays; the next line must not become a part of it.
+        # A line that a crash left incomplete stays in the file. The next line must not become part
+        # of it.
         torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
         whole = (b"\n" if torn else b"") + line.encode("ascii") + b"\n"
         if out.write(whole) != len(whole):

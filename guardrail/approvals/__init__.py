@@ -1,1 +1,1 @@
-"""Approvals: requests, answers, and the rules for both. This package runs no tools."""
+"""Approvals: the requests, the answers, and the rules for both. This package runs no tools."""

@@ -1,5 +1,5 @@
-"""An approval request with all of its recorded answers, and the view of it for approvers. Pure
-functions.
+"""An approval request with all of its recorded answers, and the view that approvers get of it.
+Performs no I/O.
 """
 
 from __future__ import annotations
@@ -126,12 +126,12 @@ class ApprovalStep:
     ordinal: int
     at: datetime
     approver: Approver | None = None
-    """The person who answered; None if the step is a use."""
+    """The person who answered, or None if the step is a use."""
     expires: datetime | None = None
     leaf: str = ""
     """Leaf hash of the answered request."""
     approvers: tuple[Approver, ...] = ()
-    """For a use: the approvers, as recorded with the allowed call."""
+    """For a use, the approvers as recorded with the allowed call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +143,8 @@ class ApprovalCase:
     newest: datetime
     """Time stamp of the newest record in the log."""
     tree: tuple[int, bytes] | None = None
-    """Size and tree of the log for which the steps were proved to be complete; None if nothing was
-    proved.
+    """Size and tree of the log for which the steps were proved to be complete, or None if nothing
+    was proved.
     """
 
     @property

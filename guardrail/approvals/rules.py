@@ -55,8 +55,8 @@ __all__ = [
 ]
 
 _SKEW = timedelta(seconds=30)
-"""A clock that is further than this behind the newest record is wrong, or was set back to revive an
-approval.
+"""Seconds that a clock may be behind the newest record. A clock that is further behind is wrong, or
+was set back to revive an approval.
 """
 
 
@@ -143,7 +143,7 @@ class PresentedCall:
     """Tenant of the principal."""
     agent: str
     people: tuple[str, ...]
-    """The requesters' ids in clear: principal, agent, and the delegation chain."""
+    """The requesters' ids in clear text: principal, agent, and the delegation chain."""
     tool: Mapping[str, Any]
     commitment: str | None
 

@@ -62,7 +62,7 @@ class Answer:
     """The request with its steps at the time of the answer."""
     receipt: Receipt
     rejected: RejectionReason | None
-    """Reason for rejecting the answer; None if it was accepted."""
+    """Reason for rejecting the answer, or None if it was accepted."""
     given: int
     """Number of valid approvals now."""
     expires: str | None
@@ -72,8 +72,8 @@ class Answer:
 
 
 def system_user() -> Approver:
-    """Return the operating-system user of this process as an asserted identity. It is determined
-    from the user id, not from environment variables.
+    """Return the operating-system user of this process as an asserted identity. The user is
+    determined from the user id, not from environment variables.
     """
     return Approver(user_name())
 
@@ -174,8 +174,11 @@ class ApprovalService:
             except LedgerError as error:
                 if error.code != "ledger.approval_taken":
                     raise
-                # Someone else has just answered or used the request: judge it again.
-        raise LedgerError("too many answers at once", code="ledger.approval_taken")
+                # Someone else has just answered or used the request, so it is judged again.
+        raise LedgerError(
+            "too many people are answering this request at the same time",
+            code="ledger.approval_taken",
+        )
 
     def _append_answer(
         self,
@@ -247,7 +250,7 @@ class ApprovalService:
 
     @staticmethod
     def _recordable(approver: Approver) -> Approver | None:
-        """Return *approver* if its id can be recorded in clear, otherwise None."""
+        """Return *approver* if its id can be recorded in clear text, otherwise None."""
         try:
             check_id(approver.id, "approver")
         except IdentityError:

@@ -36,8 +36,8 @@ class BundleChecker(StrEnum):
     EMBEDDED = "embedded"
     """The preflight of the embedded engine, which refuses more."""
     NOBODY = "nobody"
-    """No checker did: the user asked for a bundle of policies that may depend on more than their
-    input, and its revision says so.
+    """Nobody checked them, because the user asked for a bundle of policies that may depend on more
+    than their input. The bundle's revision says so.
     """
 
 
@@ -50,7 +50,7 @@ class Bundle:
     revision: str
     judge: BundleChecker
     files: int
-    """Number of the authors' modules in it."""
+    """Number of the authors' modules in the bundle."""
     signed: bool
     tests: int = 0
     """Number of the authors' test files, which are neither bundled nor run."""
@@ -122,7 +122,8 @@ def _contract(policies: PolicySet, bench: Workbench) -> list[Finding]:
         try:
             parsed.append(parse_module(source, bench.parse(source.name, source.text)))
         except (EngineRefusal, PolicyError):
-            # Only OPA parses this Rego, so OPA judges it, but guardrail still checks its package.
+            # Only OPA can parse this Rego, so OPA judges it, but guardrail still checks its
+            # package.
             findings += _package(source)
     return [*findings, *examine(parsed)]
 

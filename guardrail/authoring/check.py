@@ -49,7 +49,7 @@ class EngineResult:
     """``embedded`` or ``opa``."""
     state: EngineState
     about: str
-    """The engine's version, or why it was not asked; one line."""
+    """The engine's version, or the reason that it was not asked, in one line."""
     findings: tuple[Finding, ...]
     """The engine's own findings. Those that guardrail requires with any engine are under
     ``embedded``.
@@ -65,8 +65,8 @@ class CheckReport:
     files: int
     """Number of the authors' modules that were read, tests included."""
     findings: tuple[Finding, ...]
-    """Reasons for an engine to refuse the policies; each is also listed with the engine that gave
-    it.
+    """Reasons for which an engine refuses the policies. Each is also listed with the engine that
+    gave it.
 
     OPA's finding for a line that the embedded engine refuses for the same reason is listed only
     with OPA.
@@ -74,7 +74,7 @@ class CheckReport:
     remarks: tuple[Finding, ...]
     """Constructs that are allowed but probably mistakes."""
     digest: str | None
-    """The policies' digest as records would hold it; None if the files can't be read."""
+    """The policies' digest as it would appear in records, or None if the files can't be read."""
     milliseconds: float
     engines: tuple[EngineResult, ...] = ()
     lints: tuple[Lint, ...] = ()
@@ -166,7 +166,7 @@ def _parsed_modules(
     compiled: CompiledPolicies | None,
     bench: Workbench,
 ) -> Sequence[Module]:
-    """Return all modules, parsed; empty if one of them is not valid Rego."""
+    """Return all modules, parsed, or an empty sequence if one of them is not valid Rego."""
     if compiled is not None:
         return compiled.parsed
     if any(finding.code == "syntax" for finding in findings):
@@ -183,7 +183,7 @@ def _lint(
 ) -> LintReport:
     found = lint_modules(parsed, policies.data, shape)
     if compiled is not None:
-        # Rules that can't be evaluated fire in no test; the findings give the reason.
+        # Rules that can't be evaluated do not fire in any test; the findings give the reason.
         try:
             found += check_tested(parsed, fired(compiled, bench, observe(compiled, bench)))
         except EngineRefusal:

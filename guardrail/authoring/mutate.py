@@ -32,26 +32,26 @@ __all__ = ["Hole", "MutationReport", "Progress", "UntriedRule", "mutate"]
 
 CLOSING = frozenset({"deny", "require_approval"})
 OWN = "guardrail."
-"""Prefix of the ids of the composition's own rules."""
+"""Prefix of the ids of the rules in guardrail's own composition."""
 MAX_MUTANTS = 50_000
 """Maximum number of changed calls that are tried."""
 
 Progress = Callable[[int, int], None]
-"""Called with (calls tried, calls in total)."""
+"""Called with the number of calls tried and the total number of calls."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hole:
-    """A changed call that is allowed although a rule stopped the original."""
+    """A changed call that is allowed although a rule stopped the original call."""
 
     rule: str
     effect: str
     """The rule's effect: ``deny`` or ``require_approval``."""
     file: str
-    """Location of the rule; ``-`` if its id is computed when it fires."""
+    """Location of the rule, or ``-`` if its id is computed when it fires."""
     line: int
     test: str
-    """The test that the call is from."""
+    """The test that the call comes from."""
     tool: str
     pointer: str
     """The changed location in the arguments."""
@@ -79,7 +79,7 @@ class MutationReport:
     """
 
     findings: tuple[Finding, ...]
-    """The findings for which the policies were refused; nothing was tried then."""
+    """The findings for which the policies were refused. If there are any, nothing was tried."""
     holes: tuple[Hole, ...]
     """Sorted by file, line and pointer."""
     untried: tuple[UntriedRule, ...]
@@ -235,7 +235,7 @@ class _MutationRun:
                 yield mutant
                 continue
             try:
-                # The policy sees the arguments with their defaults.
+                # The policy sees the arguments with their defaults filled in.
                 arrived = snapshot(schema, mutant.args).args
             except ArgumentsError:
                 self._tally.unfit += 1

@@ -21,7 +21,7 @@ _MAX_ERRORS = 200
 
 @dataclass(frozen=True, slots=True)
 class OpaProgram:
-    """An executable ``opa``."""
+    """An executable ``opa`` program."""
 
     path: Path
 
@@ -63,7 +63,7 @@ def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:
     environment = os.environ if environment is None else environment
     named = environment.get("GUARDRAIL_OPA") or shutil.which("opa", path=environment.get("PATH"))
     # A relative name, or a relative folder on PATH, would be a different program in each folder,
-    # including one that somebody sent.
+    # including a program that somebody else put there.
     if not named or not os.path.isabs(named) or not os.access(named, os.X_OK):
         return None
     return OpaProgram(Path(named))

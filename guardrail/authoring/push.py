@@ -35,9 +35,9 @@ class PushResult:
     stored: tuple[str, ...]
     removed: tuple[str, ...]
     others: tuple[str, ...]
-    """Policies on the server that were not pushed: their rules count too."""
+    """Policies on the server that were not pushed. Their rules count too."""
     tests: int = 0
-    """Number of the policies' test files: neither stored nor run."""
+    """Number of the policies' test files, which are neither stored nor run."""
 
 
 def push(paths: Sequence[Path], section: OpaSection) -> PushResult:
@@ -81,8 +81,8 @@ def _refuse_bundles(admin: OpaAdmin) -> None:
 
 def _exchange(admin: OpaAdmin, texts: dict[str, tuple[str, str]], stale: list[str]) -> None:
     # OPA compiles after each step. It refuses a call of a function that does not exist yet, the
-    # removal of one that is still called, and a second default of a rule. The steps therefore run
-    # in rounds, for as long as a round makes progress.
+    # removal of a function that is still called, and a second default of a rule. The steps
+    # therefore run in rounds, as long as a round makes progress.
     removing, waiting = list(stale), dict(texts)
     while removing or waiting:
         kept = [name for name in removing if admin.delete_policy(name) is not None]

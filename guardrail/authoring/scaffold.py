@@ -18,17 +18,18 @@ from guardrail.system.disk import is_full, make_room, why_not_written
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 
 _IGNORED = (f"/{DEFAULT_LEDGER.parent}/", "*.db", "*.db-*", "*.keys/")
-"""Lines for .gitignore. Ledgers hold people's actions and keys reveal their tokens, so neither they
-nor their copies belong in a repository.
+"""Lines for .gitignore. A ledger contains people's actions and the keys reveal its tokens, so
+neither they nor their copies belong in a repository.
 """
 
 _ACTIVE = {("ledger", "path"), ("policy", "path"), ("retention", "auto")}
 """Keys that are written as settings, not as comments."""
 
-_HEADER = """\
-# Settings of guardrail. A line that starts with "#" and holds a key shows its default.
-# Paths are relative to this file. `guardrail doctor` checks what is written here.
-"""
+_HEADER = (
+    '# Settings of guardrail. A line that starts with "#" and contains a key shows its '
+    "default.\n# Paths are relative to this file. `guardrail doctor` checks what is written "
+    "here.\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ def _toml(value: object) -> str:
         return "true" if value else "false"
     if isinstance(value, int):
         return str(value)
-    # A JSON string is a TOML basic string unless it holds surrogates, which no default does.
+    # A JSON string is a TOML basic string unless it contains surrogates, which no default does.
     return json.dumps("" if value is None else str(value), ensure_ascii=False)
 
 
@@ -114,7 +115,7 @@ def scaffold(folder: Path, starter: Path) -> Scaffold:
     if in_the_way:
         names = ", ".join(str(path.relative_to(folder)) for path in in_the_way)
         raise ConfigError(
-            f"{folder} already holds {names}; nothing was written",
+            f"{folder} already contains {names}; nothing was written",
             code="config.exists",
             hint="guardrail init OTHER_FOLDER, or move these files away",
         )
@@ -144,6 +145,6 @@ def _ignore(path: Path) -> tuple[str, ...]:
 
 
 def _is_ignored(line: str, existing: Sequence[str]) -> bool:
-    """Return True if *existing* has *line*, and no later line that could reverse it."""
+    """Return True if *existing* contains *line*, and no later line that could reverse it."""
     later = reversed(existing)
     return next((each == line for each in later if each == line or each.startswith("!")), False)

@@ -27,19 +27,19 @@ class TestReport:
     be written as JSON.
     """
 
-    __test__ = False  # for pytest: not a class of tests
+    __test__ = False  # this tells pytest that the class is not a class of tests
 
     results: tuple[TestResult, ...]
-    """Sorted by file and line."""
+    """The results, sorted by file and line."""
     findings: tuple[Finding, ...]
-    """The findings for which the policies were refused; no test ran then."""
+    """The findings for which the policies were refused. If there are any, no test ran."""
     digest: str | None
     milliseconds: float
 
     @property
     def ok(self) -> bool:
-        """True if the policies were accepted and no test failed. Also True if there are no tests:
-        see ``results``.
+        """True if the policies were accepted and no test failed, even if there are no tests (see
+        ``results``).
         """
         bad = {TestOutcome.FAIL, TestOutcome.ERROR}
         return not self.findings and not any(result.outcome in bad for result in self.results)

@@ -1,3 +1,3 @@
-"""Makes one tool call: from its arguments to a durable decision, and from its body to a durable
+"""Makes one tool call: from its arguments to a durable decision, then from its body to a durable
 outcome.
 """

@@ -1,4 +1,4 @@
-"""A call that guardrail admits and the program runs itself."""
+"""A call that guardrail admits and that the program runs itself."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Admission:
 
     @contextlib.contextmanager
     def current(self) -> Generator[None]:
-        """Make this call the parent of the governed calls that its body makes."""
+        """Make this call the parent of governed calls made inside the ``with`` block."""
         token = CURRENT.set(self.call)
         try:
             yield

@@ -1,4 +1,4 @@
-"""The interface through which the state of the external anchors denies calls."""
+"""The interface that reports whether the state of the external anchors denies calls."""
 
 from __future__ import annotations
 

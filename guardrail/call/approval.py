@@ -38,12 +38,12 @@ __all__ = ["ApprovalSteps", "limit_to_grant"]
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
 """The longest pause between two reads of the ledger while a call waits, in seconds. The pauses
-grow, because most people answer either at once or late.
+grow, because most people answer either at once or much later.
 """
 
 
 class ApprovalSteps:
-    """Judges approvals for the calls of one guard. Thread-safe."""
+    """Checks and awaits approvals for the calls of one guard. Thread-safe."""
 
     def __init__(
         self,
@@ -58,13 +58,13 @@ class ApprovalSteps:
         self._clock = clock
 
     def judge_presented(self, prepared: Prepared) -> Steps[Grant]:
-        """Judge the approval that was passed with the call. Return its grant, or raise
+        """Check the approval that was passed with the call, and return its grant. Raises
         ``DeniedEarly``.
         """
         assert prepared.presented is not None
         case = yield from self._read_case(prepared.presented)
         if case is None:
-            # A value that is not one of our ids is not recorded.
+            # A value that is not an approval id of guardrail is not recorded.
             prepared = prepared._replace(presented=None)
             raise DeniedEarly(
                 Decided(prepared, decisions.denied(Cause.APPROVAL, RejectionReason.UNKNOWN))
@@ -92,8 +92,8 @@ class ApprovalSteps:
             return None
 
     def answer_command(self, approval: str) -> str:
-        """Return the command with which a person approves the request *approval*, and a note if
-        that answer would not count.
+        """Return the command with which a person approves the request *approval*, with a note if
+        the answer would not be accepted.
         """
         said = f"guardrail approve {approval} --reason TEXT"
         if self._terms.unsafe_asserted:
@@ -122,7 +122,7 @@ class ApprovalSteps:
 
     def wait_for_answer(self, approval: str, until: float) -> Steps[bool]:
         """Wait until the request *approval* is answered or can no longer be answered. Return False
-        if that has not happened by *until* (``time.monotonic()``).
+        if neither happens before *until* (``time.monotonic()``).
         """
         pause = _FIRST_PAUSE
         while True:

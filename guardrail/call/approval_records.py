@@ -1,8 +1,8 @@
 """Builds the record of a call whose approval does not cover it. Pure functions.
 
-The policy is not asked about such a call, so the values that the policy would hide are not known.
-They are already hidden in the record of the request. That view is therefore repeated if the call is
-the same and no value in the view has since become known to be sensitive.
+The policy is not asked about such a call, so guardrail does not know which values the policy would
+hide. They are already hidden in the view that the request's record contains. That view is used
+again if the call is the same and no value in the view has since become known to be sensitive.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ __all__ = ["differing_arguments", "recordable_rules", "requested_view"]
 _MOST = 20
 """Maximum number of pointers in a record."""
 _OTHER_REQUEST = frozenset({RejectionReason.OTHER_SESSION, RejectionReason.OTHER_TOOL})
-"""Reasons for which nothing of the request is shown, because it belongs to somebody else or is
-about something else.
+"""Reasons for which nothing of the request is shown, because it belongs to another caller or
+concerns another call.
 """
 
 
@@ -49,7 +49,8 @@ def requested_view(
         if known is None or not set(rules) <= set(known[1:]):
             return None
         if "known" in rules and not _is_hidden(resolve(request.args, where)):
-            return None  # this process does not know the values that were known then
+            # this process does not know the values that were known to be sensitive then
+            return None
     state, schema = prepared.request.state, prepared.request.tool.schema
     sensitive = state.redactor.gate(
         fields.strings(request.args),
@@ -90,11 +91,10 @@ def recordable_rules(prepared: Prepared, reason: RejectionReason) -> tuple[Rule,
 
 
 def differing_arguments(prepared: Prepared) -> tuple[str, ...]:
-    """Return the locations of the arguments of *prepared* that differ from those of the request, as
-    far as the request's record shows them.
+    """Return the locations of the arguments of *prepared* that differ from the request's arguments,
+    as far as its record shows them.
 
-    Names that are not in the tool's schema are shown as ``*``, because a model that invents names
-    could put anything in them.
+    Names that are not in the tool's schema are shown as ``*``, because a model can invent any name.
     """
     request, schema = prepared.asked, prepared.request.tool.schema
     if request is None:
@@ -151,8 +151,8 @@ def _may_match(state: SessionState, given: Json, asked: Json) -> bool:
 
 
 def _same_policy(then: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Return True if both identify the same policy with the same data. A policy without an identity
-    never matches.
+    """Return True if *then* and *now* identify the same policy with the same data. A policy without
+    an identity never matches.
     """
     parts = ("engine", "digest", "revision", "data")
     named = then.get("digest") is not None

@@ -1,4 +1,6 @@
-"""The context that a framework gives with a call, as the policy sees it and as it is recorded."""
+"""The context that a framework passes with a call, in the forms that the policy sees and the record
+contains.
+"""
 
 from __future__ import annotations
 
@@ -31,10 +33,10 @@ __all__ = [
 ]
 
 MAX_TEXT: Final = 512
-"""Characters of each text that the policy sees and that is recorded."""
+"""Maximum length in characters of each text that the policy sees and the record contains."""
 _LOOKED_AT: Final = 4_096
-"""Characters of each text that are searched; more than are recorded, so that nothing sensitive is
-cut in two before it is found.
+"""Maximum number of characters of each text that are searched. It is larger than the recorded
+length, so that a sensitive value is found before it is cut in two.
 """
 _ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -61,8 +63,8 @@ def check_context(context: object) -> None:
 
 
 def as_said(context: CallContext | None) -> AssertedFacts:
-    """Return the facts as the framework said them, for a policy that sees raw input: only cut, and
-    without lone surrogates.
+    """Return the facts as the framework passed them, for a policy that sees raw input. They are
+    only shortened and freed of lone surrogates.
     """
     if context is None:
         return NOTHING
@@ -70,8 +72,8 @@ def as_said(context: CallContext | None) -> AssertedFacts:
 
 
 def as_facts(context: CallContext | None, state: SessionState) -> AssertedFacts:
-    """Return the facts for a policy that decides on recorded data. Values known to the session are
-    not removed from it. Raises ``RedactionError``.
+    """Return the facts for a policy that decides on recorded data. Values that the session knows to
+    be sensitive are not removed. Raises ``RedactionError``.
     """
     if context is None:
         return NOTHING
@@ -85,8 +87,8 @@ def as_facts(context: CallContext | None, state: SessionState) -> AssertedFacts:
 
 
 def as_recorded(context: CallContext | None, state: SessionState) -> AssertedFacts:
-    """Return the facts as they may be recorded, given the values known now. Raises
-    ``RedactionError``.
+    """Return the facts in the form that may be recorded, given the sensitive values known now.
+    Raises ``RedactionError``.
     """
     if context is None:
         return NOTHING
@@ -100,8 +102,9 @@ def as_recorded(context: CallContext | None, state: SessionState) -> AssertedFac
 
 
 def inspect(request: Request, args: Mapping[str, Any]) -> Inspection:
-    """Return the locations and the classes of sensitive values in *args*, after the session has
-    learned those of the context, which the arguments can quote. Raises ``RedactionError``.
+    """Return the locations and the classes of sensitive values in *args*. The session first learns
+    the values in the call's context, because the arguments can quote them. Raises
+    ``RedactionError``.
     """
     tool, state, context = request.tool, request.state, request.options.context
     if context is not None:
@@ -115,13 +118,13 @@ def inspect(request: Request, args: Mapping[str, Any]) -> Inspection:
 
 
 def leftover(facts: AssertedFacts, state: SessionState) -> str | None:
-    """Return the class of a sensitive value that is left in recorded *facts*, or None."""
+    """Return the class of a sensitive value that remains in the recorded *facts*, or None."""
     found: str | None = None
     if facts.model is not None:
         name, response = facts.model["name"], facts.model["response"]
         if isinstance(response, str):
             if _ID.fullmatch(response):
-                # What detectors find in it was found when it was recorded.
+                # Values that detectors find here were already found when this text was recorded.
                 found = state.memory.knows(response)
             else:
                 found = state.redactor.gate((response,), state.memory)
@@ -134,8 +137,8 @@ def leftover(facts: AssertedFacts, state: SessionState) -> str | None:
 
 
 def trace_of(context: CallContext | None, state: SessionState, *, bare: bool = False) -> str | None:
-    """Return the trace of a call as recorded, or None if its session's is to be used: a token in a
-    bare record, or if it turned out to hold a sensitive value.
+    """Return the recorded trace of a call, or None to use the session's trace. The trace is a token
+    in a bare record, or if it contains a sensitive value.
     """
     if context is None or context.trace is None:
         return None
@@ -171,8 +174,8 @@ def _id(value: str, state: SessionState, text: Callable[[str], str], *, known: b
 
 @functools.lru_cache(maxsize=256)
 def _is_plain_id(value: str) -> bool:
-    """Return True if *value* is an id in which no detector finds more than randomness. A response
-    asks for several calls, and each of them is searched twice.
+    """Return True if *value* is an id in which no detector finds more than randomness. One response
+    asks for several calls, and its id would be searched twice for each.
     """
     if _ID.fullmatch(value) is None:
         return False

@@ -1,4 +1,4 @@
-"""Creates further attempts at a call, and records the ids that frameworks give to calls."""
+"""Creates repeated attempts at a call, and records the ids that frameworks give to calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ def add_framework_ids(origin: dict[str, Any], options: CallOptions, state: Sessi
 
 def _recorded_id(id_: str, state: SessionState) -> str:
     """Return the recorded form of *id_*, an id that a framework chose."""
-    # Text is searched only up to a limit, and ids are short, so a long one is recorded as a token.
+    # Only a limited part of a text is searched. Ids are short, so a long one is recorded as a
+    # token.
     if len(id_) > _MAX_ID:
         return state.keys.token("call", id_)
     return state.foreign_id(id_)

@@ -1,4 +1,4 @@
-"""The body of a governed call: the request to run it, and checks of the body and its result."""
+"""The body of a governed call: the request to run it, and the checks of the body and its result."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ class Run(NamedTuple):
 
 
 _DONE = frozenset(map(id, (types.NoneType, bool, int, float, str, bytes, list, tuple, dict)))
-"""Ids of the types of most results, which leave no work to be done. Types are compared by identity,
-because a hostile type could claim equality or have no hash.
+"""Ids of common result types that leave no work to be done. Types are compared by identity, because
+a hostile type could claim equality or have no hash.
 """
 _LAZY = (types.GeneratorType, types.AsyncGeneratorType, map, filter)
 
@@ -84,7 +84,7 @@ def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awai
     if getattr(run, "__guardrail_tool__", None) is not None:
         # The governed function would make a second call, without the approval of the first.
         raise UsageError(
-            "run is itself a governed tool: the call would be decided twice",
+            "run is itself a governed tool, so the call would be decided twice",
             code="usage.governed",
             hint="pass the function that @guard.tool decorates: run=FUNCTION.__wrapped__",
         )
@@ -110,7 +110,7 @@ def check_body(tool: Tool, run: object, extra: Mapping[str, Any] | None, *, awai
 
 def check_result(tool: Tool, result: object, *, awaited: bool) -> None:
     """Check that the work behind *result* is complete. Raises ``UsageError`` if it is not; the
-    outcome is then ``error``.
+    outcome is then recorded as ``error``.
     """
     kind = type(result)  # never isinstance: a hostile object may lie about its class, or raise
     if id(kind) in _DONE:

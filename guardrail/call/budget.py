@@ -37,10 +37,10 @@ def run_metered(request: Request, work: Callable[[], R], size: int) -> Steps[R]:
 
 
 def with_outline(request: Request, why: str) -> Steps[Prepared]:
-    """Return the call with the outline of its arguments, which have not been validated. *why* is
-    passed on to ``outline``.
+    """Return the call with only the outline of its arguments, which have not been validated. *why*
+    is passed to ``outline``.
     """
-    # These arguments were not examined: their size is not known.
+    # These arguments were not examined, so their size is not known.
     args = request.args
     content = args.text if type(args) is JsonArguments else args
     size = LARGE + 1 if outweighs(content, LARGE) else 0

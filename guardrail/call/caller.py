@@ -1,5 +1,5 @@
-"""Determines the identity that a call is made in (the session passed with the call, the current
-session, or none), and checks that the settings permit it.
+"""Determines the caller of each call from the session passed with it or the current session, and
+checks that the settings permit the call.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ if TYPE_CHECKING:
 __all__ = ["ABSENT", "Caller", "Callers", "identity_hint", "session_state"]
 
 ABSENT = "absent"
-"""Detail of cause ``identity``: there is no session, or it names no principal."""
+"""Detail of cause ``identity``: there is no session, or the session names no principal."""
 
 _HINTS = {
     ABSENT: (
-        "no principal: this call is outside `with guard.session(principal=...)`, or in a new "
-        "thread, a sync dependency that yields, a background task or a streaming response, "
-        "which lose the session; pass session= or use guard.bind(session)"
+        "no principal: this call is outside `with guard.session(principal=...)`, or it "
+        "is in a new thread, a sync dependency that yields, a background task or a "
+        "streaming response, where the session is lost; pass session= or use "
+        "guard.bind(session)"
     ),
     scope.ENDED: (
         "the `with guard.session(...)` block that this task or thread was started in has ended; "
@@ -51,12 +52,12 @@ _HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The identity that a call is made in."""
+    """The caller of a call: an identity and its state."""
 
     state: SessionState
     refusal: Callable[[], str]
-    """Returns the reason that no call can be made in this identity now (a detail of cause
-    ``identity``); empty if calls can be made.
+    """Returns the reason that this identity can make no call now (a detail of cause ``identity``),
+    or an empty string if it can make calls.
     """
 
 
@@ -79,8 +80,8 @@ class Callers:
         """Return the caller: *session* if it is given, otherwise the current session, otherwise an
         anonymous caller.
 
-        Each anonymous caller is a new one: knowledge from one anonymous call is never used in the
-        next. Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
+        Each anonymous call gets a new caller, so nothing learned from one is used in the next.
+        Raises ``UsageError`` if *session* is not a session, or belongs to another guard.
         """
         if session is not None:
             return self._caller(self.require_own(session).state, session.refusal)
@@ -90,8 +91,8 @@ class Callers:
         return self._caller(self._make_state(make_session(tenant=self._tenant)), lambda: "")
 
     def bind(self, session: SessionScope | None) -> SessionScope:
-        """Return the session to bind a function to: *session*, or the current session. Raises
-        ``UsageError``.
+        """Return the session to bind a function to: *session* if it is given, otherwise the current
+        session. Raises ``UsageError`` if there is none.
         """
         if session is not None:
             return self.require_own(session)
@@ -131,7 +132,7 @@ class Callers:
 
 
 def identity_hint(detail: str, seq: int) -> str:
-    """Return the hint for developers about a denial with cause ``identity``."""
+    """Return the hint for developers after a denial with cause ``identity``."""
     about = _HINTS.get(detail)
     more = f"guardrail why {seq}"
     return more if about is None else f"{about} (docs/web-apps.md); {more}"
@@ -141,7 +142,7 @@ def session_state(
     session: Session, claim: Claim | None = None, *, settings: Settings, log: str, keys: Keys
 ) -> SessionState:
     """Return a new state for *session* in a guard on *log*. *claim* is the claim of ownership that
-    its first record makes, if any.
+    its first record makes, or None.
     """
     tenant = keys.tenant(session.tenant)
     return make_state(

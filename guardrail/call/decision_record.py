@@ -47,8 +47,8 @@ _QUOTABLE = 4
 
 
 class UnsafeRecordError(Exception):
-    """The finished record still contains a sensitive value. ``reason`` is the value for the field
-    ``omitted``.
+    """Raised if the finished record still contains a sensitive value. ``reason`` is the value for
+    the field ``omitted``.
     """
 
     def __init__(self, reason: str) -> None:
@@ -61,7 +61,7 @@ class RecordedInput(NamedTuple):
 
     document: bytes
     said: AssertedFacts
-    """The parts of it that come from the call's context."""
+    """The parts of the input that come from the call's context."""
 
 
 class Recorder:
@@ -79,7 +79,7 @@ class Recorder:
         """True if the policy sees the arguments themselves instead of their recorded form."""
         self._identity = identity
         self._ids: set[str] = set()
-        """Strings that the policy used both as id and as message, and that do not quote an
+        """Strings that the policy used both as an id and as a message, and that do not quote an
         argument.
         """
         self._parts: dict[
@@ -168,7 +168,7 @@ class Recorder:
         prepared, verdict = decided.prepared, decided.verdict
         request = prepared.request
         state, tool = request.state, request.tool
-        # The framework's id was set before any argument was known.
+        # The framework's id was recorded before any argument was known.
         origin = state.origin(request.origin)
         rules = [self._rule(prepared, entry) for entry in verdict.rules]
         labels = [state.supplied(label) for label in verdict.labels]
@@ -176,11 +176,11 @@ class Recorder:
         value = {} if view is None else view.value
         told = [*tool.labels, *labels, *(entry["rule"] for entry in rules)]
         leaves = [entry["message"] for entry in rules if entry["message"] != entry["rule"]]
-        # The name of an undeclared tool can be anything that the model made up.
+        # The name of an undeclared tool can be anything that the model has made up.
         (told if tool.declared else leaves).extend((name, tool.server or ""))
         _scan(request, [*leaves, *fields.strings(value)], told)
         _scan_said(request, recorded.said)
-        # An approval is used up only by the call that it allowed.
+        # An approval is used up only by the call that it allows.
         used = prepared.grant if verdict.effect is Effect.ALLOW else None
         record = fields.decision(
             common_fields(request, "call.decision", origin),
@@ -236,8 +236,8 @@ class Recorder:
         }
 
     def rejection_record(self, request: Request, reason: str) -> Draft:
-        """Return the record of a call that a framework refused before its body ran. It names the
-        tool but contains no values.
+        """Return the record of a call that a framework refused before its body ran. It contains the
+        tool's name but no values.
         """
         state, tool = request.state, request.tool
         state.refresh()
@@ -255,7 +255,7 @@ class Recorder:
         return Draft.build(record, claim=state.claim)
 
     def bare(self, decided: Decided, reason: str) -> Draft:
-        """Return the record with every id as a token and without text from the user. It always
+        """Return a record in which every id is a token and no text comes from the user. It always
         fits, needs no scan, and never allows the call.
         """
         prepared, verdict = decided.prepared, decided.verdict
@@ -370,8 +370,8 @@ def _elapsed(decided: Decided) -> dict[str, float]:
 
 
 def _claim(decided: Decided) -> Claim | None:
-    """Return the claim of ownership to check when the record is written, or None for a call denied
-    in another caller's session.
+    """Return the claim of ownership to check when the record is written. Return None for a call
+    that is denied in another caller's session.
     """
     verdict = decided.verdict
     if refuses(verdict.cause, verdict.detail):
@@ -390,7 +390,7 @@ def _recorded_tool_name(request: Request) -> str:
 
 
 def _recorded_name(request: Request, text: str) -> str:
-    """Return the recorded name of a tool or server. Names declared by the host are treated
+    """Return the recorded name of a tool or server. Names declared by the program are treated
     differently from names that a model chose.
     """
     state = request.state
@@ -398,10 +398,10 @@ def _recorded_name(request: Request, text: str) -> str:
 
 
 def outline(prepared: Prepared, args: object, why: str) -> Prepared:
-    """Return *prepared* with the minimal view of *args* (keys, types, lengths, tokens), or without
-    a view if they are not JSON.
+    """Return the call with a minimal view of *args* (keys, types, lengths, tokens), or without a
+    view if *args* is not JSON.
 
-    *why* is the class that the view of a declared tool's arguments shows: ``unfit`` or
+    *why* is the class that the view shows for the arguments of a declared tool: ``unfit`` or
     ``undecided``.
     """
     request = prepared.request

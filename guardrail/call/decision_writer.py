@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 DENIED_ARGUMENTS = 4_096
-"""Largest size of the arguments in the record of a denial, in bytes. Larger arguments are recorded
+"""Maximum size of the arguments in the record of a denial, in bytes. Larger arguments are recorded
 by size and token.
 """
 
@@ -52,7 +52,7 @@ class WrittenDecision(NamedTuple):
     origin: Mapping[str, Any]
     """The field ``origin`` of the record, which the outcome record repeats."""
     rederived: Future[EngineReply] | None = None
-    """The decision derived from the recorded input; None if it is known to be the same."""
+    """The decision derived from the recorded input, or None if it is known to be the same."""
 
 
 class DecisionWriter:
@@ -75,8 +75,8 @@ class DecisionWriter:
         view = None if prepared.asked is None else self._approvals.requested_view(prepared)
         unheard = decided.reply is None or verdict.cause is Cause.MALFORMED
         if unheard and view is None and prepared.encoded is not None:
-            # The values that the policy wants hidden are not known, so no argument is recorded in
-            # clear.
+            # Without the view, the values that the policy wants hidden are not known, so no
+            # argument is recorded in clear text.
             prepared = outline(prepared, prepared.args, "undecided")
             decided = decided._replace(prepared=prepared)
         try:
@@ -84,13 +84,13 @@ class DecisionWriter:
                 view = prepared.inspection.view(verdict.redact)
             denied = verdict.effect is Effect.DENY
             if denied and view is not None and prepared.inspection is not None:
-                # Nothing ran: a model that is denied repeatedly must not fill the disk with its
-                # requests.
+                # Nothing ran. A model that is denied repeatedly must not fill the disk with its
+                # arguments.
                 view = prepared.inspection.shortened(view, DENIED_ARGUMENTS)
         except RedactionError as error:
             if error.code == OVER_BUDGET:
                 return over_budget(decided), None
-            # Apart from that, only an invalid pointer from the policy can fail here.
+            # Otherwise, only an invalid pointer from the policy can fail here.
             verdict = decisions.denied(Cause.MALFORMED, "redact_pointer")
             return decided._replace(verdict=verdict), None
         return decided, view
@@ -109,8 +109,7 @@ class DecisionWriter:
             if error.code == OVER_BUDGET and view is not None:
                 # Without the view, the record is small.
                 return (yield from self.write_decision(over_budget(decided), None, size))
-            # The host's session attributes no longer fit, because more of them had to become
-            # tokens.
+            # The session attributes no longer fit, because more of them had to become tokens.
             reason, detail = "redactor", "session"
             if error.code == OVER_BUDGET:
                 reason = detail = error.code
@@ -131,14 +130,14 @@ class DecisionWriter:
             reproducible = False
         elif reply is not None and view is not None and decided.verdict.cause is not Cause.APPROVAL:
             if reply.policy.digest is None:
-                pass  # the deciding policy, and so a second decision, is not known
+                pass  # the policy that decided is not known, so neither is a second decision
             elif recorded.document == prepared.document:
                 reproducible = True
             else:
                 rederived = self._rederive(decided, recorded.document)
                 if decided.verdict.effect is not Effect.ALLOW:
-                    # Nothing runs meanwhile, so the second derivation can be awaited and its result
-                    # is in this record.
+                    # No body runs meanwhile, so this can wait for the second derivation and record
+                    # its result.
                     reproducible = yield from _compare(rederived, decided.verdict, self._deadline())
                     rederived = None
         making = functools.partial(recorder.full, decided, view, recorded, reproducible)
@@ -146,8 +145,8 @@ class DecisionWriter:
         return WrittenDecision(decided, draft, origin, rederived)
 
     def _rederive(self, decided: Decided, recorded: bytes) -> Future[EngineReply]:
-        # Use the engine that decided, which a reload keeps open long enough: the record names its
-        # policies.
+        # Ask the engine that decided, because the record names its policies. A reload keeps it open
+        # for long enough.
         assert decided.engine is not None
         where = shard(decided.prepared.request)
         try:
@@ -159,14 +158,14 @@ class DecisionWriter:
 
 
 def shard(request: Request) -> str:
-    """Return the shard of the engine's queue that the call waits in."""
+    """Return the shard of the engine's queue in which the call waits."""
     return shard_of(request.state.session, request.tool)
 
 
 def shard_of(session: Session, tool: Tool) -> str:
-    """Return the shard of questions about *tool* in *session*."""
-    # Keyed by who calls which tool, not by session: a new session costs nothing. Each tenant and
-    # principal has its own share.
+    """Return the shard of requests about *tool* in *session*."""
+    # The key is the caller and the tool, not the session, so that new sessions give no advantage.
+    # Each tenant and principal has its own share.
     who = session.principal
     return "\x00".join(
         (

@@ -35,7 +35,7 @@ R = TypeVar("R")
 def drive(steps: CallGenerator[R]) -> R:
     """Run *steps* to their end in this thread and return their value.
 
-    A Ctrl-C is raised at the step that they are at, whatever this thread is doing.
+    A Ctrl-C is raised in the step that is running, whatever this thread is doing.
     """
     stop: BaseException | None = None
     while True:
@@ -43,7 +43,7 @@ def drive(steps: CallGenerator[R]) -> R:
             return _drive(steps, stop)
         except BaseException as error:
             if inspect.getgeneratorstate(steps) == inspect.GEN_CLOSED:
-                raise  # they have ended
+                raise  # the steps have ended
             stop = error
 
 
@@ -109,14 +109,16 @@ def _close(steps: CallGenerator[Any], step: Any, closed: GeneratorExit) -> None:
     """End *steps*, currently at *step*, without waiting, because the loop has ended or the task was
     dropped.
 
-    Steps that owe an outcome submit it as if no time were left, and the ledger writes it.
+    Steps that still have to record an outcome submit it as if no time were left, and the ledger
+    writes it.
     """
     if isinstance(step, Run) and step.timed is not None:
         step = steps.send(step.timed.interrupted(closed))
     elif isinstance(step, Run) and is_async(step.run):
         step = steps.send(Ended(None, closed, None))
     elif not isinstance(step, Shielded):
-        step = steps.throw(closed)  # raises it, unless they owe an outcome
+        # this raises the exception, unless the steps still have to record an outcome
+        step = steps.throw(closed)
     with contextlib.suppress(StopIteration, LedgerError):
         while True:
             try:
@@ -128,7 +130,7 @@ def _close(steps: CallGenerator[Any], step: Any, closed: GeneratorExit) -> None:
 
 
 def _run(step: Run) -> Ended:
-    """Run a body in this thread, or in one of its own if its tool has a timeout."""
+    """Run a body in this thread, or in its own thread if its tool has a timeout."""
     if step.timed is not None:
         return step.timed.run(functools.partial(_run_here, step, awaited=False))
     return _run_here(step, awaited=False)
@@ -139,7 +141,7 @@ def _run_here(step: Run, *, awaited: bool) -> Ended:
     try:
         before = CURRENT.get()
         try:
-            CURRENT.set(step.call)  # inside: a Ctrl-C must not leave it set
+            CURRENT.set(step.call)  # inside the try block: a Ctrl-C must not leave it set
             result = step.run(**step.arguments, **(step.extra or {}))  # (8) the body
         finally:
             CURRENT.set(before)

@@ -1,7 +1,7 @@
-"""Refuses a call that a framework makes again although it has succeeded, or still runs.
+"""Refuses to repeat a call that has already succeeded or is still running.
 
-A graph that is resumed runs an interrupted node from its start, with the calls of it that were
-done. Their bodies must not run twice.
+A graph that is resumed runs an interrupted node again from its start, including the calls that the
+node has already made. Their bodies must not run twice.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from guardrail.system.waiting import Steps
 __all__ = ["Held", "refuse_repeated", "release"]
 
 Held: TypeAlias = tuple[int, str]
-"""A name of a call, in the process that decides the call."""
+"""A name of a call, with the process that decides the call."""
 
 _PATIENCE = 600.0
-"""Least number of seconds to wait for the ledger: the first look of a process reads all of it."""
+"""Minimum number of seconds to wait for the ledger: the first search of a process reads all of
+it.
+"""
 _MESSAGES = {
-    Repeat.SUCCEEDED: "this call has succeeded before, so it does not run again",
+    Repeat.SUCCEEDED: "this call has already succeeded, so it does not run again",
     Repeat.RUNNING: "this call is still running, so it does not run again",
 }
 
@@ -35,10 +37,11 @@ def refuse_repeated(
     journal: Journal, prepared: Prepared, held: MutableSequence[Held]
 ) -> Steps[None]:
     """Raise ``DeniedEarly`` if a replayed call has already succeeded, is still running, or is being
-    decided by this process. It is known by its framework's id, in its session or its thread.
+    decided by this process. A call is identified by its framework's id, in its session or its
+    thread.
 
-    The names of the call are added to *held*: until the caller passes them to ``release``, no other
-    call has them. Calls that are not replayed return immediately. Raises ``LedgerError``.
+    The names of the call are added to *held*. Until the caller passes them to ``release``, no other
+    call can hold them. A call that is not replayed returns immediately. Raises ``LedgerError``.
     """
     request = prepared.request
     if not request.options.replayed:
@@ -55,7 +58,9 @@ def refuse_repeated(
 
 
 def release(journal: Journal, held: Sequence[Held]) -> None:
-    """Let other calls have the names in *held*: the ledger shows the call, or it does not run."""
+    """Let other calls use the names in *held*, because the ledger now shows the call, or the call
+    does not run.
+    """
     for name in held:
         journal.deciding.pop(name, None)
 
@@ -69,7 +74,7 @@ def _hold(journal: Journal, names: Sequence[str], held: MutableSequence[Held]) -
     """Add *names* to *held* and return True, unless another call holds one of them."""
     for name in names:
         key = (os.getpid(), name)
-        if key in held:  # by an earlier attempt at this call
+        if key in held:  # held by an earlier attempt at this call
             continue
         if journal.deciding.setdefault(key, held) is not held:
             return False
@@ -78,8 +83,9 @@ def _hold(journal: Journal, names: Sequence[str], held: MutableSequence[Held]) -
 
 
 def _names(prepared: Prepared) -> Iterator[str]:
-    """Yield the names of the call with its ids in each form in which they can be recorded: the
-    session may have learned since that one is sensitive, or have forgotten it in a restart.
+    """Yield the names of the call, made from its ids in each form in which they can be recorded.
+    The form may have changed: the session may have learned that an id is sensitive, or have
+    forgotten it in a restart.
     """
     request = prepared.request
     state, now = request.state, request.state.origin(request.origin)

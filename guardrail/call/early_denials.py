@@ -1,4 +1,4 @@
-"""Denies a call without asking the policy, and records its arguments in outline."""
+"""Denies calls without asking the policy, and records their arguments only in outline."""
 
 from __future__ import annotations
 
@@ -42,23 +42,24 @@ def deny_unfit_arguments(request: Request, error: ArgumentsError) -> Steps[Decid
 
 
 def parse_arguments(request: Request, given: JsonArguments) -> Steps[Request]:
-    """Return the call with the object that its text of arguments contains.
+    """Return the call with the object that its JSON text contains.
 
-    Raises ``DeniedEarly`` if the text is not one JSON object. No part of it is recorded.
+    Raises ``DeniedEarly`` if the text is not exactly one JSON object. No part of the text is
+    recorded.
     """
     tool = request.tool
     try:
         args = yield Work(functools.partial(given.parse, tool.limits), given.size)
     except ArgumentsError as error:
         verdict = decisions.denied(Cause.ARGUMENTS, error.detail, message=error.message)
-        told = f"; {tool.name} takes one JSON object"
+        told = f"; {tool.name} takes exactly one JSON object"
         prepared = Prepared(request, presented=request.approval)
         raise DeniedEarly(Decided(prepared, verdict, misnamed=told)) from None
     return request._replace(args=args)
 
 
 def deny_injected_argument(request: Request) -> Steps[Decided]:
-    """Return the denial of a call in which the model supplied an argument that only the program may
+    """Return the denial of a call in which the model passed an argument that only the program may
     inject.
     """
     prepared = yield from with_outline(request, "unfit")
@@ -68,7 +69,7 @@ def deny_injected_argument(request: Request) -> Steps[Decided]:
 
 def deny_unredactable(prepared: Prepared, error: RedactionError) -> Decided:
     """Return the denial of a call whose arguments can't be redacted."""
-    # Only this message is for the agent: it names the limit that the arguments exceed.
+    # Only this message, which goes to the agent, names the limit that the arguments exceed.
     told = error.message if error.code == BEYOND_LIMITS else ""
     verdict = decisions.denied(Cause.REDACTOR, error.code, message=told)
     if error.code == OVER_BUDGET:

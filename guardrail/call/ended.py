@@ -1,4 +1,4 @@
-"""How the body of a call ended: what is known after step (8)."""
+"""How the body of a call ended, as known after step (8)."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ __all__ = ["Early", "Ended"]
 
 
 class Early(NamedTuple):
-    """The end of a call before the end of its body."""
+    """The end of a call whose body had not ended yet."""
 
     timed_out: bool
-    """True if the tool's timeout ended it, False if the caller was interrupted."""
+    """True if the tool's timeout ended the call, False if the caller was interrupted."""
     running: bool
-    """True if the body may still run: it could not be stopped."""
+    """True if the body may still be running because it could not be stopped."""
     body: Future[Ended] | None
-    """The end of the body, to be recorded as a claim; None if the body was stopped."""
+    """Ends when the body ends, which is then recorded as a claim. None if the body was stopped."""
 
 
 class Ended(NamedTuple):
@@ -28,4 +28,4 @@ class Ended(NamedTuple):
     seconds: float | None
     """Duration of the body in seconds, if known."""
     early: Early | None = None
-    """None if the body has ended."""
+    """Set if the call ended before its body. None if the body ended first."""

@@ -27,7 +27,7 @@ __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
 R = TypeVar("R")
 
 _LOOK = 0.001
-"""Seconds between two looks whether the outcomes that are being made have been sent."""
+"""Seconds between two checks whether the outcomes in preparation have been submitted."""
 
 
 class Writer(Protocol):
@@ -44,7 +44,7 @@ class Writer(Protocol):
         """Name of this process's lease."""
 
     def submit(self, draft: Draft) -> Future[Receipt]:
-        """Queue *draft*. The future ends with a receipt once the record is durable, or with a
+        """Queue *draft*. The future returns a receipt once the record is durable, or raises a
         ``LedgerError``.
         """
 
@@ -69,7 +69,7 @@ def actor() -> dict[str, str]:
 
 
 class Requests(Protocol):
-    """Reads from the ledger what decisions depend on: approval requests, and earlier calls."""
+    """The reads from the ledger that decisions depend on: approval requests and earlier calls."""
 
     def case(self, approval: str) -> ApprovalCase | None:
         """Return the request *approval* with all of its steps, or None if it does not exist."""
@@ -78,8 +78,8 @@ class Requests(Protocol):
         """Return the ids of the session's requests, oldest first."""
 
     def repeat(self, names: Sequence[str]) -> Repeat | None:
-        """Return what became of an earlier call with one of *names* (``names_of``), or None if none
-        runs or succeeded.
+        """Return the state of an earlier call with one of *names* (``names_of``), or None if no
+        such call is running or has succeeded.
         """
 
 
@@ -103,9 +103,9 @@ class Journal:
         the session has no record.
         """
         self.unsent: dict[str, int] = {}
-        """Calls of which an outcome is being made, with the process that makes it."""
+        """Calls whose outcome is being prepared, with the process that prepares it."""
         self.deciding: dict[tuple[int, str], object] = {}
-        """Names of the replayed calls, by process, that have no decision record yet."""
+        """Names of the replayed calls that have no decision record yet, by process."""
         self._stopped = False
         self._host = host_name()
         self.deadline = deadline
@@ -135,8 +135,8 @@ class Journal:
         raise error
 
     def look_up(self, look: Callable[[], R], *, patience: float = 0.0) -> Steps[R]:
-        """Return what *look* reads from the ledger. Waits for the deadline, or for *patience*
-        seconds if that is longer. Raises ``LedgerError``.
+        """Return the value that *look* reads from the ledger. Waits until the deadline, or
+        *patience* seconds if that is longer. Raises ``LedgerError``.
         """
         try:
             answer: R = yield Wait(in_background(look), max(self.deadline, patience))
@@ -183,7 +183,7 @@ class Journal:
         return self.append(Draft.build(record, judged=judged))
 
     def close(self) -> None:
-        """Close the ledger without recording it. For users other than a guard. Idempotent."""
+        """Close the ledger without recording it. Only for code other than a guard. Idempotent."""
         self._stopped = True
         self.ledger.close()
 
@@ -201,7 +201,7 @@ class Journal:
         try:
             self.admin("stop", {})
         except LedgerError:
-            # A ledger that can't be written can't record that either; a pending outcome stays on
+            # If the ledger can't be written, neither can this record. A pending outcome stays on
             # disk as an open call.
             pass
         self.ledger.close()

@@ -88,7 +88,7 @@ def build_outcome(
         return draft(*_parts(admitted, ended))
     except RecordError as problem:
         reason = "size" if problem.code == "record.too_large" else "record"
-    # Always fits: nothing in it comes from the tool or the user.
+    # This always fits, because nothing in it comes from the tool or the user.
     return draft(None, None, reason)
 
 
@@ -151,9 +151,9 @@ def _recorded_value(admitted: Admitted, ended: Ended) -> _Parts:
         leaves = list(failure.values())
     else:
         shown = redactor.result(ended.result, log_output=tool.log_output, memory=memory)
-        # Apart from a logged value, only the type's name comes from the tool.
+        # Apart from a logged value, only the name of the type comes from the tool.
         leaves = fields.strings(shown) if tool.log_output else [str(shown["type"])]
-    # Values that this result revealed as sensitive may also occur in the host's attributes.
+    # The result may show that values in the session attributes are sensitive too.
     state.refresh()
     hit = redactor.gate(leaves, memory)
     return (shown, failure, None) if hit is None else (None, None, f"gate:{hit}")

@@ -1,5 +1,5 @@
-"""Establishes the owner of a session: looked up in the ledger when the session is entered, and
-claimed by its first record.
+"""Finds out who owns a session: reads the owner from the ledger when the session is entered, and
+claims the session with its first record.
 """
 
 from __future__ import annotations
@@ -24,14 +24,18 @@ class OwnershipCheck:
     def __init__(
         self, session: Session, *, journal: Journal, keys: TenantKeys, named: bool
     ) -> None:
-        """If *named*, the host chose the session's id, so others may have used it before."""
+        """If *named* is True, the program chose the session's id, so another caller may have used
+        it before.
+        """
         id_ = session.id
         owner = session_key(session)[:-1]
         self._session = session
         self._journal = journal
         self._claim = Claim((id_, keys.token("session", id_)), owner, named, keys.token)
         self.open_claim: Claim | None = self._claim
-        """The claim for this caller's first record; None once the ledger confirms the owner."""
+        """The claim that this caller's first record makes. None once the ledger confirms the
+        owner.
+        """
 
     def enter(
         self,
@@ -50,7 +54,7 @@ class OwnershipCheck:
 
     def owner(self) -> Owner | None:
         """Return the recorded owner of the session, or None if it has no record. If the owner is
-        this caller, the ids are returned in clear. Raises ``LedgerError``.
+        this caller, the ids are returned in clear text. Raises ``LedgerError``.
         """
         if not self._claim.named:
             return None

@@ -16,7 +16,7 @@ __all__ = ["public_message", "raise_refusal"]
 
 
 def public_message(decided: Decided) -> str:
-    """Return the verdict's message for the agent, redacted."""
+    """Return the verdict's redacted message for the agent."""
     message = decisions.public_message(decided.verdict)
     if decided.verdict.cause is Cause.ARGUMENTS:
         message += decided.misnamed
@@ -25,8 +25,8 @@ def public_message(decided: Decided) -> str:
 
 
 def raise_refusal(decided: Decided, seq: int, answer: str) -> NoReturn:
-    """Raise the exception for a verdict other than ``allow``. *seq* is the number of its record;
-    *answer* is the command that approves it.
+    """Raise the exception for a verdict other than ``allow``. *seq* is the sequence number of its
+    record; *answer* is the command that approves the call.
     """
     verdict, message = decided.verdict, public_message(decided)
     if verdict.effect is Effect.REQUIRE_APPROVAL:
@@ -37,7 +37,7 @@ def raise_refusal(decided: Decided, seq: int, answer: str) -> NoReturn:
         )
     cause, hint = str(verdict.cause), ""
     if verdict.cause is Cause.APPROVAL:
-        cause += f".{verdict.detail}"  # the next step depends on it
+        cause += f".{verdict.detail}"  # the next step for the user depends on it
     elif verdict.cause is Cause.IDENTITY:
         hint = callers.identity_hint(verdict.detail, seq)
     raise Denied(message, seq=seq, cause=cause, hint=hint)

@@ -1,10 +1,10 @@
 """Tracks the session that the current code runs in: entering, leaving, and binding it to functions.
 
-A session belongs to the code inside its ``with`` block: in this thread or task, and in those that
-start with a copy of its context. It ends with the block, also in those copies, because a task that
-outlives the request that started it must not act for that request's user. A call in an ended
-session is denied, and so is a call without a session. No call is ever made in a session left behind
-by another request.
+A session applies to the code inside its ``with`` block: in this thread or task, and in threads and
+tasks that start with a copy of its context. It ends with the block, also in those copies, because a
+task that outlives its request must not act for that request's user. A call in an ended session is
+denied, and so is a call without a session. No call is ever made in a session left behind by another
+request.
 """
 
 from __future__ import annotations
@@ -33,18 +33,16 @@ R = TypeVar("R")
 CLOSED = "closed"
 """Detail of cause ``identity``: ``session.close()`` was called."""
 ENDED = "ended"
-"""Detail of cause ``identity``: the ``with`` block from which this code took its session has
-ended.
-"""
+"""Detail of cause ``identity``: the ``with`` block in which this code got its session has ended."""
 SUSPENDED = "suspended"
-"""Detail of cause ``identity``: a generator entered the session through a helper, and the call is
+"""Detail of cause ``identity``: a generator entered the session through a function, and the call is
 made outside that generator.
 """
 
 _GENERATOR = inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _MANAGERS = frozenset({"contextlib"})
 _FIXTURES = frozenset({"_pytest.fixtures", "pytest_asyncio.plugin"})
-"""Functions that run a generator up to its only ``yield``, and finish it before the generators that
+"""Functions that run a generator up to its only ``yield``, and finish it before generators that
 were started earlier.
 """
 _FORKING = frozenset({"multiprocessing.popen_fork", "billiard.popen_fork"})
@@ -53,8 +51,8 @@ _WORKERS = frozenset({"concurrent.futures.thread", "threading"})
 
 
 class ScopeEntry:
-    """One entry into a session. Copies of the context share the object, so all of them see that the
-    entry has ended.
+    """One entry into a session. Copies of the context share this object, so all of them see that
+    the entry has ended.
     """
 
     __slots__ = ("guard", "lapse", "owner", "scope")
@@ -62,8 +60,8 @@ class ScopeEntry:
     def __init__(
         self, guard: int, scope: SessionScope, owner: FrameType | None = None, lapse: str = ""
     ) -> None:
-        """*owner* is the generator that must be running when a call is made; None if any code may
-        make calls.
+        """*owner* is the generator that must be running when a call is made, or None if any code
+        may make calls.
         """
         self.guard = guard
         self.scope = scope
@@ -72,7 +70,7 @@ class ScopeEntry:
 
     def refusal(self) -> str:
         """Return the reason that no call can be made in this session (a detail of cause
-        ``identity``); empty if calls can be made.
+        ``identity``), or an empty string if calls can be made.
         """
         return self.scope.refusal() or self.lapse
 
@@ -88,8 +86,8 @@ def current(guard: int) -> ScopeEntry | None:
     None.
 
     The entry of an ended session is returned as well, because code that runs in a copy of its
-    context must not fall back to another identity. The same is true of a session owned by a
-    generator that is not running here. No call can be made in either.
+    context must not fall back to another identity. The same applies to a session owned by a
+    generator that is not running here. No call can be made in either session.
     """
     for entry in reversed(_STACK.get()):
         if entry.guard == guard:
@@ -127,7 +125,7 @@ class SessionScope:
 
     @property
     def id(self) -> str:
-        """The session id: the one given by the host, or a new ULID."""
+        """The session id: the one that the program chose, or a new ULID."""
         return self._state.session.id
 
     @property
@@ -147,7 +145,7 @@ class SessionScope:
 
     @property
     def attributes(self) -> Mapping[str, Json]:
-        """The host's description of the session."""
+        """The program's description of the session."""
         return self._state.session.attributes
 
     def close(self) -> None:
@@ -160,7 +158,7 @@ class SessionScope:
 
     def refusal(self) -> str:
         """Return the reason that no call can be made in this session (a detail of cause
-        ``identity``); empty if calls can be made.
+        ``identity``), or an empty string if calls can be made.
         """
         return CLOSED if self._closed else ""
 
@@ -194,7 +192,7 @@ class SessionScope:
                 _STACK.set(stack[:place] + stack[place + 1 :])
                 return
         # It was entered in another context, for example by a dependency whose two halves run in
-        # different threads. It must not stay current there for the code that runs next.
+        # different threads. Code that runs there next must not find it current.
         self._end(*self._entries)
 
     def _end(self, *entries: ScopeEntry) -> None:
@@ -241,12 +239,12 @@ def _owner(frame: FrameType | None) -> FrameType | None:
     """Return the generator that owns a session entered here, or None if no generator does. Raises
     ``UsageError``.
 
-    A generator that yields inside the block gives its caller the session, and takes over the
-    caller's session when it resumes: two such generators in one thread would act under each other's
-    identity. Therefore a generator may not enter a session. If it enters one through a function,
-    whose code does not show when the session is left, only code called by the generator can make
-    calls in that session. A generator wrapped by a context manager is an exception, because its
-    caller is inside the context manager's block.
+    A generator that yields inside the block gives the session to its caller, and takes over the
+    caller's session when it resumes. Two such generators in one thread would act under each other's
+    identity, so a generator may not enter a session. If it enters one through a function, guardrail
+    can't see when the session is left, so only code called by the generator can make calls in that
+    session. A generator wrapped by a context manager is an exception, because its caller is inside
+    the context manager's block.
     """
     helped = False
     while frame is not None:
@@ -256,8 +254,8 @@ def _owner(frame: FrameType | None) -> FrameType | None:
             continue
         if not helped and module in _WORKERS:
             raise UsageError(
-                "a session was entered as the only job of a thread: nothing would run in it "
-                "except later jobs",
+                "entering the session is the only job of this thread, so only later jobs "
+                "would run in the session",
                 code="usage.session_thread",
                 hint=(
                     "enter it inside the function that makes the calls, or use guard.bind(session)"
@@ -271,15 +269,15 @@ def _owner(frame: FrameType | None) -> FrameType | None:
         if by in _MANAGERS:
             helped = False
         elif not yields_inside(frame.f_code, frame.f_lasti):
-            return None  # a block that begins here, and ends before this frame yields to anyone
+            return None  # a block that begins here, and ends before this frame yields
         elif not generator:
             helped = True
         elif helped:
             return frame
         else:
             raise UsageError(
-                "a generator must not yield inside a session: between two values, its caller "
-                "would be in that session",
+                "a generator must not yield inside a session: between two values, its "
+                "caller would be in the same session",
                 code="usage.session_generator",
                 hint=(
                     "pass session= to the calls in the generator, or turn it into a context "
@@ -291,8 +289,8 @@ def _owner(frame: FrameType | None) -> FrameType | None:
 
 
 def _after_fork() -> None:
-    """Forget all sessions in a child process that a library forked to run jobs: the child may
-    outlive the block and serve other callers.
+    """Forget all sessions in a child process that a library forked to run jobs, because the child
+    may outlive the block and serve other callers.
     """
     if sys._getframe(1).f_globals.get("__name__") in _FORKING:
         _STACK.set(())
@@ -311,7 +309,7 @@ def _inside(scope: SessionScope) -> Generator[None]:
 
 
 def bound(scope: SessionScope, function: Callable[P, R]) -> Callable[P, R]:
-    """Return a function that runs *function* in *scope*, wherever it is called from. Raises
+    """Return a function that runs *function* in *scope*, wherever it is called. Raises
     ``UsageError`` for a generator function.
     """
     if not callable(function):
@@ -342,7 +340,7 @@ def bound(scope: SessionScope, function: Callable[P, R]) -> Callable[P, R]:
     def plain(*args: P.args, **kwargs: P.kwargs) -> R:
         with _inside(scope):
             result = function(*args, **kwargs)
-        # A function that only returns a coroutine: the awaited code runs in the session too.
+        # The function may only return a coroutine: the awaited code runs in the session too.
         return cast("R", finish(result)) if inspect.iscoroutine(result) else result
 
     return plain

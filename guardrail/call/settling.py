@@ -22,20 +22,20 @@ from guardrail.system.waiting import LARGE, Shielded, Steps, Work, in_background
 __all__ = ["claim", "run_and_settle", "settle"]
 
 _Sent = tuple[Draft, Future[Receipt]]
-"""A record that the ledger has, and the future that ends when it is durable."""
+"""A record that the ledger has received, and the future that ends when the record is durable."""
 
 _CLOSED = "ledger.closed_call"
 _AGAIN_LIMIT = 2.0
-"""Seconds that an outcome waits for the second derivation of its decision. After that, it records
-that the result is unknown.
+"""Number of seconds that an outcome waits for the second derivation of its decision. After that,
+the outcome records that the result is unknown.
 """
 
 
 def run_and_settle(
     journal: Journal, admitted: Admitted, run: Callable[..., Any]
 ) -> CallGenerator[Settled]:
-    """Have *run* called as the body of an admitted call, and record how it ended, as ``settle``
-    does. If the call ends before its body, the end of the body is recorded as a claim.
+    """Run *run* as the body of an admitted call, and record how it ended in the same way as
+    ``settle``. If the call ends before its body, the end of the body is recorded as a claim.
     """
     ended: Ended | None = None
     sent: list[_Sent] = []
@@ -68,7 +68,7 @@ def settle(
     """Record how an admitted call ended. The record is durable when the steps end.
 
     The record is written even if the caller is interrupted or cancelled meanwhile: a Ctrl-C can
-    come between any two instructions, and is raised once the record is durable. *status* is the
+    arrive between any two instructions, and is raised once the record is durable. *status* is the
     status reported by a program that ran the body itself. Raises ``LedgerError`` if the record
     can't be written now: it stays pending and is written as soon as the ledger is writable.
     """
@@ -104,9 +104,9 @@ def _settle(
     *,
     stop: BaseException | None = None,
 ) -> Steps[Settled]:
-    """Record the outcome, and add it to *sent* as soon as the ledger has it. *stop* is the
-    interrupt that ended an earlier attempt: the result is not examined again, and *stop* is raised
-    at the end.
+    """Record the outcome, and add it to *sent* as soon as the ledger has received it. *stop* is the
+    interrupt that ended an earlier attempt: the result is then not examined again, and *stop* is
+    raised at the end.
     """
     check_process(admitted)
     request = admitted.request
@@ -131,7 +131,7 @@ def _settle(
     finally:
         journal.unsent.pop(request.id, None)
     try:
-        claims = omitted is None  # else it may have been recorded when the interrupt came
+        claims = omitted is None  # otherwise it may have been recorded when the interrupt arrived
         receipt = yield from _durable(journal, admitted, status, ended, sent[-1], claims=claims)
     except LedgerError as problem:
         if omitted is None or problem.code != _CLOSED:
@@ -174,8 +174,8 @@ def _after(stop: BaseException, error: BaseException | None) -> BaseException:
 
 
 def _claim_end(journal: Journal, admitted: Admitted, body: Future[Ended]) -> None:
-    """Record the end of a body whose call ended before. The guard waits for this when it is
-    closed.
+    """Record how the body ended, after its call has already ended. A guard that is being closed
+    waits for this.
     """
     request = admitted.request
     journal.unsent[request.id] = request.origin["pid"]
@@ -190,13 +190,15 @@ def _claim_end(journal: Journal, admitted: Admitted, body: Future[Ended]) -> Non
             journal.unsent.pop(request.id, None)
 
     try:
-        in_background(send)  # an event loop does not wait for it
+        in_background(send)  # an event loop does not wait for this thread
     except RuntimeError:  # no thread can be started
         send()
 
 
 def _complete(admitted: Admitted, ended: Ended) -> Ended:
-    """Return *ended*, or the error of a body that returned what nobody awaits any more."""
+    """Return *ended*. If the body returned something that will never be awaited, return it with an
+    error instead.
+    """
     try:
         check_result(admitted.request.tool, ended.result, awaited=False)
     except UsageError as error:
@@ -207,9 +209,9 @@ def _complete(admitted: Admitted, ended: Ended) -> Ended:
 def _await_rederived(
     rederived: Future[EngineReply], verdict: Decision
 ) -> Steps[tuple[bool | None, KeyboardInterrupt | None]]:
-    """Return True if the second derivation gave the same verdict, None if that is not known; and
-    the Ctrl-C that ended the wait, if any. The caller raises the latter once the outcome is
-    durable.
+    """Wait for the second derivation. Return True if it gave the same verdict, False if not, or
+    None if that is not known, together with any Ctrl-C that ended the wait. The caller raises the
+    Ctrl-C once the outcome is durable.
     """
     try:
         reply: EngineReply = yield Shielded(rederived, _AGAIN_LIMIT)

@@ -45,7 +45,7 @@ class Request(NamedTuple):
     state: SessionState
     refusal: Callable[[], str]
     """Returns the reason that the caller's identity does not permit the call now (a detail of cause
-    ``identity``); empty if it does.
+    ``identity``), or an empty string if it does.
     """
     origin: Mapping[str, Any]
     """The record's field ``origin``, with the framework's call id in its current recorded form."""
@@ -55,28 +55,28 @@ class Request(NamedTuple):
     started: float
     """Start of the call (``time.perf_counter()``)."""
     time: str
-    """The same moment (RFC 3339)."""
+    """The same moment as wall-clock time (RFC 3339)."""
     options: CallOptions
     meter: Meter
     """CPU budget for the call's views."""
     approval: str | None
     """Id of the approval passed with the call."""
     until: float | None
-    """Time at which the call stops waiting for an approval (``time.monotonic()``); None if it does
-    not wait.
+    """Time at which the call stops waiting for an approval (``time.monotonic()``), or None if it
+    does not wait.
     """
     asked: ApprovalRequired | None = None
-    """The exception with which an earlier attempt of this call asked for an approval, if any."""
+    """The exception with which an earlier attempt at this call asked for an approval, or None."""
     tries: int = 0
-    """Number of earlier attempts that were overtaken by another record of the same approval or
-    session.
+    """Number of earlier attempts at this call. An attempt is repeated if another record of the same
+    approval or session was written first.
     """
 
 
 class Prepared(NamedTuple):
     """The call after steps (2) to (4): the input for the policy.
 
-    If a call is denied earlier, the fields that are not known have their defaults.
+    If the call is denied before step (4), unknown fields have their defaults.
     """
 
     request: Request
@@ -95,16 +95,16 @@ class Prepared(NamedTuple):
     grant: Grant | None = None
     """The grant of that approval, if it covers this call."""
     asked: ApprovalRequest | None = None
-    """The request of an approval that does not cover this call."""
+    """The request of the approval, if the approval does not cover this call."""
     differs: tuple[str, ...] | None = None
-    """Locations of the arguments that differ from that request, if any do."""
+    """Locations of the arguments that differ from that request."""
     omitted: str | None = None
     """Reason for recording none of the arguments, if redacting them would cost too much."""
 
     def over_budget(self) -> Prepared:
         """Return the call without its arguments, so that it can be recorded.
 
-        The rest of the record is cheap to redact, so it gets a new meter.
+        The rest of the record is cheap to redact, so the call gets a new meter.
         """
         request = self.request._replace(meter=Meter())
         return self._replace(request=request, inspection=None, omitted=OVER_BUDGET)
@@ -116,7 +116,7 @@ class Decided(NamedTuple):
     prepared: Prepared
     verdict: Decision
     reply: EngineReply | None = None
-    """The policy's reply; None if the policy was not asked or did not reply."""
+    """The policy's reply, or None if the policy was not asked or did not reply."""
     engine: Engine | None = None
     """The engine that gave the reply."""
     misnamed: str = ""
@@ -139,7 +139,7 @@ class Admitted(NamedTuple):
     seq: int
     """Sequence number of the decision record."""
     rederived: Future[EngineReply] | None
-    """The decision derived from the recorded input; None if it is known to be the same."""
+    """The decision derived from the recorded input, or None if it is known to be the same."""
 
 
 class Settled(NamedTuple):
@@ -154,12 +154,15 @@ class Settled(NamedTuple):
             try:
                 raise self.ended.error
             finally:
-                del self  # the exception holds this frame, which must not hold the exception
+                # the exception refers to this frame, so the frame must not refer to the exception
+                del self
         return self.ended.result
 
 
 class DeniedEarly(Exception):
-    """Raised by a step to deny a call without asking the policy. ``decided`` is the next stage."""
+    """Raised by a step to deny the call without asking the policy. ``decided`` is the next
+    stage.
+    """
 
     def __init__(self, decided: Decided) -> None:
         super().__init__()

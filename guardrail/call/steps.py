@@ -73,7 +73,7 @@ if TYPE_CHECKING:
 __all__ = ["CallSteps"]
 
 _MAX_RETRIES = 8
-"""Largest number of repeated attempts at a call. An attempt is repeated if a competing step of the
+"""Maximum number of repeated attempts at a call. An attempt is repeated if a competing step of the
 same approval or session was recorded first.
 """
 
@@ -93,13 +93,13 @@ class CallSteps:
         anchors: Anchoring,
         throttle: Throttle,
     ) -> None:
-        """*anchors* decides if calls are denied because the anchors contradict the ledger or lag
+        """*anchors* tells whether to deny calls because the anchors contradict the ledger or lag
         behind it.
 
         *deadline* returns the number of seconds that a decision may take.
         """
         self.callers = callers
-        """Knows the session of the current code."""
+        """Finds the session of the current code."""
         self._current_engine = engine
         self._throttle = throttle
         self._anchors = anchors
@@ -258,7 +258,7 @@ class CallSteps:
                 prepared = Prepared(request, args, encoded, arguments, found, b"", presented)
                 grant = yield from self._approvals.judge_presented(prepared)
             if self._recorder.raw_input:
-                # Its size exceeds the budget, so nothing is redacted.
+                # The size exceeds the budget, so nothing is redacted.
                 document = self._recorder.policy_input(request, args, found, grant)
             else:
                 making = functools.partial(self._recorder.policy_input, request, args, found, grant)
@@ -342,7 +342,7 @@ class CallSteps:
         try:
             receipt: Receipt = yield Wait(future, self._journal.deadline)
             if draft.claim is not None:
-                state.claim = None  # from here on, the log states the session's owner
+                state.claim = None  # from here on, the log names the session's owner
             return future, receipt
         except LedgerError:
             raise
@@ -356,8 +356,8 @@ class CallSteps:
         approval request is already recorded, raise ``ApprovalRequired`` for that request.
         """
         prepared = decided.prepared
-        # Nothing ran, and the approver must see the arguments: large ones count as several of the
-        # principal's calls.
+        # No body ran, and the approver must see the arguments. Large arguments count as several of
+        # the principal's calls.
         calls = len(prepared.encoded or b"") // DENIED_ARGUMENTS
         self._throttle.charge(prepared.request.state, calls)
         if prepared.request.options.replayed:
@@ -377,7 +377,7 @@ class CallSteps:
         answered = yield from self._approvals.wait_for_answer(request.approval, request.until)
         if not answered and request.asked is not None:
             raise request.asked
-        return new_attempt(request)  # it is judged, and dated, by the current state
+        return new_attempt(request)  # it is judged by, and dated with, the current state
 
     def _next_attempt(
         self, request: Request, problem: ApprovalRequired | LedgerError
@@ -392,8 +392,8 @@ class CallSteps:
         elif problem.code == "ledger.approval_taken" or (
             yield from self._resolve_session_conflict(request.state, problem)
         ):
-            # Another step of this approval, or of the session, was recorded first: nothing was
-            # written, so judge it again.
+            # Another step of this approval or session was recorded first, so nothing was written:
+            # judge the call again.
             request = new_attempt(request, tries=request.tries + 1)
         else:
             return None
@@ -402,7 +402,7 @@ class CallSteps:
     # -- branches: errors --------------------------------------------------------------------------
 
     def _resolve_session_conflict(self, state: SessionState, error: LedgerError) -> Steps[bool]:
-        """Find out why the first record of the session was refused; return True to try again."""
+        """Find out why the first record of the session was refused. Return True to try again."""
         if error.code == "ledger.session_taken":
             state.belongs_to_other = True
         elif error.code == BEHIND and state.claim is not None:
@@ -439,7 +439,7 @@ class CallSteps:
             yield from self._record(denied)
         except Denied as denial:
             return denial.seq
-        raise AssertionError("unreachable: the session is somebody else's")
+        raise AssertionError("unreachable: the session belongs to another caller")
 
 
 def _cause(name: str) -> Cause:

@@ -1,5 +1,5 @@
 """Limits the number of decisions per principal and minute. Further calls are denied, and counted
-instead of recorded one by one.
+instead of recorded individually.
 
 The first call of a principal above the limit writes ``admin.quota_reached``, and all of its further
 calls in that minute wait for this record: a denial always names a durable record, even if the
@@ -41,20 +41,19 @@ MINUTE = 60.0
 MAX_PRINCIPALS = 10_000
 """Maximum number of principals counted by name; see ``Throttle._forget``."""
 _PLACES = 1 << 18
-"""Number of counters in each of the two rows for forgotten principals."""
+"""Number of counters in each of the two rows for principals whose names were forgotten."""
 MAX_EXCEEDED = 10_000
-"""Largest number of principals above their limit that get their own records in one minute; the
-others share one.
+"""Maximum number of principals above their limit that get their own records in one minute. The
+others share one record.
 """
 _MAX_TOOLS = 16
 _RETRY = 10.0
-"""Seconds after which writing a count is tried again."""
+"""Number of seconds after which guardrail tries again to write a count."""
 _GRACE = 0.05
 
 Key = tuple[str, str | None, str]
 
-# Spellings of a name that look the same to a reader count as one principal. This can only deny
-# more calls.
+# Spellings of a name that look the same count as one principal. This can only deny more calls.
 _folded = functools.lru_cache(4_096)(folded)
 
 
@@ -63,7 +62,7 @@ class ExceededLimit:
     """The denied calls of a principal that exceeded its limit in one minute."""
 
     state: SessionState | None
-    """One of the principal's sessions; None for the principals that share one record."""
+    """One of the principal's sessions, or None for the principals that share one record."""
     window: int
     since: str
     """Start of the minute (RFC 3339)."""
@@ -92,7 +91,7 @@ class Throttle:
         self._limit = limit
         self._now = now
         self._wall = wall
-        # Minutes begin together with those of the wall clock, unless that clock is set.
+        # Minutes start together with those of the wall clock, as long as that clock is not changed.
         self._start = now() - wall() % MINUTE
         self._reset(os.getpid())
 
@@ -127,7 +126,7 @@ class Throttle:
 
     def charge(self, state: SessionState, calls: int) -> None:
         """Count *calls* additional calls for the principal of *state*, because its record is as
-        large as the records of that many calls.
+        large as that many ordinary records.
         """
         if self._limit and calls > 0:
             key = self._key(state)
@@ -199,13 +198,12 @@ class Throttle:
         self._exceeded, self._counts, self._rows, self._window = {}, {}, [], window
 
     def _forget(self) -> None:
-        """Forget the names of the half of the principals with the fewest calls, and keep their
-        counts by a hash of the name.
+        """Forget the names of the principals in the half with the fewest calls, and keep their
+        counts under a hash of the name.
 
         An unknown principal starts with the largest count among the forgotten principals that share
-        both parts of its hash. So nobody can reset a count by filling the table with names, and a
-        new principal is denied by mistake only if hundreds of thousands of names arrive in one
-        minute.
+        both parts of its hash. So filling the table with names does not reset a count, and a new
+        principal is denied by mistake only if hundreds of thousands of names arrive in one minute.
         """
         least = sorted(self._counts.values())[len(self._counts) // 2]
         if not self._rows:
@@ -217,9 +215,9 @@ class Throttle:
         self._counts = {key: n for key, n in self._counts.items() if n > least}
 
     def _counters(self, key: Key) -> list[tuple[array[int], int]]:
-        # Python's string hash is keyed at random in each process, so nobody can choose names that
-        # collide with another's. A tuple's hash would not do: if its low bits collide, so do its
-        # high ones.
+        # Python's string hash is keyed at random in each process, so no caller can choose names
+        # that collide with another's. The hash of a tuple is not enough: if its low bits collide,
+        # so do its high bits.
         number = hash(repr(key))
         return [(row, (number >> 32 * at) % _PLACES) for at, row in enumerate(self._rows)]
 
@@ -334,7 +332,8 @@ class Throttle:
                     return
                 exceeded = self._due.pop(0)
             try:
-                # If the announcement failed, its callers got the error, and no record is pending.
+                # If the announcement failed, its callers received the error, and no record is
+                # pending.
                 if exceeded.ready.done() and exceeded.ready.exception() is not None:
                     continue
                 seq = exceeded.ready.result(self._journal.deadline).seq

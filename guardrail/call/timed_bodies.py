@@ -1,4 +1,5 @@
-"""Bodies with a timeout. Each runs in a thread or task of its own, so that its call can end first.
+"""Runs bodies that have a timeout. Each runs in its own thread or task, so that its call can end
+first.
 
 A task is cancelled at the timeout. A thread can't be stopped: its call ends, and the later end of
 the thread is recorded as a claim (``guardrail.call.settling``).
@@ -23,26 +24,31 @@ from guardrail.tools.tool import Tool
 __all__ = ["TimedBody"]
 
 _CLEANUP = 2.0
-"""Seconds that a cancelled coroutine may take to end. After that, it counts as still running."""
+"""Number of seconds that a cancelled coroutine may take to end. After that, it counts as still
+running.
+"""
 
 _TASKS: set[asyncio.Task[None]] = set()
-"""The tasks that have not ended: an event loop alone does not keep a task alive."""
+"""The tasks that have not ended, kept here because an event loop alone does not keep a task
+alive.
+"""
 
 
 class TimedBody:
     """The body of one call of a tool that has a timeout."""
 
     def __init__(self, tool: Tool) -> None:
-        """Nothing runs yet."""
+        """Prepare the body. Nothing runs yet."""
         self._tool = tool
         self._ended: BatchedFuture[Ended] = BatchedFuture()
         self._began: float | None = None
         self._task: asyncio.Task[None] | None = None
 
     def run(self, body: Callable[[], Ended]) -> Ended:
-        """Run *body* in a thread, and return how it ended, or that its time ran out.
+        """Run *body* in a thread. Return how it ended, or that it timed out.
 
-        A Ctrl-C is raised and *body* runs on; ``interrupted`` then returns how the call ended.
+        If a Ctrl-C arrives, it is raised and *body* keeps running; ``interrupted`` then returns how
+        the call ended.
         """
         self._start_thread(body)
         try:
@@ -65,9 +71,9 @@ class TimedBody:
         body: Callable[[], Coroutine[Any, Any, Ended]],
         stops: list[asyncio.CancelledError],
     ) -> Ended:
-        """Run *body* as a task, and return how it ended, or that its time ran out.
+        """Run *body* as a task. Return how it ended, or that it timed out.
 
-        A cancellation is passed on to *body*. If *body* does not end before its time runs out, the
+        A cancellation is passed on to *body*. If *body* does not end before the timeout, the
         cancellation is added to *stops*.
         """
         task = self._start_task(body)
@@ -149,8 +155,8 @@ class TimedBody:
         return max(0.0, self._began + self._tool.timeout - time.perf_counter())
 
     def _timed_out(self) -> Ended:
-        """Return how the call ended whose time has run out, or how a thread ended that was faster
-        after all.
+        """Return how a call that timed out has ended. If its thread ended just in time, return how
+        the body ended.
         """
         done = self._ended.done()
         late: Future[Ended] | None = self._ended
@@ -163,8 +169,8 @@ class TimedBody:
         assert self._began is not None
         state = "was cancelled" if done else "may still be running"
         error = ToolTimeoutError(
-            f"{self._tool.name} timed out after {self._tool.timeout:g} s and {state}: "
-            "it may have had an effect",
+            f"{self._tool.name} timed out after {self._tool.timeout} s and {state}: it "
+            "may have had an effect",
             running=not done,
         )
         early = Early(timed_out=True, running=not done, body=late)

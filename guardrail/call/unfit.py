@@ -24,7 +24,7 @@ _NAMED_IN_MODEL: Final = (UNKNOWN_ARGUMENT, MISSING_ARGUMENT)
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_SHOWN = 4
 _MAX_LOOKED_AT = 64
-"""Largest number of a call's argument names that are compared with the declared names."""
+"""Maximum number of a call's argument names that are compared with the declared names."""
 
 
 def describe_misnamed(
@@ -36,8 +36,8 @@ def describe_misnamed(
 
     The text is empty if all given names are declared, or if *error* is not about names.
 
-    A name is shown only if it is a short identifier that *redact* leaves unchanged: the model chose
-    it, so it can be a secret or an instruction. The other names are only counted.
+    A name is shown only if it is a short identifier that *redact* leaves unchanged, because the
+    model chose it and it can be a secret or an instruction. Other names are only counted.
     """
     if tool.schema is None or error.detail not in _ABOUT_NAMES or not _is_one_of(args, _OBJECTS):
         return ""

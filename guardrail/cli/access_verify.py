@@ -1,4 +1,4 @@
-"""Verify the access log of a ledger in the same run as the ledger itself."""
+"""Verifies the access log of a ledger in the same run as the ledger itself."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ _RANK = {0: 0, 5: 1, 3: 2, 1: 3}
 
 
 class AccessLogVerification:
-    """An access log, the heads given for it, and its verification result."""
+    """An access log, the heads to compare it with, and the result of its verification."""
 
     def __init__(self, path: Path, heads: Sequence[OutsideHead]) -> None:
         self.path = path
         self.heads = tuple(heads)
         self.report: VerifyReport
-        """Set by ``verify``."""
+        """The result, set by ``verify``."""
 
     def verify(self, kept: Sequence[OutsideHead], *, jobs: int, progress: Progress | None) -> None:
-        """Verify the access log against the heads given on the command line and *kept*, those from
-        anchors. Findings never raise an exception.
+        """Verify the access log against the heads from the command line and against *kept*, the
+        heads from anchors. Findings never raise an exception.
         """
         from guardrail.review.verify import verify_ledger
 
@@ -42,10 +42,8 @@ class AccessLogVerification:
 def access_log_verification(
     ledger: Path, heads: Sequence[OutsideHead]
 ) -> AccessLogVerification | None:
-    """Return the access log that recorded this command, with those of *heads* that belong to it, or
-    None if there is no access log.
-
-    Also None if *ledger* is the access log itself.
+    """Return the access log that recorded this command, with the *heads* that belong to it. Return
+    None if there is no access log, or if *ledger* is itself the access log.
     """
     path = recorded_in()
     if (
@@ -80,9 +78,9 @@ def _access_log_name(path: Path) -> str:
 def combined_exit_code(code: int, readers: AccessLogVerification | None) -> int:
     """Return the exit code of both results together.
 
-    An access log that is not anchored has no effect on the ledger's code: otherwise the first
-    recorded read of an anchored ledger would change its exit code. An access log that can't be
-    opened gives 5.
+    An access log that is not anchored has no effect on the ledger's code. Otherwise, the first
+    recorded read of an anchored ledger would change the exit code. If the access log can't be
+    opened, the code is 5.
     """
     from guardrail.review.verify import VerifyState
 

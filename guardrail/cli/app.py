@@ -1,5 +1,5 @@
-"""The tree of commands, which are loaded one at a time, and the boundary that turns every exception
-into an exit code.
+"""Defines the tree of commands, which are loaded one at a time, and turns every exception into an
+exit code.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ __all__ = [
 
 
 class Exit(IntEnum):
-    """Exit codes. "No" and "could not be determined" never share one."""
+    """Exit codes. "No" and "could not be determined" never share a code."""
 
     YES = 0
     NO = 1
@@ -53,23 +53,23 @@ class Exit(IntEnum):
     """The answer could not be determined."""
     BUG = 4
     RESERVED = 5
-    """Yes, with a reservation."""
+    """Yes, with a caveat."""
     INTERRUPTED = 130
     PIPE = 141
     """The reader of the output closed it before the end."""
 
 
 class CommandReads(StrEnum):
-    """The data that a command reads."""
+    """The kind of data that a command reads."""
 
     LEDGER = "ledger"
-    """The ledger that ``--ledger`` names, if the command has that option: the access log gets a
+    """The ledger that ``--ledger`` names, if the command has that option. The access log gets a
     record first.
     """
     ACCESS_LOG = "access-log"
     """The access log of that ledger, which also records this read."""
     NO_RECORDS = "no-records"
-    """No record is shown or copied, or the ledger itself records the command's effect."""
+    """No records are shown or copied, or the ledger itself records the command's effect."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +82,9 @@ class CommandEntry:
     attribute: str
     summary: str
     reads: CommandReads = CommandReads.LEDGER
-    """The records that the command reads; by default, those of the ledger."""
+    """The records that the command reads. By default, those of the ledger."""
     instead: str = ""
-    """The parameter that, if given, names a file to read instead of the ledger."""
+    """A parameter that names a file to read instead of the ledger."""
 
 
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
@@ -93,8 +93,8 @@ converts them to guardrail's errors.
 """
 
 _EXISTS = (".exists", ".exist")
-"""Suffixes of error codes for something that already exists. The command line asked for it, so
-these are usage errors.
+"""Suffixes of error codes for something that already exists. These are usage errors, because the
+command line asked to create it.
 """
 
 _HERE = "guardrail.cli.commands"
@@ -225,7 +225,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are named, not when help lists them."""
+    """A group whose commands are imported when they are named, but not when help lists them."""
 
     def __init__(
         self,
@@ -304,8 +304,8 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     groups=GROUPS,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=(
-        "Exit codes: 0 yes, 1 the answer is no, 2 usage, 3 could not find out, 4 a bug, 5 yes with"
-        " a reservation."
+        "Exit codes: 0 yes, 1 the answer is no, 2 usage, 3 could not find out, 4 a bug, "
+        "5 yes, with a caveat."
     ),
 )
 @click.option(
@@ -326,7 +326,7 @@ def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code. No exception leaves this function."""
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        if stream is None:  # closed by the parent process
+        if stream is None:  # the parent process has closed it
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
         elif hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -347,13 +347,15 @@ def run(args: Sequence[str]) -> int:
 
 
 def _discard_stdout() -> None:
-    """Discard unwritten output: the interpreter flushes once more at exit, and would complain."""
+    """Discard unwritten output, because the interpreter flushes it once more at exit and would
+    report an error.
+    """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _dispatch(args: Sequence[str]) -> int:
     try:
-        # Not cli.main: it would report a closed pipe as the answer "no".
+        # cli.main is not used, because it would report a closed pipe as the answer "no".
         with cli.make_context("guardrail", list(args)) as context:
             try:
                 result = cli.invoke(context)
@@ -433,5 +435,5 @@ def _report_bug(error: Exception) -> None:
     remark(f"error: a bug in guardrail: {type(error).__name__}{place}", Style.BAD)
     remark(
         "next:  run the command again with GUARDRAIL_DEBUG=1 and report what it prints, "
-        "after checking that it holds nothing confidential"
+        "after checking that it contains nothing confidential"
     )

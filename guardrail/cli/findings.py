@@ -1,4 +1,4 @@
-"""Prints findings about policies, for several commands."""
+"""Prints findings about policies for several commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Chooses useful next steps: a hint never repeats the command that has just failed."""
+"""Chooses useful next steps. A hint never repeats the command that has just failed."""
 
 from __future__ import annotations
 

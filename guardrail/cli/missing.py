@@ -66,7 +66,7 @@ def refuse_folder(folder: Path) -> None:
 
 def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
     """Return the next step if there is no ledger at *ledger* or, without it, at the path in the
-    settings. Empty if a ledger was lost there, because it must be restored first.
+    settings. The result is empty if a ledger was lost there, because it must be restored first.
     """
     from guardrail.config import Settings
     from guardrail.ledger.half_moved import way_to_finish

@@ -36,7 +36,7 @@ _PATH = click.Path(path_type=Path, readable=False)
 def _store_option(
     ctx: click.Context, parameter: click.Parameter, value: Path | None
 ) -> Path | None:
-    """Store the option values for the code that explains an error after the command has ended."""
+    """Store the option's value for the code that explains an error after the command has ended."""
     ctx.meta.setdefault(LEDGER, {})[parameter.name] = value
     return value
 
@@ -44,7 +44,7 @@ def _store_option(
 def _store_ledger(
     ctx: click.Context, parameter: click.Parameter, value: Path | None
 ) -> Path | None:
-    """Store the option as ``_store_option`` does. Raises ``UsageError`` for the folder of a
+    """Store the option's value as ``_store_option`` does. Raises ``UsageError`` for the folder of a
     ledger.
     """
     if value is not None and value.is_dir():
@@ -103,8 +103,8 @@ def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
 
 
 def settings_for(config: Path | None, ledger: Path | None) -> Settings:
-    """Return the settings of the selected ledger. With ``--ledger`` alone, the settings found here
-    count only if they name the same ledger.
+    """Return the settings of the selected ledger. With ``--ledger`` alone, settings found in this
+    folder or above apply only if they name the same ledger.
 
     Raises ``ConfigError``.
     """
@@ -134,10 +134,10 @@ def _with_folder_access_rule(settings: Settings) -> Settings:
 
 
 def settings_about(ledger: Path) -> Settings:
-    """Return the settings found here if they are about *ledger*, or about its access log; otherwise
-    the defaults for it.
+    """Return the settings found in this folder or above if they are about *ledger* or its access
+    log. Otherwise return the defaults for *ledger*.
 
-    Settings that can't be read, or that are about another ledger, don't stop anyone from reading
+    Settings that can't be read, or that are about another ledger, don't prevent anyone from reading
     this one.
     """
     from guardrail.config import Settings

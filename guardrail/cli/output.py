@@ -1,5 +1,5 @@
-"""Output and its style: data goes to stdout, everything else to stderr. Colour and progress are
-shown only on a terminal.
+"""Writes output in a consistent style: data goes to stdout, and everything else to stderr. Colour
+and progress are shown only on a terminal.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ MIN_COLUMNS = 40
 
 
 class Style(StrEnum):
-    """Colours by meaning. Colour is never the only sign of a meaning: the text says it too."""
+    """Colours by meaning. Colour is never the only sign of a meaning, because the text states it
+    too.
+    """
 
     PLAIN = "plain"
     GOOD = "good"
@@ -72,14 +74,14 @@ _LOOKS: dict[Style, dict[str, object]] = {
 
 
 def _colour(err: bool) -> bool:
-    # https://no-color.org: any value that is not empty
+    # https://no-color.org: any value that is not empty counts
     if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
         return False
     return (sys.stderr if err else sys.stdout).isatty()
 
 
 def paint(text: str, style: Style, *, err: bool = False) -> str:
-    """Return *text* in *style* if colour is wanted, else unchanged."""
+    """Return *text* in *style* if colour is wanted, otherwise unchanged."""
     if style is Style.PLAIN or not text or not _colour(err):
         return text
     return click.style(text, **_LOOKS[style])  # type: ignore[arg-type]
@@ -88,7 +90,7 @@ def paint(text: str, style: Style, *, err: bool = False) -> str:
 def columns() -> int:
     """Return the width of a table: ``COLUMNS``, the terminal's, or ``PIPE_COLUMNS``.
 
-    If stdout is a pipe (``| head``), the terminal of stderr or stdin counts, because the text ends
+    If stdout is a pipe (``| head``), the terminal of stderr or stdin is used, because the text ends
     up there.
     """
     return max(MIN_COLUMNS, _terminal() or shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns)
@@ -128,18 +130,18 @@ def data(line: str = "") -> None:
 
 
 LEDGER = "guardrail.ledger"
-"""Key in a command's context for (``--config``, ``--ledger``), if given."""
+"""Key in a command's context for the values of ``--config`` and ``--ledger``, if given."""
 
 
 ACCESS = "guardrail.access"
-"""Key in a command's context for the access log's answer: None if recorded, else the reason. Absent
-if the command reads no ledger.
+"""Key in a command's context for the access log's answer: None if it recorded the read, otherwise
+the reason. The key is absent if the command reads no ledger.
 """
 
 
 SOURCE = "guardrail.source"
-"""Key in a command's context for the file that is read instead of a ledger; absent if a ledger is
-read.
+"""Key in a command's context for the file that is read instead of a ledger. The key is absent if a
+ledger is read.
 """
 
 
@@ -194,7 +196,9 @@ def _wrapped(line: str) -> str:
 
 
 def prose(text: str, *, indent: int = 0) -> list[str]:
-    """Wrap one of guardrail's own sentences to the width less *indent* columns. Never empty."""
+    """Wrap one of guardrail's own sentences to the width minus *indent* columns. Returns at least
+    one line.
+    """
     return textwrap.wrap(
         text, columns() - indent, break_long_words=False, break_on_hyphens=False
     ) or [""]
@@ -204,8 +208,8 @@ def field(head: str, text: str) -> Iterator[str]:
     """Yield escaped *text* after *head*, wrapped to the width, with later lines indented to match.
     Nothing is omitted.
 
-    No line of recorded text begins in the column of guardrail's own lines, whatever its contents
-    and the terminal's width.
+    A line of recorded text never begins in the column of guardrail's own lines, whatever the text
+    and the terminal's width are.
     """
     room = max(1, columns() - width(head))
     space = " " * width(head)
@@ -288,7 +292,8 @@ def _widths(spec: Sequence[Column], rows: Sequence[Sequence[Cell]], total: int) 
     ]
     over = sum(widths) + _GAP * (len(spec) - 1) - total
     flexible = [index for index, column in enumerate(spec) if column.flexible]
-    # The widest flexible column is cut first, one column at a time, so that they end up alike.
+    # The widest flexible column is cut first, one column at a time, so that the columns end up
+    # equally wide.
     while over > 0:
         candidates = [index for index in flexible if widths[index] > spec[index].floor]
         if not candidates:

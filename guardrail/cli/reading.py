@@ -1,7 +1,7 @@
 """Records every command that reads a ledger in the access log, before the command shows anything.
 
-The commands need no code for this. Each is wrapped when it is loaded, unless its entry in the table
-of commands says that it reads no records, so a new command can't be forgotten.
+The commands need no code for this. Each command is wrapped when it is loaded, unless its entry in
+the table of commands says that it reads no records. So a new command can't be forgotten.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _CODE = "guardrail.access.code"
 _HINT = "guardrail.access.hint"
 _REASON = "guardrail.access.reason"
 _UNSAID = frozenset({"config", "ledger", "as_json", "reason", "access_reason"})
-"""Parameters that the record contains already, or that do not affect the records read."""
+"""Parameters that the record already contains, or that do not affect which records are read."""
 _FILES = ("exported", "segment", "backup")
 """Parameters that name a file to read instead of a ledger."""
 
@@ -57,8 +57,8 @@ def recorded_command(
 ) -> click.Command:
     """Return *command*, wrapped so that every run on a ledger is recorded.
 
-    If *access_log_itself*, the command reads the access log. If the parameter *instead* is given,
-    the command reads no ledger, as does a command without ``--ledger``.
+    If *access_log_itself* is True, the command reads the access log. A command reads no ledger if
+    its parameter *instead* is given, or if it has no ``--ledger`` option.
     """
     names = {parameter.name for parameter in command.params}
     body = command.callback
@@ -143,7 +143,9 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
 def _given_values(
     context: click.Context, params: Mapping[str, Any]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the command line's values: those that name things, and those that are free text."""
+    """Return the values from the command line in two groups: those that name things, and those that
+    are free text.
+    """
     names: dict[str, object] = {}
     texts: dict[str, object] = {}
     for parameter in context.command.params:
@@ -152,23 +154,23 @@ def _given_values(
             continue
         free = isinstance(parameter, click.Option) and parameter.type is click.STRING
         label = max(parameter.opts, key=len).lstrip("-") if free or name else name
-        # The record names the file. This field states how it was read.
+        # The record names the file, and this field states how it was read.
         value = True if name in _FILES else params.get(name)
         (texts if free else names)[label] = value
     return names, texts
 
 
 def recorded_in() -> Path | None:
-    """Return the access log that recorded the current command, or should have, or None if there is
-    no ledger.
+    """Return the access log that recorded the current command or should have recorded it, or None
+    if there is no ledger.
     """
     path: Path | None = click.get_current_context().meta.get(_PATH)
     return path
 
 
 def access_log_lost() -> str:
-    """Return the reason that the access log does not belong to the ledger; empty if this machine's
-    memory shows none.
+    """Return the reason that the access log does not belong to the ledger, or an empty string if
+    this machine's memory shows none.
     """
     from guardrail.access_log.memory import LOST
 
@@ -187,8 +189,8 @@ def access_log_incomplete() -> str:
 
 
 def _refuse_incomplete() -> None:
-    """Raise ``LedgerOpenError`` if an access log existed or part of one is left. ``doctor`` reports
-    it too.
+    """Raise ``LedgerOpenError`` if an access log existed or part of one is left. ``doctor`` also
+    reports this.
     """
     from guardrail.review.doctor.access import access_log as look
     from guardrail.review.doctor.result import CheckState

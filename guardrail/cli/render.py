@@ -42,7 +42,7 @@ _MINIMAL = {
     "unfit": "the tool's schema refused the arguments",
     "undecided": "the policy did not say which arguments to hide",
 }
-"""By class: the reason for recording only keys, types, lengths and tokens."""
+"""The reason for recording only keys, types, lengths and tokens, by class."""
 _OUTCOMES = {"ok": Style.PLAIN, "returned": Style.PLAIN, "error": Style.BAD, "unknown": Style.WARN}
 
 
@@ -92,7 +92,7 @@ def _assurance(said: Mapping[str, Any]) -> str:
 
 
 def approver(who: RecordedPerson | Approver) -> str:
-    """Return the approver, and how far the identity can be trusted."""
+    """Return the approver, and how well the identity was established."""
     return (
         f"{name(who.id, 'nobody')} ({escape(str(who.assurance)) or 'absent'} by"
         f" {escape(who.method) or '?'})"
@@ -100,8 +100,8 @@ def approver(who: RecordedPerson | Approver) -> str:
 
 
 def approval_lines(call: RecordedCall) -> Iterator[str]:
-    """Yield the approvers that allowed *call*, or the answers to its request; nothing if it
-    involves no approval.
+    """Yield the approvers that allowed *call*, or the answers to its request. Yield nothing if no
+    approval is involved.
     """
     if call.approval:
         people = ", ".join(approver(who) for who in call.approvers) or "nobody on record"
@@ -130,7 +130,7 @@ def _difference(pointers: Sequence[str]) -> str:
 
 
 def milliseconds(ms: float | None) -> str:
-    """Return a duration for a column; empty if the duration is unknown."""
+    """Return a duration for a column, or an empty string if the duration is unknown."""
     if ms is None:
         return ""
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}"
@@ -164,7 +164,7 @@ def rule_lines(rules: Sequence[RuleHit]) -> Iterator[str]:
 
 
 def removed(pointers: Mapping[str, object]) -> Iterator[str]:
-    """Yield each value that redaction removed: its location, class and rule."""
+    """Yield the location, class and rule of each value that redaction removed."""
     for pointer, entry in pointers.items():
         words = (
             [escape(item) for item in entry if isinstance(item, str)]

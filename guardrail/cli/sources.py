@@ -1,5 +1,5 @@
-"""Sources of the commands that show records: the ledger, or a file that holds some of its
-records.
+"""Opens the sources of the commands that show records: the ledger, or a file that contains some of
+its records.
 """
 
 from __future__ import annotations
@@ -98,8 +98,8 @@ def open_records(
 def known_copies(
     records: RecordReader, config: Path | None, ledger: Path | None
 ) -> list[SegmentCopy]:
-    """Return the copies of segments in the folders of the settings; none if the settings can't be
-    read.
+    """Return the copies of segments in the folders of the settings. The result is empty if the
+    settings can't be read.
     """
     from guardrail.review.pruned import copies_of
 

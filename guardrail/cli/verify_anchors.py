@@ -29,7 +29,7 @@ _RESTARTS = 64
 
 
 def origin_of(path: Path) -> str:
-    """Return the name of the log at *path*; empty if it can't be read."""
+    """Return the name of the log at *path*, or an empty string if it can't be read."""
     from guardrail.review.verify import readable
 
     try:
@@ -112,7 +112,7 @@ def configured_heads(
             log, publics = reader.log, {str(reader.genesis["key"]["public"])}
     except (GuardrailError, OSError, KeyError, TypeError, ValueError):
         if not own:
-            return []  # verifying reports why it can't be read
+            return []  # verify reports why it can't be read
         publics = _publics(settings)
     names = [log] if log else _names(settings, publics)
     try:
@@ -144,7 +144,7 @@ MOVE = (
 
 def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNote]) -> str:
     """Describe the head that the anchor file accepted from the ledger at *path* and that is not
-    among *notes*, the heads that it holds now. Empty if none is missing.
+    among *notes*, the heads that it holds now. The result is empty if none is missing.
 
     The accepted head comes from the state next to the ledger, which guards also check before they
     accept a call.
@@ -200,8 +200,8 @@ def _size(note: SignedNote) -> int:
 
 
 def _names(settings: Settings, publics: set[str]) -> list[str]:
-    """Return the log's possible names under *settings*: remembered, noted with the keys, or the
-    name of a new log with one of the keys *publics*.
+    """Return the possible names of the log under *settings*: names that are remembered, names
+    stored with the keys, or the name of a new log with one of the keys *publics*.
     """
     from guardrail.anchoring import remembered_head, stored_names
     from guardrail.config.log_names import possible_names
@@ -213,8 +213,8 @@ def _names(settings: Settings, publics: set[str]) -> list[str]:
 
 
 def _publics(settings: Settings) -> set[str]:
-    """Return the log's possible public keys; none if the keys are missing and nothing is
-    remembered.
+    """Return the possible public keys of the log. The result is empty if the keys are missing and
+    nothing is remembered.
     """
     from guardrail.anchoring import remembered_head
     from guardrail.keys.log_key import Keys

@@ -99,7 +99,7 @@ def verify_file(
 
 def segment_records_of(ledger: Path, file: Path, notices: list[str]) -> SegmentRecords | None:
     """Return the statement of *ledger* about its segments, or None if it can't be read or belongs
-    to a log other than *file*.
+    to another log than *file*.
     """
     from guardrail.review.verify import read_segment_records, readable
 
@@ -138,7 +138,7 @@ def heads_of_copy(
 
 
 def name_in(file: Path) -> str:
-    """Return the name of the log in *file*; empty if it can't be read."""
+    """Return the name of the log in *file*, or an empty string if it can't be read."""
     from guardrail.core.log.record import MAX_LINE, decode
     from guardrail.review.lines import open_lines
 

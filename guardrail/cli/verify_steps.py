@@ -1,5 +1,5 @@
-"""The next step for each answer of ``guardrail verify``: the same in the text and in the JSON
-document.
+"""The next steps after each answer of ``guardrail verify``. They are the same in the text and in
+the JSON document.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _KEEP = "keep the file unchanged, make a copy, and compare the copy with a backu
 def next_steps(
     path: Path, report: VerifyReport, *, is_file: bool, backup: bool = False, way: str = ""
 ) -> list[str]:
-    """Return the next steps in order; empty only for an answer without reservations.
+    """Return the next steps in order. The list is empty only for an answer without caveats.
 
-    If *is_file*, an export, a copy of a segment or a *backup* was verified, not a ledger. *way* is
-    the hint for a missing ledger.
+    If *is_file* is True, an export, a copy of a segment or a *backup* was verified instead of a
+    ledger. *way* is the hint for a missing ledger.
     """
     from guardrail.review.verify import VerifyState
 
@@ -36,7 +36,7 @@ def next_steps(
         return list(_finding_steps(path, shown, report, is_file=is_file))
     if report.exit_code == 3:
         return [_undetermined_step(report, is_file=is_file, backup=backup, way=way)]
-    return list(_reservation_steps(shown, report, is_file=is_file))
+    return list(_caveat_steps(shown, report, is_file=is_file))
 
 
 def _copy_steps(shown: str, report: VerifyReport) -> Iterator[str]:
@@ -95,7 +95,7 @@ def _undetermined_step(report: VerifyReport, *, is_file: bool, backup: bool, way
     return way or "guardrail doctor"
 
 
-def _reservation_steps(shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
+def _caveat_steps(shown: str, report: VerifyReport, *, is_file: bool) -> Iterator[str]:
     if report.dead_calls:
         yield (
             "open the ledger with a guard, which closes the calls of dead processes, then run "

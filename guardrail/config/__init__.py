@@ -1,4 +1,4 @@
-"""Settings: one frozen object, made from guardrail.toml, the environment and the program's
+"""Settings as one frozen object, made from guardrail.toml, the environment and the program's
 arguments.
 """
 

@@ -1,7 +1,7 @@
 """Reads the settings file, and checks that it is a plain file of this user.
 
-A folder that came from somebody else may contain settings too. A file that was found rather than
-named therefore can't start a command or send a secret to a server. A file owned by another user,
+A folder that came from somebody else may contain settings too. Therefore, a file that was found
+instead of named can't start a command or send a secret to a server. A file owned by another user,
 who could change it at any time, is refused.
 """
 
@@ -26,7 +26,7 @@ FILE_NAME = "guardrail.toml"
 _VARIABLE = "GUARDRAIL_CONFIG"
 _MAX_BYTES = 1 << 20
 _ALIKE = 0.8
-"""Similarity, from 0 to 1, at which a name is taken to be the one that was mistyped."""
+"""Similarity, from 0 to 1, from which on one name is considered a mistyped form of another."""
 _DATABASE = b"SQLite format 3\0"
 _LEDGER = "name a ledger with --ledger FILE, or in a program with Guard.open(ledger=FILE)"
 
@@ -43,8 +43,8 @@ class SettingsFile:
 
 
 def find(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path | None:
-    """Return the settings file: ``GUARDRAIL_CONFIG``, else guardrail.toml in *start* or the nearest
-    parent folder that has one.
+    """Return the settings file: the one named by ``GUARDRAIL_CONFIG``, otherwise guardrail.toml in
+    *start* or in the nearest parent folder that has one. Return None if there is none.
     """
     environment = os.environ if environment is None else environment
     named = environment.get(_VARIABLE)
@@ -67,8 +67,8 @@ def is_named(environment: Mapping[str, str] | None = None) -> bool:
 
 
 def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
-    """Read the settings file *path*, which must be owned by this user, root or one of *owners*.
-    Never blocks.
+    """Read the settings file *path*, which must be owned by this user, by root or by one of
+    *owners*. Never blocks.
 
     Raises ``ConfigError`` if the file is missing, not a plain file, too large, owned by another
     user, or not TOML.

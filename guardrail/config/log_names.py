@@ -1,8 +1,8 @@
-"""Names of new logs: no two logs share one, and people can read them.
+"""Makes names for new logs. No two logs share a name, and people can read the names.
 
-A log keeps the name that it was created with: it is in every line and in every signed head. The
-name of an existing log is therefore read from the log and never computed again, even if its keys,
-its folder or its host change.
+A log keeps the name that it was created with, because the name is in every line and in every signed
+head. The name of an existing log is therefore read from the log and never computed again, even if
+its keys, its folder or its host change.
 """
 
 from __future__ import annotations
@@ -21,21 +21,22 @@ __all__ = ["configured_name", "is_of_project", "new_log_name", "possible_names"]
 
 _DIGITS = 8
 _LONGEST = 64
-"""Characters of a host's or a project's name that are used."""
+"""Maximum number of characters of a host's or a project's name that are used."""
 
 
 def new_log_name(settings: Settings, public: str, *, part: str = "") -> str:
     """Return the name of a new log whose public key is *public* (64 hex characters).
 
-    That is ``[ledger] log`` if it is set. Otherwise it is ``HOST/PROJECT-`` and the first eight
+    This is ``[ledger] log`` if it is set. Otherwise it is ``HOST/PROJECT-`` and the first eight
     digits of the public key itself, not of a digest: ``guardrail keys`` prints them too. PROJECT is
-    the folder of guardrail.toml, or without one the folder that the ledger, or its ``audit/``, is
-    in. *part* tells apart the logs of one project: ``access`` gives ``HOST/PROJECT.access-...``.
+    the folder of guardrail.toml. If there is no such file, it is the folder that contains the
+    ledger or its ``audit/`` folder. *part* distinguishes the logs of one project: ``access`` gives
+    ``HOST/PROJECT.access-...``.
 
     The digits make names unique. They prove nothing: only signatures do. HOST and PROJECT keep
     letters and numbers of all scripts, ``.``, ``_`` and ``-``; any other character becomes ``-``,
-    because a name may hold no white space, no ``+`` (C2SP signed-note), no control character and
-    nothing that is not Unicode, and ``~`` counts restarts.
+    because a name must not contain white space, ``+`` (C2SP signed-note), control characters or
+    anything that is not Unicode, and because ``~`` counts restarts.
     """
     named = configured_name(settings)
     suffix = f".{part}" if part else ""
@@ -43,13 +44,15 @@ def new_log_name(settings: Settings, public: str, *, part: str = "") -> str:
 
 
 def configured_name(settings: Settings) -> str:
-    """Return ``[ledger] log``, with ``-`` for white space and ``+``; empty if it is not set."""
+    """Return ``[ledger] log``, with ``-`` for white space and ``+``, or an empty string if it is
+    not set.
+    """
     return _valid(settings.ledger.log)
 
 
 def possible_names(settings: Settings, publics: Iterable[str]) -> list[str]:
     """Return the names under which anchors may know a log that is lost, for each of its possible
-    keys *publics*; the last one has no digits, as in earlier versions.
+    keys *publics*. The last name has no digits, as in earlier versions.
     """
     if settings.ledger.log:
         return [configured_name(settings)]
@@ -77,7 +80,7 @@ def _stem(settings: Settings) -> str:
 
 
 def _plain(text: str) -> str:
-    """Return *text* with ``-`` in place of every character except letters, marks, numbers, ``.``,
+    """Return *text* with ``-`` instead of every character except letters, marks, numbers, ``.``,
     ``_`` and ``-``.
     """
     composed = unicodedata.normalize("NFC", text)

@@ -67,7 +67,7 @@ def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:
 
 
 def _described(item: Any) -> str:
-    """Return a setting's description and the values that it takes."""
+    """Return the description of a setting, with the values that it accepts."""
     meta = item.metadata
     about = str(meta["about"]).split(";")[0]
     if "low" in meta:

@@ -62,8 +62,8 @@ def _switch_on(about: str) -> Any:
 
 
 def _switch(about: str) -> Any:
-    # Such a switch is off by default. Turning it on weakens a guarantee, which its name states, or
-    # may stop work.
+    # Such a switch is off by default. Turning it on weakens a guarantee, which the switch's name
+    # states, or may interrupt work.
     return field(default=False, metadata={"about": about, "switch": True})
 
 
@@ -132,9 +132,11 @@ class PolicySettings:
         "recorded",
         about="the input of the policy: the arguments, or exactly the recorded view",
     )
-    deadline_ms: int = _limits(1000, 10, 60_000, "a call that is not decided by then is denied")
+    deadline_ms: int = _limits(
+        1000, 10, 60_000, "time after which a call that is not decided yet is denied"
+    )
     eval_limit_ms: int = _limits(
-        250, 5, 60_000, "the worker is killed if one evaluation takes longer"
+        250, 5, 60_000, "time after which a worker is killed if one evaluation is still running"
     )
     workers: int = _limits(1, 1, 64, "number of worker processes")
     memory_mb: int = _limits(1024, 64, 65_536, "address space limit of a worker")

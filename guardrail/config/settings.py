@@ -1,5 +1,5 @@
-"""Settings: one frozen object, made from guardrail.toml, the environment and the program's
-arguments.
+"""Settings as one frozen object, made from guardrail.toml, the environment and the program's
+arguments. one frozen object, made from guardrail.toml, the environment and the program's arguments.
 
 Unknown keys, values of another type and values out of range are refused. Relative paths in a file
 are relative to that file.
@@ -57,8 +57,8 @@ class Settings:
     source: Path | None = None
     """The file that was read, or None."""
     distrust: str = ""
-    """The reason that the file may neither start commands nor send secrets to a server; empty if it
-    may.
+    """The reason that the file may neither start commands nor send secrets to a server, or an empty
+    string if it may.
     """
     overridden: frozenset[tuple[str, str]] = field(default=frozenset(), compare=False, repr=False)
     """Section and key of each setting that the environment or the program set. A reload keeps
@@ -75,7 +75,7 @@ class Settings:
     ) -> Settings:
         """Read *path* (or no file at all), then apply the environment.
 
-        Without *named*, the path was found rather than given: the file can't start a command
+        If *named* is False, the path was found rather than given, so the file can't start a command
         (``require_trust``). Raises ``ConfigError`` if the file is unreadable, owned by another user
         or not TOML, and for an unknown section or key, a wrong type, or a value out of range.
         """
@@ -95,8 +95,8 @@ class Settings:
     def chosen(
         cls, config: Path | None, *, environment: Mapping[str, str] | None = None
     ) -> Settings:
-        """Return the settings in *config*, else in the file that ``find`` returns, as a command
-        does. See ``load``.
+        """Return the settings in *config*, otherwise those in the file that ``find`` returns, as a
+        command does. See ``load``.
         """
         path = find(environment=environment) if config is None else config
         named = config is not None or is_named(environment)
@@ -168,8 +168,8 @@ class Settings:
         )
 
     def digest(self) -> str:
-        """Return SHA-256 (hex) over the settings that govern calls: everything but paths and
-        names.
+        """Return the SHA-256 digest (hex) of the settings that govern calls: everything except
+        paths and names.
         """
         return hashlib.sha256(dumps(self.governed())).hexdigest()
 
@@ -215,7 +215,7 @@ class Settings:
         if any(getattr(proxy, name) != getattr(usual, name) for name in names):
             governed["proxy"] = {name: getattr(proxy, name) for name in names}
         if self.policy.engine == "opa":
-            # Only if it is set, so that all other digests remain unchanged.
+            # This is included only if it is set, so that all other digests stay the same.
             governed["opa"] = {
                 name: getattr(self.opa, name)
                 for name in (
@@ -240,7 +240,7 @@ class Settings:
 
 def access_rule(ledger: Path) -> AccessSettings | None:
     """Return ``[access]`` of the settings in the folder of *ledger*, or a parent folder, if they
-    are about that ledger; else None.
+    are about that ledger, otherwise None.
 
     If the settings belong to the ledger's owner and not to this user, only ``required`` applies,
     because it can only make reading stricter.
@@ -279,7 +279,7 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
     )
     made = apply(local_defaults, file.raw, folder, str(path))
     if made.keys.signer and os.sep in made.keys.signer[0]:
-        # A relative path would name another program in each working directory.
+        # A relative path would name a different program in each working directory.
         program, *arguments = made.keys.signer
         keys = replace(made.keys, signer=(str(folder / program), *arguments))
         made = replace(made, keys=keys)

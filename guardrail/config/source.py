@@ -1,5 +1,5 @@
-"""Names the environment variable that set the path in an error, so that the user knows where to
-look.
+"""Adds the name of the environment variable that set a path to an error about that path, so that
+the user knows where to look.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ def with_source(message: str, environment: Mapping[str, str] | None = None) -> s
     environment = os.environ if environment is None else environment
     for variable in (_CONFIG, *ENVIRONMENT):
         value = environment.get(variable, "")
-        # Only one of them takes several paths; a path that holds the separator matches as a whole.
+        # Only one of these variables can contain several paths. A path that contains the separator
+        # matches as a whole.
         for path in filter(None, {value, *value.split(os.pathsep)}):
             forms = {os.path.abspath(path), os.path.realpath(path)}
             if os.sep in path or "." in path:  # a shorter value could be any word

@@ -1,1 +1,3 @@
-"""The pure core: values in, values out. No clock, randomness, files, sockets or logging."""
+"""The pure core: functions of their arguments alone. It uses no clock, randomness, files, sockets
+or logging.
+"""

@@ -1,4 +1,6 @@
-"""What a framework says about a call, next to its tool and its arguments."""
+"""The context of a call: the facts that a framework asserts in addition to the tool and the
+arguments.
+"""
 
 from __future__ import annotations
 
@@ -31,20 +33,21 @@ def is_traceparent(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """What a framework says about one call: which model asked for it, in which response and trace.
+    """The facts that a framework asserts about one call: which model asked for it, and in which
+    response and trace.
 
-    guardrail checks none of it: policies and records see it as ``asserted``. ``model`` and
-    ``response`` come from a model's answer, so they can hold anything: a value that is not text
-    counts as not given, and text is cut, redacted and scanned before it is recorded. Raises
+    guardrail verifies none of them: policies and records see them as ``asserted``. ``model`` and
+    ``response`` come from a model's answer and can have any value: a value that is not text counts
+    as missing, and text is shortened, redacted and scanned before it is recorded. Raises
     ``UsageError`` if another field has the wrong type, or if ``trace`` is malformed.
     """
 
     model: str | None = None
-    """Name of the model, as its response gives it."""
+    """Name of the model, as given in its response."""
     response: str | None = None
     """Id of the model's response that asks for the call."""
     trace: str | None = None
-    """W3C traceparent of the span that makes the call; records name it in place of the
+    """W3C traceparent of the span that makes the call. Records contain it instead of the
     session's.
     """
     framework: str | None = None
@@ -72,6 +75,6 @@ class CallContext:
 
 
 def _text(value: object) -> str | None:
-    """Return the text of *value*, or None if it is empty or no text."""
-    # issubclass, not isinstance: an object can lie about its __class__.
+    """Return *value* as text, or None if it is empty or not text."""
+    # issubclass instead of isinstance, because an object can lie about its __class__.
     return (str.__str__(value) or None) if issubclass(type(value), str) else None

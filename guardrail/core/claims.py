@@ -1,4 +1,4 @@
-"""Ownership of sessions: the first record names the owner, and later calls must match it.
+"""Determines who owns a session: the first record names the owner, and later calls must match it.
 
 Pure functions.
 """
@@ -19,13 +19,13 @@ Owner = tuple[str, str, str, str]
 TYPES = ("call.decision", "call.rejected")
 """Types of records that claim a session for their caller if they are its first record."""
 TAKEN = "session"
-"""Detail of cause ``identity``: the log held a call of this session by another caller.
+"""Detail of cause ``identity``: the log already has a call of this session by another caller.
 
-Such a denial claims no session.
+Such a denial does not claim the session.
 """
 BEHIND = "ledger.session_behind"
-"""Code of the error for the first call of a session whose owner must be looked up once more.
-Nothing was written.
+"""Error code for the first call of a session whose owner must be looked up again. Nothing was
+written.
 """
 
 _KINDS = ("tenant", "principal", "agent", "issuer")
@@ -38,9 +38,9 @@ class Claim:
     names: tuple[str, ...]
     """Names that the session can have in the log: its id, and its id as a token."""
     owner: Owner
-    """Identity of the caller, in clear."""
+    """Identity of the caller, in clear text."""
     named: bool
-    """True if the host named the session: then others can name it as well."""
+    """True if the program chose the session's id, so that other callers may use the same id."""
     token: Callable[[str, str], str]
     """Returns the token for a value of a given kind."""
 
@@ -56,7 +56,9 @@ class Claim:
 
 
 def owner_of(record: Mapping[str, Any]) -> Owner | None:
-    """Return the owner of the session that *record* names; None if it names none."""
+    """Return the owner of the session according to *record*, or None if the record names no
+    owner.
+    """
     if session_of(record) is None:
         return None
     principal = record["principal"]
@@ -70,8 +72,8 @@ def owner_of(record: Mapping[str, Any]) -> Owner | None:
 
 
 def session_of(record: Mapping[str, Any]) -> str | None:
-    """Return the session that *record* claims for its caller if it is the session's first record;
-    None if it claims none.
+    """Return the session that *record* claims for its caller if it is the session's first record,
+    or None if it claims no session.
     """
     if record.get("type") not in TYPES:
         return None

@@ -95,8 +95,8 @@ def parse(document: object) -> Decision:
     """Convert a reply to a decision. Never raises.
 
     A well-formed reply gives its own effect with cause ``policy``. Any other reply is a denial:
-    ``malformed`` with a detail that names the first problem, or ``obligation`` if the reply asks
-    for one, because ``guardrail/1`` defines none.
+    ``malformed`` with a detail that names the first problem, or ``obligation`` if the reply
+    contains an obligation, because ``guardrail/1`` defines none.
     """
     try:
         return _parse(document)
@@ -159,7 +159,7 @@ def _parse(document: object) -> Decision:
     # A verdict must name at least one rule with its effect. A denial without a rule can't be
     # investigated, and an allow without a rule has no basis.
     if not any(rule.effect is effect for rule in rules):
-        # If no rule allows a call, the composition denies it and names its own rule.
+        # If no rule allows a call, guardrail's composition denies it and names its own rule.
         raise _MalformedError("no_reason")
     # A deny rule overrides the effect that the document claims.
     if effect is not Effect.DENY and any(rule.effect is Effect.DENY for rule in rules):

@@ -1,4 +1,4 @@
-"""Folds ids to their visible form, so that two spellings that could name one person are equal.
+"""Folds ids to their visible form, so that two spellings that could mean the same person are equal.
 
 Use it only to refuse, never to allow.
 """
@@ -45,9 +45,10 @@ def folded(text: str) -> str:
     """Return the visible form of the id *text*, without differences of case or Unicode form; empty
     if nothing is visible.
 
-    It omits blanks, invisible characters and decorative combining marks: marks that form no letter
-    with the preceding character, unless both belong to one script whose marks are letters. Common
-    Greek and Cyrillic letters that look like Latin ones are replaced by the Latin ones.
+    Blanks, invisible characters and decorative combining marks are omitted. A combining mark is
+    decorative if it forms no letter with the preceding character, unless both belong to one script
+    whose marks are letters. Common Greek and Cyrillic letters that look like Latin ones are
+    replaced by the Latin ones.
     """
     if text.isascii():
         return "".join(character for character in text.casefold() if "!" <= character <= "~")
@@ -67,7 +68,7 @@ def _visible_form(text: str) -> str:
         if unicodedata.category(character)[0] != "M":
             script, marks = _script(character), set()
         elif not script or character in marks or _script(character) != script:
-            continue  # a mark that is drawn twice in one place looks like a single one
+            continue  # a mark that is drawn twice in one place looks like a single mark
         else:
             marks.add(character)
         kept.append(character)
@@ -81,8 +82,8 @@ def _is_drawn(character: str) -> bool:
 
 
 def _script(character: str) -> str:
-    """Return the first word of the name of a letter or mark, which names its script; empty for
-    other characters.
+    """Return the first word of the Unicode name of a letter or mark, which names its script, or an
+    empty string for other characters.
     """
     if unicodedata.category(character)[0] not in "LM":
         return ""

@@ -1,5 +1,5 @@
-"""Reads JSON text that every parser reads the same: no key twice, no constants that are not JSON,
-and nothing after the value.
+"""Reads JSON text that every parser reads in the same way: no repeated keys, no constants that are
+not JSON, and nothing after the value.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
 
 class JsonTextError(ValueError):
-    """The text is not JSON, or parsers could disagree about it. It quotes no part of the text."""
+    """The text is not JSON, or parsers may disagree about it. The exception quotes no part of the
+    text.
+    """
 
     def __init__(self, detail: str, position: int | None = None) -> None:
         super().__init__(detail)
@@ -23,14 +25,14 @@ class JsonTextError(ValueError):
         ``depth``.
         """
         self.position = position
-        """Index of the first character that does not fit, if that is known."""
+        """Index of the first character that does not fit, or None if it is not known."""
 
 
 def read(text: str) -> Any:
     """Return the value of *text*. Raises ``JsonTextError`` and nothing else.
 
-    Lone surrogates, written as escapes, are left to the encoder, and infinite numbers (``1e999``)
-    to the caller.
+    Lone surrogates, written as escapes, are left for the encoder to refuse, and infinite numbers
+    (``1e999``) for the caller.
     """
     start = _after_space(text, 0)
     try:
@@ -42,20 +44,20 @@ def read(text: str) -> Any:
     except RecursionError:
         failure = JsonTextError("depth")
     except ValueError:
-        # Python converts integers only up to a number of digits.
+        # Python converts integers only up to a limited number of digits.
         failure = JsonTextError("integer_range")
     else:
         end = _after_space(text, end)
         if end == len(text):
             return value
         failure = JsonTextError("trailing", end)
-    # Outside the handlers: the context of an exception holds the text.
+    # Raised outside the handlers, because the context of an exception would contain the text.
     raise failure
 
 
 def _after_space(text: str, start: int) -> int:
     found = _SPACE.match(text, start)
-    assert found is not None  # it matches no characters, too
+    assert found is not None  # the pattern also matches an empty text
     return found.end()
 
 

@@ -1,7 +1,7 @@
 """The input document of the policy: AuthZEN 1.0, with every documented key present.
 
-Built at most twice per call: from the snapshot for the engine, and from the recorded view for the
-record.
+It is built at most twice per call: from the snapshot for the engine, and from the recorded view for
+the record.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def session_input(
         subject={
             "type": principal.type,
             "id": principal_id,
-            # Values from the host never override guardrail's own values about the identity.
+            # Values from the program never override guardrail's own values about the identity.
             "properties": {
                 **attributes,
                 "assurance": str(principal.assurance),
@@ -88,14 +88,18 @@ def tool_input(
 
 
 def model_input(name: str | None, response: str | None) -> JsonObject | None:
-    """Return ``context.model``, as a framework asserts it; None if it says nothing."""
+    """Return ``context.model`` as a framework asserts it, or None if the framework asserts
+    nothing.
+    """
     if name is None and response is None:
         return None
     return {"name": name, "response": response, "assurance": str(Assurance.ASSERTED)}
 
 
 def framework_input(name: str | None, version: str | None) -> JsonObject | None:
-    """Return ``context.origin.framework``, as it asserts it; None if it says nothing."""
+    """Return ``context.origin.framework`` as the framework asserts it, or None if it asserts
+    nothing.
+    """
     if name is None and version is None:
         return None
     return {"name": name, "version": version, "assurance": str(Assurance.ASSERTED)}
@@ -117,7 +121,7 @@ def build(
     action: str = "tools/call",
 ) -> JsonObject:
     """Return the whole input document. *time* is RFC 3339 UTC; *model* and *framework* come from
-    the functions of that name.
+    ``model_input`` and ``framework_input``.
     """
     return {
         "subject": session.subject,

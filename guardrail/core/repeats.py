@@ -10,17 +10,17 @@ __all__ = ["Repeat", "names_of"]
 
 
 class Repeat(StrEnum):
-    """What became of the earlier call; also the detail of cause ``duplicate``."""
+    """The state of the earlier call, which is also the detail of cause ``duplicate``."""
 
     SUCCEEDED = "succeeded"
-    """It ran, and it succeeded or at least returned."""
+    """The call ran, and succeeded or at least returned."""
     RUNNING = "running"
-    """It was allowed, and has no outcome yet."""
+    """The call was allowed, and has no outcome yet."""
 
 
 def names_of(record: Mapping[str, Any]) -> list[str]:
     """Return the names under which the call of *record* is known: its framework's id, within its
-    session and within its thread. Empty if it has no such id.
+    session and within its thread. The list is empty if the call has no such id.
     """
     origin = record.get("origin")
     if not isinstance(origin, Mapping) or not isinstance(origin.get("call_id"), str):

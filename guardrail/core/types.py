@@ -38,7 +38,7 @@ class Effect(StrEnum):
 
 
 class Cause(StrEnum):
-    """Why a decision was made.
+    """The reason for a decision.
 
     ``policy`` means that the rules decided. Any other cause means that the rules could not be
     evaluated or were not evaluated.
@@ -71,7 +71,7 @@ class Status(StrEnum):
     ERROR = "error"
     CANCELLED = "cancelled"
     INTERRUPTED = "interrupted"
-    """A framework paused it; a resume is a new call."""
+    """A framework paused the call; when it resumes, it makes a new call."""
     UNKNOWN = "unknown"
     """The process died between the decision and the outcome."""
     RETURNED = "returned"
@@ -80,7 +80,7 @@ class Status(StrEnum):
 
 
 class Assurance(StrEnum):
-    """How reliable an identity is."""
+    """How well an identity was established."""
 
     VERIFIED = "verified"
     ASSERTED = "asserted"
@@ -101,18 +101,18 @@ class Principal:
     """The principal for whom the agent acts."""
 
     id: str
-    """As given by the host; empty if absent."""
+    """The id as given by the program, or an empty string if absent."""
     type: str = "user"
     """``user`` or ``service``."""
     issuer: str | None = None
     """The issuer that vouches for the id."""
     assurance: Assurance = Assurance.ASSERTED
     method: str = "context"
-    """How it was established: ``context``, later ``oidc_jwt`` and others."""
+    """How the identity was established: ``context``, later ``oidc_jwt`` and others."""
     roles: tuple[str, ...] = ()
-    """For the policy: ``subject.properties.roles``."""
+    """The roles, which the policy sees as ``subject.properties.roles``."""
     attributes: Mapping[str, Json] = field(default_factory=dict)
-    """Further ``subject.properties``, as given by the host."""
+    """Further ``subject.properties``, as given by the program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,9 +137,9 @@ class Session:
     delegation: tuple[Mapping[str, Json], ...] = ()
     """The chain of actors, outermost first (RFC 8693 ``act``)."""
     attributes: Mapping[str, Json] = field(default_factory=dict)
-    """The host's data about the session; recorded redacted."""
+    """The program's data about the session, recorded in redacted form."""
     trace: str | None = None
-    """W3C trace id, if the host has one."""
+    """W3C trace id, if the program has one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +151,7 @@ class Rule:
     effect: Effect
     severity: str = "info"
     needs: tuple[str, ...] = ()
-    """Pointers that an approver must see."""
+    """Pointers to the arguments that an approver must see."""
     approvers: int = 1
 
 
@@ -162,14 +162,14 @@ class Decision:
     effect: Effect
     cause: Cause
     detail: str = ""
-    """Stable sub-code; empty for a plain policy verdict."""
+    """Stable sub-code, or an empty string for a plain policy verdict."""
     rules: tuple[Rule, ...] = ()
     redact: tuple[str, ...] = ()
     """RFC 6901 pointers into the arguments, ``*`` for any key or index."""
     labels: tuple[str, ...] = ()
     message: str = ""
-    """Text for the agent in addition to the cause's own: guardrail's words and declared names,
-    never a value.
+    """Text for the agent in addition to the text of the cause: guardrail's words and declared
+    names, never a value.
     """
 
 

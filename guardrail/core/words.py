@@ -1,7 +1,4 @@
-"""Numbers in sentences: ``1 record``, ``2 records``, ``record 7``, ``records 7 to 9``.
-
-Every text that contains a count and a noun uses this module.
-"""
+"""Formats numbers in sentences: ``1 record``, ``2 records``, ``record 7``, ``records 7 to 9``."""
 
 from __future__ import annotations
 

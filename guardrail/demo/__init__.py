@@ -1,8 +1,9 @@
 """``guardrail demo``: a scripted agent under policy, from the first call to a ledger that was
-tampered with.
+tampered with. a scripted agent under policy, from the first call to a ledger that was tampered
+with.
 
-Everything happens in a temporary folder, or in a folder of your choice; no model, no API key, no
-network.
+Everything happens in a temporary folder, or in a folder of your choice. The demo needs no model, no
+API key and no network.
 """
 
 from __future__ import annotations

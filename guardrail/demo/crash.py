@@ -1,5 +1,5 @@
-"""The demo's process that is killed while a tool runs:
-``python -m guardrail.demo.crash FOLDER SESSION``.
+"""The process of the demo that is killed while a tool runs: ``python -m guardrail.demo.crash FOLDER
+SESSION``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The demo's shop: LangChain tools with real effects, in a folder."""
+"""The demo's shop: LangChain tools with real effects in a folder."""
 
 from __future__ import annotations
 

@@ -27,8 +27,8 @@ __all__ = ["Story", "UnexpectedError"]
 SESSION = "demo"
 _AMOUNT = 40.0
 _TOKEN = "ghp_" + "Zk3u" * 9
-"""Looks like a live token but is not one. It is assembled here so that no secret scanner reports
-it.
+"""A text that looks like a live token but is not one. It is assembled here so that no secret
+scanner reports it.
 """
 
 _EDIT = (b'"amount":40.0', b'"amount":90.0')

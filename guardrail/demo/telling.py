@@ -1,5 +1,5 @@
-"""Prints the demo's text in at most 80 columns, in the wording of the commands if a command shows
-the same facts.
+"""Prints the demo's text in at most 80 columns. If a command shows the same facts, the text uses
+the command's wording.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ def _labelled(label: str, text: str) -> None:
 
 
 def guardrail(*args: str, folder: Path) -> int:
-    """Run a guardrail command on files in *folder* and return its exit code; show it as a user
-    would type it.
+    """Run a guardrail command on files in *folder*, show it as a user would type it, and return its
+    exit code.
     """
     data(paint(f"$ guardrail {' '.join(args)}", Style.STRONG))
     sys.stdout.flush()

@@ -1,7 +1,7 @@
-"""Validates the host's identity data: Principal, Agent and Session.
+"""Validates the identity data that the program passes: principal, agent and session.
 
-No signature is verified here yet: every identity is ``asserted``, or ``absent`` if the host named
-none.
+This version verifies no signatures: every identity is ``asserted``, or ``absent`` if the program
+named none.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ __all__ = [
 State = TypeVar("State")
 
 SOMEONE_ELSES = "identity.session"
-"""Error code if a caller enters a session, or makes its first call in it, and the session belongs
-to somebody else.
+"""Error code for a caller that enters a session, or makes its first call in it, although the
+session belongs to another caller.
 """
 _MAX_ID = 512
 _MAX_SESSIONS = 10_000
@@ -80,7 +80,8 @@ def _check_assurance(assurance: object, id_: object, what: str) -> None:
     # comparison by identity.
     if type(assurance) is not Assurance or assurance is Assurance.VERIFIED:
         raise IdentityError(
-            f"{what}: a host can use only Assurance.ASSERTED or ABSENT; only guardrail verifies",
+            f"{what}: a program can use only Assurance.ASSERTED or ABSENT, because only "
+            "guardrail verifies identities",
             code="identity.assurance",
         )
     if assurance is Assurance.ASSERTED:
@@ -92,7 +93,9 @@ def _check_assurance(assurance: object, id_: object, what: str) -> None:
 
 
 def principal(value: Principal | str | None) -> Principal:
-    """Return the host's principal. A bare id becomes an asserted user, None an absent one."""
+    """Return the program's principal. A bare id becomes an asserted user, and None an absent
+    one.
+    """
     if value is None:
         return Principal(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Principal):
@@ -103,7 +106,7 @@ def principal(value: Principal | str | None) -> Principal:
 
 
 def agent(value: Agent | str | None) -> Agent:
-    """Return the host's agent; see ``principal``."""
+    """Return the program's agent. See ``principal``."""
     if value is None:
         return Agent(id="", assurance=Assurance.ABSENT, method="none")
     if isinstance(value, Agent):
@@ -131,7 +134,7 @@ def session_key(session: Session) -> tuple[str, str, str, str, str]:
 
 
 class SessionTable(Generic[State]):
-    """The sessions that this guard knows, newest last, 10,000 at most. Thread-safe."""
+    """The sessions that this guard knows, newest last, at most 10,000. Thread-safe."""
 
     def __init__(self, limit: int = _MAX_SESSIONS) -> None:
         self._limit = limit

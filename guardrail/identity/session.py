@@ -1,4 +1,4 @@
-"""A guard's state for one session, computed once and used by each of its calls."""
+"""A guard's state for one session. It is computed once and used by each of the session's calls."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ __all__ = ["SessionState", "make_session", "make_state"]
 
 _MAX_TEXTS = 512
 _RANDOM = ":-:"
-"""In every random mark, which differs each time."""
+"""Text that occurs in every random mark. The rest of a mark differs each time."""
 
 
 @dataclass(slots=True, eq=False)
 class SessionState:
-    """One session of one guard, computed once and used by each of its calls."""
+    """One session of one guard. It is computed once and used by each of the session's calls."""
 
     session: Session
     memory: Memory
     """Values known to be sensitive in this session of this process."""
     raw: SessionInput
-    """The policy's view."""
+    """The view of the session for a policy that sees raw input."""
     recorded: SessionInput
-    """The recorded view; the same object if nothing had to be removed."""
+    """The recorded view. It is the same object if nothing had to be removed."""
     fields: CallFields
     bare: CallFields
     """The common fields with every id as a token."""
@@ -54,25 +54,25 @@ class SessionState:
     seen: int
     """``memory.added`` at the time when this state was computed."""
     texts: dict[str, str]
-    """Recorded forms of short texts of calls: messages, names of undeclared tools."""
+    """Recorded forms of short texts of calls, such as messages and names of undeclared tools."""
     claim: Claim | None = None
-    """The claim for the session's next record; None once one of this caller's records is
+    """The claim for the session's next record, or None once one of this caller's records is
     durable.
     """
     belongs_to_other: bool = False
-    """True if the log held a call of this session by somebody else: no further call is made in
-    it.
+    """True if the log already had a call of this session by another caller. No further call is made
+    in the session.
     """
     supplied_texts: dict[str, str] = field(default_factory=dict)
-    """Recorded forms of short texts from the host or the policy."""
+    """Recorded forms of short texts from the program or the policy."""
     _facts: SessionInput | None = None
 
     def refresh(self) -> None:
         """Redact the attributes again if more values have become known to be sensitive.
 
-        An attribute is recorded in the clear as long as no part of it is known to be sensitive, and
-        is redacted from then on. Ids, roles and delegation stay unchanged: a page that a tool read
-        can't remove the actor from the record.
+        An attribute is recorded in clear text as long as no part of it is known to be sensitive,
+        and is redacted after that. Ids, roles and delegation stay unchanged: a page that a tool
+        read can't remove the actor from the record.
         """
         seen = self.memory.added
         if seen != self.seen:
@@ -96,8 +96,8 @@ class SessionState:
         return found
 
     def supplied(self, text: str) -> str:
-        """Return text from the host or the policy as it may be recorded. Detectors examine it, but
-        values known to the session are not removed from it.
+        """Return text from the program or the policy as it may be recorded. Detectors examine it,
+        but values known to the session are not removed from it.
         """
         found = self.supplied_texts.get(text)
         if found is None:
@@ -107,7 +107,9 @@ class SessionState:
         return found
 
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return a call's origin as it may be recorded, given the values known now."""
+        """Return a call's origin as it may be recorded, given the values known to be sensitive
+        now.
+        """
         changed = {
             name: self.foreign_id(where[name])
             for name in ("call_id", "thread")
@@ -116,8 +118,8 @@ class SessionState:
         return {**where, **changed} if changed else where
 
     def foreign_id(self, id_: str) -> str:
-        """Return an id that a framework chose as it may be recorded: in the same form each time, so
-        that a repeated call is recognised.
+        """Return an id that a framework chose as it may be recorded. The form is the same each
+        time, so that a repeated call is recognised.
         """
         shown = self.redactor.text(id_, self.memory)
         return shown if shown == id_ or _RANDOM not in shown else self.keys.token("call", id_)
@@ -154,7 +156,7 @@ def make_state(
     """Return the state of a new session. Raises ``RedactionError`` if its attributes can't be
     recorded.
 
-    *claim* is the caller's claim to the session; None if the ledger shows the owner already.
+    *claim* is the caller's claim to the session, or None if the ledger already shows the owner.
     """
     memory = Memory()
     session = _copied(session)
@@ -208,7 +210,7 @@ def _copied(session: Session) -> Session:
     }
     try:
         own: Any = copy_json(supplied_texts)
-        dumps(own)  # refuses lone surrogates
+        dumps(own)  # this refuses lone surrogates
     except (ArgumentsError, RecordError) as error:
         raise RedactionError(
             f"the session's description can't be recorded: {error.message}",
@@ -227,8 +229,8 @@ def _attributes(session: Session) -> dict[str, Json]:
 
 
 def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
-    """Return *session* with secrets removed from the host's values other than ids, attributes and
-    delegation.
+    """Return *session* with secrets removed from the program's values other than ids, attributes
+    and delegation.
 
     Returns the same object if nothing had to be removed.
     """
@@ -350,7 +352,9 @@ def make_session(
     attributes: Mapping[str, Json] | None = None,
     trace: str | None = None,
 ) -> Session:
-    """Validate the host's description of a session, and return it. Raises ``IdentityError``."""
+    """Validate the program's description of a session, and return the session. Raises
+    ``IdentityError``.
+    """
     return Session(
         id=new_ulid() if id_ is None else identity.check_id(id_, "session id"),
         tenant=identity.check_id(tenant, "tenant"),

@@ -1,3 +1,3 @@
-"""Adapters for agent frameworks, one per framework. Each imports its framework only when it is
-used.
+"""Adapters for agent frameworks, one per framework. An adapter imports its framework only when it
+is used.
 """

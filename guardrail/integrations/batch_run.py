@@ -1,5 +1,5 @@
-"""Runs the tool calls of one response: each is decided, recorded, run and answered, all of them at
-the same time.
+"""Runs the tool calls of one model response concurrently: each call is decided, recorded, run and
+answered.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["BatchRun"]
 
 _THREADS = 64
-"""Calls of one response that run at the same time in threads."""
+"""Maximum number of calls of one response that run in threads at the same time."""
 _SHOWN = 64
-"""Characters of a name that the model wrote, as it reads it again."""
+"""Longest part, in characters, of an unknown tool's name that is repeated to the model."""
 
 
 class BatchRun:
-    """Runs one batch."""
+    """Runs the calls of one response."""
 
     def __init__(
         self,
@@ -55,9 +55,9 @@ class BatchRun:
         }
 
     def run_all(self, pairs: Sequence[tuple[AskedCall, Registered | None]]) -> list[Any]:
-        """Run each call, in a thread of its own if there are several; return the answers in order.
+        """Run each call, in its own thread if there are several. Return the answers in order.
 
-        A ``LedgerError`` is raised when every call has ended.
+        If a call raises ``LedgerError``, it is raised again after every call has ended.
         """
         for _, entry in pairs:
             if entry is not None and is_async(entry.body):
@@ -76,14 +76,15 @@ class BatchRun:
             ]
             wait(futures)
         finally:
-            # If the wait was interrupted, what has not begun never will; the rest is recorded.
+            # If the wait is interrupted, queued calls never start. Running calls still record their
+            # outcomes.
             pool.shutdown(cancel_futures=True)
         _raise_first([future.exception() for future in futures])
         return [future.result() for future in futures]
 
     async def arun_all(self, pairs: Sequence[tuple[AskedCall, Registered | None]]) -> list[Any]:
-        """Run each call as a task; return the answers in order. If this is cancelled, so is each
-        task, and all of them end, with their outcomes recorded, before this does.
+        """Run each call as a task, and return the answers in order. If this is cancelled, every
+        task is cancelled too, and this ends only after all outcomes are recorded.
         """
         if len(pairs) == 1:
             return [await self._arun(*pairs[0])]
@@ -149,11 +150,11 @@ def _shown(tool: Tool, result: object) -> ToolAnswer:
 
 
 def _told(error: BaseException) -> ToolAnswer:
-    """Return *error* as an answer, or raise it if the program must see it."""
+    """Return *error* as an answer for the model, or raise it if it is meant for the program."""
     if isinstance(error, Denied | ApprovalRequired):
         return _failure(refusal_text(error))
     if isinstance(error, BaseExceptionGroup):
-        # A task group in a body makes it of what its calls raised.
+        # A task group in a body groups the exceptions of the calls that it made.
         error = _first_of(error, LedgerError) or error
     if isinstance(error, LedgerError | UsageError) or not isinstance(error, Exception):
         raise error
@@ -161,7 +162,8 @@ def _told(error: BaseException) -> ToolAnswer:
 
 
 def _failure(text: str) -> ToolAnswer:
-    # What a model, a provider or a body wrote may hold lone surrogates, which no request can carry.
+    # Text from a model, a provider or a body may contain lone surrogates, which a request can't
+    # contain.
     return ToolAnswer(result_text(text), failed=True)
 
 
@@ -174,7 +176,9 @@ def _first_of(group: BaseExceptionGroup[Any], kind: type[BaseException]) -> Base
 
 
 def _raise_first(ended: Sequence[object]) -> None:
-    """Raise the exception that the program must see, if there is one: a ``LedgerError`` first."""
+    """If a call raised an exception, raise it: the first ``LedgerError`` if there is one, otherwise
+    the first exception.
+    """
     problems = [each for each in ended if isinstance(each, BaseException)]
     for problem in (*(each for each in problems if isinstance(each, LedgerError)), *problems):
         raise problem

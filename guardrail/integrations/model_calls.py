@@ -1,4 +1,4 @@
-"""The calls of one response of a model, and the functions of a ToolBox that they are for."""
+"""The calls of one model response, and the functions of a ToolBox that they call."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ __all__ = [
 ]
 
 _SHOWN = 20
-"""Names of tools that a model reads if it called one that does not exist."""
+"""Maximum number of tool names listed to a model that has called an unknown tool."""
 
 
 class ContentParts(list[Any]):
-    """A result that consists of parts in the form that the API defines (text, images, files). They
+    """A result made of parts (text, images, files) in the format of the provider's API. The parts
     go to the model unchanged.
     """
 
 
 class Registered(NamedTuple):
-    """A function of a ToolBox."""
+    """A function that is registered in a ToolBox."""
 
     tool: Tool
     body: Callable[..., Any]
     kind: CallKind
     strict: bool
     format: Mapping[str, Any] | None
-    """The input format of a custom tool, as the Responses API has it."""
+    """The input format of a custom tool, as the Responses API defines it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,21 +49,23 @@ class CallBatch:
     calls: Sequence[AskedCall]
     context: CallContext
     problem: UsageError | None = None
-    """Why the program must not go on with this response: ``calls`` are recorded, none is run."""
+    """If set, the error that keeps the program from continuing with this response: ``calls`` are
+    recorded, but none is run.
+    """
     compose: Callable[[list[Any]], list[Any]] = field(default=list)
-    """Makes the messages to append from the answers."""
+    """Makes the messages to append out of the answers."""
 
 
 def listed(value: object, name: str) -> list[Any]:
-    """Return the list *value* of a response's field *name*; none is an empty one. Raises
-    ``UsageError`` if it is anything else.
+    """Return *value*, the list in the field *name* of a response, or an empty list if it is None.
+    Raises ``UsageError`` if it is anything else.
     """
     if value is None:
         return []
     if isinstance(value, list):
         return value
     raise UsageError(
-        f"the response is malformed: its {name} is no list but a {type(value).__name__}",
+        f"the response is malformed: its {name} is not a list but a {type(value).__name__}",
         code="usage.response",
     )
 
@@ -71,8 +73,8 @@ def listed(value: object, name: str) -> list[Any]:
 def matched(
     calls: Iterable[AskedCall], entries: Mapping[str, Registered]
 ) -> Iterator[tuple[AskedCall, Registered | None]]:
-    """Yield each call with the function that it is for, or with the reason for which it is
-    refused.
+    """Yield each call with the function that it calls. A refused call is yielded with its refusal,
+    and without a function.
     """
     seen: set[str] = set()
     for call in calls:

@@ -1,4 +1,4 @@
-"""Copy a function's name, docstring and parameters to a wrapper that gives no access to the
+"""Copies a function's name, docstring and parameters to a wrapper that gives no access to the
 original.
 """
 
@@ -14,12 +14,12 @@ __all__ = ["dress", "hints", "parameters"]
 
 
 def dress(function: Callable[..., Any], original: Callable[..., Any]) -> Callable[..., Any]:
-    """Give *function* the name, docstring and signature of *original*, with annotations resolved,
-    but no reference to it.
+    """Give *function* the name, docstring and signature of *original*, but no reference to it.
+    Annotations are resolved.
 
-    ``functools.wraps`` would set ``__wrapped__``, which gives anyone the bare body. Without that
-    attribute, names in annotations can't be looked up in the original's module, so they are
-    resolved here.
+    ``functools.wraps`` would set ``__wrapped__``, which gives any code access to the ungoverned
+    body. Without that attribute, Python can't look up the names in annotations in the original's
+    module, so they are resolved here.
     """
     for name in ("__name__", "__qualname__", "__doc__", "__module__"):
         value = getattr(original, name, None)
@@ -42,7 +42,9 @@ def dress(function: Callable[..., Any], original: Callable[..., Any]) -> Callabl
 
 
 def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of *function* by name; empty if its signature is not available."""
+    """Return the parameters of *function* by name, or an empty mapping if its signature is not
+    available.
+    """
     try:
         return inspect.signature(function).parameters
     except (TypeError, ValueError):

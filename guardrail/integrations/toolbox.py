@@ -1,6 +1,4 @@
-"""What the ToolBox of each provider's client shares: functions that a model may call, and nothing
-else.
-"""
+"""The part of a ToolBox that all providers' clients share: the functions that a model may call."""
 
 from __future__ import annotations
 
@@ -40,7 +38,7 @@ class ToolBoxBase(ABC):
 
     _adapter: ClassVar[str]
     _names: ClassVar[re.Pattern[str]]
-    """The names that the API accepts."""
+    """Pattern of the names that the API accepts."""
 
     def __init_subclass__(cls) -> None:
         """Give the class and its methods the names that programs import, because a ``TypeError``
@@ -54,8 +52,8 @@ class ToolBoxBase(ABC):
                 each.__qualname__ = f"ToolBox.{each.__name__}"
 
     def __init__(self, guard: Guard, *, wait_for_approval: float | None = None) -> None:
-        """*wait_for_approval* is the number of seconds that a call waits for a person who must
-        approve it; without it, the model reads that the call needs an approval.
+        """*wait_for_approval* is the number of seconds that a call waits for a person to approve
+        it. Without it, the model is told that the call needs an approval.
         """
         self._guard = guard
         self._wait = wait_for_approval
@@ -78,13 +76,13 @@ class ToolBoxBase(ABC):
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def tool(self, function: Any = None, /, **options: Any) -> Any:
-        """Register a function, or a method of an object: name, schema and descriptions come from
-        its signature and docstring. Return it governed, as ``guard.tool`` does.
+        """Register a function, or a method of an object. Its signature and docstring give the
+        tool's name, schema and descriptions. Returns the function governed, as ``guard.tool`` does.
 
-        *strict* makes the model keep to the schema. The other options have the meaning that they
-        have in ``guard.tool``; a function that ``guard.tool`` has made is taken as it is. Raises
-        ``UsageError`` for a second tool of the same name, a name that the API does not accept, and
-        a signature without a JSON Schema.
+        *strict* makes the model's arguments follow the schema. The other options have the same
+        meaning as in ``guard.tool``; a function that is already a tool of ``guard.tool`` keeps its
+        options. Raises ``UsageError`` for a second tool with the same name, a name that the API
+        does not accept, and a signature that can't be described in JSON Schema.
         """
         if function is None:
             return lambda decorated: self._add(decorated, CallKind.FUNCTION, **options)
@@ -108,19 +106,22 @@ class ToolBoxBase(ABC):
         made, body = self._made(function, called, strict, options)
         if not self._names.fullmatch(made.name):
             raise UsageError(
-                f"{made.name}: the API accepts no tool of this name",
+                f"{made.name}: the API does not accept this name for a tool",
                 code="usage.name",
                 hint=f"pass name= with a name that matches {self._names.pattern}",
             )
         if made.name in self._entries:
             raise UsageError(
-                f"{made.name}: this ToolBox already has a tool of this name",
+                f"{made.name}: this ToolBox already has a tool with this name",
                 code="usage.tool_name",
                 hint="pass another name=",
             )
         if kind is CallKind.CUSTOM and len(made.parameters) != 1:
             raise UsageError(
-                f"{made.name}: a custom tool takes one argument, the text that the model wrote",
+                (
+                    f"{made.name}: a custom tool must take exactly one argument, the text "
+                    "that the model writes"
+                ),
                 code="usage.custom",
             )
         made = self._guard.register(made)
@@ -132,7 +133,7 @@ class ToolBoxBase(ABC):
     def _made(
         self, function: Any, called: str, strict: bool, options: dict[str, Any]
     ) -> tuple[Tool, Any]:
-        """Return *function* as a tool, and its body. Error messages name the tool."""
+        """Return the tool and the body of *function*. Error messages use the name *called*."""
         found = getattr(function, "__guardrail_tool__", None)
         if isinstance(function, GovernedMethod):
             raise UsageError(
@@ -143,17 +144,20 @@ class ToolBoxBase(ABC):
         if isinstance(found, Tool):
             if options:
                 raise UsageError(
-                    f"{found.name}: guard.tool has already made this a tool, with its options",
+                    (f"{found.name}: this is already a tool of guard.tool, with its own options"),
                     code="usage.governed",
-                    hint="give the options to guard.tool",
+                    hint="pass the options to guard.tool",
                 )
             made, body = found, function.__wrapped__
             if getattr(body, "__guardrail_tool__", None) is not None:
-                # functools.wraps copies the mark of a governed function to its wrapper.
+                # functools.wraps copies a governed function's binding to the wrapper.
                 raise UsageError(
-                    f"{found.name}: this wraps a governed tool: its calls would be decided twice",
+                    (
+                        f"{found.name}: this wraps a governed tool, so its calls would be "
+                        "decided twice"
+                    ),
                     code="usage.governed",
-                    hint="wrap the function, then make the wrapper a tool",
+                    hint="make the wrapper a tool instead of the wrapped function",
                 )
         else:
             try:

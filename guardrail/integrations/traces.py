@@ -1,4 +1,4 @@
-"""The trace that a call belongs to, as the program's own tracing says it."""
+"""Finds the trace that a call belongs to, according to the program's own tracing."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from guardrail.core.call_context import is_traceparent
 __all__ = ["current_trace"]
 
 _VARIABLE = "TRACEPARENT"
-"""How a process passes its trace on to another one, as in OpenTelemetry's specification."""
+"""Environment variable with which one process passes its trace to another, as OpenTelemetry
+specifies.
+"""
 
 
 def current_trace() -> str | None:
-    """Return the W3C traceparent of the current OpenTelemetry span, else of the environment
-    variable ``TRACEPARENT``; None if neither is there and valid.
+    """Return the W3C traceparent of the current OpenTelemetry span, otherwise that of the
+    environment variable ``TRACEPARENT``. Return None if neither is present and valid.
 
-    OpenTelemetry is never loaded: if the program has not done so, there is no span.
+    OpenTelemetry is never imported: if the program has not imported it, there is no span.
     """
     tracing = sys.modules.get("opentelemetry.trace")
     if tracing is not None:

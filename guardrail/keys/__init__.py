@@ -1,3 +1,3 @@
-"""Keys: the log key, the keys of tenants, and the keys of witnesses. The only importer of
+"""Keys: the log key, the keys of tenants, and the keys of witnesses. Only this package imports
 ``cryptography``.
 """

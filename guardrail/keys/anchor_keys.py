@@ -31,7 +31,7 @@ __all__ = ["WitnessKey", "certificates"]
 _PRIVATE = "witness.key"
 _PUBLIC = "witness.pub"
 _MAX_FILE = 1 << 20
-"""Largest size in bytes of a file with a key or certificates."""
+"""Maximum size in bytes of a file with a key or certificates."""
 
 
 class WitnessKey:

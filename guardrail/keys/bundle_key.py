@@ -1,4 +1,4 @@
-"""The private key that signs policy bundles."""
+"""Reads the private key that signs policy bundles."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
         curve_key = key
 
         def sign(data: bytes) -> bytes:
-            # RFC 7518 section 3.4: the two numbers, 32 bytes each, and not their DER form.
+            # RFC 7518 section 3.4 requires the two numbers with 32 bytes each, not their DER form.
             r, s = decode_dss_signature(curve_key.sign(data, ec.ECDSA(hashes.SHA256())))
             return r.to_bytes(32, "big") + s.to_bytes(32, "big")
 

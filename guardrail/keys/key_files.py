@@ -1,4 +1,4 @@
-"""Key files: read only if nobody else can read them."""
+"""Reads key files, but only if no other user can read them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from guardrail.system.ownership import denial_of
 __all__ = ["check_mode", "read_key"]
 
 _MAX_FILE = 1 << 20
-"""Largest size of a key file in bytes."""
+"""Maximum size of a key file in bytes."""
 
 
 def read_key(path: Path) -> bytes:

@@ -5,9 +5,9 @@ hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each with 
 who can read the folder can compute tokens and sign heads, so the people whose actions are recorded
 must not have access to it. Back it up: without the token key, tokens can no longer be looked up.
 
-If a *signer* is set, the log key is held elsewhere (by a KMS, or a program of another user). There
-is then no ``log.key``: the signer command gets the bytes to sign on its standard input and answers
-with the signature.
+If a *signer* is set, the log key is stored in another place, such as a KMS or a program of another
+user. There is no ``log.key`` in that case: the signer command gets the bytes to sign on its
+standard input and answers with the signature.
 """
 
 from __future__ import annotations
@@ -65,18 +65,18 @@ class Ed25519HeadKey:
     ) -> None:
         self.key = key
         self.sign = sign
-        """Returns the signature of its argument: Ed25519, 64 bytes. The log key's may raise
-        ``KeysError``.
+        """Returns the signature of its argument: Ed25519, 64 bytes. If this is the log key, it may
+        raise ``KeysError``.
         """
         self.first = first
         self.certificate = certificate
-        """Base64, by the log key (docs/record-format.md section 9.2); None for the log key itself,
-        which needs none.
+        """The certificate by the log key, in base64 (docs/record-format.md section 9.2), or None
+        for the log key itself, which needs none.
         """
 
 
 class LogSigning:
-    """The key operations that a writer needs: head keys, and the code by which writers recognise
+    """The key operations that a writer needs: head keys, and the MAC by which writers recognise
     each other's heads.
     """
 
@@ -296,9 +296,9 @@ class Keys:
     def signing(self, *, actor: Mapping[str, str], epochs: bool) -> LogSigning:
         """Return the keys with which a writer signs heads.
 
-        With *epochs*, the writer signs with a key of its own that the log key certifies. Without
-        it, the writer, such as a short command, signs with the log key, unless a signer command
-        holds that key. *actor* is the writer's actor.
+        If *epochs* is True, the writer signs with its own key, which the log key certifies.
+        Otherwise the writer, such as a short command, signs with the log key, unless a signer
+        command holds that key. *actor* is the writer's actor.
         """
         return LogSigning(self, actor=actor, epochs=epochs, master=self._master)
 

@@ -1,4 +1,4 @@
-"""The keyed functions of a tenant: tokens, marks and commitments."""
+"""The keyed functions of a tenant, which make tokens, marks and commitments."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class TenantKeys:
             derive(self._master, b"guardrail/commitment/1"), digestmod=hashlib.sha256
         )
         self._classes: dict[str, tuple[str, bytes]] = {}
-        """Class -> (prefix of its tokens, its key)."""
+        """The prefix of the tokens and the key of each class."""
 
     @property
     def kid(self) -> str:
@@ -52,7 +52,7 @@ class TenantKeys:
 
     @staticmethod
     def mark(class_: str) -> str:
-        """Return ``gr1:<class>:-:<24 random characters>``, which shows that something was removed
+        """Return ``gr1:<class>:-:<24 random characters>``, which shows that something was removed,
         and nothing else about it.
         """
         return (
@@ -67,8 +67,8 @@ class TenantKeys:
 
 
 class Commitment:
-    """An HMAC-SHA-256 under a tenant's commitment key over parts, each preceded by its length (8
-    bytes, big endian).
+    """An HMAC-SHA-256, under a tenant's commitment key, over several parts. Each part is preceded
+    by its length (8 bytes, big endian).
     """
 
     __slots__ = ("_state",)
@@ -97,5 +97,5 @@ def _base32(fifteen: bytes) -> str:
 
 def derive(key: bytes, info: bytes) -> bytes:
     """Return 32 bytes derived from *key* for the purpose *info*."""
-    # RFC 5869, without salt: the input is 32 uniformly random bytes, or derived from them.
+    # RFC 5869 without salt, because the input is 32 uniformly random bytes, or derived from them.
     return HKDF(algorithm=hashes.SHA256(), length=32, salt=None, info=info).derive(key)

@@ -1,8 +1,8 @@
 """Checks the first record of each caller in a session, so that no session gets a second owner.
 
-When a caller enters a session, it is compared with the session's first record. But two callers can
-enter before either has written a record. Therefore the first record of each caller is checked again
-in the transaction that appends it, because no other record can come in between.
+When a caller enters a session, guardrail compares the caller with the session's first record. But
+two callers can enter before either has written a record. Therefore the first record of each caller
+is checked again in the transaction that appends it, because no other record can come in between.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from guardrail.ledger.tree import check_included, node_reader
 __all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
 
 STARTED = "ledger.start_taken"
-"""Code of the error for a guard's start that was not written, because another guard has started
-since.
+"""Error code for a guard's start that was not written, because another guard has started in the
+meantime.
 """
 SESSION_TAKEN = "ledger.session_taken"
-"""Code of the error for a first record in another caller's session; the record was not written."""
+"""Error code for a first record in another caller's session. The record was not written."""
 
 
 def add_all(
@@ -96,8 +96,8 @@ def _has_other_start(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
 def _check_claim(
     store: AppendingStorage, claim: Claim, tail: Tail
 ) -> tuple[bool, LedgerError | None]:
-    """Return True if the session already has a record; and the error if a record with *claim* must
-    not follow it, or None.
+    """Check a claim of ownership. Return True if the session already has a record, and the error if
+    a record with *claim* must not follow it, or None.
     """
     any_ = False
     for name in claim.names:

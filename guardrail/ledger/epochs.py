@@ -1,8 +1,9 @@
-"""Life cycle of the key that a writer signs heads with: creation, certification in the log,
-rotation and end.
+"""Manages the key with which a writer signs heads: its creation, its certification in the log, its
+rotation and its end.
 
 The key exists only in the memory of the process. The log key, or the signer that holds it,
-certifies it before the log's lock is taken, because a slow signer must not delay other writers.
+certifies the key before the log's lock is taken, because a slow signer must not delay other
+writers.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from guardrail.ledger.lease import own_origin
 __all__ = ["Ending", "Epochs", "Rotation", "ended"]
 
 _PATIENCE = 60.0
-"""Seconds between two attempts to replace a key that is due, while the old key still signs."""
+"""Seconds between two attempts to replace a key that is due for rotation, while the old key still
+signs.
+"""
 
 
 class Ending(StrEnum):
@@ -30,7 +33,7 @@ class Ending(StrEnum):
     ROTATED = "rotated"
     CLOSED = "closed"
     DEAD = "dead"
-    """Its process died; another process recorded it."""
+    """Its process died, and another process recorded this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,7 @@ class Epochs:
         self._rotation_due = 0.0
 
     def prepare(self, log: str, size: int) -> None:
-        """Make sure that there is a key; create a new one if rotation is due.
+        """Make sure that there is a key, and create a new one if rotation is due.
 
         Do not call this under the log's lock, because a signer can take seconds.
 
@@ -89,8 +92,8 @@ class Epochs:
 
     @property
     def in_use(self) -> str | None:
-        """The public key (hex) if its certificate is durable in the log; None if it is not, or if
-        the log key itself signs.
+        """The public key (hex) if its certificate is durable in the log, or None if it is not, or
+        if the log key itself signs.
         """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None

@@ -39,7 +39,7 @@ __all__ = [
     "utc_timestamp",
 ]
 
-# Locks, shared memory or rename do not work on these as SQLite requires.
+# On these file systems, locks, shared memory or rename do not work as SQLite requires.
 _NETWORK_TYPES = frozenset(
     {
         "9p",
@@ -96,8 +96,8 @@ def reserve_path(db: Path) -> Path:
 
 
 def traces(path: Path) -> list[Path]:
-    """Return the existing files of a log at *path*, in a stable order; empty if no log was ever
-    there.
+    """Return the existing files of a log at *path*, in a stable order, or an empty list if no log
+    was ever there.
 
     The lock file, the reserve and an empty folder of leases are not included, because they hold
     nothing of a log.
@@ -121,7 +121,7 @@ def refuse_links(path: Path, *folders: Path) -> None:
     """Raise ``LedgerOpenError`` if one of *folders*, or a file that creating a log at *path* would
     write, is a symbolic link.
 
-    Otherwise, a link planted in the folder could make a new log write its files elsewhere.
+    A link planted in the folder could otherwise make a new log write its files somewhere else.
     """
     own = (path.name, path.stem + ".access.")
     try:
@@ -147,8 +147,8 @@ def _refuse_link(paths: Iterable[Path]) -> None:
 
 
 def resolve(path: Path) -> Path:
-    """Return *path* with symbolic links resolved. Afterwards, the file is recognised by its
-    identity, not by its name.
+    """Return *path* with symbolic links resolved. Afterwards, the file is identified by its inode,
+    not by its name.
 
     Raises ``LedgerOpenError`` if its folder is missing; if it is not a regular file, has several
     names, or is on a network file system; or if a file that a writer keeps next to it is a symbolic
@@ -251,7 +251,7 @@ class FileFault:
     what: str
     """``missing``, ``replaced``, ``shrunk``, ``linked`` or ``unreadable``."""
     seals: bool
-    """True if only ``guardrail recover`` can repair it."""
+    """True if only ``guardrail recover`` can repair the fault."""
 
     def __str__(self) -> str:
         name = "database" if self.part is DatabaseFile.DATABASE else self.part.value
@@ -327,7 +327,7 @@ class FileWatch:
     def check(self) -> FileFault | None:
         """Return the fault of the first file that has changed, or None.
 
-        The largest size seen of each file is remembered.
+        The largest size that each file has had is remembered.
         """
         stat_ = os.stat
         for part, path, seen in self._seen:
@@ -360,15 +360,16 @@ def _compare(part: DatabaseFile, path: str, seen: _FileState) -> FileFault | Non
     if found.st_size < seen.size:
         return FileFault(part, "shrunk", seals)
     if found.st_nlink != 1:
-        # Not harmful yet, and fixed by removing the second name: it blocks, but needs no operator.
+        # This is not harmful yet, and removing the second name fixes it. It blocks calls, but needs
+        # no operator.
         return FileFault(part, "linked", seals=False)
     seen.size = found.st_size
     return None
 
 
 def own_descriptors(db: str) -> set[tuple[int, int]] | None:
-    """Return (device, inode) of every file of *db* that this process has open; None if they can't
-    be listed.
+    """Return (device, inode) of every file of *db* that this process has open, or None if they
+    can't be listed.
     """
     try:
         numbers = os.listdir("/proc/self/fd")

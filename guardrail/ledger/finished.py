@@ -1,9 +1,10 @@
-"""The calls of a log that a framework must not make again: those that succeeded, or still run.
+"""Finds the calls of a log that a framework must not repeat: those that have succeeded, and those
+that are still running.
 
-A framework's own id names a call within a conversation or a session. An index could find the record
-of such a call, but anyone who can write the file could hide it for a moment, and the body would run
-twice. So each line is hashed once into the tree of a signed head, and the calls in it are
-remembered.
+A framework's own id identifies a call within a conversation or a session. An index could find the
+record of such a call, but anyone who can write the file could hide it for a moment, and the body
+would run twice. So guardrail hashes each line once into the tree of a signed head, and remembers
+the calls in it.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from guardrail.ledger.storage import TreeRows
 __all__ = ["FinishedCalls"]
 
 _MOST = 8_000_000
-"""Largest number of kept names, 8 bytes each; beyond that, each look searches all lines."""
+"""Maximum number of names kept, at 8 bytes each. Beyond that, each search reads all lines."""
 _DECISION = b'"type":"call.decision"'
 _ENDS = (b'"type":"call.outcome"', b'"type":"call.claim"')
 _ID = b'"call_id":"'
-"""Bytes in every line that contains a framework's id; other lines may contain them, too."""
+"""Bytes that every line with a framework's id contains. Other lines may contain them too."""
 _SUCCESS = frozenset({Status.OK, Status.RETURNED})
 
 
 class FinishedCalls:
-    """The calls of one log that succeeded, and those that run. Thread-safe, and usable in a forked
-    child.
+    """The calls of one log that have succeeded or are still running. Thread-safe, and usable in a
+    forked child.
 
     It grows with the log, and each line is hashed once.
     """
@@ -46,20 +47,20 @@ class FinishedCalls:
         self._lock = threading.Lock()
         self._pid = os.getpid()
         self._edge: Edge | None = None
-        """The tree of the lines that are known; None before the first search."""
+        """The tree of the lines that have been read, or None before the first search."""
         self._running: dict[str, list[str]] = {}
         """Names of the allowed calls without an outcome, by call id."""
         self._succeeded: TextHashes | None = TextHashes()
-        """None if there were too many."""
+        """Names of the calls that have succeeded, or None if there are too many."""
 
     def look(self, rows: TreeRows, place: LogPosition, names: Sequence[str]) -> Repeat | None:
-        """Return the state of an earlier call with one of *names*, up to *place*; None if no such
-        call is running or has succeeded.
+        """Return the state of an earlier call with one of *names*, up to *place*, or None if no
+        such call is running or has succeeded.
 
         Raises ``LedgerError`` unless the lines are the signed ones.
         """
         if self._pid != os.getpid():
-            # A thread of the parent might have held it, and does not exist here to release it.
+            # A thread of the parent may have held this lock, and does not exist here to release it.
             self._lock, self._pid = threading.Lock(), os.getpid()
         with self._lock:
             self._reach(rows, place)
@@ -91,7 +92,7 @@ class FinishedCalls:
 
 
 class _Reading:
-    """The calls in the lines that were read."""
+    """The calls found in the lines that have been read."""
 
     def __init__(self, running: dict[str, list[str]]) -> None:
         self.running = running
@@ -99,7 +100,7 @@ class _Reading:
 
     def line(self, line: bytes) -> None:
         ends = any(mark in line for mark in _ENDS)
-        # The outcome of a known call may be in its bare form, which has no ids.
+        # The outcome of a known call may be a bare record, which has no ids.
         if not (ends and self.running) and not (_ID in line and (ends or _DECISION in line)):
             return
         try:
@@ -117,7 +118,7 @@ class _Reading:
                 if names:
                     self.running[call] = names
             return
-        # The bare form of an outcome has neither session nor ids: the decision has them.
+        # A bare outcome has neither session nor ids; the decision has them.
         names = self.running.pop(call, []) or names_of(record)
         if record.get("status") in _SUCCESS:
             yield from names

@@ -17,13 +17,13 @@ __all__ = [
 ]
 
 _SCANNED = 1000
-"""Largest number of folder entries examined."""
+"""Maximum number of folder entries examined."""
 _FOLDER = "audit"
 
 
 def left_behind(path: Path) -> tuple[Path, ...]:
     """Return the files and folders of the log at *path* that an incomplete move left behind, sorted
-    by name; empty if there are none.
+    by name, or an empty tuple if there are none.
 
     The parent of *path*'s folder and the subfolder ``audit`` are searched for files of the log that
     are missing next to *path*. If such a folder and that of *path* both have a database of this
@@ -40,7 +40,9 @@ def left_behind(path: Path) -> tuple[Path, ...]:
 
 
 def way_to_finish(path: Path) -> str:
-    """Return the next step if a move of the log at *path* is incomplete; otherwise empty."""
+    """Return the next step if a move of the log at *path* is incomplete, otherwise an empty
+    string.
+    """
     left = left_behind(path)
     if not left:
         return ""
@@ -93,13 +95,17 @@ def is_access_log_left(path: Path) -> bool:
 
 
 def _content(db: Path) -> set[str]:
-    """Return the names that hold a part of the log, and are not only the state of a process."""
+    """Return the names of files that hold a part of the log, and not only the state of a
+    process.
+    """
     own = {db.name, f"{db.name}-wal", f"{db.name}-sealed", f"{db.stem}.keys"}
     return own | {f"{db.stem}.access.db", f"{db.stem}.access.keys"}
 
 
 def _parts(db: Path, folder: Path) -> set[str]:
-    """Return the names in *folder* that belong to a log whose database is named as *db* is."""
+    """Return the names in *folder* that belong to a log whose database has the same name as
+    *db*.
+    """
     try:
         with os.scandir(folder) as entries:
             names = [entry.name for _, entry in zip(range(_SCANNED), entries, strict=False)]

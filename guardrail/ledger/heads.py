@@ -24,7 +24,7 @@ class HeadKey(Protocol):
 
     @property
     def key(self) -> NoteKey:
-        """The key's public half, under the log's name."""
+        """The public half of the key, under the log's name."""
 
     @property
     def first(self) -> int:
@@ -87,7 +87,7 @@ class HeadRow:
 
 
 def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing) -> HeadRow:
-    """Return the signed head of the log with the tree *edge* and the last leaf *leaf*.
+    """Return the signed head of the log with the tree *edge* and the last leaf hash *leaf*.
 
     Raises any exception of *key*.
     """

@@ -1,4 +1,4 @@
-"""Leases distinguish the calls of a dead process from those of a slow process.
+"""Distinguishes the calls of a dead process from those of a slow process with leases.
 
 While a process is alive, it holds an open-file-description (OFD) lock on its own lease file, which
 names the process. The lock is released when the process dies. Unlike a POSIX lock, it is not lost
@@ -34,7 +34,7 @@ __all__ = ["Leases", "ProcessState", "host_name", "own_origin", "process_name"]
 
 _FLOCK = "hhqqi0q"
 _MAX_TEXT = 512
-"""Largest number of bytes read from a lease file."""
+"""Maximum number of bytes read from a lease file."""
 
 
 class ProcessState(StrEnum):
@@ -68,7 +68,7 @@ class _Identity:
 
     @classmethod
     def parse(cls, text: bytes) -> _Identity | None:
-        """Return the identity in a lease file; None if no process wrote it."""
+        """Return the identity in a lease file, or None if no process wrote it."""
         words = text.decode("utf-8", "replace").split()
         if len(words) not in (2, 4) or not words[1].isascii() or not words[1].isdigit():
             return None
@@ -78,8 +78,8 @@ class _Identity:
         return " ".join(filter(None, (self.host, str(self.pid), self.space, self.started)))
 
     def is_running(self, *, ended: bool) -> bool | None:
-        """Return True if the process is running; None if that is unknown, because the process ran
-        elsewhere or its file is incomplete.
+        """Return True if the process is running, or None if that is unknown, because the process
+        ran elsewhere or its file is incomplete.
 
         *ended* is the result for a process that has ended but was not reaped: its threads might
         still be running.
@@ -102,8 +102,8 @@ class _Identity:
 
 @functools.cache
 def _pid_scope() -> str:
-    """Return a name for the scope in which process numbers are unique; empty if the system has
-    none.
+    """Return a name for the scope in which process numbers are unique, or an empty string if the
+    system has no such scope.
     """
     try:
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
@@ -251,7 +251,7 @@ class Leases:
         like = self._folder.with_name(self._folder.name.removesuffix("-leases"))
         new_folder(self._folder, like)
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)  # names are never reused: someone else put this file here
+            os.unlink(path)  # names are never reused, so someone else put this file here
         descriptor = new_file(Path(path), like, flags=os.O_RDWR)
         try:
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, _write_lock())
@@ -281,7 +281,7 @@ class Leases:
         if not process.isalnum():
             return (
                 ProcessState.UNKNOWN
-            )  # not a name from guardrail: a path built from it could lead to any file
+            )  # this is not a name from guardrail, and a path built from it could lead to any file
         locked, identity = self._inspect(process)
         is_running = identity.is_running(ended=bool(locked)) if identity is not None else None
         if locked:
@@ -298,8 +298,8 @@ class Leases:
         return ProcessState.DEAD
 
     def _inspect(self, process: str) -> tuple[bool | None, _Identity | None]:
-        """Return True if the lease is locked, and the identity in it. Return None for both if the
-        lease file is missing.
+        """Return True if the lease is locked and False if not, and the identity in it. Return None
+        for both if the lease file is missing.
         """
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:
@@ -325,7 +325,8 @@ class Leases:
 
         A missing file is not an error.
         """
-        with contextlib.suppress(OSError):  # also a planted path that is not a file
+        # this also happens if someone put something other than a file at this path
+        with contextlib.suppress(OSError):
             os.unlink(self._path(process))
 
 

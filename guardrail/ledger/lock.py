@@ -2,10 +2,9 @@
 checkpoints or closes at a time.
 
 SQLite's own busy handler starves writers (7 s worst wait with four processes), and SQLite before
-3.51.3 can lose committed pages if one connection checkpoints while another commits. A plain
-``flock`` was compared with a two-lock turnstile, with four processes: the throughput was the same,
-and the worst wait was 31 ms, against 5 ms with the turnstile. That difference does not justify a
-second lock.
+3.51.3 can lose committed pages if one connection checkpoints while another commits. With four
+processes, a plain ``flock`` and a turnstile of two locks had the same throughput, and worst waits
+of 31 ms and 5 ms. That difference does not justify a second lock.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ class FileLock:
     """
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
-        """*like* is the ledger; a new lock file gets the same owner."""
+        """*like* is the ledger: a new lock file gets the same owner."""
         self._path = str(path)
         self._like = like
         self._descriptor: int | None = None
@@ -59,7 +58,7 @@ class FileLock:
             if self._is_the_paths_file():
                 self.held = True
                 return
-            # Someone removed or replaced the lock file: others lock the new one.
+            # Someone removed or replaced the lock file, so other processes lock the new one.
             os.close(self._descriptor)
             self._descriptor = None
 

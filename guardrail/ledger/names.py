@@ -2,8 +2,8 @@
 hashed.
 
 An index finds a session's first record, but anyone who can write the file can hide that record for
-a moment. So each line is hashed once into the tree of a signed head, and the session names in it
-are remembered.
+a moment. So guardrail hashes each line once into the tree of a signed head, and remembers the
+session names in it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from guardrail.ledger.tree import edge_at, node_reader
 __all__ = ["LogPosition", "SessionNames", "hash_existing_lines", "hash_lines_from"]
 
 _MOST = 8_000_000
-"""Largest number of names stored, with 8 bytes each. Beyond that, each new name is searched for in
-all lines.
+"""Maximum number of names stored, at 8 bytes each. Beyond that, guardrail searches all lines for
+each new name.
 """
 SHORT = 1_024
-"""Largest number of lines hashed inside a transaction, because other writers wait meanwhile."""
+"""Maximum number of lines hashed inside a transaction, because other writers wait meanwhile."""
 _MARKS = tuple(b'"type":"%b"' % each.encode() for each in TYPES)
 _PRUNED = b'"type":"admin.pruned"'
 
@@ -78,7 +78,7 @@ def hash_lines_from(
     earlier records were pruned.
     """
     try:
-        # It needs no authentication: a wrong one never leads to the head's tree.
+        # This needs no authentication, because a wrong value never leads to the head's tree.
         edge = edge_at(min(begin, place.size), node_reader(rows))
     except (ValueError, TypeError):
         raise unproved("hashes of the log are missing") from None
@@ -100,10 +100,10 @@ class SessionNames:
         self._edge: Edge | None = None
         """The tree of the lines whose names are known; None before the first read."""
         self._known: TextHashes | None = TextHashes()
-        """The known names; None if there are too many."""
+        """The known names, or None if there are too many."""
         self._absent: dict[str, None] = {}
-        """Names that are in no line: all lines were searched, and no record with the name was added
-        since.
+        """Names that no line contains: all lines were searched, and no record with the name has
+        been added since.
         """
         self._added_meanwhile: set[str] | None = None
         """Names added by new records while all lines are being searched for a name."""
@@ -125,7 +125,7 @@ class SessionNames:
             def look(line: bytes) -> None:
                 _collect(line, found)
                 if len(found) >= CHUNK:
-                    # A superfluous name does no harm if the lines turn out to be different.
+                    # A name too many does no harm if the lines turn out to be different.
                     self._publish(None, found)
                     found.clear()
 

@@ -1,12 +1,12 @@
 """Reads records for decisions and answers. Returns only lines that the log's signed head proves.
 
 A row by itself proves nothing: anyone who can write the file can replace a line, let it be read,
-and restore the old one. So a line is hashed when it is read, the hash must lead up the tree to a
-head, and only holders of the log's keys can compute the head's MAC. If a result must be complete
-(the steps of an approval), every line from the request to the end of the log is hashed, and
-together they must form exactly the tree of that head. No index, generated column or tile is
-trusted; they only show where to look. Proved results are cached, so that the next read hashes only
-lines that were added since.
+and restore the old one. So guardrail hashes each line that it reads, checks that the hash leads up
+the tree to a head, and checks the head's MAC, which only holders of the log's keys can compute. If
+a result must be complete, such as the steps of an approval, guardrail hashes every line from the
+request to the end of the log, and together they must form exactly the tree of that head. No index,
+generated column or tile is trusted; they only show where to look. Proved results are cached, so
+that the next read hashes only lines that were added since.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ __all__ = ["Proofs", "ProvedReader"]
 R = TypeVar("R")
 
 LONGEST_GAP = 100_000
-"""Largest number of lines to hash in order to continue from the cached state. Otherwise, hashing
+"""Maximum number of lines to hash in order to continue from the cached state. Otherwise, hashing
 starts at the approval's own request.
 """
 _TRIES = 5
 MOST_STEPS = 65_536
-"""Largest number of cached steps. Beyond that, hashing starts at the approval's own request."""
+"""Maximum number of cached steps. Beyond that, hashing starts at the approval's own request."""
 
 
 class Proofs:
@@ -100,7 +100,8 @@ class Proofs:
         Call it inside a snapshot.
         """
         try:
-            # The head's row, whose code was checked, holds the roots of the perfect subtrees.
+            # The row of the head, whose MAC was checked, contains the roots of the perfect
+            # subtrees.
             edge = Edge.decode(head.size, head.edge)
         except (ValueError, TypeError):
             raise unproved("the log's head is malformed") from None
@@ -124,18 +125,19 @@ class Proofs:
                         found = Steps(edge_at(min(begin, head.size), node_reader(storage)))
                     except (ValueError, TypeError):
                         raise unproved("hashes of the log are missing") from None
-            self._steps = None  # set again only if everything succeeds
-            # In short transactions: records never change, and the head determines them.
+            self._steps = None  # this is set again only if everything succeeds
+            # Lines are read in short transactions, because records never change and the head
+            # determines them.
             found.reach(storage, head.size, head.edge)
             if found.kept < MOST_STEPS:
                 self._steps = found
-            # Rows outside the tree were not checked, but no code acts on them either.
+            # Rows outside the tree are not checked, but no code acts on them either.
             return list(found.of(approval)), (head.size, head.edge)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
         if self._pid != os.getpid():
-            # A thread of the parent might have held it, and does not exist here to release it.
+            # A thread of the parent may have held this lock, and does not exist here to release it.
             self._lock, self._steps, self._pid = threading.Lock(), None, os.getpid()
         with self._lock:
             yield
@@ -230,17 +232,18 @@ class ProvedReader:
                 names.read_up_to(self._storage, self._place())
                 if all(map(names.is_absent, session)):
                     return None
-        # The log contains the session, or did before pruning, or has too many sessions to know.
+        # The log contains the session, or contained it before pruning, or has too many sessions to
+        # keep track of.
         for name in session:
             if not names.is_absent(name) and names.search(self._storage, self._place, name):
                 raise unproved("an index omits the first record of a session")
         return None
 
     def repeat(self, names: Sequence[str], calls: FinishedCalls) -> Repeat | None:
-        """Return what became of an earlier call with one of *names* (``names_of``), or None if it
-        is proved that none runs or succeeded.
+        """Return the state of an earlier call with one of *names* (``names_of``), or None if it is
+        proved that no such call is running or has succeeded.
 
-        *calls* are those that this process knows in the log: each line is hashed once.
+        *calls* holds the calls that this process has found in the log; each line is hashed once.
         """
         return self._retry_if_pruned(lambda: calls.look(self._storage, self._place(), names))
 
@@ -254,7 +257,7 @@ class ProvedReader:
         """Return the line of the last start of a guard, or None, and the position of the log up to
         which there is no later start.
 
-        The lines after that start prove this (all lines if there is no start), unless there are
+        The lines after that start prove this, or all lines if there is no start, unless there are
         more than 100,000 of them.
         """
         for _ in range(_TRIES):
@@ -299,8 +302,8 @@ class ProvedReader:
         return self._line(lambda _: find(call), call=call, type="call.decision")
 
     def _first(self) -> int:
-        """Return the number of the first record after line 0; 1 if there is none. The number is not
-        authenticated.
+        """Return the number of the first record after line 0, or 1 if there is none. The number is
+        not authenticated.
         """
         return self._storage.first() or 1
 
@@ -323,7 +326,7 @@ class ProvedReader:
             self._proofs.require_included(self._storage, head, seq, line)
         if says:
             record = decode(line)
-            # An index is a copy: only the line itself shows that the right record was found.
+            # An index is only a copy; the line itself shows whether the right record was found.
             if any(record.get(name) != value for name, value in says.items()):
                 raise misplaced(seq)
         return seq, line

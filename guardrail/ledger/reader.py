@@ -89,13 +89,13 @@ class LedgerReader:
         return self.storage.size()
 
     def first(self) -> int:
-        """Return the number of the first existing record after line 0; 1 if there is none. It is
+        """Return the number of the first existing record after line 0, or 1 if there is none. It is
         greater than 1 if records were pruned.
         """
         return self.storage.first() or 1
 
     def head(self) -> Head | None:
-        """Return the stored end of the log, without verifying it; None if the log is empty."""
+        """Return the stored end of the log, without verifying it, or None if the log is empty."""
         last = self.storage.last()
         return Head(self.log, last[0] + 1, last[1]) if last is not None else None
 
@@ -113,7 +113,7 @@ class LedgerReader:
                 if stop is not None and row[0] >= stop:
                     return
                 if row[0] < start:
-                    # The pages form a cycle. Without this check, the loop might never end.
+                    # The pages form a cycle: without this check, the loop might never end.
                     raise LedgerError(
                         "the ledger can't be read: its pages contradict each other",
                         code="ledger.damaged",
@@ -182,7 +182,7 @@ class LedgerReader:
 
     def pruned(self, before: int) -> Pruned | None:
         """Return the record of the last pruning, if it permits every record below *before* to be
-        missing; None if there is none.
+        missing, or None if there is none.
         """
         for _, line in reversed(self.admin("admin.pruned")):
             try:

@@ -1,4 +1,4 @@
-"""Reserves disk space for outcomes, in a file next to the log that is truncated when the disk is
+"""Reserves disk space for outcomes in a file next to the log, which is truncated when the disk is
 full.
 
 The outcomes of admitted calls can then still be recorded. While the reserve is released, no new
@@ -43,7 +43,7 @@ def fitting(folder: Path, size: int) -> int:
     """Return how many of *size* bytes to reserve on the volume of *folder*: at most a quarter of
     the volume.
 
-    On a volume with less than four times the size, reserving all of it could leave too little space
+    On a volume smaller than four times *size*, reserving *size* bytes could leave too little space
     to work with.
     """
     try:
@@ -63,9 +63,9 @@ class Reserve:
 
     Commit threads use it while they hold the file lock.
 
-    All processes use the same size: the first one takes as much as fits, and the others accept
-    that. A released reserve leaves a sparse file of the same size, so that no process reserves less
-    while open calls might need the space for their outcomes.
+    All processes use the same size: the first process takes as much as fits, and the others use
+    that size. A released reserve leaves a sparse file of the same size, so that no process reserves
+    less while open calls might need the space for their outcomes.
     """
 
     def __init__(self, db: Path, size: int) -> None:
@@ -76,7 +76,9 @@ class Reserve:
         self._agreed = 0
         """The largest reserve seen so far; 0 before the first."""
         self._found: tuple[int, int] | None = None
-        """Size and blocks of the reserve at the last check; None if the need has grown since."""
+        """Size and number of blocks of the reserve at the last check, or None if the need has grown
+        since.
+        """
         self._tried = -PATIENCE
         self.gone = False
         """True if the reserve was missing at the last check."""
@@ -106,14 +108,14 @@ class Reserve:
 
     @property
     def needed(self) -> int:
-        """Number of bytes that must be free before the reserve is taken again; 0 if no reserve is
-        configured.
+        """Number of bytes that must be free before the reserve is taken again, or 0 if no reserve
+        is configured.
         """
         return 2 * (self._agreed or _minimum_size(self._size))
 
     @property
     def shortage(self) -> str:
-        """Description of the space that is needed before the reserve is taken again, and of the
+        """Description of the space that must be free before the reserve is taken again, and of the
         space that is free.
         """
         needed = self.needed
@@ -169,8 +171,8 @@ class Reserve:
         return True
 
     def _take(self) -> bool:
-        """Take the space if as much again remains free, because pending outcomes need space before
-        it is taken.
+        """Take the space if the same amount remains free, because pending outcomes need space
+        before the reserve is taken.
         """
         try:
             free = _free(self._path.parent) or 0

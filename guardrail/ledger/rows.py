@@ -71,6 +71,6 @@ class Cache:
     table: str
     """``tile``, ``open_call`` or ``epoch``."""
     right: list[tuple[Any, ...]]
-    """All rows that the table should have. For ``tile``, only the wrong rows, with None if a row
-    should not exist.
+    """All rows that the table should have. For ``tile``, only the wrong rows, with None for a row
+    that should not exist.
     """

@@ -16,7 +16,7 @@ from guardrail.system.ownership import new_file
 __all__ = ["Seal"]
 
 _MAX_SEAL = 1 << 20
-"""Largest number of bytes read from a marker. A longer marker also seals."""
+"""Maximum number of bytes read from a marker. A longer marker also seals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Seal:
     away: bool = False
     """True if the database was missing from its path.
 
-    A process that had the database open lifts the seal if it comes back unchanged.
+    A process that had the database open lifts the seal if the database comes back unchanged.
     """
 
     def write(self, db: Path) -> None:

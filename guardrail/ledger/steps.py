@@ -27,7 +27,7 @@ UNPROVED = "ledger.unproved"
 
 _CHUNK = 256
 _STEP = b'"ordinal":'
-"""Occurs in every line that is a step of an approval, and in few other lines."""
+"""Text that occurs in every line that is a step of an approval, and in few other lines."""
 
 
 def unproved(what: str) -> LedgerError:
@@ -107,7 +107,7 @@ class Steps:
         """
         self.start = edge.size
         self.edge = edge
-        """The tree of the records that were hashed, and of those before them."""
+        """The tree of the hashed records and of the records before them."""
         self.kept = 0
         self._by_approval: dict[str, list[bytes]] = {}
 

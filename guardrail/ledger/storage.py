@@ -49,12 +49,12 @@ class TreeRows(Protocol):
     """
 
     def head(self) -> HeadRow | None:
-        """Return the row of the signed head; None if it is missing, or if no writer could have
+        """Return the row of the signed head, or None if it is missing, or if no writer could have
         written it.
         """
 
     def first(self) -> int | None:
-        """Return the number of the first record after line 0; None if there is none."""
+        """Return the number of the first record after line 0, or None if there is none."""
 
     def line(self, seq: int) -> bytes | None:
         """Return the line of record *seq*, or None."""
@@ -66,8 +66,8 @@ class TreeRows(Protocol):
         """Return the leaf hashes of the records from *start* to *stop* - 1, in order."""
 
     def tile(self, level: int, number: int) -> bytes:
-        """Return the hashes of a tile; empty if the tile is missing, or if its value is not
-        possible for a tile.
+        """Return the hashes of a tile, or empty bytes if the tile is missing, or if its value is
+        not possible for a tile.
         """
 
     def surplus_tiles(self, size: int, growing: int, limit: int | None) -> list[tuple[int, int]]:
@@ -102,10 +102,10 @@ class Storage(TreeRows, Protocol):
         """Return the number of records: one more than the highest number."""
 
     def last(self) -> LeafRow | None:
-        """Return the number and the leaf hash of the last record; None if there is none."""
+        """Return the number and the leaf hash of the last record, or None if there is none."""
 
     def leaf(self, seq: int) -> bytes | None:
-        """Return the stored leaf hash of record *seq*; None if there is none."""
+        """Return the stored leaf hash of record *seq*, or None if there is none."""
 
     def records(self, start: int, limit: int) -> list[RecordRow]:
         """Return at most *limit* records from *start*, in order.
@@ -127,7 +127,9 @@ class Storage(TreeRows, Protocol):
         """Return all recorded steps of *approval*, in order, without its request."""
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return the calls (of *session*, or all) that needed a person's approval, oldest first."""
+        """Return the ids of the calls (of *session*, or all) that needed a person's approval,
+        oldest first.
+        """
 
     def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
         """Return the records of *types* from *start* up to *stop* (exclusive) or the end, in order.
@@ -167,12 +169,16 @@ class Storage(TreeRows, Protocol):
         """Return at most *limit* epoch keys that are certified and not ended, in order."""
 
     def pruned_before(self) -> int | None:
-        """Return the number below which records were pruned, line 0 excepted; None if none were."""
+        """Return the number below which records were pruned, line 0 excepted, or None if none
+        were.
+        """
 
     # -- checks, for code that reports or repairs damage -------------------------------------------
 
     def schema_fault(self) -> str:
-        """Describe a wrong or foreign object in the storage; empty if there is none."""
+        """Describe a wrong or foreign object in the storage, or an empty string if there is
+        none.
+        """
 
     def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
         """Return (type, name) of the foreign objects, and the names of guardrail's missing objects.
@@ -181,24 +187,26 @@ class Storage(TreeRows, Protocol):
         """
 
     def row_fault(self) -> str:
-        """Describe the rows whose numbers no record can have; empty if there are none."""
+        """Describe the rows whose numbers no record can have, or an empty string if there are
+        none.
+        """
 
     def place_fault(self) -> str:
-        """Describe a row before record 0; empty if there is none."""
+        """Describe a row before record 0, or an empty string if there is none."""
 
     def surplus_fault(self) -> str:
-        """Describe a table with more rows than the log's records can produce; empty if there is
-        none.
+        """Describe a table with more rows than the log's records can produce, or an empty string if
+        there is none.
         """
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
         """Return the table and the number of a row with values that the schema forbids, in *tables*
-        or in any table; None if there is none.
+        or in any table, or None if there is none.
         """
 
     def oversized_table(self) -> str | None:
         """Return a table, other than the records, with a value longer than any that guardrail
-        writes; None if there is none. Such a value is not loaded.
+        writes, or None if there is none. Such a value is not loaded.
         """
 
     def page_fault(self) -> PageFault | None:
@@ -208,7 +216,7 @@ class Storage(TreeRows, Protocol):
         """
 
     def not_json(self) -> int | None:
-        """Return the first record whose line the storage backend can't parse as JSON; None if it
+        """Return the first record whose line the storage backend can't parse as JSON, or None if it
         can parse all.
         """
 
@@ -224,25 +232,25 @@ class Tail:
     committed: Edge
     """The tree of the durable records. It never changes."""
     fault: str = ""
-    """Reason that the log must not be extended; empty if it can be."""
+    """Reason that the log must not be extended, or an empty string if it can be."""
 
 
 class AppendingStorage(TreeRows, Protocol):
-    """A writer's connection, used by one thread under the log's lock: one transaction at a time.
+    """A writer's connection, used by one thread under the log's lock for one transaction at a time.
 
     Every method may raise the storage backend's own error, which the writer converts.
     """
 
     @property
     def genesis(self) -> dict[str, Any]:
-        """Line 0, decoded; empty if it does not exist."""
+        """Line 0, decoded, or an empty dictionary if it does not exist."""
 
     @property
     def log(self) -> str:
         """Origin name of the log, from line 0."""
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection. If *clean* is true, the storage backend may clean up if this is the
+        """Close the connection. If *clean* is True, the storage backend may clean up if this is the
         last connection of all processes.
         """
 
@@ -280,7 +288,7 @@ class AppendingStorage(TreeRows, Protocol):
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
         """Describe the problem with the records added since *draft*, a step of an approval, was
-        judged; empty if there is none.
+        judged, or an empty string if there is none.
         """
 
     # -- reads -------------------------------------------------------------------------------------
@@ -292,10 +300,12 @@ class AppendingStorage(TreeRows, Protocol):
         """Return the stored leaf hash of *seq*, even if the record was pruned."""
 
     def pruned(self) -> int:
-        """Return the number below which records were pruned, except line 0; 1 if none were."""
+        """Return the number below which records were pruned, except line 0, or 1 if none were."""
 
     def row_fault(self) -> str:
-        """Describe the rows whose numbers no record can have; empty if there are none."""
+        """Describe the rows whose numbers no record can have, or an empty string if there are
+        none.
+        """
 
     def records_from(self, start: int) -> Iterator[RecordRow]:
         """Yield the records from *start* to the end."""

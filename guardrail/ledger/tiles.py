@@ -1,7 +1,8 @@
 """Compares the stored tree with the tree of the lines. Each wrong row of ``tile`` is a finding.
 
 Proofs read the stored tree because that is fast. No verdict on a log depends on it. It is compared
-while the lines are read or, for pruned records, with the hashes that a signed record proves.
+with the lines while they are read or, for pruned records, with the hashes that a signed record
+proves.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ class WrongTile:
     level: int
     number: int
     right: bytes | None
-    """The correct content; None if the row should not exist."""
+    """The correct content, or None if the row should not exist."""
 
     @property
     def text(self) -> str:
@@ -51,9 +52,11 @@ class KeptLeavesCheck:
     """Result of checking the leaf hashes kept for pruned records."""
 
     problem: str = ""
-    """Problem with the hashes; empty if they form the tree in the record about the pruning."""
+    """Problem with the hashes, or an empty string if they form the tree in the record about the
+    pruning.
+    """
     roots: dict[int, bytes] = field(default_factory=dict)
-    """The requested roots, by size; empty if there is a problem."""
+    """The requested roots, by size, or an empty dictionary if there is a problem."""
     wrong: list[WrongTile] = field(default_factory=list)
     """Wrong rows in the tree above the leaves."""
 
@@ -149,7 +152,7 @@ class TileWalk:
                     height, (size >> height * TILE_LEVEL) // TILE, self._grown[height]
                 )
         number, count = divmod(pruned, TILE)
-        # A tile of leaves is stored when it is complete, or before records of it are deleted.
+        # A tile of leaves is stored when it is complete, or before some of its records are deleted.
         grows = number if count and number == size // TILE else -1
         if grows >= 0:
             wrong += self._compare(0, grows, self._grown[0][:count])

@@ -28,11 +28,11 @@ TILE_LEVEL = 8
 
 
 def leaves_of(rows: TreeRows, start: int, stop: int) -> list[bytes]:
-    """Return the leaves from *start* to *stop* inside one tile. Raises ``ValueError`` if one is
-    missing.
+    """Return the leaf hashes from *start* to *stop* inside one tile. Raises ``ValueError`` if one
+    is missing.
 
-    Leaves of existing records are computed from the records, not read from the tile. Leaves of
-    pruned records are the kept hashes.
+    Leaf hashes of existing records are computed from the records, not read from the tile. Those of
+    pruned records are the stored hashes.
     """
     leaves = dict(rows.leaves(start, stop))
     if len(leaves) < stop - start:
@@ -46,7 +46,7 @@ def leaves_of(rows: TreeRows, start: int, stop: int) -> list[bytes]:
 
 
 def kept_leaves(rows: TreeRows, number: int) -> list[bytes]:
-    """Return the leaf hashes in tile *number*; empty if the tile is not stored."""
+    """Return the leaf hashes in tile *number*, or an empty list if the tile is not stored."""
     return split(rows.tile(0, number))
 
 

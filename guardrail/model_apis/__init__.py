@@ -1,3 +1,3 @@
-"""The APIs of model providers: finds the tool calls in their answers, has them decided, and puts
-refusals in place of those that are denied. Without an HTTP library: for clients and proxies.
+"""The APIs of model providers: finds the tool calls in their answers, has them decided, and
+replaces denied calls with refusals. It needs no HTTP library, and is used by clients and proxies.
 """

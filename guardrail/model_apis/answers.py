@@ -1,4 +1,4 @@
-"""Governs the bytes of a model's answer, whole or streamed, without input or output."""
+"""Governs the bytes of a model's answer, complete or streamed. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -30,10 +30,11 @@ __all__ = ["AnswerStream", "govern_body"]
 def govern_body(
     api: Api, body: bytes, refused: OnRefused = nothing, about: OnPlaces = no_places
 ) -> Deciding[bytes]:
-    """Return the answer *body* without refused calls: the same bytes if none is refused.
+    """Return the answer *body* without its refused calls. If no call is refused, the bytes are
+    unchanged.
 
-    *refused* is called with each refused output item, *about* with the ids with which a later
-    request can go on.
+    *refused* is called with each refused output item. *about* is called with the ids from which
+    a later request can continue.
     """
     answer = read_message(body) if api is Api.MESSAGES else read_object(body)
     if api is Api.MESSAGES:
@@ -46,10 +47,10 @@ def govern_body(
 
 
 class AnswerStream:
-    """One streamed answer: takes its bytes, and gives those for the program."""
+    """One streamed answer. It takes the provider's bytes, and returns the bytes for the program."""
 
     def __init__(self, api: Api, refused: OnRefused = nothing, about: OnPlaces = no_places) -> None:
-        """*refused* and *about* are called as by ``govern_body``."""
+        """*refused* and *about* are called in the same way as by ``govern_body``."""
         self._reader = SseReader()
         self._rewriter: ChatStream | ResponseStream | MessageStream
         if api is Api.CHAT:
@@ -59,7 +60,7 @@ class AnswerStream:
         else:
             self._rewriter = ResponseStream(ResponseItems(refused, about))
         self.ended = False
-        """The last event has come: clients read no further."""
+        """True after the last event: clients read no further."""
 
     @property
     def broken(self) -> bool:
@@ -68,17 +69,17 @@ class AnswerStream:
 
     @property
     def number(self) -> int | None:
-        """The number of the next event, if the events are numbered."""
+        """The sequence number of the next event, if the events are numbered."""
         return self._rewriter.number if isinstance(self._rewriter, ResponseStream) else None
 
     def read(self, piece: bytes | None) -> list[SentEvent]:
-        """Return the events that *piece* completes; None is the end of the stream."""
+        """Return the events that *piece* completes. Pass None at the end of the stream."""
         if self.ended:
             return []
         return list(self._reader.rest() if piece is None else self._reader.feed(piece))
 
     def govern(self, event: SentEvent) -> Deciding[bytes]:
-        """Return the bytes to pass on in place of *event*."""
+        """Return the bytes to send to the program instead of *event*."""
         if self.ended:
             return b""
         if event.comment is not None:

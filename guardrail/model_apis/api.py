@@ -8,10 +8,10 @@ __all__ = ["Api"]
 
 
 class Api(StrEnum):
-    """An API whose answers hold tool calls."""
+    """An API whose answers contain tool calls."""
 
     CHAT = "chat"
-    """Chat completions of OpenAI."""
+    """OpenAI's chat completions."""
     RESPONSES = "responses"
     """The Responses API of OpenAI."""
     MESSAGES = "messages"

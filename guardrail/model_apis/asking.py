@@ -1,7 +1,7 @@
 """The protocol between code that rewrites a model's answer and code that decides its tool calls.
 
-The rewriting code is a generator: it yields the calls to decide, and gets a ruling for each. So it
-does no input or output, and serves clients, streams and proxies, in a thread or on an event loop.
+The rewriting code is a generator: it yields the calls to decide, and is sent a ruling for each. So
+it performs no I/O, and can be used by clients, streams and proxies, in threads and on event loops.
 """
 
 from __future__ import annotations
@@ -45,18 +45,20 @@ class Asked(NamedTuple):
 
     calls: list[AskedCall]
     model: Any
-    """Name of the model, as its answer gives it."""
+    """The name of the model, as given in its answer."""
     response: Any
-    """Id of the answer."""
+    """The id of the answer."""
 
 
 Deciding = Generator[Asked, list[str | None], R]
-"""Yields calls, and is sent for each of them the text of its refusal, or None if it is allowed."""
+"""A generator that yields calls. For each call it is sent the text of the refusal, or None if the
+call is allowed.
+"""
 
 
 class ModelAnswerError(GuardrailError):
-    """A model's answer can't be governed: it is malformed, or broken off. The program gets no call
-    of it that was not decided.
+    """A model's answer can't be governed because it is malformed or incomplete. The program gets
+    none of its undecided calls.
     """
 
     default_code = "model_answer"
@@ -71,13 +73,15 @@ def looks_like_call(name: str) -> bool:
 
 
 def object_of(value: object, name: str) -> Mapping[str, Any]:
-    """Return *value*, the object that an answer has as *name*. Raises ``ModelAnswerError``."""
+    """Return *value*, the object in the field *name* of an answer. Raises ``ModelAnswerError`` if
+    it is not an object.
+    """
     if not isinstance(value, dict):
-        raise ModelAnswerError(f"the model's answer is malformed: its {name} is no object")
+        raise ModelAnswerError(f"the model's answer is malformed: its {name} is not an object")
     return value
 
 
 def told(call: AskedCall, refusal: str) -> str:
-    """Return the text of a refusal for a place that does not say which call it is about."""
+    """Return the text of a refusal together with the name of its tool."""
     name = call.name if isinstance(call.name, str) and call.name.isprintable() else "a tool call"
     return f"{name[:256]}: {refusal}"

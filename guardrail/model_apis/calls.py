@@ -1,4 +1,4 @@
-"""The tool calls that a model asks for, in the words of no API."""
+"""The tool calls that a model asks for, independent of the provider's API."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ __all__ = [
 ]
 
 _LONGEST = 64
-"""Characters of a field of the provider that a model reads."""
+"""Longest part, in characters, of a provider's field that is repeated to the model."""
 
 
 class CallKind(StrEnum):
-    """How a model gives the arguments of a tool."""
+    """How a model passes the arguments of a tool."""
 
     FUNCTION = "function"
     """As an object."""
@@ -33,25 +33,25 @@ class CallKind(StrEnum):
 
 
 class ToolAnswer(NamedTuple):
-    """What a model reads about its call."""
+    """The answer to one call, which the model reads."""
 
     content: str | list[Any]
     failed: bool
-    """The call was refused, or its body failed."""
+    """True if the call was refused or its body failed."""
 
 
 class Refusal(NamedTuple):
-    """Why a call is refused before it is decided."""
+    """The reason that a call is refused before it is decided."""
 
     reason: str
     """The stable code in the record."""
     text: str
-    """The words for the model, which follow the tool's name."""
+    """The text for the model, which follows the tool's name."""
 
     @classmethod
     def incomplete(cls, field: str, value: object) -> Refusal:
-        """Return the refusal of a call in an answer that was cut off, as *field* says: even
-        arguments that parse may be half of what the model meant.
+        """Return the refusal of a call in an answer that was cut off, as *field* says. Even if its
+        arguments can be parsed, they may be incomplete.
         """
         shown = str(value)[:_LONGEST]
         return cls("incomplete", f"the answer was cut off ({field}: {shown})")
@@ -59,14 +59,14 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AskedCall:
-    """A call that a model asks for, in the words of no API."""
+    """A call that a model asks for, independent of the provider's API."""
 
     name: object
-    """As the model or the provider wrote it: it can be any value."""
+    """The name that the model or the provider wrote. It can be any value."""
     arguments: Any
     id: str | None
     answer: Callable[[ToolAnswer], Any] | None
-    """Makes the message or item that the model reads; None if nothing is answered."""
+    """Makes the message or item that the model reads, or None if the call is not answered."""
     kind: CallKind = CallKind.FUNCTION
     server: str | None = None
     refusal: Refusal | None = None
@@ -75,17 +75,23 @@ class AskedCall:
 
 
 def text_or_none(value: object) -> str | None:
-    """Return *value* if it is text and not empty: a client does not check what a provider sent."""
+    """Return *value* if it is a non-empty string, otherwise None. A client does not validate a
+    provider's response.
+    """
     return value if isinstance(value, str) and value else None
 
 
 def arguments_of(given: object) -> object:
-    """Return the arguments of a function call for the guard, which parses them strictly."""
+    """Return the arguments of a function call in the form that the guard accepts and parses
+    strictly.
+    """
     return JsonArguments(given) if isinstance(given, str) else given
 
 
 def id_refusal(call: AskedCall, seen: Collection[str]) -> Refusal | None:
-    """Return why the id of *call* is refused, or None. *seen* are the ids of earlier calls."""
+    """Return the refusal of *call* if its id is missing or repeated, otherwise None. *seen* holds
+    the ids of earlier calls.
+    """
     if call.has_id and not call.id:
         return Refusal("missing_id", "the call has no id")
     if call.id in seen:

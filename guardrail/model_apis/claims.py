@@ -1,4 +1,6 @@
-"""The results of tool calls in a request to a model: claims of the program that ran them. Pure."""
+"""Finds the results of tool calls in a request to a model. They are claims of the program that ran
+the tools. Performs no I/O.
+"""
 
 from __future__ import annotations
 
@@ -15,10 +17,10 @@ _LEGACY = "function\n"
 
 
 class ResultClaim(NamedTuple):
-    """The result of one call, as a program tells it to the model."""
+    """The result of one call, as the program reports it to the model."""
 
     key: str
-    """The call's id; for a legacy call, ``legacy_key`` of its name."""
+    """The call's id. For a legacy call, ``legacy_key`` of its name."""
     content: Any
     occurrence: int
     """1 for the first result with this key in the request."""
@@ -30,14 +32,14 @@ def legacy_key(name: object) -> str:
 
 
 def is_legacy(key: str) -> bool:
-    """Return True for a key that ``legacy_key`` made."""
+    """Return True if ``legacy_key`` made *key*."""
     return key.startswith(_LEGACY)
 
 
 def claims_in(api: Api, body: Mapping[str, Any]) -> list[ResultClaim]:
-    """Return the results that the request *body* holds, oldest first; most are repeated.
+    """Return the results in the request *body*, oldest first. Most were also in earlier requests.
 
-    Results of legacy calls, which have no ids, count only after the model's last message.
+    Legacy calls have no ids, so only their results after the model's last message are returned.
     """
     field, read = _READERS[api]
     history = body.get(field)

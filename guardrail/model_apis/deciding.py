@@ -1,4 +1,4 @@
-"""Decides the tool calls of one answer of a model, for a program that runs them itself."""
+"""Decides the tool calls of one model answer for a program that runs them itself."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _STILL_WAITING = frozenset({"denied.approval.pending", "denied.approval.approver
 
 
 def drive_deciding(steps: Deciding[R], decide: Callable[[Asked], list[str | None]]) -> R:
-    """Run *steps*, and answer them with *decide*."""
+    """Run *steps* to the end, using *decide* to decide the calls that it yields."""
     try:
         asked = next(steps)
         while True:
@@ -59,9 +59,7 @@ async def adrive_deciding(
 
 
 class Decider:
-    """Decides the calls of one answer. Those that it admits are withdrawn unless they are
-    released.
-    """
+    """Decides the calls of one answer. Admitted calls are withdrawn unless they are released."""
 
     def __init__(
         self,
@@ -92,8 +90,8 @@ class Decider:
         self._admitted: list[tuple[AskedCall, Admission]] = []
 
     def decide(self, asked: Asked) -> list[str | None]:
-        """Decide each call. Return its refusal, or None if it is allowed. Raises ``LedgerError``:
-        then no call of *asked* may be released.
+        """Decide each call. Return for each the text of its refusal, or None if it is allowed.
+        Raises ``LedgerError``: then no call of *asked* may be released.
         """
         rulings: list[str | None] = []
         for call in asked.calls:
@@ -164,11 +162,11 @@ class Decider:
 
     @property
     def holds(self) -> bool:
-        """True if calls are admitted that the program has not got."""
+        """True if there are admitted calls that the program has not received."""
         return bool(self._admitted)
 
     def release(self) -> list[str]:
-        """Note that the program gets the calls that were admitted. Return the keys of their
+        """Note that the program has received the admitted calls. Return the keys of their
         results.
         """
         keys = []
@@ -180,9 +178,7 @@ class Decider:
         return keys
 
     def withdraw(self) -> None:
-        """Record that the program never got the calls that were admitted since the last
-        release.
-        """
+        """Record that the program never received the calls admitted since the last release."""
         while self._admitted:
             _, admission = self._admitted.pop()
             with contextlib.suppress(LedgerError):  # the outcome stays pending
@@ -212,7 +208,7 @@ class Decider:
         if call.refusal is not None:
             return call.refusal
         if not isinstance(call.name, str) or recorded_tool(call.name).name != call.name:
-            return Refusal("unknown_tool", "this is no name of a tool")
+            return Refusal("unknown_tool", "this is not the name of a tool")
         refusal = id_refusal(call, self._seen)
         if call.id is not None:
             self._seen.add(call.id)
@@ -224,7 +220,7 @@ def _size_of(arguments: Any) -> int:
 
 
 def _arguments(call: AskedCall, tool: Tool) -> Any:
-    """Return the arguments of a call; the text of a custom tool is its only argument."""
+    """Return the arguments of a call. The only argument of a custom tool is its text."""
     if call.kind is not CallKind.CUSTOM:
         return call.arguments
     properties = {} if tool.schema is None else tool.schema.schema.get("properties", {})

@@ -1,4 +1,6 @@
-"""Refused calls and failed bodies: the text that a model reads, and the tool that is recorded."""
+"""The text that a model reads about refused calls and failed bodies, and the tool that is recorded
+for a name that a model made up.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from guardrail.tools.tool import Tool, undeclared
 __all__ = ["error_text", "recorded_tool", "refusal_text"]
 
 _LONGEST = 4_000
-"""Characters of an exception's text that a model gets."""
+"""Longest text of an exception that a model gets, in characters."""
 _UNNAMED = "(not a tool name)"
-"""Name of the tool in records, if a model gave one that can't be recorded."""
+"""Tool name in records if the model's name for it can't be recorded."""
 
 
 def refusal_text(refusal: Denied | ApprovalRequired, *, again: bool = False) -> str:
@@ -25,7 +27,7 @@ def refusal_text(refusal: Denied | ApprovalRequired, *, again: bool = False) -> 
 
 
 def error_text(error: Exception) -> str:
-    """Return how a body failed: the class of its exception and the exception's own text."""
+    """Return the text for a failed body: the class and the text of its exception."""
     name = type(error).__name__
     try:
         text = str(error)[:_LONGEST]
@@ -35,7 +37,9 @@ def error_text(error: Exception) -> str:
 
 
 def recorded_tool(name: object, server: object = None) -> Tool:
-    """Return the tool to record for a name that a model or a provider wrote, whatever it is."""
+    """Return the tool to record for *name*, which a model or a provider wrote. Any value is
+    accepted.
+    """
     try:
         return undeclared(name, server)  # type: ignore[arg-type]  # it checks the type
     except UsageError:  # it can't be shown or recorded

@@ -1,4 +1,4 @@
-"""Keeps the admitted calls of a governed client until a request tells their results."""
+"""Keeps the admitted calls of a governed client until a request reports their results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from guardrail.model_apis.claims import ResultClaim, is_legacy
 __all__ = ["OpenCalls", "Owner", "owner_of"]
 
 Owner = tuple[str, str, str]
-"""Tenant, principal and agent: only they can tell the result of a call."""
+"""Tenant, principal and agent. Only they can report the result of a call."""
 
 _MOST = 4_096
 """Calls that are kept. If there are more, the results of the oldest can no longer be told."""
@@ -42,14 +42,14 @@ def owner_of(session: SessionScope | None) -> Owner:
 
 
 def _leave_open(_admission: Admission) -> None:
-    """The call is closed as ``unknown`` when its process has ended."""
+    """Do nothing: the call is closed as ``unknown`` after its process has ended."""
 
 
 class OpenCalls:
-    """Calls without a result yet. Thread-safe, and bounded."""
+    """Calls that have no result yet. Thread-safe and bounded."""
 
     def __init__(self, forgotten: Callable[[Admission], None] = _leave_open) -> None:
-        """*forgotten* is called with each call whose result can no longer be told."""
+        """*forgotten* is called with each call whose result can no longer be reported."""
         self._forgotten = forgotten
         self._lock = threading.Lock()
         self._open: OrderedDict[tuple[Owner, str], _OpenCall] = OrderedDict()
@@ -88,10 +88,10 @@ class OpenCalls:
             self._forgotten(call.admission)
 
     def take(self, owner: Owner, claims: Iterable[ResultClaim]) -> Iterator[tuple[Admission, Any]]:
-        """Yield each open call with the result that *claims* tell; it is then closed.
+        """Yield each open call that *claims* reports a result for, with that result, and close it.
 
-        If calls with the same id were closed before, as many claims belong to them. Legacy calls
-        have no ids: each claim is about the latest.
+        If calls with the same id were closed before, the same number of claims belongs to them and
+        is skipped. Legacy calls have no ids, so each claim applies to the latest call.
         """
         for claim in claims:
             place = owner, claim.key

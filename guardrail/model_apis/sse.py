@@ -1,4 +1,4 @@
-"""Server-sent events: reads them from pieces of bytes, and writes them. Pure."""
+"""Reads server-sent events from pieces of bytes, and writes them. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["SentEvent", "SseReader", "compact", "read_object", "read_request", "
 
 DONE = "[DONE]"
 _LONGEST = 64 * 1024 * 1024
-"""Bytes of one event."""
+"""Maximum size of one event, in bytes."""
 
 
 class SentEvent(NamedTuple):
-    """One event, or one comment."""
+    """One event or comment."""
 
     data: str
     name: str | None = None
@@ -25,7 +25,7 @@ class SentEvent(NamedTuple):
 
     @property
     def last(self) -> bool:
-        """True for the event after which clients of OpenAI read no further."""
+        """Return True if this is the event after which OpenAI clients read no further."""
         return self.data.startswith(DONE)
 
 
@@ -52,7 +52,7 @@ class SseReader:
                 yield event
 
     def _line(self) -> bytes | None:
-        """Return the next line, which ends with CR, LF or CRLF; None if it is not complete."""
+        """Return the next line, which ends with CR, LF or CRLF, or None if it is not complete."""
         buffer = self._buffer
         ends = [
             at
@@ -97,7 +97,7 @@ class SseReader:
         return None
 
     def rest(self) -> Iterator[SentEvent]:
-        """Yield what the stream ends with, if no empty line follows it."""
+        """Yield the last event if the stream ends without an empty line after it."""
         yield from self.feed(b"\n\n" if self._buffer else b"\n")
 
 
@@ -109,13 +109,13 @@ def write_event(data: str, name: str | None = None) -> bytes:
 
 
 def compact(value: Mapping[str, Any]) -> str:
-    """Return *value* as JSON in ASCII, which also holds lone surrogates."""
+    """Return *value* as JSON in ASCII, which can also represent lone surrogates."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def read_object(text: str | bytes) -> Mapping[str, Any]:
-    """Return the JSON object of *text*, which every parser reads in the same way. Raises
-    ``ModelAnswerError``.
+    """Return the JSON object in *text*. Raises ``ModelAnswerError`` if it is not JSON that every
+    parser reads in the same way.
     """
     try:
         value = json_text.read(text.decode("utf-8") if isinstance(text, bytes) else text)
@@ -129,7 +129,9 @@ def read_object(text: str | bytes) -> Mapping[str, Any]:
 
 
 def read_request(text: bytes) -> Mapping[str, Any]:
-    """Return the JSON object of a request; an empty one if the request holds something else."""
+    """Return the JSON object in the request *text*, or an empty one if the request contains
+    anything else.
+    """
     try:
         value = json.loads(text)
     except ValueError:

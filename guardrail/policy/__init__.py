@@ -1,1 +1,1 @@
-"""Policy engines. They share one interface, and all give the same answers."""
+"""Policy engines. All engines share one interface and give the same answers."""

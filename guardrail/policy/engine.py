@@ -15,7 +15,7 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> PolicyIdentity:
-        """Identity of the policies and data that every reply of this engine is based on."""
+        """The identity of the policies and data that every reply of this engine is based on."""
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
         """Evaluate ``data.guardrail.main.decision`` with the input *policy_input* (the whole input

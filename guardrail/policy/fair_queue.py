@@ -1,4 +1,4 @@
-"""A fair queue: parties are served in turn, however many items each of them has.
+"""A fair queue: parties are served in turn, regardless of how many items each of them has.
 
 A party with a thousand items delays only itself. If the queue is full, the newest item of the party
 with the most items is removed, so that no party can crowd out the others.
@@ -50,7 +50,7 @@ class FairQueue(Generic[T]):
         """Add *item*. Return the items that were removed to make room for it, which can include
         *item* itself.
 
-        If *front* is true, the item goes before all others of *who*.
+        If *front* is True, the item goes before all others of *who*.
         """
         items = self._parties.setdefault(who, deque())
         if front:

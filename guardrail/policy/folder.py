@@ -12,7 +12,7 @@ from pathlib import Path
 __all__ = ["PolicyFolder", "looks_like_policy"]
 
 MAX_ENTRIES = 100_000
-"""Largest number of names examined. A folder with more is not a policy folder, or contains links
+"""Maximum number of names examined. A folder with more is not a policy folder, or contains links
 that multiply it.
 """
 MAX_DEPTH = 64
@@ -29,8 +29,8 @@ class _TooManyError(Exception):
 
 
 def looks_like_policy(name: str) -> bool:
-    """Return True if OPA reads a file called *name* from a bundle, also if its extension has
-    another case.
+    """Return True if OPA reads a file called *name* from a bundle, even if its extension differs in
+    case.
     """
     return name.lower().endswith(".rego") or name.lower() in _DATA
 
@@ -83,7 +83,7 @@ class PolicyFolder:
             try:
                 mode = os.stat(path).st_mode
             except OSError as error:
-                # Also a broken link: its target could be a folder of deny rules.
+                # This includes a broken link, because its target could be a folder of deny rules.
                 self._refuse_unreadable(path, "read", error)
                 continue
             if stat.S_ISDIR(mode):
@@ -113,7 +113,7 @@ class PolicyFolder:
 
     def _path_below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return the real paths of the folders down to *path*, or None if *path* leads back to one
-        of them.
+        of these folders.
         """
         real = os.path.realpath(path)
         if any(f"{one}/".startswith(f"{real.rstrip('/')}/") for one in above):
@@ -135,18 +135,20 @@ class PolicyFolder:
             self._refuse(
                 str(found),
                 "hidden",
-                "OPA reads this file, but guardrail reads no names that begin with a dot",
+                "OPA reads this file, but guardrail skips names that begin with a dot",
                 "rename it, or move it out of the policy folder",
             )
 
     def _hidden_policy(self, path: Path, above: tuple[str, ...]) -> Path | None:
         """Return the first file, at or below the hidden *path*, that OPA would read from a bundle
-        and that was not yielded.
+        and that this walk did not yield.
         """
         try:
             mode = os.stat(path).st_mode
         except FileNotFoundError:
-            return None  # nothing is there to be loaded: editors mark open files with such links
+            # the target does not exist, so there is nothing to load: editors mark open files with
+            # such links
+            return None
         except OSError as error:
             self._refuse_unreadable(path, "read", error)
             return None

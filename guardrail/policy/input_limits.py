@@ -12,7 +12,7 @@ from guardrail.policy.sources import MAX_INTEGER, MIN_INTEGER, rounded
 __all__ = ["MAX_INPUT", "check_input"]
 
 MAX_INPUT = 256 * 1024
-"""Largest size of a policy input in bytes."""
+"""Maximum size of a policy input in bytes."""
 
 _SHAPES = bytearray(b"\x20" * 256)
 for _characters, _shape in (
@@ -24,7 +24,9 @@ for _characters, _shape in (
     for _byte in _characters:
         _SHAPES[_byte] = _shape[0]
 _LARGE = (b"0" * 16, b"e00,", b"e+00,")
-"""Each number that does not fit has one of these shapes in JSON. Strings can have them too."""
+"""Each number that does not fit has one of these shapes in JSON. Strings can have these shapes
+too.
+"""
 _IN_NUMBER = b"0123456789.-"
 _BEFORE_NUMBER = b":,[ \t\r\n"
 
@@ -45,7 +47,7 @@ def check_input(policy_input: bytes) -> None:
             cause="error",
             detail="input_size",
         )
-    # A few passes in C; nearly every input ends here.
+    # A few passes in C are enough for nearly every input.
     shape = policy_input.translate(_SHAPES)
     if not any(_is_in_number(mark, shape, policy_input) for mark in _LARGE if mark in shape):
         return
@@ -66,13 +68,14 @@ def check_input(policy_input: bytes) -> None:
 
 
 def _is_in_number(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
-    """Return True if *mark*, found in *shape*, may be part of a number, and not of digits inside a
+    """Return True if *mark*, found in *shape*, may be part of a number instead of digits inside a
     string, such as a card number or a digest.
     """
     at, done = shape.find(mark), 0
     while at >= 0:
         start = at
-        # Not back over what was looked at already: that keeps the work linear.
+        # The search does not go back over text that it has already examined, so that the work stays
+        # linear.
         while start > done and policy_input[start - 1] in _IN_NUMBER:
             start -= 1
         if not start or policy_input[start - 1] in _BEFORE_NUMBER:

@@ -28,9 +28,9 @@ __all__ = [
 ]
 
 MAX_FILE = 256 * 1024
-"""Largest size of a module in bytes."""
+"""Maximum size of a module in bytes."""
 MAX_DATA = 4 * 1024 * 1024
-"""Largest size of a data file in bytes."""
+"""Maximum size of a data file in bytes."""
 MAX_FILES = 500
 _LOOKS_LIKE_DATA = (".json", ".yaml", ".yml", ".tar.gz")
 """Extensions of other files that OPA reads from a folder: data and bundles."""
@@ -40,7 +40,9 @@ MIN_INTEGER = -(2**63)
 
 
 _LONGEST_ARRAY = 10_000_000
-"""A number of items that no array reaches, because the size of data and calls is limited."""
+"""A number that is larger than the length of any array, because the size of data and calls is
+limited.
+"""
 WHOLE_EXPONENT = (
     "is a whole number with an exponent: the embedded engine accepts it as an array "
     "index, but OPA does not"
@@ -61,7 +63,7 @@ class ModuleSource:
     """
     text: str
     installed: bool = False
-    """True if it is part of guardrail's own composition and library."""
+    """True if the module is part of guardrail's own composition and library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +175,8 @@ class _SourceReader:
         self.tests: list[ModuleSource] = []
         self.findings: list[Finding] = []
         self.data: dict[str, Json] = {}
-        # A checkout's own policies folder contains these: they are loaded as guardrail's own.
+        # A checkout's own policies folder contains these files, which are loaded as guardrail's
+        # own.
         own = installed_folder()
         self._own = {os.path.realpath(own / name) for name in ("guardrail", "lib", "opa")}
         self._seen: set[tuple[str, object]] = set()
@@ -227,7 +230,7 @@ class _SourceReader:
                 "rename it",
             )
         elif file.name.lower().endswith(_LOOKS_LIKE_DATA):
-            # Left out in silence, it would make every rule undefined that reads it.
+            # Skipping it silently would make every rule that reads it undefined.
             name = "/".join((*relative.parent.parts, file.stem))
             self.refuse(
                 str(file),
@@ -342,8 +345,8 @@ def _merge(
             if clash is not None:
                 return clash
         else:
-            # Even if both are equal: two places for one value is a mistake that shows when one is
-            # edited.
+            # This is refused even if both values are equal, because a duplicate shows only when one
+            # of them is edited.
             return (*at, key)
     return None
 

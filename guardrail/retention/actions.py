@@ -1,6 +1,6 @@
-"""Actions on old records: closing segments, archiving, pruning and holding.
+"""Acts on old records: closes segments, and archives, prunes and holds records.
 
-Each action is recorded, and only one process at a time acts.
+Each action is recorded, and only one process acts at a time.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class ClosedSegment:
     """The segment that was closed, and the copies that were made."""
 
     segment: Segment | None
-    """The new segment; None if there was no new record, or no new segment was requested."""
+    """The new segment, or None if there was no new record or no new segment was requested."""
     copied: tuple[Manifest, ...]
-    """Copies that were made: of the new segment, and those that were missing."""
+    """The copies that were made: that of the new segment, and those that were missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ class RetentionManager:
         delete: Callable[[Callable[[], PruneResult]], PruneResult] = lambda work: work(),
     ) -> None:
         """Manage the ledger of *settings*. *record* writes an ``admin.*`` record with the given
-        type and detail, and returns when it is durable.
+        type and detail, and returns once the record is durable.
 
         *pace* limits how fast records are deleted. *delete* runs the function that deletes them,
         and returns its result.
@@ -139,8 +139,8 @@ class RetentionManager:
             return reader.storage.bytes_from(facts.first_open) >= self._policy.segment_mb << 20
 
     def close_segment(self, *, why: str | None, fresh: bool = True) -> ClosedSegment:
-        """Make the missing copies of segments. With *fresh*, first close a segment over all records
-        that are not in one yet.
+        """Make the missing copies of segments. If *fresh* is True, first close a segment over all
+        records that are not in one yet.
 
         Each copy is verified and durable when this returns. *why* is the reason that a person gave.
         Raises ``RetentionError``, ``LedgerError``.
@@ -152,7 +152,7 @@ class RetentionManager:
         copied = []
         for each in facts.segments:
             if facts.first > max(each.first, 1):
-                continue  # its pruning has begun, so it was copied before
+                continue  # its pruning has begun, so it was already copied
             if segments.read_manifest(self._folder, facts.genesis, each.number) is None:
                 copied.append(write_copy(self._db, self._folder, facts, each))
         return ClosedSegment(segment, tuple(copied))
@@ -160,7 +160,8 @@ class RetentionManager:
     def _record_segment(self, facts: RetentionFacts, why: str | None) -> Segment | None:
         first, last = facts.first_open, facts.size - 1
         number = facts.last_number + 1
-        # A segment that holds only the record that closed the one before it is useless.
+        # A segment that would contain only the record that closed the previous one is not worth
+        # closing.
         if last < first or (first == last and facts.last_number and first > 0):
             return None
         with LedgerReader.open(self._db) as reader:
@@ -342,7 +343,7 @@ class RetentionManager:
         self, facts: RetentionFacts, before: int, given: Sequence[SignedNote]
     ) -> Checkpoint:
         """Return an external head that covers the records to delete. Raises ``RetentionError``
-        unless all of them are in closed segments, copied and no longer needed.
+        unless all of these records are in closed segments, copied and no longer needed.
 
         All evidence is read from the lines, which are hashed under external heads.
         """
@@ -433,7 +434,7 @@ class RetentionManager:
     # ----------------------------------------------------------------------------------------------
 
     def hold(self, name: str, *, add: bool, why: str) -> None:
-        """Record that a legal hold *name* begins or ends.
+        """Record that the legal hold *name* begins or ends.
 
         While a hold is active, nothing is deleted. Raises ``RetentionError``.
         """

@@ -1,4 +1,4 @@
-"""Computes the tree that a closed segment fixes, and writes the copy of the segment."""
+"""Computes the tree that a closed segment fixes, and writes the segment's copy."""
 
 from __future__ import annotations
 

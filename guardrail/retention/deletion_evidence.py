@@ -1,5 +1,5 @@
 """Gathers the evidence for a deletion in one walk over every line. A key holder signed the tree
-over these lines, and external heads vouch for it.
+over these lines, and external heads cover it.
 
 Deletion also removes the traces, so nothing is trusted merely because it is stored: not an index,
 not the tree, and not the file next to a copy.
@@ -31,7 +31,7 @@ class DeletionEvidence:
 
     facts: RetentionFacts
     roots: Mapping[int, bytes]
-    """Size -> root, for the requested sizes. Roots over pruned records are computed from their
+    """The roots of the requested sizes, by size. Roots over pruned records are computed from their
     stored hashes.
     """
 
@@ -76,8 +76,8 @@ def survey(db: Path, signing: Signing, sizes: Collection[int]) -> DeletionEviden
 
 
 def vouched(evidence: DeletionEvidence, kept: ExternalHeads, before: int) -> Checkpoint:
-    """Return the largest head that an anchor vouches for, if it covers record *before* - 1 and all
-    heads belong to this ledger.
+    """Return the largest anchored head, if it covers record *before* - 1 and all heads belong to
+    this ledger.
 
     Raises ``RetentionError``: ``retention.conflict``, ``retention.not_anchored``.
     """
@@ -139,7 +139,7 @@ def copies_of(
         found.append((folder, in_folder))
     if archive is not None:
         found.append((archive, _archived_manifest(facts, segment, archive)))
-    # Once pruning has begun, the copy can't be made again, so one copy must suffice.
+    # Once pruning has begun, the copy can't be made again, so one copy must be enough.
     if in_folder is None and (not found or facts.first <= max(segment.first, 1)):
         raise RetentionError(
             f"segment {segment.number} has no copy next to the ledger",

@@ -1,5 +1,5 @@
-"""External heads and the records that they cover. No other record is deleted, because nothing would
-prove that it existed.
+"""Finds external heads and the records that they cover. Only covered records may be deleted,
+because nothing would prove that the others existed.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ class ExternalHeads:
     """The heads of a log that are stored outside its ledger."""
 
     heads: tuple[Checkpoint, ...]
-    """Heads that a configured anchor vouches for: only these permit a deletion."""
+    """Heads that a configured anchor confirms. Only these permit a deletion."""
     named: tuple[Checkpoint, ...]
-    """Heads that the user passed and no anchor vouches for: the ledger must not contradict them,
-    and they permit nothing.
+    """Heads that the user passed and no anchor confirms. The ledger must not contradict them, but
+    they permit nothing.
     """
     doubts: tuple[str, ...]
-    """The reasons for rejecting the user's heads that do not count, one for each."""
+    """The reasons for rejecting heads that the user passed, one for each."""
 
 
 def external_heads(
@@ -46,7 +46,7 @@ def external_heads(
     """Return the heads of *log* that its key *public* (64 hex) signed, from the anchors of
     *settings* and among *given*.
 
-    An anchor vouches for heads that are read back from it, and a witness for heads that it
+    An anchor confirms the heads that are read back from it, and a witness the heads that it
     cosigned. The ledger's own files about its anchors are not evidence: anyone who can write the
     ledger can write them. Neither is a head from the user, because ``guardrail checkpoint`` prints
     one for any ledger. Raises ``RetentionError`` if an anchor that might hold another head can't be
@@ -90,7 +90,7 @@ def _signed_checkpoint(note: SignedNote, key: NoteKey) -> Checkpoint | None:
 
 
 def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
-    """Return the reason that a head from the user does not count."""
+    """Return the reason that a head passed by the user is rejected."""
     able = [each for each in anchors if isinstance(each, FileAnchor | WitnessAnchor)]
     if not able:
         return (
@@ -125,7 +125,7 @@ def _heads_of_anchors(
                     hint=error.hint,
                 ) from None
         if isinstance(anchor, WitnessAnchor):
-            # The witness need not be asked, because its signature is under the head.
+            # The witness need not be asked, because its signature is part of the head's note.
             note = _parse_note(remembered.of(anchor.name).note)
             if note is not None and anchor.is_proved_by(note):
                 found.append(note)

@@ -1,4 +1,4 @@
-"""Retention facts of a ledger: segments, copies, holds and prunings, read from its ``admin.*``
+"""Reads the retention facts of a ledger (segments, copies, holds and prunings) from its ``admin.*``
 records.
 """
 
@@ -44,7 +44,7 @@ class RetentionReader(Protocol):
         """Return the number of records: one more than the highest number."""
 
     def first(self) -> int:
-        """Return the number of the first record after line 0; 1 if there is none."""
+        """Return the number of the first record after line 0, or 1 if there is none."""
 
     def admin(self, *types: str) -> list[LineRow]:
         """Return (seq, line) of each record of *types*, the oldest first."""
@@ -63,7 +63,7 @@ class Segment:
     leaf: str
     """Leaf hash of record ``last``, hex."""
     ts: str
-    """Time stamp of the record that seals it: none of its records was written later."""
+    """Time stamp of the record that seals the segment. No record in it was written later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,24 +106,24 @@ class RetentionFacts:
 
     log: str
     genesis: str
-    """Leaf of line 0, hex; empty if there is none."""
+    """Leaf hash of line 0 in hex, or an empty string if there is none."""
     size: int
     first: int
     """Number of the first record after line 0; more than 1 if records were pruned."""
     oldest: str
-    """Its time stamp; empty if there is none."""
+    """Time stamp of that record, or an empty string if there is none."""
     newest: str
     """Time stamp of the last record."""
     segments: tuple[Segment, ...] = ()
-    """Segments that still have records and a sealing record, in order."""
+    """Segments that still have records and whose sealing record exists, in order."""
     archived: tuple[ArchivedCopy, ...] = ()
     holds: tuple[LegalHold, ...] = ()
     prunings: tuple[Pruning, ...] = ()
     open_begin: str = ""
-    """Time stamp of the first record in no segment; empty if all are in one."""
+    """Time stamp of the first record in no segment, or an empty string if all are in one."""
 
     last_number: int = 0
-    """Number of the segment that was sealed last; 0 if none was."""
+    """Number of the segment that was sealed last, or 0 if none was."""
 
     @property
     def first_open(self) -> int:
@@ -150,7 +150,7 @@ class FactCollector:
         self._prunings: list[Pruning] = []
 
     def take(self, seq: int, record: Mapping[str, Any]) -> None:
-        """Take record *seq*. A malformed one is ignored, because ``verify`` reports it."""
+        """Take record *seq*. A malformed record is ignored, because ``verify`` reports it."""
         type_, detail = record.get("type"), record.get("detail")
         if type_ not in TYPES or not isinstance(detail, Mapping):
             return

@@ -63,7 +63,7 @@ class RetentionWorker:
         """Start the worker in *folder*. It inherits the descriptor *keep*, and with it the lock on
         that file. Raises ``OSError``.
         """
-        # As with the policy workers, neither the environment nor the current folder influences its
+        # As with the policy workers, neither the environment nor the current folder influences the
         # imports.
         root = str(Path(__file__).parents[2])
         paths = [root, *(each for each in sys.path if os.path.isabs(each))]

@@ -38,10 +38,10 @@ _GRACE_S = 2.0
 """Seconds that ``close`` waits for a worker to end by itself."""
 _CLOSE_S = 6.0
 _LIMIT_S = 6 * 3600.0
-"""Seconds after which a worker is ended because it must be hanging."""
+"""Seconds after which a worker is ended, because it must be hanging."""
 _JUMP_S = 3600.0
-"""A clock that jumps by more seconds than this, in either direction, is not trusted for the same
-time, because it might be corrected.
+"""If the clock jumps by more than this number of seconds, in either direction, it is not trusted
+for the same time, because it might be corrected.
 """
 
 
@@ -80,7 +80,7 @@ class RetentionWatch:
         self._inherited: list[object] = []
         self._reset()
         # Threads do not survive a fork, so a child checks for due work itself. The parent's lock
-        # keeps it from doing any.
+        # keeps the child from doing any.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
@@ -184,7 +184,7 @@ class RetentionWatch:
             pause = _RETRY_S[min(state.failures, len(_RETRY_S)) - 1]
             return not 0 <= now - state.tried < pause
         since = state.done if state.done is not None else self._log_begin()
-        # A time in the future means that the clock was set back: it must not delay anything.
+        # A time in the future means that the clock was set back. It must not delay the work.
         return since is not None and not 0 <= now - since < _DAY_S
 
     def _log_begin(self) -> float | None:
@@ -252,7 +252,8 @@ class RetentionWatch:
 
     def _write_state(self, state: RetentionState) -> None:
         self._state = state
-        # A full disk: this process remembers the state, and others find out for themselves.
+        # The disk is full: this process remembers the state, and other processes find out for
+        # themselves.
         with contextlib.suppress(OSError):
             write_state(self._path, state)
 

@@ -63,7 +63,7 @@ class Manifest:
 
     log: str
     genesis: str
-    """Leaf of line 0, hex."""
+    """Leaf hash of line 0, hex."""
     segment: int
     first: int
     last: int
@@ -72,7 +72,7 @@ class Manifest:
     leaf: str
     """Leaf hash of record ``last``, hex."""
     prev: str
-    """Leaf of the record before ``first``, hex; zeros for line 0."""
+    """Leaf hash of the record before ``first``, hex. Zeros for line 0."""
     edge: tuple[str, ...]
     """The tree of the first ``first`` records: roots of its perfect subtrees, the largest first,
     hex.
@@ -80,7 +80,7 @@ class Manifest:
     digest: str
     """SHA-256 of the file with the lines, hex."""
     newest: str
-    """The latest time stamp in it."""
+    """The latest time stamp in the segment."""
     v: int = 1
 
     @property
@@ -217,8 +217,8 @@ def refuse_one_file(one: Path, other: Path, file: str) -> None:
 
 
 def read_manifest(folder: Path, genesis: str, number: int) -> Manifest | None:
-    """Return the manifest of the copy of segment *number* in *folder*; None if there is no complete
-    copy.
+    """Return the manifest of the copy of segment *number* in *folder*, or None if there is no
+    complete copy.
     """
     name = name_of(genesis, number)
     try:
@@ -271,7 +271,7 @@ def _make_folder(folder: Path, like: Path) -> None:
 @contextlib.contextmanager
 def _new_file(path: Path, like: Path) -> Iterator[BinaryIO]:
     """Open a new file that only its owner can read. If the block ends without an error, the file is
-    durable; else it is deleted.
+    durable, otherwise it is deleted.
     """
     descriptor = new_file(path, like)
     try:
@@ -322,7 +322,7 @@ def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge)
 
 
 def _put_manifest(folder: Path, name: str, manifest: Manifest, like: Path) -> None:
-    sync_directory(folder)  # the lines first: a manifest must not outlive them
+    sync_directory(folder)  # the lines are deleted first, because a manifest must not outlive them
     temporary = folder / f".{name}.new"
     with _new_file(temporary, like) as out:
         out.write(json.dumps(asdict(manifest), indent=1, sort_keys=True).encode("utf-8") + b"\n")

@@ -30,13 +30,15 @@ class RetentionState:
     """State of the automatic runs of one ledger."""
 
     done: float | None = None
-    """Time of the last run that did all due work, in seconds since 1970; None if there was none."""
+    """Time of the last run that did all due work, in seconds since 1970, or None if there was
+    none.
+    """
     tried: float | None = None
     """Time of the last attempt."""
     failures: int = 0
     """Number of consecutive failures up to now."""
     code: str = ""
-    """Code of the last failure; empty if the last attempt succeeded."""
+    """Code of the last failure, or an empty string if the last attempt succeeded."""
     message: str = ""
     hint: str = ""
 

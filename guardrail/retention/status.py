@@ -15,14 +15,14 @@ from guardrail.retention.facts import RetentionFacts, Segment, moment
 __all__ = ["RetentionFinding", "RetentionProblem", "RetentionStatus", "judge"]
 
 GRACE = timedelta(days=3)
-"""Delay of a timer after which it is reported."""
+"""Delay of a timer after which the delay is reported."""
 
 
 class RetentionProblem(StrEnum):
     """A problem with the retention of a ledger, or with its settings."""
 
     OVERDUE = "overdue"
-    """Records are there that should have been deleted."""
+    """Records still exist that should have been deleted."""
     UNDER_KEPT = "under_kept"
     """Records were deleted before the end of the minimum period (``floor_days``)."""
     SEAL_OVERDUE = "seal_overdue"
@@ -30,7 +30,7 @@ class RetentionProblem(StrEnum):
     UNARCHIVED = "unarchived"
     """A segment has no copy in the archive that the settings name."""
     COPY_GONE = "copy_gone"
-    """A copy of a segment was deleted, while its records still exist."""
+    """A copy of a segment was deleted while its records still exist."""
     BELOW_FLOOR = "below_floor"
     """The settings' retention period is shorter than their minimum period, so nothing is deleted.
     """
@@ -50,13 +50,13 @@ class RetentionStatus:
     """The state of one ledger's retention, compared with the settings."""
 
     age_days: float | None
-    """Time of the oldest record after line 0; None if there is none."""
+    """Age in days of the oldest record after line 0, or None if there is none."""
     due_before: int
-    """Records 1 to this number - 1 are past their time and in closed segments; 1 if there are
-    none.
+    """Records 1 to this number - 1 are past their retention period and in closed segments. 1 if
+    there are none.
     """
     segment_due: bool
-    """True if the next segment is due by age alone: its size is known only to a reader of the
+    """True if the next segment is due by age alone. Its size is known only to code that reads the
     file.
     """
     unarchived: tuple[int, ...]
@@ -67,7 +67,7 @@ class RetentionStatus:
 
 
 def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> RetentionStatus:
-    """Return the status of *facts* at *now*. A pure function."""
+    """Return the status of *facts* at *now*. This is a pure function."""
     oldest = moment(facts.oldest)
     age = (now - oldest).total_seconds() / 86_400 if oldest is not None else None
     due = [each for each in facts.segments if _is_overdue(each, settings, now)]

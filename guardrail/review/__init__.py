@@ -1,7 +1,7 @@
 """The reading side: shows each call, its caller, and the reason for its decision. It only reads
 records: it runs no tool and writes nothing (P9).
 
-Nothing here imports ``guardrail.guard`` or an integration, so no tool can be reached from it. Every
-value of a record is hostile text. It leaves this package as data, and reaches a terminal only
-through ``guardrail.review.terminal``.
+No module of this package imports ``guardrail.guard`` or an integration, so no tool can be reached
+from it. Every value of a record is hostile text. It leaves this package as data, and reaches a
+terminal only through ``guardrail.review.terminal``.
 """

@@ -25,7 +25,7 @@ class AccessEntry:
     """The operating-system user, according to the reader's process."""
     uid: int | None
     login: str
-    """The login user, which may differ (``sudo``); empty if unknown."""
+    """The login user, which may differ (``sudo``), or an empty string if unknown."""
     host: str
     pid: int | None
     terminal: str
@@ -33,13 +33,13 @@ class AccessEntry:
     selector: Mapping[str, Any]
     """The names and selectors asked for."""
     log: str
-    """Name of the ledger; empty if it could not be opened."""
+    """Name of the ledger, or an empty string if the ledger could not be opened."""
     path: str
     size: int | None
-    """Number of its records at that moment."""
+    """Number of records of the ledger at that moment."""
     root: str
     problem: str
-    """Code of the error if it could not be opened."""
+    """Code of the error, if the ledger could not be opened."""
     purpose: str
 
 

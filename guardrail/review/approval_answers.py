@@ -18,7 +18,7 @@ _KINDS = {"approval.granted": StepKind.GRANTED, "approval.refused": StepKind.REF
 
 def answers_of(lines: Sequence[bytes]) -> tuple[RecordedAnswer, ...]:
     """Return the answers to a request, from its own line and the lines of its steps. Unreadable
-    ones are omitted.
+    answers are omitted.
     """
     found = []
     for line in lines[1:]:

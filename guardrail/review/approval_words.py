@@ -1,4 +1,4 @@
-"""The meaning, in words, of each code for an approval that was turned down."""
+"""Explains each code for an approval that was rejected."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REASONS: Mapping[RejectionReason, str] = {
     RejectionReason.APPROVERS_MISSING: "more people must approve it",
     RejectionReason.REFUSED: "a person has already refused it",
     RejectionReason.EXPIRED: "it expired: the request, or an approval of it, is too old",
-    RejectionReason.ALREADY_USED: ("it has been used, and can't be used again"),
+    RejectionReason.ALREADY_USED: ("it has already been used, and can't be used again"),
     RejectionReason.ALREADY_DECIDED: "enough people have approved it already",
     RejectionReason.OTHER_SESSION: "it was requested in another session, or by someone else",
     RejectionReason.OTHER_TOOL: "it was requested for another tool",

@@ -1,5 +1,5 @@
-"""Shows requests for approval to a person: the open ones, who answered, and why an answer was
-turned down. Reads only.
+"""Shows requests for approval to a person: the open requests, who answered, and why an answer was
+rejected. Reads only.
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class RequestLog(Protocol):
 def open_requests(
     log: RequestLog, terms: ApprovalTerms, now: datetime, *, everything: bool = False
 ) -> list[ListedRequest]:
-    """Return the requests that someone can still approve, refuse or use, oldest first. With
-    *everything*, return all of them.
+    """Return the requests that someone can still approve, refuse or use, oldest first. If
+    *everything* is True, return all of them.
     """
     found = []
     for approval in log.requests():
         if not everything and _has_expired(log, approval, terms, now):
-            continue  # before looking for its steps, which reads every later record
+            continue  # this comes before looking for the steps, which reads every later record
         case = read_case(log, approval)
         if case is None:
             continue

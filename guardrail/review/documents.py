@@ -1,5 +1,5 @@
-"""Documents for ``--json``: plain values in a documented shape (docs/cli.md). Fields are only ever
-added.
+"""Builds documents for ``--json``: plain values in a documented form (docs/cli.md). Fields are only
+ever added.
 """
 
 from __future__ import annotations

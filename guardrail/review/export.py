@@ -24,7 +24,7 @@ class ExportSummary:
     records: int
     bytes: int
     head: str
-    """Leaf of the last line, in hex; empty if there is none."""
+    """Leaf of the last line, in hex, or an empty string if there is none."""
 
 
 def head_to_export(reader: LedgerReader) -> tuple[SignedNote, int]:

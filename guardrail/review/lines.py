@@ -27,7 +27,7 @@ from guardrail.system.ownership import explain_error
 __all__ = ["MAX_BYTES", "MAX_RECORDS", "FileRecords", "SourceError", "open_lines"]
 
 MAX_BYTES = 4 << 30
-"""Limit for text shown from a file; ``verify`` reads more."""
+"""Maximum size of a file whose text is shown. ``verify`` reads larger files."""
 MAX_RECORDS = 2_000_000
 _GZIP = b"\x1f\x8b"
 _CALLS = frozenset({"call.decision", "call.outcome", "call.claim", "call.rejected"})
@@ -35,7 +35,7 @@ _BEGINS = frozenset({"call.decision", "call.rejected"})
 
 
 class SourceError(GuardrailError):
-    """A file that was named in place of the ledger can't be read, or is not valid."""
+    """A file that was named instead of the ledger can't be read, or is not valid."""
 
     default_code = "review.source"
 
@@ -86,16 +86,16 @@ class FileRecords:
     def open(cls, path: Path, *, part: bool = False) -> Iterator[Self]:
         """Read the file at *path*, from record 0 on or, with *part*, from any record on.
 
-        Raises ``SourceError`` if it can't be read, is torn or too large, or holds something other
-        than one log's records.
+        Raises ``SourceError`` if it can't be read, is torn or too large, or contains something
+        other than one log's records.
         """
         with ExitStack() as stack:
             with _read_errors(path):
                 source = stack.enter_context(open_lines(path))
                 unpacked = None
                 if isinstance(source, gzip.GzipFile):
-                    # The file has no name, so no other process can find it, and it disappears with
-                    # this process.
+                    # The file has no name, so no other process can find it, and it disappears when
+                    # this process ends.
                     unpacked = cast("BinaryIO", stack.enter_context(tempfile.TemporaryFile()))
                 records = cls(path, source, unpacked, part=part)
                 records._read(source)
@@ -194,7 +194,7 @@ class FileRecords:
 
     @property
     def log(self) -> str:
-        """Origin name, the same in every line."""
+        """Origin name of the log, which is the same in every line."""
         return self._log
 
     def size(self) -> int:

@@ -1,7 +1,7 @@
 """Makes proofs from a ledger: that it contains a record, and that one head continues another.
 
-Reads only. Everything that is read is checked before it is returned, so a changed ledger gives no
-proof.
+It only reads. Everything that is read is checked before it is returned, so a ledger that was
+changed gives no proof.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ def make_proof(
             note, size = _best_head(head, covering, root)
             doubt = _doubtful_recovery(reader, seq)
             if doubt is not None and size > doubt.seq:
-                # A head from before the recovery proves the record; later heads of the log also
-                # cover the records that it took over.
+                # A head from before the recovery proves the record. Later heads of the log also
+                # cover the records that the recovery took over.
                 note, size = _largest_head_before(covering, doubt, seq, root)
             path = inclusion_proof(seq, size, node)
         except ValueError:
@@ -112,7 +112,9 @@ def make_proof(
 
 
 def _doubtful_recovery(reader: LedgerReader, seq: int) -> Recovered | None:
-    """Return the first recovery that took over record *seq* and had no head to vouch for it."""
+    """Return the first recovery that took over record *seq* without a head that covers it, or
+    None.
+    """
     for at, line in reader.admin(RECOVERED):
         try:
             found = Recovered.of(at, decode(line))
@@ -169,13 +171,13 @@ def _largest_head_before(
 def _best_head(
     head: SignedNote, covering: Mapping[str, SignedNote], root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
-    """Return the head with the most other signers, the newest of several, and its size. It has all
-    of its signatures.
+    """Return the head with the most other signers (the newest of several) with all of its
+    signatures, and its size.
     """
     if head.text in covering:
         head = head.with_signatures(covering[head.text].signatures)
-    # Other signers count first: a head that nobody else has seen proves no more than the log's own
-    # claim.
+    # Other signers count first, because a head that nobody else has seen proves no more than the
+    # log's own claim.
     ranked = sorted(
         (note for text, note in covering.items() if text != head.text and len(note.signatures) > 1),
         key=lambda note: (len(note.signatures), Checkpoint.parse(note.text).size),
@@ -192,19 +194,19 @@ class HeadRelation(StrEnum):
     """Relation between two heads."""
 
     CONSISTENT = "consistent"
-    """The records of the old one are the first of the new one."""
+    """The records of the old head are the first records of the new head."""
     FORKED = "forked"
     """The records differ: two histories have the same name."""
     OTHER_LOG = "other_log"
-    """They are heads of two logs."""
+    """The heads belong to two logs."""
     PREFIX = "prefix"
-    """The records of the old one are the first of a copy that declares that it does not have all of
-    the new one.
+    """The records of the old head are the first records of a copy that declares itself a copy and
+    lacks some records of the new head.
     """
     NOT_HERE = "not_here"
-    """The new head does not belong to the ledger that was asked, so it can't tell."""
+    """The new head does not belong to this ledger, so the ledger can't tell."""
     KEY_UNKNOWN = "key_unknown"
-    """One of them has no valid signature."""
+    """One of the heads has no valid signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,11 +216,9 @@ class Consistency:
     relation: HeadRelation
     detail: str = ""
     path: tuple[bytes, ...] = ()
-    """The proof (RFC 6962 section 2.1.2), if they are consistent."""
+    """The proof (RFC 6962 section 2.1.2), if the heads are consistent."""
     recovered: tuple[Recovered, ...] = ()
-    """Records of the new head that recoveries took over and the old head does not cover: it does
-    not vouch for them.
-    """
+    """Records of the new head that recoveries took over and that the old head does not cover."""
 
 
 def compare_heads(
@@ -232,8 +232,8 @@ def compare_heads(
 ) -> Consistency:
     """Compare *old* and *new* using the ledger; both must be signed by keys of the log *key*.
 
-    With *backup*, the ledger is a copy, and *new* may cover more records than it has; *signers*
-    then names later keys. Every line is read and hashed, and both heads are compared with the
+    If *backup* is True, the ledger is a copy, *new* may cover more records than the copy has, and
+    *signers* names later keys. Every line is read and hashed, and both heads are compared with the
     result. Raises ``LedgerError`` if the ledger can't be read.
     """
     first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
@@ -246,7 +246,7 @@ def compare_heads(
 
     def keys(seq: int, record: Mapping[str, Any]) -> None:
         if record["type"] == TYPE:
-            ranges.take(seq, record)  # if it certifies nothing, verify reports it
+            ranges.take(seq, record)  # if it certifies nothing, verify reports that
         elif record["type"] == RECOVERED:
             recoveries.append(Recovered.of(seq, record))
 
@@ -273,8 +273,8 @@ def _compare(
     *,
     backup: bool,
 ) -> Consistency:
-    """Compare using only *roots*, which were computed from the lines, because stored hashes may be
-    forged.
+    """Compare the heads with *roots*, which were computed from the lines, because stored hashes may
+    be forged.
     """
     if first.size == second.size:
         if first.root == second.root:
@@ -283,8 +283,9 @@ def _compare(
         return Consistency(HeadRelation.FORKED, detail)
     if backup and second.size > reader.size() and roots.get(first.size) == first.root:
         detail = (
-            f"the first {counted(first.size, 'record')} of the copy {agree(first.size, 'matches')}"
-            f" the old head; of the new one it has only {reader.size()}"
+            f"the first {counted(first.size, 'record')} of the copy "
+            f"{agree(first.size, 'matches')} the old head; it has only {reader.size()} "
+            "records of the new head"
         )
         return Consistency(HeadRelation.PREFIX, detail)
     if backup and first.size in roots and roots[first.size] != first.root:

@@ -1,5 +1,5 @@
-"""Deleted records: their numbers, when they were deleted, and the location of their segment's
-copy.
+"""Describes deleted records: their numbers, when they were deleted, and where the copy of their
+segment is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The causes of decisions in words, and the next step for each."""
+"""Explains the causes of decisions in words, with the next step for each."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Reads records for reviewers: a decision and its outcome as one call. All values are plain, and no
-contents of a record raise an error.
+"""Reads records for reviewers: a decision and its outcome become one call. All values are plain,
+and reading never raises an error because of a record's contents.
 
-A line may come from a later version, or from anyone who had the file, so nothing about it is
-assumed: a field that is missing or of another type counts as absent. ``verify`` decides if lines
+A line may come from a later version, or from anyone who had the file, so nothing is assumed about
+it: a field that is missing or has another type counts as absent. ``verify`` decides whether lines
 are genuine.
 """
 
@@ -54,7 +54,7 @@ class RecordReader(Protocol):
         """Return the current number of records."""
 
     def first(self) -> int:
-        """Return the lowest existing number above 0; 1 if there is none."""
+        """Return the lowest existing number above 0, or 1 if there is none."""
 
     def record(self, seq: int) -> bytes | None:
         """Return the line of *seq*, byte for byte."""
@@ -129,7 +129,7 @@ class PrunedRange:
 
 
 def pruned_range(records: RecordReader) -> PrunedRange | None:
-    """Return the range of pruned records; None if no record says that any were pruned."""
+    """Return the range of pruned records, or None if no record says that any were pruned."""
     before = records.first()
     if before < 2 or records.record(0) is None:
         return None
@@ -225,7 +225,9 @@ class RecordedOutcome:
     reproducible: bool | None
     omitted: str
     body: str
-    """``running`` if the body could not be stopped when the call ended; empty otherwise."""
+    """``running`` if the body could not be stopped when the call ended, otherwise an empty
+    string.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,13 +247,13 @@ class RecordedAnswer:
     seq: int
     ts: str
     people: tuple[RecordedPerson, ...]
-    """Who answered; for a use, the identity under which the call was allowed."""
+    """The people who answered. For a use, the people under whose approvals the call was allowed."""
     expires: str = ""
-    """Expiry of an approval; empty for other kinds."""
+    """Expiry of an approval, or an empty string for other kinds."""
 
 
 def people_of(record: Mapping[str, Any]) -> tuple[RecordedPerson, ...]:
-    """Return the approvers that allowed a call; empty if the call used no approval."""
+    """Return the approvers that allowed a call, or an empty tuple if the call used no approval."""
     entries = obj(record, "approval").get("approvers")
     found = entries if isinstance(entries, list) else []
     return tuple(person_of(each) for each in found if isinstance(each, Mapping))
@@ -277,48 +279,52 @@ class RecordedCall:
     server: str
     declared: bool | None
     refused: str
-    """Code of the error for which the tool's schema was refused; empty if it was accepted."""
+    """Code of the error for which the tool's schema was refused, or an empty string if the schema
+    was accepted.
+    """
     args: object
-    """The recorded view; None if the record holds none."""
+    """The recorded view, or None if the record contains none."""
     removed: Mapping[str, Any]
-    """Pointer into the arguments -> [class, rule, ...]."""
+    """The class and the rules of each removed value, by pointer into the arguments."""
     truncated: bool
     effect: str
-    """Empty for a call that a framework rejected."""
+    """The effect, or an empty string for a call that a framework rejected."""
     cause: str
     detail: str
     message: str
-    """The argument that does not fit and the expected value, as the agent read it; empty for other
+    """The argument that does not fit and the expected value, as the agent read it. Empty for other
     causes.
     """
     rules: tuple[RuleHit, ...]
     reproducible: bool | None
     enforcement: str
     ms: float | None
-    """From arrival to the decision record."""
+    """Milliseconds from the arrival of the call to its decision record."""
     omitted: str
     approval: str
-    """Id of the approval that allowed it; empty if it used none."""
+    """Id of the approval that allowed the call, or an empty string if it used none."""
     approvers: tuple[RecordedPerson, ...]
     """The approvers that allowed it."""
     presented: str
-    """Id of an approval that came with it and did not count; empty if none came."""
+    """Id of an approval that was passed with the call and was not accepted, or an empty string if
+    none was passed.
+    """
     model: Mapping[str, Any]
-    """``name``, ``response`` and ``assurance`` of the model that asked for it; empty if the
+    """``name``, ``response`` and ``assurance`` of the model that asked for the call. Empty if the
     framework named none.
     """
     framework: Mapping[str, Any]
-    """``name``, ``version`` and ``assurance`` of that framework; empty if it named none."""
+    """``name``, ``version`` and ``assurance`` of the framework. Empty if it named none."""
     trace: str
-    """The traceparent of the call, else the trace id of its session."""
+    """The traceparent of the call or, without one, the trace id of its session."""
     differs: tuple[str, ...] | None = None
-    """Where its arguments differ from those of that approval's request; None if they do not, or
-    were not compared.
+    """The locations at which the arguments differ from those of the approval's request. None if
+    they do not differ, or were not compared.
     """
     outcome: RecordedOutcome | None = None
     claims: tuple[RecordedOutcome, ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
-    """The answers to it, if it is a request for approval, and its use; oldest first."""
+    """If the call is a request for approval, the answers to it and its use, oldest first."""
 
     @property
     def admitted(self) -> bool:

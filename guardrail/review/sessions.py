@@ -58,14 +58,14 @@ class SessionSummary:
     allowed: int
     denied: int
     approvals: int
-    """Calls that need an approval."""
+    """Number of calls that need an approval."""
     errors: int
     unknown: int
-    """Calls that had no recorded end when their process died."""
+    """Number of calls that had no recorded end when their process died."""
     open: int
-    """Allowed, with no recorded end."""
+    """Number of calls that were allowed and have no recorded end."""
     rejected: int
-    """Calls that the framework refused before the policy was asked."""
+    """Number of calls that the framework refused before the policy was asked."""
 
 
 @dataclass(slots=True)
@@ -177,8 +177,8 @@ class RecordRef:
 
 
 def find(records: RecordReader, ref: str) -> SessionRef | RecordRef:
-    """Resolve *ref*: a sequence number, ``last`` (the session of the latest call), a session id, a
-    call id.
+    """Resolve *ref*: a sequence number, ``last`` (the session of the latest call), a session id, or
+    a call id.
 
     Ids may be shortened to a unique prefix; ``session:ID`` names a session with a number or
     ``last`` as its id. Raises ``NotFoundError`` if there is no match, or more than one; the hint
@@ -240,7 +240,7 @@ def _candidates(records: RecordReader, ref: str, wanted: str) -> tuple[list[Sess
     try:
         wanted.encode("utf-8")
     except UnicodeEncodeError:
-        return [], []  # no record holds a lone surrogate
+        return [], []  # no record contains a lone surrogate
     if not wanted:
         return [], []
     ids = records.find_sessions(wanted)
@@ -281,7 +281,7 @@ class Timeline:
 
     key: SessionKey
     header: Mapping[str, Any]
-    """Its first record: principal, agent, delegation and origin at that time."""
+    """The session's first record: principal, agent, delegation and origin at that time."""
     calls: tuple[RecordedCall, ...]
 
     @property

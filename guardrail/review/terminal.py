@@ -35,15 +35,15 @@ __all__ = [
 ]
 
 MAX_DEPTH = 40
-"""Maximum nesting shown; deeper levels are counted, not shown."""
+"""Maximum nesting depth shown. Deeper levels are only counted."""
 MAX_MARKS = 3
-"""Maximum number of consecutive combining marks. Real languages need no more; a longer sequence is
-an attempt to draw over other lines.
+"""Maximum number of consecutive combining marks that are shown. Real languages need no more, and a
+longer sequence is an attempt to draw over other lines.
 """
 
 # Invisible characters whose category is a letter, a mark or a symbol: fillers, joiners, variation
-# selectors, blank Braille. Unicode's Default_Ignorable_Code_Point, minus those that the categories
-# below cover.
+# selectors, and the blank Braille pattern. These are Unicode's Default_Ignorable_Code_Point
+# characters, minus those that the categories below cover.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
 )
@@ -52,7 +52,8 @@ _INVISIBLE = re.compile(
 _HIDDEN_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 _PLAIN = re.compile(r"[ -\[\]-~]*\Z")
 _SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t", "\\": "\\\\"}
-# Exactly the form that redaction leaves behind: anything longer or shorter is text and gets quotes.
+# This matches exactly the form that redaction leaves behind. Anything longer or shorter is text,
+# and gets quotes.
 _TOKEN = re.compile(r"gr1:([a-z_]{1,32}):[A-Za-z0-9_-]{1,32}:([a-z0-9]{6})[a-z0-9]{18}\Z")
 _NAME = re.compile(r"[\w.@:/+=-]+\Z")
 _KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
@@ -80,7 +81,7 @@ def escape(text: str) -> str:
     if _PLAIN.match(text):
         return text
     out: list[str] = []
-    marks = MAX_MARKS  # a mark at the start would combine with one of guardrail's characters
+    marks = MAX_MARKS  # a mark at the start would combine with one of guardrail's own characters
     for char in text:
         if unicodedata.category(char) in {"Mn", "Me"} and not _is_hidden(char):
             marks += 1
@@ -96,7 +97,7 @@ def one_line(text: str) -> str:
     """Return a message of guardrail's own that may quote an external path or name, with hidden
     characters escaped.
 
-    Backslashes stay unchanged, so use it for text that people read and copy, not for recorded
+    Backslashes stay unchanged, so use this for text that people read and copy, but not for recorded
     values.
     """
     return "".join(_escaped(char) if _is_hidden(char) else char for char in text)
@@ -244,7 +245,7 @@ def _sized_marker(value: Mapping[str, object], *, short: bool) -> str | None:
     if match is None or not value.keys() <= {"$t", "tok", "len"}:
         return None
     length = f", length {size}" if isinstance(size, int) else ""
-    # The class of a token for any value is "text", which is wrong for a number and carries no
+    # The class in a token for any value is "text", which is wrong for a number and carries no
     # information.
     of = "" if match[1] == "text" and kind != "str" else f"{match[1]} "
     return f"[{kind}{length}, {of}{match[2]}…]" if short else f"[{kind}{length}, {token}]"

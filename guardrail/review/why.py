@@ -1,5 +1,5 @@
-"""Explains in words why a call was decided as it was. It uses only the record: no policy is asked
-and no tool runs.
+"""Explains in words why a call was decided as it was. It uses only the record: the policy is not
+asked again, and no tool runs.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ def _is_in_force(answer: RecordedAnswer, now: datetime) -> bool:
 
 
 _NO_ALLOW = "guardrail.no_allow"
-"""The rule of a denial for which no other rule is the reason; it is in no file of the policy."""
+"""The rule of a denial for which no other rule is the reason. It is in no file of the policy."""
 _NOTHING_ALLOWS = CauseExplanation(
     "The policy was asked. None of its `allow` rules applies to this call, so it was denied.",
     "If such calls should run, add an `allow` rule for this tool, or give the tool a label that a"
@@ -128,12 +128,14 @@ class DecisionExplanation:
     """``ALLOWED``, ``DENIED``, ``NEEDS APPROVAL`` or ``REJECTED``."""
     reason: CauseExplanation
     policy: Mapping[str, Any]
-    """``engine``, ``version``, ``digest``, ``revision``, ``data``; empty if no policy was asked."""
+    """``engine``, ``version``, ``digest``, ``revision``, ``data``, or an empty mapping if no policy
+    was asked.
+    """
     reproducible: bool | None
-    """From the decision, or from the outcome if the decision left it open."""
+    """Taken from the decision, or from the outcome if the decision left it open."""
     reproducible_sentence: str
     input: object
-    """The recorded policy input; None if the record holds none."""
+    """The recorded policy input, or None if the record holds none."""
     input_sentence: str
 
 
@@ -251,7 +253,9 @@ _OMITTED = {
 
 
 def omitted_sentence(omitted: str) -> str:
-    """Return, in words, the reason that a record omits values; empty if it omits none."""
+    """Return, in words, the reason that a record omits values, or an empty string if it omits
+    none.
+    """
     if not omitted:
         return ""
     if omitted.startswith("gate:"):

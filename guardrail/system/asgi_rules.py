@@ -1,5 +1,5 @@
-"""Serves an ASGI app under the rules of ``guardrail.system.listener``: a request that they refuse
-never reaches the app.
+"""Serves an ASGI app under the rules of ``guardrail.system.listener``: a request that the rules
+refuse never reaches the app.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ _ALLOWED_METHODS = b"GET, POST, DELETE"
 
 
 class RequestRefused(Exception):
-    """The rest of a request is refused while the app reads it. The app must not reply itself."""
+    """The rest of a request is refused while the app is reading it. The app must not reply
+    itself.
+    """
 
     def __init__(self, refusal: ListenerRefusal) -> None:
         super().__init__(refusal.message)
@@ -64,14 +66,16 @@ class RequestRefused(Exception):
 
 @dataclass(slots=True, eq=False)
 class ConnectionFacts:
-    """One connection, for every request that arrives on it."""
+    """Facts about one connection, shared by every request that arrives on it."""
 
     client: tuple[str, int] | None
-    """The address and port of the other end."""
+    """Address and port of the client."""
     server: tuple[str, int] | None
-    """The address and port of this end."""
+    """Address and port of the server."""
     known: dict[str, Any] = field(default_factory=dict)
-    """Facts about the other end that were looked up once; gone with the connection."""
+    """Facts about the client that were looked up once. They are forgotten when the connection
+    ends.
+    """
 
 
 def plain_refusal(
@@ -92,7 +96,9 @@ def caller_of(scope: Scope) -> str | None:
 
 
 def facts_of(scope: Scope) -> ConnectionFacts:
-    """Return the connection of a request. Without ``Listener``, each request has its own."""
+    """Return the facts about the connection of a request. Without ``Listener``, each request has
+    its own.
+    """
     facts = scope.setdefault("extensions", {}).get(_FACTS)
     return facts if facts is not None else ConnectionFacts(scope["client"], scope["server"])
 
@@ -108,7 +114,7 @@ def with_facts(app: App, facts: ConnectionFacts) -> App:
 
 
 class GuardedApp:
-    """An ASGI app that only gets the requests that the rules accept."""
+    """An ASGI app that gets only the requests that the rules accept."""
 
     def __init__(
         self,
@@ -118,8 +124,8 @@ class GuardedApp:
         reply: RefusalReply = plain_refusal,
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Guard *app*. *log* gets a line for each request that the app did not answer because of
-        an error.
+        """Guard *app*. *log* gets a line for each request that the app did not answer because of an
+        error.
         """
         self._app = app
         self._rules = rules
@@ -129,8 +135,8 @@ class GuardedApp:
         """Number of requests that the app is answering."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request, as ASGI says."""
-        if scope["type"] != "http":  # the server runs neither lifespan nor WebSocket
+        """Answer one request, as ASGI specifies."""
+        if scope["type"] != "http":  # the server runs neither lifespan events nor WebSockets
             raise RuntimeError(f"not a request: {scope['type']}")
         exchange = _Exchange(self._rules, receive, send, _listed_origin(scope, self._rules))
         refusal = self._refusal(scope)
@@ -147,7 +153,7 @@ class GuardedApp:
             await self._refuse(scope, exchange, error.refusal)
         except Exception as error:  # noqa: BLE001 - the border of the app
             self._log(_described(error))
-            message = "this server made an error, and did not answer the request"
+            message = "the server could not answer the request because of an internal error"
             await self._refuse(scope, exchange, ListenerRefusal(500, "internal", message))
         finally:
             self.streams -= 1
@@ -161,7 +167,9 @@ class GuardedApp:
         if rules.authenticate is not None and not _asks_for_permission(scope):
             caller = rules.authenticate(headers)
             if caller is None:
-                return ListenerRefusal(401, "caller", "this server needs a token of its caller")
+                return ListenerRefusal(
+                    401, "caller", "a request to this server must have the token of a caller"
+                )
             scope.setdefault("state", {})["guardrail.caller"] = caller
         if self.streams >= rules.max_streams:
             return ListenerRefusal(503, "busy", "too many requests are in progress: try again soon")
@@ -180,7 +188,9 @@ _ASKED_HEADERS = b"access-control-request-headers"
 
 
 def _asks_for_permission(scope: Scope) -> bool:
-    """Return True for the request that a browser sends before that of a page, without a token."""
+    """Return True for a browser's preflight request, which is sent before a page's request and
+    carries no token.
+    """
     asked = values_of(scope["headers"], b"access-control-request-method")
     return scope["method"] == "OPTIONS" and bool(asked)
 
@@ -196,14 +206,16 @@ def _listed_origin(scope: Scope, rules: ListenerRules) -> bytes | None:
 
 
 def _described(error: Exception) -> str:
-    """Return the type and place of an error. Its message may quote a request."""
+    """Return the type and the location of an error. Its message is omitted, because it may quote a
+    request.
+    """
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
     return f"a request failed: {type(error).__name__}{place}"
 
 
 class _Exchange:
-    """One request and its reply: counts the body, and adds the headers of a listed origin."""
+    """One request and its reply. It counts the body, and adds the headers for a listed origin."""
 
     def __init__(
         self, rules: ListenerRules, receive: Receive, send: Send, origin: bytes | None
@@ -218,8 +230,8 @@ class _Exchange:
         self._end = time.monotonic() + rules.idle_s
 
     async def receive(self) -> Message:
-        """Return the next part of the body. Raises ``RequestRefused`` if it is too large, or too
-        late.
+        """Return the next part of the body. Raises ``RequestRefused`` if the body is too large or
+        arrives too late.
         """
         if self._complete:
             return await self._receive()
@@ -266,7 +278,8 @@ class _Exchange:
 
     async def refuse(self, refusal: ListenerRefusal, headers: Headers, body: bytes) -> None:
         """Send a reply and close the connection. A client that is still sending gets time to read
-        the reply: closing earlier would make its system discard it.
+        the reply. If the connection were closed earlier, the client's system would discard the
+        reply.
         """
         every = [
             *headers,

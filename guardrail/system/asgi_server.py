@@ -32,7 +32,7 @@ ServerTls = ssl.SSLContext
 _BACKLOG = 256
 _START_S = 30.0
 _CLOSE_S = 10.0
-"""Time for cancelled requests, and for the app, to end."""
+"""Seconds that cancelled requests, and the app, get to end."""
 
 
 def server_tls(cert: Path, key: Path, *, code: str = "listener.tls") -> ServerTls:
@@ -43,7 +43,8 @@ def server_tls(cert: Path, key: Path, *, code: str = "listener.tls") -> ServerTl
     context.minimum_version = ssl.TLSVersion.TLSv1_2
 
     def no_password() -> str:
-        # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
+        # This is called only for an encrypted key, for which OpenSSL would otherwise prompt on the
+        # terminal.
         raise ValueError
 
     try:
@@ -58,8 +59,8 @@ def server_tls(cert: Path, key: Path, *, code: str = "listener.tls") -> ServerTl
 
 
 class Listener:
-    """Serves one app on one address: in this thread with ``run``, or in its own thread inside a
-    ``with`` block, which gets the URL.
+    """Serves one app on one address. Use ``run`` to serve in this thread, or a ``with`` block,
+    which gets the URL, to serve in another thread.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class Listener:
         require_server()
         self._socket = _bound(address)
         self.address = ListenAddress(address.host, int(self._socket.getsockname()[1]))
-        """The address with the port that was taken."""
+        """The address with the port that the server listens on."""
         self._rules = replace(rules, address=self.address)
         self.app = GuardedApp(app, self._rules, reply=reply, log=log)
         self._tls = tls
@@ -112,7 +113,7 @@ class Listener:
             asyncio.run(self._serve(ready))
 
     def __enter__(self) -> str:
-        """Start the server in a thread, and return its URL once it answers."""
+        """Start the server in a thread, and return its URL once it answers requests."""
         self._thread = threading.Thread(target=self._serve_here, name="guardrail-listener")
         self._thread.daemon = True
         self._thread.start()
@@ -130,7 +131,7 @@ class Listener:
             self._thread.join(self._rules.stop_s + 2 * _CLOSE_S)
 
     def stop(self) -> None:
-        """Stop the server soon. The second call does not wait for requests in progress."""
+        """Stop the server soon. A second call does not wait for requests in progress."""
         server = self._server
         if server is None:
             self._socket.close()
@@ -173,7 +174,7 @@ class Listener:
         try:
             yield
         except OSError:
-            if not stopped:  # a signal before the start closes the socket
+            if not stopped:  # a signal that arrives before the start closes the socket
                 raise
         finally:
             for each, handler in before.items():
@@ -222,7 +223,7 @@ def _made(
     from guardrail.system.h11_limits import protocol_factory
 
     class QuietServer(uvicorn.Server):
-        """Leaves signals to ``Listener``, and says when it answers."""
+        """A server that leaves signals to ``Listener``, and reports when it answers requests."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Generator[None]:
@@ -243,7 +244,7 @@ def _made(
         log_config=None,
         log_level="critical",
         access_log=False,
-        # X-Forwarded-For would replace the address that tells who calls
+        # X-Forwarded-For would replace the address that shows who is calling
         proxy_headers=False,
         server_header=False,
         workers=1,

@@ -1,8 +1,7 @@
 """Limits the processor time that redacting one call may use, and lets other threads run meanwhile.
 
-All views, texts and gate checks of a call share one ``Meter``. Its work may move from thread to
-thread, so it is done in sections, each in one thread. Redaction outside a call uses a new meter
-each time.
+All redaction work of a call shares one ``Meter``. The work may move from thread to thread, so it is
+done in sections, each in one thread. Redaction outside a call uses a new meter each time.
 """
 
 from __future__ import annotations
@@ -22,13 +21,15 @@ __all__ = ["OVER_BUDGET", "SECONDS", "Meter", "current"]
 R = TypeVar("R")
 
 OVER_BUDGET = "redaction.budget"
-"""Code of the error, also written to the record, if a call has used up its time."""
+"""Error code, also written to the record, for a call that has used up its time."""
 SECONDS = 0.3
-"""Processor time of one call. A view of 640 kB of ordinary text takes about a sixth of it, an
-object of 4,000 members half.
+"""Processor time, in seconds, that one call may use. A view of 640 kB of ordinary text takes about
+a sixth of it, and an object of 4,000 members half.
 """
 FREE = 0.010
-"""Processor time after which a call lets other threads run. Ordinary calls use less."""
+"""Processor time, in seconds, after which a call lets other threads run. Ordinary calls use
+less.
+"""
 
 _STEP = 512
 TURN = 0.001
@@ -73,7 +74,7 @@ class Meter:
         before = _ACTIVE.get()
         self._since = time.thread_time()
         try:
-            _ACTIVE.set(self)  # inside: a Ctrl-C must not leave it set
+            _ACTIVE.set(self)  # inside the try block: a Ctrl-C must not leave it set
             return work()
         finally:
             _ACTIVE.set(before)
@@ -91,7 +92,7 @@ class Meter:
                 code=OVER_BUDGET,
             )
         if used - self._given >= TURN:
-            # A busy machine wakes a thread late: later pauses are shortened by the excess.
+            # On a busy machine a thread wakes up late, so later pauses are shortened by the excess.
             self._owed += _GIVE * (used - self._given)
             self._given = used
             if self._owed > 0:
@@ -126,7 +127,7 @@ def yield_processor(seconds: float) -> float:
     many switches.
     """
     if asyncio._get_running_loop() is not None:
-        time.sleep(_BRIEF)  # the other tasks of this loop would wait as well
+        time.sleep(_BRIEF)  # otherwise the other tasks of this loop would wait as well
         return seconds
     began = time.perf_counter()
     with _LINE.lock:

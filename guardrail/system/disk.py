@@ -1,8 +1,8 @@
-"""Error texts for a full disk: which file has no room, how much space is free, and how much is
-needed.
+"""Error texts for a full disk, which say which file has no room, how much space is free, and how
+much is needed.
 
-SQLite and the system say ``SQLITE_FULL`` or "No space left on device", but not which disk is full
-or how much is missing.
+SQLite and the operating system report ``SQLITE_FULL`` or "No space left on device", but not which
+disk is full or how much space is missing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ first pages of its ``-wal``.
 """
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _PERHAPS = ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHM", "SQLITE_CANTOPEN")
-"""SQLite's message if it can't create or enlarge a file, whatever the reason."""
+"""SQLite's message if it can't create or enlarge a file, for whatever reason."""
 _SHARED_MEMORY = 64 << 10
 """If fewer bytes than this are free, lack of space is assumed to be the reason."""
 
@@ -58,8 +58,8 @@ def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
     """Return a message that there is no room for *path*, with the free and the *needed* bytes (0 if
     unknown).
 
-    With *most*, *needed* is an upper bound: if more is free, the message names the other possible
-    limit.
+    If *most* is True, *needed* is an upper bound: if more is free, the message names the other
+    possible limit.
     """
     what, figures = _full_disk(path, needed, most=most)
     return f"{what}: there is no room for {path}" + (f" ({figures})" if figures else "")
@@ -67,7 +67,7 @@ def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
 
 def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool = False) -> str:
     """Return the reason that *path* could not be written, in the words of ``os_reason`` or
-    ``no_room``. The message names *path*.
+    ``no_room``. The reason names *path*.
     """
     if error.errno == errno.ENOENT and not path.absolute().parent.exists():
         return f"the folder {path.absolute().parent} does not exist"
@@ -137,7 +137,7 @@ def nearest_folder(path: Path) -> Path:
 def save_file(path: Path, content: bytes) -> None:
     """Create the file *path* with *content*, or replace it. Durable when this returns.
 
-    Raises ``ConfigError``; the old file, if there was one, then remains.
+    Raises ``ConfigError``; an existing file then stays unchanged.
     """
     try:
         replace_file(path, content)

@@ -1,4 +1,4 @@
-"""Durable writes: files and names are on disk when a function returns."""
+"""Writes files durably: files and names are on disk when a function returns."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def write_private(path: Path, content: bytes, like: Path | None = None) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Create the file *path* with *content*, or replace it. Durable when this returns.
 
-    Raises ``OSError``; the old file, if there was one, then remains.
+    Raises ``OSError``; an existing file then stays unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:

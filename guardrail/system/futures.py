@@ -21,7 +21,9 @@ _OPEN = frozenset({_base.PENDING, _base.RUNNING})
 
 
 class WakeUpBatch:
-    """Wakes the waiters of one batch of futures when the block ends, each event loop once."""
+    """Collects the waiters of one batch of futures and wakes them when the block ends. Each event
+    loop is woken once.
+    """
 
     def __init__(self) -> None:
         self._waiters: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = {}
@@ -40,14 +42,14 @@ class WakeUpBatch:
         """Wake all waiters added so far. Never raises."""
         while self._waiters:
             loop, waiters = self._waiters.popitem()
-            # Nobody waits on a closed loop any more.
+            # A closed loop has no waiters any more.
             with contextlib.suppress(RuntimeError):
                 loop.call_soon_threadsafe(_wake, waiters)
 
 
 def _wake(waiters: list[asyncio.Future[None]]) -> None:
     for waiter in waiters:
-        if not waiter.done():  # otherwise it was cancelled, or its time ran out
+        if not waiter.done():  # otherwise it was cancelled, or timed out
             waiter.set_result(None)
 
 
@@ -57,17 +59,17 @@ class BatchedFuture(Future[R]):
     def __init__(self) -> None:
         super().__init__()
         self.handover: WakeUpBatch | None = None
-        """Wakes the event loops; None if this future does so itself."""
+        """Wakes the event loops, or None if this future does so itself."""
         self._sleepers: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._gate = threading.Lock()
         self._gate.acquire()
-        self.add_done_callback(_ended)  # once, however it ends
+        self.add_done_callback(_ended)  # runs once, however the future ends
 
     def done(self) -> bool:
         """Return True if this future is completed or cancelled.
 
-        No lock is held: a Ctrl-C would leave it locked, and the thread that completes this future
-        would wait for it for ever.
+        No lock is used, because a Ctrl-C could leave it locked, and the thread that completes this
+        future would wait for it forever.
         """
         return self._state not in _OPEN
 
@@ -76,7 +78,7 @@ class BatchedFuture(Future[R]):
         if not self.done():
             if not self._gate.acquire(timeout=-1 if timeout is None else max(0.0, timeout)):
                 raise TimeoutError
-            self._gate.release()  # for the other waiters
+            self._gate.release()  # this is for the other waiters
         return super().result(0)
 
     def wake_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
@@ -89,8 +91,8 @@ class BatchedFuture(Future[R]):
 def _ended(future: Future[R]) -> None:
     assert isinstance(future, BatchedFuture)
     future._gate.release()
-    # A waiter that is added from here on finds the future done: ``done`` is checked after adding,
-    # and was set before this.
+    # A waiter that is added after this point finds the future done, because ``done`` is checked
+    # after adding and was set before this point.
     if future._sleepers:
         handover = future.handover or WakeUpBatch()
         for loop, waiter in future._sleepers:

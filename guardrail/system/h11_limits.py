@@ -1,5 +1,5 @@
-"""uvicorn's HTTP/1.1 protocol with limits in time and number: a slow client, a client that does not
-read, and a client that opens many connections can't hold the server.
+"""uvicorn's HTTP/1.1 protocol with limits on time and number, so that a slow client, a client that
+does not read, or a client that opens many connections can't occupy the server.
 """
 
 from __future__ import annotations
@@ -24,21 +24,23 @@ __all__ = ["LimitedProtocol", "OpenConnections", "protocol_factory"]
 _SILENT = logging.getLogger("guardrail.listener")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.setLevel(logging.CRITICAL)
-_SILENT.propagate = False  # a line per bad request would hide everything else
+_SILENT.propagate = False  # one line per bad request would hide everything else
 _GRACE = 2.0
-"""How much later than the rules the connection itself ends, so that the client can get a reply."""
+"""Seconds that the connection is kept open beyond the limit in the rules, so that the client can
+get a reply.
+"""
 
 
 @dataclass(slots=True, eq=False)
 class OpenConnections:
-    """The open connections of one server, the oldest first."""
+    """The open connections of one server, oldest first."""
 
     limit: int
     all: dict[LimitedProtocol, None] = field(default_factory=dict)
 
     def add(self, new: LimitedProtocol) -> bool:
-        """Add a connection. If there are too many, close the oldest that waits for its client.
-        Return False if there is none: the new connection is not added.
+        """Add a connection. If there are too many, close the oldest one that waits for its client.
+        Return False, without adding the connection, if there is no such connection.
         """
         if len(self.all) >= self.limit:
             waiting = next((each for each in self.all if each.waits_for_client), None)
@@ -106,7 +108,7 @@ class LimitedProtocol(H11Protocol):
         self._watch_request()
 
     def _watch_request(self) -> None:
-        """Limit the time of a request that has begun. Bytes that trickle in do not extend it."""
+        """Limit the time for a request that has begun. Bytes that trickle in do not extend it."""
         if not self.waits_for_client or self.transport.is_closing():
             self._stop_arriving()
         elif self._arriving is None:
@@ -127,7 +129,7 @@ class LimitedProtocol(H11Protocol):
         self._writing = self.loop.call_later(self._rules.idle_s, self.abort)
 
     def resume_writing(self) -> None:
-        """The client has read."""
+        """Note that the client has read data."""
         self._stop_writing()
         super().resume_writing()
 
@@ -142,7 +144,7 @@ class LimitedProtocol(H11Protocol):
             self._writing = None
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
-        """Reply to bytes that are no HTTP request, and close the connection."""
+        """Reply to bytes that are not an HTTP request, and close the connection."""
         message = "this is not a valid HTTP/1.1 request"
         headers, body = self._reply("", [], ListenerRefusal(400, "http", message))
         if self.conn.our_state is not h11.IDLE:  # a reply has begun: nothing else can be sent

@@ -1,9 +1,10 @@
-"""The HTTP client: sends one request to one server and returns the complete reply before a
-deadline; failures raise ``TransportError``.
+"""The HTTP client sends one request to one server and returns the complete reply before a deadline;
+failures raise ``TransportError``. sends one request to one server and returns the complete reply
+before a deadline; failures raise ``TransportError``.
 
-Name look-up, connecting, handshake, sending and every single read get only the time that is left.
-It follows no redirects, ignores proxies, netrc and environment variables, and decompresses nothing.
-It retries a request only if an open connection was closed before any byte of the reply.
+Name look-up, connecting, the handshake, sending and every read get only the time that is left. It
+follows no redirects, ignores proxies, netrc and environment variables, and decompresses nothing. It
+retries a request only if an open connection was closed before any byte of the reply.
 ``guardrail.system.http_reply`` parses the reply. The adapters for OPA servers, witnesses and time
 stamp authorities convert ``TransportError`` to their own errors.
 """
@@ -50,7 +51,7 @@ TlsContext = ssl.SSLContext
 """TLS settings: see ``tls_context``."""
 
 _MAX_HEAD = 64 * 1024
-"""Largest size in bytes of all status lines and headers in a reply."""
+"""Maximum size in bytes of all status lines and headers in a reply."""
 _CHUNK_SHARE = 64
 """A chunked body may use one byte for chunk sizes for every this many bytes of content."""
 _LOCAL_NAME = "localhost"
@@ -125,8 +126,8 @@ class HttpConnection:
         """Send *headers* with each request; the client adds ``Host``, ``User-Agent``,
         ``Accept-Encoding`` and ``Connection``.
 
-        With *keep*, a request may be sent twice, so it must have no effect, and its answer must
-        identify its request.
+        If *keep* is True, a request may be sent twice, so it must have no effect, and its answer
+        must identify its request.
         """
         self._endpoint = endpoint
         self._keep = keep
@@ -176,7 +177,7 @@ class HttpConnection:
             try:
                 return self._exchange(self._wire, request, end, limit)
             except _CutError:
-                # No byte came back because the server had closed an idle connection. A new
+                # No byte came back, because the server had closed an idle connection. A new
                 # connection is tried once.
                 self.close()
         self._wire = _open(self._endpoint, end)
@@ -194,7 +195,7 @@ class HttpConnection:
             wire.send(request)
             budget = limit + limit // _CHUNK_SHARE + _MAX_HEAD
             reply = read_reply(wire.receive, limit=limit, budget=budget)
-            _remaining(end, RequestStage.REPLY)  # the last bytes may have come too late
+            _remaining(end, RequestStage.REPLY)  # the last bytes may have arrived too late
             keep = self._keep and reply.reusable
             return reply
         except ReplyError as error:
@@ -253,8 +254,8 @@ class _Wire:
         return block
 
     def stale(self) -> bool:
-        """Return True if something can be read although nothing was asked: the server closed the
-        connection or sent data out of turn.
+        """Return True if there is something to read although no request was sent: the server has
+        closed the connection or sent data out of turn.
         """
         poll = select.poll()
         poll.register(self._sock, select.POLLIN | select.POLLERR | select.POLLHUP)
@@ -289,12 +290,13 @@ def tls_context(
 
 
 def _no_password() -> str:
-    # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
+    # This is called only for an encrypted key, for which OpenSSL would otherwise prompt on the
+    # terminal.
     raise ValueError
 
 
 def _literal_addresses(host: str, port: int) -> tuple[Address, ...]:
-    """Return the addresses of a host that needs no look-up; empty if it needs one."""
+    """Return the addresses of a host that needs no look-up, or an empty tuple if it needs one."""
     if host == _LOCAL_NAME:
         # The resolver is never asked for this name, because it could return any address.
         return ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port)))
@@ -311,12 +313,12 @@ def _open(endpoint: Endpoint, end: float) -> _Wire:
     addresses = endpoint.addresses
     failure: TransportError | None = None
     for index, address in enumerate(addresses):
-        # One address that swallows everything must not use up the time of the others.
+        # One address that never answers must not use up the time of the others.
         share = time.monotonic() + (end - time.monotonic()) / (len(addresses) - index)
         try:
             return _Wire(_secured(_connected(address, share), endpoint, share))
         except TransportError as error:
-            # A server's answer is more helpful than an address where nobody listens.
+            # The answer of a server is more helpful than an address where nobody listens.
             if failure is None or failure.stage is RequestStage.CONNECT:
                 failure = error
     raise failure or no_address("no address")

@@ -1,4 +1,4 @@
-"""The error of the HTTP client: why there is no reply, and how far the request got."""
+"""The error of the HTTP client. It says why there is no reply, and how far the request got."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class TransportError(Exception):
         self.cause = cause
         self.detail = detail
         self.message = message
-        """Ends a sentence that begins with the name of the server."""
+        """The end of a sentence that begins with the name of the server."""
         self.stage = stage
         self.reason = reason
         """The operating system's message for its error. Empty if the server closed the connection

@@ -16,10 +16,10 @@ from typing import NamedTuple
 __all__ = ["HttpReply", "ReplyError", "read_reply"]
 
 _MAX_HEAD = 64 * 1024
-"""Largest size in bytes of a status line or a header."""
+"""Maximum size in bytes of a status line or a header."""
 _MAX_HEADERS = 100
 _MAX_INTERIM = 8
-"""Largest number of interim replies (status 1xx) before the final one."""
+"""Maximum number of interim replies (status 1xx) before the final one."""
 _MAX_CHUNK_LINE = 1024
 _BLOCK = 64 * 1024
 
@@ -40,7 +40,7 @@ class ReplyError(Exception):
         super().__init__(message)
         self.detail = detail
         self.message = message
-        """Completes a sentence that begins with the name of the server."""
+        """The end of a sentence that begins with the name of the server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,11 +50,11 @@ class HttpReply:
     status: int
     reason: str
     headers: Mapping[str, str]
-    """Headers by lower-case name; the first one if a name occurs several times."""
+    """Headers by lower-case name. If a name occurs several times, the first one."""
     body: bytes
     reusable: bool
-    """True if the connection can be reused: exactly one reply with status 200 and a length came,
-    and no byte after it.
+    """True if the connection can be reused, because exactly one reply with status 200 and a length
+    arrived, and no byte after it.
     """
 
     @property
@@ -76,8 +76,8 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
     head = _read_head(incoming)
     interim = 0
     while head.status < 200:
-        # An interim reply precedes the final one. A client that takes it for the answer would take
-        # the answer for the next reply.
+        # An interim reply precedes the final one. A client that treats it as the answer would treat
+        # the real answer as the next reply.
         interim += 1
         if head.status == 101 or interim > _MAX_INTERIM:
             raise ReplyError("interim", "sends only interim replies instead of an answer")
@@ -111,11 +111,11 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
 
 class _ReplyHead(NamedTuple):
     persistent: bool
-    """HTTP/1.1: the connection stays open unless a header forbids it."""
+    """True for HTTP/1.1, unless a header says that the connection closes."""
     status: int
     reason: bytes
     lines: tuple[tuple[bytes, bytes], ...]
-    """Lower-case names, and values without the spaces around them."""
+    """Lower-case names, with values without the spaces around them."""
 
     def values(self, name: bytes) -> list[bytes]:
         return [value for key, value in self.lines if key == name]
@@ -142,8 +142,8 @@ class _ReceiveBuffer:
         return bool(self._buffer)
 
     def until(self, mark: bytes, limit: int) -> bytes | None:
-        """Take everything up to and including *mark*; None if *mark* does not come within *limit*
-        bytes.
+        """Take everything up to and including *mark*, or None if *mark* does not come within
+        *limit* bytes.
         """
         seen = 0
         while (at := self._buffer.find(mark, seen)) < 0:
@@ -179,8 +179,8 @@ class _ReceiveBuffer:
 
 
 def _read_head(incoming: _ReceiveBuffer) -> _ReplyHead:
-    # The first line alone decides whether to wait for more: another protocol's greeting might be
-    # all that comes.
+    # The first line alone decides whether to wait for more, because another protocol's greeting
+    # might be all that arrives.
     found = _STATUS.fullmatch(incoming.until(b"\r\n", _MAX_HEAD) or b"")
     if found is None:
         raise _not_http()
@@ -211,7 +211,7 @@ def _body_length(head: _ReplyHead) -> int | None:
             raise ReplyError("length", "gives more than one length for its reply")
         return None
     if not lengths:
-        # Without a length, a cut reply looks like a complete one.
+        # Without a length, a reply that was cut off looks like a complete one.
         raise ReplyError("length", "does not give the length of its reply")
     if len(lengths) > 1 or not _LENGTH.fullmatch(lengths[0]):
         raise ReplyError("length", "gives more than one length for its reply")

@@ -27,7 +27,7 @@ def open_input(path: Path) -> BinaryIO:
     """
     if not stat.S_ISREG(os.stat(path).st_mode):  # opening a device can have side effects
         raise _not_a_file(path)
-    # The path might lead to something else by now.
+    # The path may lead to something else by now.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -50,7 +50,7 @@ def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
         pieces, size = [], 0
         while piece := source.read(_PIECE):
             size += len(piece)
-            if size > limit:  # it grew
+            if size > limit:  # the file has grown
                 raise _too_large(path, limit)
             if text and b"\0" in piece:
                 raise OSError(errno.EINVAL, "it contains zero bytes, so it is not text", str(path))

@@ -1,8 +1,9 @@
-"""The rules of every HTTP server that guardrail runs: values in, a refusal or None out.
+"""The rules of every HTTP server that guardrail runs. Pure functions: each takes values and returns
+a refusal or None.
 
-A server listens on loopback only, unless it has TLS and knows its callers. A request is refused if
-it names another host (DNS rebinding), comes from a web page that is not listed, can be read in two
-ways (request smuggling), is too large, is compressed, or asks for another protocol.
+A server listens only on loopback, unless it has TLS and authenticates its callers. A request is
+refused if it names another host (DNS rebinding), comes from a web page that is not listed, can be
+read in two ways (request smuggling), is too large, is compressed, or asks for another protocol.
 """
 
 from __future__ import annotations
@@ -43,11 +44,11 @@ class ListenAddress:
 
     host: str
     port: int
-    """0: the system chooses a free one."""
+    """The port, or 0 to let the system choose a free one."""
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Parse ``ADDRESS:PORT``; ``localhost`` stands for 127.0.0.1. Raises ``ConfigError``."""
+        """Parse ``ADDRESS:PORT``; ``localhost`` means 127.0.0.1. Raises ``ConfigError``."""
         host, _, port = text.rpartition(":")
         host = host.removeprefix("[").removesuffix("]")
         host = "127.0.0.1" if host == "localhost" else host
@@ -84,38 +85,38 @@ class ListenerRules:
     """The limits of a server, and the requests that it accepts."""
 
     hosts: frozenset[str] = frozenset()
-    """Accepted ``Host`` values in addition to ``address``: ``name``, for any port, or
-    ``name:port``; see ``host_names``.
+    """Accepted ``Host`` values in addition to ``address``: ``name`` for any port, or ``name:port``.
+    See ``host_names``.
     """
     address: ListenAddress | None = None
-    """The address that the server listens on; None: loopback, any port. For a loopback address,
-    every loopback name with this port is accepted.
+    """The address that the server listens on, or None for loopback with any port. For a loopback
+    address, every loopback name with this port is accepted.
     """
     any_host: bool = False
-    """True: every ``Host`` is accepted, because the server gives nothing to a web page."""
+    """True to accept every ``Host``, because the server gives nothing to a web page."""
     origins: frozenset[str] = frozenset()
     """Web origins whose pages may send requests."""
     max_body: int = 32 << 20
-    """Largest body, in bytes."""
+    """Maximum size of a body, in bytes."""
     max_headers: int = 128
     max_head: int = 32 * 1024
-    """Largest size of target and headers together, in bytes."""
+    """Maximum size of target and headers together, in bytes."""
     max_streams: int = 256
     """Number of requests that are served concurrently."""
     idle_s: float = 60.0
-    """Seconds for a request to arrive. Also the limit for a connection without a request, and for
-    a client that does not read.
+    """Seconds for a request to arrive. This is also the limit for a connection without a request,
+    and for a client that does not read.
     """
     stop_s: float = 30.0
-    """Seconds for requests in progress to end when the server stops."""
+    """Seconds that requests in progress get to end when the server stops."""
     authenticate: Callable[[Headers], str | None] | None = None
-    """Returns the name of the caller, or None for a request without a valid token. Without this
+    """Returns the name of the caller, or None if the request has no valid token. Without this
     function, every caller is served.
     """
 
     @property
     def max_connections(self) -> int:
-        """Number of open connections. A client may keep one open between two requests."""
+        """Maximum number of open connections. A client may keep one open between two requests."""
         return 2 * self.max_streams + 64
 
 
@@ -127,12 +128,12 @@ class ListenerRefusal:
     code: str
     """Stable name of the rule."""
     message: str
-    """Plain words; never a value from the request."""
+    """A message in plain words, without any value from the request."""
 
 
 def check_binding(address: ListenAddress, *, tls: bool, authenticated: bool) -> None:
-    """Raise ``ConfigError`` if other machines can reach *address*, and the server has no TLS or
-    does not know its callers.
+    """Raise ``ConfigError`` if other machines can reach *address* although the server has no TLS or
+    does not authenticate its callers.
     """
     if address.loopback or (tls and authenticated):
         return
@@ -143,7 +144,7 @@ def check_binding(address: ListenAddress, *, tls: bool, authenticated: bool) -> 
             hint="listen on 127.0.0.1, or set tls_cert, tls_key and callers",
         )
     raise ConfigError(
-        f"other machines can reach {address}, and every one of them would be served",
+        f"other machines can reach {address}, and the server would serve all of them",
         code="listener.callers_required",
         hint="set callers to a file of tokens, or listen on 127.0.0.1",
     )
@@ -172,7 +173,7 @@ def values_of(headers: Headers, name: bytes) -> list[bytes]:
 def refusal_of(target: bytes, headers: Headers, rules: ListenerRules) -> ListenerRefusal | None:
     """Return the reason to refuse the request with this target and these headers, or None.
 
-    The body is not looked at: see ``too_large``. Nor is the caller: see
+    Neither the body nor the caller is examined: see ``too_large`` and
     ``ListenerRules.authenticate``.
     """
     for check in (_of_size, _of_target, _of_host, _of_framing, _of_content, _of_origin):
@@ -184,9 +185,9 @@ def refusal_of(target: bytes, headers: Headers, rules: ListenerRules) -> Listene
 
 def _of_size(target: bytes, headers: Headers, rules: ListenerRules) -> ListenerRefusal | None:
     if len(headers) > rules.max_headers:
-        message = f"a request may have {counted(rules.max_headers, 'header')}"
+        message = f"a request may have at most {counted(rules.max_headers, 'header')}"
     elif len(target) + sum(len(name) + len(value) for name, value in headers) > rules.max_head:
-        message = f"target and headers may have {counted(rules.max_head, 'byte')}"
+        message = f"target and headers may have at most {counted(rules.max_head, 'byte')}"
     else:
         return None
     return ListenerRefusal(431, "headers", message)
@@ -194,7 +195,7 @@ def _of_size(target: bytes, headers: Headers, rules: ListenerRules) -> ListenerR
 
 def _of_target(target: bytes, _: Headers, __: ListenerRules) -> ListenerRefusal | None:
     if len(target) > _MAX_TARGET:
-        message = f"a path may have {counted(_MAX_TARGET, 'byte')}"
+        message = f"a path may have at most {counted(_MAX_TARGET, 'byte')}"
         return ListenerRefusal(414, "target", message)
     if not target.startswith(b"/"):
         message = "the request must name a path, which starts with /"
@@ -209,7 +210,7 @@ def _of_host(_: bytes, headers: Headers, rules: ListenerRules) -> ListenerRefusa
         return ListenerRefusal(400, "host", message)
     if rules.any_host or _is_accepted(hosts[0].decode("latin-1").lower(), rules):
         return None
-    return ListenerRefusal(421, "host", "this server has another name than Host says")
+    return ListenerRefusal(421, "host", "the Host header does not name this server")
 
 
 def _is_accepted(host: str, rules: ListenerRules) -> bool:
@@ -220,7 +221,7 @@ def _is_accepted(host: str, rules: ListenerRules) -> bool:
     if name in rules.hosts or host in rules.hosts:
         return True
     listens = rules.address
-    # A client omits the usual port of http or https.
+    # A client omits the default port of http or https.
     if listens is not None and listens.port not in ({80, 443} if port is None else {int(port)}):
         return False
     try:
@@ -248,7 +249,7 @@ def _of_framing(_: bytes, headers: Headers, rules: ListenerRules) -> ListenerRef
 
 def too_large(rules: ListenerRules) -> ListenerRefusal:
     """Return the refusal of a request whose body is larger than *rules* allow."""
-    message = f"the body may have {counted(rules.max_body, 'byte')}"
+    message = f"the body may have at most {counted(rules.max_body, 'byte')}"
     return ListenerRefusal(413, "body", message)
 
 
@@ -256,7 +257,7 @@ def _of_content(_: bytes, headers: Headers, __: ListenerRules) -> ListenerRefusa
     if any(value.lower() != b"identity" for value in values_of(headers, b"content-encoding")):
         message = "send the body without Content-Encoding: compressed requests are not accepted"
         return ListenerRefusal(415, "encoding", message)
-    # Other protocols, such as h2c, are only offered: the request is then answered as it is.
+    # Other protocols, such as h2c, are only offered, so the request is answered as it is.
     if any(b"websocket" in value.lower() for value in values_of(headers, b"upgrade")):
         message = "this server does not speak WebSocket: use HTTP requests"
         return ListenerRefusal(400, "upgrade", message)

@@ -24,7 +24,7 @@ def user_name() -> str:
 
 def login_name(path: Path = Path("/proc/self/loginuid")) -> str | None:
     """Return the name of the user who logged in and started this process, even through ``sudo`` or
-    ``su``; None if unknown.
+    ``su``, or None if unknown.
 
     The kernel records it if auditing is enabled, and lets only the superuser change it.
     """

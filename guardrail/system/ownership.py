@@ -1,4 +1,5 @@
 """Ownership of a log's files: new files get the ledger's owner and group, and errors name a missing
+permission and its fix. new files get the ledger's owner and group, and errors name a missing
 permission and its fix.
 
 A command that root runs, once or every night, must not leave files that the ledger's user can't
@@ -35,8 +36,8 @@ _NEW = os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
 def new_file(path: Path, like: Path | None, *, flags: int = os.O_WRONLY, mode: int = 0o600) -> int:
     """Create the file *path* with the owner of the ledger *like*, and return its descriptor.
 
-    If there is no ledger yet, the file belongs to the owner of its lock file, else to the user of
-    this process. If this user can't change owners, the file keeps this user as its owner. Raises
+    If there is no ledger yet, the file belongs to the owner of its lock file, otherwise to the user
+    of this process. If this user can't change owners, the file keeps this user as its owner. Raises
     ``OSError``, including if *path* already exists.
     """
     descriptor = os.open(path, flags | _NEW, mode)
@@ -139,7 +140,7 @@ def find_denial(
     paths: Iterable[Path], *, like: Path | None = None, write: bool = True
 ) -> MissingPermission | None:
     """Return the first of *paths*, or of their parent folders, that this process can't read (and
-    *write*); None if it can access all of them.
+    *write*), or None if it can access all of them.
     """
     for path in paths:
         place = Path(os.path.abspath(path))
@@ -187,7 +188,7 @@ def _missing_permission(path: Path, like: Path | None) -> MissingPermission:
     if found.st_uid == os.geteuid():
         return MissingPermission(what, f"chmod u+{'rwx' if path.is_dir() else 'rw'} {path}")
     if ledger is not None and ledger[0] != found.st_uid:
-        # Another user left it among the ledger's files.
+        # Another user left this file among the ledger's files.
         whom = f"{user_named(ledger[0])}:{group_named(ledger[1])}"
         return MissingPermission(what, f"sudo chown {whom} {path}")
     return MissingPermission(

@@ -1,9 +1,9 @@
 """Waits for work of other threads, in a thread or on an event loop, and never cancels that work.
 
 A procedure that waits is written once, as a generator. It yields ``Wait`` or ``Shielded`` to wait
-for a future, and receives the result or the exception at that point. Long computations are yielded
-as ``Work``: other tasks of an event loop run meanwhile. ``guardrail.call.drivers`` runs such a
-procedure, in a thread or on an event loop.
+for a future, and receives the result or the exception at that point. It yields long computations as
+``Work``, so that other tasks of an event loop can run meanwhile. ``guardrail.call.drivers`` runs
+such a procedure, in a thread or on an event loop.
 """
 
 from __future__ import annotations
@@ -58,11 +58,13 @@ class Work(NamedTuple):
 
     run: Callable[[], Any]
     size: int
-    """Size of its input, roughly in characters. Above ``LARGE`` it runs off the event loop."""
+    """Approximate size of the input in characters. Above ``LARGE``, the work runs outside the event
+    loop.
+    """
 
 
 LARGE = 4_096
-"""Smaller work ends sooner than a thread could be started."""
+"""Size below which work ends sooner than a thread could be started."""
 
 Steps = Generator[Wait | Shielded | Work, Any, R]
 
@@ -78,14 +80,15 @@ async def work_async(work: Work, stops: list[asyncio.CancelledError]) -> Any:
     context = contextvars.copy_context()
     try:
         future = in_background(functools.partial(context.run, work.run))
-    except RuntimeError:  # no thread can be started: there are too many, or the program ends
+    # no thread can be started, because there are too many or the program is ending
+    except RuntimeError:
         return work.run()
     while True:
         try:
             return await wait_async(future, None)
         except asyncio.CancelledError as stop:
             if future.done() and future.exception() is stop:
-                raise  # the work's own
+                raise  # the error of the work itself
             stops.append(stop)
 
 
@@ -129,7 +132,7 @@ async def wait_shielded(
 
 
 def _wake_alone(loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-    # Nobody waits on a closed loop any more.
+    # A closed loop has no waiters any more.
     with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(_wake, waiter)
 
@@ -140,10 +143,10 @@ def _wake(waiter: asyncio.Future[None]) -> None:
 
 
 def in_background(work: Callable[[], R]) -> Future[R]:
-    """Run *work* in its own thread. The future ends with its result or its exception.
+    """Run *work* in its own thread. The future completes with its result or its exception.
 
-    Use it for rare work. If nobody waits for the thread any longer, it ends by itself and delays no
-    other.
+    Use this for rare work. If nobody waits for the thread any longer, it ends by itself and delays
+    nothing else.
     """
     future: Future[R] = Future()
 

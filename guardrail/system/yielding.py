@@ -1,4 +1,6 @@
-"""Inspects a generator's code to find out if a ``with`` block yields, before the block begins."""
+"""Inspects the code of a generator to find out whether a ``with`` block yields, before the block
+begins.
+"""
 
 from __future__ import annotations
 

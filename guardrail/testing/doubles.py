@@ -91,8 +91,7 @@ class StaticPolicy:
     """An engine that gives a fixed reply, calls a function on the input for it, or raises a
     ``PolicyError``.
 
-    It answers after *delay* seconds. ``inputs`` collects the inputs that it was asked about,
-    decoded.
+    It answers after *delay* seconds. ``inputs`` collects the decoded inputs of all queries.
     """
 
     def __init__(
@@ -185,8 +184,8 @@ class MemoryLedger:
     """A log in memory, with the same lines as on disk. Thread-safe; its clock is frozen and steps 1
     ms per record.
 
-    If ``fail`` returns an error for a draft, the append raises it, as a ledger that can't be
-    written would.
+    If ``fail`` returns an error for a draft, appending raises it, like a ledger that can't be
+    written.
     """
 
     def __init__(self, log: str = "memory") -> None:
@@ -263,8 +262,8 @@ class MemoryLedger:
         ]
 
     def repeat(self, names: Sequence[str]) -> Repeat | None:
-        """Return what became of an earlier call with one of *names*, or None if none runs or
-        succeeded.
+        """Return the state of an earlier call with one of *names*, or None if no such call is
+        running or has succeeded.
         """
         calls = {
             record["call"]

@@ -1,1 +1,1 @@
-"""Tools as the guard sees them, made from functions, models and docstrings."""
+"""Tools as a guard sees them, made from functions, models and docstrings."""

@@ -1,4 +1,4 @@
-"""Tools whose arguments another program runs, exactly as the model wrote them."""
+"""Prepares tools whose arguments another program runs exactly as the model wrote them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["as_written"]
 
 
 def as_written(tool: Tool) -> Tool:
-    """Return *tool* for calls that are released as they are: nothing is coerced, and no default is
-    filled in, so the policy decides on what the program gets.
+    """Return *tool* for calls whose arguments are passed on unchanged. Nothing is coerced and no
+    default is filled in, so the policy judges exactly what the program gets.
 
-    A tool with a Python model is checked by the schema that describes the model. If that schema is
-    refused, the tool counts as undeclared.
+    The arguments of a tool with a Python model are checked against the JSON Schema of the model. If
+    that schema is refused, the tool counts as undeclared.
     """
     schema = tool.schema
     if schema is None:

@@ -29,7 +29,7 @@ class ToolDeclarations(ABC):
     """The part of a guard that knows its tools."""
 
     def __init__(self, unknown: UnknownArguments) -> None:
-        """*unknown* selects how arguments that a JSON Schema does not declare are treated."""
+        """*unknown* selects how a tool treats arguments that its JSON Schema does not declare."""
         self._tools = ToolRegistry()
         self._unknown = unknown
 
@@ -61,17 +61,17 @@ class ToolDeclarations(ABC):
         """Declare a tool to the guard.
 
         *schema* is a JSON Schema or a pydantic model, *target* names the arguments that identify
-        the object acted on, and *labels* are passed to the policy. If *log_output* is true, the
-        result is recorded (redacted), not only its type, size and token.
+        the object acted on, and *labels* are passed to the policy. If *log_output* is True, the
+        redacted result is recorded in addition to its type, size and token.
 
         A body that takes longer than *timeout* seconds ends with ``ToolTimeoutError``. A coroutine
-        is cancelled. Another function runs in a thread, which can't be stopped: it runs on, and its
-        end is recorded as a ``call.claim``. ``admit`` does not use the timeout.
+        is cancelled. Any other function runs in a thread, which can't be stopped: it keeps running,
+        and its end is recorded as a ``call.claim``. ``admit`` does not use the timeout.
 
         If the schema is refused (remote references, too deep, patterns that need backtracking), the
         tool stays undeclared: a ``SchemaWarning`` names the tool and the reason, and
-        ``tool.refused`` holds the code. Arguments that a JSON Schema does not declare are accepted,
-        as JSON Schema specifies, unless ``[tools] unknown_arguments`` is ``refuse``.
+        ``tool.refused`` contains the code. Arguments that a JSON Schema does not declare are
+        accepted, as JSON Schema specifies, unless ``[tools] unknown_arguments`` is ``refuse``.
         """
         tool = declare_tool(
             name,
@@ -87,7 +87,9 @@ class ToolDeclarations(ABC):
         return self.register(tool)
 
     def register(self, tool: Tool) -> Tool:
-        """Register a tool of an integration. Raises ``ConfigError`` if another one conflicts."""
+        """Register a tool that an integration has declared. Raises ``ConfigError`` if it conflicts
+        with another tool.
+        """
         self._tools.put(tool)
         return tool
 
@@ -111,12 +113,13 @@ class ToolDeclarations(ABC):
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def tool(self, function: Any = None, /, **options: Any) -> Any:
-        """Make a function a governed tool, with the name and schema of its signature and docstring.
+        """Make a function a governed tool. Its signature and docstring give the name and the
+        schema.
 
         *function* can also be a method (in its class or of an object), a class, a
-        ``functools.partial`` or another callable. The object of a method, and the arguments that a
-        partial has bound, belong to the program: they are not arguments of the tool. The options
-        are those of ``declare``. Calling the governed tool is equivalent to ``guard.call`` (or
+        ``functools.partial`` or another callable. The object of a method, and the arguments bound
+        by a partial, are supplied by the program and are not arguments of the tool. The options are
+        the same as for ``declare``. Calling the governed tool is equivalent to ``guard.call`` (or
         ``guard.acall`` for a coroutine function). Raises ``UsageError``, for example for
         generators, and ``SchemaError``.
         """
@@ -127,7 +130,7 @@ class ToolDeclarations(ABC):
             return staticmethod(self.tool(function.__func__, **options))
         if getattr(function, "__guardrail_tool__", None) is not None:
             raise UsageError(
-                "this tool is already governed; as a new tool, its calls would be decided twice",
+                "this tool is already governed, so its calls would be decided twice",
                 code="usage.governed",
                 hint="use it as it is, or pass the original callable",
             )
@@ -162,7 +165,7 @@ class ToolDeclarations(ABC):
         return text
 
     def find_tool(self, tool: str | Tool, server: str | None = None) -> Tool:
-        """Return the tool of that name, or an undeclared one. Raises ``UsageError`` for a name that
-        can't be recorded.
+        """Return the declared tool *tool* of *server*, or an undeclared tool with that name. Raises
+        ``UsageError`` if the name can't be recorded.
         """
         return tool if isinstance(tool, Tool) else self._tools.get(tool, server)

@@ -1,4 +1,4 @@
-"""Parses the docstring of a function and its parameters: Google, NumPy and Sphinx style."""
+"""Parses docstrings of functions in Google, NumPy and Sphinx style."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FIELD = re.compile(r":\w+[^:]*:")
 
 
 def read_docstring(text: str | None) -> tuple[str, dict[str, str]]:
-    """Return the description (the text before the first section) and the text for each
+    """Return the description (the text before the first section), and the description of each
     parameter.
     """
     lines = inspect.cleandoc(text or "").splitlines()

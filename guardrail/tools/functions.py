@@ -1,6 +1,4 @@
-"""A Python callable as a tool. Its parameters become a pydantic model, made from signature and
-docstring.
-"""
+"""Describes a Python callable as a tool. Its signature and docstring become a pydantic model."""
 
 from __future__ import annotations
 
@@ -41,8 +39,8 @@ class FunctionSignature:
     description: str
     model: type[BaseModel]
     parameters: dict[str, str]
-    """Keyword of each field of the model. The fields have names of their own: a parameter may be
-    called ``schema``.
+    """Keyword for each field of the model. The fields have generated names, because a parameter may
+    be called ``schema``.
     """
 
 
@@ -63,7 +61,7 @@ def returns_coroutine(function: Callable[..., Any]) -> bool:
 
 
 def is_method(function: Callable[..., Any]) -> bool:
-    """Return True if *function* is written in a class and gets its object, or the class, as its
+    """Return True if *function* is defined in a class and receives an object or the class as its
     first argument.
     """
     if not inspect.isfunction(function):
@@ -76,8 +74,8 @@ def is_method(function: Callable[..., Any]) -> bool:
 
 
 def owner_parameter(method: Callable[..., Any]) -> str:
-    """Return the name of the parameter of *method* that is its object. Raises ``UsageError`` if
-    there is none.
+    """Return the name of the parameter of *method* that receives its object. Raises ``UsageError``
+    if there is none.
     """
     for parameter in inspect.signature(method).parameters.values():
         if parameter.kind in {parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD}:
@@ -86,7 +84,7 @@ def owner_parameter(method: Callable[..., Any]) -> str:
 
 
 def innermost(function: Callable[..., Any]) -> Any:
-    """Return the function that *function* calls in the end: without partials, wrappers and bound
+    """Return the function that *function* finally calls, without partials, wrappers and bound
     objects. A class is returned unchanged.
     """
     inner: Any = function
@@ -141,7 +139,7 @@ def read_function(
         problem = type(error).__name__
     if problem:
         raise UsageError(
-            f"no schema can be made from the signature ({problem})", code="usage.signature"
+            f"the signature can't be turned into a schema ({problem})", code="usage.signature"
         )
     return FunctionSignature(name, description, model, parameters)
 
@@ -160,15 +158,15 @@ def _name_of(function: Any) -> str | None:
 
 
 def _constructor(cls: type) -> Any:
-    """Return the function that determines the arguments of calls of *cls*."""
-    made = cls.__dict__.get("__signature__")  # as pydantic's models have it
+    """Return the function that determines the arguments of a call to *cls*."""
+    made = cls.__dict__.get("__signature__")  # as pydantic's models define it
     chosen: Any = cls.__new__ if cls.__init__ is object.__init__ else cls.__init__  # type: ignore[misc]
     return cls if made is not None else innermost(chosen)
 
 
 def visible_signature(function: Callable[..., Any]) -> inspect.Signature:
     """Return the signature of *function* without the parameters that a ``functools.partial`` has
-    bound. Raises ``UsageError`` if it has no signature.
+    bound. Raises ``UsageError`` if the function has no signature.
     """
     try:
         signature = inspect.signature(function)
@@ -205,7 +203,7 @@ def _parameters(function: Callable[..., Any], injected: Collection[str]) -> list
             )
         if parameter.kind is parameter.POSITIONAL_ONLY:
             raise UsageError(
-                "tools are called by keyword, but a parameter is positional-only",
+                "a parameter is positional-only, but tools are called with keyword arguments",
                 code="usage.signature",
             )
         kept.append(parameter)
@@ -226,7 +224,7 @@ def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any
     infos = [Field(description=text)] if text else []
     try:
         if parameter.default is None and annotation is not Any:
-            # Programs write ``limit: int = None``.
+            # Many programs write ``limit: int = None``.
             annotation = annotation | None
         return Annotated[(annotation, *infos, *metadata, Field(alias=parameter.name))]
     except (TypeError, AttributeError):
@@ -239,7 +237,8 @@ def _annotation(parameter: inspect.Parameter, inner: Any, described: str) -> Any
 def _resolve_annotation(parameter: inspect.Parameter, inner: Any) -> Any:
     if parameter.annotation is parameter.empty:
         return Any
-    # One by one: an injected parameter may have an annotation that exists for type checkers only.
+    # Annotations are resolved separately, because the annotation of an injected parameter may exist
+    # only for type checkers.
     holder = types.SimpleNamespace(__annotations__={"value": parameter.annotation})
     try:
         hints = typing.get_type_hints(

@@ -1,4 +1,4 @@
-"""Wraps callables as governed tools. They are called as before, but each call goes through a
+"""Wraps callables as governed tools. They are called as before, but every call goes through a
 guard.
 """
 
@@ -17,19 +17,19 @@ __all__ = ["Calls", "GovernedMethod", "governed"]
 
 
 class Calls(NamedTuple):
-    """The two ways in which a guard makes a call."""
+    """The sync and the async way in which a guard makes a call."""
 
     call: Callable[[Tool, dict[str, Any], Callable[..., Any]], Any]
     acall: Callable[[Tool, dict[str, Any], Callable[..., Any]], Awaitable[Any]]
 
 
 def governed(tool: Tool, function: Callable[..., Any], calls: Calls) -> Callable[..., Any]:
-    """Return a function that looks like *function* and runs it through the guard. It is a coroutine
-    function if *function* is one.
+    """Return a function with the signature of *function* that runs it through the guard. It is a
+    coroutine function if *function* is one.
     """
     made = _governed(tool, function, visible_signature(function), calls)
     if not inspect.isroutine(function):
-        # A class, a partial or a callable object: its attributes are not those of a function.
+        # This may be a class, a partial or a callable object, without the attributes of a function.
         inner = innermost(function)
         made.__name__ = made.__qualname__ = getattr(inner, "__name__", tool.name)
         if made.__name__ == "__call__":
@@ -47,8 +47,8 @@ def _governed(
         try:
             return dict(signature.bind(*args, **kwargs).arguments)
         except TypeError:
-            # The call is recorded and denied like any call with bad arguments, because a schema has
-            # no names for positions.
+            # The call is recorded and denied like any call with invalid arguments, because a schema
+            # has no names for positional arguments.
             return {**{str(place): value for place, value in enumerate(args)}, **kwargs}
 
     if returns_coroutine(function):
@@ -67,7 +67,7 @@ def _governed(
 def _dressed(
     made: Callable[..., Any], tool: Tool, function: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Return *made*, named and documented as *function* is."""
+    """Return *made* with the name and the documentation of *function*."""
     if inspect.isroutine(function):
         functools.update_wrapper(made, function)
     else:
@@ -77,12 +77,12 @@ def _dressed(
 
 
 class GovernedMethod:
-    """A descriptor for a governed method. Accessed on an object, or on the class if it is a class
-    method, it returns a governed function. The object is not an argument of the tool.
+    """A descriptor for a governed method. Access on an object, or on the class for a class method,
+    returns a governed function. The object is not an argument of the tool.
     """
 
     def __init__(self, tool: Tool, function: Callable[..., Any], calls: Calls) -> None:
-        """*function* is the method as it is written in the class."""
+        """*function* is the method as defined in the class."""
         functools.update_wrapper(self, function)
         signature = inspect.signature(function)
         self._signature = signature.replace(parameters=list(signature.parameters.values())[1:])
@@ -103,7 +103,9 @@ class GovernedMethod:
             raise UsageError(
                 "an unbound method was called without its object",
                 code="usage.method",
-                hint="call it on the object: orders.find(...); or make a tool from the bound "
-                "method: find = guard.tool(orders.find)",
+                hint=(
+                    "call it on the object, as in orders.find(...), or make a tool from the "
+                    "bound method: find = guard.tool(orders.find)"
+                ),
             )
         return self.__get__(args[0], type(args[0]))(*args[1:], **kwargs)

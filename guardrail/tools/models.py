@@ -52,9 +52,9 @@ def is_model(schema: type[Any]) -> bool:
 def describe(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON Schema of *model*, with secrets marked.
 
-    Raises ``SchemaError`` if calls could not be rebuilt from JSON: types without a JSON Schema,
-    defaults that are not JSON, excluded fields, iterators, and aliases that differ between reading
-    and writing.
+    Raises ``SchemaError`` if arguments can't be rebuilt from JSON: because of types without a JSON
+    Schema, defaults that are not JSON, excluded fields, iterators, or aliases that differ between
+    reading and writing.
     """
     if issubclass(model, RootModel):
         raise _refuse("a root model describes a single value, but arguments have names")
@@ -101,14 +101,15 @@ def _property_names(schema: dict[str, Any]) -> Iterator[str]:
 
 
 class _SchemaGenerator(GenerateJsonSchema):
-    """Marks every secret, and turns warnings into refusals."""
+    """Marks every secret, and turns warnings into errors."""
 
     def emit_warning(self, kind: str, detail: str) -> None:  # noqa: ARG002 - detail may quote a value
         raise _refuse(f"the model has no exact JSON Schema ({kind})")
 
     def json_or_python_schema(self, schema: Any) -> Any:
         made = super().json_or_python_schema(schema)
-        # Secret[int] and similar types: pydantic itself marks only SecretStr and SecretBytes.
+        # Secret[int] and similar types, because pydantic itself marks only SecretStr and
+        # SecretBytes.
         if _writes_secret(schema):
             made = {**made, "writeOnly": True, "format": "password"}
         return made
@@ -184,13 +185,14 @@ def take_model(
     """Return the snapshot (the model's JSON dump) and the keyword arguments of the body, rebuilt
     from it.
 
-    *parameters* names the keyword for each field. Raises only ``ArgumentsError``, without values in
-    it or in its context.
+    *parameters* names the keyword for each field. Raises only ``ArgumentsError``; neither it nor
+    its context contains values.
     """
     failure: ArgumentsError
     try:
-        # The containers are copied first, so that limits hold and no other thread can change them
-        # during validation. Integers of any size pass here: the limit applies to the dump.
+        # The containers are copied first, so that the limits hold and no other thread can change
+        # them during validation. Integers of any size are accepted here: the limit applies to the
+        # dump.
         loose = replace(schema.limits, lowest=-_HUGE, highest=_HUGE)
         private = take(args, loose, Foreign.KEPT)
         if type(private) is not dict:
@@ -206,20 +208,20 @@ def take_model(
         if not is_panic(error):
             raise
         failure = arguments_error("model", "", "panic")
-    # Raised outside the handlers: a pydantic error holds its inputs, and would be attached as
+    # Raised outside the handlers, because a pydantic error contains its inputs and would become the
     # context.
     raise failure
 
 
 def _model_error(error: ValidationError, schema: CompiledSchema) -> ArgumentsError:
-    """Describe *error* without its own text, which quotes the input."""
+    """Return the error that describes *error* without its text, which quotes the input."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = first["type"] if first["type"] in _known_kinds() else "custom"
     return arguments_error("model", declared_pointer(schema.schema, first["loc"]), _expected(kind))
 
 
 def _expected(kind: str) -> str:
-    """Return the type that a model expects, in the words used for JSON Schemas."""
+    """Return the type that a model expects, in the terms of JSON Schema."""
     if kind in _SAID:
         return _SAID[kind]
     base = kind.removesuffix("_type").removesuffix("_parsing")
@@ -245,7 +247,7 @@ _TYPES: Final = {
     "uuid": "UUID",
     "url": "URL",
 }
-"""Words for the kinds of pydantic's errors that end in ``_type`` or ``_parsing``."""
+"""Descriptions of the kinds of pydantic errors that end in ``_type`` or ``_parsing``."""
 _SAID: Final = {
     "missing": MISSING_ARGUMENT,
     "extra_forbidden": UNKNOWN_ARGUMENT,
@@ -266,8 +268,8 @@ def _validate(model: type[BaseModel], private: dict[str, Any]) -> BaseModel:
     try:
         return model.model_validate(private)
     except ValidationError as error:
-        # A strict model accepts a date as text only in JSON, and arguments from a language model
-        # are JSON.
+        # A strict model accepts a date as text only from JSON, and the arguments from a language
+        # model are JSON.
         try:
             encoded = dumps(private)
         except RecordError:
@@ -280,16 +282,16 @@ def _rebuild_until_stable(
 ) -> tuple[Snapshot, dict[str, Any]]:
     """Return the snapshot and the keyword arguments once rebuilding no longer changes them.
 
-    A validator that keeps changing its own output (adds one, appends) never reaches that point, and
-    is refused, because the body would see a different value than the policy. A default that the
-    model coerces (``x: float = 5``) reaches it in the second round.
+    The arguments are refused if a validator keeps changing its own output (adds one, appends),
+    because the body would see other values than the policy. A default that the model coerces (``x:
+    float = 5``) is stable after the second round.
     """
     seen, secrets = _dump(built, schema)
     for _ in range(_ROUNDS):
         rebuilt = _rebuild(model, built, seen)
         again, kept = _dump(rebuilt, schema)
         if kept != secrets:
-            # The secret was passed in a place that the model declares as another type, so no mark
+            # The secret was passed in a field that the model declares as another type, so no mark
             # would protect it.
             raise Refused("model", "a secret in a field that is not declared secret")
         if again.encoded == seen.encoded:
@@ -302,8 +304,8 @@ def _rebuild(model: type[BaseModel], built: BaseModel, seen: Snapshot) -> BaseMo
     try:
         return model.model_validate_json(seen.encoded, by_alias=True, by_name=True)
     except ValidationError:
-        # A default that the model itself would reject (``limit: int = None``) must come from the
-        # model again.
+        # A default that the model itself would reject (``limit: int = None``) must be filled in by
+        # the model again.
         given, _ = _dump_with_secrets(built, exclude_unset=True)
         return model.model_validate_json(dumps(given), by_alias=True, by_name=True)
 
@@ -325,10 +327,11 @@ def _takes_extras(model: type[BaseModel]) -> bool:
 
 
 def _check_extras(rebuilt: BaseModel) -> None:
-    """Refuse an undeclared argument that has the name of a field which is given under its alias.
+    """Refuse an undeclared argument that has the name of a field whose value is passed under an
+    alias.
 
-    The policy would see both, but the body only one: ``{"to": ..., "to_": ...}`` if ``to_`` has the
-    alias ``to``.
+    The policy would see both arguments but the body only one: for example ``{"to": ..., "to_":
+    ...}`` if ``to_`` has the alias ``to``.
     """
     todo: list[Any] = [rebuilt]
     while todo:
@@ -357,8 +360,8 @@ def _dump(built: BaseModel, schema: CompiledSchema) -> tuple[Snapshot, int]:
 
 
 def _dump_with_secrets(built: BaseModel, *, exclude_unset: bool = False) -> tuple[Any, int]:
-    """Return the JSON dump with the contents of its secrets, and their number. The body needs the
-    contents; the redactor masks them later.
+    """Return the JSON dump with its secrets in clear text, and their number. The body needs the
+    secrets; the redactor replaces them later.
     """
     written = built.model_dump(
         mode="json", by_alias=True, round_trip=True, exclude_unset=exclude_unset, warnings="none"
@@ -373,17 +376,17 @@ def _dump_with_secrets(built: BaseModel, *, exclude_unset: bool = False) -> tupl
 
 
 class _SecretRevealer:
-    """Puts the content of secrets into a JSON dump, and counts them."""
+    """Puts the secrets into a JSON dump in clear text, and counts them."""
 
     def __init__(self) -> None:
         self.secrets = 0
 
     def reveal(self, found: Any, written: Any) -> Any:
-        """Return *written*, a JSON dump, with the contents of its secrets filled in. *found* is the
-        same dump as Python objects.
+        """Return *written*, a JSON dump, with its secrets in clear text. *found* is the same dump
+        as Python objects.
 
-        Sets are sorted, because their order differs from one copy to the next, but the order in
-        the snapshot must be stable.
+        Sets are sorted, because their order differs from one copy to the next, but the order in the
+        snapshot must be stable.
         """
         kind = type(found)
         if kind is str or kind is int or found is None or kind is bool or kind is float:

@@ -1,4 +1,4 @@
-"""The result of a body as text for a model."""
+"""Converts the result of a body to text for a model."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ __all__ = ["result_text"]
 
 
 def result_text(result: object) -> str:
-    """Return a string as it is, and anything else as JSON: models, dataclasses, dates and the like
-    as pydantic writes them, bytes as base64, NaN and infinities as text.
+    """Return a string unchanged, and anything else as JSON. pydantic converts models, dataclasses,
+    dates and similar types; bytes become base64, and NaN and infinities become text.
 
-    Lone surrogates, which no request can carry, become question marks. Raises ``UsageError`` for a
-    type that has no JSON form.
+    Lone surrogates, which a request can't contain, become question marks. Raises ``UsageError`` if
+    the type can't be converted to JSON.
     """
     if isinstance(result, str):
-        # By way of bytes: it may be of a subclass with a text of its own, like an enum.
+        # Encoding to bytes avoids the string conversion of a subclass, for example of an enum.
         return str.encode(result, "utf-8", "replace").decode()
     try:
         written: bytes | None = to_json(result, inf_nan_mode="strings", bytes_mode="base64")
@@ -25,7 +25,7 @@ def result_text(result: object) -> str:
         written = None
     if written is not None:
         return written.decode()
-    # Outside the handler: the error may quote the value.
+    # Raised outside the handler, because the error may quote the value.
     raise UsageError(
         f"a result of the type {type(result).__name__} can't be written as JSON",
         code="usage.result",

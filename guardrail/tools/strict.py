@@ -1,5 +1,5 @@
-"""Strict function schemas, as OpenAI defines them: every object is closed and every property is
-required, so an optional parameter is one that can be null.
+"""Converts JSON Schemas to OpenAI's strict form: every object is closed and every property is
+required, so an optional parameter becomes one that can be null.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _MAPS = ("properties", "$defs", "patternProperties", "dependentSchemas")
 _SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contains")
 _NEVER = ("allOf", "prefixItems", "patternProperties", "dependentSchemas", "not", "if", "contains")
-"""Keywords that a strict schema can't hold."""
+"""Keywords that a strict schema can't contain."""
 _DROPPED = frozenset({"default", "discriminator", "uniqueItems"})
-"""Keywords that a strict schema can't hold. Without them it accepts no less, and the guard still
-checks the arguments against the tool's own schema.
+"""Keywords that are removed because a strict schema can't contain them. Without them it accepts no
+less, and the guard still checks the arguments against the tool's own schema.
 """
 _FORMATS = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
 )
-"""The formats that a strict schema can hold; any other is dropped, for the same reason."""
+"""The formats that a strict schema can contain. Other formats are removed for the same reason."""
 _TYPED = frozenset({"$ref", "anyOf", "const", "enum", "oneOf", "type"})
-"""Each strict schema has one of these."""
+"""Keywords of which every strict schema has one."""
 _NULL = {"type": "null"}
 
 
@@ -50,7 +50,7 @@ def _without_titles(schema: Any) -> Any:
 
 
 def _rewritten(schema: dict[str, Any], change: Callable[[Any], Any]) -> dict[str, Any]:
-    """Return *schema* with each schema that it holds changed."""
+    """Return *schema* after applying *change* to each schema that it contains."""
     for key in _LISTS:
         if key in schema:
             schema[key] = [change(part) for part in schema[key]]
@@ -64,8 +64,8 @@ def _rewritten(schema: dict[str, Any], change: Callable[[Any], Any]) -> dict[str
 
 
 def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *schema* in the strict form. Raises ``UsageError`` if it accepts objects with free
-    keys, values of any type, or anything else that the strict form can't express.
+    """Return *schema* in the strict form. Raises ``UsageError`` if it accepts objects with
+    arbitrary keys, values of any type, or anything else that the strict form can't express.
     """
     plain = plain_schema(schema)
     return _strict(plain, plain, "")
@@ -75,7 +75,7 @@ def _strict(schema: Any, root: Mapping[str, Any], at: str) -> dict[str, Any]:
     if not isinstance(schema, dict):
         raise _refused(at, "any value")
     if "$ref" in schema and len(schema) > 1:
-        # No keyword may stand next to a reference.
+        # A reference can't be combined with other keywords.
         rest = {key: value for key, value in schema.items() if key != "$ref"}
         return _strict({**_resolved(schema, root), **rest}, root, at)
     made = {key: value for key, value in schema.items() if key not in _DROPPED}
@@ -113,7 +113,7 @@ def _check_expressible(schema: Mapping[str, Any], at: str) -> None:
         raise _refused(at, "any value")
     free = schema.get("additionalProperties", "properties" not in schema)
     if schema.get("type") == "object" and free is not False:
-        raise _refused(at, "an object with free keys")
+        raise _refused(at, "an object with arbitrary keys")
 
 
 def _optional(part: Any, root: Mapping[str, Any], required: bool) -> Any:
@@ -133,7 +133,9 @@ def _refused(at: str, what: str) -> UsageError:
 
 
 def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what *schema* refers to, if it is a reference to one of the definitions."""
+    """Return the definition that *schema* refers to, or *schema* itself if it is not a
+    reference.
+    """
     seen = 0
     while "$ref" in schema and seen < 32:
         name = str(schema["$ref"]).removeprefix("#/$defs/")
@@ -142,7 +144,7 @@ def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str
 
 
 def accepts_null(schema: Any, root: Mapping[str, Any]) -> bool:
-    """Return True if null is a value of *schema*."""
+    """Return True if *schema* accepts null."""
     if not isinstance(schema, Mapping):
         return True
     schema = _resolved(schema, root)
@@ -157,8 +159,8 @@ def accepts_null(schema: Any, root: Mapping[str, Any]) -> bool:
 
 
 def strict_tool(tool: Tool) -> Tool:
-    """Return *tool* with a model that takes null for an optional argument that is not nullable as
-    an argument that was not given: a strict schema leaves a model no other way to omit one.
+    """Return *tool* with a model that treats null as a missing value for an optional argument that
+    is not nullable. In a strict schema, a model can't omit such an argument in any other way.
     """
     assert tool.schema is not None
     root = tool.schema.schema
@@ -210,7 +212,7 @@ def _options(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Iterator[Map
 def _objects(
     schema: Mapping[str, Any], value: Mapping[str, Any], root: Mapping[str, Any]
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield the alternatives of *schema* whose names and constants fit *value*."""
+    """Yield the alternatives of *schema* whose property names and constants match *value*."""
     for option in _options(schema, root):
         properties = option.get("properties", {})
         fixed = {

@@ -29,14 +29,14 @@ __all__ = [
 
 _MAX_NAME = 256
 _LONGEST = 1_000_000
-"""Largest timeout of a tool in seconds, eleven days. The system's timers take no number of any
-size.
+"""Maximum timeout of a tool in seconds (eleven days). The system's timers do not accept larger
+numbers.
 """
 _LAMBDA = "<lambda>"
 """``__name__`` of every lambda."""
 _POINTER = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
-# Control, format (bidi marks among them), surrogate, private, unassigned; line and paragraph
-# separators.
+# Unicode categories: control, format (including bidi marks), surrogate, private, unassigned; line
+# and paragraph separators.
 _REFUSED_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
@@ -46,10 +46,10 @@ class Tool:
 
     name: str
     server: str | None = None
-    """The tool server that it belongs to; None for a tool of the program itself."""
+    """The tool server that the tool belongs to, or None for a tool of the program itself."""
     declared: bool = False
-    """False if there is no accepted schema: the policy sees this flag, and records use the minimal
-    view.
+    """False if there is no accepted schema. The policy sees this flag, and records contain only the
+    minimal view of the arguments.
     """
     schema: CompiledSchema | None = None
     target: tuple[str, ...] = ()
@@ -57,24 +57,24 @@ class Tool:
     labels: tuple[str, ...] = ()
     """Labels for the policy, which sees them as ``resource.properties.labels``."""
     log_output: bool = False
-    """Record the redacted result instead of only its type, size and token."""
+    """True to record the redacted result in addition to its type, size and token."""
     model: Any = None
-    """The pydantic model that coerces the arguments; None if a plain JSON Schema checks them."""
+    """The pydantic model that coerces the arguments, or None if a plain JSON Schema checks them."""
     description: str = ""
     unsafe_stream: bool = False
-    """The body may be a generator, which then runs after its outcome was recorded."""
+    """True if the body may be a generator, which runs after its outcome is recorded."""
     refused: str = ""
-    """Code of the error for which the schema was refused, ``schema.<detail>``; empty if it was
-    accepted.
+    """Code of the error for which the schema was refused, ``schema.<detail>``. Empty if the schema
+    was accepted.
     """
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """Keyword of the body for each field of ``model``."""
+    """Keyword argument of the body for each field of ``model``."""
     timeout: float | None = None
-    """Seconds that a body run by the guard may take; None if there is no limit."""
+    """Number of seconds that the guard allows a body, or None for no limit."""
 
     @property
     def limits(self) -> ArgumentLimits:
-        """Limits on the arguments of one call."""
+        """Limits on the size of a call's arguments."""
         return ArgumentLimits() if self.schema is None else self.schema.limits
 
     def take(self, args: object) -> tuple[Snapshot, Mapping[str, Any]]:
@@ -177,11 +177,11 @@ def declare(
 ) -> Tool:
     """Return a tool with *schema*: a JSON Schema, a pydantic model class, or None.
 
-    A JSON Schema comes from outside. If it is refused, the tool counts as undeclared, ``refused``
-    holds the code, and a ``SchemaWarning`` names the tool and the reason; nothing is raised.
-    *unknown* selects how a JSON Schema treats arguments that it does not declare. A model belongs
-    to the program: if it can't be used, ``SchemaError`` says why. Raises ``UsageError`` for a bad
-    name, label, target or timeout.
+    A JSON Schema may come from another program. If it is refused, nothing is raised: the tool
+    counts as undeclared, ``refused`` contains the code, and a ``SchemaWarning`` names the tool and
+    the reason. *unknown* selects how a JSON Schema treats arguments that it does not declare. A
+    model is part of the program. If it can't be used, ``SchemaError`` is raised. Raises
+    ``UsageError`` for a bad name, label, target or timeout.
     """
     compiled: CompiledSchema | None = None
     model: Any = None
@@ -223,8 +223,8 @@ def declare(
 
 
 def _warn(name: str, error: SchemaError) -> None:
-    """Warn that a tool's schema was refused, once for each place in the program that declares the
-    tool.
+    """Warn that a tool's schema was refused. The warning appears once for each place in the program
+    that declares the tool.
     """
     level = 2
     frame = sys._getframe(1)
@@ -251,14 +251,13 @@ def from_function(
     timeout: float | None = None,
     injected: Collection[str] = (),
 ) -> Tool:
-    """Make a tool from *function*: name, schema and descriptions come from its signature and
-    docstring.
+    """Return a tool made from *function*. Its name, schema and descriptions come from the signature
+    and the docstring.
 
     *function* may be a coroutine function, a method, a class, a ``functools.partial`` or another
-    callable.
-    Parameters named in *injected* are not arguments: the program supplies them. Raises
+    callable. Parameters named in *injected* are not arguments: the program supplies them. Raises
     ``UsageError`` for generators (unless *unsafe_stream*), ``*args``, ``**kwargs`` and signatures
-    that give no schema, ``SchemaError`` for types that can't be rebuilt from JSON.
+    without a schema, and ``SchemaError`` for types that can't be rebuilt from JSON.
     """
     from guardrail.tools.functions import is_generator, read_function
     from guardrail.tools.models import describe
@@ -311,8 +310,8 @@ class ToolRegistry:
         self._tools: dict[tuple[str, str | None], Tool] = {}
 
     def get(self, name: str, server: str | None = None) -> Tool:
-        """Return the tool, or an undeclared one of that name. Raises ``UsageError`` for a name that
-        can't be recorded.
+        """Return the tool, or an undeclared tool with that name. Raises ``UsageError`` for a name
+        that can't be recorded.
         """
         try:
             # No lock is needed: a lookup is atomic, and an entry is replaced but never changed.
@@ -325,16 +324,17 @@ class ToolRegistry:
         """Register *tool* and return it.
 
         A second declaration of the same tool must be identical, except for the description in its
-        schema; otherwise this raises ``ConfigError``, because two parts of a program would disagree
-        about how the tool is checked and recorded. *replace* allows it.
+        schema; otherwise this raises ``ConfigError``, because two parts of the program would
+        disagree about how the tool is checked and recorded. If *replace* is True, the new
+        declaration replaces the old one.
         """
         key = (tool.name, tool.server)
         with self._lock:
             known = self._tools.get(key)
             if known is not None and not replace and not _same(known, tool):
                 raise ConfigError(
-                    f"{tool.name}: a tool with this name and server is already declared, with"
-                    " another schema or other options",
+                    f"{tool.name}: a tool with this name and server is already declared "
+                    "with a different schema or different options",
                     code="config.tool",
                     hint="use another name or server, or declare it once",
                 )
@@ -353,7 +353,7 @@ class ToolRegistry:
 
 
 def _same(known: Tool, tool: Tool) -> bool:
-    """Return True if both are checked and recorded in the same way."""
+    """Return True if both tools are checked and recorded in the same way."""
     return _declared_fields(known) == _declared_fields(tool) and (
         _digest(known) == _digest(tool) or _checks(known) == _checks(tool)
     )
@@ -364,7 +364,9 @@ def _digest(tool: Tool) -> str | None:
 
 
 def _checks(tool: Tool) -> str | None:
-    """Return the schema without its description, which a framework may write for each agent."""
+    """Return the schema without its description, which a framework may write differently for each
+    agent.
+    """
     if tool.schema is None:
         return None
     rest = {name: value for name, value in tool.schema.schema.items() if name != "description"}

@@ -1,4 +1,4 @@
-"""Writes the declared tools as the file that ``guardrail policy check --tools`` reads."""
+"""Writes the declared tools to the file that ``guardrail policy check --tools`` reads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["tools_document", "write_tools"]
 def tools_document(tools: Iterable[Tool]) -> str:
     """Return ``{tool name: JSON Schema of its arguments}`` of the declared *tools*, as JSON text.
 
-    ``policy check`` accepts every schema in it.
+    ``policy check`` accepts every schema in the text.
     """
     found: dict[str, Mapping[str, Any]] = {}
     for tool in tools:
@@ -30,15 +30,15 @@ def tools_document(tools: Iterable[Tool]) -> str:
 
 
 def write_tools(path: Path, text: str) -> None:
-    """Replace the file *path* with *text*, durably. Raises ``ConfigError``; the old file, if there
-    was one, then remains.
+    """Replace the file *path* with *text*, durably. Raises ``ConfigError``; an existing file then
+    stays unchanged.
     """
     save_file(path, text.encode("utf-8"))
 
 
 def _checkable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *schema*, or its outline if a guard would refuse it as a plain JSON Schema. The schema
-    of a Python model may contain patterns that only Python runs.
+    """Return *schema*, or its outline if a guard would refuse it as a plain JSON Schema
+    (``_outline``). The schema of a Python model may contain patterns that only Python runs.
     """
     try:
         compile_schema(schema)

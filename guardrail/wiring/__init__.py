@@ -1,3 +1,3 @@
-"""Connects the components: opens and starts a guard, diagnoses and recovers a ledger, reloads
+"""Connects the components: opens and starts a guard, diagnoses and recovers a ledger, and reloads
 policies.
 """

@@ -1,4 +1,4 @@
-"""The policies that a guard decides by, until it is told to load them again."""
+"""Holds the policies that a guard uses, until it is told to load them again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ __all__ = ["CurrentPolicies"]
 
 
 class CurrentPolicies:
-    """The engine that decides now, and its settings; ``reload`` replaces both. Thread-safe."""
+    """The engine that currently decides, and its settings. ``reload`` replaces both.
+    Thread-safe.
+    """
 
     def __init__(
         self,
@@ -26,8 +28,8 @@ class CurrentPolicies:
         data: Mapping[str, Json] | None,
         record: Callable[[str, Mapping[str, Any]], object],
     ) -> None:
-        """Use *data*, the policy data that the program passes, and *record*, which writes an
-        ``admin.*`` record.
+        """*data* is the policy data that the program passes. *record* writes an ``admin.*``
+        record.
         """
         self.settings = settings
         self.engine = engine
@@ -39,7 +41,7 @@ class CurrentPolicies:
 
     @property
     def deadline(self) -> float:
-        """Seconds that a decision may take."""
+        """Number of seconds that a decision may take."""
         return self.settings.policy.deadline_ms / 1000
 
     def reload(self) -> str:

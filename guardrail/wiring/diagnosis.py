@@ -1,7 +1,7 @@
 """Diagnoses why a ledger can't be opened and how to fix it. ``open``, ``doctor`` and ``recover``
 share this diagnosis.
 
-Reads only. ``guardrail.wiring.recovery`` carries out the plan made here.
+It only reads. ``guardrail.wiring.recovery`` carries out the plan made here.
 """
 
 from __future__ import annotations
@@ -88,14 +88,14 @@ class Diagnosis:
 
     plan: RecoveryPlan
     keys: Keys | None
-    """The log's keys; None if they are lost."""
+    """The log's keys, or None if they are lost."""
     unusable: str = ""
     """Why the log can't be continued although its file may be intact."""
     names: tuple[str, ...] = ()
     """Names that this log had before."""
     next_log: str = ""
-    """The log name after a restart; empty if it depends on new keys, because nothing knows the old
-    name.
+    """The log name after a restart, or an empty string if it depends on new keys, because nothing
+    knows the old name.
     """
 
     @property
@@ -105,7 +105,7 @@ class Diagnosis:
 
     @property
     def way_out(self) -> str:
-        """The next step; empty if there is nothing to do."""
+        """The next step, or an empty string if there is nothing to do."""
         if self.ok:
             return ""
         way = RECOVER if self.keys is not None else _WITHOUT_KEYS
@@ -124,7 +124,7 @@ class _QuickFacts:
 
     keys: Keys | None
     first: Mapping[str, Any]
-    """Line 0, unproved; empty if it can't be read."""
+    """Line 0, unproved, or an empty mapping if it can't be read."""
     public: str
     unusable: str
     remembered: RememberedHead | None
@@ -213,14 +213,15 @@ def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
     try:
         way = diagnose(settings).way_out if is_small(settings) else check_outside(settings)
     except ConfigError:
-        # These settings may not start the signer; the failed opening got further than this check.
+        # These settings may not start the signer. The failed opening got further than this check.
         return error
     except GuardrailError as known:
-        # An error that names a file and its owner says more than that the file can't be read.
+        # An error that names a file and its owner is more helpful than the message that the file
+        # can't be read.
         return error if error.code == "ledger.permission" else known
     moved = "" if way.startswith(BACK) else way_to_finish(settings.ledger.path)
     if moved or (error.code not in CONTRADICTIONS and (way or not error.hint)):
-        # The error about a contradiction names this step and another one.
+        # The error about a contradiction already names this step and another one.
         error.hint = moved or way or RECOVER
     return error
 
@@ -254,8 +255,8 @@ def check_outside(settings: Settings) -> str:
 
 
 def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
-    """Return the facts that are known without reading the records. *anything* means that a part of
-    the log exists elsewhere. Raises the same errors as ``diagnose``.
+    """Return the facts that are known without reading the records. *anything* is True if a part of
+    the log exists in another place. Raises the same errors as ``diagnose``.
     """
     path = settings.ledger.path
     if os.path.lexists(path.parent) and not path.parent.is_dir():

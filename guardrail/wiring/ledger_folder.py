@@ -1,5 +1,5 @@
-"""Creates the folder of a ledger: private, only inside the project, and not next to an older
-log.
+"""Creates the folder of a ledger. The folder is private, is created only inside the project, and
+never next to an older log.
 """
 
 from __future__ import annotations
@@ -48,8 +48,8 @@ def is_created_by_guard(settings: Settings, folder: Path) -> bool:
 
 
 def disk_of(settings: Settings) -> Path | None:
-    """Return the ledger's folder, or the existing folder above it if a guard creates it; None if
-    it is missing and no guard does.
+    """Return the ledger's folder, or the existing folder above it if a guard would create it.
+    Return None if the folder is missing and no guard would create it.
     """
     folder = settings.ledger.path.absolute().parent
     if folder.is_dir():
@@ -109,11 +109,11 @@ def in_the_way(folder: Path) -> LedgerOpenError:
 
 def check_private(path: Path) -> None:
     """Raise ``LedgerOpenError`` (``ledger.folder``) if another user could replace the ledger
-    *path*: it is in its default folder, and that belongs to somebody else or everyone can write
-    to it.
+    *path*: it is in its default folder, and that belongs to somebody else or everyone can write to
+    it.
 
-    Root and the owner of the ledger count as its user. The folder of another place is the
-    operator's affair.
+    Root and the owner of the ledger count as its user. A folder in any other place is the
+    operator's responsibility.
     """
     folder = path.parent
     if not is_default_place(path) or not folder.is_dir():

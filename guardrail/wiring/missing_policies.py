@@ -10,7 +10,9 @@ RESTORE = (
     "restore guardrail.toml and policies/ from version control or a backup; or run guardrail init "
     "OTHER_FOLDER and copy both from there"
 )
-"""The next step in a project that has a ledger but no settings: ``init`` refuses it."""
+"""The next step in a project that has a ledger but no settings, for which ``init`` refuses to
+run.
+"""
 
 
 def way_to_policies(settings: Settings) -> str:

@@ -70,7 +70,7 @@ PathLike = str | os.PathLike[str]
 
 
 class WatchesReloads(Protocol):
-    """The parts of a guard that opening it needs."""
+    """The part of a guard that opening a guard needs."""
 
     def watch(self) -> None:
         """Watch for reload requests from other processes."""
@@ -204,9 +204,10 @@ def load_keys(settings: Settings) -> Keys:
 def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     """Open the ledger and its keys, or create both if no part of either exists.
 
-    With *epochs*, this process signs heads with a key of its own, which its first record certifies:
-    for long-running programs. Without *epochs*, it signs with the log key: for a command that
-    writes one record. Errors name the same cause and next step as ``recover`` and ``doctor``.
+    If *epochs* is True, this process signs heads with its own key, which its first record
+    certifies. This is meant for long-running programs. Otherwise it signs with the log key, which
+    is meant for commands that write one record. Errors name the same cause and next step as
+    ``recover`` and ``doctor``.
     """
     try:
         writer, keys = _open_writer(settings, epochs=epochs)
@@ -238,8 +239,8 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
             refuse_half_moved(path)
             keys = load_keys(settings)
             _check_name(settings)
-            # Checked before anything is written, because a record on an older copy would fork the
-            # log.
+            # This is checked before anything is written, because a record on an older copy would
+            # fork the log.
             check_memory(settings, keys.signing(actor=actor(), epochs=False))
             writer = LedgerWriter.open(
                 path,
@@ -266,14 +267,12 @@ def _check_name(settings: Settings) -> None:
 def open_guard(
     cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
 ) -> G:
-    """Open or create everything that a guard needs. If a later step fails, close whatever was
-    opened.
-    """
+    """Open or create everything that a guard needs. If a step fails, close whatever was opened."""
     check_identity(settings)
     try:
         return _assemble_guard(cls, settings, policy_data)
     except OSError as error:
-        # This file belongs to no component: a policy, a certificate, or a folder in a path.
+        # The file belongs to no component: it is a policy, a certificate, or a folder in a path.
         missing = denial_of(error, settings.ledger.path, settings.ledger.path)
         if missing is None:
             raise
@@ -354,8 +353,8 @@ def _ledger_settings(settings: Settings, *, epochs: bool) -> LedgerSettings:
 @contextlib.contextmanager
 def _creation_lock(path: Path) -> Generator[None]:
     # Two processes that start at the same time in an empty folder must not create two logs. The
-    # folder itself is locked, so that no file is left behind that would look like a trace of an
-    # earlier log.
+    # folder itself is locked, so that no lock file is left behind that would look like a trace of
+    # an earlier log.
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
@@ -380,7 +379,8 @@ def _has_keys(settings: Settings) -> bool:
     """
     folder = settings.key_path
     if folder.is_symlink() and not folder.exists():
-        refuse_links(settings.ledger.path, folder)  # a dangling link: no permission is missing
+        # this is a dangling link, and no permission is missing
+        refuse_links(settings.ledger.path, folder)
     missing = find_denial([folder], like=settings.ledger.path, write=False)
     if missing is not None:
         raise _permission_error(missing)

@@ -74,7 +74,7 @@ def carry_out(
         _store_names(settings, [*found.names, report.log])
     try:
         renew_memory(settings, signing)
-        # If the ledger is an access log.
+        # This applies if the ledger is an access log.
         AccessMemory(settings, settings.ledger.path.absolute()).forget()
     except AnchorError as error:
         return report, error

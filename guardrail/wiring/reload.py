@@ -43,7 +43,7 @@ _RELOADABLE = frozenset({"opa", "policy"})
 start.
 """
 _AT_START = frozenset({"policy.input"})
-"""Keys in those sections that are also read only at start, since sessions and records depend on
+"""Keys in those sections that are also read only at start, because sessions and records depend on
 them.
 """
 
@@ -190,8 +190,8 @@ def request(ledger: Path, digest: str) -> None:
 
 
 class ReloadWatch:
-    """Calls *reload* in a separate thread when a request appears or changes. A request that existed
-    before counts as seen.
+    """Calls *reload* in a separate thread when a request appears or changes. A request that already
+    existed counts as seen.
     """
 
     def __init__(
@@ -205,7 +205,7 @@ class ReloadWatch:
         self._refused = refused
         self._seen = self._request_version()
         self._start()
-        # Threads do not survive a fork: a child starts its own watch.
+        # Threads do not survive a fork, so a child starts its own watch.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
@@ -237,7 +237,8 @@ class ReloadWatch:
             try:
                 self._reload()
             except LedgerError:
-                # Not recorded, so not loaded. Retried at the next check.
+                # The policies were not loaded, because the record could not be written. The next
+                # check tries again.
                 continue
             except GuardrailError as error:
                 self._refused(error)

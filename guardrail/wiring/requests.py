@@ -1,5 +1,5 @@
-"""The proved reads of the ledger that decisions depend on: requests for approval, owners of
-sessions, and calls that must not be made again.
+"""The reads of the ledger that decisions depend on: requests for approval, owners of sessions, and
+calls that must not be repeated. All results are proved.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class LedgerRequests:
         return owner_of(decode(line))
 
     def repeat(self, names: Sequence[str]) -> Repeat | None:
-        """Return what became of an earlier call with one of *names*, or None if no such call
-        is running or has succeeded. Raises ``LedgerError``.
+        """Return the state of an earlier call with one of *names*, or None if no such call is
+        running or has succeeded. Raises ``LedgerError``.
         """
         with self._reading() as log:
             return log.repeat(names, self._finished)

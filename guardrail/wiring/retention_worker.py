@@ -29,8 +29,8 @@ Delete = Callable[[Callable[[], PruneResult]], PruneResult]
 """Runs a function that deletes records, and returns its result."""
 
 _NICE = 10
-"""Priority of everything but the deletion itself: a holder of the ledger's lock must not wait for a
-processor.
+"""Process priority of everything but the deletion itself, because a holder of the ledger's lock
+must not wait for a processor.
 """
 _PACE = DeletionPace(part=200, share=0.01, within=2 * 3600.0)
 """Calls wait while records are deleted, so each batch is a fifth of the size that a command uses,
@@ -45,7 +45,8 @@ def main() -> None:
     with ThreadPoolExecutor(1) as normal:
         normal.submit(int).result()  # the pool has started its thread, which keeps its priority
         with contextlib.suppress(OSError):
-            os.nice(_NICE)  # on Linux this applies to this thread, and to those that it starts
+            # on Linux, this applies to this thread and to the threads that it starts
+            os.nice(_NICE)
         made = carry_out_job(job, delete=lambda work: normal.submit(work).result())
     json.dump({"code": made.code, "message": made.message, "hint": made.hint}, sys.stdout)
     sys.stdout.flush()

@@ -23,12 +23,10 @@ from guardrail.ledger.reader import LedgerReader
 __all__ = ["record_refusal", "record_start"]
 
 TRIES = 16
-"""Maximum number of attempts to record a start, so that this many guards can start at the same
-moment.
-"""
+"""Maximum number of attempts to record a start. This many guards can start at the same moment."""
 _CODE = 16
-"""Hex characters of a setting's code: enough to tell values apart, too few to guess one without the
-keys.
+"""Number of hex digits of a setting's code. They are enough to distinguish values, but too few to
+guess a value without the keys.
 """
 
 
@@ -55,8 +53,8 @@ def record_start(
         if before is not None:
             previous, known = before
             changed = _changed_settings(known, codes) if known is not None else None
-            # Written before the start, which hides the change from the next start: if the process
-            # dies in between, it is found again.
+            # This is written before the start, because the start hides the change from later
+            # starts. If the process dies in between, the change is found again.
             if previous != digest or changed:
                 journal.admin(
                     "config_changed", {"digest": digest, "previous": previous, "changed": changed}
@@ -65,7 +63,8 @@ def record_start(
             journal.admin("start", detail, judged=(place.size, place.tree))
             return
         except LedgerError as error:
-            # Another guard has started meanwhile: compare with its settings.
+            # Another guard has started meanwhile, so the settings are compared with those of that
+            # guard.
             if error.code != STARTED or not left:
                 raise
 

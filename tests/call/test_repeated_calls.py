@@ -68,7 +68,7 @@ def test_a_call_that_succeeded_is_refused_and_recorded() -> None:
     body = Body()
     make(guard, body)
     denied = refused(guard, body)
-    assert denied.message == ("denied: this call has succeeded before, so it does not run again")
+    assert denied.message == ("denied: this call has already succeeded, so it does not run again")
     decision = ledger.of("call.decision")[-1]["decision"]
     assert (decision["effect"], decision["cause"], decision["detail"]) == (
         "deny",

@@ -122,7 +122,7 @@ def test_the_message_for_the_model_names_the_tool(text: str) -> None:
     """The record does not: a model may have made the name up."""
     guard, ledger, _ = opened()
     for tool in ("send", "made up"):
-        with pytest.raises(Denied, match=f"; {tool} takes one JSON object") as caught:
+        with pytest.raises(Denied, match=f"; {tool} takes exactly one JSON object") as caught:
             guard.call(tool, JsonArguments(text), lambda **_: None)
         message = ledger.records[-1]["decision"]["message"]
         assert message in caught.value.message

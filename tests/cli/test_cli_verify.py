@@ -244,7 +244,7 @@ def test_verify_names_what_a_recovery_took_over(cli: Cli, process: Cli, path: Pa
     ran = cli("verify", "--ledger", path, "--checkpoint", head)
     assert ran.code == 5
     assert "RECOVERED RECORDS NOT COVERED" in ran.out.splitlines()[0]
-    assert "no signed head vouched for records 0 to 11" in " ".join(ran.out.split())
+    assert "no signed head covered records 0 to 11" in " ".join(ran.out.split())
     (found,) = json.loads(cli("verify", "--ledger", path, "--json").out)["recovered"]
     assert (found["seq"], found["first"], found["last"], found["lost"]) == (12, 0, 11, 0)
 
@@ -265,12 +265,12 @@ def test_backup_and_consistency_name_what_a_recovery_took_over(
     assert cli("consistency", old, new, *asked).code == 0
     ran = cli("consistency", new, new, *asked)
     assert ran.code == 5
-    assert "no signed head vouched for records 0 to 11" in " ".join(ran.out.split())
+    assert "no signed head covered records 0 to 11" in " ".join(ran.out.split())
     (found,) = json.loads(cli("consistency", new, new, *asked, "--json").out)["recovered"]
     assert (found["seq"], found["first"], found["last"]) == (12, 0, 11)
     ran = cli("backup", path.with_name("copy.db"), "--ledger", path)
     assert ran.code == 0
-    assert "no signed head vouched for records 0 to 11" in " ".join(ran.err.split())
+    assert "no signed head covered records 0 to 11" in " ".join(ran.err.split())
     ran = cli("backup", path.with_name("again.db"), "--ledger", path, "--json")
     assert "records 0 to 11" in json.loads(ran.out)["recovered"][0]
 

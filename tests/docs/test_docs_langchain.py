@@ -27,7 +27,7 @@ def test_the_graph_of_the_page_runs_each_body_once(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
-        "find_order: denied: this call has succeeded before, so it does not run again",
+        "find_order: denied: this call has already succeeded, so it does not run again",
         "ask_customer: yes",
     ]
 

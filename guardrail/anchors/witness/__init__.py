@@ -1,1 +1,1 @@
-"""Witnesses: servers that cosign heads. Contains the client, the server and its store."""
+"""Witnesses, which are servers that cosign heads: the client, the server and its store."""

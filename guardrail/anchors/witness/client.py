@@ -1,5 +1,6 @@
-"""Witness anchor: a third party's server that cosigns a head after checking that it extends the
-previous one (c2sp.org/tlog-witness).
+"""Witness anchor: sends heads to a third party's server, which cosigns a head after checking that
+it extends the previous one (c2sp.org/tlog-witness). a third party's server that cosigns a head
+after checking that it extends the previous one (c2sp.org/tlog-witness).
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from guardrail.system.http import HttpReply
 __all__ = ["MAX_PROOF", "WitnessAnchor", "request_body"]
 
 MAX_PROOF = 63
-"""Largest number of hashes in a consistency proof (c2sp.org/tlog-witness)."""
+"""Maximum number of hashes in a consistency proof (c2sp.org/tlog-witness)."""
 _TRIES = 3
 _SIZE = re.compile(rb"(0|[1-9][0-9]{0,18})\n?")
 _SIZE_TYPE = "text/x.tlog.size"
@@ -100,8 +101,8 @@ class WitnessAnchor:
         return note.cosigned_by(self._key, self._verify) is not None
 
     def latest(self, origin: str) -> SignedNote | None:
-        """Return the newest head of *origin* that the witness has cosigned; None if it has cosigned
-        none.
+        """Return the newest head of *origin* that the witness has cosigned, or None if it has
+        cosigned none.
 
         Raises ``AnchorError``. Works only with witnesses that answer ``GET /latest``, such as
         ``guardrail witness serve``.
@@ -197,7 +198,7 @@ class WitnessAnchor:
         try:
             held = self.latest(head.origin)
         except AnchorError:
-            return  # it refused the head anyway
+            return  # it refused the head for another reason
         if held is None:
             return
         try:

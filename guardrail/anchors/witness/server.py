@@ -67,7 +67,7 @@ def server_tls(cert: Path, key: Path) -> ServerTls:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
 
     def no_password() -> str:
-        # Asked only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
+        # Called only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
         raise ValueError
 
     try:
@@ -134,7 +134,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
         *cosign* signs the text of a head for a given time, in seconds since 1970.
 
-        Unless *any_host* is true, only requests whose ``Host`` is a loopback address are served.
+        Unless *any_host* is True, only requests whose ``Host`` is a loopback address are served.
         Otherwise, a web page opened on this machine could resolve its own name to this server (DNS
         rebinding). Raises ``OSError``.
         """
@@ -220,7 +220,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
 
     def _connection_of(self, request: Any) -> _OpenConnection:
         with self._lock:
-            # A connection that was closed meanwhile has no place.
+            # A connection that was closed meanwhile is no longer in the list.
             return next(
                 (each for each in self._open if each.sock is request), _OpenConnection(request)
             )
@@ -246,7 +246,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         """Log one line about a failed request, without a traceback: clients disconnect at any time,
         and their input is not trusted.
         """
-        self.log("a connection ended badly")
+        self.log("a connection ended with an error")
 
     def judge(self, body: bytes) -> tuple[HTTPStatus, bytes, str]:
         """Return the reply to one ``add-checkpoint`` request: status, body and content type."""
@@ -260,7 +260,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             return _text_reply(HTTPStatus.NOT_FOUND, "this log is not known here")
         if not request.note.signed_by(key, self.verify_signature):
             return _text_reply(HTTPStatus.FORBIDDEN, "no signature by the key of this log")
-        # Other signatures are dropped: they were not checked.
+        # Other signatures are dropped, because they were not checked.
         signed = SignedNote(
             request.note.text,
             tuple(
@@ -388,7 +388,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self.send_header("Cache-Control", "no-store")
         self.send_header("X-Content-Type-Options", "nosniff")
         if close:
-            self.send_header("Connection", "close")  # which also sets close_connection
+            self.send_header("Connection", "close")  # this also sets close_connection
         self.end_headers()
         self.wfile.write(body)
 

@@ -1,5 +1,5 @@
-"""The database of a witness: the logs that it serves, and the newest head of each that it has
-cosigned.
+"""Stores the logs that a witness serves, and the newest head of each that it has cosigned. the logs
+that it serves, and the newest head of each that it has cosigned.
 
 The check against the stored head and the update are one transaction, and a cosignature is sent only
 after the transaction is durable. So a crash never leads to cosignatures of two roots of one size,
@@ -29,7 +29,7 @@ __all__ = ["WitnessRuling", "WitnessStore", "WitnessVerdict", "WitnessedLog"]
 
 _APPLICATION_ID = 0x67727731  # "grw1"
 _MAX_EVIDENCE = 100
-"""Largest number of refused heads stored for one log. Each has a valid signature, so a few are
+"""Maximum number of refused heads stored for one log. Each has a valid signature, so a few are
 sufficient proof.
 """
 _BUSY_S = 10.0
@@ -68,7 +68,7 @@ class WitnessVerdict:
     size: int
     """Size of the witness's current head."""
     note: SignedNote | None = None
-    """The head with the cosignature, durably stored; None if it was not cosigned."""
+    """The head with the cosignature, durably stored, or None if it was not cosigned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class WitnessedLog:
 
     key: NoteKey
     size: int | None
-    """Size of the newest cosigned head; None if no head was cosigned."""
+    """Size of the newest cosigned head, or None if no head was cosigned."""
     refused: int
     """Number of heads with a valid signature that did not extend the stored head. Each proves that
     someone forked or truncated this log.
@@ -104,7 +104,7 @@ class WitnessStore:
                 code="witness.exists",
                 hint="guardrail witness serve --db FILE --key FOLDER, or choose another --db",
             )
-        # Create the database under another name, and link it when it is complete: an incomplete
+        # The database is created under another name, and linked when it is complete. An incomplete
         # one would look like a witness that has cosigned nothing.
         temporary = path.with_name(f"{path.name}.{os.getpid()}-new")
         try:
@@ -278,7 +278,7 @@ class WitnessStore:
             row = self._connection.execute(
                 "SELECT size, root FROM head WHERE origin = ?", (head.origin,)
             ).fetchone()
-            # Before its first head a witness holds the empty tree, which every tree extends.
+            # Before its first head, a witness has the empty tree, which every tree extends.
             size, root = (0, EMPTY_ROOT) if row is None else row
             ruling = _ruling(Checkpoint(head.origin, size, root), head, old, proof)
             if ruling is not WitnessRuling.COSIGNED:
@@ -293,7 +293,8 @@ class WitnessStore:
                 " SET size = excluded.size, root = excluded.root, note = excluded.note",
                 (head.origin, head.size, head.root, str(kept)),
             )
-        # After the transaction: the update is durable, and only now may the cosignature be sent.
+        # This comes after the transaction: the update is durable, and only now may the cosignature
+        # be sent.
         return WitnessVerdict(WitnessRuling.COSIGNED, head.size, cosigned)
 
     def _keep_evidence(
@@ -312,7 +313,7 @@ class WitnessStore:
             self._connection.execute("BEGIN IMMEDIATE")
             try:
                 yield
-                # A failed commit might be durable anyway: the database is then ahead of the
+                # A failed commit may be durable nevertheless: the database is then ahead of the
                 # answers, never behind.
                 self._connection.execute("COMMIT")
             except BaseException:
@@ -347,9 +348,9 @@ def _ruling(held: Checkpoint, head: Checkpoint, old: int, proof: Sequence[bytes]
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    # A rollback journal, whose removal is synced as well (EXTRA): several processes can commit, and
-    # SQLite before 3.51.3 can lose pages of a WAL then. Commits are rare here, so the cost does not
-    # matter.
+    # A rollback journal is used, and its removal is synced as well (EXTRA). Several processes can
+    # commit, and SQLite before 3.51.3 can lose pages of a WAL in that case. Commits are rare here,
+    # so the cost does not matter.
     connection = sqlite3.connect(
         path, timeout=_BUSY_S, isolation_level=None, check_same_thread=False
     )

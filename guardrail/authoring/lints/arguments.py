@@ -1,5 +1,5 @@
-"""Finds denials that depend on an argument or a model's name that may be missing, and that would
-then not fire.
+"""Finds denials that depend on an argument or on a model's name that may be missing, so that they
+would not fire.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ __all__ = ["check"]
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each read of an argument, or of a field that the program may leave out, if
-    the call would be let through without it.
+    """Yield a lint for each read of an argument, or of a field that the program may omit, if the
+    call would be let through without the value.
     """
     if event.what is not EventKind.READ or not event.open or not _reads(event, flow):
         return
@@ -26,7 +26,7 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
     for origin in flow.origins(event.node, event.frame):
         path = origin.path
         while path and path[-1] is None:
-            # Some member of a list exists whenever the list does.
+            # A list always has some member if the list exists.
             path = path[:-1]
         about = _context(path)
         if about and not (origin.sure or shape.unknown(path) or _is_checked(path, checked)):
@@ -42,8 +42,8 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
 
 
 def _context(path: Path) -> str:
-    """Return the object that *path* leads into and that is null unless the program says something;
-    empty if it leads into none.
+    """Return the object that *path* leads into if that object can be null because the program says
+    nothing about it. Otherwise return an empty string.
     """
     return next(
         (
@@ -60,7 +60,7 @@ def _is_checked(path: Path, checked: set[Path]) -> bool:
 
 
 def _reads(event: Event, flow: ValueFlow) -> bool:
-    """Return True if *event* reads the value rather than only giving it another name."""
+    """Return True if *event* reads the value instead of only giving it another name."""
     found = reference(event.node)
     assert found is not None
     if found.head is None or found.head == "input" or found.head in event.frame.scope.imports:

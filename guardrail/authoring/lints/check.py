@@ -1,7 +1,8 @@
 """Finds likely mistakes in policies: constructs that can let a call through although a rule was
 written to stop it.
 
-``docs/writing-policies.md`` lists the codes. Only ``lints.tested`` runs a policy, namely its tests.
+``docs/writing-policies.md`` lists the codes. Only ``lints.tested`` evaluates policies, by running
+their tests.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class LintReport:
     """Findings of the lints."""
 
     lints: tuple[Lint, ...]
-    """Sorted by file and line."""
+    """The findings, sorted by file and line."""
     ignored: int
     """Number of findings suppressed by ``guardrail:ignore``."""
 

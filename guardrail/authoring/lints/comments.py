@@ -19,7 +19,7 @@ class Suppression:
 
     line: int
     codes: frozenset[str]
-    """As written: ``code``, or ``code:/pointer`` for a single argument."""
+    """The codes as written: ``code``, or ``code:/pointer`` for a single argument."""
     reason: str
     first: int
     last: int

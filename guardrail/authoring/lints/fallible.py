@@ -83,7 +83,7 @@ def _call(event: Event, flow: ValueFlow) -> Iterator[Lint]:
 
 
 def _not_zero(divisor: Node, event: Event, flow: ValueFlow) -> bool:
-    """Return True if the body makes sure that *divisor* is not zero."""
+    """Return True if the body ensures that *divisor* is not zero."""
     paths = {origin.path for origin in flow.origins(divisor, event.frame)}
     if not paths:
         return False

@@ -31,7 +31,7 @@ class Code(StrEnum):
     IGNORE = "ignore"
     """A suppression comment that has no effect."""
     INCOMPLETE = "incomplete"
-    """The policies are too entangled to be analysed completely."""
+    """The policies are too complex to be analysed completely."""
 
 
 class Severity(StrEnum):
@@ -42,8 +42,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """An allowed construct that can let a call through, or deny one for a reason other than the
-    stated one.
+    """A construct that is allowed but can let a call through, or can deny one for a reason other
+    than the stated one.
     """
 
     file: str

@@ -151,14 +151,15 @@ class ValueFlow:
     def origins(
         self, node: Any, frame: RuleFrame, parts: Path = (), steps: int = 0
     ) -> tuple[InputOrigin, ...]:
-        """Return the possible origins of the value at *parts* below *node*. Empty if the value is
-        computed or does not come from the input.
+        """Return the possible origins of the value at *parts* below *node*. The result is empty if
+        the value is computed or does not come from the input.
         """
         if steps > _MAX_STEPS or len(parts) > _MAX_STEPS or not self.spend():
             return ()
         # The meaning of a name depends on the caller only if the rule has arguments.
         name = kind(node)
-        # A node's content lives as long as its module; a wrapper around it may not.
+        # The content of a node lives as long as its module, but a wrapper around the content may
+        # not.
         key = (
             (id(node[name]), frame.definition.key, parts)
             if name is not None and not frame.bindings
@@ -231,7 +232,7 @@ class ValueFlow:
 
     def _members(self, definition: Definition) -> dict[str, Node | None]:
         """Return the collection that each local iterates over (``some x in xs``, ``every``), by the
-        local's name; None if it iterates over several.
+        local's name, or None if it iterates over several.
         """
         known = self._collections.get(definition.key)
         if known is not None:
@@ -310,7 +311,7 @@ class ValueFlow:
         )
         for origin in self.origins(given[0], frame, (*keys, *parts), steps):
             yield InputOrigin(origin.path, origin.sure or not parts, origin.types)
-        # The fallback may come from the input too.
+        # The fallback value may come from the input too.
         yield from self.origins(given[2], frame, parts, steps)
 
     def called(
@@ -353,7 +354,7 @@ class ValueFlow:
 
 
 def literal(node: Any) -> object:
-    """Return the value of a literal (text, number, true or false); None for anything else."""
+    """Return the value of a literal (text, number, true or false), or None for anything else."""
     name = kind(node)
     if name in {"String", "RawString", "Number", "Bool"}:
         return node[name]["value"]
@@ -361,7 +362,7 @@ def literal(node: Any) -> object:
 
 
 def literal_name(node: Any) -> str | None:
-    """Return the text of a string literal; None for anything else."""
+    """Return the text of a string literal, or None for anything else."""
     value = literal(node)
     return value if isinstance(value, str) else None
 

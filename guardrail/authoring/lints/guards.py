@@ -107,7 +107,7 @@ def _guards_of_call(content: Node, flow: ValueFlow, frame: RuleFrame, depth: int
 
 
 def type_check(content: Node) -> tuple[Node, str] | None:
-    """Return the argument of an ``is_...`` call, and the type that it tests; None for any other
+    """Return the argument of an ``is_...`` call and the type that it tests, or None for any other
     call.
     """
     callee, given = reference(content["fcn"]), content["params"]
@@ -167,7 +167,7 @@ def _common(
 
 
 def _is_default_false(definition: Definition) -> bool:
-    # ``default ok := false``: with that value, the condition does not hold.
+    # With the value of ``default ok := false``, the condition does not hold.
     return definition.rule.default and literal(definition.rule.node.get("value")) is False
 
 

@@ -160,7 +160,7 @@ def _contradictions(
 
 def _fixed_value_conflict(node: Node, flow: ValueFlow, frame: RuleFrame) -> tuple[str, str] | None:
     """Return (reason, suggestion) if a condition contradicts a value that is the same in every
-    call; None if it does not.
+    call, or None if it does not.
     """
     for place, (value, hint) in CONSTANTS.items():
         known = {
@@ -236,8 +236,8 @@ def _narrowed(
 
 
 def _subject(node: Node, flow: ValueFlow, frame: RuleFrame) -> str | None:
-    """Return a key that identifies the value that *node* reads; None if the value can change within
-    the body.
+    """Return a key that identifies the value that *node* reads, or None if the value can change
+    within the body.
     """
     found = reference(node)
     if found is None:

@@ -55,9 +55,9 @@ class FiredRules:
 
     seen: ObservedCall
     effect: str
-    """Empty if there is no decision."""
+    """The effect, or an empty string if there is no decision."""
     rules: frozenset[tuple[str, str]]
-    """Effect and id of each rule; ``hide`` for a rule that hides a tool."""
+    """Effect and id of each rule. The effect is ``hide`` for a rule that hides a tool."""
 
 
 def observe(compiled: CompiledPolicies, bench: Workbench) -> list[ObservedCall]:
@@ -168,8 +168,8 @@ def fired(
 
 
 def decide(bench: Workbench, policy_input: str, path: str = DECISION) -> dict[str, Any]:
-    """Return the document at *path*. It is empty if there is no decision: undefined, an error or a
-    timeout.
+    """Return the document at *path*. It is empty if there is no decision: the rule is undefined,
+    raised an error or timed out.
     """
     try:
         document = bench.rule(path, policy_input)

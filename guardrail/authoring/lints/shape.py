@@ -1,4 +1,4 @@
-"""Facts about the policy input that hold for every call: the documented envelope, and the schemas
+"""Facts about the policy input that hold for every call: its documented structure, and the schemas
 of tools.
 """
 
@@ -16,9 +16,9 @@ from guardrail.policy.sources import installed_folder
 __all__ = ["ARGS", "CONSTANTS", "CONTEXT", "InputShape", "Path", "Tools", "written"]
 
 Path: TypeAlias = "tuple[str | None, ...]"
-"""Names below ``input``; None for an index that is not a literal."""
+"""Names below ``input``. None stands for an index that is not a literal."""
 Tools: TypeAlias = "frozenset[str] | None"
-"""The tools that a rule can apply to; None for any tool."""
+"""The tools that a rule can apply to, or None for any tool."""
 
 ARGS: Path = ("action", "properties", "args")
 CONTEXT: tuple[Path, ...] = (("context", "model"), ("context", "origin", "framework"))
@@ -108,7 +108,7 @@ class InputShape:
         return close[0] if close else ""
 
     def unknown(self, path: Path) -> tuple[str, str] | None:
-        """Return the part of *path* that no input ever has, and a suggestion; None if *path* can
+        """Return the part of *path* that no input ever has, and a suggestion, or None if *path* can
         exist.
         """
         schema: Mapping[str, Any] = self._input
@@ -134,8 +134,8 @@ class InputShape:
         return [schema for name, schema in given.items() if tools is None or name in tools]
 
     def _arguments(self, path: Path, tools: Tools) -> list[_SchemaPlace | None]:
-        """Return the schema of *path* (below the arguments) for each possible tool; None for a tool
-        that declares none.
+        """Return the schema of *path* (below the arguments) for each possible tool, or None for a
+        tool that declares none.
         """
         given = self.tools or {}
         found: list[_SchemaPlace | None] = []
@@ -150,14 +150,14 @@ class InputShape:
 
 
 def _object_in(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the object that *schema* allows next to null, or *schema*."""
+    """Return the object that *schema* allows as an alternative to null, or *schema* itself."""
     objects = [each for each in schema.get("anyOf", ()) if each.get("type") == "object"]
     return objects[0] if objects else schema
 
 
 def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> _SchemaPlace | None:
-    """Return the place that *path* leads to, through properties and items; None if the schema does
-    not describe it.
+    """Return the place that *path* leads to, through properties and items, or None if the schema
+    does not describe it.
     """
     always = True
     for part in path:

@@ -81,7 +81,7 @@ def _id(rule: RegoRule, module: Module) -> str | None:
 
 
 def _meaning(name: str, rule: RegoRule, module: Module) -> Node | None:
-    """Return the value of the constant *name* if the same file defines it once, else None."""
+    """Return the value of the constant *name* if the same file defines it once, otherwise None."""
     if name in rule.local:
         return None
     found = [other.simple for other in module.rules if other.name == name]

@@ -2,8 +2,8 @@
 through if they have no value.
 
 A condition on a missing value has no value itself, and rules that depend on it do not fire. If such
-a rule is a denial, the call is let through: the location is *open*. Under ``not`` it is the
-reverse.
+a rule is a denial, the call is let through: the location is *open*. Under ``not``, it is the other
+way round.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class _BodyWalker:
     open: bool
     guards: Guards
     negated: bool = False
-    """True inside an operand under ``not``, which was reported as a whole."""
+    """True inside an operand under ``not`` that was reported as a whole."""
 
     def _emit(self, what: EventKind, node: Node) -> None:
         if self.negated and what is EventKind.READ:
@@ -243,7 +243,7 @@ class _BodyWalker:
         for side in sides:
             counted = _counted(side)
             if counted is not None and _wants_few(content, side):
-                # Missing values make the count smaller, and the comparison true.
+                # Missing values make the count smaller, so that the comparison is true.
                 self._absorbed(counted, not self.open)
             else:
                 self.visit(side)

@@ -48,8 +48,8 @@ def anchor(
     """Send the current signed head to every anchor in [anchors], and show each answer.
 
     Guards do this automatically; use this command to send a head now, and to check that the anchors
-    work. If an anchor holds a head that contradicts the ledger, the answer is no: `guardrail
-    verify` says more.
+    work. If an anchor has a head that contradicts the ledger, the exit code is 1, and `guardrail
+    verify` explains the contradiction.
 
     `anchor forget PATH` removes this machine's memory of the ledger at PATH, for a ledger that was
     deleted on purpose. Exit 0: forgotten, or nothing was remembered.

@@ -36,7 +36,7 @@ class _MoveRequest:
     """The options of the command."""
 
     old: Path | None
-    """The file that held the heads until now; None if it is lost."""
+    """The file that contained the heads until now, or None if it is lost."""
     new: Path
     reason: str
 
@@ -94,7 +94,7 @@ def _move_request(
     with contextlib.suppress(OSError):
         if old is not None and os.path.samefile(old, new):
             raise UsageError(
-                "this is the file that [anchors] names already",
+                "[anchors] already names this file",
                 hint="set file in [anchors] to the new path first, then run: " + _USAGE,
             )
     return _MoveRequest(old, new, redacted_reason(reason, needed="guardrail anchor move") or "")

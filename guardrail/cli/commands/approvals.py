@@ -108,7 +108,7 @@ def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, r
     ID is an id from `guardrail approvals`, the beginning of one, or a record number. You approve as
     your operating-system user. Nobody verifies that identity, so the settings must say
     `unsafe_asserted_approvals = true`. The requester can't approve. Exit code 0: recorded; 1:
-    turned down, which is recorded as well; 3: no such request.
+    rejected, which is recorded as well; 3: no such request.
     """
     return _answer(ref, config, ledger, StepKind.GRANTED, reason, as_json=as_json)
 
@@ -164,7 +164,7 @@ def _answer(
 
 
 def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
-    """Return a reader that shows only records proved by the log's signed head; None if the log's
+    """Return a reader that shows only records proved by the log's signed head, or None if the log's
     keys are missing.
     """
     from guardrail.call.journal import actor
@@ -178,7 +178,7 @@ def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
         return None
     key = reader.genesis.get("key")
     if not isinstance(key, dict) or key.get("public") != keys.public:
-        return None  # the keys of another log
+        return None  # the keys belong to another log
     signing = keys.signing(actor=actor(), epochs=False)
     return ProvedReader(reader, Proofs(signing, reader.log))
 

@@ -73,7 +73,7 @@ def consistency(
     does, but the key was read from the ledger itself, or a recovery took over records that the head
     in OLD does not cover, or, with --backup, the copy has the records of OLD but not all of NEW; 1:
     it does not, or the heads belong to two logs; 3: a head is malformed or not signed by a key of
-    this log, or the ledger can't tell.
+    this log, or the ledger does not contain enough to decide.
     """
     from guardrail.core.log.checkpoint import Checkpoint, NoteKey
     from guardrail.review.proofs import compare_heads, log_key

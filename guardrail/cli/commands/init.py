@@ -55,7 +55,7 @@ def init(named: Path | None) -> None:
                 "guardrail doctor checks that project; guardrail init . creates another one here"
             ),
         )
-    # The environment may point to another project: the new settings file alone decides.
+    # The environment may point to another project, so only the new settings file is used.
     planned = Settings().override(ledger={"path": (folder / DEFAULT_LEDGER).absolute()})
     _refuse_project(folder, planned)
     _refuse_old_log(planned)
@@ -73,7 +73,7 @@ def init(named: Path | None) -> None:
 
 
 def _project_above(folder: Path) -> Path | None:
-    """Return the settings that apply to commands in *folder* now, if they are in a parent
+    """Return the settings file that applies to commands in *folder* now, if it is in a parent
     folder.
     """
     from guardrail.config.file import FILE_NAME, find
@@ -87,7 +87,7 @@ def _project_above(folder: Path) -> Path | None:
 
 def _refuse_project(folder: Path, planned: Settings) -> None:
     """Raise ``ConfigError`` if *folder* has settings. Such a folder is already a project or a clone
-    of one; opening a guard there creates the ledger.
+    of one. Opening a guard there creates the ledger.
     """
     from guardrail.config import FILE_NAME, Settings
     from guardrail.ledger.files import traces
@@ -95,7 +95,7 @@ def _refuse_project(folder: Path, planned: Settings) -> None:
     there = folder / FILE_NAME
     if not there.is_file():
         return
-    with contextlib.suppress(ConfigError):  # `doctor` reports the fault of these settings
+    with contextlib.suppress(ConfigError):  # `doctor` reports what is wrong with these settings
         planned = Settings.load(there, environment={}, named=False)
     bare = not traces(planned.ledger.path) and not planned.key_path.exists()
     makes = "to create the keys and the ledger, open a guard in a program; "

@@ -321,7 +321,7 @@ def _print_answer(
 
 def _other_changes(detail: Mapping[str, Any]) -> str:
     """Return a note if a reload left the policies unchanged ("only the data changed" or "same
-    policies"); empty if they changed.
+    policies"), or an empty string if they changed.
     """
     from guardrail.review.values import obj
 

@@ -28,7 +28,7 @@ __all__ = ["bundle", "push"]
 _JUDGES = {
     "opa": "by opa check --strict, with the shipped capabilities",
     "embedded": "by the embedded engine's preflight (no opa program found)",
-    "nobody": "by nothing: the policies may depend on more than their input",
+    "nobody": "not checked: the policies may depend on more than their input",
 }
 
 

@@ -72,8 +72,8 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         proof = make_proof(reader, target.seq, head, kept)
     raw = proof.encode()
     if out is None:
-        # The same document. Characters that a terminal would interpret or hide are escaped, as JSON
-        # allows.
+        # This is the same document. Characters that a terminal would interpret or hide are escaped,
+        # as JSON allows.
         data(json_text(json.loads(raw), indent=1))
     else:
         _write(out, raw)

@@ -53,9 +53,9 @@ def prune(
     """Delete records past their retention period ([retention] days), segment by segment, and record
     it in the log.
 
-    Refused below the minimum period, under a legal hold, before a segment is closed and archived,
-    and if no head that an anchor vouches for covers the records. Their hashes stay: every proof
-    about the remaining records, and every proof made before, still works.
+    Pruning is refused below the minimum period, under a legal hold, before a segment is closed and
+    archived, and if no anchored head covers the records. The hashes of the deleted records are
+    kept, so all proofs still work: those about the remaining records, and those made before.
     """
     if not by_policy:
         raise UsageError(

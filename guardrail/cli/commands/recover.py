@@ -55,11 +55,11 @@ def recover(
 ) -> int:
     """Bring a sealed or damaged ledger back into use, by your decision and on the record.
 
-    Shows the problem and the planned steps, and asks. No readable data is deleted or changed: a
-    ledger whose chain is intact continues in the same file. A ledger whose chain is broken, that
-    contradicts an external head, or whose keys are gone is set aside unchanged, and a new one
-    begins that names the last known head of the old one. Either way an admin.recovered record says
-    who did it, why, and what was found.
+    Shows the problem and the planned steps, and asks for confirmation. No readable data is deleted
+    or changed: a ledger whose chain is intact continues in the same file. A ledger whose chain is
+    broken, that contradicts an external head, or whose keys are gone is set aside unchanged, and a
+    new one begins that names the last known head of the old one. Either way an admin.recovered
+    record says who did it, why, and what was found.
     """
     from guardrail.ledger.maintenance.recovery_plan import Action
     from guardrail.wiring.diagnosis import diagnose
@@ -177,7 +177,7 @@ def _carry_out(settings: Settings, found: Diagnosis, words: str) -> RecoveryRepo
     from guardrail.wiring.recovery import carry_out
 
     mark = TenantKeys.mark
-    # The reason needs no token: sensitive-looking text in it gets a random mark.
+    # The reason needs no token, because sensitive-looking text in it gets a random mark.
     clean = Redactor(token=lambda cls, _: mark(cls), mark=mark).text(words, Memory())
     report, problem = carry_out(settings, found, who=actor(), reason=clean)
     if problem is not None:
@@ -227,7 +227,9 @@ def _print_field(label: str, text: str) -> None:
 
 
 def _describe_loss(plan: RecoveryPlan) -> str:
-    """Describe how many records are lost, as far as that is known; empty if none are."""
+    """Describe how many records are lost, as far as that is known. Return an empty string if none
+    are lost.
+    """
     from guardrail.core.log.recovered import Loss
     from guardrail.ledger.maintenance.recovery_plan import Action
 

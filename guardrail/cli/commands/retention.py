@@ -92,8 +92,8 @@ def run(
     """Do everything that is due by [retention]: close a segment, archive segments without a copy,
     delete expired records and copies.
 
-    Meant for a timer: it leaves alone whatever is not due, reports whatever it can't do, and tries
-    again the next time. A legal hold keeps everything, and is not a failure.
+    This command is meant for a timer. It leaves alone whatever is not due, reports whatever it
+    can't do, and tries again the next time. A legal hold keeps everything, and is not a failure.
     """
     words = redacted_reason(reason)
     with open_for_retention(config, ledger) as manager:

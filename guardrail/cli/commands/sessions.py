@@ -32,8 +32,8 @@ from guardrail.review.terminal import name
 __all__ = ["sessions"]
 
 _WIDE = 120
-"""Minimum width for one row per session; below it, a session's outcomes have a line of their
-own.
+"""Minimum width for one row per session. If the output is narrower, a session's outcomes get their
+own line.
 """
 
 

@@ -68,13 +68,13 @@ from guardrail.review.why import omitted_sentence
 __all__ = ["show"]
 
 _REJECTED = "(by the framework; arguments are not recorded)"
-"""Shown instead of the arguments of a call that never reached the policy."""
+"""Text shown instead of the arguments of a call that never reached the policy."""
 _WIDE = 110
-"""Minimum width for a table; below it, each call takes two lines."""
+"""Minimum width for a table. If the output is narrower, each call takes two lines."""
 _MODELS = 5
-"""Maximum number of models that the head of a session names."""
+"""Maximum number of models named in the head of a session."""
 _MODEL = 60
-"""Maximum width of the name of a model."""
+"""Maximum width of a model's name."""
 
 
 @click.command(short_help="Show a session call by call, or one record in full.")
@@ -267,7 +267,7 @@ def _cards(session: Timeline) -> Iterator[str]:
 def _json_record(records: RecordReader, seq: int) -> None:
     line = _line(records, seq)
     parse(line, seq)
-    # The stored line is used, so that no number changes when it is parsed and written again.
+    # The stored line is used, so that no number changes by being parsed and written again.
     shown = json_safe(line.decode("utf-8", errors="backslashreplace"))
     access = json_text(access_fields())[1:-1]
     data(
@@ -356,9 +356,7 @@ def _describe_rejection(code: str) -> str:
 
 
 def _print_throttled(record: Mapping[str, Any]) -> None:
-    """Print how many calls over the limit were denied, or the record from which on they are
-    counted.
-    """
+    """Print how many calls over the limit were denied, or from which record on they are counted."""
     detail = record if text(record, "type") == "call.throttled" else obj(record, "detail")
     principal = text(detail, "principal", "id")
     whose = name(principal, "nobody") if obj(detail, "principal") else "several principals"

@@ -33,7 +33,7 @@ __all__ = ["verify"]
 
 _PATH = click.Path(path_type=Path, readable=False)
 _SHOWN = 10
-"""The largest number of open calls of dead processes listed one by one."""
+"""Maximum number of open calls of dead processes that are listed one by one."""
 
 
 @click.command(short_help="Check that no record was changed, and report what that proves.")
@@ -115,9 +115,9 @@ def verify(
     Recomputes every hash from the stored lines, and compares them with the signed head in the
     ledger, with external heads (those that you name, and those from the file and the witnesses in
     [anchors]), and with this machine's memory of the log. Exit code 0: intact, and covered by such
-    a head; 5: intact with a reservation, for example no such head; 1: changed, cut or replaced,
-    with the first record that differs; 3: could not be checked. The log of who read the ledger is
-    checked as well.
+    a head; 5: intact with a caveat, for example no such head; 1: changed, cut or replaced, with the
+    first record that differs; 3: could not be checked. The log of who read the ledger is checked as
+    well.
     """
     from guardrail.review.verify import load_heads, load_key
 
@@ -139,7 +139,7 @@ def verify(
         )
     finally:
         progress.clear()
-    # An anchor that does not answer is named only once for both logs.
+    # An anchor that does not answer is named only once, even if both logs use it.
     notices = list(dict.fromkeys(notices))
     lost = "" if exported is not None else _access_log_trouble(notices)
     code = 1 if lost else combined_exit_code(report.exit_code, readers)
@@ -184,7 +184,7 @@ def _verify(
         return path, report, None
     config, ledger = sources.config, sources.ledger
     path = ledger_path(config, ledger)
-    if witnesses:  # on a read-only mount, opening may copy the ledger
+    if witnesses:  # on a read-only mount, opening the ledger may copy it
         heads = heads + witness_heads(witnesses, origin_of(path), witness_ca(config, ledger))
     heads = heads + configured_heads(config, ledger, path, notices)
     notices += _retention_violations(config, ledger, path)
@@ -210,8 +210,8 @@ def _access_log_trouble(notices: list[str]) -> str:
 
 
 def _retention_violations(config: Path | None, ledger: Path | None, path: Path) -> list[str]:
-    """Describe the records that are overdue or were deleted too early according to the settings;
-    empty if the settings or the records can't be read.
+    """Describe the records that are overdue or were deleted too early according to the settings, or
+    an empty list if the settings or the records can't be read.
     """
     from guardrail.ledger.reader import LedgerReader
     from guardrail.retention.facts import read_facts
@@ -222,7 +222,7 @@ def _retention_violations(config: Path | None, ledger: Path | None, path: Path) 
         with LedgerReader.open(path) as reader, reader.snapshot():
             standing = judge(read_facts(reader), settings.retention, datetime.now(UTC))
     except GuardrailError:
-        return []  # verifying reports the reason, and needs no settings
+        return []  # verify reports the reason, and needs no settings
     wanted = (RetentionProblem.OVERDUE, RetentionProblem.UNDER_KEPT)
     return [each.text for each in standing.findings if each.trouble in wanted]
 
@@ -410,7 +410,7 @@ def _describe_count(report: VerifyReport) -> str:
 
 def _describe_time(report: VerifyReport) -> str:
     """Describe when the problem occurred: the time of the first bad record if its line is good,
-    else of the last good one.
+    otherwise that of the last good record.
     """
     if report.first_bad_ts:
         return f"record {report.first_bad} was written {clock(report.first_bad_ts)}"

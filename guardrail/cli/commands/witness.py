@@ -135,8 +135,8 @@ def add(*, db: Path, logs: Sequence[str]) -> None:
 )
 @json_option
 def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
-    """Show which logs a witness serves, how far it has cosigned them, and whether it refused any
-    head that they signed.
+    """Show which logs a witness serves, how far it has cosigned them, and if it refused any head
+    that they signed.
 
     A refused head proves that a holder of the log's key forked or cut the log: exit code 1. It is
     kept forever, and always shown; once it was investigated, --since makes only later ones give
@@ -280,7 +280,8 @@ def _ended_by_signals(server: WitnessServer) -> Generator[None]:
     """Let SIGTERM and Ctrl-C end ``serve_forever``, even if they arrive before it has started."""
 
     def stop(*_: object) -> None:
-        # Called from another thread: shutdown waits for the loop that this handler interrupts.
+        # This is called from another thread, because shutdown waits for the loop that this handler
+        # interrupts.
         threading.Thread(target=server.shutdown, daemon=True).start()
 
     before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}

@@ -24,7 +24,7 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Pruned:
-    """The contents of an ``admin.pruned`` record: the record at which the log continues, and the
+    """The content of an ``admin.pruned`` record: the record at which the log continues, and the
     tree of the records before it (section 9.3).
     """
 
@@ -35,13 +35,13 @@ class Pruned:
     edge: tuple[bytes, ...]
     """Roots of the perfect subtrees of the first ``before`` records, the largest first."""
     genesis: bytes
-    """Leaf of line 0."""
+    """Leaf hash of line 0."""
     leaf: bytes
-    """Leaf of record ``before - 1``."""
+    """Leaf hash of record ``before - 1``."""
 
     @classmethod
     def claimed(cls, record: Mapping[str, Any]) -> int | None:
-        """Return the ``before`` of an ``admin.pruned`` record; None if *record* is not one."""
+        """Return ``before`` of an ``admin.pruned`` record, or None if *record* is not one."""
         detail, seq = record.get("detail"), record.get("seq")
         before = detail.get("before") if isinstance(detail, Mapping) else None
         if record.get("type") != "admin.pruned" or type(before) is not int or type(seq) is not int:
@@ -96,23 +96,23 @@ class Audit:
         self._watch = frozenset(watch)
         self.chain = Chain(after, also=self._also)
         self.edge = edge if edge is not None else Edge()
-        """The tree over the records that were taken."""
+        """The tree over the records that have been taken."""
         self.made: list[bytes] = []
         """The subtree roots that the last record completed."""
         self.keys: KeyRanges | None = None
-        """The keys that the records certify; None if line 0 was not seen."""
+        """The keys that the records certify, or None if line 0 has not been seen."""
         self.public = ""
         """The log key that line 0 names, 64 hex."""
         self.roots: dict[int, bytes] = {}
-        """Size -> root, for the sizes that are watched and were reached."""
+        """The root at each watched size that was reached, by size."""
         self.trees: dict[int, tuple[bytes, ...]] | None = {} if trees else None
-        """Size -> ``Edge.roots``, for the same sizes, if requested."""
+        """``Edge.roots`` at the same sizes, by size, if requested."""
         self.recovered: list[recovered.Recovered] = []
         """Every recovery that a record reports."""
 
     @property
     def pruned(self) -> int:
-        """The first record after line 0 if records are missing; else 0."""
+        """Number of the first record after line 0 if records are missing, otherwise 0."""
         return self._pruned.before if self._pruned is not None else 0
 
     def begin(self, log: str, public: str) -> None:
@@ -121,7 +121,7 @@ class Audit:
         self.keys = KeyRanges(log, bytes.fromhex(public), self._verify)
 
     def restart(self) -> None:
-        """Discard all results: begin at line 0 again."""
+        """Discard all results, and begin at line 0 again."""
         self.chain = Chain(None, also=self._also)
         self.edge = Edge()
         self.keys, self.public, self.roots, self.recovered = None, "", {}, []
@@ -153,7 +153,7 @@ class Audit:
         return made
 
     def take(self, seq: int, leaf: bytes | None, line: bytes) -> dict[str, Any] | None:
-        """Take the next row; return the decoded record, or None once a row differs."""
+        """Take the next row. Return the decoded record, or None once a row is wrong."""
         record = self.chain.take(seq, leaf, line)
         if record is None:
             return None
@@ -172,7 +172,8 @@ class Audit:
         if pruned is None:
             return
         if pruned.genesis != self.chain.leaf:
-            self._pruned = None  # of another log; records are then missing, which the chain reports
+            # it is from another log; records are then missing, which the chain reports
+            self._pruned = None
             return
         self.chain.skip(pruned.before, pruned.leaf)
         self.edge = Edge(pruned.before, pruned.edge)

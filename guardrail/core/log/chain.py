@@ -1,8 +1,9 @@
 """Links records and verifies that a sequence of lines is a chain as docs/record-format.md section 3
 defines.
 
-Pure, in constant memory except for the open calls. A chain alone proves only that no one changed it
-without recomputing the rest; ``guardrail.review.verify`` compares it with external heads.
+Pure. Uses constant memory, except for the open calls. A chain alone proves only that no one has
+changed a record without recomputing all later ones; ``guardrail.review.verify`` compares it with
+external heads.
 """
 
 from __future__ import annotations
@@ -46,9 +47,9 @@ class Difference(StrEnum):
     GENESIS = "genesis"
     """Line 0 is not a genesis, or a later line is one."""
     CALL = "call"
-    """An outcome without an open call, or a second decision about an open one."""
+    """An outcome has no open call, or an open call has a second decision."""
     KEY = "key"
-    """A key rotation that certifies nothing."""
+    """A key rotation certifies nothing."""
     COLUMN = "column"
     """The columns of a record differ from its line."""
     TILE = "tile"
@@ -64,7 +65,7 @@ class Difference(StrEnum):
     SCHEMA = "schema"
     """The tables, indexes or triggers are not the ones that guardrail creates."""
     INDEX = "index"
-    """An index leads queries past records."""
+    """An index makes queries miss records."""
     SESSION = "session"
     """A session has records of two owners."""
     SETTINGS = "settings"
@@ -94,33 +95,35 @@ class Report:
     """
 
     records: int
-    """Number of the first bad record, or of the last record plus 1: it counts good records and
+    """Number of the first bad record, or of the last record plus 1. It counts the good records and
     those pruned with proof.
     """
     last_seq: int
-    """Number of the last good record; -1 if there is none."""
+    """Number of the last good record, or -1 if there is none."""
     leaf: bytes
-    """Leaf of the last good record; 32 zero bytes if there is none."""
+    """Leaf hash of the last good record, or 32 zero bytes if there is none."""
     log: str
-    """Origin name; empty if there is no line 0."""
+    """Origin name, or an empty string if there is no line 0."""
     first_bad: int | None = None
     differs: Difference | None = None
     detail: str = ""
     """Description of the problem, without any content of the record."""
     backwards: int = 0
-    """How often the time stamp went back: only a notice, since clocks can go back."""
+    """Number of times that the time stamp went back. This is only a notice, because clocks can go
+    back.
+    """
     first_backwards: int | None = None
     ts: str = ""
-    """Time stamp of the last good record; empty if it was not read."""
+    """Time stamp of the last good record, or an empty string if it was not read."""
     open_calls: Mapping[str, int] = field(default_factory=dict)
-    """Call id -> seq of the decision, for allowed calls without an outcome."""
+    """The number of the decision of each allowed call without an outcome, by call id."""
 
 
 class Chain:
     """The state of a verification: all data needed to check the next line.
 
-    Pass each row to ``take``, in order. It returns the decoded record, or None once a row differs;
-    it accepts no rows after that.
+    Pass each row to ``take``, in order. It returns the decoded record, or None once a row is wrong.
+    After that, it accepts no more rows.
     """
 
     def __init__(
@@ -129,22 +132,23 @@ class Chain:
         *,
         also: Callable[[int, Mapping[str, Any]], tuple[Difference, str] | None] | None = None,
     ) -> None:
-        """Begin at line 0, or after *after*; the calls open at that point are then unknown.
+        """Begin at line 0, or after *after*. In the latter case, the calls that are open at that
+        point are unknown.
 
-        *also* can report a problem in a correctly linked record.
+        *also* can report a problem in a record that is linked correctly.
         """
         self._partial = after is not None
         self._also = also
         self._gap = 0
-        """Records from 1 up to this one were pruned; their calls can have outcomes."""
+        """Records from 1 up to this number were pruned. Their calls can have outcomes."""
         self.unmatched: list[tuple[str, int]] = []
-        """(call, number of its decision) of each outcome after *after* if the decision was not
-        seen.
+        """The call and the number of its decision for each outcome after *after* whose decision was
+        not seen.
         """
         self._next = after.size if after is not None else 0
         self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)
         self._prev = self._leaf.hex()
-        """The leaf in the form in which the next line must name it."""
+        """The leaf hash in the form in which the next line must contain it."""
         self._begin = self._next
         self._log = after.log if after is not None else ""
         self._ts = ""
@@ -239,7 +243,7 @@ class Chain:
             )
         if record.get("prev") != self._prev:
             return self._stop(seq, Difference.PREV, _unlinked(seq))
-        # (6) It belongs to this log, in a version that is known.
+        # (6) It belongs to this log, and its version is known.
         difference = self._check_place(seq, record)
         if difference is not None:
             return self._stop(seq, *difference)
@@ -348,8 +352,8 @@ class Chain:
 
 
 def verify(rows: Iterable[tuple[int, bytes | None, bytes]], *, after: Head | None = None) -> Report:
-    """Verify in one pass and constant memory that *rows* of (seq, stored leaf or None, line) are a
-    chain.
+    """Verify that *rows* of (seq, stored leaf or None, line) are a chain, in one pass and constant
+    memory.
 
     Stops at the first bad record. *after* is a head that is known to be good: verification then
     starts after it.

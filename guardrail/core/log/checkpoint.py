@@ -31,13 +31,13 @@ __all__ = [
 ]
 
 MAX_NOTE = 64 * 1024
-"""Largest note in bytes. A larger one is refused before it is parsed."""
+"""Maximum size of a note in bytes. A larger note is refused before it is parsed."""
 _MAX_SIGNATURES = 100
 _EM_DASH = "\u2014"
 
 Verify = Callable[[bytes, bytes, bytes], bool]
-"""(public key of 32 bytes, signature of 64 bytes, message) -> True if the signature is by that key
-(Ed25519).
+"""A function of a public key (32 bytes), a signature (64 bytes) and a message. It returns True if
+the signature is by that key (Ed25519).
 """
 
 
@@ -47,7 +47,7 @@ class Algorithm(IntEnum):
     ED25519 = 0x01
     """Ed25519 over the text."""
     COSIGNATURE_V1 = 0x04
-    """Ed25519 over a time and the text: a witness's."""
+    """Ed25519 over a time and the text, as a witness signs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,9 @@ class NoteKey:
     """A public key, and the name under which its owner signs."""
 
     name: str
-    """Not empty, and without white space or ``+``. For the key of a log, this is its origin."""
+    """The name: not empty, and without white space or ``+``. For the key of a log, this is the
+    log's origin.
+    """
     public: bytes
     """Ed25519, 32 bytes."""
     algorithm: Algorithm = Algorithm.ED25519
@@ -117,7 +119,7 @@ class Cosignature:
 
     name: str
     time: int
-    """Time at which the witness saw the head, by its own clock, in seconds since 1970."""
+    """Time at which the witness saw the head, in seconds since 1970, by the witness's own clock."""
 
 
 @dataclass(frozen=True, slots=True)

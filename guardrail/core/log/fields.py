@@ -59,7 +59,7 @@ class CallFields:
         trace: str | None = None,
     ) -> dict[str, Any]:
         """Return the fields of section 4.2 plus ``v``, ``log`` and ``type``. *trace* is the call's
-        own, if it has one.
+        own trace, or None.
         """
         return {
             "v": FORMAT_VERSION,
@@ -115,7 +115,7 @@ def call_fields(
 
 
 def strings(value: object) -> list[str]:
-    """Return every string in a JSON value, keys included, in no particular order."""
+    """Return every string in a JSON value, including keys, in no particular order."""
     found: list[str] = []
     stack = [value]
     while stack:

@@ -35,7 +35,7 @@ class KeyRange:
     certified: int
     """Number of the record that certifies it."""
     ended: int | None = None
-    """Number of the record that ends it; None if none does."""
+    """Number of the record that ends it, or None if it has not ended."""
 
     def covers(self, size: int) -> bool:
         """Return True if a signature by this key on a head of *size* records counts."""
@@ -50,9 +50,9 @@ class KeyRanges:
         self._log = NoteKey(log, public)
         self._verify = verify
         self.epochs: dict[str, KeyRange] = {}
-        """Public key in hex -> its range."""
+        """The range of each epoch key, by public key in hex."""
         self._ended: dict[str, int] = {}
-        """Public key -> the first record that ends it, even without its certificate."""
+        """The first record that ends each public key, even if its certificate was not seen."""
 
     def take(self, seq: int, record: Mapping[str, Any]) -> str:
         """Take the ``admin.key_rotated`` record *seq*. Return a description of its fault, or an
@@ -105,8 +105,8 @@ class KeyRanges:
         return ""
 
     def signer_of(self, note: SignedNote, size: int) -> str | None:
-        """Return the key that signed *note*, a head of *size* records, and was allowed to: ``log``,
-        an epoch key in hex, or None.
+        """Return the key that signed *note*, a head of *size* records, if it was allowed to sign
+        it: ``log``, or an epoch key in hex. Otherwise return None.
         """
         if note.signed_by(self._log, self._verify):
             return "log"

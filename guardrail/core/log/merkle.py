@@ -31,7 +31,7 @@ EMPTY_ROOT = hashlib.sha256(b"").digest()
 """Root of a tree without leaves."""
 
 Node = Callable[[int, int], bytes]
-"""Returns the root of the perfect subtree at (level, index): 32 bytes."""
+"""Returns the root of the perfect subtree at (level, index), 32 bytes."""
 
 
 def node_hash(left: bytes, right: bytes) -> bytes:
@@ -55,7 +55,7 @@ class Edge:
         if size < 0 or len(roots) != size.bit_count():
             raise ValueError("the roots do not belong to a tree of this size")
         self.size = size
-        """Leaves."""
+        """Number of leaves."""
         self._roots = list(roots)
 
     @classmethod
@@ -270,7 +270,7 @@ def verify_consistency(
         return False
     steps = list(path)
     if first & (first - 1) == 0:
-        steps.insert(0, first_root)  # a perfect tree is the proof's own first step
+        steps.insert(0, first_root)  # for a perfect tree, the proof omits its own first step
     number, last = first - 1, size - 1
     while number & 1:
         number >>= 1

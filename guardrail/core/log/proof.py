@@ -24,8 +24,8 @@ from guardrail.errors import NoteError
 __all__ = ["MAX_PROOF", "Certificate", "Proof", "ProofCheck", "Verdict", "check_proof"]
 
 MAX_PROOF = 1 << 20
-"""Largest proof file in bytes. The longest line, escaped, with a full note and a path of 63 hashes,
-needs less.
+"""Maximum size of a proof file in bytes. The longest line, escaped, with a full note and a path of
+63 hashes, needs less.
 """
 _KIND = "proof/1"
 _MAX_PATH = 63
@@ -126,14 +126,16 @@ class ProofCheck:
 
     verdict: Verdict
     detail: str
-    """Description of the problem; empty if there is none. It holds no content of the record."""
+    """Description of the problem, or an empty string if there is none. It contains no part of the
+    record.
+    """
     head: Checkpoint
     record: Mapping[str, Any] | None = None
-    """The record; None unless the head covers the line at its position."""
+    """The record, or None unless the head covers the line at its position."""
     epoch: str | None = None
-    """The epoch key that signed the head, hex; None if the log key did."""
+    """The epoch key that signed the head, in hex, or None if the log key signed it."""
     cosignatures: tuple[Cosignature, ...] = ()
-    """Valid cosignatures by the witnesses' keys that were given."""
+    """The valid cosignatures by the given witnesses' keys."""
 
 
 def check_proof(
@@ -180,7 +182,7 @@ def _key(name: str, public: bytes) -> NoteKey | None:
     try:
         return NoteKey(name, public)
     except NoteError:
-        return None  # no log has such a name
+        return None  # a log can't have such a name
 
 
 def _record(line: bytes) -> Mapping[str, Any] | None:
@@ -194,7 +196,7 @@ def _object(raw: bytes) -> dict[str, Any]:
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_refuse_repeated_keys)
         if b"\\u" in raw:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # this finds lone surrogates
     except (ValueError, RecursionError):
         raise _malformed("the file is not JSON") from None
     if not isinstance(value, dict):

@@ -34,16 +34,16 @@ __all__ = [
 
 FORMAT_VERSION = 1
 MAX_LINE = 65_535
-"""Largest line in bytes: the limit of C2SP tlog-tiles entries, so that a record can become one
-later.
+"""Maximum size of a line in bytes. It is the limit of C2SP tlog-tiles entries, so that a record can
+become one later.
 """
 MAX_DEPTH = 512
-"""Largest nesting depth of objects and arrays, including the line's own object. Every parser reads
-that many levels.
+"""Maximum nesting depth of objects and arrays, including the line's own object. Every parser can
+read that many levels.
 """
 GENESIS_PREV = "0" * 64
 
-# seq has at most 19 digits; the other spliced fields have a fixed length.
+# seq has at most 19 digits. The other fields that are inserted have a fixed length.
 _SPLICE_OVERHEAD = len('"prev":"",') + 64 + len('"seq":,') + 19 + len('"ts":"",') + 27
 
 _OPTIONS = (
@@ -73,8 +73,8 @@ def dumps(value: object) -> bytes:
         return orjson.dumps(value, _plain_text, _OPTIONS)
     except (TypeError, ValueError, RecursionError):
         pass
-    # orjson stops at 64 bits; the standard library keeps any integer. Floats differ in form (1e16 /
-    # 1e+16), which is harmless: a line is never serialised twice.
+    # orjson stops at 64 bits, and the standard library accepts any integer. Floats differ in form
+    # (1e16 and 1e+16), which is harmless, because a line is never serialised twice.
     try:
         text = json.dumps(
             value,
@@ -124,12 +124,14 @@ class Draft:
     call: str | None
     """Call id (ULID), for ``call.*`` records."""
     opens: bool
-    """True for an allowed decision: the call is open once this is durable, and needs an outcome."""
+    """True for a decision that allows the call: the call is open once the record is durable, and
+    needs an outcome.
+    """
     process: str | None
     """``origin.process`` of the caller. The call is closed if that process dies."""
     segments: tuple[bytes, bytes, bytes, bytes]
-    """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, after
-    ``ts``; no braces.
+    """Members before ``prev``, between ``prev`` and ``seq``, between ``seq`` and ``ts``, and after
+    ``ts``, without braces.
     """
     approval: str | None = None
     """The approval of which this record is a step. The draft is refused if another record has its
@@ -137,7 +139,7 @@ class Draft:
     """
     judged: tuple[int, bytes] | None = None
     """Size and tree of the log when this step was judged. Records added since then are proved
-    before this one is written.
+    before this record is written.
     """
     claim: Claim | None = None
     """The claim to the session, in the first record that a caller writes in it. The draft is
@@ -157,8 +159,8 @@ class Draft:
         judged: tuple[int, bytes] | None = None,
         claim: Claim | None = None,
     ) -> Draft:
-        """Serialise *fields* (the whole record except ``prev``, ``seq`` and ``ts``; ``type``,
-        ``log`` and ``v`` included).
+        """Serialise *fields*: the whole record, including ``type``, ``log`` and ``v``, except
+        ``prev``, ``seq`` and ``ts``.
 
         Raises ``RecordError`` with code ``record.too_large`` if the finished line could exceed
         ``MAX_LINE``, and ``record`` if a value is not JSON.
@@ -191,8 +193,8 @@ class Draft:
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:
-        """Return the line. *prev* is the hex leaf hash of the previous line, *ts* RFC 3339 UTC with
-        microseconds and ``Z``.
+        """Return the line. *prev* is the leaf hash of the previous line in hex, and *ts* is the
+        time in RFC 3339, UTC, with microseconds and ``Z``.
         """
         head, early, late, tail = self.segments
         parts = [
@@ -210,12 +212,12 @@ class Draft:
 def decode(line: bytes) -> dict[str, Any]:
     """Parse a line. Raises ``RecordError`` unless it is one JSON object.
 
-    Unknown fields are preserved, because a later version might have added them.
+    Unknown fields are preserved, because a later version may have added them.
     """
     try:
         value = orjson.loads(line)
     except ValueError:
-        # orjson refuses integers that no float can hold; the writer keeps any integer.
+        # orjson refuses integers that no float can represent; the writer keeps any integer.
         value = _parse_strictly(line)
     if not isinstance(value, dict):
         raise RecordError("a line is not a JSON object", code="record.undecodable")
@@ -239,7 +241,7 @@ def parse(line: bytes) -> dict[str, Any]:
         if orjson.dumps(value, option=orjson.OPT_SORT_KEYS) != line:
             value = _parse_strictly(line)
     except (ValueError, TypeError):
-        # It has integers that no float can hold, or more levels than orjson writes.
+        # It has integers that no float can represent, or more levels than orjson writes.
         value = _parse_strictly(line)
     if not isinstance(value, dict):
         raise RecordError("a line is not a JSON object", code="record.undecodable")
@@ -251,7 +253,7 @@ def _parse_strictly(line: bytes) -> Any:
         text = line.decode("utf-8")
         value = json_text.read(text)
         if "\r" not in text and _depth(value) <= MAX_DEPTH:
-            json.dumps(value, ensure_ascii=False).encode("utf-8")  # finds lone surrogates
+            json.dumps(value, ensure_ascii=False).encode("utf-8")  # this finds lone surrogates
             return value
     except (ValueError, RecursionError):
         pass

@@ -1,5 +1,5 @@
-"""The contents of an ``admin.recovered`` record, which names the earlier records that no signed
-head vouched for (docs/record-format.md section 9.5).
+"""The content of an ``admin.recovered`` record, which names the earlier records that no signed head
+covered (docs/record-format.md section 9.5).
 
 Pure. After a recovery, a log continues under a new, valid head. Records of unknown origin that it
 took over therefore stay marked forever, unless a head that left the ledger earlier covers them.
@@ -20,12 +20,14 @@ TYPE = "admin.recovered"
 
 
 class Loss(StrEnum):
-    """Reliability of the number of lost records in a recovery's record."""
+    """How certain the number of lost records in a recovery's record is."""
 
     NONE_KNOWN = "none_known"
-    """No record that any head had covered was missing."""
+    """No record that a head had covered was missing."""
     AT_LEAST = "at_least"
-    """The number of missing records that a head or the seal had counted; later ones are unknown."""
+    """The number of missing records that a head or the seal had counted. Whether later records are
+    missing is unknown.
+    """
     UNKNOWN = "unknown"
     """The file could not be read to its end, and its number of records is unknown."""
 
@@ -39,24 +41,26 @@ class Recovered:
     ts: str
     first: int
     last: int
-    """Records ``first`` to ``last`` were taken over without a head that vouched for them; none if
-    ``last`` is less.
+    """Records ``first`` to ``last`` were taken over without a head that covers them. There are none
+    if ``last`` is less.
     """
     lost: int
-    """Smallest number of acknowledged records from ``seq`` on that were missing; of the previous
-    log if ``restarted``.
+    """Minimum number of acknowledged records that were missing: from ``seq`` on or, if
+    ``restarted``, of the previous log.
     """
     restarted: bool = False
-    """True if the recovery began this log: the earlier records are in another one."""
+    """True if the recovery began this log, so that the earlier records are in another log."""
     loss: Loss = Loss.NONE_KNOWN
-    """How reliable ``lost`` is."""
+    """How certain ``lost`` is."""
     proven: int = 0
-    """For a restarted log: number of records of the previous log that an external head covers."""
+    """For a restarted log, the number of records of the previous log that an external head
+    covers.
+    """
 
     @classmethod
     def of(cls, seq: int, record: Mapping[str, Any]) -> Recovered:
-        """Parse the ``admin.recovered`` record *seq*. A malformed one is read as a recovery
-        that took over every earlier record without a head that vouched for it.
+        """Parse the ``admin.recovered`` record *seq*. A malformed record is read as a recovery that
+        took over every earlier record without a head that covers it.
         """
         detail = record.get("detail")
         fields = detail if isinstance(detail, Mapping) else {}
@@ -76,8 +80,8 @@ class Recovered:
         )
 
     def beyond(self, sizes: Iterable[int]) -> Recovered | None:
-        """Return the part that heads of these *sizes*, all of this log, do not cover; None if they
-        cover everything.
+        """Return the part that heads of these *sizes*, all of this log, do not cover, or None if
+        they cover everything.
 
         Only heads from before the recovery count, because later ones also cover the records that
         the recovery took over.
@@ -95,7 +99,7 @@ class Recovered:
 
     @property
     def loss_text(self) -> str:
-        """Return how many records were lost, as the subject and verb of a sentence, such as
+        """Return how many records were lost, as the subject and the verb of a sentence, for example
         ``at least 3 records were lost``.
         """
         if self.lost:
@@ -105,8 +109,8 @@ class Recovered:
         return "no record is known to be lost"
 
     def within(self, begin: int, end: int) -> Recovered | None:
-        """Return this recovery limited to records *begin* to *end* - 1; None if it concerns none of
-        them.
+        """Return this recovery limited to the records *begin* to *end* - 1, or None if it concerns
+        none of them.
 
         The lost records were numbered from ``seq`` onwards.
         """
@@ -118,9 +122,9 @@ class Recovered:
 
 
 def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
-    """Return how reliable a recorded loss of 0 records is.
+    """Return how certain a recorded loss of 0 records is.
 
-    A new log might have lost records if its recovery record states no number or a malformed one.
+    A new log may have lost records if its recovery record states no number or a malformed one.
     """
     if said.get("loss") == Loss.NONE_KNOWN:
         return Loss.NONE_KNOWN
@@ -129,7 +133,7 @@ def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
 
 def _range(seq: int, detail: Mapping[str, Any]) -> tuple[int, int]:
     if "doubt" not in detail:
-        # The record was written before this field existed. If the head was right, nothing was in
+        # The record was written before this field existed. If the head was valid, nothing was in
         # doubt.
         return (0, seq - 1) if detail.get("head") is not None else (0, -1)
     doubt = detail["doubt"]

@@ -1,5 +1,5 @@
 """Judges a log by a signed head. Guards do this before calls, and ``verify`` does it afterwards.
-Pure functions.
+Performs no I/O.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Ruling(StrEnum):
     """The head covers nothing, or no remaining record can be compared with it."""
     FORKED = "forked"
     KEY_UNKNOWN = "key_unknown"
-    """The log contains the head, but no key of the log signed it: it is evidence neither for nor
-    against the log.
+    """The log agrees with the head, but no key of the log signed the head: it is evidence neither
+    for nor against the log.
     """
     COVERED = "covered"
 
@@ -40,9 +40,9 @@ def rule(
     could not be read.
 
     *fits* returns True if the log begins with the records that a head, no longer than the log,
-    covers; None if that can no longer be determined. *signed* returns True if a key of the log
-    signed the head. A head that the log contradicts counts regardless of its signer: a log that
-    replaces another one has other keys.
+    covers, or None if that can no longer be determined. *signed* returns True if a key of the log
+    signed the head. A head that the log contradicts counts even if no key of the log signed it,
+    because a log that replaces another one has other keys.
     """
     if log and head.origin != log:
         return Ruling.REPLACED

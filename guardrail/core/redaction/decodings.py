@@ -13,7 +13,7 @@ from guardrail.core.redaction.marks import normalised
 __all__ = ["decodings"]
 
 _DEEP = 3
-"""Largest number of nested encodings."""
+"""Maximum number of nested encodings."""
 
 _ESCAPE = re.compile(
     r"\\(?:u\{([0-9a-fA-F]{1,6})\}|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|x([0-9a-fA-F]{2})|([0-3]?[0-7]{1,2})|(.))",
@@ -28,13 +28,13 @@ _QUOTED = re.compile("=(?:[2-7][0-9A-Fa-f]|[89A-Fa-f][0-9A-Fa-f]=|[ \t]*\r?\n)")
 line (RFC 2045 6.7).
 """
 _PLUS = re.compile(r"\+(?<=[^\s\x00]\+)[^\s\x00]")
-"""A plus sign that can stand for a space: inside a value, not at the beginning of a number or of one
-of several joined texts.
+"""A plus sign that can stand for a space: inside a value, not at the beginning of a number or of
+one of several joined texts.
 
-The pattern begins with a literal character, which ``re`` finds fast.
+The pattern begins with a literal character, because ``re`` finds those fast.
 """
 _BETWEEN_DIGITS = b"-:,;._+ \t\n\r\x0b\x0c"
-"""A plus sign, because in a form it stands for a space, and other separators of digits."""
+"""Separators of digits, including a plus sign, which stands for a space in a form."""
 _KINDS = bytes(0x30 if chr(one) in "0123456789abcdefABCDEF" else 0x78 for one in range(256))
 _MANY_DIGITS = b"0" * 12
 _HEX_RUN = re.compile(rb"[0-9a-f]{12,}")
@@ -47,9 +47,9 @@ def decodings(
     """Yield *text* with its escapes decoded: each kind by itself and together, up to three levels
     deep.
 
-    The results have the form used for searches. *spend* is called with the amount of work. Without
-    *blanks*, a plus sign is never read as a space, because no searched value has one. Without
-    *runs*, the hex digits and the lines of *text* itself are not joined.
+    The results have the form used for searches. *spend* is called with the amount of work. If
+    *blanks* is False, a plus sign is never read as a space, because no searched value contains a
+    space. If *runs* is False, the hex digits and the lines of *text* itself are not joined.
     """
     seen = {text}
     pending = [text]
@@ -65,8 +65,8 @@ def decodings(
                 spend(len(known))
                 if plain not in seen:
                     seen.add(plain)
-                    # Two escapes can be the halves of one character, and the result might have to
-                    # be normalised again.
+                    # Two escapes can be the halves of one character, and the result may have to be
+                    # normalised again.
                     whole = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
                     yield whole if whole.isascii() else normalised(whole)
                     following.append(plain)
@@ -91,7 +91,7 @@ def _readings(text: str, blanks: bool) -> Iterator[str]:
         yield _ESCAPE.sub(_unescape, text)
     if "&" in text:
         yield decode_entities(text)
-        yield unescape(text)  # also without a semicolon
+        yield unescape(text)  # the semicolon is optional
     if "=" in text and _QUOTED.search(text):
         octets = _QUOTED_PRINTABLE.sub(_percent, text.replace("%", "%25"))
         yield unquote(octets, errors="replace")
@@ -116,7 +116,8 @@ def _joined(text: str) -> Iterator[str]:
     octets = text.encode("ascii", "replace")
     if "0x" in text or "0X" in text:
         octets = octets.lower().replace(b"0x", b"")
-    # Hex digits become "0" and everything else "x", so that a run of twelve digits is easy to find.
+    # Hex digits become "0" and all other characters "x", so that a run of twelve digits is easy to
+    # find.
     if _MANY_DIGITS in octets.translate(_KINDS, _BETWEEN_DIGITS):
         digits = octets.lower().translate(None, _BETWEEN_DIGITS)
         yield "\n".join(run.decode("ascii") for run in _HEX_RUN.findall(digits))

@@ -53,5 +53,6 @@ def hits_behind_entities(
         places = moved + places[end:]
         for detector in detectors:
             for hit in detector(text):
-                # Up to the start of the next character: the whole entity is removed.
+                # The hit extends to the start of the next character, so that the whole entity is
+                # removed.
                 yield Hit(places[hit.start], places[hit.end], hit.cls, hit.rule)

@@ -1,7 +1,8 @@
-"""Recognises variables, calls and look-ups. On the right of ``token =``, they name the source of a
-secret but are not secrets themselves.
+"""Recognises variables, calls and look-ups. On the right-hand side of ``token =``, they say where a
+secret comes from but are not secrets themselves.
 
-A text that could also be a password counts as one: only text that looks like code is an expression.
+A text that could also be a password counts as a password: only text that clearly looks like code
+counts as an expression.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ _REFERENCE = re.compile(
 )
 _BRACED = re.compile(r"\$?\{(?P<name>[A-Za-z_][\w.]{0,60})(?:[!:][^{}\x00]{0,20})?\}\Z")
 _SIGIL = re.compile(r"\$(?:env:)?(?P<name>[A-Za-z_]\w{0,60})\Z", re.IGNORECASE)
-# A parameter of a statement: "password = :password"
+# This is a parameter of a statement, as in "password = :password"
 _BOUND = re.compile(r"[:@](?P<name>[A-Za-z_]{1,60})\Z")
 
 
@@ -72,7 +73,7 @@ def is_expression(text: str, start: int, name: str) -> bool:
     if not all(map(_NAME.match, pieces)):
         return False
     if match.group("open"):
-        # "Summer(2024)" can be a password, "self.get(2024)" and "get('x')" are calls.
+        # "Summer(2024)" can be a password, but "self.get(2024)" and "get('x')" are calls.
         if len(pieces) > 1 or _WORDY_CAMEL.match(chain) is not None:
             return True
         return bool(match.group("close") or match.group("first").strip())

@@ -1,8 +1,8 @@
-"""Reads results and exceptions, which can be objects of foreign classes with methods that do
+"""Reads results and exceptions, which can be objects of foreign classes whose methods can do
 anything.
 
 This module calls no method that a foreign class or metaclass could have overridden, except for an
-exception's text and an object's ``__dict__``. All exceptions that these two raise are caught.
+exception's text and an object's ``__dict__``. It catches all exceptions that these two raise.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ _KINDS: dict[type, str] = {
 }
 
 
-# The interpreter's own descriptors: a metaclass or an exception class can have properties with
-# these names.
+# These are the interpreter's own descriptors, because a metaclass or an exception class can have
+# properties with these names.
 _MODULE_OF = type.__dict__["__module__"].__get__
 _QUALNAME_OF = type.__dict__["__qualname__"].__get__
 _NAME_OF = type.__dict__["__name__"].__get__
@@ -47,7 +47,7 @@ _SUPPRESSED_IN = BaseException.__dict__["__suppress_context__"].__get__
 
 
 def qualified(cls: type) -> str:
-    """Return the module and name of a class, if they are strings."""
+    """Return the module and the name of a class, if they are strings."""
     name = str.__str__(_QUALNAME_OF(cls))[:200]
     module = _module(cls)
     return name if module in {"", "builtins"} else f"{module[:200]}.{name}"
@@ -66,7 +66,7 @@ def shape(
 ) -> dict[str, Any]:
     """Return ``{"type", "bytes", "token", "items"}`` of a result.
 
-    Values that would be too expensive to compute are null.
+    Fields that would be too expensive to compute are null.
     """
     kind = type(value)
     name = "null" if value is None else _KINDS.get(kind) or scrub(qualified(kind))
@@ -156,7 +156,8 @@ def outweighs(value: object, chars: int) -> bool:
             if kind is dict:
                 pending.extend(item.values())
         elif issubclass(kind, _CONTENT):
-            return True  # the size of a subclass or a set can't be found without reading it
+            # the size of a subclass or a set can't be found without reading its members
+            return True
         else:
             pending.append(_attributes_of(item))
     return chars < 0

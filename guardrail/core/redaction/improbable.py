@@ -1,9 +1,10 @@
 """Decides if a value is so unlikely to occur by chance that it can be recognised anywhere in a
 session.
 
-Words, identifiers, paths, numbers and dates occur by chance. If such a value were remembered (from
-a page that a tool read, or from arguments that a model made up), it would be removed from every
-later record. Such values are hidden only at places named by a mark, a key or a detector.
+Words, identifiers, paths, numbers and dates occur by chance. If the session remembered such a value
+(from a page that a tool read, or from arguments that a model made up), it would be removed from
+every later record. Such values are hidden only in the places that an annotation, a key or a
+detector points out.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ _LONG_PHRASE, _PHRASE_WORDS = 20, 4
 _MANY_CHANGES = 3
 
 _DIGITS = re.compile(r"[0-9]{6,}\Z")
-# Digits with signs between them: amounts, versions, addresses, dates and times with or without a
-# zone.
+# Digits with signs between them: amounts, versions, addresses, and dates and times with or without
+# a zone.
 _NUMBER = re.compile(r"[+\-]?[0-9]+(?:[.,][0-9]+)*(?:[eE][+\-]?[0-9]+)?\s?[A-Za-z%]{0,3}\Z")
 _DATE = re.compile(
     r"(?:[0-9]{4}([\-/.])[0-9]{1,2}\1[0-9]{1,2}|[0-9]{1,2}([\-/.])[0-9]{1,2}\2(?:[0-9]{2}){1,2})"
@@ -31,10 +32,11 @@ _DATE = re.compile(
 _TIME = re.compile(r"[0-9]{1,2}:[0-9]{2}(?::[0-9.]+)?\Z")
 _VERSION = re.compile(r"[0-9]+(?:\.[0-9]+)+")
 _SOME_DIGITS = 9
-# Ids of databases and nanoseconds have up to twenty figures.
+# Database ids and times in nanoseconds have up to twenty digits.
 _LONG_NUMBER = 24
 _PIECES = re.compile(r"[^\W_]+")
-# Separators in identifiers, paths, query strings and prose. Anything else is a sign of a password.
+# Separators in identifiers, paths, query strings and prose. Any other character suggests a
+# password.
 _ORDINARY = re.compile(r"[\w\s\-./\\:,;'@&=?+()<>\[\]{}#]*[!\"%*$|`]?\Z")
 _LEADING = "\"'`$%*!"
 _ADDRESS = re.compile(r"[^\s@]{1,64}@[^\s@]{1,255}\.[^\s@]{2,63}\Z")
@@ -44,13 +46,13 @@ _WORD_AND_NUMBER = re.compile(
 _NUMBER_AND_UNIT = re.compile(r"[0-9]+[A-Za-z]{0,3}\Z")
 _WORD_AND_YEAR = re.compile(r"[A-Z][a-z]{2,15}[0-9]{4,}\w?\Z")
 _CHANGE = re.compile(r"(?<=[^\W\d_])(?=[0-9])|(?<=[0-9])(?=[^\W\d_])")
-# hunter2-and-more, but not sha256-digest
+# matches hunter2-and-more, but not sha256-digest
 _WORD_WITH_FIGURE = re.compile(r"[a-z]{4,16}[0-9]{1,2}\Z")
 _TECHNICAL = re.compile(
     r"(?:base|http|oauth|uint|float|node|python|java|version|step|line|page|item|part|chapter|level|tier|phase|room|test|user"
     r"|group|table|region|zone|east|west|north|south|central|stage|host|server|port|disk|address|field|column|option|type)[0-9]"
 )
-# The number of one thing among a million: credit_card_4421486.
+# The number of one thing among millions, as in credit_card_4421486.
 _SERIAL = re.compile(r"(?<![0-9])(?!(?:19|20)[0-9]{2}[01][0-9][0-3][0-9](?![0-9]))[0-9]{6,}")
 _PATH = re.compile(r"[/\\=&]")
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -69,8 +71,8 @@ def improbable(value: str) -> bool:
     if len(set(value)) < _DISTINCT:
         return False
     if len(core) < MIN_VALUE:
-        # Blanks around it count: "  ab12 ". Around a word or a number they are a part of any
-        # sentence.
+        # Blanks around a value count, as in "  ab12 ". Blanks around a word or a number are part of
+        # any sentence.
         return any(map(str.isdigit, core))
     if _NUMBER.match(core) or _DATE.match(core):
         return False
@@ -116,7 +118,7 @@ def _random_letters(piece: str) -> bool:
     words = _CAMEL.split(piece)
     if len(words) > 1 and sum(map(len, words)) >= 3 * len(words):
         return any(len(word) >= _LONG_WORD or _is_unpronounceable(word) for word in words)
-    # aBcDeF: a change of case at every other letter makes no words.
+    # In aBcDeF, the case changes at every other letter, which does not happen in words.
     return len(words) > _PHRASE_WORDS or len(piece) >= _LONG_WORD or _is_unpronounceable(piece)
 
 

@@ -41,9 +41,9 @@ CLASSES = (
     "device",
     "opaque",
 )
-"""Built-in classes, strictest first; ``opaque`` is for values that only look random.
+"""Built-in classes, strictest first. ``opaque`` is for values that only look random.
 
-Classes that a schema or a policy invents rank after ``secret``.
+Classes that a schema or a policy defines rank after ``secret``.
 """
 
 _RANK = {cls: index * 10 for index, cls in enumerate(CLASSES)}
@@ -75,9 +75,9 @@ class KeyInfo:
     cls: str | None
     scope: Scope
     hints_secret: bool
-    """The name hints at a secret: values below it count as secrets if they look random."""
+    """True if the name hints at a secret: values below it count as secrets if they look random."""
     odd: bool
-    """The name does not look like a field name: it is scanned because it might be data itself."""
+    """True if the name does not look like a field name. It is scanned, as it may itself be data."""
 
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -91,7 +91,7 @@ def _word_set(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Words that add nothing at the end: password_value, new_password_confirm.
+# Words that add nothing at the end of a name: password_value, new_password_confirm.
 _NEUTRAL = _word_set(
     "value val text txt raw plain plaintext cleartext field input data b64 base64 hash hashed encrypted enc "
     "digest confirm confirmation confirmed again repeat hint old new current primary secondary default main full"
@@ -121,7 +121,7 @@ _SECRET_ENDINGS = (
     "password", "passwd", "passphrase", "secret", "apikey", "secretkey", "privatekey", "accesskey", "accesstoken",
     "authtoken", "refreshtoken", "sessiontoken", "credential", "credentials", "pwd", *FOREIGN_ENDINGS,
 )  # fmt: skip
-# "token" counts unless it is a page token, or a number of a model's tokens.
+# "token" counts, unless it is a page token or a number of a model's tokens.
 _TOKEN_BENIGN = _word_set(
     "next prev previous page paging pagination continuation cursor sync start end max min total prompt completion input "
     "output stop special mask pad unk eos bos cls sep num"
@@ -254,7 +254,7 @@ def _classify(name: str) -> KeyInfo:
     if raw[-2:] == ["last", "4"] or "last4" in raw:
         return KeyInfo("payment", Scope.ANY, hints_secret=False, odd=odd)
     parts = [_TRAILING_DIGITS.sub("", part) or part for part in raw]
-    # "address_2", "phone 1"
+    # as in "address_2", "phone 1"
     while len(parts) > 1 and (parts[-1].isdigit() or parts[-1] in _NEUTRAL):
         parts.pop()
     while len(parts) > 1 and parts[0] in {
@@ -319,7 +319,7 @@ def _is_secret(parts: list[str], head: str, before: str) -> bool:
         return before == "connection"
     if head == "answer":
         return before in {"security", "secret"}
-    # "last word describes, the word before holds": card_verification_number, security_number
+    # the last word describes, the word before decides: card_verification_number, security_number
     if head in {"number", "value", "num"}:
         return before in {"verification", "pin"}
     return head == "connection" and before in {"db", "database"}

@@ -15,7 +15,7 @@ __all__ = [
     "names_secret",
 ]
 
-# Letters that no decomposition turns into ASCII.
+# Letters that Unicode decomposition does not turn into ASCII.
 _LETTERS = str.maketrans(
     {"ł": "l", "Ł": "L", "\u0131": "i", "ø": "o", "Ø": "O", "đ": "d", "Đ": "D", "ß": "ss", "æ": "ae", "Æ": "Ae", "œ": "oe"}
 )  # fmt: skip
@@ -27,9 +27,9 @@ _WORDS = (
     "geslo slaptazodis matkhau katasandi parol gettone losenfras mima paroladordine"
 )
 FOREIGN_SECRETS = frozenset(_WORDS.split())
-"""One word that means password, secret or token by itself, without accents."""
+"""Single words that mean password, secret or token, without accents."""
 FOREIGN_ENDINGS = ("passwort", "kennwort", "losenord", "passord", "wachtwoord", "contrasena", "adgangskode", "salasana")  # fmt: skip
-"""Ends of compounds: ``datenbankpasswort``."""
+"""Endings of compound words, as in ``datenbankpasswort``."""
 FOREIGN_KEYS = frozenset(
     {
         ("mot", "de", "passe"), ("mots", "de", "passe"), ("parola", "d", "ordine"), ("palavra", "passe"), ("mat", "khau"), ("kata", "sandi"), ("code", "secret"),
@@ -40,19 +40,20 @@ FOREIGN_KEYS = frozenset(
         ("gizli", "anahtar"), ("api", "anahtari"), ("ozel", "anahtar"), ("api", "schlussel"), ("geheimer", "schlussel"), ("privater", "schlussel"), ("api", "sleutel"),
     }
 )  # fmt: skip
-"""Last words of a name that mean it together."""
+"""Sequences of words at the end of a name that together mean a secret."""
 _AFTER = (
     "utilisateur utilisateurs usuario usuarios usuari utente utenti uzytkownika uzytkownik anvandare kullanici user bdd bd db base baza bazy admin root acces "
     "accesso acceso dostepu smtp wifi prod app api appli compte cuenta conto konta client cliente klienta"
 )
 FOREIGN_AFTER = frozenset(_AFTER.split())
-"""Suffixes in languages that put the noun first: ``mdp_utilisateur``, ``haslo_db``."""
+"""Suffixes in languages that put the noun first, as in ``mdp_utilisateur`` and ``haslo_db``."""
 
 _STEMS = (
     "парол", "секретный ключ", "закрытый ключ", "приватный ключ", "личный ключ", "ключ api", "api ключ", "секрет", "токен", "密码", "密碼", "口令", "密钥", "密鑰", "秘钥", "私钥", "私鑰", "令牌", "暗証番号", "パスワード", "パスフレーズ", "合言葉",
     "トークン", "秘密鍵", "apiキー", "비밀번호", "패스워드", "비번", "암호", "토큰", "비밀키", "개인키", "api키", "κωδικοσ", "سيسمه", "كلمة المرور", "كلمة السر", "סיסמה", "סיסמא", "पासवर्ड", "รหัสผ่าน",
 )  # fmt: skip
-# Length, count, kind, strength, policy, expiry, field, error, reset: about a password, none itself.
+# Length, count, kind, strength, policy, expiry, field, error, reset: words about a password, which
+# is not itself in the value.
 _ABOUT = (
     "длин", "количеств", "тип", "политик", "срок", "长度", "長度", "数量", "數量", "类型", "類型", "强度", "強度", "策略", "过期", "長さ", "数量", "回数", "文字数", "桁数", "種類", "期限", "ポリシー", "길이", "개수",
     "유형", "강도", "정책", "만료",
@@ -60,7 +61,7 @@ _ABOUT = (
 
 
 def folded(name: str) -> str:
-    """Return *name* in ASCII: accents are removed, letters of other alphabets omitted."""
+    """Return *name* in ASCII, without accents and without letters of other alphabets."""
     plain = unicodedata.normalize("NFKD", name.translate(_LETTERS))
     return plain.encode("ascii", "ignore").decode("ascii")
 

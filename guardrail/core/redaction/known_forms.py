@@ -16,7 +16,7 @@ class KnownForm(NamedTuple):
     text: str
     value: str
     encoded: bool
-    """True for base64 or hex: the whole run of such characters around the form is removed, so that
+    """True for base64 or hex. The whole run of such characters around the form is removed, so that
     no part of the value is left.
     """
 
@@ -52,8 +52,8 @@ def _forms_of(text: str, value: str) -> list[KnownForm]:
     encoded = [data.hex()]
     encoded.append(encoded[0].upper())
     for shift in range(3):
-        # Characters that also depend on a neighbour's bits are omitted: 0, 2 or 3 at the beginning,
-        # and at most one at the end.
+        # Characters that also depend on bits of a neighbour are omitted: none, 2 or 3 at the
+        # beginning, and at most one at the end.
         whole = (shift + len(data)) * 8 // 6
         encoded.append(
             b2a_base64(bytes(shift) + data, newline=False)[(0, 2, 3)[shift] : whole].decode("ascii")

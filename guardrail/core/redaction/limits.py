@@ -11,30 +11,32 @@ __all__ = ["Limits", "unmetered"]
 class Limits:
     """Limits on how much of a value is examined and recorded.
 
-    The remainder is recorded as kind, size and token.
+    Everything beyond these limits is recorded as kind, size and token.
     """
 
     string: int = 16_384
-    """Largest string, in characters, that is recorded whole. A longer one is recorded by its
-    beginning.
+    """Maximum length in characters of a string that is recorded completely. Of a longer string, the
+    beginning is recorded.
     """
     head: int = 256
-    """Characters that are recorded of a longer string."""
+    """Number of characters that are recorded of a longer string."""
     depth: int = 32
-    """Levels of objects and lists."""
+    """Maximum number of levels of objects and lists."""
     nodes: int = 5_000
-    """Members and elements in total, including those inside JSON strings."""
+    """Maximum number of members and elements in total, including those inside JSON strings."""
     json_string: int = 65_536
-    """Characters of a string that is parsed as JSON."""
+    """Maximum length in characters of a string that is parsed as JSON."""
     json_depth: int = 16
-    """Largest nesting depth of JSON strings."""
+    """Maximum nesting depth of JSON strings."""
     recorded: int = 40_960
-    """Bytes of the recorded view; the pointers to removed values get two more fifths of it."""
+    """Maximum size in bytes of the recorded view. The pointers to removed values may take two
+    fifths of it in addition.
+    """
     result: int = 65_536
-    """Characters of a result that are searched for sensitive values."""
+    """Maximum number of characters of a result that are searched for sensitive values."""
     message: int = 1_000
-    """Characters that are recorded of an exception's message."""
+    """Maximum number of characters that are recorded of an exception's message."""
 
 
 def unmetered(_: int) -> None:
-    """Do nothing: a meter that does not count the work."""
+    """Do nothing: this meter does not count the work."""

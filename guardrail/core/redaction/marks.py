@@ -1,4 +1,5 @@
-"""guardrail's own marks in recorded text, and text in the form that detectors read.
+"""Recognises guardrail's own marks in recorded text, and converts text to the form that detectors
+read.
 
 A mark is ``gr1:<class>:<key id>:<24 characters>``: either a token, which is equal for equal values,
 or a random mark (key id ``-``). It is never redacted again. A caller that writes such a mark into
@@ -22,14 +23,14 @@ __all__ = [
 
 MARK_PREFIX = "gr1:"
 FILLER = "\x01"
-"""Replaces a mark while detectors examine a text. No detector takes it for part of a value."""
+"""Replaces a mark while detectors examine a text. No detector treats it as part of a value."""
 
-# A mark ends after its 24 characters, no matter what follows: it replaces a value, so a word or
-# another mark can follow directly.
+# A mark ends after its 24 characters, whatever follows: it replaces a value, so a word or another
+# mark can follow directly.
 _MARK = re.compile(r"gr1:[a-z][a-z0-9_]{0,31}:[A-Za-z0-9_.~-]{1,32}:[a-z2-7]{24}")
 _MARK_KEY = re.compile(_MARK.pattern + r"(?:-[0-9]{1,6})?")
-# Format characters (category Cf), and other characters without width: they split a word that a
-# reader sees whole.
+# Format characters (category Cf) and other characters without width, which split a word that a
+# reader sees as a whole.
 _INVISIBLE = re.compile(
     "[\x00\x01\u00ad\u034f\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f"
     "\u202a-\u202e\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff9-\ufffb\U000110bd\U000110cd\U00013430-\U0001343f"
@@ -44,8 +45,8 @@ def is_mark(text: str) -> bool:
 
 
 def is_mark_key(text: str) -> bool:
-    """Return True if *text* is a mark in place of a key. Such a mark ends with a number if two keys
-    of an object got the same one.
+    """Return True if *text* is a mark that replaces a key. Such a mark ends with a number if two
+    keys of an object got the same mark.
     """
     return text.startswith(MARK_PREFIX) and _MARK_KEY.fullmatch(text) is not None
 

@@ -1,4 +1,6 @@
-"""Marks values by a name: the key of the value, or a name in a field or list element next to it."""
+"""Classifies values by a name: the key of the value, or a name in a neighbouring field or list
+element.
+"""
 
 from __future__ import annotations
 
@@ -24,17 +26,19 @@ __all__ = [
 ]
 
 Named = tuple[Mark | None, Mark | None, bool, bool, bool]
-"""Mark, hint, True if the mark is for containers only, True if the key does not look like a field
-name, True if the key is a word such as ``value``.
+"""Classification and hint of a name, and three flags: True if the classification is for containers
+only, True if the key does not look like a field name, and True if the key is a word such as
+``value``.
 """
 LONG_NAME: Named = (None, None, False, True, False)
 _VALUES = frozenset({"value", "values", "val", "v", "content", "default"})
-# These can also hold prose: only a single word below them is the value of the name next to it.
+# These fields can also contain prose, so only a single word in them is treated as the value of the
+# neighbouring name.
 _TEXTS = frozenset({"text", "data", "input", "string", "answer"})
-# A column of a table whose names are in a list next to it.
+# A field with the columns of a table, whose names are in a neighbouring list.
 _ROWS = frozenset({"rows", "row", "values", "data", "records", "tuples"})
 _COLUMNS = frozenset({"columns", "column", "fields", "header", "headers", "keys", "names", "cols"})
-# The private parts of a JSON Web Key (RFC 7518), in an object that names the kind of key.
+# The private parts of a JSON Web Key (RFC 7518), in an object that states the kind of key.
 _JWK = frozenset({"d", "p", "q", "dp", "dq", "qi", "k", "oth"})
 _NAMES = frozenset(
     {"name", "key", "k", "n", "header", "field", "param", "parameter", "variable", "var", "property", "option", "attribute", "setting", "id", "label", "type", "system", "env", "path",
@@ -45,7 +49,7 @@ _FIELDS = 24
 
 @lru_cache(maxsize=4096)
 def mark_of_key(name: str) -> Named | None:
-    """Return the mark of a key, or None if it has none."""
+    """Return the classification of a key, or None if it has none."""
     info = classify(name)
     parts = words(name)
     valued = bool(parts) and (
@@ -53,8 +57,8 @@ def mark_of_key(name: str) -> Named | None:
     )
     if info.cls is None and not info.hints_secret and not info.odd and not valued:
         return None
-    # The class, not the name: a name can be a value at another place, and the pointer shows it if
-    # that is permitted.
+    # The rule contains the class instead of the name, because a name can be a value in another
+    # place. The pointer shows the name if that is permitted.
     rules = (f"key:{info.cls or 'hint'}",)
     mark = Mark(info.cls, rules) if info.cls is not None else None
     hint = Mark("secret", rules) if info.hints_secret and info.cls is None else None
@@ -64,8 +68,8 @@ def mark_of_key(name: str) -> Named | None:
 def mark_and_hint(
     known: Named, name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
-    """Return the mark and the hint for *value*, which *source* holds under a *name* with the
-    classification *known*.
+    """Return the classification and the hint for *value*, which *source* contains under *name*.
+    *known* is the classification of the name.
     """
     mark, hint, boxed, _, valued = known
     if mark is None:
@@ -82,8 +86,8 @@ def mark_and_hint(
 def _mark_of_siblings(
     name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
-    """Return the marks of *value* that its sibling fields in *source* imply: a name, column names,
-    or the type of a key.
+    """Return the classification and the hint that neighbouring fields in *source* give for *value*:
+    a name, column names, or the type of a key.
     """
     if name in _JWK and "kty" in source:
         return _SECRET, None
@@ -125,7 +129,7 @@ def _is_columns(key: str) -> bool:
 
 
 def _mark_of_name_field(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
-    """Return the mark that a name in an object gives to the object's value:
+    """Return the classification and the hint that a name in an object gives for the object's value:
     ``{"name": "DB_PASSWORD", "value": ...}``.
     """
     for key, label in source.items():
@@ -151,9 +155,9 @@ _SECRET = Mark("secret", ("key:secret",))
 
 
 def may_name(source: Sequence[object], pair: bool) -> bool:
-    """Return True if ``marks_of_elements`` could find anything.
+    """Return True if ``marks_of_elements`` might find something.
 
-    This check is cheap, because nearly all lists hold nothing of the kind.
+    This check is cheap, because nearly all lists contain nothing of the kind.
     """
     if type(source[0]) is not str:
         return False
@@ -201,10 +205,10 @@ def _names_program(key: str) -> bool:
 def marks_of_elements(
     source: Sequence[object], *, pair: bool, parent: Mapping[str, object] | None = None
 ) -> dict[int, Mark]:
-    """Return the marks of elements that are named by a preceding element: options, headers, pairs,
-    lines of a private key.
+    """Return the classification of elements that a preceding element names: options, headers,
+    pairs, and lines of a private key.
 
-    *pair* means that *source* is itself an element of a list. *parent* is the object that contains
+    *pair* is True if *source* is itself an element of a list. *parent* is the object that contains
     it.
     """
     try:

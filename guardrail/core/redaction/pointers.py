@@ -1,4 +1,4 @@
-"""Applies the policy's pointers, and keeps a bounded account of removed values."""
+"""Applies the policy's pointers, and keeps a list of removed values within a limited size."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def rename_pointers(
     """Return *entries* with pointers that are valid after keys were renamed: *moves* maps an old
     pointer to its new last segment.
 
-    Nothing below a pointer in *gone* is shown any longer, so entries below it are joined with the
-    entry at that pointer.
+    The view no longer shows anything below a pointer in *gone*, so entries below it are joined with
+    the entry at that pointer.
     """
     out: dict[str, list[str]] = {}
     for key, entry in entries.items():
@@ -68,14 +68,14 @@ def join_removals(one: list[str], other: list[str]) -> list[str]:
 
 
 def join_classes(one: list[str], other: list[str]) -> list[str]:
-    """Return the classes in either list, without repeats, in order."""
+    """Return the classes in either list, in order and without repeats."""
     return sorted({*one, *other})
 
 
 def bounded(
     removed: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> tuple[dict[str, list[str]], bool]:
-    """Return *removed* in about *limit* bytes at most: list indexes become ``*``, then deep
+    """Return *removed* in at most about *limit* bytes. List indexes become ``*``, and then deep
     pointers are cut.
     """
     if len(removed) < 40 and sum(map(len, removed)) < limit // 4:
@@ -122,7 +122,7 @@ def _wider(key: str, keep: int | None) -> str:
 
 
 def _size(entries: Mapping[str, list[str]]) -> int:
-    # One character takes six bytes at most.
+    # One character takes at most six bytes.
     return sum(
         (len(key) if key.isascii() else 6 * len(key)) + sum(map(len, entry)) + 4 * len(entry) + 8
         for key, entry in entries.items()

@@ -1,5 +1,4 @@
-"""Redacts the recorded parts of a call: arguments, results, errors and free text, without sensitive
-values.
+"""Redacts the recorded parts of a call: arguments, results, errors and free text.
 
 Every rule is evaluated, and the strictest treatment is applied. Class ``secret`` gets a random
 mark, every other class a keyed token. The caller passes the functions that make both: this module
@@ -27,7 +26,7 @@ __all__ = ["Inspection", "Limits", "Redactor", "View"]
 
 _SCHEMAS = 512
 _NO_NAMES: frozenset[str] = frozenset()
-# Names of guardrail's own fields, which the gate sees in addition to user text.
+# Names of guardrail's own fields, which ``gate`` checks in addition to text from users.
 _FIELDS = frozenset(
     {
         "type",
@@ -68,9 +67,9 @@ class Redactor:
         """Use *token*, which makes a keyed token from a class and a value, and *mark*, which makes
         a random mark from a class. ``marks`` describes both.
 
-        *meter* is called once for each view, text or gate check. It returns a function that is
-        called with the amount of work before that work is done, and that raises ``RedactionError``
-        if it is too much. This limits the time of one view.
+        *meter* is called once for each view, each text and each call of ``gate``. It returns a
+        function that is called with the amount of work before that work is done, and that raises
+        ``RedactionError`` if the total is too large. This limits the time of one view.
 
         Raises ``RedactionError`` if *token* or *mark* makes marks that would not be recognised as
         guardrail's own.
@@ -115,8 +114,8 @@ class Redactor:
         return self._inspection(value, schema, memory).view()
 
     def text(self, text: str, memory: Memory) -> str:
-        """Return free text without its sensitive parts. The text is a message, a label, or a tool's
-        name.
+        """Return free text without its sensitive parts. The text is a message, a label, or the name
+        of a tool.
         """
         text = str.__str__(text)
         if len(text) > self._limits.string:
@@ -134,8 +133,8 @@ class Redactor:
         session.
 
         The form is ``{"type", "bytes", "token", "items"}``, or ``{"type", "value"}`` with the
-        redacted value if *log_output*. The work is bounded for any size, and no method of a foreign
-        object is called. Raises only ``RedactionError``.
+        redacted value if *log_output* is True. The work is bounded for a result of any size, and no
+        method of a foreign object is called. Raises only ``RedactionError``.
         """
         described = shape(value, self._replacer.token, lambda name: self.text(name, memory))
         content = plain(value, nodes=self._limits.nodes, chars=self._limits.result)
@@ -146,7 +145,7 @@ class Redactor:
         return described
 
     def error(self, error: BaseException, memory: Memory) -> dict[str, str]:
-        """Return the class and the scrubbed message of an exception and of its causes. Never
+        """Return the class and the redacted message of an exception and of its causes. Never
         raises, even for hostile exceptions.
         """
         name, message = describe_error(error, self._limits.message)
@@ -157,8 +156,8 @@ class Redactor:
         }
 
     def identity(self, text: str) -> str:
-        """Return an identity with secrets removed. Personal data stays, because the host supplied
-        it in the clear.
+        """Return an identity without its secrets. Personal data stays, because the program supplied
+        it in clear text.
         """
         if not text.isascii():
             text = encodable(text)
@@ -177,7 +176,7 @@ class Redactor:
         """Return the strictest class of sensitive values left in the user-derived strings and keys
         of a finished record, or None.
 
-        guardrail's own marks never count. Values that the host or the policy *supplied*, and the
+        guardrail's own marks never count. Values that the program or the policy *supplied*, and the
         names and constants of *schema*, are checked by detectors only.
         """
         replacer = self._replacer
@@ -192,7 +191,8 @@ class Redactor:
             given = _NO_NAMES if schema is None else self._marks(schema).supplied
             hunted = [text for text in texts if text not in given and not memory.is_clean(text)]
         if not (len(memory) and holds_known(join(hunted, spend)[0], memory, spend)):
-            # A detector's hits depend only on the text: clean texts need not be scanned again.
+            # The hits of detectors depend only on the text, so clean texts need not be scanned
+            # again.
             memory = BLANK
             hunted = [text for text in (*texts, *supplied) if text not in replacer.clean]
             if not hunted:

@@ -31,10 +31,10 @@ __all__ = ["Replacer", "View", "class_of", "cut", "encodable", "text_of", "unuse
 
 _ROUNDS = 3
 _PER_REPLACEMENT = 32
-# Texts that are remembered as clean: many short ones, a few long ones.
+# Limits for the texts that are remembered as clean: many short ones, a few long ones.
 _CLEAN, _CLEAN_CHARS = 4_096, 256
 _LONG_CLEAN, _LONG_CLEAN_CHARS = 64, 4_096
-# A view with this many characters always fits, no matter which characters.
+# A view with this many characters always fits, whatever the characters are.
 _ALWAYS_CLEAR = 6_000
 
 
@@ -44,7 +44,7 @@ class View:
 
     value: object
     removed: dict[str, list[str]]
-    """RFC 6901 pointer -> the class, then every rule that hit there.
+    """The class and the rules of each removed value, by RFC 6901 pointer.
 
     Sensitive keys appear in their recorded form.
     """
@@ -55,9 +55,11 @@ class View:
     changed: bool
     """True if ``value`` differs from the given value."""
     classes: dict[str, list[str]] = field(default_factory=dict, compare=False)
-    """Pointer -> classes of the original value there, bounded; keys appear as in ``value``."""
+    """The classes of the original values by pointer, within a limited size. Keys appear as in
+    ``value``.
+    """
     cut: bool = field(default=False, compare=False)
-    """True if the total was too large, so that ``value`` shows large members by kind, size and
+    """True if the total was too large, so that ``value`` shows large members only by kind, size and
     token.
     """
 
@@ -95,8 +97,7 @@ class CleanTexts:
 class Replacer:
     """Replaces hits with marks and tokens.
 
-    It holds the functions that make marks and tokens. The only values that it stores are not
-    sensitive.
+    It has the functions that make marks and tokens, and stores only values that are not sensitive.
     """
 
     __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
@@ -114,7 +115,7 @@ class Replacer:
         self.mark = mark
         self.limits = limits
         self.spend = spend
-        """Called with all work that grows with the input."""
+        """Called with the amount of all work that grows with the input."""
         self.supplied = supplied
         """Names and constants of the tool's schema: a session's known values never remove them."""
         self.clean = CleanTexts() if clean is None else clean
@@ -176,7 +177,8 @@ class Replacer:
         """Return the beginning of a longer text, at most *size* characters, without detected or
         known values.
         """
-        # Scanned well beyond its end, so that nothing sensitive is cut in two before it is found.
+        # The text is scanned well beyond the end of that part, so that nothing sensitive is cut in
+        # two before it is found.
         beyond = 3 * self.limits.head
         shown = self.cleaned(text[: size + beyond], memory)
         if len(text) > size + beyond:
@@ -211,8 +213,8 @@ class Replacer:
             if entry.box[0] != entry.parsed:
                 text = json.dumps(entry.box[0], ensure_ascii=False, separators=(",", ":"))
             hits = scan_all([text], memory, self.spend)[0]
-            # Cleaned piece by piece but not clean as a whole: parsing it again could give another
-            # result each time.
+            # The texts were cleaned piece by piece but are not clean as a whole. Parsing the string
+            # again could give another result each time.
             entry.holder[entry.key] = (
                 self.replacement(class_of(None, hits), text) if hits else encodable(text)
             )
@@ -220,8 +222,8 @@ class Replacer:
     def scrub_tree(
         self, value: object, memory: Memory, removed: dict[str, list[str]], moves: dict[str, str]
     ) -> object:
-        """Return *value* with everything replaced that *memory* now knows to be sensitive. Removals
-        are added to *removed*, renamed keys to *moves*.
+        """Return *value* after replacing everything in it that *memory* now knows to be sensitive.
+        Removals are added to *removed*, and renamed keys to *moves*.
         """
         if not any(
             memory.find(text if text.isascii() else normalised(text), self.spend)
@@ -356,10 +358,10 @@ class Replacer:
 
 def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
     """Return *name*, with a number appended if it was *given* before or is *taken*, so that two
-    members of an object never get the same name.
+    members of an object never have the same name.
 
-    *given* holds the last number of each name given for this object, because thousands of keys can
-    have the same token.
+    *given* contains the last number of each name given in this object, because thousands of keys
+    can have the same token.
     """
     count = given.get(name, 0) + 1
     unique = name if count == 1 else f"{name}-{count}"
@@ -379,7 +381,7 @@ def class_of(cls: str | None, hits: Iterable[Hit]) -> str:
 
 
 def text_of(value: Any) -> str:
-    """Return a scalar as text. Null gives nothing, and true and false are words."""
+    """Return a scalar as text. Null becomes an empty string, and true and false become words."""
     if issubclass(type(value), str):
         return str.__str__(value)
     if value is None:

@@ -1,5 +1,5 @@
-"""Scans many texts as one, for detectors' hits and a session's known values, and assigns the hits
-to each text.
+"""Scans many texts in one pass, for the hits of detectors and for a session's known values, and
+assigns the hits to the texts.
 
 The caller passes a function that is called with the amount of work, roughly in characters, before
 that work is done. It raises if the total exceeds the limit for one view.
@@ -26,26 +26,30 @@ __all__ = [
 ]
 
 Spend = Callable[[int], None]
-"""Called with the characters of work to do. Raises ``RedactionError`` if they are too many."""
+"""Called with the amount of work to do, in characters. Raises ``RedactionError`` if the total is
+too large.
+"""
 _AT_ONCE = 4_096
-"""Characters that are joined and scanned together; a longer text is scanned by itself."""
+"""Maximum number of characters that are joined and scanned together. A longer text is scanned by
+itself.
+"""
 _PER_HIT = 32
 _SPELL = 16
-"""Small amounts of work that are reported to *spend* together."""
+"""Amount of work, in small steps, that is reported to *spend* at once."""
 
 
 def unmetered(_: int) -> None:
-    """Do nothing: a meter without a limit."""
+    """Do nothing: this meter has no limit."""
 
 
 def scan_all(texts: list[str], memory: Memory, spend: Spend = unmetered) -> list[list[Hit]]:
-    """Return the hits of each text, as if each were scanned alone. Positions are those in the
+    """Return the hits of each text, as if each were scanned alone. The positions refer to the
     normalised text.
     """
     out: list[list[Hit]] = [[] for _ in texts]
     texts, joined = join(texts, spend)
     if MARK_PREFIX in joined:
-        joined = mask_marks(joined)  # once for detectors and search
+        joined = mask_marks(joined)  # once for both detectors and search
     detect(scan, texts, joined, out, spend)
     if len(memory):
         add_known(texts, joined, memory, out, spend)
@@ -65,7 +69,7 @@ def detect(
     Large text is scanned in parts: between two parts, *spend* can let other threads run, or stop
     the scan.
     """
-    if len(joined) <= _AT_ONCE:  # as nearly always
+    if len(joined) <= _AT_ONCE:  # this is nearly always the case
         found = detector(joined, spend)
         if found:
             _distribute(found, texts, out, spend)
@@ -120,7 +124,9 @@ def _distribute(found: list[Hit], texts: list[str], out: list[list[Hit]], spend:
 
 
 def holds_known(texts: list[str], memory: Memory, spend: Spend) -> bool:
-    """Return True if any of *texts* (ASCII or normalised) holds a value that the session knows."""
+    """Return True if any of *texts* (ASCII or normalised) contains a value that the session
+    knows.
+    """
     joined = JOINT.join(texts)
     if len(joined) <= _AT_ONCE:
         return bool(memory.find(joined, spend))
@@ -156,9 +162,9 @@ def add_known_and_names(  # noqa: PLR0917 - as ``add_known``, and the names
     out: list[list[Hit]],
     spend: Spend,
 ) -> tuple[bool, bool]:
-    """Do the same as ``add_known``, with one search for texts and *names* if they are short.
+    """Do the same as ``add_known``, with a single search for texts and *names* if they are short.
 
-    Return True if there are any known values, and True if one of *names* holds one.
+    Return two flags: True if there are any known values, and True if one of *names* contains one.
     """
     named = JOINT.join(names)
     if not names or len(joined) + len(named) >= _AT_ONCE:
@@ -189,7 +195,7 @@ def _add_known_of_part(  # noqa: PLR0917 - one part of what ``add_known`` was gi
     spend: Spend,
 ) -> None:
     if len(texts) > 1 and _is_whole(known, joined):
-        # A value behind escapes removes the whole text, so the text that holds it must be found.
+        # A value behind escapes removes the whole text, so the text that contains it must be found.
         new = [
             [Hit(hit.start, hit.end, hit.cls, "known") for hit in memory.find(text, spend)]
             for text in texts
@@ -199,8 +205,8 @@ def _add_known_of_part(  # noqa: PLR0917 - one part of what ``add_known`` was gi
         _distribute([Hit(hit.start, hit.end, hit.cls, "known") for hit in known], texts, new, spend)
     for index, hits in enumerate(new):
         if hits:
-            # Values that a detector or a mark has just made known are found again here. That is not
-            # a second rule.
+            # Values that a detector or an annotation has just made known are found again here. That
+            # does not count as a second rule.
             before = out[index]
             fresh = _not_within(hits, before, spend)
             if fresh:
@@ -215,8 +221,8 @@ def _is_whole(known: list[Known], text: str) -> bool:
 
 
 def _not_within(hits: list[Hit], others: list[Hit], spend: Spend) -> list[Hit]:
-    """Return those of *hits* that lie in none of *others*, in one pass. Both are in order and
-    without overlaps.
+    """Return the *hits* that lie in none of *others*, in one pass. Both lists are in order and have
+    no overlaps.
     """
     fresh: list[Hit] = []
     at = 0

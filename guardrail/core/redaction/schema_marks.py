@@ -1,9 +1,9 @@
-"""Marks of sensitive values in a tool's JSON Schema, matched with the values as their tree is
-walked.
+"""Reads the annotations of sensitive values in a tool's JSON Schema, and matches them with the
+arguments during their walk.
 
-The marks are ``writeOnly: true``, ``format: password`` and ``x-guardrail``. No pattern of the
-schema is ever run: a foreign regular expression might not terminate. A mark behind a pattern that
-is more than a plain prefix or suffix applies to every key.
+The annotations are ``writeOnly: true``, ``format: password`` and ``x-guardrail``. The schema's
+patterns are never run, because a foreign regular expression might not terminate. An annotation
+behind a pattern that is more than a plain prefix or suffix applies to every key.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _REFERENCES = ("$ref", "$dynamicRef", "$recursiveRef")
 
 
 class Mark(NamedTuple):
-    """A class, and the rules that led to it."""
+    """A classification: a class, and the rules that led to it."""
 
     cls: str
     rules: tuple[str, ...]
@@ -37,7 +37,7 @@ class Mark(NamedTuple):
 
 
 def merge_marks(one: Mark | None, other: Mark | None) -> Mark | None:
-    """Return the stricter of two marks, with the rules of both."""
+    """Return the stricter of two classifications, with the rules of both."""
     if one is None or one is other:
         return other
     if other is None:
@@ -46,7 +46,7 @@ def merge_marks(one: Mark | None, other: Mark | None) -> Mark | None:
 
 
 class SchemaMarks:
-    """The marks of one schema. ``root`` is None if the schema marks nothing."""
+    """The annotations of one schema. ``root`` is None if the schema has none."""
 
     __slots__ = ("_anchors", "_nodes", "_schema", "root", "supplied")
 
@@ -55,12 +55,12 @@ class SchemaMarks:
         self._nodes: dict[tuple[int, ...], SchemaNode] = {}
         self._anchors: dict[str, Mapping[str, Any]] | None = None
         self.supplied = frozenset(_supplied(schema, 0))
-        """Names of arguments and constants: known to anyone who reads the schema."""
+        """Names of arguments and constants, which are known to anyone who reads the schema."""
         self.root: SchemaNode | None = self.node([schema]) if _marks_anything(schema, 0) else None
 
     def node(self, schemas: list[Any]) -> SchemaNode | None:
-        """Return the node for a place to which all of *schemas* apply, with references and
-        alternatives followed.
+        """Return the node for a place to which all of *schemas* apply. References and alternatives
+        are followed.
         """
         flat: dict[int, Mapping[str, Any]] = {}
         broken = self._flatten(schemas, flat)
@@ -106,7 +106,7 @@ class SchemaMarks:
         return broken
 
     def _resolve(self, reference: object) -> Mapping[str, Any] | None:
-        """Return the target of a local reference; None if there is none."""
+        """Return the target of a local reference, or None if there is none."""
         if not isinstance(reference, str) or not reference.startswith("#"):
             return None
         if reference == "#":
@@ -128,7 +128,7 @@ class SchemaMarks:
 
 
 class SchemaNode:
-    """The schema's information about one place in the arguments."""
+    """The annotations of the schema for one place in the arguments."""
 
     __slots__ = (
         "_additional",
@@ -149,7 +149,7 @@ class SchemaNode:
         self._marks = marks
         self.mark: Mark | None = Mark("marked", ("schema:unresolved",)) if broken else None
         self.key_mark: Mark | None = None
-        """The mark of the keys themselves (``propertyNames``)."""
+        """The classification of the keys themselves (``propertyNames``)."""
         self._properties: dict[str, list[Any]] = {}
         self._patterns: list[tuple[str, Any]] = []
         self._additional: list[Any] = []
@@ -191,7 +191,7 @@ class SchemaNode:
             self.key_mark = merge_marks(self.key_mark, node.mark if node is not None else None)
 
     def declares(self, key: str) -> bool:
-        """Return True if the schema itself names *key*, which makes it a field name rather than
+        """Return True if the schema itself names *key*, so that the key is a field name and not
         data.
         """
         return key in self._properties
@@ -253,7 +253,9 @@ def _own_mark(schema: Mapping[str, Any]) -> Mark | None:
 
 
 def _extension(value: object) -> Mark | None:
-    """Return the mark of ``x-guardrail``. A value that can't be understood counts as a mark."""
+    """Return the classification that ``x-guardrail`` gives. A value that can't be understood still
+    counts as an annotation.
+    """
     rule = ("schema:x-guardrail",)
     if value is False or value is None:
         return None
@@ -262,7 +264,7 @@ def _extension(value: object) -> Mark | None:
     if not isinstance(value, Mapping):
         return Mark("marked", rule)
     if value.get("log") == "clear":
-        # The author declares that this value may be read, but that relaxes no other rule.
+        # The author declares that this value may be read, but this does not relax any other rule.
         return None
     cls = value.get("class")
     return Mark(cls if isinstance(cls, str) and _CLASS.match(cls) else "marked", rule)

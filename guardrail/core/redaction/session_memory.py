@@ -1,8 +1,8 @@
 """Remembers the sensitive values of one session, so that they are recognised wherever they occur
 again.
 
-The values are held only in memory, for as long as the session lives. Their number is bounded: the
-oldest values are forgotten first, those of class ``secret`` last. Only improbable values are
+The values are kept only in memory, as long as the session exists. Their number is bounded: the
+oldest values are forgotten first, and those of class ``secret`` last. Only improbable values are
 remembered, because others would be found by chance anywhere.
 """
 
@@ -39,7 +39,7 @@ SHARED = 2
 _PER_PLACE = 16
 _PER_GRAM = 2
 _GRAMS_AT_ONCE = 16
-"""Number of grams that are looked up in C in the time of one unit of work."""
+"""Number of grams that C code looks up in the time of one unit of work."""
 """Pieces of a text that are reported to *spend* together."""
 _CLEAN = 256
 _CLEAN_CHARS = 4_096
@@ -50,7 +50,7 @@ _ENCODED_RUN = re.compile(r"[A-Za-z0-9+/=_-]*")
 
 
 class Known(NamedTuple):
-    """One place in a text that holds a known value."""
+    """One place in a text that contains a known value."""
 
     start: int
     end: int
@@ -148,7 +148,8 @@ class Memory:
         known = self._classes.get(value)
         written = self._originals.get(value, ())
         if original not in (value, *written) and len(written) < _MAX_ORIGINALS:
-            # Detectors and searches see the normal form; encodings are of the original form.
+            # Detectors and searches see the normalised form, but encodings are made from the
+            # original form.
             self._originals[value] = (*written, original)
             if known is not None:
                 self._filed = self._with_forms(self._filed, all_forms(original, value))
@@ -268,18 +269,18 @@ class Memory:
             found = _merge(found)
         behind = self._behind_escapes(_without(text, found) if found else text, spend)
         if behind is None and found:
-            # A value can be a part of another one, the rest of which is escaped.
+            # A value can be part of another value, the rest of which is escaped.
             behind = self._behind_escapes(text, spend, {form.value for form in clear})
         if behind is None:
             return found
-        # Its position is unknown: the whole text is removed.
+        # The position is unknown, so the whole text is removed.
         classes = [hit.cls for hit in found]
         cls = functools.reduce(stricter, classes, self._class(behind))
         return [Known(0, len(text), cls, behind.value)]
 
     def mark_clean(self, texts: Iterable[str], added: int) -> None:
-        """Remember that *texts* held no known value when ``added`` was *added*, until another value
-        is added.
+        """Remember that *texts* contained no known value when the count ``added`` was *added*. This
+        holds until another value is added.
         """
         with self._lock:
             if self._classes and added == self._added:
@@ -292,7 +293,7 @@ class Memory:
         return text in self._clean
 
     def _class(self, form: KnownForm) -> str:
-        # Another thread might just have removed it: then only its former presence is known.
+        # Another thread might just have removed the text, so only its earlier presence is known.
         return self._classes.get(form.value, "secret")
 
     def _candidates(self, text: str, spend: Callable[[int], None]) -> list[KnownForm]:
@@ -304,7 +305,7 @@ class Memory:
         view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
         spend(len(view) // _GRAMS_AT_ONCE)
         likely: dict[int, KnownForm] = {}
-        # Only positions that can begin a value are examined in Python.
+        # Python code examines only the positions at which a value can begin.
         for index in compress(range(len(view)), map(grams.__contains__, view)):
             spend(_PER_GRAM)
             offsets = grams.get(view[index], 0)
@@ -321,9 +322,10 @@ class Memory:
         self, text: str, spend: Callable[[int], None], clear: Collection[str] = ()
     ) -> KnownForm | None:
         """Return a known form that *text* contains once unusual escapes (%68%75nter, \\u0068unter)
-        are decoded; None if there is none. Values in *clear* do not count.
+        are decoded, or None if there is none. Values in *clear* do not count.
         """
-        # Runs of hex digits hold no part in clear: those without a value in clear were all read.
+        # Runs of hex digits contain no values in clear text: all runs without such a value have
+        # been read.
         for decoded in decodings(text, spend, blanks=self._blanks, runs=not clear):
             for form in self._candidates(decoded, spend):
                 if form.value not in clear:
@@ -350,7 +352,7 @@ def _forms_at(
     data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
 ) -> Iterator[KnownForm]:
     """Yield the forms of the given *sizes* that occur in *data* with their window at *start*."""
-    # One step serves all forms, because values can be chosen so that thousands share one window.
+    # One step handles all forms, because values can be chosen so that thousands share one window.
     for (at, size), forms in tuple(sizes.items()):  # another thread can add to them
         begin = start - at
         if begin >= 0:
@@ -359,8 +361,8 @@ def _forms_at(
 
 
 class EmptyMemory(Memory):
-    """A memory that knows nothing and accepts nothing: for values from the host or the policy, and
-    for the policy's input.
+    """A memory that knows nothing and accepts nothing. It is used for values from the program or
+    the policy, and for the policy's input.
     """
 
     __slots__ = ()
@@ -389,7 +391,7 @@ def _places(text: str, form: KnownForm, cls: str) -> Iterator[Known]:
         if form.encoded:
             match = _ENCODED_RUN.match(text, end)
             end = match.end() if match else end
-            # It never goes back over removed parts, which keeps the work linear.
+            # The search never goes back over removed parts, which keeps the work linear.
             before = _ENCODED_RUN.match(text[max(done, start - _MAX_VALUE) : start][::-1])
             start -= before.end() if before else 0
         yield Known(start, end, cls, form.value)

@@ -1,4 +1,4 @@
-"""Parts of a text that must be removed, and how overlapping parts are merged."""
+"""The parts of a text that must be removed, and how overlapping parts are merged."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class Hit(NamedTuple):
     end: int
     cls: str
     rule: str
-    """Name of the detector, e.g. ``card``; joined with ``+`` if several hit the same place."""
+    """Name of the detector, for example ``card``. The names are joined with ``+`` if several
+    detectors hit the same place.
+    """
 
 
 def before(text: str, at: int, most: int) -> str:

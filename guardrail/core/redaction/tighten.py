@@ -27,12 +27,12 @@ class Tightening:
     def __init__(self, inspection: Inspection, base: View) -> None:
         self._inspection = inspection
         self._base = base
-        # The whole account, not only the part that fits a record: a widened pointer can't follow a
-        # renamed key.
+        # This is the whole list of removed values, not only the part that fits into a record,
+        # because a widened pointer can't follow a renamed key.
         self._removed = {where: list(entry) for where, entry in inspection._removed.items()}
         self._classes = inspection._classes
         self._names: dict[int, dict[str, str]] = {}
-        """For each object of the view (by ``id``): its current keys, each with its key in the base
+        """The current keys of each object of the view (by ``id``), each with its key in the base
         view.
         """
         self._moves: dict[str, str] = {}
@@ -60,8 +60,8 @@ class Tightening:
         )
 
     def _move(self) -> None:
-        """Update the account of removed values after keys were renamed: the old key must not appear
-        in a pointer either.
+        """Update the pointers of removed values after keys were renamed, because an old key must
+        not appear in a pointer either.
         """
         if self._moves or self._gone:
             self._removed = rename_pointers(self._removed, self._moves, self._gone, join_removals)
@@ -82,7 +82,7 @@ class Tightening:
                     value[index] = self._at(value[index], member, rest, f"{where}/{index}")
         elif type(value) is dict:
             # The value is too large or too deep to be shown. The values in it that the pointer
-            # names still become known.
+            # names become known nevertheless.
             for member in _named(source, pattern):
                 self._remember_all(member, self._record_hit(where))
         return value
@@ -106,12 +106,12 @@ class Tightening:
             before, names = self._names.get(id(value), {}), self._names.setdefault(id(out), {})
             taken: dict[str, int] = {}
             for old, new, here in self._members(value, source, where):
-                # Below a marked place keys are data as well.
+                # Below a classified place, keys are data as well.
                 name = new
                 if not is_mark_key(new):
                     name = unused(self._key(old), taken, out, value)
                     self._moves[here] = escape(name)
-                    # This is also done if there are only keys below.
+                    # This is also done if the pointer leads only to keys.
                     self._news = True
                 names[name] = before.get(new, new)
                 out[name] = self._replaced(value[new], source[old], here)
@@ -145,10 +145,10 @@ class Tightening:
         return cls
 
     def _remember_all(self, source: object, cls: str) -> None:
-        """Make everything in *source* known to the session; the view shows none of it."""
+        """Make everything in *source* known to the session, because the view shows none of it."""
         memory = self._inspection._memory
         for text in all_values(source):
-            # Values already known by a rule keep the class that the rule gave them.
+            # Values that a rule has already made known keep the class that the rule gave them.
             if memory.class_of(text) is None:
                 remember(memory, cls, text)
         for name in all_keys(source):

@@ -39,10 +39,10 @@ __all__ = [
 ]
 
 Path = tuple[Any, dict[str, Any] | list[Any], "str | int"] | None
-"""(path of the parent, the container in the copy, key or index); None at the root."""
+"""Path of the parent, container in the copy, and key or index. None at the root."""
 
 MAX_BITS = 2_048
-"""Integers of more bits are not written out."""
+"""Integers with more bits are not written out."""
 _SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
 _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
 
@@ -76,7 +76,7 @@ def is_sized(value: dict[str, Any]) -> bool:
     ):
         return False
     token, size = value.get("tok"), value.get("len", 0)
-    # A size of more digits could be a telephone or card number.
+    # A size with more digits could be a telephone or card number.
     return (
         type(size) is int
         and 0 <= size < 100_000_000
@@ -129,7 +129,7 @@ _USER_PASSWORD = re.compile(r"[^\s:/]{1,200}:([^\s/]{6,})\Z")
 
 
 def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
-    """Make *text* known to the session, as well as the secret inside ``Bearer <secret>`` or
+    """Make *text* known to the session, and also the secret inside ``Bearer <secret>`` or
     ``user:<secret>``.
     """
     memory.remember(text, cls)
@@ -159,7 +159,7 @@ def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
     unusual keys.
     """
     try:
-        # Integers as text: Python would refuse to parse thousands of digits.
+        # Integers are read as text, because Python refuses to parse thousands of digits.
         content = json.loads(text, parse_int=str)
     except (ValueError, RecursionError):
         return
@@ -178,8 +178,7 @@ def escape(part: str) -> str:
 
 
 def pointer(path: Path, renamed: dict[tuple[int, str], str], prefixes: dict[int, str]) -> str:
-    """Return the RFC 6901 pointer of *path*. Keys that are themselves sensitive appear under their
-    recorded names.
+    """Return the RFC 6901 pointer of *path*. Sensitive keys appear in their recorded form.
 
     *prefixes* caches the pointers of containers between calls.
     """

@@ -1,4 +1,6 @@
-"""Walks one argument tree once: gives the classes for the policy, and the view that is recorded."""
+"""Walks one argument tree once, and gives the classes for the policy and the view that is
+recorded.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,7 @@ from guardrail.errors import RedactionError
 __all__ = ["BEYOND_LIMITS", "Inspection"]
 
 BEYOND_LIMITS = "redaction.limit"
-"""Code of the error for arguments of which the record, and so a policy that decides on it, shows
+"""Error code for arguments of which the record, and so a policy that decides on the record, shows
 only a part.
 """
 
@@ -105,16 +107,16 @@ class Inspection:
         self._collect_classes()
         judged = self._judged_classes() if self._known_names else self._classes
         self.arg_classes = bounded_classes(judged, replacer.limits.recorded // 5, replacer.spend)
-        """Pointer -> classes of the value there, for the policy; if there are very many, indexes
-        become ``*``. Keys that only the policy's pointers mark, or that only the session knows, are
-        in clear here, and not in the ``classes`` of a view.
+        """Classes of the values by pointer, for the policy. If there are very many, indexes become
+        ``*``. Keys that only the policy's pointers or the session classify are in clear text here,
+        but not in the ``classes`` of a view.
         """
 
     # --- inspection ---
 
     def _learn(self) -> list[list[Hit]]:
-        """Collect the hits of detectors and marks, make them known to the session, then search for
-        all known values.
+        """Collect the hits of detectors and the classified places, make them known to the session,
+        then search for all known values.
         """
         walk, memory = self._walk, self._memory
         hits = walk.hits()
@@ -142,8 +144,8 @@ class Inspection:
             if text not in supplied:
                 remember(memory, "secret", text)
         for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
-            # A marked key that looks like a field name is not recorded here, and it is not searched
-            # for in other places.
+            # A classified key that looks like a field name is not recorded here, and is not
+            # searched for in other places.
             if found or (mark is not None and classify(name).odd):
                 self._replacer.spend(_PER_HIT)
                 memory.remember(name, class_of(mark[0] if mark is not None else None, found))
@@ -263,7 +265,7 @@ class Inspection:
 
     def _judged_classes(self) -> dict[str, list[str]]:
         """Return the classes by pointer. Keys that only the session knows to be sensitive appear in
-        the clear, as in the policy's arguments.
+        clear text, as in the policy's arguments.
         """
         moves: dict[str, str] = {}
         for out in self._walk.owners:
@@ -280,9 +282,9 @@ class Inspection:
     def facts(self) -> tuple[object, dict[str, list[str]]]:
         """Return the arguments and their classes for a policy that decides on the recorded form.
 
-        Places marked by schema, key or detector are hidden. Values that only the session knows are
-        not hidden, but their class is listed: otherwise an attacker could have a value remembered
-        in order to hide an argument from a rule.
+        Places that the schema, a key or a detector classifies are hidden. Values that only the
+        session knows are not hidden, but their class is listed. Otherwise an attacker could make
+        the session remember a value in order to hide an argument from a rule.
 
         Raises ``RedactionError`` (``redaction.limit``) if a limit omits a part: otherwise, padding
         could hide the rest of a call from a rule.
@@ -301,14 +303,14 @@ class Inspection:
             if type(piece) is not str:
                 why = f"has more than {counted(limits.nodes, 'member')}, with all before it, or {counted(limits.depth, 'level')}"
             elif self._minimal_class:
-                continue  # no string is shown, regardless of its size
+                continue  # no string is shown, whatever its size
             elif len(piece) > limits.string:
                 why = f"is longer than {counted(limits.string, 'character')}"
             elif is_opaque(piece):
-                # Any sufficiently long text can be made to look like that.
+                # Any text that is long enough can be made to look like that.
                 why = (
-                    "looks like encoded data: mark it in the tool's schema if the policy does "
-                    "not need it"
+                    "looks like encoded data: annotate it in the tool's schema if the "
+                    "policy does not need it"
                 )
             else:
                 why = "is JSON with a repeated key or too many levels"
@@ -341,7 +343,7 @@ class Inspection:
         return Tightening(self, base).apply(patterns) if patterns else base
 
     def shortened(self, view: View, limit: int) -> View:
-        """Return *view* in roughly *limit* bytes at most: large parts become size and token."""
+        """Return *view* in at most about *limit* bytes. Large parts become size and token."""
         return self._replacer.shortened(view, limit)
 
     def _make(self) -> View:

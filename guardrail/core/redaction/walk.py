@@ -54,53 +54,53 @@ __all__ = ["Limits", "Nested", "Walk"]
 _PER_KEY = 32
 _SPELL = 16
 _PER_SPELL = 64
-"""Work that is reported at once for ``_SPELL`` list elements."""
+"""Amount of work that is reported at once for ``_SPELL`` list elements."""
 _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
 
 
 @dataclass(slots=True)
 class Nested:
-    """A JSON string that was parsed: its place, and its walked content."""
+    """A JSON string that was parsed: its place, and its content after the walk."""
 
     holder: Any
     key: Any
     text: str
     box: list[Any]
-    """One element: the content."""
+    """A list with one element, the content."""
     parsed: Any
     path: Path
 
 
 @dataclass(slots=True)
 class Walk:
-    """The result of the walk. The copy is built during the walk; nothing in it has been replaced
+    """The result of the walk. The copy is made during the walk; nothing in it has been replaced
     yet.
     """
 
     limits: Limits
     token: Callable[[str, str], str]
     spend: Spend = unmetered
-    """Called with the work before it is done."""
+    """Called with the amount of work before the work is done."""
     slots: list[tuple[Any, Any, Path, str, Mark | None, Mark | None]] = field(default_factory=list)
-    """Values to scan: (container, key, path, text, mark of the whole, hint that random means
-    secret).
+    """Values to scan: (container, key, path, text, classification of the whole, hint that random
+    text is a secret).
     """
     hidden: list[tuple[Any, Any, Path, str, Mark]] = field(default_factory=list)
     """Values of class ``secret`` that are replaced as a whole, unscanned."""
     keys: list[tuple[dict[str, Any], str, Path, Mark | None]] = field(default_factory=list)
-    """Keys that might be data: scanned like values; with a mark they are always replaced."""
+    """Keys that may be data. They are scanned like values; a classified key is always replaced."""
     names: list[str] = field(default_factory=list)
     """All keys, for comparison with known values."""
     owners: list[dict[str, Any]] = field(default_factory=list)
     """Every object of the copy, with its path in ``paths``."""
     nested: list[Nested] = field(default_factory=list)
     pieces: list[tuple[Any, Any, Path, object]] = field(default_factory=list)
-    """Values that are too long or too deep: recorded by kind, size and token."""
+    """Values that are too long or too deep, which are recorded by kind, size and token."""
     paths: dict[int, Path] = field(default_factory=dict)
     known_names: bool = False
-    """True if a key holds a known value."""
+    """True if a key contains a known value."""
     met_known: bool = False
-    """True if a value that the session knows was found, in a value or a key."""
+    """True if a value that the session knows was found in a value or a key."""
     count: int = 0
     _depth: int = 0
     """Number of objects, lists and JSON strings around the current value."""
@@ -130,8 +130,8 @@ class Walk:
             holder[key] = None
         elif kind is bool:
             holder[key] = value
-            # A flag under a name ("full_name": true) carries no data; only values that a schema or
-            # a definite key marks are replaced.
+            # A flag under a name ("full_name": true) carries no data. Only values that a schema or
+            # a definite key classifies are replaced.
             if mark is not None and (mark[0] in _FLAGS_TOO or not mark[1][0].startswith("key:")):
                 self._whole(holder, key, path, "true" if value else "false", mark, hint)
         elif kind is int or kind is float:
@@ -161,7 +161,7 @@ class Walk:
         mark: Mark | None,
         hint: Mark | None,
     ) -> None:
-        # The plain type's own methods are used: a subclass can return anything.
+        # The methods of the plain type are used, because a subclass can return anything.
         plain: object
         kind = type(value)
         if issubclass(kind, str):
@@ -192,7 +192,7 @@ class Walk:
         self, holder: Any, key: Any, path: Path, text: str, mark: Mark, hint: Mark | None
     ) -> None:
         if mark[0] == "secret":
-            # No class is stricter, so detectors could only add the names of rules.
+            # No class is stricter, so detectors could only add names of rules.
             self.hidden.append((holder, key, path, text, mark))
         else:
             self.slots.append((holder, key, path, text, mark, hint))
@@ -254,8 +254,8 @@ class Walk:
                 stripped, object_pairs_hook=object_of_unique_keys, parse_int=whole_number
             )
         except (RepeatedKeyError, RecursionError):
-            # Which of two equal keys counts depends on the reader, and values nested too deeply
-            # can't be searched: neither is recorded.
+            # Readers disagree on which of two equal keys counts, and values that are nested too
+            # deeply can't be searched, so neither is recorded.
             self.pieces.append((holder, key, path, text))
             return True
         except ValueError:
@@ -286,7 +286,7 @@ class Walk:
         if depth >= self.limits.depth or self.count > self.limits.nodes:
             self._omit(source, holder, key, path)
             return
-        # At a marked place anything can reveal the hidden value, even a length.
+        # In a classified place, anything can reveal the hidden value, even a length.
         if mark is None and "$t" in source and is_sized(source):
             holder[key] = dict(source)
             return
@@ -294,7 +294,7 @@ class Walk:
         holder[key] = out
         self.owners.append(out)
         self.paths[id(out)] = path
-        # A mark by schema or policy applies to keys as well, a mark by a key name only to values.
+        # The class from a schema or a policy applies to keys as well, that from a name only to values.
         hidden = mark if mark is not None and not mark[1][0].startswith("key:") else None
         self._depth = depth + 1
         many = size > _SPELL
@@ -328,7 +328,7 @@ class Walk:
             else:
                 self.value(value, out, name, place, child, below, below_hint)
         self._depth = depth
-        if len(out) != size:  # a key of a subclass of str has an __eq__ of its own
+        if len(out) != size:  # a key of a subclass of str has its own __eq__
             raise RedactionError("an object holds a key twice", code="redaction.type")
         self.names.extend(out)
 
@@ -368,7 +368,7 @@ class Walk:
     def hits(self) -> list[list[Hit]]:
         """Return the detectors' hits in each slot, followed by each key of ``keys``.
 
-        Marked values are scanned only for secrets, because nothing else would be treated more
+        Classified values are scanned only for secrets, because nothing else would be treated more
         strictly.
         """
         marked = [slot[3] for slot in self.slots if slot[4] is not None]
@@ -413,7 +413,7 @@ class Walk:
                 if dealt and text in supplied:
                     dealt[:] = [hit for hit in dealt if hit.rule != "known"]
         for entry, own in zip(self.slots, hits, strict=False):
-            # Marked values are always replaced. A known secret is also replaced without a token.
+            # Classified values are always replaced; a known secret is replaced without a token.
             if entry[4] is not None and not own and memory.class_of(entry[3]) == "secret":
                 self.met_known = True
                 own.append(Hit(0, len(entry[3]), "secret", "known"))
@@ -428,8 +428,8 @@ class Walk:
         return self.paths[id(owner)]
 
     def shows_head(self, text: str) -> bool:
-        """Return True if the beginning of a long string should be shown. That of data that people
-        can't read should not.
+        """Return True if the beginning of a long string should be shown, which is not the case for
+        data that people can't read.
         """
         return len(text) > self.limits.string and not is_opaque(text)
 

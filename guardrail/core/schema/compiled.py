@@ -37,7 +37,7 @@ _DRAFTS: Final[Mapping[str, str]] = {
 _PATTERN_SIZES: Final = ((16_384, 1), (262_144, 8))
 """Bytes of a compiled pattern, and the slowdown of its worst case relative to the first entry."""
 _HERE: Final = "urn:guardrail:schema"
-"""The name of a schema while its defaults are checked against its own parts."""
+"""The name that a schema has while its defaults are checked against its own parts."""
 
 
 class Checker(StrEnum):
@@ -45,7 +45,8 @@ class Checker(StrEnum):
 
     SCHEMA = "schema"
     MODEL = "model"
-    """A Python model. The schema is only a description, and its patterns and formats are never run.
+    """A Python model. The schema is only a description, and its patterns and formats are never
+    run.
     """
 
 
@@ -53,9 +54,9 @@ class UnknownArguments(StrEnum):
     """Treatment of arguments that the top level of a plain JSON Schema does not declare."""
 
     ACCEPT = "accept"
-    """As JSON Schema specifies: accepted unless the schema itself refuses them."""
+    """Arguments are accepted unless the schema itself refuses them, as JSON Schema specifies."""
     REFUSE = "refuse"
-    """Refused unless the schema has its own ``additionalProperties`` or
+    """Arguments are refused unless the schema has its own ``additionalProperties`` or
     ``unevaluatedProperties``.
     """
 
@@ -65,21 +66,21 @@ class CompiledSchema:
     """A schema that was accepted and is ready to check arguments."""
 
     schema: Mapping[str, Any]
-    """A private deep copy without identifiers, its top level closed if unknown arguments are
-    refused. Never changed.
+    """A private deep copy without identifiers. Its top level is closed if unknown arguments are
+    refused. It never changes.
     """
     digest: str
     """SHA-256 of the canonical bytes of the schema as given, 64 hex characters."""
     limits: ArgumentLimits
     """Limits of arguments: smaller than the default if the schema is costly."""
     validator: Any = None
-    """A ``jsonschema_rs`` validator; None if a model checks."""
+    """A ``jsonschema_rs`` validator, or None if a model does the checking."""
     names: frozenset[str] | None = None
-    """The only accepted argument names, if no keyword of the schema's draft can express that limit;
-    None if the validator checks the names, or if all are accepted.
+    """The only argument names accepted, if no keyword of the schema's draft can express this. None
+    if the validator checks the names, or if all names are accepted.
     """
     defaults: Defaults | None = None
-    """The values that missing properties get; None if there are no defaults."""
+    """The values for missing properties, or None if there are no defaults."""
 
 
 def compile_schema(
@@ -89,8 +90,8 @@ def compile_schema(
     checker: Checker = Checker.SCHEMA,
     unknown: UnknownArguments = UnknownArguments.ACCEPT,
 ) -> CompiledSchema:
-    """Compile a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``). Fetches
-    nothing, and runs no code from the schema.
+    """Compile a foreign schema, or raise ``SchemaError`` (code ``schema.<detail>``). Nothing is
+    fetched, and no code from the schema is run.
 
     It accepts drafts 7, 2019-09 and 2020-12 (the default) with local references only, patterns that
     a linear-time engine can run, and a top level that describes an object. *unknown* selects how
@@ -103,7 +104,7 @@ def compile_schema(
     if not _describes_object(schema):
         raise refuse("not_object")
     names: frozenset[str] | None = None
-    # The schema of a Python model is only a description. The model itself decides about unknown
+    # The schema of a Python model is only a description; the model itself decides about unknown
     # arguments.
     if unknown is UnknownArguments.REFUSE or checker is Checker.MODEL:
         names = _close_top_level(schema, draft, encoded=encoded)
@@ -170,18 +171,19 @@ def _close_top_level(
 
     Return the names to check if no keyword can do this.
     """
-    # In draft 7 all keywords next to $ref are ignored.
+    # In draft 7, all keywords next to $ref are ignored.
     speaks = draft != "Draft7Validator" or "$ref" not in schema
     if speaks and ("additionalProperties" in schema or "unevaluatedProperties" in schema):
         return None
-    # If a reference leads to the top level, closing it would close that place too.
+    # If a reference leads to the top level, closing the top level would close that place too.
     if b'"$ref":"#"' not in encoded:
         applicators = ("$ref", "if", *IN_PLACE_MAPS, *IN_PLACE_LISTS)
         if not any(keyword in schema for keyword in applicators):
             schema["additionalProperties"] = False
             return None
         if draft != "Draft7Validator":
-            # Also refuses a name that only an unmatched branch declares: no value stays unchecked.
+            # This also refuses a name that only an unmatched branch declares, so that no value
+            # stays unchecked.
             schema["unevaluatedProperties"] = False
             return None
     parts = list(in_place(schema, [schema]))

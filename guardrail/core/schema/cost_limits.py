@@ -27,11 +27,11 @@ _UNUSED: Final = ("$defs", "definitions")
 _DYNAMIC: Final = ("$dynamicRef", "$recursiveRef")
 _NAMES: Final = ("$anchor", "$dynamicAnchor", "$recursiveAnchor")
 _NULL_IS_ABSENT: Final = ("properties", "required")
-"""Keywords that some servers send as null instead of omitting them; the drafts allow no null
-there.
+"""Keywords that some servers send as null instead of omitting them, although the drafts do not
+allow null there.
 """
 _MAX_PATTERN = 1_000
-"""Largest length of one pattern in characters."""
+"""Maximum length of one pattern in characters."""
 _SMALLEST_DEPTH = 4
 SMALLEST_STRING = 4_096
 """Number of characters that arguments may always have."""
@@ -66,29 +66,29 @@ def refuse(detail: str) -> SchemaError:
 
 @dataclass(frozen=True, slots=True)
 class SchemaLimits:
-    """Limits on the size of a tool schema, and on the work that one call can cause with it."""
+    """Limits on the size of a tool's schema, and on the work that one call can cause with it."""
 
     size: int = 262_144
-    """Bytes of its canonical JSON."""
+    """Bytes of the schema's canonical JSON."""
     depth: int = 64
     nodes: int = 20_000
-    """JSON values in it."""
+    """Number of JSON values in the schema."""
     places: int = 3_000
-    """Places in it that hold a schema."""
+    """Number of places that contain a schema."""
     path_work: int = 5_000
-    """Keyword groups against which the worst value may be checked, summed from the root to a
-    leaf.
+    """Maximum number of keyword groups against which the worst value is checked, summed from the
+    root to a leaf.
     """
     total_work: int = 20_000_000
-    """The same, summed over all values of one call. Each takes about 12 ns, all of them a quarter
-    of a second.
+    """The same, summed over all values of one call. Each check takes about 12 ns, and all of them a
+    quarter of a second.
     """
     pattern_text: int = 262_144
-    """Characters that patterns may read in one call (about 0.25 s at worst), divided by the number
-    of patterns that read the same string.
+    """Maximum number of characters that patterns read in one call (about 0.25 s at worst), divided
+    by the number of patterns that read the same string.
     """
     arguments: ArgumentLimits = ArgumentLimits()
-    """Limits of arguments; a costly schema lowers them."""
+    """Limits on the arguments. A costly schema lowers them."""
 
 
 @dataclass(slots=True)
@@ -98,7 +98,7 @@ class _Node:
     work: int
     patterns: int
     factor: int
-    """3 if ``unevaluated*`` makes the validator process everything below again."""
+    """3 if ``unevaluated*`` makes the validator process everything below the place again."""
     in_place: list[int] = field(default_factory=list)
     members: dict[str, list[int]] = field(default_factory=dict)
     any_member: list[int] = field(default_factory=list)
@@ -108,7 +108,9 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every place of a schema. A place comes after all places that it applies to the same value."""
+    """Every place of a schema. Each place comes after all places that it applies to the same
+    value.
+    """
 
     nodes: list[_Node]
     order: list[int]
@@ -121,7 +123,7 @@ class Cost:
     depth: int
     nodes: int
     patterns: int
-    """Largest number of patterns that read one string; 0 if the schema has none."""
+    """Maximum number of patterns that read one string, or 0 if the schema has none."""
 
 
 def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
@@ -175,7 +177,7 @@ class _Walk:
             self._visit(schema, self.nodes[self._numbers[id(schema)]])
 
     def _number(self, schema: Any) -> list[int]:
-        # Boolean schemas cost nothing; the validator refuses anything else that is not an object.
+        # Boolean schemas cost nothing. The validator refuses anything else that is not an object.
         if not isinstance(schema, dict):
             return []
         number = self._numbers.get(id(schema))
@@ -225,7 +227,7 @@ class _Walk:
 
 
 def _own_cost(schema: dict[str, Any]) -> _Node:
-    # A validator visits every entry of properties, required and the like for every value.
+    # For every value, a validator visits each entry of properties, required and similar keywords.
     entries = sum(len(value) for value in schema.values() if isinstance(value, (dict, list)))
     patterns = [pattern for pattern in (schema.get("pattern"),) if isinstance(pattern, str)]
     patterns += _dict(schema.get("patternProperties"))
@@ -238,7 +240,7 @@ def _own_cost(schema: dict[str, Any]) -> _Node:
 def follow(root: Mapping[str, Any], reference: object) -> Any:
     """Return the target of a local reference (``#`` or ``#/...``).
 
-    Raises ``SchemaError`` for any other.
+    Raises ``SchemaError`` for any other reference.
     """
     if not isinstance(reference, str):
         raise refuse("reference")
@@ -257,7 +259,7 @@ def follow(root: Mapping[str, Any], reference: object) -> Any:
             found = found[int(key)]
         else:
             raise refuse("reference")
-        # A part with its own identifier would resolve the references in it by other rules.
+        # A part with its own identifier would resolve the references in it by different rules.
         if isinstance(found, dict) and isinstance(found.get("$id"), str):
             raise refuse("identifier")
     if not isinstance(found, (dict, bool)):
@@ -272,7 +274,7 @@ def _in_place_order(nodes: list[_Node]) -> list[int]:
     Raises ``SchemaError`` if there is a cycle.
     """
     order: list[int] = []
-    state = [0] * len(nodes)  # 0 new, 1 on the path, 2 done
+    state = [0] * len(nodes)  # 0 is new, 1 is on the path, 2 is done
     for start in range(len(nodes)):
         if state[start]:
             continue
@@ -295,7 +297,7 @@ def _in_place_order(nodes: list[_Node]) -> list[int]:
 
 
 _ENOUGH = 10**9
-"""Sums stop here: exponential schemas would make them hundreds of digits long."""
+"""Sums stop at this value, because exponential schemas would make them hundreds of digits long."""
 
 
 def _levels(

@@ -13,7 +13,7 @@ _MAX_STEPS = 16
 _MAX_NAME = 64
 """Largest length of a declared name that an error message may show."""
 _MAX_DECLARED = 12
-"""Largest number of declared names that an error message lists."""
+"""Maximum number of declared names that an error message lists."""
 
 
 def in_place(root: Mapping[str, Any], schemas: list[Any]) -> Iterator[dict[str, Any]]:
@@ -106,7 +106,9 @@ def declared_names(part: Mapping[str, Any]) -> Iterable[str]:
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Return a remark with the declared names that may be shown; empty if there are none."""
+    """Return a remark with the declared names that may be shown, or an empty string if there are
+    none.
+    """
     shown = sorted({name for name in names if len(name) <= _MAX_NAME and name.isprintable()})
     more = ", ..." if len(shown) > _MAX_DECLARED else ""
     return f"declared: {', '.join(shown[:_MAX_DECLARED])}{more}" if shown else ""

@@ -11,11 +11,11 @@ from guardrail.core.schema.json_copy import ArgumentLimits, Refused, clone
 __all__ = ["Defaults", "plan_defaults"]
 
 _Sized: TypeAlias = tuple[Any, int, int, int]
-"""(default, number of values in it, their characters, its levels of containers)"""
+"""The default, the number of values in it, their characters, and its levels of containers."""
 
 _VISITS = 20
-"""How often an object may be visited on average: a recursive schema can describe one place in many
-ways.
+"""Maximum average number of visits to an object, because a recursive schema can describe one place
+in many ways.
 """
 
 
@@ -29,7 +29,7 @@ class Defaults:
     def __init__(self) -> None:
         self.values: dict[str, _Sized] = {}
         self.below: list[tuple[str, Defaults]] = []
-        """One property can be described in several places."""
+        """This is a list, because a property can be described in several places."""
         self.items: list[Defaults] = []
         self.useful = False
 
@@ -140,8 +140,8 @@ def _drop_unfit(
     fits: Callable[[str, Any], bool],
     budget: list[int],
 ) -> None:
-    # Scalars come first, because a container is checked together with the defaults below it, and
-    # only those that fit are left by then.
+    # Scalars come first, because a container is checked together with the defaults below it, of
+    # which only those that fit are left by then.
     for plan, key, item in sorted(candidates, key=lambda found: found[0].values[found[1]][:0:-1]):
         value = clone(plan.values[key][0])
         try:

@@ -1,4 +1,4 @@
-"""Describes which values a JSON Schema expects in place of one that does not fit, without quoting
+"""Describes the values that a JSON Schema expects instead of one that does not fit, without quoting
 the call's value.
 """
 

@@ -1,4 +1,4 @@
-"""The arguments of a call as the JSON text that a model wrote."""
+"""The arguments of a call as JSON text, as a model wrote it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _EMPTY: Final = " \t\n\r"
 class JsonArguments:
     """The arguments of a call as JSON text, exactly as the model wrote them.
 
-    ``guard.call``, ``acall``, ``admit`` and ``aadmit`` take it in place of a mapping. If the
-    text is not one JSON object, or if two parsers could read it differently (a repeated key, more
-    text after the object), the call is denied, and the denial is recorded without the text. Empty
-    or blank text means an empty object: models write it for a tool without arguments.
+    ``guard.call``, ``acall``, ``admit`` and ``aadmit`` accept it instead of a mapping. If the text
+    is not one JSON object, or if two parsers could read it differently (a repeated key, more text
+    after the object), the call is denied, and the denial is recorded without the text. Empty or
+    blank text means an empty object, because models write it for a tool without arguments.
     """
 
     text: str | bytes = field(repr=False)
@@ -37,14 +37,15 @@ class JsonArguments:
 
     @property
     def size(self) -> int:
-        """Length of the text; 0 if it is not text."""
+        """Length of the text, or 0 if it is not text."""
         return len(self.text) if issubclass(type(self.text), str | bytes) else 0
 
     def parse(self, limits: ArgumentLimits = ArgumentLimits()) -> dict[str, Any]:  # noqa: B008 - frozen
         """Return the object. Raises ``ArgumentsError``, which quotes no part of the text, and
         nothing else.
 
-        Limits other than the size of the text hold for the copy that is made of the object.
+        Only the size of the text is checked here. The other limits are checked when the object is
+        copied.
         """
         text = self._decoded(limits)
         if not text.strip(_EMPTY):
@@ -57,16 +58,18 @@ class JsonArguments:
             if type(value) is dict:
                 return value
             failure = _fault("not_object")
-        # Outside the handlers, so that no context travels with it.
+        # Raised outside the handlers, so that the exception has no context.
         raise failure
 
     def _decoded(self, limits: ArgumentLimits) -> str:
         text: object = self.text
-        if not issubclass(type(text), str | bytes):  # a response can hold anything
+        if not issubclass(type(text), str | bytes):  # a response can contain anything
             raise _fault("not_json", "not text")
         size = len(text)  # type: ignore[arg-type]
         if size > limits.size:
-            raise _fault("too_large", f"{counted(size, 'character')}; at most {limits.size:,}")
+            raise _fault(
+                "too_large", f"{counted(size, 'character')}, at most {limits.size} allowed"
+            )
         if isinstance(text, str):
             return str.__str__(text)
         try:

@@ -47,13 +47,13 @@ _TEXTS: Final[Mapping[str, str]] = {
     "unstable": "arguments changed while they were copied",
     "model": "the tool's signature does not accept the arguments",
 }
-"""Every ``detail`` of an ``ArgumentsError``, and its text. Programs match on the names: none is
-ever renamed.
+"""Every ``detail`` of an ``ArgumentsError``, and its text. Programs match on these names, so they
+are never renamed.
 """
 
 
 class Foreign(StrEnum):
-    """Treatment of values of a type that JSON does not have."""
+    """How values of a type that JSON does not have are treated."""
 
     REFUSED = "refused"
     KEPT = "kept"
@@ -65,24 +65,26 @@ class ArgumentLimits:
     """Limits on the arguments of one call."""
 
     depth: int = 64
-    """Nesting depth of containers, the outermost counted as 1."""
+    """Nesting depth of containers. The outermost container has depth 1."""
     nodes: int = 10_000
     """Number of values, including the members of every container."""
     string: int = 1_048_576
-    """Characters of one string or key."""
+    """Maximum length in characters of one string or key."""
     size: int = 2_097_152
-    """Characters of all strings and keys together; also the bytes of the encoded copy."""
+    """Maximum number of characters of all strings and keys together, and also of bytes of the
+    encoded copy.
+    """
     lowest: int = -(2**63)
     highest: int = 2**64 - 1
-    """Integers outside this range are refused: the embedded engine would silently convert them to
-    floats.
+    """Largest integer. Integers outside this range are refused, because the embedded engine would
+    silently convert them to floats.
     """
 
 
 class Refused(Exception):
     """The reason that copying stopped.
 
-    ``path`` leads to the place, innermost first; it can contain undeclared keys.
+    ``path`` leads to the place, innermost key first. It can contain undeclared keys.
     """
 
     def __init__(self, detail: str, remark: str = "") -> None:
@@ -94,8 +96,8 @@ class Refused(Exception):
 
 
 def arguments_error(detail: str, pointer: str = "", remark: str = "") -> ArgumentsError:
-    """Return the error for *detail*. *remark* is guardrail's own text, and *pointer* contains
-    declared names only.
+    """Return the error for *detail*. *remark* is guardrail's own text, and *pointer* contains only
+    declared names.
     """
     text = _TEXTS[detail]
     if pointer or remark:
@@ -104,8 +106,8 @@ def arguments_error(detail: str, pointer: str = "", remark: str = "") -> Argumen
 
 
 def is_panic(error: BaseException) -> bool:
-    """Return True for a panic of a Rust library. A panic is not an ``Exception``, so that programs
-    do not handle it by accident.
+    """Return True for a panic of a Rust library. A panic is not an ``Exception``, so code that
+    catches ``Exception`` does not catch it.
     """
     return type(error).__name__ == "PanicException"
 
@@ -139,8 +141,8 @@ def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUS
     except RecursionError:
         refused = Refused("depth")
     except RuntimeError:
-        # Copying exact containers raises only one other RuntimeError: the size changed during
-        # iteration.
+        # Copying containers of exact types raises only one other RuntimeError: the size changed
+        # during iteration.
         refused = Refused("unstable")
     except Refused as error:
         refused = error
@@ -157,7 +159,7 @@ def _value(value: Any, depth: int, budget: _Budget) -> Any:
         return _object(value, depth, budget)
     if kind is list or kind is tuple:
         return _array(value, depth, budget)
-    # issubclass, not isinstance: an object can lie about its __class__.
+    # issubclass instead of isinstance, because an object can lie about its __class__.
     if issubclass(kind, str):
         text = str.__str__(value)
         _charge(len(text), budget)
@@ -200,7 +202,8 @@ def _key(key: object, taken: dict[str, Any]) -> str:
 def _object(  # noqa: PLR0912 - one branch per JSON type
     source: dict[Any, Any], depth: int, budget: _Budget
 ) -> dict[str, Any]:
-    # The common types are copied inline: a call per leaf would double the cost of a snapshot.
+    # The common types are copied inline, because a call per leaf would double the cost of a
+    # snapshot.
     if depth > budget.depth:
         raise Refused("depth")
     budget.nodes -= len(source)
@@ -255,7 +258,8 @@ def _array(source: list[Any] | tuple[Any, ...], depth: int, budget: _Budget) -> 
     budget.nodes -= len(source)
     if budget.nodes < 0:
         raise Refused("nodes")
-    # One slice, and not iteration over the source: another thread could append for ever.
+    # One slice instead of an iteration over the source, because another thread could keep appending
+    # forever.
     copy = list(source)
     lowest, highest, longest = budget.lowest, budget.highest, budget.string
     size = 0

@@ -17,15 +17,15 @@ def shows(schema: Mapping[str, Any], name: str) -> bool:
     """Return True if *schema* mentions a member *name* of the object that it describes, anywhere in
     it.
 
-    Local references are followed. A pattern for names that fits *name*, or that can't be read,
-    counts. Permission for additional members does not count.
+    Local references are followed. A pattern for names counts if it fits *name* or can't be read.
+    Permission for additional members does not count.
     """
     return any(_declares(part, name) for part in _parts(schema))
 
 
 def declared(schema: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return every member name that *schema* mentions, by the rules of ``shows``; None if it has a
-    pattern for names. No pattern is run, because a hostile one might never finish.
+    """Return every member name that *schema* mentions, by the rules of ``shows``, or None if it has
+    a pattern for names. No pattern is run, because a hostile one might never finish.
     """
     found: set[str] = set()
     for part in _parts(schema):

@@ -43,7 +43,7 @@ class Snapshot:
     """The arguments of one call, shared by policy, record and commitment."""
 
     args: dict[str, Json]
-    """Shares no container with the caller's arguments."""
+    """The arguments. They share no container with the caller's arguments."""
     encoded: bytes
     """Canonical JSON of ``args``."""
 
@@ -80,7 +80,7 @@ def encode(copied: Any, limits: ArgumentLimits) -> bytes:
     try:
         encoded = dumps(copied)
     except RecordError:
-        # The encoder refuses nothing else that a copy can hold.
+        # The encoder refuses nothing else that a copy can contain.
         refused = Refused("surrogate")
         refused.path = _surrogate_path(copied)
     else:
@@ -117,7 +117,7 @@ def snapshot(
         return Snapshot(copied, encoded)
     except Refused as error:
         failure = explain(error, None if schema is None else schema.schema)
-    # Raised outside the handlers, because the context of an exception can hold undeclared keys.
+    # Raised outside the handlers, because the context of an exception can contain undeclared keys.
     raise failure
 
 
@@ -141,7 +141,7 @@ def _check(schema: CompiledSchema, args: dict[str, Any]) -> None:
 
 
 def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
-    """Return the reason that *args* does not fit, and the expected values, without quoting a
+    """Return the reason that *args* does not fit and the expected values, without quoting a
     value.
     """
     import jsonschema_rs
@@ -172,8 +172,8 @@ def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
 
 
 def _surrogate_path(value: Any) -> list[str | int]:
-    """Return the path, innermost first, to the first text that is not Unicode; empty if there is
-    none.
+    """Return the path, innermost first, to the first text that is not Unicode, or an empty list if
+    there is none.
     """
     pairs: Iterable[tuple[str | int, Any]]
     if type(value) is dict:

@@ -1,8 +1,8 @@
-"""Govern the tool use of an Anthropic client.
+"""Govern the tool calls of an Anthropic client.
 
 ::
 
-    from guardrail.integrations.anthropic import ToolBox
+from guardrail.integrations.anthropic import ToolBox
 
     box = ToolBox(guard)
     message = client.messages.create(model=MODEL, messages=messages, tools=box.tools(), ...)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 __all__ = ["AnthropicToolBox"]
 
 _ENDED = frozenset({"end_turn", "pause_turn", "stop_sequence", "tool_use"})
-"""Reasons for which a model stops when its calls are complete."""
+"""Stop reasons with which a message and its calls are complete."""
 _HOSTED = frozenset({"server_tool_use", "mcp_tool_use"})
-"""Blocks of tools that the provider runs."""
+"""Content blocks for tools that the provider runs."""
 
 
 class AnthropicToolBox(ToolBoxBase):
@@ -44,7 +44,7 @@ class AnthropicToolBox(ToolBoxBase):
     _names = re.compile(r"[a-zA-Z0-9_-]{1,128}")
 
     def tools(self) -> list[dict[str, Any]]:
-        """Return the tools for a request's ``tools``."""
+        """Return the list of tools to pass as ``tools`` in a request."""
         made = []
         for entry, schema in self._specified():
             tool = {"name": entry.tool.name, "description": entry.tool.description}
@@ -55,23 +55,25 @@ class AnthropicToolBox(ToolBoxBase):
     def run(
         self, message: Any, *, replayed: bool = False, session: SessionScope | None = None
     ) -> list[dict[str, Any]]:
-        """Decide and run each tool use of *message*; return the messages to append after the
-        model's own: one with a ``tool_result`` for each, in their order, or none if there are none.
+        """Decide and run each tool use in *message*. Return the messages to append after the
+        model's message: one message with a ``tool_result`` per tool use, in order, or an empty list
+        if there are none.
 
-        *message* is not streamed, or what ``stream.get_final_message()`` returns. Several calls run
-        at the same time, each in a thread. A refusal, and an exception of a body, is a result that
-        the model can read, with ``is_error``. Tools that the provider has run are recorded, as
-        ``call.rejected`` with the reason ``provider_tool``. *replayed* says that this message was
-        run before, in the same session: a call that has succeeded is denied, not run again. Raises
-        ``LedgerError`` when every call has ended, and ``UsageError``.
+        Pass a *message* that was not streamed, or the result of ``stream.get_final_message()``.
+        Several calls run concurrently, each in a thread. A refusal, or an exception from a body,
+        becomes a result that the model can read, with ``is_error`` set. Tools that the provider has
+        run are recorded as ``call.rejected`` with the reason ``provider_tool``. Set *replayed* if
+        this message was run before in the same session: a call that has already succeeded is then
+        denied instead of run again. Raises ``LedgerError`` after every call has ended, and
+        ``UsageError``.
         """
         return self._run(_batch(message), session=session, replayed=replayed)
 
     async def arun(
         self, message: Any, *, replayed: bool = False, session: SessionScope | None = None
     ) -> list[dict[str, Any]]:
-        """Async version of ``run``. Coroutine functions run as tasks, others in threads. If this is
-        cancelled, each outcome is recorded first.
+        """Async version of ``run``. Coroutine functions run as tasks, other functions in threads.
+        If the caller is cancelled, every outcome is recorded before this ends.
         """
         return await self._arun(_batch(message), session=session, replayed=replayed)
 
@@ -119,7 +121,7 @@ def _calls(message: Message | BetaMessage) -> Iterator[AskedCall]:
             ran = Refusal("provider_tool", kind)
             yield AskedCall(name, None, call_id, None, server=server, refusal=ran)
         elif kind.endswith("_use"):
-            unknown = Refusal("unknown_kind", f"no tool is of the type {kind}")
+            unknown = Refusal("unknown_kind", f"a tool can't have the type {kind}")
             yield AskedCall(name, None, call_id, _result(id_), refusal=unknown)
 
 

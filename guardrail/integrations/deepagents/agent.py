@@ -1,4 +1,4 @@
-"""Makes a governed deep agent."""
+"""Creates a governed deep agent."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ __all__ = ["create_deep_agent"]
 
 
 class _DeepAgentGuard(GuardMiddleware):
-    """The guard of one deep agent. deepagents puts middleware of its own after it; these change
-    only the request, which stays governed.
+    """The guard's middleware in a deep agent. deepagents adds its own middleware after it, but that
+    changes only the request, which stays governed.
     """
 
     check_order = False
 
     @property
     def name(self) -> str:
-        """Its name in traces."""
+        """The name of this middleware in traces."""
         return GuardMiddleware.__name__
 
 
@@ -47,18 +47,20 @@ def create_deep_agent(
     subagents: Sequence[Mapping[str, Any]] | None = None,
     **options: Any,
 ) -> Any:
-    """Return the agent that ``deepagents.create_deep_agent`` makes, with every tool governed: no
-    body runs without a durable, well-formed ``allow``.
+    """Create a deep agent with ``deepagents.create_deep_agent``, with every tool governed: no body
+    runs without a durable, well-formed ``allow``.
 
-    This holds for *tools*, the file tools, ``execute`` and ``task``, tools of *middleware* and of
-    skills, and for the same tools of each sub-agent, the general-purpose one included. A call of a
-    sub-agent has the ``task`` call as its ``parent``. *approvals* has the meaning that it has in
-    ``govern``. With *strict*, tools that run at the model's provider raise ``UsageError`` before
-    the model is asked. All other arguments are those of deepagents.
+    This covers *tools*, the file tools, ``execute``, ``task``, the tools of *middleware* and of
+    skills, and the tools of every sub-agent, including the general-purpose one. In records, the
+    ``parent`` of a sub-agent's call is the ``task`` call that started the sub-agent. *approvals*
+    has the same meaning as in ``govern``. If *strict* is True, a tool that the model's provider
+    runs raises ``UsageError`` before the model is called. All other arguments are passed to
+    deepagents.
 
     The finished agent is checked with ``check_governed``. Raises ``UsageError``
-    (``usage.ungoverned``), which names the sub-agent, if one can't be governed: it runs on another
-    server, it is a runnable that is no compiled graph, or one of its tools does not pass the guard.
+    (``usage.ungoverned``) with the sub-agent's name if a sub-agent can't be governed: because it
+    runs on another server, is a runnable but not a compiled graph, or has a tool that bypasses the
+    guard.
     """
     declared = [_declared(spec, guard, approvals) for spec in subagents or ()]
     for item in middleware:
@@ -77,8 +79,8 @@ def create_deep_agent(
 
 
 def _governed(tools: Sequence[Any] | None, guard: Guard, approvals: Approvals | str) -> Any:
-    """Return *tools* governed, so that code which takes one from the agent gets no other. Tools of
-    the provider, given as mappings, are left to the middleware.
+    """Return governed copies of *tools*, so that code that takes a tool from the agent gets a
+    governed one. Provider tools, which are given as mappings, are left to the middleware.
     """
     if tools is None:
         return None
@@ -91,8 +93,8 @@ def _governed(tools: Sequence[Any] | None, guard: Guard, approvals: Approvals | 
 
 
 def _declared(spec: Mapping[str, Any], guard: Guard, approvals: Approvals | str) -> dict[str, Any]:
-    """Return the specification of a sub-agent with governed tools. Refuse one whose tools can't be
-    found.
+    """Return the sub-agent's specification with governed tools. Raise ``UsageError`` if guardrail
+    can't find its tools.
     """
     name = spec.get("name")
     if "graph_id" in spec:
@@ -104,9 +106,9 @@ def _declared(spec: Mapping[str, Any], guard: Guard, approvals: Approvals | str)
     if "runnable" in spec:
         if graph_of(spec["runnable"]) is None:
             raise UsageError(
-                f'sub-agent "{name}" is no compiled graph, so its tools can\'t be found',
+                f'sub-agent "{name}" is not a compiled graph, so its tools can\'t be found',
                 code="usage.ungoverned",
-                hint="give the result of create_agent(..., middleware=[GuardMiddleware(guard)])",
+                hint=("pass the result of create_agent(..., middleware=[GuardMiddleware(guard)])"),
             )
         return dict(spec)
     for item in spec.get("middleware", ()):

@@ -1,4 +1,6 @@
-"""The sub-agents of a deep agent, where deepagents has completed their specifications."""
+"""Finds and governs the sub-agents of a deep agent, in the specifications that deepagents
+completes.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,15 @@ __all__ = ["starter_of", "with_last"]
 
 
 def starter_of(agent: Any, given: Sequence[Any]) -> Any:
-    """Return the middleware that starts the sub-agents of *agent*, or None if there are none, or if
-    the program gave one of its own.
+    """Return the middleware that starts the sub-agents of *agent*. Return None if there are no
+    sub-agents, or if the program passed that middleware itself.
 
-    The general-purpose sub-agent is specified only there: deepagents makes it from its profile of
-    the model.
+    Only this middleware has the specification of the general-purpose sub-agent: deepagents derives
+    it from the model's profile.
     """
     offered = _offered(agent)
     for found in walk("", agent):
-        # A compiled sub-agent may be a deep agent too, with a middleware of its own.
+        # A compiled sub-agent may itself be a deep agent with such a middleware.
         starts = isinstance(found.thing, SubAgentMiddleware)
         if starts and any(id(item) in offered for item in found.thing.tools):
             return None if any(found.thing is item for item in given) else found.thing
@@ -37,7 +39,7 @@ def starter_of(agent: Any, given: Sequence[Any]) -> Any:
 
 
 def _offered(agent: Any) -> set[int]:
-    """Return the ids of the tools that the main agent itself has."""
+    """Return the ids of the main agent's own tools."""
     graph = graph_of(agent)
     nodes = [] if graph is None else [node.bound for node in graph.nodes.values()]
     return {
@@ -52,8 +54,8 @@ def with_last(starter: Any, keeper: GuardMiddleware) -> Any:
     """Return a copy of *starter* whose sub-agents have *keeper* as the last middleware that wraps
     tool calls.
 
-    The completed specifications are changed, not the built sub-agents, because deepagents builds a
-    sub-agent from its specification again if a call asks for another response format.
+    This changes the completed specifications instead of the built sub-agents, because deepagents
+    rebuilds a sub-agent from its specification if a call asks for another response format.
     """
     copied = copy.copy(starter)
     try:
@@ -65,17 +67,17 @@ def with_last(starter: Any, keeper: GuardMiddleware) -> Any:
             hint="install another version of deepagents, or upgrade guardrail",
         ) from None
     copied._subagents = [spec if "runnable" in spec else _last_in(spec, keeper) for spec in specs]
-    # Setting the keys makes the task tool again, from the new specifications.
+    # Setting the keys rebuilds the task tool from the new specifications.
     copied.private_state_keys = starter.private_state_keys
     return copied
 
 
 def _last_in(spec: Mapping[str, Any], keeper: GuardMiddleware) -> dict[str, Any]:
     changed = dict(spec)
-    # A fork inherits the main agent's guard, in front of its own middleware.
+    # A forked sub-agent inherits the main agent's guard, placed before its own middleware.
     middleware = [item for item in changed.get("middleware", ()) if item is not keeper]
     interrupts = changed.pop("interrupt_on", None)
     if interrupts:
-        # deepagents would add it after the guard.
+        # Otherwise deepagents would add this middleware after the guard.
         middleware.append(HumanInTheLoopMiddleware(interrupt_on=interrupts))
     return {**changed, "middleware": [*middleware, keeper]}

@@ -35,7 +35,7 @@ _LAZY = {
     "MiddlewareOrderWarning": "swapping",
     "check_governed": "checking",
 }
-"""Names that need LangGraph, or LangChain's agents, and their modules."""
+"""Names that need LangGraph or LangChain's agents, with the modules that define them."""
 
 
 def __getattr__(name: str) -> Any:

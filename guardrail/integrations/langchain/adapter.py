@@ -2,17 +2,17 @@
 
 ::
 
-    from guardrail.integrations.langchain import govern
+from guardrail.integrations.langchain import govern
 
-    agent = create_agent(model, tools=govern([search, send_email], guard))
+agent = create_agent(model, tools=govern([search, send_email], guard))
 
-The guard does not see the original tool object, which stays ungoverned, tools that a provider runs,
-or unknown tool names, which the framework answers itself. Tracing and callbacks receive the
-arguments as the model gave them. Outside ToolNode the framework takes an injected argument from
-whoever calls the tool: a program that invokes a tool with a model's own arguments must leave those
-names out. ``with_fallbacks`` catches every exception, including ``LedgerError``: the body did not
-run, but the program continues. A call is denied if its validators change their own output, since
-the body would get different arguments from those that the policy saw.
+The guard does not see calls of the original tool object, which stays ungoverned, tools that a
+provider runs, or unknown tool names, which the framework answers itself. Tracing and callbacks
+receive the model's unredacted arguments. Outside ToolNode, the framework accepts a value for an
+injected argument from any caller: a program that passes a model's arguments to a tool must remove
+those names first. ``with_fallbacks`` catches every exception, including ``LedgerError``: the body
+did not run, but the program continues. A call is denied if the tool's validators change their own
+output when they run again, because the body would get other arguments than the policy saw.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from guardrail.guard import Guard
 
     class LedgerStop(LedgerError):
-        """A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the
-        program.
+        """A ``LedgerError`` that always reaches the program: LangGraph does not turn it into a
+        message for the model.
         """
 
 
@@ -92,25 +92,26 @@ def govern(
     approvals: Approvals | str = Approvals.ERROR,
     timeout: float | None = None,
 ) -> T | list[T]:
-    """Return a governed copy of a tool, or a list of them: no body runs without a durable,
+    """Return a governed copy of a tool, or of each tool in a list: no body runs without a durable,
     well-formed ``allow``.
 
-    *target*, *labels*, *log_output*, *server* and *timeout* have the meaning that they have in
+    *target*, *labels*, *log_output*, *server* and *timeout* have the same meaning as in
     ``guard.declare`` and apply to every tool in *tools*. A tool that this guard already governs is
-    returned unchanged. The original is not changed, and not governed.
+    returned unchanged. The original tool is not changed and stays ungoverned.
 
-    A refusal or a timeout comes back as a ``ToolMessage`` with status ``error`` if the tool was
-    invoked with a tool call, and is raised (``Denied``, ``ApprovalRequired``, ``ToolTimeoutError``)
-    if it was invoked with plain arguments. With *approvals* ``"interrupt"``, a call that a person
-    must approve pauses a LangGraph graph that has a checkpointer, with what to ask as the
-    interrupt's value; it goes on when the graph is resumed with the ``answer`` of that value,
-    filled in. A ``LedgerError`` is always raised. Raises ``UsageError`` for what is no tool of this
-    process, ``ConfigError`` where another tool of that name has another schema.
+    If the tool was invoked with a tool call, a refusal or a timeout is returned as a
+    ``ToolMessage`` with status ``error``. If it was invoked with plain arguments, it is raised
+    (``Denied``, ``ApprovalRequired``, ``ToolTimeoutError``). If *approvals* is ``"interrupt"`` and
+    the LangGraph graph has a checkpointer, a call that needs an approval pauses the graph. The
+    interrupt's value contains the question and a blank ``answer``; resume the graph with that
+    ``answer`` filled in. A ``LedgerError`` is always raised. Raises ``UsageError`` if an object is
+    not a tool of this process, and ``ConfigError`` if another tool with the same name has a
+    different schema.
 
-    No argument that the model can see is injected. A tool that shows the model what its signature
-    marks as injected, or what the framework fills in by its name (``config``, ``run_manager``,
-    ``callbacks``, ``runtime``, ``self``), is refused: ``RefusedToolWarning`` names tool and
-    argument, and each call of it is denied.
+    An argument that the model can see is never injected. If a tool shows the model an argument that
+    its signature marks as injected, or one that the framework fills in by name (``config``,
+    ``run_manager``, ``callbacks``, ``runtime``, ``self``), the tool is refused:
+    ``RefusedToolWarning`` names the tool and the argument, and every call of it is denied.
     """
     how = Approvals.of(approvals)
     options = Options(tuple(target), tuple(labels), log_output, server, how, timeout)
@@ -121,7 +122,7 @@ def govern(
     return [cast("T", _govern(tool, guard, options)) for tool in tools]
 
 
-# -- making a governed tool
+# -- creating a governed tool
 
 
 def _govern(tool: object, guard: Guard, options: Options) -> BaseTool:
@@ -137,7 +138,7 @@ def _govern(tool: object, guard: Guard, options: Options) -> BaseTool:
             )
         if options not in (Options(), found.options):
             raise UsageError(
-                "this tool is already governed, with other options",
+                "this tool is already governed, with different options",
                 code="usage.governed",
                 hint="govern the original tool",
             )
@@ -155,8 +156,8 @@ _ENTRIES = ("invoke", "ainvoke", "run", "arun", "batch", "abatch", "stream", "as
 
 
 def _check_entries(cls: type[BaseTool]) -> None:
-    """Refuse a class with an entry point of its own, whose code would run before the guard or
-    without it.
+    """Raise ``UsageError`` if the class overrides an entry point: its code could run before the
+    guard or bypass it.
     """
     for name in _ENTRIES:
         module = getattr(getattr(cls, name), "__module__", "")
@@ -186,7 +187,7 @@ def _refuse(tool: object) -> NoReturn:
 
 
 def __getattr__(name: str) -> Any:
-    # Made on first use: its bases depend on whether LangGraph is installed.
+    # Created on first use, because its bases depend on whether LangGraph is installed.
     if name == "LedgerStop":
         return langgraph().stop
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

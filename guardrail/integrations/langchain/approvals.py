@@ -1,9 +1,9 @@
 """Turns a required approval into a LangGraph interrupt: the graph pauses, and the value that
 resumes it is the answer.
 
-On resume, LangGraph reruns the node from its start and hands out the answers by position, not by
-question. An answer can therefore reach a different call from the one that the person meant, or a
-later request, so it counts only for the request that it names.
+On resume, LangGraph reruns the node from its start and assigns answers by position, not by
+question. An answer can therefore reach another call, or a later request, than the person meant. So
+an answer is accepted only for the request that it names.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ __all__ = ["METHOD", "ask"]
 R = TypeVar("R")
 
 METHOD = "langgraph_resume"
-"""``approver.method`` in records: asserted by whoever resumed the graph."""
+"""``approver.method`` in records: the identity is asserted by the code that resumed the graph."""
 _ANSWER = ("approval", "approved", "approver", "reason")
-"""The keys that an answer may have."""
+"""The keys allowed in an answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,9 @@ class _Said:
 def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None]:
     """Pause the graph until people have answered the request *approval*, and record the answers.
 
-    Return the reason that the last answer was turned down, or None if all of them counted. Raises
-    ``GraphInterrupt`` while an answer is missing, and ``LedgerError``. An answer that is turned
-    down is recorded, and the call made with this approval is denied.
+    Return the reason that the last answer was rejected, or None if all answers were accepted.
+    Raises ``GraphInterrupt`` while an answer is missing, and ``LedgerError``. A rejected answer is
+    recorded, and the call that depends on this approval is denied.
     """
     from langgraph.types import interrupt
 
@@ -64,14 +64,16 @@ def ask(service: ApprovalService, approval: str) -> Steps[RejectionReason | None
         seen += 1
         said = _said(given)
         if isinstance(said, _Said) and seen <= before:
-            continue  # recorded when the graph was first resumed with it
+            continue  # already recorded when the graph was first resumed with it
         answer: Answer = yield from _apart(_recording(service, approval, said))
         if answer.rejected is not None:
             return answer.rejected
 
 
 def _question(service: ApprovalService, case: ApprovalCase) -> dict[str, Any]:
-    """Return the value of the interrupt: the request, and an answer for the person to fill in."""
+    """Return the value of the interrupt: the request, and a blank answer for the person to
+    fill in.
+    """
     answer = dict.fromkeys(_ANSWER) | {"approval": case.request.id}
     return {"type": "guardrail_approval", **document(service.listed(case)), "answer": answer}
 
@@ -90,10 +92,11 @@ def _recording(
 
 
 def _said(value: Mapping[str, Any]) -> _Said | RejectionReason:
-    """Return a person's answer, or the reason that it does not count: the person or the verdict is
-    missing, or there is additional content.
+    """Return a person's answer, or the reason that it is rejected: the person or the verdict is
+    missing, or the answer has extra keys.
 
-    An answer with edited arguments is about a different call from the one that would run.
+    Extra keys are rejected because an answer with edited arguments approves a different call from
+    the one that would run.
     """
     if not set(value) <= set(_ANSWER):
         return RejectionReason.ANSWER_CHANGED

@@ -1,5 +1,5 @@
-"""Binds a governed LangChain tool to its guard. The declaration is made from the schema that a
-model sees.
+"""Binds a governed LangChain tool to its guard. The tool is declared with the schema that the model
+sees.
 """
 
 from __future__ import annotations
@@ -39,22 +39,24 @@ __all__ = [
 
 
 KEY = "_guardrail"
-"""Attribute that holds a governed tool's binding: in the instance, so that every copy of it stays
+"""Attribute of a tool instance that holds its binding, so that every copy of the tool stays
 governed.
 """
 
 
 class Approvals(StrEnum):
-    """How a call that a person must approve is handled."""
+    """How to handle a call that needs an approval."""
 
     ERROR = "error"
-    """The model is told that the call did not run."""
+    """Tell the model that the call did not run."""
     INTERRUPT = "interrupt"
-    """A resumable LangGraph graph pauses until a person has answered; otherwise as ``error``."""
+    """Pause a LangGraph graph that can be resumed until a person has answered. Without one, as
+    ``error``.
+    """
 
     @classmethod
     def of(cls, value: str) -> Approvals:
-        """Return the member that *value* names. Raises ``UsageError``."""
+        """Return the member named by *value*. Raises ``UsageError`` if there is none."""
         try:
             return cls(value)
         except ValueError:
@@ -65,7 +67,7 @@ class Approvals(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """Arguments of ``guard.declare`` other than name and schema, and the handling of approvals."""
+    """The arguments of ``guard.declare`` except name and schema, and how to handle approvals."""
 
     target: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -83,22 +85,24 @@ class Binding:
 
     guard: Guard
     tool: Tool
-    """The guard's declaration."""
+    """The tool as declared to the guard."""
     options: Options
     name: str
     schema: object
-    """``args_schema`` at declaration: a copy with a different name or schema is declared again."""
+    """``args_schema`` at declaration. A copy with a different name or schema is declared again."""
     positional: tuple[str, ...]
-    """Names of arguments that are passed without a name, in order."""
+    """Names of the arguments that are passed by position, in order."""
     injected: frozenset[str]
-    """Names that the framework or the host fills in, according to their annotations."""
+    """Names of the arguments that the framework or the host fills in, according to their
+    annotations.
+    """
     defaults: Mapping[str, Any]
-    """The model's defaults, as objects. LangChain passes on a default that the model itself would
-    refuse (``x: str = None``).
+    """The input model's defaults, as objects. LangChain also passes a default that the model itself
+    would reject (``x: str = None``).
     """
     variadic: frozenset[str]
-    """``args`` and ``kwargs`` if they stand for ``*args`` and ``**kwargs``: passed on only if they
-    were given.
+    """``args`` and ``kwargs`` if they represent ``*args`` and ``**kwargs``. They are passed on only
+    if they were given.
     """
     raw: Mapping[Callable[..., Any], Callable[..., Any]]
     """Maps each governed function to its original body."""
@@ -118,15 +122,15 @@ def bind(
 ) -> Binding:
     """Declare *tool* to *guard*, and store the result in the instance.
 
-    Warns if the tool shows the model an argument that something else fills in, and declares the
-    tool with a schema that no arguments fit.
+    If the tool shows the model an argument that the framework or the host fills in, warns and
+    declares the tool with a schema that rejects all arguments.
     """
     injected = injected_names(tool)
     refused = contradiction(tool, injected)
     if refused is not None:
         warnings.warn(refused, stacklevel=4)
     schema = NEVER if refused is not None else model_schema(tool, injected)
-    # A refused tool is not registered: it would block an accepted one of the same name.
+    # A refused tool is not registered, because it would block an accepted tool with the same name.
     declare = guard.declare if refused is None else tools.declare
     declared = declare(
         tool.name,

@@ -1,5 +1,5 @@
-"""One execution of a LangChain tool's body: the judged arguments, the injected ones, and how it
-ends.
+"""One execution of a LangChain tool's body: the judged arguments, the injected arguments, and the
+end of the call.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ __all__ = ["INVOCATION", "Invocation", "aexecute", "execute", "reject"]
 
 @dataclass(slots=True)
 class Invocation:
-    """One ``run`` or ``arun`` before it reaches the body."""
+    """One call of ``run`` or ``arun`` that has not yet reached the body."""
 
     call_id: str | None
     config: Mapping[str, Any] | None = None
-    """Tool call id of the run, if it has one."""
+    """The id of the run's tool call, if it has one."""
     rejected: str | None = None
-    """Stable code of the framework's reason for refusing the arguments."""
+    """Stable code for the framework's reason to reject the arguments."""
 
 
 INVOCATION: ContextVar[Invocation | None] = ContextVar("guardrail_langchain", default=None)
@@ -99,7 +99,7 @@ def _steps(
     body: Callable[..., Any],
     session: SessionScope | None,
 ) -> CallGenerator[Any]:
-    """Make a call of the guard; if a person must approve it and the graph can pause, pause it."""
+    """Run the steps of a call. If it needs an approval and the graph can pause, pause the graph."""
     warn_of_tracing(binding.guard)
     options = _options(session)
     pausing = binding.options.approvals is Approvals.INTERRUPT and can_pause()
@@ -119,7 +119,7 @@ def _steps(
 
 
 def _released(settled: Settled) -> Any:
-    """Return the tool's result, or raise the exception of its body."""
+    """Return the tool's result, or raise the exception that its body raised."""
     try:
         return settled.release()
     except ReportedError as report:
@@ -132,7 +132,9 @@ _UNANSWERED = frozenset({"denied.approval.pending", "denied.approval.approvers_m
 
 
 def _reworded(denial: Denied, turned_down: RejectionReason | None) -> Denied:
-    """Return *denial* with a message that says why an answer did not make its approval count."""
+    """Return *denial*, with a message that says why the answer to its approval was rejected, if it
+    was.
+    """
     if turned_down is None or denial.code not in _UNANSWERED:
         return denial
     words = public_message(denied(Cause.APPROVAL, turned_down))
@@ -153,7 +155,7 @@ def _options(session: SessionScope | None) -> CallOptions:
 
 
 def _take_call_id() -> str | None:
-    """Return the id of this run's tool call, and forget it, because calls made by the body have
+    """Return the id of this run's tool call, and clear it, because calls made by the body have
     their own ids.
     """
     invocation = INVOCATION.get()
@@ -164,7 +166,7 @@ def _take_call_id() -> str | None:
 
 
 def reject(tool: BaseTool, invocation: Invocation) -> None:
-    """Record that the framework refused the arguments of *tool*. Raises ``LedgerStop``."""
+    """Record that the framework rejected the arguments of *tool*. Raises ``LedgerStop``."""
     assert invocation.rejected is not None
     binding = binding_of(tool)
     record_rejection(

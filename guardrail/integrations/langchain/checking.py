@@ -35,24 +35,25 @@ if TYPE_CHECKING:
 __all__ = ["check_governed", "governs"]
 
 MAIN = "main agent"
-"""Name of the agent that is checked, if it has none."""
+"""Name in messages for the checked agent if it has no name."""
 
 
 def check_governed(agent: Any, guard: Guard) -> None:
-    """Return if *guard* governs every tool that the compiled graph *agent* can reach, those of its
-    sub-agents included; otherwise raise ``UsageError``, which names agent and tool.
+    """Check that *guard* governs every tool that the compiled graph *agent* can reach, including
+    the tools of its sub-agents. Raises ``UsageError``, which names the agents and tools, if it does
+    not.
 
-    Follows nodes, tools, middleware, closures, and agents that a tool's function finds in its
-    module. A tool is governed if ``govern`` made it, or if ``GuardMiddleware`` or
-    ``tool_call_wrappers`` are in its ``ToolNode``. In a node or middleware of the program's own,
-    each tool must be one that ``govern`` made. Nothing is run. What else the program's own code
-    does is not seen.
+    The check follows nodes, tools, middleware, closures, and agents that a tool's function finds in
+    its module. A tool is governed if ``govern`` created it, or if its ``ToolNode`` has
+    ``GuardMiddleware`` or ``tool_call_wrappers``. In the program's own nodes and middleware, every
+    tool must have been created by ``govern``. Nothing is run. The check can't see anything else
+    that the program's own code does.
     """
     if graph_of(agent) is None:
         raise UsageError(
-            f"{type(agent).__name__} is no compiled graph, so its tools can't be found",
+            f"{type(agent).__name__} is not a compiled graph, so its tools can't be found",
             code="usage.ungoverned",
-            hint="give it the agent that create_agent or StateGraph.compile returned",
+            hint="pass the agent that create_agent or StateGraph.compile returned",
         )
     problems = list(dict.fromkeys(_problems(agent, guard)))
     if problems:
@@ -60,8 +61,8 @@ def check_governed(agent: Any, guard: Guard) -> None:
             f"not governed: {'; '.join(problems)}",
             code="usage.ungoverned",
             hint=(
-                "make GuardMiddleware(guard) the last middleware of each agent that is named, or"
-                " govern its tools with govern(tools, guard)"
+                "make GuardMiddleware(guard) the last middleware of each agent named "
+                "here, or govern its tools with govern(tools, guard)"
             ),
         )
 
@@ -79,7 +80,7 @@ def _problems(agent: Any, guard: Guard) -> Iterator[str]:
 
 
 def _ungoverned(found: Found, guard: Guard) -> list[str]:
-    """Return the names of the tools that would run without the guard at this place."""
+    """Return the names of the tools found at this place that would run without the guard."""
     if isinstance(found.thing, ToolNode):
         if _wrapped(found.thing, guard):
             return []
@@ -96,15 +97,15 @@ def _governed(tool: BaseTool, guard: Guard) -> bool:
 
 
 def _wrapped(node: ToolNode, guard: Guard) -> bool:
-    """Return True if each call of *node*, awaited or not, passes the guard."""
-    # LangGraph does not promise these names. Without them nothing counts as governed.
+    """Return True if every call of *node*, sync or async, goes through the guard."""
+    # LangGraph does not guarantee these names. If they are missing, nothing counts as governed.
     sync = getattr(node, "_wrap_tool_call", None)
     awaited = getattr(node, "_awrap_tool_call", None)
     return _passes(sync, guard) and (awaited is None or _passes(awaited, guard))
 
 
 def _passes(wrapper: object, guard: Guard) -> bool:
-    """Return True if the composed *wrapper* has the guard in its chain of functions."""
+    """Return True if the guard is in the chain of functions that make up *wrapper*."""
     if isinstance(wrapper, types.MethodType):
         return governs(wrapper.__self__, guard)
     if isinstance(wrapper, functools.partial):
@@ -129,8 +130,8 @@ def governs(thing: object, guard: Guard) -> bool:
 
 
 def _loose(middleware: Any, guard: Guard) -> list[str]:
-    """Return the names of ungoverned tools that *middleware* keeps for itself: it may run them, or
-    give them to an agent that it makes later.
+    """Return the names of the ungoverned tools that *middleware* holds: it may run them, or give
+    them to an agent that it creates later.
     """
     offered = {id(tool) for tool in getattr(middleware, "tools", ())}
     held: list[Any] = []

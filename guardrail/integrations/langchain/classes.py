@@ -1,5 +1,5 @@
-"""The classes of governed tools: subclasses of each tool's own class whose bodies go through the
-guard.
+"""The classes of governed tools: subclasses of the tools' own classes, with bodies that go through
+the guard.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _CLASSES_LOCK = threading.Lock()
 
 
 def governed_class(base: type[BaseTool]) -> type:
-    """Return the subclass of *base* with governed bodies; one per class."""
+    """Return the governed subclass of *base*. Each class has one."""
     with _CLASSES_LOCK:
         made = _CLASSES.get(base)
         if made is None:
@@ -44,13 +44,14 @@ def governed_class(base: type[BaseTool]) -> type:
 
 
 def _new_class(base: type, name: str, bases: tuple[type, ...], space: dict[str, Any]) -> type:
-    # Use the metaclass of the tool's own class: pydantic's, or one that a program derived from it.
+    # Use the metaclass of the tool's class: pydantic's metaclass, or one that the program derived
+    # from it.
     metaclass: Any = type(base)
     return cast("type", metaclass(name, bases, space))
 
 
 def _make_run(base: type[BaseTool], inner: type) -> Callable[..., Any]:
-    # Positional-only: an argument may be called self.
+    # Positional-only, because an argument may be named self.
     def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         body = functools.partial(base._run, _inner(self, inner))
         return execute(binding_of(self), body, beside, args, kwargs)
@@ -69,8 +70,8 @@ def _make_arun(base: type[BaseTool], inner: type) -> Callable[..., Any]:
 
 
 def _inner(tool: BaseTool, cls: type) -> BaseTool:
-    """Return the ungoverned side of *tool*, with the same state and its own class, so that a body
-    that calls ``self._run`` counts as one call.
+    """Return the ungoverned tool inside *tool*, with the same state and its original class. A body
+    that calls ``self._run`` then counts as one call.
     """
     inner = cast("BaseTool", object.__new__(cls))
     object.__setattr__(inner, "__dict__", tool.__dict__)
@@ -80,8 +81,8 @@ def _inner(tool: BaseTool, cls: type) -> BaseTool:
 
 
 def _inner_class(base: type[BaseTool]) -> type:
-    """Return the class of the ungoverned side: *base* itself, or a subclass whose ``func`` and
-    ``coroutine`` are the bodies.
+    """Return the class of the ungoverned tool: *base*, or a subclass whose ``func`` and
+    ``coroutine`` are the original bodies.
     """
     fields = [field for field in CALLABLES if field in base.model_fields]
     if not fields:
@@ -89,8 +90,8 @@ def _inner_class(base: type[BaseTool]) -> type:
     space = {"__module__": base.__module__, "__doc__": base.__doc__}
     made = _new_class(base, base.__name__, (base,), space)
     for field in fields:
-        # Set after the class is made: pydantic refuses a property over a field, but attribute
-        # access prefers it.
+        # Set after the class is created: pydantic rejects a property with the name of a field, but
+        # attribute access prefers the property.
         setattr(made, field, _raw_field(field))
     return made
 

@@ -1,5 +1,5 @@
-"""What a LangChain run says about a call: the framework, the trace, and the model's message that
-asked for it.
+"""Finds the context of a call in its LangChain run: the framework, the trace, and the model's
+message that asked for the call.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from guardrail.integrations.traces import current_trace
 __all__ = ["context_of_call"]
 
 _NEWEST = 256
-"""Messages to look at: the one that asked is among the last ones."""
+"""Number of messages to search: the message that asked for the call is among the last ones."""
 _OWN_IDS = ("run-", "lc_", "lc-")
-"""How LangChain's own ids of messages begin, for models that give no id."""
+"""Prefix of the message ids that LangChain generates for models that give no id."""
 
 
 def context_of_call(configurable: Mapping[str, Any], call_id: str | None) -> CallContext:
-    """Return the context of the call *call_id* in the run with this configuration."""
+    """Return the context of the call with the id *call_id* in the run with this configuration."""
     in_graph = runtime_of_run(configurable) is not None
     name, version = _framework("langgraph" if in_graph else "langchain-core")
     message = _asking(configurable, call_id) if in_graph and call_id is not None else None
@@ -40,7 +40,7 @@ def context_of_call(configurable: Mapping[str, Any], call_id: str | None) -> Cal
 
 
 def _asking(configurable: Mapping[str, Any], call_id: str) -> AIMessage | None:
-    """Return the newest message that makes the call, if the state of the graph has it."""
+    """Return the newest message that asks for the call, or None if the graph's state has none."""
     for message in itertools.islice(reversed(messages_of_run(configurable)), _NEWEST):
         if isinstance(message, AIMessage) and any(
             call.get("id") == call_id for call in message.tool_calls

@@ -1,4 +1,6 @@
-"""Finds tools that show the model an argument that something else fills in. They never run."""
+"""Finds tools that show the model an argument that the framework or the host fills in. Such tools
+never run.
+"""
 
 from __future__ import annotations
 
@@ -26,11 +28,11 @@ __all__ = ["RefusedToolWarning", "contradiction"]
 
 
 class RefusedToolWarning(UsageError, UserWarning):
-    """A tool shows the model an argument that something else fills in. It never runs: each call of
-    it is denied.
+    """A tool shows the model an argument that the framework or the host fills in. The tool never
+    runs: every call of it is denied.
 
     This is a warning, so that one such tool does not keep a program with many tools from starting.
-    It becomes an error if warnings are errors.
+    If warnings are errors, it is raised.
     """
 
     default_code = "usage.injected"
@@ -41,8 +43,8 @@ class RefusedToolWarning(UsageError, UserWarning):
 
 
 def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarning | None:
-    """Return the reason that *tool* must not run, or None if it may. A tool must not show the model
-    an argument that something else fills in.
+    """Return the reason that *tool* must not run, or None if it may: a tool must not show the model
+    an argument that the framework or the host fills in.
     """
     filled = {
         **dict.fromkeys(injected, "its signature or its args_schema marks as injected"),
@@ -59,13 +61,15 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
     model = input_model(tool)
     if model is not None and not hasattr(model, "model_fields") and unseen_names(tool):
         return RefusedToolWarning(
-            f"{tool.name} is refused and never runs: only its methods mark an argument as injected,"
-            " and its model is one of pydantic 1",
-            hint="give it an args_schema of pydantic 2, with that argument",
+            (
+                f"{tool.name} is refused and never runs: only its methods mark an argument as "
+                "injected, and its input model is a pydantic 1 model"
+            ),
+            hint="give the tool a pydantic 2 args_schema that has this argument",
         )
     for name, field in getattr(model, "model_fields", {}).items():
         if name in injected and _aliases(field) - {name}:
-            # ToolNode replaces a model's value given under the name, but lets through one given
+            # ToolNode replaces a value that the model gives under the name, but passes on one given
             # under the alias.
             return RefusedToolWarning(
                 f"{tool.name} is refused and never runs: its injected argument {name} has an alias,"
@@ -76,8 +80,8 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
 
 
 def _filled(tool: BaseTool) -> dict[str, str]:
-    """Return the names that LangChain or LangGraph always fills in, whatever their annotation, and
-    the framework that fills in each.
+    """Return the names that LangChain or LangGraph always fills in, whatever their annotations.
+    Each name is mapped to a description of who fills it in.
     """
     found: dict[str, str] = {}
     annotations = dict(schema_annotations(tool))
@@ -88,7 +92,7 @@ def _filled(tool: BaseTool) -> dict[str, str]:
     if "runtime" in annotations:
         found["runtime"] = "LangGraph's ToolNode fills in"
     if isinstance(tool, SingleInputTool):
-        return found  # a model's value for these is positional, not by name
+        return found  # a model's value for these names is passed by position, not by name
     for method in (tool._run, tool._arun):
         if tool.args_schema is not None:
             found.update(dict.fromkeys(config_names(method), "gets the config of the run"))

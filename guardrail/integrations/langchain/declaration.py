@@ -1,5 +1,5 @@
-"""What a LangChain tool declares to a guard: the schema that the model sees, and how the framework
-passes its arguments on.
+"""The declaration of a LangChain tool to a guard: the schema that the model sees, and how the
+framework passes the arguments on.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["NEVER", "defaults", "model_schema", "positional_names", "variadic_na
 
 
 NEVER = {"type": "object", "properties": {}, "not": {}}
-"""A schema that no arguments fit: each call is denied, and recorded."""
+"""A schema that rejects all arguments: each call is denied and recorded."""
 
 
 def model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
@@ -41,9 +41,9 @@ def model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
     loose = getattr(tool.args_schema, "model_config", {}).get("extra") == "allow"
     if set(names) == set(fields) and not loose:
         return schema
-    # LangChain omits that a model accepts further arguments, and fields that have only a
-    # validation_alias. If there is no args_schema, it also counts a parameter that receives the
-    # run's config as an argument.
+    # LangChain's schema does not say that a model accepts further arguments, and omits fields that
+    # have only a validation_alias. Without an args_schema, it also counts the parameter that
+    # receives the run's config as an argument.
     from pydantic import ConfigDict, create_model
 
     kept: dict[str, Any] = {}
@@ -55,7 +55,7 @@ def model_schema(tool: BaseTool, injected: frozenset[str]) -> Any:
 
 
 def _unaliased(field: Any) -> Any:
-    """Return *field* under its own name, by which LangChain passes it on."""
+    """Return *field* without its alias, because LangChain passes it on under its own name."""
     from pydantic.fields import FieldInfo
 
     default: dict[str, Any] = {"default": field.default}
@@ -67,7 +67,7 @@ def _unaliased(field: Any) -> Any:
 
 
 def defaults(schema: Any) -> dict[str, Any]:
-    """Return the defaults of the model *schema*, as objects; a JSON Schema has none."""
+    """Return the defaults of the model *schema*, as objects. A JSON Schema has no defaults."""
     if isinstance(schema, Mapping):
         return {}
     return {
@@ -78,8 +78,8 @@ def defaults(schema: Any) -> dict[str, Any]:
 
 
 def variadic_names(tool: BaseTool) -> frozenset[str]:
-    """Return ``args`` and ``kwargs`` if they stand for ``*args`` and ``**kwargs``."""
-    # LangChain makes fields of these, and omits them from a call that does not name them.
+    """Return ``args`` and ``kwargs`` if they represent ``*args`` and ``**kwargs``."""
+    # LangChain turns these into fields, and omits them from a call that does not name them.
     return frozenset(
         name
         for body in bodies(tool)
@@ -90,7 +90,7 @@ def variadic_names(tool: BaseTool) -> frozenset[str]:
 
 
 def positional_names(tool: BaseTool, schema: Any, injected: frozenset[str]) -> tuple[str, ...]:
-    """Return the names of arguments that are passed without a name, in order."""
+    """Return the names of the arguments that are passed by position, in order."""
     for body in bodies(tool):
         names = [
             name

@@ -1,4 +1,4 @@
-"""Governed functions: the bodies of tools that are made from functions."""
+"""Governed functions: the bodies of tools that are created from functions."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ __all__ = ["govern_functions"]
 
 
 def govern_functions(tool: BaseTool) -> None:
-    """Replace the bodies of *tool*, including those that a copy brought with it, with governed
-    functions.
+    """Replace the bodies of *tool* with governed functions, including bodies that a copy received
+    as updates.
     """
     binding: Binding = tool.__dict__[KEY]
     raw: dict[Callable[..., Any], Callable[..., Any]] = {}
@@ -35,8 +35,8 @@ def govern_functions(tool: BaseTool) -> None:
 def _governed_function(
     tool: BaseTool, body: Callable[..., Any], *, awaited: bool
 ) -> Callable[..., Any]:
-    """Return a function with the signature of *body* that runs it through the guard; it gives no
-    access to *body*.
+    """Return a function with the signature of *body* that runs *body* through the guard, and that
+    gives no access to *body*.
     """
     beside = frozenset(config_names(body) | {"run_manager", "callbacks"} & set(parameters(body)))
     if awaited:

@@ -1,4 +1,4 @@
-"""The part that all governed tools share: refusals become messages, copies stay governed."""
+"""The behaviour that all governed tools share: refusals become messages, copies stay governed."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ __all__ = ["Governed"]
 
 
 class Governed:
-    """Mixin for tool classes: turns guardrail's errors into results that the framework and the
+    """Mixin for tool classes. It turns guardrail's errors into results that the framework and the
     model can use.
     """
 
     def run(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
-        """Run the tool as its own ``run`` does. If the call is refused, return an error message for
+        """Run the tool like its own ``run``. If the call is refused, return an error message for
         the model.
         """
         invocation = Invocation(tool_call_id, kwargs.get("config"))
@@ -56,13 +56,13 @@ class Governed:
                 await asyncio.to_thread(reject, cast("BaseTool", self), invocation)
 
     def _to_args_and_kwargs(self, *args: Any, **kwargs: Any) -> Any:
-        # The framework's own validation failed: the call never reaches a body, no matter who
-        # handles the exception.
+        # The framework's own validation failed, so the call never reaches a body, even if the
+        # program handles the exception.
         try:
             given, named = super()._to_args_and_kwargs(*args, **kwargs)  # type: ignore[misc]
             binding = binding_of(cast("BaseTool", self))
             if not binding.injected.isdisjoint(binding.positional[: len(given)]):
-                # A string input becomes the first argument, and may come from the model; an
+                # A string input becomes the first argument, and may come from the model. An
                 # injected argument is neither judged nor recorded.
                 raise TypeError(
                     f"{binding.name}: a string can't be its first argument, because that "
@@ -79,8 +79,8 @@ class Governed:
 
     @property
     def tool_call_schema(self) -> Any:
-        """The schema that the model sees: the tool's own, without the names that LangChain shows
-        and then fills in itself.
+        """The schema that the model sees: the tool's own schema without the names that LangChain
+        shows to the model and then fills in itself.
         """
         tool = cast("BaseTool", self)
         schema = super().tool_call_schema  # type: ignore[misc]
@@ -90,8 +90,8 @@ class Governed:
         return without(schema, frozenset(hidden))
 
     def get_input_schema(self, config: Any = None) -> Any:
-        """Return the tool's own schema, plus injected arguments that only its methods declare.
-        ToolNode removes a model's value for an argument only if it knows that the argument is
+        """Return the tool's own schema plus the injected arguments that only its methods declare.
+        ToolNode removes the model's value for an argument only if it knows that the argument is
         injected.
         """
         schema = self.given_input_schema(config)
@@ -103,11 +103,13 @@ class Governed:
         return super().get_input_schema(config)  # type: ignore[misc]
 
     def __init__(self, **_: Any) -> None:
-        # LangChain builds a configured tool from the fields of another one, and the guard is not a
+        # LangChain creates a configured tool from the fields of another one, and the guard is not a
         # field.
         raise UsageError(
-            f"{type(self).__name__} can't be created from its fields or configured, because it "
-            "would have no guard",
+            (
+                f"{type(self).__name__} can't be configured or created from its fields, "
+                "because it would lose its guard"
+            ),
             code="usage.governed",
             hint=(
                 "copy the governed tool with model_copy, or configure the original tool and "
@@ -122,13 +124,13 @@ class Governed:
         return _own(super().__deepcopy__(memo))  # type: ignore[misc]
 
     def model_copy(self, **how: Any) -> Any:
-        """Copy the tool. The copy is decided under its own name, and functions given to it are
-        governed.
+        """Return a governed copy of the tool. The copy is decided under its own name, and functions
+        passed in *update* are governed.
         """
         return _own(super().model_copy(**how))  # type: ignore[misc]
 
     def copy(self, **how: Any) -> Any:
-        """Copy the tool, as ``model_copy`` does."""
+        """Return a governed copy of the tool, as ``model_copy`` does."""
         return _own(super().copy(**how))  # type: ignore[misc]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -145,7 +147,7 @@ class Governed:
 
 
 def _own(copied: Any) -> Any:
-    """Return *copied* with its governed functions decided under its own name instead of the
+    """Return *copied* after binding its governed functions to its own name instead of the
     original's.
     """
     if KEY in copied.__dict__:

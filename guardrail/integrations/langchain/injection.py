@@ -1,9 +1,5 @@
-"""Finds the arguments of a LangChain tool that are injected, and those that the model can see. No
-name is both.
-
-Injected values are passed separately from the arguments, and are neither judged nor recorded. A
-name that the model can see must therefore not be injected: otherwise the model would choose a value
-that no policy judges, or the body would get a different value from the judged one.
+"""Finds which arguments of a LangChain tool are injected, and which the model can see. No argument
+is both.
 """
 
 from __future__ import annotations
@@ -33,17 +29,17 @@ __all__ = [
 ]
 
 CALLABLES = ("func", "coroutine")
-"""Fields that hold a body."""
+"""Names of the fields that hold a body."""
 
 _MAX_DEPTH = 16
 
 
 def injected_names(tool: BaseTool) -> frozenset[str]:
-    """Return the names whose annotations say that the framework or the host fills them in. A name
-    alone never decides.
+    """Return the names of the arguments whose annotations say that the framework or the host fills
+    them in. An argument's name is never enough.
 
-    LangChain's own list is not used, because it is computed once, even if another function or
-    schema is set later.
+    LangChain's own list is not used, because LangChain computes it once and does not update it if
+    the function or the schema is replaced.
     """
     found = {name for name, hint in schema_annotations(tool).items() if marked(hint)}
     for body in (*bodies(tool), tool._run, tool._arun):
@@ -59,8 +55,9 @@ def injected_names(tool: BaseTool) -> frozenset[str]:
 
 
 def config_names(function: Callable[..., Any]) -> set[str]:
-    """Return the parameters that receive the run's config."""
-    # The same test as LangChain's: only a parameter with exactly this annotation receives it.
+    """Return the names of the parameters that receive the run's config."""
+    # The same test as in LangChain: only a parameter with exactly this annotation receives the
+    # config.
     return {name for name, hint in hints(function).items() if hint is RunnableConfig}
 
 
@@ -75,23 +72,23 @@ def bodies(tool: BaseTool) -> list[Callable[..., Any]]:
 
 
 def input_model(tool: BaseTool) -> Any:
-    """Return the input model, pydantic 1 or 2, or None if the input is described by a JSON Schema
-    or not at all.
+    """Return the input model, pydantic 1 or 2. Return None if a JSON Schema describes the input, or
+    if nothing does.
     """
     if isinstance(tool.args_schema, Mapping):
         return None
     if tool.args_schema is None and isinstance(tool, SingleInputTool):
         return None
-    # A governed tool's own schema has more: the arguments that only its methods mark.
+    # A governed tool's own schema also has the arguments that only its methods mark as injected.
     return getattr(tool, "given_input_schema", tool.get_input_schema)()
 
 
 def unseen_names(tool: BaseTool) -> dict[str, tuple[Any, Any]]:
-    """Return (annotation, default) of the arguments that only the methods of a class mark as
+    """Return the annotation and default of each argument that only the methods of a class mark as
     injected.
 
-    LangGraph's ToolNode inspects functions and the input model, not these methods, so it would pass
-    on a model's values for these names.
+    LangGraph's ToolNode inspects functions and the input model but not these methods, so it would
+    pass the model's values for these names on.
     """
     if any(callable(tool.__dict__.get(field)) for field in CALLABLES):
         return {}
@@ -107,7 +104,7 @@ def unseen_names(tool: BaseTool) -> dict[str, tuple[Any, Any]]:
 
 
 def schema_annotations(tool: BaseTool) -> Mapping[str, Any]:
-    """Return the annotations of the input's fields, including those that LangChain itself skips."""
+    """Return the annotations of the input's fields, including fields that LangChain skips."""
     model = input_model(tool)
     if model is None:
         return {}
@@ -147,8 +144,8 @@ def marked(hint: Any, depth: int = 0) -> bool:
 
 
 def hidden_names(tool: BaseTool) -> set[str]:
-    """Return the names that LangChain shows to the model but fills in itself: the config of a class
-    without a schema.
+    """Return the names that LangChain shows to the model but fills in itself, for example the
+    config of a class without a schema.
     """
     if tool.args_schema is not None:
         return set()

@@ -1,8 +1,8 @@
-"""Govern every tool of a LangChain agent, also those that other middleware adds.
+"""Govern every tool of a LangChain agent, including tools that other middleware adds.
 
 ::
 
-    from guardrail.integrations.langchain import GuardMiddleware
+from guardrail.integrations.langchain import GuardMiddleware
 
     agent = create_agent(
         model, tools=[search, send_email], middleware=[..., GuardMiddleware(guard)]
@@ -37,7 +37,7 @@ __all__ = ["GuardMiddleware"]
 
 try:
     from langgraph.types import TracePolicy, omit_payload
-except ImportError:  # an older LangGraph traces the middleware like every other one
+except ImportError:  # An older LangGraph traces this middleware like any other.
     _NO_PAYLOAD = None
 else:
     _NO_PAYLOAD = TracePolicy(process_inputs=omit_payload, process_outputs=omit_payload)
@@ -47,27 +47,27 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     """Governs all tools of an agent: no body of a tool runs without a durable, well-formed
     ``allow``.
 
-    Each call gets a governed copy of its tool, so retries are decided one by one, and the policy
-    sees the arguments that the body gets. It must be the last middleware in the list, since one
-    that comes later could run a tool of its own: ``MiddlewareOrderWarning`` says so at the first
-    call.
+    Each call gets a governed copy of its tool, so each retry is decided separately, and the policy
+    sees the arguments that the body gets. Put this middleware last in the list, because a later one
+    could run a tool of its own. If one comes later, the first call emits
+    ``MiddlewareOrderWarning``.
 
     Calls of a tool that does not exist, and calls whose arguments are not JSON, are recorded as
-    ``call.rejected``; the framework answers them. A tool that runs at the model's provider (one
-    given as a mapping) can't be governed: its name is recorded before the model is asked.
+    ``call.rejected``; the framework answers them. A tool that the model's provider runs (given as a
+    mapping) can't be governed: its name is recorded before the model is called.
     """
 
     trace_policy = _NO_PAYLOAD
-    """The span of the middleware itself holds no arguments and no results. Other spans do."""
+    """The trace span of the middleware itself contains no arguments or results. Other spans do."""
     check_order = True
-    """Whether a middleware that comes later is reported."""
+    """True to report a middleware that comes later."""
 
     def __init__(
         self, guard: Guard, *, strict: bool = False, approvals: Approvals | str = Approvals.ERROR
     ) -> None:
-        """With *strict*, tools of the provider raise ``UsageError`` before the model is asked, and
-        so does another middleware inside this one, before a tool runs. *approvals* has the meaning
-        that it has in ``govern``.
+        """If *strict* is True, provider tools raise ``UsageError`` before the model is called, and
+        a middleware that comes later raises it before a tool runs. *approvals* has the same meaning
+        as in ``govern``.
         """
         super().__init__()
         self.tools = []
@@ -92,7 +92,9 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     def wrap_model_call(
         self, request: ModelRequest[Any], handler: Callable[[ModelRequest[Any]], Any]
     ) -> Any:
-        """Ask the model, unless *strict* refuses one of its provider's tools."""
+        """Call the model. If *strict* is set and the request has provider tools, raise
+        ``UsageError`` instead.
+        """
         found = self._provider.named(request)
         if found:
             self._provider.record(found)

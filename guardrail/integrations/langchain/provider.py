@@ -1,4 +1,4 @@
-"""The part of a model call that no tool's body is behind: tools that run at the model's provider,
+"""Handles the parts of a model call that reach no tool body: tools that the model's provider runs,
 and calls that the framework could not read.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["ProviderTools", "reject_invalid_calls"]
 
 PROVIDER_TOOL = "provider_tool"
-"""Reason in ``call.rejected``: the tool would run at the model's provider, outside the guard."""
+"""Reason in ``call.rejected``: the model's provider would run the tool, outside the guard."""
 NOT_JSON = "not_json"
 """Reason in ``call.rejected``: the framework could not read the arguments."""
 
@@ -28,22 +28,20 @@ _SCHEMA_KEYS = ("title", "properties")
 
 
 class ProviderTools:
-    """Names the tools of model calls that no guard can govern, and records or refuses
-    them.
-    """
+    """Finds tools in model calls that no guard can govern, and records or refuses them."""
 
     def __init__(self, guard: Guard, *, strict: bool) -> None:
-        """With *strict* they are refused."""
+        """If *strict* is True, such tools are refused."""
         self._guard = guard
         self._strict = strict
 
     @staticmethod
     def named(request: ModelRequest[Any]) -> list[str]:
-        """Return the names of the tools of *request* that run at the provider: its own, and those
-        that its settings or its model bring with them.
+        """Return the names of the tools in *request* that the provider runs: the request's own
+        tools, and those added by its settings or its model.
 
-        A mapping that only describes a tool is not one: a call of it comes back, and finds no
-        tool.
+        A mapping that only describes a tool is not a provider tool: the program would get a call of
+        it, for which there is no tool.
         """
         model = request.model
         bound = (
@@ -58,7 +56,8 @@ class ProviderTools:
         return [_name(tool) for tool in offered if isinstance(tool, Mapping) and not _local(tool)]
 
     def record(self, names: Sequence[str]) -> None:
-        """Record each of *names* as ``call.rejected``; with *strict*, raise ``UsageError`` then.
+        """Record each of *names* as ``call.rejected``. If *strict* is set, then raise
+        ``UsageError``.
 
         Raises ``LedgerError``.
         """
@@ -66,7 +65,10 @@ class ProviderTools:
             record_rejection(self._guard, name, PROVIDER_TOOL, None)
         if self._strict:
             raise UsageError(
-                f"{', '.join(names)}: runs at the model's provider, so guardrail can't govern it",
+                (
+                    f"{', '.join(names)}: the model's provider runs this tool, so guardrail "
+                    "can't govern it"
+                ),
                 code="usage.provider_tool",
                 hint="remove it, or give the agent a local tool instead",
             )
@@ -76,7 +78,7 @@ def _local(tool: Mapping[Any, Any]) -> bool:
     kind = tool.get("type")
     if kind in _LOCAL_TYPES:
         return True
-    # LangChain's own forms: a function's description, or a JSON Schema of type object.
+    # LangChain's own forms: the description of a function, or a JSON Schema of type object.
     if kind is None and any(all(key in tool for key in keys) for keys in _LOCAL_KEYS):
         return True
     return kind in (None, "object") and all(key in tool for key in _SCHEMA_KEYS)
@@ -88,8 +90,8 @@ def _name(tool: Mapping[Any, Any]) -> str:
 
 
 def reject_invalid_calls(guard: Guard, response: object) -> None:
-    """Record the calls in *response* whose arguments the framework could not read as JSON; it
-    answers them itself. Raises ``LedgerError``.
+    """Record the calls in *response* whose arguments the framework could not read as JSON. The
+    framework answers them itself. Raises ``LedgerError``.
     """
     for message in getattr(response, "result", None) or ():
         for call in getattr(message, "invalid_tool_calls", None) or ():

@@ -29,8 +29,8 @@ def record_rejection(
     call_id: str | None,
     config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record a call that reaches no body, in the session of the run; *tool* may be the name that a
-    model gave. Raises ``LedgerStop``.
+    """Record a call that reaches no body, in the session of the run. *tool* may be a name that a
+    model made up. Raises ``LedgerStop``.
     """
     try:
         session = session_of_run(guard, config)

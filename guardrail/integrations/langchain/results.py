@@ -1,4 +1,6 @@
-"""What a tool's result says about its call, and the message that the model gets for a refusal."""
+"""Reads from a tool's result whether the tool failed, and makes the message that the model gets for
+a refusal.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +17,8 @@ __all__ = ["ReportedError", "checked", "refusal_message"]
 
 
 class ReportedError(Exception):
-    """A tool returned a ``ToolMessage`` with status ``error``; recorded as the tool's error. Never
-    leaves a governed tool.
+    """A tool returned a ``ToolMessage`` with status ``error``. It is recorded as the tool's error,
+    and never leaves a governed tool.
     """
 
     def __init__(self, result: object, text: str) -> None:
@@ -25,7 +27,7 @@ class ReportedError(Exception):
 
 
 def checked(result: Any) -> Any:
-    """Return *result*, or raise ``ReportedError`` if it says that the tool failed."""
+    """Return *result*. Raises ``ReportedError`` if it says that the tool failed."""
     text = _reported(result)
     if text is not None:
         raise ReportedError(result, text)

@@ -1,7 +1,8 @@
-"""What LangGraph says about the run in which a tool is called.
+"""Reads the state of the LangGraph run in which a tool is called.
 
-Apart from the thread and the attempt, LangGraph does not promise these names. Without them nothing
-pauses: the model is told that the call did not run. Tests run a real graph against each of them.
+Except for the thread and the attempt, LangGraph does not guarantee these names. If one is missing,
+no graph is paused: the model is told that the call did not run. Tests run a real graph against each
+of them.
 """
 
 from __future__ import annotations
@@ -30,26 +31,26 @@ _MESSAGES = "messages"
 
 
 def configurable_of_run(config: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
-    """Return the ``configurable`` values of the run. *config* is the call's config; the default is
-    the one that LangChain holds for the running code.
+    """Return the ``configurable`` values of the run. *config* is the call's config. Without it, the
+    config that LangChain holds for the running code is used.
     """
     given = config if config is not None else var_child_runnable_config.get()
     return (given or {}).get("configurable") or {}
 
 
 def runtime_of_run(configurable: Mapping[str, Any]) -> Any:
-    """Return the runtime of the graph that runs, or None."""
+    """Return the runtime of the running graph, or None."""
     return configurable.get(_RUNTIME)
 
 
 def thread_of_run(configurable: Mapping[str, Any]) -> str | None:
-    """Return the program's id of the conversation, or None."""
+    """Return the program's id for the conversation, or None."""
     thread = configurable.get(_THREAD)
     return None if thread is None else str(thread)
 
 
 def messages_of_run(configurable: Mapping[str, Any]) -> Sequence[Any]:
-    """Return the messages in the state of the graph that runs; empty if it has none."""
+    """Return the messages in the state of the running graph, or an empty sequence."""
     read = configurable.get(_READ)
     if not callable(read):
         return ()
@@ -61,7 +62,7 @@ def messages_of_run(configurable: Mapping[str, Any]) -> Sequence[Any]:
 
 
 def can_pause() -> bool:
-    """Return True if this code runs in a LangGraph graph that can be resumed, that is, one with a
+    """Return True if this code runs in a LangGraph graph that can be resumed: one with a
     checkpointer.
     """
     settings = configurable_of_run()
@@ -69,8 +70,8 @@ def can_pause() -> bool:
 
 
 def is_repeated() -> bool:
-    """Return True if LangGraph may be making calls again: the graph was resumed and has not gone on
-    since, or its node is retried.
+    """Return True if LangGraph may be repeating calls: it has resumed the graph and not yet moved
+    on, or it is retrying the node.
     """
     settings = configurable_of_run()
     execution = getattr(runtime_of_run(settings), "execution_info", None)

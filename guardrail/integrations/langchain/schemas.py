@@ -1,4 +1,4 @@
-"""Schemas of governed tools: the tool's own, with fields added or left out."""
+"""Derives the schema of a governed tool: the tool's own schema with fields added or removed."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ __all__ = ["extended", "without"]
 
 
 def extended(schema: Any, more: Mapping[str, tuple[Any, Any]]) -> Any:
-    """Return *schema* with the fields *more*, as (annotation, default)."""
+    """Return *schema* with the fields *more* added. The values are pairs of annotation and
+    default.
+    """
     from pydantic import BaseModel, ConfigDict, RootModel, create_model
 
-    # LangChain turns a JSON Schema into a model of a single value, which can't have fields.
+    # LangChain turns a JSON Schema into a model of a single value, which has no fields.
     bases = () if issubclass(schema, RootModel) else (schema,)
     body = {"model_config": ConfigDict(arbitrary_types_allowed=True), "__module__": __name__}
     base: Any = type(schema.__name__, bases or (BaseModel,), body)
@@ -23,7 +25,7 @@ def extended(schema: Any, more: Mapping[str, tuple[Any, Any]]) -> Any:
 
 @functools.lru_cache(maxsize=256)
 def without(schema: Any, names: frozenset[str]) -> Any:
-    """Return *schema* without the fields *names*."""
+    """Return *schema* without the fields in *names*."""
     from pydantic import ConfigDict, create_model
 
     kept: dict[str, Any] = {

@@ -1,5 +1,5 @@
-"""Finds the session of a LangChain run: the program gives it, or who is calling, in the run's
-config or its runtime context.
+"""Finds the session of a LangChain run. The program passes the session, or the caller's identity,
+in the run's config or its runtime context.
 
 ::
 
@@ -10,8 +10,8 @@ config or its runtime context.
         config={"configurable": {"guardrail_principal": "alice", "thread_id": "support-7"}},
     )
 
-A model can set none of these. A session given there takes precedence over the one entered around
-the run; a principal given there does not, and is ``asserted``.
+A model can't set any of these. A session passed this way takes precedence over a session that was
+entered around the run. A principal passed this way does not, and is recorded as ``asserted``.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ __all__ = ["KEY", "RunIdentity", "asession_of_run", "session_of_run"]
 KEY = "guardrail_session"
 """Key under ``configurable`` in a run's config; key or attribute of a graph's runtime context."""
 PRINCIPAL, AGENT, SESSION_ID = "guardrail_principal", "guardrail_agent", "guardrail_session_id"
-"""Likewise: who is calling, for which agent, and in which session (default: the thread)."""
+"""Keys for the calling principal, its agent, and the session id (default: the thread id)."""
 
 _MOST = 1024
 _OPEN: weakref.WeakKeyDictionary[Guard, OrderedDict[RunIdentity, SessionScope]] = (
@@ -48,28 +48,28 @@ _LOCK = threading.Lock()
 
 
 class RunIdentity(NamedTuple):
-    """Who the program says is calling."""
+    """The caller's identity, as the program asserts it."""
 
     principal: Any
     agent: Any
     session: str | None
-    """Session id, or None for a new session."""
+    """The session's id, or None to open a new session."""
 
 
 def session_of_run(guard: Guard, config: Mapping[str, Any] | None = None) -> SessionScope | None:
-    """Return the session that the run names, or None if the current one counts. The guard checks
-    it.
+    """Return the session that the run names, or None to use the current session. The guard checks
+    the session.
 
-    *config* is the call's config; the default is the one that LangChain holds for the running
-    code. Raises ``IdentityError`` if the run's identity is
-    malformed, or if its session belongs to somebody else, and ``LedgerError``.
+    *config* is the call's config. Without it, the config that LangChain holds for the running code
+    is used. Raises ``IdentityError`` if the run's identity is malformed, or if its session belongs
+    to another principal, and ``LedgerError``.
     """
     named = _named(config)
     return _unless_entered(_opened(guard, named)) if isinstance(named, RunIdentity) else named
 
 
 async def asession_of_run(guard: Guard) -> SessionScope | None:
-    """Do the same as ``session_of_run`` for the running code, without blocking the event loop."""
+    """Async version of ``session_of_run`` for the running code. Does not block the event loop."""
     named = _named(None)
     if not isinstance(named, RunIdentity):
         return named
@@ -80,7 +80,7 @@ async def asession_of_run(guard: Guard) -> SessionScope | None:
 
 
 def _unless_entered(session: SessionScope) -> SessionScope | None:
-    """Return *session* unless the program has entered another one around the run."""
+    """Return *session*, or None if the program has entered another session around the run."""
     return session if current(session.guard) is None else None
 
 

@@ -13,23 +13,23 @@ __all__ = ["split"]
 def split(
     binding: Binding, beside: frozenset[str], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> tuple[dict[str, Any], Callable[[Mapping[str, Any]], tuple[list[Any], dict[str, Any]]]]:
-    """Separate the model's arguments from the injected ones. Return the former, and a function that
-    assembles the body's arguments.
+    """Separate the model's arguments from the injected ones. Return the model's arguments, and a
+    function that assembles all arguments for the body.
 
-    Only names that are known to be injected bypass the policy. Any other unknown name comes from
-    the model and is judged.
+    Only names that are known to be injected bypass the policy. An unknown name counts as the
+    model's, and is judged.
     """
     named = dict(kwargs)
     order = []
     for index, value in enumerate(args):
         name = binding.positional[index] if index < len(binding.positional) else f"arg{index}"
         if name in named:
-            raise TypeError(f"{binding.name}: multiple values for the argument {name}")
+            raise TypeError(f"{binding.name}: got multiple values for the argument {name}")
         named[name] = value
         order.append(name)
     outside = binding.injected | beside
-    # A value that is the default object itself is left to the declared model, which fills it in
-    # unchecked, as LangChain did.
+    # If a value is the default object itself, the declared model fills it in without validation, as
+    # LangChain does.
     missing = object()
     given = {
         name: value

@@ -1,4 +1,4 @@
-"""The exceptions of LangGraph that matter to a guard, if LangGraph is installed."""
+"""Finds the LangGraph exceptions that matter to a guard, if LangGraph is installed."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ __all__ = ["LangGraph", "langgraph", "stop"]
 @dataclass(frozen=True, slots=True)
 class LangGraph:
     stop: type[LedgerError]
-    """The class that a ``LedgerError`` is raised as."""
+    """The class used to raise a ``LedgerError``."""
     pauses: tuple[type[BaseException], ...]
-    """Exceptions that LangGraph raises to interrupt a body that did not fail."""
+    """Exceptions with which LangGraph interrupts a body that has not failed."""
 
 
 @functools.cache
@@ -35,16 +35,18 @@ def langgraph() -> LangGraph:
 
 def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
     about = (
-        "A ``LedgerError`` that LangGraph never turns into a message for the model: it reaches the"
-        " program."
+        "A ``LedgerError`` that always reaches the program: LangGraph does not turn it "
+        "into a message for the model."
     )
-    # Defined under the module in which its name is resolved, so that it can be pickled.
+    # Defined in the module in which its name is looked up, so that it can be pickled.
     space = {"__module__": "guardrail.integrations.langchain", "__doc__": about}
     return cast("type[LedgerError]", type("LedgerStop", (LedgerError, *bases), space))
 
 
 def stop(error: LedgerError) -> NoReturn:
-    """Raise *error* as a class that reaches the program, whatever handles the tool's errors."""
+    """Raise *error* as a class that reaches the program, even if the framework handles the errors
+    of tools.
+    """
     passes = langgraph().stop
     if isinstance(error, passes):
         raise error

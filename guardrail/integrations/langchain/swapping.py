@@ -1,9 +1,9 @@
-"""Puts governed tools into the tool calls that pass through a ToolNode, and records those that no
-tool takes.
+"""Replaces the tools in the calls that pass through a ToolNode with governed tools, and records
+calls that name no tool.
 
 A guard around the framework's handler would decide once for a call that a retry runs three times,
-and would not see what a wrapper further in changes. So the guard is in the tool: the request that
-is passed on holds a governed one, whoever replaces it.
+and would not see the changes that an inner wrapper makes. So the tool itself is governed: every
+request that is passed on holds a governed tool, even if a wrapper replaces the tool.
 """
 
 from __future__ import annotations
@@ -34,14 +34,16 @@ UNKNOWN_TOOL = "unknown_tool"
 """Reason in ``call.rejected``: the model named a tool that does not exist."""
 
 _MOST = 1024
-"""Largest number of cached tools: a program that makes tools for each run must not keep them."""
+"""Maximum number of cached tools, so that a program that creates tools for each run does not fill
+the memory.
+"""
 
 
 class MiddlewareOrderWarning(UsageError, UserWarning):
-    """A wrapper of tool calls runs inside guardrail's, which should be the last one.
+    """A wrapper of tool calls runs inside guardrail's wrapper, which should be the innermost.
 
-    Tools that it puts into the request are still governed, but what it does with a tool of its own
-    can't be seen.
+    Tools that it puts into the request are still governed, but guardrail can't see tools that it
+    runs itself.
     """
 
     default_code = "usage.middleware_order"
@@ -53,8 +55,8 @@ class Swapping:
     def __init__(
         self, guard: Guard, *, strict: bool, approvals: Approvals | str, check_order: bool = True
     ) -> None:
-        """With *strict*, a wrapper that runs inside this one is an error instead of a warning.
-        Without *check_order* it is neither.
+        """If *strict* is True, a wrapper that runs inside this one is an error instead of a
+        warning. If *check_order* is False, it is neither.
         """
         self.guard = guard
         self._strict = strict
@@ -64,7 +66,7 @@ class Swapping:
         self._told = not check_order
 
     def call(self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Any]) -> Any:
-        """Return the answer of *handler* for *request* with a governed tool."""
+        """Call *handler* with a governed tool in *request*, and return its answer."""
         self._check_order(handler)
         governed = self._governed_request(request)
         try:
@@ -86,7 +88,9 @@ class Swapping:
                 await asyncio.to_thread(self._reject, governed)
 
     def governed(self, tool: BaseTool) -> BaseTool:
-        """Return the governed copy of *tool*: the same one each time, until *tool* is changed."""
+        """Return the governed copy of *tool*. It is the same copy each time, until *tool* is
+        changed.
+        """
         binding = tool.__dict__.get(KEY)
         if isinstance(binding, Binding) and binding.guard is self.guard:
             return tool
@@ -110,12 +114,15 @@ class Swapping:
         record_rejection(self.guard, call["name"], UNKNOWN_TOOL, call["id"])
 
     def _check_order(self, handler: Callable[..., Any]) -> None:
-        # ToolNode's own handler is a function of its module; any other one belongs to a wrapper.
+        # ToolNode's own handler is a function of its module. Any other handler belongs to a
+        # wrapper.
         if self._told or getattr(handler, "__module__", None) == ToolNode.__module__:
             return
         problem = MiddlewareOrderWarning(
-            "another wrapper of tool calls runs inside guardrail's, and could run a tool that"
-            " nobody sees: GuardMiddleware must come last in middleware=[...]",
+            (
+                "another wrapper of tool calls runs inside guardrail's, and could run a tool "
+                "without the guard: GuardMiddleware must come last in middleware=[...]"
+            ),
             hint="make GuardMiddleware the last middleware in the list",
         )
         if self._strict:
@@ -127,13 +134,13 @@ class Swapping:
 @dataclass(frozen=True, slots=True, eq=False)
 class _GovernedCopy:
     tool: BaseTool
-    """Kept alive, so that no other tool gets its id."""
+    """A reference that keeps the tool alive, so that no other tool gets its id."""
     state: dict[str, Any]
-    """Its fields when it was governed."""
+    """The tool's fields when it was governed."""
     governed: BaseTool
 
     def holds(self, tool: BaseTool) -> bool:
-        """Return True if the governed copy is still one of *tool*."""
+        """Return True if the governed copy is still a copy of *tool*."""
         now = tool.__dict__
         return (
             self.tool is tool
@@ -144,11 +151,11 @@ class _GovernedCopy:
 
 @dataclass
 class _GovernedRequest(ToolCallRequest):
-    """A request whose tool is always a governed one, also after ``override``."""
+    """A request whose tool is always governed, even after ``override``."""
 
     swapping: Swapping = field(kw_only=True, repr=False, compare=False)
     tools: list[str] = field(default_factory=list, kw_only=True, repr=False, compare=False)
-    """Names of the tools that it held, in every version of it."""
+    """Names of the tools that the request held, in all of its versions."""
 
     def __post_init__(self) -> None:
         if self.tool is not None:

@@ -37,9 +37,9 @@ def tool_call_wrappers(
     without a durable, well-formed ``allow``.
 
     Calls that name no tool of the node are recorded as ``call.rejected``; the framework answers
-    them. *approvals* has the meaning that it has in ``govern``. If another wrapper runs inside
-    these, ``MiddlewareOrderWarning`` says so; with *strict* it is raised. Raises ``UsageError``
-    without LangGraph.
+    them. *approvals* has the same meaning as in ``govern``. If another wrapper runs inside these,
+    ``MiddlewareOrderWarning`` is emitted, or raised if *strict* is True. Raises ``UsageError`` if
+    LangGraph is not installed.
     """
     try:
         from guardrail.integrations.langchain.swapping import Swapping

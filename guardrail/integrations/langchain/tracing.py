@@ -1,6 +1,7 @@
-"""Notices a LangSmith tracer that sends arguments to its service as the model gave them.
+"""Warns about a LangSmith tracer that sends unredacted arguments to LangSmith.
 
-A tracer gets a tool's input before the guard does, so a denied call is traced with its arguments.
+A tracer gets a tool's input before the guard does, so even a denied call is traced with its
+arguments.
 """
 
 from __future__ import annotations
@@ -20,33 +21,37 @@ if TYPE_CHECKING:
 __all__ = ["TracingWarning", "warn_of_tracing"]
 
 _TRACERS = "langchain_core.tracers.langchain"
-"""Module of the tracer. It loads LangSmith's client, so it is looked at only if it is loaded."""
+"""Module of the tracer. It is inspected only if it is already loaded, because importing it loads
+LangSmith's client.
+"""
 _TOLD: WeakSet[Guard] = WeakSet()
 
 
 class TracingWarning(UsageError, UserWarning):
-    """A tracer sends the arguments of tool calls to LangSmith before guardrail redacts them, those
-    of denied calls included.
+    """A tracer sends the arguments of tool calls to LangSmith before guardrail redacts them,
+    including those of denied calls.
     """
 
     default_code = "usage.tracing"
 
 
 def warn_of_tracing(guard: Guard) -> None:
-    """Warn, once for each guard, if a tracer sees what a tool gets in the running code.
+    """Warn, once for each guard, if a tracer sees the tool inputs of the running code.
 
-    It counts however it was switched on: by the environment, ``tracing_context``, ``configure`` or
-    a callback. It does not if its client hides inputs and outputs, or has an anonymizer.
+    The tracer may have been enabled by the environment, ``tracing_context``, ``configure`` or a
+    callback. There is no warning if its client hides inputs and outputs, or has an anonymizer.
     """
     if guard in _TOLD or _TRACERS not in sys.modules:
         return
     if any(_sends(tracer) for tracer in _tracers()):
         _TOLD.add(guard)
-        # The way out is in the message, because Python shows a warning without its hint.
+        # The message contains the remedy, because Python shows a warning without its hint.
         problem = TracingWarning(
-            "LangSmith gets the arguments of tool calls before guardrail redacts them, those of"
-            " denied calls too; to mask them, set LANGSMITH_HIDE_INPUTS=true and"
-            " LANGSMITH_HIDE_OUTPUTS=true",
+            (
+                "LangSmith gets the arguments of tool calls before guardrail redacts them, "
+                "including those of denied calls; to mask them, set "
+                "LANGSMITH_HIDE_INPUTS=true and LANGSMITH_HIDE_OUTPUTS=true"
+            ),
             hint="or give the tracer a Client(anonymizer=...): docs/integrations.md, Tracing",
         )
         warnings.warn(problem, stacklevel=2)
@@ -61,8 +66,8 @@ def _tracers() -> list[Any]:
 
 
 def _sends(tracer: Any) -> bool:
-    # LangSmith promises the arguments of its client, not these attributes. Without them the client
-    # counts as one that hides nothing.
+    # LangSmith guarantees its client's arguments but not these attributes. If they are missing, the
+    # client counts as one that hides nothing.
     client = getattr(tracer, "client", None)
     if getattr(client, "_anonymizer", None):
         return False

@@ -1,8 +1,8 @@
 """Walks a compiled graph to everything that it can call: nodes, tools, middleware, and the agents
 inside tools.
 
-A sub-agent is a value in a closure of the tool that starts it, so LangGraph's own list of subgraphs
-does not name it.
+LangGraph's own list of subgraphs is not enough: a sub-agent is only a value in a closure of the
+tool that starts it.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _FRAMEWORK = frozenset(
         "langsmith",
     }
 )
-"""The packages whose functions hold tools only to describe them to a model."""
+"""Packages whose functions hold tools only to describe them to a model."""
 _UNNAMED = "LangGraph"
-"""Name of a graph that was given none."""
+"""Name for a graph that has no name."""
 
 
 class Where(StrEnum):
-    """The code that an object was found in."""
+    """The kind of code in which an object was found."""
 
     NODE = "node"
     """A node of a graph, in the framework's code."""
@@ -53,17 +53,17 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """One thing that a graph can reach."""
+    """One object that a graph can reach."""
 
     agent: str
-    """Name of the agent that reaches it."""
+    """The name of the agent that reaches it."""
     thing: Any
     where: Where
 
 
 def walk(agent: str, root: object) -> Iterator[Found]:
-    """Yield the graphs, tool nodes, tools and middleware that *root* can reach, each once for each
-    kind of code that holds it. Runs none of them.
+    """Yield the graphs, tool nodes, tools and middleware that *root* can reach, without running
+    them. An object is yielded once for each kind of code that holds it.
     """
     queue = [Found(agent, root, Where.BODY)]
     seen: dict[tuple[int, Where], object] = {}
@@ -80,7 +80,9 @@ def walk(agent: str, root: object) -> Iterator[Found]:
 
 
 def graph_of(runnable: object) -> Pregel[Any] | None:
-    """Return the compiled graph in *runnable*, which may be configured, or None if it has none."""
+    """Return the compiled graph in *runnable*, which may be configured. Return None if it contains
+    none.
+    """
     while isinstance(runnable, RunnableBindingBase):
         runnable = runnable.bound
     return runnable if isinstance(runnable, Pregel) else None
@@ -88,7 +90,9 @@ def graph_of(runnable: object) -> Pregel[Any] | None:
 
 @functools.cache
 def middleware_class() -> tuple[type, ...]:
-    """Return the class of LangChain's middleware, or nothing if its agents are not installed."""
+    """Return LangChain's middleware class in a tuple, which is empty if LangChain's agents are not
+    installed.
+    """
     try:
         from langchain.agents.middleware import AgentMiddleware
     except ImportError:
@@ -97,7 +101,7 @@ def middleware_class() -> tuple[type, ...]:
 
 
 def _inside(found: Found) -> Iterator[Found]:
-    """Yield the things that *found* holds."""
+    """Yield the objects that *found* holds."""
     thing, agent, where = found.thing, found.agent, found.where
     if isinstance(thing, Pregel):
         for node in thing.nodes.values():
@@ -144,8 +148,8 @@ def _framework(function: types.FunctionType) -> bool:
 
 
 def _values(function: types.FunctionType, where: Where) -> Iterator[object]:
-    """Yield the values that *function* holds: those of its closure, and graphs that it finds among
-    the names of its module; for code of a node, tools as well.
+    """Yield the values that *function* holds: those in its closure, and the graphs that it refers
+    to in its module. For a node's code, also yield the tools that it refers to.
     """
     for cell in function.__closure__ or ():
         try:

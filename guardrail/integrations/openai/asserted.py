@@ -1,4 +1,4 @@
-"""The context of calls that an answer of OpenAI asks for, as the installed client asserts it."""
+"""Makes the context that the installed OpenAI client asserts for a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tool calls of a chat completion, and the messages that answer them."""
+"""Reads the tool calls of a chat completion, and makes the messages that answer them."""
 
 from __future__ import annotations
 
@@ -22,17 +22,20 @@ from guardrail.tools.results import result_text
 __all__ = ["read_chat"]
 
 _ENDED = frozenset({"stop", "tool_calls", "function_call"})
-"""Reasons for which a model stops when its calls are complete."""
+"""Finish reasons with which a choice and its calls are complete."""
 
 
 def read_chat(completion: ChatCompletion, choice: int | None) -> list[AskedCall]:
     """Return the calls of *completion*. Raises ``UsageError`` if it has several choices and
-    *choice* names none of them.
+    *choice* does not select one.
     """
     choices = listed(completion.choices, "choices")
     if choice is None and len(choices) > 1:
         raise UsageError(
-            f"the completion has {len(choices)} choices, of which a conversation goes on with one",
+            (
+                f"the completion has {len(choices)} choices, but a conversation continues "
+                "with one of them"
+            ),
             code="usage.choice",
             hint="run(completion, choice=0)",
         )
@@ -62,7 +65,7 @@ def _calls(message: Any, refusal: Refusal | None) -> Iterator[AskedCall]:
             name = getattr(inner, "name", None)
             given = arguments_of(getattr(inner, "arguments", None))
         else:
-            refusal = refusal or Refusal("unknown_kind", f"no tool is of the type {kind!r}")
+            refusal = refusal or Refusal("unknown_kind", f"a tool can't have the type {kind}")
         yield AskedCall(
             name,
             given,
@@ -93,7 +96,7 @@ def _tool_message(call_id: object) -> Callable[[ToolAnswer], dict[str, Any]]:
 
 def _function_message(name: object) -> Callable[[ToolAnswer], dict[str, Any]]:
     def message(answer: ToolAnswer) -> dict[str, Any]:
-        # The legacy message takes text only.
+        # The legacy message can contain only text.
         return {"role": "function", "name": name, "content": result_text(answer.content)}
 
     return message

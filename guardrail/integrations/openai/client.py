@@ -1,4 +1,4 @@
-"""A client whose answers hold decided tool calls only."""
+"""Governs a client: its answers contain only decided tool calls."""
 
 from __future__ import annotations
 
@@ -35,17 +35,18 @@ def govern_client(
     session: SessionScope | None = None,
     wait_for_approval: float | None = None,
 ) -> C:
-    """Return a client like *client*, whose answers hold no tool call without a durable, well-formed
-    ``allow``.
+    """Return a governed version of *client*: its answers contain no tool call without a durable,
+    well-formed ``allow``.
 
-    It is of the same class, shares the connections of *client*, and governs every method, and the
-    clients that ``copy`` and ``with_options`` make of it. Refused calls arrive as refusals, and
-    routes that carry tool calls but can't be governed raise ``UsageError``. The records say
-    ``enforcement: release``, and outcomes are the claims of later requests.
+    The returned client has the same class and shares the connections of *client*. Every method is
+    governed, and so are clients made with ``copy`` and ``with_options``. A refused call arrives as
+    a refusal. Routes that can carry tool calls but can't be governed raise ``UsageError``. The
+    records contain ``enforcement: release``, and the outcomes are the results that later requests
+    claim.
 
-    Calls are decided in *session*, or else in the session that is current when the request is made.
-    *wait_for_approval* is the number of seconds that an answer waits for a person who must approve
-    one of its calls. Raises ``UsageError`` if *client* is no client of the openai package, or is
+    Calls are decided in *session*, or in the session that is current when the request is made.
+    *wait_for_approval* is the number of seconds that an answer waits for a person to approve one of
+    its calls. Raises ``UsageError`` if *client* is not a client of the openai package, or is
     governed by another guard.
     """
     _check_client(client)
@@ -54,9 +55,9 @@ def govern_client(
         if shared.guard is guard and session is None and wait_for_approval is None:
             return client
         raise UsageError(
-            "this client is governed already",
+            "this client is already governed",
             code="usage.governed",
-            hint="pass the client that was not governed",
+            hint="pass the ungoverned client",
         )
     hooks = _AsyncHooks if issubclass(type(client), openai.AsyncOpenAI) else _SyncHooks
     base = type(client)
@@ -67,7 +68,7 @@ def govern_client(
         "__doc__": base.__doc__,
     }
     kind = cast("type[C]", type(base.__name__, (hooks, base), space))
-    # ``copy`` makes a client of its object's class, so this one only has to hold the options.
+    # ``copy`` creates a client of the same class, so this class only has to hold the options.
     options = object.__new__(kind)
     options.__dict__.update(client.__dict__)
     return options.copy()
@@ -77,20 +78,23 @@ def _check_client(client: object) -> None:
     kind = type(client)
     if not isinstance(client, openai.OpenAI | openai.AsyncOpenAI):
         raise UsageError(
-            f"a client of the openai package is needed, not {kind.__module__}.{kind.__qualname__}",
+            (f"expected a client of the openai package, not {kind.__module__}.{kind.__qualname__}"),
             code="usage.client",
             hint="govern_client(OpenAI(), guard)",
         )
     if not hasattr(kind, "_send_request"):
         raise UsageError(
-            f"openai {openai.__version__} has no hook for all of its requests",
+            (
+                f"openai {openai.__version__} has no hook through which guardrail could "
+                "govern all requests"
+            ),
             code="usage.client",
             hint="pip install --upgrade openai",
         )
 
 
 class _Hooks:
-    """What a governed client overrides, sync and async."""
+    """The methods that a governed client overrides, sync and async."""
 
     _guardrail: ClassVar[ClientTurns]
 

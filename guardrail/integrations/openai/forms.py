@@ -1,4 +1,4 @@
-"""The tools of a ToolBox in the forms that requests to OpenAI have for them."""
+"""Converts the tools of a ToolBox to the formats that requests to OpenAI use."""
 
 from __future__ import annotations
 

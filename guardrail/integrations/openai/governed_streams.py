@@ -1,7 +1,7 @@
-"""Responses of an HTTP client with another body than the one that was received.
+"""Replaces the body of an HTTP client's response.
 
-The client of OpenAI takes responses of httpx2 and of httpx. A response's own class says which, so
-this module imports neither.
+The OpenAI client uses responses of httpx2 or httpx. The response's own class says which, so this
+module imports neither.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ _ABOUT_BODY = frozenset({"content-length", "content-encoding", "transfer-encodin
 
 
 def without_length(headers: Any) -> list[tuple[str, str]]:
-    """Return *headers* without those about the bytes of the body."""
+    """Return *headers* without those that describe the bytes of the body."""
     return [
         (name, value) for name, value in headers.multi_items() if name.lower() not in _ABOUT_BODY
     ]
 
 
 def replaced(response: Any, **body: Any) -> Any:
-    """Return *response* with *body* (``content=`` or ``stream=``) in place of its own."""
+    """Return a copy of *response* with *body* (``content=`` or ``stream=``) as its body."""
     made = _library(response).Response(
         response.status_code,
         headers=without_length(response.headers),
@@ -47,7 +47,7 @@ def replaced(response: Any, **body: Any) -> Any:
 def stream_of(
     response: Any, answer: AnswerStream, decider: Decider, *, asynchronous: bool = False
 ) -> Any:
-    """Return *response* with the governed events of its stream."""
+    """Return a copy of *response* whose stream contains only governed events."""
     library = _library(response)
     pieces = _apieces if asynchronous else _pieces
     base = library.AsyncByteStream if asynchronous else library.SyncByteStream
@@ -57,7 +57,7 @@ def stream_of(
 
 
 def _library(response: Any) -> Any:
-    """Return httpx2 or httpx, whichever *response* belongs to."""
+    """Return the module that *response* comes from: httpx2 or httpx."""
     for each in type(response).__mro__:
         library = sys.modules.get(each.__module__.partition(".")[0])
         if each.__name__ == "Response" and hasattr(library, "AsyncByteStream"):
@@ -126,9 +126,11 @@ async def _apieces(response: Any, answer: AnswerStream, decider: Decider) -> Asy
 
 
 def _check_end(response: Any, answer: AnswerStream, piece: bytes | None) -> None:
-    """Raise the error that the HTTP client has for a broken connection, if the answer broke off."""
+    """If the answer is incomplete, raise the error that the HTTP client uses for a broken
+    connection.
+    """
     if (piece is None or answer.ended) and answer.broken:
         raise _library(response).RemoteProtocolError(
-            "the model's answer broke off; its undecided calls are dropped",
+            "the model's answer ended too early; its undecided calls were dropped",
             request=response.request,
         )

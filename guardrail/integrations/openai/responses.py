@@ -1,4 +1,4 @@
-"""The tool calls of a response of the Responses API, and the items that answer them."""
+"""Reads the tool calls of a response of the Responses API, and makes the items that answer them."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from guardrail.model_apis.openai.response_items import HOSTED
 __all__ = ["ResponseCalls", "read_response"]
 
 _COMPLETE = ("completed", None)
-"""Status of a response, or of an item, whose calls are complete."""
+"""Statuses with which a response or an item, and its calls, are complete."""
 
 
 class ResponseCalls(NamedTuple):
-    """The calls of a response, by who runs them."""
+    """The calls of a response, grouped by who runs them."""
 
     own: list[AskedCall]
     """Calls of functions of this program."""
     hosted: list[AskedCall]
-    """Calls that the provider has run: nobody decided them."""
+    """Calls that the provider has run without a decision."""
     foreign: list[AskedCall]
-    """Calls that this program is to run, but that no function can answer."""
+    """Calls that this program should run, but has no function for."""
     handled: list[AskedCall]
-    """Calls like these that the program says it handles itself."""
+    """Calls like ``foreign``, of the types that the program says it handles itself."""
 
 
 def read_response(response: Response, handled: Collection[str]) -> ResponseCalls:
-    """Return the calls of *response*. Those of a type in *handled* are the program's own to run."""
+    """Return the calls of *response*. The program runs calls of the types in *handled* itself."""
     refusal = None
     if response.status not in _COMPLETE:
         refusal = Refusal.incomplete("status", response.status)
@@ -71,7 +71,7 @@ def _is_call(kind: str, item: Any) -> bool:
 
 
 def _has_ended(item: Any, answered: set[Any]) -> bool:
-    """Return True if the provider ran this call: its output is in the same response."""
+    """Return True if the provider has run this call: its output is in the same response."""
     call_id = text_or_none(getattr(item, "call_id", None))
     return (call_id is not None and call_id in answered) or (
         getattr(item, "execution", None) == "server"
@@ -84,7 +84,7 @@ def _own(item: Any, kind: str, refusal: Refusal | None) -> AskedCall:
         refusal = Refusal.incomplete("status", item.status)
     namespace = getattr(item, "namespace", None)
     if namespace is not None:
-        # Two namespaces may have a function of the same name.
+        # Functions in different namespaces may have the same name.
         name = f"{namespace}.{name}"
     custom = kind == "custom_tool_call"
     given = getattr(item, "input" if custom else "arguments", None)
@@ -107,7 +107,7 @@ def _output(item: Any, kind: str) -> Callable[[ToolAnswer], dict[str, Any]]:
         }
         caller = getattr(item, "caller", None)
         if caller is not None:
-            # The provider's program that made the call waits for it.
+            # A program at the provider made the call, and waits for its output.
             output["caller"] = caller.to_dict() if hasattr(caller, "to_dict") else caller
         return output
 
@@ -115,7 +115,9 @@ def _output(item: Any, kind: str) -> Callable[[ToolAnswer], dict[str, Any]]:
 
 
 def _approval(item: Any) -> AskedCall:
-    """A tool of an MCP server that the provider would run: no function of this program."""
+    """Return the call of an MCP server's tool that the provider would run. No function of this
+    program is called.
+    """
 
     def made(answer: ToolAnswer) -> dict[str, Any]:
         return {
@@ -125,7 +127,7 @@ def _approval(item: Any) -> AskedCall:
             "reason": answer.content,
         }
 
-    text = "the provider would run it; only functions of this program are run"
+    text = "the provider would run it, but only functions of this program may run"
     return AskedCall(
         getattr(item, "name", None),
         None,

@@ -30,12 +30,12 @@ R = TypeVar("R")
 
 
 class Hosted(StrEnum):
-    """How a ToolBox treats tools that the provider has run, which nobody decided."""
+    """How a ToolBox treats tools that the provider has run without a decision."""
 
     RECORD = "record"
-    """Each is recorded, as ``call.rejected`` with the reason ``provider_tool``."""
+    """Record each as ``call.rejected`` with the reason ``provider_tool``."""
     REFUSE = "refuse"
-    """They are recorded, then ``UsageError`` is raised, and no call of the response is run."""
+    """Record them, then raise ``UsageError`` and run no call of the response."""
 
 
 class OpenAIToolBox(ToolBoxBase):
@@ -56,11 +56,12 @@ class OpenAIToolBox(ToolBoxBase):
         hosted: Hosted | str = Hosted.RECORD,
         unsafe_items: Collection[str] = (),
     ) -> None:
-        """*wait_for_approval* is the number of seconds that a call waits for a person who must
-        approve it; without it, the model reads that the call needs an approval.
+        """*wait_for_approval* is the number of seconds that a call waits for a person to approve
+        it. Without it, the model is told that the call needs an approval.
 
-        *unsafe_items* are types of call items that the program itself runs, without a decision
-        (``computer_call``). Without it, a response that holds one is refused.
+        *unsafe_items* lists types of call items that the program itself runs without a decision,
+        for example ``computer_call``. A response that contains a type that is not listed is
+        refused.
         """
         super().__init__(guard, wait_for_approval=wait_for_approval)
         try:
@@ -90,17 +91,17 @@ class OpenAIToolBox(ToolBoxBase):
     def custom(self, function: Any = None, /, **options: Any) -> Any:
         """Register a function of one argument as a custom tool, whose argument is free text.
 
-        *format* restricts the text, in the form that the Responses API has for it. The other
-        options are those of ``tool``.
+        *format* restricts the text, in the format of the Responses API. The other options have the
+        same meaning as in ``tool``.
         """
         if function is None:
             return lambda decorated: self._add(decorated, CallKind.CUSTOM, **options)
         return self._add(function, CallKind.CUSTOM, **options)
 
     def tools(self, api: str = "responses") -> list[dict[str, Any]]:
-        """Return the tools for a request: ``tools`` of the Responses API, of chat completions
-        (*api* ``"chat"``), or their legacy ``functions`` (*api* ``"functions"``, without custom
-        tools).
+        """Return the tools for a request: ``tools`` of the Responses API by default, ``tools`` of
+        chat completions if *api* is ``"chat"``, or legacy ``functions``, without custom tools, if
+        it is ``"functions"``.
         """
         if api not in FORMS:
             raise UsageError(f"api must be one of {', '.join(FORMS)}", code="usage.api")
@@ -115,15 +116,15 @@ class OpenAIToolBox(ToolBoxBase):
         replayed: bool = False,
         session: SessionScope | None = None,
     ) -> list[dict[str, Any]]:
-        """Decide and run each tool call of *response*; return the messages or items to append after
-        the model's own, in the order of the calls. Empty if there are none.
+        """Decide and run each tool call of *response*. Return the messages or items to append after
+        the model's own, in the order of the calls, or an empty list if there are no calls.
 
-        *response* is a chat completion or a response, not streamed or as ``.stream()`` assembles it
-        in the end. Several calls run at the same time, each in a thread. A refusal, and an
-        exception of a body, is a result that the model can read. *choice* selects one of several
-        choices. *replayed* says that this response was run before, in the same session: a call that
-        has succeeded is denied, not run again. Raises ``LedgerError`` when every call has ended,
-        and ``UsageError``.
+        Pass a chat completion or a response that was not streamed, or one that ``.stream()``
+        assembled. Several calls run concurrently, each in a thread. A refusal, or an exception from
+        a body, becomes a result that the model can read. *choice* selects one of several choices.
+        Set *replayed* if this response was run before in the same session: a call that has already
+        succeeded is then denied instead of run again. Raises ``LedgerError`` after every call has
+        ended, and ``UsageError``.
         """
         return self._run(self._batch(response, choice), session=session, replayed=replayed)
 
@@ -135,8 +136,8 @@ class OpenAIToolBox(ToolBoxBase):
         replayed: bool = False,
         session: SessionScope | None = None,
     ) -> list[dict[str, Any]]:
-        """Async version of ``run``. Coroutine functions run as tasks, others in threads. If this is
-        cancelled, each outcome is recorded first.
+        """Async version of ``run``. Coroutine functions run as tasks, other functions in threads.
+        If the caller is cancelled, every outcome is recorded before this ends.
         """
         return await self._arun(self._batch(response, choice), session=session, replayed=replayed)
 
@@ -157,8 +158,10 @@ class OpenAIToolBox(ToolBoxBase):
         if not kinds:
             return CallBatch([*recorded, *found.own], client_context(response.model, response.id))
         problem = UsageError(
-            f"the response holds {', '.join(sorted(set(kinds)))}, which a ToolBox can't govern; no"
-            " call of it was run",
+            (
+                f"the response contains {', '.join(sorted(set(kinds)))}, which a ToolBox "
+                "can't govern; none of its calls was run"
+            ),
             code="usage.item",
             hint="leave that tool out of the request",
         )

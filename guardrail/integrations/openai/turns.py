@@ -1,4 +1,6 @@
-"""One request of a governed client and its answer: outcomes go out, decided calls come in."""
+"""One request of a governed client and its answer: the request reports outcomes, and the answer
+delivers decided calls.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ __all__ = ["ClientTurns", "Turn"]
 
 
 class ClientTurns:
-    """What the requests of one governed client share."""
+    """The state that all requests of one governed client share."""
 
     def __init__(
         self, guard: Guard, session: SessionScope | None, wait_for_approval: float | None
@@ -63,7 +65,7 @@ class Turn:
             raise refuse("responses with background=True")
 
     def settle(self) -> None:
-        """Record the results that the request tells."""
+        """Record the results that the request reports."""
         if self._shared.open_calls:
             claims = claims_in(self._api, self._body)
             for admission, content in self._shared.open_calls.take(self._owner, claims):
@@ -77,7 +79,9 @@ class Turn:
                 await admission.asettle(Status.RETURNED, result=content)
 
     def request(self, request: Any) -> Any:
-        """Return *request* as the provider must get it: it knows nothing of refused calls."""
+        """Return the request to send to the provider, with the refused calls that it expects
+        restored.
+        """
         if self._api is not Api.RESPONSES:
             return request
         body = self._shared.refused.restored(self._owner, self._body)
@@ -98,7 +102,7 @@ class Turn:
         self._shared.refused.add(self._owner, item, refusal, places)
 
     def answer(self, response: Any) -> Any:
-        """Return *response* with decided calls only."""
+        """Return *response* with only its decided calls."""
         if not response.is_success:
             return response
         if _is_stream(response):
@@ -131,7 +135,9 @@ class Turn:
 
 
 def _content(request: Any) -> bytes:
-    """Return the body of *request*; nothing if it is a stream, which JSON never is."""
+    """Return the body of *request*. Return nothing if it is a stream, because JSON is never sent as
+    one.
+    """
     try:
         content: bytes = request.content
     except RuntimeError:

@@ -55,7 +55,7 @@ def backup(
         raise _exists()
     for used in (db, *taken):
         _refuse_own_name(Path(os.path.realpath(used)), target)
-    LedgerReader.open(db).close()  # raises if a problem shows at once
+    LedgerReader.open(db).close()  # raises if there is an obvious problem
     temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
     try:
         try:
@@ -70,7 +70,7 @@ def backup(
                 )
             made = _described(temporary, target)
             _sync(temporary)
-            os.link(temporary, target)  # unlike a rename, refuses to replace
+            os.link(temporary, target)  # unlike a rename, a link refuses to replace a file
         finally:
             for suffix in ("", "-wal", "-shm", "-journal"):
                 temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)

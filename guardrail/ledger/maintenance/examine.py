@@ -39,12 +39,12 @@ class Examination:
     pruned: int = 0
     """Number of the first record after line 0 if records were pruned, otherwise 0."""
     kept: bool = True
-    """True if the kept hashes of pruned records match the record about the pruning."""
+    """True if the stored hashes of pruned records match the record of the pruning."""
     head: str = ""
-    """Problem with the stored head; empty if there is none."""
+    """Problem with the stored head, or an empty string if there is none."""
     vouched: int = 0
-    """Number of good records, from the first on, that are proved by a head signed by a key holder;
-    0 if unknown.
+    """Number of good records, from the first on, that a head signed by a key holder proves, or 0 if
+    this is unknown.
     """
     signed_size: int = 0
     """Size of the stored head if a holder of the log's keys signed it, whatever the lines contain;
@@ -52,22 +52,24 @@ class Examination:
     """
     caches: tuple[Cache, ...] = ()
     outside: str = ""
-    """Description of the rows before line 0; empty if there are none."""
+    """Description of the rows before line 0, or an empty string if there are none."""
     schema: str = ""
-    """Description of the first wrong or foreign object in the database; empty if there is none."""
+    """Description of the first wrong or foreign object in the database, or an empty string if there
+    is none.
+    """
     mendable: tuple[tuple[tuple[str, str], ...], tuple[str, ...]] | None = None
     """(type, name) of the objects to drop, and names of the objects to create, if that repairs the
     schema.
     """
     values: str = ""
-    """Name of a table with values that the schema forbids; empty if there is none."""
+    """Name of a table with values that the schema forbids, or an empty string if there is none."""
     whole: bool = True
     """True if SQLite finds no fault in its pages, indexes and free list."""
     roots: Mapping[int, bytes] = field(default_factory=dict)
-    """Size -> root, for the requested sizes, over good and pruned records."""
+    """Roots of the requested sizes, over good and pruned records."""
     unreadable: str = ""
-    """Reason that reading stopped before the end, if it did; ``report`` then covers the records
-    before that.
+    """Reason that reading stopped before the end, if it did. ``report`` then covers the records
+    before that point.
     """
 
 
@@ -166,7 +168,7 @@ class _Pass:
             self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
 
     def _kept_leaves(self) -> None:
-        """Add the leaves of pruned records to the tree. If they do not match the record about the
+        """Add the leaf hashes of pruned records to the tree. If they do not match the record of the
         pruning, no tree can be compared.
         """
         assert self._pruned is not None
@@ -193,7 +195,7 @@ def examine(
     the head; if *verify* is given, the head's signature and the certificates must be valid.
     Problems are returned, never raised.
 
-    If *ahead* is true, the records that exist at first are read in short transactions, so that the
+    If *ahead* is True, the records that exist at first are read in short transactions, so that the
     ``-wal`` of a log in use stays small. Only the records added meanwhile, and all comparisons,
     share one transaction. No records may be deleted during this time.
     """
@@ -221,8 +223,8 @@ def examine(
             if row is not None:
                 done.audit.watch({row.size})
             done.run()
-            # The lines can be intact while indexes and free pages are not, and further writes would
-            # spread the damage.
+            # The lines can be intact even if indexes and free pages are not, and further writes
+            # would spread the damage.
             found.whole = reader.storage.page_fault() is None
             if done.audit.chain.report().first_bad is None:
                 found.head = _head(row, done.audit, signing, verify)
@@ -245,7 +247,7 @@ def _accept_any(*_: bytes) -> bool:
 
 
 def _pruning(reader: LedgerReader) -> Pruned | None:
-    """Return the record that explains why records after line 0 are missing; None if none are
+    """Return the record that explains why records after line 0 are missing, or None if none are
     missing, or if no record explains it.
     """
     first = reader.first()
@@ -280,7 +282,7 @@ def _proved_count(
 
 
 def _head(row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None) -> str:
-    """Return the problem with the stored head; empty if there is none."""
+    """Return the problem with the stored head, or an empty string if there is none."""
     if row is None:
         return "the signed head is missing or malformed"
     if signing is not None and not row.has_valid_mac(signing):

@@ -30,7 +30,7 @@ def free_name(db: Path) -> str:
 
 def keep_wal(db: Path) -> tuple[Path, ...]:
     """Copy the ``-wal``, unless it is empty, durably to a file next to the log. Return the path of
-    the copy.
+    the copy in a tuple, which is empty if nothing was copied.
     """
     wal = Path(f"{db}-wal")
     if not wal.exists() or wal.stat().st_size == 0:
@@ -50,7 +50,7 @@ def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
     """
     base = free_name(db)
     moved = []
-    # The database first: without it, no writer uses the other files.
+    # The database is moved first, because no writer uses the other files without it.
     for item in sorted(left, key=lambda each: len(each.name)):
         if item == leases_path(db):
             continue
@@ -58,7 +58,8 @@ def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
         os.rename(item, target)
         moved.append(target)
         if item == db:
-            # Make this durable first: a database without its -wal would look like an older log.
+            # This is made durable first, because a database without its -wal would look like an
+            # older log.
             sync_directory(db.parent)
     leases = Leases(leases_path(db))
     for process in leases.processes():

@@ -1,8 +1,8 @@
 """Compares the external heads of a log with the records that remain, and counts the records that
 they prove. Pure functions.
 
-Recovery names the last of these heads as the predecessor, because the disk alone can't show that a
-log was truncated or lost.
+Recovery names the last of these heads as the predecessor, because the ledger's files alone can't
+show that a log was truncated or lost.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class KnownHead:
     size: int
     root: bytes
     public: str = ""
-    """The public log key, hex, if the source names it; otherwise empty."""
+    """The public log key, hex, if the source names it, otherwise an empty string."""
     binding: bool = True
-    """True if a ledger that contradicts this head is refused. False for a backup, which could be of
-    any log.
+    """True if guardrail refuses a ledger that contradicts this head. False for a backup, which may
+    be of any log.
     """
     roots: Mapping[int, bytes] = field(default_factory=dict)
     """For a backup: the roots of its trees, by size."""
@@ -44,13 +44,15 @@ class Judged:
     """The result of comparing the known heads with the records that remain."""
 
     last: KnownHead | None = None
-    """The last known head, if it covers records that are missing here or differ from those here."""
+    """The last known head, if it covers records that are missing from this ledger or differ from
+    its records.
+    """
     proven: int = 0
-    """Number of records, here or in a backup, that an external head covers."""
+    """Number of records, in this ledger or in a backup, that an external head covers."""
     kept: int = 0
-    """Number of records of that log, here or in a backup, that no head contradicts."""
+    """Number of records of that log, in this ledger or in a backup, that no head contradicts."""
     problem: str = ""
-    """Describes the head that the ledger contradicts; empty if there is none."""
+    """Describes the head that the ledger contradicts, or an empty string if there is none."""
 
 
 def judge(
@@ -65,7 +67,7 @@ def judge(
     """Compare *known* with a ledger of *size* good records of *log*. *public* is the log's key, and
     *roots* are the roots of its trees.
 
-    If nothing of the ledger can be read, *log* is empty, and no head is contradicted. *predecessor*
+    If the ledger can't be read at all, *log* is empty, and no head is contradicted. *predecessor*
     is the name of the earlier log in line 0, or empty; it is None if no holder of the keys signed a
     head of *log*. Heads of earlier logs with the same key do not contradict the ledger.
     """
@@ -109,8 +111,8 @@ def judge(
 def _contradiction(
     head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]
 ) -> str:
-    """Describe how the ledger contradicts *head*; empty if it does not, or if there is no
-    ledger.
+    """Describe how the ledger contradicts *head*, or an empty string if it does not, or if there is
+    no ledger.
     """
     told = f"{head.source} holds a head of {counted(head.size, 'record')} of the log {head.log}"
     if not log:

@@ -50,7 +50,7 @@ class DeletionPace:
     """
 
     part: int = 0
-    """Largest number of records that one transaction deletes; 0 for the default."""
+    """Maximum number of records that one transaction deletes, or 0 for the default."""
     share: float = 1.0
     """Largest fraction of the time during which the lock is held."""
     within: float = 0.0
@@ -65,7 +65,7 @@ class DeletionPace:
 
 @dataclass(frozen=True, slots=True)
 class PruneCut:
-    """A position up to which records are deleted, as described in an ``admin.pruned`` record."""
+    """A position up to which records are deleted, as an ``admin.pruned`` record describes it."""
 
     before: int
     """The records 1 to ``before`` - 1 are deleted."""
@@ -90,7 +90,7 @@ class PruneResult:
 
     deleted: int
     before: int
-    """The records 1 to ``before`` - 1 are deleted; 1 if none are."""
+    """The records 1 to ``before`` - 1 are deleted, or 1 if none are."""
     records: tuple[int, ...]
     """Numbers of the ``admin.pruned`` records that were written."""
     overwritten: bool
@@ -264,15 +264,15 @@ class _Pruner:
             tail = store.begin()
             if tail.fault:
                 raise LedgerSealedError(tail.fault, hint="guardrail verify")
-            # Another process might have ended the key between two parts.
+            # Another process may have ended the key between two parts.
             self._epochs.replace_ended(store.has_epoch, store.log, tail.seq + 1)
             self._rotate(self._epochs.announcement(store.log), tail)
             receipt = store.add(record(store.log, cut), tail)
             deleted = store.delete_records(cut.before)
             key = self._epochs.key
             if last:
-                # The records of this transaction certify the key that signs the head, so the key
-                # may end with the same head.
+                # The records of this transaction certify the key that signs the head, so the same
+                # head may end the key.
                 self._rotate(self._epochs.final_rotation(store.log), tail)
             store.sign(tail, key)
             store.commit()

@@ -1,9 +1,9 @@
-"""Returns a sealed or damaged ledger to service. A person decides this, and the decision is
+"""Makes a sealed or damaged ledger usable again. A person decides this, and the decision is
 recorded.
 
 Readable records are never deleted or changed. If the chain is intact, the log continues with an
 ``admin.recovered`` record of the findings. Otherwise, the log is set aside unchanged, and a new log
-begins. Its genesis names the last intact head of the old log.
+begins, whose genesis names the last intact head of the old log.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class RecoveryReport:
     set_aside: tuple[Path, ...]
     """New paths of the old files, or of the copy of overwritten rows."""
     receipt: Receipt | None
-    """Receipt of the ``admin.recovered`` record; None if nothing had to be done."""
+    """Receipt of the ``admin.recovered`` record, or None if nothing had to be done."""
     log: str
     """Origin name of the continued log."""
     closed: int
@@ -155,7 +155,8 @@ def _continue(
     store = MaintenanceStore(db, signing)
     try:
         tail = store.begin()
-        # Use the lines, which were just read under the lock, because the stored head can differ.
+        # Use the lines, which were just read under the lock, because the stored head may differ
+        # from them.
         tail.edge = found.edge.copy()
         store.rebuild(found.caches)
         removed: dict[str, object] = {"schema": found.schema} if found.schema else {}
@@ -187,7 +188,8 @@ def _continue(
                 closed += 1
         store.sign(tail, signing.log_key(store.log))
         store.commit()
-        # A failed sync might have left pages only in memory: they are rewritten and synced again.
+        # After a failed sync, pages may exist only in memory, so they are rewritten and synced
+        # again.
         store.checkpoint("RESTART")
     finally:
         store.rollback()

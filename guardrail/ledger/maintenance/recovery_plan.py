@@ -57,21 +57,21 @@ class RecoveryPlan:
     genesis: Mapping[str, Any]
     """Line 0, from the log or from the seal, if it is known."""
     intact: chain.Head | None
-    """Last head of the intact part of the chain; None if no record can be read."""
+    """Last head of the intact part of the chain, or None if no record can be read."""
     first_bad: int | None
     lost: int
     """Minimum number of acknowledged records that are lost or altered, according to the seal or a
     head.
     """
     loss: Loss
-    """The reliability of ``lost``."""
+    """How certain ``lost`` is."""
     unclear_calls: tuple[OpenCall, ...]
     """Open calls whose processes are not known to be dead or alive."""
     alive: tuple[str, ...]
     """Other processes that hold a lease. They must end first."""
     head: str = ""
-    """Problem with the signed head; empty if there is none, or if the head can't be checked without
-    the keys.
+    """Problem with the signed head, or an empty string if there is none, or if the head can't be
+    checked without the keys.
     """
     caches: tuple[str, ...] = ()
     """Tables that differ from the records and will be rebuilt."""
@@ -80,7 +80,7 @@ class RecoveryPlan:
     judged: Judged = field(default_factory=Judged)
     """Result of comparing the remaining records with the external heads."""
     examined: Examination | None = field(default=None, repr=False)
-    """Full result of examining the file; None if there is no file."""
+    """Full result of examining the file, or None if there is no file."""
 
 
 def inspect(
@@ -187,7 +187,7 @@ def _lost(
     sizes = [each.size for each in known if each.log == log]
     size = intact.size if intact is not None else 0
     forked = judged.last is not None and log == here and judged.last.size <= size
-    # For a fork, the other branch is lost; this file is complete.
+    # In a fork, the other branch is lost; this file is complete.
     if not forked and (log in ("", here) or not here):
         sizes.append(found.signed_size if found is not None else 0)
     if seal is not None and log in ("", seal.log):
@@ -197,8 +197,8 @@ def _lost(
 
 
 def _loss(lost: int, found: Examination | None) -> Loss:
-    """Return the reliability of *lost*. Heads and seals prove that records existed before them, but
-    not after them.
+    """Return how certain *lost* is. Heads and seals prove that the records before them existed, but
+    say nothing about later records.
     """
     if lost:
         return Loss.AT_LEAST
@@ -213,7 +213,9 @@ def _loss(lost: int, found: Examination | None) -> Loss:
 
 
 def predecessor_log(genesis: Mapping[str, Any]) -> str:
-    """Return the name of the log that this line 0 continues; empty if it continues none."""
+    """Return the name of the log that this line 0 continues, or an empty string if it continues
+    none.
+    """
     before = genesis.get("predecessor")
     return str(before.get("log", "")) if isinstance(before, Mapping) else ""
 
@@ -252,7 +254,9 @@ def _describe_intact(found: Examination | None) -> str:
 
 
 def _describe_other_problems(seal: Seal | None, found: Examination) -> str:
-    """Describe further problems of a log with an intact chain; empty if there are none."""
+    """Describe the other problems of a log whose chain is intact. Return an empty string if there
+    are none.
+    """
     problems = [f"sealed: {seal.why}"] if seal is not None else []
     if found.schema:
         problems.append(found.schema)
@@ -308,7 +312,9 @@ _NOT_OURS = (
 
 
 def line0(db: Path) -> Mapping[str, Any]:
-    """Return the first line of the log at *db*, decoded; empty if it can't be read."""
+    """Return the first line of the log at *db*, decoded, or an empty mapping if it can't be
+    read.
+    """
     with (
         contextlib.suppress(LedgerError, RecordError),
         LedgerReader.open(db, strict=False) as reader,

@@ -55,18 +55,18 @@ class Store(SQLiteTreeWriter):
             )
         self.db = db
         self.genesis: dict[str, Any] = {}
-        """Line 0, decoded; empty if it does not exist."""
+        """Line 0, decoded, or an empty dictionary if it does not exist."""
         self._signing = signing
         self._known: HeadRow | None = None
         """The head that this connection last wrote or authenticated."""
         self._connection, self._schema = connect(db)
         """The connection, and the version of the schema that was compared."""
         self._content: int | None = None
-        """SQLite's number for the content at the last transaction of this connection. Commits of
-        other connections change it.
+        """SQLite's change number of the content at the last transaction of this connection. Commits
+        of other connections change it.
         """
         self._certified: str | None = None
-        """The key that was found to be certified and not ended since the content last changed."""
+        """The key that was found to be certified and not ended, valid until the content changes."""
         self._end: Tail | None = None
         """The end of the log as last committed here. Valid until the content changes."""
         self._signed: Tail | None = None
@@ -95,12 +95,12 @@ class Store(SQLiteTreeWriter):
         return str(self.genesis.get("log", ""))
 
     def close(self, *, clean: bool = False) -> None:
-        """Close the connection. If *clean* is true, SQLite may clean up if this is the last
+        """Close the connection. If *clean* is True, SQLite may clean up if this is the last
         connection of all processes.
         """
         if clean:
             SharedLock.release(self.db)
-        # Errors at close lose nothing: all that was acknowledged is synced.
+        # An error while closing loses nothing, because every acknowledged record is synced.
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
         if not clean:
@@ -130,7 +130,7 @@ class Store(SQLiteTreeWriter):
             if end is not None:  # SQLite would read the same pages from its cache
                 return Tail(end.seq, end.leaf, end.edge.copy(), end.edge)
             return self.tail()
-        # Another process wrote. No one can change the file before this transaction ends.
+        # Another process has written. No process can change the file before this transaction ends.
         if schema_version(self._connection) != self._schema:
             self._schema = check_schema(self._connection)
         self._content = content
@@ -142,8 +142,8 @@ class Store(SQLiteTreeWriter):
         return rows
 
     def row_fault(self) -> str:
-        """Describe the rows whose numbers no record can have; empty if there are none. Raises
-        ``sqlite3.Error``.
+        """Describe the rows whose numbers no record can have, or an empty string if there are none.
+        Raises ``sqlite3.Error``.
         """
         return row_fault(self._ask)
 
@@ -219,8 +219,8 @@ class Store(SQLiteTreeWriter):
         """Append all of *drafts* in a few statements, or none of them. In the latter case, return
         None; adding them one by one then shows which ones are refused.
 
-        Each statement gives other threads a turn. With many callers, the commit thread would have
-        to wait for its own turn after each statement.
+        Each statement lets other threads run. With many callers, the commit thread would have to
+        wait for its next turn after each statement.
         """
         batch = Batch(tail.seq, tail.leaf, tail.edge)
         for draft in drafts:
@@ -240,7 +240,7 @@ class Store(SQLiteTreeWriter):
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
         """Describe the problem with the records added since *draft*, a step of an approval, was
-        judged; empty if there is none.
+        judged, or an empty string if there is none.
 
         Without this check, a step that was hidden from the index would allow *draft* to be written.
         Raises ``sqlite3.Error``.
@@ -276,7 +276,7 @@ class Store(SQLiteTreeWriter):
             )
         except sqlite3.IntegrityError:
             outside = place_fault(self._ask)
-            if outside:  # it can contradict something that is not a record
+            if outside:  # the conflict may be with something that is not a record
                 raise LedgerOpenError(outside, code="ledger.rows") from None
             if draft.opens:
                 self._execute("DELETE FROM open_call WHERE call = ?", (draft.call,))
@@ -371,7 +371,7 @@ class Store(SQLiteTreeWriter):
         return kept[at] if at < len(kept) else None
 
     def pruned(self) -> int:
-        """Return the number below which records were pruned, except line 0; 1 if none were."""
+        """Return the number below which records were pruned, except line 0, or 1 if none were."""
         return pruned_before(self._execute)
 
     def open_calls(self) -> list[OpenCall]:

@@ -1,7 +1,7 @@
 """Writes the records of one commit with few statements.
 
-Each statement gives other threads a turn. With many callers, a commit thread that runs several
-statements per record would wait for its own turn each time, and so would its callers.
+Each statement lets other threads run. With many callers, a commit thread that runs several
+statements per record would wait for its next turn each time, and so would its callers.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = ["Batch"]
 Execute = Callable[..., Cursor]
 
 _ROWS = 64
-"""Largest number of rows in one statement. Each power of two up to this has its own statement,
-which SQLite's driver keeps prepared.
+"""Maximum number of rows in one statement. Each power of two up to this number has its own
+statement, which SQLite's driver keeps prepared.
 """
 
 

@@ -54,8 +54,8 @@ def _objects() -> dict[str, _Object]:
 
 
 def schema_fault(ask: Ask) -> str:
-    """Describe the difference between ``sqlite_schema`` and a log's schema; empty if they are the
-    same.
+    """Describe the difference between ``sqlite_schema`` and a log's schema, or an empty string if
+    they are the same.
 
     Raises ``sqlite3.Error``.
 
@@ -86,7 +86,8 @@ def schema_fault(ask: Ask) -> str:
 
 
 def record_fault(ask: Ask) -> str:
-    """Return the reason that the table of records can't be read at all; empty if it can.
+    """Return the reason that the table of records can't be read at all, or an empty string if it
+    can.
 
     Raises ``sqlite3.Error``. Used to salvage a log with a changed schema.
     """
@@ -116,7 +117,7 @@ def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
             found.add(name)
         elif type_ not in ("table", "index", "view", "trigger") or not isinstance(name, str):
             return None
-        elif sql is not None:  # SQLite's automatic objects go with their tables
+        elif sql is not None:  # SQLite's automatic objects are dropped with their tables
             foreign.append((type_, name))
     missing = [name for name in right if name not in found]
     if len(pages) != len(set(pages)) or any(right[name][0] == "table" for name in missing):
@@ -130,13 +131,16 @@ def _safe_name(value: object) -> str:
 
 
 def place_fault(ask: Ask) -> str:
-    """Describe a row before record 0; empty if there is none. Raises ``sqlite3.Error``."""
+    """Describe a row before record 0, or an empty string if there is none. Raises
+    ``sqlite3.Error``.
+    """
     ((least,),) = ask("SELECT min(seq) FROM record")
     return f"a row is outside the log, as record {least}" if (least or 0) < 0 else ""
 
 
 def surplus_fault(ask: Ask) -> str:
-    """Describe a table with more rows than the log's records can produce; empty if there is none.
+    """Describe a table with more rows than the log's records can produce, or an empty string if
+    there is none.
 
     Raises ``sqlite3.Error``.
     """
@@ -149,7 +153,7 @@ def surplus_fault(ask: Ask) -> str:
 
 
 def row_fault(ask: Ask) -> str:
-    """Describe the rows whose numbers no record can have; empty if there are none.
+    """Describe the rows whose numbers no record can have, or an empty string if there are none.
 
     Records are numbered from 0 to the end of the signed tree. The time that this takes does not
     depend on the length of the log. Raises ``sqlite3.Error``.
@@ -176,7 +180,7 @@ def row_fault(ask: Ask) -> str:
 
 
 def _covered_count(head: tuple[Any, ...]) -> int | None:
-    """Return the number of records that the signed head covers; None if the head is malformed,
+    """Return the number of records that the signed head covers, or None if the head is malformed,
     which other checks report.
     """
     _, size, note = head
@@ -231,7 +235,7 @@ _VALUES = (
 
 def value_fault(ask: Ask, tables: tuple[str, ...] = ()) -> tuple[str, object] | None:
     """Return the table and the number of a row with values of a type or length that the schema
-    forbids; None if there is none.
+    forbids, or None if there is none.
 
     Checks every row of *tables*, or of all tables. Readers check the length of a line; ``PRAGMA
     integrity_check`` checks uniqueness with the indexes. Raises ``sqlite3.Error``.

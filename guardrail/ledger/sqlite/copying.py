@@ -24,9 +24,9 @@ def copy_database(db: Path, target: Path) -> None:
         undo.callback(source.close)
         copy = sqlite3.connect(f"file:{quoted(target)}?mode=rw", uri=True, isolation_level=None)
         undo.callback(copy.close)
-        # Copy in one step: otherwise, each commit of a writer would restart the copy.
+        # The copy is made in one step: otherwise, each commit of a writer would restart it.
         source.backup(copy)
-        # A single file, which can be read even if its folder is read-only.
+        # The copy is a single file, which can be read even if its folder is read-only.
         copy.execute("PRAGMA journal_mode = DELETE")
         if standing is not None:
             standing.check()

@@ -1,4 +1,4 @@
-"""Creates the SQLite database of a log and opens connections to it. Takes no locks of its own."""
+"""Creates the SQLite database of a log and opens connections to it. It takes no locks itself."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ __all__ = [
 APPLICATION_ID = 0x6772_6C31
 """``grl1``"""
 FORMAT = 2
-"""``user_version``. A higher version is refused, because this version would not maintain unknown
-objects. Version 1 had no signed heads.
+"""``user_version``. A higher number is refused, because this version of guardrail would not
+maintain unknown objects. Version 1 had no signed heads.
 """
 
 SQLiteError = sqlite3.Error
@@ -55,8 +55,8 @@ SQLiteError = sqlite3.Error
 
 _BUSY_SECONDS = 1.0
 _MAY_BE_RIGHTS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_PERM", "SQLITE_IOERR")
-# Pages of 4 KiB: fewer make commits slower, more make the slowest ones slower still
-# (docs/adr/0003).
+# Pages of 4 KiB: smaller pages make commits slower, and larger pages make the slowest commits
+# slower still (docs/adr/0003).
 CHECKPOINT_PAGES = 1000
 
 
@@ -94,7 +94,8 @@ def in_words(error: BaseException) -> str:
 
 
 def _first_head(genesis_line: bytes, signing: Signing) -> HeadRow:
-    # No epoch key can be certified before there is a record: the first head is the log key's own.
+    # No epoch key can be certified before there is a record, so the first head is signed by the log
+    # key itself.
     log, leaf = str(decode(genesis_line)["log"]), leaf_hash(genesis_line)
     edge = Edge()
     edge.append(leaf)
@@ -115,7 +116,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
     for left in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         left.unlink(
             missing_ok=True
-        )  # left by a process that died here: nobody else creates under the lock
+        )  # left by a process that died here: no other process creates the log under this lock
     fresh = db.with_name(f"{db.name}-new-{os.getpid()}")
     try:
         os.close(new_file(fresh, db, flags=os.O_RDWR))
@@ -123,7 +124,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
             f"file:{quoted(fresh)}?mode=rw", uri=True, isolation_level=None
         )
         try:
-            # Code that is installed as a plugin must not be loaded into a log.
+            # Code that is installed as a plugin must not run on a log.
             database = Database(connection, execute_plugins=False)
             for pragma in ("page_size = 4096", "journal_mode = WAL", "synchronous = FULL"):
                 connection.execute(f"PRAGMA {pragma}")
@@ -147,7 +148,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
         finally:
             os.close(descriptor)
         try:
-            os.link(fresh, db)  # unlike a rename, refuses to replace
+            os.link(fresh, db)  # unlike a rename, a link refuses to replace a file
         except FileExistsError:
             raise LedgerOpenError("a ledger already exists", code="ledger.exists") from None
     finally:
@@ -217,16 +218,16 @@ def refuse_unsafe(db: Path) -> None:
     """
     journal = db.with_name(db.name + "-journal")
     if os.path.lexists(journal):
-        # A log is in WAL mode and leaves no rollback journal. A planted one would be rolled back
-        # into the file, and SQLite deletes the file that it names as its super-journal: any file of
+        # A log is in WAL mode and leaves no rollback journal. SQLite would roll a planted one back
+        # into the file, and would delete the file that it names as its super-journal: any file of
         # the user who opens the ledger.
         raise LedgerOpenError(
             f"{journal.name} is next to the ledger, but guardrail never leaves a rollback journal",
             code="ledger.journal",
             hint=f"move {journal} away, then run guardrail verify",
         )
-    # Next to an empty database, SQLite takes a ``-wal`` for stale and deletes it, even in readers:
-    # it might be all that is left of the log.
+    # SQLite takes a ``-wal`` next to an empty database for stale and deletes it, even in readers.
+    # It might be all that is left of the log.
     if os.stat(db).st_size == 0:
         raise LedgerOpenError(
             "the ledger's database file is empty", code="ledger.damaged", hint="guardrail recover"

@@ -158,7 +158,7 @@ class SharedLock:
 
     @classmethod
     def disconnected(cls, db: Path) -> None:
-        """Stop counting a connection, after it was closed."""
+        """Stop counting a connection that has been closed."""
         with cls._lock:
             left = cls._connections.get(db, 0) - 1
             if left > 0:

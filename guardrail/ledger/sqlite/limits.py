@@ -17,7 +17,7 @@ from pathlib import Path
 __all__ = ["MAX_VALUE", "Budget", "harden"]
 
 MAX_VALUE = 1 << 20
-"""Largest size of a value or a row in bytes. The largest that a log contains is a record of 65,535
+"""Maximum size of a value or a row in bytes. The largest that a log contains is a record of 65,535
 bytes.
 """
 
@@ -39,8 +39,8 @@ _CONFIG: tuple[tuple[str, bool | None], ...] = (
     ("ENABLE_VIEW", False),
     ("ENABLE_TRIGGER", None),
 )
-"""Options of a connection. None means enabled only for writers, which need guardrail's own
-triggers.
+"""Options of a connection. None means that the option is enabled only for writers, which need
+guardrail's own triggers.
 """
 _OWN_QUERIES = frozenset({"began"})
 """Names of the common table expressions in guardrail's own queries. SQLite reports them in the same
@@ -78,13 +78,14 @@ def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
     if _can_distrust():
         connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
-    # The standard library sets these from Python 3.12 on; the authorizer below refuses the same,
-    # and more.
+    # Python's standard library sets these options from version 3.12 on. The authorizer below
+    # refuses the same things, and more.
     for name, on in _CONFIG:
         option = getattr(sqlite3, f"SQLITE_DBCONFIG_{name}", None)
         if option is not None:
             connection.setconfig(option, on if on is not None else writes)  # type: ignore[attr-defined,unused-ignore]
-    # Called when a statement is compiled, not when it runs: prepared statements cost nothing more.
+    # This is called when a statement is compiled, not when it runs, so prepared statements cost
+    # nothing more.
     connection.set_authorizer(_reads_and_appends if writes else _only_reads)
 
 
@@ -116,9 +117,9 @@ class Budget:
 
     _BASE = 5.0
     _BYTES_PER_SECOND = 2 << 20
-    """A tenth of the measured speed of the slowest query, the list of sessions."""
+    """A tenth of the measured speed of the slowest query, which lists the sessions."""
     _STEPS = 100_000
-    """Instructions of SQLite's virtual machine between two looks at the clock: a few
+    """Instructions of SQLite's virtual machine between two checks of the clock, which take a few
     milliseconds.
     """
 

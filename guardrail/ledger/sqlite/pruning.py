@@ -13,7 +13,7 @@ __all__ = ["delete_records", "overwrite_deleted", "overwrite_wal", "pruned_befor
 
 
 def pruned_before(execute: Execute) -> int:
-    """Return the number below which records were pruned, except line 0; 1 if none were."""
+    """Return the number below which records were pruned, except line 0, or 1 if none were."""
     row = execute("SELECT before FROM pruned WHERE id = 0").fetchone()
     return row[0] if row is not None else 1
 
@@ -61,7 +61,7 @@ def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
         return False
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, max(MAX_VALUE, size + 1024))
     execute("BEGIN IMMEDIATE")
-    # Pages that are freed in the transaction that filled them are still written, as zeros.
+    # Pages that a transaction fills and frees again are still written, as zeros.
     execute("INSERT INTO tile VALUES (-1, 0, zeroblob(?))", (size,))
     execute("DELETE FROM tile WHERE level = -1")
     execute("COMMIT")

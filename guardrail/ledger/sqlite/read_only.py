@@ -60,7 +60,7 @@ def connect_anywhere(db: Path) -> tuple[sqlite3.Connection, UnsharedFiles | None
         full = is_full(error, db)
         if not full and not reason(error).startswith(_NO_SHARED_MEMORY):
             raise
-        # Closing a descriptor of the file would drop the locks of a writer of this process.
+        # Closing a descriptor of the file would drop the locks that a writer of this process holds.
         if SharedLock.held(db):
             raise
         if not full and os.access(db.parent, os.W_OK, effective_ids=True):

@@ -70,11 +70,11 @@ class ReadConnection:
         self._rows = strict and rows
         self._budget: Budget | None = None
         self._examined: tuple[int, int] | None = None
-        """SQLite's numbers for the content and the schema that passed the last check."""
+        """SQLite's change numbers of the content and the schema at the last successful check."""
         self._mutex = threading.RLock()
         self._connection: sqlite3.Connection | None = None
         self._standing: UnsharedFiles | None = None
-        """The files, if they are read without shared memory."""
+        """The files of the log, if they are read without shared memory."""
         self._views = 0
         self._pid = os.getpid()
 
@@ -142,28 +142,32 @@ class ReadConnection:
         return dict(self.ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
 
     def schema_fault(self) -> str:
-        """Describe a wrong or foreign table, index, trigger or view; empty if there is none."""
+        """Describe a wrong or foreign table, index, trigger or view, or an empty string if there is
+        none.
+        """
         return schema_fault(self.ask)
 
     def row_fault(self) -> str:
-        """Describe the rows whose numbers no record can have; empty if there are none."""
+        """Describe the rows whose numbers no record can have, or an empty string if there are
+        none.
+        """
         with self.snapshot():
             return row_fault(self.ask)
 
     def place_fault(self) -> str:
-        """Describe a row before record 0; empty if there is none."""
+        """Describe a row before record 0, or an empty string if there is none."""
         return place_fault(self.ask)
 
     def surplus_fault(self) -> str:
-        """Describe a table with more rows than the log's records can produce; empty if there is
-        none.
+        """Describe a table with more rows than the log's records can produce, or an empty string if
+        there is none.
         """
         with self.snapshot():
             return surplus_fault(self.ask)
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
         """Return the table and the number of a row with values that the schema forbids, in *tables*
-        or in any table; None if there is none.
+        or in any table, or None if there is none.
         """
         return value_fault(self.ask, tables)
 
@@ -198,8 +202,8 @@ class ReadConnection:
         return self._with(ask)
 
     def _execute(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """Run SQL like a connection's ``execute``, but fetch all rows. For reads that a writer's
-        connection can also make.
+        """Run SQL like a connection's ``execute``, but fetch all rows. Used for reads that a
+        writer's connection can also make.
         """
         return _Rows(self.ask(sql, *values))
 
@@ -226,7 +230,7 @@ class ReadConnection:
                     try:
                         self._with(lambda connection: connection.execute("COMMIT"))
                     except LedgerError:
-                        # nothing was written; the next query opens a connection that is sound
+                        # nothing was written, and the next query opens a new connection
                         self.close()
 
     def _examine(self, connection: sqlite3.Connection) -> None:
@@ -306,8 +310,8 @@ class ReadConnection:
         """Do nothing: the next query opens the connection again."""
 
     def after_fork_in_child(self) -> None:
-        """Reset this connection. If it was in use at the fork, this process must not open the log
-        again.
+        """Reset this connection. If it was in use when the process was forked, this process must
+        not open the log again.
         """
         self._mutex = threading.RLock()
         self._views = 0

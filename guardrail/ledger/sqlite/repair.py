@@ -23,7 +23,7 @@ from guardrail.system.ownership import new_file
 __all__ = ["keep_rows", "mend_schema", "rebuild", "remove_outside"]
 
 _KEPT = 10_000
-"""Largest number of rows saved per table. More rows would add no evidence."""
+"""Maximum number of rows saved per table. More rows would add no evidence."""
 _ORDER = ("trigger", "view", "index", "table")
 
 _COLUMNS = {

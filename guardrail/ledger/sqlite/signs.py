@@ -18,7 +18,7 @@ _HEADER = 100
 1.3).
 """
 _SCANNED = 1000
-"""Largest number of folder entries examined."""
+"""Maximum number of folder entries examined."""
 _ACCESS = ".access.db"
 _EARLIER_DEFAULT = "audit.db"
 """The default ledger path in versions without the folder ``audit``."""
@@ -52,7 +52,7 @@ def was_ledger(path: Path) -> bool:
     if os.path.lexists(lock_path(db)) or os.path.lexists(seal_path(db)) or has_ledger_header(db):
         return True
     keys = db.with_suffix(".keys")
-    # The files of audit.db are not a sign of a ledger "audit": they belong to audit.db.
+    # The files of audit.db are not a sign of a ledger named "audit": they belong to audit.db.
     return os.path.lexists(keys) and not any(
         each.with_suffix(".keys") == keys for each in ledgers_near(db)
     )
@@ -89,7 +89,7 @@ def ledgers_near(path: Path) -> list[Path]:
 
 def earlier_log(path: Path) -> Path | None:
     """Return the default ledger path of earlier versions in this project, if there are signs of a
-    ledger there and *path* is the current default; otherwise None.
+    ledger there and *path* is the current default, otherwise None.
     """
     place = Path(os.path.abspath(path))
     if not is_default_place(place):

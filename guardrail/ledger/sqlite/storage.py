@@ -21,7 +21,9 @@ _TOO_LONG = b" " * (MAX_LINE + 1)
 only its length is reported.
 """
 _LAST = "\U0010ffff"
-"""Appended to a prefix, it sorts after every text that begins with the prefix."""
+"""If this is appended to a prefix, the result sorts after every text that begins with the
+prefix.
+"""
 _ENTRIES = "type IN ('call.decision', 'call.rejected')"
 """The condition of index ``record_session``."""
 _VALUES = (
@@ -68,12 +70,12 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return int(self.ask("SELECT coalesce(max(seq), -1) + 1 FROM record")[0][0])
 
     def last(self) -> LeafRow | None:
-        """Return the number and the leaf hash of the last record; None if there is none."""
+        """Return the number and the leaf hash of the last record, or None if there is none."""
         rows = self.ask("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1")
         return (rows[0][0], rows[0][1]) if rows else None
 
     def leaf(self, seq: int) -> bytes | None:
-        """Return the stored leaf hash of record *seq*; None if there is none."""
+        """Return the stored leaf hash of record *seq*, or None if there is none."""
         rows = self.ask("SELECT leaf FROM record WHERE seq = ?", seq)
         return rows[0][0] if rows and isinstance(rows[0][0], bytes) else None
 
@@ -139,7 +141,9 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [row[0] for row in rows]
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return the calls (of *session*, or all) that needed a person's approval, oldest first."""
+        """Return the ids of the calls (of *session*, or all) that needed a person's approval,
+        oldest first.
+        """
         where = "WHERE type = 'call.decision' AND effect = 'require_approval'"
         if session is None:
             rows = self.ask(
@@ -165,7 +169,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return self.ask(query, *types, start, *([stop] if stop is not None else []))
 
     def last_admin(self, type_: str) -> LineRow | None:
-        """Return the last record of *type_*, one of ``tables.ADMIN``; None if there is none."""
+        """Return the last record of *type_*, one of ``tables.ADMIN``, or None if there is none."""
         query = (
             "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
             f"WHERE type = ? AND {ADMIN} ORDER BY seq DESC LIMIT 1"
@@ -227,7 +231,9 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [EpochRow(*row) for row in rows]
 
     def pruned_before(self) -> int | None:
-        """Return the number below which records were pruned, except line 0; None if none were."""
+        """Return the number below which records were pruned, except line 0, or None if none
+        were.
+        """
         rows = self.ask("SELECT before FROM pruned LIMIT 1")
         return rows[0][0] if rows and isinstance(rows[0][0], int) else None
 
@@ -235,7 +241,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
 
     def oversized_table(self) -> str | None:
         """Return a table, other than the records, with a value longer than any that guardrail
-        writes; None if there is none. Such a value is not loaded.
+        writes, or None if there is none. Such a value is not loaded.
         """
         for table, columns in _VALUES:
             if any(self._is_oversized(table, column) for column in columns):
@@ -248,7 +254,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         except LedgerError as error:
             if error.code != _OVERSIZED:
                 raise
-            return True  # to count the characters of a text, SQLite would have to load it
+            return True  # SQLite would have to load a text to count its characters
         return isinstance(most, int) and most > MAX_VALUE
 
     def page_fault(self) -> PageFault | None:
@@ -261,13 +267,13 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         found = _MISSING.fullmatch(answer[0])
         if found is None:
             return PageFault(in_index=True)
-        # SQLite gives the ordinal of the row in the table.
+        # SQLite reports the ordinal of the row in the table.
         rows = self.ask("SELECT seq FROM record ORDER BY seq LIMIT 1 OFFSET ?", int(found[1]) - 1)
         return PageFault(in_index=True, index=found[2], seq=rows[0][0] if rows else None)
 
     def not_json(self) -> int | None:
-        """Return the first record whose line SQLite can't parse as JSON; None if it can
-        parse all.
+        """Return the first record whose line SQLite can't parse as JSON, or None if it can parse
+        all.
         """
         rows = self.ask("SELECT seq FROM record WHERE NOT json_valid(line) ORDER BY seq LIMIT 1")
         return rows[0][0] if rows else None

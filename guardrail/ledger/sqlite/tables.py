@@ -44,16 +44,16 @@ SCHEMA: dict[str, str] = {
   line TEXT NOT NULL,
 {_GENERATED}
 ) STRICT""",
-    # An index on a generated column costs an append 10 us or more: only what reviewers look up, and
-    # what must be unique.
+    # An index on a generated column costs 10 us or more per append, so only fields that reviewers
+    # search by, and fields that must be unique, have one.
     "record_call": """CREATE UNIQUE INDEX record_call ON record (call, type)
 WHERE type IN ('call.decision', 'call.outcome')""",
     "record_claim": """CREATE INDEX record_claim ON record (call, type)
 WHERE type IN ('call.claim', 'call.rejected')""",
     "record_session": """CREATE INDEX record_session ON record (session)
 WHERE type IN ('call.decision', 'call.rejected')""",
-    # Each step of an approval is taken once: of two that were judged by the same state, one is
-    # refused.
+    # Each step of an approval can be taken only once: if two steps were judged by the same state,
+    # one is refused.
     "record_approval": """CREATE UNIQUE INDEX record_approval ON record (approval, ordinal)
 WHERE ordinal IS NOT NULL""",
     "record_use": """CREATE UNIQUE INDEX record_use ON record (approval)
@@ -67,7 +67,7 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
   host TEXT NOT NULL,
   pid INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID""",
-    # Records that administration must find without reading the whole log.
+    # Records that administration must find without reading the whole log have this index.
     "record_admin": f"CREATE INDEX record_admin ON record (type)\nWHERE {ADMIN}",
     "head": """CREATE TABLE head (
   id INTEGER PRIMARY KEY CHECK (id = 0),
@@ -90,13 +90,14 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
   host TEXT NOT NULL,
   pid INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID""",
-    # Records below this number may be deleted, except line 0: guardrail prune writes a record
+    # Records below this number may be deleted, except line 0. guardrail prune writes a record
     # first.
     "pruned": """CREATE TABLE pruned (
   id INTEGER PRIMARY KEY CHECK (id = 0),
   before INTEGER NOT NULL
 ) STRICT""",
-    # Protects against accidents, not attacks: anyone who can write the file can drop a trigger.
+    # These triggers protect against accidents, not attacks: anyone who can write the file can drop
+    # them.
     "record_no_update": """CREATE TRIGGER record_no_update BEFORE UPDATE ON record
 BEGIN SELECT RAISE(ABORT, 'records are never changed'); END""",
     "record_no_delete": """CREATE TRIGGER record_no_delete BEFORE DELETE ON record

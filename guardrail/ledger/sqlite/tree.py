@@ -39,17 +39,17 @@ class SQLiteTree:
         self._execute = execute
 
     def head(self) -> HeadRow | None:
-        """Return the row of the signed head; None if it is missing, or if no writer could have
+        """Return the row of the signed head, or None if it is missing, or if no writer could have
         written it.
         """
         row = self._execute("SELECT size, leaf, edge, note, mac FROM head WHERE id = 0").fetchone()
-        # A torn file can hold anything in any column.
+        # A damaged file can have any value in any column.
         if row is None or tuple(map(type, row)) != (int, bytes, bytes, str, bytes):
             return None
         return HeadRow(*row)
 
     def first(self) -> int | None:
-        """Return the number of the first record after line 0; None if there is none."""
+        """Return the number of the first record after line 0, or None if there is none."""
         found = self._execute("SELECT min(seq) FROM record WHERE seq > 0").fetchone()[0]
         return found if isinstance(found, int) else None
 
@@ -77,8 +77,8 @@ class SQLiteTree:
         return found
 
     def tile(self, level: int, number: int) -> bytes:
-        """Return the hashes of a tile; empty if the tile is missing. A value that is not possible
-        for a tile is not loaded and counts as missing.
+        """Return the hashes of a tile, or empty bytes if the tile is missing. A value that is not
+        possible for a tile is not loaded and counts as missing.
         """
         row = self._execute(
             "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) <= ?",
@@ -125,7 +125,7 @@ class SQLiteTreeWriter(SQLiteTree):
         self._write_tile(0, number, b"".join(leaves_of(self, number * TILE, size)))
         level = 1
         while True:
-            # A tile of roots grows by one root for each tile below, so that proofs need not hash
+            # A tile of roots grows by one root for each tile below it, so that proofs need not hash
             # the newest tiles again.
             at = number // TILE
             self._write_tile(level, at, self.tile(level, at) + made[level * TILE_LEVEL])
@@ -147,7 +147,7 @@ class SQLiteTreeWriter(SQLiteTree):
             return
         for number in range(first // TILE, -(-before // TILE)):
             start = number * TILE
-            # A tile that is complete keeps its other leaves.
+            # If the tile is complete, its other leaves are kept.
             stop = start + TILE if start + TILE <= last + 1 else before
             leaves = b"".join(leaves_of(self, start, stop))
             if self.tile(0, number) != leaves:

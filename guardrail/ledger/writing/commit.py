@@ -1,8 +1,8 @@
 """The rounds of the commit thread: batches of records, and the checks around each commit.
 
-Two rules ensure the promises. A future ends with a receipt only after its commit was synced *and*
-the files were found unchanged. A record that could not be acknowledged is either known not to be in
-the log, or is looked up in the log before anything else is written.
+Two rules ensure that records are durable. A future returns a receipt only after its commit was
+synced *and* the files were found unchanged. A record that could not be acknowledged is either known
+not to be in the log, or is looked up in the log before anything else is written.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class Committer:
         self._next_lease_check = 0.0
 
     def in_child(self, *, stuck: bool) -> Committer:
-        """Return the committer of a forked child. *stuck*: a commit was in progress at the fork."""
+        """Return the committer of a forked child. *stuck* is True if a commit was in progress at
+        the fork.
+        """
         self._connection.leave_to_parent(stuck=stuck)
         return Committer(self._files.db, self._settings, self._signing, self)
 
@@ -93,7 +95,9 @@ class Committer:
         return self._files.reserve.gone
 
     def mark_unacknowledged(self, decision: Draft) -> None:
-        """Note that the caller of *decision* was told that it failed; it may be durable."""
+        """Note that the caller of *decision* was told that it failed, although it may be
+        durable.
+        """
         if decision.opens:
             self._unacknowledged.append(decision)
 
@@ -103,7 +107,7 @@ class Committer:
         """Note that no commit is in progress. Return True if no owed record can be written now."""
         store, health = self._connection.store, self.health
         if store is not None:
-            health.trouble = ""  # a commit that callers took for stalled has ended
+            health.trouble = ""  # a commit that callers considered stalled has ended
         return (
             not self.owed_count
             or health.sealed is not None
@@ -214,7 +218,7 @@ class Committer:
         """Write *first*, the entries returned by *more* under the lock, and owed records in one
         commit.
 
-        Never raises: each future ends with a receipt or an error.
+        Never raises: each future returns a receipt or raises an error.
         """
         self._round(deque([first]) if first is not None else deque(), more)
         if self._retry:
@@ -338,7 +342,9 @@ class Committer:
             self._files.leases.restore()
 
     def _contradiction(self, store: AppendingStorage, tail: Tail) -> str:
-        """Describe how the log contradicts the newest durable record; empty if it does not."""
+        """Describe how the log contradicts the newest durable record, or an empty string if it does
+        not.
+        """
         assert self.known.last is not None
         seq, leaf = self.known.last
         found = tail.leaf if tail.seq == seq else store.leaf(seq) if tail.seq > seq else None
@@ -372,7 +378,7 @@ class Committer:
 
     def _acknowledge(self, taken: list[Entry], answers: list[Receipt | LedgerError]) -> list[Entry]:
         durable = []
-        with WakeUpBatch() as handover:  # wakes each event loop only once
+        with WakeUpBatch() as handover:  # each event loop is woken only once
             for entry, answer in zip(taken, answers, strict=True):
                 if isinstance(answer, LedgerError):
                     entry.fail(answer, handover)
@@ -407,7 +413,7 @@ class Committer:
         """Fail the entries that were not taken. Outcomes remain owed."""
         error = self.health.failed(error, unasked=not batch)
         if self.health.away:
-            self.drop_store()  # a database that comes back is opened and its end compared
+            self.drop_store()  # a database that comes back is opened, and its end is compared
         for entry in batch:
             if entry.owed:
                 self._owed.append(entry.draft)

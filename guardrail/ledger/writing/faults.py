@@ -40,7 +40,9 @@ class Health:
         self._known = known
         self._settings = settings
         self.trouble = ""
-        """Reason that nothing can be written at the moment; empty if no fault is known."""
+        """Reason that nothing can be written at the moment, or an empty string if no fault is
+        known.
+        """
         self.sealed: LedgerSealedError | None = None
         self.away = False
         """True if the ledger is sealed only because the database is missing from its path."""
@@ -49,7 +51,7 @@ class Health:
         write, and may report them as clean.
         """
         self.next_retry = 0.0
-        """Time (monotonic) of the next attempt to open a poisoned ledger."""
+        """Time of the next attempt to open a poisoned ledger (``time.monotonic()``)."""
         self._patience = settings.retry_interval
 
     def in_child(self, files: LogFiles, known: KnownLog) -> Health:
@@ -79,8 +81,8 @@ class Health:
         self._patience = self._settings.retry_interval
 
     def await_retry(self) -> None:
-        """Wait until the next attempt to reopen a poisoned ledger is due, for at most
-        ``retry_interval``: a caller might be waiting.
+        """Wait until the next attempt to reopen a poisoned ledger is due, but at most
+        ``retry_interval``, because a caller might be waiting.
         """
         wait = min(self.next_retry - time.monotonic(), self._settings.retry_interval)
         time.sleep(max(0.0, wait))
@@ -88,7 +90,7 @@ class Health:
     def failed(self, error: LedgerError, *, unasked: bool) -> LedgerError:
         """Note that a round failed with *error*. Return the error for its callers.
 
-        If *unasked* is true, no caller was waiting: the interval until the next attempt doubles, up
+        If *unasked* is True, no caller was waiting: the interval until the next attempt doubles, up
         to a limit.
         """
         if self.sealed is None:
@@ -184,7 +186,8 @@ class Health:
             return
         if fault.seals:
             raise self.seal(str(fault), away=fault.what == "missing")
-        # SQLite shares one mapping per process and file. Only closing every connection drops it.
+        # SQLite shares one mapping per process and file, and drops it only when every connection is
+        # closed.
         handles.retire_all(self._files.db)
         raise self._poison(str(fault))
 
@@ -211,10 +214,10 @@ class Health:
         self.sealed, self.away = None, False
 
     def seal(self, why: str, *, mark: bool = True, away: bool = False) -> LedgerSealedError:
-        """Refuse calls from now on; return the error. If *mark* is true, leave a marker for other
+        """Refuse calls from now on; return the error. If *mark* is True, leave a marker for other
         processes.
 
-        If *away* is true, the seal ends when the same database, with the known end, is at its path
+        If *away* is True, the seal ends when the same database, with the known end, is at its path
         again.
         """
         hint = "put the same files back, or run guardrail recover" if away else "guardrail recover"
@@ -227,7 +230,7 @@ class Health:
             try:
                 seal.write(self._files.db)
             except OSError:
-                pass  # the folder may be gone; this process refuses calls anyway
+                pass  # the folder may be missing; this process refuses calls anyway
         return error
 
     def sealed_by_marker(self) -> LedgerSealedError:

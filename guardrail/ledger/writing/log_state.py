@@ -59,6 +59,6 @@ class KnownLog:
 
     @property
     def newest(self) -> int:
-        """Number of the newest record known to be durable; -1 if none is known."""
+        """Number of the newest record known to be durable, or -1 if none is known."""
         last = self.last
         return -1 if last is None else last[0]

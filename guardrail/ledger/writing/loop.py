@@ -1,4 +1,4 @@
-"""The main loop of a writer's commit thread. Processes records in order of arrival, and orders
+"""The main loop of a writer's commit thread. It processes records in order of arrival, and orders
 between two commits.
 """
 
@@ -19,7 +19,7 @@ _SHARE = 0.25
 return, so that they can share the next commit.
 """
 _LONGEST = 0.001
-"""Largest wait in seconds, whatever the duration of the last commit."""
+"""Maximum wait in seconds, regardless of the duration of the last commit."""
 _POLL = 0.00005
 """Seconds between two checks for callers that have returned."""
 

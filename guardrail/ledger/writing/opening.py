@@ -91,7 +91,7 @@ class WriterConnection:
                 files.leases.acquire()
                 self._has_lease = True
             files.leases.restore()
-            sync_directory(files.db.parent)  # the names of -wal and leases may be new
+            sync_directory(files.db.parent)  # the names of the -wal and the leases may be new
         except BaseException:
             store.close()
             raise
@@ -109,7 +109,8 @@ class WriterConnection:
         if problem:
             raise health.seal(problem)
         if health.suspect:
-            # Rewrite through the database file, with new syncs, the pages that a failed sync left.
+            # Pages that a failed sync left in memory are rewritten through the database file, with
+            # new syncs.
             if not store.checkpoint("RESTART"):
                 raise LedgerPoisonedError(
                     "a reader prevents the ledger from being rewritten after a failed sync"
@@ -148,10 +149,11 @@ class WriterConnection:
         """
         store = self.store
         assert store is not None
-        # SQLite hides errors of the checkpoint that it makes at close, so make and check it here.
+        # SQLite hides errors of the checkpoint that it makes while closing, so it is made and
+        # checked here.
         clean = store.checkpoint("PASSIVE")
         if store.has_open_call(process_name()):
-            # The lease stays until this process ends: its calls may still be running.
+            # The lease stays until this process ends, because its calls may still be running.
             self._has_lease = False
         self.store = None
         store.close(clean=clean)
@@ -160,10 +162,10 @@ class WriterConnection:
         self.release_lease()
 
     def leave_to_parent(self, *, stuck: bool) -> None:
-        """Leave the connection to the parent, in a forked child: it is neither used nor closed."""
+        """In a forked child, leave the connection to the parent: it is neither used nor closed."""
         if stuck and self.store is not None:
             # The store was in use at the fork. Neither using nor closing it is safe here, so it
-            # must outlive the interpreter's clean-up too.
+            # must also outlive the clean-up of the interpreter.
             handles.keep_alive(self.store)
         self._files.lock.close()
 

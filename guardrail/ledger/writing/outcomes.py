@@ -1,5 +1,5 @@
-"""Outcomes that the ledger writes for calls whose own process can't write them. They are built from
-the decision's line alone.
+"""Builds outcomes that the ledger writes for calls whose own process can't write them, from the
+line of the decision alone.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def _of(
 
 class _Owned:
     """Finds the owner of a call or a key in its line, as proved by the signed head. The tables only
-    show where to look.
+    show which line to read.
     """
 
     def __init__(self, store: AppendingStorage) -> None:
@@ -121,7 +121,8 @@ def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft],
             owned = owned or _Owned(store)
             record = owned.record(call.seq, call.process)
         if record is None or record.get("call") != call.call:
-            left.add(call.process)  # even if the line is not its decision, which `verify` reports
+            # even if the line is not the call's decision, which `verify` reports
+            left.add(call.process)
             continue
         try:
             drafts.append(_of(record, Status.UNKNOWN, "sweep", None))

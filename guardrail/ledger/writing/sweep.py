@@ -40,7 +40,7 @@ class Sweeper:
         self._signing = signing
         self._settings = settings
         self.due = 0.0
-        """Time (monotonic) of the next sweep."""
+        """Time of the next sweep (``time.monotonic()``)."""
 
     def postpone(self) -> None:
         """Postpone the next sweep by one interval from now."""

@@ -17,7 +17,7 @@ __all__ = ["Entry", "Order", "Work", "closed_error"]
 
 
 _OWED = frozenset({"call.outcome", "call.claim"})
-"""Records about the end of a body. Nobody could make them again."""
+"""Types of records about the end of a body. Only the owed record knows how the body ended."""
 
 
 def closed_error() -> LedgerError:
@@ -44,7 +44,9 @@ class Entry(BatchedFuture[Receipt]):
 
     @property
     def owed(self) -> bool:
-        """True if the record is written although its caller has given up or was told of a fault."""
+        """True if the record is written even though its caller has given up or was told of a
+        fault.
+        """
         return self.draft.type in _OWED
 
     def take(self) -> bool:
@@ -59,7 +61,7 @@ class Entry(BatchedFuture[Receipt]):
         return True
 
     def give_up(self, *, unless_written: bool = False) -> bool:
-        """Stop waiting. If *unless_written* is true, return False if the record has just become
+        """Stop waiting. If *unless_written* is True, return False if the record has just become
         durable.
         """
         if self.cancel():

@@ -32,10 +32,10 @@ _DEFAULTS = LedgerSettings()
 class LedgerWriter:
     """Appends to one log. Any thread may call it, and a forked child may continue to use it.
 
-    A record is durable once ``append`` returns, or once the future of ``submit`` ends with a
-    receipt: it was committed and synced, and the files were still those that were opened. A
-    decision that fails was not acknowledged. If it turns out to be durable, the writer closes its
-    call as ``cancelled``, class ``not_started``. An outcome or claim that fails with
+    A record is durable once ``append`` returns, or once the future of ``submit`` returns a receipt:
+    it was committed and synced, and the files were still those that were opened. A decision that
+    fails was not acknowledged. If it turns out to be durable, the writer closes its call as
+    ``cancelled``, class ``not_started``. An outcome or claim that fails with
     ``LedgerPoisonedError`` is *owed*: the writer keeps it and writes it as soon as the ledger is
     writable. Do not send it again.
     """
@@ -167,7 +167,9 @@ class LedgerWriter:
 
     @property
     def trouble(self) -> str:
-        """Reason that nothing can be written at the moment; empty if no fault is known."""
+        """Reason that nothing can be written at the moment, or an empty string if no fault is
+        known.
+        """
         return self._committer.health.trouble
 
     @property
@@ -182,7 +184,7 @@ class LedgerWriter:
 
     @property
     def known(self) -> int:
-        """Number of the newest record that this process knows to be durable; -1 if it knows
+        """Number of the newest record that this process knows to be durable, or -1 if it knows
         none.
         """
         return self._committer.known.newest
@@ -203,7 +205,7 @@ class LedgerWriter:
     # ----------------------------------------------------------------------------------------------
 
     def submit(self, draft: Draft) -> Future[Receipt]:
-        """Queue *draft*. The future ends with a receipt once it is durable, or with a
+        """Queue *draft*. The future returns a receipt once the record is durable, or raises a
         ``LedgerError``.
 
         A caller that stops waiting must call ``expired``. Codes in addition to those of the
@@ -218,16 +220,16 @@ class LedgerWriter:
             self._send(entry)
             return entry
         except BaseException:
-            self._abandon(entry)  # Ctrl-C: nobody waits for it
+            self._abandon(entry)  # Ctrl-C: no caller waits for the record
             raise
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
         """Write *draft*; durable when this returns. Waits at most *timeout* seconds (default: the
         setting).
 
-        Raises ``LedgerError`` as ``submit`` does. After the deadline it raises
-        ``LedgerPoisonedError``: either nothing was written, or that is not known, and the writer
-        finds out before it writes anything else.
+        Raises the same ``LedgerError`` as ``submit``. After the deadline, raises
+        ``LedgerPoisonedError``: either nothing was written, or that is not known yet, and the
+        writer finds out before it writes anything else.
         """
         entry = self.submit(draft)
         assert isinstance(entry, Entry)
@@ -240,7 +242,8 @@ class LedgerWriter:
         except LedgerError:
             raise
         except BaseException:
-            # Ctrl-C while waiting: the body will not run, so the decision must not stay open.
+            # Ctrl-C arrived while waiting: the body will not run, so the decision must not stay
+            # open.
             self._abandon(entry)
             raise
 
@@ -259,7 +262,7 @@ class LedgerWriter:
         return self._late(future)
 
     def _abandon(self, entry: Entry) -> None:
-        """Stop waiting for *entry*; if it is a decision that is durable, its call is closed."""
+        """Stop waiting for *entry*. If it is a decision that is durable, its call is closed."""
         entry.give_up()
         if entry.written:
             self._committer.mark_unacknowledged(entry.draft)
@@ -283,8 +286,8 @@ class LedgerWriter:
             ) from None
 
     def distrust(self, why: str) -> LedgerSealedError:
-        """Seal the ledger because a record that was read is not the signed one. Return the error to
-        raise.
+        """Seal the ledger because a record that was read does not match the signed one. Return the
+        error to raise.
         """
         return self._committer.health.distrust(why)
 

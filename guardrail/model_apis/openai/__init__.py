@@ -1,1 +1,1 @@
-"""OpenAI: chat completions, and the Responses API."""
+"""OpenAI's APIs: chat completions and the Responses API."""

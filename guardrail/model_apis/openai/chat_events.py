@@ -1,4 +1,4 @@
-"""Takes refused tool calls out of chat completions, streamed or not. Pure functions."""
+"""Removes refused tool calls from chat completions, streamed or not. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -21,12 +21,14 @@ TOOLS = "tool_calls"
 LEGACY = "function_call"
 
 _ENDED = frozenset({"stop", TOOLS, LEGACY})
-"""Reasons for which a model stops when its calls are complete."""
+"""Finish reasons with which a choice and its calls are complete."""
 _KINDS = frozenset({"function", "custom"})
 
 
 def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
-    """Return *completion* without the calls that are refused: the same object if none is."""
+    """Return *completion* without its refused calls. If no call is refused, it is the same
+    object.
+    """
     choices = completion.get("choices")
     if choices is None:
         return completion
@@ -55,16 +57,16 @@ def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, A
 
 
 def check_fields(found: Mapping[str, Any], known: frozenset[str]) -> None:
-    """Raise ``ModelAnswerError`` if a field other than those of *known* may hold calls."""
+    """Raise ``ModelAnswerError`` if a field that is not in *known* may contain calls."""
     for name, value in found.items():
         if value and name not in known and looks_like_call(name):
             raise ModelAnswerError(
-                "the model's answer holds calls in a field that guardrail does not know"
+                "the model's answer contains calls in a field that guardrail does not know"
             )
 
 
 def calls_of(message: Mapping[str, Any], reason: object) -> list[AskedCall]:
-    """Return the calls of a complete *message*, the legacy one last."""
+    """Return the calls of a complete *message*. The legacy call comes last."""
     refusal = None
     if not (isinstance(reason, str) and reason in _ENDED):
         refusal = Refusal.incomplete("finish_reason", reason)
@@ -107,8 +109,9 @@ def governed_choice(
     calls: Sequence[AskedCall],
     rulings: Sequence[str | None],
 ) -> tuple[dict[str, Any], object]:
-    """Return *message* without its refused calls, and why it ends. The refusals say so; if nothing
-    else is left, the content does, too, because a program may read nothing else.
+    """Return *message* without its refused calls, and its finish reason. The field ``refusal`` gets
+    the refusals. If nothing else is left, the content gets them too, because a program may read
+    only the content.
     """
     changed = dict(message)
     given = message.get(TOOLS) or []
@@ -135,5 +138,5 @@ def governed_choice(
 
 def _objects(value: object, name: str) -> list[Mapping[str, Any]]:
     if not isinstance(value, list):
-        raise ModelAnswerError(f"the model's answer is malformed: its {name} is no list")
+        raise ModelAnswerError(f"the model's answer is malformed: its {name} is not a list")
     return [object_of(each, name) for each in value]

@@ -1,7 +1,7 @@
-"""Takes refused tool calls out of a stream of chat completion chunks. Does no input or output.
+"""Removes refused tool calls from a stream of chat completion chunks. Performs no I/O.
 
-Text passes at once. The fragments of calls are held until their choice ends; then each allowed call
-is passed on as one fragment, so that no two readers can put it together in different ways.
+Text is passed on at once. The fragments of calls are held until their choice ends. Each allowed
+call is then passed on as one fragment, so that two readers can't assemble it in different ways.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from guardrail.core.words import counted
 from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of
 from guardrail.model_apis.openai.chat_events import (
     LEGACY,
@@ -21,7 +22,7 @@ from guardrail.model_apis.openai.chat_events import (
 __all__ = ["ChatStream"]
 
 _LARGEST = 32 * 1024 * 1024
-"""Characters of calls that are held for one answer."""
+"""Maximum number of characters held for the calls of one answer."""
 
 Chunk = Mapping[str, Any]
 
@@ -34,7 +35,9 @@ class ChatStream:
         self._failed = False
 
     def feed(self, chunk: Chunk) -> Deciding[list[Chunk]]:
-        """Return the chunks to pass on in place of *chunk*: the same object if it is unchanged."""
+        """Return the chunks to pass on instead of *chunk*. If nothing is removed, this is the same
+        object.
+        """
         choices = chunk.get("choices")
         if chunk.get("error"):
             self._failed = True
@@ -45,7 +48,7 @@ class ChatStream:
         if not choices:
             return [chunk]
         if not isinstance(choices, list):
-            raise ModelAnswerError("the model's answer is malformed: its choices are no list")
+            raise ModelAnswerError("the model's answer is malformed: its choices are not a list")
         groups: list[list[Mapping[str, Any]]] = [[]]
         for choice in choices:
             choice = object_of(choice, "choice")  # noqa: PLW2901 - checked
@@ -77,7 +80,9 @@ class ChatStream:
 
     @property
     def broken(self) -> bool:
-        """True if the answer is not complete: if the stream ends now, it was cut off."""
+        """Return True if the answer is not complete. If the stream ends now, the answer was cut
+        off.
+        """
         return not self._failed and (
             not self._choices or not all(held.ended for held in self._choices.values())
         )
@@ -95,7 +100,7 @@ def _deltas(changed: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _split(chunk: Chunk, groups: list[list[Mapping[str, Any]]]) -> list[Chunk]:
-    """Return one chunk for each group of choices; the usage comes with the last one."""
+    """Return one chunk for each group of choices. The last chunk carries the usage."""
     usage = chunk.get("usage")
     if not groups:
         return [{**chunk, "choices": []}] if usage else []
@@ -107,7 +112,9 @@ def _split(chunk: Chunk, groups: list[list[Mapping[str, Any]]]) -> list[Chunk]:
 
 
 class _Pieces(list[str]):
-    """A text that is not complete. Appending to a str would copy it each time."""
+    """The pieces of a text that is not complete yet. Appending to a str would copy the text each
+    time.
+    """
 
 
 def _joined(value: Any) -> Any:
@@ -117,22 +124,24 @@ def _joined(value: Any) -> Any:
 
 
 class _HeldChoice:
-    """The calls of one choice, as far as they were streamed."""
+    """The calls of one choice that have been streamed so far."""
 
     def __init__(self) -> None:
         self.ended = False
         self.said = False
-        """The choice has content."""
+        """True if the choice has had content."""
         self._calls: dict[int, dict[str, Any]] = {}
         self._legacy: dict[str, Any] | None = None
         self._size = 0
 
     def take(self, choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Hold the calls of *choice*. Return the rest of it: the same object if it has no calls,
-        None if it has nothing else.
+        """Hold the calls of *choice*, and return the rest of it. Return *choice* itself if it has
+        no calls, or None if it has nothing else.
         """
         if choice.get("message"):
-            raise ModelAnswerError("the model's answer is malformed: a whole message in a stream")
+            raise ModelAnswerError(
+                "the model's answer is malformed: its stream contains a whole message"
+            )
         check_fields(choice, frozenset())
         delta = choice.get("delta")
         if delta is None:
@@ -144,7 +153,9 @@ class _HeldChoice:
         if not fragments and legacy is None:
             return choice
         if self.ended:
-            raise ModelAnswerError("the model's answer is malformed: a call after its end")
+            raise ModelAnswerError(
+                "the model's answer is malformed: a choice has a call after its end"
+            )
         if fragments:
             self._hold(fragments)
         if legacy is not None:
@@ -158,15 +169,17 @@ class _HeldChoice:
             found = dict(object_of(fragment, "tool call"))
             index = found.pop("index", None)
             if type(index) is not int or index < 0:
-                raise ModelAnswerError("the model's answer is malformed: a call without an index")
+                raise ModelAnswerError("the model's answer is malformed: a call has no index")
             call = self._calls.setdefault(index, {})
             name = found.pop("id", None)
             if name and call.setdefault("id", name) != name:
-                raise ModelAnswerError("the model's answer is malformed: a call with two ids")
+                raise ModelAnswerError("the model's answer is malformed: a call has two ids")
             self._add(call, found)
 
     def _add(self, call: dict[str, Any], fragment: Mapping[str, Any]) -> None:
-        """Append the texts of *fragment* to those of *call*, as the official client does."""
+        """Append the texts of *fragment* to those of *call*, in the same way as the official
+        client.
+        """
         for name, value in fragment.items():
             known = call.get(name)
             if isinstance(value, str):
@@ -182,10 +195,13 @@ class _HeldChoice:
             elif value is not None or name not in call:
                 call[name] = value
         if self._size > _LARGEST:
-            raise ModelAnswerError("the model's answer is too large: its calls are not held")
+            raise ModelAnswerError(
+                "the model's answer is too large: its calls have more than "
+                + counted(_LARGEST, "character")
+            )
 
     def end(self) -> dict[str, Any]:
-        """Return a message with the calls, in order, and hold them no more."""
+        """Return a message with the held calls in order, and stop holding them."""
         self.ended = True
         made: dict[str, Any] = {}
         if self._calls:

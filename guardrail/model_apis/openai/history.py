@@ -1,7 +1,7 @@
-"""Tells the provider about refused calls of the Responses API.
+"""Restores refused calls in requests to the Responses API.
 
-A provider that keeps the conversation waits for the output of each call, and refuses the next
-request without it. And a message in place of a call is none that the provider has written.
+A provider that stores the conversation expects an output for each of its calls, and rejects the
+next request if one is missing. It also does not know the message that replaced a refused call.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from guardrail.model_apis.openai.response_items import APPROVAL, TEXTS, is_refus
 __all__ = ["RefusedItems", "places_of"]
 
 _MOST = 1_024
-"""Refused calls that are kept."""
+"""Maximum number of refused calls that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
     item: Mapping[str, Any]
     output: dict[str, Any] | None
-    """What answers it; None if guardrail has no answer of this type."""
+    """The output that answers the call. None if guardrail has no output of this type."""
     places: frozenset[str]
-    """Ids of its response and of its conversation."""
+    """The ids of the response and of the conversation that contain the call."""
 
 
 def places_of(body: Mapping[str, Any]) -> list[str]:
@@ -40,7 +40,7 @@ def places_of(body: Mapping[str, Any]) -> list[str]:
 
 
 class RefusedItems:
-    """The refused calls of a governed client. Thread-safe, and bounded."""
+    """The refused calls of a governed client. Thread-safe and bounded."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -57,8 +57,8 @@ class RefusedItems:
                 self._items.popitem(last=False)
 
     def restored(self, owner: Owner, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the request *body* with the refused calls, each with its output, in place of the
-        messages that stood for them: the same object if there is nothing to change.
+        """Return the request *body* with the refused calls and their outputs instead of the
+        messages that replaced them. If there is nothing to change, return the same object.
         """
         with self._lock:
             mine = {name: each for (whose, name), each in self._items.items() if whose == owner}

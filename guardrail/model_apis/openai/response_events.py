@@ -1,4 +1,4 @@
-"""Takes refused tool calls out of the responses of the Responses API. Pure."""
+"""Removes refused tool calls from responses of the Responses API. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ __all__ = ["OnPlaces", "OnRefused", "ResponseItems", "no_places", "nothing"]
 
 Item = Mapping[str, Any]
 OnRefused = Callable[[Item, str, frozenset[str]], None]
-"""Is called with a refused item, its refusal, and the ids of its response and conversation."""
+"""Called with a refused item, the text of its refusal, and the ids of its response and
+conversation.
+"""
 
 
 OnPlaces = Callable[[frozenset[str]], None]
@@ -32,12 +34,12 @@ def no_places(_places: frozenset[str]) -> None:
 
 
 def nothing(_item: Item, _text: str, _places: frozenset[str]) -> None:
-    """Take no notice of a refused item."""
+    """Ignore a refused item."""
 
 
 @dataclass
 class ResponseItems:
-    """The output items of one response, each of them decided once."""
+    """The output items of one response. Each item is decided once."""
 
     refused: OnRefused = nothing
     placed: OnPlaces = no_places
@@ -46,10 +48,10 @@ class ResponseItems:
     status: Any = "completed"
     conversation: Any = None
     _decided: dict[tuple[str, str, str], tuple[Item, Item]] = field(default_factory=dict)
-    """The items as they came and as they are passed on."""
+    """Pairs of an item as received and as passed on."""
 
     def about(self, response: Mapping[str, Any]) -> None:
-        """Note which response this is."""
+        """Store the model and the ids of the response, from *response*."""
         self.model, self.response = response.get("model"), response.get("id")
         conversation = response.get("conversation")
         if isinstance(conversation, dict):
@@ -62,14 +64,16 @@ class ResponseItems:
         return frozenset(each for each in places if isinstance(each, str))
 
     def rewrite(self, response: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
-        """Return a complete *response* without refused calls: the same object if none is."""
+        """Return the complete *response* without its refused calls. If no call is refused, return
+        the same object.
+        """
         self.about(response)
         self.status = response.get("status", "completed")
         output = response.get("output")
         if output is None:
             return response
         if not isinstance(output, list):
-            raise ModelAnswerError("the model's answer is malformed: its output is no list")
+            raise ModelAnswerError("the model's answer is malformed: its output is not a list")
         items = [object_of(item, "output item") for item in output]
         outputs = answered(items)
         waiting = []
@@ -88,27 +92,29 @@ class ResponseItems:
         return {**response, "output": made}
 
     def decide(self, item: Item, kind: ItemKind) -> Deciding[Item]:
-        """Return what is passed on in place of *item*: the same object if it is allowed."""
+        """Decide *item*, and return the item to pass on: the same object if it is allowed."""
         call = call_of(item, kind, self.status)
         (ruling,) = yield Asked([call], self.model, self.response)
         return self.ruled(item, kind, None if ruling is None else told(call, ruling))
 
     def known(self, item: Item) -> bool:
-        """Return True if exactly this item is decided."""
+        """Return True if an equal item has been decided."""
         found = self._decided.get(key_of(item))
         return found is not None and all(
             found[0].get(name) == value for name, value in item.items() if name != "status"
         )
 
     def _passed(self, item: Item) -> Item:
-        """Return what is passed on in place of an item that is decided, or of any other."""
+        """Return the item to pass on instead of *item*. An undecided item is passed on
+        unchanged.
+        """
         if not self.known(item):
             return item
         came, passed = self._decided[key_of(item)]
         return item if passed is came else passed
 
     def ruled(self, item: Item, kind: ItemKind, refusal: str | None) -> Item:
-        """Note the ruling about *item*; return what is passed on."""
+        """Store the ruling on *item*, and return the item to pass on."""
         made = item
         if refusal is not None and kind is not ItemKind.HOSTED:
             made = refusal_item(item, refusal)

@@ -1,5 +1,5 @@
-"""The output items of the Responses API: which of them are calls, and the refusal in place of one.
-Pure functions.
+"""Classifies the output items of the Responses API, and makes the refusal that replaces a refused
+call. Performs no I/O.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ TEXTS = {
     "function_call": ("arguments", "response.function_call_arguments"),
     "custom_tool_call": ("input", "response.custom_tool_call_input"),
 }
-"""The field of a call's text, and the first part of the types of its events."""
+"""The field that contains a call's text, and the prefix of the types of its events."""
 APPROVAL = "mcp_approval_request"
 _PROGRAMS = {
     "apply_patch_call": "apply_patch",
@@ -36,7 +36,9 @@ _PROGRAMS = {
     "local_shell_call": "local_shell",
     "shell_call": "shell",
 }
-"""Calls of tools that the API defines and the program runs, with the names of these tools."""
+"""Types of calls for tools that the API defines and the program runs, with the names of these
+tools.
+"""
 HOSTED = frozenset(
     {
         "code_interpreter_call",
@@ -47,7 +49,7 @@ HOSTED = frozenset(
         "web_search_call",
     }
 )
-"""Items of tools that the provider has run."""
+"""Types of items for tools that the provider has run."""
 _PLAIN = frozenset(
     {
         "additional_tools",
@@ -66,10 +68,10 @@ _ABOUT = frozenset({"id", "call_id", "type", "status", "caller", "created_by"})
 
 
 def kind_of(item: Mapping[str, Any], outputs: Collection[str] = ()) -> ItemKind:
-    """Return the kind of *item*. *outputs* are the call ids that ``answered`` returns."""
+    """Return the kind of *item*. *outputs* holds the call ids that ``answered`` returns."""
     kind = item.get("type")
     if not isinstance(kind, str):
-        raise ModelAnswerError("the model's answer is malformed: an output item without a type")
+        raise ModelAnswerError("the model's answer is malformed: an output item has no type")
     if kind in TEXTS or kind == APPROVAL:
         return ItemKind.CALL
     if kind in HOSTED:
@@ -91,7 +93,7 @@ def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:
 
 
 def answered(output: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the ids of the calls in *output* whose outputs are there, too."""
+    """Return the ids of the calls in *output* whose outputs *output* contains too."""
     return {
         item["call_id"]
         for item in output
@@ -100,13 +102,13 @@ def answered(output: Iterable[Mapping[str, Any]]) -> set[str]:
 
 
 def key_of(item: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return the type and the ids that tell an item from others."""
+    """Return the type and the ids that identify *item*."""
     return str(item.get("type")), str(item.get("call_id") or ""), str(item.get("id") or "")
 
 
 def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed") -> AskedCall:
-    """Return the call that *item* is, in a response with *status*. It is refused if it is not
-    complete, not known, or already run.
+    """Return the call in *item*, from a response with *status*. The call is refused if it is
+    incomplete, unknown or already run.
     """
     type_ = item["type"]
     name, server = item.get("name"), None
@@ -140,7 +142,9 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
 
 
 def _id_of(item: Mapping[str, Any], kind: ItemKind) -> str | None:
-    """Return the id that the output of a call names; for one that has no output, any id."""
+    """Return the id that the output of a call refers to. For a call that has no output, return any
+    of its ids.
+    """
     name = text_or_none(item.get("call_id"))
     own = text_or_none(item.get("id"))
     if item["type"] == APPROVAL:
@@ -154,7 +158,7 @@ def is_refusal(item: Mapping[str, Any]) -> bool:
 
 
 def refusal_item(item: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return the message in place of a refused call. Its id depends on the call alone."""
+    """Return the message that replaces a refused call. Its id depends only on the call."""
     digest = hashlib.sha256("\n".join(key_of(item)).encode("utf-8", "replace")).hexdigest()
     return {
         "id": f"{_REFUSED}{digest[:40]}",

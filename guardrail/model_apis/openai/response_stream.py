@@ -1,7 +1,7 @@
-"""Takes refused tool calls out of a stream of the Responses API. Does no input or output.
+"""Removes refused tool calls from a stream of the Responses API. Performs no I/O.
 
-Text passes at once. A call is held from its first event to its last; then it is passed on with its
-whole text in one event, so that no two readers can put it together in different ways.
+Text is passed on at once. A call is held from its first event to its last. It is then passed on
+with its whole text in one event, so that two readers can't assemble it in different ways.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _MOST = 100_000
-"""Events that wait for one call."""
+"""Maximum number of events that wait for one call."""
 
 Event = Mapping[str, Any]
 
@@ -30,18 +30,18 @@ class ResponseStream:
     def __init__(self, items: ResponseItems) -> None:
         self._items = items
         self._kinds: dict[Any, ItemKind] = {}
-        """By output index: the items that have passed or begun."""
+        """The kinds of the items that have begun or passed, by output index."""
         self._held: tuple[Any, Event] | None = None
-        """Output index and first event of the call that is held."""
+        """Output index and first event of the held call."""
         self._waiting: list[Event] = []
-        """Events of later items: they wait for the call, so that the items keep their order."""
+        """Events of later items. They wait for the held call, so that items keep their order."""
         self.number: int | None = None
-        """The number of the next event, if the events are numbered."""
+        """The sequence number of the next event, if the events are numbered."""
         self.broken = True
-        """True until the last event: if the stream ends now, it was cut off."""
+        """True until the last event. If the stream ends now, it was cut off."""
 
     def feed(self, event: Event) -> Deciding[list[Event]]:
-        """Return the events to pass on in place of *event*, numbered without gaps."""
+        """Return the events to pass on instead of *event*, with consecutive sequence numbers."""
         if self.number is None and type(event.get("sequence_number")) is int:
             self.number = event["sequence_number"]
         made = yield from self._governed(event)
@@ -62,9 +62,10 @@ class ResponseStream:
             if event.get("error"):
                 self.broken = False
                 return [event]
-            raise ModelAnswerError("the model's answer is malformed: an event without a type")
+            raise ModelAnswerError("the model's answer is malformed: an event has no type")
         if kind == "error":
-            self.broken = False  # the client delivers it, and the program sees that it failed
+            # the client delivers the event, so the program sees that the answer failed
+            self.broken = False
             return [event]
         if "response" in event:
             return (yield from self._whole(event, kind))
@@ -76,7 +77,7 @@ class ResponseStream:
                 self._waiting.append(event)
                 return []
             if kind != _DONE:
-                return []  # the last event has the whole call
+                return []  # the last event contains the whole call
             self._held = None
             made = yield from self._decided(event, first)
             waiting, self._waiting = self._waiting, []
@@ -86,7 +87,7 @@ class ResponseStream:
         return (yield from self._free(event, kind))
 
     def _free(self, event: Event, kind: str) -> Deciding[list[Event]]:
-        """Return the events for one that belongs to no held call."""
+        """Return the events to pass on instead of *event*, which does not belong to a held call."""
         index = event.get("output_index")
         if kind == _ADDED:
             found = kind_of(object_of(event.get("item"), "output item"))
@@ -105,18 +106,20 @@ class ResponseStream:
                 yield from self._items.decide(item, found)
             self._kinds.setdefault(index, found)
         elif "item" in event or ("_call" in kind and index not in self._kinds):
-            raise ModelAnswerError("the model's answer is malformed: an event of no known item")
+            raise ModelAnswerError(
+                "the model's answer is malformed: an event belongs to no known item"
+            )
         return [event]
 
     def _whole(self, event: Event, kind: str) -> Deciding[list[Event]]:
-        """Return the events for one that holds the response."""
+        """Return the events to pass on instead of *event*, which contains the response."""
         response = object_of(event["response"], "response")
         self._items.about(response)
         made: list[Event] = []
         if kind in _LAST:
             self.broken = False
             if self._held is not None:
-                # It has no end: its last event would have been the one to decide.
+                # The call has no end: its last event would have been decided.
                 self._items.status = "incomplete"
                 _, first = self._held
                 self._held = None
@@ -142,7 +145,7 @@ class ResponseStream:
 
 
 def _call_events(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events of an allowed call."""
+    """Yield the events that pass on an allowed call."""
     began = dict(item)
     if "status" in began:
         began["status"] = "in_progress"
@@ -161,7 +164,7 @@ def _call_events(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _message_events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events of a refusal."""
+    """Yield the events that pass on a refusal."""
     (part,) = message["content"]
     place = {"item_id": message["id"], "content_index": 0}
     yield {"type": _ADDED, "item": {**message, "status": "in_progress", "content": []}}

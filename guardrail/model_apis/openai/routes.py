@@ -1,4 +1,4 @@
-"""The routes of the OpenAI API: which of them carry tool calls. Pure."""
+"""Tells which routes of the OpenAI API carry tool calls. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ NO_CALLS = frozenset(
         "webhook_event_types",
     }
 )
-"""First parts of the routes whose answers hold no calls for the program to run."""
+"""First path segments of routes whose answers contain no calls for the program to run."""
 _GOVERNED = {("chat", "completions"): Api.CHAT, ("responses",): Api.RESPONSES}
 _CALLS_OF_REQUEST = frozenset({("responses", "input_tokens"), ("responses", "compact")})
-"""Routes that answer about the calls of the request itself."""
+"""Routes whose answers concern only the calls in the request itself."""
 
 
 def route_of(method: str, path: str, base: str) -> Api | None:
-    """Return the API whose answers to *method* and *path* must be governed, None if they hold no
-    calls. Raises ``UsageError`` for every other route. *base* is the path of the base URL.
+    """Return the API whose answers to *method* and *path* must be governed, or None if the answers
+    contain no calls. Raises ``UsageError`` for every other route. *base* is the path of the base
+    URL.
     """
     parts = tuple(part for part in path.removeprefix(base.rstrip("/")).split("/") if part)
     if parts[:1] == ("deployments",):  # Azure
@@ -61,7 +62,7 @@ def check_socket(url: object) -> None:
 
 
 def refuse(name: str) -> UsageError:
-    """Return the error for a route that can carry tool calls and can't be governed."""
+    """Return the error for the route *name*, which can carry tool calls and can't be governed."""
     return UsageError(
         f"{name} can carry tool calls, and a governed client can't decide them",
         code="usage.route",

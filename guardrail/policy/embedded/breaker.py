@@ -1,5 +1,5 @@
-"""Tracks requests that killed workers, so that their principals are isolated and repeat offenders
-are refused for a while.
+"""Tracks requests that killed workers. Principals whose requests did so are isolated, and repeat
+offenders are refused for a while.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from guardrail.policy.fair_queue import party
 __all__ = ["SHARD_SEPARATOR", "ShardBreaker", "SuspectShard"]
 
 SHARD_SEPARATOR = "\x00"
-"""Separates the parts of a shard's name. The first two parts are tenant and principal; a name
-without separator is that of a principal.
+"""Separates the parts of a shard's name. The first two parts are tenant and principal. A name
+without a separator is the name of a principal.
 """
 _SHARDS = 4
 """A principal's limit is this multiple of the limit of one shard, because it costs nothing to
@@ -24,10 +24,10 @@ create new agents and tools.
 
 @dataclass(frozen=True, slots=True)
 class SuspectShard:
-    """The reason that requests of a shard are refused."""
+    """The reason that guardrail refuses the requests of a shard."""
 
     cause: str
-    """Cause of death of the last worker that the shard killed."""
+    """Cause of death of the last worker that a request of the shard killed."""
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class ShardBreaker:
 
     def __init__(self, *, limit: int = 3, window: float = 60.0, capacity: int = 4096) -> None:
         """A shard is refused after *limit* kills within *window* seconds, until the first of these
-        kills is older than that.
+        kills is older than *window*.
 
         After four times as many kills, every shard of the principal is refused. At most *capacity*
         shards are remembered; the one with the oldest last kill is forgotten first.
@@ -56,7 +56,9 @@ class ShardBreaker:
         self._parties: OrderedDict[str, _History] = OrderedDict()
 
     def record(self, shard: str, cause: str, now: float) -> None:
-        """Record that a request of *shard* killed a worker, with *cause*."""
+        """Record that a request of *shard* killed a worker. *cause* is the worker's cause of
+        death.
+        """
         with self._lock:
             for table, key, limit in self._keys(shard):
                 history = table.setdefault(key, _History())
@@ -88,7 +90,7 @@ class ShardBreaker:
         return None
 
     def _recent(self, table: OrderedDict[str, _History], key: str, now: float) -> _History | None:
-        """Return the kills within the window. The caller holds the lock."""
+        """Return the kills under *key* within the window. The caller holds the lock."""
         history = table.get(key)
         if history is None:
             return None

@@ -1,7 +1,8 @@
 """Queries with known answers that a worker runs before it serves requests.
 
-If one answer is wrong, the worker does not serve. The expected answers are those of OPA. Where the
-engine is known to differ from OPA, the preflight refuses the policy instead.
+If an answer is wrong, the worker refuses to serve. The expected answers are those of OPA. Known
+differences between the engine and OPA are not tested here: the preflight refuses policies that
+would be affected.
 """
 
 from __future__ import annotations

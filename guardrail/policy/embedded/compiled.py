@@ -50,7 +50,7 @@ class CompiledPolicies:
 
     @property
     def texts(self) -> list[tuple[str, str]]:
-        """Names and texts of the modules, as the engine loads them."""
+        """The names and texts of the modules, in the form that the engine loads."""
         return [(module.name, module.text) for module in self.modules]
 
 
@@ -59,7 +59,7 @@ def compile_policies(
 ) -> CompiledPolicies:
     """Parse and check *policies*, and merge each package into one module.
 
-    Raises ``PolicyLoadError`` with every finding, not only the first. If *tests* is false, test
+    Raises ``PolicyLoadError`` with every finding, not only the first. If *tests* is False, test
     modules are skipped.
     """
     identity = PolicyIdentity(
@@ -88,7 +88,7 @@ def compile_sources(
 ) -> tuple[list[MergedPackage], list[Module]]:
     """Return the merged and the parsed modules. Raises ``PolicyLoadError``.
 
-    If *contract_checks* is false, any Rego is accepted, even if it breaks the contract for the
+    If *contract_checks* is False, any Rego is accepted, even if it breaks the contract for the
     guard's policies.
     """
     parsed, findings = parse_sources(modules, tests, bench)
@@ -168,7 +168,7 @@ def _parse(
         line = int(at[2]) if at else 0
         message = said[1].strip() if said else "it is not valid Rego"
         earlier = _AT.search(refusal.text, said.end()) if said and message.endswith(":") else None
-        if earlier is not None:  # the sentence ends with a place of its own
+        if earlier is not None:  # the sentence ends with a location
             message = f"{_EARLIER.sub('', message)} in line {earlier[2]}"
         hint = syntax_hint(message, source.text, line, source.name)
         findings.append(Finding(source.name, line, "syntax", message, hint))

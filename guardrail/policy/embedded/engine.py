@@ -31,8 +31,8 @@ from guardrail.system.futures import BatchedFuture
 __all__ = ["EmbeddedEngine"]
 
 _TIMER_MARGIN = 0.5
-"""Seconds after the evaluation limit at which the kernel ends a worker if its parent has not ended
-it.
+"""Seconds after the evaluation limit at which the kernel ends a worker that its parent has not
+ended.
 """
 
 _engines: weakref.WeakSet[EmbeddedEngine] = weakref.WeakSet()
@@ -126,7 +126,7 @@ class EmbeddedEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """Identity of the policies and data that every reply is based on."""
+        """The identity of the policies and data that every reply is based on."""
         return self._identity
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
@@ -147,7 +147,7 @@ class EmbeddedEngine:
         self, kind: bytes, policy_input: bytes, shard: str, deadline: float
     ) -> Future[EngineReply]:
         future: Future[EngineReply] = BatchedFuture()
-        # Not to be cancelled: a request that is under way can't be called back.
+        # This future must not be cancelled, because a request that is under way can't be recalled.
         future.set_running_or_notify_cancel()
         now = time.monotonic()
         harm = self._breaker.open(shard, now)

@@ -1,5 +1,5 @@
-"""A lane: a succession of worker processes, the requests that wait for them, and the thread that
-manages both.
+"""Manages a lane: a succession of worker processes, the requests that wait for them, and the thread
+that manages both.
 
 A few requests are in the pipe at a time. Principals are served in turn, and answers arrive in the
 order of requests. Only the first request in the pipe is being evaluated, so only its time counts
@@ -33,8 +33,8 @@ __all__ = ["MAX_REPLY", "EngineRequest", "Lane"]
 MAX_REPLY = 1 << 20
 """Largest decision in bytes. The worker enforces it, and is killed if it announces more."""
 _TICK = 0.025
-"""Seconds between checks of limits while requests are running, and so the largest delay in
-enforcing a limit.
+"""Seconds between checks of the limits while requests are running. This is also the largest delay
+in enforcing a limit.
 """
 _LINGER = 0.1
 """Seconds without requests after which the thread sleeps until it is woken, which costs the next
@@ -172,7 +172,7 @@ class Lane:
         try:
             os.write(descriptor, b"w")
         except OSError:
-            # Full: the thread is about to wake anyway.
+            # The pipe is full, so the thread is about to wake anyway.
             pass
 
     def close(self) -> None:
@@ -203,7 +203,7 @@ class Lane:
         self._reset()
         self._state.closed = closed
 
-    # Everything below runs on the lane's thread.
+    # All methods below run on the lane's thread.
 
     def _run(self) -> None:
         poll = select.poll()
@@ -345,7 +345,7 @@ class Lane:
         if now >= self._next_scan and state.busy():
             self._next_scan = now + _TICK
             self._fail_expired(now)
-        # Only after a check that the pipe is empty: an answer in the pipe is not late.
+        # The pipe was found empty first, because an answer in the pipe is not late.
         if (
             not readable
             and state.ready
@@ -356,7 +356,7 @@ class Lane:
 
     def _fail_expired(self, now: float) -> None:
         with self._lock:
-            # Requests in the pipe are still answered, and must be known by then.
+            # Requests in the pipe are still answered, so they must be registered before that.
             late = [request for request in self._state.pipe if now >= request.deadline]
             late += self._state.queue.take(lambda request: now >= request.deadline)
         for request in late:
@@ -380,7 +380,7 @@ class Lane:
             again = [request for request in state.pipe if not request.future.done()]
             state.pipe.clear()
             state.parties.clear()
-            # One by one from the last, so that they are first in their order.
+            # Requeued one by one from the last, so that they come first and stay in order.
             for request in reversed(again):
                 state.queue.push(request.party, request, len(request.data), front=True)
         if not started:
@@ -406,7 +406,7 @@ class Lane:
     def _handle_start_failure(self, detail: str) -> None:
         self._failures += 1
         self._retry_at = time.monotonic() + _BACKOFF[min(self._failures, len(_BACKOFF)) - 1]
-        # A spare could have died long ago: only a second failure in a row counts against the
+        # A spare could have died long ago, so only a second failure in a row counts against the
         # policies.
         if self._failures < 2:
             return

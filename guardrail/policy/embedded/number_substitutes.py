@@ -100,7 +100,7 @@ def _format_verb(verb: str, value: object) -> str:
     if isinstance(value, str):
         return f"%!d(string={value})" if verb == "d" else value
     if isinstance(value, int | float) and not isinstance(value, bool):
-        # A fraction of zero is written as the whole number, unless it has a sign.
+        # A fraction of zero is written as a whole number, unless it has a sign.
         if NUMBERS.is_spelled_unusually(value) and (
             verb != "v" or abs(value) >= 1e6 or (value == 0 and NUMBERS.is_spelled_unusually("-0"))
         ):
@@ -159,7 +159,7 @@ def _format_value(value: object) -> str:
 
 
 def _sorted_members(members: Any) -> list[Any]:
-    # In Python 1 equals True: a set could have lost one of them on its way here.
+    # In Python, 1 equals True, so a set could have lost one of them on its way here.
     if any(isinstance(member, bool) or member in (0, 1) for member in members):
         raise ValueError("a set or the keys of an object contain 0, 1, true or false")
     ranks = [_RANKS.get(type(member), 9) for member in members]
@@ -191,7 +191,7 @@ def _escape_character(character: str) -> str:
     import unicodedata
 
     if unicodedata.category(character) == "Cn":
-        # A later version of Unicode might define it.
+        # A later version of Unicode may assign this character.
         raise ValueError("a character that is not assigned")
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
@@ -225,7 +225,7 @@ def _require_number(value: object) -> int | float:
 
 
 def _require_no_small_fraction(value: object) -> int | float:
-    # OPA answers 0 to floor(-0.5), and 1 to ceil(-0.5).
+    # OPA returns 0 for floor(-0.5), and 1 for ceil(-0.5).
     if -1 < _require_number(value) < 0:
         raise ValueError("a fraction between -1 and 0")
     return _require_number(value)
@@ -239,7 +239,7 @@ def _require_53_bits(value: int) -> int:
 
 def format_int(value: float, base: int) -> str:
     """Return *value* without its fraction, in base 2, 8, 10 or 16."""
-    # The preflight requires a literal base, so it can't be a 10.0 from a call, which OPA refuses.
+    # The preflight requires a literal base, so a call can't pass 10.0, which OPA refuses.
     form = {2: "b", 8: "o", 10: "d", 16: "x"}.get(base)
     if form is None:
         raise ValueError("another base")
@@ -294,7 +294,7 @@ def _require_integer(value: object) -> int:
 
 
 def _require_written_integer(value: object) -> int:
-    # OPA refuses 1.0, which is 1 here.
+    # OPA refuses 1.0, which the engine passes as 1.
     if NUMBERS.is_spelled_unusually(_require_integer(value)):
         raise ValueError("a number that was written as a fraction")
     return _require_integer(value)

@@ -15,11 +15,13 @@ from guardrail.policy.fair_queue import FairQueue
 __all__ = ["IN_PIPE", "MAX_WAITING", "MAX_WAITING_BYTES", "EngineRequest", "Pipe"]
 
 MAX_WAITING = 10_000
-"""Largest number of requests in one lane. More could not be decided before their deadlines."""
+"""Maximum number of requests in one lane. Further requests could not be decided before their
+deadlines.
+"""
 MAX_WAITING_BYTES = 64 << 20
 IN_PIPE = 16
 IN_PIPE_OF_ONE = 2
-"""Largest number of requests in the pipe per principal: one that is evaluated, and the next one.
+"""Maximum number of a principal's requests in the pipe: one that is evaluated, and the next one.
 More would delay the requests of others.
 """
 

@@ -145,7 +145,7 @@ class WorkerProcess:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=self._stderr if self._stderr is not None else subprocess.DEVNULL,
-                # Stack traces in engine errors cost 150 ms each.
+                # Stack traces in the engine's errors would cost 150 ms each.
                 env={"RUST_BACKTRACE": "0"},
                 close_fds=True,
                 start_new_session=True,
@@ -161,7 +161,7 @@ class WorkerProcess:
         self.writer = self._popen.stdin.fileno()
         self.reader = self._popen.stdout.fileno()
         self.pending = bytearray()
-        """Buffered bytes for which the pipe had no room yet."""
+        """Data that does not fit into the pipe yet."""
         self._buffer = bytearray()
         for descriptor in (self.writer, self.reader):
             os.set_blocking(descriptor, False)
@@ -174,8 +174,8 @@ class WorkerProcess:
 
     def write(self, data: bytes) -> bool:
         """Send as much of *data* as the pipe accepts and buffer the rest. Return True if all of it
-        was sent. A broken pipe counts as sent, because the reading side notices the death and
-        handles it.
+        was sent. A broken pipe counts as sent, because the reading side notices that the worker
+        died and handles it.
         """
         if self.pending:
             self.pending += data
@@ -239,7 +239,8 @@ class WorkerProcess:
         Idempotent.
         """
         popen = self._popen
-        # Reaped without a kill first, so that a process that died by itself keeps its own reason.
+        # The process is reaped before it is killed, so that a process that died by itself keeps its
+        # own cause of death.
         if popen.poll() is None:
             popen.kill()
         popen.wait()
@@ -305,7 +306,8 @@ def _grow_pipe(descriptor: int) -> None:
 def _classify_death(code: int, tail: bytes) -> WorkerDeath:
     if code == -signal.SIGALRM:
         return WorkerDeath("timeout", "eval_limit")
-    # The engine's allocator reports it and aborts; Python's raises, and the worker answers.
+    # When memory runs out, the engine's allocator reports it and aborts; Python's allocator raises,
+    # and the worker answers.
     if b"memory allocation of" in tail or b"MemoryError" in tail:
         return WorkerDeath("crashed", "memory")
     named = {-signal.SIGSEGV: "segv", -signal.SIGABRT: "aborted", -signal.SIGKILL: "killed"}

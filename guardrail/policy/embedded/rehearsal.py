@@ -139,7 +139,7 @@ class TestResult:
     line: int
     outcome: TestOutcome
     message: str
-    """Reason that the test did not pass; empty if it did."""
+    """Reason that the test did not pass, or an empty string if it did."""
     milliseconds: float
 
 
@@ -179,7 +179,7 @@ def check_samples(compiled: CompiledPolicies, bench: Workbench) -> list[Finding]
         except EngineRefusal as refusal:
             found = _refusal_finding(refusal, compiled, about)
             said = (found.file, found.line, found.message.removeprefix(about))
-            # The samples are similar: a problem with one line is reported once.
+            # The samples are similar, so a problem on one line is reported once.
             if said not in seen:
                 seen.add(said)
                 findings.append(found)
@@ -237,7 +237,8 @@ def run_policy_tests(compiled: CompiledPolicies, bench: Workbench) -> list[TestR
 
 def _run_one(path: str, compiled: CompiledPolicies, bench: Workbench) -> tuple[TestOutcome, str]:
     try:
-        # An input of its own, so that a test which sets none does not see that of another.
+        # Each test gets its own input, so that a test that sets none does not see the input of
+        # another.
         value = bench.rule(path, "{}")
     except EngineRefusal as refusal:
         return TestOutcome.ERROR, _refusal_finding(refusal, compiled, "").message
@@ -265,7 +266,7 @@ def _compare_orders(
     compiled: CompiledPolicies, bench: Workbench, tests: Sequence[str]
 ) -> list[Finding]:
     modules = [*compiled.texts, *((module.name, module.text) for module in compiled.tests)]
-    # Seeded by the policies, so that a refusal can be repeated.
+    # The shuffle is seeded by the policies, so that a refusal can be reproduced.
     order = random.Random(compiled.identity.digest)  # noqa: S311 - no secret
     expected: list[str] | None = None
     for _ in range(_ORDERS):

@@ -58,12 +58,12 @@ class SpareWorkers:
         self._closed = False
 
     def take(self) -> StartingWorker:
-        """Return the spare, or else a new worker. Raises ``OSError``."""
+        """Return the spare worker, or a new worker if there is none. Raises ``OSError``."""
         with self._lock:
             born, self._spare = self._spare, None
         if born is None:
             return _start_worker(self.settings)
-        # A message larger than the pipe waits here until the rest is sent.
+        # The rest of a message that is larger than the pipe waits here until it is sent.
         born.since = time.monotonic()
         return born
 

@@ -63,8 +63,8 @@ _LATER = (
     | frozenset(map(chr, (*range(0xA7CB, 0xA7D0), *range(0xA7D2, 0xA7D6), *range(0xA7DA, 0xA7DD))))
     | frozenset(map(chr, (*range(0x10D50, 0x10D86), *range(0x16EA0, 0x16ED4))))
 )
-"""Letters that have had another case only since Unicode 16 or 17. The Unicode versions of Python
-and OPA are not known here.
+"""Letters that have had another case only since Unicode 16 or 17. The Unicode versions that Python
+and OPA use are not known here.
 """
 
 
@@ -187,7 +187,7 @@ def _ipv6(text: str) -> int | None:
 
 
 def _groups(text: str, *, last: bool) -> list[int] | None:
-    """Return the groups of 16 bits in *text*. If *last* is true, the last two groups may be written
+    """Return the groups of 16 bits in *text*. If *last* is True, the last two groups may be written
     as an IPv4 address.
     """
     if not text:

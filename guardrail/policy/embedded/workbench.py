@@ -1,4 +1,6 @@
-"""A worker for one thread. Parses, loads and evaluates unchecked policies, within a time limit."""
+"""A worker for one thread that parses, loads and evaluates unchecked policies, within a time
+limit.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +94,7 @@ class Workbench:
     ) -> None:
         """Load *modules* (name, text) and *data* (JSON) for the following queries.
 
-        If *observe* is true, the modules can call ``guardrail_observe(text)``, and ``observed``
+        If *observe* is True, the modules can call ``guardrail_observe(text)``, and ``observed``
         returns these texts.
         """
         self._scratch = _encode(
@@ -105,7 +107,7 @@ class Workbench:
         call. Raises ``PolicyError``.
         """
         if self._worker is None:
-            # It died with its state; the next query loads the modules again.
+            # The second engine died with the process; the next query loads the modules again.
             return []
         kept: list[str] = json.loads(self._send(b"W", b"").body)
         return kept

@@ -38,13 +38,13 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # Importing it costs more than all the rest.
+    # Importing this module costs more than all the rest.
     from typing import Any
 
 MAX_REPLY = 1 << 20
-"""Largest size of a decision in bytes. The parent enforces it."""
+"""Maximum size of a decision in bytes. The parent enforces it."""
 MAX_TREE = 1 << 28
-"""Largest size of any other answer in bytes. A syntax tree is about 60 times as large as its
+"""Maximum size of any other answer in bytes. A syntax tree is about 60 times as large as its
 source.
 """
 DECISION = "data.guardrail.main.decision"
@@ -53,7 +53,7 @@ UNDEFINED = '"<undefined>"'
 OBSERVE = "guardrail_observe"
 """A function with one string argument, only in engines for tests. It stores the string."""
 MAX_OBSERVED = 1 << 26
-"""Largest number of stored characters. Further strings are dropped."""
+"""Maximum number of stored characters. Further strings are dropped."""
 PARENT_CHECK_MS = 5_000
 HEADER = struct.Struct(">I16sc")
 
@@ -66,7 +66,8 @@ def harden(memory: int, parent: int) -> None:
     import resource
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    # A policy that prints would fill the file that standard error is, and be killed for it.
+    # A policy that prints would fill the file behind standard error, and the process would be
+    # killed for it.
     signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for limit, value in (
@@ -96,7 +97,7 @@ class Server:
         self.numbers = numbers
         self.engine: Any = None
         self.scratch: Any = None
-        # As they were before their first evaluation; never evaluated themselves.
+        # These copies are kept as they were before their first evaluation, and are never evaluated.
         self.untouched: Any = None
         self.untouched_scratch: Any = None
         self.observed: dict[str, None] = {}
@@ -106,7 +107,8 @@ class Server:
     def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
         """Return the kind and body of the answer. Never raises, whatever the engine does."""
         try:
-            # The second line of defence: the kernel ends this process if the parent does not.
+            # This is the second line of defence: the kernel ends this process if the parent does
+            # not.
             if self.limit:
                 signal.setitimer(signal.ITIMER_REAL, self.limit)
             if kind == b"D":
@@ -146,7 +148,7 @@ class Server:
         try:
             engine.set_input_json(body.decode("utf-8"))
         except BaseException:  # noqa: BLE001 - the border
-            # Its message quotes the input.
+            # The message quotes the input.
             return b"e", b'{"error":"","type":"input"}'
         text = engine.eval_rule_as_json(rule)
         if text == UNDEFINED:
@@ -157,7 +159,7 @@ class Server:
         return b"r", reply
 
     def observe(self, text: str) -> str:
-        """Store *text* if it is new, in order of arrival."""
+        """Store *text* if it is new. Texts are kept in order of arrival."""
         if text not in self.observed:
             self.room -= len(text)
             if self.room >= 0:
@@ -208,7 +210,7 @@ class Server:
             return name + ": did not raise"
         if got == UNDEFINED:
             return None if canary.get("undefined") else name + ": undefined"
-        # Compared as text with sorted keys, since 1 == True for Python.
+        # Values are compared as text with sorted keys, because 1 == True in Python.
         same = json.dumps(json.loads(got), sort_keys=True) == json.dumps(
             canary.get("want"), sort_keys=True
         )
@@ -268,7 +270,7 @@ def serve(server: Server, parent: int) -> None:
     poll.register(0, select.POLLIN)
     buffer = b""
     while True:
-        # Another process can hold the other end of the pipe open: a fork of the parent.
+        # Another process, a fork of the parent, may hold the other end of the pipe open.
         while not poll.poll(PARENT_CHECK_MS):
             if os.getppid() != parent:
                 return
@@ -283,8 +285,8 @@ def serve(server: Server, parent: int) -> None:
                 break
             body = buffer[start + 21 : start + 4 + length]
             start += 4 + length
-            # Sent before the next one is evaluated: if that one kills the process, it alone is to
-            # blame.
+            # The answer is sent before the next request is evaluated. If that request kills the
+            # process, it alone is to blame.
             send(rid, *server.answer(kind, body))
         if start:
             buffer = buffer[start:]
@@ -294,8 +296,8 @@ def main(argv: list[str]) -> None:
     """Serve on the standard streams. Arguments: the engine's folder, the memory limit in bytes, and
     the parent's pid.
     """
-    # Before the import: the engine's allocator reserves 1 GiB of addresses if it can, beyond any
-    # later limit.
+    # This runs before the import, because the engine's allocator reserves 1 GiB of addresses if it
+    # can, even beyond a limit that is set later.
     harden(int(argv[2]), int(argv[3]))
     folders = [argv[1], os.path.dirname(os.path.abspath(__file__))]
     sys.path += folders

@@ -3,9 +3,9 @@
 Only this module imports the OPA client.
 
 The client creates the URLs and parses the answers, but every byte goes through guardrail's own
-transport, which is mounted in place of the client's. So the deadline covers the whole request,
-there are no redirects, retries, proxies or netrc look-ups, and unix sockets, client certificates
-and token files work as they do for decisions.
+transport, which replaces the client's. So the deadline covers the whole request, there are no
+redirects, retries, proxies or netrc look-ups, and unix sockets, client certificates and token files
+work as they do for decisions.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ from guardrail.system.http import HttpReply
 __all__ = ["BundleState", "OpaAdmin"]
 
 _MAX_REPLY = 64 << 20
-"""Largest size of an administrative reply in bytes: the syntax trees of all policies can
-be large.
+"""Maximum size of an administrative reply in bytes. It is large because the syntax trees of all
+policies can be large.
 """
 _HEALTH = {"bundles": "true", "plugins": "true"}
 
@@ -78,10 +78,10 @@ class OpaAdmin:
         self, target: OpaTarget, *, timeout: float = 5.0, transport: OpaTransport | None = None
     ) -> None:
         """*timeout* is the time limit in seconds for each whole request."""
-        # These answers don't identify their requests, so each request gets its own connection.
+        # These answers do not identify their requests, so each request gets its own connection.
         self._connection = OpaConnection(target, keep=False)
         self._adapter = _Adapter(transport or self._connection, timeout)
-        # Host and port only give the client something to make URLs of.
+        # The client only needs a host and a port to create URLs.
         self._client = OpaClient(host="opa", port=1, retries=0, timeout=timeout)
         session = self._client._session
         session.trust_env = False
@@ -129,7 +129,8 @@ class OpaAdmin:
     def bundle_names(self) -> tuple[str, ...]:
         """Return the names of the bundles that are active or configured on the server."""
         configured = _dict(self._result_object(self._client.get_config()).get("bundles"))
-        # A bundle from a file is not in the configuration, but in the provenance of any answer.
+        # A bundle that was loaded from a file is not in the configuration, but it is in the
+        # provenance of every answer.
         url = f"{self._client.root_url}/data/guardrail/nothing?provenance=true"
         active = _dict(_dict(self._client._session.get(url).json()).get("provenance"))
         return tuple(sorted({*configured, *_dict(active.get("bundles"))}))
@@ -143,8 +144,8 @@ class OpaAdmin:
     @_converting_errors()
     def modules(self) -> dict[str, Mapping[str, Any]]:
         """Return OPA's syntax trees of all policies, by id."""
-        # One question for all, so that they belong together; the client has none that gives the
-        # trees.
+        # One request gets all trees, so that they belong together. The client has no method that
+        # returns trees.
         response = self._client._session.get(f"{self._client.root_url}/policies")
         trees: dict[str, Mapping[str, Any]] = {
             str(item["id"]): _dict(item["ast"]) for item in response.json().get("result", [])
@@ -157,7 +158,7 @@ class OpaAdmin:
     def put_policy(self, policy: str, text: str) -> str | None:
         """Store a module. Return OPA's error code if OPA refuses the module, otherwise None."""
         try:
-            # Without compatibility: the client would otherwise rewrite a refused policy and upload
+            # The client's compatibility mode is off: it would rewrite a refused policy and upload
             # the result.
             self._client.update_policy_from_string(text, quote(policy), rego_compat=False)
         except RegoParseError as error:
@@ -219,8 +220,8 @@ class _Adapter(BaseAdapter):
 
 
 def _check_reply(reply: HttpReply, path: str) -> None:
-    """Raise ``PolicyError`` for redirects and unexpected replies, which the client would follow or
-    report in its own way.
+    """Raise ``PolicyError`` for redirects and unexpected replies, which the client would otherwise
+    follow or report in its own way.
     """
     if reply.status in {401, 403}:
         raise PolicyError(
@@ -233,7 +234,8 @@ def _check_reply(reply: HttpReply, path: str) -> None:
         raise PolicyError(
             "the OPA server answered with a redirect", cause="malformed", detail="redirect"
         )
-    # A failed health check has status 500, a refused policy 400; any other status is an error.
+    # A failed health check has status 500, and a refused policy has status 400. Any other status is
+    # an error.
     if reply.status not in {200, 204, 400} and not path.startswith("/health"):
         raise PolicyError(
             f"the OPA server answered with status {reply.status}",

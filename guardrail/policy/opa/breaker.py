@@ -38,7 +38,7 @@ class CircuitBreaker:
                 return True
             if now < self._retry_at:
                 return False
-            # The next one may try after this one's time, regardless of its result.
+            # The next query may be sent after the same time, regardless of this one's result.
             self._retry_at = now + self._reset
             return True
 
@@ -56,7 +56,9 @@ class CircuitBreaker:
                 self._retry_at = now + self._reset
 
     def trip(self, now: float) -> None:
-        """Open the breaker, because a reliable source reports that the server does not answer."""
+        """Open the breaker, because a reliable source has reported that the server does not
+        answer.
+        """
         with self._lock:
             self._failures = self._limit
             self._retry_at = now + self._reset

@@ -73,7 +73,7 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
     """
     keys = set(json.loads(policies.data))
     for source in policies.modules:
-        # Comments and strings count too: to own a key more than needed does no harm.
+        # Names in comments and strings count too: owning more keys than needed does no harm.
         keys.update(dotted or quoted for dotted, quoted in _DATA_KEY.findall(source.text))
     for key in keys:
         if not key or "/" in key:
@@ -82,8 +82,8 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
                 0,
                 "data-key",
                 (
-                    "the data has a top-level key that is empty or contains a slash, which "
-                    "no bundle can own"
+                    "the data has a top-level key that is empty or contains a slash, "
+                    "which a bundle can't own"
                 ),
             )
             raise PolicyLoadError([finding])
@@ -127,7 +127,7 @@ def modules(policies: PolicySet) -> dict[str, bytes]:
     files = {name: source.text.encode("utf-8") for name, source in names(policies)}
     own = installed_folder() / "opa"
     files["system/log/mask.rego"] = (own / "system_log.rego").read_bytes()
-    # OPA does not load it; it is for checking the bundle's policies against it.
+    # OPA does not load this file; it lets authors check the bundle's policies against the schema.
     schema = json.loads((own / "schemas" / "input.json").read_bytes())
     files["schemas/input.json"] = canonical(schema)
     return files

@@ -118,14 +118,14 @@ class OpaEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """Identity of the policies at the last successful check. Each reply contains its own
+        """The identity of the policies at the last successful check. Each reply contains its own
         identity.
         """
         return self._finding.identity
 
     @property
     def finding(self) -> InspectionResult:
-        """Result of the last successful check."""
+        """The result of the last successful check."""
         return self._finding
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
@@ -143,7 +143,7 @@ class OpaEngine:
         self, policy_input: bytes, shard: str, deadline: float, path: str, name: str
     ) -> Future[EngineReply]:
         future: Future[EngineReply] = BatchedFuture()
-        # Not to be cancelled: a request that is under way can't be called back.
+        # This future must not be cancelled, because a request that is under way can't be recalled.
         future.set_running_or_notify_cancel()
         now = time.monotonic()
         if not self._watching and not self._closed:
@@ -228,7 +228,7 @@ class OpaEngine:
         try:
             answer = read_answer(reply, question.echo, pending.name)
         except PolicyError:
-            # The next bytes on this connection could belong to this question.
+            # The next bytes on this connection could belong to this request.
             connection.close()
             raise
         identity = self._acceptance.identity(answer)
@@ -252,7 +252,7 @@ class OpaEngine:
     def _handle_failure(self, error: PolicyError, shard: str) -> None:
         now = time.monotonic()
         if error.cause == "timeout" and error.detail == "reply":
-            # This one call might be slow: not a reason to stop asking for others.
+            # This one call may be slow, which is no reason to refuse others.
             self._slow.record(shard, "timeout", now)
         elif error.cause in {"timeout", "unreachable"}:
             self._breaker.failed(now)
@@ -266,15 +266,15 @@ class OpaEngine:
             self._refusal = None
             self._breaker.succeeded()
         elif found.cause in {"timeout", "unreachable"} and found.detail != "not_ready":
-            # Calls find out as early as any check if it is unreachable; the canary is a call that
-            # is always fast.
+            # A call shows as early as any check that the server is unreachable, and the canary is a
+            # call that is always fast.
             self._breaker.trip(time.monotonic())
         else:
             self._refusal = found
 
     def _after_fork(self) -> None:
-        # Threads and locks do not survive. The parent's sockets are left to it: nothing is sent on
-        # them from here.
+        # Threads and locks do not survive a fork. The sockets stay with the parent: nothing is sent
+        # on them from here.
         self._inspector = self._new_inspector()
         self._start_components()
 

@@ -18,7 +18,7 @@ from guardrail.policy.opa.transport import OpaConnection
 __all__ = ["ConnectionPool", "PoolJob"]
 
 _MAX_WAITING = 10_000
-"""Largest number of waiting jobs. More could not be sent before their deadlines."""
+"""Maximum number of waiting jobs. More could not be sent before their deadlines."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,8 +68,8 @@ class ConnectionPool:
             if refusal is not None:
                 pass
             elif allowed and self._idle:
-                # The most recently used thread: its connection is the least likely to have been
-                # closed meanwhile.
+                # This is the most recently used thread. Its connection is the least likely to have
+                # been closed meanwhile.
                 inbox = self._idle.pop()
             elif allowed and self._threads < self._size:
                 self._threads += 1

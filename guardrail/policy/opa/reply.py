@@ -28,11 +28,11 @@ _MAX_ID = 200
 
 @dataclass(frozen=True, slots=True)
 class OpaReply:
-    """A reply with a document that was not checked yet."""
+    """A reply with a document that has not been checked yet."""
 
     document: object
     version: str
-    """OPA's version; empty if the reply does not state it."""
+    """OPA's version, or an empty string if the reply does not state it."""
     revisions: tuple[tuple[str, str], ...]
     """Names and revisions of all active bundles, sorted by name."""
     decision_id: str | None
@@ -78,7 +78,7 @@ def read_answer(reply: HttpReply, echo: str, name: str = "decision") -> OpaReply
             "the policy has no decision for this call",
             cause="undefined",
             detail="no_decision",
-            hint="check that the server has a bundle that guardrail policy bundle -o FILE made",
+            hint="check that the server has a bundle built by guardrail policy bundle -o FILE",
         )
     result = document["result"]
     if not isinstance(result, dict) or result.keys() != {name, "echo"} or result["echo"] != echo:
@@ -103,7 +103,7 @@ def _revisions(bundles: Any) -> tuple[tuple[str, str], ...]:
     for name, about in bundles.items():
         revision = about.get("revision", "") if isinstance(about, dict) else None
         if not isinstance(revision, str):
-            raise _malformed("provenance", "the OPA server's reply names no revision")
+            raise _malformed("provenance", "the OPA server's reply does not name a revision")
         found.append((name, revision))
     return tuple(sorted(found))
 

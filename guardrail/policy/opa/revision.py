@@ -28,7 +28,7 @@ class Revision:
     policy: str
     """SHA-256 of the modules: the same digest as the embedded engine's for these policies."""
     data: str | None
-    """SHA-256 of the data document; None if the revision does not name it."""
+    """SHA-256 of the data document, or None if the revision does not name it."""
     pure: bool = True
 
     @classmethod
@@ -113,8 +113,8 @@ class RevisionAcceptance:
         version = answer.version
         if self._impure:
             version += " unsafe_impure_policy"
-        # Without a proof of purity nothing can be derived again, so nothing is named to derive it
-        # from.
+        # Without proof of purity, no decision can be derived again, so the identity names nothing
+        # to derive it from.
         if revision is None or not revision.pure or self._impure:
             return PolicyIdentity("opa", version, None, text)
         return PolicyIdentity("opa", version, revision.policy, text, revision.data)
@@ -162,5 +162,8 @@ class RevisionAcceptance:
             "the OPA server does not report which policies it serves",
             cause="revision",
             detail="none",
-            hint="serve a bundle with a revision, such as guardrail policy bundle -o FILE makes",
+            hint=(
+                "serve a bundle with a revision, such as a bundle built by guardrail policy "
+                "bundle -o FILE"
+            ),
         )

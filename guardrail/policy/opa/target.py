@@ -61,7 +61,7 @@ class TokenFile:
                 f"{self._path}: the file contains no token",
                 "the file must contain the token as one line of printable characters",
             )
-        # One assignment: a reader sees the old pair or the new one.
+        # A single assignment, so that a reader sees either the old pair or the new one.
         self._known = (mark, f"Bearer {text}")
         return self._known[1]
 
@@ -120,8 +120,8 @@ def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
         return Endpoint(host, port, tls=_tls_context(section))
     endpoint = Endpoint(host, port)
     if endpoint.is_name or not _loopback(host):
-        # A name could lead anywhere tomorrow: without TLS only addresses that never leave this
-        # machine.
+        # A host name may lead to another machine tomorrow, so without TLS only addresses that never
+        # leave this machine are accepted.
         raise ConfigError(
             (
                 "[opa] url uses http for an address that is not loopback, so arguments "

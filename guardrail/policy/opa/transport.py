@@ -17,7 +17,7 @@ from guardrail.system.http import HttpReply, TransportCause, TransportError
 __all__ = ["MAX_REPLY", "UNREACHABLE", "OpaConnection", "OpaTransport"]
 
 MAX_REPLY = 1 << 20
-"""Largest size of the reply to a decision request in bytes."""
+"""Maximum size of the reply to a decision request in bytes."""
 UNREACHABLE = "check that the OPA server is running, and that [opa] url is right"
 """Hint for an unreachable server."""
 _HEADERS = {"Accept": "application/json", "Content-Type": "application/json"}
@@ -26,7 +26,9 @@ _MESSAGES = {
     "certificate": "the OPA server's certificate is not trusted",
     "tls": "no TLS connection to the OPA server",
 }
-"""Messages for details of ``unreachable`` for which the client's own message is not suitable."""
+"""Messages for those details of ``unreachable`` for which the client's own message is not
+suitable.
+"""
 
 
 class OpaTransport(Protocol):
@@ -44,7 +46,7 @@ class OpaConnection:
     """
 
     def __init__(self, target: OpaTarget, *, keep: bool = True) -> None:
-        """If *keep* is false, each request gets its own connection, because its answer does not
+        """If *keep* is False, each request gets its own connection, because its answer does not
         identify it.
         """
         self._target = target

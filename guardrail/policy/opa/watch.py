@@ -1,5 +1,5 @@
-"""Checks, at start and at intervals, that an OPA server serves the right policies under the right
-contract.
+"""Checks, at start and at intervals, that an OPA server serves the right policies with the right
+version of the contract.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from guardrail.policy.rego.purity import impurities
 __all__ = ["InspectionResult", "ServerInspector", "ServerWatch", "wait_for"]
 
 _RETRY = (0.05, 0.1, 0.2, 0.5)
-"""Seconds between checks while there is a problem. The first checks follow soon, because calls are
-denied meanwhile.
+"""Seconds between checks while there is a problem. The first of these checks follow soon, because
+calls are denied meanwhile.
 """
 
 
@@ -101,7 +101,7 @@ class ServerInspector:
                 ),
                 cause="revision",
                 detail="contract",
-                hint="serve a bundle that this version's guardrail policy bundle made",
+                hint="serve a bundle built by this version's guardrail policy bundle",
             )
 
     def _check_purity(self, identity: PolicyIdentity) -> None:
@@ -109,7 +109,7 @@ class ServerInspector:
         if revision in self._pure:
             return
         hint = (
-            "serve a bundle that guardrail policy bundle -o FILE made, or set [opa] "
+            "serve a bundle built by guardrail policy bundle -o FILE, or set [opa] "
             "unsafe_impure_policy = true"
         )
         try:
@@ -134,7 +134,7 @@ class ServerInspector:
                 hint=hint,
             )
         if revision:
-            # Without a revision, it can be another policy at the next check.
+            # Without a revision, another policy may be served at the next check.
             self._pure.add(revision)
 
 
@@ -188,7 +188,7 @@ class ServerWatch:
             pause = _RETRY[min(failures, len(_RETRY)) - 1] if failures else self._interval
             if self._wake.wait(pause) and not self._stopped:
                 self._wake.clear()
-                # Many answers can request a check: they share one.
+                # Several answers can request a check; they share one.
                 time.sleep(_RETRY[0])
             if self._stopped:
                 return

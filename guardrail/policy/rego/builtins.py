@@ -164,8 +164,8 @@ OPERATORS = frozenset(
         "rem",
     ]
 )
-"""Names by which operators can also be called. They are refused, because nobody uses them and each
-would need the checks of its operator.
+"""Names by which operators can also be called. They are refused, because they are not used in
+practice, and each would need the checks of its operator.
 """
 
 _IMPURE = "gives different answers at different times, so decisions would not be reproducible"

@@ -108,7 +108,7 @@ def _index_of(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefus
         return None
     message = (
         f"{name} searches for a string that is not a literal, and the engines give "
-        "different results if it is empty"
+        "different results if the string is empty"
     )
     return ConstructRefusal("indexof", message, f"use contains; {SERVER}")
 

@@ -165,8 +165,8 @@ def _package_findings(module: Module) -> Iterator[Finding]:
 
 
 def _session_through_get(module: Module) -> Iterator[Finding]:
-    """Return the session field that a call of ``object.get`` reads without a reference to it, or
-    None.
+    """Yield a finding for each call of ``object.get`` that reads a session field which does not
+    exist yet, without a reference to the field.
     """
     for rule in module.rules:
         for kind, content in nodes(rule.node):
@@ -198,8 +198,8 @@ def _string_values(key: dict[str, dict[str, object]]) -> Iterator[str]:
 
 
 def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
-    """Yield warnings about probable mistakes: unused sets of ``guardrail.policy``, and a missing
-    allow rule.
+    """Yield warnings about probable mistakes: unused sets of ``guardrail.policy``, or no allow
+    rule.
     """
     yield from _never_allows(modules)
     written: dict[str, int] = {}
@@ -210,7 +210,7 @@ def remarks(modules: Sequence[Module]) -> Iterator[Finding]:
         if module.package != ROOT or module.source.installed:
             continue
         for rule in module.rules:
-            # The head of a rule mentions its own name once.
+            # A rule's head mentions its own name once.
             if (
                 rule.form == "set"
                 and rule.name not in SETS

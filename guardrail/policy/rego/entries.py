@@ -1,7 +1,7 @@
 """Checks the literal members of the sets of ``guardrail.policy``.
 
-The composition passes members on to the guard, which denies every call for which a member is
-malformed. A literal member can be checked before any call.
+guardrail's composition passes the members to the guard, which denies every call for which a member
+is malformed. A literal member can be checked before any call.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ def _object_problems(rule: RegoRule, key: Node) -> Iterator[tuple[str, str]]:
     for _, field, value in key["Object"]["fields"]:
         written = text_of(field)
         if written is None:
-            return  # a key that is computed could be any of them
+            return  # a computed key could be any key
         fields[written] = _assigned_value(rule, value)
     for unknown in sorted(fields.keys() - set(_KEYS)):
         close = _MEANT.get(unknown) or next(iter(difflib.get_close_matches(unknown, _KEYS, 1)), "")

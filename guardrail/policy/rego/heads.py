@@ -64,7 +64,7 @@ class _Clause:
     """A value of a rule with its body."""
 
     term: tuple[int, int] | None
-    """Bytes of the computed part of the head; None if nothing is computed."""
+    """Bytes of the computed part of the head, or None if nothing is computed."""
     body: tuple[Token, Token] | None
     """First and last token after ``if``."""
     end: int
@@ -218,8 +218,8 @@ def _parse_head(written: Sequence[Token]) -> tuple[tuple[int, int] | None, list[
     key: tuple[int, int] | None = None
     clauses: list[_Clause] = []
     marks: list[int] = []
-    """Return where the value and the body of a clause begin: ``:=``, ``=``, ``contains``,
-    ``if``.
+    """Return the positions where the value and the body of a clause begin: ``:=``, ``=``,
+    ``contains``, ``if``.
     """
     depth, opened, begun = 0, 0, 0
     for index, token in enumerate(written):

@@ -27,8 +27,8 @@ def finding_at(module: Module, line: int, code: str, message: str, hint: str = S
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the advice to use the name in *known* that is most similar to *name*; empty if none is
-    similar.
+    """Return the advice to use the name in *known* that is most similar to *name*, or an empty
+    string if none is similar.
     """
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]}?" if close else ""
@@ -54,12 +54,13 @@ def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iter
     """Yield findings about rules that share a name but differ in kind, and about packages that
     overlap rules. OPA refuses both.
 
-    If *sets* is true, the sets of the contract are skipped, because ``contract.examine`` reports
+    If *sets* is True, the sets of the contract are skipped, because ``contract.examine`` reports
     more about them.
     """
     first: dict[Point, tuple[Module, RegoRule]] = {}
     defaults: set[Point] = set()
-    # guardrail's own first, so that the author's rule is the one that is said to differ.
+    # guardrail's own rules come first, so that the message says that the author's rule is
+    # different.
     for module in sorted(modules, key=lambda module: not module.source.installed):
         for rule in module.rules:
             point = (module.package, rule.name)
@@ -99,7 +100,7 @@ def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iter
 
 
 def _compatible(one: RegoRule, other: RegoRule) -> bool:
-    # A default determines only the number of arguments of a function.
+    # A default determines only the number of a function's arguments.
     return one.form == other.form == "value" or (one.form == other.form == "object")
 
 

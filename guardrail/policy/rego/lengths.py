@@ -30,7 +30,7 @@ size(value) := count(value) if not is_string(value)
 """The module that defines the function ``size``. The worker provides ``guardrail.characters``."""
 _COLLECTIONS = frozenset({"Array", "Set", "Object", "ArrayCompr", "SetCompr", "ObjectCompr"})
 _COMPOSITION = ("guardrail", "main")
-"""The package that composes the decision. It counts only sets, in every call."""
+"""The package that composes the decision. It counts only sets, and runs in every call."""
 
 
 def with_sizes(modules: Sequence[Module]) -> list[str]:

@@ -70,7 +70,7 @@ def _unified(
     free: list[str] = []
     for side in (content["lhs"], content["rhs"]):
         if kind(side) == "Var":
-            # A whole value: bound, or compared unchanged.
+            # A complete value: it is bound or compared unchanged.
             continue
         found = list(_nested_patterns(side))
         names = [node["Var"]["value"] for node in found if kind(node) == "Var"]

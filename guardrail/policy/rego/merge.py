@@ -173,7 +173,7 @@ def _without_header(
     for start, end in _computed_members(module):
         edits.append(TextEdit(start, end, ((b"[" + raw[start:end] + b"][0]", start),)))
     for start, end in [module.package_span, *(item.span for item in module.imports)]:
-        # Blanks keep every line where it is.
+        # Blanks keep every line at its number.
         blank = bytes(byte if byte in b"\r\n" else 0x20 for byte in raw[start:end])
         edits.append(TextEdit(start, end, ((blank, start),)))
     pieces: list[tuple[bytes, int]] = []

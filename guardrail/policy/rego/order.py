@@ -1,5 +1,5 @@
-"""Checks the order of evaluation. Finds rules for which one engine raises an error, although the
-other finds first that they do not fire.
+"""Checks the order of evaluation: finds rules for which one engine raises an error although the
+other finds out first that they do not fire.
 
 OPA evaluates the calls in a line before it iterates over a collection in that line, and evaluates
 lines in their order. The embedded engine iterates first, and defers calls that return their result
@@ -94,7 +94,7 @@ def deferred_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
             node = line.get("Expr", {}).get("expr") or {}
             if kind(node) == "Call" and _takes_result_argument(node, scope):
                 together = _lines_needing(lines[index + 1 :], node["Call"]["params"][-1])
-                # walk takes anything.
+                # walk accepts any value.
                 walk = _callee(node) == "walk"
                 own = list(_calls(node["Call"]["params"])) if walk else [node]
                 if together is not None and any(
@@ -143,7 +143,7 @@ def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
 
 
 def _required_references(node: Any) -> Iterator[str]:
-    """Yield the references that must have a value if *node* is true."""
+    """Yield the references that must have a value if *node* is True."""
     if kind(node) in _COMPREHENSIONS or _collection_items(node) is not None:
         return
     found = reference(node)
@@ -235,8 +235,8 @@ _LATE = ConstructRefusal(
 
 
 def _lines_needing(lines: list[Any], result: Node) -> list[Any] | None:
-    """Return the lines that need *result* and that precede a line which does not; None if there are
-    none.
+    """Return the lines that need *result* and that precede a line which does not, or None if there
+    are none.
     """
     names = _variable_names(result)
     needing: list[Any] = []

@@ -60,8 +60,8 @@ class _Problem(Exception):
 
 
 def regex_problem(pattern: str) -> str | None:
-    """Return the reason that *pattern* might match differently in OPA, or might be invalid there;
-    None if there is none.
+    """Return the reason that *pattern* might match differently in OPA, or might be invalid there,
+    or None if there is none.
     """
     if "\b" in pattern:
         return (
@@ -83,14 +83,14 @@ def regex_problem(pattern: str) -> str | None:
 
 def template_problem(text: str) -> str | None:
     """Return the reason that the replacement *text* for a regular expression might give another
-    result in OPA; None if there is none.
+    result in OPA, or None if there is none.
     """
     rest = text
     while "$" in rest:
         rest = rest[rest.index("$") :]
         found = _REFERENCE.match(rest)
         if found is None:
-            # A literal dollar; OPA accepts letters of every language in a name.
+            # A literal dollar sign. OPA accepts letters of every language in a name.
             following = rest[1:2]
             if following == "{" or not following.isascii():
                 return (
@@ -116,7 +116,7 @@ class _Regex:
         self.index = 0
         self.depth = 0
         self.repeats = 1
-        """Largest number of repetitions of the innermost counted group."""
+        """Maximum number of repetitions of the innermost counted group."""
         self.names: set[str] = set()
         self.atom = False
         """True if the previous item can be repeated."""
@@ -198,7 +198,7 @@ class _Regex:
                     "the pattern has a brace that does not begin a repetition: escape it"
                 )
             least, most = int(repeat[1]), int(repeat[3] or repeat[1])
-            # OPA multiplies nested counts; adjacent ones are rare.
+            # OPA multiplies nested counts. Adjacent counts are rare.
             self.repeats *= max(least, most, 1)
             if self.repeats > _MAX_REPEAT or least > _MAX_REPEAT:
                 raise _Problem(
@@ -223,7 +223,7 @@ class _Regex:
             ranged = self._member(ranged)
         if not self.rest:
             raise _Problem("the pattern has an unterminated character class")
-        # At any position: the engine reads the second half of [+--] as a difference.
+        # This applies at any position: the engine reads the second half of [+--] as a difference.
         operator = _OPERATORS.search(self.pattern, start, self.index)
         if operator is not None:
             raise _Problem(

@@ -45,7 +45,7 @@ _CONSTANTS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 def examine(modules: Sequence[Module], data: str, *, contract_checks: bool = True) -> list[Finding]:
     """Return every reason not to serve *modules* with *data*, a JSON object.
 
-    If *contract_checks* is false, the rules about packages and sets are not checked.
+    If *contract_checks* is False, the rules about packages and sets are not checked.
     """
     document = json.loads(data)
     world = PolicyIndex(modules, document)
@@ -195,7 +195,7 @@ class _RuleExaminer:
         elif name == "Number":
             self._refuse_one(content, number(self.raw, content))
         elif name == "Object" and not self.module.test:
-            # Tests write calls so, and decide nothing.
+            # Calls in tests are written like this, and decide nothing.
             self._check_object(content)
         elif name == "Membership" and content.get("key") and not self._has_values(content):
             self.refuse(

@@ -58,8 +58,8 @@ def impurities(modules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]
     found = set()
     for name, tree in modules.items():
         if _package(tree)[:2] == _SYSTEM:
-            # The server's own packages: authorization and log masks. No policy reads them, see
-            # below.
+            # Skip the server's own packages (authorization and log masks). A policy that refers to
+            # them is reported below.
             continue
         local = defined[_package(tree)] | _imports(tree)
         for reference, called in _references(tree.get("rules", [])):

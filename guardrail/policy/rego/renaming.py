@@ -61,11 +61,13 @@ class _Scope:
         self, outer: dict[str, str], hidden: frozenset[str], barred: frozenset[str]
     ) -> None:
         self.names = dict(outer)
-        """The new name of each renamed variable."""
+        """New name of each renamed variable."""
         self.hidden = hidden
-        """Names with a meaning outside of this body. A declaration of such a name hides it."""
+        """Names that have a meaning outside of this body. A declaration of such a name hides that
+        meaning.
+        """
         self.below = hidden
-        """The same for the bodies nested in this one."""
+        """Names that have a meaning outside of the bodies nested in this one."""
         self.barred = set(barred)
         """Names that can't be declared (again) in this body."""
 
@@ -93,7 +95,7 @@ class _Renamer:
         terms = [*rule.head.dynamic, head.get("key"), head.get("assign")]
         bodies = rule.node["bodies"] or [{"query": {"stmts": []}}]
         for body in bodies:
-            # An argument can't be declared again: OPA refuses it.
+            # An argument can't be declared again, because OPA refuses it.
             scope = _Scope(top.names, hidden | names, _KEPT | names)
             self._query(body["query"], [*terms, body.get("assign")], scope)
             terms = []

@@ -14,8 +14,8 @@ _ESCAPE = re.compile(r"\\[^\"\\/bfnrtu]")
 
 
 def syntax_hint(message: str, text: str, line: int, file: str) -> str:
-    """Return advice about the error *message* at *line* of *text*, from *file*; empty if there is
-    none.
+    """Return advice about the error *message* at *line* of *text*, from *file*, or an empty string
+    if there is none.
     """
     lines = text.splitlines()
     shown = lines[line - 1] if 0 < line <= len(lines) else ""

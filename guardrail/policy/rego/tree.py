@@ -35,7 +35,7 @@ class Reference:
     """The parts of a reference such as ``data.a.b["c"][x]``."""
 
     head: str | None
-    """The variable at the beginning; None if the reference begins with an expression."""
+    """The variable at the beginning, or None if the reference begins with an expression."""
     parts: tuple[str | Node, ...]
     """Literal names as strings, everything else as nodes."""
     base: Node | None
@@ -142,7 +142,7 @@ def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
                 ((name, content),) = item.items()
                 if isinstance(content, dict) and name[:1].isupper():
                     yield name, content
-            # Places in the text are half of the tree, and hold no nodes.
+            # Positions in the text are half of the tree, and contain no nodes.
             stack.extend(
                 value
                 for key, value in reversed(item.items())

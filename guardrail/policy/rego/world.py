@@ -107,7 +107,7 @@ class PolicyIndex:
 
     def arity(self, path: Sequence[str]) -> int | None:
         """Return the number of arguments of the function at *path* (below ``data``), or None if
-        there is no such rule.
+        there is no such function.
         """
         rules = self.packages.get(tuple(path[:-1]), {}).get(path[-1]) if path else None
         return rules[0].arity if rules else None
@@ -121,12 +121,12 @@ class PolicyIndex:
 
 
 def _overridden_documents(module: Module) -> set[str]:
-    """Return True if rules are evaluated with a replaced ``input`` or ``data``, which can lack
-    fields that otherwise always exist.
+    """Return the documents (``input`` or ``data``) that some rule of *module* replaces with
+    ``with``. A replaced document may lack fields that otherwise always exist.
     """
     found: set[str] = set()
     for rule in module.rules:
-        # The list of changes is next to the literal, not inside a node.
+        # The list of replacements is next to the literal, not inside a node.
         stack: list[Any] = [rule.node]
         while stack:
             item = stack.pop()
@@ -233,7 +233,7 @@ class RuleScope:
 
     def _reference_total(self, found: Reference, steps: int) -> bool:
         if not found.parts and found.head is not None and self._is_plain_local(found.head):
-            # Bound before it is used, or the rule is refused as unsafe.
+            # It is bound before it is used, otherwise the rule is refused as unsafe.
             return True
         at = self.resolve(found)
         if at.root == "input" and at.complete:
@@ -304,7 +304,7 @@ class RuleScope:
         return self._follow(node, "is_integer", steps)
 
     def upper_bound(self, node: Any, steps: int = 0) -> int | None:
-        """Return an upper bound for the absolute value of an integer; None if none is known."""
+        """Return an upper bound for the absolute value of an integer, or None if none is known."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return None

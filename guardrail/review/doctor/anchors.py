@@ -59,7 +59,7 @@ def _states_check(
     oldest = max(
         (now - each.behind for each in found.values() if each.behind is not None), default=0.0
     )
-    # No record states that heads are no longer anchored. A head that is several intervals older
+    # No record states that heads are no longer anchored, but a head that is several intervals older
     # than the ledger's end shows it.
     stale = [
         name

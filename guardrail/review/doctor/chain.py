@@ -22,7 +22,7 @@ def bad_link(reader: LedgerReader, start: int) -> int | None:
         gone = reader.pruned(first) if first > 1 else None
         zero = reader.record(0)
     if gone is not None and (zero is None or gone.genesis != leaf_hash(zero)):
-        gone = None  # of another log
+        gone = None  # a record of another log
     previous, expected = GENESIS_PREV, 0
     if start > 0 and gone is not None and start <= gone.before:
         previous, expected = gone.leaf.hex(), gone.before

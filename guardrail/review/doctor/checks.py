@@ -202,7 +202,7 @@ def _is_new(settings: Settings) -> bool:
     try:
         return not traces(settings.ledger.path) and not _has_keys(settings)
     except OSError:
-        return False  # unknown; the checks give the reason
+        return False  # the state is unknown, and the checks give the reason
 
 
 def _way_to_begin(settings: Settings) -> str:

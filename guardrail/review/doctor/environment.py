@@ -14,7 +14,9 @@ __all__ = ["engine_version", "python_version", "sqlite_version", "tracing"]
 
 
 def python_version() -> Check:
-    """Report the version of Python. Versions older than 3.11 refuse to install the package."""
+    """Report the version of Python. The package can't be installed with versions older than
+    3.11.
+    """
     return Check("python", CheckState.OK, ".".join(str(part) for part in sys.version_info[:3]))
 
 
@@ -43,7 +45,7 @@ def engine_version() -> Check:
 
 def sqlite_version() -> Check:
     """Check the version of SQLite, and report its known fault."""
-    import sqlite3  # imported only for its version, because the ledger alone opens databases
+    import sqlite3  # imported only for its version, because only the ledger opens databases
 
     version = sqlite3.sqlite_version_info
     found = sqlite3.sqlite_version
@@ -81,10 +83,12 @@ def tracing(environment: Mapping[str, str]) -> Check:
 
 
 _ON = frozenset({"1", "true"})
-"""LangSmith takes only ``true``; versions of LangChain took more."""
+"""Values that enable tracing. LangSmith accepts only ``true``, but earlier versions of LangChain
+accepted more.
+"""
 
 
 def _first(environment: Mapping[str, str], name: str) -> str | None:
-    """Return the variable that LangSmith reads for *name*: the first that is not empty."""
+    """Return the variable that LangSmith reads for *name*: the first one that is not empty."""
     names = (f"LANGSMITH_{name}", f"LANGCHAIN_{name}")
     return next((item for item in names if environment.get(item, "").strip()), None)

@@ -58,8 +58,8 @@ def memory(settings: Settings) -> Check:
 
 
 def _writable(folder: Path) -> bool:
-    """Try to write to *folder* as a guard will, and leave nothing behind. Permissions alone do not
-    show if a write succeeds, least of all for root.
+    """Try to write to *folder* in the same way as a guard, and leave nothing behind. Permissions
+    alone do not show whether a write would succeed, especially for root.
     """
     try:
         if folder.is_dir():

@@ -1,4 +1,4 @@
-"""``doctor`` check that uses the same diagnosis as opening a guard and ``guardrail recover``."""
+"""``doctor`` check: the same diagnosis as when a guard is opened and in ``guardrail recover``."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ __all__ = ["opening", "way_to_write"]
 
 
 def opening(settings: Settings) -> Check:
-    """Report any fault that would stop a guard from opening the ledger, and if ``recover`` could
-    fix it.
+    """Report any fault that would prevent a guard from opening the ledger, and whether ``recover``
+    could fix it.
 
-    In a large ledger, only the ends are read, as by a guard, and the result says so.
+    Of a large ledger, only the ends are read, as a guard does, and the result says so.
     """
     try:
         return _check_completely(settings) if is_small(settings) else _check_quickly(settings)
@@ -39,7 +39,7 @@ def _check_completely(settings: Settings) -> Check:
     found = diagnose(settings)
     plan = found.plan
     if plan.caches and plan.found.startswith("tables that do not match the records"):
-        # Everything else is correct. A guard opens this ledger, and verify reports that it was
+        # Everything else is correct: a guard opens this ledger, and verify reports that it was
         # tampered with.
         return Check(
             "opening", CheckState.NOTE, plan.found, "guardrail verify, then guardrail recover"
@@ -107,7 +107,9 @@ def _check_quickly(settings: Settings) -> Check:
 
 
 def _tail_fault(reader: LedgerReader, keys: Keys) -> str:
-    """Describe the fault in the newest records or the head over them; empty if there is none."""
+    """Describe the fault in the newest records or in the head over them. Return an empty string if
+    there is none.
+    """
     with reader.snapshot():
         size, head, last = reader.size(), reader.storage.head(), reader.head()
         if head is None or last is None or (head.size, head.leaf) != (size, last.leaf):

@@ -16,11 +16,11 @@ class CheckState(StrEnum):
 
     OK = "ok"
     NOTE = "note"
-    """Works, with a remark."""
+    """It works, with a remark."""
     FAIL = "fail"
-    """Does not work, or would fail at the next call."""
+    """It does not work, or would fail at the next call."""
     UNKNOWN = "unknown"
-    """Could not be determined."""
+    """It could not be determined."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class Check:
     state: CheckState
     found: str
     fix: str = ""
-    """The fix; empty if nothing needs fixing."""
+    """The fix, or an empty string if nothing needs fixing."""
 
 
 def without_doctor(hint: str) -> str:

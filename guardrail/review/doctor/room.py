@@ -11,7 +11,7 @@ from guardrail.review.doctor.result import Check, CheckState
 __all__ = ["LEAST_MB", "room"]
 
 LEAST_MB = 100
-"""With less free space than this, a guard is about to stop."""
+"""If there is less free space than this, a guard is about to refuse calls."""
 _MB = 1 << 20
 
 
@@ -22,7 +22,7 @@ def _needed(settings: Settings, db: Path) -> int:
 
 
 def room(settings: Settings) -> Check:
-    """Compare the free space on the ledger's disk with the required space, and report if the
+    """Compare the free space on the ledger's disk with the required space, and report whether the
     reserve exists.
     """
     from guardrail.ledger.files import leases_path, reserve_path

@@ -24,7 +24,7 @@ from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, 
 __all__ = ["signers_in", "verify_copy"]
 
 _AGAIN = 3
-"""Maximum number of times that a growing copy is read."""
+"""Maximum number of times that a copy that grows is read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class _Original:
     """The ledger that a copy is compared with."""
 
     root: bytes | None
-    """Root over as many records as the copy has; None if that can't be determined."""
+    """Root over as many records as the copy has, or None if it can't be determined."""
     longer: bool = False
     notice: str = ""
 
@@ -141,7 +141,7 @@ def _heads_beyond_copy(
         with readable(Path(os.path.realpath(path))) as reader:
             size, own = reader.size(), log_key(reader)
     except (LedgerError, RecordError, OSError):
-        return 0, []  # verifying reports the fault
+        return 0, []  # verification reports the fault
     if key is not None:
         own = NoteKey(own.name, bytes.fromhex(key))
     larger = [
@@ -188,8 +188,8 @@ def _read_original(ledger: Path, path: Path, report: VerifyReport) -> _Original:
         return _Original(
             None,
             notice=(
-                f"The ledger {ledger} has {counted(found.report.records, 'record')}, and the copy"
-                f" {size:,}: guardrail verify on the ledger says more."
+                f"The ledger {ledger} has {counted(found.report.records, 'record')}, and "
+                f"the copy {size}: guardrail verify on the ledger shows more."
             ),
         )
     return _Original(root, longer=found.report.records > size)

@@ -35,8 +35,8 @@ def verify_export(
     heads: Sequence[OutsideHead] = (),
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify a JSON Lines export. An export stores no hashes: an edited line shows in the link of
-    the next line, or in the root.
+    """Verify a JSON Lines export. An export stores no hashes, so an edited line is detected by the
+    link in the next line, or by the root.
 
     Findings never raise an exception. *key* is the log's public key in hex, from outside the log;
     *heads* are external heads.
@@ -97,9 +97,9 @@ def take_lines(
 
 
 def _torn(source: BinaryIO) -> str:
-    """Describe why *source* does not end like a file of lines; empty if it does."""
+    """Describe why *source* does not end like a file of lines, or an empty string if it does."""
     last = b""
-    if isinstance(source, GzipFile):  # its end is known only after all of it was decompressed
+    if isinstance(source, GzipFile):  # the end is known only after all of it is decompressed
         source.seek(0)
         while piece := source.read(_PIECE):
             last = piece[-1:]
@@ -118,7 +118,7 @@ def _lines(source: BinaryIO) -> Iterator[bytes]:
     while line := source.readline(MAX_LINE + 2):
         yield line.removesuffix(b"\n")
         if not line.endswith(b"\n"):
-            return  # its end may be terabytes away, and nothing after it can be good
+            return  # its end may be terabytes away, and nothing after it can be valid
 
 
 def _find_pruned(source: BinaryIO) -> Pruned | None:
@@ -134,7 +134,8 @@ def _find_pruned(source: BinaryIO) -> Pruned | None:
     source.seek(0)
     for line in _lines(source):
         if b"admin.pruned" not in line and b"\\u" not in line:
-            # The name does not occur, even escaped; most lines are therefore not parsed twice.
+            # If the name does not occur, even escaped, the line is not parsed. So most lines are
+            # not parsed twice.
             continue
         record = _record(line)
         if record is not None and Pruned.claimed(record) == before:

@@ -53,29 +53,29 @@ class VerifyFindings:
     audit: Audit
     report: Report
     root_of: Callable[[int], bytes | None]
-    """Returns the root over the first records, up to the given number, as computed in this run;
+    """Returns the root over the first records, up to the given number, as computed in this run, or
     None if it was not computed.
     """
     time_of: Callable[[int], str]
-    """Returns the time stamp of a record; empty if the record has been deleted."""
+    """Returns the time stamp of a record, or an empty string if the record has been deleted."""
     leaf_of: Callable[[int], str]
-    """Returns the leaf of a record, hex; empty if it does not exist."""
+    """Returns the leaf hash of a record in hex, or an empty string if it does not exist."""
     believed: Callable[[int], bytes | None] = lambda _: None
-    """Returns the root from stored hashes that this run did not compute. It can contradict a head,
-    but never supports one.
+    """Returns the root from stored hashes that this run did not compute. Such a root can contradict
+    a head, but can't confirm one.
     """
     stored: str = ""
     """The stored signed head, unchanged."""
     seal: Seal | None = None
     since: int = 0
     begin: int = 0
-    """First record of a part of a log that was read by itself."""
+    """The first record, if a part of a log was read by itself."""
     is_part: bool = False
-    """True if it is known to be a part: later records are in other files."""
+    """True if this is known to be a part, because later records are in other files."""
     is_file: bool = False
     """True if only lines were read, without a signed head."""
     later: tuple[Recovered, ...] = ()
-    """Recoveries after the last record read, according to another source."""
+    """Recoveries after the last record that was read, according to another source."""
     follows: bool = False
     """True if that source knows every recovery after the last record."""
     dead: tuple[OpenCall, ...] = ()
@@ -157,8 +157,8 @@ def _uncovered_recoveries(found: VerifyFindings, sizes: Sequence[int]) -> Iterat
 
 
 def _uncovered_range(found: VerifyFindings, sizes: Sequence[int]) -> tuple[int, int] | None:
-    """Return the first and last record of a file that a recovery after its end may have taken over;
-    None if there are none.
+    """Return the first and last record of a file that a recovery after its end may have taken over,
+    or None if there are none.
     """
     if not found.is_file or found.follows:
         return None
@@ -238,7 +238,9 @@ def _contradicted_head(heads: Heads, state: VerifyState) -> OutsideHead | None:
 
 
 def _describe_age(head: OutsideHead) -> str:
-    """Return a phrase that says since when a head has existed; empty if that is unknown."""
+    """Return a phrase that says since when a head has existed, or an empty string if that is
+    unknown.
+    """
     return f" (stored there at {clock(head.seen)})" if head.seen else ""
 
 
@@ -335,8 +337,9 @@ def taken_over(each: Recovered) -> Iterator[str]:
     when = f"when the log was recovered at {clock(each.ts)} (record {each.seq})"
     if each.first <= each.last:
         yield (
-            f"RECOVERED: no signed head vouched for {numbers(each.first, each.last)} {when}, and "
-            "no earlier external head covers this: somebody without a key could have written it."
+            f"RECOVERED: no signed head covered {numbers(each.first, each.last)} {when}, "
+            "and no earlier external head covers this: somebody without a key could have "
+            "written it."
         )
     if each.lossy and each.restarted:
         yield (

@@ -43,8 +43,8 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["verify_ledger"]
 
 _ANEW = 3
-"""Maximum number of times that a ledger is read because records were pruned meanwhile. A mark that
-keeps changing is no reason to go on.
+"""Maximum number of times that a ledger is read again because records were pruned meanwhile. If the
+mark of pruned records keeps changing, that is no reason to continue.
 """
 _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
 """States that neither a writer nor a disk fault can cause: somebody constructed the file."""
@@ -65,8 +65,8 @@ def verify_ledger(
     """Recompute everything that can be recomputed from the lines, and compare it with the stored
     values and with *heads*.
 
-    Findings never raise an exception: each is a state. *key* is the log's public key in hex,
-    from outside the log; *heads* are external, or remembered by this machine. With *since*, only
+    Findings never raise an exception: each is a state. *key* is the log's public key in hex, from
+    outside the log; *heads* are external, or remembered by this machine. If *since* is given, only
     records from that number on are read, and the tree before them is taken from its stored leaves.
     *jobs* processes read large ledgers.
     """
@@ -169,7 +169,7 @@ def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress
             return
     total = reader.size()
     if not run.same_schema:
-        # Only the lines are examined: the other tables can't be trusted.
+        # Only the lines are examined, because the other tables can't be trusted.
         for seq, leaf, line in reader.lines():
             if run.audit.take(seq, leaf, line) is None:
                 return
@@ -263,7 +263,8 @@ def _begin_since(reader: LedgerReader, run: VerifyRun) -> None:
             try:
                 run.audit.keys.take(seq, decode(line))
             except RecordError:
-                # This run does not read the record; the certificate's signature is checked instead.
+                # This run does not read the record, so the certificate's signature is checked
+                # instead.
                 continue
     run.audit.recovered += recovered_before(reader, start)
 
@@ -282,7 +283,9 @@ def _remember_heartbeat(run: VerifyRun, seq: int, line: bytes) -> None:
 
 
 def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
-    """Compare the tables, the head and the indexes with the lines; keep the first difference."""
+    """Compare the tables, the head and the indexes with the lines, and keep the first
+    difference.
+    """
     if not report.records:
         run.problem = (
             None,
@@ -305,7 +308,7 @@ def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
     if fault is None:
         return
     # SQLite computes the columns from the lines when they are read, by the schema that was compared
-    # above. The indexes store their values, which this compares.
+    # above. The indexes store the values of the columns, which are compared here.
     if fault.in_index:
         run.problem = wrong_index(fault)
         return
@@ -323,8 +326,8 @@ def _check_storage_concurrently(reader: LedgerReader, run: VerifyRun) -> None:
 
 
 def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
-    """Check the schema's constraints using queries, because SQLite tests none on a connection that
-    can't write.
+    """Check the schema's constraints with queries, because SQLite tests none of them on a
+    connection that can't write.
     """
     found = reader.storage.value_fault(*tables)
     if found is None:

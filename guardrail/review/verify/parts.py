@@ -33,7 +33,9 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["PART_LEVEL", "LogPart", "main", "read_part", "stream_in_parts"]
 
 PART_LEVEL = 16
-"""A part is one perfect subtree of this level, a multiple of that of a tile: 65,536 records."""
+"""Level of the perfect subtree that makes up one part: 65,536 records. It is a multiple of the
+level of a tile.
+"""
 _TILE_LEVEL = 8
 
 
@@ -43,24 +45,26 @@ class LogPart:
 
     root: str
     leaf: str
-    """Leaf of its last record."""
+    """Leaf hash of the last record."""
     first_ts: str
     last_ts: str
     backwards: int
     first_backwards: int | None
     opened: dict[str, tuple[int, Any]]
-    """Call id -> (number of its decision, owner), for calls open at its end."""
+    """The number of the decision and the owner of each call that is open at the end of the part, by
+    call id.
+    """
     unmatched: list[tuple[str, int]]
     rotations: list[tuple[int, str]]
-    """(number, line) of key rotations."""
+    """Number and line of each key rotation."""
     steps: list[tuple[int, str]]
-    """(number, line) of approval records, and of starts."""
+    """Number and line of each record about an approval, and of each start."""
     sessions: list[tuple[str, list[str], int]]
     """Key (hex), owner and first record of each session."""
     within: list[tuple[int, list[str]]]
-    """(number of its records, the roots of their tree), for the requested sizes."""
+    """Number of records and roots of their tree, for the requested sizes."""
     recovered: list[dict[str, Any]]
-    """``core.log.recovered.Recovered`` of each recovery, as fields."""
+    """The fields of the ``core.log.recovered.Recovered`` of each recovery."""
 
 
 def read_part(
@@ -69,7 +73,7 @@ def read_part(
     """Verify the perfect subtree of *level* that starts with record *start*. Return None if it has
     any fault.
 
-    *watch* are numbers of its records for which the tree is needed. Raises ``LedgerError``.
+    *watch* lists the numbers of its records for which the tree is needed. Raises ``LedgerError``.
     """
     stop = start + (1 << level)
     with LedgerReader.open(db) as reader:
@@ -80,8 +84,8 @@ def read_part(
         audit = Audit(verify_signature, after=after, watch=watch, trees=True)
         if start:
             audit.begin(log, public)
-            # Certificates are checked when the parts are combined: what a key may sign depends on
-            # earlier records.
+            # Certificates are checked when the parts are combined, because earlier records
+            # determine what a key may sign.
             audit.keys = None
         tables = Tables(uses=None)
         rotations = [
@@ -238,7 +242,7 @@ def _answers(
 def _join(
     audit: Audit, tiles: TileWalk, tables: Tables, part: dict[str, Any], *, log: str, level: int
 ) -> bool:
-    """Append a part to the result so far; return False if it does not fit."""
+    """Append a part to the result so far. Return False if it does not fit."""
     for call, named in part["unmatched"]:
         if not audit.chain.close_call(call, named):
             return False

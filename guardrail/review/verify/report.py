@@ -33,7 +33,9 @@ __all__ = [
 ]
 
 Progress = Callable[[int, int], None]
-"""Called with (records verified, total at the start), every few hundred records."""
+"""Called every few hundred records with the number of verified records and the total at the
+start.
+"""
 
 
 class VerifyState(StrEnum):
@@ -52,7 +54,7 @@ class VerifyState(StrEnum):
     TRUNCATED = "truncated"
     """Records that a signed head covers are missing at the end."""
     PREFIX = "prefix"
-    """An older copy that declares itself one: the log begins with its records."""
+    """An older copy that declares itself a copy: the log begins with its records."""
     ROLLED_BACK = "rolled_back"
     """An older state of this log: intact in itself, but behind an external head."""
     FORKED = "forked"
@@ -68,16 +70,18 @@ class VerifyState(StrEnum):
     HEAD_MALFORMED = "head_malformed"
     """The given head is malformed."""
     UNREADABLE = "unreadable"
-    """It can't be opened or read: permissions, I/O error, another format."""
+    """The ledger can't be opened or read, because of permissions, an I/O error or another
+    format.
+    """
 
 
 class Recall(StrEnum):
     """How a log relates to the head that this machine remembers of it."""
 
     AGREES = "agrees"
-    """The log contains that head."""
+    """The log contains the remembered head."""
     CONTRADICTS = "contradicts"
-    """The log is missing, another one, shorter, or has other records."""
+    """The log is missing, is another log, is shorter, or has different records."""
 
 
 class HeadError(GuardrailError):
@@ -91,14 +95,17 @@ class OutsideHead:
     """An external head, or one remembered by this machine."""
 
     source: str
-    """Where it came from, for people."""
+    """Where the head came from, in words."""
     note: SignedNote | None
-    """The signed note; None if it is malformed."""
+    """The signed note, or None if it is malformed."""
     head: Checkpoint | None
     seen: str = ""
-    """When the anchor received it, RFC 3339; empty if that is not known."""
+    """Time at which the anchor received the head (RFC 3339), or an empty string if it is not
+    known.
+    """
     remembered: str = ""
-    """Public key of the log that this machine remembers here, hex; empty for an external head.
+    """Public key in hex of the log that this machine remembers here, or an empty string for an
+    external head.
 
     A remembered head can contradict a log, but never anchors it.
     """
@@ -161,7 +168,7 @@ class Heads:
 
     @property
     def recall(self) -> Recall | None:
-        """Relation of the log to this machine's memory; None if they can't be compared."""
+        """Relation of the log to this machine's memory, or None if they can't be compared."""
         if self.remembered_to is not None:
             return Recall.AGREES
         against = (Ruling.REPLACED, Ruling.TRUNCATED, Ruling.FORKED)
@@ -207,8 +214,8 @@ def judge_heads(
                 audit.keys is not None and audit.keys.signer_of(note, head.size) is not None
             ),
         )
-        # Anyone who can write here can also write the memory, so a signature that does not count is
-        # not a finding.
+        # Anyone who can write here can also write the memory, so an invalid signature is not a
+        # finding.
         return Ruling.EMPTY if outside.remembered and found is Ruling.KEY_UNKNOWN else found
 
     return Heads(tuple((each, ruling(each)) for each in heads))
@@ -220,11 +227,11 @@ class VerifyReport:
 
     state: VerifyState
     exit_code: int
-    """0 intact and covered; 1 tampered; 3 could not find out; 5 intact with a reservation
+    """0 intact and covered; 1 tampered; 3 could not find out; 5 intact with a caveat
     (docs/cli.md).
     """
     detail: str = ""
-    """Description of the fault; contains no recorded value."""
+    """Description of the fault. It contains no recorded value."""
     first_bad: int | None = None
     """Sequence number of the first bad record, if the fault is about one record."""
     differs: Difference | None = None
@@ -234,26 +241,28 @@ class VerifyReport:
     key_pinned: bool = False
     """True if the key was given from outside the ledger."""
     records: int = 0
-    """Number of records found good, from the start, including those pruned with proof."""
+    """Number of valid records from the start on, including those pruned with proof."""
     last_seq: int = -1
     last_ts: str = ""
-    """Time stamp of that record; empty if it was not read."""
+    """Time stamp of that record, or an empty string if it was not read."""
     first_bad_ts: str = ""
-    """Time stamp of the first bad record, if its line is good but other data about it is not;
-    otherwise empty.
+    """Time stamp of the first bad record, if its line is good but other data about it is not,
+    otherwise an empty string.
     """
     since: int = 0
-    """Earlier records were not read."""
+    """Number of the first record that was read. Earlier records were not read."""
     against: OutsideHead | None = None
     """The head that the log contradicts, if that is the finding."""
     root: str = ""
-    """Root of the Merkle tree over ``records``, hex; empty if there is a fault."""
+    """Root of the Merkle tree over ``records``, hex, or an empty string if there is a fault."""
     note: str = ""
     """The ledger's signed head, to be stored as an external checkpoint. Empty if it does not
     count.
     """
     pruned_before: int = 0
-    """Records from 1 up to, but not including, this one were pruned with proof; 0 if none were."""
+    """Records from 1 up to, but not including, this one were pruned with proof, or 0 if none
+    were.
+    """
     anchored_to: int | None = None
     """Last sequence number that an external head covers."""
     anchored_by: str = ""
@@ -261,7 +270,7 @@ class VerifyReport:
     anchored_ts: str = ""
     """Time stamp of that record."""
     recall: Recall | None = None
-    """Relation to this machine's memory; None if they can't be compared."""
+    """Relation to this machine's memory, or None if they can't be compared."""
     remembered_to: int | None = None
     """Last sequence number of the head that this machine remembers, if the log contains that
     head.
@@ -273,25 +282,25 @@ class VerifyReport:
     dead_calls: tuple[OpenCall, ...] = ()
     """Open calls of dead processes."""
     live_calls: int = 0
-    """Open calls of processes that live, or may live."""
+    """Open calls of processes that are alive, or may be alive."""
     approvals_used: int = 0
     """Uses of approvals that were compared with their requests and answers."""
     recovered: tuple[Recovered, ...] = ()
-    """Records that recoveries took over, or found lost, and that no earlier head covers: a
-    permanent reservation.
+    """Records that recoveries took over or found lost, and that no earlier head covers. This is a
+    permanent caveat.
     """
     uncovered: tuple[int, int] | None = None
     """First and last record of a file that no external head covers and that a later recovery may
-    have taken over; None if there are none, or it is not a file.
+    have taken over, or None if there are none, or it is not a file.
     """
     heartbeats: int = 0
     """Heartbeat records."""
     silences: int = 0
-    """Gaps between heartbeats that are longer than they should be."""
+    """Gaps between heartbeats that are longer than expected."""
     notices: tuple[str, ...] = ()
-    """Remarks that are no reason for a reservation."""
+    """Remarks that do not count as caveats."""
     not_proved: tuple[str, ...] = ()
-    """What this run did not prove."""
+    """Sentences about what this run did not prove."""
 
 
 def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
@@ -324,8 +333,8 @@ def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:
 def not_readable(
     heads: Sequence[OutsideHead], report: Report, message: str, *, torn: bool
 ) -> VerifyReport:
-    """Return the report for a ledger that can't be read, with the reason in *message*; *torn* means
-    that it is damaged.
+    """Return the report for a ledger that can't be read, with the reason in *message*. *torn* is
+    True if the ledger is damaged.
     """
     ours = torn and any(each.remembered and each.covers for each in heads)
     return VerifyReport(

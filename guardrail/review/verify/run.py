@@ -37,16 +37,16 @@ class VerifyRun:
     since: int = 0
     same_schema: bool = True
     heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
-    """(seq, time stamp, interval in seconds)."""
+    """Sequence number, time stamp and interval in seconds of each heartbeat."""
     pages: tuple[PageFault | None] | None = None
-    """The storage's finding about its own pages and indexes; None if it was not asked yet."""
+    """The storage's finding about its own pages and indexes, or None if it was not asked yet."""
     problem: Problem = None
     """Faults outside the lines."""
     watch: tuple[int, ...] = ()
-    """Sizes of the heads that were given."""
+    """Sizes of the given heads."""
     tiles: TileWalk | None = None
     kept: Mapping[int, bytes] = field(default_factory=dict)
-    """Size -> root, of watched sizes among pruned records."""
+    """Roots of watched sizes among pruned records, by size."""
 
 
 def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None) -> VerifyFindings:
@@ -62,8 +62,8 @@ def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None)
         report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
 
     def root_of(size: int) -> bytes | None:
-        """Return the root as computed in this run, from the lines or from the hashes of pruned
-        records that a signed record vouches for.
+        """Return the root as computed in this run, from the lines, or from hashes of pruned records
+        that a signed record covers.
         """
         kept = run.kept.get(size)
         return kept if kept is not None else run.audit.roots.get(size)
@@ -83,7 +83,7 @@ def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None)
             return ""
         except LedgerError:
             if report.differs is None:
-                raise  # that is a finding of its own
+                raise  # that is a separate finding
             return ""  # the finding is reported without a time
 
     dead, live = _open_calls(db, run)
@@ -139,7 +139,8 @@ def _open_calls(db: Path, run: VerifyRun) -> tuple[list[OpenCall], int]:
     leases = Leases(leases_path(db))
     dead, live = [], 0
     for call in run.tables.open_calls:
-        # Uses the line: an attacker who writes only the table can't make a dead process look alive.
+        # The line is used, because an attacker who writes only the table must not be able to make a
+        # dead process look alive.
         process, host, pid = run.tables.owners.get(call.call, (call.process, None, None))
         try:
             state = leases.process_state(

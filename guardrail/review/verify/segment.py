@@ -56,7 +56,7 @@ class SegmentRecords:
 
     log: str
     public: str
-    """The log's public key, as line 0 names it."""
+    """The log's public key, as named in line 0."""
     segments: tuple[Segment, ...]
     recovered: tuple[Recovered, ...] = ()
     """Every recovery recorded in the ledger."""
@@ -167,8 +167,8 @@ def _is_same_log(segment_records: SegmentRecords | None, audit: Audit) -> TypeGu
 
 
 def _is_beyond_copy(head: OutsideHead, audit: Audit) -> bool:
-    """Return True if a head covers more records than the copy contains. That is not a fault of a
-    segment.
+    """Return True if a head covers more records than the copy contains. For a segment, this is not
+    a fault.
     """
     return head.head is not None and head.head.size > audit.chain.next_seq
 
@@ -181,8 +181,8 @@ def _parsed(line: bytes) -> dict[str, Any] | None:
 
 
 def _tree_before(path: Path, first: dict[str, Any]) -> tuple[Head, Edge] | None:
-    """Return the tree before the copy's first record, from its manifest; None if the manifest has
-    no matching one.
+    """Return the tree before the copy's first record, from its manifest, or None if no manifest
+    matches.
     """
     name = path.name.removesuffix(".gz").removesuffix(".jsonl")
     seq, log, prev = first.get("seq"), first.get("log"), first.get("prev")

@@ -16,7 +16,7 @@ from guardrail.core.redaction.marks import MARK_PREFIX
 __all__ = ["Sessions", "Starts"]
 
 _MOST = 200_000
-"""Maximum number of sessions compared at a time; the oldest are forgotten first."""
+"""Maximum number of sessions compared at the same time. The oldest are forgotten first."""
 
 
 class Sessions:
@@ -37,7 +37,7 @@ class Sessions:
                 return ""
             return self.join(_key(record["session"]), owner, record["seq"])
         except (KeyError, TypeError, AttributeError):
-            return ""  # its writer states no owner
+            return ""  # the writer of the record states no owner
 
     def join(self, session: bytes, owner: Owner, seq: int) -> str:
         """Do the same as ``take``, for a session given by its key."""
@@ -66,7 +66,7 @@ def _key(session: str) -> bytes:
 
 def _same(one: str, other: str) -> bool:
     """Return True if two recorded values can be the same. A value may be a token in one record and
-    in the clear in another.
+    in clear text in another.
     """
     return one == other or one.startswith(MARK_PREFIX) is not other.startswith(MARK_PREFIX)
 

@@ -43,19 +43,19 @@ class Tables:
     open_calls: list[OpenCall] = field(default_factory=list)
     epochs: list[EpochRow] = field(default_factory=list)
     pruned: int = 0
-    """Records below it, except line 0, may be deleted; 0 if none may."""
+    """Records below this number, except line 0, may be deleted. 0 if none may."""
     owners: dict[str, tuple[str, str | None, int | None]] = field(default_factory=dict)
-    """Call id -> process, host and pid, from the decision, for open calls; None if it does not
-    state them.
+    """Process, host and pid of each open call, from its decision, by call id. None if the decision
+    does not state them.
     """
     uses: Uses | None = field(default_factory=Uses)
-    """Compares uses of approvals with their requirements; None for a part of a log, for which
-    ``steps`` are compared later.
+    """Compares uses of approvals with their requirements. None for a part of a log, whose ``steps``
+    are compared later.
     """
     sessions: Sessions = field(default_factory=Sessions)
     """The same comparison for a part of a log."""
     steps: list[tuple[int, str]] = field(default_factory=list)
-    """(number, line) of requests for approval, answers, uses, and starts, if they are not compared
+    """Number and line of each request for approval, answer, use and start, if they are not compared
     here.
     """
 
@@ -110,8 +110,8 @@ def stream(
     """Feed the rows from *start* to *audit* and *tiles*, and after the last one read *tables* in
     the same transaction.
 
-    Return the fault of the stored tree after the last record, or an empty string. With *stop*,
-    reading ends before that row, and the tables are not read. Raises ``LedgerError``.
+    Return the fault of the stored tree after the last record, or an empty string. If *stop* is
+    given, reading ends before that row, and the tables are not read. Raises ``LedgerError``.
     """
     chain = audit.chain
     at = start

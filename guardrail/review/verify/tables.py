@@ -16,7 +16,9 @@ from guardrail.review.verify.stream import Tables
 __all__ = ["Problem", "compare_tables", "wrong_index", "wrong_json"]
 
 Problem = tuple[int | None, Difference, str] | None
-"""(number of a record or None, kind of difference, description); None if there is no fault."""
+"""The number of a record or None, the kind of difference, and a description. None if there is no
+fault.
+"""
 
 
 def compare_tables(tables: Tables, audit: Audit, report: Report, *, since: int) -> Problem:
@@ -109,8 +111,8 @@ def wrong_index(fault: PageFault) -> Problem:
     it.
     """
     if fault.seq is None:
-        return (None, Difference.INDEX, "an index leads queries past records")
-    return (fault.seq, Difference.INDEX, f"index {fault.index} leads queries past the record")
+        return (None, Difference.INDEX, "an index makes queries miss records")
+    return (fault.seq, Difference.INDEX, f"index {fault.index} makes queries miss the record")
 
 
 def wrong_json(reader: LedgerReader) -> Problem:

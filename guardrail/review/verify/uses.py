@@ -20,8 +20,8 @@ from guardrail.review.verify.sessions import Sessions, Starts
 __all__ = ["Uses"]
 
 _SLACK = timedelta(seconds=60)
-"""Allowed difference between a guard's judgement and the time of its record: clocks of two hosts,
-the policy, a busy disk.
+"""Allowed difference in time between a guard's judgement and its record, caused by the clocks of
+two hosts, the policy, or a busy disk.
 """
 _STEPS = frozenset({"approval.granted", "approval.refused"})
 
@@ -34,19 +34,19 @@ class _RequestProgress:
     """State of one request for approval."""
 
     bound: tuple[Any, ...]
-    """The facts that a call must match to be the requested one."""
+    """The facts by which a call is recognised as the requested one."""
     leaf: str
     needed: int
     rules: list[str]
     people: tuple[str, ...]
-    """The requester: principal, agent, and the delegation chain."""
+    """The people who made the request: principal, agent, and the delegation chain."""
     shown: bool
     """True if the record showed everything that an approver had to see."""
     steps: int = 0
     over: str = ""
-    """The final step, in words; empty while there is none."""
+    """The final step in words, or an empty string while there is none."""
     grants: dict[_Person, datetime] = field(default_factory=dict)
-    """Expiry of each approval."""
+    """Expiry times of the approvals."""
 
 
 class Uses:
@@ -57,8 +57,8 @@ class Uses:
     """
 
     def __init__(self, *, partial: bool = False) -> None:
-        """Start without records. With *partial*, earlier records are missing, and uses of requests
-        among them can't be checked.
+        """Start without records. If *partial* is True, earlier records are missing, and uses of
+        requests among them can't be checked.
         """
         self.partial = partial
         self.checked = 0

@@ -1,14 +1,13 @@
-"""Rules that every adapter keeps, as checks that run against an adapter of your own.
+"""Rules that every adapter must follow, as checks that you can run against your own adapter.
 
 An adapter puts a guard between a framework and the functions that a model may call. Write a driver
-(``AdapterDriver``) that makes governed tools of functions and runs the calls of a model, and check
+(``AdapterDriver``) that makes governed tools out of functions and runs a model's calls, and check
 it with any test runner::
 
     import pytest
     from guardrail.testing import conformance
 
-    DRIVER = MyDriver()
-
+DRIVER = MyDriver()
 
     @pytest.mark.parametrize("rule", conformance.rules_for(DRIVER), ids=str)
     def test_my_adapter(rule: conformance.AdapterRule) -> None:

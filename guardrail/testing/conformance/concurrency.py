@@ -1,4 +1,6 @@
-"""Rules about several calls: parallel, nested and repeated ones, and whose they are."""
+"""Rules about several calls: parallel, nested and repeated calls, and the session that they belong
+to.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ __all__ = ["caller", "nested_calls", "parallel_calls", "retries"]
 
 
 async def parallel_calls(kit: Kit) -> None:
-    """Eight calls, one of them denied."""
+    """Make eight calls, one of which is denied."""
     cities = [f"city-{place}" for place in range(8)]
     cities[5] = DENIED
     replies = await kit.run(*ask_about(*cities))
@@ -50,7 +52,7 @@ async def nested_calls(kit: Kit) -> None:
 
 
 async def retries(kit: Kit) -> None:
-    """A body that fails, and the same call once more."""
+    """Call a body that fails, then repeat the call."""
     attempts: list[Any] = []
 
     def flaky(_: dict[str, Any]) -> str:

@@ -1,4 +1,6 @@
-"""Rules about decisions: what they are about, what they cause, and what a model reads."""
+"""Rules about decisions: the arguments that are judged, the effect of a decision, and the text that
+a model reads.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ __all__ = [
 def _check_decided(kit: Kit) -> None:
     decided = kit.decided_args[: len(kit.bodies.runs)]
     for seen, run in zip(decided, kit.bodies.runs, strict=True):
-        # A program that runs the body itself fills in the defaults itself.
+        # A program that runs the body itself also fills in the defaults itself.
         given = run.args if kit.runs_bodies else {name: run.args.get(name) for name in seen}
         require(
             repr(sorted(seen.items())) == repr(sorted(given.items())),
@@ -42,7 +44,7 @@ def _check_decided(kit: Kit) -> None:
 
 
 async def decided_at_the_body(kit: Kit) -> None:
-    """Defaults are filled in and values are coerced before the decision."""
+    """Check that defaults are filled in and values are coerced before the decision."""
     await kit.run(*ask_about("Bern"))
     require(
         kit.bodies.runs and kit.bodies.runs[0].args == {"city": "Bern", "days": 3},
@@ -52,7 +54,7 @@ async def decided_at_the_body(kit: Kit) -> None:
     _check_decided(kit)
     kit.bodies.runs.clear()
     kit.policy.inputs.clear()
-    # Some frameworks coerce this, and some refuse it. Either way, nothing else may run.
+    # Some frameworks coerce this value, and some refuse it. In both cases, nothing else may run.
     await kit.run(ModelCall("look_up", {"city": "Bern", "days": "5"}, "call-text"))
     _check_decided(kit)
 
@@ -67,7 +69,7 @@ async def one_decision_one_outcome(kit: Kit) -> None:
 
 
 async def runs_what_was_decided(kit: Kit) -> None:
-    """The suite changes the model's own objects while the policy decides."""
+    """Check that changes to the model's own objects during the decision do not reach the body."""
     cities = ["Bern"]
 
     def change() -> None:
@@ -134,7 +136,7 @@ BAD_JSON = (
     '["Bern"]',
     "null",
 )
-"""Texts that are not one JSON object, or that two readers could take for different ones."""
+"""Texts that are not exactly one JSON object, or that two parsers could read differently."""
 
 
 async def bad_json(kit: Kit) -> None:
@@ -175,7 +177,7 @@ HOSTILE: tuple[dict[str, Any], ...] = (
     {"city": "Bern", "": 1},
     {"city": "Bern", "self": 1, "config": {}, "__class__": "x"},
 )
-"""Arguments that hurt careless code."""
+"""Arguments that break careless code."""
 
 NAMES = ("", "\ud800", "look_up\n", "a" * 10_000, "../../look_up", "{0}")
 """Names of tools that a model could write."""

@@ -1,4 +1,4 @@
-"""What the author of an adapter writes: a driver that the rules use it through."""
+"""The driver, which the author of an adapter writes and through which the rules use the adapter."""
 
 from __future__ import annotations
 
@@ -17,57 +17,59 @@ __all__ = ["AdapterDriver", "ModelCall", "Reply"]
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One call, as a model asks for it."""
+    """One call that a model asks for."""
 
     name: str
     """Name of the tool, which may not exist."""
     arguments: Any
-    """Usually a dict. JSON text, which may be malformed, if the driver ``takes_text``."""
+    """Usually a dict. If the driver ``takes_text``, JSON text that may be malformed."""
     id: str
     """The framework's id of the call, unique in a response."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a model reads about one call."""
+    """The reply to one call, as the model reads it."""
 
     content: Any
-    """A result, or why there is none."""
+    """The result, or the reason that there is none."""
     failed: bool | None = None
-    """True if the framework marks it as a failure, None if it has no such mark."""
+    """True if the framework marks the reply as a failure, or None if it has no such mark."""
 
 
 class AdapterDriver(abc.ABC):
-    """Uses one adapter for the rules: it makes tools of functions, and runs calls as its framework
-    runs those of a model.
+    """Uses one adapter for the rules: it makes tools out of functions, and runs calls as the
+    framework runs a model's calls.
 
-    The rules pass what ``open`` returns to ``run`` or ``arun``, and never look into it.
+    The rules pass the return value of ``open`` to ``run`` or ``arun``, and never inspect it.
     """
 
     adapter: ClassVar[str]
     """``origin.adapter`` in the records."""
     asynchronous: bool = False
-    """True if the functions are coroutine functions, and ``arun`` is written."""
+    """True if the functions are coroutine functions and ``arun`` is implemented."""
     takes_text: bool = False
-    """True if the framework passes on arguments as the text that the model wrote."""
+    """True if the framework passes arguments on as the text that the model wrote."""
     enforcement: str = "body"
-    """``enforcement`` in the records: ``release`` if the program runs the bodies itself."""
+    """``enforcement`` in the records, which is ``release`` if the program runs the bodies
+    itself.
+    """
     exempt: Mapping[str, str] = MappingProxyType({})
-    """Rules that can't apply to the framework, each with the reason."""
+    """Rules that can't apply to the framework, each with a reason."""
 
     @abc.abstractmethod
     def open(self, functions: Sequence[Callable[..., Any]], guard: Guard | None) -> Any:
-        """Make tools of *functions*, named after them and governed by *guard*.
+        """Make tools out of *functions*, named after them and governed by *guard*.
 
         If *guard* is None, make them as a program without guardrail would.
         """
 
     def run(self, tools: Any, calls: Sequence[ModelCall]) -> Sequence[Reply]:
-        """Run *calls* as if one response of a model contained them, and return the replies in the
-        same order.
+        """Run *calls* as if one model response contained them, and return the replies in the same
+        order.
 
-        Raise the exception that the program that runs the agent would get. The calls of one
-        response run at the same time if the framework does that.
+        Raise the exception that the program that runs the agent would get. If the framework runs
+        the calls of one response concurrently, do the same.
         """
         raise NotImplementedError
 

@@ -1,4 +1,4 @@
-"""Rules about bodies and ledgers that fail, and about results that must stay as they are."""
+"""Rules about bodies and ledgers that fail, and about results that must not change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RESULTS: tuple[Any, ...] = (
     '{"looks": "like JSON"}',
     "denied by policy: not really",
 )
-"""Results of a body."""
+"""Results of a body, of various types."""
 
 
 def _given(result: Any, _: dict[str, Any]) -> Any:
@@ -62,7 +62,7 @@ async def results_unchanged(kit: Kit) -> None:
 
 
 class CityError(Exception):
-    """What a body raises."""
+    """The exception that the body raises."""
 
 
 async def errors_unchanged(kit: Kit) -> None:
@@ -117,7 +117,7 @@ async def ledger_fails_after(kit: Kit) -> None:
 
 
 async def ledger_fails_in_flight(kit: Kit) -> None:
-    """Fifty calls, and a ledger that fails after the first twenty records."""
+    """Make fifty calls with a ledger that fails after the first twenty records."""
 
     def fail(_: Draft) -> LedgerError | None:
         full = len(kit.ledger.lines) > 20

@@ -1,5 +1,5 @@
-"""What a rule works with: a guard over a policy and a ledger in memory, functions that note their
-runs, and assertions that say what they found.
+"""The kit that a rule works with: a guard over a policy and a ledger in memory, functions that
+record their runs, and assertions that report what they found.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from guardrail.testing.doubles import StaticPolicy, allow, ask, deny, memory_gua
 __all__ = ["ASKED", "DENIED", "RULE", "Bodies", "ConformanceError", "Kit", "ask_about", "require"]
 
 DENIED = "Atlantis-7c1"
-"""The policy denies calls about this city."""
+"""The city about which the policy denies calls."""
 ASKED = "Utopia-9f4"
-"""A person must approve calls about this city."""
+"""The city about which calls need a person's approval."""
 RULE = "no_such_city"
-"""The rule that denies. Its message, which a model may read, has the same text."""
+"""The rule that denies. Its message, which a model may read, is the same text."""
 
 
 class ConformanceError(AssertionError):
-    """An adapter breaks a rule. The text says what was expected and what was found."""
+    """An adapter breaks a rule. The message says what was expected and what was found."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
 
 
 def require(holds: object, expected: str, found: object = "") -> None:
-    """Raise ``ConformanceError`` unless *holds* is true."""
+    """Raise ``ConformanceError`` unless *holds* is True."""
     if not holds:
         shown = f"; found: {found!r}" if found != "" else ""
         raise ConformanceError(f"expected: {expected}{shown}")
@@ -46,20 +46,20 @@ class BodyRun:
     name: str
     args: dict[str, Any]
     decided: int
-    """Allowed calls in the ledger when it began."""
+    """Number of allowed calls in the ledger when the run began."""
     place: int
-    """Runs before it, and itself."""
+    """Number of this run, counted from 1."""
 
 
 class Bodies:
-    """Functions that a model may call, and every run of theirs. Thread-safe."""
+    """Functions that a model may call, and a list of every run of them. Thread-safe."""
 
     def __init__(self, *, asynchronous: bool, allowed: Callable[[], int] = lambda: 0) -> None:
         self.runs: list[BodyRun] = []
         self.act: Callable[[dict[str, Any]], Any] = lambda args: f"sun in {args['city']}"
-        """Returns the result of ``look_up``, or a coroutine that does."""
+        """Returns the result of ``look_up``, or a coroutine that returns it."""
         self.plan: Callable[[], Any] = lambda: "planned"
-        """As ``act``, for ``plan_trip``."""
+        """The same as ``act``, for ``plan_trip``."""
         self._asynchronous = asynchronous
         self._allowed = allowed
         self._lock = threading.Lock()
@@ -70,7 +70,7 @@ class Bodies:
         return args
 
     def functions(self) -> list[Callable[..., Any]]:
-        """Return the functions: coroutine functions if the driver is asynchronous."""
+        """Return the functions. They are coroutine functions if the driver is asynchronous."""
         return self._coroutines() if self._asynchronous else self._plain()
 
     def _plain(self) -> list[Callable[..., Any]]:
@@ -113,7 +113,9 @@ async def _awaited(value: Any) -> Any:
 
 
 class Kit:
-    """A guard, its ledger in memory, the tools that the driver made, and their runs."""
+    """A guard, its ledger in memory, the tools that the driver made, and the runs of their
+    bodies.
+    """
 
     def __init__(self, driver: AdapterDriver) -> None:
         self.driver = driver
@@ -135,7 +137,7 @@ class Kit:
 
     @property
     def runs_bodies(self) -> bool:
-        """False if the guard only releases calls, and does not see their bodies."""
+        """False if the guard only releases calls and does not see their bodies."""
         return self.driver.enforcement == "body"
 
     # -- what happened
@@ -151,18 +153,18 @@ class Kit:
 
     @property
     def refused(self) -> list[dict[str, Any]]:
-        """Records of calls that the framework or the guard refused."""
+        """Return the records of calls that the framework or the guard refused."""
         return self.ledger.of("call.rejected") + self.decisions("deny", "require_approval")
 
     @property
     def decided_args(self) -> list[dict[str, Any]]:
-        """The arguments that the policy saw, call by call."""
+        """Return the arguments that the policy saw, call by call."""
         return [asked["action"]["properties"]["args"] for asked in self.policy.inputs]
 
     # -- what a rule does
 
     async def run(self, *calls: ModelCall) -> list[Reply]:
-        """Run the calls of one response. Any exception breaks the rule."""
+        """Run the calls of one response. An exception breaks the rule."""
         try:
             replies = list(await self.driver.arun(self.tools, calls))
         except Exception as error:
@@ -174,9 +176,7 @@ class Kit:
         return replies
 
     async def error(self, *calls: ModelCall) -> BaseException | None:
-        """Run the calls of one response, and return what the program gets, if it is an
-        exception.
-        """
+        """Run the calls of one response. Return the exception that the program gets, or None."""
         try:
             await self.driver.arun(self.tools, calls)
         except Exception as error:  # noqa: BLE001 - the caller judges it
@@ -184,7 +184,7 @@ class Kit:
         return None
 
     def check_runs(self, count: int) -> None:
-        """Require *count* runs, each with a decision of its own, made before, and one outcome."""
+        """Require *count* runs, each with its own earlier decision and one outcome."""
         runs, allowed = self.bodies.runs, self.decisions("allow")
         require(len(runs) == count, f"{count} runs of bodies", len(runs))
         require(
@@ -201,7 +201,7 @@ class Kit:
         self.check_origin()
 
     def check_origin(self) -> None:
-        """Require that every record of a call names the adapter and how it enforces."""
+        """Require that every record of a call names the adapter and its enforcement."""
         for record in self.ledger.records:
             if record["type"].startswith("call."):
                 found = record["origin"]["adapter"]

@@ -1,4 +1,4 @@
-"""The rules, by name."""
+"""The list of rules, by name."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ __all__ = ["RULES", "AdapterRule", "rules_for"]
 
 @dataclass(frozen=True, slots=True)
 class AdapterRule:
-    """One rule that adapters keep."""
+    """One rule that adapters must follow."""
 
     name: str
     promise: str
-    """What holds for every adapter that keeps it."""
+    """The promise of every adapter that follows the rule."""
     judge: Callable[[Kit], Awaitable[None]]
     optional: bool = False
-    """True if a driver can be exempt, because some frameworks have no such case."""
+    """True if a driver can be exempt, because some frameworks do not have such a case."""
     asynchronous: bool = False
-    """True if it applies to asynchronous drivers only."""
+    """True if the rule applies only to asynchronous drivers."""
     text: bool = False
-    """True if it applies to drivers that take text only."""
+    """True if the rule applies only to drivers that take text."""
 
     def __str__(self) -> str:
         return self.name
 
     def check(self, driver: AdapterDriver) -> None:
-        """Return if the adapter keeps the rule. Raises ``ConformanceError`` if it does not.
+        """Check that the adapter follows the rule. Raises ``ConformanceError`` if it does not.
 
-        Not for code that runs on an event loop: await ``acheck`` there.
+        Do not call this on an event loop; await ``acheck`` instead.
         """
         asyncio.run(self.acheck(driver))
 
@@ -154,14 +154,14 @@ RULES = (
         concurrency.caller,
     ),
 )
-"""Every rule."""
+"""All rules."""
 
 
 def rules_for(driver: AdapterDriver) -> list[AdapterRule]:
-    """Return the rules that apply to *driver*: all but those that it can't have or is exempt from.
+    """Return the rules that apply to *driver*: all except those that can't apply to it and those
+    from which it is exempt.
 
-    Raises ``UsageError`` if it is exempt from a rule that every adapter keeps, or that does not
-    exist.
+    Raises ``UsageError`` if it is exempt from a rule that is not optional or does not exist.
     """
     for name, reason in driver.exempt.items():
         found = [rule for rule in RULES if rule.name == name]

@@ -87,7 +87,7 @@ def test_a_text_that_is_too_large_is_not_read() -> None:
     assert JsonArguments('{"a": 123}').parse(limits) == {"a": 123}
     assert refusal('{"a": 1234}', limits) == (
         "too_large",
-        "the text of the arguments is too large for this tool (11 characters; at most 10)",
+        "the text of the arguments is too large for this tool (11 characters, at most 10 allowed)",
     )
 
 

@@ -112,7 +112,7 @@ def test_a_call_of_an_unknown_type_is_refused(bench: Bench, how: str) -> None:
     (told,) = MESSAGES.told(run_either(box, MESSAGES.ask(Turn(items=[item])), how))
     assert told == (
         "te_1",
-        "not run: weather: no tool is of the type teleport_use",
+        "not run: weather: a tool can't have the type teleport_use",
         True,
     )
     assert [each["reason"] for each in bench.rejected] == ["unknown_kind"]

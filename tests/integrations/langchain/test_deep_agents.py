@@ -457,7 +457,7 @@ def bad_subgraph() -> Any:
         (bad_tools(), 'not governed: agent "researcher": tool "weather"'),
         (bad_tools().with_config(tags=["x"]), 'agent "researcher": tool "weather"'),
         (bad_code(), 'not governed: agent "researcher": tool "weather"'),
-        (RunnableLambda(lambda state: state), 'sub-agent "researcher" is no compiled graph'),
+        (RunnableLambda(lambda state: state), 'sub-agent "researcher" is not a compiled graph'),
     ],
 )
 def test_a_compiled_sub_agent_that_is_not_governed_is_refused(
@@ -587,7 +587,7 @@ def test_the_check_of_a_graph_names_each_tool_that_is_not_governed(bench: Any) -
     half = {"awrap_tool_call": tool_call_wrappers(guard)["awrap_tool_call"]}
     with pytest.raises(UsageError, match='agent "helper": tool "weather"'):
         check_governed(graph(ToolNode([weather], **half)), guard)
-    with pytest.raises(UsageError, match="no compiled graph"):
+    with pytest.raises(UsageError, match="not a compiled graph"):
         check_governed(weather, guard)
 
 

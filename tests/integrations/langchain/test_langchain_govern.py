@@ -59,7 +59,7 @@ def test_a_governed_tool_is_not_governed_twice(bench: Any) -> None:
 def test_other_options_for_a_governed_tool_are_refused(bench: Any) -> None:
     """They would be ignored without a word."""
     made = govern(weather, bench.guard, labels=["read"])
-    with pytest.raises(UsageError, match="other options"):
+    with pytest.raises(UsageError, match="different options"):
         govern(made, bench.guard, labels=["write"])
 
 

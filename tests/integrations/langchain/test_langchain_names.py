@@ -487,10 +487,10 @@ def test_a_governed_tool_is_made_by_govern_alone(bench: Any, original: BaseTool)
     refused.
     """
     made = govern(original, bench.guard)
-    with pytest.raises(UsageError, match="no guard"):
+    with pytest.raises(UsageError, match="lose its guard"):
         type(made)(name="weather", description="Bare.")
     configured = made.configurable_fields(name=ConfigurableField(id="name"))
-    with pytest.raises(UsageError, match="no guard"):
+    with pytest.raises(UsageError, match="lose its guard"):
         configured.invoke({"city": "Bern"}, {"configurable": {"name": "climate"}})
     bare = type(made).model_construct(name="weather", description="Bare.")
     with pytest.raises(UsageError, match="lost its guard"):

@@ -22,7 +22,7 @@ from tests.support.guards import guarded
 from tests.support.langchain import RUNS, Scripted
 from tests.support.waiting import until
 
-REFUSED = "denied: this call has succeeded before, so it does not run again"
+REFUSED = "denied: this call has already succeeded, so it does not run again"
 
 
 @tool

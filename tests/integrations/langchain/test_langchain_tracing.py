@@ -172,7 +172,7 @@ MASKS = {
 def test_the_arguments_of_a_denied_call_are_traced_and_the_adapter_says_so(
     bench: Any, service: Service
 ) -> None:
-    with pytest.warns(TracingWarning, match="those of denied calls too") as told:
+    with pytest.warns(TracingWarning, match="including those of denied calls") as told:
         traced(bench, service, {})
     assert len(told) == 1
     assert (RUNS, len(bench.decisions)) == ([], 1)

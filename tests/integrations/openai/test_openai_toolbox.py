@@ -97,7 +97,7 @@ def test_the_tools_have_the_form_of_each_api(bench: Bench) -> None:
 def test_a_custom_tool_has_one_argument(bench: Bench) -> None:
     """Said at registration."""
     box = ToolBox(bench.guard)
-    with pytest.raises(UsageError, match="weather: a custom tool takes one argument"):
+    with pytest.raises(UsageError, match="weather: a custom tool must take exactly one argument"):
         box.custom(weather)
     box.custom(name="reported")(weather_report)
     assert [each["name"] for each in box.tools()] == ["reported"]
@@ -320,8 +320,8 @@ def test_a_tool_of_an_mcp_server_is_not_approved(bench: Bench, how: str) -> None
         "type": "mcp_approval_response",
         "approval_request_id": "mcpr_1",
         "approve": False,
-        "reason": "not run: transfer: the provider would run it; only functions of this program"
-        " are run",
+        "reason": "not run: transfer: the provider would run it, but only functions of this program"
+        " may run",
     }
     (rejected,) = bench.rejected
     assert (rejected["reason"], rejected["tool"]["server"]) == ("provider_tool", "bank")

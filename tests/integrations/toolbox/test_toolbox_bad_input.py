@@ -367,7 +367,7 @@ def test_two_tools_of_one_name_are_refused(bench: Bench, api: Api) -> None:
 @pytest.mark.parametrize("name", ["two words", "dot.ted", "ümlaut", "x" * 129, "<lambda>"])
 def test_a_name_that_the_api_does_not_accept_is_refused(bench: Bench, api: Api, name: str) -> None:
     """Here, and not by the provider at the first request."""
-    with pytest.raises(UsageError, match="the API accepts no tool of this name") as caught:
+    with pytest.raises(UsageError, match="the API does not accept this name for a tool") as caught:
         api.box(bench.guard).tool(weather, name=name)
     assert name in str(caught.value)
 
@@ -415,7 +415,7 @@ def test_a_function_of_guard_tool_is_decided_once(bench: Bench, api: Api, how: s
     """It is taken as it is, with the options that it has."""
     box = api.box(bench.guard)
     made = bench.guard.tool(labels=["read"], target=["/city"])(weather)
-    with pytest.raises(UsageError, match=r"weather: guard\.tool has already made this a tool"):
+    with pytest.raises(UsageError, match=r"weather: this is already a tool of guard\.tool"):
         box.tool(made, labels=["write"])
     assert box.tool(made) is made
     assert api.texts(run_either(box, api.ask(asking("Bern")), how)) == ["sun in Bern"]

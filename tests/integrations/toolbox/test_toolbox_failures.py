@@ -281,7 +281,7 @@ def test_a_response_that_is_run_again_repeats_no_success(
         if attempt == 0:
             assert texts == ["sun in Bern", "failed: OSError: no connection"]
     assert texts == [
-        "denied: this call has succeeded before, so it does not run again",
+        "denied: this call has already succeeded, so it does not run again",
         "sun in Rome",
     ]
     assert sorted(runs) == ["Bern", "Rome", "Rome"]

@@ -1,1 +1,1 @@
-"""Detectors: secrets and personal data, recognised in text."""
+"""Detectors, which recognise secrets and personal data in text."""

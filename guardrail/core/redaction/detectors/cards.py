@@ -56,9 +56,10 @@ _UUID = re.compile(
     r"(?<![0-9A-Za-z])[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}(?![0-9A-Za-z])"
 )
 _DIGEST = re.compile(r"(?:0[xX])?(?:[0-9a-f]{16,}|[0-9A-F]{16,})\Z")
-# "cc4111..." is a word before a number, not a digest. Text as long as a digest counts as one.
+# In "cc4111...", letters before a number are a word. If the whole text is as long as a digest, it
+# counts as a digest.
 _WORD_AND_NUMBER = re.compile(r"[A-Za-z]+[0-9]{13,19}\Z")
-# UnionPay and Maestro: the networks whose numbers have more than 16 digits.
+# UnionPay and Maestro are the networks whose numbers can have more than 16 digits.
 _LONG = re.compile(r"62|50[1-3]|5893|6304|67[56]")
 _CARD_WORD = re.compile(r"card|visa|jcb|discover|maestro|unionpay|\b(?:pan|cc)\b", re.IGNORECASE)
 

@@ -1,4 +1,6 @@
-"""Finds secret literals in code after a call, a look-up or a variable: defaults and fallbacks."""
+"""Finds secrets that are literals in code, such as defaults and fallbacks, after a call, a look-up
+or a variable.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ _TOKEN = re.compile(
     r"|(?P<open>[(\[{])|(?P<close>[)\]}])"
     r"|(?P<sign>\|\||\?\?=?|\?:|[=!]==?|=>|&&|[<>]=?|[+\-*/%:?=|&!.])|(?P<comma>,)|(?P<number>\d[\w.]*)|(?P<line>\\?\r?\n\s{0,64}))"
 )
-# Text before a value that replaces a missing one, or that is joined with another.
+# Text before a value that is used if another is missing, or that is joined with another.
 _TAKES = frozenset({"or", "||", "??", "??=", "?:", "else", ":", "?", "+", "return", "and", "&&"})
 _NOT_VALUES = frozenset(
     {"==", "===", "!=", "!==", "in", "is", "not", "<", ">", "<=", ">=", "%", "!"}
@@ -29,7 +31,7 @@ _BEGINS = frozenset({"", "literal"})
 _DEFAULTS = frozenset(
     "default default_value defaultvalue fallback or_else orelse if_none ifnone value initial".split()  # noqa: SIM905
 )
-# Last part of a function that takes a name and then a default value.
+# The last part of the name of a function that takes a name and then a default value.
 _GETTERS = re.compile(
     r"(?:get|get_?or_?(?:default|else)|get_?env(?:_var)?|env(?:_var)?|fetch|get_?property|get_?string|get_?value|pop|set_?default|environ|config|setting|lookup|dig|opt_?string|value_?or|coalesce|nvl|if_?null|unwrap_?or|or_?else|str|cast)\Z",
     re.IGNORECASE,
@@ -77,7 +79,7 @@ _QUOTES = frozenset({"one", "two", "tick"})
 
 
 class _Expression:
-    """Parser state within an expression."""
+    """The state of the parser within an expression."""
 
     __slots__ = ("asked", "called", "frames", "keyword", "sign")
 
@@ -156,7 +158,7 @@ def _is_value_position(frames: list[tuple[str, str, int]], sign: str, keyword: s
     last = callee.replace("::", ".").replace("->", ".").rpartition(".")[2]
     if count == 0:
         return not callee or _WRAPPERS.match(last) is not None
-    # ("user", "password")
+    # a pair such as ("user", "password")
     return _GETTERS.match(last) is not None or (not callee and len(frames) == 1)
 
 
@@ -167,7 +169,8 @@ def _is_value(literal: str, frames: list[tuple[str, str, int]]) -> bool:
         return False
     if is_reference(value):
         return False
-    # The second of a section and an option names a secret but is none: config.get("db", "password")
+    # The second argument after a section names a secret but is not one: config.get("db",
+    # "password")
     inside = bool(frames) and frames[-1][2] > 0 and _ENVIRONMENT.search(frames[-1][1]) is None
     return not inside or classify(value).cls != "secret"
 
@@ -199,12 +202,12 @@ _OR = (
     ),
     re.compile(r"'(?:(?<=\bor ')|(?<=\belse '))(?P<v>[^\"'`\n\\\x00\x01]{1,256})'"),
 )
-# If a quote ends the name, it must be a look-up: os.environ["TOKEN"] or "x", but not: print("token"
-# or "x")
+# A name that ends at a quote must be in a look-up: os.environ["TOKEN"] or "x", but not
+# print("token" or "x")
 _NAMED = r"(?P<lead>[A-Za-z]{0,12} ?)(?<![\w])(?P<n>(?:[A-Za-z_$][\w$]*(?:\.|->|\?\.)){0,6}[A-Za-z_$][\w$]*)(?P<end>(?:(?:\\?[\"'])?[)\]]{1,2})?)\s{0,8}"
 _NAME_BEFORE = re.compile(_NAMED + r"\Z")
 _NAME_BEFORE_IF = re.compile(_NAMED + r"(?<=\s)if\s[^\n\x00\x01]{1,64}\Z")
-# Compared values are ignored: "a" in token or "b" in token
+# Values that are compared are ignored: "a" in token or "b" in token
 _COMPARED = re.compile(r"\\?[\"'`]\s{0,4}(?:[=!]==?|(?:not )?in\b|[<>])")
 _BEFORE = frozenset(
     {"return", "yield", "await", "lambda", "if", "else", "and", "or", "not", "const", "let", "var"}
@@ -227,7 +230,8 @@ def fallbacks(text: str) -> list[Hit]:
     if "|" in text:
         hits += _after(text, _ELSE_BARS)
         hits += _after(text, _FILTER)
-    # The text is searched first, because creating a generator costs as much.
+    # The text is searched before a generator is created, because creating one costs as much as the
+    # search.
     if "?" in text and _ELSE_ASKED.search(text) is not None:
         hits += _after(text, _ELSE_ASKED)
     if '"' in text and _OR[0].search(text) is not None:

@@ -26,10 +26,10 @@ class _PasswordForm(StrEnum):
     SAME = "same"
     """Only in the same word."""
     GUESS = "guess"
-    """The value is in the same word.
+    """In the same word, or perhaps in the next one.
 
-    It is often written as the next word, which can also be a database or a file: that counts only
-    if it is not a plain word.
+    The password is often written as the next word, which can also be a database or a file. The next
+    word counts only if it is not a plain word.
     """
     PAIR = "pair"
     """After a user's name and one of ``:%,``, in the same word or in the next one."""
@@ -83,7 +83,8 @@ _TOOLS: dict[str, _KnownTool] = {
     **_tools("sqlplus sqlplus64 sqlldr sqlcl expdp impdp", "", _PasswordForm.SAME, account=True),
 }  # fmt: skip
 
-# Commands that take such a name: "docker run --name mysql -p 3306:3306" does not call mysql.
+# Commands that take such a name as a value: "docker run --name mysql -p 3306:3306" does not call
+# mysql.
 _NAMING = frozenset(
     {"--name", "--hostname", "--network", "--net", "--link", "--network-alias", "--service", "--image", "--container", "--package"}
 )  # fmt: skip
@@ -117,7 +118,7 @@ def passwords(words: Sequence[str], tool: str | None = None) -> Iterator[tuple[i
 
 
 class _CommandState:
-    """Parser state of a command line up to one of its words."""
+    """The state of the parser before one word of a command line."""
 
     __slots__ = ("logged", "pending", "tool")
 
@@ -155,7 +156,7 @@ class _CommandState:
                     return _password(takes, word, size, apart=False)
                 self.pending = takes if takes is not _PasswordForm.SAME else None
                 return None
-            # Flags before it in one word: curl -sSu user:password
+            # Other flags can come before it in one word: curl -sSu user:password
             bundled = takes in {_PasswordForm.NEXT, _PasswordForm.PAIR} and size == 2
             if bundled and word[-1] == letters and _BUNDLE.match(word):
                 self.pending = takes
@@ -222,9 +223,9 @@ _DASHED = re.compile(r"-(?<=[ \"'\n\t<>]-)[a-z]")
 
 
 def has_option(low: str) -> bool:
-    """Return True if a lower-case text could hold an option, or a tool that takes an account.
+    """Return True if a lower-case text may contain an option, or a tool that takes an account.
 
-    This check is cheap, because most texts hold neither.
+    This check is cheap, because most texts contain neither.
     """
     if "-" in low and _DASHED.search(low) is not None:
         return True
@@ -246,7 +247,7 @@ def commands(text: str, low: str) -> Iterator[Hit]:
         if text[end : end + 1] not in _ENDS:
             continue
         spans = list(_spans(text, match.start(), end))
-        # The words of a command are read once, including those of the commands that it starts.
+        # The words of a command are read once, including those of commands that it starts.
         done = spans[-1][1] if spans else end
         words = [text[start:stop] for start, stop in spans]
         for index, start, stop in passwords(words, match.group()):
@@ -288,7 +289,7 @@ def _open_quote(text: str, start: int) -> str | None:
     before = before[max(before.rfind("\n"), before.rfind("\x00")) + 1 :]
     if before.count('"') % 2:
         return '"'
-    # An apostrophe opens nothing.
+    # An apostrophe does not open a quotation.
     return "'" if len(_OPENS.findall(before)) > len(_CLOSES.findall(before)) else None
 
 

@@ -43,9 +43,9 @@ def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
     if last < 0 or start + last <= strict:
         return None
     if strict >= 0:
-        # If there is a valid userinfo already, continue only if it is followed by the rest of a
-        # password instead of a host. Paths of pages often contain an "@", those of databases hardly
-        # ever.
+        # If the URL already has a valid userinfo, the search continues only if the userinfo is
+        # followed by the rest of a password instead of a host. Paths of pages often contain an "@",
+        # and those of databases hardly ever.
         if _TOLD_HOST.match(_AFTER.sub("", text[strict + 1 : strict + 260], 1)) and _is_fetched(
             text, at
         ):
@@ -62,7 +62,7 @@ def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
 
 
 def _last_host(rest: str) -> int:
-    """Return the position of the last ``@`` in *rest* that is followed by a host; -1 if there is
+    """Return the position of the last ``@`` in *rest* that is followed by a host, or -1 if there is
     none.
     """
     at = rest.rfind("@")
@@ -94,11 +94,12 @@ def _is_fetched(text: str, at: int) -> bool:
 _ACCOUNT_BACK = re.compile(
     r"(?P<v>\\?\"[^\"\s\x00\x01]{1,128}\"|[^\s\"'@/\\<>()=,;\x00\x01]{1,128})/(?P<user>[\w$#.\-\[\]]{1,128})(?![\w/@\\.~\-])"
 )
-# The following text: a host with a port and a service, an easy connect with slashes, a description.
+# The text after the account: a host with a port and a service, an easy connect string with slashes,
+# or a description.
 _SERVICE = re.compile(
     r"@(?://[\w.\-\[]|[\w.\-]{1,253}:\d{2,5}(?:/[A-Za-z]|:[A-Za-z])|\(DESCRIPTION|\(description)"
 )
-# The version of a package, an action or an image is not an account.
+# An "@" before the version of a package, an action or an image does not make an account.
 _ALIAS = re.compile(
     r"@[\"']?(?!v\d|sha\d+:|(?:latest|next|main|master|stable)\b)[A-Za-z][\w.\-$]{0,253}"
 )
@@ -167,14 +168,14 @@ def braced(text: str, at: int, name: str) -> tuple[int, int] | None:
     if is_reference("{" + value + "}"):
         return None
     code = _CODE.match(value) is not None or any(map(str.isspace, value)) or value[0] == "{"
-    # Code never contains a doubled brace in the middle that opens nothing.
+    # In code, a doubled brace in the middle always opens something.
     odbc = _DOUBLED.search(value) is not None and "{" not in value
     left = before(text, at, _BESIDE)
-    # The end of f"{{pwd={x}}}".
+    # This is the end of f"{{pwd={x}}}".
     code = code or (value.endswith("}}") and "{{" in left)
     if odbc or (not code and not is_expression(text, match.start("v"), name)):
         return match.span("v")
-    # Text that could also be code is a value if it is next to other values.
+    # Text that could also be code counts as a value if it is next to other values.
     paired = left[:-1].rstrip(" \t").removesuffix(name).rstrip()[-1:] == ";"
     if paired or _PAIRS.search(left) is not None:
         return match.span("v")

@@ -35,7 +35,7 @@ _NAMING = _word_set(
 _VALUES = _word_set("value val v content default text data initial-value defaultvalue")
 _HOLDERS = _word_set("value val v string data content default integer text secret")
 _CALLED = _word_set("name key n param-name parameter-name property field")
-# The content of these is shown to a reader, no matter what the element is called.
+# The content of these elements is shown to a reader, whatever the element is called.
 _SHOWN = _word_set(
     "a abbr address article aside b body button caption cite code dd details div dl dt em fieldset figure footer form h1 h2 h3 h4 h5 h6 head header html i img label legend li "
     "link main meta nav ol optgroup p pre script section select small span strong style sub summary sup svg table tbody td tfoot th thead time title tr u ul video"
@@ -59,7 +59,7 @@ _SECRET = _NameHint("secret", hints=False)
 
 @lru_cache(maxsize=1024)
 def _hint_of_name(name: str) -> _NameHint:
-    """Return the information that a name gives about a value; ``_NOTHING`` if it gives none."""
+    """Return the hint that *name* gives about a value, or ``_NOTHING`` if it gives none."""
     info = classify(name)
     if info.scope is Scope.CONTAINER or (info.cls is None and not info.hints_secret):
         return _NOTHING
@@ -79,9 +79,7 @@ class _TagReader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.preceding = _NOTHING
-        """Information from the content of the previous element:
-        ``<name>password</name><value>...``.
-        """
+        """Hint from the content of the previous element: ``<name>password</name><value>...``."""
         self.end = 0
         """End of the previous tag."""
 
@@ -128,7 +126,7 @@ class _TagReader:
         return named
 
     def _attributes(self, tag: re.Match[str]) -> tuple[_NameHint, list[Hit]]:
-        """Return the information that the attributes give about the element, and the hits in the
+        """Return the hint that the attributes give about the element, and the hits in the
         attributes.
         """
         named, values, hits = _NOTHING, [], []
@@ -161,14 +159,14 @@ class _TagReader:
         if hint.hints and not looks_secret(value):
             return []
         if _WORDY.search(value) is None or _hint_of_name(value).cls == "secret":
-            # A label, or the name of a column.
+            # This is a label, or the name of a column.
             return []
         return [Hit(start, start + len(value), hint.cls or "secret", "markup")]
 
 
 def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[int, int]], int]:
     """Return the positions of the text in an element, and the end of the parsed part. An element
-    that contains others is parsed only if *deep*.
+    that contains other elements is parsed only if *deep* is True.
     """
     at, name = tag.end(), tag.group("n")
     limit = text.find(JOINT, at, at + _FAR)
@@ -184,7 +182,7 @@ def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[i
         return [], at
     close = text.find(f"</{name}", first, limit)
     if close < 0:
-        # Cut off inside.
+        # The text is cut off inside the element.
         close = limit if inner else first
     return [node.span(node.lastgroup or 0) for node in _NODE.finditer(text, at - 1, close)], close
 

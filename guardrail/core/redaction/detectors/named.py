@@ -1,5 +1,5 @@
-"""Finds secrets and personal data by the text before them: assignments, headers, parameters,
-command lines, URLs.
+"""Finds secrets and personal data by the text before them: in assignments, headers, parameters,
+command lines and URLs.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from guardrail.core.redaction.spans import Hit
 
 __all__ = ["assignments", "keywords", "looks_secret", "urls"]
 
-# Backwards from a separator: quotes and blanks, then a name.
+# Matched backwards from a separator: quotes and blanks, then a name.
 _NAME_BACK = re.compile(r"[\"'\])\\]{0,3} {0,24}[\"'\])\\]{0,3}([\w.\-]{1,60})")
 _BEFORE_NAME_BACK = re.compile(r"[\"']")
-# An entity is a part of a value, unless it divides the parameters of a URL.
+# An entity is part of a value, unless it separates the parameters of a URL.
 _SIGN = r"[^\s\"'`,;&<>()\[\]{}|\\\x00\x01]|\\(?![\"'nrt])|&(?!amp;[\w.\-]{1,40}=)(?:#\w{1,7}|[A-Za-z]{2,8});"
 _VALUE = re.compile(
     rf"[=>:]{{0,2}}[ \t]{{0,24}}(?:[fbr](?=\\?[\"'`]))?(?:\\?[\"'`(]){{0,2}}[ \t]{{0,2}}(?P<v>(?:{_SIGN})(?:{_SIGN})*)"
@@ -64,12 +64,12 @@ def assignments(text: str) -> Iterator[Hit]:
             done = at + 1
             for hit in _assignment(text, at):
                 yield hit
-                # The inside of a removed value is not searched again: that keeps the work linear.
+                # The inside of a removed value is not searched again, which keeps the work linear.
                 done = hit.end
             at = text.find(separator, done)
 
 
-# "Token::new", ".token::after"
+# These are not assignments: "Token::new", ".token::after"
 _SCOPE = re.compile(r"::[A-Za-z_]")
 
 
@@ -100,8 +100,8 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
             )
         return
     if cls is None:
-        # The search is bounded while it is a guess; otherwise a text full of such names would be
-        # read again and again.
+        # The search is bounded while it is only a guess, because otherwise a text full of such
+        # names would be read again and again.
         value = _VALUE.match(text, at + 1, at + _HINTED)
         if (
             value is not None
@@ -124,8 +124,8 @@ _PHRASE = re.compile(
     r"(?:mots? de passe|parola d'ordine|kata sandi|m[a\u1ead]t kh[a\u1ea9]u)[\"' ]{0,8}\Z",
     re.IGNORECASE,
 )
-# "\\u0026Signature=" as JSON writes it; "sig" of a shared access signature; "code" of an Azure
-# function's key, by its length.
+# JSON writes "\\u0026Signature="; "sig" belongs to a shared access signature; "code" is the key of
+# an Azure function if it has the right length.
 _SIGNATURE = re.compile(
     r"(?:u0026)?(?:[\w\-]{1,32}[\-_.])?(?:sig(?:nature)?|(?P<code>code))\Z", re.IGNORECASE
 )
@@ -180,7 +180,7 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
     if quoted is None and text[end : end + 1] == "(":
         yield from literals(text, start)
     elif quoted is None and "(" in (between := text[at + 1 : start]):
-        # auth=("user", "password")
+        # as in auth=("user", "password")
         yield from literals(text, text.index("(", at))
         if between.endswith("(") and text[end : end + 1] == ",":
             return
@@ -208,7 +208,9 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
 
 
 def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Iterable[Hit] | None:
-    """Return the hit if no quote begins the value; None if *value* looks like an ordinary word."""
+    """Return the hit if no quote begins the value, or None if *value* looks like an ordinary
+    word.
+    """
     typed = _TYPED.match(text, at) if text[at] == ":" else None
     if typed is not None:
         return literals(text, typed.end())
@@ -239,7 +241,7 @@ def _is_prose_or_path(text: str, at: int, name: str, word: str) -> bool:
 
 
 def _last_word(name: str) -> str:
-    """Return the last word of *name*; empty if it is written in another script."""
+    """Return the last word of *name*, or an empty string if it is written in another script."""
     return (words(name) or ("",))[-1]
 
 
@@ -254,16 +256,17 @@ def _is_symbol(text: str, at: int, name: str, word: str) -> bool:
 
 _SYMBOL = 8
 _FILE = re.compile(r"\.{1,2}/[\w./\-]*\.\w{1,8}\Z")
-# Names whose values are never a word in lower case: "auth: user alice logged in"
+# Names whose values are never a lower-case word, unlike "auth: user alice logged in"
 _NEVER_WORDS = frozenset({"token", "auth", "authentication"})
 _SENTENCE = re.compile(r":[ \t]{1,4}[a-z]{2,20} [\w'\"(]")
-# The type of a variable: "password: str = ", "apiKey: string = ", "token: &str = "
+# A declaration with a type is not an assignment: "password: str = ", "apiKey: string = ", "token:
+# &str = "
 _TYPED = re.compile(
     r":\s{0,4}(?:&(?:'\w{1,16} )?)?[A-Za-z_][A-Za-z_.]{0,40}(?:\[[\w., |\[\]]{0,40}\]|<[\w., |<>]{0,40}>)?\??(?:\s?\|\s?[a-zA-Z]{1,20}){0,3}"
     r"\s{0,4}=\s{0,4}(?=[bruNE]?\\?[\"'`])"
 )
-# "token: see below": the first of several words after a colon. The other words would be recorded
-# anyway.
+# In "token: see below", this is the first of several words after a colon. The other words would be
+# recorded anyway.
 _PROSE_WORDS = (
     "see the a an is are your our their this that these it its not must should will can may has have was be use used using enter provide provided please ask "
     "contact click copy paste stored kept only same no any if when how what where which who never both either in on from as for to of by at with and or least "
@@ -277,8 +280,8 @@ _MORE = re.compile(r"\\?[\"'`]?[)\]]{0,3}[ \t]{0,8}(?P<sign>\|\||\?[?:]|\bor\b|\
 
 
 def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[Hit]:
-    # In running text a name before a colon is too weak a sign: it also needs quotes, or a parameter
-    # of a URL or form.
+    # In running text, a name before a colon is too weak a sign: it also needs quotes, or a
+    # parameter of a URL or form.
     value = _QUOTED.match(text, at + 1)
     if (value is None and text[at] == "=" and text[at + 1 : at + 2] not in {" ", "="}) or (
         value is None and quoted
@@ -292,9 +295,7 @@ def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[H
 
 
 def looks_secret(word: str) -> bool:
-    """Return True if a value looks like a secret. This is checked after names that only hint at
-    one.
-    """
+    """Return True if *word* looks like a secret. Used after names that only hint at a secret."""
     if len(word) < 12 or len(set(word)) < 6 or ("/" in word and "." in word):
         return False
     if word.isdigit():
@@ -339,8 +340,8 @@ def keywords(text: str) -> Iterator[Hit]:
         at = low.find(keyword)
         while at >= 0:
             done = at + len(keyword)
-            # The judged part is bounded, and the rest of the removed part is read once: otherwise a
-            # text full of keywords would be read again for each.
+            # The part to be judged is bounded, and the rest of the removed part is read once.
+            # Otherwise, a text full of keywords would be read again for each.
             match = _AFTER_KEYWORD.match(text, at + len(keyword.rstrip()))
             if match is not None and _follows(text, low, keyword, at, match):
                 end = match.end("v")
@@ -361,11 +362,11 @@ def _follows(text: str, low: str, keyword: str, at: int, match: re.Match[str]) -
     if is_reference(word):
         return False
     if _ARGUMENT.match(match.group("v")) and "," in text[at : match.start("v")]:
-        return False  # "--password", required=True
+        return False  # as in "--password", required=True
     if keyword in {"bearer", "basic "}:
         return len(word) >= 8 and not word.isalpha()
     if keyword in _STRONG and _FLAG_BACK.match(text[max(0, at - 34) : at][::-1]) is not None:
-        return word.lower() not in _PLACEHOLDERS  # --db-password hunter2
+        return word.lower() not in _PLACEHOLDERS  # as in --db-password hunter2
     if keyword in {"pass", "pwd"} and _IS.search(low, at, match.start("v")) is not None:
         return len(word) >= 6
     if len(word) < 10 or (word.isdigit() and len(word) < 16) or word.isalpha():
@@ -391,7 +392,7 @@ _PASSWORD_HASH = re.compile(
     r"\$(?:[15678y]|2[abxy]?|argon2\w{1,2}|scrypt|pbkdf2[\w\-]{0,12}|apr1)\$[^\s\"'\x00\x01:,;]{8,512}"
 )
 _WEBHOOK = re.compile(r"://([^\s/\"'<>\x00\x01]{1,253})/([^\s\"'<>\x00\x01?#]{8,1024})")
-# Oracle's cloud: anyone who has the address can read the file.
+# In Oracle's cloud, anyone who has the address can read the file.
 _PREAUTHENTICATED = re.compile(r"objectstorage\.[\w.\-]{1,128}/p/([\w\-]{8,256})/n/")
 _CURL_USER = re.compile(
     r"(?:-u|--user|--proxy-user)[ =][\"']?([^\s:\"'\x00\x01]{1,200}:[^\s\"'\x00\x01]{1,300})"

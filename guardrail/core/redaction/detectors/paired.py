@@ -1,4 +1,4 @@
-"""Finds secrets named by another part of the text: the preceding field, or the column of an
+"""Finds secrets that another part of the text names: the preceding field, or the column of an
 ``INSERT``.
 """
 

@@ -1,4 +1,4 @@
-"""Finds personal data by its shape: e-mail addresses, card numbers, IBANs, social security and
+"""Finds personal data by its form: e-mail addresses, card numbers, IBANs, social security and
 telephone numbers. Check digits are verified if there are any.
 """
 

@@ -1,9 +1,9 @@
-"""Scans a text for secrets and personal data, independently of its place in a record.
+"""Scans a text for secrets and personal data, regardless of its place in a record.
 
 ``scan`` takes ASCII or normalised text (``marks.normalised``). Several texts may be joined with
-``JOINT`` and scanned at once: no hit crosses a joint, and each text gives the same hits as alone.
-The work is linear in the length of the text: each pattern is anchored on a literal that was found
-first, and every repetition is bounded or possessive.
+``JOINT`` and scanned at once: no hit crosses a joint, and each text gives the same hits as if it
+were scanned alone. The work is linear in the length of the text: each pattern is anchored on a
+literal that was found first, and every repetition is bounded or possessive.
 """
 
 from __future__ import annotations
@@ -81,10 +81,12 @@ def _found(
 
 _PER_HIT = 32
 _SHORT = 512
-"""Texts up to this many characters are scanned in one step, without a report in between."""
+"""Texts of up to this many characters are scanned in one step, without a report to *spend* in
+between.
+"""
 
 
-# Rarely needed: run only if their signs occur in the text.
+# These are rarely needed, so they run only if their signs occur in the text.
 
 
 def _markup(text: str) -> Iterable[Hit]:

@@ -1,4 +1,4 @@
-"""Finds secrets by their own shape: keys with a provider's prefix, web tokens, private keys, and
+"""Finds secrets by their own form: keys with a provider's prefix, web tokens, private keys, and
 words that look random.
 """
 
@@ -16,7 +16,7 @@ __all__ = ["DIGIT", "long_words", "looks_random", "pem"]
 DIGIT = re.compile(r"[0-9]")
 _LONG = 16
 _WORD = re.compile(r"[A-Za-z0-9_\-+/.~!:]{16,}={0,2}")
-# Prefixes that providers put before their keys so that scanners find them, and the minimum length
+# Prefixes that providers put before their keys so that scanners find them, with the minimum length
 # of the rest.
 _PROVIDERS = re.compile(
     r"(?<![A-Za-z0-9])(?:"
@@ -49,9 +49,10 @@ _JWT = re.compile(
 )
 _UUID = re.compile(r"[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z")
 _HEX = re.compile(r"(?:0[xX])?(?:[0-9a-f]+|[0-9A-F]+)\Z")
-# md5, sha-1, sha-224, sha-256, sha-384, sha-512, and the object ids of a document database
+# Lengths of md5, sha-1, sha-224, sha-256, sha-384 and sha-512 digests, and of the object ids of a
+# document database.
 _DIGESTS = frozenset({24, 32, 40, 56, 64, 96, 128})
-# Many providers write a key as "svc_" and a digest. A digest itself follows the name of its
+# Many providers write a key as "svc_" and a digest. An ordinary digest follows the name of its
 # algorithm.
 _PREFIXED_HEX = re.compile(
     r"(?!sha|md5|blake|git|etag|crc)[A-Za-z]{2,8}[_\-](?:[a-z]{2,6}[_\-])?(?:[0-9a-f]{32,}|[0-9A-F]{32,})\Z"
@@ -92,7 +93,7 @@ def _random_piece(piece: str, least: int) -> bool:
     for _ in _ALNUM_CHANGE.finditer(piece):
         swaps += 1
     if "/" in piece:
-        # A path has words between its slashes. In base64, no word ends at a slash.
+        # A path has words between its slashes. In base64, words do not end at slashes.
         return (
             all(_random_piece(part, 8) for part in piece.split("/") if len(part) > 7)
             and swaps * 5 >= size
@@ -124,10 +125,10 @@ def _judge_word(word: str, start: int) -> Iterator[Hit]:
         yield Hit(start, start + len(word), "secret", "encoded-key")
         return
     if DIGIT.search(word) is None:
-        # Words, names and paths. Only mixed case could still be a key.
+        # These are words, names and paths. Only mixed case could still be a key.
         if word.islower() or len(word) < 20:
             return
-        # One random key in thirty of this kind has no digit.
+        # One in thirty random keys of this kind has no digit.
         if "ey" not in word and not looks_random(word) and not _CAPITALS.search(word):
             return
     for match in _PROVIDERS.finditer(word):
@@ -140,14 +141,16 @@ def _judge_word(word: str, start: int) -> Iterator[Hit]:
         return
     offset = 0
     for run in _RUNS.split(word):
-        # "host:port" and sentences glued by dots are judged piece by piece
+        # "host:port" and sentences joined by dots are judged piece by piece
         if len(run) >= 20 and looks_random(run):
             yield Hit(start + offset, start + offset + len(run), "opaque", "random")
         offset += len(run) + 1
 
 
 def _decoded(word: str) -> str:
-    """Return the text that *word* encodes in hexadecimal or base64; empty if it is neither."""
+    """Return the text that *word* encodes in hexadecimal or base64, or an empty string if it
+    encodes none.
+    """
     if not 24 <= len(word) <= _MAX_ENCODED or len(word) % 4:
         return ""
     try:
@@ -158,11 +161,11 @@ def _decoded(word: str) -> str:
         return ""
 
 
-# Keys are short; longer text that looks like base64 is recorded by its size.
+# Keys are short. Longer text that looks like base64 is recorded by its size.
 _MAX_ENCODED = 1_024
 _URL_SAFE = str.maketrans("-_", "+/")
 _RUNS = re.compile(r"[:!~.]")
-# PEM, PGP and, with four dashes and blanks, SSH2.
+# PEM, PGP and, with four dashes and blanks, SSH2 keys.
 _KEY_HEAD = re.compile(
     r"-{4,5} ?BEGIN[A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)? ?-{4,5}|Private-Lines:[ \t]{0,4}\d{1,6}"
 )
@@ -180,8 +183,8 @@ def pem(text: str) -> Iterator[Hit]:
             continue
         stop = text.find(JOINT, match.end())
         stop = len(text) if stop < 0 else stop
-        # If its last line is missing, the rest of the text is removed: a truncated key is still a
-        # key.
+        # If the last line is missing, the rest of the text is removed, because a truncated key is
+        # still a key.
         tail = _KEY_TAIL.search(text, match.end(), stop)
         end = stop if tail is None else tail.end()
         yield Hit(match.start(), end, "secret", "private-key")

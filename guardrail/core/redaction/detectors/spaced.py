@@ -1,5 +1,5 @@
-"""Finds passwords that follow a word with only a space between: in SQL, in netrc and in lines of
-configuration files.
+"""Finds passwords that follow a word with only a space between them: in SQL, in netrc, and in lines
+of configuration files.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _SETTING = re.compile(
 )
 # Directives that take a password and nothing else.
 _DIRECTIVES = frozenset({"bindpw", "rootpw", "bind_pw", "adminpw", "requirepass", "masterauth", "ldap_default_authtok"})  # fmt: skip
-# Words in the name of such a line. A scan of several texts at once checks for one of these in any
-# of them.
+# Words in the names of such lines. When several texts are scanned at once, all are checked if one
+# of these words occurs in any of them.
 _TELLS = re.compile(r"pass|secret|pw", re.IGNORECASE)
 _WORD = r"[\"']?(?P<one>[^\s\"'\x00]{1,256})"
-# Redis: AUTH X, AUTH user X, HELLO 3 AUTH user X, alone on a line and in capitals, as no prose is;
-# CONFIG SET requirepass X.
+# Redis: AUTH X, AUTH user X and HELLO 3 AUTH user X, alone on a line and in capitals, unlike prose;
+# and CONFIG SET requirepass X.
 _AUTH = re.compile(
     r"AUTH(?:[ \t]{1,4}[\w.@\-]{1,64})?[ \t]{1,4}" + _WORD + r"[\"']?[ \t\r]{0,8}(?=[\n\x00]|\Z)"
 )
@@ -49,15 +49,15 @@ _BEFORE_AUTH = re.compile(r"[ \t]*(?:HELLO[ \t]+\d[ \t]+)?\Z")
 _CONFIG_SET = re.compile(
     r"set[ \t]{1,4}(?:requirepass|masterauth)[ \t]{1,4}" + _WORD, re.IGNORECASE
 )
-# Windows: the word before or after the user, if it is not an option.
+# Windows: the word before or after the user, unless it is an option.
 _NET_USE = re.compile(
     r"\bnet(?:\.exe)?[ \t]{1,4}use\b[^\n\x00]{0,256}?/user:(?:\"[^\"\n\x00]{1,128}\"|[^\s\"\x00]{1,128})[ \t]{1,4}(?!/)"
     + _WORD
     + r"|\bnet(?:\.exe)?[ \t]{1,4}use(?:[ \t]{1,4}(?:\w:|\*))?[ \t]{1,4}\\\\[^\s\x00]{1,200}[ \t]{1,4}(?!/)[\"']?(?P<two>[^\s\"'\x00]{1,256})[\"']?[ \t]{1,4}/user:",
     re.IGNORECASE,
 )
-# A variable is set without a sign: setx, csh, fish, Dockerfile, Apache; a header in nginx and
-# Apache.
+# Variables that are set without a sign (setx, csh, fish, Dockerfile, Apache), and headers in nginx
+# and Apache.
 _SETTERS = (
     "setx ",
     "setenv ",
@@ -71,12 +71,12 @@ _SETTERS = (
 _NAME_VALUE = re.compile(
     r"[ \t]{0,8}[\"']?(?P<name>[A-Za-z_][\w\-]{1,63})[\"']?[ \t]{1,8}(?:\"(?P<two>[^\"\n\x00]{1,256})\"|'(?P<three>[^'\n\x00]{1,256})'|(?P<one>[^\s\"'=;\x00]{1,256}))"
 )
-# htpasswd takes it last, after a file (none with -n) and a user.
+# htpasswd takes the password last, after a file (not with -n) and a user.
 _HTPASSWD = re.compile(
     r"\bhtpasswd(?:[ \t]{1,4}-[A-Za-z]{1,8}(?:[ \t]{1,4}\d{1,3})?){0,4}[ \t]{1,4}-(?P<flags>[A-Za-z]{0,7}b[A-Za-z]{0,7})(?:[ \t]{1,4}-[A-Za-z]{1,8}){0,4}"
     r"(?P<words>(?:[ \t]{1,4}[^\s\-\x00][^\s\x00]{0,255}){2,3})"
 )
-# Calls that take a user's name and a password, as two literals.
+# Calls that take a user's name and a password as two literals.
 _CALLS = (
     "sp_addlogin ", "sp_password ", "httpbasicauth(", "basicauth(", "basic_auth(", "httpdigestauth(", "digestauth(", "networkcredential(", "pscredential(", "usernamepasswordcredentials(", "passwordauthentication(",
     ".login(", ".auth(", ".authenticate(", ".changeuserpassword(",
@@ -84,7 +84,7 @@ _CALLS = (
 _TWO = re.compile(
     r"\s{0,8}N?(?:\\?\"[^\"\n\x00]{0,128}\"|'[^'\n\x00]{0,128}')\s{0,4},\s{0,8}N?(?:\\?\"(?P<two>[^\"\n\x00\\]{1,256})|'(?P<one>[^'\n\x00\\]{1,256}))"
 )
-# Hashes of passwords that name their scheme: lines of htpasswd and LDAP.
+# Hashes of passwords that name their scheme, as in lines of htpasswd and LDAP.
 _SCHEME = re.compile(
     r"\{(?:S?SHA(?:\d{3})?|SMD5|MD5|CRYPT)\}(?P<one>[A-Za-z0-9+/=$.,{}\-]{8,512})",
     re.IGNORECASE,
@@ -96,8 +96,8 @@ _SIGN = re.compile(r"[0-9!@#$%^&*+]")
 def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
     """Yield the passwords of SQL statements, netrc entries and lines with a name and a value.
 
-    *low* is *text* in lower case. *present* are the keywords found in it, out of ``pass``,
-    ``secret``, ``auth``, ``key`` and ``token``.
+    *low* is *text* in lower case. *present* lists which of the keywords ``pass``, ``secret``,
+    ``auth``, ``key`` and ``token`` it contains.
     """
     if "identified" in low:
         yield from _quoted(_IDENTIFIED, text)
@@ -188,7 +188,7 @@ def _htpasswd(text: str) -> Iterator[Hit]:
 def _quoted(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
     for match in pattern.finditer(text):
         group = match.lastgroup or "one"
-        # "identified by the team" is prose.
+        # "identified by the team" is prose, not SQL.
         announced = group != "four" or _USER.search(before(text, match.start(), 200))
         if announced and not is_reference(match.group(group)):
             yield Hit(match.start(group), match.end(group), "secret", "statement")

@@ -1,4 +1,4 @@
-"""Finds secrets in a text's tables by the column names in the first line."""
+"""Finds secrets in tables within a text, by the column names in the first line."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["tables"]
 
 _NAME = r"[ \t]{0,16}[\"']?[^\W\d][\w.\-]{0,40}[\"']?[ \t]{0,16}"
 _PLAIN = r"[\"']?[^\W\d][\w.\- ]{0,40}[\"']?"
-# A comma followed by a blank separates words of a sentence.
+# A comma followed by a blank separates words of a sentence, not cells.
 _HEADER = re.compile(
     r"(?:"
     rf"(?P<bars>\|?{_NAME}(?:\|{_NAME}){{1,30}}\|?)"
@@ -27,7 +27,8 @@ _CELL = {
     for sign, blank in ((",", r"[ \t]"), (";", r"[ \t]"), ("\t", " "), ("|", r"[ \t]"))
 }
 _RULE = re.compile(r"[ \t]*[|+]?[ \t]*:?-{2,}")
-# Words in the name of a secret's column, in English and in most of the known languages.
+# Words in the names of columns with secrets, in English and in most of the other supported
+# languages.
 _TELLS = ("pass", "secret", "pw", "auth", "key", "token")
 _ROWS = 1_000
 _LINE = 512
@@ -35,8 +36,8 @@ _NOTHING = frozenset({"", "true", "false", "null", "none", "nil", "n/a", "-", "y
 
 
 _Columns = dict[str, dict[int, int]]
-"""For each separator: the least number of cells in a line -> a bit mask of the columns with
-secrets.
+"""For each separator, the minimum number of cells in a line, mapped to a bit mask of the columns
+with secrets.
 """
 
 
@@ -63,7 +64,7 @@ def tables(text: str, low: str) -> Iterator[Hit]:
         if after >= 0:
             after = yield from _rows(text, after, columns, places, low)
         else:
-            # The next line, or the next of several joined texts.
+            # This is the next line, or the next of several joined texts.
             end = low.find("\n", at)
             stop = low.find("\x00", at, end if end >= 0 else len(low))
             after = stop if stop >= 0 else end
@@ -118,8 +119,8 @@ def _rows(
         _skip(places, low, at)
         announced = any(at <= place < end for place in places.values())
         if announced and _header(text, at, columns) >= 0:
-            # Another table, or a line of this one that looks like its header: both are used from
-            # here on.
+            # This is another table, or a line of this table that looks like its header. Both are
+            # used from here on.
             left = _ROWS
         at = end + 1
     return at
