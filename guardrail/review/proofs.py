@@ -284,8 +284,8 @@ def _compare(
     if backup and second.size > reader.size() and roots.get(first.size) == first.root:
         detail = (
             f"the first {counted(first.size, 'record')} of the copy "
-            f"{agree(first.size, 'matches')} the old head; it has only {reader.size()} "
-            "records of the new head"
+            f"{agree(first.size, 'matches')} the old head; it has only "
+            f"{counted(reader.size(), 'record')} of the new head"
         )
         return Consistency(HeadRelation.PREFIX, detail)
     if backup and first.size in roots and roots[first.size] != first.root:
