@@ -12,16 +12,13 @@ import binascii
 import contextlib
 import http.server
 import io
-import ipaddress
 import re
 import socket
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -29,12 +26,14 @@ from guardrail.anchors.witness.client import MAX_PROOF
 from guardrail.anchors.witness.store import WitnessRuling, WitnessStore, WitnessVerdict
 from guardrail.core.log.checkpoint import MAX_NOTE, Checkpoint, SignedNote, Verify
 from guardrail.core.words import counted
-from guardrail.errors import ConfigError, GuardrailError, NoteError
+from guardrail.errors import GuardrailError, NoteError
+from guardrail.system.asgi_server import ServerTls
+from guardrail.system.listener import ListenerRules, refusal_of
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-__all__ = ["AddCheckpointRequest", "ServerTls", "WitnessServer", "parse_request", "server_tls"]
+__all__ = ["AddCheckpointRequest", "WitnessServer", "parse_request"]
 
 _MAX_BODY = MAX_NOTE + 16 * 1024
 _MAX_HEAD = 32 * 1024
@@ -45,8 +44,10 @@ idle connection.
 CONNECTIONS = 64
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _SIZE_TYPE = "text/x.tlog.size"
-ServerTls = ssl.SSLContext
-"""TLS settings: see ``server_tls``."""
+_RULES = ListenerRules(max_body=_MAX_BODY, max_head=_MAX_HEAD)
+"""The rules of every HTTP server; limits in time and number are above. Callers need no token: each
+head is signed by the key of its log.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +58,6 @@ class AddCheckpointRequest:
     proof: tuple[bytes, ...]
     note: SignedNote
     head: Checkpoint
-
-
-def server_tls(cert: Path, key: Path) -> ServerTls:
-    """Return the TLS settings of a server with the certificate *cert*: TLS 1.2 or later. Raises
-    ``ConfigError``.
-    """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-
-    def no_password() -> str:
-        # Called only for an encrypted key: OpenSSL would otherwise prompt on the terminal.
-        raise ValueError
-
-    try:
-        context.load_cert_chain(cert, key, password=no_password)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"certificate or key can't be used ({type(error).__name__})",
-            code="witness.tls",
-            hint="use two PEM files, with an unencrypted key",
-        ) from None
-    return context
 
 
 def parse_request(body: bytes) -> AddCheckpointRequest:
@@ -325,7 +304,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         """Log nothing, because one line per request would hide the important ones."""
 
     def do_POST(self) -> None:
-        if not self._host_is_good():
+        if not self._is_accepted():
             return
         if urlsplit(self.path).path != "/add-checkpoint":
             self._reply(*_text_reply(HTTPStatus.NOT_FOUND, "POST /add-checkpoint"), close=True)
@@ -334,12 +313,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         if not length.isascii() or not length.isdigit() or "Transfer-Encoding" in self.headers:
             self._reply(*_text_reply(HTTPStatus.LENGTH_REQUIRED, "say how long it is"), close=True)
             return
-        if len(length) > 9 or int(length) > _MAX_BODY:
-            self._reply(
-                *_text_reply(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too large for a checkpoint"),
-                close=True,
-            )
-            return
         body = self.rfile.read(int(length))
         if len(body) != int(length):
             self.close_connection = True
@@ -347,10 +320,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         self._reply_with(lambda: self.server.judge(body))
 
     def do_GET(self) -> None:
-        if not self._host_is_good():
+        if not self._is_accepted():
             return
         parts = urlsplit(self.path)
         origins = parse_qs(parts.query).get("origin", [])
+        if self.headers.get("Content-Length", "0") != "0" or "Transfer-Encoding" in self.headers:
+            # The body would be read as the next request.
+            self._reply(*_text_reply(HTTPStatus.BAD_REQUEST, "GET has no body"), close=True)
+            return
         if parts.path != "/latest" or len(origins) != 1:
             self._reply(*_text_reply(HTTPStatus.NOT_FOUND, "GET /latest?origin=NAME"))
             return
@@ -371,14 +348,16 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 made = _text_reply(HTTPStatus.SERVICE_UNAVAILABLE, "try again later")
             self._reply(*made)
 
-    def _host_is_good(self) -> bool:
-        hosts = self.headers.get_all("Host", [])
-        if len(hosts) == 1 and (self.server.any_host or _is_loopback(hosts[0])):
+    def _is_accepted(self) -> bool:
+        headers = [
+            (name.lower().encode("latin-1", "replace"), value.encode("latin-1", "replace"))
+            for name, value in self.headers.items()
+        ]
+        rules = replace(_RULES, any_host=self.server.any_host)
+        refusal = refusal_of(self.path.encode("latin-1", "replace"), headers, rules)
+        if refusal is None:
             return True
-        self._reply(
-            *_text_reply(HTTPStatus.MISDIRECTED_REQUEST, "this witness has another name"),
-            close=True,
-        )
+        self._reply(*_text_reply(HTTPStatus(refusal.status), refusal.message), close=True)
         return False
 
     def _reply(self, status: HTTPStatus, body: bytes, kind: str, *, close: bool = False) -> None:
@@ -437,13 +416,3 @@ class _TimedWriter(io.BufferedIOBase):
         self._sock.settimeout(left)
         self._sock.sendall(data)
         return memoryview(data).nbytes
-
-
-def _is_loopback(host: str) -> bool:
-    name = host.strip().lower()
-    name = name[1:].partition("]")[0] if name.startswith("[") else name.partition(":")[0]
-    if name == "localhost":
-        return True
-    with contextlib.suppress(ValueError):
-        return ipaddress.ip_address(name).is_loopback
-    return False

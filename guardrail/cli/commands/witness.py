@@ -21,8 +21,10 @@ from guardrail.errors import ConfigError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 
 if TYPE_CHECKING:
-    from guardrail.anchors.witness.server import ServerTls, WitnessServer
+    from guardrail.anchors.witness.server import WitnessServer
     from guardrail.core.log.checkpoint import NoteKey
+    from guardrail.system.asgi_server import ServerTls
+    from guardrail.system.listener import ListenAddress
 
 __all__ = ["add", "init", "serve", "status", "witness"]
 
@@ -233,18 +235,22 @@ def serve(
     from guardrail.anchors.witness.store import WitnessStore
     from guardrail.keys.anchor_keys import WitnessKey
     from guardrail.keys.log_key import verify_signature
+    from guardrail.system.listener import check_binding
 
     keys = [_log_key(each) for each in logs]
-    address, loopback = _address(listen)
+    address = _address(listen)
     tls = _tls(tls_cert, tls_key)
-    if not loopback and tls is None and not unsafe_listen:
+    try:
+        # Callers need no token: each head is signed by the key of its log.
+        check_binding(address, tls=tls is not None or unsafe_listen, authenticated=True)
+    except ConfigError:
         raise UsageError(
             "other machines can reach this address, and traffic would not be encrypted",
             hint=(
                 "use --tls-cert and --tls-key, or --unsafe-listen: heads contain no secrets, "
                 "but anyone can see how far the logs are"
             ),
-        )
+        ) from None
     mine = WitnessKey.load(key)
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(WitnessStore.open(db, mine.key))
@@ -252,12 +258,12 @@ def serve(
             store.add(log)
         try:
             server = WitnessServer(
-                address,
+                (address.host, address.port),
                 store=store,
                 cosign=mine.cosign,
                 verify=verify_signature,
                 tls=tls,
-                any_host=not loopback,
+                any_host=not address.loopback,
                 log=remark,
             )
         except OSError as error:
@@ -303,33 +309,23 @@ def _log_key(text: str) -> NoteKey:
         ) from None
 
 
-def _address(listen: str) -> tuple[tuple[str, int], bool]:
-    """Return address and port, and True if only this machine can reach the address. Raises
-    ``UsageError``.
-    """
-    import ipaddress
+def _address(listen: str) -> ListenAddress:
+    """Return the address to listen on. Raises ``UsageError``."""
+    from guardrail.system.listener import ListenAddress
 
-    host, _, port = listen.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if host == "localhost":
-        host = "127.0.0.1"
     try:
-        number = int(port) if port.isascii() and port.isdigit() else -1
-        loopback = ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        number = -1
-    if not 0 <= number < 65536:
+        return ListenAddress.parse(listen)
+    except ConfigError:
         raise UsageError(
             "--listen must be an IP address, a colon and a port", hint=f"--listen {_LOOPBACK}"
-        )
-    return (host, number), loopback
+        ) from None
 
 
 def _tls(cert: Path | None, key: Path | None) -> ServerTls | None:
-    from guardrail.anchors.witness.server import server_tls
+    from guardrail.system.asgi_server import server_tls
 
     if cert is None and key is None:
         return None
     if cert is None or key is None:
         raise UsageError("--tls-cert and --tls-key must be given together", hint="give both")
-    return server_tls(cert, key)
+    return server_tls(cert, key, code="witness.tls")

@@ -120,8 +120,8 @@ def test_requests_are_served_on_one_connection(tmp_path: Path) -> None:
         (b"GET /latest?origin=host%2Faudit HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"404"),
         (b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n", b"404"),
         (b"GET /latest?origin=a HTTP/1.1\r\nHost: evil.example\r\n\r\n", b"421"),
-        (b"GET /latest?origin=a HTTP/1.1\r\n\r\n", b"421"),
-        (b"GET /latest?origin=a HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", b"421"),
+        (b"GET /latest?origin=a HTTP/1.1\r\n\r\n", b"400"),
+        (b"GET /latest?origin=a HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n", b"400"),
         (
             (
                 b"POST /add-checkpoint HTTP/1.1\r\nHost: 127.0.0.1.evil.example\r\nContent-Length:"
@@ -139,7 +139,7 @@ def test_requests_are_served_on_one_connection(tmp_path: Path) -> None:
         ),
         (
             b"POST /add-checkpoint HTTP/1.1\r\nHost: localhost\r\nContent-Length: -1\r\n\r\n",
-            b"411",
+            b"400",
         ),
         (
             b"POST /add-checkpoint HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999\r\n\r\n",
@@ -151,6 +151,20 @@ def test_requests_are_served_on_one_connection(tmp_path: Path) -> None:
             + b"\r\n\r\n",
             b"413",
         ),
+        *(
+            (b"GET /latest?origin=a HTTP/1.1\r\nHost: localhost\r\n" + line + b"\r\n\r\n", status)
+            for line, status in (
+                (b"Origin: http://evil.example", b"403"),
+                (b"Sec-Fetch-Site: cross-site", b"403"),
+                (b"Content-Length: 0\r\nTransfer-Encoding: chunked", b"400"),
+                (b"Content-Length: 5", b"400"),
+                (b"Transfer-Encoding: chunked", b"400"),
+                (b"Content-Encoding: gzip", b"415"),
+                (b"Connection: Upgrade\r\nUpgrade: websocket", b"400"),
+                (b"A: " + b"b" * 33_000, b"431"),
+            )
+        ),
+        (b"GET http://evil.example/latest HTTP/1.1\r\nHost: localhost\r\n\r\n", b"400"),
         (b"DELETE /latest HTTP/1.1\r\nHost: localhost\r\n\r\n", b"501"),
         (b"nonsense\r\n\r\n", b"400"),
     ],
