@@ -24,6 +24,8 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 _MAY_BE_SKIPPED = (
     # Corpora are measured where they are at hand, and the report says so where they are not.
     "NOT RUN: GUARDRAIL_CORPORA",
+    # It is large, and must not share packages with this project.
+    "NOT RUN: GUARDRAIL_LITELLM",
     # A container may forbid it; the same fault is then made with a limit on file size.
     "mounting is not allowed here",
     # Nobody else can act as two users; as root, these tests run.

@@ -12,6 +12,7 @@ from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing, Receive, Scope,
 from guardrail.proxy.errors import failure_of
 from guardrail.proxy.exchange import Exchange
 from guardrail.proxy.limits import ProxyLimits
+from guardrail.proxy.litellm import LITELLM_PATH, answer_litellm
 from guardrail.proxy.outcomes import Outcomes
 from guardrail.proxy.passing import pass_on
 from guardrail.proxy.routes import find_route, format_of
@@ -79,12 +80,15 @@ class Proxy:
                 raise  # the server logs it
 
     def _handler(self, incoming: Incoming, out: Outgoing) -> Awaitable[None]:
-        route = find_route(incoming.method, incoming.path)
+        of_litellm = (incoming.method, incoming.path) == ("POST", LITELLM_PATH)
+        route = None if of_litellm else find_route(incoming.method, incoming.path)
         principal = self._identify(incoming.scope)
-        if route.api is None:
+        if route is not None and route.api is None:
             return pass_on(self._shared, route, incoming, out)
         self._shared.outcomes.start()
         caller = ProxyCaller(principal, credential_digest(incoming.headers))
+        if route is None:
+            return answer_litellm(self._shared, caller, incoming, out)
         return Exchange(self._shared, route, caller, incoming, out).run()
 
     async def _live(self, receive: Receive, send: Send) -> None:
