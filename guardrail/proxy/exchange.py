@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 _STREAM, _JSON = "text/event-stream", "application/json"
+_LARGE = 256 * 1024
+"""Bytes of a request that is read in a thread, so that other requests are served meanwhile."""
 _SIGN_OF_LIFE = b": waiting for a decision\n\n"
 
 
@@ -56,7 +58,7 @@ class Exchange:
         """Serve the request. Raises ``GuardrailError`` unless a stream can tell the error."""
         try:
             text = await self._incoming.body(self._shared.max_request)
-            body = self._read(text)
+            body = await self._read(text)
             async with self._incoming.watched():
                 self._turn = await ProxyTurn.begin(
                     self._shared, self._api, self._caller, self._incoming, body
@@ -70,14 +72,17 @@ class Exchange:
             failure = failure_of(error)
             await self._out.finish(failure.event(self._api, self._events.number))
 
-    def _read(self, text: bytes) -> Mapping[str, Any]:
+    async def _read(self, text: bytes) -> Mapping[str, Any]:
         """Return the object that the request is. The upstream must read the same, so no parser may
         read it differently.
         """
         if self._incoming.header("content-encoding") not in {None, "identity"}:
             raise ProxyError(400, "compressed requests are not read", code="proxy.request_encoding")
         try:
-            body = json_text.read(text.decode("utf-8"))
+            if len(text) > _LARGE:
+                body = await asyncio.to_thread(_parsed, text)
+            else:
+                body = _parsed(text)
         except ValueError:
             body = None
         if not isinstance(body, dict):
@@ -184,6 +189,10 @@ class Exchange:
         if not self._out.started:
             await self._out.start(200, self._head)
         await self._out.write(b" " if self._events is None else _SIGN_OF_LIFE)
+
+
+def _parsed(text: bytes) -> Any:
+    return json_text.read(text.decode("utf-8"))
 
 
 @contextlib.asynccontextmanager

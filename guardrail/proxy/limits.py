@@ -19,7 +19,7 @@ class ProxyLimits:
     """Seconds in which a connection to the upstream must be there."""
     answer_s: float = 3600
     """Seconds in which an answer must end."""
-    answer: int = 256 * _MB
+    answer: int = 128 * _MB
     """Bytes of an answer that is governed."""
     error: int = _MB
     """Bytes of an error of the upstream."""

@@ -177,6 +177,21 @@ def test_an_upstream_with_a_certificate_of_nobody_gets_no_request(bench: Bench) 
     assert not upstream.requests
 
 
+def test_the_proxies_that_the_environment_names_are_not_used(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would get the keys of the callers."""
+    for name in ("http_proxy", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    with (
+        ModelServer([Turn("Sun.")]) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+        httpx2.Client(trust_env=False) as client,
+    ):
+        answer = client.post(f"{proxy.url}/v1/chat/completions", json=CHAT)
+    assert answer.status_code == 200
+
+
 def test_an_upstream_that_sends_nothing_is_given_up(bench: Bench) -> None:
     with (
         ModelServer([Turn("Sun.", wire=Wire(piece=10, pause=30))]) as upstream,
