@@ -94,6 +94,14 @@ WARNED = [
     ("below a text", 'deny contains "d" if input.resource.id.x == 1\n', (1, "unknown-input")),
     ("through object.get", 'deny contains "d" if object.get(input.resource, "name", "") == "x"\n', (1, "unknown-input")),
     ("through an alias", 'tool := input.resource\n\ndeny contains "d" if tool.name == "x"\n', (3, "unknown-input")),
+    ("through a function", 'f(i) := i.subject.nme\n\ndeny contains "d" if f(input) == "x"\n', (1, "unknown-input")),
+    # what always denies
+    ("no condition", 'deny contains "d"\n', (1, "always-denies")),
+    ("no condition, as an object", 'deny contains {"rule": "d", "message": "m"}\n', (1, "always-denies")),
+    ("true", 'deny contains "d" if true\n', (1, "always-denies")),
+    ("what is the same in every call", 'deny contains "d" if input.resource.type == "tool"\n', (1, "always-denies")),
+    ("constants that are equal", 'deny contains "d" if {\n\t1 == 1\n\t"tools/call" == input.action.name\n}\n', (1, "always-denies")),
+    ("a rule that holds", 'deny contains "d" if bad\n\nbad if worse\n\nworse := true\n', (1, "always-denies")),
 ]  # fmt: skip
 
 
@@ -118,6 +126,8 @@ def test_a_condition_on_the_name_of_the_action_is_told_where_the_name_of_the_too
 
 
 SILENT = [
+    ("a deny rule that depends on a rule with a condition", 'deny contains "d" if {\n\tbad\n\ttrue\n}\n\nbad if input.resource.id == "x"\n\nbad := false if input.resource.id == "y"\n'),
+    ("approval of every call", 'require_approval contains "d"\n'),
     ("the name that every call has", 'deny contains "d" if {\n\tinput.action.name == "tools/call"\n\tinput.resource.type == "tool"\n\tstartswith(input.action.name, "tools/")\n\tinput.action.name != "send"\n}\n'),
     ("in an allow rule", f'allow contains "a" if {ARGS}.mode == "x"\n'),
     ("behind a not", f'deny contains "d" if not ok\n\nok if {ARGS}.mode == "x"\n'),

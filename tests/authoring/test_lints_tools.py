@@ -10,7 +10,7 @@ import pytest
 
 from guardrail.authoring.tools_file import load_tools
 from guardrail.errors import ConfigError
-from tests.support.lints import look, said
+from tests.support.lints import FIRST, look, said
 
 TRANSFER: dict[str, Any] = {
     "type": "object",
@@ -48,7 +48,7 @@ ON_TRANSFER = 'input.resource.id == "transfer"'
         (f"object.get({ARGS}, \"size\", 0) > 5", set()),
         (f"{ON_TRANSFER}; {ARGS}.size == 5", {"undeclared-argument"}),
         (f"{ARGS}.ammount > 5", {"undeclared-argument", "untyped-comparison"}),
-        (f'input.resource.id == "other"; {ARGS}.amount > 5', {"optional-argument", "untyped-comparison"}),
+        (f'input.resource.id == "other"; {ARGS}.amount > 5', {"optional-argument", "undeclared-tool", "untyped-comparison"}),
         (f'input.resource.id in ["transfer", "mail"]; {ARGS}.amount > 5', {"optional-argument", "untyped-comparison"}),
         (f'input.resource.id in {{"transfer"}}; {ARGS}.amount > 5', set()),
         (f"money; {ARGS}.amount > 5", set()),
@@ -74,6 +74,32 @@ def test_a_misspelt_argument_comes_with_the_name_that_may_be_meant(tmp_path: Pat
     """From all tools in question."""
     report = look(tmp_path, f'deny contains "d" if {ARGS}.ammount == 5\n', TOOLS)
     assert "did you mean 'amount'?" in {lint.hint for lint in report.lints}
+
+
+@pytest.mark.parametrize(
+    ("condition", "words"),
+    [
+        ('input.resource.id == "transfr"', '"transfr", so'),
+        ('"transfr" == input.resource.id', '"transfr", so'),
+        ('input.resource.id in {"mail", "pay", "wire"}', '"pay", "wire", so'),
+        ('not input.resource.id in ["pay"]', '"pay", so'),
+        ("input.resource.id in data.paying", '"a", "b", "c", "d" and 1 more, so'),
+    ],
+)
+def test_a_tool_that_the_file_lacks_is_named_where_the_policy_names_it(
+    tmp_path: Path, condition: str, words: str
+) -> None:
+    """Once, in the rule that has the condition; a similar name of the file is suggested."""
+    (tmp_path / "data.json").write_text(json.dumps({"paying": [*"abcde", "mail"]}))
+    body = f'deny contains "d" if {{\n\tpaying\n\tinput.subject.id == "x"\n}}\n\npaying if {condition}\n'
+    report = look(tmp_path, body, TOOLS)
+    found = [lint for lint in report.lints if lint.code == "undeclared-tool"]
+    found = [lint for lint in found if '"any"' not in lint.message]  # the rule before the body
+    assert [lint.line - FIRST + 1 for lint in found] == [6]
+    assert f"the file of tools has no schema for {words}" in found[0].message
+    similar = "did you mean 'transfer'?"
+    assert (found[0].hint == similar) is ("transfr" in condition)
+    assert {code for _, code in said(tmp_path, body)} == set()
 
 
 def test_a_schema_file_is_read(tmp_path: Path) -> None:

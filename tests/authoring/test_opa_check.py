@@ -116,6 +116,16 @@ def test_one_fault_that_both_engines_see_is_named_once(
     assert report.engines[1].findings
 
 
+def test_both_engines_accept_what_the_host_adds_to_the_subject(
+    tmp_path: Path, opa: OpaProgram
+) -> None:
+    """Session attributes have any name; other unknown places are still refused."""
+    told = "input.subject.properties.team.lead == input.subject.properties.assurance"
+    assert check([write(tmp_path, {"p.rego": f'{ALLOW}deny contains "d" if {told}\n'})], opa=opa).ok
+    wrong = f'{ALLOW}deny contains "d" if input.subject.team == "x"\n'
+    assert not check([write(tmp_path, {"p.rego": wrong})], opa=opa).ok
+
+
 def test_old_syntax_that_only_opa_refuses_comes_with_advice(
     tmp_path: Path, opa: OpaProgram
 ) -> None:

@@ -31,10 +31,15 @@ def look(
 def said(
     folder: Path, body: str, tools: Mapping[str, Mapping[str, Any]] | None = None, **files: str
 ) -> set[tuple[int, str]]:
-    """Return line (of *body*, from 1) and code of each lint, but for those about tests."""
+    """Return line (of *body*, from 1) and code of each lint, but for those about tests and about
+    the tool of ``ALLOW``.
+    """
     report = look(folder, body, tools, **files)
     return {
         (lint.line - FIRST + 1, str(lint.code))
         for lint in report.lints
         if lint.code != "untested-rule"
+        and (
+            lint.code != "undeclared-tool" or lint.line >= FIRST or not lint.file.endswith("p.rego")
+        )
     }

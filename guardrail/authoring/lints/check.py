@@ -11,7 +11,16 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from guardrail.authoring.lints import arguments, compare, fallible, heads, negations, never
+from guardrail.authoring.lints import (
+    always,
+    arguments,
+    compare,
+    fallible,
+    heads,
+    negations,
+    never,
+    tools,
+)
 from guardrail.authoring.lints.comments import Suppression, ignores, misplaced
 from guardrail.authoring.lints.findings import MUTATION, Code, Lint, Severity
 from guardrail.authoring.lints.flow import ValueFlow, supplied
@@ -26,8 +35,9 @@ _EVENTS = (
     compare.check,
     negations.check,
     fallible.check,
+    never.check_read,
 )
-_RULES = (heads.check, never.check)
+_RULES = (heads.check, never.check, always.check, tools.check)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,16 @@ from guardrail.authoring.lints.flow import (
 from guardrail.authoring.lints.shape import ARGS, Path, Tools
 from guardrail.policy.rego.tree import Node, kind, reference
 
-__all__ = ["PRESENT", "Guards", "PathGuard", "conditions", "guards", "tools_of", "type_check"]
+__all__ = [
+    "PRESENT",
+    "Guards",
+    "PathGuard",
+    "conditions",
+    "guards",
+    "tools_named",
+    "tools_of",
+    "type_check",
+]
 
 PRESENT = "present"
 _TOOL: Path = ("resource", "id")
@@ -189,6 +198,13 @@ def tools_of(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int =
         if tools is not None:
             found = tools if found is None else found & tools
     return found
+
+
+def tools_named(node: Node, flow: ValueFlow, frame: RuleFrame) -> frozenset[str]:
+    """Return the tools that one condition itself compares the call's tool with."""
+    if kind(node) not in {"BoolExpr", "AssignExpr", "Membership"}:
+        return frozenset()
+    return _tools(node, flow, frame, 0) or frozenset()
 
 
 def _tools(node: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> Tools:

@@ -13,9 +13,10 @@ from guardrail.authoring.lints.findings import Code, Lint
 from guardrail.authoring.lints.flow import Definition, RuleFrame, ValueFlow
 from guardrail.authoring.lints.guards import conditions, type_check
 from guardrail.authoring.lints.shape import CONSTANTS, InputShape, written
+from guardrail.authoring.lints.walk import Event, EventKind
 from guardrail.policy.rego.tree import Node, kind, line_of, nodes, reference
 
-__all__ = ["check"]
+__all__ = ["check", "check_read", "is_certain"]
 
 _SEPARATE = "write a separate rule for each alternative"
 _TEXTS: Mapping[str, Callable[[str, str], bool]] = {
@@ -40,15 +41,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
                 hint,
             )
     for line, part, similar in _unknown(definition, flow, shape):
-        yield Lint(
-            file,
-            line or rule.line,
-            Code.UNKNOWN_INPUT,
-            f"input.{part} does not exist, so a condition on it never holds",
-            f"did you mean {similar!r}?"
-            if similar
-            else "docs/writing-policies.md lists the fields of the input",
-        )
+        yield _unknown_input(file, line or rule.line, part, similar)
     for line, path, hint in _missing_data(definition, flow):
         yield Lint(
             file,
@@ -57,6 +50,48 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
             f"data.{path} does not exist, so a condition on it never holds",
             hint,
         )
+
+
+def check_read(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
+    """Yield a lint for a path that no input has and that a function reads from its argument."""
+    frame = event.frame
+    if event.what is not EventKind.READ or not frame.bindings:
+        return
+    if frame.definition.module.source.installed:
+        return
+    for origin in flow.origins(event.node, frame):
+        unknown = shape.unknown(origin.path)
+        if unknown is not None:
+            yield _unknown_input(event.file, event.line, *unknown)
+
+
+def _unknown_input(file: str, line: int, part: str, similar: str) -> Lint:
+    return Lint(
+        file,
+        line,
+        Code.UNKNOWN_INPUT,
+        f"input.{part} does not exist, so a condition on it never holds",
+        f"did you mean {similar!r}?"
+        if similar
+        else "docs/writing-policies.md lists the fields of the input",
+    )
+
+
+def is_certain(node: Node, flow: ValueFlow, frame: RuleFrame) -> bool:
+    """Return True if a condition holds for every call: it compares literals, or something that is
+    the same in every call with its value.
+    """
+    if _constant(node) is not None:
+        return _constant(node) is True
+    if kind(node) not in {"BoolExpr", "AssignExpr"}:
+        return False
+    content = node[next(iter(node))]
+    for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
+        value, subject = _value(other), _subject(one, flow, frame)
+        known = CONSTANTS.get(subject or "")
+        if content["op"] == "Eq" and value is not None and known is not None:
+            return value == json.dumps(known[0])
+    return False
 
 
 # Paths.

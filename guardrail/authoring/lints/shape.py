@@ -62,6 +62,9 @@ class InputShape:
         self.tools = tools
         document = installed_folder().joinpath(*INPUT_SCHEMA).read_text("utf-8")
         self._input: Mapping[str, Any] = json.loads(document)
+        # For OPA, the host's own properties are another form of the object.
+        subject = self._input["properties"]["subject"]["properties"]
+        subject["properties"] = subject["properties"]["anyOf"][0]
 
     def always(self, path: Path, tools: Tools) -> bool:
         """Return True if every call that reaches the policy has a value at *path*."""

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from guardrail.errors import Finding
-from guardrail.policy.rego.entries import entry_problems, text_of
+from guardrail.policy.rego.entries import entry_problems, named_values, text_of
 from guardrail.policy.rego.tree import Module, Node, RegoRule, nodes, reference
 from guardrail.policy.rego.tree import kind as kind_of
 
@@ -35,6 +35,8 @@ def unavailable(path: Sequence[str]) -> str | None:
 
 def examine(modules: Sequence[Module]) -> Iterator[Finding]:
     """Yield the findings about the authors' modules that apply to all engines."""
+    own = [each for each in modules if each.package == ROOT and not each.source.installed]
+    named = named_values(rule for module in own if not module.test for rule in module.rules)
     for module in modules:
         if module.source.installed:
             continue
@@ -85,7 +87,7 @@ def examine(modules: Sequence[Module]) -> Iterator[Finding]:
                     "records, approvals and reports",
                 )
             else:
-                for message, hint in entry_problems(rule):
+                for message, hint in entry_problems(rule, named):
                     yield Finding(module.source.name, rule.line, "set-entry", message, hint)
         yield from _session_through_get(module)
 

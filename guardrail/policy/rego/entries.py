@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from guardrail.policy.rego.tree import Node, RegoRule, kind, nodes
+from guardrail.policy.rego.tree import Node, RegoRule, kind, nodes, reference
 
-__all__ = ["entry_problems", "text_of"]
+__all__ = ["Named", "entry_problems", "named_values", "text_of"]
+
+Named = Mapping[str, Node]
+"""The value of each rule or function that has only one definition, by its name."""
 
 _KEYS: Final = ("rule", "message", "severity", "needs", "approvers", "effect")
 """Keys that a member may have. The composition sets ``effect`` itself, regardless of the member."""
@@ -32,15 +35,34 @@ _TEXTS: Final = ("rule", "message", "severity")
 _SCALARS: Final = ("String", "RawString", "Number", "Bool", "Null")
 _CONTAINERS: Final = ("Array", "Set", "ArrayCompr", "SetCompr")
 _MAX_APPROVERS: Final = 100
+_MAX_TEXT: Final = 4096
+_MAX_STEPS: Final = 8
 _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 
 
-def entry_problems(rule: RegoRule) -> Iterator[tuple[str, str]]:
+def named_values(rules: Iterable[RegoRule]) -> Named:
+    """Return the values of the *rules* of one package that members may be built from."""
+    found: dict[str, list[Node | None]] = {}
+    for rule in rules:
+        head = next(iter(rule.node["head"].values())) if "head" in rule.node else {}
+        value = (head.get("assign") or {}).get("value")
+        plain = rule.form in {"value", "function"} and not rule.default
+        more = len(rule.node.get("bodies", ())) > 1  # an else has another value
+        found.setdefault(rule.name, []).append(value if plain and not more else None)
+    return {
+        name: values[0]
+        for name, values in found.items()
+        if len(values) == 1 and values[0] is not None
+    }
+
+
+def entry_problems(rule: RegoRule, named: Named) -> Iterator[tuple[str, str]]:
     """Yield (message, hint) for each problem that makes the member added by *rule* malformed.
 
-    Only literals are checked, in the head or assigned with one ``:=`` in the body.
+    Only literals are checked: in the head, assigned with one ``:=`` in the body, the value of
+    another rule or function in *named*, or an ``object.union`` of these.
     """
-    key = _assigned_value(rule, rule.node["head"]["Set"].get("key"))
+    key = _value_of(rule, rule.node["head"]["Set"].get("key"), named)
     name = kind(key)
     if key is None or name is None:
         return
@@ -55,8 +77,9 @@ def entry_problems(rule: RegoRule) -> Iterator[tuple[str, str]]:
                 ),
                 _SHAPE,
             )
+        yield from _length_problems(rule, key, "its text")
     elif name == "Object":
-        yield from _object_problems(rule, key)
+        yield from _object_problems(rule, key, named)
     elif name in _SCALARS or name in _CONTAINERS:
         yield (
             (
@@ -67,13 +90,24 @@ def entry_problems(rule: RegoRule) -> Iterator[tuple[str, str]]:
         )
 
 
-def _object_problems(rule: RegoRule, key: Node) -> Iterator[tuple[str, str]]:
+def _length_problems(rule: RegoRule, value: Any, where: str) -> Iterator[tuple[str, str]]:
+    if len(text_of(value) or "") > _MAX_TEXT:
+        yield (
+            (
+                f"a member of {rule.name} is too long, so every call for which it fires would be "
+                f"denied: {where} has more than {_MAX_TEXT:,} characters"
+            ),
+            "shorten it",
+        )
+
+
+def _object_problems(rule: RegoRule, key: Node, named: Named) -> Iterator[tuple[str, str]]:
     fields: dict[str, Any] = {}
     for _, field, value in key["Object"]["fields"]:
         written = text_of(field)
         if written is None:
             return  # a computed key could be any key
-        fields[written] = _assigned_value(rule, value)
+        fields[written] = _value_of(rule, value, named)
     for unknown in sorted(fields.keys() - set(_KEYS)):
         close = _MEANT.get(unknown) or next(iter(difflib.get_close_matches(unknown, _KEYS, 1)), "")
         yield (
@@ -99,6 +133,7 @@ def _object_problems(rule: RegoRule, key: Node) -> Iterator[tuple[str, str]]:
             yield f"the key {text} of a member of {rule.name} is not a string", _SHAPE
         elif text != "severity" and text_of(value) == "":
             yield f"the key {text} of a member of {rule.name} is empty", _SHAPE
+        yield from _length_problems(rule, value, text)
     yield from _approvers_problems(rule, fields.get("approvers"))
     yield from _needs_problems(rule, fields.get("needs"))
 
@@ -145,6 +180,43 @@ def _pointer_problems(node: Node, where: str, hint: str) -> Iterator[tuple[str, 
             f"{_quoted(text)} in {where} is not a pointer (RFC 6901): it must begin with a slash",
             hint,
         )
+
+
+def _value_of(rule: RegoRule, node: Any, named: Named) -> Any:
+    """Return the literal that *node* stands for: through a name of the body, a rule, a function or
+    ``object.union``. If there is none, return *node*.
+    """
+    for _ in range(_MAX_STEPS):
+        node = _assigned_value(rule, node)
+        found = reference(node["Call"]["fcn"] if kind(node) == "Call" else node) if node else None
+        if found is None or found.head in rule.local:
+            return node
+        if kind(node) == "Call" and found.dotted == "object.union":
+            return _united(rule, node, named)
+        own = found.static[2:] if found.static[:2] == _PACKAGE and found.head == "data" else ()
+        value = named.get(own[0] if len(own) == 1 else found.dotted or "")
+        if value is None:
+            return node
+        node = value
+    return node
+
+
+_PACKAGE: Final = ("guardrail", "policy")
+
+
+def _united(rule: RegoRule, call: Node, named: Named) -> Any:
+    """Return the object that ``object.union`` makes of two literal objects; *call* if either is not
+    known.
+    """
+    sides = [_value_of(rule, each, named) for each in call["Call"]["params"]]
+    if len(sides) != 2 or any(kind(side) != "Object" for side in sides):
+        return call
+    fields: dict[object, Any] = {}
+    for side in sides:
+        for number, field in enumerate(side["Object"]["fields"]):
+            written = text_of(field[1])
+            fields[(id(side), number) if written is None else written] = field
+    return {"Object": {**sides[0]["Object"], "fields": list(fields.values())}}
 
 
 def _assigned_value(rule: RegoRule, node: Any) -> Any:
