@@ -17,6 +17,8 @@ __all__ = ["is_expression", "is_folder", "is_reference"]
 _REFERENCE = re.compile(
     r"\$(?:env:)?[A-Z]+(?:_[A-Z0-9]+)*\Z|%[A-Z][A-Z0-9_]{1,60}%\Z|\$?\{\{?[^{}\x00]{1,80}\}\}\Z|\$\([^()\x00]{1,200}\)\Z"
     r"|<[A-Za-z][\w \-]{1,60}>\Z|[*xX.\u2022]{3,}\Z|\[?REDACTED\]?\Z"
+    # Parameters of a statement or a script, a YAML tag, and the address of a secret in a store.
+    r"|\$\d{1,2}\Z|%(?:s|\d)\Z|!(?:Ref|Sub|GetAtt|ImportValue|vault|secret|env_var)\Z|op://[\w./ -]{3,120}\Z|env:[A-Z][A-Z0-9_]{1,60}\Z"
 )
 _BRACED = re.compile(r"\$?\{(?P<name>[A-Za-z_][\w.]{0,60})(?:[!:][^{}\x00]{0,20})?\}\Z")
 _SIGIL = re.compile(r"\$(?:env:)?(?P<name>[A-Za-z_]\w{0,60})\Z", re.IGNORECASE)
@@ -81,7 +83,9 @@ def is_expression(text: str, start: int, name: str) -> bool:
         return False
     if len(pieces) > 1:
         return pieces[0] in _HOLDERS or _names_secret(pieces[-1])
-    return words(chain) == words(name) or (
+    # "token=token", "self.token = token"
+    own = words(name.rpartition(".")[2])
+    return words(chain) in (own, words(name)) or (
         text[end : end + 1] == ")" and _argument(text, start, chain)
     )
 

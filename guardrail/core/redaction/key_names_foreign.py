@@ -4,6 +4,7 @@ accents.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 __all__ = [
@@ -11,6 +12,7 @@ __all__ = [
     "FOREIGN_ENDINGS",
     "FOREIGN_KEYS",
     "FOREIGN_SECRETS",
+    "ends_phrase",
     "folded",
     "names_secret",
 ]
@@ -23,7 +25,7 @@ _LETTERS = str.maketrans(
 _WORDS = (
     "passwort passworter kennwort kennworter geheimnis zugangsdaten contrasena contrasenas contrasenya clave claves secreto senha "
     "senhas palavrapasse segredo motdepasse mdp motsdepasse jeton jetons wachtwoord wachtwoorden parola segreto haslo hasla sekret "
-    "losenord losenordet hemlighet sifre sifresi sifreniz parolasi passord kodeord adgangskode salasana heslo jelszo parool lozinka "
+    "losenord losenordet hemlighet poswiadczenia sifre sifresi sifreniz parolasi passord kodeord adgangskode salasana heslo jelszo parool lozinka "
     "geslo slaptazodis matkhau katasandi parol gettone losenfras mima paroladordine"
 )
 FOREIGN_SECRETS = frozenset(_WORDS.split())
@@ -32,7 +34,7 @@ FOREIGN_ENDINGS = ("passwort", "kennwort", "losenord", "passord", "wachtwoord", 
 """Endings of compound words, as in ``datenbankpasswort``."""
 FOREIGN_KEYS = frozenset(
     {
-        ("mot", "de", "passe"), ("mots", "de", "passe"), ("parola", "d", "ordine"), ("palavra", "passe"), ("mat", "khau"), ("kata", "sandi"), ("code", "secret"),
+        ("mot", "de", "passe"), ("mots", "de", "passe"), ("parola", "d", "ordine"), ("cle", "d", "api"), ("clef", "d", "api"), ("clave", "secreta"), ("llave", "secreta"), ("token", "dostepu"), ("palavra", "passe"), ("mat", "khau"), ("kata", "sandi"), ("code", "secret"),
         ("cle", "api"), ("cle", "secrete"), ("cle", "privee"), ("clef", "api"), ("clave", "api"), ("clave", "privada"), ("llave", "privada"), ("chave", "api"),
         ("chave", "privada"), ("chave", "secreta"), ("chiave", "api"), ("chiave", "segreta"), ("chiave", "privata"), ("codice", "segreto"),
         ("phrase", "secrete"), ("frase", "segreta"), ("frase", "secreta"), ("frase", "segreto"), ("parola", "segreta"), ("parola", "dordine"), ("tajny", "klucz"), ("tajne", "haslo"),
@@ -50,7 +52,7 @@ FOREIGN_AFTER = frozenset(_AFTER.split())
 
 _STEMS = (
     "парол", "секретный ключ", "закрытый ключ", "приватный ключ", "личный ключ", "ключ api", "api ключ", "секрет", "токен", "密码", "密碼", "口令", "密钥", "密鑰", "秘钥", "私钥", "私鑰", "令牌", "暗証番号", "パスワード", "パスフレーズ", "合言葉",
-    "トークン", "秘密鍵", "apiキー", "비밀번호", "패스워드", "비번", "암호", "토큰", "비밀키", "개인키", "api키", "κωδικοσ", "سيسمه", "كلمة المرور", "كلمة السر", "סיסמה", "סיסמא", "पासवर्ड", "รหัสผ่าน",
+    "トークン", "秘密鍵", "apiキー", "비밀번호", "패스워드", "비번", "암호", "토큰", "비밀키", "비밀 키", "개인키", "개인 키", "api키", "api 키", "시크릿", "秘密のキー", "кодовое слово", "κωδικοσ", "سيسمه", "كلمة المرور", "كلمة السر", "סיסמה", "סיסמא", "पासवर्ड", "รหัสผ่าน",
 )  # fmt: skip
 # Length, count, kind, strength, policy, expiry, field, error, reset: words about a password, which
 # is not itself in the value.
@@ -64,6 +66,27 @@ def folded(name: str) -> str:
     """Return *name* in ASCII, without accents and without letters of other alphabets."""
     plain = unicodedata.normalize("NFKD", name.translate(_LETTERS))
     return plain.encode("ascii", "ignore").decode("ascii")
+
+
+_LAST = frozenset(phrase[-1] for phrase in FOREIGN_KEYS)
+_BEFORE = re.compile(r"(?:\w{1,24}[ _'\u2019]){1,3}\Z")
+_BETWEEN = re.compile(r"[^a-z0-9]+")
+
+
+def ends_phrase(text: str, start: int, name: str) -> bool:
+    """Return True if *name*, which begins at *start* in *text*, is the end of a name of several
+    words: ``mot de passe``.
+    """
+    if name.isascii() and name.lower() not in _LAST:
+        return False
+    match = _BEFORE.search(text, max(0, start - 48), start)
+    if match is None:
+        return False
+    phrase = match.group() + name
+    parts = [part for part in _BETWEEN.split(folded(phrase).lower()) if part]
+    if tuple(parts[-2:]) in FOREIGN_KEYS or tuple(parts[-3:]) in FOREIGN_KEYS:
+        return True
+    return not name.isascii() and names_secret(phrase)
 
 
 def names_secret(name: str) -> bool:

@@ -323,13 +323,24 @@ def test_other_signatures_stay(text: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["passwort", "contraseña", "senha", "wachtwoord", "mot_de_passe", "Mot de passe ", "parola", "parola d'ordine", "hasło", "lösenord", "şifre", "Пароль", "密码", "密碼",
-     "您的密码", "パスワード", "비밀번호", "passord", "κωδικός", "mật khẩu", "kata sandi"],
+     "您的密码", "パスワード", "비밀번호", "passord", "κωδικός", "mật khẩu", "kata sandi",
+     "clé secrète", "Clé d'API", "votre mot de passe", "chiave segreta", "klucz tajny", "token dostępu", "poświadczenia", "hemlig nyckel", "gizli anahtar", "секретный ключ", "кодовое слово",
+     "秘密のキー", "API 키", "비밀 키", "시크릿"],
 )  # fmt: skip
 def test_a_password_is_found_by_its_name_in_many_languages(name: str) -> None:
     """Before a colon, with accents and without, in other scripts and full-width."""
     for colon in (":", ": ", "\uff1a"):
         found = removed(normalised(f"{name}{colon}Sommer2024x"))
         assert [(text.lstrip(":"), cls) for text, cls in found] == [("Sommer2024x", "secret")]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["un mot de passage: la Loire2024", "press the API key: F12abc", "gizli bir yer: Ankara2024"],
+)
+def test_other_words_of_such_names_stay(text: str) -> None:
+    """One word of them means nothing by itself."""
+    assert removed(text) == []
 
 
 def test_a_keyword_in_a_long_run_is_judged_by_its_beginning_and_goes_to_the_end() -> None:

@@ -30,6 +30,15 @@ def test_a_value_goes_whatever_names_it(form: str) -> None:
     assert "Qz7" not in without_secrets(form.format("Qz7"))
 
 
+@pytest.mark.parametrize("value", ["my-secret", "password1", "secret", "db_password", "token9"])
+@pytest.mark.parametrize("form", _FORMS)
+def test_a_password_that_is_itself_a_word_for_one_goes(form: str, value: str) -> None:
+    """People use such passwords; only what is written like a label is one."""
+    if not form.startswith(("<string", "<secret>", "<a>", "<xsl")):
+        assert f">{value}<" not in without_secrets(form.format(value))
+        assert f'"{value}"' not in without_secrets(form.format(value))
+
+
 @settings(max_examples=300, deadline=None)
 @given(
     st.sampled_from(_FORMS),
@@ -97,6 +106,7 @@ def test_personal_data_goes_by_the_name_of_its_element() -> None:
         "<key>CFBundleName</key><string>App</string>", '<field name="name" value="x"/>', "<tokens>5</tokens>", "<name>password</name><type>string</type>", "<name>password", "<email><b>x</b></email>",
         f'<add key="{"password" * 9}" value="x"/>', '<input type="text" value="x">', '<password value="">true</password>', "<paymentMethod>visa</paymentMethod>", "<user><password><a/></user>",
         "a &amp; b &lt;c&gt;", "Tom &amp; Jerry; password &gt; x", "?token=$T&amp;x=1", "&nosuchentity; &copy; x", "fish & chips; x", "<d>Qz7</d>",
+        "<password>API key</password>", "<secret>Kennwort</secret>", "<password>密码</password>",
         "<li>token: see below</li>", "<p>Password: your account password</p>", "<td>API key:</td><td>x</td>", "<b>Password</b>: the one we sent", "<li>password: at least 12 characters</li>",
     ],
 )  # fmt: skip

@@ -12,11 +12,12 @@ from tests.support.detectors import without_secrets
     "text",
     [
         "- name: DB_PASSWORD\n  value: Qz7", 'name = "DB_PASSWORD"\n    value = "Qz7"', "{'name': 'password', 'value': 'Qz7'}", '\\"name\\": \\"password\\", \\"value\\": \\"Qz7\\"',
-        "key: api_key\nvalue: 'Qz7 x'", ":key => 'token', :val => 'Qz7'",
+        "key: api_key\nvalue: 'Qz7 x'", ":key => 'token', :val => 'Qz7'", "- value: Qz7\n  name: DB_PASSWORD\n", "value: 'Qz7 x',\n  key: api_key", "{'value': 'Qz7', 'name': 'password'}",
+        'variable "db_password" {\n  type    = string\n  default = "Qz7"\n}',
     ],
 )  # fmt: skip
-def test_a_value_goes_by_the_field_before_it(text: str) -> None:
-    """In YAML, JSON within text, and code; the name stays."""
+def test_a_value_goes_by_the_field_next_to_it(text: str) -> None:
+    """In YAML, JSON within text, and code, before or after it; the name stays."""
     left = without_secrets(text)
     assert "Qz7" not in left
     assert "#" in left
@@ -42,7 +43,8 @@ def test_a_value_goes_by_its_column(text: str, left: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "- name: TOKEN_COUNT\n  value: 5", 'name: "password", value: ""', "key: token, value: ${TOKEN}", "key=password value=$PASSWORD", "name: password\ntype: string\nvalue: x", "name: password, value: string",
+        "- name: TOKEN_COUNT\n  value: 5", "- name: A\n  value: x\n- name: PASSWORD\n  value: $PW", "value: 5\nname: port", 'variable "db_password" {\n  default = ""\n}', 'variable "region" {\n  default = "eu"\n}',
+        "name: A, value: x, name: PASSWORD, value: $PW", 'name: "password", value: ""', "key: token, value: ${TOKEN}", "key=password value=$PASSWORD", "name: password\ntype: string\nvalue: x", "name: password, value: string",
         "INSERT INTO t (id, token) VALUES (1, NULL), (2, DEFAULT)", "INSERT INTO settings (key, value) VALUES ('theme', 'dark')", "INSERT INTO u (name, password) VALUES (?, ?)",
         "INSERT INTO u (name, password) VALUES (:name, :password)", "INSERT INTO u (name, password) VALUES (%s, %s)", "INSERT INTO u (password) SELECT password FROM v",
         "INSERT INTO u (password) VALUES (now())", "INSERT INTO u (password) VALUES ('')", "values go into it",

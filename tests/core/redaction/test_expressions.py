@@ -20,7 +20,8 @@ def _secrets(text: str) -> list[str]:
         'password: "${DB_PASSWORD}"', 'password: "{{ vault_password }}"', "token: '${{ secrets.TOKEN }}'", 'f"password={password}"', "password = '{password}'", 'api_key="<your-api-key>"',
         "set TOKEN=%API_TOKEN%", 'token="$(cat token.txt)"', "password: ********", 'curl -H "Authorization: Bearer $TOKEN" https://x.example',
         "'Authorization': f'Bearer {token}'", "{'Authorization': 'Bearer ' + token}", "Bearer $ACCESS_TOKEN", "mysql --password $DB_PASSWORD", "curl -u app:$PASSWORD x",
-        "https://app:$PASSWORD@db.example/x", "PWD=/home/app/work", "OLDPWD=/srv",
+        "https://app:$PASSWORD@db.example/x", "PWD=/home/app/work", "OLDPWD=/srv", "self.token = token", "WHERE token = $1", "password = %s", "set TOKEN=%1", "token: !Ref ApiToken",
+        "pass: op://vault/item/password", "api_key: env:API_KEY",
     ],
 )  # fmt: skip
 def test_code_stays_readable(code: str) -> None:
@@ -39,6 +40,9 @@ def test_code_stays_readable(code: str) -> None:
         ("password='{hunter}'", "{hunter}"),
         ("password=a9.b8c7d6.e5", "a9.b8c7d6.e5"),
         ("password=hunter#x", "hunter#x"),
+        ("password=%sx", "%sx"),
+        ("password=$1x", "$1x"),
+        ("password=!Reference", "!Reference"),
         ("password = 4711abc", "4711abc"),
         ("PWD=hunter2", "hunter2"),
         ("password=/home/x", "/home/x"),

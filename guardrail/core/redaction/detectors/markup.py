@@ -112,7 +112,7 @@ class _TagReader:
         self.end = tag.end()
         if local in _SHOWN or prefix in _SCHEMA:
             return _NOTHING
-        if local in _CALLED:
+        if local in _CALLED and named is _NOTHING:
             end = text.find("<", tag.end(), tag.end() + 96)
             content = text[tag.end() : end] if end >= 0 else JOINT
             self.preceding = _NOTHING if JOINT in content else _hint_of_name(content.strip())
@@ -158,10 +158,18 @@ class _TagReader:
             return []
         if hint.hints and not looks_secret(value):
             return []
-        if _WORDY.search(value) is None or _hint_of_name(value).cls == "secret":
-            # This is a label, or the name of a column.
+        if _WORDY.search(value) is None or _is_label(value):
             return []
         return [Hit(start, start + len(value), hint.cls or "secret", "markup")]
+
+
+def _is_label(value: str) -> bool:
+    """Return True if *value* is a label, such as ``API key``. ``my-secret`` and ``password1`` name
+    a secret, too, but people use them as passwords.
+    """
+    if value[0].islower() or not all(sign.isalpha() or sign in " :" for sign in value):
+        return False
+    return _hint_of_name(value).cls == "secret"
 
 
 def _content(text: str, tag: re.Match[str], *, deep: bool) -> tuple[list[tuple[int, int]], int]:

@@ -15,6 +15,7 @@ from guardrail.core.redaction.detectors.shape import DIGIT
 from guardrail.core.redaction.detectors.spaced import statements
 from guardrail.core.redaction.expressions import is_expression, is_folder, is_reference
 from guardrail.core.redaction.key_names import classify, words
+from guardrail.core.redaction.key_names_foreign import ends_phrase
 from guardrail.core.redaction.spans import Hit
 
 __all__ = ["assignments", "keywords", "looks_secret", "urls"]
@@ -84,7 +85,7 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
         return
     info = classify(name)
     cls = info.cls
-    if cls is None and name.lower() in _PHRASE_ENDS and _PHRASE.search(text, max(0, at - 24), at):
+    if cls is None and ends_phrase(text, at - back.end(), name):
         cls = "secret"
     if cls is None and not info.hints_secret and _HINT.search(name) is None:
         signature = _SIGNATURE.match(name) if text[at] == "=" else None
@@ -118,12 +119,6 @@ def _assignment(text: str, at: int) -> Iterator[Hit]:
         )
 
 
-# Names of several words whose last word carries no information.
-_PHRASE_ENDS = frozenset({"passe", "ordine", "sandi", "khau", "kh\u1ea9u"})
-_PHRASE = re.compile(
-    r"(?:mots? de passe|parola d'ordine|kata sandi|m[a\u1ead]t kh[a\u1ea9]u)[\"' ]{0,8}\Z",
-    re.IGNORECASE,
-)
 # JSON writes "\\u0026Signature="; "sig" belongs to a shared access signature; "code" is the key of
 # an Azure function if it has the right length.
 _SIGNATURE = re.compile(

@@ -18,6 +18,16 @@ _FIELDS = re.compile(
     r"(?:\\?\"(?P<two>[^\"\\\n\x00\x01]{1,256})|\\?'(?P<one>[^'\\\n\x00\x01]{1,256})|(?P<bare>(?!\$[{(])[^\s\"'`\\,;{}\[\]()<>&\x00\x01]{1,256}))",
     re.IGNORECASE,
 )
+# The other order: the value first. A new item of a list begins another pair.
+_FIELDS_REVERSED = re.compile(
+    r"\bval(?:ue)?\\?[\"']?\s{0,4}[:=]>?\s{0,4}(?:\\?\"(?P<two>[^\"\\\n\x00\x01]{1,256})|\\?'(?P<one>[^'\\\n\x00\x01]{1,256})|(?P<bare>(?!\$[{(])[^\s\"'`\\,;{}\[\]()<>&\x00\x01]{1,256}))"
+    r"\\?[\"']?(?:\s{0,4}[,;]\s{0,40}|\s{1,40}):?\\?[\"']?\b(?:name|key)\\?[\"']?\s{0,4}[:=]>?\s{0,4}\\?[\"']?(?P<n>[A-Za-z][\w.\-]{1,63})(?!\\?[\"']?(?:\s{0,4}[,;]\s{0,40}|\s{1,40}):?\\?[\"']?val)",
+    re.IGNORECASE,
+)
+# Terraform: the default of a variable.
+_VARIABLE = re.compile(
+    r"\bvariable\s{1,4}\"(?P<n>[\w\-]{1,64})\"\s{0,4}\{[^{}\x00\x01]{0,512}?\bdefault\s{0,16}=\s{0,4}\"(?P<two>[^\"\n\x00\x01]{1,256})",
+)
 _INSERT = re.compile(
     r"\binto\s{1,8}[\w.\"`\[\]]{1,128}\s{0,8}\((?P<c>[\w\s,\"`\[\].]{1,1024})\)\s{0,8}values\s{0,8}",
     re.IGNORECASE,
@@ -34,19 +44,27 @@ _NOTHING = frozenset({"true", "false", "null", "none", "string", "default", "req
 
 def paired(text: str, low: str) -> Iterator[Hit]:
     """Yield the values of secret fields and columns in *text*. *low* is *text* in lower case."""
+    if "variable" in low and "default" in low:
+        yield from _named(_VARIABLE, text)
     if "val" not in low:
         return
     if "name" in low or "key" in low:
-        for match in _FIELDS.finditer(text):
-            group = match.lastgroup or "bare"
-            if classify(match.group("n")).cls == "secret" and _is_value(match.group(group)):
-                yield Hit(*match.span(group), "secret", "field")
+        yield from _named(_FIELDS, text)
+        yield from _named(_FIELDS_REVERSED, text)
     if "into" in low:
         for match in _INSERT.finditer(text):
             columns = [column.strip(' \t\r\n"`[]') for column in match.group("c").split(",")]
             secret = [classify(column).cls == "secret" for column in columns]
             if any(secret):
                 yield from _rows(text, match.end(), secret)
+
+
+def _named(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
+    """Yield the values that *pattern* finds with the name of a secret."""
+    for match in pattern.finditer(text):
+        group = next(each for each in ("two", "one", "bare") if match.groupdict().get(each))
+        if classify(match.group("n")).cls == "secret" and _is_value(match.group(group)):
+            yield Hit(*match.span(group), "secret", "field")
 
 
 def _rows(text: str, at: int, secret: list[bool]) -> Iterator[Hit]:
