@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import socket
 import subprocess
@@ -109,6 +110,20 @@ def test_two_requests_at_once_get_two_answers_in_order() -> None:
         )
         assert statuses(ask(listener, two)) == [200, 200]
     assert [each["path"] for each in app.seen] == ["/1", "/2"]
+
+
+def test_parts_of_an_answer_do_not_wait_for_each_other() -> None:
+    """A client on a connection that is kept open acknowledges late: 40 ms for each answer."""
+    times = []
+    with listening() as listener:
+        line = http.client.HTTPConnection("127.0.0.1", listener.address.port)
+        for _ in range(20):
+            began = time.perf_counter()
+            line.request("POST", "/", b"abc")
+            assert line.getresponse().read() == b"got 3"
+            times.append(time.perf_counter() - began)
+        line.close()
+    assert min(times[5:]) < 0.03
 
 
 def test_an_address_that_a_header_claims_is_not_believed() -> None:
