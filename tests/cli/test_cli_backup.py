@@ -175,7 +175,7 @@ def test_a_copy_that_is_not_older_gets_the_answer_of_a_ledger(cli: Cli, project:
     shutil.copy("copy.db", "short.db")
     shutil.copytree("audit.keys", "short.keys")
     ran = cli("verify", "--backup", "now.db", "--ledger", "short.db", "--json")
-    assert "guardrail verify on the ledger says more" in " ".join(json.loads(ran.out)["notices"])
+    assert "guardrail verify on the ledger shows more" in " ".join(json.loads(ran.out)["notices"])
     with Guard.open(policies=project / "policies", ledger=project / "other.db"):
         pass
     ran = cli("verify", "--backup", "now.db", "--ledger", "other.db", "--json")

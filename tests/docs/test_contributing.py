@@ -38,11 +38,11 @@ def test_the_answer_to_each_question_is_a_file(row: list[str]) -> None:
     assert (ROOT / "guardrail" / row[1].strip("`")).is_file()
 
 
-def test_there_are_ten_questions_and_twenty_words() -> None:
+def test_there_are_ten_questions_and_no_word_has_two_rows() -> None:
     """A word that stands twice would have two meanings."""
     words = [row[0] for row in rows("| word | meaning")]
     assert len(rows("| where is ...")) == 10
-    assert len(words) == len(set(words)) == 20
+    assert len(words) == len(set(words)) >= 20
 
 
 def test_a_word_with_one_meaning_names_nothing_else_in_the_code() -> None:
