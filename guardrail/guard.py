@@ -181,7 +181,11 @@ class Guard(ToolDeclarations):
         return self._policies.reload()
 
     def watch(self) -> None:
-        """Watch for the reload requests of other processes (``guardrail policy reload``)."""
+        """Watch for the reload requests of other processes (``guardrail policy reload``).
+        ``Guard.open`` does this. Idempotent.
+        """
+        if self._watch is not None:
+            return
         self._watch = ReloadWatch(
             self._policies.settings.ledger.path,
             self.reload,

@@ -18,6 +18,7 @@ from guardrail.policy.sources import ModuleSource, installed_folder
 
 __all__ = ["ask_opa", "repeats"]
 
+_UNSAFE = re.compile(r"var (\w{1,64}) is unsafe")
 _CONFLICT = re.compile(r"(?:conflicting|multiple default) rules data\.(?:[\w.]*\.)?(\w+)")
 _UNDEFINED = "undefined function "
 _FUNCTIONS = frozenset({"builtin", "impure-builtin", "unknown-rule"})
@@ -67,6 +68,9 @@ def repeats(finding: Finding, own: Sequence[Finding]) -> bool:
             for other in own
         )
     here = [other for other in own if (other.file, other.line) == (finding.file, finding.line)]
+    unsafe = _UNSAFE.match(finding.message)
+    if unsafe is not None:
+        return any(f"undefined variable `{unsafe[1]}`" in other.message for other in here)
     if finding.message.startswith(_UNDEFINED):
         return any(other.code in _FUNCTIONS for other in here)
     return finding.code == "rego_parse_error" and any(

@@ -19,6 +19,8 @@ import guardrail
 from guardrail.approvals.rules import RejectionReason
 from guardrail.core.types import Effect
 from guardrail.errors import ApprovalRequired, Denied
+from guardrail.guard import Guard
+from guardrail.policy.sources import installed_folder
 from guardrail.review.approval_words import COUNTS_IF, REASONS
 from guardrail.review.terminal import width
 from guardrail.testing import document
@@ -172,6 +174,22 @@ def test_what_the_approver_must_see_and_cannot_is_said(folder: Path) -> None:
     assert "Nobody can: a rule's needs name /card, and the record hides it." in told
     assert "Next: Stop hiding the values that the rule's needs name" in told
     assert "guardrail approve" not in told
+
+
+def test_the_starter_shows_the_approver_of_a_mail_its_subject_but_no_address(folder: Path) -> None:
+    """As its comment and the page about policies say: to require the address would block it."""
+    mail = {"to": "eve@elsewhere.org", "subject": "Offer 7", "body": "x", "customer": "C-17"}
+    starter = installed_folder() / "starter"
+    with Guard.open(folder / "guardrail.toml", policies=starter) as guard:
+        guard.declare("send_email", schema={"type": "object"})
+        with guard.session(principal="alice"), pytest.raises(ApprovalRequired):
+            guard.call("send_email", mail, Body())
+    shown = run(folder, "approvals").stdout
+    assert "PENDING" in shown
+    for words in ("Offer 7", "C-17", "/to: class contact"):
+        assert words in shown
+    assert "eve@" not in shown
+    assert '"needs": ["/to"]' in (starter / "mail.rego").read_text()
 
 
 def test_hostile_text_reaches_no_terminal_raw(folder: Path) -> None:

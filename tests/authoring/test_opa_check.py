@@ -100,6 +100,7 @@ def test_an_opa_that_gives_no_answer_is_no_yes(tmp_path: Path) -> None:
         ("x := startwith(input.resource.id)\n", 3, "builtin"),
         ('deny contains "x" if print("x")\n', 3, "impure-builtin"),
         ('deny[msg] {\n\tmsg := "x"\n}\n', 3, "syntax"),
+        ('allow contains "d" if input.resource.id == nosuch\n', 3, "evaluation"),
     ],
 )
 def test_one_fault_that_both_engines_see_is_named_once(

@@ -354,6 +354,21 @@ def test_another_process_can_ask_for_a_reload(guard: Guard, folder: Path) -> Non
         guard.call("x", {}, lambda: None)
 
 
+def test_a_guard_that_is_told_to_watch_again_loads_once(guard: Guard, folder: Path) -> None:
+    """``Guard.open`` has told it already; a second load would say that nothing changed."""
+    before = sum(each.name == "guardrail-reload" for each in threading.enumerate())
+    guard.watch()
+    assert sum(each.name == "guardrail-reload" for each in threading.enumerate()) <= before
+    (folder / "policies" / "main.rego").write_text(DENY)
+    request(folder / "audit.db", "digest")
+    until = time.monotonic() + 20
+    loads: list[dict[str, Any]] = []
+    while not loads and time.monotonic() < until:
+        time.sleep(0.05)
+        loads = [each for each in records(folder) if each["type"] == "admin.policy_loaded"]
+    assert len(loads) == 1
+
+
 def test_a_session_of_an_earlier_process_keeps_its_owner(folder: Path) -> None:
     """Read from the ledger."""
     with (

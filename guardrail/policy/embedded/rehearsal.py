@@ -34,6 +34,11 @@ _CONFLICT = re.compile(r"rule conflicts with rule|multiple outputs")
 _CONFLICT_HINT = (
     "make the conditions exclusive, or use else: a rule or function can't have two values"
 )
+_UNDEFINED = re.compile(r"use of undefined variable `(\w{1,64})`")
+_UNDEFINED_HINT = (
+    'define {0} in a rule, or bind it with := or some before it is used under "not"; a text is '
+    'written in quotes, "{0}"'
+)
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"
 _LISTING = "data.guardrail.main.listing"
@@ -309,6 +314,9 @@ def _refusal_finding(refusal: EngineRefusal, compiled: CompiledPolicies, about: 
     lines = refusal.text.rpartition("error: ")[2].strip().splitlines()
     message = lines[0] if lines else "the engine raised an error"
     hint = _CONFLICT_HINT if _CONFLICT.search(message) else ""
+    undefined = _UNDEFINED.search(message)
+    if undefined is not None:
+        hint = _UNDEFINED_HINT.format(undefined[1])
     other = _AT.search(message)
     if other is not None:
         first = locate(f"--> {other[1]}:{other[2]}:1", [*compiled.modules, *compiled.tests])
