@@ -1,0 +1,248 @@
+"""The tools in a request: which of them the program runs, and which the provider. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from guardrail.errors import GuardrailError, UsageError
+from guardrail.model_apis.api import Api
+from guardrail.tools.tool import tool_name
+
+__all__ = ["ModelRequestError", "RequestedTool", "ToolEntry", "check_hosted", "entry_of"]
+
+_CUSTOM: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"input": {"type": "string"}},
+    "required": ["input"],
+    "additionalProperties": False,
+}
+"""The arguments of a custom tool, as the policy sees them."""
+_NOTHING: Mapping[str, Any] = {"type": "object", "properties": {}}
+"""The arguments of a function that has none."""
+_DATED = re.compile(r"_(?:\d{8}|\d{4}_\d{2}_\d{2})\Z")
+
+_SAME = {"mcp_toolset": "mcp_servers", "web_search_preview": "web_search"}
+"""Types that a setting names together."""
+_OPENAI_PROGRAMS = {
+    "apply_patch": "apply_patch",
+    "computer": "computer",
+    "computer_use_preview": "computer",
+    "local_shell": "local_shell",
+    "shell": "shell",
+}
+"""Types of tools that the API defines and the program runs, with their names in calls."""
+_OPENAI_HOSTED = frozenset(
+    {
+        "code_interpreter",
+        "file_search",
+        "image_generation",
+        "programmatic_tool_calling",
+        "web_search",
+    }
+)
+_ANTHROPIC_PROGRAMS = frozenset({"bash", "computer", "memory", "text_editor"})
+_ANTHROPIC_SETS = {"browser_toolset": "browser", "computer_toolset": "computer"}
+_ANTHROPIC_HOSTED = frozenset(
+    {"advisor", "code_execution", "mcp_servers", "web_fetch", "web_search"}
+)
+_SEARCHES = frozenset({"tool_search", "tool_search_tool_bm25", "tool_search_tool_regex"})
+"""Tools that find tools of the same request."""
+
+
+class ModelRequestError(GuardrailError):
+    """A request to a model can't be governed. Nothing was sent."""
+
+    default_code = "model_request"
+
+
+@dataclass(frozen=True, slots=True)
+class RequestedTool:
+    """A tool of a request whose calls the program runs."""
+
+    name: str
+    """As calls name it."""
+    form: str
+    """``function``, ``custom``, or the type of a tool that the API defines."""
+    schema: Mapping[str, Any] | None
+    """JSON Schema of the arguments; None for a tool that the API defines."""
+    description: str = ""
+    grammar: Any = None
+    """The format of a custom tool's text, if it has one."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that says which arguments the tool takes, 64 hex characters. Description
+        and name are no part of it.
+        """
+        parts = [self.form, self.schema, self.grammar]
+        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+class ToolEntry(NamedTuple):
+    """One entry of a list of tools."""
+
+    tools: tuple[RequestedTool, ...]
+    """The tools that the entry holds; the provider's own are none."""
+    sent: Mapping[str, Any]
+    """What the provider gets, if every tool of the entry is offered."""
+
+
+def entry_of(api: Api, tool: object, hosted: Collection[str]) -> ToolEntry:
+    """Return the entry that *tool* is. Raises ``ModelRequestError`` unless the program runs it, or
+    each of its calls comes back for a decision, or its type is one of *hosted*.
+    """
+    return _READERS[api](_object(tool, "tool"), hosted)
+
+
+def check_hosted(type_: str, hosted: Collection[str]) -> None:
+    """Raise ``ModelRequestError`` unless *type_*, of a tool that the provider runs, is one of
+    *hosted*.
+    """
+    base = _base(type_)
+    if type_ not in hosted and base not in hosted:
+        raise ModelRequestError(
+            f"{_shown(base)} runs at the provider, where its calls can't be decided",
+            code="model_request.hosted_tool",
+            hint=f'[proxy] hosted_tools = ["{_shown(base)}"] lets the provider run it',
+        )
+
+
+def _base(type_: str) -> str:
+    """Return a type without its version."""
+    base = _DATED.sub("", type_)
+    return _SAME.get(base, base)
+
+
+def _shown(text: str) -> str:
+    return text[:64] if text.isprintable() else "a tool"
+
+
+def _object(value: object, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise ModelRequestError(f"the request is malformed: its {name} is no object")
+    return value
+
+
+def _type_of(tool: Mapping[str, Any]) -> str:
+    kind = tool.get("type")
+    if not isinstance(kind, str):
+        raise ModelRequestError("the request is malformed: a tool without a type")
+    return kind
+
+
+def _unknown(kind: str) -> ModelRequestError:
+    return ModelRequestError(
+        f"guardrail knows no tool of the type {_shown(kind)}", code="model_request.unknown_tool"
+    )
+
+
+def _named(
+    name: object, form: str, schema: Mapping[str, Any] | None, about: Mapping[str, Any]
+) -> RequestedTool:
+    try:
+        checked = tool_name(name)
+    except UsageError as error:
+        failure = ModelRequestError(f"the request is malformed: {error.message}")
+    else:
+        said = about.get("description")
+        return RequestedTool(
+            checked, form, schema, said if isinstance(said, str) else "", about.get("format")
+        )
+    raise failure
+
+
+def _function(about: Mapping[str, Any], field: str, prefix: str = "") -> RequestedTool:
+    schema = about.get(field)
+    name = about.get("name")
+    if prefix and isinstance(name, str):
+        name = f"{prefix}.{name}"
+    found = _NOTHING if schema is None else _object(schema, "schema")
+    return _named(name, "function", found, about)
+
+
+def _custom(about: Mapping[str, Any], prefix: str = "") -> RequestedTool:
+    name = about.get("name")
+    return _named(f"{prefix}.{name}" if prefix else name, "custom", _CUSTOM, about)
+
+
+def _of_chat(tool: Mapping[str, Any], hosted: Collection[str]) -> ToolEntry:
+    kind = _type_of(tool) if "type" in tool else "function"
+    if kind == "function":
+        return ToolEntry((_function(_object(tool.get(kind), kind), "parameters"),), tool)
+    if kind == "custom":
+        return ToolEntry((_custom(_object(tool.get(kind), kind)),), tool)
+    if _base(kind) in _OPENAI_HOSTED:
+        check_hosted(kind, hosted)
+        return ToolEntry((), tool)
+    raise _unknown(kind)
+
+
+def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = "") -> ToolEntry:
+    kind = _type_of(tool)
+    base = _base(kind)
+    if kind == "function":
+        return ToolEntry((_function(tool, "parameters", space),), tool)
+    if kind == "custom":
+        return ToolEntry((_custom(tool, space),), tool)
+    if kind == "namespace" and not space:
+        return _of_namespace(tool, hosted)
+    if kind == "shell" and _in_container(tool):
+        check_hosted(kind, hosted)
+        return ToolEntry((), tool)
+    if kind in _OPENAI_PROGRAMS:
+        return ToolEntry((_named(_OPENAI_PROGRAMS[kind], kind, None, {}),), tool)
+    if kind == "mcp":
+        # Each call then comes back as a request for approval, which is decided.
+        return ToolEntry((), {**tool, "require_approval": "always"})
+    if kind in _SEARCHES:
+        return ToolEntry((), tool)
+    if base in _OPENAI_HOSTED:
+        check_hosted(kind, hosted)
+        return ToolEntry((), tool)
+    raise _unknown(kind)
+
+
+def _in_container(tool: Mapping[str, Any]) -> bool:
+    environment = tool.get("environment")
+    return isinstance(environment, dict) and environment.get("type") != "local"
+
+
+def _of_namespace(tool: Mapping[str, Any], hosted: Collection[str]) -> ToolEntry:
+    space = tool.get("name")
+    inner = tool.get("tools")
+    if not isinstance(space, str) or not space or not isinstance(inner, list):
+        raise ModelRequestError("the request is malformed: a namespace without a name or tools")
+    entries = [_of_response(_object(each, "tool"), hosted, space) for each in inner]
+    tools = [found for each in entries for found in each.tools]
+    return ToolEntry(tuple(tools), {**tool, "tools": [each.sent for each in entries]})
+
+
+def _of_message(tool: Mapping[str, Any], hosted: Collection[str]) -> ToolEntry:
+    kind = tool.get("type")
+    if kind is None or kind == "custom":
+        return ToolEntry((_function(tool, "input_schema"),), tool)
+    kind = _type_of(tool)
+    base = _base(kind)
+    if base in _ANTHROPIC_PROGRAMS:
+        return ToolEntry((_named(tool.get("name"), kind, None, {}),), tool)
+    if base in _ANTHROPIC_SETS:
+        return ToolEntry((_named(_ANTHROPIC_SETS[base], kind, None, {}),), tool)
+    if base in _SEARCHES:
+        return ToolEntry((), tool)
+    if base in _ANTHROPIC_HOSTED:
+        check_hosted(kind, hosted)
+        return ToolEntry((), tool)
+    raise _unknown(kind)
+
+
+_READERS: dict[Api, Callable[[Mapping[str, Any], Collection[str]], ToolEntry]] = {
+    Api.CHAT: _of_chat,
+    Api.RESPONSES: _of_response,
+    Api.MESSAGES: _of_message,
+}

@@ -1,0 +1,236 @@
+"""Requests to a model: the tools in them, and the same request without the tools that the policy
+hides. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.requested_tools import (
+    ModelRequestError,
+    RequestedTool,
+    ToolEntry,
+    check_hosted,
+    entry_of,
+)
+
+__all__ = ["MOST_TOOLS", "ToolRequest"]
+
+MOST_TOOLS = 1_024
+"""Largest number of tools in one request."""
+_FORCED = frozenset({"any", "required"})
+"""Values of ``tool_choice`` that need a tool."""
+_LEGACY = "functions"
+_ITEMS_WITH_TOOLS = frozenset({"additional_tools", "tool_search_output"})
+_TYPED_CHOICES = frozenset({"apply_patch", "shell"})
+"""Choices that name a tool by its type."""
+
+
+class _ToolList(NamedTuple):
+    """One list of tools in a request."""
+
+    field: str
+    at: int | None
+    """Index of the input item that has the list; None if the request itself has it."""
+    entries: list[ToolEntry]
+
+
+class ToolRequest:
+    """One request with its tools."""
+
+    def __init__(self, api: Api, body: Mapping[str, Any], hosted: Collection[str] = ()) -> None:
+        """Read the tools of *body*. *hosted* are the types of tools that the provider may run.
+        Raises ``ModelRequestError`` for tools that can't be governed, and for too many.
+        """
+        self._api = api
+        self._body = body
+        self._lists = list(_lists(api, body, hosted))
+        _check_provider_side(api, body, hosted)
+        self.tools: dict[str, RequestedTool] = {}
+        """The tools whose calls the program runs, by name."""
+        for tool in self._all():
+            known = self.tools.setdefault(tool.name, tool)
+            if known is not tool and known.digest != tool.digest:
+                raise ModelRequestError(
+                    "the request is malformed: two tools have the same name",
+                    code="model_request.tool_twice",
+                )
+
+    def _all(self) -> Iterator[RequestedTool]:
+        for each in self._lists:
+            for entry in each.entries:
+                yield from entry.tools
+
+    def offering(self, names: Collection[str]) -> Mapping[str, Any]:
+        """Return the request with the tools *names* only: the same object if there is nothing to
+        change. Raises ``ModelRequestError`` if it demands a call of a tool that is left out.
+        """
+        hidden = self.tools.keys() - set(names)
+        made = dict(self._body)
+        changed = False
+        for each in self._lists:
+            before = self._found(each)
+            sent = [kept for entry in each.entries for kept in _offered(entry, hidden)]
+            if sent == before:
+                continue
+            changed = True
+            if each.at is None:
+                made[each.field] = sent
+            else:
+                items = list(made["input"])
+                items[each.at] = {**items[each.at], each.field: sent}
+                made["input"] = items
+        if not changed:
+            return self._body
+        if hidden:
+            self._choose(made, hidden)
+        return made
+
+    def _found(self, each: _ToolList) -> Any:
+        owner = self._body if each.at is None else self._body["input"][each.at]
+        return owner[each.field]
+
+    def _choose(self, made: dict[str, Any], hidden: Collection[str]) -> None:
+        """Change the choice of a tool in *made*, which has lost the tools *hidden*."""
+        for field, list_ in (("tool_choice", "tools"), ("function_call", _LEGACY)):
+            choice = made.get(field)
+            if isinstance(choice, dict):
+                made[field] = choice = _allowed(choice, hidden)
+                if _name_of(choice) in hidden:
+                    raise _demanded()
+            if list_ in made and not made[list_]:
+                mode = choice.get("type") if isinstance(choice, dict) else choice
+                if isinstance(mode, str) and mode in _FORCED:
+                    raise _demanded()
+                # Providers refuse a choice, and an empty list, if there is no tool.
+                for name in (field, list_, "parallel_tool_calls"):
+                    made.pop(name, None)
+
+
+def _demanded() -> ModelRequestError:
+    return ModelRequestError(
+        "the request demands a call of a tool that the policy hides",
+        code="model_request.hidden_tool",
+        hint='let the model choose: tool_choice "auto"',
+    )
+
+
+def _lists(api: Api, body: Mapping[str, Any], hosted: Collection[str]) -> Iterator[_ToolList]:
+    count = 0
+
+    def read(field: str, at: int | None, given: object, wrap: Callable[[Any], Any]) -> _ToolList:
+        nonlocal count
+        if not isinstance(given, list):
+            raise ModelRequestError(f"the request is malformed: its {field} are no list")
+        count += len(given)
+        if count > MOST_TOOLS:
+            raise _too_many()
+        entries = [entry_of(api, wrap(each), hosted) for each in given]
+        count += sum(max(0, len(each.tools) - 1) for each in entries)
+        if count > MOST_TOOLS:
+            raise _too_many()
+        return _ToolList(field, at, entries)
+
+    if body.get("tools") is not None:
+        yield read("tools", None, body["tools"], lambda tool: tool)
+    if api is Api.CHAT and body.get(_LEGACY) is not None:
+        found = read(_LEGACY, None, body[_LEGACY], lambda tool: {"function": tool})
+        # They are sent without the form that they were read in.
+        entries = [entry._replace(sent=entry.sent["function"]) for entry in found.entries]
+        yield found._replace(entries=entries)
+    items = body.get("input") if api is Api.RESPONSES else None
+    for at, item in enumerate(items if isinstance(items, list) else ()):
+        if isinstance(item, dict) and item.get("type") in _ITEMS_WITH_TOOLS:
+            yield read("tools", at, item.get("tools"), lambda tool: tool)
+
+
+def _too_many() -> ModelRequestError:
+    return ModelRequestError(
+        f"the request has more than {MOST_TOOLS:,} tools", code="model_request.tools"
+    )
+
+
+def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[str]) -> None:
+    """Raise ``ModelRequestError`` if a part of *body* other than its lists of tools lets the
+    provider run calls, or tells it of tools.
+    """
+    if api is Api.CHAT and body.get("web_search_options") is not None:
+        check_hosted("web_search", hosted)
+    if api is Api.RESPONSES:
+        if body.get("background"):
+            raise ModelRequestError(
+                "a response in the background can't be governed: its calls do not come back in the"
+                " answer",
+                code="model_request.background",
+                hint="send the request without background",
+            )
+        if body.get("prompt") is not None:
+            check_hosted("prompt", hosted)  # it can hold tools
+    if api is Api.MESSAGES:
+        if body.get("mcp_servers"):
+            check_hosted("mcp_servers", hosted)
+        for block in _blocks(body):
+            if _defines_tool(block):
+                raise ModelRequestError(
+                    "a tool that is defined inside a message can't be governed",
+                    code="model_request.tool_in_message",
+                    hint="define it in tools, and name it in the message",
+                )
+
+
+def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the content blocks of a request's messages, and the changes of tools in them."""
+    messages = body.get("messages")
+    for message in messages if isinstance(messages, list) else ():
+        content = message.get("content") if isinstance(message, dict) else None
+        for block in content if isinstance(content, list) else ():
+            yield block
+            changes = block.get("tool_changes") if isinstance(block, dict) else None
+            yield from changes if isinstance(changes, list) else ()
+
+
+def _defines_tool(block: Any) -> bool:
+    if not isinstance(block, dict) or block.get("type") != "tool_addition":
+        return False
+    tool = block.get("tool")
+    return not isinstance(tool, dict) or not str(tool.get("type", "")).endswith("_reference")
+
+
+def _offered(entry: ToolEntry, hidden: Collection[str]) -> Iterator[Mapping[str, Any]]:
+    """Yield what is sent of *entry*: nothing if it is hidden."""
+    if not any(tool.name in hidden for tool in entry.tools):
+        yield entry.sent
+    elif entry.sent.get("type") == "namespace":
+        space = entry.sent["name"]
+        kept = [each for each in entry.sent["tools"] if f"{space}.{each.get('name')}" not in hidden]
+        if kept:
+            yield {**entry.sent, "tools": kept}
+
+
+def _name_of(choice: Mapping[str, Any]) -> str | None:
+    """Return the name of the tool that *choice* demands, if it demands one."""
+    inner = choice.get("function") or choice.get("custom")
+    found = inner.get("name") if isinstance(inner, dict) else choice.get("name")
+    if found is None and choice.get("type") in _TYPED_CHOICES:
+        found = choice["type"]
+    return found if isinstance(found, str) else None
+
+
+def _allowed(choice: dict[str, Any], hidden: Collection[str]) -> dict[str, Any]:
+    """Return *choice* without the hidden tools, if it lists the allowed ones."""
+    if choice.get("type") != "allowed_tools":
+        return choice
+    nested = choice.get("allowed_tools")
+    inner = nested if isinstance(nested, dict) else choice
+    tools = inner.get("tools")
+    if not isinstance(tools, list):
+        return choice
+    kept = [each for each in tools if not (isinstance(each, dict) and _name_of(each) in hidden)]
+    if len(kept) == len(tools):
+        return choice
+    if not kept:
+        raise _demanded()
+    made = {**inner, "tools": kept}
+    return {**choice, "allowed_tools": made} if inner is nested else made

@@ -1,0 +1,382 @@
+"""The tools in a request: read, refused, and left out."""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+import pytest
+
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.requested_tools import ModelRequestError
+from guardrail.model_apis.requests import MOST_TOOLS, ToolRequest
+
+SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
+CHAT, RESPONSES, MESSAGES = Api.CHAT, Api.RESPONSES, Api.MESSAGES
+
+
+def function(api: Api, name: str = "weather", schema: Any = SCHEMA) -> Any:
+    if api is CHAT:
+        return {"type": "function", "function": {"name": name, "parameters": schema}}
+    if api is RESPONSES:
+        return {"type": "function", "name": name, "parameters": schema, "strict": None}
+    return {"name": name, "input_schema": schema}
+
+
+def request(api: Api, *tools: Any, **more: Any) -> dict[str, Any]:
+    return {"model": "m", "tools": list(tools), **more}
+
+
+def read(api: Api, body: Any, hosted: Any = ()) -> ToolRequest:
+    """Read a request, and check that it is not changed by that."""
+    before = copy.deepcopy(body)
+    found = ToolRequest(api, body, hosted)
+    assert found.offering(found.tools) is not None
+    assert body == before
+    return found
+
+
+apis = pytest.mark.parametrize("api", [CHAT, RESPONSES, MESSAGES])
+
+
+@apis
+def test_a_request_without_tools_is_the_same(api: Api) -> None:
+    """Whatever else it has."""
+    for body in ({}, {"tools": None}, {"tools": []}, {"messages": "x", "input": 5}):
+        found = read(api, body)
+        assert found.tools == {}
+        assert found.offering([]) is body
+
+
+@apis
+def test_functions_are_read_and_left_out(api: Api) -> None:
+    """Those that are left keep their order and every field."""
+    one, two, three = (function(api, name) for name in ("one", "two", "three"))
+    body = request(api, one, two, three, parallel_tool_calls=True)
+    found = read(api, body)
+    assert list(found.tools) == ["one", "two", "three"]
+    assert found.tools["one"].schema == SCHEMA
+    assert found.offering(["one", "two", "three"]) is body
+    made = found.offering(["three", "one"])
+    assert made == {**body, "tools": [one, three]}
+    assert found.offering([]) == {"model": "m"}
+
+
+def test_every_kind_of_tool_that_a_program_runs_is_read() -> None:
+    """By the names that their calls have."""
+    grammar = {"type": "grammar", "syntax": "lark", "definition": "x"}
+    chat = request(
+        CHAT,
+        {"type": "custom", "custom": {"name": "sql", "format": grammar}},
+        {"type": "function", "function": {"name": "bare", "description": "d"}},
+        functions=[{"name": "old", "parameters": SCHEMA}],
+    )
+    found = read(CHAT, chat)
+    assert list(found.tools) == ["sql", "bare", "old"]
+    assert found.tools["sql"].schema is not None
+    assert found.tools["bare"].description == "d"
+    made = found.offering(["bare"])
+    assert made == {"model": "m", "tools": [chat["tools"][1]]}
+    inner = [function(RESPONSES, "look"), {"type": "custom", "name": "edit"}]
+    response = request(
+        RESPONSES,
+        {"type": "custom", "name": "sql"},
+        {"type": "shell"},
+        {"type": "shell", "environment": {"type": "local"}},
+        {"type": "local_shell"},
+        {"type": "apply_patch"},
+        {"type": "computer_use_preview", "display_width": 1},
+        {"type": "namespace", "name": "crm", "description": "d", "tools": inner},
+        {"type": "tool_search"},
+        input=[
+            {"type": "additional_tools", "role": "developer", "tools": [function(RESPONSES)]},
+            {"type": "tool_search_output", "tools": [function(RESPONSES, "later")]},
+            {"role": "user", "content": "x"},
+        ],
+    )
+    found = read(RESPONSES, response)
+    names = ["sql", "shell", "local_shell", "apply_patch", "computer", "crm.look", "crm.edit"]
+    assert list(found.tools) == [*names, "weather", "later"]
+    made = found.offering(["crm.edit", "later"])
+    assert made["tools"] == [
+        {"type": "namespace", "name": "crm", "description": "d", "tools": [inner[1]]},
+        {"type": "tool_search"},
+    ]
+    assert [each.get("tools") for each in made["input"]] == [
+        [],
+        [function(RESPONSES, "later")],
+        None,
+    ]
+    message = request(
+        MESSAGES,
+        {"type": "custom", **function(MESSAGES)},
+        {"type": "bash_20250124", "name": "bash"},
+        {"type": "text_editor_20250728", "name": "str_replace_based_edit_tool"},
+        {"type": "computer_20251124", "name": "computer", "display_width_px": 1},
+        {"type": "memory_20250818", "name": "memory"},
+        {"type": "browser_toolset_20260801"},
+        {"type": "tool_search_tool_regex_20251119", "name": "tool_search_tool_regex"},
+    )
+    found = read(MESSAGES, message)
+    assert list(found.tools) == [
+        "weather",
+        "bash",
+        "str_replace_based_edit_tool",
+        "computer",
+        "memory",
+        "browser",
+    ]
+    assert found.tools["bash"].schema is None
+    assert found.offering(["bash"])["tools"] == [message["tools"][1], message["tools"][6]]
+
+
+HOSTED = [
+    (CHAT, {"tools": [{"type": "web_search"}]}, "web_search"),
+    (CHAT, {"web_search_options": {}}, "web_search"),
+    (RESPONSES, {"tools": [{"type": "web_search_preview_2025_03_11"}]}, "web_search"),
+    (RESPONSES, {"tools": [{"type": "web_search_2025_08_26"}]}, "web_search"),
+    (RESPONSES, {"tools": [{"type": "file_search", "vector_store_ids": []}]}, "file_search"),
+    (RESPONSES, {"tools": [{"type": "code_interpreter", "container": "x"}]}, "code_interpreter"),
+    (RESPONSES, {"tools": [{"type": "image_generation"}]}, "image_generation"),
+    (RESPONSES, {"tools": [{"type": "programmatic_tool_calling"}]}, "programmatic_tool_calling"),
+    (RESPONSES, {"tools": [{"type": "shell", "environment": {"type": "container_auto"}}]}, "shell"),
+    (RESPONSES, {"prompt": {"id": "pmpt_1"}}, "prompt"),
+    (
+        RESPONSES,
+        {"input": [{"type": "additional_tools", "tools": [{"type": "web_search"}]}]},
+        "web_search",
+    ),
+    (MESSAGES, {"tools": [{"type": "web_search_20250305", "name": "web_search"}]}, "web_search"),
+    (MESSAGES, {"tools": [{"type": "web_fetch_20260318", "name": "web_fetch"}]}, "web_fetch"),
+    (
+        MESSAGES,
+        {"tools": [{"type": "code_execution_20260521", "name": "code_execution"}]},
+        "code_execution",
+    ),
+    (MESSAGES, {"tools": [{"type": "advisor_20260301", "name": "advisor"}]}, "advisor"),
+    (MESSAGES, {"tools": [{"type": "mcp_toolset", "mcp_server_name": "x"}]}, "mcp_servers"),
+    (MESSAGES, {"mcp_servers": [{"type": "url", "name": "x", "url": "y"}]}, "mcp_servers"),
+]
+
+
+@pytest.mark.parametrize(("api", "body", "name"), HOSTED, ids=str)
+def test_tools_that_the_provider_runs_are_refused_unless_a_setting_names_them(
+    api: Api, body: Any, name: str
+) -> None:
+    """Nobody could decide their calls."""
+    with pytest.raises(ModelRequestError) as raised:
+        read(api, body)
+    assert raised.value.code == "model_request.hosted_tool"
+    assert f'hosted_tools = ["{name}"]' in raised.value.hint
+    found = read(api, body, [name])
+    assert (found.tools, found.offering([])) == ({}, body)
+    with pytest.raises(ModelRequestError):
+        read(api, body, ["another"])
+
+
+def test_calls_of_an_mcp_server_come_back_for_a_decision() -> None:
+    """Whatever the request says."""
+    server = {"type": "mcp", "server_label": "crm", "server_url": "https://crm.example"}
+    for given in ("never", {"never": {"tool_names": ["x"]}}, None):
+        body = request(RESPONSES, {**server, "require_approval": given})
+        made = read(RESPONSES, body).offering([])
+        assert made["tools"] == [{**server, "require_approval": "always"}]
+    body = request(RESPONSES, {**server, "require_approval": "always"})
+    assert read(RESPONSES, body).offering([]) is body
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        (CHAT, {"tools": [{"type": "mcp"}]}),
+        (CHAT, {"tools": [{"type": "new"}]}),
+        (RESPONSES, {"tools": [{"type": "new"}]}),
+        (RESPONSES, {"tools": [{"type": "bidi\u202e" * 30}]}),
+        (MESSAGES, {"tools": [{"type": "new_20270101", "name": "new"}]}),
+    ],
+    ids=str,
+)
+def test_unknown_types_of_tools_are_refused(api: Api, body: Any) -> None:
+    """The provider may run them."""
+    with pytest.raises(ModelRequestError) as raised:
+        read(api, body, ["another"])
+    assert raised.value.code == "model_request.unknown_tool"
+    assert raised.value.message.isprintable()
+
+
+MALFORMED = [
+    (CHAT, {"tools": {}}),
+    (CHAT, {"tools": [None]}),
+    (CHAT, {"tools": [{"type": 1}]}),
+    (CHAT, {"tools": [{"type": "function"}]}),
+    (CHAT, {"tools": [function(CHAT, schema=[])]}),
+    (CHAT, {"tools": [function(CHAT, name="")]}),
+    (CHAT, {"tools": [function(CHAT, name="a\u202eb")]}),
+    (CHAT, {"tools": [function(CHAT, name="x" * 300)]}),
+    (CHAT, {"tools": [{"type": "custom", "custom": {}}]}),
+    (CHAT, {"functions": "x"}),
+    (CHAT, {"functions": [1]}),
+    (RESPONSES, {"tools": [{}]}),
+    (RESPONSES, {"tools": [{"type": "namespace", "name": "x"}]}),
+    (RESPONSES, {"tools": [{"type": "namespace", "name": "", "tools": []}]}),
+    (RESPONSES, {"tools": [{"type": "namespace", "name": "x", "tools": [1]}]}),
+    (RESPONSES, {"input": [{"type": "additional_tools"}]}),
+    (MESSAGES, {"tools": [{"type": 1}]}),
+    (MESSAGES, {"tools": [{"name": 1}]}),
+    (MESSAGES, {"tools": [{"type": "bash_20250124"}]}),
+]
+
+
+@pytest.mark.parametrize(("api", "body"), MALFORMED, ids=str)
+def test_malformed_tools_are_an_error(api: Api, body: Any) -> None:
+    """Two readers could take them in different ways."""
+    with pytest.raises(ModelRequestError, match="malformed"):
+        read(api, body)
+
+
+def test_namespaces_do_not_hold_namespaces() -> None:
+    """The API has none."""
+    inner = {"type": "namespace", "name": "y", "tools": []}
+    with pytest.raises(ModelRequestError):
+        read(RESPONSES, request(RESPONSES, {"type": "namespace", "name": "x", "tools": [inner]}))
+
+
+@apis
+def test_two_tools_of_one_name_are_an_error_unless_they_are_the_same(api: Api) -> None:
+    """Nobody could say which one a call is for."""
+    assert list(read(api, request(api, function(api), function(api))).tools) == ["weather"]
+    with pytest.raises(ModelRequestError) as raised:
+        read(api, request(api, function(api), function(api, schema={"type": "object"})))
+    assert raised.value.code == "model_request.tool_twice"
+
+
+@apis
+def test_a_digest_names_what_a_tool_takes(api: Api) -> None:
+    """Name and description are no part of it; every key of the schema is."""
+    digest = read(api, request(api, function(api))).tools["weather"].digest
+    other = read(api, request(api, function(api, "other"))).tools["other"].digest
+    assert digest == other
+    swapped = {"properties": {"city": {"type": "string"}}, "type": "object"}
+    assert read(api, request(api, function(api, schema=swapped))).tools["weather"].digest == digest
+    for schema in ({**SCHEMA, "x": 10**400}, {"type": "object"}, {**SCHEMA, "\ud800": "\ud800"}):
+        changed = read(api, request(api, function(api, schema=schema))).tools["weather"].digest
+        assert changed != digest
+
+
+def test_too_many_tools_are_refused_in_bounded_time() -> None:
+    """Wherever they are."""
+    many = [function(RESPONSES, f"t{number}") for number in range(10_000)]
+    began = time.process_time()
+    for body in (
+        request(RESPONSES, *many),
+        request(RESPONSES, {"type": "namespace", "name": "x", "tools": many}),
+        {"input": [{"type": "additional_tools", "tools": many[:600]}] * 2},
+    ):
+        with pytest.raises(ModelRequestError, match=r"more than 1,024 tools"):
+            read(RESPONSES, body)
+    assert time.process_time() - began < 10
+    assert len(read(RESPONSES, request(RESPONSES, *many[:MOST_TOOLS])).tools) == MOST_TOOLS
+
+
+CHOICES = [
+    (CHAT, {"type": "function", "function": {"name": "two"}}),
+    (CHAT, {"type": "custom", "custom": {"name": "two"}}),
+    (RESPONSES, {"type": "function", "name": "two"}),
+    (RESPONSES, {"type": "custom", "name": "two"}),
+    (MESSAGES, {"type": "tool", "name": "two"}),
+]
+
+
+@pytest.mark.parametrize(("api", "choice"), CHOICES, ids=str)
+def test_a_request_that_demands_a_hidden_tool_is_refused(api: Api, choice: Any) -> None:
+    """The model could not do what the program waits for."""
+    body = request(api, function(api, "one"), function(api, "two"), tool_choice=choice)
+    found = read(api, body)
+    assert found.offering(["two"])["tool_choice"] == choice
+    with pytest.raises(ModelRequestError) as raised:
+        found.offering(["one"])
+    assert raised.value.code == "model_request.hidden_tool"
+
+
+@pytest.mark.parametrize(
+    ("api", "choice"),
+    [(CHAT, "required"), (RESPONSES, "required"), (MESSAGES, {"type": "any"})],
+)
+def test_a_request_that_demands_any_call_needs_a_tool(api: Api, choice: Any) -> None:
+    """And keeps its choice as long as it has one."""
+    body = request(api, function(api, "one"), function(api, "two"), tool_choice=choice)
+    found = read(api, body)
+    assert found.offering(["one"])["tool_choice"] == choice
+    with pytest.raises(ModelRequestError):
+        found.offering([])
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", {"type": "auto"}, {"type": "none"}])
+def test_a_choice_that_demands_nothing_goes_with_the_last_tool(choice: Any) -> None:
+    """Providers refuse it without tools."""
+    for api in (CHAT, RESPONSES, MESSAGES):
+        body = request(api, function(api), tool_choice=choice)
+        assert read(api, body).offering([]) == {"model": "m"}
+    body = {"model": "m", "functions": [{"name": "old"}], "function_call": "auto"}
+    assert read(CHAT, body).offering([]) == {"model": "m"}
+    with pytest.raises(ModelRequestError):
+        read(CHAT, {**body, "function_call": {"name": "old"}}).offering([])
+
+
+def test_a_tool_of_the_api_can_be_demanded_by_its_type() -> None:
+    """It has no name."""
+    body = request(RESPONSES, {"type": "shell"}, tool_choice={"type": "shell"})
+    with pytest.raises(ModelRequestError):
+        read(RESPONSES, body).offering([])
+
+
+@pytest.mark.parametrize("api", [CHAT, RESPONSES])
+def test_the_list_of_allowed_tools_loses_the_hidden_ones(api: Api) -> None:
+    """A list that would be empty demands what can't be."""
+    names = [
+        {"type": "function", "function": {"name": name}}
+        if api is CHAT
+        else {"type": "function", "name": name}
+        for name in ("one", "two")
+    ]
+    inner = {"mode": "auto", "tools": names}
+    choice = (
+        {"type": "allowed_tools", "allowed_tools": inner}
+        if api is CHAT
+        else {"type": "allowed_tools", **inner}
+    )
+    three = [function(api, name) for name in ("one", "two", "three")]
+    found = read(api, request(api, *three, tool_choice=choice))
+    assert found.offering(["one", "two"])["tool_choice"] == choice
+    made = found.offering(["one", "three"])["tool_choice"]
+    assert (made["allowed_tools"] if api is CHAT else made)["tools"] == names[:1]
+    with pytest.raises(ModelRequestError):
+        found.offering(["three"])
+    odd = request(api, *three, tool_choice={"type": "allowed_tools", "tools": "x"})
+    assert read(api, odd).offering(["one"])["tool_choice"] == odd["tool_choice"]
+
+
+def test_a_response_in_the_background_is_refused() -> None:
+    """Its calls would be fetched by another request."""
+    with pytest.raises(ModelRequestError) as raised:
+        read(RESPONSES, {"background": True})
+    assert raised.value.code == "model_request.background"
+    assert read(RESPONSES, {"background": False}).tools == {}
+
+
+def test_tools_that_are_defined_inside_messages_are_refused() -> None:
+    """References to tools of the request are not."""
+    reference = {"type": "tool_addition", "tool": {"type": "tool_reference", "name": "x"}}
+    defined = {"type": "tool_addition", "tool": {"type": "tool_definition", "name": "x"}}
+    compaction = {"type": "compaction", "content": "x", "tool_changes": [defined]}
+    odd = {"type": "tool_addition", "tool": None}
+
+    def body(*blocks: Any) -> Any:
+        return {"messages": [{"role": "user", "content": list(blocks)}, 5, {"content": "x"}]}
+
+    assert read(MESSAGES, body(reference, "x", {"type": "text"})).tools == {}
+    for block in (defined, compaction, odd):
+        with pytest.raises(ModelRequestError) as raised:
+            read(MESSAGES, body(block))
+        assert raised.value.code == "model_request.tool_in_message"
