@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -72,12 +72,15 @@ class Decider:
         context: CallContext,
         owner: Owner | None = None,
         again: AskedAgain | None = None,
+        tools: Mapping[str, Tool] | None = None,
     ) -> None:
         """*adapter* and *context* go into the record of each call; *context* without the model and
         the response, which the answer names. *owner* can tell the results of the calls; it is
         ``owner_of(session)`` if it is None. With *again*, a call that was refused because nobody
-        had approved it in time uses its approval when it is asked for again.
+        had approved it in time uses its approval when it is asked for again. *tools* are those of
+        the request, by name; others are looked up in the guard's own.
         """
+        self._tools = {} if tools is None else tools
         self._guard = guard
         self._adapter = adapter
         self._context = context
@@ -198,6 +201,9 @@ class Decider:
             "session": self._session,
             "context": replace(self._context, model=asked.model, response=asked.response),
         }
+        known = self._tools.get(call.name) if isinstance(call.name, str) else None
+        if known is not None and call.server is None:
+            return as_written(known), options
         try:
             found = self._guard.find_tool(call.name, call.server)  # type: ignore[arg-type]
         except UsageError:

@@ -18,6 +18,7 @@ from guardrail.proxy.passing import pass_on
 from guardrail.proxy.routes import find_route, format_of
 from guardrail.proxy.sessions import CallerSessions, ProxyCaller, credential_digest
 from guardrail.proxy.shared import Shared
+from guardrail.proxy.tools import RequestTools
 from guardrail.proxy.upstream import Upstream
 from guardrail.system.os_user import user_name
 
@@ -53,7 +54,8 @@ class Proxy:
             upstream_url, idle_s=settings.upstream_idle_s, connect_s=limits.connect_s
         )
         outcomes = Outcomes(settings.outcome_wait_s)
-        self._shared = Shared(guard, upstream, settings, limits, CallerSessions(guard), outcomes)
+        sessions, tools = CallerSessions(guard), RequestTools(guard)
+        self._shared = Shared(guard, upstream, settings, limits, sessions, outcomes, tools)
         self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from guardrail.errors import GuardrailError, IdentityError, LedgerError
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import ModelAnswerError
+from guardrail.model_apis.requested_tools import ModelRequestError
 from guardrail.model_apis.sse import compact, write_event
 
 __all__ = ["ErrorFormat", "Failure", "ProxyError", "failure_of"]
@@ -116,6 +117,9 @@ def failure_of(error: Exception) -> Failure:
     if isinstance(error, LedgerError):
         text = "this call can't be recorded, so it is not passed on"
         return Failure(503, error.code, text, retry=False)
+    if isinstance(error, ModelRequestError):
+        text = f"{error.message}; {error.hint}" if error.hint else error.message
+        return Failure(400, error.code, text)
     if isinstance(error, ModelAnswerError):
         return Failure(502, error.code, error.message, retry=False)
     if isinstance(error, IdentityError):

@@ -12,6 +12,7 @@ from guardrail.errors import GuardrailError
 from guardrail.model_apis.answers import AnswerStream, govern_body
 from guardrail.model_apis.asking import Asked, ModelAnswerError
 from guardrail.model_apis.deciding import adrive_deciding
+from guardrail.model_apis.requests import ToolRequest
 from guardrail.model_apis.sse import compact
 from guardrail.proxy.asgi import Incoming, Outgoing
 from guardrail.proxy.errors import ProxyError, failure_of
@@ -59,11 +60,12 @@ class Exchange:
         try:
             text = await self._incoming.body(self._shared.max_request)
             body = await self._read(text)
+            request = ToolRequest(self._api, body, self._shared.settings.hosted_tools)
             async with self._incoming.watched():
                 self._turn = await ProxyTurn.begin(
                     self._shared, self._api, self._caller, self._incoming, body
                 )
-                sent = self._turn.restored(body)
+                sent = self._turn.restored(await self._turn.offering(request))
                 await self._ask(text if sent is body else compact(sent).encode())
             await self._out.finish()
         except GuardrailError as error:
@@ -90,10 +92,6 @@ class Exchange:
                 400,
                 "the request is no JSON object that all parsers read in the same way",
                 code="proxy.request",
-            )
-        if body.get("background"):
-            raise ProxyError(
-                400, "responses with background=true can't be governed", code="proxy.background"
             )
         return body
 

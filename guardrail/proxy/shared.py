@@ -11,6 +11,7 @@ from guardrail.model_apis.openai.history import RefusedItems
 from guardrail.proxy.limits import ProxyLimits
 from guardrail.proxy.outcomes import Outcomes
 from guardrail.proxy.sessions import CallerSessions
+from guardrail.proxy.tools import RequestTools
 from guardrail.proxy.upstream import Upstream
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class Shared:
     limits: ProxyLimits
     sessions: CallerSessions
     outcomes: Outcomes
+    tools: RequestTools
     refused: RefusedItems = field(default_factory=RefusedItems)
     again: AskedAgain = field(default_factory=AskedAgain)
 

@@ -15,8 +15,10 @@ from guardrail.model_apis.api import Api
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider
 from guardrail.model_apis.openai.history import places_of
+from guardrail.model_apis.requests import ToolRequest
 from guardrail.proxy.headers import SESSION
 from guardrail.proxy.sessions import ProxyCaller, call_name, call_names
+from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
     from guardrail.call.scope import SessionScope
@@ -46,6 +48,7 @@ class ProxyTurn:
         self._caller = caller
         self._session = session
         self._context = context
+        self._tools: Mapping[str, Tool] = {}
 
     @classmethod
     async def begin(
@@ -96,7 +99,15 @@ class ProxyTurn:
             context=self._context,
             owner=self.owner,
             again=self._shared.again,
+            tools=self._tools,
         )
+
+    async def offering(self, request: ToolRequest) -> Mapping[str, Any]:
+        """Return the request without the tools that the policy hides. The calls in the answer are
+        calls of its tools. Raises ``ModelRequestError``.
+        """
+        self._tools = self._shared.tools.known(request.tools)
+        return await self._shared.tools.offering(request, self._tools, self._caller)
 
     def restored(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the request as the upstream must get it: it knows nothing of refused calls. It is

@@ -24,21 +24,15 @@ ALONE = Turn(calls=[Call("weather", {"city": "Atlantis"}, "toolu_1")])
 SUN = {"role": "user", "content": "Sun?"}
 
 
-def client_of(proxy: RunningProxy, session: str | None = None) -> Any:
-    headers = {} if session is None else {"x-guardrail-session": session}
-    return anthropic.Anthropic(
-        base_url=proxy.url, api_key="key-of-alice", max_retries=0, default_headers=headers
-    )
-
-
-def create(client: Any, way: str, messages: Any = (SUN,), **more: Any) -> Any:
-    """Return the message that the client gets in one of its ways."""
-    asked = {"model": MODEL, "max_tokens": 99, "messages": list(messages), **more}
-    api = client.beta.messages if way.startswith("beta") else client.messages
-    if way.endswith("stream"):
-        with api.stream(**asked) as events:
-            return events.get_final_message()
-    return api.create(**asked)
+def create(proxy: RunningProxy, way: str, messages: Any = (SUN,)) -> Any:
+    """Return the message that an official client gets in one of its ways."""
+    asked = {"model": MODEL, "max_tokens": 99, "messages": list(messages)}
+    with proxy.anthropic(default_headers={"x-guardrail-session": "s-1"}) as client:
+        api = client.beta.messages if way.startswith("beta") else client.messages
+        if way.endswith("stream"):
+            with api.stream(**asked) as events:
+                return events.get_final_message()
+        return api.create(**asked)
 
 
 WAYS = ["whole", "stream", "beta", "beta stream"]
@@ -48,7 +42,7 @@ WAYS = ["whole", "stream", "beta", "beta stream"]
 def test_a_denied_call_is_a_text_and_an_allowed_one_is_itself(bench: Bench, way: str) -> None:
     """In their places, with the usage."""
     with ModelServer([BOTH]) as server, proxied(bench.guard, server.url) as proxy:
-        message = create(client_of(proxy), way)
+        message = create(proxy, way)
     assert [block.type for block in message.content] == ["text", "text", "tool_use"]
     assert message.content[0].text == "Grüezi."
     assert message.content[1].text.startswith("weather: ")
@@ -62,7 +56,7 @@ def test_a_denied_call_is_a_text_and_an_allowed_one_is_itself(bench: Bench, way:
 def test_a_message_without_calls_left_ends_its_turn(bench: Bench, way: str) -> None:
     """The program has nothing to run."""
     with ModelServer([ALONE]) as server, proxied(bench.guard, server.url) as proxy:
-        message = create(client_of(proxy), way)
+        message = create(proxy, way)
     assert ([block.type for block in message.content], message.stop_reason) == (
         ["text"],
         "end_turn",
@@ -75,15 +69,14 @@ def test_the_result_in_the_next_request_is_the_outcome(bench: Bench) -> None:
         ModelServer([BOTH, Turn("Sun.")]) as server,
         proxied(bench.guard, server.url) as proxy,
     ):
-        client = client_of(proxy, "s-1")
-        message = create(client, "stream")
+        message = create(proxy, "stream")
         result = {"type": "tool_result", "tool_use_id": "toolu_2", "content": "sun"}
         history = [
             SUN,
             {"role": "assistant", "content": message.content},
             {"role": "user", "content": [result]},
         ]
-        assert create(client, "stream", history).content[0].text == "Sun."
+        assert create(proxy, "stream", history).content[0].text == "Sun."
         assert [each["status"] for each in bench.outcomes] == ["returned"]
 
 
@@ -97,10 +90,9 @@ def test_input_with_a_key_twice_is_denied(bench: Bench) -> None:
     )
     turns = [Turn(calls=[twice]), Turn(wire=Wire(body=raw)), BOTH]
     with ModelServer(turns) as server, proxied(bench.guard, server.url) as proxy:
-        client = client_of(proxy)
-        assert create(client, "stream").content[0].type == "text"
-        assert create(client, "whole").content[0].type == "text"
-        assert create(client, "whole").content[-1].type == "tool_use"
+        assert create(proxy, "stream").content[0].type == "text"
+        assert create(proxy, "whole").content[0].type == "text"
+        assert create(proxy, "whole").content[-1].type == "tool_use"
     found = [(each["decision"]["cause"], each["decision"]["detail"]) for each in bench.decisions]
     assert found[:2] == [("arguments", "duplicate_key")] * 2
 
@@ -110,8 +102,8 @@ def test_a_stream_that_breaks_off_is_an_error_of_the_client(bench: Bench) -> Non
     cut = Turn("Grüezi.", BOTH.calls, cut=7)
     with ModelServer([cut, BOTH]) as server, proxied(bench.guard, server.url) as proxy:
         with pytest.raises(anthropic.APIError):
-            create(client_of(proxy), "stream")
-        assert create(client_of(proxy), "stream").content[-1].type == "tool_use"
+            create(proxy, "stream")
+        assert create(proxy, "stream").content[-1].type == "tool_use"
 
 
 @pytest.mark.slow

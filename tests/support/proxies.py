@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import anthropic
 import openai
 import uvicorn
 
@@ -31,6 +32,11 @@ class RunningProxy:
         kind: Any = openai.AsyncOpenAI if asynchronous else openai.OpenAI
         given = {"base_url": f"{self.url}/v1", "api_key": "key-of-alice", "max_retries": 0}
         return kind(**{**given, **options})
+
+    def anthropic(self, **options: Any) -> Any:
+        """Return an official client of the proxy. It must be closed."""
+        given = {"base_url": self.url, "api_key": "key-of-alice", "max_retries": 0}
+        return anthropic.Anthropic(**{**given, **options})
 
     def session(self, name: str, **options: Any) -> Any:
         """Return an official client whose requests are in the session *name*."""
