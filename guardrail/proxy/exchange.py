@@ -142,14 +142,14 @@ class Exchange:
         events = AnswerStream(self._api, self._turn.refused, self._turn.about)
         self._events = events
         await self._out.start(200, self._head)
-        async with contextlib.aclosing(reply.pieces()) as pieces:
-            piece: bytes | None = b""
-            while piece is not None and not events.ended:
-                piece = await anext(pieces, None)
-                for event in events.read(piece):
-                    made = await adrive_deciding(events.govern(event), self._decide)
-                    self._pending += made  # not before: deciding flushes
-                await self._flush()
+        while not events.ended:
+            piece = await reply.read()
+            for event in events.read(piece or None):
+                made = await adrive_deciding(events.govern(event), self._decide)
+                self._pending += made  # not before: deciding flushes
+            await self._flush()
+            if not piece:
+                break
         if events.broken:
             raise ModelAnswerError("the model's answer broke off; its undecided calls are dropped")
         await reply.rest()

@@ -28,7 +28,7 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
             ) as reply,
         ):
             await out.start(reply.status, to_client(reply.headers, same_body=True))
-            async for piece in reply.raw():
+            while piece := await reply.raw():
                 await out.write(piece)
     except ProxyError:
         if incoming.problem is not None and not out.started:

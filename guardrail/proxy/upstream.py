@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import ipaddress
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from urllib.parse import SplitResult, urlsplit
 
 from guardrail.errors import ConfigError
@@ -43,6 +44,9 @@ class UpstreamReply:
     def __init__(self, response: aiohttp.ClientResponse, limit: int) -> None:
         self._response = response
         self._limit = limit
+        self._sizes = [0, 0]
+        """Bytes that were received, and bytes after decompression."""
+        self._parts: Iterator[bytes] = iter(())
         self.status = response.status
         self.headers: Headers = [
             (name.decode("latin-1").lower(), value.decode("latin-1"))
@@ -51,37 +55,49 @@ class UpstreamReply:
         kind = response.headers.get("content-type", "")
         self.media_type = kind.partition(";")[0].strip().lower()
 
-    async def raw(self) -> AsyncGenerator[bytes]:
-        """Yield the body as it was sent. Raises ``ProxyError`` if it breaks off, or is too
-        large.
-        """
-        size = 0
-        with _as_proxy_errors():
-            async for piece in self._response.content.iter_any():
-                size += len(piece)
-                self._check(size)
-                yield piece
-
-    async def pieces(self) -> AsyncGenerator[bytes]:
-        """Yield the body, decompressed. Raises ``ProxyError`` as ``raw`` does."""
+    @functools.cached_property
+    def _decompressor(self) -> Decompressor | None:
         encodings = [each for name, each in self.headers if name == "content-encoding"]
-        encoding = ",".join(encodings)
-        if encoding.strip().lower() in {"", "identity"}:
-            async for piece in self.raw():
-                yield piece
-            return
-        decompressor, size = Decompressor(encoding), 0
-        async for piece in self.raw():
-            for part in decompressor.feed(piece):
-                size += len(part)
-                self._check(size)
-                yield part
-        decompressor.check_end()
+        encoding = ",".join(encodings).strip().lower()
+        return None if encoding in {"", "identity"} else Decompressor(encoding)
+
+    async def raw(self) -> bytes:
+        """Return the next piece of the body as it was sent, as soon as it comes; empty at the end.
+        Raises ``ProxyError`` if the body breaks off, or is too large.
+        """
+        try:
+            piece = await self._response.content.readany()
+        except (aiohttp.ClientError, OSError) as error:
+            raise _proxy_error(error) from None
+        self._sizes[0] += len(piece)
+        self._check(self._sizes[0])
+        return piece
+
+    async def read(self) -> bytes:
+        """Return the next piece of the body, decompressed; empty at the end. Raises ``ProxyError``
+        as ``raw`` does.
+        """
+        if self._decompressor is None:
+            return await self.raw()
+        while True:
+            for part in self._parts:
+                if part:
+                    self._sizes[1] += len(part)
+                    self._check(self._sizes[1])
+                    return part
+            piece = await self.raw()
+            if not piece:
+                self._decompressor.check_end()
+                return b""
+            self._parts = self._decompressor.feed(piece)
 
     async def body(self, limit: int | None = None) -> bytes:
         """Return the whole body, decompressed. *limit* is a lower limit than that of the reply."""
         self._limit = self._limit if limit is None else limit
-        return b"".join([piece async for piece in self.pieces()])
+        pieces = []
+        while piece := await self.read():
+            pieces.append(piece)
+        return b"".join(pieces)
 
     async def rest(self) -> None:
         """Read what follows the last event, which is nothing, so that the connection can be used
@@ -136,7 +152,7 @@ class Upstream:
         if isinstance(body, bytes) and len(body) > _PIECE:
             headers, body = [*headers, ("content-length", str(len(body)))], _in_pieces(body)
         target = f"{self._origin}{self._base}{path}" + (f"?{query}" if query else "")
-        with _as_proxy_errors():
+        try:
             response = await self._client().request(
                 method,
                 URL(target, encoded=True),
@@ -145,6 +161,8 @@ class Upstream:
                 allow_redirects=False,
                 skip_auto_headers=_ADDED,
             )
+        except (aiohttp.ClientError, OSError) as error:
+            raise _proxy_error(error) from None
         try:
             if 300 <= response.status < 400:
                 raise ProxyError(
@@ -216,28 +234,20 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-@contextlib.contextmanager
-def _as_proxy_errors() -> Iterator[None]:
-    """Convert the errors of the library. Their texts may name addresses, and are not passed on."""
-    try:
-        yield
-    except TimeoutError:  # also aiohttp.ServerTimeoutError
-        raise ProxyError(
-            504, "the upstream did not answer in time", code="proxy.upstream_timeout"
-        ) from None
-    except aiohttp.ClientSSLError:
-        raise ProxyError(
-            502,
-            "the upstream's certificate, or its TLS, is not accepted",
-            code="proxy.upstream_tls",
-        ) from None
-    except aiohttp.ClientConnectorError:
-        raise ProxyError(
-            502, "the upstream can't be reached", code="proxy.upstream_unreachable"
-        ) from None
-    except (aiohttp.ClientError, OSError):
-        raise ProxyError(
-            502,
-            "the upstream broke off its answer, or does not speak HTTP",
-            code="proxy.upstream_broken",
-        ) from None
+def _proxy_error(error: Exception) -> ProxyError:
+    """Return what a client is told about an error of the library. The library's own text may name
+    addresses.
+    """
+    if isinstance(error, TimeoutError):  # also aiohttp.ServerTimeoutError
+        return ProxyError(504, "the upstream did not answer in time", code="proxy.upstream_timeout")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return ProxyError(
+            502, "the upstream's certificate or TLS is not accepted", code="proxy.upstream_tls"
+        )
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return ProxyError(502, "the upstream can't be reached", code="proxy.upstream_unreachable")
+    return ProxyError(
+        502,
+        "the upstream broke off its answer, or does not speak HTTP",
+        code="proxy.upstream_broken",
+    )
