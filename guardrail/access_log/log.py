@@ -37,7 +37,7 @@ from guardrail.errors import (
     UsageError,
     os_reason,
 )
-from guardrail.keys.log_key import Keys
+from guardrail.keys.log_key import Keys, discard_new_keys
 from guardrail.keys.tenant_keys import TenantKeys
 from guardrail.ledger.files import lock_path, refuse_links, traces
 from guardrail.ledger.half_moved import is_access_log_left, way_to_finish
@@ -386,6 +386,15 @@ def _create(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWri
     # belongs to the reader.
     like = None if settings.access.path is not None else settings.ledger.path
     keys = Keys.create(folder, like=like)
+    try:
+        return keys, _create_log(settings, db, keys, like)
+    except (OSError, LedgerError):
+        if not traces(db):
+            discard_new_keys(folder)
+        raise
+
+
+def _create_log(settings: Settings, db: Path, keys: Keys, like: Path | None) -> LedgerWriter:
     # All other files get the owner of the lock file.
     os.close(open_or_make(lock_path(db), like, flags=os.O_RDWR))
     genesis = fields.genesis(
@@ -394,14 +403,13 @@ def _create(settings: Settings, db: Path, folder: Path) -> tuple[Keys, LedgerWri
         config_digest=settings.digest(),
         predecessor=None,
     )
-    writer = LedgerWriter.create(
+    return LedgerWriter.create(
         db,
         log=new_log_name(settings, keys.public, part="access"),
         genesis={**genesis, "holds": HOLDS},
         signing=keys.signing(actor=_actor(), epochs=False),
         settings=_writer_settings(PATIENCE_CREATING),
     )
-    return keys, writer
 
 
 def _writer_settings(seconds: float) -> LedgerSettings:

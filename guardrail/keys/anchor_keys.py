@@ -22,7 +22,7 @@ from guardrail.core.log.checkpoint import (
     cosigned_text,
 )
 from guardrail.errors import ConfigError, KeysError, NoteError, os_reason
-from guardrail.system.disk import why_not_written
+from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.durable import sync_directory, write_private
 from guardrail.system.input_files import read_input
 
@@ -82,6 +82,7 @@ class WitnessKey:
             raise KeysError(
                 f"{folder}: the keys can't be created ({why_not_written(error, folder)})",
                 code="keys.create",
+                hint=make_room(folder) if is_full(error, folder) else "",
             ) from None
         return made
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import json
@@ -31,7 +32,7 @@ from guardrail.core.log.key_epochs import certified_text
 from guardrail.errors import ConfigError, KeysError, os_reason
 from guardrail.keys.key_files import check_mode, read_key
 from guardrail.keys.tenant_keys import TenantKeys, derive
-from guardrail.system.disk import why_not_written
+from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.durable import sync_directory, write_private
 from guardrail.system.ownership import denial_of, new_folder
 
@@ -40,6 +41,7 @@ __all__ = [
     "Ed25519HeadKey",
     "Keys",
     "LogSigning",
+    "discard_new_keys",
     "verify_signature",
 ]
 
@@ -48,6 +50,27 @@ _LOG_PUBLIC = "log.pub"
 _TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
 NAMES_FILE = "log.names"
 """File in a key folder with the names that the log had before each restart."""
+
+
+def discard_new_keys(folder: Path) -> None:
+    """Remove the keys in *folder* that this process has just created, because the log that they
+    are for could not be created. Otherwise, they would look like those of a lost log.
+    """
+    with contextlib.suppress(OSError):
+        for name in (_LOG_KEY, _LOG_PUBLIC, _TOKEN_KEY):
+            (folder / name).unlink(missing_ok=True)
+        folder.rmdir()
+
+
+def _create_error(folder: Path, error: OSError) -> KeysError:
+    missing = denial_of(error, folder)
+    why = why_not_written(error, folder) if missing is None else missing.what
+    room = make_room(folder) if is_full(error, folder) else ""
+    return KeysError(
+        f"{folder}: the keys can't be created ({why})",
+        code="keys.create",
+        hint=room if missing is None else missing.hint,
+    )
 
 
 class Ed25519HeadKey:
@@ -210,13 +233,8 @@ class Keys:
             sync_directory(folder)
             sync_directory(folder.parent)
         except OSError as error:
-            missing = denial_of(error, folder)
-            why = why_not_written(error, folder) if missing is None else missing.what
-            raise KeysError(
-                f"{folder}: the keys can't be created ({why})",
-                code="keys.create",
-                hint="" if missing is None else missing.hint,
-            ) from None
+            discard_new_keys(folder)
+            raise _create_error(folder, error) from None
         return keys
 
     @classmethod

@@ -78,6 +78,8 @@ _PASSING = (
     "ledger.folder",
     "ledger.linked",
     "ledger.earlier",
+    "ledger.reserve",
+    "keys.create",
 )
 """Codes of faults that resolve themselves, or that their own message describes best."""
 

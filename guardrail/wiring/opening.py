@@ -24,6 +24,7 @@ from guardrail.core.log import fields
 from guardrail.core.types import Json
 from guardrail.errors import (
     ConfigError,
+    GuardrailError,
     KeysError,
     LedgerError,
     LedgerOpenError,
@@ -31,7 +32,7 @@ from guardrail.errors import (
     os_reason,
 )
 from guardrail.identity.principal import check_identity
-from guardrail.keys.log_key import Keys, verify_signature
+from guardrail.keys.log_key import Keys, discard_new_keys, verify_signature
 from guardrail.ledger.files import refuse_links
 from guardrail.ledger.half_moved import refuse_half_moved
 from guardrail.ledger.reader import LedgerReader
@@ -234,7 +235,12 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
             refuse_linked(settings)
             make_folder(settings, settings.key_path.parent, "[keys] path, GUARDRAIL_KEYS or keys=")
             keys = create_keys(settings)
-            writer = create_log(settings, keys, epochs=epochs)
+            try:
+                writer = create_log(settings, keys, epochs=epochs)
+            except GuardrailError:
+                if not traces(path):
+                    discard_new_keys(settings.key_path)
+                raise
         elif path.exists() and keyed:
             refuse_half_moved(path)
             keys = load_keys(settings)

@@ -22,7 +22,8 @@ from guardrail.config import NO_SECTIONS, Settings
 from guardrail.core.log import fields as log_fields
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
-from guardrail.system.ownership import new_file
+from guardrail.system.disk import is_full, make_room, why_not_written
+from guardrail.system.ownership import denial_of, new_file
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
@@ -48,6 +49,8 @@ them.
 """
 
 _INTERVAL = 1.0
+_BLOCK = 4096
+"""Space that a request needs on the disk, in bytes."""
 
 
 def settings_reader(settings: Settings) -> Callable[[], Settings]:
@@ -179,14 +182,25 @@ def request_path(ledger: Path) -> Path:
 
 def request(ledger: Path, digest: str) -> None:
     """Ask every guard that runs on *ledger* to load its policies again. *digest* is the expected
-    digest of the policies.
+    digest of the policies. Raises ``LedgerError`` if the request can't be written.
     """
     path = request_path(ledger)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)  # left by a dead process with the same process id
-    with os.fdopen(new_file(temporary, ledger), "w", encoding="utf-8") as out:
-        out.write(json.dumps({"digest": digest}) + "\n")
-    temporary.replace(path)
+    try:
+        temporary.unlink(missing_ok=True)  # left by a dead process with the same process id
+        with os.fdopen(new_file(temporary, ledger), "w", encoding="utf-8") as out:
+            out.write(json.dumps({"digest": digest}) + "\n")
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        missing = denial_of(error, path, ledger)
+        room = make_room(path) if is_full(error, path) else "guardrail doctor"
+        raise LedgerError(
+            f"no guard was asked: {path} can't be written ({why_not_written(error, path, _BLOCK)})",
+            code="ledger.reserve" if is_full(error, path) else "ledger.unwritable",
+            hint=room if missing is None else missing.hint,
+        ) from None
 
 
 class ReloadWatch:

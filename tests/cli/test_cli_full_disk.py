@@ -40,6 +40,7 @@ WRITING = (
     ("retention", "run"),
     ("prune", "--policy", "--reason", "old"),
     ("hold", "add", "case-7", "--reason", "court"),
+    ("policy", "reload"),
 )
 
 
@@ -146,3 +147,33 @@ def test_with_a_megabyte_of_room_commands_record_their_reading_again(
             filler.truncate((disk / "filler").stat().st_size - (1 << 20))
         assert shutil.disk_usage(disk).free <= 1 << 20
         assert "warning" not in process("keys", cwd=disk).err
+
+
+@pytest.mark.parametrize("kilobytes", [8, 40, 120])
+def test_a_new_log_for_which_there_is_no_room_leaves_no_keys(
+    process: Cli, tmp_path: Path, kilobytes: int
+) -> None:
+    """They would look like those of a lost log. Once there is room, the log and the access log are
+    created.
+    """
+    with small_disk(tmp_path / "disk", "6m") as disk:
+        (disk / "policies").mkdir()
+        (disk / "policies" / "p.rego").write_text("package guardrail.policy\n")
+        config = disk / "guardrail.toml"
+        config.write_text("[ledger]\nreserve_mb = 1\n")
+        fill(disk / "filler")
+        with (disk / "filler").open("r+b") as filler:
+            filler.truncate((disk / "filler").stat().st_size - kilobytes * 1024)
+        with pytest.raises(GuardrailError) as caught:
+            Guard.open(config)
+        assert caught.value.code in {"ledger.reserve", "keys.create", "ledger.folder"}
+        assert "recover" not in caught.value.hint
+        (disk / "filler").unlink()
+        with Guard.open(config):
+            pass
+        fill(disk / "filler")
+        assert "the disk is full" in process("sessions", "--config", config).err
+        (disk / "filler").unlink()
+        ran = process("sessions", "--config", config)
+        assert ran.code == 0
+        assert "not recorded" not in ran.err
