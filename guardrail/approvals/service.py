@@ -66,7 +66,7 @@ class Answer:
     given: int
     """Number of valid approvals now."""
     expires: str | None
-    """Expiry time of this approval; None for a refusal."""
+    """Expiry time of this approval, or None for a refusal."""
     reason: str
     """Recorded form of the person's reason."""
 

@@ -179,8 +179,8 @@ def access_log_lost() -> str:
 
 
 def access_log_incomplete() -> str:
-    """Return the reason that a part of the access log, its file or its keys, is missing; empty if
-    none is.
+    """Return the reason that a part of the access log, its file or its keys, is missing, or an
+    empty string if none is.
     """
     meta = click.get_current_context().meta
     if meta.get(_CODE) != "access.half":

@@ -56,8 +56,8 @@ def headline_end(report: VerifyReport) -> str:
 
 
 def memory_way_out(path: Path, report: VerifyReport) -> str:
-    """Return how to resolve a contradiction with the memory if the change was intended; empty if
-    there is none.
+    """Return how to resolve a contradiction with the memory if the change was intended, or an
+    empty string if there is none.
     """
     from guardrail.review.verify.report import Recall
 

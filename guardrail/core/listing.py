@@ -20,7 +20,7 @@ class ListingAnswer(NamedTuple):
     offered: bool
     """True only if the answer is well-formed and no rule hides the tool."""
     problem: str = ""
-    """What is wrong with the answer; empty if it is well-formed."""
+    """What is wrong with the answer, or an empty string if it is well-formed."""
 
 
 def parse_listing(document: object) -> ListingAnswer:

@@ -69,8 +69,8 @@ def refuse_half_moved(path: Path) -> None:
 
 
 def unmoved_wal(path: Path) -> Path | None:
-    """Return the ``-wal`` of the ledger at *path* that a move left in the old folder; None if there
-    is none, or if it is empty.
+    """Return the ``-wal`` of the ledger at *path* that a move left in the old folder, or None if
+    there is none, or if it is empty.
     """
     db = Path(os.path.abspath(path))
     name = f"{db.name}-wal"

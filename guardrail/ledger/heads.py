@@ -32,7 +32,7 @@ class HeadKey(Protocol):
 
     @property
     def certificate(self) -> str | None:
-        """The log key's signature of this key, base64; None for the log key itself."""
+        """The log key's signature of this key, base64, or None for the log key itself."""
 
     @property
     def sign(self) -> Callable[[bytes], bytes]:
@@ -98,8 +98,8 @@ def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing)
 
 
 def head_problem(head: HeadRow, log: str, signing: Signing) -> str:
-    """Return the problem with *head* of the log named *log*, which another process wrote; empty if
-    there is none.
+    """Return the problem with *head* of the log named *log*, which another process wrote, or an
+    empty string if there is none.
     """
     if not head.has_valid_mac(signing):
         return "the head was written by someone who does not hold this log's keys"

@@ -98,7 +98,7 @@ class SessionNames:
         self._lock = threading.Lock()
         """Held only briefly, because the commit thread must not wait for a reader."""
         self._edge: Edge | None = None
-        """The tree of the lines whose names are known; None before the first read."""
+        """The tree of the lines whose names are known, or None before the first read."""
         self._known: TextHashes | None = TextHashes()
         """The known names, or None if there are too many."""
         self._absent: dict[str, None] = {}

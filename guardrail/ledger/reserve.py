@@ -99,7 +99,9 @@ class Reserve:
 
     @property
     def obstacle(self) -> str:
-        """Description of what is at the reserve's path if it is not a regular file; else empty."""
+        """Description of what is at the reserve's path if it is not a regular file, otherwise an
+        empty string.
+        """
         try:
             mode = os.lstat(self._path).st_mode
         except OSError:

@@ -31,7 +31,7 @@ class Route:
     path: str
     """The path after ``/v1``, as it is sent to the upstream."""
     api: Api | None
-    """The API whose answers are governed; None if answers hold no calls."""
+    """The API whose answers are governed, or None if answers hold no calls."""
 
 
 def find_route(method: str, path: str) -> Route:

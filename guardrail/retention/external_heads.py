@@ -79,8 +79,8 @@ def external_heads(
 
 
 def _signed_checkpoint(note: SignedNote, key: NoteKey) -> Checkpoint | None:
-    """Return the checkpoint in *note* if *key* signed it as a head of the log that the key names;
-    else None.
+    """Return the checkpoint in *note* if *key* signed it as a head of the log that the key names,
+    otherwise None.
     """
     try:
         found = Checkpoint.parse(note.text)

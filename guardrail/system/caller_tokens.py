@@ -41,7 +41,7 @@ class CallerTokens:
             raise _refused(path, "it names no caller", "empty", "guardrail proxy token NAME")
 
     def caller(self, headers: Headers) -> str | None:
-        """Return the name of the caller whose token is in *headers*; None if there is none, if
+        """Return the name of the caller whose token is in *headers*, or None if there is none, if
         there are several, or if the file can't be used.
         """
         given = values_of(headers, TOKEN_HEADER.encode())

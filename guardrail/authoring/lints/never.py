@@ -305,7 +305,7 @@ def _value(node: Node) -> str | None:
 
 
 def _constant(node: Node) -> bool | None:
-    """Return the result of a condition on literals alone; None for any other condition."""
+    """Return the result of a condition on literals alone, or None for any other condition."""
     name = kind(node)
     if name == "Bool":
         return bool(node["Bool"]["value"])

@@ -1,4 +1,4 @@
-"""``guardrail access``."""
+"""Implements ``guardrail access``."""
 
 from __future__ import annotations
 

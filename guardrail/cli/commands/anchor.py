@@ -1,4 +1,4 @@
-"""``guardrail anchor``."""
+"""Implements ``guardrail anchor``."""
 
 from __future__ import annotations
 

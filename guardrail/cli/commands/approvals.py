@@ -1,4 +1,4 @@
-"""``guardrail approvals``, ``guardrail approve`` and ``guardrail refuse``."""
+"""Implements ``guardrail approvals``, ``guardrail approve`` and ``guardrail refuse``."""
 
 from __future__ import annotations
 

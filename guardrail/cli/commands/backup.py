@@ -1,4 +1,4 @@
-"""``guardrail backup``."""
+"""Implements ``guardrail backup``."""
 
 from __future__ import annotations
 

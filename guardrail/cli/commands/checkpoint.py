@@ -1,4 +1,4 @@
-"""``guardrail checkpoint``."""
+"""Implements ``guardrail checkpoint``."""
 
 from __future__ import annotations
 

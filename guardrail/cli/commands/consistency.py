@@ -1,4 +1,4 @@
-"""``guardrail consistency``."""
+"""Implements ``guardrail consistency``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail demo``."""
+"""Implements ``guardrail demo``."""
 
 from __future__ import annotations
 

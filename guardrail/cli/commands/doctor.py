@@ -1,4 +1,4 @@
-"""``guardrail doctor``."""
+"""Implements ``guardrail doctor``."""
 
 from __future__ import annotations
 

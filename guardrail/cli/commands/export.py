@@ -1,4 +1,4 @@
-"""``guardrail export``."""
+"""Implements ``guardrail export``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail hold``."""
+"""Implements ``guardrail hold``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail init``."""
+"""Implements ``guardrail init``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail keys``."""
+"""Implements ``guardrail keys``."""
 
 from __future__ import annotations
 

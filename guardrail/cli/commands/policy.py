@@ -1,4 +1,4 @@
-"""``guardrail policy``."""
+"""Implements ``guardrail policy``."""
 
 from __future__ import annotations
 

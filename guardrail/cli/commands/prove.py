@@ -1,4 +1,4 @@
-"""``guardrail prove`` and ``guardrail check-proof``."""
+"""Implements ``guardrail prove`` and ``guardrail check-proof``."""
 
 from __future__ import annotations
 

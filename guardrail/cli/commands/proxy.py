@@ -1,4 +1,4 @@
-"""``guardrail proxy``."""
+"""Implements ``guardrail proxy``."""
 
 from __future__ import annotations
 

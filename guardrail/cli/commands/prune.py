@@ -1,4 +1,4 @@
-"""``guardrail prune``."""
+"""Implements ``guardrail prune``."""
 
 from __future__ import annotations
 

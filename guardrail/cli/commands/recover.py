@@ -1,4 +1,4 @@
-"""``guardrail recover``."""
+"""Implements ``guardrail recover``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail retention``."""
+"""Implements ``guardrail retention``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail run``."""
+"""Implements ``guardrail run``."""
 
 from __future__ import annotations
 

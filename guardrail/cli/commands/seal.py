@@ -1,4 +1,4 @@
-"""``guardrail seal`` and ``guardrail archive``."""
+"""Implements ``guardrail seal`` and ``guardrail archive``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail sessions``."""
+"""Implements ``guardrail sessions``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail show``."""
+"""Implements ``guardrail show``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``guardrail verify``."""
+"""Implements ``guardrail verify``."""
 
 from __future__ import annotations
 

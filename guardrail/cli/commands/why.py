@@ -1,4 +1,4 @@
-"""``guardrail why``."""
+"""Implements ``guardrail why``."""
 
 from __future__ import annotations
 

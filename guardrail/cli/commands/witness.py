@@ -1,4 +1,4 @@
-"""``guardrail witness``."""
+"""Implements ``guardrail witness``."""
 
 from __future__ import annotations
 

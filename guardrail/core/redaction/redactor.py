@@ -207,7 +207,7 @@ class Redactor:
 
     def gate_identity(self, leaves: Iterable[str]) -> str | None:
         """Return ``secret`` if an identity contains a secret that can be recognised by its shape,
-        else None.
+        otherwise None.
 
         Values known to a session do not count.
         """

@@ -125,7 +125,9 @@ class Replacer:
         return Replacer(self.token, self.mark, self.limits, spend, supplied, self.clean)
 
     def replacement(self, cls: str, text: str) -> str:
-        """Return the replacement for *text*: a random mark for class ``secret``, else a token."""
+        """Return the replacement for *text*: a random mark for class ``secret``, otherwise a
+        token.
+        """
         self.spend(_PER_REPLACEMENT)
         return self.mark(cls) if cls == "secret" else self.token(cls, canonical(cls, text))
 

@@ -231,7 +231,7 @@ class Memory:
         return cls
 
     def class_of(self, value: str) -> str | None:
-        """Return the class of exactly this value if it is known, else None."""
+        """Return the class of exactly this value if it is known, otherwise None."""
         return self._classes.get(value if value.isascii() else normalised(value))
 
     def scrub(self, text: str) -> str:

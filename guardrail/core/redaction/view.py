@@ -84,7 +84,7 @@ class Inspection:
         again: Callable[[], Inspection],
     ) -> None:
         """Learn the sensitive values that *walk* found. *minimal* is the class that a minimal view
-        names; empty if the view is not minimal.
+        names, or an empty string if the view is not minimal.
 
         *again* returns an inspection of the same arguments by a session that knows no values.
         """

@@ -59,8 +59,8 @@ def _is_other_type(branch: Any, error: Any) -> bool:
 
 
 def expected(error: Any) -> str:
-    """Return a description of the values that a failed keyword expects, for example
-    ``expected integer``; empty if there is none.
+    """Return a description of the values that a failed keyword expects, for example ``expected
+    integer``, or an empty string if there is none.
 
     *error* is a ``jsonschema_rs.ValidationError``. The description contains type names and numbers
     of the schema, but no part of the value.

@@ -93,7 +93,7 @@ class Binding:
     positional: tuple[str, ...]
     """Names of the arguments that are passed by position, in order."""
     injected: frozenset[str]
-    """Names of the arguments that the framework or the host fills in, according to their
+    """Names of the arguments that the framework or the program fills in, according to their
     annotations.
     """
     defaults: Mapping[str, Any]
@@ -122,7 +122,7 @@ def bind(
 ) -> Binding:
     """Declare *tool* to *guard*, and store the result in the instance.
 
-    If the tool shows the model an argument that the framework or the host fills in, warns and
+    If the tool shows the model an argument that the framework or the program fills in, warns and
     declares the tool with a schema that rejects all arguments.
     """
     injected = injected_names(tool)

@@ -1,5 +1,5 @@
-"""Finds tools that show the model an argument that the framework or the host fills in. Such tools
-never run.
+"""Finds tools that show the model an argument that the framework or the program fills in. Such
+tools never run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ __all__ = ["RefusedToolWarning", "contradiction"]
 
 
 class RefusedToolWarning(UsageError, UserWarning):
-    """A tool shows the model an argument that the framework or the host fills in. The tool never
+    """A tool shows the model an argument that the framework or the program fills in. The tool never
     runs: every call of it is denied.
 
     This is a warning, so that one such tool does not keep a program with many tools from starting.
@@ -44,7 +44,7 @@ class RefusedToolWarning(UsageError, UserWarning):
 
 def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarning | None:
     """Return the reason that *tool* must not run, or None if it may: a tool must not show the model
-    an argument that the framework or the host fills in.
+    an argument that the framework or the program fills in.
     """
     filled = {
         **dict.fromkeys(injected, "its signature or its args_schema marks as injected"),

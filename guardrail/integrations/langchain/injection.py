@@ -35,8 +35,8 @@ _MAX_DEPTH = 16
 
 
 def injected_names(tool: BaseTool) -> frozenset[str]:
-    """Return the names of the arguments whose annotations say that the framework or the host fills
-    them in. An argument's name is never enough.
+    """Return the names of the arguments whose annotations say that the framework or the program
+    fills them in. An argument's name is never enough.
 
     LangChain's own list is not used, because LangChain computes it once and does not update it if
     the function or the schema is replaced.

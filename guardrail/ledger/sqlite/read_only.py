@@ -116,7 +116,7 @@ def _copied(db: Path, files: _Files) -> Path:
 
 
 def _files(db: Path) -> _Files:
-    """Return the inode, size and change time of the database and of its ``-wal``; None for a
+    """Return the inode, size and change time of the database and of its ``-wal``, or None for a
     missing file.
     """
     found: list[tuple[int, int, int] | None] = []

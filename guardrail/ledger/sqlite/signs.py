@@ -100,7 +100,7 @@ def earlier_log(path: Path) -> Path | None:
 
 def moved_log(path: Path) -> Path | None:
     """Return the ledger that was probably moved from *path* into the folder ``audit`` or out of it,
-    or that has the default name of earlier versions there; None if nothing suggests that.
+    or that has the default name of earlier versions there, or None if nothing suggests that.
     """
     place = Path(os.path.abspath(path))
     folder = DEFAULT_LEDGER.parent.name

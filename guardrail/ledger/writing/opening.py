@@ -35,7 +35,7 @@ class WriterConnection:
         self._signing = signing
         self._has_lease = False
         self.store: AppendingStorage | None = None
-        """The open database; None before it is opened, and after a fault."""
+        """The open database, or None before it is opened, and after a fault."""
 
     # -- opening -----------------------------------------------------------------------------------
 

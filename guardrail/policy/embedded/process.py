@@ -107,7 +107,9 @@ class FrameError(Exception):
 
 
 def error_body(answer: Frame) -> dict[str, object]:
-    """Return the error in an ``e`` frame; empty for other frames and for unreadable errors."""
+    """Return the error in an ``e`` frame, or an empty dictionary for other frames and for
+    unreadable errors.
+    """
     if answer.kind != b"e":
         return {}
     try:

@@ -181,7 +181,7 @@ def _ordered_items(composite: Node) -> Iterator[Node]:
 
 
 def _collection_items(node: Any) -> list[Node] | None:
-    """Return the items of a list, set or object, including its keys; None for anything else,
+    """Return the items of a list, set or object, including its keys, or None for anything else,
     including a head that the tree calls an object.
     """
     name = kind(node)

@@ -93,7 +93,9 @@ class _InForce:
 
 
 def _changed(settings: Settings) -> str:
-    """Return when the settings file was last changed, as in records; empty if there is none."""
+    """Return when the settings file was last changed, as in records, or an empty string if there is
+    none.
+    """
     try:
         stamp = None if settings.source is None else settings.source.stat().st_mtime
     except OSError:

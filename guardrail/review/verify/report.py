@@ -154,8 +154,8 @@ class Heads:
 
     @property
     def remembered_to(self) -> int | None:
-        """Last record covered by the head that this machine remembers; None unless the log contains
-        that head.
+        """Last record covered by the head that this machine remembers, or None unless the log
+        contains that head.
         """
         return next(
             (
