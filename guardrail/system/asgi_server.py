@@ -91,6 +91,8 @@ class Listener:
         self._reply = reply
         self._close = close
         self._server: uvicorn.Server | None = None
+        self._stopped = False
+        """True if the server must stop as soon as it has started."""
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
         self._failure: BaseException | None = None
@@ -134,7 +136,7 @@ class Listener:
         """Stop the server soon. A second call does not wait for requests in progress."""
         server = self._server
         if server is None:
-            self._socket.close()
+            self._stopped = True
         elif server.should_exit:
             server.force_exit = True
         else:
@@ -150,6 +152,7 @@ class Listener:
 
     async def _serve(self, ready: Callable[[], None]) -> None:
         self._server = server = _made(self.app, self._rules, self._tls, self._reply, ready)
+        server.should_exit = self._stopped
         try:
             await server.serve(sockets=[self._socket])
         finally:
@@ -163,19 +166,12 @@ class Listener:
 
     @contextlib.contextmanager
     def _stopped_by_signals(self) -> Generator[None]:
-        stopped = False
-
         def stop(_: int, __: FrameType | None) -> None:
-            nonlocal stopped
-            stopped = True
             self.stop()
 
         before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
         try:
             yield
-        except OSError:
-            if not stopped:  # a signal that arrives before the start closes the socket
-                raise
         finally:
             for each, handler in before.items():
                 signal.signal(each, handler)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import resource
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,7 @@ _SILENT = logging.getLogger("guardrail.listener")
 _SILENT.addHandler(logging.NullHandler())
 _SILENT.setLevel(logging.CRITICAL)
 _SILENT.propagate = False  # one line per bad request would hide everything else
+_OTHER_FILES = 96
 _GRACE = 2.0
 """Seconds that the connection is kept open beyond the limit in the rules, so that the client can
 get a reply.
@@ -164,9 +166,17 @@ def _with_port(address: tuple[str, int | None] | None) -> tuple[str, int] | None
     return None if address is None or address[1] is None else (address[0], address[1])
 
 
+def _affordable() -> int:
+    """Return the number of connections that leave this process enough descriptors: for the ledger,
+    and for a connection to an upstream for each of them.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if limit == resource.RLIM_INFINITY else max(8, (limit - _OTHER_FILES) // 2)
+
+
 def protocol_factory(rules: ListenerRules, reply: RefusalReply) -> Callable[..., LimitedProtocol]:
     """Return a function that makes the protocol of each connection of one server."""
-    connections = OpenConnections(rules.max_connections)
+    connections = OpenConnections(min(rules.max_connections, _affordable()))
 
     def make(**uvicorn: Any) -> LimitedProtocol:
         return LimitedProtocol(rules=rules, reply=reply, connections=connections, **uvicorn)

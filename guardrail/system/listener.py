@@ -260,7 +260,7 @@ def _of_content(_: bytes, headers: Headers, __: ListenerRules) -> ListenerRefusa
     # Other protocols, such as h2c, are only offered, so the request is answered as it is.
     if any(b"websocket" in value.lower() for value in values_of(headers, b"upgrade")):
         message = "this server does not speak WebSocket: use HTTP requests"
-        return ListenerRefusal(400, "upgrade", message)
+        return ListenerRefusal(404, "upgrade", message)
     return None
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import anthropic
 import openai
-import uvicorn
 
 from guardrail.config import ProxySettings
 from guardrail.guard import Guard
 from guardrail.proxy.app import Proxy
 from guardrail.proxy.limits import ProxyLimits
-from tests.support.waiting import until
+from guardrail.proxy.listening import api_refusal
+from guardrail.system.asgi_server import Listener
+from guardrail.system.listener import ListenAddress, ListenerRules
+from tests.support.waiting import PATIENCE
 
 
 class RunningProxy:
@@ -45,20 +45,12 @@ class RunningProxy:
 
 @contextmanager
 def serving(app: Any) -> Iterator[RunningProxy]:
-    """Serve an ASGI application on a free port of the loopback address."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        found.listen(128)
-        config = uvicorn.Config(app, http="h11", ws="none", log_level="critical")
-        server = uvicorn.Server(config)
-        thread = threading.Thread(target=server.run, args=([found],))
-        thread.start()
-        try:
-            until(lambda: server.started, "the start of the server")
-            yield RunningProxy(app, found.getsockname()[1])
-        finally:
-            server.should_exit = True
-            thread.join()
+    """Serve an ASGI application on a free port of the loopback address, as the command does."""
+    rules = ListenerRules(stop_s=PATIENCE)
+    close = getattr(app, "aclose", None)
+    listener = Listener(app, rules, ListenAddress("127.0.0.1", 0), reply=api_refusal, close=close)
+    with listener:
+        yield RunningProxy(app, listener.address.port)
 
 
 @contextmanager

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
+import os
 import signal
 import socket
 import subprocess
@@ -381,13 +383,53 @@ def test_a_port_in_use_is_named_with_the_next_step() -> None:
         assert "port 0" in wrong.value.hint
 
 
+CROWDED = """
+import contextlib, os, resource, socket
+resource.setrlimit(resource.RLIMIT_NOFILE, (128, 1024))
+from guardrail.system.asgi_server import Listener
+from guardrail.system.listener import ListenerRules
+from tests.support.http_listener import LOOPBACK, EchoApp
+
+listener = Listener(EchoApp(), ListenerRules(), LOOPBACK)
+listener.run(lambda: print(listener.address.port, flush=True))
+"""
+
+
+def test_connections_leave_descriptors_for_the_ledger() -> None:
+    """Connections that wait are closed before the process has no descriptor left."""
+    with subprocess.Popen(
+        [sys.executable, "-c", CROWDED], stdout=subprocess.PIPE, text=True
+    ) as program:
+        assert program.stdout is not None
+        port = int(program.stdout.readline())
+        with contextlib.ExitStack() as stack:
+            for _ in range(300):
+                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+            with socket.create_connection(("127.0.0.1", port)) as sock:
+                lines = f"GET / HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
+                sock.sendall(lines.encode())
+                assert statuses(read_all(sock)) == [200]
+            held = os.listdir(f"/proc/{program.pid}/fd")
+        assert len(held) < 100
+        program.send_signal(signal.SIGTERM)
+    assert program.returncode == 0
+
+
+def test_a_signal_before_the_start_stops_the_server_too() -> None:
+    listener = Listener(EchoApp(), ListenerRules(), LOOPBACK)
+    listener.stop()
+    listener.run()
+    assert refuses(listener)
+
+
 def test_no_child_process_inherits_the_socket() -> None:
     """It would keep the port after the server has stopped."""
     with listening() as listener:
         wait = [sys.executable, "-c", "input()"]
         child = subprocess.Popen(wait, stdin=subprocess.PIPE, close_fds=False)
     with child:
-        Listener(EchoApp(), ListenerRules(), listener.address).stop()
+        with listening(address=listener.address) as again:
+            assert again.address == listener.address
         child.communicate(b"\n")
 
 

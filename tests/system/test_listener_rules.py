@@ -164,7 +164,7 @@ def test_compressed_bodies_and_websockets_are_refused() -> None:
         assert refused(HOST, (b"content-encoding", coding)) == "415 encoding"
     assert refused(HOST, (b"content-encoding", b"Identity")) is None
     for upgrade in (b"websocket", b"WebSocket", b"h2c, websocket"):
-        assert refused(HOST, (b"upgrade", upgrade)) == "400 upgrade"
+        assert refused(HOST, (b"upgrade", upgrade)) == "404 upgrade"
     assert refused(HOST, (b"upgrade", b"h2c")) is None
 
 

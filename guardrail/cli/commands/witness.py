@@ -235,22 +235,11 @@ def serve(
     from guardrail.anchors.witness.store import WitnessStore
     from guardrail.keys.anchor_keys import WitnessKey
     from guardrail.keys.log_key import verify_signature
-    from guardrail.system.listener import check_binding
 
     keys = [_log_key(each) for each in logs]
     address = _address(listen)
     tls = _tls(tls_cert, tls_key)
-    try:
-        # Callers need no token: each head is signed by the key of its log.
-        check_binding(address, tls=tls is not None or unsafe_listen, authenticated=True)
-    except ConfigError:
-        raise UsageError(
-            "other machines can reach this address, and traffic would not be encrypted",
-            hint=(
-                "use --tls-cert and --tls-key, or --unsafe-listen: heads contain no secrets, "
-                "but anyone can see how far the logs are"
-            ),
-        ) from None
+    _check_binding(address, encrypted=tls is not None or unsafe_listen)
     mine = WitnessKey.load(key)
     with contextlib.ExitStack() as stack:
         store = stack.enter_context(WitnessStore.open(db, mine.key))
@@ -318,6 +307,23 @@ def _address(listen: str) -> ListenAddress:
     except ConfigError:
         raise UsageError(
             "--listen must be an IP address, a colon and a port", hint=f"--listen {_LOOPBACK}"
+        ) from None
+
+
+def _check_binding(address: ListenAddress, *, encrypted: bool) -> None:
+    """Raise ``UsageError`` if other machines can reach *address* without encryption."""
+    from guardrail.system.listener import check_binding
+
+    try:
+        # Callers need no token: each head is signed by the key of its log.
+        check_binding(address, tls=encrypted, authenticated=True)
+    except ConfigError:
+        raise UsageError(
+            "other machines can reach this address, and traffic would not be encrypted",
+            hint=(
+                "use --tls-cert and --tls-key, or --unsafe-listen: heads contain no secrets, "
+                "but anyone can see how far the logs are"
+            ),
         ) from None
 
 

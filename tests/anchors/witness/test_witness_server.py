@@ -160,7 +160,7 @@ def test_requests_are_served_on_one_connection(tmp_path: Path) -> None:
                 (b"Content-Length: 5", b"400"),
                 (b"Transfer-Encoding: chunked", b"400"),
                 (b"Content-Encoding: gzip", b"415"),
-                (b"Connection: Upgrade\r\nUpgrade: websocket", b"400"),
+                (b"Connection: Upgrade\r\nUpgrade: websocket", b"404"),
                 (b"A: " + b"b" * 33_000, b"431"),
             )
         ),
