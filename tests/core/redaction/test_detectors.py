@@ -336,7 +336,12 @@ def test_a_password_is_found_by_its_name_in_many_languages(name: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["un mot de passage: la Loire2024", "press the API key: F12abc", "gizli bir yer: Ankara2024"],
+    [
+        "un mot de passage: la Loire2024",
+        "press the API key: F12abc",
+        "gizli bir yer: Ankara2024",
+        "api: Loire2024",
+    ],
 )
 def test_other_words_of_such_names_stay(text: str) -> None:
     """One word of them means nothing by itself."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator
 
+from guardrail.core.redaction.detectors.administering import administered
 from guardrail.core.redaction.detectors.table import tables
 from guardrail.core.redaction.expressions import is_reference
 from guardrail.core.redaction.key_names import classify
@@ -99,6 +100,7 @@ def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
     *low* is *text* in lower case. *present* lists which of the keywords ``pass``, ``secret``,
     ``auth``, ``key`` and ``token`` it contains.
     """
+    yield from administered(text, low)
     if "identified" in low:
         yield from _quoted(_IDENTIFIED, text)
     announced = "pass" in present or "secret" in present or "pw" in low
