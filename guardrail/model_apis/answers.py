@@ -5,7 +5,7 @@ from __future__ import annotations
 from guardrail.model_apis.anthropic.message_stream import MessageStream
 from guardrail.model_apis.anthropic.messages import read_message, rewrite_message
 from guardrail.model_apis.api import Api
-from guardrail.model_apis.asking import Deciding
+from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError
 from guardrail.model_apis.openai.chat_events import rewrite_completion
 from guardrail.model_apis.openai.chat_stream import ChatStream
 from guardrail.model_apis.openai.response_events import (
@@ -71,6 +71,15 @@ class AnswerStream:
     def number(self) -> int | None:
         """The sequence number of the next event, if the events are numbered."""
         return self._rewriter.number if isinstance(self._rewriter, ResponseStream) else None
+
+    def dropped(self) -> Asked:
+        """Return the calls that were begun and not decided, for an answer that fails: each is
+        refused.
+        """
+        try:
+            return self._rewriter.dropped()
+        except ModelAnswerError:
+            return Asked([], None, None)
 
     def read(self, piece: bytes | None) -> list[SentEvent]:
         """Return the events that *piece* completes. Pass None at the end of the stream."""

@@ -12,7 +12,7 @@ from guardrail.model_apis.asking import ModelAnswerError
 from guardrail.model_apis.requested_tools import ModelRequestError
 from guardrail.model_apis.sse import compact, write_event
 
-__all__ = ["ErrorFormat", "Failure", "ProxyError", "failure_of"]
+__all__ = ["ErrorFormat", "Failure", "NoAnswerError", "ProxyError", "failure_of"]
 
 
 class ErrorFormat(StrEnum):
@@ -42,6 +42,10 @@ class ProxyError(GuardrailError):
         super().__init__(message, code=code, hint=hint)
         self.status = status
         self.retry = retry
+
+
+class NoAnswerError(ProxyError):
+    """The upstream sent no answer at all."""
 
 
 class _Kind(NamedTuple):

@@ -15,7 +15,7 @@ from guardrail.model_apis.deciding import adrive_deciding
 from guardrail.model_apis.requests import ToolRequest
 from guardrail.model_apis.sse import compact
 from guardrail.proxy.asgi import Incoming, Outgoing
-from guardrail.proxy.errors import ProxyError, failure_of
+from guardrail.proxy.errors import NoAnswerError, ProxyError, failure_of
 from guardrail.proxy.headers import Headers, to_client, to_upstream
 from guardrail.proxy.routes import Route
 from guardrail.proxy.turn import ProxyTurn
@@ -127,6 +127,10 @@ class Exchange:
                         "the upstream's answer is neither JSON nor a stream of events",
                         code="proxy.upstream_type",
                     )
+        except (ModelAnswerError, ProxyError) as error:
+            if not isinstance(error, NoAnswerError):
+                await self._turn.record_failure(error.code, self._events)
+            raise
         finally:
             await self._turn.withdraw()
 

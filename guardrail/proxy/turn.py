@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from guardrail.core.call_context import CallContext, is_traceparent
 from guardrail.core.types import Status
+from guardrail.model_apis.answers import AnswerStream
 from guardrail.model_apis.api import Api
+from guardrail.model_apis.asking import Asked
+from guardrail.model_apis.calls import AskedCall, Refusal
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider
 from guardrail.model_apis.openai.history import places_of
@@ -22,7 +25,6 @@ from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
     from guardrail.call.scope import SessionScope
-    from guardrail.model_apis.asking import Asked
     from guardrail.model_apis.open_calls import Owner
     from guardrail.proxy.asgi import Incoming
     from guardrail.proxy.shared import Shared
@@ -136,6 +138,14 @@ class ProxyTurn:
         """Note that the client has got the calls that were admitted."""
         names = [call_name(key) for key in self._decider.release()]
         self._shared.sessions.note(self._caller, names, self.session)
+
+    async def record_failure(self, code: str, events: AnswerStream | None) -> None:
+        """Record that an answer failed with *code*: the calls that were begun in it, or else one
+        that has no name. Raises ``LedgerError``.
+        """
+        asked = Asked([], None, None) if events is None else events.dropped()
+        unnamed = AskedCall(None, None, None, None, refusal=Refusal(code, ""), has_id=False)
+        await self.decide(asked if asked.calls else asked._replace(calls=[unnamed]))
 
     async def withdraw(self) -> None:
         """Record that the client never got the calls that were admitted since the last release."""

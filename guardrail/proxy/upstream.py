@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from guardrail.errors import ConfigError
 from guardrail.proxy.decompress import Decompressor
-from guardrail.proxy.errors import ProxyError
+from guardrail.proxy.errors import NoAnswerError, ProxyError
 from guardrail.proxy.headers import Headers
 from guardrail.system.http import tls_context
 
@@ -162,7 +162,7 @@ class Upstream:
                 skip_auto_headers=_ADDED,
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise _proxy_error(error) from None
+            raise _proxy_error(error, NoAnswerError) from None
         try:
             if 300 <= response.status < 400:
                 raise ProxyError(
@@ -234,19 +234,19 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _proxy_error(error: Exception) -> ProxyError:
+def _proxy_error(error: Exception, kind: type[ProxyError] = ProxyError) -> ProxyError:
     """Return what a client is told about an error of the library. The library's own text may name
     addresses.
     """
     if isinstance(error, TimeoutError):  # also aiohttp.ServerTimeoutError
-        return ProxyError(504, "the upstream did not answer in time", code="proxy.upstream_timeout")
+        return kind(504, "the upstream did not answer in time", code="proxy.upstream_timeout")
     if isinstance(error, aiohttp.ClientSSLError):
-        return ProxyError(
+        return kind(
             502, "the upstream's certificate or TLS is not accepted", code="proxy.upstream_tls"
         )
     if isinstance(error, aiohttp.ClientConnectorError):
-        return ProxyError(502, "the upstream can't be reached", code="proxy.upstream_unreachable")
-    return ProxyError(
+        return kind(502, "the upstream can't be reached", code="proxy.upstream_unreachable")
+    return kind(
         502,
         "the upstream broke off its answer, or does not speak HTTP",
         code="proxy.upstream_broken",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 import httpx2
@@ -117,6 +118,8 @@ def test_an_answer_that_is_none_is_an_error_of_the_api(
         assert error["code"] == (f"proxy.{code}" if code else "model_answer")
         assert post(proxy).status_code == 200
     assert len(bench.decisions) == 1
+    (record,) = bench.rejected
+    assert record["reason"] == error["code"]
 
 
 def test_an_error_of_the_upstream_is_passed_on_as_it_is(bench: Bench) -> None:
@@ -204,18 +207,31 @@ def test_an_upstream_that_sends_nothing_is_given_up(bench: Bench) -> None:
     assert answer.json()["error"]["code"] == "proxy.upstream_timeout"
 
 
-@pytest.mark.parametrize(("path", "asked"), STREAMS)
-def test_calls_of_a_stream_that_breaks_off_are_dropped(bench: Bench, path: str, asked: Any) -> None:
-    """Those that were admitted are recorded as cancelled."""
+@pytest.mark.parametrize(
+    ("path", "asked", "cut"),
+    [
+        pytest.param("chat/completions", CHAT, 6, id="chat"),
+        pytest.param("responses", RESPONSES, 12, id="responses"),
+        pytest.param("messages", {**CHAT, "max_tokens": 100}, 10, id="messages"),
+    ],
+)
+def test_calls_of_a_stream_that_breaks_off_are_dropped(
+    bench: Bench, path: str, asked: Any, cut: int
+) -> None:
+    """They are recorded as calls that were never passed on: *cut* events hold some of their
+    arguments.
+    """
     with (
-        ModelServer([Turn(TEXT, [Call("weather", {"city": "Bern"})], wire=Wire(cut=1500))]) as up,
+        ModelServer([replace(asking("Bern"), cut=cut)]) as up,
         proxied(bench.guard, up.openai) as proxy,
     ):
         text = post(proxy, path, {**asked, "stream": True}).text
         assert '"error"' in text
         assert "weather" not in text
         assert "[DONE]" not in text
-        assert not bench.ledger.of("call.outcome")
+    assert not bench.decisions
+    (record,) = bench.rejected
+    assert (record["tool"]["name"], record["reason"]) == ("weather", "incomplete")
 
 
 def test_a_stream_that_never_ends_is_cut(bench: Bench) -> None:

@@ -98,6 +98,15 @@ class MessageStream:
         """True if the message is not complete: if the stream ends now, it was cut off."""
         return not self.ended and not self._failed
 
+    def dropped(self) -> Asked:
+        """Return the calls that were begun and not decided, refused because nothing more comes."""
+        calls = [
+            held.call(None)
+            for held in self._held.values()
+            if held.kind in {ItemKind.CALL, ItemKind.UNKNOWN}
+        ]
+        return Asked(calls, self._model, self._id)
+
     def feed(self, event: Event) -> Deciding[list[Event]]:
         """Return the events to pass on in place of *event*: the same object if it is unchanged."""
         if self.ended or self._failed:

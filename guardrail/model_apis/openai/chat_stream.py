@@ -33,6 +33,8 @@ class ChatStream:
     def __init__(self) -> None:
         self._choices: dict[Any, _HeldChoice] = {}
         self._failed = False
+        self._model: Any = None
+        self._id: Any = None
 
     def feed(self, chunk: Chunk) -> Deciding[list[Chunk]]:
         """Return the chunks to pass on instead of *chunk*. If nothing is removed, this is the same
@@ -49,6 +51,7 @@ class ChatStream:
             return [chunk]
         if not isinstance(choices, list):
             raise ModelAnswerError("the model's answer is malformed: its choices are not a list")
+        self._model, self._id = chunk.get("model"), chunk.get("id")
         groups: list[list[Mapping[str, Any]]] = [[]]
         for choice in choices:
             choice = object_of(choice, "choice")  # noqa: PLW2901 - checked
@@ -64,7 +67,7 @@ class ChatStream:
             if not calls:
                 groups[-1].append(choice)
                 continue
-            rulings = yield Asked(calls, chunk.get("model"), chunk.get("id"))
+            rulings = yield Asked(calls, self._model, self._id)
             message["content"] = "text" if held.said else None
             changed, ending = governed_choice(message, reason, calls, rulings)
             if held.said:
@@ -86,6 +89,12 @@ class ChatStream:
         return not self._failed and (
             not self._choices or not all(held.ended for held in self._choices.values())
         )
+
+    def dropped(self) -> Asked:
+        """Return the calls that were begun and not decided, refused because nothing more comes."""
+        messages = [held.end() for held in self._choices.values()]
+        calls = [call for message in messages for call in calls_of(message, None)]
+        return Asked(calls, self._model, self._id)
 
 
 def _deltas(changed: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from guardrail.model_apis.asking import Deciding, ModelAnswerError, object_of
+from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of
 from guardrail.model_apis.openai.response_events import ResponseItems
-from guardrail.model_apis.openai.response_items import TEXTS, ItemKind, kind_of
+from guardrail.model_apis.openai.response_items import TEXTS, ItemKind, call_of, kind_of
 
 __all__ = ["ResponseStream"]
 
@@ -130,6 +130,16 @@ class ResponseStream:
         self._items.status = "completed"
         made.append(event if changed is response else {**event, "response": changed})
         return made
+
+    def dropped(self) -> Asked:
+        """Return the calls that were begun and not decided, refused because nothing more comes."""
+        begun = [] if self._held is None else [self._held[1], *self._waiting]
+        items = [object_of(each.get("item"), "item") for each in begun if each["type"] == _ADDED]
+        kinds = [(item, kind_of(item)) for item in items]
+        calls = [
+            call_of(item, kind, "broken off") for item, kind in kinds if kind is not ItemKind.PLAIN
+        ]
+        return Asked(calls, self._items.model, self._items.response)
 
     def _decided(self, done: Event, added: Event) -> Deciding[list[Event]]:
         item = object_of(done.get("item"), "output item")
