@@ -27,7 +27,7 @@ import pytest
 from tests.support.opa_server import free_port
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("opa-server.md", "anchors.md", "keys.md", "recovery.md", "moving.md")
+PAGES = ("opa-server.md", "anchors.md", "keys.md", "recovery.md", "moving.md", "proxy.md")
 HERE = "docs/test_docs_steps.py"
 
 _BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
@@ -80,6 +80,22 @@ def steps(name: str) -> list[str]:
 _RECOVER = "wiring/test_guard_recovery.py::test_recover_acts_on_what_keeps_a_guard_from_opening"
 _ROW = "ledger/maintenance/test_ledger_recover_head_and_tables.py::"
 STEPS: dict[str, dict[str, str]] = {
+    "proxy.md": {
+        "python import json": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail init": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "rm policies/*": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "rego package guardrail.policy": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail run -- python agent.py": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail: 2 requests: 2 calls, 1 denied": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail show last": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail why SEQ": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail run": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail run -- COMMAND": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail proxy": "docs/test_docs_proxy.py::test_the_proxy_is_started_as_the_page_says",
+        "guardrail proxy --upstream https://api.openai.com/v1": "docs/test_docs_proxy.py::test_the_proxy_is_started_as_the_page_says",
+        "guardrail proxy --upstream http://127.0.0.1:4000": "docs/test_docs_proxy.py::test_the_proxy_is_started_as_the_page_says",
+        "yaml guardrails:": "docs/test_docs_proxy.py::test_the_settings_for_litellm_are_those_that_its_test_uses",
+    },
     "opa-server.md": {
         "openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048 -out bundle-key.pem": f"{HERE}::test_a_guard_is_set_up_on_a_server_as_the_page_says",
         "openssl pkey -in bundle-key.pem -pubout -out bundle-key.pub": f"{HERE}::test_a_guard_is_set_up_on_a_server_as_the_page_says",

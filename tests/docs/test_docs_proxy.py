@@ -1,0 +1,127 @@
+"""docs/proxy.md: what a new user does there works as the page says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardrail.proxy.embedded import ANTHROPIC_NAMES, OPENAI_NAMES
+from guardrail.proxy.errors import ProxyError
+from guardrail.proxy.routes import find_route
+from tests.proxy.test_proxy_litellm import GUARDRAIL
+from tests.support.command_line import Ran, command, environment
+from tests.support.guards import records, whole
+from tests.support.model_server import Call, ModelServer, Turn
+
+PAGE = (Path(__file__).parents[2] / "docs" / "proxy.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", PAGE, re.MULTILINE | re.DOTALL)
+
+
+def block(language: str, number: int = 0) -> str:
+    return [text for each, text in BLOCKS if each == language][number]
+
+
+def script() -> Any:
+    """Return the model of the page: it asks for both calls, and then tells what it learnt."""
+    both = [Call("find_order", {"number": 7}), Call("delete_order", {"number": 6})]
+    return [Turn("Let me see.", both), Turn("Order 7 is shipped.")]
+
+
+def guardrail(folder: Path, line: str, **variables: str) -> Ran:
+    """Run a command of the page."""
+    program, *arguments = shlex.split(line)
+    assert program == "guardrail"
+    arguments = [sys.executable if each == "python" else each for each in arguments]
+    done = subprocess.run(
+        command(*arguments),
+        cwd=folder,
+        env=environment({**variables, "OPENAI_API_KEY": "sk-of-alice"}),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=300,
+        check=False,
+    )
+    return Ran(done.returncode, done.stdout, done.stderr)
+
+
+def test_a_program_is_governed_as_the_page_says(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text(block("python"))
+    first, second = block("sh").splitlines()
+    assert guardrail(tmp_path, first).code == 0
+    assert second == "rm policies/*"
+    for each in (tmp_path / "policies").iterdir():
+        each.unlink()
+    (tmp_path / "policies" / "orders.rego").write_text(block("rego"))
+    run = block("sh", 1).strip()
+    with ModelServer(script()) as api:
+        ran = guardrail(tmp_path, run, OPENAI_BASE_URL=api.openai)
+        assert (ran.code, ran.out) == (0, "Order 7 is shipped.\n"), ran.err
+        assert ran.err == block("")
+        assert api.requests[0].header("authorization") == "Bearer sk-of-alice"
+    shown = guardrail(tmp_path, "guardrail show last")
+    assert "find_order" in shown.out
+    assert "delete_order" in shown.out
+    denied = [
+        each
+        for each in records(tmp_path / "audit" / "ledger.db", "call.decision")
+        if each["decision"]["effect"] == "deny"
+    ]
+    why = guardrail(tmp_path, f"guardrail why {denied[0]['seq']}")
+    assert "agents delete no orders" in why.out
+    found = whole(tmp_path / "audit" / "ledger.db")
+    statuses = [each["status"] for each in found if each["type"] == "call.outcome"]
+    assert statuses == ["returned"]
+
+
+def test_the_variables_of_the_page_are_those_that_a_program_gets() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE)
+    assert sorted(rows) == sorted([*OPENAI_NAMES, *ANTHROPIC_NAMES])
+
+
+@pytest.mark.parametrize("route", re.findall(r"`POST (/v1/[a-z/]+)`", PAGE))
+def test_a_route_of_the_page_is_governed(route: str) -> None:
+    assert find_route("POST", route).api is not None
+
+
+@pytest.mark.parametrize(
+    "name", ["models", "embeddings", "files", "moderations", "images", "audio"]
+)
+def test_a_route_that_the_page_passes_on_is_passed_on(name: str) -> None:
+    assert f"{name}," in PAGE or f"{name} and" in PAGE
+    assert find_route("GET", f"/v1/{name}").api is None
+
+
+@pytest.mark.parametrize("path", ["realtime", "batches", "assistants", "responses/resp_1", "new"])
+def test_a_route_that_the_page_refuses_is_refused(path: str) -> None:
+    with pytest.raises(ProxyError, match="carry tool calls"):
+        find_route("GET", f"/v1/{path}")
+
+
+def test_the_settings_for_litellm_are_those_that_its_test_uses() -> None:
+    url = "http://127.0.0.1:8290"
+    assert block("yaml") == GUARDRAIL.format(guard=url).lstrip("\n")
+
+
+def test_the_proxy_is_started_as_the_page_says(tmp_path: Path) -> None:
+    """In front of LiteLLM; the test of that is tests/proxy/test_proxy_litellm.py."""
+    assert guardrail(tmp_path, "guardrail init").code == 0
+    for number in (2, 3):
+        line = block("sh", number).strip()
+        arguments = [*shlex.split(line)[1:], "--listen", "127.0.0.1:0"]
+        with subprocess.Popen(
+            command(*arguments),
+            cwd=tmp_path,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        ) as running:
+            assert running.stdout is not None
+            assert running.stdout.readline().startswith("OPENAI_BASE_URL=http://127.0.0.1:")
+            running.terminate()
+        assert running.returncode == 0
