@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from guardrail.errors import ConfigError
 from guardrail.system.asgi_rules import caller_of, facts_of
@@ -342,13 +346,13 @@ def test_no_other_machine_is_served_without_tls_and_tokens(tmp_path: Path) -> No
     made = certificates(tmp_path)
     everywhere = ListenAddress.parse("0.0.0.0:0")
     tls = server_tls(made.cert, made.key)
-    for rules, given, code in (
+    for rules, used, code in (
         (ListenerRules(), None, "listener.tls_required"),
         (ListenerRules(authenticate=token), None, "listener.tls_required"),
         (ListenerRules(), tls, "listener.callers_required"),
     ):
         with pytest.raises(ConfigError) as wrong:
-            Listener(EchoApp(), rules, everywhere, tls=given)
+            Listener(EchoApp(), rules, everywhere, tls=used)
         assert wrong.value.code == code
     app = EchoApp()
     rules = ListenerRules(authenticate=token, hosts=frozenset({"localhost"}))
@@ -366,6 +370,60 @@ def test_no_other_machine_is_served_without_tls_and_tokens(tmp_path: Path) -> No
             check=False,
         )
     assert done.stdout == "b'got 0'\n", done.stderr
+
+
+def test_clients_that_do_not_finish_tls_hold_nobody_up(tmp_path: Path) -> None:
+    made = certificates(tmp_path)
+    app = EchoApp()
+    rules = ListenerRules()
+    with Listener(app, rules, LOOPBACK, tls=server_tls(made.cert, made.key)) as url:
+        port = int(url.rpartition(":")[2])
+        with contextlib.ExitStack() as stack:
+            for first in (b"", b"\x16\x03\x01", b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n") * 20:
+                sock = stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+                sock.sendall(first)
+            trusted = ssl.create_default_context(cafile=made.ca)
+            client = http.client.HTTPSConnection("localhost", port, context=trusted)
+            client.request("GET", "/")
+            assert client.getresponse().read() == b"got 0"
+            client.close()
+    assert len(app.seen) == 1
+
+
+TOKENS = [
+    b"GET / HTTP/1.1\r\n", b"POST /a HTTP/1.1\r\n", b"HEAD / HTTP/1.0\r\n", b"Host: localhost\r\n",
+    b"Host: {at}\r\n", b"Content-Length: 3\r\n", b"Content-Length: 0\r\n",
+    b"Transfer-Encoding: chunked\r\n", b"Connection: close\r\n", b"Connection: keep-alive\r\n",
+    b"Expect: 100-continue\r\n", b"Upgrade: h2c\r\n", b"\r\n", b"\n", b"\r", b" ", b"\t", b":", b"abc",
+    b"3\r\nabc\r\n", b"0\r\n\r\n", b"ffffffffffffffff\r\n", b"3;x=y\r\nabc\r\n", b"\0", b"\xff",
+]  # fmt: skip
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(st.sampled_from(TOKENS), max_size=12), max_size=4))
+def test_whatever_bytes_arrive_the_next_client_is_served(pieces: list[list[bytes]]) -> None:
+    """Each reply is a whole one, and no body of one request is taken for another request."""
+    listener = fuzzed()
+    at = str(listener.address).encode()
+    with connect(listener) as sock, contextlib.suppress(ConnectionError):
+        for piece in pieces:
+            sock.sendall(b"".join(piece).replace(b"{at}", at))
+        with contextlib.suppress(OSError):  # the server was faster
+            sock.shutdown(socket.SHUT_WR)
+        answer = read_all(sock)
+        assert all(
+            each in {100, 200, 400, 404, 408, 413, 421, 431, 501} for each in statuses(answer)
+        )
+    closing = head(listener, "GET / HTTP/1.1", "Connection: close")
+    assert statuses(ask(listener, closing)) == [200]
+
+
+@functools.cache
+def fuzzed() -> Listener:
+    """A listener that lives as long as the tests."""
+    listener = Listener(EchoApp(), ListenerRules(idle_s=5), LOOPBACK)
+    listener.__enter__()
+    return listener
 
 
 def test_a_certificate_that_can_not_be_used_is_refused(tmp_path: Path) -> None:
