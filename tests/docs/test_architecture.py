@@ -139,4 +139,4 @@ def test_the_page_counts_the_files_and_the_ways_back_up(path: list[Entered]) -> 
         bool(hop.caller) and hop.caller not in (before.file, hop.file)
         for before, hop in itertools.pairwise(path)
     )
-    assert f"crosses {len(files)} files and goes back up to a caller's file {back} times" in PAGE
+    assert f"crosses {len(files)} files and returns to a caller's file {back} times" in PAGE
