@@ -5,7 +5,7 @@ element.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 from guardrail.core.redaction.detectors.command import has_option, names_tool, passwords, tool_of
@@ -159,6 +159,8 @@ def may_name(source: Sequence[object], pair: bool) -> bool:
 
     This check is cheap, because nearly all lists contain nothing of the kind.
     """
+    if type(source[0]) is dict:
+        return any(map(_opens_key, _lines_in(source)))
     if type(source[0]) is not str:
         return False
     try:
@@ -211,6 +213,8 @@ def marks_of_elements(
     *pair* is True if *source* is itself an element of a list. *parent* is the object that contains
     it.
     """
+    if type(source[0]) is dict:
+        return dict.fromkeys(_key_lines(_lines_in(source)), _SECRET)
     try:
         texts = list(map(str.__str__, source))
     except TypeError:
@@ -240,6 +244,33 @@ def marks_of_elements(
         inside = inside or _opens_key(following)
         before = following
     return marks
+
+
+_LINE_FIELDS = 8
+
+
+def _lines_in(source: Sequence[object]) -> list[str]:
+    """Return the line that each object of a list holds, as readers and editors of files pass them:
+    its longest text; empty if it holds none.
+    """
+    return [
+        max((text for text in item.values() if type(text) is str), key=len, default="")
+        if type(item) is dict and len(item) <= _LINE_FIELDS
+        else ""
+        for item in source
+    ]
+
+
+def _key_lines(lines: Sequence[str]) -> Iterator[int]:
+    """Yield the indexes of the lines inside a private key."""
+    inside = False
+    for index, line in enumerate(lines):
+        if inside and ("---- END" in line or "-----END" in line):
+            inside = False
+        if inside:
+            yield index
+        inside = inside and not line.startswith("Private-MAC")
+        inside = inside or _opens_key(line)
 
 
 _BEGINS = re.compile(r"-{4,5} ?BEGIN ")

@@ -28,6 +28,8 @@ _BEGIN, _END = "-----BEGIN " + "RSA PRIVATE KEY-----", "-----END " + "RSA PRIVAT
         {"argv": ["mysql", "--password", SECRET, "sales"]},
         {"argv": ["tool", "-password", SECRET, 5]},
         {"lines": [_BEGIN, SECRET, 7, SECRET, _END, "after"]},
+        {"lines": [{"n": 1, "text": _BEGIN}, {"n": 2, "text": SECRET}, {"n": 3}, 7, {"n": 4, "text": SECRET}, {"n": 5, "text": _END}, {"n": 6, "text": "after"}]},
+        {"lines": [{"text": "Private-Lines: 1"}, {"text": SECRET}, {"text": "Private-MAC: " + SECRET}, {"text": "after"}, {str(n): "after" for n in range(9)}]},
         {"fields": [{"field": "db_password", "text": SECRET}, {"tag": "token", "text": SECRET}, {"column": "password", "value": SECRET}]},
         {"element": "Password field", "ref": "e12", "text": SECRET},
         {"selector": "#password", "input": SECRET},
