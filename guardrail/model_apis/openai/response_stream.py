@@ -149,16 +149,17 @@ class ResponseStream:
         kind = kind_of(item)
         passed = yield from self._items.decide(item, kind)
         self._kinds[done.get("output_index")] = kind
-        events = _call_events(item) if passed is item else _message_events(passed)
+        status = began.get("status") if added is not done else "in_progress"
+        events = _call_events(item, status) if passed is item else _message_events(passed)
         place = {"output_index": done.get("output_index"), "sequence_number": -1}
         return [{**event, **place} for event in events]
 
 
-def _call_events(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events that pass on an allowed call."""
+def _call_events(item: Mapping[str, Any], status: object) -> Iterator[dict[str, Any]]:
+    """Yield the events that pass on an allowed call, which begins with *status*."""
     began = dict(item)
     if "status" in began:
-        began["status"] = "in_progress"
+        began["status"] = status
     if item["type"] in TEXTS:
         name, kind = TEXTS[item["type"]]
         text = item.get(name)
