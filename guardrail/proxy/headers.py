@@ -48,7 +48,7 @@ def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None
     """Return the headers of a request for the upstream. *identity* is the header in which a peer
     names the principal.
     """
-    drop = _NOT_TO_UPSTREAM | {identity or SESSION}
+    drop = _NOT_TO_UPSTREAM if identity is None else _NOT_TO_UPSTREAM | {identity}
     if governed:
         drop |= _OF_BODY | {"accept-encoding"}
     kept = [

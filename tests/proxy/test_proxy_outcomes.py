@@ -102,6 +102,21 @@ def test_a_call_whose_id_is_used_again_is_unknown(bench: Bench) -> None:
     assert {each["status"] for each in bench.outcomes} == {"unknown"}
 
 
+def test_an_id_that_two_conversations_use_says_nothing_about_either(bench: Bench) -> None:
+    """The results of their calls stay unknown, unless the requests name their sessions."""
+    turn = Turn(calls=[Call("weather", {"city": "Bern"}, "call_0")])
+    with (
+        ModelServer([turn, turn, Turn("Bye.")]) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+    ):
+        client = proxy.openai()
+        client.chat.completions.create(**CHAT)
+        client.chat.completions.create(**CHAT)
+        told(client, "call_0")
+        assert not bench.outcomes
+    assert len({each["session"] for each in bench.decisions}) == 2
+
+
 def test_a_chain_of_responses_is_one_session(bench: Bench) -> None:
     """It has its own session for each caller."""
     turns = [
