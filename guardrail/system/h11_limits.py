@@ -147,11 +147,16 @@ class LimitedProtocol(H11Protocol):
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's own words
         """Reply to bytes that are not an HTTP request, and close the connection."""
-        message = "this is not a valid HTTP/1.1 request"
-        headers, body = self._reply("", [], ListenerRefusal(400, "http", message))
-        if self.conn.our_state is not h11.IDLE:  # a reply has begun: nothing else can be sent
-            self.abort()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.abort()  # a reply has begun: nothing else can be sent
             return
+        message = "this is not a valid HTTP/1.1 request"
+        path, sent = "", []
+        if self.conn.our_state is h11.SEND_RESPONSE:  # its head was valid, its body is not
+            path, sent = self.scope["path"], self.headers
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        headers, body = self._reply(path, sent, ListenerRefusal(400, "http", message))
         every = [*headers, (b"content-length", b"%d" % len(body)), (b"connection", b"close")]
         for event in (
             h11.Response(status_code=400, headers=every, reason=b"Bad Request"),

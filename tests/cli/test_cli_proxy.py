@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,10 +23,13 @@ from tests.support.guards import records
 from tests.support.model_server import Call, ModelServer, Turn
 from tests.support.opa_server import certificates
 from tests.support.projects import new_project
+from tests.support.waiting import until
 
 POLICY = """package guardrail.policy
 
 allow contains "weather" if input.resource.id == "weather"
+allow contains "book" if input.resource.id == "book"
+require_approval contains "dear" if input.resource.id == "book"
 deny contains {"rule": "far", "message": "too far away"} if {
     input.action.properties.args.city == "Atlantis"
 }
@@ -119,6 +125,36 @@ def test_a_request_that_the_listener_refuses_is_answered_in_the_format_of_its_ap
         program.send_signal(signal.SIGINT)
         assert program.wait() == 0
     assert not upstream.requests
+
+
+def test_a_proxy_that_stops_does_not_wait_for_a_person(project: Path) -> None:
+    """The request for the approval stays in the ledger, and no call is handed over."""
+    (project / "guardrail.toml").write_text(SETTINGS + "approval_wait_s = 3600\nstop_s = 1\n")
+    turn = Turn("Let me see.", [Call("book", {"city": "Bern"}, "c1")])
+    with (
+        ModelServer([turn]) as upstream,
+        running(project, "--upstream", upstream.openai) as (program, urls),
+        socket.create_connection(
+            ("127.0.0.1", int(urls["ANTHROPIC_BASE_URL"].rpartition(":")[2]))
+        ) as sock,
+    ):
+        body = json.dumps({**QUESTION, "stream": True})
+        host = urls["ANTHROPIC_BASE_URL"].removeprefix("http://")
+        lines = f"POST /v1/chat/completions HTTP/1.1\r\nHost: {host}\r\n"
+        sock.sendall(f"{lines}Content-Length: {len(body)}\r\n\r\n{body}".encode())
+        db = project / "audit.db"
+        until(lambda: records(db, "call.decision"), "the request for the approval is recorded")
+        program.send_signal(signal.SIGTERM)
+        answer = b""
+        with contextlib.suppress(ConnectionResetError):
+            while piece := sock.recv(65536):
+                answer += piece
+        assert program.wait() == 0
+    assert b"book" not in answer
+    assert b"[DONE]" not in answer
+    (decision,) = records(db, "call.decision")
+    assert decision["decision"]["effect"] == "require_approval"
+    assert not records(db, "call.outcome")
 
 
 def test_other_machines_need_tls_and_a_token(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pytest
 
 from guardrail.config import ProxySettings
 from guardrail.errors import ConfigError
-from guardrail.proxy.listening import listener_rules, listener_tls
+from guardrail.proxy.listening import api_refusal, listener_rules, listener_tls
 from guardrail.system.caller_tokens import add_token
+from guardrail.system.listener import ListenerRefusal
 from tests.support.opa_server import certificates
 
 
@@ -55,3 +57,17 @@ def test_other_machines_are_served_with_tls_tokens_and_a_name(tmp_path: Path) ->
         with pytest.raises(ConfigError) as wrong:
             listener_tls(ProxySettings(**half))
         assert wrong.value.code == "listener.tls"
+
+
+def test_a_refusal_has_the_format_of_the_api_that_was_asked() -> None:
+    refusal = ListenerRefusal(503, "busy", "try again soon")
+    _, body = api_refusal("/v1/chat/completions", [], refusal)
+    openai = json.loads(body)["error"]
+    assert (openai["code"], openai["message"]) == ("listener.busy", "try again soon")
+    version = [(b"anthropic-version", b"2023-06-01")]
+    for asked in (("/v1/messages", []), ("/v1/models", version)):
+        headers, body = api_refusal(*asked, refusal)
+        anthropic = json.loads(body)
+        assert anthropic["type"] == "error"
+        assert "try again soon" in anthropic["error"]["message"]
+        assert (b"content-type", b"application/json") in headers

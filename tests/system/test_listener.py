@@ -108,6 +108,21 @@ def test_what_is_not_http_1_1_is_refused(request_: bytes) -> None:
     assert app.seen == []
 
 
+@pytest.mark.parametrize("chunk", [b"zz\r\nabc\r\n", b"3\r\nabcd\r\n", b"-3\r\nabc\r\n"])
+def test_a_malformed_chunk_ends_the_request_with_a_reply(chunk: bytes) -> None:
+    """The app, which has the beginning of the body, learns that the rest does not come."""
+    app = EchoApp()
+    with listening(app) as listener:
+        with connect(listener) as sock:
+            sock.sendall(head(listener, "POST / HTTP/1.1", "Transfer-Encoding: chunked"))
+            sock.sendall(b"1\r\na\r\n")
+            until(lambda: app.seen, "the app gets the request")
+            sock.sendall(chunk)
+            assert statuses(read_all(sock)) == [400]
+        until(lambda: app.ended == ["gone"], "the app learns of it")
+    assert app.sizes == []
+
+
 def test_two_requests_at_once_get_two_answers_in_order() -> None:
     app = EchoApp()
     with listening(app) as listener:
