@@ -62,12 +62,33 @@ def _finding_steps(path: Path, shown: str, report: VerifyReport, *, is_file: boo
                 "--backup FILE if there is a copy, which begins a new log that states the loss"
             )
         )
+    elif _is_head_of_the_log_before(report):
+        assert report.against is not None
+        yield (
+            "compare the head with the remaining files of the old log: guardrail verify --ledger "
+            f"OLD_FILE --checkpoint {one_line(report.against.source)}"
+        )
+        yield (
+            "to compare this log with its own heads alone, set file in [anchors] to that file, and "
+            "omit --checkpoint"
+        )
+        return
     else:
         yield _KEEP
         if not is_file:
             yield f"guardrail recover --dry-run --ledger {shown} shows how the log can continue"
     if memory_way_out(path, report):
         yield memory_way_out(path, report)
+
+
+def _is_head_of_the_log_before(report: VerifyReport) -> bool:
+    from guardrail.ledger.maintenance.known_heads import is_earlier
+    from guardrail.review.verify import VerifyState
+
+    head = None if report.against is None else report.against.head
+    if report.state is not VerifyState.REPLACED or head is None:
+        return False
+    return is_earlier(head.origin, report.log)
 
 
 def _undetermined_step(report: VerifyReport, *, is_file: bool, backup: bool, way: str) -> str:

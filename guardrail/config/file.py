@@ -163,4 +163,9 @@ def _instead_of(path: Path) -> str:
     for name in (*near, FILE_NAME):
         if name in names:
             return f"correct the path: {path.parent / name} exists"
+    if (path.parent / "audit").is_dir() or (path.parent / "policies").is_dir():  # init refuses
+        return (
+            "restore it from version control or a backup; or run guardrail init OTHER_FOLDER and "
+            "copy it from there"
+        )
     return "guardrail init"

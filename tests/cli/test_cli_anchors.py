@@ -616,3 +616,30 @@ def test_start_up_of_the_command_that_a_timer_runs_loads_no_server() -> None:
         check=True,
     )
     assert done.stdout == "False\n"
+
+
+def test_heads_of_the_log_before_a_recovery_are_told_from_those_of_any_other_log(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They still do not cover this log, but the answer says what they can prove, and how to compare
+    this log's own heads alone.
+    """
+    folder, heads = tmp_path / "shop", tmp_path / "heads.jsonl"
+    (folder / "policies").mkdir(parents=True)
+    (folder / "policies" / "all.rego").write_text("package guardrail.policy\n")
+    (folder / "guardrail.toml").write_text(f'[anchors]\nmemory = false\nfile = "{heads}"\n')
+    monkeypatch.chdir(folder)
+    with Guard.open("guardrail.toml"):
+        pass
+    for each in (folder / "audit").glob("ledger.db*"):
+        shutil.rmtree(each) if each.is_dir() else each.unlink()
+    assert cli("recover", "--yes", "--reason", "lost").code == 5
+    with Guard.open("guardrail.toml"):
+        pass
+    ran = cli("verify", "--checkpoint", heads)
+    told = " ".join(ran.out.split())
+    assert ran.code == 1
+    assert "which a recovery replaced by this one. Record 1 names its remaining files" in told
+    assert "guardrail verify --ledger OLD_FILE" in ran.err
+    assert "guardrail recover" not in ran.err
+    assert cli("verify").code == 5

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from guardrail import Guard
+from guardrail.errors import ConfigError
 from tests.support.command_line import Cli, environment
 from tests.support.full_disk import small_disk
 
@@ -476,3 +477,23 @@ def test_a_log_without_settings_and_policies_leads_doctor_and_init_to_the_same_w
     looked = " ".join(cli("doctor").out.split())
     assert looked.count(f"fix: {way}") == 2
     assert way in cli("policy", "check").err
+
+
+@pytest.mark.parametrize("lost", [(), ("audit",), ("audit", "policies"), ("policies",)])
+def test_without_its_settings_doctor_names_init_only_if_init_works(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lost: tuple[str, ...]
+) -> None:
+    """Neither leads only to the other, and nor does the error of a program."""
+    folder = tmp_path / "p"
+    assert cli("init", folder).code == 0
+    (folder / "guardrail.toml").unlink()
+    for name in lost:
+        shutil.rmtree(folder / name)
+    monkeypatch.chdir(folder)
+    looked = cli("doctor").out
+    with pytest.raises(ConfigError) as caught:
+        Guard.open("guardrail.toml")
+    works = cli("init", ".").code == 0
+    assert works is (len(lost) == 2)
+    assert ("fix: guardrail init\n" in looked or "guardrail init, or" in looked) is works
+    assert (caught.value.hint == "guardrail init") is works

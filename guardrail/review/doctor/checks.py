@@ -206,7 +206,7 @@ def _is_new(settings: Settings) -> bool:
 
 
 def _way_to_begin(settings: Settings) -> str:
-    if settings.source is None:
+    if settings.source is None and not any(path.exists() for path in settings.policy.path):
         return "guardrail init, or open a guard"
     return "open a guard with these settings, which creates both"
 

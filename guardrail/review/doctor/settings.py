@@ -26,9 +26,10 @@ def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
 
 
 def _way_to_settings(settings: Settings) -> str:
-    if not (settings.ledger.path.exists() or settings.key_path.exists()):
+    has_policies = all(path.exists() for path in settings.policy.path)
+    if not (settings.ledger.path.exists() or settings.key_path.exists() or has_policies):
         return "guardrail init"
-    if not all(path.exists() for path in settings.policy.path):
+    if not has_policies:
         return RESTORE
     return (
         "to change a setting, create guardrail.toml; guardrail init OTHER_FOLDER writes "

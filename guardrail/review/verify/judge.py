@@ -11,6 +11,7 @@ from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import NoteError
+from guardrail.ledger.maintenance.known_heads import is_earlier
 from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.seal import Seal
 from guardrail.review.terminal import clock
@@ -190,6 +191,12 @@ def _contradiction(
             f"the head in {replaced.source}{_describe_age(replaced)} belongs to another log: "
             f"{origin}"
         )
+        restarts = [each.seq for each in audit.recovered if each.restarted]
+        if restarts and is_earlier(origin, report.log):
+            detail += (
+                f", which a recovery replaced by this one. Record {restarts[0]} names its "
+                "remaining files, which that head can prove"
+            )
         return VerifyState.REPLACED, detail, Difference.HEAD
     if report.differs is not None:
         cut = _is_head_ahead(found.stored, report)
