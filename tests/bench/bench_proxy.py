@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import http.client
+import itertools
 import json
 import os
 import re
@@ -38,6 +39,7 @@ STREAMS = 200
 PAUSE = 0.02 if QUICK else 0.1
 CHUNKS = 100
 """Each of the concurrent streams has that many chunks, one every ``PAUSE`` seconds, and a call."""
+TURNS = 10
 POLICY = """package guardrail.policy
 
 allow contains "weather" if input.resource.id == "weather"
@@ -193,18 +195,25 @@ def whole_answers(upstream: str, proxy: str, root: Path) -> None:
     print(judge("governed answer over its parts", middle["governed"] / parts, most=1.15))
 
 
-async def one_stream(base: str, until: float, counted: list[int]) -> None:
-    """Ask for streams, one after the other, over one connection."""
+async def one_client(base: str, until: float, counted: list[int]) -> None:
+    """Ask for streams over one connection, each time with the result of the last call. After
+    ``TURNS`` answers, another conversation begins.
+    """
     parts = urlsplit(base)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
-    model = f"stream:{CHUNKS}:{PAUSE}"
-    body = json.dumps({"model": model, "messages": [], "stream": True}).encode()
     head = f"POST {parts.path}/chat/completions HTTP/1.1\r\nhost: {parts.netloc}\r\n"
-    request = head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body
-    while time.monotonic() < until:
-        writer.write(request)
+    asked = {"model": f"stream:{CHUNKS}:{PAUSE}", "stream": True}
+    results: list[dict[str, str]] = []
+    for turn in itertools.count():
+        if time.monotonic() > until:
+            break
+        told = results if turn % TURNS else []
+        body = json.dumps({**asked, "messages": told}).encode()
+        writer.write(head.encode() + b"content-length: %d\r\n\r\n" % len(body) + body)
         text = await reader.readuntil(b"\r\n0\r\n\r\n")
         assert b"[DONE]" in text, text[-500:]
+        found = re.findall(r"call_[0-9]+", text.decode())
+        results = [{"role": "tool", "tool_call_id": each, "content": "sun"} for each in found]
         counted[0] += text.count(b"data: ")
     writer.close()
 
@@ -214,7 +223,7 @@ async def many_streams(base: str, pid: int, minutes: float) -> None:
     early = min(60.0, 60 * minutes / 3)
     end = time.monotonic() + 60 * minutes
     counted = [0]
-    tasks = [asyncio.create_task(one_stream(base, end, counted)) for _ in range(STREAMS)]
+    tasks = [asyncio.create_task(one_client(base, end, counted)) for _ in range(STREAMS)]
     await asyncio.sleep(early)
     before, used, chunks = resident(pid), cpu(pid), counted[0]
     await asyncio.sleep(max(0.0, end - time.monotonic()))

@@ -99,6 +99,23 @@ def test_a_program_gets_decided_calls_only_and_its_exit_code_is_returned(
     assert b"sk-of-alice" not in (project / "audit.db").read_bytes()
 
 
+ANTHROPIC = """
+import anthropic
+client = anthropic.Anthropic(api_key="sk-of-alice", max_retries=0)
+message = client.messages.create(
+    model="scripted-1", max_tokens=100, messages=[{"role": "user", "content": "Sun?"}]
+)
+print([block.input for block in message.content if block.type == "tool_use"])
+"""
+
+
+def test_a_program_of_anthropics_client_is_governed(project: Path, upstream: ModelServer) -> None:
+    ran = governed(project, *python(ANTHROPIC), ANTHROPIC_BASE_URL=upstream.anthropic)
+    assert (ran.code, ran.out) == (0, "[{'city': 'Bern'}]\n"), ran.err
+    assert "2 calls, 1 denied" in ran.err
+    assert upstream.requests[0].header("authorization") == "Bearer sk-of-alice"
+
+
 def test_a_program_that_uses_the_proxy_of_its_environment_is_governed(
     project: Path, upstream: ModelServer
 ) -> None:

@@ -19,12 +19,14 @@ HOSTILE = Wire(newline="\r\n", comments=True, piece=1, gzip=True)
 SEEN = [
     *(("openai", way) for way in ("chat", "chat-chunks", "chat-stream")),
     *(("openai", way) for way in ("responses", "responses-events", "responses-stream")),
+    *(("anthropic", way) for way in ("messages", "messages-events", "messages-stream")),
 ]
 RUNNERS = [
     ("openai", "chat-run-tools"),
+    ("anthropic", "messages-run-tools"),
     *(
         ("ai", f"{kind}-{how}")
-        for kind in ("chat", "responses", "compatible")
+        for kind in ("chat", "responses", "compatible", "messages")
         for how in ("generate", "stream")
     ),
 ]
@@ -63,7 +65,9 @@ def test_a_program_runs_the_allowed_tools_and_its_results_are_outcomes(
     assert [each["status"] for each in bench.outcomes] == ["returned", "returned"]
 
 
-@pytest.mark.parametrize(("client", "way"), [SEEN[0], SEEN[1], SEEN[4], *RUNNERS[1:3]], ids=str)
+@pytest.mark.parametrize(
+    ("client", "way"), [SEEN[0], SEEN[1], SEEN[4], SEEN[7], *RUNNERS[2:4]], ids=str
+)
 def test_a_refusal_of_the_proxy_is_an_error_of_the_client(
     bench: Bench, client: str, way: str
 ) -> None:
@@ -78,7 +82,7 @@ def test_a_refusal_of_the_proxy_is_an_error_of_the_client(
     assert len(upstream.requests) <= 2
 
 
-@pytest.mark.parametrize(("client", "way"), [SEEN[1], SEEN[2], SEEN[4], SEEN[5]], ids=str)
+@pytest.mark.parametrize(("client", "way"), [SEEN[1], SEEN[2], SEEN[4], SEEN[5], SEEN[8]], ids=str)
 def test_a_stream_that_breaks_off_is_an_error_of_the_client(
     bench: Bench, client: str, way: str
 ) -> None:

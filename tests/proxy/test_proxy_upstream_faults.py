@@ -50,7 +50,12 @@ KINDS = [
         "aresponses-events",
     }
 ]
-APIS = {"chat": "/v1/chat/completions", "responses": "/v1/responses"}
+APIS = {
+    "chat": "/v1/chat/completions",
+    "responses": "/v1/responses",
+    "messages": "/v1/messages",
+}
+LAST = {"chat": "[DONE]", "responses": "response.completed", "messages": "message_stop"}
 
 
 def wired(wire: Wire, turn: Turn = ANSWER, **more: Any) -> Turn:
@@ -80,7 +85,8 @@ def test_an_answer_is_the_same_as_without_the_proxy(bench: Bench, way: Way, wire
 
 
 def asked(api: str, *, stream: bool) -> dict[str, Any]:
-    return {**(CHAT if api == "chat" else RESPONSES), "stream": stream}
+    given = {"chat": CHAT, "responses": RESPONSES, "messages": {**CHAT, "max_tokens": 100}}[api]
+    return {**given, "stream": stream}
 
 
 def posted(url: str, api: str, *, stream: bool) -> httpx2.Response:
@@ -128,8 +134,7 @@ def test_a_stream_that_is_cut_gives_no_undecided_call(bench: Bench, api: str, pa
     ):
         answer = posted(proxy.url, api, stream=True)
         assert '"error"' in answer.text
-        assert "[DONE]" not in answer.text
-        assert "response.completed" not in answer.text
+        assert LAST[api] not in answer.text
         assert handed_over(answer.text) <= admitted(bench)
         cancelled = {each["call"] for each in bench.outcomes if each["status"] == "cancelled"}
         lost = admitted(bench) - handed_over(answer.text)
@@ -160,7 +165,7 @@ def test_an_answer_that_is_cut_and_no_stream_is_an_error(bench: Bench, api: str)
     ):
         answer = posted(proxy.url, api, stream=False)
         assert (answer.status_code, handed_over(answer.text)) == (502, set())
-        assert answer.json()["error"]["code"].startswith("proxy.upstream")
+        assert "proxy.upstream" in answer.text
         assert posted(proxy.url, api, stream=False).status_code == 200
 
 
@@ -195,18 +200,16 @@ def test_what_is_no_answer_of_the_api_is_an_error_that_clients_read(
     with (
         ModelServer([wired(wire), ANSWER]) as upstream,
         proxied(bench.guard, upstream.openai, limits=ProxyLimits(answer=32_000_000)) as proxy,
-        proxy.openai() as client,
     ):
-        create = client.chat.completions.create if api == "chat" else client.responses.create
-        given = CHAT if api == "chat" else RESPONSES
-        with pytest.raises(openai.APIStatusError) as raised:
-            create(**given)
-        assert raised.value.status_code == 502
-        assert isinstance(raised.value.code, str)
-        assert "Sign in" not in str(raised.value)
+        failed = posted(proxy.url, api, stream=False)
+        assert (failed.status_code, len(upstream.requests)) == (502, 1)
+        error = failed.json()["error"]
+        assert set(error) == (
+            {"type", "message"} if api == "messages" else {"message", "type", "param", "code"}
+        )
+        assert "Sign in" not in failed.text
         assert not bench.decisions
-        assert len(upstream.requests) == 1
-        create(**given)
+        assert posted(proxy.url, api, stream=False).status_code == 200
     assert len(bench.decisions) == 2
 
 
