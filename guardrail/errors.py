@@ -110,7 +110,7 @@ def _rebuild(
 
 
 class ConfigError(GuardrailError):
-    """Settings or files that guardrail refuses to start with. Nothing was changed."""
+    """Settings or files that guardrail refuses. Nothing was changed."""
 
     default_code = "config"
 
@@ -227,8 +227,8 @@ class PolicyLoadError(PolicyError):
     """Policies were refused when they were loaded. ``findings`` contains every reason, not only the
     first.
 
-    ``hint`` names the command that shows all of them: ``guardrail policy check``, or ``guardrail
-    policy test`` if a test failed.
+    ``hint`` names the commands that show all of them: ``guardrail policy check``, ``guardrail
+    policy test`` for failed tests, or both.
     """
 
     def __init__(self, findings: Sequence[Finding]) -> None:

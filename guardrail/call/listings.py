@@ -1,4 +1,4 @@
-"""Which tools are offered to a model: all except those that the policy hides.
+"""Selects the tools that are offered to a model: all except those that the policy hides.
 
 A listing is not a decision: it grants nothing, and a call of a hidden tool is decided like any
 other. The policy is asked once for each tool and subject. Its answers are kept for a while, as long
@@ -38,15 +38,19 @@ if TYPE_CHECKING:
 __all__ = ["Listings"]
 
 KEPT_S = 60.0
-"""Seconds for which an answer is kept: a rule may depend on the time."""
+"""Seconds for which an answer is kept. It is bounded because a rule may depend on the time."""
 MOST_KEPT = 20_000
-"""Answers that are kept."""
+"""Maximum number of answers that are kept."""
 LONGEST_S = 5.0
-"""Seconds after which the policy is asked about no further tool of a list."""
+"""Maximum number of seconds for one list. After that, the policy is not asked about its other
+tools.
+"""
 AT_ONCE = 16
-"""Questions that are under way for one list."""
+"""Maximum number of simultaneous questions for one list."""
 MOST_FAILURES = 3
-"""After this many failures, the policy is asked about no further tool of a list."""
+"""Maximum number of failures for one list. After that, the policy is not asked about its other
+tools.
+"""
 SILENT_S = 60.0
 """Seconds between two records of failures."""
 
@@ -124,8 +128,8 @@ class Listings:
         return [tool for at, tool in enumerate(tools) if offered.get(at)]
 
     def _who(self, state: SessionState) -> SessionInput:
-        """Return who the list is for, as the policy sees it. A list belongs to no session: it is
-        the same in each of the subject's.
+        """Return the subject of the list, in the form in which the policy sees it. A list does not
+        belong to a session: all sessions of the subject get the same list.
         """
         who = state.raw if self._recorder.raw_input else state.facts()
         return replace(who, session={"id": ""})
@@ -184,7 +188,9 @@ class Listings:
                 self._answers.popitem(last=False)
 
     def _report(self, failures: Sequence[_Failure]) -> None:
-        """Record the first failure. A ledger that can't be written refuses calls, not listings."""
+        """Record the first failure. If the ledger can't be written, calls are refused but listings
+        are not.
+        """
         with self._lock:
             now = self._now()
             if now < self._silent_until:

@@ -20,11 +20,11 @@ class ListingAnswer(NamedTuple):
     offered: bool
     """True only if the answer is well-formed and no rule hides the tool."""
     problem: str = ""
-    """What is wrong with the answer, or an empty string if it is well-formed."""
+    """The code of the problem with the answer, or an empty string if the answer is well-formed."""
 
 
 def parse_listing(document: object) -> ListingAnswer:
-    """Return the answer that *document* holds. Never raises: an answer that is not well-formed
+    """Return the answer in *document*. Never raises an exception: an answer that is not well-formed
     hides the tool.
     """
     if not isinstance(document, Mapping):

@@ -1,4 +1,4 @@
-"""Distinguishes the calls of a dead process from those of a slow process with leases.
+"""Leases, which distinguish the calls of a dead process from those of a slow process.
 
 While a process is alive, it holds an open-file-description (OFD) lock on its own lease file, which
 names the process. The lock is released when the process dies. Unlike a POSIX lock, it is not lost

@@ -99,8 +99,8 @@ class Reserve:
 
     @property
     def obstacle(self) -> str:
-        """Description of what is at the reserve's path if it is not a regular file, otherwise an
-        empty string.
+        """The kind of object at the reserve's path if it is not a regular file, otherwise an empty
+        string.
         """
         try:
             mode = os.lstat(self._path).st_mode

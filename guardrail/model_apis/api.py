@@ -13,6 +13,6 @@ class Api(StrEnum):
     CHAT = "chat"
     """OpenAI's chat completions."""
     RESPONSES = "responses"
-    """The Responses API of OpenAI."""
+    """OpenAI's Responses API."""
     MESSAGES = "messages"
-    """The Messages API of Anthropic."""
+    """Anthropic's Messages API."""

@@ -15,12 +15,12 @@ from guardrail.model_apis.open_calls import Owner
 __all__ = ["AskedAgain"]
 
 _MOST = 4_096
-"""Approvals that are kept."""
+"""Maximum number of approvals that are kept."""
 
 
 class AskedAgain:
-    """The calls that were refused because nobody had approved them in time. The guard checks that
-    an approval covers the call: these are only the ids. Thread-safe, and bounded.
+    """The ids of approvals for calls that were refused because nobody had approved them in time.
+    The guard itself checks that an approval covers the call. Thread-safe and bounded.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,9 @@ class AskedAgain:
         self._approvals: OrderedDict[tuple[Owner, str], str] = OrderedDict()
 
     def approval(self, owner: Owner, call: AskedCall) -> str | None:
-        """Return the approval that the same call of *owner* waits for, or None."""
+        """Return the id of the approval that an equal call of *owner* waits for, or None if there
+        is none.
+        """
         if not self._approvals:
             return None
         return self._approvals.get((owner, _digest(call)))
@@ -41,7 +43,7 @@ class AskedAgain:
                 self._approvals.popitem(last=False)
 
     def forget(self, owner: Owner, call: AskedCall) -> None:
-        """Forget the approval of a call: it is used, refused or too old."""
+        """Forget the approval of a call, because it was used, was refused, or has expired."""
         with self._lock:
             self._approvals.pop((owner, _digest(call)), None)
 

@@ -1,7 +1,7 @@
 """The protocol between code that rewrites a model's answer and code that decides its tool calls.
 
-The rewriting code is a generator: it yields the calls to decide, and is sent a ruling for each. So
-it performs no I/O, and can be used by clients, streams and proxies, in threads and on event loops.
+The rewriting code is a generator: it yields the calls to decide, and receives a ruling for each. It
+performs no I/O, so it can be used by clients, streams and proxies, in threads and on event loops.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ R = TypeVar("R")
 
 
 class ItemKind(StrEnum):
-    """Who runs a part of an answer."""
+    """The kind of a part of an answer: whether it is a call, and who runs the call."""
 
     PLAIN = "plain"
-    """Nobody: it is no call."""
+    """Not a call."""
     HOSTED = "hosted"
-    """The provider has run it: nobody decided it."""
+    """A call that the provider has already run, so nobody decided it."""
     CALL = "call"
-    """The program."""
+    """A call that the program runs."""
     UNKNOWN = "unknown"
     """It looks like a call, but guardrail does not know its type."""
 
@@ -68,7 +68,7 @@ _CALL = re.compile(r"(?:^|_)calls?(?:$|_)")
 
 
 def looks_like_call(name: str) -> bool:
-    """Return True if the name of a field or of a type says that it holds a call."""
+    """Return True if *name*, of a field or a type, suggests a call."""
     return "call" in name and _CALL.search(name) is not None
 
 

@@ -31,7 +31,7 @@ __all__ = ["Decider", "adrive_deciding", "drive_deciding"]
 R = TypeVar("R")
 
 _STILL_WAITING = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
-"""Codes of a call whose approval can still be given."""
+"""Codes of refused calls whose approval can still be given."""
 
 
 def drive_deciding(steps: Deciding[R], decide: Callable[[Asked], list[str | None]]) -> R:
@@ -74,11 +74,11 @@ class Decider:
         again: AskedAgain | None = None,
         tools: Mapping[str, Tool] | None = None,
     ) -> None:
-        """*adapter* and *context* go into the record of each call; *context* without the model and
-        the response, which the answer names. *owner* can tell the results of the calls; it is
-        ``owner_of(session)`` if it is None. With *again*, a call that was refused because nobody
-        had approved it in time uses its approval when it is asked for again. *tools* are those of
-        the request, by name; others are looked up in the guard's own.
+        """*adapter* and *context* are recorded with each call. *context* lacks the model and the
+        response, which are taken from the answer. *owner* is allowed to report the results of the
+        calls; by default, it is ``owner_of(session)``. *again* makes a repeated call use the
+        approval that its first attempt waited for in vain. *tools* are the tools of the request, by
+        name; other names are looked up in the guard's own tools.
         """
         self._tools = {} if tools is None else tools
         self._guard = guard
@@ -93,8 +93,8 @@ class Decider:
         self._admitted: list[tuple[AskedCall, Admission]] = []
 
     def decide(self, asked: Asked) -> list[str | None]:
-        """Decide each call. Return for each the text of its refusal, or None if it is allowed.
-        Raises ``LedgerError``: then no call of *asked* may be released.
+        """Decide each call. For each, return the text of its refusal, or None if it is allowed.
+        Raises ``LedgerError``; in that case, no call of *asked* may be released.
         """
         rulings: list[str | None] = []
         for call in asked.calls:
@@ -153,7 +153,9 @@ class Decider:
             self._again.forget(self._owner, call)
 
     def _refused(self, call: AskedCall, refused: Denied | ApprovalRequired) -> str:
-        """Return the text of a refusal, and note whether the call can be asked for again."""
+        """Return the text of a refusal. If the model can ask for the call again, remember its
+        approval.
+        """
         if self._again is None:
             return refusal_text(refused)
         if isinstance(refused, ApprovalRequired):

@@ -16,8 +16,8 @@ _UNNAMED = "(not a tool name)"
 
 
 def refusal_text(refusal: Denied | ApprovalRequired, *, again: bool = False) -> str:
-    """Return why a call did not run: the public message, which holds no values. *again* says that
-    the model can ask for it again.
+    """Return the reason that a call did not run: the public message, which contains no values.
+    *again* is True if the model can ask for the call again.
     """
     if again:
         return f"not run: a person must approve this call; then it can be asked again: {refusal}"
@@ -37,8 +37,8 @@ def error_text(error: Exception) -> str:
 
 
 def recorded_tool(name: object, server: object = None) -> Tool:
-    """Return the tool to record for *name*, which a model or a provider wrote. Any value is
-    accepted.
+    """Return the tool to record for *name*, which a model or a provider wrote. *name* can be any
+    value.
     """
     try:
         return undeclared(name, server)  # type: ignore[arg-type]  # it checks the type

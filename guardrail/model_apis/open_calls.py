@@ -18,19 +18,21 @@ Owner = tuple[str, str, str]
 """Tenant, principal and agent. Only they can report the result of a call."""
 
 _MOST = 4_096
-"""Calls that are kept. If there are more, the results of the oldest can no longer be told."""
+"""Maximum number of calls that are kept. If there are more, the results of the oldest can no longer
+be reported.
+"""
 _LARGEST = 64 * 1024 * 1024
-"""Characters of arguments of the calls that are kept."""
+"""Maximum number of characters in the arguments of the calls that are kept."""
 
 
 class _OpenCall(NamedTuple):
     admission: Admission
     since: float
-    """Time of ``time.monotonic`` since which the call is open."""
+    """Time of ``time.monotonic`` at which the call was added."""
     size: int
-    """Characters of its arguments."""
+    """Number of characters in its arguments."""
     late: bool
-    """It was overdue: its outcome is recorded."""
+    """True if the call was overdue and its outcome has been recorded."""
 
 
 def owner_of(session: SessionScope | None) -> Owner:
@@ -62,8 +64,8 @@ class OpenCalls:
         return len(self._open) + len(self._late)
 
     def add(self, owner: Owner, key: str, admission: Admission, size: int = 0) -> None:
-        """Keep a call that the program has got, with arguments of *size* characters. An earlier one
-        with the same id is forgotten.
+        """Keep a call that the program has received. *size* is the number of characters in its
+        arguments. An earlier call with the same id is forgotten.
         """
         place = owner, key
         with self._lock:
@@ -104,8 +106,8 @@ class OpenCalls:
             yield found.admission, claim.content
 
     def overdue(self, seconds: float) -> list[Admission]:
-        """Return the calls that have been open for *seconds*, each once. Their results can still be
-        told.
+        """Return the calls that have been open for *seconds*. Each is returned once, and its result
+        can still be reported.
         """
         before = time.monotonic() - seconds
         found = []

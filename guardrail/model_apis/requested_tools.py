@@ -1,4 +1,6 @@
-"""The tools in a request: which of them the program runs, and which the provider. Pure."""
+"""Reads the tools in a request: those that the program runs, and those that the provider runs.
+Performs no I/O.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +25,11 @@ _CUSTOM: Mapping[str, Any] = {
 }
 """The arguments of a custom tool, as the policy sees them."""
 _NOTHING: Mapping[str, Any] = {"type": "object", "properties": {}}
-"""The arguments of a function that has none."""
+"""The schema of a function without arguments."""
 _DATED = re.compile(r"_(?:\d{8}|\d{4}_\d{2}_\d{2})\Z")
 
 _SAME = {"mcp_toolset": "mcp_servers", "web_search_preview": "web_search"}
-"""Types that a setting names together."""
+"""Types that one name in the setting covers."""
 _OPENAI_PROGRAMS = {
     "apply_patch": "apply_patch",
     "computer": "computer",
@@ -51,7 +53,7 @@ _ANTHROPIC_HOSTED = frozenset(
     {"advisor", "code_execution", "mcp_servers", "web_fetch", "web_search"}
 )
 _SEARCHES = frozenset({"tool_search", "tool_search_tool_bm25", "tool_search_tool_regex"})
-"""Tools that find tools of the same request."""
+"""Tools that search among the tools of the same request."""
 
 
 class ModelRequestError(GuardrailError):
@@ -65,19 +67,19 @@ class RequestedTool:
     """A tool of a request whose calls the program runs."""
 
     name: str
-    """As calls name it."""
+    """The name that calls use."""
     form: str
     """``function``, ``custom``, or the type of a tool that the API defines."""
     schema: Mapping[str, Any] | None
-    """JSON Schema of the arguments; None for a tool that the API defines."""
+    """JSON Schema of the arguments, or None for a tool that the API defines."""
     description: str = ""
     grammar: Any = None
     """The format of a custom tool's text, if it has one."""
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that says which arguments the tool takes, 64 hex characters. Description
-        and name are no part of it.
+        """SHA-256, as 64 hex characters, of everything that determines which arguments the tool
+        accepts. The name and the description are not included.
         """
         parts = [self.form, self.schema, self.grammar]
         text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
@@ -88,21 +90,21 @@ class ToolEntry(NamedTuple):
     """One entry of a list of tools."""
 
     tools: tuple[RequestedTool, ...]
-    """The tools that the entry holds; the provider's own are none."""
+    """The tools in the entry that the program runs."""
     sent: Mapping[str, Any]
-    """What the provider gets, if every tool of the entry is offered."""
+    """The entry to send to the provider if all its tools are offered."""
 
 
 def entry_of(api: Api, tool: object, hosted: Collection[str]) -> ToolEntry:
-    """Return the entry that *tool* is. Raises ``ModelRequestError`` unless the program runs it, or
-    each of its calls comes back for a decision, or its type is one of *hosted*.
+    """Return the entry for *tool*. Raises ``ModelRequestError`` unless the program runs it, each of
+    its calls comes back for a decision, or *hosted* contains its type.
     """
     return _READERS[api](_object(tool, "tool"), hosted)
 
 
 def check_hosted(type_: str, hosted: Collection[str]) -> None:
-    """Raise ``ModelRequestError`` unless *type_*, of a tool that the provider runs, is one of
-    *hosted*.
+    """Raise ``ModelRequestError`` unless *hosted* contains *type_*, the type of a tool that the
+    provider runs.
     """
     base = _base(type_)
     if type_ not in hosted and base not in hosted:
@@ -125,14 +127,14 @@ def _shown(text: str) -> str:
 
 def _object(value: object, name: str) -> Mapping[str, Any]:
     if not isinstance(value, dict):
-        raise ModelRequestError(f"the request is malformed: its {name} is no object")
+        raise ModelRequestError(f"the request is malformed: its {name} is not an object")
     return value
 
 
 def _type_of(tool: Mapping[str, Any]) -> str:
     kind = tool.get("type")
     if not isinstance(kind, str):
-        raise ModelRequestError("the request is malformed: a tool without a type")
+        raise ModelRequestError("the request is malformed: a tool has no type")
     return kind
 
 
@@ -217,7 +219,7 @@ def _of_namespace(tool: Mapping[str, Any], hosted: Collection[str]) -> ToolEntry
     space = tool.get("name")
     inner = tool.get("tools")
     if not isinstance(space, str) or not space or not isinstance(inner, list):
-        raise ModelRequestError("the request is malformed: a namespace without a name or tools")
+        raise ModelRequestError("the request is malformed: a namespace has no name or no tools")
     entries = [_of_response(_object(each, "tool"), hosted, space) for each in inner]
     tools = [found for each in entries for found in each.tools]
     return ToolEntry(tuple(tools), {**tool, "tools": [each.sent for each in entries]})

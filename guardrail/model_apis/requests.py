@@ -1,5 +1,5 @@
-"""Requests to a model: the tools in them, and the same request without the tools that the policy
-hides. Pure.
+"""Reads the tools in requests to a model, and removes those that the policy hides. Performs no
+I/O.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from guardrail.model_apis.requested_tools import (
 __all__ = ["MOST_TOOLS", "ToolRequest"]
 
 MOST_TOOLS = 1_024
-"""Largest number of tools in one request."""
+"""Maximum number of tools in one request."""
 _FORCED = frozenset({"any", "required"})
-"""Values of ``tool_choice`` that need a tool."""
+"""Values of ``tool_choice`` that demand a call of any tool."""
 _LEGACY = "functions"
 _ITEMS_WITH_TOOLS = frozenset({"additional_tools", "tool_search_output"})
 _TYPED_CHOICES = frozenset({"apply_patch", "shell"})
-"""Choices that name a tool by its type."""
+"""Types of choices that name a tool by its type."""
 
 
 class _ToolList(NamedTuple):
@@ -33,7 +33,7 @@ class _ToolList(NamedTuple):
 
     field: str
     at: int | None
-    """Index of the input item that has the list; None if the request itself has it."""
+    """Index of the input item that contains the list, or None if the request itself contains it."""
     entries: list[ToolEntry]
 
 
@@ -64,8 +64,9 @@ class ToolRequest:
                 yield from entry.tools
 
     def offering(self, names: Collection[str]) -> Mapping[str, Any]:
-        """Return the request with the tools *names* only: the same object if there is nothing to
-        change. Raises ``ModelRequestError`` if it demands a call of a tool that is left out.
+        """Return the request with only the tools in *names*. If nothing changes, it is the same
+        object. Raises ``ModelRequestError`` if the request demands a call of a tool that is left
+        out.
         """
         hidden = self.tools.keys() - set(names)
         made = dict(self._body)
@@ -93,7 +94,7 @@ class ToolRequest:
         return owner[each.field]
 
     def _choose(self, made: dict[str, Any], hidden: Collection[str]) -> None:
-        """Change the choice of a tool in *made*, which has lost the tools *hidden*."""
+        """Adapt the choice of a tool in *made*, from which the tools *hidden* were removed."""
         for field, list_ in (("tool_choice", "tools"), ("function_call", _LEGACY)):
             choice = made.get(field)
             if isinstance(choice, dict):
@@ -123,7 +124,7 @@ def _lists(api: Api, body: Mapping[str, Any], hosted: Collection[str]) -> Iterat
     def read(field: str, at: int | None, given: object, wrap: Callable[[Any], Any]) -> _ToolList:
         nonlocal count
         if not isinstance(given, list):
-            raise ModelRequestError(f"the request is malformed: its {field} are no list")
+            raise ModelRequestError(f"the request is malformed: its field {field} is not a list")
         count += len(given)
         if count > MOST_TOOLS:
             raise _too_many()
@@ -137,7 +138,7 @@ def _lists(api: Api, body: Mapping[str, Any], hosted: Collection[str]) -> Iterat
         yield read("tools", None, body["tools"], lambda tool: tool)
     if api is Api.CHAT and body.get(_LEGACY) is not None:
         found = read(_LEGACY, None, body[_LEGACY], lambda tool: {"function": tool})
-        # They are sent without the form that they were read in.
+        # They are sent as they came, without the wrapper in which they were read.
         entries = [entry._replace(sent=entry.sent["function"]) for entry in found.entries]
         yield found._replace(entries=entries)
     items = body.get("input") if api is Api.RESPONSES else None
@@ -153,8 +154,8 @@ def _too_many() -> ModelRequestError:
 
 
 def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[str]) -> None:
-    """Raise ``ModelRequestError`` if a part of *body* other than its lists of tools lets the
-    provider run calls, or tells it of tools.
+    """Raise ``ModelRequestError`` if *body*, apart from its lists of tools, lets the provider run
+    calls or tells it about tools.
     """
     if api is Api.CHAT and body.get("web_search_options") is not None:
         check_hosted("web_search", hosted)
@@ -181,7 +182,7 @@ def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[s
 
 
 def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the content blocks of a request's messages, and the changes of tools in them."""
+    """Yield the content blocks of a request's messages, and the tool changes in them."""
     messages = body.get("messages")
     for message in messages if isinstance(messages, list) else ():
         content = message.get("content") if isinstance(message, dict) else None
@@ -199,7 +200,7 @@ def _defines_tool(block: Any) -> bool:
 
 
 def _offered(entry: ToolEntry, hidden: Collection[str]) -> Iterator[Mapping[str, Any]]:
-    """Yield what is sent of *entry*: nothing if it is hidden."""
+    """Yield the parts of *entry* to send, or nothing if it is hidden."""
     if not any(tool.name in hidden for tool in entry.tools):
         yield entry.sent
     elif entry.sent.get("type") == "namespace":

@@ -33,7 +33,7 @@ def _this_user(_scope: Scope) -> Principal:
 
 
 class Proxy:
-    """An ASGI application in front of the API of a model provider: its answers hold no tool call
+    """An ASGI application in front of the API of a model provider. Its answers contain no tool call
     without a durable, well-formed ``allow``.
     """
 
@@ -101,8 +101,8 @@ class Proxy:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def aclose(self) -> None:
-        """Close the connections to the upstream, and record that nobody told the results of the
-        calls that are open. Idempotent.
+        """Close the connections to the upstream, and record that no results were reported for the
+        calls that are still open. Idempotent.
         """
         await self._shared.upstream.aclose()
         await self._shared.outcomes.aclose()

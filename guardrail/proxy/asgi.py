@@ -18,7 +18,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class ClientGone(Exception):
-    """The client has closed its connection: nobody reads an answer."""
+    """Raised when the client has closed its connection, so that nobody reads the answer."""
 
 
 class Incoming:
@@ -28,14 +28,14 @@ class Incoming:
         self.scope = scope
         self.method: str = scope["method"]
         self.path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
-        """As it was sent, percent-encoded, without the query."""
+        """The path as it was sent: percent-encoded, without the query."""
         self.query: str = scope["query_string"].decode("latin-1")
         self.headers = [
             (name.decode("latin-1").lower(), value.decode("latin-1"))
             for name, value in scope["headers"]
         ]
         self.problem: ProxyError | None = None
-        """Why the body was not read to its end."""
+        """The reason that the body was not read to its end."""
         self._receive = receive
         self._whole = asyncio.Event()
         self._gone = False
@@ -46,8 +46,8 @@ class Incoming:
         return any(name in {"content-length", "transfer-encoding"} for name, _ in self.headers)
 
     def header(self, name: str) -> str | None:
-        """Return the value of the header *name*, None if there is none. Raises ``ProxyError`` if
-        there are several.
+        """Return the value of the header *name*, or None if it is missing. Raises ``ProxyError`` if
+        the request has several headers of this name.
         """
         found = [value for each, value in self.headers if each == name]
         if len(found) > 1:

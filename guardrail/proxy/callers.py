@@ -1,5 +1,5 @@
-"""Who makes a request: a peer's header, the operating-system user of a loopback caller, or the name
-that belongs to the caller's token.
+"""Identifies the caller of a request by a header from a peer, by the operating-system user of a
+loopback connection, or by the caller's token.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ _RESERVED = frozenset(
         "x-guardrail-token",
     }
 )
-"""Headers with another meaning, which a client sets itself."""
+"""Headers that already have another meaning or that a client sets itself."""
 
 
 class CallerIdentity:
-    """Names the principal of each request; no answer is a guess."""
+    """Returns the principal of each request. Never guesses."""
 
     def __init__(self, settings: ProxySettings) -> None:
-        """Take *peers* and *identity_header* from the settings. Raises ``ConfigError`` if one is
+        """Read *peers* and *identity_header* from the settings. Raises ``ConfigError`` if one is
         malformed, or if only one of them is set.
         """
         self._peers = frozenset(_peer(text) for text in settings.peers)
@@ -57,14 +57,14 @@ class CallerIdentity:
             raise ConfigError(
                 "[proxy] identity_header: this name can't be used",
                 code="config.identity_header",
-                hint="use the name of a header of its own, for example x-forwarded-user",
+                hint="use the name of a separate header, for example x-forwarded-user",
             )
 
     def principal(self, scope: Scope) -> Principal:
-        """Return the principal of a request, which may be absent.
+        """Return the principal of a request, or an absent one.
 
-        Raises ``IdentityError`` if a peer names the caller twice or in a malformed way, and if
-        somebody else sends the header of the peers.
+        Raises ``IdentityError`` if a peer names the caller twice or in a malformed way, or if a
+        client that is not a peer sends the peers' header.
         """
         facts = facts_of(scope)
         peer = None if facts.client is None else _plain(facts.client[0])
@@ -115,14 +115,14 @@ def _peer(text: str) -> _Address:
 
 
 def _plain(text: str) -> _Address:
-    """Return an address; one of IPv4 even if IPv6 carries it."""
+    """Return the address in *text*. An IPv4 address inside an IPv6 address is returned as IPv4."""
     address = ipaddress.ip_address(text.partition("%")[0])
     mapped = getattr(address, "ipv4_mapped", None)
     return address if mapped is None else mapped
 
 
 def _user_of(facts: ConnectionFacts) -> int | None:
-    """Return the user at the other end, looked up once per connection."""
+    """Return the user at the other end of the connection. It is looked up once per connection."""
     if facts.client is None or facts.server is None:
         return None
     if _USER not in facts.known:

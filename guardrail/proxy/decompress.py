@@ -1,4 +1,6 @@
-"""Decompresses the body of an answer in small pieces: a little input can't fill the memory."""
+"""Decompresses the body of an answer in small pieces, so that a small input can't fill the
+memory.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ from guardrail.proxy.errors import ProxyError
 __all__ = ["Decompressor"]
 
 _PIECE = 64 * 1024
-"""Bytes that are decompressed at once."""
+"""Maximum number of bytes decompressed at once."""
 _WINDOWS = {"gzip": 16 + zlib.MAX_WBITS, "x-gzip": 16 + zlib.MAX_WBITS, "deflate": zlib.MAX_WBITS}
 
 
@@ -18,8 +20,8 @@ class Decompressor:
     """Decompresses one body."""
 
     def __init__(self, encoding: str) -> None:
-        """*encoding* is the value of ``content-encoding``. Raises ``ProxyError`` if it is not one
-        that this proxy reads: it has asked for none.
+        """*encoding* is the value of ``content-encoding``. Raises ``ProxyError`` if this proxy
+        can't read it: the proxy asks the upstream for uncompressed answers.
         """
         window = _WINDOWS.get(encoding.strip().lower())
         if window is None:
@@ -31,7 +33,7 @@ class Decompressor:
         self._inner = zlib.decompressobj(window)
 
     def feed(self, data: bytes) -> Iterator[bytes]:
-        """Yield what *data* holds. Raises ``ProxyError`` if it is malformed."""
+        """Yield the decompressed pieces of *data*. Raises ``ProxyError`` if *data* is malformed."""
         while data:
             yield self._next(data)
             data = self._inner.unconsumed_tail

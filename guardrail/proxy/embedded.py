@@ -1,5 +1,5 @@
-"""A proxy for one program, which runs in this process: the program gets its address, with a secret,
-in the environment.
+"""A proxy for one program, which runs in this process. The program gets its address, which contains
+a secret, in the environment.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 __all__ = ["UNGOVERNED", "EmbeddedProxy", "upstream_in"]
 
 OPENAI_NAMES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
-"""Variables that hold a base URL that ends with ``/v1``."""
+"""Variables for a base URL that ends with ``/v1``."""
 ANTHROPIC_NAMES = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE", "ANTHROPIC_API_URL")
-"""Variables that hold a base URL to which clients add ``/v1``."""
+"""Variables for a base URL to which clients add ``/v1``."""
 UNGOVERNED = (
     "AZURE_OPENAI_ENDPOINT",
     "ANTHROPIC_AWS_BASE_URL",
@@ -36,26 +36,28 @@ UNGOVERNED = (
     "ANTHROPIC_VERTEX_BASE_URL",
     "AWS_BEDROCK_BASE_URL",
 )
-"""Variables that lead clients to an API with other paths, which the proxy does not serve."""
+"""Variables that direct clients to an API with other paths, which the proxy does not serve."""
 _DEFAULTS = {
     ErrorFormat.OPENAI: "https://api.openai.com/v1",
     ErrorFormat.ANTHROPIC: "https://api.anthropic.com",
 }
 _STOP_S = 1.0
-"""Seconds for requests in progress to end: their program has ended."""
+"""Seconds that requests in progress have to end after their program has ended."""
 
 
 def upstream_in(environment: Mapping[str, str], provider: ErrorFormat) -> str | None:
-    """Return the API that programs with this environment use, None if it names none."""
+    """Return the URL of the API that a program with this environment uses, or None if no variable
+    names it.
+    """
     names = OPENAI_NAMES if provider is ErrorFormat.OPENAI else ANTHROPIC_NAMES
     return next((environment[name] for name in names if environment.get(name)), None)
 
 
 class EmbeddedProxy:
-    """Serves one program, in its own thread inside a ``with`` block.
+    """Serves one program from a separate thread, inside a ``with`` block.
 
-    Only requests whose path begins with the secret of this object are served. The secret is neither
-    logged nor recorded nor forwarded.
+    Only requests whose path begins with the secret of this object are served. The secret is never
+    logged, recorded or forwarded.
     """
 
     def __init__(
@@ -66,11 +68,11 @@ class EmbeddedProxy:
         openai: str | None = None,
         anthropic: str | None = None,
     ) -> None:
-        """*openai* and *anthropic* are the URLs of the APIs; by default, the providers' own. Raises
-        ``ConfigError`` if one of them can't be reached safely.
+        """*openai* and *anthropic* are the URLs of the APIs. The defaults are the providers' own
+        URLs. Raises ``ConfigError`` if one of them can't be reached safely.
         """
         self.requests = 0
-        """Number of requests with the secret."""
+        """Number of requests that had the secret."""
         self._secret = secrets.token_urlsafe(32)
         given = {ErrorFormat.OPENAI: openai, ErrorFormat.ANTHROPIC: anthropic}
         self._apps = {
@@ -92,7 +94,9 @@ class EmbeddedProxy:
         )
 
     def environment(self, outside: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment of the program: *outside*, with this proxy as the APIs."""
+        """Return the environment for the program: *outside*, with this proxy's address as that of
+        the APIs.
+        """
         base = f"{self._listener.url}/{self._secret}"
         # A client that uses the proxy of its environment would ask it for loopback addresses too.
         direct = ",".join(
@@ -107,7 +111,7 @@ class EmbeddedProxy:
         }
 
     def __enter__(self) -> Self:
-        """Start to serve. Raises ``ConfigError``."""
+        """Start serving. Raises ``ConfigError``."""
         self._listener.__enter__()
         return self
 
@@ -117,7 +121,7 @@ class EmbeddedProxy:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Stop, and close what the requests in progress hold."""
+        """Stop serving, and close the requests in progress."""
         self._listener.__exit__(kind, error, trace)
 
     async def _close(self) -> None:
@@ -125,7 +129,7 @@ class EmbeddedProxy:
             await app.aclose()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a request, if it has the secret, as if its path had no secret."""
+        """Serve a request that has the secret, with the secret removed from its path."""
         first, _, rest = scope["raw_path"][1:].partition(b"/")
         path = b"/" + rest
         headers = [
@@ -144,7 +148,7 @@ class EmbeddedProxy:
 
 
 async def _refuse(provider: ErrorFormat, send: Send) -> None:
-    """Answer that there is nothing at this path."""
+    """Reply that there is nothing at this path."""
     failure = failure_of(ProxyError(404, "there is no such path", code="proxy.route"))
     body = failure.body(provider)
     length = ("content-length", str(len(body)))

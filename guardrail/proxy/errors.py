@@ -16,14 +16,16 @@ __all__ = ["ErrorFormat", "Failure", "NoAnswerError", "ProxyError", "failure_of"
 
 
 class ErrorFormat(StrEnum):
-    """The form that clients of a provider parse."""
+    """The format in which the clients of a provider read errors."""
 
     OPENAI = "openai"
     ANTHROPIC = "anthropic"
 
 
 class ProxyError(GuardrailError):
-    """A request that the proxy answers itself. Nothing of the upstream's answer is passed on."""
+    """A request that the proxy answers with an error of its own. No part of the upstream's answer
+    is passed on.
+    """
 
     default_code = "proxy"
 
@@ -36,8 +38,8 @@ class ProxyError(GuardrailError):
         hint: str = "",
         retry: bool | None = None,
     ) -> None:
-        """*status* is that of HTTP. *retry* tells the official clients whether to try again; None
-        leaves it to them.
+        """*status* is the HTTP status. *retry* tells the official clients whether to try again;
+        None leaves the choice to them.
         """
         super().__init__(message, code=code, hint=hint)
         self.status = status
@@ -49,7 +51,7 @@ class NoAnswerError(ProxyError):
 
 
 class _Kind(NamedTuple):
-    """Type of an error in the words of each provider."""
+    """The type of an error, in each provider's terms."""
 
     openai: str
     anthropic: str
@@ -64,12 +66,12 @@ _KINDS = {
     504: _Kind("server_error", "timeout_error"),
 }
 _NOT_YOURS = frozenset({"identity.session", "identity.peer"})
-"""Codes of identities that belong to somebody else."""
+"""Codes of identities that belong to another caller."""
 _OTHER = _Kind("server_error", "api_error")
 
 
 class Failure(NamedTuple):
-    """What a client gets in place of an answer, or of the rest of one."""
+    """The error that a client gets instead of an answer or of the rest of an answer."""
 
     status: int
     code: str
@@ -89,8 +91,8 @@ class Failure(NamedTuple):
         return compact(self._document(format_)).encode()
 
     def event(self, api: Api, number: int | None) -> bytes:
-        """Return the last event of a stream that fails. *number* is its number in a stream that
-        numbers its events.
+        """Return the last event of a stream that fails. *number* is its sequence number, if the
+        stream numbers its events.
         """
         if api is Api.CHAT:
             return write_event(compact(self._document(ErrorFormat.OPENAI)))
@@ -114,7 +116,7 @@ class Failure(NamedTuple):
 
 
 def failure_of(error: Exception) -> Failure:
-    """Return what a client is told about *error*."""
+    """Return the failure that tells a client about *error*."""
     if isinstance(error, ProxyError):
         text = f"{error.message}; {error.hint}" if error.hint else error.message
         return Failure(error.status, error.code, text, error.retry)

@@ -1,4 +1,4 @@
-"""One request to a governed API, and its answer, which holds decided calls only."""
+"""Serves one request to a governed API. Its answer contains only calls that were decided."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ __all__ = ["Exchange"]
 
 _STREAM, _JSON = "text/event-stream", "application/json"
 _LARGE = 256 * 1024
-"""Bytes of a request that is read in a thread, so that other requests are served meanwhile."""
+"""Size in bytes from which a request is read in a thread, so that other requests are served
+meanwhile.
+"""
 _SIGN_OF_LIFE = b": waiting for a decision\n\n"
 
 
@@ -47,16 +49,18 @@ class Exchange:
         self._incoming = incoming
         self._out = out
         self._turn: ProxyTurn
-        """Begins when the request is read."""
+        """Set when the request has been read."""
         self._head: Headers = []
         """The headers of the answer."""
         self._events: AnswerStream | None = None
-        """None if the answer is no stream."""
+        """None if the answer is not a stream."""
         self._pending = bytearray()
-        """Bytes for the client that are not with the transport yet."""
+        """Bytes for the client that have not been given to the transport yet."""
 
     async def run(self) -> None:
-        """Serve the request. Raises ``GuardrailError`` unless a stream can tell the error."""
+        """Serve the request. Raises ``GuardrailError``, except for an error that is reported in a
+        stream.
+        """
         try:
             text = await self._incoming.body(self._shared.max_request)
             body = await self._read(text)
@@ -75,11 +79,13 @@ class Exchange:
             await self._out.finish(failure.event(self._api, self._events.number))
 
     async def _read(self, text: bytes) -> Mapping[str, Any]:
-        """Return the object that the request is. The upstream must read the same, so no parser may
-        read it differently.
+        """Return the JSON object in the request. Raises ``ProxyError`` if another parser could read
+        it differently, because the upstream must read the same object.
         """
         if self._incoming.header("content-encoding") not in {None, "identity"}:
-            raise ProxyError(400, "compressed requests are not read", code="proxy.request_encoding")
+            raise ProxyError(
+                400, "compressed requests are not supported", code="proxy.request_encoding"
+            )
         try:
             if len(text) > _LARGE:
                 body = await asyncio.to_thread(_parsed, text)
@@ -90,14 +96,14 @@ class Exchange:
         if not isinstance(body, dict):
             raise ProxyError(
                 400,
-                "the request is no JSON object that all parsers read in the same way",
+                "the request is not a JSON object that all parsers read in the same way",
                 code="proxy.request",
             )
         return body
 
     async def _ask(self, content: bytes) -> None:
-        """Ask the upstream, and pass its answer on. Calls that the client does not get are
-        withdrawn.
+        """Send the request to the upstream, and pass its answer on. Calls that the client does not
+        receive are withdrawn.
         """
         identity = self._shared.settings.identity_header.lower() or None
         try:
@@ -142,7 +148,7 @@ class Exchange:
         await self._flush()
 
     async def _pass_stream(self, reply: UpstreamReply) -> None:
-        """Pass the events on, each as soon as it is complete and its calls are decided."""
+        """Pass each event on as soon as it is complete and its calls are decided."""
         events = AnswerStream(self._api, self._turn.refused, self._turn.about)
         self._events = events
         await self._out.start(200, self._head)
@@ -150,7 +156,7 @@ class Exchange:
             piece = await reply.read()
             for event in events.read(piece or None):
                 made = await adrive_deciding(events.govern(event), self._decide)
-                self._pending += made  # not before: deciding flushes
+                self._pending += made  # not before this point: deciding flushes
             await self._flush()
             if not piece:
                 break
@@ -159,19 +165,21 @@ class Exchange:
         await reply.rest()
 
     async def _flush(self) -> None:
-        """Hand over what is pending. The calls in it are released once the transport has them."""
+        """Write the pending bytes. The calls in them are released once the transport has the
+        bytes.
+        """
         if not self._out.started:
             await self._out.start(200, self._head)
         if self._pending:
             data, self._pending = bytes(self._pending), bytearray()
             await self._out.write(data)
         if self._turn.holds:
-            # If the client was gone, nothing was written: ``watched`` learns of it first.
+            # ``watched`` notices first that the client is gone; in that case, nothing was written.
             await asyncio.sleep(0)
             self._turn.release()
 
     async def _decide(self, asked: Asked) -> list[str | None]:
-        """Decide calls, and show the client meanwhile that its request is alive."""
+        """Decide calls. Meanwhile, show the client that its request is being served."""
         if self._pending:
             await self._flush()
         deciding = asyncio.create_task(self._turn.decide(asked))
@@ -187,7 +195,7 @@ class Exchange:
         return await deciding
 
     async def _show_life(self) -> None:
-        """Send a comment; before a JSON body, a space."""
+        """Send a sign of life: a comment in a stream, or a space before a JSON body."""
         if not self._out.started:
             await self._out.start(200, self._head)
         await self._out.write(b" " if self._events is None else _SIGN_OF_LIFE)

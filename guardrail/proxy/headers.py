@@ -1,4 +1,4 @@
-"""The headers that the proxy passes on, in both directions. Pure."""
+"""Selects the headers that the proxy passes on, in both directions. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ __all__ = ["CREDENTIALS", "SESSION", "Headers", "to_client", "to_upstream"]
 Headers = list[tuple[str, str]]
 
 SESSION = "x-guardrail-session"
-"""Names the session of a request."""
+"""The header that names the session of a request."""
 CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-guardrail-token"})
-"""They identify a caller, to the upstream or to the proxy."""
+"""Headers that identify a caller, to the upstream or to the proxy."""
 
 _HOP = frozenset(
     {
@@ -26,10 +26,10 @@ _HOP = frozenset(
         "upgrade",
     }
 )
-"""They are about one connection (RFC 9110, section 7.6.1)."""
+"""Headers that concern one connection only (RFC 9110, section 7.6.1)."""
 _NOT_TO_UPSTREAM = frozenset({"host", "expect", "forwarded", "via"})
 _NOT_TO_CLIENT = frozenset({"alt-svc", "strict-transport-security", "server", "date"})
-"""They name other addresses of the upstream, or are added by the proxy's own server."""
+"""Headers that name other addresses of the upstream, or that the proxy's own server adds."""
 _OF_BODY = frozenset({"content-length", "content-encoding"})
 
 
@@ -60,8 +60,8 @@ def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None
 
 
 def to_client(headers: Headers, *, same_body: bool) -> Headers:
-    """Return the headers of an answer for the client. *same_body* keeps those about the bytes of
-    the body.
+    """Return the headers of an answer for the client. If *same_body* is True, the headers that
+    describe the bytes of the body are kept.
     """
     drop = _NOT_TO_CLIENT if same_body else _NOT_TO_CLIENT | _OF_BODY
     kept = _end_to_end(headers, drop)

@@ -1,4 +1,4 @@
-"""ProxyLimits of the proxy that have no setting."""
+"""Limits of the proxy that can't be configured."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ _MB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ProxyLimits:
-    """How long the proxy waits, and how much it reads."""
+    """The times that the proxy waits, and the sizes that it reads."""
 
     keep_alive_s: float = 10
     """Seconds between two signs of life while an answer waits for a decision."""
     connect_s: float = 10
-    """Seconds in which a connection to the upstream must be there."""
+    """Seconds in which a connection to the upstream must be made."""
     answer_s: float = 3600
     """Seconds in which an answer must end."""
     answer: int = 128 * _MB
-    """Bytes of an answer that is governed."""
+    """Maximum size, in bytes, of a governed answer."""
     error: int = _MB
-    """Bytes of an error of the upstream."""
+    """Maximum size, in bytes, of an error from the upstream."""
     passed: int = 2048 * _MB
-    """Bytes of a body that passes without being governed."""
+    """Maximum size, in bytes, of a body that is passed on without being governed."""

@@ -1,4 +1,4 @@
-"""The listener of the proxy, as ``[proxy]`` in the settings describes it."""
+"""The listener of the proxy, as configured in ``[proxy]``."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|[a-z][a-z0-9+.-]*://[A
 
 def listener_rules(settings: ProxySettings) -> tuple[ListenAddress, ListenerRules]:
     """Return the address of the proxy, and its rules. Raises ``ConfigError`` for settings that
-    would serve callers whom nobody knows.
+    would serve unidentified callers.
     """
     address = ListenAddress.parse(settings.listen)
     tokens = None if settings.callers is None else CallerTokens(settings.callers)
@@ -91,9 +91,7 @@ def proxy_listener(
     *,
     log: Callable[[str], None] = lambda _: None,
 ) -> Listener:
-    """Return the server of a proxy in front of *upstream*, bound to its address. Raises
-    ``ConfigError``.
-    """
+    """Return the server of a proxy for *upstream*, bound to its address. Raises ``ConfigError``."""
     address, rules = listener_rules(settings)
     identity = CallerIdentity(settings)
     app = Proxy(guard, upstream, settings, identify=identity.principal)
@@ -109,7 +107,9 @@ def proxy_listener(
 
 
 def client_urls(listener: Listener, settings: ProxySettings) -> dict[str, str]:
-    """Return the base URLs for clients, by the environment variable that they read."""
+    """Return the base URLs for clients. The keys are the environment variables that the clients
+    read.
+    """
     base = listener.url
     if listener.address.wildcard:
         scheme, _, _ = base.partition("://")

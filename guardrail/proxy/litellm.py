@@ -1,8 +1,8 @@
 """LiteLLM's ``generic_guardrail_api``: LiteLLM asks whether an answer that it holds may pass.
 
-This is weaker than the proxy itself. LiteLLM decides which answers it asks about and what it does
-then; an answer passes or is blocked as a whole; and the tools of requests, also those that the
-provider runs itself, are not looked at.
+This is weaker than the proxy itself. LiteLLM chooses the answers that it asks about, and can ignore
+the reply. An answer passes or is blocked as a whole. The tools of requests are not checked,
+including those that the provider runs itself.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ LITELLM_PATH = "/beta/litellm_basic_guardrail_api"
 async def answer_litellm(
     shared: Shared, caller: ProxyCaller, incoming: Incoming, out: Outgoing
 ) -> None:
-    """Answer ``NONE`` if every call is allowed and recorded, else ``BLOCKED``: also if the guard
-    fails, because LiteLLM can be set to ignore errors. Calls of a blocked answer are cancelled.
+    """Answer ``NONE`` if every call is allowed and recorded, otherwise ``BLOCKED``. The answer is
+    also ``BLOCKED`` if the guard fails, because LiteLLM can be configured to ignore errors. The
+    calls of a blocked answer are cancelled.
     """
     text = await incoming.body(shared.max_request)
     turn = None
@@ -58,7 +59,9 @@ async def answer_litellm(
 
 
 async def _refusals(turn: ProxyTurn, body: Mapping[str, Any]) -> list[str]:
-    """Decide the calls of an answer, and return why they are refused. Raises ``GuardrailError``."""
+    """Decide the calls of an answer, and return the texts of the refusals. Raises
+    ``GuardrailError``.
+    """
     if not body.get(TOOLS):
         return []
     calls = calls_of(body, TOOLS)
@@ -71,11 +74,13 @@ async def _refusals(turn: ProxyTurn, body: Mapping[str, Any]) -> list[str]:
 
 
 def _key_of(body: Mapping[str, Any]) -> object:
-    """Return the digest of the key with which LiteLLM's own client asks."""
+    """Return the digest of the key that LiteLLM's own client used."""
     about = body.get("request_data")
     return about.get("user_api_key_hash") if isinstance(about, dict) else None
 
 
 def _history(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the request as chat completions have it: its messages tell the results of calls."""
+    """Return the request in the form of chat completions, in which messages report the results of
+    calls.
+    """
     return {"messages": body.get("structured_messages")}

@@ -1,4 +1,4 @@
-"""Closes the calls whose results nobody tells."""
+"""Closes the calls whose results are not reported."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from guardrail.model_apis.open_calls import OpenCalls
 __all__ = ["Outcomes"]
 
 _LONGEST_PAUSE = 10.0
-"""Seconds between two looks for calls that are overdue."""
+"""Maximum number of seconds between two searches for overdue calls."""
 
 
 class Outcomes:
-    """The calls that clients have got, until a request tells their results. A call is closed as
-    ``unknown`` if none does in time; a result that is told later is recorded as a claim.
+    """The calls that clients have received, until a request reports their results. A call whose
+    result is not reported in time is closed as ``unknown``. A result that is reported later is
+    recorded as a claim.
     """
 
     def __init__(self, wait_s: float) -> None:
@@ -30,7 +31,7 @@ class Outcomes:
         self._closing: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """Close calls in time from now on, on the running event loop. Idempotent."""
+        """Start closing overdue calls, on the running event loop. Idempotent."""
         if self._closing is None:
             self._closing = asyncio.create_task(self._close_in_time())
 
@@ -45,7 +46,7 @@ class Outcomes:
         await asyncio.gather(*(_close(admission) for admission in calls))
 
     async def aclose(self) -> None:
-        """Close every call that is open. Idempotent."""
+        """Close every open call. Idempotent."""
         if self._closing is not None:
             self._closing.cancel()
             await asyncio.wait([self._closing])

@@ -1,4 +1,4 @@
-"""Passes requests on that can't carry tool calls, and their answers, as streams of bytes."""
+"""Passes on requests that can't carry tool calls, and their answers, as streams of bytes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ __all__ = ["pass_on"]
 
 
 async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoing) -> None:
-    """Pass a request on, and its answer back. Raises ``ProxyError`` if no part of it was sent."""
+    """Pass a request on, and its answer back. Raises ``ProxyError`` if no part of the answer has
+    been sent.
+    """
     limit = shared.limits.passed
     identity = shared.settings.identity_header.lower() or None
     try:
@@ -32,6 +34,7 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
                 await out.write(piece)
     except ProxyError:
         if incoming.problem is not None and not out.started:
-            raise incoming.problem from None  # the reason that the upstream got no whole request
+            # the reason that the upstream did not get the whole request
+            raise incoming.problem from None
         raise
     await out.finish()

@@ -1,4 +1,4 @@
-"""The routes of the proxy: which of them are governed, passed on and refused. Pure."""
+"""Classifies the routes of the proxy as governed, passed on or refused. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class Route:
     """A route that the upstream serves."""
 
     path: str
-    """The path after ``/v1``, as it is sent to the upstream."""
+    """The part of the path after ``/v1``, as it is sent to the upstream."""
     api: Api | None
-    """The API whose answers are governed, or None if answers hold no calls."""
+    """The API whose answers are governed, or None if the answers contain no calls."""
 
 
 def find_route(method: str, path: str) -> Route:
@@ -64,7 +64,7 @@ def find_route(method: str, path: str) -> Route:
 
 
 def _parts(path: str) -> tuple[str, ...]:
-    """Return the parts of *path*, decoded. Raises ``ProxyError`` if servers could read it in
+    """Return the decoded parts of *path*. Raises ``ProxyError`` if servers could read *path* in
     different ways.
     """
     decoded = unquote(path, errors="replace")
@@ -81,7 +81,7 @@ def _parts(path: str) -> tuple[str, ...]:
 
 
 def format_of(path: str, headers: list[tuple[str, str]]) -> ErrorFormat:
-    """Return the format in which a client reads errors."""
+    """Return the format in which the client reads errors."""
     if path.startswith("/v1/messages") or any(name == "anthropic-version" for name, _ in headers):
         return ErrorFormat.ANTHROPIC
     return ErrorFormat.OPENAI

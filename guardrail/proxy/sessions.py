@@ -1,4 +1,4 @@
-"""The caller of a request, and the session that it is in."""
+"""The caller and the session of a request."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ if TYPE_CHECKING:
 __all__ = ["CallerSessions", "ProxyCaller", "call_name", "call_names", "credential_digest"]
 
 _MOST = 8_192
-"""Names that are kept: of responses, conversations, calls and sessions."""
+"""Maximum number of names that are kept: of responses, conversations, calls and sessions."""
 _KEY = secrets.token_bytes(32)
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyCaller:
-    """Who makes a request."""
+    """The caller of a request."""
 
     principal: Principal
     credential: str
-    """``credential_digest`` of the request."""
+    """The result of ``credential_digest`` for the request."""
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """Tells this caller from others."""
+        """A key that identifies this caller."""
         return self.principal.issuer or "", self.principal.id, self.credential
 
 
 def credential_digest(headers: Headers) -> str:
-    """Return a digest of the credentials in *headers*. It has no meaning outside this process: the
-    credentials themselves are never kept.
+    """Return a digest of the credentials in *headers*. The credentials themselves are never kept.
+    The digest is only meaningful inside this process.
     """
     code = hmac.new(_KEY, digestmod=hashlib.sha256)
     for name, value in sorted(headers):
@@ -52,18 +52,18 @@ def credential_digest(headers: Headers) -> str:
 
 
 def call_name(key: str) -> str:
-    """Return the name of a call, apart from those of responses."""
+    """Return a name for a call. It differs from every name of a response."""
     return f"call\n{key}"
 
 
 def call_names(claims: Iterable[ResultClaim]) -> list[str]:
-    """Return the names of the calls whose results a request tells, latest first."""
+    """Return the names of the calls whose results a request reports, latest first."""
     return [call_name(claim.key) for claim in claims if not is_legacy(claim.key)][::-1]
 
 
 class CallerSessions:
-    """The sessions of the callers. Bounded: the oldest are forgotten, and a request that goes on
-    with one of these is in a new session.
+    """The sessions of the callers. The number is bounded: the oldest are forgotten, and a request
+    that continues a forgotten one gets a new session.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -73,19 +73,19 @@ class CallerSessions:
         )
 
     async def named(self, caller: ProxyCaller, name: str) -> SessionScope:
-        """Return the session that a request names. Raises ``IdentityError`` if it is another
-        caller's.
+        """Return the session that a request names. Raises ``IdentityError`` if it belongs to
+        another caller.
         """
         place = caller.key, f"session\n{name}"
         found = self._known.get(place)
         if found is None:
-            # It may have records of an earlier process.
+            # The session may have records from an earlier process.
             found = await asyncio.to_thread(self._guard.session, caller.principal, id=name)
         self._keep(place, found)
         return found
 
     def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope | None:
-        """Return the session of the first of *names* that is known, or None."""
+        """Return the session of the first known name in *names*, or None if none is known."""
         for name in names:
             found = self._known.get((caller.key, name))
             if found is not None:
@@ -97,11 +97,11 @@ class CallerSessions:
         return self._guard.session(caller.principal)
 
     def note(self, caller: ProxyCaller, names: Iterable[str], session: SessionScope) -> None:
-        """Remember *session* for requests that go on with one of *names*."""
+        """Remember *session* for requests that continue one of *names*."""
         for name in names:
             place = caller.key, name
             if self._known.get(place, session) is not session:
-                # Servers that number their calls use the same name in several conversations.
+                # Servers that number their calls use the same names in several conversations.
                 self._keep(place, None)
             else:
                 self._keep(place, session)

@@ -1,4 +1,4 @@
-"""What the requests to one proxy share."""
+"""The objects that the requests to one proxy share."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ class Shared:
 
     @property
     def max_request(self) -> int:
-        """Bytes of a request whose answer is governed."""
+        """Maximum size, in bytes, of a request whose answer is governed."""
         return self.settings.max_body_mb * 1024 * 1024

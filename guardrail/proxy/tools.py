@@ -1,4 +1,6 @@
-"""The tools of a request: which of them the policy knows, and which the model is offered."""
+"""Looks up the tools of a request in the policy, and removes those that the policy hides from the
+model.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,11 @@ if TYPE_CHECKING:
 __all__ = ["RequestTools"]
 
 _MOST = 1_024
-"""Callers whose sessions for listings are kept."""
+"""Maximum number of callers whose sessions for listings are kept."""
 
 
 class RequestTools:
-    """Knows the tools that requests bring along."""
+    """Looks up the tools in requests, and removes hidden ones."""
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
@@ -46,8 +48,8 @@ class RequestTools:
         return request.offering({tool.name for tool in offered})
 
     def _subject(self, caller: ProxyCaller) -> SessionScope:
-        """Return a session of *caller* that has no calls: a list belongs to the caller, not to the
-        session of a request.
+        """Return a session of *caller* without calls. A listing depends on the caller, but not on
+        the session of the request.
         """
         found = self._subjects.pop(caller.key, None)
         if found is None:

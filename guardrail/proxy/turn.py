@@ -1,4 +1,4 @@
-"""The governed side of one request: its session, the results that it tells, and the calls of its
+"""The governed side of one request: its session, the results that it reports, and the calls in its
 answer.
 """
 
@@ -36,7 +36,7 @@ _PROGRAM = re.compile(r"([A-Za-z][\w.-]{0,40}(?:/[A-Za-z]\w{0,20})?)[ /]v?(\d[\w
 
 
 class ProxyTurn:
-    """One request and the calls of its answer."""
+    """One request, and the calls in its answer."""
 
     def __init__(
         self,
@@ -45,7 +45,7 @@ class ProxyTurn:
         session: SessionScope | None,
         context: CallContext,
     ) -> None:
-        """Use ``begin`` instead."""
+        """Do not call this directly: use ``begin``."""
         self._shared = shared
         self._caller = caller
         self._session = session
@@ -61,7 +61,7 @@ class ProxyTurn:
         incoming: Incoming,
         body: Mapping[str, Any],
     ) -> Self:
-        """Return the turn of a request, once the results that it tells are recorded. Raises
+        """Return the turn of a request after recording the results that the request reports. Raises
         ``IdentityError`` and ``LedgerError``.
         """
         claims = claims_in(api, body)
@@ -80,14 +80,16 @@ class ProxyTurn:
 
     @property
     def session(self) -> SessionScope:
-        """The session. A new one is made when it is needed: most answers hold no calls."""
+        """The session. It is created only if it is needed, because most answers contain no
+        calls.
+        """
         if self._session is None:
             self._session = self._shared.sessions.new(self._caller)
         return self._session
 
     @property
     def owner(self) -> Owner:
-        """The only one that can tell the results of the calls."""
+        """The only owner that can report the results of the calls."""
         return self.session.session.tenant, self._caller.credential, self.session.id
 
     @functools.cached_property
@@ -105,37 +107,39 @@ class ProxyTurn:
         )
 
     async def offering(self, request: ToolRequest) -> Mapping[str, Any]:
-        """Return the request without the tools that the policy hides. The calls in the answer are
-        calls of its tools. Raises ``ModelRequestError``.
+        """Return the request without the tools that the policy hides. Its tools are used to decide
+        the calls in the answer. Raises ``ModelRequestError``.
         """
         self._tools = self._shared.tools.known(request.tools)
         return await self._shared.tools.offering(request, self._tools, self._caller)
 
     def restored(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the request as the upstream must get it: it knows nothing of refused calls. It is
-        the same object if there is nothing to change.
+        """Return the request as the upstream must receive it, because the upstream does not know
+        about refusals. If nothing changes, it is the same object.
         """
         return self._shared.refused.restored(self._caller.key, body)
 
     def refused(self, item: Mapping[str, Any], refusal: str, places: frozenset[str]) -> None:
-        """Keep a refused item, of which the upstream must be told later."""
+        """Keep a refused item, because later requests must tell the upstream about it."""
         self._shared.refused.add(self._caller.key, item, refusal, places)
 
     def about(self, places: Collection[str]) -> None:
-        """Note the ids of the answer and of its conversation: requests can go on with them."""
+        """Remember the ids of the answer and of its conversation, which later requests can
+        continue.
+        """
         self._shared.sessions.note(self._caller, places, self.session)
 
     async def decide(self, asked: Asked) -> list[str | None]:
-        """Decide calls. Return for each its refusal, or None if it is allowed."""
+        """Decide calls. For each, return its refusal, or None if it is allowed."""
         return await self._decider.adecide(asked)
 
     @property
     def holds(self) -> bool:
-        """True if calls are admitted that the client has not got."""
+        """True if there are admitted calls that the client has not received."""
         return "_decider" in self.__dict__ and self._decider.holds
 
     def release(self) -> None:
-        """Note that the client has got the calls that were admitted."""
+        """Record that the client has received the admitted calls."""
         names = [call_name(key) for key in self._decider.release()]
         self._shared.sessions.note(self._caller, names, self.session)
 
@@ -148,13 +152,13 @@ class ProxyTurn:
         await self.decide(asked if asked.calls else asked._replace(calls=[unnamed]))
 
     async def withdraw(self) -> None:
-        """Record that the client never got the calls that were admitted since the last release."""
+        """Record that the client never received the calls admitted since the last release."""
         if self.holds:
             await self._decider.awithdraw()
 
 
 def _context(incoming: Incoming) -> CallContext:
-    """Return what the client asserts about itself."""
+    """Return the context that the client claims for itself."""
     trace = next((value for name, value in incoming.headers if name == "traceparent"), None)
     agent = next((value for name, value in incoming.headers if name == "user-agent"), "")
     found = _PROGRAM.match(agent)

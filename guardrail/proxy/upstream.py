@@ -1,5 +1,5 @@
-"""The client of the one upstream. It follows no redirects, uses no proxy of the environment, and
-verifies certificates.
+"""The client of the upstream. It follows no redirects, ignores the proxy settings of the
+environment, and verifies certificates.
 """
 
 from __future__ import annotations
@@ -28,24 +28,26 @@ except ImportError as missing:
 __all__ = ["Upstream", "UpstreamReply"]
 
 _ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
-"""Headers that the library would add."""
+"""Headers that the HTTP library would otherwise add."""
 _BASE = "/v1"
 _KEPT_OPEN = 15
-"""Seconds for which a connection waits for the next request: less than most servers wait."""
+"""Seconds for which an idle connection is kept open. Most servers wait longer."""
 _PIECE = 64 * 1024
-"""Bytes of a request that are written at once, so that other requests are served meanwhile."""
+"""Maximum number of bytes of a request written at once, so that other requests are served
+meanwhile.
+"""
 _REST = 1.0
-"""Seconds in which a stream must end after its last event, for its connection to be used again."""
+"""Seconds in which a stream must end after its last event if its connection is to be reused."""
 
 
 class UpstreamReply:
-    """The upstream's answer: its head, and its body as it arrives."""
+    """The upstream's answer: its status and headers, and its body as it arrives."""
 
     def __init__(self, response: aiohttp.ClientResponse, limit: int) -> None:
         self._response = response
         self._limit = limit
         self._sizes = [0, 0]
-        """Bytes that were received, and bytes after decompression."""
+        """Number of bytes received, and number of bytes after decompression."""
         self._parts: Iterator[bytes] = iter(())
         self.status = response.status
         self.headers: Headers = [
@@ -62,8 +64,8 @@ class UpstreamReply:
         return None if encoding in {"", "identity"} else Decompressor(encoding)
 
     async def raw(self) -> bytes:
-        """Return the next piece of the body as it was sent, as soon as it comes; empty at the end.
-        Raises ``ProxyError`` if the body breaks off, or is too large.
+        """Return the next piece of the body as it was sent, as soon as it arrives. At the end, the
+        piece is empty. Raises ``ProxyError`` if the body breaks off or is too large.
         """
         try:
             piece = await self._response.content.readany()
@@ -74,8 +76,8 @@ class UpstreamReply:
         return piece
 
     async def read(self) -> bytes:
-        """Return the next piece of the body, decompressed; empty at the end. Raises ``ProxyError``
-        as ``raw`` does.
+        """Return the next piece of the decompressed body. At the end, the piece is empty. Raises
+        ``ProxyError`` in the same cases as ``raw``.
         """
         if self._decompressor is None:
             return await self.raw()
@@ -92,7 +94,7 @@ class UpstreamReply:
             self._parts = self._decompressor.feed(piece)
 
     async def body(self, limit: int | None = None) -> bytes:
-        """Return the whole body, decompressed. *limit* is a lower limit than that of the reply."""
+        """Return the complete decompressed body. *limit* is smaller than the limit of the reply."""
         self._limit = self._limit if limit is None else limit
         pieces = []
         while piece := await self.read():
@@ -100,8 +102,8 @@ class UpstreamReply:
         return b"".join(pieces)
 
     async def rest(self) -> None:
-        """Read what follows the last event, which is nothing, so that the connection can be used
-        again.
+        """Read to the end of the stream after the last event, so that the connection can be
+        reused.
         """
         with contextlib.suppress(TimeoutError, aiohttp.ClientError):
             async with asyncio.timeout(_REST):
@@ -123,8 +125,9 @@ class Upstream:
     """
 
     def __init__(self, url: str, *, idle_s: float, connect_s: float) -> None:
-        """*url* is a base URL as the clients of OpenAI take it; of a host alone, ``/v1`` is added.
-        *idle_s* is the number of seconds for which it may send nothing. Raises ``ConfigError``.
+        """*url* is a base URL as OpenAI's clients take it. If it has no path, ``/v1`` is added.
+        *idle_s* is the number of seconds for which the upstream may send nothing. Raises
+        ``ConfigError``.
         """
         found = _checked(url)
         self._origin = f"{found.scheme}://{found.netloc}"
@@ -144,10 +147,10 @@ class Upstream:
         body: bytes | AsyncIterable[bytes] | None,
         limit: int,
     ) -> AsyncIterator[UpstreamReply]:
-        """Send a request; yield the answer, of which at most *limit* bytes are read. *path* is the
-        one after ``/v1``.
+        """Send a request, and yield the answer. *limit* is the maximum size of the answer, in
+        bytes. *path* is the part of the path after ``/v1``.
 
-        Raises ``ProxyError`` if there is no answer, or a redirect.
+        Raises ``ProxyError`` if there is no answer, or if the answer is a redirect.
         """
         if isinstance(body, bytes) and len(body) > _PIECE:
             headers, body = [*headers, ("content-length", str(len(body)))], _in_pieces(body)
@@ -213,8 +216,8 @@ def _checked(url: str) -> SplitResult:
         or found.username is not None
     ):
         raise ConfigError(
-            "the upstream must be an URL like https://api.openai.com/v1, without credentials and"
-            " query",
+            "the upstream must be a URL like https://api.openai.com/v1, without "
+            "credentials and query",
             code="config.upstream",
         )
     if found.scheme == "http" and not _is_loopback(found.hostname):

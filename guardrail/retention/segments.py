@@ -160,8 +160,8 @@ def verify(
 ) -> None:
     """Read the copy and check it against *manifest*, line by line. Raises ``RetentionError``.
 
-    With *closed*, it must contain exactly the records of the segment that was closed in *log*,
-    because anyone who can write to the folder can write the manifest as well.
+    If *closed* is given, the copy must contain exactly the records of the segment that was closed
+    in *log*, because anyone who can write to the folder can write the manifest as well.
     """
     path = folder / manifest.file
     if closed is not None and not _matches_closed(manifest, closed, log):

@@ -21,7 +21,9 @@ from guardrail.system.listener import Headers, values_of
 __all__ = ["TOKEN_HEADER", "CallerTokens", "add_token"]
 
 TOKEN_HEADER = "x-guardrail-token"  # noqa: S105 - the name of a header
-"""The header of a caller's token. ``Authorization`` holds the caller's key for the upstream."""
+"""The header that carries a caller's token. ``Authorization`` carries the caller's key for the
+upstream.
+"""
 _LINE = re.compile(r"([A-Za-z0-9._@+-]{1,128}) ([0-9a-f]{64})")
 _MAX_FILE = 1 << 20
 _MAX_TOKEN = 256
@@ -50,7 +52,7 @@ class CallerTokens:
         digest = hashlib.sha256(given[0]).hexdigest()
         found = None
         for name, stored in self._current():
-            # No early end: the time does not tell which digest is similar.
+            # The loop does not end early, so its duration does not reveal which digest is similar.
             if hmac.compare_digest(digest, stored):
                 found = name
         return found

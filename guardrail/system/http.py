@@ -275,8 +275,8 @@ def tls_context(
     """Return the TLS settings of a client: TLS 1.2 or later, and a server certificate that matches
     its name and is issued by a CA in *ca*.
 
-    Without *ca*, the system's certificates are trusted. *cert* and *key* identify the client; the
-    key is not encrypted. Raises ``OSError`` or ``ValueError``.
+    If *ca* is None, the system's certificates are trusted. *cert* and *key* identify the client;
+    the key is not encrypted. Raises ``OSError`` or ``ValueError``.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2

@@ -41,7 +41,7 @@ def open_input(path: Path) -> BinaryIO:
 def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
     """Return the content of the file at *path*, at most *limit* bytes.
 
-    Raises ``OSError`` if it is not a regular file or is larger. With *text*, it also raises
+    Raises ``OSError`` if it is not a regular file or is larger. If *text* is True, it also raises
     ``OSError`` if the file contains zero bytes, as the holes of a sparse file do.
     """
     with open_input(path) as source:

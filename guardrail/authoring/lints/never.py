@@ -113,7 +113,7 @@ def _missing_data(definition: Definition, flow: ValueFlow) -> Iterator[tuple[int
             continue
         path = ".".join(at.static)
         if any(path == longer or longer.startswith(f"{path}.") for longer in seen):
-            continue  # the parts of a reference are nodes of their own
+            continue  # each part of a reference is also a separate node
         seen.add(path)
         file = "/".join([*at.static[:-1], "data.json"])
         yield (

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["run"]
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
-"""Exit codes of env(1) for errors that are not the program's."""
+"""Exit codes for errors that are not the program's own, as in env(1)."""
 _FORWARDED = (
     signal.SIGINT,
     signal.SIGQUIT,
@@ -41,10 +41,12 @@ _OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGQUIT})
 
 
 class ProgramCommand(click.Command):
-    """A command whose exit code is that of a program, so its own failures have another."""
+    """A command that exits with the code of the program that it runs. Its own failures therefore
+    have different codes.
+    """
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
-        """Parse as click does. Exits with 125 if the command line is wrong."""
+        """Parse the command line as click does. Exits with 125 if the command line is wrong."""
         try:
             return super().make_context(*args, **more)
         except click.UsageError as error:

@@ -119,8 +119,8 @@ class Budget:
     _BYTES_PER_SECOND = 2 << 20
     """A tenth of the measured speed of the slowest query, which lists the sessions."""
     _STEPS = 100_000
-    """Instructions of SQLite's virtual machine between two checks of the clock, which take a few
-    milliseconds.
+    """Number of SQLite virtual-machine instructions between two checks of the clock. They take a
+    few milliseconds.
     """
 
     def __init__(self, connection: sqlite3.Connection, db: Path) -> None:

@@ -1,1 +1,1 @@
-"""The Messages API of Anthropic: takes refused tool calls out of its answers, whole or streamed."""
+"""The Messages API of Anthropic: removes refused tool calls from its answers, streamed or not."""

@@ -1,5 +1,5 @@
-"""The content blocks of the Messages API: which of them are calls, and the refusal in place of one.
-Pure functions.
+"""Classifies the content blocks of the Messages API, and makes the refusal that replaces a refused
+call. Performs no I/O.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ENDED = frozenset({"end_turn", "pause_turn", "stop_sequence", _CALL})
 
 
 def kind_of_block(block: Mapping[str, Any]) -> ItemKind:
-    """Return who runs *block*."""
+    """Return the kind of *block*."""
     kind = block.get("type")
     if not isinstance(kind, str):
         raise ModelAnswerError("the model's answer is malformed: a content block without a type")
@@ -52,18 +52,18 @@ def _says_call(name: str) -> bool:
 
 
 def check_no_calls(found: Mapping[str, Any]) -> None:
-    """Raise ``ModelAnswerError`` if a field of a message may hold calls."""
+    """Raise ``ModelAnswerError`` if a field that guardrail does not know may contain calls."""
     if any(value and _says_call(name) for name, value in found.items()):
         raise ModelAnswerError(
-            "the model's answer holds calls in a field that guardrail does not know"
+            "the model's answer contains calls in a field that guardrail does not know"
         )
 
 
 def call_of_block(
     block: Mapping[str, Any], kind: ItemKind, arguments: object, stop_reason: object
 ) -> AskedCall:
-    """Return the call that *block* is, in a message that ended with *stop_reason*. It is refused if
-    it is not complete, not known, or already run.
+    """Return the call in *block*, from a message that ended with *stop_reason*. The call is refused
+    if it is incomplete, unknown or already run.
     """
     name, server, refusal = block.get("name"), None, None
     if isinstance(block.get("toolset_name"), str):
@@ -82,5 +82,5 @@ def call_of_block(
 
 
 def refusal_block(text: str) -> dict[str, Any]:
-    """Return the text block in place of a refused call."""
+    """Return the text block that replaces a refused call."""
     return {"type": "text", "text": text}

@@ -1,8 +1,8 @@
-"""Takes refused tool calls out of a stream of the Messages API. Does no input or output.
+"""Removes refused tool calls from a stream of the Messages API. Performs no I/O.
 
-Text and thoughts pass at once. Only the end of a message says whether it was cut off, so the first
-call and all later blocks are held until then. Each allowed call is passed on with its whole input
-in one event, so that no two readers can put it together in different ways.
+Text and thoughts are passed on at once. Only the end of a message shows whether the message was cut
+off, so the first call and all later blocks are held until then. Each allowed call is passed on with
+its whole input in one event, so that two readers can't assemble it in different ways.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from guardrail.model_apis.sse import compact
 __all__ = ["MessageStream"]
 
 _LARGEST = 32 * 1024 * 1024
-"""Characters that are held for one message, with a supplement for each event."""
+"""Maximum number of characters held for one message, including a fixed surcharge for each event."""
 _PER_EVENT = 200
 _START = "content_block_start"
 _DELTA = "content_block_delta"
@@ -50,11 +50,11 @@ class _HeldBlock:
     first: Event
     kind: ItemKind
     index: int
-    """Its place among the blocks of the message."""
+    """The position of the block in the message."""
     pieces: list[str] = field(default_factory=list)
     """The text of a call's input."""
     events: list[Event] = field(default_factory=list)
-    """The events of a block that is no call, without the first and the last."""
+    """The events between the first and the last of a block that is not a call."""
     ended: bool = False
 
     @property
@@ -62,11 +62,11 @@ class _HeldBlock:
         return object_of(self.first["content_block"], "content block")
 
     def call(self, stop_reason: object) -> AskedCall:
-        """Return the call that this block is."""
+        """Return the call in this block."""
         given, text = self.block.get("input"), "".join(self.pieces)
         if text:
             if given:
-                raise _malformed("the input of a call in two places")
+                raise _malformed("the input of a call is in two places")
             given = JsonArguments(text)
         elif given is None:
             given = {}
@@ -82,20 +82,22 @@ class MessageStream:
         self._model: Any = None
         self._id: Any = None
         self._indexes: dict[int, int] = {}
-        """The places of the blocks, by the indexes that the provider gave them."""
+        """The positions of the blocks, by the indexes that the provider gave them."""
         self._passing: dict[int, ItemKind] = {}
-        """By the provider's index: the blocks that pass at once, and have not ended."""
+        """The kinds of the blocks that are passed on at once and have not ended, by the provider's
+        index.
+        """
         self._held: dict[int, _HeldBlock] = {}
         self._size = 0
         self._reason: Any = None
         self._allowed = self._refused = False
         self._failed = False
         self.ended = False
-        """The last event has come."""
+        """True after the last event."""
 
     @property
     def broken(self) -> bool:
-        """True if the message is not complete: if the stream ends now, it was cut off."""
+        """True if the message is not complete. If the stream ends now, it was cut off."""
         return not self.ended and not self._failed
 
     def dropped(self) -> Asked:
@@ -108,7 +110,9 @@ class MessageStream:
         return Asked(calls, self._model, self._id)
 
     def feed(self, event: Event) -> Deciding[list[Event]]:
-        """Return the events to pass on in place of *event*: the same object if it is unchanged."""
+        """Return the events to pass on instead of *event*. If nothing is changed, this is the same
+        object.
+        """
         if self.ended or self._failed:
             return []
         kind = event.get("type")
@@ -130,15 +134,15 @@ class MessageStream:
             self.ended = True
             return [*made, event]
         if not isinstance(kind, str) or "content_block" in event or "delta" in event:
-            raise _malformed("an event of no known type")
+            raise _malformed("an event has no known type")
         check_no_calls(event)
         return [event]
 
     def _begin(self, message: Mapping[str, Any]) -> None:
         if self._id is not None or self._indexes:
-            raise _malformed("a second message in a stream")
+            raise _malformed("its stream contains a second message")
         if message.get("content"):
-            raise _malformed("a whole message in a stream")
+            raise _malformed("its stream contains a whole message")
         check_no_calls(message)
         self._model, self._id = message.get("model"), message.get("id")
 
@@ -146,9 +150,9 @@ class MessageStream:
         block = object_of(event.get("content_block"), "content block")
         index = event.get("index")
         if type(index) is not int or index in self._indexes:
-            raise _malformed("a content block without an index of its own")
+            raise _malformed("a content block has no index of its own")
         if self._reason is not None:
-            raise _malformed("a content block after the end")
+            raise _malformed("a content block follows the end")
         kind = kind_of_block(block)
         place = self._indexes[index] = len(self._indexes)
         if kind in {ItemKind.CALL, ItemKind.UNKNOWN} or self._held:
@@ -161,7 +165,7 @@ class MessageStream:
         return [_placed(event, place)]
 
     def _more(self, event: Event, *, ended: bool) -> list[Event]:
-        """Return the events for one that continues or ends a block."""
+        """Return the events to pass on for one that continues or ends a block."""
         index: Any = event.get("index")
         delta = None if ended else object_of(event.get("delta"), "delta")
         if type(index) is int and index in self._passing:
@@ -172,13 +176,13 @@ class MessageStream:
             return [_placed(event, self._indexes[index])]
         held = self._held.get(index) if type(index) is int else None
         if held is None or held.ended:
-            raise _malformed("an event of no open content block")
+            raise _malformed("an event belongs to no open content block")
         if delta is None:
             held.ended = True
         elif held.kind is ItemKind.CALL:
             piece = delta.get("partial_json")
             if delta.get("type") != _INPUT or not isinstance(piece, str):
-                raise _malformed("a call that is not written as JSON")
+                raise _malformed("a call is not written as JSON")
             held.pieces.append(piece)
             self._count(len(piece))
         elif held.kind is not ItemKind.UNKNOWN:
@@ -190,17 +194,19 @@ class MessageStream:
     def _count(self, size: int) -> None:
         self._size += size + _PER_EVENT
         if self._size > _LARGEST:
-            raise ModelAnswerError("the model's answer is too large: its calls are not held")
+            raise ModelAnswerError(
+                "the model's answer is too large: guardrail can't hold its calls"
+            )
 
     def _delta(self, event: Event) -> Deciding[list[Event]]:
-        """Return the events for one that tells how the message ends."""
+        """Return the events to pass on for one that may contain the stop reason."""
         delta = object_of(event.get("delta"), "delta")
         check_no_calls(delta)
         reason = delta.get("stop_reason")
         if reason is None:
             return [event]
         if self._reason is not None and self._reason != reason:
-            raise _malformed("it stops for two reasons")
+            raise _malformed("it has two stop reasons")
         self._reason = reason
         made = yield from self._settle()
         changed = ending(reason, allowed=self._allowed) if self._refused else reason
@@ -209,7 +215,9 @@ class MessageStream:
         return [*made, event]
 
     def _settle(self) -> Deciding[list[Event]]:
-        """Return the events of the blocks that were held, with the refusals of refused calls."""
+        """Decide the held calls, and return the events of all held blocks. Refusals replace refused
+        calls.
+        """
         waiting, self._held = list(self._held.values()), {}
         calls = {
             held.index: held.call(self._reason)
@@ -239,9 +247,11 @@ def _malformed(what: str) -> ModelAnswerError:
 
 
 def _check_delta(delta: Mapping[str, Any], kind: ItemKind) -> None:
-    """Raise ``ModelAnswerError`` if *delta* writes the input of a call into another block."""
+    """Raise ``ModelAnswerError`` if *delta* contains the input of a call, but its block is not a
+    call.
+    """
     if kind is ItemKind.PLAIN and ("partial_json" in delta or delta.get("type") == _INPUT):
-        raise _malformed("the input of a call in another block")
+        raise _malformed("the input of a call is in another block")
 
 
 def _placed(event: Event, index: int) -> Event:
@@ -249,7 +259,7 @@ def _placed(event: Event, index: int) -> Event:
 
 
 def _events(held: _HeldBlock) -> Iterator[Event]:
-    """Yield the events of a block that is passed on."""
+    """Yield the events that pass on a held block."""
     yield _placed(held.first, held.index)
     text = "".join(held.pieces)
     if text:
@@ -262,7 +272,7 @@ def _events(held: _HeldBlock) -> Iterator[Event]:
 
 
 def _text_events(text: str, index: int) -> Iterator[Event]:
-    """Yield the events of a refusal."""
+    """Yield the events that pass on a refusal."""
     block = refusal_block(text)
     yield {"type": _START, "index": index, "content_block": {**block, "text": ""}}
     delta = {"type": "text_delta", "text": text}

@@ -1,4 +1,4 @@
-"""Takes refused tool calls out of whole messages of the Messages API. Pure functions."""
+"""Removes refused tool calls from complete messages of the Messages API. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ _CALL = "tool_use"
 
 
 def rewrite_message(message: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
-    """Return *message* without the calls that are refused: the same object if none is."""
+    """Return *message* without its refused calls. If no call is refused, it is the same object."""
     check_no_calls(message)
     content = message.get("content")
     if content is None:
         return message
     if not isinstance(content, list):
-        raise ModelAnswerError("the model's answer is malformed: its content is no list")
+        raise ModelAnswerError("the model's answer is malformed: its content is not a list")
     blocks = [object_of(block, "content block") for block in content]
     reason = message.get("stop_reason")
     found = [(at, block, kind_of_block(block)) for at, block in enumerate(blocks)]
@@ -60,17 +60,19 @@ def rewrite_message(message: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
 
 
 def ending(reason: object, *, allowed: bool) -> object:
-    """Return why a message with a refused call stops. *allowed* says that another call is left."""
+    """Return the stop reason of a message from which a call was removed. *allowed* is True if
+    another call is left.
+    """
     return "end_turn" if reason == _CALL and not allowed else reason
 
 
 class _Repeated(list[tuple[str, Any]]):
-    """The pairs of an object that has a key twice."""
+    """The pairs of an object in which a key occurs twice."""
 
 
 def read_message(body: bytes) -> Mapping[str, Any]:
-    """Return the JSON object of *body*. The input of a call that has a key twice is text in it, so
-    that the guard denies this call alone. Raises ``ModelAnswerError``.
+    """Return the JSON object in *body*. If a key occurs twice in the input of a call, the input
+    becomes text, so that the guard denies only this call. Raises ``ModelAnswerError``.
     """
     try:
         return read_object(body)
@@ -101,7 +103,7 @@ def _constant(_name: str) -> Any:
 
 
 def _repeats(value: Any) -> bool:
-    """Return True if an object in *value* has a key twice."""
+    """Return True if a key occurs twice in an object in *value*."""
     waiting = [value]
     while waiting:
         each = waiting.pop()

@@ -31,7 +31,7 @@ class _Refused:
 
 
 def places_of(body: Mapping[str, Any]) -> list[str]:
-    """Return the ids of the response and of the conversation that a request goes on with."""
+    """Return the ids of the response and of the conversation that a request continues."""
     conversation = body.get("conversation")
     if isinstance(conversation, dict):
         conversation = conversation.get("id")
@@ -85,7 +85,7 @@ def _replaced(items: list[Any], mine: Mapping[str, _Refused]) -> Iterator[Any]:
     for item in items:
         found = mine.get(str(item.get("id"))) if isinstance(item, dict) else None
         if found is None and isinstance(item, dict) and is_refusal(item):
-            # Of an earlier process: the provider knows no item with this id.
+            # The message is from an earlier process: the provider knows no item with this id.
             yield {name: value for name, value in item.items() if name != "id"}
         elif found is None or found.output is None:
             yield item

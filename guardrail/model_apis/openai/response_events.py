@@ -26,11 +26,11 @@ conversation.
 
 
 OnPlaces = Callable[[frozenset[str]], None]
-"""Is called with the ids of a response and of its conversation."""
+"""Called with the ids of a response and of its conversation."""
 
 
 def no_places(_places: frozenset[str]) -> None:
-    """Take no notice of the ids of a response."""
+    """Ignore the ids of a response."""
 
 
 def nothing(_item: Item, _text: str, _places: frozenset[str]) -> None:

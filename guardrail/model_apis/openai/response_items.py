@@ -63,7 +63,7 @@ _PLAIN = frozenset(
 )
 _PARTS_OF_CALL = frozenset({"call_id", "arguments", "action", "command", "operation"})
 _REFUSED = "msg_guardrail_"
-"""Begin of the ids of messages in place of refused calls."""
+"""Prefix of the ids of messages that replace refused calls."""
 _ABOUT = frozenset({"id", "call_id", "type", "status", "caller", "created_by"})
 
 
@@ -153,7 +153,7 @@ def _id_of(item: Mapping[str, Any], kind: ItemKind) -> str | None:
 
 
 def is_refusal(item: Mapping[str, Any]) -> bool:
-    """Return True for a message that stands in place of a refused call."""
+    """Return True if *item* is a message that replaces a refused call."""
     return str(item.get("id")).startswith(_REFUSED)
 
 

@@ -79,8 +79,8 @@ class Uses:
     def fault(
         self, record: Mapping[str, Any], line: bytes, *, sessions: bool = True
     ) -> tuple[Difference, str] | None:
-        """Take the next verified record; return its conflict, or None. Without *sessions*, session
-        owners are not compared.
+        """Take the next verified record; return its conflict, or None. If *sessions* is False,
+        session owners are not compared.
         """
         wrong = self.take(record, line)
         if wrong:
