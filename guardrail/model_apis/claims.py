@@ -8,12 +8,17 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from guardrail.core.types import Status
 from guardrail.model_apis.api import Api
 
 __all__ = ["ResultClaim", "claims_in", "is_legacy", "legacy_key"]
 
 
 _LEGACY = "function\n"
+
+
+_Results = Iterator[tuple[str, Any, bool]]
+"""Key and content of each result, and whether the call failed."""
 
 
 class ResultClaim(NamedTuple):
@@ -24,6 +29,13 @@ class ResultClaim(NamedTuple):
     content: Any
     occurrence: int
     """1 for the first result with this key in the request."""
+    failed: bool = False
+    """The program says that the call failed."""
+
+    @property
+    def status(self) -> Status:
+        """The status to record: that a result came back does not say that the call succeeded."""
+        return Status.ERROR if self.failed else Status.RETURNED
 
 
 def legacy_key(name: object) -> str:
@@ -50,30 +62,30 @@ def claims_in(api: Api, body: Mapping[str, Any]) -> list[ResultClaim]:
     seen: Counter[str] = Counter()
     found = []
     for at, item in enumerate(items):
-        for key, content in read(item):
+        for key, content, failed in read(item):
             if item.get("role") != "function" or at > last:
                 seen[key] += 1
-                found.append(ResultClaim(key, content, seen[key]))
+                found.append(ResultClaim(key, content, seen[key], failed))
     return found
 
 
-def _of_message(message: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _of_message(message: Mapping[str, Any]) -> _Results:
     name = message.get("tool_call_id")
     if message.get("role") == "tool" and isinstance(name, str):
-        yield name, message.get("content")
+        yield name, message.get("content"), False
     elif message.get("role") == "function":
-        yield legacy_key(message.get("name")), message.get("content")
+        yield legacy_key(message.get("name")), message.get("content"), False
 
 
-def _of_item(item: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _of_item(item: Mapping[str, Any]) -> _Results:
     kind = str(item.get("type", ""))
     if kind.endswith("_output") and isinstance(item.get("call_id"), str):
-        yield item["call_id"], item.get("output")
+        yield item["call_id"], item.get("output"), False
     elif kind == "mcp_approval_response" and isinstance(item.get("approval_request_id"), str):
-        yield item["approval_request_id"], {"approve": item.get("approve")}
+        yield item["approval_request_id"], {"approve": item.get("approve")}, False
 
 
-def _of_blocks(message: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _of_blocks(message: Mapping[str, Any]) -> _Results:
     content = message.get("content")
     if message.get("role") != "user" or not isinstance(content, list):
         return
@@ -81,10 +93,10 @@ def _of_blocks(message: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(block, dict) and block.get("type") == "tool_result":
             name = block.get("tool_use_id")
             if isinstance(name, str):
-                yield name, block.get("content")
+                yield name, block.get("content"), block.get("is_error") is True
 
 
-_READERS: dict[Api, tuple[str, Callable[[Mapping[str, Any]], Iterator[tuple[str, Any]]]]] = {
+_READERS: dict[Api, tuple[str, Callable[[Mapping[str, Any]], _Results]]] = {
     Api.CHAT: ("messages", _of_message),
     Api.RESPONSES: ("input", _of_item),
     Api.MESSAGES: ("messages", _of_blocks),

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
@@ -89,7 +89,9 @@ class OpenCalls:
         if not call.late:
             self._forgotten(call.admission)
 
-    def take(self, owner: Owner, claims: Iterable[ResultClaim]) -> Iterator[tuple[Admission, Any]]:
+    def take(
+        self, owner: Owner, claims: Iterable[ResultClaim]
+    ) -> Iterator[tuple[Admission, ResultClaim]]:
         """Yield each open call that *claims* reports a result for, with that result, and close it.
 
         If calls with the same id were closed before, the same number of claims belongs to them and
@@ -103,7 +105,7 @@ class OpenCalls:
                 if found is None:
                     continue
                 self._note_closed(place)
-            yield found.admission, claim.content
+            yield found.admission, claim
 
     def overdue(self, seconds: float) -> list[Admission]:
         """Return the calls that have been open for *seconds*. Each is returned once, and its result

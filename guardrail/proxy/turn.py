@@ -10,7 +10,6 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 from guardrail.core.call_context import CallContext, is_traceparent
-from guardrail.core.types import Status
 from guardrail.model_apis.answers import AnswerStream
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import Asked
@@ -74,8 +73,8 @@ class ProxyTurn:
             session = shared.sessions.continued(caller, known)
         made = cls(shared, caller, session, _context(incoming))
         if session is not None:
-            for admission, content in shared.outcomes.calls.take(made.owner, claims):
-                await admission.asettle(Status.RETURNED, result=content)
+            for admission, claim in shared.outcomes.calls.take(made.owner, claims):
+                await admission.asettle(claim.status, result=claim.content)
         return made
 
     @property

@@ -520,5 +520,5 @@ def test_results_in_a_request_are_claims_about_calls() -> None:
         {"role": "user", "content": [{**result, "tool_use_id": 1}]},
     ]
     claims = claims_in(Api.MESSAGES, {"messages": messages})
-    assert claims == [("toolu_1", "sun", 1), ("toolu_1", [SAID], 2)]
+    assert claims == [("toolu_1", "sun", 1, False), ("toolu_1", [SAID], 2, False)]
     assert claims_in(Api.MESSAGES, {"messages": "x"}) == []

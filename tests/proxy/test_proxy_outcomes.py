@@ -117,6 +117,26 @@ def test_an_id_that_two_conversations_use_says_nothing_about_either(bench: Bench
     assert len({each["session"] for each in bench.decisions}) == 2
 
 
+@pytest.mark.parametrize(("failed", "status"), [(None, "returned"), (True, "error")])
+def test_a_program_can_say_that_a_call_failed(bench: Bench, failed: Any, status: str) -> None:
+    """The Messages API has a field for it."""
+    result = {"type": "tool_result", "tool_use_id": "call_Bern", "content": "no sun"}
+    result |= {} if failed is None else {"is_error": failed}
+    turns = [
+        {"role": "user", "content": "Sun?"},
+        {"role": "user", "content": [result]},
+    ]
+    with (
+        ModelServer([asking("Bern"), Turn("Bye.")]) as upstream,
+        proxied(bench.guard, upstream.url) as proxy,
+        proxy.anthropic() as client,
+    ):
+        asked: Any = {"model": MODEL, "max_tokens": 99}
+        client.messages.create(**asked, messages=turns[:1])
+        client.messages.create(**asked, messages=turns)
+        assert [each["status"] for each in bench.outcomes] == [status]
+
+
 def test_a_chain_of_responses_is_one_session(bench: Bench) -> None:
     """It has its own session for each caller."""
     turns = [

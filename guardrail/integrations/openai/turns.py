@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from guardrail.call.scope import SessionScope
-from guardrail.core.types import Status
 from guardrail.integrations.openai.asserted import client_context
 from guardrail.integrations.openai.governed_streams import replaced, stream_of, without_length
 from guardrail.model_apis.answers import AnswerStream, govern_body
@@ -68,15 +67,15 @@ class Turn:
         """Record the results that the request reports."""
         if self._shared.open_calls:
             claims = claims_in(self._api, self._body)
-            for admission, content in self._shared.open_calls.take(self._owner, claims):
-                admission.settle(Status.RETURNED, result=content)
+            for admission, claim in self._shared.open_calls.take(self._owner, claims):
+                admission.settle(claim.status, result=claim.content)
 
     async def asettle(self) -> None:
         """Async version of ``settle``."""
         if self._shared.open_calls:
             claims = claims_in(self._api, self._body)
-            for admission, content in self._shared.open_calls.take(self._owner, claims):
-                await admission.asettle(Status.RETURNED, result=content)
+            for admission, claim in self._shared.open_calls.take(self._owner, claims):
+                await admission.asettle(claim.status, result=claim.content)
 
     def request(self, request: Any) -> Any:
         """Return the request to send to the provider, with the refused calls that it expects
