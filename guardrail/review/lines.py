@@ -131,7 +131,7 @@ class FileRecords:
                 self._unpacked.write(line)
             self._ends.append(end)
         if not self._ends:
-            raise SourceError(f"{self._path}: the file is empty")
+            raise SourceError(f"{self._path}: the file is empty", hint=_ANOTHER)
 
     def _add_record(self, count: int, record: dict[str, Any]) -> None:
         seq, log = record.get("seq"), record.get("log")
@@ -217,7 +217,10 @@ class FileRecords:
             self._file.seek(start)
             line = self._file.read(self._ends[place] - start)
         if not line.endswith(b"\n") or b"\n" in line[:-1]:
-            raise SourceError(f"{self._path}: the file was changed while it was read")
+            raise SourceError(
+                f"{self._path}: the file was changed while it was read",
+                hint="wait until no program writes it, then run this again",
+            )
         return line[:-1]
 
     def lines(self, start: int = 0, stop: int | None = None) -> Iterator[tuple[int, bytes, bytes]]:
@@ -297,11 +300,15 @@ def _read_errors(path: Path) -> Iterator[None]:
     except (EOFError, zlib.error):
         raise SourceError(
             f"{path}: the file is cut or damaged: it can't be unpacked to its end",
-            hint="get another copy of the file",
+            hint=_ANOTHER,
         ) from None
+
+
+_ANOTHER = "get another copy of the file"
 
 
 def _reason(error: OSError, path: Path) -> tuple[str, str]:
     if isinstance(error, gzip.BadGzipFile):
-        return "it is not a gzip file", ""
-    return explain_error(error, path)
+        return "it is not a gzip file", _ANOTHER
+    why, way = explain_error(error, path)
+    return why, way or "name the file of an export, or of the copy of a segment"

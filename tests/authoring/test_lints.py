@@ -101,6 +101,9 @@ WARNED = [
     ("true", 'deny contains "d" if true\n', (1, "always-denies")),
     ("what is the same in every call", 'deny contains "d" if input.resource.type == "tool"\n', (1, "always-denies")),
     ("constants that are equal", 'deny contains "d" if {\n\t1 == 1\n\t"tools/call" == input.action.name\n}\n', (1, "always-denies")),
+    ("a need that is redacted", 'require_approval contains {"rule": "d", "message": "m", "needs": ["/note"]}\n\nredact contains "/note" if input.resource.id == "x"\n', (1, "hidden-need")),
+    ("a need below what is redacted", 'require_approval contains {"rule": "d", "message": "m", "needs": ["/a/b"]}\n\nredact contains "/a"\n', (1, "hidden-need")),
+    ("a need whose name hides it", 'require_approval contains {"rule": "d", "message": "m", "needs": ["/amount", "/card/number"]}\n', (1, "hidden-need")),
     ("a rule that holds", 'deny contains "d" if bad\n\nbad if worse\n\nworse := true\n', (1, "always-denies")),
 ]  # fmt: skip
 
@@ -127,6 +130,7 @@ def test_a_condition_on_the_name_of_the_action_is_told_where_the_name_of_the_too
 
 SILENT = [
     ("a deny rule that depends on a rule with a condition", 'deny contains "d" if {\n\tbad\n\ttrue\n}\n\nbad if input.resource.id == "x"\n\nbad := false if input.resource.id == "y"\n'),
+    ("a need that is recorded", 'require_approval contains {"rule": "d", "message": "m", "needs": ["/amount", "/notes"]}\n\nredact contains "/note"\n'),
     ("approval of every call", 'require_approval contains "d"\n'),
     ("the name that every call has", 'deny contains "d" if {\n\tinput.action.name == "tools/call"\n\tinput.resource.type == "tool"\n\tstartswith(input.action.name, "tools/")\n\tinput.action.name != "send"\n}\n'),
     ("in an allow rule", f'allow contains "a" if {ARGS}.mode == "x"\n'),

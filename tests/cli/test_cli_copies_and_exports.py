@@ -249,6 +249,26 @@ def _changed(lines: list[bytes]) -> dict[str, tuple[bytes, str]]:
     }
 
 
+@pytest.mark.parametrize("command", [("sessions",), ("show", "3"), ("why", "last")])
+@pytest.mark.parametrize("kind", ["folder", "nothing", "empty", "pipe"])
+def test_what_is_no_file_of_records_is_said_with_the_next_step(
+    cli: Cli, pruned: Path, kind: str, command: tuple[str, ...]
+) -> None:
+    """At once, whatever it is."""
+    file = pruned / "there"
+    if kind == "folder":
+        file.mkdir()
+    elif kind == "empty":
+        file.touch()
+    elif kind == "pipe":
+        os.mkfifo(file)
+    for option in ("--export", "--segment"):
+        ran = cli(*command, option, file)
+        assert (ran.code, ran.out) == (Exit.UNKNOWN, "")
+        assert str(file) in ran.err
+        assert "next:  " in ran.err
+
+
 CHANGES = tuple(_changed([b"a", b"b", b"c", b"d"]))
 
 

@@ -17,6 +17,7 @@ from guardrail.authoring.lints import (
     compare,
     fallible,
     heads,
+    needs,
     negations,
     never,
     tools,
@@ -37,7 +38,7 @@ _EVENTS = (
     fallible.check,
     never.check_read,
 )
-_RULES = (heads.check, never.check, always.check, tools.check)
+_RULES = (heads.check, never.check, always.check, needs.check, tools.check)
 
 
 @dataclass(frozen=True, slots=True)

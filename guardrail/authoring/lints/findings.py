@@ -27,6 +27,7 @@ class Code(StrEnum):
     FALLIBLE_BUILTIN = "fallible-builtin"
     NEVER_FIRES = "never-fires"
     ALWAYS_DENIES = "always-denies"
+    HIDDEN_NEED = "hidden-need"
     UNKNOWN_INPUT = "unknown-input"
     UNKNOWN_DATA = "unknown-data"
     UNTESTED_RULE = "untested-rule"
