@@ -21,7 +21,7 @@ FAST := tests/core tests/call tests/guard tests/integrations tests/access_log te
 	tests/policy/test_policy_bad_input.py tests/policy/test_policy_sources.py \
 	tests/ledger/writing/test_ledger_writer.py tests/ledger/test_ledger_reader.py \
 	tests/promises/test_p4_not_written.py tests/promises/test_p8_who.py \
-	$(filter-out tests/system/test_input_files.py tests/system/test_disk_full.py, \
+	$(filter-out tests/system/test_input_files.py tests/system/test_disk_full.py tests/system/test_listener.py, \
 		$(wildcard $(addsuffix /test_*.py,tests/config tests/errors tests/identity tests/keys tests/system tests/tools)))
 
 .PHONY: help demo test test-fast lint types api policies node bench soak clean

@@ -124,6 +124,15 @@ class LimitedProtocol(H11Protocol):
         else:
             self.abort()
 
+    def shutdown(self) -> None:
+        """Close the connection when the server stops, after the reply in progress. Never raises, so
+        that one connection does not keep others open.
+        """
+        try:
+            super().shutdown()
+        except h11.LocalProtocolError:
+            self.abort()
+
     def pause_writing(self) -> None:
         """Limit the time that a client may take to read."""
         super().pause_writing()
