@@ -6,13 +6,11 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from collections.abc import Callable
+from typing import Final, NamedTuple
 
-from guardrail.call.stages import Request
 from guardrail.core.call_context import CallContext
 from guardrail.core.policy_input import framework_input, model_input
-from guardrail.core.redaction.redactor import Inspection
 from guardrail.core.redaction.replacements import cut, encodable
 from guardrail.core.redaction.scan import scan_all, unmetered
 from guardrail.core.redaction.session_memory import BLANK
@@ -27,7 +25,6 @@ __all__ = [
     "as_recorded",
     "as_said",
     "check_context",
-    "inspect",
     "leftover",
     "trace_of",
 ]
@@ -99,22 +96,6 @@ def as_recorded(context: CallContext | None, state: SessionState) -> AssertedFac
         return state.text(value)
 
     return _facts(context, text, lambda value: _id(value, state, text, known=True))
-
-
-def inspect(request: Request, args: Mapping[str, Any]) -> Inspection:
-    """Return the locations and the classes of sensitive values in *args*. The session first learns
-    the values in the call's context, because the arguments can quote them. Raises
-    ``RedactionError``.
-    """
-    tool, state, context = request.tool, request.state, request.options.context
-    if context is not None:
-        as_recorded(context, state)
-    return state.redactor.inspect(
-        args,
-        schema=None if tool.schema is None else tool.schema.schema,
-        declared=tool.declared,
-        memory=state.memory,
-    )
 
 
 def leftover(facts: AssertedFacts, state: SessionState) -> str | None:

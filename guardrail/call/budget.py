@@ -1,9 +1,6 @@
-"""Runs redaction work within the CPU budget of a call."""
+"""The size of redaction work, and calls whose redaction exceeds the CPU budget."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
-from typing import TypeVar
 
 from guardrail.call.decision_record import outline
 from guardrail.call.stages import Decided, Prepared, Request
@@ -12,11 +9,9 @@ from guardrail.core.redaction.foreign import outweighs
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Cause, Effect
 from guardrail.system.cpu_meter import OVER_BUDGET
-from guardrail.system.waiting import LARGE, Steps, Work
+from guardrail.system.waiting import LARGE, Steps
 
-R = TypeVar("R")
-
-__all__ = ["over_budget", "run_metered", "size_of", "with_outline"]
+__all__ = ["over_budget", "size_of", "with_outline"]
 
 
 def size_of(request: Request, encoded: bytes | None) -> int:
@@ -24,16 +19,6 @@ def size_of(request: Request, encoded: bytes | None) -> int:
     *encoded* is the snapshot of its arguments.
     """
     return len(encoded or b"") + len(request.tool.name)
-
-
-def run_metered(request: Request, work: Callable[[], R], size: int) -> Steps[R]:
-    """Run *work* and charge its CPU time to the redaction budget of *request*. *size* is the length
-    of its input in characters.
-    """
-    if size <= LARGE:
-        return request.meter.section(work)
-    done: R = yield Work(lambda: request.meter.section(work), size)
-    return done
 
 
 def with_outline(request: Request, why: str) -> Steps[Prepared]:
@@ -45,7 +30,7 @@ def with_outline(request: Request, why: str) -> Steps[Prepared]:
     content = args.text if type(args) is JsonArguments else args
     size = LARGE + 1 if outweighs(content, LARGE) else 0
     prepared = Prepared(request, presented=request.approval)
-    return (yield from run_metered(request, lambda: outline(prepared, request.args, why), size))
+    return (yield from request.meter.run(lambda: outline(prepared, request.args, why), size))
 
 
 def over_budget(decided: Decided) -> Decided:

@@ -10,7 +10,7 @@ from concurrent.futures import Future
 from typing import Any, NamedTuple
 
 from guardrail.call.approval import ApprovalSteps
-from guardrail.call.budget import over_budget, run_metered
+from guardrail.call.budget import over_budget
 from guardrail.call.decision_record import Recorder, UnsafeRecordError, outline
 from guardrail.call.stages import Decided, Request
 from guardrail.core import decision as decisions
@@ -123,7 +123,7 @@ class DecisionWriter:
         recorder, prepared, reply = self._recorder, decided.prepared, decided.reply
         request = prepared.request
         recording = functools.partial(recorder.recorded_input, prepared, view)
-        recorded = yield from run_metered(request, recording, size)
+        recorded = yield from request.meter.run(recording, size)
         rederived: Future[EngineReply] | None = None
         reproducible: bool | None = None
         if view is not None and view.truncated:
@@ -141,7 +141,7 @@ class DecisionWriter:
                     reproducible = yield from _compare(rederived, decided.verdict, self._deadline())
                     rederived = None
         making = functools.partial(recorder.full, decided, view, recorded, reproducible)
-        draft, origin = yield from run_metered(request, making, size)
+        draft, origin = yield from request.meter.run(making, size)
         return WrittenDecision(decided, draft, origin, rederived)
 
     def _rederive(self, decided: Decided, recorded: bytes) -> Future[EngineReply]:

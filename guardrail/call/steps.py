@@ -25,10 +25,10 @@ from guardrail.call import early_denials as early
 from guardrail.call import owners
 from guardrail.call.anchor_lag import Anchoring
 from guardrail.call.approval import ApprovalSteps, limit_to_grant
-from guardrail.call.asserted import check_context, inspect
+from guardrail.call.asserted import as_recorded, check_context
 from guardrail.call.attempts import add_framework_ids, new_attempt
 from guardrail.call.bodies import CURRENT, CallGenerator
-from guardrail.call.budget import run_metered, size_of
+from guardrail.call.budget import size_of
 from guardrail.call.caller import Callers
 from guardrail.call.decision_record import Recorder
 from guardrail.call.decision_writer import DENIED_ARGUMENTS, ENGINE_GRACE, DecisionWriter, shard
@@ -37,13 +37,7 @@ from guardrail.call.journal import Journal
 from guardrail.call.options import CallOptions, check_approval
 from guardrail.call.refusals import public_message, raise_refusal
 from guardrail.call.settling import run_and_settle
-from guardrail.call.stages import (
-    Admitted,
-    Decided,
-    DeniedEarly,
-    Prepared,
-    Request,
-)
+from guardrail.call.stages import Admitted, Decided, DeniedEarly, Prepared, Request
 from guardrail.call.throttle import Throttle
 from guardrail.core import decision as decisions
 from guardrail.core.claims import BEHIND, TAKEN
@@ -229,12 +223,17 @@ class CallSteps:
     ) -> Steps[Inspection]:
         """Return the locations and the classes of sensitive values in the snapshot.
 
-        The session remembers the values found.
+        The session remembers the values found, and those of the call's context.
         """
         snapshot, arguments = copied
-        work = functools.partial(inspect, request, snapshot.args)
+        tool, state, context = request.tool, request.state, request.options.context
+        schema = None if tool.schema is None else tool.schema.schema
+        inspect = functools.partial(state.redactor.inspect, schema=schema, memory=state.memory)
+        look = functools.partial(inspect, snapshot.args, declared=tool.declared)
         try:
-            return (yield from run_metered(request, work, size_of(request, snapshot.encoded)))
+            if context is not None:  # the arguments can quote it
+                request.meter.section(functools.partial(as_recorded, context, state))
+            return (yield from request.meter.run(look, size_of(request, snapshot.encoded)))
         except RedactionError as error:
             prepared = Prepared(
                 request, snapshot.args, snapshot.encoded, arguments, presented=request.approval
@@ -262,7 +261,7 @@ class CallSteps:
                 document = self._recorder.policy_input(request, args, found, grant)
             else:
                 making = functools.partial(self._recorder.policy_input, request, args, found, grant)
-                document = yield from run_metered(request, making, size_of(request, encoded))
+                document = yield from request.meter.run(making, size_of(request, encoded))
         except RedactionError as error:
             prepared = Prepared(request, args, encoded, arguments, found, b"", presented, grant)
             raise DeniedEarly(early.deny_unredactable(prepared, error)) from None
@@ -312,7 +311,7 @@ class CallSteps:
         request = prepared.request
         size = size_of(request, prepared.encoded)
         viewing = functools.partial(self._writer.recorded_view, decided)
-        decided, view = yield from run_metered(request, viewing, size)
+        decided, view = yield from request.meter.run(viewing, size)
         if decided.verdict.effect is Effect.REQUIRE_APPROVAL:
             yield from self._charge_quota(decided)
         decided, draft, origin, rederived = yield from self._writer.write_decision(

@@ -12,14 +12,13 @@ from collections.abc import Sequence
 from guardrail.core.claims import BEHIND, Claim, owner_of
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode
-from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.names import SessionNames
 from guardrail.ledger.steps import hash_lines, is_start, misplaced
 from guardrail.ledger.storage import AppendingStorage, Tail
 from guardrail.ledger.tree import check_included, node_reader
 
-__all__ = ["SESSION_TAKEN", "STARTED", "add_all"]
+__all__ = ["SESSION_TAKEN", "STARTED", "refused_drafts"]
 
 STARTED = "ledger.start_taken"
 """Error code for a guard's start that was not written, because another guard has started in the
@@ -29,31 +28,18 @@ SESSION_TAKEN = "ledger.session_taken"
 """Error code for a first record in another caller's session. The record was not written."""
 
 
-def add_all(
+def refused_drafts(
     store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
-) -> list[Receipt | LedgerError]:
-    """Add *drafts* as ``AppendingStorage.add_all`` does, but refuse those that claim another
-    caller's session, with ``ledger.session_taken``.
-
-    A guard's start is written only if no other guard has started since the last look-up.
+) -> dict[int, LedgerError]:
+    """Return the errors of the drafts that must not be written, by their position: those that claim
+    another caller's session (``ledger.session_taken``), and the start of a guard if another guard
+    has started since its last look-up (``ledger.start_taken``).
 
     *names* proves that a session is free. If reading the names up to the committed end of the log
     takes too long, the draft is refused with ``ledger.session_behind``. Raises ``LedgerError``
     (``ledger.unproved``) if the signed head does not prove a record of the session, and any error
     of *store*.
     """
-    refused = _refused_drafts(store, drafts, tail, names)
-    if not refused:
-        return store.add_all(drafts, tail)
-    written = [draft for place, draft in enumerate(drafts) if place not in refused]
-    answers = iter(store.add_all(written, tail))
-    return [refused[place] if place in refused else next(answers) for place in range(len(drafts))]
-
-
-def _refused_drafts(
-    store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
-) -> dict[int, LedgerError]:
-    """Return the errors of the drafts that must not be written, by their position."""
     refused: dict[int, LedgerError] = {}
     claimed: dict[str, Claim] = {}
     for place, draft in enumerate(drafts):

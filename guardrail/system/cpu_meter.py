@@ -7,6 +7,7 @@ done in sections, each in one thread. Redaction outside a call uses a new meter 
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import threading
 import time
@@ -15,6 +16,7 @@ from contextvars import ContextVar
 from typing import TypeVar
 
 from guardrail.errors import RedactionError
+from guardrail.system.waiting import LARGE, Steps, Work
 
 __all__ = ["OVER_BUDGET", "SECONDS", "Meter", "current"]
 
@@ -80,6 +82,15 @@ class Meter:
             _ACTIVE.set(before)
             self._used += time.thread_time() - self._since
             self._since = None
+
+    def run(self, work: Callable[[], R], size: int) -> Steps[R]:
+        """Run *work* as a section, off the event loop if it is large. *size* is the length of its
+        input in characters.
+        """
+        if size <= LARGE:
+            return self.section(work)
+        done: R = yield Work(functools.partial(self.section, work), size)
+        return done
 
     def _check_usage(self) -> None:
         now = time.thread_time()

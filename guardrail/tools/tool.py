@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import sys
@@ -23,6 +24,7 @@ __all__ = [
     "check_options",
     "declare",
     "from_function",
+    "take_json",
     "tool_name",
     "undeclared",
 ]
@@ -71,24 +73,38 @@ class Tool:
     """Keyword argument of the body for each field of ``model``."""
     timeout: float | None = None
     """Number of seconds that the guard allows a body, or None for no limit."""
+    take: Callable[[object], tuple[Snapshot, Mapping[str, Any]]] = field(
+        init=False, repr=False, compare=False
+    )
+    """Returns the snapshot for policy and record, and the keyword arguments for the body. This is
+    ``guardrail.tools.models.take_model`` if there is a model, and ``take_json`` otherwise.
+
+    They share no container with each other or with the arguments passed: the body can't change the
+    record, and the caller can't change the body's arguments. Raises only ``ArgumentsError``.
+    """
+
+    def __post_init__(self) -> None:
+        take: Callable[[object], tuple[Snapshot, Mapping[str, Any]]]
+        if self.model is None or self.schema is None:
+            take = functools.partial(take_json, self.schema)
+        else:
+            from guardrail.tools.models import take_model
+
+            take = functools.partial(take_model, self.model, self.schema, self.parameters)
+        object.__setattr__(self, "take", take)
 
     @property
     def limits(self) -> ArgumentLimits:
         """Limits on the size of a call's arguments."""
         return ArgumentLimits() if self.schema is None else self.schema.limits
 
-    def take(self, args: object) -> tuple[Snapshot, Mapping[str, Any]]:
-        """Return the snapshot for policy and record, and the keyword arguments for the body.
 
-        They share no container with each other or with *args*: the body can't change the record,
-        and the caller can't change the body's arguments. Raises only ``ArgumentsError``.
-        """
-        if self.model is None or self.schema is None:
-            taken = snapshot(self.schema, args)
-            return taken, clone(taken.args)
-        from guardrail.tools.models import take_model
-
-        return take_model(self.model, self.schema, self.parameters, args)
+def take_json(schema: CompiledSchema | None, args: object) -> tuple[Snapshot, dict[str, Any]]:
+    """Return the snapshot of *args*, which a JSON Schema checks if there is one, and a copy of it
+    for the body. Raises only ``ArgumentsError``.
+    """
+    taken = snapshot(schema, args)
+    return taken, clone(taken.args)
 
 
 def tool_name(name: object) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import functools
+import inspect
 import itertools
 import re
 import sys
 import threading
+from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
+from types import FrameType, MethodType
 from typing import Any
 
 import pytest
@@ -23,21 +26,27 @@ PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 HOPS = re.findall(
     r"^\| (?:\(\d\))? ?\| `(guardrail/[\w/]+\.py)` \| `([\w.]+)` \|", PAGE, re.MULTILINE
 )
+FIGURES = PAGE.split("The path crosses")[1].split("\n\n")[0]
+PASSING_ON = re.findall(r"`(guardrail/[\w/]+\.py)`", FIGURES)
+"""Files that the page names as passing the argument on between two hops."""
+ARGUMENT = "Bergen"
 NAMED = sorted({*HOPS, *((file, "") for file in re.findall(r"`(guardrail/[\w/]+\.py)`", PAGE))})
 
 
 @dataclass(frozen=True)
 class Entered:
-    """A function of guardrail that was entered."""
+    """A function of the page's table that was entered."""
 
     file: str
     function: str
-    caller: str
-    """File of the nearest function of guardrail below it on the stack; empty if there is none."""
+    below: tuple[str, ...]
+    """Files of the functions of guardrail below it on the stack that were called with the argument,
+    the nearest first.
+    """
 
 
 class Trace:
-    """Notes each function of guardrail that any thread enters while it is ``on``."""
+    """Notes each function of the page's table that any thread enters while it is ``on``."""
 
     def __init__(self) -> None:
         self.on = False
@@ -47,18 +56,50 @@ class Trace:
         """Take one event of the interpreter; quick if there is nothing to note."""
         if not self.on or event != "call":
             return
-        file = self._file(frame)
-        if file:
-            above = frame.f_back
-            while above is not None and not self._file(above):
-                above = above.f_back
-            caller = "" if above is None else self._file(above)
-            self.entered.append(Entered(file, frame.f_code.co_qualname, caller))
+        hop = self._file(frame), frame.f_code.co_qualname
+        if hop in HOPS:
+            below, caller = [], frame.f_back
+            while caller is not None:
+                file = self._file(caller)
+                if file and _was_called_with_argument(caller):
+                    below.append(file)
+                caller = caller.f_back
+            self.entered.append(Entered(*hop, tuple(below)))
 
     @staticmethod
     def _file(frame: FrameType) -> str:
         path = frame.f_code.co_filename
         return path.removeprefix(f"{ROOT}/") if path.startswith(f"{ROOT}/guardrail/") else ""
+
+
+def _was_called_with_argument(frame: FrameType) -> bool:
+    code = frame.f_code
+    variadic = bool(code.co_flags & inspect.CO_VARARGS) + bool(
+        code.co_flags & inspect.CO_VARKEYWORDS
+    )
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount + variadic]
+    here = frame.f_locals
+    return any(name != "self" and name in here and _holds(here[name], 8) for name in names)
+
+
+def _holds(value: Any, levels: int) -> bool:
+    """Return True if *value* is the argument, or contains it."""
+    if isinstance(value, str | bytes):
+        return ARGUMENT in value if isinstance(value, str) else ARGUMENT.encode() in value
+    parts: list[Any] = []
+    if isinstance(value, dict):
+        parts += value.values()
+    elif isinstance(value, list | tuple | deque):
+        parts += value
+    elif isinstance(value, functools.partial):
+        parts += (value.func, value.args, value.keywords)
+    elif isinstance(value, MethodType):
+        parts.append(value.__self__)
+    elif type(value).__module__.startswith("guardrail."):
+        parts += getattr(value, "__dict__", {}).values()
+        slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+        parts += [getattr(value, name) for name in slots if hasattr(value, name)]
+    return levels > 0 and any(_holds(part, levels - 1) for part in parts)
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +129,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> list[Entered]:
                 governed.invoke({"city": "Oslo"})
                 sys.setprofile(trace)
                 trace.on = True
-                assert governed.invoke({"city": "Bergen"}) == "sunny in Bergen"
+                assert governed.invoke({"city": ARGUMENT}) == f"sunny in {ARGUMENT}"
     finally:
         sys.setprofile(before)
         threading.setprofile(before)
@@ -130,13 +171,21 @@ def test_a_call_passes_through_the_functions_of_the_page_in_their_order(
     assert len(HOPS) > 15
 
 
+def test_the_argument_passes_through_no_file_that_the_page_leaves_out(path: list[Entered]) -> None:
+    """Between two functions of the table, only those files are called with it that the page names
+    as passing it on.
+    """
+    below = {file for hop in path for file in hop.below}
+    assert below - {hop.file for hop in path} == set(PASSING_ON)
+
+
 def test_the_page_counts_the_files_and_the_ways_back_up(path: list[Entered]) -> None:
-    """The figures are those of the call that was made: a way back up is a hop whose caller is in
-    another file than the last.
+    """The figures are those of the call that was made: a way back up is a hop whose caller, the
+    nearest function that was called with the argument, is in another file than the last.
     """
     files = {hop.file for hop in path}
     back = sum(
-        bool(hop.caller) and hop.caller not in (before.file, hop.file)
+        bool(hop.below) and hop.below[0] not in (before.file, hop.file)
         for before, hop in itertools.pairwise(path)
     )
     assert f"crosses {len(files)} files and returns to a caller's file {back} times" in PAGE

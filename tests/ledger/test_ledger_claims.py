@@ -11,7 +11,7 @@ import pytest
 from guardrail.core.claims import BEHIND, Claim
 from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
-from guardrail.ledger.claims import SESSION_TAKEN, add_all
+from guardrail.ledger.claims import SESSION_TAKEN, refused_drafts
 from guardrail.ledger.names import SessionNames
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.system.ids import new_ulid
@@ -34,10 +34,12 @@ def first(session: str = "s", principal: str = "alice", name: str = "") -> Draft
 def answers(store: Store, *drafts: Draft) -> list[str]:
     """Append *drafts* in one transaction; return ``written``, or the code of each refusal."""
     tail = store.begin()
-    found = add_all(store, drafts, tail, SessionNames())
+    refused = refused_drafts(store, drafts, tail, SessionNames())
+    allowed = [draft for place, draft in enumerate(drafts) if place not in refused]
+    assert not any(isinstance(each, LedgerError) for each in store.add_all(allowed, tail))
     store.sign(tail, SIGNING.log_key(store.log))
     store.commit()
-    return [each.code if isinstance(each, LedgerError) else "written" for each in found]
+    return [refused[place].code if place in refused else "written" for place in range(len(drafts))]
 
 
 @pytest.fixture

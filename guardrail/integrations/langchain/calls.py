@@ -1,12 +1,11 @@
-"""One execution of a LangChain tool's body: the judged arguments, the injected arguments, and the
-end of the call.
+"""Governed bodies of LangChain tools, and one execution of a body: the judged arguments, the
+injected arguments, and the end of the call.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
-from contextvars import ContextVar
-from dataclasses import dataclass
+import functools
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from langchain_core.tools import BaseTool
@@ -23,7 +22,8 @@ from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.integrations.langchain.approvals import ask
 from guardrail.integrations.langchain.binding import Approvals, Binding, binding_of
 from guardrail.integrations.langchain.context import context_of_call
-from guardrail.integrations.langchain.rejections import ADAPTER, record_rejection
+from guardrail.integrations.langchain.injection import config_names
+from guardrail.integrations.langchain.rejections import ADAPTER, take_call_id
 from guardrail.integrations.langchain.results import ReportedError, checked
 from guardrail.integrations.langchain.runs import (
     can_pause,
@@ -35,22 +35,42 @@ from guardrail.integrations.langchain.sessions import asession_of_run, session_o
 from guardrail.integrations.langchain.splitting import split
 from guardrail.integrations.langchain.stops import langgraph, stop
 from guardrail.integrations.langchain.tracing import warn_of_tracing
+from guardrail.integrations.signatures import dress, parameters
 
-__all__ = ["INVOCATION", "Invocation", "aexecute", "execute", "reject"]
-
-
-@dataclass(slots=True)
-class Invocation:
-    """One call of ``run`` or ``arun`` that has not yet reached the body."""
-
-    call_id: str | None
-    config: Mapping[str, Any] | None = None
-    """The id of the run's tool call, if it has one."""
-    rejected: str | None = None
-    """Stable code for the framework's reason to reject the arguments."""
+__all__ = ["aexecute", "execute", "governed_coroutine_method", "governed_method"]
 
 
-INVOCATION: ContextVar[Invocation | None] = ContextVar("guardrail_langchain", default=None)
+def governed_method(
+    base: type[BaseTool], ungoverned: Callable[[BaseTool], BaseTool]
+) -> Callable[..., Any]:
+    """Return a method with the signature of *base*'s ``_run`` that runs it through the guard.
+    *ungoverned* returns the tool that ``_run`` gets as ``self``.
+    """
+
+    # Positional-only: an argument may be called self.
+    def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
+        body = functools.partial(base._run, ungoverned(self))
+        return execute(binding_of(self), body, beside, args, kwargs)
+
+    beside = _config_and_run_manager(base._run)
+    return dress(_run, base._run)
+
+
+def governed_coroutine_method(
+    base: type[BaseTool], ungoverned: Callable[[BaseTool], BaseTool]
+) -> Callable[..., Any]:
+    """Return what ``governed_method`` returns, for ``_arun``."""
+
+    async def _arun(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
+        body = functools.partial(base._arun, ungoverned(self))
+        return await aexecute(binding_of(self), body, beside, args, kwargs)
+
+    beside = _config_and_run_manager(base._arun)
+    return dress(_arun, base._arun)
+
+
+def _config_and_run_manager(run: Callable[..., Any]) -> frozenset[str]:
+    return frozenset(config_names(run) | {"run_manager"} & set(parameters(run)))
 
 
 def execute(
@@ -142,7 +162,7 @@ def _reworded(denial: Denied, turned_down: RejectionReason | None) -> Denied:
 
 
 def _options(session: SessionScope | None) -> CallOptions:
-    configurable, call_id = configurable_of_run(), _take_call_id()
+    configurable, call_id = configurable_of_run(), take_call_id()
     return CallOptions(
         adapter=ADAPTER,
         call_id=call_id,
@@ -151,24 +171,4 @@ def _options(session: SessionScope | None) -> CallOptions:
         session=session,
         context=context_of_call(configurable, call_id),
         thread=thread_of_run(configurable),
-    )
-
-
-def _take_call_id() -> str | None:
-    """Return the id of this run's tool call, and clear it, because calls made by the body have
-    their own ids.
-    """
-    invocation = INVOCATION.get()
-    if invocation is None:
-        return None
-    INVOCATION.set(None)
-    return invocation.call_id
-
-
-def reject(tool: BaseTool, invocation: Invocation) -> None:
-    """Record that the framework rejected the arguments of *tool*. Raises ``LedgerStop``."""
-    assert invocation.rejected is not None
-    binding = binding_of(tool)
-    record_rejection(
-        binding.guard, binding.tool, invocation.rejected, invocation.call_id, invocation.config
     )

@@ -6,17 +6,15 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
 from typing import Any, cast
 from weakref import WeakValueDictionary
 
 from langchain_core.tools import BaseTool
 
-from guardrail.integrations.langchain.binding import KEY, Binding, binding_of
-from guardrail.integrations.langchain.calls import aexecute, execute
+from guardrail.integrations.langchain.binding import KEY, Binding
+from guardrail.integrations.langchain.calls import governed_coroutine_method, governed_method
 from guardrail.integrations.langchain.governed import Governed
-from guardrail.integrations.langchain.injection import CALLABLES, config_names
-from guardrail.integrations.signatures import dress, parameters
+from guardrail.integrations.langchain.injection import CALLABLES
 
 __all__ = ["governed_class"]
 
@@ -30,14 +28,14 @@ def governed_class(base: type[BaseTool]) -> type:
     with _CLASSES_LOCK:
         made = _CLASSES.get(base)
         if made is None:
-            inner = _inner_class(base)
+            ungoverned = functools.partial(_ungoverned, _inner_class(base))
             space: dict[str, Any] = {
                 "__module__": __name__,
                 "__doc__": base.__doc__,
-                "_run": _make_run(base, inner),
+                "_run": governed_method(base, ungoverned),
             }
             if base._arun is not BaseTool._arun:
-                space["_arun"] = _make_arun(base, inner)
+                space["_arun"] = governed_coroutine_method(base, ungoverned)
             made = _new_class(base, f"Governed{base.__name__}", (Governed, base), space)
             _CLASSES[base] = made
         return made
@@ -50,26 +48,7 @@ def _new_class(base: type, name: str, bases: tuple[type, ...], space: dict[str, 
     return cast("type", metaclass(name, bases, space))
 
 
-def _make_run(base: type[BaseTool], inner: type) -> Callable[..., Any]:
-    # Positional-only, because an argument may be named self.
-    def _run(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
-        body = functools.partial(base._run, _inner(self, inner))
-        return execute(binding_of(self), body, beside, args, kwargs)
-
-    beside = frozenset(config_names(base._run) | {"run_manager"} & set(parameters(base._run)))
-    return dress(_run, base._run)
-
-
-def _make_arun(base: type[BaseTool], inner: type) -> Callable[..., Any]:
-    async def _arun(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
-        body = functools.partial(base._arun, _inner(self, inner))
-        return await aexecute(binding_of(self), body, beside, args, kwargs)
-
-    beside = frozenset(config_names(base._arun) | {"run_manager"} & set(parameters(base._arun)))
-    return dress(_arun, base._arun)
-
-
-def _inner(tool: BaseTool, cls: type) -> BaseTool:
+def _ungoverned(cls: type, tool: BaseTool) -> BaseTool:
     """Return the ungoverned tool inside *tool*, with the same state and its original class. A body
     that calls ``self._run`` then counts as one call.
     """

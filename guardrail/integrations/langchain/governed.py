@@ -9,9 +9,9 @@ from langchain_core.tools import BaseTool
 
 from guardrail.errors import ApprovalRequired, Denied, ToolTimeoutError, UsageError
 from guardrail.integrations.langchain.binding import KEY, binding_of
-from guardrail.integrations.langchain.calls import INVOCATION, Invocation, reject
 from guardrail.integrations.langchain.functions import govern_functions
 from guardrail.integrations.langchain.injection import CALLABLES, hidden_names, unseen_names
+from guardrail.integrations.langchain.rejections import INVOCATION, Invocation, record_rejected
 from guardrail.integrations.langchain.results import refusal_message
 from guardrail.integrations.langchain.schemas import extended, without
 
@@ -37,8 +37,7 @@ class Governed:
             return refusal_message(cast("BaseTool", self), refusal, tool_call_id)
         finally:
             INVOCATION.reset(token)
-            if invocation.rejected is not None:
-                reject(cast("BaseTool", self), invocation)
+            record_rejected(binding_of(cast("BaseTool", self)), invocation)
 
     async def arun(self, *args: Any, tool_call_id: str | None = None, **kwargs: Any) -> Any:
         """Async version of ``run``."""
@@ -52,8 +51,8 @@ class Governed:
             return refusal_message(cast("BaseTool", self), refusal, tool_call_id)
         finally:
             INVOCATION.reset(token)
-            if invocation.rejected is not None:
-                await asyncio.to_thread(reject, cast("BaseTool", self), invocation)
+            binding = binding_of(cast("BaseTool", self))
+            await asyncio.to_thread(record_rejected, binding, invocation)
 
     def _to_args_and_kwargs(self, *args: Any, **kwargs: Any) -> Any:
         # The framework's own validation failed, so the call never reaches a body, even if the

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import LedgerError
+from guardrail.integrations.langchain.binding import Binding
 from guardrail.integrations.langchain.context import context_of_call
 from guardrail.integrations.langchain.runs import configurable_of_run
 from guardrail.integrations.langchain.sessions import session_of_run
@@ -16,10 +19,52 @@ from guardrail.tools.tool import Tool
 if TYPE_CHECKING:
     from guardrail.guard import Guard
 
-__all__ = ["ADAPTER", "record_rejection"]
+__all__ = [
+    "ADAPTER",
+    "INVOCATION",
+    "Invocation",
+    "record_rejected",
+    "record_rejection",
+    "take_call_id",
+]
 
 ADAPTER = "langchain"
 """``origin.adapter`` in records."""
+
+
+@dataclass(slots=True)
+class Invocation:
+    """One call of ``run`` or ``arun`` that has not yet reached the body."""
+
+    call_id: str | None
+    """The id of the run's tool call, if it has one."""
+    config: Mapping[str, Any] | None = None
+    rejected: str | None = None
+    """Stable code for the framework's reason to reject the arguments."""
+
+
+INVOCATION: ContextVar[Invocation | None] = ContextVar("guardrail_langchain", default=None)
+
+
+def take_call_id() -> str | None:
+    """Return the id of this run's tool call, and clear it, because calls made by the body have
+    their own ids.
+    """
+    invocation = INVOCATION.get()
+    if invocation is None:
+        return None
+    INVOCATION.set(None)
+    return invocation.call_id
+
+
+def record_rejected(binding: Binding, invocation: Invocation) -> None:
+    """Record that the framework rejected the arguments of *invocation*, if it did. Raises
+    ``LedgerStop``.
+    """
+    if invocation.rejected is not None:
+        record_rejection(
+            binding.guard, binding.tool, invocation.rejected, invocation.call_id, invocation.config
+        )
 
 
 def record_rejection(

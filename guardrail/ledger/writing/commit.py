@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from guardrail.core.log.record import Draft
@@ -31,7 +31,7 @@ from guardrail.ledger.writing.faults import Health, copy_error
 from guardrail.ledger.writing.log_state import KnownLog, LogFiles
 from guardrail.ledger.writing.opening import WriterConnection
 from guardrail.ledger.writing.sweep import Sweeper
-from guardrail.ledger.writing.work import Entry
+from guardrail.ledger.writing.work import Entry, Inbox
 from guardrail.system.futures import WakeUpBatch
 
 __all__ = ["Committer"]
@@ -76,9 +76,7 @@ class Committer:
         self._next_lease_check = 0.0
 
     def in_child(self, *, stuck: bool) -> Committer:
-        """Return the committer of a forked child. *stuck* is True if a commit was in progress at
-        the fork.
-        """
+        """Return a forked child's committer. *stuck* is True if a commit was in progress."""
         self._connection.leave_to_parent(stuck=stuck)
         return Committer(self._files.db, self._settings, self._signing, self)
 
@@ -95,9 +93,7 @@ class Committer:
         return self._files.reserve.gone
 
     def mark_unacknowledged(self, decision: Draft) -> None:
-        """Note that the caller of *decision* was told that it failed, although it may be
-        durable.
-        """
+        """Note that the caller of *decision*, which may be durable, was told that it failed."""
         if decision.opens:
             self._unacknowledged.append(decision)
 
@@ -129,7 +125,7 @@ class Committer:
         calls.
         """
         if self._connection.store is None or self.owed_count:
-            self.round(None, list)
+            self.round(Inbox())
         elif time.monotonic() >= self._sweeper.due:
             try:
                 self.sweep()
@@ -214,19 +210,21 @@ class Committer:
 
     # -- one commit --------------------------------------------------------------------------------
 
-    def round(self, first: Entry | None, more: Callable[[], Iterable[Entry]]) -> None:
-        """Write *first*, the entries returned by *more* under the lock, and owed records in one
-        commit.
+    def round(self, inbox: Inbox) -> None:
+        """Write the entries at the front of *inbox*, and owed records, in one commit.
 
-        Never raises: each future returns a receipt or raises an error.
+        One entry is taken now, and fails if the ledger can't be written; the others are taken under
+        the lock. Never raises: each future returns a receipt or raises an error.
         """
-        self._round(deque([first]) if first is not None else deque(), more)
+        batch: deque[Entry] = deque()
+        _take_entries(inbox, batch, 1)
+        self._round(batch, inbox)
         if self._retry:
             entries, self._retry = self._retry, deque()
             self.health.next_retry = 0.0
-            self._round(entries, list)
+            self._round(entries, Inbox())
 
-    def _round(self, batch: deque[Entry], more: Callable[[], Iterable[Entry]]) -> None:
+    def _round(self, batch: deque[Entry], inbox: Inbox) -> None:
         connection, health = self._connection, self.health
         if health.sealed is None and connection.store is None and health.trouble:
             health.await_retry()
@@ -234,7 +232,8 @@ class Committer:
             health.raise_sealed()
             self._prepare()
             with self._files.lock:
-                batch.extend(more())
+                if inbox:
+                    _take_entries(inbox, batch, self._settings.max_batch)
                 if connection.store is None:
                     connection.open(outcomes_owed=bool(self.owed_count))
                 if (
@@ -262,9 +261,7 @@ class Committer:
         return self._files.reserve.try_take()
 
     def _some_need_no_room(self, batch: deque[Entry]) -> bool:
-        """Fail the entries that start a new call. Return True if there is anything else
-        to write.
-        """
+        """Fail the entries that start a new call. Return True if there is more to write."""
         entries = list(batch)
         batch.clear()
         for entry in entries:
@@ -289,8 +286,7 @@ class Committer:
         try:
             self._check_files()
             tail = store.begin()
-            problem = tail.fault or self._contradiction(store, tail)
-            if problem:
+            if problem := tail.fault or self._contradiction(store, tail):
                 raise self.health.seal(problem)
             # Another process may have treated this process as dead.
             self._epochs.replace_ended(store.has_epoch, self.known.log, tail.seq + 1)
@@ -304,8 +300,8 @@ class Committer:
                     taken.append(entry)
             drafts = [*self._owed, *(entry.draft for entry in taken)]
             for draft in drafts:
-                if draft.judged is not None:
-                    self._raise_unproved(store.unproved_since(draft, tail))
+                if draft.judged is not None and (problem := store.unproved_since(draft, tail)):
+                    raise self.health.seal(problem)
             answers = self._add_all(store, drafts, tail)[len(self._owed) :]
             following = self.names.matches(tail.committed)
             for rotation in rotations:
@@ -342,9 +338,7 @@ class Committer:
             self._files.leases.restore()
 
     def _contradiction(self, store: AppendingStorage, tail: Tail) -> str:
-        """Describe how the log contradicts the newest durable record, or an empty string if it does
-        not.
-        """
+        """Return how the log contradicts the newest durable record, or an empty string."""
         assert self.known.last is not None
         seq, leaf = self.known.last
         found = tail.leaf if tail.seq == seq else store.leaf(seq) if tail.seq > seq else None
@@ -355,16 +349,18 @@ class Committer:
     def _add_all(
         self, store: AppendingStorage, drafts: Sequence[Draft], tail: Tail
     ) -> list[Receipt | LedgerError]:
+        """Add the drafts that may be written; return a receipt or an error for each of *drafts*."""
         try:
-            return claims.add_all(store, drafts, tail, self.names)
+            refused = claims.refused_drafts(store, drafts, tail, self.names)
+            if not refused:
+                return store.add_all(drafts, tail)
+            added = store.add_all([d for at, d in enumerate(drafts) if at not in refused], tail)
         except LedgerError as error:
             if error.code == UNPROVED:
                 raise self.health.seal(error.message) from None
             raise
-
-    def _raise_unproved(self, problem: str) -> None:
-        if problem:
-            raise self.health.seal(problem)
+        answers = iter(added)
+        return [refused[at] if at in refused else next(answers) for at in range(len(drafts))]
 
     def _settle_unacknowledged(self, store: AppendingStorage) -> None:
         """Queue an outcome for each decision in the log whose caller was told that it failed."""
@@ -442,3 +438,13 @@ class Committer:
         store = self._connection.store
         assert store is not None
         return self._sweeper.sweep(store, self._transaction)
+
+
+def _take_entries(inbox: Inbox, batch: deque[Entry], most: int) -> None:
+    """Move at most *most* entries, those before the first order, from *inbox* to *batch*."""
+    for _ in range(min(len(inbox), most)):
+        entry = inbox[0]
+        if not isinstance(entry, Entry):
+            return
+        batch.append(entry)
+        inbox.popleft()

@@ -1,16 +1,15 @@
-"""The main loop of a writer's commit thread. It processes records in order of arrival, and orders
-between two commits.
+"""The main loop of a writer's commit thread: a commit if records are waiting, and orders between
+two commits.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 from guardrail.errors import KeysError, LedgerError
 from guardrail.ledger.writing.commit import Committer
-from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
+from guardrail.ledger.writing.work import Entry, Inbox, Order, Work, closed_error
 
 __all__ = ["BatchSizeEstimator", "Loop"]
 
@@ -41,18 +40,16 @@ class BatchSizeEstimator:
 
 
 class Loop:
-    """Serves one inbox until a close order arrives or opening fails. Nothing else reads
-    the inbox.
+    """Serves one inbox, in order of arrival, until a close order arrives or opening fails.
+
+    The committer takes the entries of each commit from the inbox. It stops at an order, which is
+    carried out next.
     """
 
-    def __init__(self, committer: Committer, inbox: SimpleQueue[Work], max_batch: int) -> None:
+    def __init__(self, committer: Committer, inbox: Inbox, max_batch: int) -> None:
         self._committer = committer
         self._inbox = inbox
         self._max_batch = max_batch
-        self._next_order: Order | None = None
-        """An order that arrived while a batch was gathered. It is carried out after the entries
-        that were sent before it.
-        """
         self._estimator = BatchSizeEstimator()
         self._last_duration = 0.0
         """Duration of the last commit in seconds."""
@@ -60,28 +57,34 @@ class Loop:
     def run(self) -> None:
         """Run the loop in the commit thread."""
         while True:
-            work = self._receive()
-            if work is None:
+            first = self._await_first()
+            if first is None:
                 self._committer.idle()
-            elif isinstance(work, Entry):
+            elif isinstance(first, Entry):
                 self._wait_for_returning_callers()
                 began = time.monotonic()
-                self._committer.round(work, self._gather)
+                self._committer.round(self._inbox)
                 self._last_duration = time.monotonic() - began
-            elif not self._carry_out(work):
-                self._refuse_remaining()
-                return
+            else:
+                self._inbox.popleft()
+                if not self._carry_out(first):
+                    self._refuse_remaining()
+                    return
 
-    def _receive(self) -> Work | None:
-        order, self._next_order = self._next_order, None
-        if order is not None:
-            return order
-        try:
-            if not self._committer.settled():
-                return self._inbox.get_nowait()
-            return self._inbox.get(timeout=self._committer.patience())
-        except Empty:
-            return None
+    def _await_first(self) -> Work | None:
+        """Wait for work; return the first item, which stays in the inbox, or None if the committer
+        has something to do.
+        """
+        inbox = self._inbox
+        settled = self._committer.settled()
+        while not inbox:
+            if not settled:
+                return None
+            try:
+                inbox.bell.get(timeout=self._committer.patience())
+            except Empty:
+                return None
+        return inbox[0]
 
     def _wait_for_returning_callers(self) -> None:
         """Wait briefly for the callers of the last commit, which have just been woken, to return
@@ -92,21 +95,9 @@ class Loop:
         """
         expected = min(self._estimator.expected, self._max_batch)
         until = time.monotonic() + min(self._last_duration * _SHARE, _LONGEST)
-        while self._inbox.qsize() + 1 < expected and time.monotonic() < until:
+        while len(self._inbox) < expected and time.monotonic() < until:
             time.sleep(_POLL)
-        self._estimator.note_arrivals(self._inbox.qsize() + 1)
-
-    def _gather(self) -> Iterator[Entry]:
-        """Yield the queued entries for this commit."""
-        for _ in range(min(self._inbox.qsize(), self._max_batch)):
-            try:
-                work = self._inbox.get_nowait()
-            except Empty:
-                return
-            if not isinstance(work, Entry):
-                self._next_order = work
-                return
-            yield work
+        self._estimator.note_arrivals(len(self._inbox))
 
     def _carry_out(self, order: Order) -> bool:
         """Carry out an order; return False if the thread must end."""
@@ -138,11 +129,8 @@ class Loop:
 
     def _refuse_remaining(self) -> None:
         """Complete the futures of the entries that arrived too late with an error."""
-        while True:
-            try:
-                work = self._inbox.get_nowait()
-            except Empty:
-                return
+        while self._inbox:
+            work = self._inbox.popleft()
             if isinstance(work, Entry):
                 work.fail(closed_error())
             elif work.kind == "park":

@@ -5,7 +5,9 @@ and orders.
 from __future__ import annotations
 
 import threading
+from collections import deque
 from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Literal, TypeAlias
 
 from guardrail.core.log.record import Draft
@@ -13,8 +15,7 @@ from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.system.futures import BatchedFuture, WakeUpBatch
 
-__all__ = ["Entry", "Order", "Work", "closed_error"]
-
+__all__ = ["Entry", "Inbox", "Order", "Work", "closed_error"]
 
 _OWED = frozenset({"call.outcome", "call.claim"})
 """Types of records about the end of a body. Only the owed record knows how the body ended."""
@@ -109,3 +110,19 @@ class Order(Future["int | None"]):
 
 
 Work: TypeAlias = "Entry | Order"
+
+
+class Inbox(deque[Work]):
+    """The queue of a commit thread. Any thread may append to it, and then rings; only the commit
+    thread takes items out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bell: SimpleQueue[None] = SimpleQueue()
+        """What the commit thread waits for. It may find the inbox empty nevertheless."""
+
+    def ring(self) -> None:
+        """Wake the commit thread if it waits for the item that was just appended."""
+        if not self.bell.qsize():  # if it has not heard the last ring, it has yet to look
+            self.bell.put(None)

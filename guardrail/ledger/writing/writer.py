@@ -8,7 +8,6 @@ import threading
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from queue import SimpleQueue
 from typing import Self
 
 from guardrail.core.log.record import FORMAT_VERSION, GENESIS_PREV, Draft
@@ -22,7 +21,7 @@ from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.sqlite import handles
 from guardrail.ledger.writing.commit import Committer
 from guardrail.ledger.writing.loop import Loop
-from guardrail.ledger.writing.work import Entry, Order, Work, closed_error
+from guardrail.ledger.writing.work import Entry, Inbox, Order, Work, closed_error
 
 __all__ = ["LedgerSettings", "LedgerWriter", "traces"]
 
@@ -45,7 +44,7 @@ class LedgerWriter:
         self.db = db
         self._settings = settings
         self._mutex = threading.Lock()
-        self._inbox: SimpleQueue[Work] = SimpleQueue()
+        self._inbox = Inbox()
         self._committer = Committer(db, settings, signing)
         self._thread: threading.Thread | None = None
         self._closed = False
@@ -101,7 +100,7 @@ class LedgerWriter:
             order.result(settings.open_deadline)
         except TimeoutError:
             writer._closed = True
-            writer._inbox.put(Order("close"))
+            writer._put(Order("close"))
             raise LedgerOpenError(
                 "the ledger could not be opened in time: another process holds its lock, or the"
                 " disk hangs",
@@ -221,6 +220,7 @@ class LedgerWriter:
             return entry
         except BaseException:
             self._abandon(entry)  # Ctrl-C: no caller waits for the record
+            self._inbox.ring()  # but an outcome is written
             raise
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
@@ -313,7 +313,8 @@ class LedgerWriter:
         return closed_error()
 
     def _send(self, work: Work) -> None:
-        self._inbox.put(work)
+        self._inbox.append(work)
+        self._inbox.ring()
         if self._thread is None:
             with self._mutex:
                 if self._thread is None:
@@ -323,13 +324,17 @@ class LedgerWriter:
                     )
                     self._thread.start()
 
+    def _put(self, work: Work) -> None:
+        self._inbox.append(work)
+        self._inbox.ring()
+
     # -- other handles and forks (guardrail.ledger.sqlite.handles)
     # ---------------------------------------------------------
 
     def retire(self) -> None:
         """Close the connection between two commits. The next commit opens it again."""
         if self._thread is not None:
-            self._inbox.put(Order("retire"))
+            self._put(Order("retire"))
 
     def before_fork(self) -> None:
         """Make the commit thread close its connection and wait, because a child must not inherit a
@@ -340,7 +345,7 @@ class LedgerWriter:
         if thread is None or thread is threading.current_thread() or not thread.is_alive():
             return
         park = Order("park")
-        self._inbox.put(park)
+        self._put(park)
         park.parked.wait(self._settings.fork_deadline)
         self._park = park
 
@@ -357,7 +362,7 @@ class LedgerWriter:
         stuck = self._thread is not None and (self._park is None or not self._park.parked.is_set())
         self._park = None
         self._mutex = threading.Lock()
-        self._inbox = SimpleQueue()
+        self._inbox = Inbox()
         self._thread = None
         if stuck:
             handles.taint(self.db)

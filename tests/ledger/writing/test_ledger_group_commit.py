@@ -73,7 +73,7 @@ def test_callers_that_wait_for_the_lock_share_one_commit(tmp_path: Path) -> None
                 futures = [writer.submit(note()) for _ in range(6)]
                 waiting = [asyncio.ensure_future(wait_async(future, 10)) for future in futures]
                 await asyncio.sleep(0)
-                until(lambda: writer._inbox.qsize() == 11)  # one is in the commit thread's hand
+                until(lambda: len(writer._inbox) == 11)  # one is in the commit thread's hand
                 held.let_go()
                 return [receipt.seq for receipt in await asyncio.gather(*waiting)]
 
@@ -243,7 +243,7 @@ def test_a_batch_has_a_limit_and_the_rest_comes_next(tmp_path: Path) -> None:
         before = commits(writer.path)
         held = Held(writer)
         futures = [writer.submit(note()) for _ in range(FAST.max_batch + 20)]
-        until(lambda: writer._inbox.qsize() == len(futures) - 1)
+        until(lambda: len(writer._inbox) == len(futures) - 1)
         held.let_go()
         assert [future.result(20).seq for future in futures] == list(range(2, 2 + len(futures)))
         assert commits(writer.path) == before + 2
@@ -296,7 +296,7 @@ def a_batch_that_fails(db: Path) -> dict[str, Any]:
         writer.append(note())
         held = Held(writer)
         first = [writer.submit(note()) for _ in range(3)]
-        until(lambda: writer._inbox.qsize() == 2)
+        until(lambda: len(writer._inbox) == 2)
         control.write_text("sync HANG\n")
         held.let_go()
         until(lambda: all(isinstance(entry, Entry) and entry.taken for entry in first))

@@ -19,12 +19,12 @@ from typing import Any
 import guardrail.call.decision_record
 import guardrail.call.settling
 import guardrail.call.steps
+import guardrail.tools.tool
 from guardrail import Guard
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.ledger.sqlite.appending import Store
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.testing import StaticPolicy, allow
-from guardrail.tools.tool import Tool
 from guardrail.wiring.opening import open_journal
 from tests.support import guards
 
@@ -80,7 +80,7 @@ def main() -> None:
     global armed
     folder, how = Path(sys.argv[1]), sys.argv[3]
     hook(guardrail.call.steps.CallSteps, "request", "begin")  # (1)
-    hook(Tool, "take", "snapshot")  # (2)
+    hook(guardrail.tools.tool, "take_json", "snapshot")  # (2)
     hook(Redactor, "inspect", "classify")  # (3)
     hook(guardrail.call.decision_record.Recorder, "policy_input", "input")  # (4)
     hook(guardrail.call.steps.decisions, "parse", "parse")  # (6)
