@@ -396,6 +396,27 @@ class Guard(ToolDeclarations):
         options = CallOptions(None, adapter, call_id, session=session, context=context)
         return drive(self.calls.rejection(self.find_tool(tool, server), reason, options))
 
+    async def areject(
+        self,
+        tool: str | Tool,
+        reason: str,
+        *,
+        server: str | None = None,
+        adapter: str = "python",
+        call_id: str | None = None,
+        session: SessionScope | None = None,
+        context: CallContext | None = None,
+    ) -> int:
+        """Async version of ``reject``.
+
+        The call is recorded even if the task is cancelled meanwhile; ``CancelledError`` is then
+        raised.
+        """
+        options = CallOptions(None, adapter, call_id, session=session, context=context)
+        return await drive_async(
+            self.calls.rejection(self.find_tool(tool, server), reason, options)
+        )
+
     # -- listings ----------------------------------------------------------------------------------
 
     def listed(

@@ -58,7 +58,7 @@ from guardrail.identity.session import SessionState
 from guardrail.ledger.files import utc_timestamp
 from guardrail.system.cpu_meter import Meter
 from guardrail.system.ids import new_ulid
-from guardrail.system.waiting import Steps, Wait, in_background
+from guardrail.system.waiting import Shielded, Steps, Wait, in_background
 from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
@@ -329,7 +329,9 @@ class CallSteps:
         except BaseException as error:  # noqa: BLE001 - Ctrl-C before the body began; raised on
             raise self._journal.give_up(future, error) from None
 
-    def _durable(self, state: SessionState, draft: Draft) -> Steps[tuple[Future[Receipt], Receipt]]:
+    def _durable(
+        self, state: SessionState, draft: Draft, wait: type[Wait | Shielded] = Wait
+    ) -> Steps[tuple[Future[Receipt], Receipt]]:
         """Write *draft*, a record about a call. It is durable when the steps end. Raises
         ``LedgerError``.
 
@@ -339,7 +341,7 @@ class CallSteps:
         """
         future = self._journal.ledger.submit(draft)
         try:
-            receipt: Receipt = yield Wait(future, self._journal.deadline)
+            receipt: Receipt = yield wait(future, self._journal.deadline)
             if draft.claim is not None:
                 state.claim = None  # from here on, the log names the session's owner
             return future, receipt
@@ -426,7 +428,7 @@ class CallSteps:
         while not state.belongs_to_other:
             try:
                 draft = self._recorder.rejection_record(request, reason)
-                return (yield from self._durable(state, draft))[1].seq
+                return (yield from self._durable(state, draft, Shielded))[1].seq
             except LedgerError as error:
                 tries += 1
                 if tries > _MAX_RETRIES or not (

@@ -95,7 +95,8 @@ class BatchRun:
     def _run(self, call: AskedCall, entry: Registered | None) -> Any:
         try:
             if entry is None:
-                answer = self._reject(call)
+                self._guard.reject(*_rejected(call), call_id=call.id, **self._shared)
+                answer = _not_run(call)
             else:
                 result = self._guard.call(
                     entry.tool,
@@ -113,7 +114,8 @@ class BatchRun:
     async def _arun(self, call: AskedCall, entry: Registered | None) -> Any:
         try:
             if entry is None:
-                answer = await asyncio.to_thread(self._reject, call)
+                await self._guard.areject(*_rejected(call), call_id=call.id, **self._shared)
+                answer = _not_run(call)
             else:
                 result = await self._guard.acall(
                     entry.tool,
@@ -128,16 +130,17 @@ class BatchRun:
             answer = _told(error)
         return None if call.answer is None else call.answer(answer)
 
-    def _reject(self, call: AskedCall) -> ToolAnswer:
-        assert call.refusal is not None
-        self._guard.reject(
-            recorded_tool(call.name, call.server),
-            call.refusal.reason,
-            call_id=call.id,
-            **self._shared,
-        )
-        name = call.name[:_SHOWN] if isinstance(call.name, str) else "a tool"
-        return _failure(f"not run: {name}: {call.refusal.text}")
+
+def _rejected(call: AskedCall) -> tuple[Tool, str]:
+    """Return the tool and the reason of a call that is recorded as rejected."""
+    assert call.refusal is not None
+    return recorded_tool(call.name, call.server), call.refusal.reason
+
+
+def _not_run(call: AskedCall) -> ToolAnswer:
+    assert call.refusal is not None
+    name = call.name[:_SHOWN] if isinstance(call.name, str) else "a tool"
+    return _failure(f"not run: {name}: {call.refusal.text}")
 
 
 def _shown(tool: Tool, result: object) -> ToolAnswer:

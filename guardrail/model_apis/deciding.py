@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
@@ -126,7 +125,7 @@ class Decider:
             tool, options = self._options(call, asked)
             refusal = self._refusal(call)
             if refusal is not None:
-                await asyncio.to_thread(self._guard.reject, tool, refusal.reason, **options)
+                await self._guard.areject(tool, refusal.reason, **options)
                 rulings.append(refusal.text)
                 continue
             try:

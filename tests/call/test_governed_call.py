@@ -909,6 +909,41 @@ def test_rejected_calls_are_recorded_without_values() -> None:
     )
 
 
+async def test_a_rejected_call_is_recorded_even_if_the_task_is_cancelled_meanwhile() -> None:
+    """Nobody would make the record again. The cancellation is raised once it is durable."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    submit = ledger.submit
+    held: list[tuple[Future[Any], Draft]] = []
+
+    def hold(draft: Draft) -> Future[Any]:
+        future: Future[Any] = Future()
+        held.append((future, draft))
+        return future
+
+    ledger.submit = hold  # type: ignore[method-assign]
+    task = asyncio.ensure_future(guard.areject("send", "bad_arguments", call_id="c"))
+    while not held:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    held[0][0].set_result(submit(held[0][1]).result())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert only(ledger, "call.rejected")["reason"] == "bad_arguments"
+
+
+async def test_an_awaited_rejection_returns_the_number_of_its_record() -> None:
+    """As ``reject`` does, in the session that is passed, and without a thread."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    threads = threading.active_count()
+    scope = guard.session(principal="alice@example.com", id="s")
+    seq = await guard.areject("send", "bad_arguments", call_id="c", session=scope)
+    record = only(ledger, "call.rejected")
+    assert (record["seq"], record["session"]) == (seq, "s")
+    assert threading.active_count() == threads
+
+
 def test_a_caller_that_is_interrupted_while_the_decision_is_written_leaves_no_open_call() -> None:
     """The body never runs, and the outcome says so."""
     guard, ledger = memory_guard(StaticPolicy(allow()))

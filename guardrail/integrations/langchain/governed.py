@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any, NoReturn, cast
 
 from langchain_core.tools import BaseTool
@@ -11,7 +10,12 @@ from guardrail.errors import ApprovalRequired, Denied, ToolTimeoutError, UsageEr
 from guardrail.integrations.langchain.binding import KEY, binding_of
 from guardrail.integrations.langchain.functions import govern_functions
 from guardrail.integrations.langchain.injection import CALLABLES, hidden_names, unseen_names
-from guardrail.integrations.langchain.rejections import INVOCATION, Invocation, record_rejected
+from guardrail.integrations.langchain.rejections import (
+    INVOCATION,
+    Invocation,
+    arecord_rejected,
+    record_rejected,
+)
 from guardrail.integrations.langchain.results import refusal_message
 from guardrail.integrations.langchain.schemas import extended, without
 
@@ -51,8 +55,7 @@ class Governed:
             return refusal_message(cast("BaseTool", self), refusal, tool_call_id)
         finally:
             INVOCATION.reset(token)
-            binding = binding_of(cast("BaseTool", self))
-            await asyncio.to_thread(record_rejected, binding, invocation)
+            await arecord_rejected(binding_of(cast("BaseTool", self)), invocation)
 
     def _to_args_and_kwargs(self, *args: Any, **kwargs: Any) -> Any:
         # The framework's own validation failed, so the call never reaches a body, even if the

@@ -11,7 +11,6 @@ from guardrail.integrations.langchain import GuardMiddleware
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +23,11 @@ except ImportError as missing:
     ) from missing
 
 from guardrail.integrations.langchain.binding import Approvals
-from guardrail.integrations.langchain.provider import ProviderTools, reject_invalid_calls
+from guardrail.integrations.langchain.provider import (
+    ProviderTools,
+    areject_invalid_calls,
+    reject_invalid_calls,
+)
 from guardrail.integrations.langchain.swapping import Swapping
 
 if TYPE_CHECKING:
@@ -108,7 +111,7 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
         """Async version of ``wrap_model_call``."""
         found = self._provider.named(request)
         if found:
-            await asyncio.to_thread(self._provider.record, found)
+            await self._provider.arecord(found)
         response = await handler(request)
-        await asyncio.to_thread(reject_invalid_calls, self._guard, response)
+        await areject_invalid_calls(self._guard, response)
         return response

@@ -4,18 +4,18 @@ and calls that the framework could not read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from guardrail.errors import UsageError
-from guardrail.integrations.langchain.rejections import record_rejection
+from guardrail.integrations.langchain.rejections import arecord_rejection, record_rejection
 
 if TYPE_CHECKING:
     from langchain.agents.middleware import ModelRequest
 
     from guardrail.guard import Guard
 
-__all__ = ["ProviderTools", "reject_invalid_calls"]
+__all__ = ["ProviderTools", "areject_invalid_calls", "reject_invalid_calls"]
 
 PROVIDER_TOOL = "provider_tool"
 """Reason in ``call.rejected``: the model's provider would run the tool, outside the guard."""
@@ -63,6 +63,15 @@ class ProviderTools:
         """
         for name in names:
             record_rejection(self._guard, name, PROVIDER_TOOL, None)
+        self._refuse(names)
+
+    async def arecord(self, names: Sequence[str]) -> None:
+        """Async version of ``record``."""
+        for name in names:
+            await arecord_rejection(self._guard, name, PROVIDER_TOOL, None)
+        self._refuse(names)
+
+    def _refuse(self, names: Sequence[str]) -> None:
         if self._strict:
             raise UsageError(
                 (
@@ -93,6 +102,16 @@ def reject_invalid_calls(guard: Guard, response: object) -> None:
     """Record the calls in *response* whose arguments the framework could not read as JSON. The
     framework answers them itself. Raises ``LedgerError``.
     """
+    for call in _invalid_calls(response):
+        record_rejection(guard, call.get("name"), NOT_JSON, call.get("id"))
+
+
+async def areject_invalid_calls(guard: Guard, response: object) -> None:
+    """Async version of ``reject_invalid_calls``."""
+    for call in _invalid_calls(response):
+        await arecord_rejection(guard, call.get("name"), NOT_JSON, call.get("id"))
+
+
+def _invalid_calls(response: object) -> Iterator[Mapping[str, Any]]:
     for message in getattr(response, "result", None) or ():
-        for call in getattr(message, "invalid_tool_calls", None) or ():
-            record_rejection(guard, call.get("name"), NOT_JSON, call.get("id"))
+        yield from getattr(message, "invalid_tool_calls", None) or ()

@@ -11,7 +11,7 @@ from guardrail.errors import LedgerError
 from guardrail.integrations.langchain.binding import Binding
 from guardrail.integrations.langchain.context import context_of_call
 from guardrail.integrations.langchain.runs import configurable_of_run
-from guardrail.integrations.langchain.sessions import session_of_run
+from guardrail.integrations.langchain.sessions import asession_of_run, session_of_run
 from guardrail.integrations.langchain.stops import stop
 from guardrail.model_apis.denials import recorded_tool
 from guardrail.tools.tool import Tool
@@ -23,6 +23,8 @@ __all__ = [
     "ADAPTER",
     "INVOCATION",
     "Invocation",
+    "arecord_rejected",
+    "arecord_rejection",
     "record_rejected",
     "record_rejection",
     "take_call_id",
@@ -61,9 +63,17 @@ def record_rejected(binding: Binding, invocation: Invocation) -> None:
     """Record that the framework rejected the arguments of *invocation*, if it did. Raises
     ``LedgerStop``.
     """
-    if invocation.rejected is not None:
-        record_rejection(
-            binding.guard, binding.tool, invocation.rejected, invocation.call_id, invocation.config
+    reason = invocation.rejected
+    if reason is not None:
+        record_rejection(binding.guard, binding.tool, reason, invocation.call_id, invocation.config)
+
+
+async def arecord_rejected(binding: Binding, invocation: Invocation) -> None:
+    """Async version of ``record_rejected``."""
+    reason = invocation.rejected
+    if reason is not None:
+        await arecord_rejection(
+            binding.guard, binding.tool, reason, invocation.call_id, invocation.config
         )
 
 
@@ -79,11 +89,31 @@ def record_rejection(
     """
     try:
         session = session_of_run(guard, config)
-        call_id = call_id if isinstance(call_id, str) else None
-        context = context_of_call(configurable_of_run(config), call_id)
-        named = tool if isinstance(tool, Tool) else recorded_tool(tool)
-        guard.reject(
-            named, reason, adapter=ADAPTER, call_id=call_id, session=session, context=context
-        )
+        guard.reject(_named(tool), reason, session=session, **_options(call_id, config))
     except LedgerError as error:
         stop(error)
+
+
+async def arecord_rejection(
+    guard: Guard,
+    tool: Tool | object,
+    reason: str,
+    call_id: str | None,
+    config: Mapping[str, Any] | None = None,
+) -> None:
+    """Async version of ``record_rejection``."""
+    try:
+        session = await asession_of_run(guard, config)
+        await guard.areject(_named(tool), reason, session=session, **_options(call_id, config))
+    except LedgerError as error:
+        stop(error)
+
+
+def _named(tool: Tool | object) -> Tool:
+    return tool if isinstance(tool, Tool) else recorded_tool(tool)
+
+
+def _options(call_id: object, config: Mapping[str, Any] | None) -> dict[str, Any]:
+    id_ = call_id if isinstance(call_id, str) else None
+    context = context_of_call(configurable_of_run(config), id_)
+    return {"adapter": ADAPTER, "call_id": id_, "context": context}

@@ -68,9 +68,11 @@ def session_of_run(guard: Guard, config: Mapping[str, Any] | None = None) -> Ses
     return _unless_entered(_opened(guard, named)) if isinstance(named, RunIdentity) else named
 
 
-async def asession_of_run(guard: Guard) -> SessionScope | None:
-    """Async version of ``session_of_run`` for the running code. Does not block the event loop."""
-    named = _named(None)
+async def asession_of_run(
+    guard: Guard, config: Mapping[str, Any] | None = None
+) -> SessionScope | None:
+    """Async version of ``session_of_run``. Does not block the event loop."""
+    named = _named(config)
     if not isinstance(named, RunIdentity):
         return named
     opened = _known(guard, named)

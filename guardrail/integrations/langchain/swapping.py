@@ -8,7 +8,6 @@ request that is passed on holds a governed tool, even if a wrapper replaces the 
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import warnings
 from collections import OrderedDict
@@ -23,7 +22,7 @@ from langgraph.prebuilt.tool_node import ToolCallRequest
 from guardrail.errors import UsageError
 from guardrail.integrations.langchain.adapter import govern
 from guardrail.integrations.langchain.binding import KEY, Approvals, Binding
-from guardrail.integrations.langchain.rejections import record_rejection
+from guardrail.integrations.langchain.rejections import arecord_rejection, record_rejection
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -73,7 +72,8 @@ class Swapping:
             return handler(governed)
         finally:
             if not governed.tools:
-                self._reject(governed)
+                call = governed.tool_call
+                record_rejection(self.guard, call["name"], UNKNOWN_TOOL, call["id"])
 
     async def acall(
         self, request: ToolCallRequest, handler: Callable[[ToolCallRequest], Awaitable[Any]]
@@ -85,7 +85,8 @@ class Swapping:
             return await handler(governed)
         finally:
             if not governed.tools:
-                await asyncio.to_thread(self._reject, governed)
+                call = governed.tool_call
+                await arecord_rejection(self.guard, call["name"], UNKNOWN_TOOL, call["id"])
 
     def governed(self, tool: BaseTool) -> BaseTool:
         """Return the governed copy of *tool*. It is the same copy each time, until *tool* is
@@ -108,10 +109,6 @@ class Swapping:
         return _GovernedRequest(
             request.tool_call, request.tool, request.state, request.runtime, swapping=self
         )
-
-    def _reject(self, request: ToolCallRequest) -> None:
-        call = request.tool_call
-        record_rejection(self.guard, call["name"], UNKNOWN_TOOL, call["id"])
 
     def _check_order(self, handler: Callable[..., Any]) -> None:
         # ToolNode's own handler is a function of its module. Any other handler belongs to a

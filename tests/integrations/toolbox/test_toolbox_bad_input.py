@@ -4,14 +4,17 @@ next call works.
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import importlib
 from collections.abc import Callable
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
 
 from guardrail import ConfigError, UsageError
+from guardrail.core.log.record import Draft
 from guardrail.integrations.openai import ContentParts
 from tests.support.adapters import Bench
 from tests.support.model_server import Call, ModelServer, Turn
@@ -95,6 +98,34 @@ def test_an_unknown_tool_is_refused_and_recorded(
     assert bench.decisions == []
     assert runs == []
     next_call_works(bench, api, box, how)
+
+
+async def test_a_refused_call_is_recorded_even_if_arun_is_cancelled_meanwhile(
+    bench: Bench, api: Api
+) -> None:
+    """The cancellation is raised once the record is durable."""
+    box, runs = box_with_weather(bench, api)
+    response = api.ask(asking("Bern", name="nope"))
+    submit = bench.ledger.submit
+    held: list[tuple[Future[Any], Draft]] = []
+
+    def hold(draft: Draft) -> Future[Any]:
+        held.append((Future(), draft))
+        return held[-1][0]
+
+    bench.ledger.submit = hold  # type: ignore[method-assign]
+    task = asyncio.ensure_future(box.arun(response))
+    while not held:
+        await asyncio.sleep(0.001)
+    task.cancel()
+    await asyncio.sleep(0.01)
+    assert not task.done()
+    ((future, draft),) = held
+    future.set_result(submit(draft).result())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [each["reason"] for each in bench.rejected] == ["unknown_tool"]
+    assert runs == []
 
 
 TEXTS = {
