@@ -1,0 +1,152 @@
+"""Answers that no provider would send: nothing undecided is handed over, what was refused is in the
+ledger, and the next request works.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+import httpx2
+import pytest
+
+from tests.support.adapters import Bench
+from tests.support.model_server import Call, ModelServer, Turn
+from tests.support.openai_clients import CHAT, RESPONSES
+from tests.support.proxies import proxied
+
+GOOD = Turn(calls=[Call("weather", {"city": "Bern"}, "call_good")])
+BERN = '{"city": "Bern"}'
+
+
+def chunk(*calls: Any, finish: str | None = None, **delta: Any) -> str:
+    if calls:
+        delta["tool_calls"] = list(calls)
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    head = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    return f"data: {json.dumps({**head, 'choices': [choice]})}\n\n"
+
+
+def part(index: Any, name: Any = "weather", id: Any = "call_1", **more: Any) -> dict[str, Any]:  # noqa: A002
+    function = {"name": name, "arguments": BERN}
+    return {"index": index, "id": id, "type": "function", "function": function, **more}
+
+
+def chat(*calls: Any) -> list[str]:
+    return [*(chunk(each) for each in calls), chunk(finish="tool_calls"), "data: [DONE]\n\n"]
+
+
+def item(**fields: Any) -> dict[str, Any]:
+    made = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": "weather"}
+    return {**made, "arguments": BERN, "status": "completed", **fields}
+
+
+def responses(*items: tuple[int, dict[str, Any]], whole: Any = None) -> list[str]:
+    """Return a stream with *items* at their places."""
+    head = {"id": "resp_1", "object": "response", "created_at": 1, "model": "m", "output": []}
+    made: list[dict[str, Any]] = [
+        {"type": "response.created", "response": {**head, "status": "in_progress"}}
+    ]
+    made += [
+        {"type": f"response.output_item.{kind}", "output_index": at, "item": each}
+        for at, each in items
+        for kind in ("added", "done")
+    ]
+    output = [each for _, each in items] if whole is None else whole
+    end = {**head, "status": "completed", "output": output}
+    made.append({"type": "response.completed", "response": end})
+    return [
+        f"event: {each['type']}\ndata: {json.dumps({**each, 'sequence_number': at})}\n\n"
+        for at, each in enumerate(made)
+    ]
+
+
+NAMES = {
+    "control characters": "weather\x1b[31m\n",
+    "long": "x" * 10_000,
+    "empty": "",
+    "number": 7,
+    "object": {"name": "weather"},
+    "missing": None,
+    "another script": "wеather",
+}
+CHATS = {
+    "an index that skips": chat(part(0), part(7, id="call_2")),
+    "a negative index": chat(part(-1)),
+    "a huge index": chat(part(10**9)),
+    "an index that is text": chat(part("0")),
+    "no index": chat({key: value for key, value in part(0).items() if key != "index"}),
+    "no id": chat(part(0, id=None)),
+    "an id that is a number": chat(part(0, id=7)),
+    "one id twice": chat(part(0), part(1)),
+    "an unknown kind": chat(part(0, type="remote", remote={"name": "weather"})),
+    "two kinds at once": chat(part(0, custom={"name": "weather", "input": BERN})),
+    "a field of calls that nobody knows": [
+        chunk(new_tool_calls=[part(0)]),
+        chunk(finish="tool_calls"),
+        "data: [DONE]\n\n",
+    ],
+    "a call after the end": [*chat(part(0))[:-1], chunk(part(1, id="call_2")), "data: [DONE]\n\n"],
+    "calls that are no list": [chunk(tool_calls={"0": part(0)}), *chat()],
+    "no finish": [chunk(part(0)), "data: [DONE]\n\n"],
+    "cut off": [chunk(part(0)), chunk(finish="length"), "data: [DONE]\n\n"],
+    "a choice that is none": ['data: {"choices": [7]}\n\n', *chat(part(0))],
+    **{f"a name: {name}": chat(part(0, name=value)) for name, value in NAMES.items()},
+}
+ITEMS = {
+    "an unknown call": responses((0, item(type="teleport_call"))),
+    "an unknown item": responses((0, {"type": "thing", "id": "x"})),
+    "an index that skips": responses((0, item()), (5, item(call_id="call_2", id="fc_2"))),
+    "one id twice": responses((0, item()), (1, item(id="fc_2"))),
+    "no call id": responses((0, item(call_id=None))),
+    "another item at the end": responses((0, item()), whole=[item(call_id="call_2", id="fc_2")]),
+    "a call only at the end": responses(whole=[item()]),
+    "no type": responses((0, {"call_id": "call_1", "name": "weather", "arguments": BERN})),
+    "half": responses((0, item(status="incomplete"))),
+    **{f"a name: {name}": responses((0, item(name=value))) for name, value in NAMES.items()},
+}
+
+
+def asked(url: str, path: str, body: Any) -> httpx2.Response:
+    return httpx2.post(f"{url}/v1/{path}", json={**body, "stream": True}, timeout=60)
+
+
+def is_error(text: str) -> bool:
+    """Return True if a stream tells an error: each API has its own form."""
+    return '"error":{' in text or "event: error" in text
+
+
+def check(bench: Bench, events: Iterable[str], path: str, body: Any) -> None:
+    """Send an answer of *events* through a proxy, and judge what the client gets."""
+    with (
+        ModelServer([Turn(events=list(events)), GOOD]) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+    ):
+        answer = asked(proxy.url, path, body)
+        recorded = list(bench.recorded)
+        allowed = {
+            each["origin"]["call_id"]
+            for each in bench.decisions
+            if each["decision"]["effect"] == "allow"
+        }
+        cancelled = [each for each in bench.outcomes if each["status"] == "cancelled"]
+        handed = {name for name in ("call_1", "call_2") if f'"{name}"' in answer.text}
+        assert handed <= allowed, answer.text
+        failed = is_error(answer.text)
+        assert failed or recorded or not handed
+        if failed:
+            assert len(cancelled) == len(allowed - handed)
+        again = asked(proxy.url, path, body)
+        assert '"call_good"' in again.text, again.text
+        assert not is_error(again.text)
+
+
+@pytest.mark.parametrize("events", CHATS.values(), ids=CHATS)
+def test_chat_completions(bench: Bench, events: list[str]) -> None:
+    check(bench, events, "chat/completions", CHAT)
+
+
+@pytest.mark.parametrize("events", ITEMS.values(), ids=ITEMS)
+def test_responses(bench: Bench, events: list[str]) -> None:
+    check(bench, events, "responses", RESPONSES)
