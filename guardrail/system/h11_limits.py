@@ -27,6 +27,8 @@ _SILENT.addHandler(logging.NullHandler())
 _SILENT.setLevel(logging.CRITICAL)
 _SILENT.propagate = False  # one line per bad request would hide everything else
 _OTHER_FILES = 96
+_PIECE = 64 * 1024
+"""Bytes that are parsed at once. A read from the socket can be larger."""
 _GRACE = 2.0
 """Seconds that the connection is kept open beyond the limit in the rules, so that the client can
 get a reply.
@@ -73,6 +75,8 @@ class LimitedProtocol(H11Protocol):
         self._open = connections
         self._arriving: asyncio.TimerHandle | None = None
         self._writing: asyncio.TimerHandle | None = None
+        self._sent = self._body = 0
+        """Bytes of the current request, and of its body without the sizes of chunks."""
 
     @property
     def waits_for_client(self) -> bool:
@@ -103,11 +107,28 @@ class LimitedProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse *data*, unless the connection is already closed."""
-        if self.transport.is_closing():
+        """Parse *data* in pieces, until the connection is closed."""
+        for start in range(0, len(data), _PIECE):
+            if self.transport.is_closing():
+                return
+            self._parse(data[start : start + _PIECE])
+            self._watch_request()
+
+    def _parse(self, piece: bytes) -> None:
+        """Parse a piece, and refuse a body that consists of tiny chunks: each costs as much as a
+        large one.
+        """
+        # uvicorn sets no cycle before the first request
+        before, size = self.cycle, len(getattr(self.cycle, "body", b""))
+        super().data_received(piece)
+        if self.conn.their_state is not h11.SEND_BODY or self.cycle.response_complete:
             return
-        super().data_received(data)
-        self._watch_request()
+        if self.cycle is not before:
+            self._sent = self._body = size = 0
+        self._sent += len(piece)
+        self._body += len(self.cycle.body) - size
+        if self._sent > _PIECE + self._rules.max_head and 2 * self._body < self._sent:
+            self.send_400_response("")
 
     def _watch_request(self) -> None:
         """Limit the time for a request that has begun. Bytes that trickle in do not extend it."""

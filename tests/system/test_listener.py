@@ -194,6 +194,21 @@ def test_a_body_is_counted_whatever_it_says_about_its_size() -> None:
     assert app.sizes == [100_000]
 
 
+def test_a_body_of_tiny_chunks_is_refused() -> None:
+    """Each chunk costs as much as a large one, so a megabyte of them would occupy the server."""
+    app = EchoApp()
+    with listening(app) as listener:
+        chunked = head(
+            listener, "POST / HTTP/1.1", "Transfer-Encoding: chunked", "Connection: close"
+        )
+        began = time.process_time()
+        assert statuses(ask(listener, chunked + chunks(1, 2_000_000))) in ([400], [])
+        assert time.process_time() - began < 10
+        assert statuses(ask(listener, chunked + chunks(16, 20_000))) == [200]
+        assert statuses(ask(listener, chunked + chunks(1, 5_000))) == [200]
+    assert app.sizes == [320_000, 5_000]
+
+
 def test_a_client_that_is_refused_early_can_read_why() -> None:
     """The server reads on for a moment: otherwise the client's system discards the reply."""
     with listening(max_body=1000) as listener:
