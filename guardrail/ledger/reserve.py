@@ -19,7 +19,7 @@ from pathlib import Path
 
 from guardrail.core.log.record import Draft
 from guardrail.ledger.files import reserve_path
-from guardrail.system.ownership import open_or_make
+from guardrail.system.ownership import find_denial, open_or_make
 
 __all__ = ["Reserve", "disk_is_full", "fitting", "is_reserved", "needs_room", "room_needed"]
 
@@ -98,15 +98,11 @@ class Reserve:
         return not self.gone
 
     @property
-    def obstacle(self) -> str:
-        """The kind of object at the reserve's path if it is not a regular file, otherwise an empty
-        string.
+    def obstacle(self) -> tuple[str, str] | None:
+        """What prevents the reserve although there may be room for it, and the next step; None if
+        there is no such obstacle.
         """
-        try:
-            mode = os.lstat(self._path).st_mode
-        except OSError:
-            return ""
-        return "" if stat.S_ISREG(mode) else f"{self._path} is not a regular file"
+        return obstacle(self._db)
 
     @property
     def needed(self) -> int:
@@ -199,6 +195,18 @@ class Reserve:
             return False
         self._agree(size)
         return True
+
+
+def obstacle(db: Path) -> tuple[str, str] | None:
+    """Return what prevents a reserve for the log at *db*, whatever space is free, and the next
+    step: something other than a file at its path, or a missing permission. None if nothing does.
+    """
+    path = reserve_path(db)
+    with contextlib.suppress(OSError):
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return f"{path} is not a regular file", "move it away"
+    denied = find_denial([path], like=db)
+    return None if denied is None else (denied.what, denied.hint)
 
 
 def is_reserved(db: Path) -> bool:

@@ -236,3 +236,38 @@ def test_without_a_ledger_what_is_made_belongs_to_this_user(tmp_path: Path) -> N
     with pytest.raises(FileExistsError):
         new_folder(tmp_path / "plain", None)
     assert find_denial([tmp_path / "file", tmp_path / "missing"]) is None
+
+
+RESERVE = """
+from pathlib import Path
+from guardrail.config import Settings
+from guardrail.ledger.reserve import Reserve
+from guardrail.review.doctor.room import room
+settings = Settings.load(Path("guardrail.toml"))
+reserve = Reserve(settings.ledger.path, 1 << 20)
+if not reserve.try_take():
+    print(*reserve.obstacle)
+check = room(settings)
+print(check.state.value, check.found, check.fix)
+"""
+
+
+@needs_root
+def test_a_reserve_that_this_user_can_not_make_is_no_full_disk(project: Path) -> None:
+    """The error and ``doctor`` name the folder of somebody else, and the command that gives it
+    back.
+    """
+    home = project / "home"
+    (home / "audit.db-reserve").unlink(missing_ok=True)
+    home.chmod(0o755)
+    os.chown(home, 0, 0)
+    code, told = python(AGENT, RESERVE, cwd=project)
+    assert code == 0, told
+    for line in told.splitlines():
+        assert f"{home} belongs to root (mode 755)" in line
+        assert "sudo chown" in line
+    assert len(told.splitlines()) == 2
+    assert "fail" in told
+    os.chown(home, AGENT, AGENT)
+    _, told = python(AGENT, RESERVE, cwd=project)
+    assert "belongs to" not in told

@@ -165,11 +165,11 @@ class Health:
         """Return the error for a new call while the reserve for outcomes is released."""
         reserve = self._files.reserve
         obstacle = reserve.obstacle
-        if obstacle:
+        if obstacle is not None:
             return LedgerPoisonedError(
-                f"no room can be reserved for the outcomes of calls: {obstacle}",
+                f"no room can be reserved for the outcomes of calls: {obstacle[0]}",
                 code="ledger.reserve",
-                hint="move it away; calls then continue by themselves",
+                hint=f"{obstacle[1]}; calls then continue by themselves",
             )
         return LedgerPoisonedError(
             "the disk is full: the remaining space is reserved for the outcomes of admitted "

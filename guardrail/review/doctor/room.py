@@ -25,22 +25,22 @@ def room(settings: Settings) -> Check:
     """Compare the free space on the ledger's disk with the required space, and report whether the
     reserve exists.
     """
-    from guardrail.ledger.files import leases_path, reserve_path
+    from guardrail.ledger.files import leases_path
     from guardrail.ledger.lease import Leases, ProcessState
-    from guardrail.ledger.reserve import is_reserved
+    from guardrail.ledger.reserve import is_reserved, obstacle
     from guardrail.wiring.ledger_folder import disk_of
 
     db = settings.ledger.path.absolute()
     folder = disk_of(settings)
     if folder is None:
         return Check("room", CheckState.UNKNOWN, "not measured: there is no folder")
-    reserve = reserve_path(db)
-    if settings.ledger.reserve_mb and os.path.lexists(reserve) and not reserve.is_file():
+    prevented = obstacle(db) if settings.ledger.reserve_mb and db.exists() else None
+    if prevented is not None:
         return Check(
             "room",
             CheckState.FAIL,
-            f"{reserve} is not a regular file, so no space can be reserved, and calls are refused",
-            "move it away; calls then continue by themselves",
+            f"no space can be reserved, so calls are refused: {prevented[0]}",
+            f"{prevented[1]}; calls then continue by themselves",
         )
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize // _MB

@@ -60,6 +60,7 @@ def test_the_disk_of_a_folder_that_a_guard_would_create_is_measured(tmp_path: Pa
 
 def test_a_folder_in_place_of_the_reserve_fails(tmp_path: Path) -> None:
     """A guard would open, but refuse every call."""
+    (tmp_path / "a.db").touch()
     reserve_path(tmp_path / "a.db").mkdir()
     check = room(at(tmp_path))
     assert check.state is CheckState.FAIL
