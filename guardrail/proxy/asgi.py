@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import AsyncIterator, Iterable
 
 from guardrail.proxy.errors import ProxyError
+from guardrail.system.asgi_rules import Message, Receive, Scope, Send
 
 __all__ = ["ClientGone", "Incoming", "Message", "Outgoing", "Receive", "Scope", "Send"]
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
 
 
 class ClientGone(Exception):

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -27,7 +29,7 @@ PEERS = {"peers": ("127.0.0.1",), "identity_header": "X-User"}
 def asked(bench: Bench, **settings: Any) -> Iterator[tuple[str, ModelServer]]:
     """Serve a proxy as the command does; yield its URL, and the upstream."""
     with ModelServer([asking("Bern")], repeat=True) as upstream:
-        made = ProxySettings(listen="127.0.0.1:0", **settings)
+        made = ProxySettings(**{"listen": "127.0.0.1:0", **settings})
         with proxy_listener(bench.guard, upstream.openai, made) as url:
             yield f"{url}/v1/chat/completions", upstream
 
@@ -41,6 +43,15 @@ def principals(bench: Bench) -> list[tuple[str, str, str]]:
 def test_a_caller_on_this_machine_is_the_user_who_runs_it(bench: Bench) -> None:
     with asked(bench) as (url, _):
         assert httpx2.post(url, json=CHAT, headers={"x-user": "mallory"}).status_code == 200
+    assert principals(bench) == [(user_name(), "asserted", "os_user")]
+
+
+def test_a_caller_over_ipv6_is_known_too(bench: Bench) -> None:
+    if not socket.has_ipv6 or not Path("/proc/net/if_inet6").exists():
+        pytest.skip("this machine has no IPv6")
+    with asked(bench, listen="[::1]:0") as (url, _):
+        assert url.startswith("http://[::1]:")
+        assert httpx2.post(url, json=CHAT).status_code == 200
     assert principals(bench) == [(user_name(), "asserted", "os_user")]
 
 
