@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import anthropic
@@ -26,17 +26,25 @@ class RunningProxy:
         self.app = app
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
+        self._clients = ExitStack()
 
     def openai(self, *, asynchronous: bool = False, **options: Any) -> Any:
-        """Return an official client of the proxy."""
-        kind: Any = openai.AsyncOpenAI if asynchronous else openai.OpenAI
+        """Return an official client of the proxy, which is closed with it. An asynchronous one must
+        be closed by the test.
+        """
         given = {"base_url": f"{self.url}/v1", "api_key": "key-of-alice", "max_retries": 0}
-        return kind(**{**given, **options})
+        if asynchronous:
+            return openai.AsyncOpenAI(**{**given, **options})
+        return self._clients.enter_context(openai.OpenAI(**{**given, **options}))
 
     def anthropic(self, **options: Any) -> Any:
-        """Return an official client of the proxy. It must be closed."""
+        """Return an official client of the proxy, which is closed with it."""
         given = {"base_url": self.url, "api_key": "key-of-alice", "max_retries": 0}
-        return anthropic.Anthropic(**{**given, **options})
+        return self._clients.enter_context(anthropic.Anthropic(**{**given, **options}))
+
+    def close(self) -> None:
+        """Close the clients."""
+        self._clients.close()
 
     def session(self, name: str, **options: Any) -> Any:
         """Return an official client whose requests are in the session *name*."""
@@ -49,8 +57,8 @@ def serving(app: Any) -> Iterator[RunningProxy]:
     rules = ListenerRules(stop_s=PATIENCE)
     close = getattr(app, "aclose", None)
     listener = Listener(app, rules, ListenAddress("127.0.0.1", 0), reply=api_refusal, close=close)
-    with listener:
-        yield RunningProxy(app, listener.address.port)
+    with listener, closing(RunningProxy(app, listener.address.port)) as proxy:
+        yield proxy
 
 
 @contextmanager
