@@ -316,7 +316,7 @@ def _is_secret(parts: list[str], head: str, before: str) -> bool:
     if head == "phrase":
         return before in {"seed", "recovery", "pass"}
     if head in {"string", "str"}:
-        return before == "connection"
+        return before in {"connection", "secret"}
     if head == "answer":
         return before in {"security", "secret"}
     # the last word describes, the word before decides: card_verification_number, security_number

@@ -13,6 +13,8 @@ from tests.support.detectors import without_secrets
     [
         "- name: DB_PASSWORD\n  value: Qz7", 'name = "DB_PASSWORD"\n    value = "Qz7"', "{'name': 'password', 'value': 'Qz7'}", '\\"name\\": \\"password\\", \\"value\\": \\"Qz7\\"',
         "key: api_key\nvalue: 'Qz7 x'", ":key => 'token', :val => 'Qz7'", "- value: Qz7\n  name: DB_PASSWORD\n", "value: 'Qz7 x',\n  key: api_key", "{'value': 'Qz7', 'name': 'password'}",
+        "password: |\n  Qz7 x\n  Qz7\n", "db:\n  - password: >-\n      Qz7\n", '--b\r\nContent-Disposition: form-data; name="password"\r\n\r\nQz7\r\n--b--',
+        'Content-Disposition: form-data; name="api_key"; filename="x"\nContent-Type: text/plain\n\nQz7',
         'variable "db_password" {\n  type    = string\n  default = "Qz7"\n}',
     ],
 )  # fmt: skip
@@ -44,7 +46,7 @@ def test_a_value_goes_by_its_column(text: str, left: str) -> None:
     "text",
     [
         "- name: TOKEN_COUNT\n  value: 5", "- name: A\n  value: x\n- name: PASSWORD\n  value: $PW", "value: 5\nname: port", 'variable "db_password" {\n  default = ""\n}', 'variable "region" {\n  default = "eu"\n}',
-        "name: A, value: x, name: PASSWORD, value: $PW", 'name: "password", value: ""', "key: token, value: ${TOKEN}", "key=password value=$PASSWORD", "name: password\ntype: string\nvalue: x", "name: password, value: string",
+        "name: A, value: x, name: PASSWORD, value: $PW", "password: |\n  $DB_PASSWORD\n", "notes: |\n  one two\n", "password: |\nnext: 5\n", 'form-data; name="file"\r\n\r\nx', 'name: "password", value: ""', "key: token, value: ${TOKEN}", "key=password value=$PASSWORD", "name: password\ntype: string\nvalue: x", "name: password, value: string",
         "INSERT INTO t (id, token) VALUES (1, NULL), (2, DEFAULT)", "INSERT INTO settings (key, value) VALUES ('theme', 'dark')", "INSERT INTO u (name, password) VALUES (?, ?)",
         "INSERT INTO u (name, password) VALUES (:name, :password)", "INSERT INTO u (name, password) VALUES (%s, %s)", "INSERT INTO u (password) SELECT password FROM v",
         "INSERT INTO u (password) VALUES (now())", "INSERT INTO u (password) VALUES ('')", "values go into it",

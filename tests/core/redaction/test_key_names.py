@@ -18,7 +18,7 @@ from guardrail.core.redaction.key_names import CLASSES, Scope, classify, rank, s
         ("motDePasse", "secret"), ("clé_api", "secret"), ("Şifreniz", "secret"), ("datenbankpasswort", "secret"), ("пароль_бд", "secret"), ("新しいパスワード", "secret"),
         ("用户密码", "secret"), ("비밀번호 확인", "secret"), ("X-Goog-Signature", "secret"), ("retina", "biometric"), ("biometric_scan", "biometric"), ("face_id_voiceprint", "biometric"),
         ("MOT_DE_PASSE_BDD", "secret"), ("mdp_utilisateur", "secret"), ("haslo_db", "secret"), ("parolaSegreta", "secret"), ("phrase_secrète", "secret"), ("数据库密码", "secret"),
-        ("私钥", "secret"), ("合言葉", "secret"), ("개인키", "secret"), ("비밀 번호", "secret"), ("закрытый_ключ", "secret"), ("tajny_klucz", "secret"), ("lösenfras", "secret"), ("psk", "secret"),
+        ("SecretString", "secret"), ("私钥", "secret"), ("合言葉", "secret"), ("개인키", "secret"), ("비밀 번호", "secret"), ("закрытый_ключ", "secret"), ("tajny_klucz", "secret"), ("lösenfras", "secret"), ("psk", "secret"),
         ("login_id", "person_id"), ("screen_name", "person_id"), ("nick_name", "person_id"),
         ("net_worth", "financial"), ("advertising_id", "device"), ("marital_status", "special"), ("postal_code", "address"),
     ],

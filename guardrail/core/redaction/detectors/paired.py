@@ -28,6 +28,15 @@ _FIELDS_REVERSED = re.compile(
 _VARIABLE = re.compile(
     r"\bvariable\s{1,4}\"(?P<n>[\w\-]{1,64})\"\s{0,4}\{[^{}\x00\x01]{0,512}?\bdefault\s{0,16}=\s{0,4}\"(?P<two>[^\"\n\x00\x01]{1,256})",
 )
+# YAML: a text in the lines below its name. A form in a request: a part with its name.
+_BLOCK = re.compile(
+    r"(?:^|(?<=[\n\x00]))[ \t\-]{0,32}[\"']?(?P<n>[\w.\-]{1,64})[\"']?[ \t]{0,4}:[ \t]{1,4}[|>][+\-\d]{0,2}[ \t]{0,8}\r?\n"
+    r"(?P<indent>[ \t]{1,64})(?P<bare>[^\s\x00\x01][^\n\x00\x01]{0,1024}(?:\n(?P=indent)[^\n\x00\x01]{0,1024}){0,64})"
+)
+_PART = re.compile(
+    r"\bform-data;[^\n\x00]{0,64}?\bname=\"(?P<n>[^\"\n\x00]{1,64})\"[^\n\x00]{0,128}\n(?:[^\s\x00][^\n\x00]{0,256}\n){0,4}\r?\n(?P<bare>[^\r\n\x00\x01]{1,1024})",
+    re.IGNORECASE,
+)
 _INSERT = re.compile(
     r"\binto\s{1,8}[\w.\"`\[\]]{1,128}\s{0,8}\((?P<c>[\w\s,\"`\[\].]{1,1024})\)\s{0,8}values\s{0,8}",
     re.IGNORECASE,
@@ -46,6 +55,10 @@ def paired(text: str, low: str) -> Iterator[Hit]:
     """Yield the values of secret fields and columns in *text*. *low* is *text* in lower case."""
     if "variable" in low and "default" in low:
         yield from _named(_VARIABLE, text)
+    if ": |" in text or ": >" in text:
+        yield from _named(_BLOCK, text)
+    if "form-data" in low:
+        yield from _named(_PART, text)
     if "val" not in low:
         return
     if "name" in low or "key" in low:
