@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from guardrail.config import ProxySettings
     from guardrail.guard import Guard
 
-__all__ = ["UNGOVERNED", "EmbeddedProxy", "upstream_in"]
+__all__ = ["UNGOVERNED", "EmbeddedProxy", "anthropic_api", "upstream_in"]
 
 OPENAI_NAMES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 """Variables for a base URL that ends with ``/v1``."""
@@ -51,6 +51,15 @@ def upstream_in(environment: Mapping[str, str], provider: ErrorFormat) -> str | 
     """
     names = OPENAI_NAMES if provider is ErrorFormat.OPENAI else ANTHROPIC_NAMES
     return next((environment[name] for name in names if environment.get(name)), None)
+
+
+def anthropic_api(base: str | None) -> str | None:
+    """Return the URL of the API at *base*, a base URL as Anthropic's clients take it: they add
+    ``/v1``.
+    """
+    if base is None or base.rstrip("/").endswith("/v1"):
+        return base
+    return f"{base.rstrip('/')}/v1"
 
 
 class EmbeddedProxy:

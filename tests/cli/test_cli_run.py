@@ -116,6 +116,16 @@ def test_a_program_of_anthropics_client_is_governed(project: Path, upstream: Mod
     assert upstream.requests[0].header("authorization") == "Bearer sk-of-alice"
 
 
+@pytest.mark.parametrize("ending", ["", "/", "/v1"])
+def test_anthropics_api_is_where_its_client_would_look(
+    project: Path, upstream: ModelServer, ending: str
+) -> None:
+    """Behind a gateway, too: the client adds ``/v1``, unless the variable has it."""
+    base = f"{upstream.url}/gateway{ending}"
+    governed(project, *python(ANTHROPIC), ANTHROPIC_BASE_URL=base)
+    assert [each.path for each in upstream.requests] == ["/gateway/v1/messages"]
+
+
 def test_a_program_that_uses_the_proxy_of_its_environment_is_governed(
     project: Path, upstream: ModelServer
 ) -> None:

@@ -103,7 +103,12 @@ def run(
     from guardrail.ledger.reader import LedgerReader
 
     try:
-        from guardrail.proxy.embedded import UNGOVERNED, EmbeddedProxy, upstream_in
+        from guardrail.proxy.embedded import (
+            UNGOVERNED,
+            EmbeddedProxy,
+            anthropic_api,
+            upstream_in,
+        )
         from guardrail.proxy.errors import ErrorFormat
     except ImportError:
         raise ConfigError(
@@ -114,7 +119,7 @@ def run(
     settings = settings_of(config)
     outside = os.environ
     openai = upstream or upstream_in(outside, ErrorFormat.OPENAI) or settings.trusted_proxy.upstream
-    anthropic = anthropic_upstream or upstream_in(outside, ErrorFormat.ANTHROPIC)
+    anthropic = anthropic_api(anthropic_upstream or upstream_in(outside, ErrorFormat.ANTHROPIC))
     for name in UNGOVERNED:
         if outside.get(name):
             remark(f"guardrail: {name} is set: requests to it are not governed", Style.WARN)
