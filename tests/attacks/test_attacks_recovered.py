@@ -282,6 +282,8 @@ def test_a_part_that_ends_before_the_record_about_a_recovery_names_what_it_took_
     behind = verify_segment(path, key=KEYS.public, heads=heads, segment_records=pruned)
     assert (alone.exit_code, alone.uncovered) == (code, untold)
     assert behind.uncovered == untold
+    assert ["were pruned" in each for each in behind.notices if "--segment" in each] == [True]
+    assert not [each for each in alone.notices if "were pruned" in each]
     for each in (alone, behind):
         said = [line for line in each.not_proved if line.startswith("NOT COVERED")]
         assert len(said) == (untold is not None)

@@ -148,6 +148,7 @@ def verify_segment(
         later=_later_recoveries(segment_records, audit),
         follows=_is_same_log(segment_records, audit)
         and segment_records.follows(audit.chain.next_seq - 1),
+        notices=_pruned_after(segment_records, audit),
     )
     reachable = [each for each in heads if not _is_beyond_copy(each, audit)]
     return _compare_with_closing(judge(found, key, reachable), segment_records, first=begin)
@@ -160,6 +161,21 @@ def _later_recoveries(
     if not _is_same_log(segment_records, audit):
         return ()
     return tuple(each for each in segment_records.recovered if each.seq >= audit.chain.next_seq)
+
+
+def _pruned_after(segment_records: SegmentRecords | None, audit: Audit) -> tuple[str, ...]:
+    """Return the notice that records after the copy were pruned, and with them perhaps the record
+    of a recovery; empty if none were.
+    """
+    begin = audit.chain.next_seq
+    if not _is_same_log(segment_records, audit) or segment_records.first <= begin:
+        return ()
+    pruned = numbers(begin, segment_records.first - 1)
+    notice = (
+        f"{pruned} of the log, which follow this segment, were pruned. If a recovery is recorded "
+        "there, guardrail verify --segment on their copies names it."
+    )
+    return (notice,)
 
 
 def _is_same_log(segment_records: SegmentRecords | None, audit: Audit) -> TypeGuard[SegmentRecords]:
