@@ -20,16 +20,16 @@ __all__ = [
 ]
 
 _LONGEST = 64
-"""Longest part, in characters, of a provider's field that is repeated to the model."""
+"""Maximum number of characters of a provider's field that are repeated to the model."""
 
 
 class CallKind(StrEnum):
     """How a model passes the arguments of a tool."""
 
     FUNCTION = "function"
-    """As an object."""
+    """The arguments are an object."""
     CUSTOM = "custom"
-    """As free text."""
+    """The arguments are free text."""
 
 
 class ToolAnswer(NamedTuple):

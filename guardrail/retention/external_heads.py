@@ -152,5 +152,5 @@ def read_checkpoint(path: Path) -> SignedNote:
         raise RetentionError(
             "the file is not a signed head",
             code="retention.checkpoint",
-            hint="guardrail checkpoint prints one",
+            hint="guardrail checkpoint prints a signed head",
         ) from None

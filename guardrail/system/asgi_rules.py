@@ -96,8 +96,8 @@ def caller_of(scope: Scope) -> str | None:
 
 
 def facts_of(scope: Scope) -> ConnectionFacts:
-    """Return the facts about the connection of a request. Without ``Listener``, each request has
-    its own.
+    """Return the facts about the connection of a request. On a server other than ``Listener``,
+    every request counts as a new connection.
     """
     facts = scope.setdefault("extensions", {}).get(_FACTS)
     return facts if facts is not None else ConnectionFacts(scope["client"], scope["server"])

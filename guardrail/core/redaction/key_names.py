@@ -65,7 +65,7 @@ class Scope(StrEnum):
 
     ANY = "any"
     CONTAINER = "container"
-    """Only the content of an object or a list below it: ``payment_method`` is often just a word."""
+    """Only the content of an object or a list: the value of ``payment_method`` is often a word."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,9 +25,9 @@ class ToolCallWrappers(TypedDict):
     """The two arguments of ``ToolNode`` that govern its calls."""
 
     wrap_tool_call: Callable[[Any, Callable[[Any], Any]], Any]
-    """For ``invoke`` and ``stream``."""
+    """Governs calls of ``invoke`` and ``stream``."""
     awrap_tool_call: Callable[[Any, Callable[[Any], Awaitable[Any]]], Awaitable[Any]]
-    """For ``ainvoke`` and ``astream``."""
+    """Governs calls of ``ainvoke`` and ``astream``."""
 
 
 def tool_call_wrappers(

@@ -95,7 +95,7 @@ class OutsideHead:
     """An external head, or one remembered by this machine."""
 
     source: str
-    """Where the head came from, in words."""
+    """A description of the place from which the head came."""
     note: SignedNote | None
     """The signed note, or None if it is malformed."""
     head: Checkpoint | None
@@ -266,7 +266,7 @@ class VerifyReport:
     anchored_to: int | None = None
     """Last sequence number that an external head covers."""
     anchored_by: str = ""
-    """Where that head came from."""
+    """A description of the place from which that head came."""
     anchored_ts: str = ""
     """Time stamp of that record."""
     recall: Recall | None = None

@@ -78,7 +78,8 @@ RULES = (
     ),
     AdapterRule(
         "bad_arguments",
-        "Arguments that do not fit run no body. The model reads which one, and there is a record.",
+        "A call with arguments that do not fit does not run. The model reads which ones, and "
+        "there is a record.",
         deciding.bad_arguments,
     ),
     AdapterRule(

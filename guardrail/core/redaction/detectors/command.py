@@ -19,20 +19,19 @@ __all__ = ["commands", "has_option", "names_tool", "passwords", "tool_of"]
 
 
 class _PasswordForm(StrEnum):
-    """How an option is followed by its password."""
+    """The place of a password after its option."""
 
     NEXT = "next"
-    """In the same word or in the next one."""
+    """The password is in the same word or in the next one."""
     SAME = "same"
-    """Only in the same word."""
+    """The password is in the same word."""
     GUESS = "guess"
-    """In the same word, or perhaps in the next one.
+    """The password is in the same word, or perhaps in the next one.
 
-    The password is often written as the next word, which can also be a database or a file. The next
-    word counts only if it is not a plain word.
+    The next word can also be a database or a file. It counts only if it is not a plain word.
     """
     PAIR = "pair"
-    """After a user's name and one of ``:%,``, in the same word or in the next one."""
+    """The password follows a user's name and one of ``:%,``, in the same word or the next one."""
 
 
 class _KnownTool(NamedTuple):
