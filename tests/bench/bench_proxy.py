@@ -54,6 +54,12 @@ deadline_ms = 10000
 
 [limits]
 calls_per_minute = 0
+
+[proxy]
+outcome_wait_s = 30
+"""
+"""The last call of a conversation has no result. Its state is kept until it is closed as unknown:
+with this wait, the first minute shows the memory that is kept from then on.
 """
 ARGUMENTS = {"city": "Bern", "days": 3, "note": "x" * 120}
 _TICK = os.sysconf("SC_CLK_TCK")
