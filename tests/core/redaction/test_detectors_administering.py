@@ -46,5 +46,5 @@ def test_a_text_full_of_commands_is_read_in_reasonable_time(part: str) -> None:
     """No part of it is read again and again."""
     text = part * (16_384 // len(part))
     started = time.process_time()
-    assert list(administered(text, text)) == []
+    assert list(administered(text, text, ["pass"])) == []
     assert time.process_time() - started < 2

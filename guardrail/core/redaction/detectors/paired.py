@@ -53,12 +53,8 @@ _NOTHING = frozenset({"true", "false", "null", "none", "string", "default", "req
 
 def paired(text: str, low: str) -> Iterator[Hit]:
     """Yield the values of secret fields and columns in *text*. *low* is *text* in lower case."""
-    if "variable" in low and "default" in low:
-        yield from _named(_VARIABLE, text)
-    if ": |" in text or ": >" in text:
-        yield from _named(_BLOCK, text)
-    if "form-data" in low:
-        yield from _named(_PART, text)
+    if "\n" in text:
+        yield from _in_lines(text, low)
     if "val" not in low:
         return
     if "name" in low or "key" in low:
@@ -70,6 +66,15 @@ def paired(text: str, low: str) -> Iterator[Hit]:
             secret = [classify(column).cls == "secret" for column in columns]
             if any(secret):
                 yield from _rows(text, match.end(), secret)
+
+
+def _in_lines(text: str, low: str) -> Iterator[Hit]:
+    if "variable" in low and "default" in low:
+        yield from _named(_VARIABLE, text)
+    if ": |" in text or ": >" in text:
+        yield from _named(_BLOCK, text)
+    if "form-data" in low:
+        yield from _named(_PART, text)
 
 
 def _named(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:

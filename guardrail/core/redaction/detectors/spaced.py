@@ -100,7 +100,7 @@ def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
     *low* is *text* in lower case. *present* lists which of the keywords ``pass``, ``secret``,
     ``auth``, ``key`` and ``token`` it contains.
     """
-    yield from administered(text, low)
+    yield from administered(text, low, present)
     if "identified" in low:
         yield from _quoted(_IDENTIFIED, text)
     announced = "pass" in present or "secret" in present or "pw" in low
