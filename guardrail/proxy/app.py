@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from guardrail.config import ProxySettings
 from guardrail.core.types import Principal
 from guardrail.errors import GuardrailError
+from guardrail.proxy.accepted_tools import AcceptedTools
 from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing, Receive, Scope, Send
 from guardrail.proxy.errors import failure_of
 from guardrail.proxy.exchange import Exchange
@@ -16,6 +18,7 @@ from guardrail.proxy.litellm import LITELLM_PATH, answer_litellm
 from guardrail.proxy.outcomes import Outcomes
 from guardrail.proxy.passing import pass_on
 from guardrail.proxy.routes import find_route, format_of
+from guardrail.proxy.seen_tools import SeenTools
 from guardrail.proxy.sessions import CallerSessions, ProxyCaller, credential_digest
 from guardrail.proxy.shared import Shared
 from guardrail.proxy.tools import RequestTools
@@ -45,16 +48,19 @@ class Proxy:
         *,
         identify: Callable[[Scope], Principal] = _this_user,
         limits: ProxyLimits | None = None,
+        seen: SeenTools | None = None,
     ) -> None:
-        """*identify* returns the principal of a request, or raises a ``GuardrailError``.
-        Raises ``ConfigError`` if the upstream can't be reached safely.
+        """*identify* returns the principal of a request, or raises a ``GuardrailError``. *seen*
+        notes the tools that are not accepted. Raises ``ConfigError`` if the upstream can't be
+        reached safely, or if the file of accepted tools can't be read.
         """
         limits = ProxyLimits() if limits is None else limits
         upstream = Upstream(
             upstream_url, idle_s=settings.upstream_idle_s, connect_s=limits.connect_s
         )
         outcomes = Outcomes(settings.outcome_wait_s)
-        sessions, tools = CallerSessions(guard), RequestTools(guard)
+        sessions = CallerSessions(guard)
+        tools = RequestTools(guard, AcceptedTools(settings.tools), seen)
         self._shared = Shared(guard, upstream, settings, limits, sessions, outcomes, tools)
         self._identify = identify
 
@@ -106,3 +112,4 @@ class Proxy:
         """
         await self._shared.upstream.aclose()
         await self._shared.outcomes.aclose()
+        await asyncio.to_thread(self._shared.tools.close)

@@ -14,6 +14,7 @@ from guardrail.proxy.app import Proxy
 from guardrail.proxy.errors import ErrorFormat, ProxyError, failure_of
 from guardrail.proxy.listening import api_refusal
 from guardrail.proxy.routes import format_of
+from guardrail.proxy.seen_tools import SeenTools
 from guardrail.system.asgi_rules import Receive, Scope, Send
 from guardrail.system.asgi_server import Listener
 from guardrail.system.listener import ListenAddress, ListenerRules
@@ -76,16 +77,18 @@ class EmbeddedProxy:
         *,
         openai: str | None = None,
         anthropic: str | None = None,
+        seen: SeenTools | None = None,
     ) -> None:
-        """*openai* and *anthropic* are the URLs of the APIs. The defaults are the providers' own
-        URLs. Raises ``ConfigError`` if one of them can't be reached safely.
+        """*openai* and *anthropic* are the URLs of the APIs; by default, the providers' own. *seen*
+        notes the tools that are not accepted. Raises ``ConfigError`` if one of the URLs can't be
+        reached safely.
         """
         self.requests = 0
         """Number of requests that had the secret."""
         self._secret = secrets.token_urlsafe(32)
         given = {ErrorFormat.OPENAI: openai, ErrorFormat.ANTHROPIC: anthropic}
         self._apps = {
-            provider: Proxy(guard, url or _DEFAULTS[provider], settings)
+            provider: Proxy(guard, url or _DEFAULTS[provider], settings, seen=seen)
             for provider, url in given.items()
         }
         rules = ListenerRules(

@@ -12,6 +12,7 @@ from guardrail.proxy.app import Proxy
 from guardrail.proxy.callers import CallerIdentity
 from guardrail.proxy.errors import Failure
 from guardrail.proxy.routes import format_of
+from guardrail.proxy.seen_tools import SeenTools
 from guardrail.system.asgi_server import Listener, ServerTls, server_tls
 from guardrail.system.caller_tokens import CallerTokens
 from guardrail.system.listener import (
@@ -89,12 +90,15 @@ def proxy_listener(
     upstream: str,
     settings: ProxySettings,
     *,
+    seen: SeenTools | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Listener:
-    """Return the server of a proxy for *upstream*, bound to its address. Raises ``ConfigError``."""
+    """Return the server of a proxy in front of *upstream*, bound to its address. *seen* notes the
+    tools that are not accepted. Raises ``ConfigError``.
+    """
     address, rules = listener_rules(settings)
     identity = CallerIdentity(settings)
-    app = Proxy(guard, upstream, settings, identify=identity.principal)
+    app = Proxy(guard, upstream, settings, identify=identity.principal, seen=seen)
     return Listener(
         app,
         rules,

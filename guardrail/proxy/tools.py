@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.model_apis.requests import ToolRequest
-from guardrail.tools.tool import Tool
+from guardrail.proxy.accepted_tools import AcceptedTools
+from guardrail.proxy.seen_tools import SeenTools
+from guardrail.system.waiting import in_background
+from guardrail.tools.tool import Tool, declare
 
 if TYPE_CHECKING:
     from guardrail.call.scope import SessionScope
@@ -26,13 +29,47 @@ _MOST = 1_024
 class RequestTools:
     """Looks up the tools in requests, and removes hidden ones."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard, accepted: AcceptedTools, seen: SeenTools | None) -> None:
+        """*seen* notes the tools that are not accepted."""
         self._guard = guard
+        self._accepted = accepted
+        self._declared: dict[str, Tool] = {}
+        """The accepted tools that were used, by name."""
+        self._seen = seen
         self._subjects: OrderedDict[tuple[str, ...], SessionScope] = OrderedDict()
 
     def known(self, tools: Mapping[str, RequestedTool]) -> dict[str, Tool]:
-        """Return the tools of a request as the policy sees them, by name."""
-        return {name: self._guard.find_tool(name) for name in tools}
+        """Return the tools of a request as the policy sees them, by name.
+
+        Declared are those that the guard knows, and those that were accepted with this schema.
+        """
+        if self._accepted.refresh():
+            self._declared.clear()
+        made = {name: self._known(tool) for name, tool in tools.items()}
+        if self._seen is not None and self._seen.due:
+            in_background(self._seen.save)
+        return made
+
+    def _known(self, tool: RequestedTool) -> Tool:
+        own = self._guard.find_tool(tool.name)
+        if own.declared or own.refused:
+            return own
+        accepted = self._accepted.find(tool)
+        if accepted is None:
+            if self._seen is not None:
+                self._seen.note(tool)
+            return own
+        found = self._declared.get(tool.name)
+        if found is None:
+            found = self._declared[tool.name] = declare(
+                tool.name, schema=accepted.schema, unknown=self._guard.unknown_arguments
+            )
+        return found
+
+    def close(self) -> None:
+        """Write down the tools that were seen."""
+        if self._seen is not None:
+            self._seen.save()
 
     async def offering(
         self, request: ToolRequest, known: Mapping[str, Tool], caller: ProxyCaller

@@ -164,6 +164,11 @@ class ToolDeclarations(ABC):
             write_tools(Path(path), text)
         return text
 
+    @property
+    def unknown_arguments(self) -> UnknownArguments:
+        """How arguments that a JSON Schema does not declare are treated."""
+        return self._unknown
+
     def find_tool(self, tool: str | Tool, server: str | None = None) -> Tool:
         """Return the declared tool *tool* of *server*, or an undeclared tool with that name. Raises
         ``UsageError`` if the name can't be recorded.

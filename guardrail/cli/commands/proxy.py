@@ -22,6 +22,12 @@ _HERE = "guardrail.cli.commands.proxy"
 @click.group(
     cls=LazyGroup,
     entries={
+        "accept": CommandEntry(
+            "guardrail.cli.commands.proxy_accept",
+            "accept",
+            "Accept the tools in programs' requests.",
+            reads=CommandReads.NO_RECORDS,
+        ),
         "token": CommandEntry(
             _HERE, "token", "Make a token for a caller.", reads=CommandReads.NO_RECORDS
         ),
@@ -68,6 +74,7 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
 
     try:
         from guardrail.proxy.listening import client_urls, listener_rules, proxy_listener
+        from guardrail.proxy.seen_tools import SeenTools, seen_path
         from guardrail.system.asgi_server import require_server
 
         require_server()
@@ -88,7 +95,11 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
     listener_rules(chosen)  # refuses before a guard has started
     with Guard.open(settings) as guard:
         listener = proxy_listener(
-            guard, target, chosen, log=lambda line: remark(f"guardrail: {one_line(line)}")
+            guard,
+            target,
+            chosen,
+            seen=SeenTools(seen_path(settings.ledger.path)),
+            log=lambda line: remark(f"guardrail: {one_line(line)}"),
         )
 
         def ready() -> None:

@@ -110,6 +110,7 @@ def run(
             upstream_in,
         )
         from guardrail.proxy.errors import ErrorFormat
+        from guardrail.proxy.seen_tools import SeenTools, seen_path
     except ImportError:
         raise ConfigError(
             "the proxy needs packages that are not installed",
@@ -126,7 +127,10 @@ def run(
     with Guard.open(settings) as guard:
         with LedgerReader.open(settings.ledger.path) as reader:
             start = reader.size()
-        with EmbeddedProxy(guard, settings.proxy, openai=openai, anthropic=anthropic) as proxy:
+        seen = SeenTools(seen_path(settings.ledger.path))
+        with EmbeddedProxy(
+            guard, settings.proxy, openai=openai, anthropic=anthropic, seen=seen
+        ) as proxy:
             code = _run_program(command, proxy.environment(outside))
     _summarize(settings, proxy, start)
     raise click.exceptions.Exit(code)

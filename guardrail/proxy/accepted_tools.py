@@ -1,0 +1,132 @@
+"""The tools that a person accepted: the file ``[proxy] tools``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from guardrail.core import json_text
+from guardrail.errors import ConfigError, UsageError, os_reason
+from guardrail.model_apis.requested_tools import RequestedTool
+from guardrail.system.durable import replace_file
+from guardrail.system.input_files import read_input
+from guardrail.tools.tool import tool_name
+
+__all__ = ["AcceptedTools", "read_accepted", "tool_document", "tool_of", "write_accepted"]
+
+_FORMAT = "guardrail/proxy-tools/1"
+_LARGEST = 16 * 1024 * 1024
+
+
+class AcceptedTools:
+    """The accepted tools, as the file says now."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ``ConfigError`` if the file can't be read, or is malformed; a missing one is
+        empty.
+        """
+        self._path = path
+        self._tools = read_accepted(path)
+        self._version = self._look()
+
+    def _look(self) -> tuple[int, ...]:
+        try:
+            found = os.stat(self._path)
+        except OSError:
+            return ()
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+    def find(self, tool: RequestedTool) -> RequestedTool | None:
+        """Return the accepted tool that *tool* is, None if it was not accepted as it is."""
+        known = self._tools.get(tool.name)
+        return known if known is not None and known.digest == tool.digest else None
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed, and return True if so. While it can't be read, no
+        tool is accepted.
+        """
+        version = self._look()
+        if version == self._version:
+            return False
+        try:
+            self._tools = read_accepted(self._path)
+        except ConfigError:
+            self._tools = {}
+        self._version = version
+        return True
+
+
+def read_accepted(path: Path) -> dict[str, RequestedTool]:
+    """Return the accepted tools by name; none if there is no file. Raises ``ConfigError`` if it
+    can't be read, is malformed, or holds a tool whose digest is not that of its schema.
+    """
+    try:
+        text = read_input(path, _LARGEST)
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise _refused(path, os_reason(error)) from None
+    try:
+        found = json_text.read(text.decode("utf-8"))
+        if not isinstance(found, dict) or found.get("format") != _FORMAT:
+            raise ValueError(f"its format is not {_FORMAT}")
+        tools = [tool_of(each) for each in found["tools"]]
+    except (ValueError, LookupError, TypeError) as error:
+        reason = str(error) if type(error) is ValueError else "it is malformed"
+    else:
+        made = {tool.name: tool for tool in tools}
+        if len(made) == len(tools):
+            return made
+        reason = "it has a tool twice"
+    raise _refused(path, reason)
+
+
+def _refused(path: Path, reason: str) -> ConfigError:
+    return ConfigError(
+        f"the file of accepted tools, {path}, can't be used: {reason}",
+        code="config.proxy_tools",
+        hint="mend it or remove it, and accept the tools again: guardrail proxy accept",
+    )
+
+
+def tool_of(entry: Mapping[str, Any]) -> RequestedTool:
+    """Return the tool that ``tool_document`` wrote. Raises ``ValueError``, ``LookupError`` or
+    ``TypeError`` for anything else.
+    """
+    form, schema, description = entry["form"], entry["schema"], entry.get("description", "")
+    if type(form) is not str or type(schema) is not dict or type(description) is not str:
+        raise ValueError("a tool in it is malformed")
+    try:
+        name = tool_name(entry["name"])
+    except UsageError as error:
+        raise ValueError(error.message) from None
+    tool = RequestedTool(name, form, schema, description, entry.get("grammar"))
+    if entry["digest"] != tool.digest:
+        raise ValueError("the digest of a tool in it is not that of its schema")
+    return tool
+
+
+def tool_document(tool: RequestedTool) -> dict[str, Any]:
+    """Return *tool* as it is written to a file."""
+    grammar = {} if tool.grammar is None else {"grammar": tool.grammar}
+    return {
+        "name": tool.name,
+        "server": None,
+        "form": tool.form,
+        "schema": tool.schema,
+        **grammar,
+        "digest": tool.digest,
+    }
+
+
+def write_accepted(path: Path, tools: Iterable[RequestedTool]) -> None:
+    """Write the file of accepted tools. Durable when this returns. Raises ``ConfigError``."""
+    entries = [tool_document(tool) for tool in sorted(tools, key=lambda tool: tool.name)]
+    text = json.dumps({"format": _FORMAT, "tools": entries}, indent=2) + "\n"
+    try:
+        replace_file(path, text.encode())
+    except OSError as error:
+        raise _refused(path, os_reason(error)) from None

@@ -1,0 +1,137 @@
+"""The tools that requests had and nobody accepted: a file to choose from.
+
+It holds what programs sent, and is trusted for nothing: it is shown to a person, who accepts tools.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from guardrail.core import json_text
+from guardrail.ledger.files import utc_timestamp
+from guardrail.model_apis.requested_tools import RequestedTool
+from guardrail.proxy.accepted_tools import tool_document, tool_of
+from guardrail.system.durable import replace_file
+from guardrail.system.input_files import read_input
+
+__all__ = ["SeenTool", "SeenTools", "read_seen", "seen_path"]
+
+_MOST = 500
+"""Tools that are kept; the oldest are forgotten."""
+_LONGEST = 64 * 1024
+"""Characters of a schema that is kept."""
+_DESCRIPTION = 1_000
+_LARGEST = 64 * 1024 * 1024
+_OFTEN_S = 10.0
+"""Seconds between two writes of the file."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenTool:
+    """A tool that is not accepted as it is."""
+
+    tool: RequestedTool
+    count: int
+    """Requests that had it."""
+    first: str
+    """Time of the first one (RFC 3339)."""
+    last: str
+
+
+def seen_path(ledger: Path) -> Path:
+    """Return the path of the file for the proxies that write to *ledger*."""
+    return ledger.with_name(f"{ledger.stem}.proxy-seen.json")
+
+
+class SeenTools:
+    """Notes tools, and writes them to the file now and then. Thread-safe, and bounded."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._tools = OrderedDict((each.tool.name, each) for each in read_seen(path))
+        self._changed = False
+        self._due = 0.0
+
+    def note(self, tool: RequestedTool) -> None:
+        """Note that a request had *tool*. One with another schema takes the place of the earlier
+        tool of this name.
+        """
+        if tool.schema is None:
+            return  # it has no schema to accept
+        now = utc_timestamp()
+        with self._lock:
+            known = self._tools.pop(tool.name, None)
+            if known is not None and known.tool.digest == tool.digest:
+                known = replace(known, count=known.count + 1, last=now)
+            else:
+                if len(json.dumps([tool.schema, tool.grammar])) > _LONGEST:
+                    return
+                short = replace(tool, description=tool.description[:_DESCRIPTION])
+                known = SeenTool(short, 1, now, now)
+            self._tools[tool.name] = known
+            if len(self._tools) > _MOST:
+                self._tools.popitem(last=False)
+            self._changed = True
+
+    @property
+    def due(self) -> bool:
+        """True if the file should be written now. It is then not due for a while."""
+        with self._lock:
+            now = time.monotonic()
+            if not self._changed or now < self._due:
+                return False
+            self._due = now + _OFTEN_S
+            return True
+
+    def save(self) -> None:
+        """Write the file. If that fails, the tools are not offered for acceptance; no call depends
+        on it.
+        """
+        with self._lock:
+            if not self._changed:
+                return
+            self._changed = False
+            found = list(self._tools.values())
+        entries = [
+            {
+                **tool_document(each.tool),
+                "description": each.tool.description,
+                "count": each.count,
+                "first": each.first,
+                "last": each.last,
+            }
+            for each in found
+        ]
+        with contextlib.suppress(OSError):
+            replace_file(self._path, json.dumps({"tools": entries}).encode())
+
+
+def read_seen(path: Path) -> list[SeenTool]:
+    """Return the tools in the file, without those that are malformed; none if it can't be read."""
+    try:
+        found = json_text.read(read_input(path, _LARGEST).decode("utf-8"))
+    except (OSError, ValueError):
+        return []
+    entries = found.get("tools") if isinstance(found, dict) else None
+    made: dict[str, SeenTool] = {}
+    for entry in entries if isinstance(entries, list) else ():
+        with contextlib.suppress(ValueError, LookupError, TypeError):
+            seen = _seen(entry)
+            made[seen.tool.name] = seen
+    return list(made.values())
+
+
+def _seen(entry: Mapping[str, Any]) -> SeenTool:
+    count, first, last = entry["count"], entry["first"], entry["last"]
+    if type(count) is not int or type(first) is not str or type(last) is not str:
+        raise ValueError("malformed")
+    return SeenTool(tool_of(entry), count, first[:32], last[:32])

@@ -1,0 +1,113 @@
+"""``guardrail proxy accept``: a person sees what programs sent, and accepts it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardrail.model_apis.requested_tools import RequestedTool
+from guardrail.proxy.accepted_tools import read_accepted
+from guardrail.proxy.seen_tools import SeenTools
+from tests.support.command_line import Cli
+from tests.support.projects import new_project
+
+SETTINGS = '[ledger]\npath = "audit.db"\n\n[policy]\npath = "policies"\n'
+HOSTILE = "sun\x1b[31m\u202e\nweather  function  accepted" + "x" * 5_000
+
+
+def schema(**properties: str) -> dict[str, Any]:
+    found = {name: {"type": kind} for name, kind in properties.items()}
+    return {"type": "object", "properties": found, "required": ["city"]}
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = new_project(tmp_path / "project", SETTINGS)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def see(project: Path, *tools: RequestedTool) -> None:
+    seen = SeenTools(project / "audit.proxy-seen.json")
+    for tool in tools:
+        seen.note(tool)
+    seen.save()
+
+
+WEATHER = RequestedTool("weather", "function", schema(city="string", days="integer"), "Sun?")
+CHANGED = RequestedTool("weather", "function", schema(city="string", all="boolean"))
+
+
+def test_a_tool_is_shown_and_accepted(project: Path, cli: Cli) -> None:
+    """Then it waits no longer. With another schema, it does, with the difference."""
+    see(project, WEATHER)
+    shown = cli("proxy", "accept")
+    assert shown.code == 0
+    assert shown.out.startswith("weather  function  new  seen 1 time since 20")
+    assert "  city: string, days: integer (optional)\n  Sun?\n" in shown.out
+    assert read_accepted(project / "proxy-tools.json") == {}
+    assert cli("proxy", "accept", "weather", "--yes").code == 0
+    assert list(read_accepted(project / "proxy-tools.json")) == ["weather"]
+    assert cli("proxy", "accept").out == ""
+    listed = cli("proxy", "accept", "--list").out
+    assert listed.startswith(f"weather  function  {WEATHER.digest[:16]}\n")
+    see(project, CHANGED)
+    changed = cli("proxy", "accept").out
+    assert changed.startswith("weather  function  changed  ")
+    assert next(line.strip() for line in changed.split("\n") if "days" in line).startswith("-")
+    assert '+   "all": {' in changed
+    assert cli("proxy", "accept", "--all", "--yes").code == 0
+    assert read_accepted(project / "proxy-tools.json")["weather"].schema == CHANGED.schema
+
+
+def test_json_has_both_schemas(project: Path, cli: Cli) -> None:
+    see(project, WEATHER)
+    assert json.loads(cli("proxy", "accept", "--all", "--yes", "--json").out)["accepted"] == [
+        "weather"
+    ]
+    see(project, CHANGED)
+    (found,) = json.loads(cli("proxy", "accept", "--json").out)["tools"]
+    assert (found["state"], found["accepted"]) == ("changed", WEATHER.schema)
+    assert (found["schema"], found["count"]) == (CHANGED.schema, 1)
+    (listed,) = json.loads(cli("proxy", "accept", "--list", "--json").out)["tools"]
+    assert listed["digest"] == WEATHER.digest
+
+
+def test_text_from_requests_can_not_forge_what_a_person_sees(project: Path, cli: Cli) -> None:
+    """Nor fill the screen. Names that look alike are marked."""
+    odd = schema(**{HOSTILE: "string", "city": HOSTILE})
+    see(
+        project,
+        RequestedTool("pay", "function", odd, HOSTILE),
+        RequestedTool("p\u0430y", "function", schema(city="string")),
+    )
+    shown = cli("proxy", "accept")
+    assert "\x1b" not in shown.out
+    assert "\u202e" not in shown.out
+    assert all(len(line) < 200 for line in shown.out.split("\n"))
+    assert not any(line.startswith("weather") for line in shown.out.split("\n"))
+    assert shown.out.count("looks like another tool") == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("nothing",), ("weather", "--all"), ("weather",)],
+    ids=["unknown", "both", "nobody to ask"],
+)
+def test_what_can_not_be_accepted_is_a_usage_error(
+    project: Path, cli: Cli, arguments: tuple[str, ...]
+) -> None:
+    see(project, WEATHER)
+    assert cli("proxy", "accept", *arguments).code == 2
+    assert read_accepted(project / "proxy-tools.json") == {}
+
+
+def test_a_malformed_file_of_accepted_tools_is_not_replaced(project: Path, cli: Cli) -> None:
+    see(project, WEATHER)
+    (project / "proxy-tools.json").write_text("{")
+    done = cli("proxy", "accept", "--all", "--yes")
+    assert (done.code, "the file of accepted tools" in done.err) == (3, True)
+    assert (project / "proxy-tools.json").read_text() == "{"

@@ -1,0 +1,194 @@
+"""Tools in requests are declared once a person has accepted them, as they were accepted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from guardrail.config import ProxySettings
+from guardrail.errors import ConfigError
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.requested_tools import RequestedTool
+from guardrail.model_apis.requests import ToolRequest
+from guardrail.proxy.accepted_tools import AcceptedTools, read_accepted, write_accepted
+from guardrail.proxy.app import Proxy
+from guardrail.proxy.seen_tools import SeenTools, read_seen
+from tests.proxy.test_proxy_tools import SCHEMA, ask, tool
+from tests.support.adapters import Bench
+from tests.support.model_server import Call, ModelServer, Turn
+from tests.support.proxies import proxied, serving
+
+OTHER = {"type": "object", "properties": {"city": {"type": "string"}, "all": {"type": "boolean"}}}
+
+
+def requested(*tools: Any, api: Api = Api.CHAT) -> list[RequestedTool]:
+    return list(ToolRequest(api, {"tools": list(tools)}).tools.values())
+
+
+def accept(path: Path, *tools: RequestedTool) -> None:
+    write_accepted(path, [*read_accepted(path).values(), *tools])
+
+
+CALLING = Turn(calls=[Call("weather", {"city": "Bern"})])
+
+
+def test_a_tool_is_declared_with_the_accepted_schema_alone(bench: Bench, tmp_path: Path) -> None:
+    """A running proxy reads the file again. A tool with another schema is undeclared again."""
+    path = tmp_path / "proxy-tools.json"
+    with (
+        ModelServer([CALLING], repeat=True) as upstream,
+        proxied(bench.guard, upstream.openai, tools=path) as proxy,
+    ):
+        ask(proxy, "chat", tools=[tool("chat", "weather")])
+        accept(path, *requested(tool("chat", "weather")))
+        ask(proxy, "chat", tools=[tool("chat", "weather")])
+        ask(proxy, "chat", tools=[tool("chat", "weather", OTHER)])
+        ask(proxy, "chat")
+        ask(proxy, "messages", tools=[tool("messages", "weather")])
+        path.unlink()
+        ask(proxy, "chat", tools=[tool("chat", "weather")])
+    declared = [each["tool"]["declared"] for each in bench.decisions]
+    assert declared == [False, True, False, False, True, False]
+
+
+def test_the_arguments_of_an_accepted_tool_must_fit_its_schema(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """As those of a tool that the program declares. The text of a custom tool is its input."""
+    path = tmp_path / "proxy-tools.json"
+    custom = {"type": "custom", "custom": {"name": "sql"}}
+    tools = [tool("chat", "weather"), custom]
+    accept(path, *requested(*tools))
+    calls = [Call("weather", {"city": 5}), Call("sql", "select 1", kind="custom")]
+    with (
+        ModelServer([Turn(calls=calls)]) as upstream,
+        proxied(bench.guard, upstream.openai, tools=path) as proxy,
+    ):
+        ask(proxy, "chat", tools=tools)
+    found = [(each["tool"]["declared"], each["decision"]["cause"]) for each in bench.decisions]
+    assert found == [(True, "arguments"), (True, "policy")]
+
+
+def test_a_tool_that_the_program_declares_needs_no_acceptance(bench: Bench, tmp_path: Path) -> None:
+    """Its own schema counts."""
+    bench.guard.declare("weather", schema=SCHEMA)
+    with (
+        ModelServer([CALLING]) as upstream,
+        proxied(bench.guard, upstream.openai, tools=tmp_path / "none.json") as proxy,
+    ):
+        ask(proxy, "chat", tools=[tool("chat", "weather", OTHER)])
+    assert [each["tool"]["declared"] for each in bench.decisions] == [True]
+
+
+def entry(**changes: Any) -> dict[str, Any]:
+    (found,) = requested(tool("chat", "weather"))
+    made = {"name": "weather", "server": None, "form": "function", "schema": SCHEMA}
+    return {**made, "digest": found.digest, **changes}
+
+
+def document(*tools: Any, **changes: Any) -> bytes:
+    return json.dumps({"format": "guardrail/proxy-tools/1", "tools": tools, **changes}).encode()
+
+
+BAD = [
+    b"",
+    b"{",
+    b"[]",
+    b"\xff",
+    b"{}",
+    document(format="guardrail/proxy-tools/2"),
+    document(tools=None),
+    document(1),
+    document({}),
+    document(entry(), entry()),
+    document(entry(digest="0" * 64)),
+    document(entry(schema=OTHER)),
+    document(entry(schema="x")),
+    document(entry(form=1)),
+    document(entry(name="a\u202eb")),
+    document(entry(grammar={"type": "text"})),
+    b'{"format": "guardrail/proxy-tools/1", "tools": [], "tools": []}',
+]
+
+
+@pytest.mark.parametrize("content", BAD, ids=lambda each: repr(each[:70]))
+def test_a_file_of_accepted_tools_that_is_malformed_is_refused(
+    bench: Bench, tmp_path: Path, content: bytes
+) -> None:
+    """A proxy does not start with it. While a running one finds it, no tool is accepted."""
+    path = tmp_path / "proxy-tools.json"
+    (weather,) = requested(tool("chat", "weather"))
+    accept(path, weather)
+    accepted = AcceptedTools(path)
+    assert accepted.find(weather) is not None
+    path.write_bytes(content)
+    assert accepted.refresh()
+    assert accepted.find(weather) is None
+    with (
+        pytest.raises(ConfigError) as raised,
+        proxied(bench.guard, "http://127.0.0.1:9/v1", tools=path),
+    ):
+        pass
+    assert raised.value.code == "config.proxy_tools"
+
+
+def test_a_file_that_can_not_be_read_or_written_is_an_error(tmp_path: Path) -> None:
+    """Such as a folder."""
+    with pytest.raises(ConfigError):
+        read_accepted(tmp_path)
+    with pytest.raises(ConfigError):
+        write_accepted(tmp_path / "none" / "tools.json", [])
+
+
+def test_tools_that_are_not_accepted_are_noted(bench: Bench, tmp_path: Path) -> None:
+    """With the number of requests; another schema takes the place of the first."""
+    path, seen_file = tmp_path / "proxy-tools.json", tmp_path / "audit.proxy-seen.json"
+    accept(path, *requested(tool("chat", "known")))
+    with ModelServer([Turn("Sun.")], repeat=True) as upstream:
+        for _ in range(2):  # a proxy that starts again goes on with the file
+            settings = ProxySettings(tools=path)
+            app = Proxy(bench.guard, upstream.openai, settings, seen=SeenTools(seen_file))
+            with serving(app) as proxy:
+                ask(proxy, "chat", tools=[tool("chat", "known"), tool("chat", "weather")])
+        first = read_seen(seen_file)
+    assert [(each.tool.name, each.count) for each in first] == [("weather", 2)]
+    seen = SeenTools(seen_file)
+    seen.note(requested(tool("chat", "weather", OTHER))[0])
+    seen.save()
+    (changed,) = read_seen(seen_file)
+    assert (changed.tool.schema, changed.count) == (OTHER, 1)
+
+
+def test_the_file_of_seen_tools_is_bounded(tmp_path: Path) -> None:
+    """Programs send what they like."""
+    path = tmp_path / "audit.proxy-seen.json"
+    seen = SeenTools(path)
+    for number in range(600):
+        seen.note(RequestedTool(f"t{number}", "function", SCHEMA, "d" * 2**20))
+    seen.note(RequestedTool("huge", "function", {"x": "y" * 2**20}))
+    seen.note(RequestedTool("bash", "bash_20250124", None))
+    assert seen.due
+    assert not seen.due
+    seen.save()
+    seen.save()
+    found = read_seen(path)
+    assert [each.tool.name for each in found] == [f"t{number}" for number in range(100, 600)]
+    assert path.stat().st_size < 2**20
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[]", b'{"tools": 5}', json.dumps({"tools": [1, {}, entry(), entry(count=1)]}).encode()],
+)
+def test_a_damaged_file_of_seen_tools_is_empty(tmp_path: Path, content: bytes) -> None:
+    """Nothing depends on it."""
+    path = tmp_path / "audit.proxy-seen.json"
+    path.write_bytes(content)
+    assert read_seen(path) == []
+    SeenTools(tmp_path / "none" / "x.json").save()
+    blocked = SeenTools(tmp_path / "none" / "x.json")
+    blocked.note(requested(tool("chat", "weather"))[0])
+    blocked.save()
