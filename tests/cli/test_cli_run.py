@@ -19,6 +19,7 @@ from guardrail.system.os_user import user_name
 from tests.support.command_line import Ran, command, environment
 from tests.support.guards import records
 from tests.support.model_server import Call, ModelServer, Turn
+from tests.support.node import node_program
 from tests.support.projects import new_project
 
 POLICY = """package guardrail.policy
@@ -114,6 +115,29 @@ def test_a_program_of_anthropics_client_is_governed(project: Path, upstream: Mod
     assert (ran.code, ran.out) == (0, "[{'city': 'Bern'}]\n"), ran.err
     assert "2 calls, 1 denied" in ran.err
     assert upstream.requests[0].header("authorization") == "Bearer sk-of-alice"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("client", "way"),
+    [
+        ("openai", "chat-run-tools"),
+        ("anthropic", "messages-run-tools"),
+        ("ai", "responses-stream"),
+        ("ai", "messages-stream"),
+    ],
+    ids=str,
+)
+def test_a_program_for_node_is_governed(project: Path, client: str, way: str) -> None:
+    """It runs the tools itself, and reads the base URL from the environment."""
+    argv, variables = node_program(client, way)
+    with ModelServer([Turn(calls=CALLS), Turn("Sun.")]) as server:
+        variables["OPENAI_BASE_URL"] = server.openai
+        variables["ANTHROPIC_BASE_URL"] = server.anthropic
+        variables |= {"OPENAI_API_KEY": "none", "ANTHROPIC_API_KEY": "none"}
+        ran = governed(project, *argv, **variables)
+    assert json.loads(ran.out)["ran"] == ["Bern"], ran.err
+    assert "2 calls, 1 denied" in ran.err
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1"])

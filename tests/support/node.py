@@ -14,16 +14,25 @@ import pytest
 PROGRAMS = Path(__file__).parent.parent / "node"
 
 
-def node(client: str, base_url: str, way: str, **asked: Any) -> dict[str, Any]:
-    """Run the program of *client* against *base_url*, and return what it saw."""
+def node_program(client: str, way: str, **asked: Any) -> tuple[list[str], dict[str, str]]:
+    """Return the command of *client*'s program, and the environment that it needs. Without a
+    ``base_url`` in *asked*, the client reads its own variable.
+    """
     found = shutil.which("node")
     packages = Path(os.environ.get("GUARDRAIL_NODE", PROGRAMS))
     if found is None or not (packages / "node_modules").is_dir():
         pytest.skip("NOT RUN: no clients for Node (make node, or set GUARDRAIL_NODE)")
-    told = json.dumps({"base_url": base_url, "way": way, **asked})
+    told = json.dumps({"way": way, **asked})
+    variables = {"GUARDRAIL_NODE": str(packages), "AI_SDK_LOG_WARNINGS": "false"}
+    return [found, str(PROGRAMS / f"{client}.mjs"), told], variables
+
+
+def node(client: str, base_url: str, way: str, **asked: Any) -> dict[str, Any]:
+    """Run the program of *client* against *base_url*, and return what it saw."""
+    argv, variables = node_program(client, way, base_url=base_url, **asked)
     made = subprocess.run(
-        [found, str(PROGRAMS / f"{client}.mjs"), told],
-        env={**os.environ, "GUARDRAIL_NODE": str(packages), "AI_SDK_LOG_WARNINGS": "false"},
+        argv,
+        env={**os.environ, **variables},
         capture_output=True,
         text=True,
         timeout=300,
