@@ -89,8 +89,13 @@ def claim(journal: Journal, admitted: Admitted, ended: Ended, status: Status) ->
     when the steps end. Raises ``LedgerError`` if it can't be written now: it stays pending.
     """
     check_process(admitted)
-    draft = yield Work(functools.partial(build_claim, admitted, status, ended), LARGE + 1)
-    sent = draft, journal.ledger.submit(draft)
+    request = admitted.request
+    journal.unsent[request.id] = request.origin["pid"]
+    try:
+        draft = yield Work(functools.partial(build_claim, admitted, status, ended), LARGE + 1)
+        sent = draft, journal.ledger.submit(draft)
+    finally:
+        journal.unsent.pop(request.id, None)
     receipt = yield from _durable(journal, admitted, status, ended, sent, claims=False)
     return Settled(receipt, ended)
 

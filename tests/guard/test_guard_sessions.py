@@ -222,6 +222,18 @@ async def test_a_result_that_is_told_after_unknown_is_a_claim() -> None:
     assert (claim["status"], claim["decision_seq"]) == ("returned", admission.seq)
 
 
+def test_a_claim_that_cannot_be_recorded_is_an_error() -> None:
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    admission = guard.admit("x", {})
+    admission.settle(Status.UNKNOWN)
+    ledger.fail = lambda draft: (
+        LedgerError("gone", code="ledger.io") if draft.type == "call.claim" else None
+    )
+    with pytest.raises(LedgerError):
+        admission.settle(Status.RETURNED)
+    assert not ledger.of("call.claim")
+
+
 @pytest.mark.parametrize("awaited", [False, True])
 async def test_an_outcome_that_comes_after_unknown_is_a_claim(awaited: bool) -> None:
     """The other side's word, beside the outcome that is there already."""
