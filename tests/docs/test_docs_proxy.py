@@ -30,7 +30,7 @@ def block(language: str, number: int = 0) -> str:
 def script() -> Any:
     """Return the model of the page: it asks for both calls, and then tells what it learnt."""
     both = [Call("find_order", {"number": 7}), Call("delete_order", {"number": 6})]
-    return [Turn("Let me see.", both), Turn("Order 7 is shipped.")]
+    return [Turn(calls=both), Turn("Order 7 is shipped.")]
 
 
 def guardrail(folder: Path, line: str, **variables: str) -> Ran:
@@ -52,30 +52,32 @@ def guardrail(folder: Path, line: str, **variables: str) -> Ran:
 
 def test_a_program_is_governed_as_the_page_says(tmp_path: Path) -> None:
     (tmp_path / "agent.py").write_text(block("python"))
-    first, second = block("sh").splitlines()
-    assert guardrail(tmp_path, first).code == 0
-    assert second == "rm policies/*"
-    for each in (tmp_path / "policies").iterdir():
-        each.unlink()
-    (tmp_path / "policies" / "orders.rego").write_text(block("rego"))
-    run = block("sh", 1).strip()
+    init, run = block("sh").splitlines()
+    show, accept = block("sh", 1).splitlines()
+    assert guardrail(tmp_path, init).code == 0
     with ModelServer(script()) as api:
         ran = guardrail(tmp_path, run, OPENAI_BASE_URL=api.openai)
-        assert (ran.code, ran.out) == (0, "Order 7 is shipped.\n"), ran.err
-        assert ran.err == block("")
-        assert api.requests[0].header("authorization") == "Bearer sk-of-alice"
+    assert (ran.code, ran.err) == (0, block("")), ran.err
+    assert "this tool is not declared" in ran.out
+    assert "deleting" not in ran.out
     shown = guardrail(tmp_path, "guardrail show last")
     assert "find_order" in shown.out
     assert "delete_order" in shown.out
+    shown = guardrail(tmp_path, show)
+    assert "find_order" in shown.out + shown.err
+    assert guardrail(tmp_path, accept).code == 0
+    (tmp_path / "policies" / "orders.rego").write_text(block("rego"))
+    with ModelServer(script()) as api:
+        ran = guardrail(tmp_path, run, OPENAI_BASE_URL=api.openai)
+        assert (ran.code, ran.out, ran.err) == (0, "Order 7 is shipped.\n", block("", 1))
+        assert api.requests[0].header("authorization") == "Bearer sk-of-alice"
+    db = tmp_path / "audit" / "ledger.db"
     denied = [
-        each
-        for each in records(tmp_path / "audit" / "ledger.db", "call.decision")
-        if each["decision"]["effect"] == "deny"
+        each["seq"] for each in records(db, "call.decision") if each["decision"]["effect"] == "deny"
     ]
-    why = guardrail(tmp_path, f"guardrail why {denied[0]['seq']}")
+    why = guardrail(tmp_path, f"guardrail why {denied[-1]}")
     assert "agents delete no orders" in why.out
-    found = whole(tmp_path / "audit" / "ledger.db")
-    statuses = [each["status"] for each in found if each["type"] == "call.outcome"]
+    statuses = [each["status"] for each in whole(db) if each["type"] == "call.outcome"]
     assert statuses == ["returned"]
 
 

@@ -83,10 +83,12 @@ STEPS: dict[str, dict[str, str]] = {
     "proxy.md": {
         "python import json": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail init": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
-        "rm policies/*": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "rego package guardrail.policy": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail run -- python agent.py": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail: 2 requests: 2 calls, 1 denied": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail: 1 request: 2 calls, 2 denied": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail proxy accept": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail proxy accept --all --yes": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail show last": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail why SEQ": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail run": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
