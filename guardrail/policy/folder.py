@@ -9,6 +9,8 @@ import stat
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
+from guardrail.system.ownership import explain_error
+
 __all__ = ["PolicyFolder", "looks_like_policy"]
 
 MAX_ENTRIES = 100_000
@@ -108,8 +110,8 @@ class PolicyFolder:
         return names
 
     def _refuse_unreadable(self, path: Path, done: str, error: OSError) -> None:
-        why = error.strerror or type(error).__name__
-        self._refuse(str(path), "unreadable", f"it can't be {done} ({why})", _READABLE)
+        why, way = explain_error(error, path)
+        self._refuse(str(path), "unreadable", f"it can't be {done} ({why})", way or _READABLE)
 
     def _path_below(self, path: Path, above: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return the real paths of the folders down to *path*, or None if *path* leads back to one

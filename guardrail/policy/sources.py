@@ -15,6 +15,7 @@ from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.folder import PolicyFolder
 from guardrail.system.input_files import open_input
+from guardrail.system.ownership import explain_error
 
 __all__ = [
     "WHOLE_EXPONENT",
@@ -202,11 +203,12 @@ class _SourceReader:
             self._add_file(file, path)
 
     def _unreadable(self, path: Path, error: OSError) -> None:
+        why, way = explain_error(error, path)
         self.refuse(
             str(path),
             "unreadable",
-            f"it can't be read ({error.strerror or type(error).__name__})",
-            "give this user read permission, or move it out of the policy folder",
+            f"it can't be read ({why})",
+            way or "give this user read permission, or move it out of the policy folder",
         )
 
     def _add_file(self, file: Path, root: Path, *, named: bool = False) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import subprocess
 import sys
 import tempfile
@@ -35,6 +36,7 @@ try:
     load_policies([Path(sys.argv[1])])
 except PolicyLoadError as error:
     print(*sorted(f"{finding.code}:{finding.file}:{bool(finding.hint)}" for finding in error.findings))
+    print(*(f"{finding.message} => {finding.hint}" for finding in error.findings), sep="\\n")
 """
 """Loads a folder as a user for whom modes count, whoever runs the test."""
 
@@ -127,6 +129,9 @@ def test_what_can_not_be_read_is_refused(tmp_path: Path, closed: str) -> None:
     finally:
         path.chmod(0o700)
     assert f"unreadable:{path}:True" in done.stdout.split()
+    owner = pwd.getpwuid(path.stat().st_uid).pw_name
+    assert f"{path} belongs to {owner} (mode 0)" in done.stdout
+    assert str(path) in done.stdout.rpartition("=>")[2]
 
 
 def test_a_folder_that_vanishes_while_it_is_read_is_refused(
