@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import signal
 import socket
 import ssl
@@ -30,6 +31,8 @@ __all__ = ["Listener", "ServerTls", "require_server", "server_tls"]
 ServerTls = ssl.SSLContext
 """TLS settings: see ``server_tls``."""
 _BACKLOG = 256
+"""Number of connections that the system holds until they are accepted."""
+_AT_ONCE = 16
 _START_S = 30.0
 _CLOSE_S = 10.0
 """Seconds that cancelled requests, and the app, get to end."""
@@ -218,7 +221,9 @@ def _made(
 ) -> uvicorn.Server:
     import uvicorn
 
-    from guardrail.system.h11_limits import protocol_factory
+    from guardrail.system.h11_limits import HANDSHAKE_S, protocol_factory
+
+    protocol: Any = protocol_factory(rules, reply)
 
     class QuietServer(uvicorn.Server):
         """A server that leaves signals to ``Listener``, and reports when it answers requests."""
@@ -228,10 +233,37 @@ def _made(
             yield
 
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
+            """Accept connections. uvicorn's own method sets no limit for a TLS handshake."""
+            loop = asyncio.get_running_loop()
+            make: Any = functools.partial(
+                protocol,
+                config=self.config,
+                server_state=self.server_state,
+                app_state={},
+                _loop=loop,
+            )
+            self.servers = [
+                await loop.create_server(
+                    make,
+                    sock=each,
+                    ssl=tls,
+                    ssl_handshake_timeout=None if tls is None else HANDSHAKE_S,
+                    # The event loop accepts as many at once, before it looks at any of them.
+                    backlog=_AT_ONCE,
+                )
+                for each in sockets or []
+            ]
+            for each in sockets or []:
+                each.listen(_BACKLOG)
+            self.started = True
             ready()
 
-    protocol: Any = protocol_factory(rules, reply)
+    return QuietServer(_configuration(app, rules, protocol))
+
+
+def _configuration(app: App, rules: ListenerRules, protocol: Any) -> uvicorn.Config:
+    import uvicorn
+
     config = uvicorn.Config(
         app,
         http=protocol,
@@ -252,5 +284,4 @@ def _made(
         timeout_graceful_shutdown=max(1, round(rules.stop_s)),
     )
     config.load()
-    config.ssl = tls
-    return QuietServer(config)
+    return config

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import resource
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,7 @@ from guardrail.system.listener import ListenerRefusal, ListenerRules
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-__all__ = ["LimitedProtocol", "OpenConnections", "protocol_factory"]
+__all__ = ["HANDSHAKE_S", "LimitedProtocol", "OpenConnections", "protocol_factory"]
 
 _SILENT = logging.getLogger("guardrail.listener")
 _SILENT.addHandler(logging.NullHandler())
@@ -29,6 +30,8 @@ _SILENT.propagate = False  # one line per bad request would hide everything else
 _OTHER_FILES = 96
 _PIECE = 64 * 1024
 """Bytes that are parsed at once. A read from the socket can be larger."""
+HANDSHAKE_S = 10.0
+"""Seconds for a TLS handshake."""
 _GRACE = 2.0
 """Seconds that the connection is kept open beyond the limit in the rules, so that the client can
 get a reply.
@@ -41,6 +44,20 @@ class OpenConnections:
 
     limit: int
     all: dict[LimitedProtocol, None] = field(default_factory=dict)
+    starting: dict[LimitedProtocol, float] = field(default_factory=dict)
+    """Connections whose TLS handshake is not complete, with the time when it must be."""
+
+    def start(self, new: LimitedProtocol, now: float) -> None:
+        """Note that *new* was accepted at the time *now*. Raises ``ConnectionRefusedError`` if too
+        many connections have not completed their handshake.
+        """
+        for each, end in list(self.starting.items()):
+            if end > now:
+                break
+            del self.starting[each]  # the event loop has closed it
+        if len(self.starting) >= self.limit:
+            raise ConnectionRefusedError
+        self.starting[new] = now + HANDSHAKE_S
 
     def add(self, new: LimitedProtocol) -> bool:
         """Add a connection. If there are too many, close the oldest one that waits for its client.
@@ -94,6 +111,7 @@ class LimitedProtocol(H11Protocol):
         super().connection_made(transport)
         facts = ConnectionFacts(self.client, _with_port(self.server))
         self.app: ASGI3Application = with_facts(self.app, facts)  # type: ignore[arg-type,assignment]
+        self._open.starting.pop(self, None)
         if not self._open.add(self):
             self.abort()
             return
@@ -203,10 +221,10 @@ def _with_port(address: tuple[str, int | None] | None) -> tuple[str, int] | None
 
 def _affordable() -> int:
     """Return the number of connections that leave this process enough descriptors: for the ledger,
-    and for a connection to an upstream for each of them.
+    for a connection to an upstream for each of them, and for as many handshakes.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 1 << 20 if limit == resource.RLIM_INFINITY else max(8, (limit - _OTHER_FILES) // 2)
+    return 1 << 20 if limit == resource.RLIM_INFINITY else max(8, (limit - _OTHER_FILES) // 3)
 
 
 def protocol_factory(rules: ListenerRules, reply: RefusalReply) -> Callable[..., LimitedProtocol]:
@@ -214,6 +232,8 @@ def protocol_factory(rules: ListenerRules, reply: RefusalReply) -> Callable[...,
     connections = OpenConnections(min(rules.max_connections, _affordable()))
 
     def make(**uvicorn: Any) -> LimitedProtocol:
-        return LimitedProtocol(rules=rules, reply=reply, connections=connections, **uvicorn)
+        made = LimitedProtocol(rules=rules, reply=reply, connections=connections, **uvicorn)
+        connections.start(made, time.monotonic())
+        return made
 
     return make

@@ -472,34 +472,52 @@ def test_a_port_in_use_is_named_with_the_next_step() -> None:
 
 
 CROWDED = """
-import contextlib, os, resource, socket
+import resource, sys
+from pathlib import Path
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 1024))
-from guardrail.system.asgi_server import Listener
+from guardrail.system.asgi_server import Listener, server_tls
 from guardrail.system.listener import ListenerRules
 from tests.support.http_listener import LOOPBACK, EchoApp
 
-listener = Listener(EchoApp(), ListenerRules(), LOOPBACK)
+tls = server_tls(Path(sys.argv[1]), Path(sys.argv[2])) if sys.argv[1:] else None
+listener = Listener(EchoApp(), ListenerRules(), LOOPBACK, tls=tls)
 listener.run(lambda: print(listener.address.port, flush=True))
 """
 
 
-def test_connections_leave_descriptors_for_the_ledger() -> None:
-    """Connections that wait are closed before the process has no descriptor left."""
+@pytest.mark.parametrize("encrypted", [False, True])
+def test_connections_leave_descriptors_for_the_ledger(tmp_path: Path, encrypted: bool) -> None:
+    """Connections that wait, or do not finish TLS, are closed before none is left."""
+    made = certificates(tmp_path)
+    files = [str(made.cert), str(made.key)] if encrypted else []
     with subprocess.Popen(
-        [sys.executable, "-c", CROWDED], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", CROWDED, *files], stdout=subprocess.PIPE, text=True
     ) as program:
         assert program.stdout is not None
         port = int(program.stdout.readline())
-        with contextlib.ExitStack() as stack:
-            for _ in range(300):
-                stack.enter_context(socket.create_connection(("127.0.0.1", port)))
-            with socket.create_connection(("127.0.0.1", port)) as sock:
-                lines = f"GET / HTTP/1.1\r\nHost: localhost:{port}\r\nConnection: close\r\n\r\n"
-                sock.sendall(lines.encode())
-                assert statuses(read_all(sock)) == [200]
-            held = os.listdir(f"/proc/{program.pid}/fd")
-        assert len(held) < 100
-        program.send_signal(signal.SIGTERM)
+        descriptors = Path(f"/proc/{program.pid}/fd")
+
+        def is_served() -> bool:
+            client: http.client.HTTPConnection = http.client.HTTPConnection("localhost", port)
+            if encrypted:
+                trusted = ssl.create_default_context(cafile=made.ca)
+                client = http.client.HTTPSConnection("localhost", port, context=trusted)
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                client.request("GET", "/", headers={"Connection": "close"})
+                return client.getresponse().read() == b"got 0"
+            client.close()
+            return False
+
+        try:
+            with contextlib.ExitStack() as stack:
+                most = 0
+                for _ in range(300):
+                    stack.enter_context(socket.create_connection(("127.0.0.1", port)))
+                    most = max(most, len(os.listdir(descriptors)))
+                until(is_served, "a client is served while the others stay connected")
+                assert max(most, len(os.listdir(descriptors))) < 90
+        finally:
+            program.send_signal(signal.SIGTERM)
     assert program.returncode == 0
 
 
