@@ -93,7 +93,6 @@ STEPS: dict[str, dict[str, str]] = {
         "guardrail why SEQ": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail run": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail run -- COMMAND": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
-        "guardrail proxy accept": "cli/test_cli_proxy_accept.py::test_a_tool_is_shown_and_accepted",
         "guardrail proxy accept weather --yes": "cli/test_cli_proxy_accept.py::test_a_tool_is_shown_and_accepted",
         "guardrail proxy": "docs/test_docs_proxy.py::test_the_proxy_is_started_as_the_page_says",
         "guardrail proxy --upstream https://api.openai.com/v1": "docs/test_docs_proxy.py::test_the_proxy_is_started_as_the_page_says",
