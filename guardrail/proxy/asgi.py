@@ -82,7 +82,8 @@ class Incoming:
         assert task is not None
 
         async def watch() -> None:
-            await self._whole.wait()
+            if self.has_body:
+                await self._whole.wait()
             while not self._gone:
                 self._gone = (await self._receive())["type"] == "http.disconnect"
             task.cancel()

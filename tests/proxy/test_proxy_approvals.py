@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from guardrail.errors import LedgerError
 from guardrail.proxy.limits import ProxyLimits
 from tests.support.approvals import BOB, Asks, Bench
 from tests.support.approvals import bench as approving_bench
@@ -163,7 +164,6 @@ def refusal_of(proxy: RunningProxy, session: str = "s1") -> Any:
 
 def test_a_ledger_that_fails_after_signs_of_life_breaks_the_connection_off(asking: Bench) -> None:
     """Its status is sent, so nothing else tells a client that there is no answer."""
-    from guardrail.errors import LedgerError
 
     def break_soon() -> None:
         until(lambda: requests_of(asking), "the request for an approval")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from typing import Any
 
 import httpx2
 import pytest
 
 from guardrail.proxy.errors import ProxyError
+from guardrail.proxy.limits import ProxyLimits
 from guardrail.proxy.routes import find_route
 from tests.support.adapters import Bench
 from tests.support.model_server import ModelServer, Turn
-from tests.support.proxies import proxied
+from tests.support.proxies import proxied, serving
+from tests.support.waiting import PATIENCE
 
 
 @pytest.mark.parametrize(
@@ -116,7 +120,6 @@ def test_a_passed_route_streams_both_ways(bench: Bench) -> None:
 
 def serving_echo() -> Any:
     """Serve an upstream that answers with what it gets."""
-    from tests.support.proxies import serving
 
     async def echo(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -133,8 +136,6 @@ def serving_echo() -> Any:
 
 
 def test_a_passed_request_that_is_too_large_is_refused(bench: Bench) -> None:
-    from guardrail.proxy.limits import ProxyLimits
-
     with (
         serving_echo() as echo,
         proxied(bench.guard, f"{echo.url}/v1", limits=ProxyLimits(passed=1000)) as proxy,
@@ -155,3 +156,31 @@ def test_an_upgrade_to_a_websocket_is_refused(bench: Bench) -> None:
         answer = httpx2.get(f"{proxy.url}/v1/responses", headers=upgrade)
     assert answer.status_code == 404
     assert not upstream.requests
+
+
+@pytest.mark.parametrize("body", [None, b"{}"])
+def test_a_client_that_leaves_a_passed_answer_stops_the_upstream(
+    bench: Bench, body: bytes | None
+) -> None:
+    """It reads no further from an upstream that never ends."""
+    left = threading.Event()
+
+    async def endless(scope: Any, receive: Any, send: Any) -> None:
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            left.set()
+
+        watching = asyncio.create_task(watch())
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        while not left.is_set():
+            await send({"type": "http.response.body", "body": b"x" * 100, "more_body": True})
+            await asyncio.sleep(0.01)
+        await watching
+
+    with serving(endless) as upstream, proxied(bench.guard, f"{upstream.url}/v1") as proxy:
+        method = "GET" if body is None else "POST"
+        url = f"{proxy.url}/v1/files/f/content"
+        with httpx2.stream(method, url, content=body, timeout=PATIENCE) as answer:
+            next(answer.iter_bytes())
+        assert left.wait(PATIENCE)
