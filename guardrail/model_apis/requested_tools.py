@@ -8,10 +8,12 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from guardrail.errors import GuardrailError, UsageError
+from guardrail.core.log.record import dumps
+from guardrail.errors import GuardrailError, RecordError, UsageError
 from guardrail.model_apis.api import Api
 from guardrail.tools.tool import tool_name
 
@@ -56,6 +58,9 @@ _SEARCHES = frozenset({"tool_search", "tool_search_tool_bm25", "tool_search_tool
 """Tools that search among the tools of the same request."""
 
 
+_checked_name = lru_cache(4_096)(tool_name)
+
+
 class ModelRequestError(GuardrailError):
     """A request to a model can't be governed. Nothing was sent."""
 
@@ -76,14 +81,26 @@ class RequestedTool:
     grammar: Any = None
     """The format of a custom tool's text, if it has one."""
 
-    @property
-    def digest(self) -> str:
-        """SHA-256, as 64 hex characters, of everything that determines which arguments the tool
-        accepts. The name and the description are not included.
-        """
+    digest: str = field(init=False)
+    """SHA-256, as 64 hex characters, of everything that determines which arguments the tool
+    accepts. The name and the description are not included.
+    """
+
+    def __post_init__(self) -> None:
         parts = [self.form, self.schema, self.grammar]
-        text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        try:
+            text = dumps(parts)
+        except RecordError:  # large numbers, lone surrogates
+            text = _deep(parts)
+        object.__setattr__(self, "digest", hashlib.sha256(text).hexdigest())
+
+
+def _deep(parts: Any) -> bytes:
+    try:
+        return json.dumps(parts, sort_keys=True).encode()
+    except RecursionError:
+        pass
+    raise ModelRequestError("the request is malformed: the schema of a tool is too deep")
 
 
 class ToolEntry(NamedTuple):
@@ -148,7 +165,7 @@ def _named(
     name: object, form: str, schema: Mapping[str, Any] | None, about: Mapping[str, Any]
 ) -> RequestedTool:
     try:
-        checked = tool_name(name)
+        checked = _checked_name(name) if isinstance(name, str) else tool_name(name)
     except UsageError as error:
         failure = ModelRequestError(f"the request is malformed: {error.message}")
     else:

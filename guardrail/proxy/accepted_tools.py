@@ -10,7 +10,7 @@ from typing import Any
 
 from guardrail.core import json_text
 from guardrail.errors import ConfigError, UsageError, os_reason
-from guardrail.model_apis.requested_tools import RequestedTool
+from guardrail.model_apis.requested_tools import ModelRequestError, RequestedTool
 from guardrail.system.durable import replace_file
 from guardrail.system.input_files import read_input
 from guardrail.tools.tool import tool_name
@@ -103,7 +103,10 @@ def tool_of(entry: Mapping[str, Any]) -> RequestedTool:
         name = tool_name(entry["name"])
     except UsageError as error:
         raise ValueError(error.message) from None
-    tool = RequestedTool(name, form, schema, description, entry.get("grammar"))
+    try:
+        tool = RequestedTool(name, form, schema, description, entry.get("grammar"))
+    except ModelRequestError as error:
+        raise ValueError(error.message) from None
     if entry["digest"] != tool.digest:
         raise ValueError("the digest of a tool in it is not that of its schema")
     return tool

@@ -264,6 +264,15 @@ def test_a_digest_names_what_a_tool_takes(api: Api) -> None:
         assert changed != digest
 
 
+def test_a_schema_that_is_too_deep_is_an_error() -> None:
+    """Of any depth that a parser takes."""
+    deep: Any = {}
+    for _ in range(5_000):
+        deep = {"x": deep}
+    with pytest.raises(ModelRequestError, match="too deep"):
+        ToolRequest(CHAT, request(CHAT, function(CHAT, schema=deep)))
+
+
 def test_too_many_tools_are_refused_in_bounded_time() -> None:
     """Wherever they are."""
     many = [function(RESPONSES, f"t{number}") for number in range(10_000)]
