@@ -21,6 +21,7 @@ from tests.support.guards import records
 from tests.support.model_server import Call, ModelServer, Turn
 from tests.support.node import node_program
 from tests.support.projects import new_project
+from tests.support.wire import Wire
 
 POLICY = """package guardrail.policy
 
@@ -203,6 +204,16 @@ def test_calls_that_wait_for_a_person_are_counted(project: Path) -> None:
         "look:  guardrail show last",
         "next:  guardrail approvals",
     ]
+
+
+def test_an_upstream_that_is_no_api_is_in_the_summary(project: Path) -> None:
+    """The ledger says why the program got an error."""
+    page = Turn(wire=Wire(body=b"<html>", content_type="text/html"))
+    with ModelServer([page]) as server:
+        ran = governed(project, *python(AGENT), OPENAI_BASE_URL=server.openai)
+    assert (ran.code, "1 request: 1 call, 1 denied" in ran.err) == (1, True), ran.err
+    (rejected,) = records(project / "audit.db", "call.rejected")
+    assert rejected["reason"] == "proxy.upstream_type"
 
 
 def test_input_and_output_are_the_programs_own(project: Path) -> None:

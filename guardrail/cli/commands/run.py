@@ -200,6 +200,8 @@ class _Counts(NamedTuple):
     calls: int
     denied: int
     waiting: int
+    unaccepted: int
+    """Tools of denied calls that ``guardrail proxy accept`` shows."""
 
 
 def _counts(settings: Settings, start: int) -> _Counts:
@@ -207,10 +209,12 @@ def _counts(settings: Settings, start: int) -> _Counts:
     from guardrail.approvals.rules import RequestState
     from guardrail.approvals.views import terms_of, utc_now
     from guardrail.ledger.reader import LedgerReader
+    from guardrail.proxy.seen_tools import read_seen, seen_path
     from guardrail.review.approvals import open_requests
     from guardrail.review.records import parse
+    from guardrail.review.values import obj
 
-    calls, denied, requests = 0, 0, set()
+    calls, denied, requests, undeclared = 0, 0, set(), set()
     with LedgerReader.open(settings.ledger.path) as reader:
         for seq, _, line in reader.lines(start):
             record = parse(line, seq)
@@ -221,6 +225,9 @@ def _counts(settings: Settings, start: int) -> _Counts:
             effect = record.get("decision", {}).get("effect", "deny")
             calls += 1
             denied += effect == "deny"
+            tool = obj(record, "tool")
+            if effect == "deny" and not tool.get("declared"):
+                undeclared.add(tool.get("name"))
             if effect == "require_approval":
                 requests.add(record["call"])
         found = open_requests(reader, terms_of(settings.approvals), utc_now()) if requests else []
@@ -228,7 +235,8 @@ def _counts(settings: Settings, start: int) -> _Counts:
             each.state is RequestState.PENDING and each.case.request.id in requests
             for each in found
         )
-    return _Counts(calls, denied, waiting)
+    seen = {each.tool.name for each in read_seen(seen_path(settings.ledger.path))}
+    return _Counts(calls, denied, waiting, len(undeclared & seen))
 
 
 def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int) -> None:
@@ -244,5 +252,7 @@ def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int) -> None:
     remark(f"guardrail: {counted(proxy.requests, 'request')}: {', '.join(parts)}")
     if counts.calls:
         remark("look:  guardrail show last")
+    if counts.unaccepted:
+        remark(f"next:  guardrail proxy accept ({counted(counts.unaccepted, 'tool')} not accepted)")
     if counts.waiting:
         remark("next:  guardrail approvals")
