@@ -113,8 +113,9 @@ def test_the_settings_for_litellm_are_those_that_its_test_uses() -> None:
 def test_the_proxy_is_started_as_the_page_says(tmp_path: Path) -> None:
     """In front of LiteLLM; the test of that is tests/proxy/test_proxy_litellm.py."""
     assert guardrail(tmp_path, "guardrail init").code == 0
-    for number in (2, 3):
-        line = block("sh", number).strip()
+    lines = [text.strip() for kind, text in BLOCKS if kind == "sh" and "--upstream" in text]
+    assert len(lines) == 2
+    for line in lines:
         arguments = [*shlex.split(line)[1:], "--listen", "127.0.0.1:0"]
         with subprocess.Popen(
             command(*arguments),
