@@ -131,9 +131,10 @@ def record_read(
     Call this function before anything is shown. It waits about a second at most if another process
     holds the access log. The record is durable if it returns ``RecordedRead``.
 
-    Returns None if neither the ledger nor its access log exists; a *file* is then recorded only if
-    ``[access] required`` is set. Raises ``AccessError`` if ``[access] required`` is set and the
-    record could not be written, and ``UsageError`` if the purpose is too long.
+    Returns None, and records nothing, if neither the ledger nor its access log exists, unless
+    *file* is given and ``[access] required`` is set. Raises ``AccessError`` if ``[access]
+    required`` is set and the record could not be written, and ``UsageError`` if the purpose is too
+    long.
     """
     if len(reading.purpose) > MAX_PURPOSE:
         raise UsageError(

@@ -34,7 +34,7 @@ class BundleChecker(StrEnum):
     OPA = "opa"
     """``opa check --strict`` with the shipped capabilities."""
     EMBEDDED = "embedded"
-    """The preflight of the embedded engine, which refuses more."""
+    """The embedded engine's preflight, which is stricter than ``opa check``."""
     NOBODY = "nobody"
     """Nobody checked them, because the user asked for a bundle of policies that may depend on more
     than their input. The bundle's revision says so.

@@ -27,7 +27,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 _OPTIONS = frozenset({"name", "description", "server", "target", "labels", "log_output", "timeout"})
-"""Options of a tool that the tools of every guard have, too."""
+"""Options of a tool that ``Guard.tool`` also accepts."""
 
 
 class ToolBoxBase(ABC):

@@ -20,7 +20,10 @@ def refusal_text(refusal: Denied | ApprovalRequired, *, again: bool = False) -> 
     *again* is True if the model can ask for the call again.
     """
     if again:
-        return f"not run: a person must approve this call; then it can be asked again: {refusal}"
+        return (
+            "not run: a person must approve this call; you can ask for it again after that:"
+            f" {refusal}"
+        )
     if isinstance(refusal, ApprovalRequired):
         return f"not run: a person must approve this call first: {refusal}"
     return str(refusal)

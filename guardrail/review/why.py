@@ -105,7 +105,9 @@ def _is_in_force(answer: RecordedAnswer, now: datetime) -> bool:
 
 
 _NO_ALLOW = "guardrail.no_allow"
-"""The rule of a denial for which no other rule is the reason. It is in no file of the policy."""
+"""The rule that is recorded if a call is denied only because no rule allows it. It is built in, so
+the policy's files don't contain it.
+"""
 _NOTHING_ALLOWS = CauseExplanation(
     "The policy was asked. None of its `allow` rules applies to this call, so it was denied.",
     "If such calls should run, add an `allow` rule for this tool, or give the tool a label that a"

@@ -76,7 +76,7 @@ def test_a_program_is_governed_as_the_page_says(tmp_path: Path) -> None:
         each["seq"] for each in records(db, "call.decision") if each["decision"]["effect"] == "deny"
     ]
     why = guardrail(tmp_path, f"guardrail why {denied[-1]}")
-    assert "agents delete no orders" in why.out
+    assert "agents may not delete orders" in why.out
     statuses = [each["status"] for each in whole(db) if each["type"] == "call.outcome"]
     assert statuses == ["returned"]
 

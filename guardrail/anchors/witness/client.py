@@ -170,7 +170,7 @@ class WitnessAnchor:
         if size == old:
             if old == head.size:
                 raise self._fork_error(old)
-            raise self._error("it refuses the size that it reports itself", "anchor.malformed")
+            raise self._error("it rejected the size that it had reported", "anchor.malformed")
         if size > head.size:
             raise self._error(
                 f"it holds a head of {counted(size, 'record')}, but the ledger has only "

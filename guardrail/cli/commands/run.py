@@ -137,8 +137,8 @@ def run(
 
 
 def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
-    """Run a program with this process's input and output; return its exit code, 128 and its number
-    if a signal ended it. Exits if the program can't be started.
+    """Run a program with this process's input and output; return its exit code, or 128 plus the
+    number of the signal that ended it. Exits if the program can't be started.
     """
     early: list[int] = []
     with _forwarding(early) as forward:

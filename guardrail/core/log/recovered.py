@@ -59,8 +59,8 @@ class Recovered:
 
     @classmethod
     def of(cls, seq: int, record: Mapping[str, Any]) -> Recovered:
-        """Parse the ``admin.recovered`` record *seq*. A malformed record is read as a recovery that
-        took over every earlier record without a head that covers it.
+        """Parse the ``admin.recovered`` record *seq*. A malformed record is treated as a
+        recovery that took over all earlier records, none of them covered by a head.
         """
         detail = record.get("detail")
         fields = detail if isinstance(detail, Mapping) else {}

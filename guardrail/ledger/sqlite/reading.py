@@ -166,8 +166,8 @@ class ReadConnection:
             return surplus_fault(self.ask)
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
-        """Return the table and the number of a row with values that the schema forbids, in *tables*
-        or in any table, or None if there is none.
+        """Return the table and the number of a row with a value that the schema forbids, or None.
+        Checks only *tables*, or every table if none are given.
         """
         return value_fault(self.ask, tables)
 

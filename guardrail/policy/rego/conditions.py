@@ -16,7 +16,7 @@ from guardrail.policy.sources import MAX_INTEGER
 
 __all__ = ["CONDITIONS", "SERVER", "ConstructRefusal"]
 
-SERVER = "the server engine (OPA) supports this"
+SERVER = "use the server engine (OPA), which supports this"
 _RANGE = 10_000
 _FORMAT = re.compile(r"%(.?)")
 _DURATION = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]+)?(?:ns|us|ms|s|m|h))+")
@@ -60,7 +60,7 @@ def _sprintf(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusa
         f"the format passed to {name} is not a literal, or contains a verb other than %v, "
         "%s, %d and %%"
     )
-    return ConstructRefusal("sprintf-format", message, f"write %v; {SERVER}")
+    return ConstructRefusal("sprintf-format", message, f"write %v, or {SERVER}")
 
 
 def _range(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
@@ -110,7 +110,7 @@ def _index_of(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefus
         f"{name} searches for a string that is not a literal, and the engines give "
         "different results if the string is empty"
     )
-    return ConstructRefusal("indexof", message, f"use contains; {SERVER}")
+    return ConstructRefusal("indexof", message, f"use contains, or {SERVER}")
 
 
 def _pattern(place: int) -> Condition:
@@ -140,7 +140,7 @@ def _times(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
             f"the number of matches passed to {name} is not a literal whole number: OPA "
             "refuses some values that the embedded engine accepts"
         ),
-        f"write -1 for all; {SERVER}",
+        f"write -1 for all, or {SERVER}",
     )
 
 
@@ -216,7 +216,7 @@ def _slice(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefu
         f"the ends passed to {name} may not be 64-bit whole numbers: the result is "
         "then undefined in the embedded engine and an error in OPA"
     )
-    return ConstructRefusal("slice", message, f"use round(n) first; {SERVER}")
+    return ConstructRefusal("slice", message, f"use round(n) first, or {SERVER}")
 
 
 def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
@@ -230,7 +230,7 @@ def _paths(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal 
         "read longer paths and slashes differently"
     )
     return ConstructRefusal(
-        "json-path", message, f'to name keys, write {name}(x, ["a", "b"]); {SERVER}'
+        "json-path", message, f'to name keys, write {name}(x, ["a", "b"]), or {SERVER}'
     )
 
 
@@ -245,7 +245,7 @@ def _walk(_: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal |
     if len(parameters) == 2:
         return None
     message = f"[path, value] := {name}(x) yields nothing in the embedded engine"
-    return ConstructRefusal("walk-assigned", message, f"write walk(x, [path, value]); {SERVER}")
+    return ConstructRefusal("walk-assigned", message, f"write walk(x, [path, value]), or {SERVER}")
 
 
 def _total_of(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructRefusal | None:
@@ -256,7 +256,7 @@ def _total_of(scope: RuleScope, name: str, parameters: list[Node]) -> ConstructR
         "decimal, the embedded engine in binary"
     )
     return ConstructRefusal(
-        "decimal-arithmetic", message, f"write {name}([round(x) | some x in xs]); {SERVER}"
+        "decimal-arithmetic", message, f"write {name}([round(x) | some x in xs]), or {SERVER}"
     )
 
 

@@ -55,7 +55,7 @@ class UnreadableRule(Exception):
                 "the embedded engine evaluates the value in this rule's head differently "
                 "from OPA, and it can't be moved into the body"
             ),
-            f"write x := ... as the last line of the body, and use x in the head; {SERVER}",
+            f"write x := ... as the last line of the body, and use x in the head, or {SERVER}",
         )
 
 
@@ -86,7 +86,7 @@ def chained_bodies(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                         "the rule has a second body after the first, which the embedded "
                         "engine gives the value true, or no value"
                     ),
-                    f"repeat the rule's head, with if, before the second body; {SERVER}",
+                    f"repeat the rule's head, with if, before the second body, or {SERVER}",
                 ),
             )
 

@@ -46,7 +46,7 @@ def imports(module: Module) -> Iterator[Finding]:
                     "evaluated before the rules that they depend on, and a deny rule may "
                     "then not fire"
                 ),
-                f"write the reference in full, {item.target.dotted or 'data...'}; {SERVER}",
+                f"write the reference in full, {item.target.dotted or 'data...'}, or {SERVER}",
             )
 
 

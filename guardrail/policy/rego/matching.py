@@ -110,7 +110,7 @@ def _is_exact_object(where: str) -> ConstructRefusal:
             "exactly these keys, but the embedded engine also matches values with more "
             "keys"
         ),
-        f"{_CLOSED}; {SERVER}",
+        f"{_CLOSED}, or {SERVER}",
     )
 
 
@@ -121,7 +121,7 @@ def _repeated_names(name: str, where: str) -> ConstructRefusal:
             f"{name} occurs twice in the pattern of {where}: OPA requires both values to "
             "be equal, but the embedded engine does not compare them"
         ),
-        f"use two names and compare them with ==; {SERVER}",
+        f"use two names and compare them with ==, or {SERVER}",
     )
 
 
@@ -176,5 +176,5 @@ _BRANCHED = ConstructRefusal(
         "argument or through a set's [...]: if they differ, OPA continues with else, but "
         "the embedded engine does not"
     ),
-    f"write f(x) == value, or value in set; {SERVER}",
+    f"write f(x) == value, or value in set, or {SERVER}",
 )

@@ -44,7 +44,7 @@ def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
                 "this number of 54 to 64 bits is written as a fraction, and the embedded "
                 "engine compares integers with it only approximately"
             ),
-            f"write it without a decimal point or an exponent; {SERVER}",
+            f"write it without a decimal point or an exponent, or {SERVER}",
         )
     elif whole_exponent(text.decode()):
         return ConstructRefusal("exponent", f"{text.decode()} {WHOLE_EXPONENT}", WITHOUT_EXPONENT)
@@ -65,7 +65,7 @@ def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
                 "sets are compared by order: OPA sorts sets after objects, the embedded "
                 "engine before them"
             ),
-            f"compare their counts, or test membership; {SERVER}",
+            f"compare their counts, or test membership, or {SERVER}",
         )
     return None
 
@@ -83,7 +83,7 @@ def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
                 "calculates in decimal, the embedded engine in binary (where 0.1 + 0.2 > "
                 "0.3)"
             ),
-            f"use round(x) first, or pass the smallest units, such as cents; {SERVER}",
+            f"use round(x) first, or pass the smallest units, such as cents, or {SERVER}",
         )
     if whole:
         most = scope.upper_bound({"ArithExpr": content})
@@ -94,6 +94,6 @@ def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
                     "the result of this arithmetic may exceed 64 bits, and the embedded "
                     "engine would turn it into another number"
                 ),
-                f"multiply by a literal, or use count; {SERVER}",
+                f"multiply by a literal, or use count, or {SERVER}",
             )
     return None

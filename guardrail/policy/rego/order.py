@@ -78,7 +78,7 @@ def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                         ),
                         (
                             "write y := call(...) on a separate line before, or some x "
-                            f"in xs; {SERVER}"
+                            f"in xs, or {SERVER}"
                         ),
                     ),
                 )
@@ -201,7 +201,7 @@ _SKIPPED = ConstructRefusal(
     ),
     (
         "write y := call(...), or a condition that needs the item, on a separate line "
-        f"before; {SERVER}"
+        f"before, or {SERVER}"
     ),
 )
 
@@ -229,7 +229,7 @@ _LATE = ConstructRefusal(
     ),
     (
         "move the lines that do not use the result before the call, or write x := "
-        f"call(...); {SERVER}"
+        f"call(...), or {SERVER}"
     ),
 )
 

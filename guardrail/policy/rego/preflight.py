@@ -96,7 +96,7 @@ class _RuleExaminer:
                     "the rule's head has dots or several brackets, and the embedded "
                     "engine may ignore such a rule"
                 ),
-                f"write name := value, name contains value or name[key] := value; {SERVER}",
+                f"write name := value, name contains value or name[key] := value, or {SERVER}",
             )
         for part in head.dynamic:
             self.visit(part)
@@ -140,7 +140,7 @@ class _RuleExaminer:
                         "the rule's head iterates over a collection: if that is empty, "
                         "the whole rule is undefined in the embedded engine"
                     ),
-                    f"write some x in xs in the body; {SERVER}",
+                    f"write some x in xs in the body, or {SERVER}",
                 )
 
     def _free_index_line(self, node: Any, bound: set[str]) -> int:
@@ -205,7 +205,7 @@ class _RuleExaminer:
                     "in is used with both a key and a value: if the value is missing, "
                     "the embedded engine compares only the key"
                 ),
-                f"write some k, v in xs, and compare both; {SERVER}",
+                f"write some k, v in xs, and compare both, or {SERVER}",
             )
         elif name is None and isinstance(node, dict) and node.get("with_mods"):
             written = kind((node["literal"].get("Expr") or {}).get("expr"))
@@ -263,7 +263,7 @@ class _RuleExaminer:
                     "this refers to a whole package, or to its rules through a variable: "
                     "they may be evaluated before the rules that they depend on"
                 ),
-                f"refer to one rule by its full name; {SERVER}",
+                f"refer to one rule by its full name, or {SERVER}",
             )
             return
         package = self.world.owner(path)
@@ -357,7 +357,7 @@ class _RuleExaminer:
                     "with inserts the value of a rule, and the embedded engine may use "
                     "the rule's old value instead of the new one"
                 ),
-                f"write y := rule on a separate line before, and with ... as y; {SERVER}",
+                f"write y := rule on a separate line before, and with ... as y, or {SERVER}",
             )
         if target is None or target.dotted is None:
             self.refuse(line, "with", "with replaces a path that is not a literal")
@@ -371,7 +371,7 @@ class _RuleExaminer:
             )
         elif self.world.inside(target.static) or self.world.owner(target.static) is not None:
             self.refuse(
-                line, "with-rule", "with replaces a rule", f"replace input or data; {SERVER}"
+                line, "with-rule", "with replaces a rule", f"replace input or data, or {SERVER}"
             )
 
     def _uses_rules(self, value: Node) -> bool:
@@ -382,7 +382,7 @@ class _RuleExaminer:
     def _check_negation(self, node: Node) -> None:
         if kind(node) in {"Bool", "Null", "Number", "String", "RawString"}:
             message = "not is followed by a literal value, and OPA drops the not"
-            self.refuse(line_of(node), "not-literal", message, f"write false; {SERVER}")
+            self.refuse(line_of(node), "not-literal", message, f"write false, or {SERVER}")
         if not self._is_comparable(node):
             self.refuse(
                 line_of(node),
@@ -444,6 +444,6 @@ class _RuleExaminer:
                 ),
                 (
                     f'write object.union({{"a": 1}}, {{key: value}}), where the second '
-                    f"wins; {SERVER}"
+                    f"wins, or {SERVER}"
                 ),
             )

@@ -65,9 +65,10 @@ def verify_ledger(
     """Recompute everything that can be recomputed from the lines, and compare it with the stored
     values and with *heads*.
 
-    Findings never raise an exception: each is a state. *key* is the log's public key in hex, from
-    outside the log; *heads* are external, or remembered by this machine. If *since* is given, only
-    records from that number on are read, and the tree before them is taken from its stored leaves.
+    Problems in the ledger are states of the report; they never raise an exception. *key* is the
+    log's public key in hex, from outside the log; *heads* are external, or remembered by this
+    machine. If *since* is given, only records from that number on are read, and the tree before
+    them is taken from its stored leaves.
     *jobs* processes read large ledgers.
     """
     db = Path(os.path.realpath(path))
