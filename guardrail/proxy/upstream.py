@@ -22,7 +22,7 @@ try:
     from yarl import URL
 except ImportError as missing:
     raise ImportError(
-        "guardrail proxy needs a web server and client: pip install 'guardrail-ledger[server]'"
+        "guardrail.proxy needs a web server and client: pip install 'guardrail-ledger[server]'"
     ) from missing
 
 __all__ = ["Upstream", "UpstreamReply"]

@@ -58,10 +58,17 @@ TRIED: dict[str, list[str]] = {
     "policy test": ["policies"],
     "policy bundle": ["policies"],
     "policy push": ["policies"],
+    "proxy accept": [],
+    "proxy token": ["alice", "--callers", "callers.txt"],
+    "run": ["--upstream", "http://127.0.0.1:9/v1", "--", "true"],
     "policy reload": ["--wait", "0"],
 }
 """A way to run each command that gets as far as it can without help from outside. Every command
 must be here.
+"""
+GUARDS = {"run"}
+"""Commands that open the ledger as a guard, to append. They show none of its records, and the
+records of the guard's start and end say that they were there.
 """
 
 
@@ -165,8 +172,8 @@ def test_a_command_that_opens_the_ledger_is_recorded_before_it_does(
     )
     recorded = accesses(project)
     if reads is CommandReads.NO_RECORDS or not own:
-        assert opened == []
         assert recorded == []
+        assert opened == [] or words in GUARDS
         return
     assert [record["command"] for record in recorded] == ([] if words == "access" else [words])
     assert opened or words == "access"

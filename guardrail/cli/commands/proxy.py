@@ -89,7 +89,8 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
     if not target:
         raise UsageError(
             "the proxy needs the URL of the model's API",
-            hint="guardrail proxy --upstream https://api.openai.com, or set [proxy] upstream",
+            hint="guardrail proxy --upstream URL, for example https://api.openai.com; or set"
+            " [proxy] upstream, and name the settings file with --config",
         )
     chosen = settings.proxy if listen is None else replace(settings.proxy, listen=listen)
     listener_rules(chosen)  # refuses before a guard has started
