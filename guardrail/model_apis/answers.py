@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 from guardrail.model_apis.anthropic.message_stream import MessageStream
 from guardrail.model_apis.anthropic.messages import read_message, rewrite_message
 from guardrail.model_apis.api import Api
@@ -17,6 +21,7 @@ from guardrail.model_apis.openai.response_events import (
 )
 from guardrail.model_apis.openai.response_stream import ResponseStream
 from guardrail.model_apis.sse import (
+    DONE,
     SentEvent,
     SseReader,
     compact,
@@ -25,6 +30,9 @@ from guardrail.model_apis.sse import (
 )
 
 __all__ = ["AnswerStream", "govern_body"]
+
+_NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+_ERROR = "error"
 
 
 def govern_body(
@@ -92,18 +100,31 @@ class AnswerStream:
         if self.ended:
             return b""
         if event.comment is not None:
-            return f":{event.comment}\n\n".encode()
+            # some clients also end a line at characters that are not printable
+            safe = event.comment.isascii() and event.comment.isprintable()
+            return f":{event.comment if safe else ''}\n\n".encode()
         if event.last:
             self.ended = True
-            return b"" if self.broken else write_event(event.data)
+            return b"" if self.broken else write_event(DONE)
         found = read_object(event.data)
         made = yield from self._rewriter.feed(found)
         out = bytearray()
         for each in made:
-            if each is found:
-                out += write_event(event.data, event.name)
-            else:
-                kind = each.get("type") if event.name else None
-                out += write_event(compact(each), kind)
+            # a client that does not join the lines of an event would read other objects
+            same = each is found and "\n" not in event.data
+            out += write_event(event.data if same else compact(each), _name(event, each))
         self.ended = isinstance(self._rewriter, MessageStream) and self._rewriter.ended
         return bytes(out)
+
+
+def _name(event: SentEvent, sent: Mapping[str, Any]) -> str | None:
+    """Return the name to send *sent* with: its type, by which it was governed, if *event* has a
+    name. Raises ``ModelAnswerError`` for a name that could end its line.
+    """
+    if not event.name:
+        return None
+    kind = sent.get("type")
+    name = event.name if event.name == _ERROR or not isinstance(kind, str) else kind
+    if _NAME.fullmatch(name) is None:
+        raise ModelAnswerError("the model's answer is malformed: an event has an invalid name")
+    return name

@@ -64,12 +64,14 @@ class ModelAnswerError(GuardrailError):
     default_code = "model_answer"
 
 
-_CALL = re.compile(r"(?:^|_)calls?(?:$|_)")
+_CALL = re.compile(r"(?i:(?:^|_)calls?(?:$|_))|[a-z0-9]Calls?(?:$|_|[A-Z])")
 
 
 def looks_like_call(name: str) -> bool:
-    """Return True if *name*, of a field or a type, suggests a call."""
-    return "call" in name and _CALL.search(name) is not None
+    """Return True if *name*, of a field or a type, suggests a call. Some clients ignore the case of
+    letters.
+    """
+    return "call" in name.lower() and _CALL.search(name) is not None
 
 
 def object_of(value: object, name: str) -> Mapping[str, Any]:

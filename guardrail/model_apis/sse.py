@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 from guardrail.core import json_text
 from guardrail.model_apis.asking import ModelAnswerError, object_of
 
-__all__ = ["SentEvent", "SseReader", "compact", "read_object", "read_request", "write_event"]
+__all__ = [
+    "DONE",
+    "SentEvent",
+    "SseReader",
+    "compact",
+    "read_object",
+    "read_request",
+    "write_event",
+]
 
 DONE = "[DONE]"
 _LONGEST = 64 * 1024 * 1024

@@ -20,7 +20,10 @@ _GOVERNED = {
 }
 _ABOUT_REQUEST = frozenset({("responses", "input_tokens"), ("messages", "count_tokens")})
 """Routes that count the tokens of a request."""
-_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,;=:@%-]+)+")
+_NO_POST = frozenset({"models", "projects"})
+"""Routes on which other providers serve models: ``POST /v1/models/NAME:generateContent``."""
+_READING = frozenset({"GET", "DELETE"})
+_PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -48,7 +51,8 @@ def find_route(method: str, path: str) -> Route:
     if method == "POST" and parts in _GOVERNED:
         return Route("/" + "/".join(parts), _GOVERNED[parts])
     rest = path.removeprefix(f"/{_BASE}")
-    if method in _METHODS and (parts[:1] and parts[0] in NO_CALLS):
+    methods = _READING if parts[:1] and parts[0] in _NO_POST else _METHODS
+    if method in methods and parts[:1] and parts[0] in NO_CALLS:
         return Route(rest, None)
     if (method == "POST" and parts in _ABOUT_REQUEST) or (
         method == "DELETE" and parts[:1] in {("responses",), ("conversations",)}
@@ -73,6 +77,7 @@ def _parts(path: str) -> tuple[str, ...]:
         not _PATH.fullmatch(path)
         or "%" in decoded
         or "\\" in decoded
+        or ";" in decoded
         or not decoded.isprintable()
         or any(part in {"", ".", ".."} for part in parts)
     ):

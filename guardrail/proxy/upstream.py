@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from urllib.parse import SplitResult, urlsplit
 
@@ -32,6 +33,8 @@ _ADDED = ("accept", "accept-encoding", "content-type", "user-agent")
 _BASE = "/v1"
 _KEPT_OPEN = 15
 """Seconds for which an idle connection is kept open. Most servers wait longer."""
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([^\s;\"',]*)")
+_UTF_8 = frozenset({"utf-8", "utf8", "us-ascii"})
 _PIECE = 64 * 1024
 """Maximum number of bytes of a request written at once, so that other requests are served
 meanwhile.
@@ -54,8 +57,13 @@ class UpstreamReply:
             (name.decode("latin-1").lower(), value.decode("latin-1"))
             for name, value in response.raw_headers
         ]
-        kind = response.headers.get("content-type", "")
-        self.media_type = kind.partition(";")[0].strip().lower()
+        kinds = [value.lower() for name, value in self.headers if name == "content-type"]
+        kind = kinds[0] if len(kinds) == 1 else ""
+        self.media_type = kind.partition(";")[0].strip()
+        """Empty if the client could read the answer with another type or in another encoding."""
+        charset = _CHARSET.search(kind)
+        if charset is not None and charset[1] not in _UTF_8:
+            self.media_type = ""
 
     @functools.cached_property
     def _decompressor(self) -> Decompressor | None:

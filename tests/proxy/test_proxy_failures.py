@@ -92,6 +92,8 @@ def test_a_stream_whose_call_cannot_be_recorded_ends_with_an_error(
     [
         (Wire(body=b"<html>hello</html>", content_type="text/html"), 502, "upstream_type"),
         (Wire(body=b"{}", content_type="application/octet-stream"), 502, "upstream_type"),
+        (Wire(body=b"{}", content_type="application/json; charset=utf-7"), 502, "upstream_type"),
+        (Wire(body=b"{}", content_type='text/event-stream;charset="utf-16"'), 502, "upstream_type"),
         (Wire(status=302, headers={"location": "/elsewhere"}), 502, "upstream_redirect"),
         (Wire(body=b'{"choices": [{"mess'), 502, None),
         (Wire(body=b'{"choices": 1, "choices": []}'), 502, None),

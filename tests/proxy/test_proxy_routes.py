@@ -54,6 +54,11 @@ from tests.support.waiting import PATIENCE
         ("GET", "/v1/models/a%0d%0ab"),
         ("GET", "/v1/models/a?b"),
         ("GET", "/v1/models/é"),
+        ("POST", "/v1/models/gemini:generateContent"),
+        ("POST", "/v1/projects/p/locations/l/publishers/anthropic/models/m:rawPredict"),
+        ("POST", "/v1/projects/p/locations/l/endpoints/openapi/chat/completions"),
+        ("POST", "/v1/files/..;/chat/completions"),
+        ("POST", "/v1/files/..%3b/chat/completions"),
     ],
 )
 def test_a_route_that_is_not_listed_is_refused(method: str, path: str) -> None:

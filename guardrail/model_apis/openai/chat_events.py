@@ -29,12 +29,17 @@ def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, A
     """Return *completion* without its refused calls. If no call is refused, it is the same
     object.
     """
+    check_fields(completion, frozenset())
     choices = completion.get("choices")
     if choices is None:
         return completion
     made: list[Mapping[str, Any]] = []
     for choice in _objects(choices, "choices"):
         check_fields(choice, frozenset())
+        if choice.get("delta"):
+            raise ModelAnswerError(
+                "the model's answer is malformed: it contains a part of a stream"
+            )
         message = choice.get("message")
         if message is None:
             made.append(choice)

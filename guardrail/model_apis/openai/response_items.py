@@ -86,6 +86,9 @@ def kind_of(item: Mapping[str, Any], outputs: Collection[str] = ()) -> ItemKind:
 
 
 def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:
+    """Return True if the provider has run *item*. It runs shells, but no other program's call."""
+    if item.get("type") != "shell_call":
+        return False
     environment = item.get("environment")
     if isinstance(environment, dict) and environment.get("type") == "container_reference":
         return True

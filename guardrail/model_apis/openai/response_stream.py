@@ -18,6 +18,8 @@ __all__ = ["ResponseStream"]
 _ADDED = "response.output_item.added"
 _DONE = "response.output_item.done"
 _LAST = frozenset({"response.completed", "response.incomplete", "response.failed"})
+_TEXT_EVENTS = tuple(f"{kind}." for _, kind in TEXTS.values())
+_SEARCH_EVENTS = "response.tool_search_call."
 _MOST = 100_000
 """Maximum number of events that wait for one call."""
 
@@ -105,14 +107,26 @@ class ResponseStream:
             if found is ItemKind.HOSTED:
                 yield from self._items.decide(item, found)
             self._kinds.setdefault(index, found)
-        elif "item" in event or ("_call" in kind and index not in self._kinds):
+        elif "item" in event or ("_call" in kind and not self._may_report(kind, index)):
             raise ModelAnswerError(
                 "the model's answer is malformed: an event belongs to no known item"
             )
         return [event]
 
+    def _may_report(self, kind: str, index: Any) -> bool:
+        """Return True if an event of the type *kind* reports what the provider does. The text of a
+        call is passed on by ``_call_events`` only.
+        """
+        if kind.startswith(_TEXT_EVENTS):
+            return False
+        return self._kinds.get(index) is ItemKind.HOSTED or kind.startswith(_SEARCH_EVENTS)
+
     def _whole(self, event: Event, kind: str) -> Deciding[list[Event]]:
         """Return the events to pass on instead of *event*, which contains the response."""
+        if "item" in event or "_call" in kind:
+            raise ModelAnswerError(
+                "the model's answer is malformed: an event contains a response and a call"
+            )
         response = object_of(event["response"], "response")
         self._items.about(response)
         made: list[Event] = []

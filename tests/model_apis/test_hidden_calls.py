@@ -1,0 +1,126 @@
+"""Answers of a hostile upstream that hide a call where some clients find it and a decision does
+not. None of them hands over a call.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from guardrail.model_apis.answers import AnswerStream, govern_body
+from guardrail.model_apis.api import Api
+from guardrail.model_apis.asking import ModelAnswerError
+from guardrail.model_apis.deciding import drive_deciding
+
+TOOL = "delete_order"
+CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": TOOL, "arguments": "{}"}
+DONE = {"type": "response.output_item.done", "output_index": 0, "item": CALL}
+SPOKEN = {"type": "message", "id": "m", "role": "assistant", "content": []}
+ADDED = {"type": "response.output_item.added", "output_index": 0, "item": SPOKEN}
+TOOL_CALLS = [{"index": 0, "id": "c", "type": "function", "function": {"name": TOOL}}]
+CHUNK = {
+    "choices": [
+        {"index": 0, "delta": {"content": "x", "tool_calls": TOOL_CALLS}, "finish_reason": None}
+    ]
+}
+STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+SHELL = {"type": "local_shell_call", "call_id": "c1", "action": {"command": [TOOL]}}
+OUTPUT = {"type": "local_shell_call_output", "call_id": "c1", "output": ""}
+
+
+def sse(*events: Any, name: str = "") -> bytes:
+    head = f"event: {name}\n" if name else ""
+    return "".join(f"{head}data: {json.dumps(each)}\n\n" for each in events).encode()
+
+
+def streamed(api: Api, data: bytes) -> bytes:
+    """Return the bytes for the program if every call is refused."""
+    answer = AnswerStream(api)
+    refuse = lambda found: ["no"] * len(found.calls)
+    return b"".join(drive_deciding(answer.govern(each), refuse) for each in answer.read(data))
+
+
+def whole(api: Api, body: Any) -> bytes:
+    steps = govern_body(api, json.dumps(body).encode())
+    return drive_deciding(steps, lambda found: ["no"] * len(found.calls))
+
+
+@pytest.mark.parametrize("api", [Api.CHAT, Api.RESPONSES])
+def test_a_type_can_not_end_the_line_that_names_the_event(api: Api) -> None:
+    """The event is changed, so its name is written from its type."""
+    hidden = json.dumps(DONE if api is Api.RESPONSES else CHUNK).replace("_call", "\\u005fcall")
+    kind = f"x\ndata: {hidden}\n\n:"
+    first = [{"type": "x", "sequence_number": 0}] if api is Api.RESPONSES else []
+    event = {"type": kind, "sequence_number": 9, **(CHUNK if api is Api.CHAT else {})}
+    with pytest.raises(ModelAnswerError, match="invalid name"):
+        streamed(api, sse(*first, name="x") + sse(event, name="x") + sse(STOP, name="x"))
+
+
+@pytest.mark.parametrize("kind", ["response.output_item.done", "response.function_call.done"])
+def test_an_event_with_a_response_contains_no_call(kind: str) -> None:
+    with pytest.raises(ModelAnswerError, match="a response and a call"):
+        streamed(Api.RESPONSES, sse({**DONE, "type": kind, "response": {"id": "r"}}))
+
+
+@pytest.mark.parametrize("kind", ["function_call_arguments", "custom_tool_call_input"])
+@pytest.mark.parametrize("end", ["delta", "done"])
+@pytest.mark.parametrize(
+    "item", [SPOKEN, {"type": "mcp_call", "id": "m"}, CALL], ids=["message", "hosted", "decided"]
+)
+def test_the_text_of_a_call_belongs_to_no_other_item(kind: str, end: str, item: Any) -> None:
+    text = {"type": f"response.{kind}.{end}", "output_index": 0, "name": TOOL, "arguments": "{}"}
+    before = [{**ADDED, "item": item}, {**DONE, "item": item}]
+    with pytest.raises(ModelAnswerError, match="no known item"):
+        streamed(Api.RESPONSES, sse(*before, text))
+
+
+@pytest.mark.parametrize("kind", ["local_shell_call", "computer_call", "apply_patch_call"])
+def test_a_program_s_call_is_decided_even_if_the_answer_says_that_it_ran(kind: str) -> None:
+    item = {**SHELL, "type": kind}
+    for about in ([item, OUTPUT], [{**item, "environment": {"type": "container_reference"}}]):
+        made = json.loads(whole(Api.RESPONSES, {"id": "r", "status": "completed", "output": about}))
+        assert made["output"][0]["type"] == "message"
+    event = {**DONE, "item": {**item, "environment": {"type": "container_reference"}}}
+    assert f'"{kind}"'.encode() not in streamed(Api.RESPONSES, sse(event))
+
+
+@pytest.mark.parametrize("end", ["\u2028", "\x0b", "\x85"])
+def test_a_comment_with_another_end_of_line_is_emptied(end: str) -> None:
+    data = f": x{end}data: {json.dumps(CHUNK)}{end}{end}\n"
+    assert streamed(Api.CHAT, data.encode()) == b":\n\n"
+
+
+def test_an_event_is_passed_on_in_one_line() -> None:
+    data = 'data: {"choices":[],"x":\ndata: ' + json.dumps(CHUNK) + "\ndata: }\n\n"
+    assert streamed(Api.CHAT, data.encode()).count(b"\ndata:") == 0
+
+
+def test_nothing_follows_the_end_of_a_stream_in_the_same_event() -> None:
+    data = sse(STOP) + f"data: [DONE]\ndata: {json.dumps(CHUNK)}\n\n".encode()
+    assert streamed(Api.CHAT, data) == sse(STOP) + b"data: [DONE]\n\n"
+
+
+def test_an_event_is_named_by_the_type_that_was_decided_about() -> None:
+    made = streamed(
+        Api.MESSAGES, sse({"type": "extra", "message": {"content": []}}, name="message_start")
+    )
+    assert made.startswith(b"event: extra\n")
+    made = streamed(Api.RESPONSES, sse({"type": "response.x"}, name="response.call.done"))
+    assert made.startswith(b"event: response.x\n")
+
+
+@pytest.mark.parametrize("field", ["Tool_Calls", "toolCalls", "TOOL_CALLS", "functionCall"])
+def test_a_field_of_calls_is_known_in_any_case(field: str) -> None:
+    message = {"role": "assistant", field: TOOL_CALLS}
+    with pytest.raises(ModelAnswerError, match="a field that guardrail does not know"):
+        whole(Api.CHAT, {"choices": [{"message": message, "finish_reason": "stop"}]})
+
+
+@pytest.mark.parametrize(
+    "answer", [{"choices": [], "tool_calls": TOOL_CALLS}, CHUNK], ids=["outside", "part"]
+)
+def test_a_whole_completion_has_calls_only_in_its_messages(answer: Any) -> None:
+    with pytest.raises(ModelAnswerError):
+        whole(Api.CHAT, answer)
