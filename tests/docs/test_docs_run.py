@@ -54,6 +54,8 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A new project in which README's first program has run."""
     folder = tmp_path_factory.mktemp("project")
     guardrail("init", ".", cwd=folder)
+    # tests/docs/test_docs_proxy.py runs an agent.
+    (folder / "agent.py").write_text('import os\nprint(os.environ["OPENAI_BASE_URL"])\n')
     (folder / "program.py").write_text(blocks(README, "python")[0])
     done = run(sys.executable, "program.py", cwd=folder)
     assert done.stdout.splitlines()[0] == "order 7: shipped"
