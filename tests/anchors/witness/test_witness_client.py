@@ -224,7 +224,7 @@ CASES: dict[str, tuple[Callable[[socket.socket], None], str, str]] = {
     "409 about the size given": (
         reply("409 Conflict", b"0\n", "text/x.tlog.size"),
         "malformed",
-        "the size that it reports",
+        "the size that it had reported",
     ),
     "422": (reply("422 Unprocessable Entity", b""), "conflict", "different history"),
     "400": (reply("400 Bad Request", b"no"), "refused", "400"),

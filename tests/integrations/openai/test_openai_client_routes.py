@@ -75,12 +75,20 @@ def test_a_route_that_can_not_be_governed_is_refused(
 
 @pytest.mark.parametrize("use", PASSED.values(), ids=PASSED)
 def test_a_route_without_calls_passes(bench: Bench, use: Callable[[Any], Any]) -> None:
-    """The scripted server does not have them, so it says so."""
-    with ModelServer([Turn()]) as server, client_for(server) as plain:
+    """With the answer that the client gets without guardrail. The scripted server does not have
+    all of them, and then says so.
+    """
+
+    def answer(client: Any) -> str:
+        try:
+            return repr(use(client))
+        except openai.NotFoundError as error:
+            return str(error)
+
+    with ModelServer([Turn(), Turn()]) as server, client_for(server) as plain:
         client = govern_client(plain, bench.guard)
-        with pytest.raises(openai.NotFoundError, match="no such path"):
-            use(client)
-        assert len(server.requests) == 1
+        assert answer(client) == answer(plain)
+        assert len(server.requests) == 2
 
 
 async def test_an_async_client_refuses_the_same(bench: Bench) -> None:
@@ -99,8 +107,7 @@ async def test_an_async_client_refuses_the_same(bench: Bench) -> None:
                     await use()
             with pytest.raises(UsageError, match="realtime"):
                 client.realtime.connect(model="m")
-            with pytest.raises(openai.NotFoundError):
-                await client.embeddings.create(input="x", model="m")
+            assert (await client.embeddings.create(input="x", model="m")).data
 
 
 @pytest.mark.parametrize(
