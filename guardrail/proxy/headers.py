@@ -27,7 +27,8 @@ _HOP = frozenset(
     }
 )
 """Headers that concern one connection only (RFC 9110, section 7.6.1)."""
-_NOT_TO_UPSTREAM = frozenset({"host", "expect", "forwarded", "via"})
+_NOT_TO_UPSTREAM = frozenset({"host", "expect", "forwarded", "referer", "via"})
+"""A referer can contain the secret of ``guardrail run``."""
 _NOT_TO_CLIENT = frozenset({"alt-svc", "strict-transport-security", "server", "date"})
 """Headers that name other addresses of the upstream, or that the proxy's own server adds."""
 _OF_BODY = frozenset({"content-length", "content-encoding"})

@@ -13,6 +13,7 @@ from guardrail.model_apis.answers import AnswerStream, govern_body
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import ModelAnswerError
 from guardrail.model_apis.deciding import drive_deciding
+from guardrail.model_apis.openai.history import RefusedItems
 
 TOOL = "delete_order"
 CALL = {"type": "function_call", "id": "fc_1", "call_id": "call_1", "name": TOOL, "arguments": "{}"}
@@ -124,3 +125,31 @@ def test_a_field_of_calls_is_known_in_any_case(field: str) -> None:
 def test_a_whole_completion_has_calls_only_in_its_messages(answer: Any) -> None:
     with pytest.raises(ModelAnswerError):
         whole(Api.CHAT, answer)
+
+
+def test_several_calls_without_an_end_are_refused_when_the_response_ends() -> None:
+    items = [{**CALL, "id": f"f{at}", "call_id": f"c{at}", "arguments": ""} for at in range(4)]
+    begun = [{**ADDED, "output_index": at, "item": item} for at, item in enumerate(items)]
+    end = {"id": "r", "status": "incomplete", "output": items}
+    made = streamed(
+        Api.RESPONSES, sse(*begun, {"type": "response.incomplete", "response": end})
+    ).decode()
+    assert made.count("response.refusal.done") == len(items)
+    assert "function_call" not in made
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"role": "user", "content": "go on"},
+        {"type": "mcp_approval_response", "approval_request_id": "m1", "approve": True},
+    ],
+    ids=["silent", "approves"],
+)
+def test_the_provider_learns_that_its_request_for_approval_was_refused(given: Any) -> None:
+    owner, asked = ("", "alice", ""), {"type": "mcp_approval_request", "id": "m1", "name": TOOL}
+    kept = RefusedItems()
+    kept.add(owner, asked, "no", frozenset({"r"}))
+    sent = kept.restored(owner, {"previous_response_id": "r", "input": [given]})
+    answers = [each for each in sent["input"] if each.get("type") == "mcp_approval_response"]
+    assert [each["approve"] for each in answers] == [False]

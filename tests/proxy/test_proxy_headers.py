@@ -18,6 +18,7 @@ OWN = [
     ("X-Forwarded-For", "10.0.0.1"),
     ("Forwarded", "for=10.0.0.1"),
     ("X-User", "alice"),
+    ("Referer", "http://127.0.0.1:1/secret/v1"),
 ]
 PASSED = [("authorization", "Bearer key"), ("openai-organization", "o"), ("cookie", "c=1")]
 

@@ -65,13 +65,19 @@ class RefusedItems:
         given = body.get("input")
         items = given if isinstance(given, list) else []
         places = places_of(body)
-        told = [item.get("call_id") for item in items if isinstance(item, dict)]
+        told = [
+            item.get(name)
+            for item in items
+            if isinstance(item, dict)
+            for name in ("call_id", "approval_request_id")
+            if name in item
+        ]
         before = [
             each.output
             for each in mine.values()
             if each.output is not None
             and not each.places.isdisjoint(places)
-            and each.item.get("call_id") not in told
+            and each.item.get("id" if each.item["type"] == APPROVAL else "call_id") not in told
         ]
         made = [*before, *_replaced(items, mine)]
         if isinstance(given, str) and before:
@@ -82,7 +88,13 @@ class RefusedItems:
 
 
 def _replaced(items: list[Any], mine: Mapping[str, _Refused]) -> Iterator[Any]:
+    refused = [each for each in mine.values() if each.item["type"] == APPROVAL]
     for item in items:
+        if isinstance(item, dict) and item.get("type") == "mcp_approval_response":
+            # A program can't approve a call that was refused.
+            asked = item.get("approval_request_id")
+            yield next((each.output for each in refused if each.item.get("id") == asked), item)
+            continue
         found = mine.get(str(item.get("id"))) if isinstance(item, dict) else None
         if found is None and isinstance(item, dict) and is_refusal(item):
             # The message is from an earlier process: the provider knows no item with this id.

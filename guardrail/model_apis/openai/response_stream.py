@@ -132,13 +132,14 @@ class ResponseStream:
         made: list[Event] = []
         if kind in _LAST:
             self.broken = False
-            if self._held is not None:
+            while self._held is not None:
                 # The call has no end: its last event would have been decided.
                 self._items.status = "incomplete"
                 _, first = self._held
                 self._held = None
                 made += yield from self._decided({**first, "type": _DONE}, first)
-                for each in self._waiting:
+                waiting, self._waiting = self._waiting, []
+                for each in waiting:
                     made += yield from self._governed(each)
         changed = yield from self._items.rewrite(response)
         self._items.status = "completed"
