@@ -85,7 +85,9 @@ NEXT: Mapping[RejectionReason, str] = {
     RejectionReason.OTHER_SCHEMA: _AGAIN,
     RejectionReason.OTHER_ARGUMENTS: _SAME,
     RejectionReason.APPROVER_IS_REQUESTER: (
-        "Somebody else must run `guardrail approve ID --reason TEXT`."
+        "Somebody who did not request the call must approve it. On the command line, this is"
+        " another operating-system user: `guardrail approve ID --reason TEXT` (docs/approvals.md,"
+        " section Who may approve)."
     ),
     RejectionReason.APPROVER_COUNTED: "Another person runs `guardrail approve ID --reason TEXT`.",
     RejectionReason.APPROVER_UNKNOWN: "Answer again, and name the approver.",

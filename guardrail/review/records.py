@@ -298,6 +298,8 @@ class RecordedCall:
     rules: tuple[RuleHit, ...]
     reproducible: bool | None
     enforcement: str
+    adapter: str
+    """The adapter that made the call, or an empty string."""
     ms: float | None
     """Milliseconds from the arrival of the call to its decision record."""
     omitted: str
@@ -406,6 +408,7 @@ def call_of(record: Mapping[str, Any]) -> RecordedCall:
         rules=_rules(decision),
         reproducible=_flag(record.get("reproducible")),
         enforcement=text(record, "enforcement"),
+        adapter=text(record, "origin", "adapter"),
         ms=number(record, "ms", "total"),
         omitted=text(record, "omitted"),
         approval=text(record, "approval", "id"),

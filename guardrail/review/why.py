@@ -4,7 +4,8 @@ asked again, and no tool runs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -12,9 +13,9 @@ from typing import Any
 from guardrail.approvals.rules import RejectionReason, StepKind, case_of
 from guardrail.core.schema.cost_limits import REASONS as REASONS_FOR_REFUSAL
 from guardrail.core.types import Cause, Effect
-from guardrail.core.words import counted
+from guardrail.core.words import agree, counted
 from guardrail.review.approval_words import NEXT
-from guardrail.review.reasons import CauseExplanation, reason_of
+from guardrail.review.reasons import CAUSES, CauseExplanation, reason_of
 from guardrail.review.records import (
     NotFoundError,
     RecordedAnswer,
@@ -105,14 +106,84 @@ def _is_in_force(answer: RecordedAnswer, now: datetime) -> bool:
 
 
 _NO_ALLOW = "guardrail.no_allow"
-"""The rule that is recorded if a call is denied only because no rule allows it. It is built in, so
-the policy's files don't contain it.
+"""The rule that is recorded if no rule allows a call. It is built in, so the policy's files don't
+contain it.
 """
-_NOTHING_ALLOWS = CauseExplanation(
-    "The policy was asked. None of its `allow` rules applies to this call, so it was denied.",
-    "If such calls should run, add an `allow` rule for this tool, or give the tool a label that a"
-    " rule allows. Then run `guardrail policy test` (docs/writing-policies.md).",
-)
+_PROXY = "proxy"
+"""The adapter in the records of `guardrail proxy` and `guardrail run`."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""Matches a tool's name that a shell passes on unchanged, and that is no option."""
+_NAMED_RULES = 5
+"""Number of rules that a sentence names."""
+
+
+def _denial(call: RecordedCall) -> CauseExplanation:
+    """Explain a denial by the rules of the policy. A `deny` rule is named before the lack of an
+    `allow` rule, because it wins even if an `allow` rule is added.
+    """
+    fired = dict.fromkeys(hit.rule for hit in call.rules if hit.effect == Effect.DENY)
+    denying = [rule for rule in fired if rule != _NO_ALLOW]
+    unallowed = _NO_ALLOW in fired
+    if call.declared is not False and not unallowed:
+        return CAUSES[Cause.POLICY]
+    rules = _rules_named(denying)
+    sentence = CAUSES[Cause.POLICY].sentence
+    if denying:
+        also = " None of its `allow` rules applies either." if unallowed else ""
+        sentence = f"The policy was asked. The call was denied by its {rules}.{also}"
+    elif unallowed:
+        sentence = (
+            "The policy was asked. None of its `allow` rules applies to this call, so it was"
+            " denied."
+        )
+    return CauseExplanation(sentence, " ".join(_steps_after_denial(call, rules, unallowed)))
+
+
+def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iterator[str]:
+    """Yield what must be changed so that calls like *call* run, in this order."""
+    if call.declared is False:
+        yield _way_to_declare(call)
+        if rules:
+            yield f"If that is not enough, change the {rules}."
+    elif rules:
+        yield (
+            f"If such calls should run, change the {rules} first: a `deny` rule wins even if an"
+            " `allow` rule is added."
+        )
+    if unallowed:
+        only = call.declared is not False and not rules
+        begin = (
+            "If such calls should run, add an `allow` rule"
+            if only
+            else "If no `allow` rule applies then, add one"
+        )
+        yield f"{begin} for this tool, or give the tool a label that a rule allows."
+    yield "Then run `guardrail policy test` (docs/writing-policies.md)."
+
+
+def _way_to_declare(call: RecordedCall) -> str:
+    """Return how the undeclared tool of *call* becomes declared."""
+    if call.refused:
+        return "If such calls should run, correct the tool's schema in the program."
+    if call.adapter != _PROXY:
+        return "If such calls should run, declare this tool in the program, with its schema."
+    # A model can have made the name up, or the record can contain a token in its place.
+    plain = _PLAIN_NAME.fullmatch(call.tool) is not None
+    command = f"guardrail proxy accept {call.tool}" if plain else "guardrail proxy accept"
+    return (
+        "Nobody has accepted this tool with this schema. If such calls should run, accept it:"
+        f" `{command}`."
+    )
+
+
+def _rules_named(rules: Sequence[str]) -> str:
+    """Return *rules* as words of a sentence, or an empty string if there are none."""
+    if not rules:
+        return ""
+    shown = ", ".join(f"`{escape(rule)}`" for rule in rules[:_NAMED_RULES])
+    more = len(rules) - _NAMED_RULES
+    return f"{agree(len(rules), 'rule')} {shown}" + (f" and {more} more" if more > 0 else "")
+
 
 _HEADLINES = {
     Effect.ALLOW: "ALLOWED",
@@ -163,8 +234,8 @@ def headline(effect: str, *, rejected: bool = False) -> str:
 def _reason(call: RecordedCall, hidden: Sequence[str]) -> CauseExplanation:
     if call.cause == Cause.POLICY and call.effect == Effect.REQUIRE_APPROVAL:
         return _blocked(hidden) if hidden else _approval_state(call, datetime.now(UTC))
-    if call.cause == Cause.POLICY and any(hit.rule == _NO_ALLOW for hit in call.rules):
-        return _NOTHING_ALLOWS
+    if call.cause == Cause.POLICY and call.effect == Effect.DENY:
+        return _denial(call)
     return reason_of(call.cause, call.detail)
 
 

@@ -126,6 +126,7 @@ def test_who_asks_cannot_approve_whatever_the_environment_says(folder: Path) -> 
     done = run(folder, "approve", approval, "--reason", "me", env=env)
     assert done.returncode == 1
     assert "approver_is_requester" in done.stdout
+    assert "next:  another operating-system user must run: guardrail approve" in done.stderr
     assert records(folder, "approval.rejected")[0]["approver"]["id"] == ME
     assert getpass.getuser()
 
@@ -368,7 +369,7 @@ def test_who_approved_is_told_by_every_command_and_stays_told(folder: Path) -> N
     asked = next(record["seq"] for record in records(folder) if record["type"] == "call.decision")
     assert f"approved by {ME} (asserted by os_user)" in run(folder, "why", str(asked)).stdout
     ran = run(folder, "why", str(asked)).stdout
-    assert "It was approved, and the approval has not been used yet." in ran
+    assert "It was approved, and the approval has not been used yet." in " ".join(ran.split())
     assert "guardrail approve" not in ran
     used = use(folder, approval)
     (folder / "guardrail.toml").write_text(

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from guardrail.system.os_user import user_name
-from tests.support.command_line import Ran, command, environment
+from tests.support.command_line import Cli, Ran, command, environment
 from tests.support.guards import records
 from tests.support.model_server import Call, ModelServer, Turn
 from tests.support.node import node_program
@@ -204,6 +204,16 @@ def test_calls_that_wait_for_a_person_are_counted(project: Path) -> None:
         "look:  guardrail show last",
         "next:  guardrail approvals",
     ]
+
+
+def test_why_says_how_to_accept_a_tool_that_nobody_accepted(project: Path, cli: Cli) -> None:
+    """An `allow` rule alone would let a program send any schema."""
+    with ModelServer([Turn(calls=[Call("find_order", {"number": 7})])]) as server:
+        governed(project, *python(AGENT), OPENAI_BASE_URL=server.openai)
+    told = " ".join(cli("why", "last", "--ledger", str(project / "audit.db")).out.split())
+    assert "None of its `allow` rules applies to this call" in told
+    assert "Next: Nobody has accepted this tool with this schema." in told
+    assert "accept it: `guardrail proxy accept find_order`." in told
 
 
 def test_an_upstream_that_is_no_api_is_in_the_summary(project: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,15 @@ from guardrail.review.reasons import CAUSES
 from guardrail.review.records import NotFoundError, RecordedAnswer, RecordedPerson, call_of
 from guardrail.review.sessions import with_outcome
 from guardrail.review.why import decision_seq, explain, headline, refusal, why_of
-from tests.support.records import STEADY, MemoryRecords, decision, outcome, rejected, rule
+from tests.support.records import (
+    STEADY,
+    TOKEN,
+    MemoryRecords,
+    decision,
+    outcome,
+    rejected,
+    rule,
+)
 
 
 def test_every_cause_has_a_text_and_a_next_step_of_its_own() -> None:
@@ -120,6 +129,67 @@ def test_a_denial_that_no_rule_of_the_policy_gave_says_what_to_add() -> None:
     assert "add an `allow` rule" in missing.next_step
     assert "None of its `allow` rules" in missing.sentence
     assert explain(decision(effect=Effect.DENY)).reason == CAUSES[Cause.POLICY]
+
+
+NO_ALLOW = rule("guardrail.no_allow", "no rule allows this call", Effect.DENY)
+UNDECLARED = rule("undeclared", "this tool is not declared", Effect.DENY)
+
+
+def test_a_deny_rule_is_named_before_the_lack_of_an_allow_rule() -> None:
+    """It wins even if an `allow` rule is added."""
+    other = rule("night\x1b[31m", "not at night", Effect.DENY)
+    hits = [rule("ask", "ask", Effect.REQUIRE_APPROVAL), other, other, NO_ALLOW]
+    reason = explain(decision(effect=Effect.DENY, rules=hits)).reason
+    assert reason.sentence == (
+        r"The policy was asked. The call was denied by its rule `night\u{1b}[31m`. None of its"
+        " `allow` rules applies either."
+    )
+    assert reason.next_step.startswith(
+        r"If such calls should run, change the rule `night\u{1b}[31m` first: a `deny` rule wins"
+    )
+    assert "If no `allow` rule applies then, add one" in reason.next_step
+    many = [rule(f"r{number}", "no", Effect.DENY) for number in range(7)]
+    told = explain(decision(effect=Effect.DENY, rules=[*many, NO_ALLOW])).reason.sentence
+    assert "by its rules `r0`, `r1`, `r2`, `r3`, `r4` and 2 more." in told
+
+
+def undeclared(tool: str, adapter: str, *rules: dict[str, Any]) -> dict[str, Any]:
+    """A denied call of a tool that is not declared."""
+    made = decision(tool, effect=Effect.DENY, rules=list(rules), declared=False)
+    return {**made, "origin": {**made["origin"], "adapter": adapter}}
+
+
+@pytest.mark.parametrize("rules", [(NO_ALLOW,), (UNDECLARED, NO_ALLOW), (UNDECLARED,), ()])
+def test_a_tool_that_nobody_accepted_is_to_be_accepted_before_rules_are_changed(
+    rules: tuple[dict[str, Any], ...],
+) -> None:
+    """A proxy knows no program. Otherwise the program declares its tools."""
+    steps = explain(undeclared("find_order", "proxy", *rules)).reason.next_step
+    assert steps.startswith(
+        "Nobody has accepted this tool with this schema. If such calls should run, accept it:"
+        " `guardrail proxy accept find_order`."
+    )
+    assert ("If that is not enough, change the rule `undeclared`." in steps) is (
+        UNDECLARED in rules
+    )
+    assert ("If no `allow` rule applies then, add one" in steps) is (NO_ALLOW in rules)
+    steps = explain(undeclared("find_order", "openai", *rules)).reason.next_step
+    assert steps.startswith("If such calls should run, declare this tool in the program")
+    assert "proxy accept" not in steps
+
+
+@pytest.mark.parametrize("tool", ["", "--all", "a b", "a;b", "$(id)", "a\nb", TOKEN, "x" * 129])
+def test_a_name_that_a_shell_would_read_differently_is_in_no_command(tool: str) -> None:
+    """The command without a name shows the tools."""
+    steps = explain(undeclared(tool, "proxy", NO_ALLOW)).reason.next_step
+    assert "`guardrail proxy accept`." in steps
+
+
+def test_a_tool_whose_schema_was_refused_needs_another_schema() -> None:
+    """To accept it would not help."""
+    made = undeclared("find_order", "proxy", NO_ALLOW)
+    made["tool"] = {**made["tool"], "refused": "schema.size"}
+    assert "correct the tool's schema in the program" in explain(made).reason.next_step
 
 
 def test_a_verdict_that_is_not_known_is_never_shown_as_allowed() -> None:

@@ -224,6 +224,11 @@ def _print_answer(answer: Answer, kind: StepKind) -> None:
                 "next:  set unsafe_asserted_approvals = true in [approvals] (read SECURITY.md"
                 " first)"
             )
+        if answer.rejected is RejectionReason.APPROVER_IS_REQUESTER:
+            remark(
+                "next:  another operating-system user must run: guardrail approve"
+                f" {request.id} --reason TEXT (docs/approvals.md, section Who may approve)"
+            )
         return
     if kind is StepKind.REFUSED:
         print_result("REFUSED", Style.BAD, f"{title}: it can no longer be approved")

@@ -64,7 +64,7 @@ def _next(answer: DecisionExplanation, place: tuple[Path | None, Path | None] | 
     not count it, say so.
     """
     step = answer.reason.next_step
-    if place is None or "guardrail approve " not in step or COUNTS_IF in step:
+    if place is None or "guardrail approve ID --reason TEXT" not in step or COUNTS_IF in step:
         return step
     try:
         accepted = settings_for(*place).approvals.unsafe_asserted_approvals

@@ -101,7 +101,7 @@ class ServerInspector:
                 ),
                 cause="revision",
                 detail="contract",
-                hint="serve a bundle built by this version's guardrail policy bundle",
+                hint="serve a bundle built with this version: guardrail policy bundle -o FILE",
             )
 
     def _check_purity(self, identity: PolicyIdentity) -> None:

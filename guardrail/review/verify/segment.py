@@ -173,7 +173,7 @@ def _pruned_after(segment_records: SegmentRecords | None, audit: Audit) -> tuple
     pruned = numbers(begin, segment_records.first - 1)
     notice = (
         f"{pruned} of the log, which follow this segment, were pruned. If a recovery is recorded "
-        "there, guardrail verify --segment on their copies names it."
+        "there, guardrail verify --segment FILE names it, with FILE a copy of these records."
     )
     return (notice,)
 
