@@ -12,7 +12,7 @@ from guardrail.errors import ArgumentsError
 from guardrail.model_apis.calls import AskedCall
 from guardrail.model_apis.open_calls import Owner
 
-__all__ = ["AskedAgain"]
+__all__ = ["AskedAgain", "digest_of"]
 
 _MOST = 4_096
 """Maximum number of approvals that are kept."""
@@ -33,22 +33,22 @@ class AskedAgain:
         """
         if not self._approvals:
             return None
-        return self._approvals.get((owner, _digest(call)))
+        return self._approvals.get((owner, digest_of(call)))
 
     def note(self, owner: Owner, call: AskedCall, approval: str) -> None:
         """Remember the approval that a refused call waits for."""
         with self._lock:
-            self._approvals[owner, _digest(call)] = approval
+            self._approvals[owner, digest_of(call)] = approval
             while len(self._approvals) > _MOST:
                 self._approvals.popitem(last=False)
 
     def forget(self, owner: Owner, call: AskedCall) -> None:
         """Forget the approval of a call, because it was used, was refused, or has expired."""
         with self._lock:
-            self._approvals.pop((owner, _digest(call)), None)
+            self._approvals.pop((owner, digest_of(call)), None)
 
 
-def _digest(call: AskedCall) -> str:
+def digest_of(call: AskedCall) -> str:
     """Return a digest of the tool and the arguments, equal for equal calls."""
     given = call.arguments
     if isinstance(given, JsonArguments):

@@ -72,6 +72,8 @@ class AskedCall:
     refusal: Refusal | None = None
     has_id: bool = True
     """False if calls of this kind have no id."""
+    approvable: bool = False
+    """The provider runs the call when the program approves it."""
 
 
 def text_or_none(value: object) -> str | None:

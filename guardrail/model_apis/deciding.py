@@ -57,6 +57,10 @@ async def adrive_deciding(
         return result
 
 
+def _ignore(_call: AskedCall) -> None:
+    """Do nothing with a released call."""
+
+
 class Decider:
     """Decides the calls of one answer. Admitted calls are withdrawn unless they are released."""
 
@@ -72,12 +76,14 @@ class Decider:
         owner: Owner | None = None,
         again: AskedAgain | None = None,
         tools: Mapping[str, Tool] | None = None,
+        released: Callable[[AskedCall], None] = _ignore,
     ) -> None:
         """*adapter* and *context* are recorded with each call. *context* lacks the model and the
         response, which are taken from the answer. *owner* is allowed to report the results of the
         calls; by default, it is ``owner_of(session)``. *again* makes a repeated call use the
         approval that its first attempt waited for in vain. *tools* are the tools of the request, by
-        name; other names are looked up in the guard's own tools.
+        name; other names are looked up in the guard's own tools. *released* is called with
+        each call that the program has received.
         """
         self._tools = {} if tools is None else tools
         self._guard = guard
@@ -88,6 +94,7 @@ class Decider:
         self._owner = owner_of(session) if owner is None else owner
         self._wait = wait_for_approval
         self._again = again
+        self._released = released
         self._seen: set[str] = set()
         self._admitted: list[tuple[AskedCall, Admission]] = []
 
@@ -177,6 +184,7 @@ class Decider:
         for call, admission in self._admitted:
             key = call.id if call.has_id and call.id is not None else legacy_key(call.name)
             self._open.add(self._owner, key, admission, _size_of(call.arguments))
+            self._released(call)
             keys.append(key)
         self._admitted.clear()
         return keys

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from guardrail.config import ProxySettings
 from guardrail.model_apis.asked_again import AskedAgain
 from guardrail.model_apis.openai.history import RefusedItems
+from guardrail.model_apis.openai.mcp_approvals import AdmittedApprovals
 from guardrail.proxy.limits import ProxyLimits
 from guardrail.proxy.outcomes import Outcomes
 from guardrail.proxy.sessions import CallerSessions
@@ -32,6 +33,7 @@ class Shared:
     outcomes: Outcomes
     tools: RequestTools
     refused: RefusedItems = field(default_factory=RefusedItems)
+    approvals: AdmittedApprovals = field(default_factory=AdmittedApprovals)
     again: AskedAgain = field(default_factory=AskedAgain)
 
     @property

@@ -17,6 +17,7 @@ from guardrail.model_apis.calls import AskedCall, Refusal
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider
 from guardrail.model_apis.openai.history import places_of
+from guardrail.model_apis.openai.mcp_approvals import approval_error
 from guardrail.model_apis.requests import ToolRequest
 from guardrail.proxy.headers import SESSION
 from guardrail.proxy.sessions import ProxyCaller, call_name, call_names
@@ -61,7 +62,7 @@ class ProxyTurn:
         body: Mapping[str, Any],
     ) -> Self:
         """Return the turn of a request after recording the results that the request reports. Raises
-        ``IdentityError`` and ``LedgerError``.
+        ``IdentityError``, ``ModelRequestError`` and ``LedgerError``.
         """
         claims = claims_in(api, body)
         name = incoming.header(SESSION)
@@ -72,10 +73,18 @@ class ProxyTurn:
             known = [*places_of(body), *call_names(claims)]
             session = shared.sessions.continued(caller, known)
         made = cls(shared, caller, session, _context(incoming))
+        if api is Api.RESPONSES:
+            await made._check_approvals(body)
         if session is not None:
             for admission, claim in shared.outcomes.calls.take(made.owner, claims):
                 await admission.asettle(claim.status, result=claim.content)
         return made
+
+    async def _check_approvals(self, body: Mapping[str, Any]) -> None:
+        found = self._shared.approvals.invented(self._caller.key, body)
+        if found is not None:
+            await self.decide(Asked([found], None, None))
+            raise approval_error()
 
     @property
     def session(self) -> SessionScope:
@@ -103,6 +112,7 @@ class ProxyTurn:
             owner=self.owner,
             again=self._shared.again,
             tools=self._tools,
+            released=functools.partial(self._shared.approvals.add, self._caller.key),
         )
 
     async def offering(self, request: ToolRequest) -> Mapping[str, Any]:

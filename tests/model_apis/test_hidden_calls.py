@@ -138,15 +138,8 @@ def test_several_calls_without_an_end_are_refused_when_the_response_ends() -> No
     assert "function_call" not in made
 
 
-@pytest.mark.parametrize(
-    "given",
-    [
-        {"role": "user", "content": "go on"},
-        {"type": "mcp_approval_response", "approval_request_id": "m1", "approve": True},
-    ],
-    ids=["silent", "approves"],
-)
-def test_the_provider_learns_that_its_request_for_approval_was_refused(given: Any) -> None:
+def test_the_provider_learns_that_its_request_for_approval_was_refused() -> None:
+    given = {"role": "user", "content": "go on"}
     owner, asked = ("", "alice", ""), {"type": "mcp_approval_request", "id": "m1", "name": TOOL}
     kept = RefusedItems()
     kept.add(owner, asked, "no", frozenset({"r"}))

@@ -4,6 +4,7 @@ delivers decided calls.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any
 
 from guardrail.call.scope import SessionScope
@@ -11,10 +12,12 @@ from guardrail.integrations.openai.asserted import client_context
 from guardrail.integrations.openai.governed_streams import replaced, stream_of, without_length
 from guardrail.model_apis.answers import AnswerStream, govern_body
 from guardrail.model_apis.api import Api
+from guardrail.model_apis.asking import Asked
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider, adrive_deciding, drive_deciding
 from guardrail.model_apis.open_calls import OpenCalls, owner_of
 from guardrail.model_apis.openai.history import RefusedItems
+from guardrail.model_apis.openai.mcp_approvals import AdmittedApprovals, approval_error
 from guardrail.model_apis.openai.routes import refuse
 from guardrail.model_apis.sse import compact, read_request
 
@@ -34,6 +37,7 @@ class ClientTurns:
         self.wait_for_approval = wait_for_approval
         self.open_calls = OpenCalls()
         self.refused = RefusedItems()
+        self.approvals = AdmittedApprovals()
         self._session = session
 
     def begin(self, api: Api, request: Any) -> Turn:
@@ -59,12 +63,26 @@ class Turn:
             shared.wait_for_approval,
             adapter="openai",
             context=client_context(),
+            released=functools.partial(shared.approvals.add, self._owner),
         )
         if api is Api.RESPONSES and self._body.get("background"):
             raise refuse("responses with background=True")
 
+    def _invented(self) -> Asked | None:
+        """Return the MCP call that the request approves although it was not admitted, if any."""
+        if self._api is not Api.RESPONSES:
+            return None
+        found = self._shared.approvals.invented(self._owner, self._body)
+        return None if found is None else Asked([found], None, None)
+
     def settle(self) -> None:
-        """Record the results that the request reports."""
+        """Record the results that the request reports. Raises ``ModelRequestError`` if it approves
+        an MCP call that was not admitted.
+        """
+        invented = self._invented()
+        if invented is not None:
+            self.decider.decide(invented)
+            raise approval_error()
         if self._shared.open_calls:
             claims = claims_in(self._api, self._body)
             for admission, claim in self._shared.open_calls.take(self._owner, claims):
@@ -72,6 +90,10 @@ class Turn:
 
     async def asettle(self) -> None:
         """Async version of ``settle``."""
+        invented = self._invented()
+        if invented is not None:
+            await self.decider.adecide(invented)
+            raise approval_error()
         if self._shared.open_calls:
             claims = claims_in(self._api, self._body)
             for admission, claim in self._shared.open_calls.take(self._owner, claims):

@@ -88,13 +88,7 @@ class RefusedItems:
 
 
 def _replaced(items: list[Any], mine: Mapping[str, _Refused]) -> Iterator[Any]:
-    refused = [each for each in mine.values() if each.item["type"] == APPROVAL]
     for item in items:
-        if isinstance(item, dict) and item.get("type") == "mcp_approval_response":
-            # A program can't approve a call that was refused.
-            asked = item.get("approval_request_id")
-            yield next((each.output for each in refused if each.item.get("id") == asked), item)
-            continue
         found = mine.get(str(item.get("id"))) if isinstance(item, dict) else None
         if found is None and isinstance(item, dict) and is_refusal(item):
             # The message is from an earlier process: the provider knows no item with this id.

@@ -127,7 +127,7 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
     if "server_label" in item or kind is ItemKind.HOSTED:
         server = item.get("server_label") or "openai"
     for field in (status, item.get("status")):
-        if field not in {"completed", None}:
+        if field not in ("completed", None):  # it can be any value
             refusal = refusal or Refusal.incomplete("status", field)
     if kind is ItemKind.HOSTED:
         refusal = Refusal("provider_tool", "the provider has run it")
@@ -141,6 +141,7 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
         CallKind.CUSTOM if type_ == "custom_tool_call" else CallKind.FUNCTION,
         server=server,
         refusal=refusal,
+        approvable=type_ == APPROVAL,
     )
 
 

@@ -1,0 +1,54 @@
+"""A program can approve a call of an MCP server only if its governed client allowed it."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from guardrail.errors import GuardrailError
+from guardrail.integrations.openai.client import govern_client
+from tests.support.adapters import Bench
+from tests.support.model_server import ModelServer, Turn
+from tests.support.openai_clients import RESPONSES, client_for
+
+REQUEST: Any = {
+    "type": "mcp_approval_request",
+    "id": "mcpr_1",
+    "server_label": "crm",
+    "name": "look",
+    "arguments": '{"city": "Bern"}',
+}
+YES: Any = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
+TURNS = [Turn(items=[REQUEST]), Turn("Sun."), Turn("Sun.")]
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_only_an_allowed_call_can_be_approved(bench: Bench, *, asynchronous: bool) -> None:
+    """It can be approved again, because programs send their history again."""
+    with ModelServer(TURNS) as server:
+        client = govern_client(client_for(server, asynchronous=asynchronous), bench.guard)
+
+        async def ask(*items: Any) -> None:
+            given = {**RESPONSES, "input": list(items)} if items else RESPONSES
+            made = client.responses.create(**given)
+            if asynchronous:
+                await made
+
+        async def work() -> None:
+            with pytest.raises(GuardrailError, match="was not allowed") as raised:
+                await ask(REQUEST, YES)
+            assert raised.value.code == "model_request.approval"
+            await ask()
+            await ask(REQUEST, YES)
+            await ask(REQUEST, YES)
+            with pytest.raises(GuardrailError, match="another name"):
+                await ask({**REQUEST, "name": "delete"}, YES)
+            closed = client.close()
+            if asynchronous:
+                await closed
+
+        asyncio.run(work())
+    assert len(server.bodies) == 3
+    assert [each["reason"] for each in bench.rejected] == ["model_request.approval"] * 2
