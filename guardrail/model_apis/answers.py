@@ -36,13 +36,19 @@ _ERROR = "error"
 
 
 def govern_body(
-    api: Api, body: bytes, refused: OnRefused = nothing, about: OnPlaces = no_places
+    api: Api,
+    body: bytes,
+    refused: OnRefused = nothing,
+    about: OnPlaces = no_places,
+    *,
+    hosts_shell: bool = False,
 ) -> Deciding[bytes]:
     """Return the answer *body* without its refused calls. If no call is refused, the bytes are
     unchanged.
 
     *refused* is called with each refused output item. *about* is called with the ids from which
-    a later request can continue.
+    a later request can continue. *hosts_shell* is what ``requests.hosts_shell`` says about the
+    request.
     """
     answer = read_message(body) if api is Api.MESSAGES else read_object(body)
     if api is Api.MESSAGES:
@@ -50,15 +56,22 @@ def govern_body(
     elif api is Api.CHAT:
         made = yield from rewrite_completion(answer)
     else:
-        made = yield from ResponseItems(refused, about).rewrite(answer)
+        made = yield from ResponseItems(refused, about, hosts_shell).rewrite(answer)
     return body if made is answer else compact(made).encode()
 
 
 class AnswerStream:
     """One streamed answer. It takes the provider's bytes, and returns the bytes for the program."""
 
-    def __init__(self, api: Api, refused: OnRefused = nothing, about: OnPlaces = no_places) -> None:
-        """*refused* and *about* are called in the same way as by ``govern_body``."""
+    def __init__(
+        self,
+        api: Api,
+        refused: OnRefused = nothing,
+        about: OnPlaces = no_places,
+        *,
+        hosts_shell: bool = False,
+    ) -> None:
+        """The arguments after *api* have the same meaning as those of ``govern_body``."""
         self._reader = SseReader()
         self._rewriter: ChatStream | ResponseStream | MessageStream
         if api is Api.CHAT:
@@ -66,7 +79,7 @@ class AnswerStream:
         elif api is Api.MESSAGES:
             self._rewriter = MessageStream()
         else:
-            self._rewriter = ResponseStream(ResponseItems(refused, about))
+            self._rewriter = ResponseStream(ResponseItems(refused, about, hosts_shell))
         self.ended = False
         """True after the last event: clients read no further."""
 

@@ -17,7 +17,14 @@ from guardrail.errors import GuardrailError, RecordError, UsageError
 from guardrail.model_apis.api import Api
 from guardrail.tools.tool import tool_name
 
-__all__ = ["ModelRequestError", "RequestedTool", "ToolEntry", "check_hosted", "entry_of"]
+__all__ = [
+    "ModelRequestError",
+    "RequestedTool",
+    "ToolEntry",
+    "check_hosted",
+    "entry_of",
+    "in_container",
+]
 
 _CUSTOM: Mapping[str, Any] = {
     "type": "object",
@@ -211,7 +218,7 @@ def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = 
         return ToolEntry((_custom(tool, space),), tool)
     if kind == "namespace" and not space:
         return _of_namespace(tool, hosted)
-    if kind == "shell" and _in_container(tool):
+    if kind == "shell" and in_container(tool):
         check_hosted(kind, hosted)
         return ToolEntry((), tool)
     if kind in _OPENAI_PROGRAMS:
@@ -227,7 +234,8 @@ def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = 
     raise _unknown(kind)
 
 
-def _in_container(tool: Mapping[str, Any]) -> bool:
+def in_container(tool: Mapping[str, Any]) -> bool:
+    """Return True if the provider runs the commands of a shell *tool*."""
     environment = tool.get("environment")
     return isinstance(environment, dict) and environment.get("type") != "local"
 

@@ -14,9 +14,10 @@ from guardrail.model_apis.requested_tools import (
     ToolEntry,
     check_hosted,
     entry_of,
+    in_container,
 )
 
-__all__ = ["MOST_TOOLS", "ToolRequest"]
+__all__ = ["MOST_TOOLS", "ToolRequest", "hosts_shell"]
 
 MOST_TOOLS = 1_024
 """Maximum number of tools in one request."""
@@ -26,6 +27,24 @@ _LEGACY = "functions"
 _ITEMS_WITH_TOOLS = frozenset({"additional_tools", "tool_search_output"})
 _TYPED_CHOICES = frozenset({"apply_patch", "shell"})
 """Types of choices that name a tool by its type."""
+
+
+def hosts_shell(body: Mapping[str, Any]) -> bool:
+    """Return True if the provider, and not the program, runs the shells that the request *body*
+    offers to the model.
+    """
+    items = body.get("input")
+    owners = [body, *(items if isinstance(items, list) else [])]
+    lists = [each.get("tools") for each in owners if isinstance(each, dict)]
+    tools = [tool for each in lists if isinstance(each, list) for tool in each]
+    tools += [
+        inner
+        for tool in tools
+        if isinstance(tool, dict) and isinstance(tool.get("tools"), list)
+        for inner in tool["tools"]
+    ]
+    shells = [tool for tool in tools if isinstance(tool, dict) and tool.get("type") == "shell"]
+    return bool(shells) and all(in_container(tool) for tool in shells)
 
 
 class _ToolList(NamedTuple):

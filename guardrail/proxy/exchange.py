@@ -142,14 +142,16 @@ class Exchange:
 
     async def _pass_whole(self, reply: UpstreamReply) -> None:
         body = await reply.body()
-        steps = govern_body(self._api, body, self._turn.refused, self._turn.about)
+        turn = self._turn
+        steps = govern_body(self._api, body, turn.refused, turn.about, hosts_shell=turn.hosts_shell)
         made = await adrive_deciding(steps, self._decide)
         self._pending += made
         await self._flush()
 
     async def _pass_stream(self, reply: UpstreamReply) -> None:
         """Pass each event on as soon as it is complete and its calls are decided."""
-        events = AnswerStream(self._api, self._turn.refused, self._turn.about)
+        turn = self._turn
+        events = AnswerStream(self._api, turn.refused, turn.about, hosts_shell=turn.hosts_shell)
         self._events = events
         await self._out.start(200, self._head)
         while not events.ended:

@@ -18,7 +18,7 @@ from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider
 from guardrail.model_apis.openai.history import places_of
 from guardrail.model_apis.openai.mcp_approvals import approval_error
-from guardrail.model_apis.requests import ToolRequest
+from guardrail.model_apis.requests import ToolRequest, hosts_shell
 from guardrail.proxy.headers import SESSION
 from guardrail.proxy.sessions import ProxyCaller, call_name, call_names
 from guardrail.tools.tool import Tool
@@ -51,6 +51,8 @@ class ProxyTurn:
         self._session = session
         self._context = context
         self._tools: Mapping[str, Tool] = {}
+        self.hosts_shell = False
+        """True if the request lets the provider run shells."""
 
     @classmethod
     async def begin(
@@ -74,6 +76,7 @@ class ProxyTurn:
             session = shared.sessions.continued(caller, known)
         made = cls(shared, caller, session, _context(incoming))
         if api is Api.RESPONSES:
+            made.hosts_shell = hosts_shell(body)
             await made._check_approvals(body)
         if session is not None:
             for admission, claim in shared.outcomes.calls.take(made.owner, claims):

@@ -386,7 +386,7 @@ def test_calls_that_the_provider_runs_pass_with_their_events() -> None:
         completed(search, shell, output),
     ]
     asked: list[Any] = []
-    answer = AnswerStream(Api.RESPONSES)
+    answer = AnswerStream(Api.RESPONSES, hosts_shell=True)
     out = b""
     for event in answer.read(numbered(*events)):
         out += drive_deciding(

@@ -8,10 +8,11 @@ import anthropic
 import openai
 import pytest
 
+from guardrail.integrations.openai.client import govern_client
 from guardrail.testing import StaticPolicy, memory_guard
 from tests.support.adapters import Bench, judge
 from tests.support.model_server import MODEL, Call, ModelServer, Turn
-from tests.support.openai_clients import CHAT, RESPONSES
+from tests.support.openai_clients import CHAT, RESPONSES, client_for
 from tests.support.proxies import RunningProxy, proxied
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
@@ -104,6 +105,48 @@ def test_a_setting_lets_the_provider_run_a_tool(bench: Bench) -> None:
         ask(proxy, "responses", tools=[{"type": "web_search"}])
     assert upstream.bodies[0]["tools"] == [{"type": "web_search"}]
     assert [each["reason"] for each in bench.rejected] == ["provider_tool"]
+
+
+CONTAINER = {"type": "shell", "environment": {"type": "container_auto"}}
+OWN_SHELL = {"type": "shell", "environment": {"type": "local"}}
+
+
+@pytest.mark.parametrize("way", ["proxy", "client"])
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("output", [False, True])
+@pytest.mark.parametrize(
+    ("tools", "ran"),
+    [
+        ([CONTAINER], True),
+        ([OWN_SHELL], False),
+        ([{"type": "shell"}], False),
+        ([], False),
+        ([CONTAINER, OWN_SHELL], False),
+    ],
+    ids=["container", "local", "plain", "none", "both"],
+)
+def test_only_the_request_says_that_the_provider_runs_a_shell(
+    bench: Bench, way: str, tools: list[Any], *, ran: bool, streamed: bool, output: bool
+) -> None:
+    """Otherwise, the call is decided, although the answer claims that it has run."""
+    call: Any = {"type": "shell_call", "call_id": "c1", "note": "Atlantis"}
+    items = [call, {"type": "shell_call_output", "call_id": "c1", "output": []}]
+    if not output or streamed:
+        items = [{**call, "environment": {"type": "container_reference"}}, *items[1:]]
+    with (
+        ModelServer([Turn("Sun.", items=items)]) as upstream,
+        proxied(bench.guard, upstream.openai, hosted_tools=("shell",)) as proxy,
+        client_for(upstream) as plain,
+    ):
+        client = proxy.openai() if way == "proxy" else govern_client(plain, bench.guard)
+        made = client.responses.create(**RESPONSES, tools=tools, stream=streamed)
+        if streamed:
+            seen = [each.item.type for each in made if each.type == "response.output_item.done"]
+        else:
+            seen = [each.type for each in made.output]
+    assert seen[0] == ("shell_call" if ran else "message")
+    assert len(bench.decisions) == (0 if ran else 1)
+    assert [each["reason"] for each in bench.rejected] == (["provider_tool"] if ran else [])
 
 
 def test_each_call_of_an_mcp_server_is_decided(bench: Bench) -> None:

@@ -12,13 +12,14 @@ from guardrail.integrations.openai.asserted import client_context
 from guardrail.integrations.openai.governed_streams import replaced, stream_of, without_length
 from guardrail.model_apis.answers import AnswerStream, govern_body
 from guardrail.model_apis.api import Api
-from guardrail.model_apis.asking import Asked
+from guardrail.model_apis.asking import Asked, Deciding
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider, adrive_deciding, drive_deciding
 from guardrail.model_apis.open_calls import OpenCalls, owner_of
 from guardrail.model_apis.openai.history import RefusedItems
 from guardrail.model_apis.openai.mcp_approvals import AdmittedApprovals, approval_error
 from guardrail.model_apis.openai.routes import refuse
+from guardrail.model_apis.requests import hosts_shell
 from guardrail.model_apis.sse import compact, read_request
 
 if TYPE_CHECKING:
@@ -117,7 +118,10 @@ class Turn:
         )
 
     def _stream(self) -> AnswerStream:
-        return AnswerStream(self._api, self._refused)
+        return AnswerStream(self._api, self._refused, hosts_shell=hosts_shell(self._body))
+
+    def _whole(self, body: bytes) -> Deciding[bytes]:
+        return govern_body(self._api, body, self._refused, hosts_shell=hosts_shell(self._body))
 
     def _refused(self, item: Any, refusal: str, places: frozenset[str]) -> None:
         self._shared.refused.add(self._owner, item, refusal, places)
@@ -130,7 +134,7 @@ class Turn:
             return stream_of(response, self._stream(), self.decider)
         try:
             body = response.read()
-            made = drive_deciding(govern_body(self._api, body, self._refused), self.decider.decide)
+            made = drive_deciding(self._whole(body), self.decider.decide)
         except BaseException:
             self.decider.withdraw()
             raise
@@ -145,9 +149,7 @@ class Turn:
             return stream_of(response, self._stream(), self.decider, asynchronous=True)
         try:
             body = await response.aread()
-            made = await adrive_deciding(
-                govern_body(self._api, body, self._refused), self.decider.adecide
-            )
+            made = await adrive_deciding(self._whole(body), self.decider.adecide)
         except BaseException:
             await self.decider.awithdraw()
             raise

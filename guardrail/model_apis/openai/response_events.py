@@ -43,6 +43,8 @@ class ResponseItems:
 
     refused: OnRefused = nothing
     placed: OnPlaces = no_places
+    hosts_shell: bool = False
+    """True if the request lets the provider run shells."""
     model: Any = None
     response: Any = None
     status: Any = "completed"
@@ -78,7 +80,7 @@ class ResponseItems:
         outputs = answered(items)
         waiting = []
         for index, item in enumerate(items):
-            kind = kind_of(item, outputs)
+            kind = kind_of(item, outputs, hosts_shell=self.hosts_shell)
             if kind is not ItemKind.PLAIN and not self.known(item):
                 waiting.append((index, item, kind))
         made = [self._passed(item) for item in items]

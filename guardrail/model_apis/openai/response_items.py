@@ -67,8 +67,12 @@ _REFUSED = "msg_guardrail_"
 _ABOUT = frozenset({"id", "call_id", "type", "status", "caller", "created_by"})
 
 
-def kind_of(item: Mapping[str, Any], outputs: Collection[str] = ()) -> ItemKind:
-    """Return the kind of *item*. *outputs* holds the call ids that ``answered`` returns."""
+def kind_of(
+    item: Mapping[str, Any], outputs: Collection[str] = (), *, hosts_shell: bool
+) -> ItemKind:
+    """Return the kind of *item*. *outputs* holds the call ids that ``answered`` returns.
+    *hosts_shell* is True if the request lets the provider run shells: an answer can't say so.
+    """
     kind = item.get("type")
     if not isinstance(kind, str):
         raise ModelAnswerError("the model's answer is malformed: an output item has no type")
@@ -77,7 +81,7 @@ def kind_of(item: Mapping[str, Any], outputs: Collection[str] = ()) -> ItemKind:
     if kind in HOSTED:
         return ItemKind.HOSTED
     if kind in _PROGRAMS:
-        return ItemKind.HOSTED if _ran(item, outputs) else ItemKind.CALL
+        return ItemKind.HOSTED if hosts_shell and _ran(item, outputs) else ItemKind.CALL
     if kind in _PLAIN or kind.endswith("_output"):
         return ItemKind.PLAIN
     if looks_like_call(kind) or kind.endswith("_request") or not _PARTS_OF_CALL.isdisjoint(item):

@@ -92,14 +92,14 @@ class ResponseStream:
         """Return the events to pass on instead of *event*, which does not belong to a held call."""
         index = event.get("output_index")
         if kind == _ADDED:
-            found = kind_of(object_of(event.get("item"), "output item"))
+            found = self._kind(object_of(event.get("item"), "output item"))
             if found in {ItemKind.CALL, ItemKind.UNKNOWN}:
                 self._held = (index, event)
                 return []
             self._kinds[index] = found
         elif kind == _DONE:
             item = object_of(event.get("item"), "output item")
-            found = kind_of(item)
+            found = self._kind(item)
             if found in {ItemKind.CALL, ItemKind.UNKNOWN}:
                 if index in self._kinds:
                     raise ModelAnswerError("the model's answer is malformed: an item has changed")
@@ -112,6 +112,9 @@ class ResponseStream:
                 "the model's answer is malformed: an event belongs to no known item"
             )
         return [event]
+
+    def _kind(self, item: Mapping[str, Any]) -> ItemKind:
+        return kind_of(item, hosts_shell=self._items.hosts_shell)
 
     def _may_report(self, kind: str, index: Any) -> bool:
         """Return True if an event of the type *kind* reports what the provider does. The text of a
@@ -150,7 +153,7 @@ class ResponseStream:
         """Return the calls that were begun and not decided, refused because nothing more comes."""
         begun = [] if self._held is None else [self._held[1], *self._waiting]
         items = [object_of(each.get("item"), "item") for each in begun if each["type"] == _ADDED]
-        kinds = [(item, kind_of(item)) for item in items]
+        kinds = [(item, self._kind(item)) for item in items]
         calls = [
             call_of(item, kind, "broken off") for item, kind in kinds if kind is not ItemKind.PLAIN
         ]
@@ -161,7 +164,7 @@ class ResponseStream:
         began = object_of(added.get("item"), "output item")
         if began.get("type") != item.get("type"):
             raise ModelAnswerError("the model's answer is malformed: an item has changed")
-        kind = kind_of(item)
+        kind = self._kind(item)
         passed = yield from self._items.decide(item, kind)
         self._kinds[done.get("output_index")] = kind
         status = began.get("status") if added is not done else "in_progress"
