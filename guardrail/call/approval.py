@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import datetime
 
@@ -32,8 +33,12 @@ from guardrail.core.types import Cause, Decision, Effect
 from guardrail.errors import RedactionError
 from guardrail.system.waiting import Steps, Wait
 
-__all__ = ["ApprovalSteps", "limit_to_grant"]
+__all__ = ["ON_WAIT", "ApprovalSteps", "limit_to_grant"]
 
+ON_WAIT: ContextVar[Callable[[str], None] | None] = ContextVar("guardrail_on_wait", default=None)
+"""Called with the recorded name of the tool when a call of this context begins to wait for an
+approval.
+"""
 
 _FIRST_PAUSE = 0.25
 _LONGEST_PAUSE = 2.0
@@ -125,6 +130,7 @@ class ApprovalSteps:
         if neither happens before *until* (``time.monotonic()``).
         """
         pause = _FIRST_PAUSE
+        on_wait = ON_WAIT.get()
         while True:
             case = yield from self._read_case(approval)
             if case is None:
@@ -134,6 +140,9 @@ class ApprovalSteps:
             left = until - time.monotonic()
             if left <= 0:
                 return False
+            if on_wait is not None:
+                on_wait(str(case.request.tool.get("name")))
+                on_wait = None
             try:
                 yield Wait(Future(), min(pause, left))
             except TimeoutError:

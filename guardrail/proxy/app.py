@@ -11,7 +11,7 @@ from guardrail.core.types import Principal
 from guardrail.errors import GuardrailError
 from guardrail.proxy.accepted_tools import AcceptedTools
 from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing, Receive, Scope, Send
-from guardrail.proxy.errors import failure_of
+from guardrail.proxy.errors import NoAnswerError, failure_of
 from guardrail.proxy.exchange import Exchange
 from guardrail.proxy.limits import ProxyLimits
 from guardrail.proxy.litellm import LITELLM_PATH, answer_litellm
@@ -49,11 +49,17 @@ class Proxy:
         identify: Callable[[Scope], Principal] = _this_user,
         limits: ProxyLimits | None = None,
         seen: SeenTools | None = None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         """*identify* returns the principal of a request, or raises a ``GuardrailError``. *seen*
-        notes the tools that are not accepted. Raises ``ConfigError`` if the upstream can't be
-        reached safely, or if the file of accepted tools can't be read.
+        notes the tools that are not accepted. *notify* gets a line for the operator if a call waits
+        for an approval. Raises ``ConfigError`` if the upstream can't be reached safely, or if the
+        file of accepted tools can't be read.
         """
+        self.unanswered = 0
+        """Number of requests to which the upstream sent no answer."""
+        self.problem = ""
+        """The reason for the last of them."""
         limits = ProxyLimits() if limits is None else limits
         upstream = Upstream(
             upstream_url, idle_s=settings.upstream_idle_s, connect_s=limits.connect_s
@@ -61,7 +67,7 @@ class Proxy:
         outcomes = Outcomes(settings.outcome_wait_s)
         sessions = CallerSessions(guard)
         tools = RequestTools(guard, AcceptedTools(settings.tools), seen)
-        self._shared = Shared(guard, upstream, settings, limits, sessions, outcomes, tools)
+        self._shared = Shared(guard, upstream, settings, limits, sessions, outcomes, tools, notify)
         self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,6 +87,9 @@ class Proxy:
         except Exception as error:  # border: a request must not end without an answer
             if out.started:
                 raise  # the server breaks the connection off: no client takes that for an answer
+            if isinstance(error, NoAnswerError):
+                self.unanswered += 1
+                self.problem = error.message
             failure = failure_of(error)
             body = failure.body(format_of(incoming.path, incoming.headers))
             await out.whole(failure.status, failure.headers, body)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hmac
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -78,17 +78,18 @@ class EmbeddedProxy:
         openai: str | None = None,
         anthropic: str | None = None,
         seen: SeenTools | None = None,
+        notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         """*openai* and *anthropic* are the URLs of the APIs; by default, the providers' own. *seen*
-        notes the tools that are not accepted. Raises ``ConfigError`` if one of the URLs can't be
-        reached safely.
+        notes the tools that are not accepted. *notify* gets lines for the operator. Raises
+        ``ConfigError`` if one of the URLs can't be reached safely.
         """
         self.requests = 0
         """Number of requests that had the secret."""
         self._secret = secrets.token_urlsafe(32)
         given = {ErrorFormat.OPENAI: openai, ErrorFormat.ANTHROPIC: anthropic}
         self._apps = {
-            provider: Proxy(guard, url or _DEFAULTS[provider], settings, seen=seen)
+            provider: Proxy(guard, url or _DEFAULTS[provider], settings, seen=seen, notify=notify)
             for provider, url in given.items()
         }
         rules = ListenerRules(
@@ -122,6 +123,17 @@ class EmbeddedProxy:
             "no_proxy": direct,
         }
 
+    @property
+    def unanswered(self) -> dict[ErrorFormat, tuple[int, str]]:
+        """The number of requests to which a provider's upstream sent no answer, with the reason for
+        the last of them. Contains only providers that have such requests.
+        """
+        return {
+            provider: (app.unanswered, app.problem)
+            for provider, app in self._apps.items()
+            if app.unanswered
+        }
+
     def __enter__(self) -> Self:
         """Start serving. Raises ``ConfigError``."""
         self._listener.__enter__()
@@ -153,7 +165,9 @@ class EmbeddedProxy:
             await _refuse(provider, send)
             return
         self.requests += 1
-        if not path.startswith(b"/v1/"):  # Vercel's client adds no /v1 to Anthropic's base URL
+        if path != b"/" and not path.startswith(
+            b"/v1/"
+        ):  # Vercel's client adds no /v1 to Anthropic's base URL
             path = b"/v1" + path
         inner = {**scope, "raw_path": path, "path": path.decode("latin-1")}
         await self._apps[provider](inner, receive, send)

@@ -94,11 +94,11 @@ def proxy_listener(
     log: Callable[[str], None] = lambda _: None,
 ) -> Listener:
     """Return the server of a proxy in front of *upstream*, bound to its address. *seen* notes the
-    tools that are not accepted. Raises ``ConfigError``.
+    tools that are not accepted. *log* gets lines for the operator. Raises ``ConfigError``.
     """
     address, rules = listener_rules(settings)
     identity = CallerIdentity(settings)
-    app = Proxy(guard, upstream, settings, identify=identity.principal, seen=seen)
+    app = Proxy(guard, upstream, settings, identify=identity.principal, seen=seen, notify=log)
     return Listener(
         app,
         rules,

@@ -23,6 +23,7 @@ _ABOUT_REQUEST = frozenset({("responses", "input_tokens"), ("messages", "count_t
 _NO_POST = frozenset({"models", "projects"})
 """Routes on which other providers serve models: ``POST /v1/models/NAME:generateContent``."""
 _READING = frozenset({"GET", "DELETE"})
+_BASE_URLS = "base URL with /v1 for OpenAI's clients, without /v1 for Anthropic's clients"
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 
@@ -39,14 +40,9 @@ class Route:
 
 def find_route(method: str, path: str) -> Route:
     """Return the route for a request. Raises ``ProxyError`` for every route that is not listed."""
-    parts = _parts(path)
-    if parts[:1] != (_BASE,):
-        raise ProxyError(
-            404,
-            "the proxy serves /v1/... only",
-            code="proxy.route",
-            hint="OpenAI clients: the base_url ends with /v1",
-        )
+    parts = () if path == "/" else _parts(path)
+    if parts[:1] != (_BASE,) or parts[1:2] in {(), (_BASE,)}:
+        raise ProxyError(404, "this path is not served", code="proxy.route", hint=_BASE_URLS)
     parts = parts[1:]
     if method == "POST" and parts in _GOVERNED:
         return Route("/" + "/".join(parts), _GOVERNED[parts])
@@ -60,7 +56,7 @@ def find_route(method: str, path: str) -> Route:
         return Route(rest, None)
     raise ProxyError(
         404,
-        f"{method} /v1/{parts[0] if parts else ''}{'/...' if parts[1:] else ''} can carry tool"
+        f"{method} /v1/{parts[0]}{'/...' if parts[1:] else ''} can carry tool"
         " calls that the proxy can't decide, or is not known to it",
         code="proxy.route",
         hint="docs/proxy.md lists the routes",
@@ -87,6 +83,8 @@ def _parts(path: str) -> tuple[str, ...]:
 
 def format_of(path: str, headers: list[tuple[str, str]]) -> ErrorFormat:
     """Return the format in which the client reads errors."""
-    if path.startswith("/v1/messages") or any(name == "anthropic-version" for name, _ in headers):
+    if path.startswith(("/v1/messages", "/v1/v1/messages")) or any(
+        name == "anthropic-version" for name, _ in headers
+    ):
         return ErrorFormat.ANTHROPIC
     return ErrorFormat.OPENAI

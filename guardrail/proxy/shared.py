@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,9 +33,19 @@ class Shared:
     sessions: CallerSessions
     outcomes: Outcomes
     tools: RequestTools
+    notify: Callable[[str], None]
+    """Gets lines for the operator."""
     refused: RefusedItems = field(default_factory=RefusedItems)
     approvals: AdmittedApprovals = field(default_factory=AdmittedApprovals)
     again: AskedAgain = field(default_factory=AskedAgain)
+
+    @property
+    def approval_wait_s(self) -> float:
+        """Number of seconds for which a call waits for an approval: 0 if the settings accept no
+        approval that a person could give.
+        """
+        accepted = self.guard.approvals.terms.unsafe_asserted
+        return self.settings.approval_wait_s if accepted else 0
 
     @property
     def max_request(self) -> int:

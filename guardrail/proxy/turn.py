@@ -4,11 +4,13 @@ answer.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
+from guardrail.call.approval import ON_WAIT
 from guardrail.core.call_context import CallContext, is_traceparent
 from guardrail.model_apis.answers import AnswerStream
 from guardrail.model_apis.api import Api
@@ -109,7 +111,7 @@ class ProxyTurn:
             self._shared.guard,
             self._shared.outcomes.calls,
             self.session,
-            self._shared.settings.approval_wait_s,
+            self._shared.approval_wait_s,
             adapter="proxy",
             context=self._context,
             owner=self.owner,
@@ -143,7 +145,21 @@ class ProxyTurn:
 
     async def decide(self, asked: Asked) -> list[str | None]:
         """Decide calls. For each, return its refusal, or None if it is allowed."""
-        return await self._decider.adecide(asked)
+        token = ON_WAIT.set(self._tell_of_wait)
+        try:
+            return await self._decider.adecide(asked)
+        finally:
+            ON_WAIT.reset(token)
+
+    def _tell_of_wait(self, tool: str) -> None:
+        """Tell the operator that a call waits, because the client only sees that its answer is
+        late.
+        """
+        seconds = self._shared.approval_wait_s
+        with contextlib.suppress(OSError):  # the call waits even if nobody reads the line
+            self._shared.notify(
+                f"{tool} waits for an approval (up to {seconds:g} s): guardrail approvals"
+            )
 
     @property
     def holds(self) -> bool:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import functools
 import ipaddress
+import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from urllib.parse import SplitResult, urlsplit
@@ -138,6 +139,7 @@ class Upstream:
         ``ConfigError``.
         """
         found = _checked(url)
+        self._name = f"the upstream {found.netloc}"
         self._origin = f"{found.scheme}://{found.netloc}"
         self._base = found.path.rstrip("/") or _BASE
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_s, sock_read=idle_s)
@@ -173,7 +175,7 @@ class Upstream:
                 skip_auto_headers=_ADDED,
             )
         except (aiohttp.ClientError, OSError) as error:
-            raise _proxy_error(error, NoAnswerError) from None
+            raise _proxy_error(error, NoAnswerError, self._name) from None
         try:
             if 300 <= response.status < 400:
                 raise ProxyError(
@@ -245,20 +247,31 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _proxy_error(error: Exception, kind: type[ProxyError] = ProxyError) -> ProxyError:
+def _proxy_error(
+    error: Exception, kind: type[ProxyError] = ProxyError, name: str = "the upstream"
+) -> ProxyError:
     """Return what a client is told about an error of the library. The library's own text may name
-    addresses.
+    addresses. *name* has no credentials, because a URL with credentials is refused.
     """
     if isinstance(error, TimeoutError):  # also aiohttp.ServerTimeoutError
-        return kind(504, "the upstream did not answer in time", code="proxy.upstream_timeout")
+        return kind(504, f"{name} did not answer in time", code="proxy.upstream_timeout")
     if isinstance(error, aiohttp.ClientSSLError):
-        return kind(
-            502, "the upstream's certificate or TLS is not accepted", code="proxy.upstream_tls"
-        )
+        return kind(502, f"certificate or TLS of {name} is not accepted", code="proxy.upstream_tls")
     if isinstance(error, aiohttp.ClientConnectorError):
-        return kind(502, "the upstream can't be reached", code="proxy.upstream_unreachable")
+        return kind(
+            502,
+            f"{name} can't be reached ({_reason(error)})",
+            code="proxy.upstream_unreachable",
+        )
     return kind(
         502,
-        "the upstream broke off its answer, or does not speak HTTP",
+        f"{name} broke off its answer, or does not speak HTTP",
         code="proxy.upstream_broken",
     )
+
+
+def _reason(error: aiohttp.ClientConnectorError) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name was not found"
+    number = error.os_error.errno  # the text of asyncio names addresses
+    return os.strerror(number).lower() if number else "no connection"

@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from guardrail.core.words import counted
 from guardrail.errors import ConfigError, os_reason
 from guardrail.system.asgi_rules import App, GuardedApp, RefusalReply, plain_refusal
 from guardrail.system.listener import ListenAddress, ListenerRules, check_binding
@@ -79,7 +80,8 @@ class Listener:
     ) -> None:
         """Bind *address*. Connections are accepted from now on, and served once the server runs.
 
-        When the server has stopped, *close* is awaited: the app ends what it still holds. Raises
+        When the server has stopped, *close* is awaited: the app ends what it still holds. *log*
+        gets lines for the operator: failed requests, and requests that delay a stop. Raises
         ``ConfigError`` if other machines can reach the address without TLS or without
         authentication, if it can't be bound, and if uvicorn is not installed.
         """
@@ -93,6 +95,7 @@ class Listener:
         self._tls = tls
         self._reply = reply
         self._close = close
+        self._log = log
         self._server: uvicorn.Server | None = None
         self._stopped = False
         """True if the server must stop as soon as it has started."""
@@ -154,7 +157,14 @@ class Listener:
             self._ready.set()
 
     async def _serve(self, ready: Callable[[], None]) -> None:
-        self._server = server = _made(self.app, self._rules, self._tls, self._reply, ready)
+        self._server = server = _made(
+            self.app,
+            self._rules,
+            self._tls,
+            self._reply,
+            ready=ready,
+            stopping=self._log_stop,
+        )
         server.should_exit = self._stopped
         try:
             await server.serve(sockets=[self._socket])
@@ -166,6 +176,16 @@ class Listener:
                 await asyncio.wait(tasks, timeout=_CLOSE_S)
             if self._close is not None:
                 await self._close()
+
+    def _log_stop(self) -> None:
+        count = self.app.streams
+        if not count:
+            return
+        with contextlib.suppress(OSError):  # the server stops even if nobody reads the log
+            self._log(
+                f"stopping: {counted(count, 'request')} in progress, up to"
+                f" {self._rules.stop_s:g} s; Ctrl-C again ends {'it' if count == 1 else 'them'}"
+            )
 
     @contextlib.contextmanager
     def _stopped_by_signals(self) -> Generator[None]:
@@ -217,7 +237,9 @@ def _made(
     rules: ListenerRules,
     tls: ServerTls | None,
     reply: RefusalReply,
+    *,
     ready: Callable[[], None],
+    stopping: Callable[[], None],
 ) -> uvicorn.Server:
     import uvicorn
 
@@ -257,6 +279,11 @@ def _made(
                 each.listen(_BACKLOG)
             self.started = True
             ready()
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            """Let requests in progress end."""
+            stopping()
+            await super().shutdown(sockets)
 
     return QuietServer(_configuration(app, rules, protocol))
 

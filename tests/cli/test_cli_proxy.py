@@ -128,8 +128,13 @@ def test_a_request_that_the_listener_refuses_is_answered_in_the_format_of_its_ap
 
 
 def test_a_proxy_that_stops_does_not_wait_for_a_person(project: Path) -> None:
-    """The request for the approval stays in the ledger, and no call is handed over."""
-    (project / "guardrail.toml").write_text(SETTINGS + "approval_wait_s = 3600\nstop_s = 1\n")
+    """The request for the approval stays in the ledger, and no call is handed over. The operator
+    reads why nothing seems to happen.
+    """
+    (project / "guardrail.toml").write_text(
+        f"{SETTINGS}approval_wait_s = 3600\nstop_s = 1\n\n"
+        "[approvals]\nunsafe_asserted_approvals = true\n"
+    )
     turn = Turn("Let me see.", [Call("book", {"city": "Bern"}, "c1")])
     with (
         ModelServer([turn]) as upstream,
@@ -150,6 +155,12 @@ def test_a_proxy_that_stops_does_not_wait_for_a_person(project: Path) -> None:
             while piece := sock.recv(65536):
                 answer += piece
         assert program.wait() == 0
+        assert program.stderr is not None
+        told = [line for line in program.stderr.read().splitlines() if "guardrail: " in line]
+    assert told == [
+        "guardrail: book waits for an approval (up to 3600 s): guardrail approvals",
+        "guardrail: stopping: 1 request in progress, up to 1 s; Ctrl-C again ends it",
+    ]
     assert b"book" not in answer
     assert b"[DONE]" not in answer
     (decision,) = records(db, "call.decision")

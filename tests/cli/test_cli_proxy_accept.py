@@ -49,7 +49,9 @@ def test_a_tool_is_shown_and_accepted(project: Path, cli: Cli) -> None:
     assert shown.out.startswith("weather  function  new  seen 1 time since 20")
     assert "  city: string, days: integer (optional)\n  Sun?\n" in shown.out
     assert read_accepted(project / "proxy-tools.json") == {}
-    assert cli("proxy", "accept", "weather", "--yes").code == 0
+    assert shown.err.splitlines() == ["next:  guardrail proxy accept NAME ..., or --all"]
+    accepted = cli("proxy", "accept", "weather", "--yes")
+    assert (accepted.code, "next:" in accepted.err) == (0, False)
     assert list(read_accepted(project / "proxy-tools.json")) == ["weather"]
     assert cli("proxy", "accept").out == ""
     listed = cli("proxy", "accept", "--list").out
@@ -103,6 +105,14 @@ def test_what_can_not_be_accepted_is_a_usage_error(
     see(project, WEATHER)
     assert cli("proxy", "accept", *arguments).code == 2
     assert read_accepted(project / "proxy-tools.json") == {}
+
+
+def test_an_unknown_tool_is_refused_with_the_command_that_lists_those_that_wait(
+    project: Path, cli: Cli
+) -> None:
+    done = cli("proxy", "accept", "nosuch")
+    assert "no tool nosuch waits to be accepted" in done.err
+    assert "without names, guardrail proxy accept lists the tools that wait" in done.err
 
 
 def test_a_malformed_file_of_accepted_tools_is_not_replaced(project: Path, cli: Cli) -> None:

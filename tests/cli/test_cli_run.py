@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -224,6 +225,45 @@ def test_an_upstream_that_is_no_api_is_in_the_summary(project: Path) -> None:
     assert (ran.code, "1 request: 1 call, 1 denied" in ran.err) == (1, True), ran.err
     (rejected,) = records(project / "audit.db", "call.rejected")
     assert rejected["reason"] == "proxy.upstream_type"
+
+
+@pytest.mark.parametrize(
+    ("client", "variable", "option"),
+    [
+        (AGENT, "OPENAI_BASE_URL", "--upstream"),
+        (ANTHROPIC, "ANTHROPIC_BASE_URL", "--anthropic-upstream"),
+    ],
+    ids=["openai", "anthropic"],
+)
+def test_an_upstream_that_does_not_answer_is_in_the_summary(
+    project: Path, client: str, variable: str, option: str
+) -> None:
+    """The program may not show its error."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        name = f"127.0.0.1:{unused.getsockname()[1]}"
+        ran = governed(project, *python(client), options=(option, f"http://{name}"))
+    problem = f"the upstream {name} can't be reached (connection refused)"
+    assert problem in ran.err.split("guardrail: ")[0]
+    assert ran.err.splitlines()[-3:] == [
+        "guardrail: 1 request: 0 calls, 0 denied",
+        f"guardrail: 1 request failed: {problem}",
+        f"next:  check {option}, or {variable}",
+    ]
+
+
+def test_the_operator_is_told_while_a_call_waits(project: Path) -> None:
+    (project / "guardrail.toml").write_text(
+        f"{SETTINGS}approval_wait_s = 1\n\n[approvals]\nunsafe_asserted_approvals = true\n"
+    )
+    with ModelServer([Turn(calls=[Call("book", {"city": "Bern"}, "c1")])]) as server:
+        ran = governed(project, *python(AGENT), OPENAI_BASE_URL=server.openai)
+    assert ran.err.splitlines() == [
+        "guardrail: book waits for an approval (up to 1 s): guardrail approvals",
+        "guardrail: 1 request: 1 call, 0 denied, 1 waiting for approval",
+        "look:  guardrail show last",
+        "next:  guardrail approvals",
+    ]
 
 
 def test_input_and_output_are_the_programs_own(project: Path) -> None:

@@ -114,6 +114,45 @@ def test_the_connection_shows_life_before_the_decision(
         json.loads(text.removeprefix("granted"))
 
 
+def test_the_operator_is_told_once_that_a_call_waits(asking: Bench) -> None:
+    """The client sees only that its answer is late."""
+    told: list[str] = []
+    with (
+        ModelServer([PAY]) as upstream,
+        proxied(
+            asking.guard, upstream.openai, limits=LIVELY, approval_wait_s=600, notify=told.append
+        ) as proxy,
+        meanwhile(approve_soon(asking)),
+    ):
+        assert refusal_of(proxy) is None
+    assert told == ["pay waits for an approval (up to 600 s): guardrail approvals"]
+
+
+def test_a_line_that_nobody_can_read_does_not_end_the_wait(asking: Bench) -> None:
+    def fail(_: str) -> None:
+        raise BrokenPipeError
+
+    with (
+        ModelServer([PAY]) as upstream,
+        proxied(asking.guard, upstream.openai, approval_wait_s=600, notify=fail) as proxy,
+        meanwhile(approve_soon(asking)),
+    ):
+        assert refusal_of(proxy) is None
+
+
+def test_a_call_does_not_wait_if_the_settings_accept_no_approval() -> None:
+    """A client would wait in vain."""
+    bench = approving_bench(Asks(), approvals={"unsafe_asserted_approvals": False})
+    told: list[str] = []
+    with (
+        ModelServer([PAY]) as upstream,
+        proxied(bench.guard, upstream.openai, approval_wait_s=3600, notify=told.append) as proxy,
+    ):
+        assert "a person must approve this call" in refusal_of(proxy)
+    assert told == []
+    assert len(requests_of(bench)) == 1
+
+
 def test_a_call_that_nobody_approves_is_refused_and_can_be_asked_again(asking: Bench) -> None:
     """An approval that comes later counts for the same call in the same session."""
     with (

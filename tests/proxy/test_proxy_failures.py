@@ -167,8 +167,19 @@ def test_an_upstream_that_cannot_be_reached_is_an_error_that_can_be_tried_again(
     with proxied(bench.guard, f"http://127.0.0.1:{port}/v1") as proxy:
         answer = post(proxy)
     assert answer.status_code == 502
-    assert answer.json()["error"]["code"] == "proxy.upstream_unreachable"
+    error = answer.json()["error"]
+    assert error["code"] == "proxy.upstream_unreachable"
+    reason = "connection refused"
+    assert error["message"] == f"the upstream 127.0.0.1:{port} can't be reached ({reason})"
     assert "x-should-retry" not in answer.headers
+
+
+def test_an_upstream_whose_name_is_unknown_is_named_in_the_error(bench: Bench) -> None:
+    with proxied(bench.guard, "https://models.invalid/v1") as proxy:
+        answer = post(proxy)
+    assert answer.status_code == 502
+    said = answer.json()["error"]["message"]
+    assert said == "the upstream models.invalid can't be reached (its name was not found)"
 
 
 def test_an_upstream_with_a_certificate_of_nobody_gets_no_request(bench: Bench) -> None:
@@ -178,7 +189,9 @@ def test_an_upstream_with_a_certificate_of_nobody_gets_no_request(bench: Bench) 
     ):
         answer = post(proxy)
     assert answer.status_code == 502
-    assert answer.json()["error"]["code"] in {"proxy.upstream_tls", "proxy.upstream_broken"}
+    error = answer.json()["error"]
+    assert error["code"] in {"proxy.upstream_tls", "proxy.upstream_broken"}
+    assert upstream.url.removeprefix("http://") in error["message"]
     assert not upstream.requests
 
 

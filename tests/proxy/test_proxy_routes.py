@@ -108,6 +108,16 @@ def test_a_refusal_has_the_format_of_the_api(
     assert not upstream.requests
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/"), ("POST", "/v1/v1/messages"), ("POST", "/messages")]
+)
+def test_a_wrong_base_url_is_answered_with_the_right_ones(method: str, path: str) -> None:
+    with pytest.raises(ProxyError, match="not served") as refused:
+        find_route(method, path)
+    said = "base URL with /v1 for OpenAI's clients, without /v1 for Anthropic's clients"
+    assert (refused.value.status, refused.value.hint) == (404, said)
+
+
 def test_a_passed_route_streams_both_ways(bench: Bench) -> None:
     """The bytes and the status are the upstream's own."""
     body = b"\x00\xff" * 300_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
@@ -67,11 +67,12 @@ def proxied(
     upstream: str,
     *,
     limits: ProxyLimits | None = None,
+    notify: Callable[[str], None] = lambda _: None,
     **settings: Any,
 ) -> Iterator[RunningProxy]:
     """Serve a proxy of *guard* in front of the URL *upstream*. Calls that need an approval do not
     wait for it, unless *settings* say so.
     """
     made = ProxySettings(**{"approval_wait_s": 0, **settings})
-    with serving(Proxy(guard, upstream, made, limits=limits)) as proxy:
+    with serving(Proxy(guard, upstream, made, limits=limits, notify=notify)) as proxy:
         yield proxy

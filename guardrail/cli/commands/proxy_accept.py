@@ -71,6 +71,8 @@ def accept(
     if not chosen or not as_json:
         _show(chosen or seen, accepted, as_json=as_json)
     if not chosen:
+        if not as_json:
+            _show_next(seen)
         return Exit.YES
     if not yes and not _confirmed(len(chosen)):
         remark("nothing was accepted")
@@ -97,7 +99,7 @@ def _chosen(
     if unknown:
         raise UsageError(
             f"no tool {one_line(unknown[0])} waits to be accepted",
-            hint="guardrail proxy accept shows those that do",
+            hint="without names, guardrail proxy accept lists the tools that wait",
         )
     return {name: each for name, each in seen.items() if all_ or name in names}
 
@@ -141,6 +143,9 @@ def _show(
         if name in accepted:
             for line in _difference(accepted[name], each.tool):
                 data(f"  {line}")
+
+
+def _show_next(seen: Mapping[str, SeenTool]) -> None:
     if seen:
         remark("next:  guardrail proxy accept NAME ..., or --all")
     else:

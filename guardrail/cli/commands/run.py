@@ -129,7 +129,12 @@ def run(
             start = reader.size()
         seen = SeenTools(seen_path(settings.ledger.path))
         with EmbeddedProxy(
-            guard, settings.proxy, openai=openai, anthropic=anthropic, seen=seen
+            guard,
+            settings.proxy,
+            openai=openai,
+            anthropic=anthropic,
+            seen=seen,
+            notify=lambda line: remark(f"guardrail: {one_line(line)}"),
         ) as proxy:
             code = _run_program(command, proxy.environment(outside))
     _summarize(settings, proxy, start)
@@ -250,6 +255,11 @@ def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int) -> None:
     if counts.waiting:
         parts.append(f"{counts.waiting} waiting for approval")
     remark(f"guardrail: {counted(proxy.requests, 'request')}: {', '.join(parts)}")
+    for provider, (count, problem) in proxy.unanswered.items():
+        said = f"guardrail: {counted(count, 'request')} failed: {one_line(problem)}"
+        remark(said, Style.WARN)
+        option = "--upstream" if provider == "openai" else f"--{provider}-upstream"
+        remark(f"next:  check {option}, or {provider.upper()}_BASE_URL")
     if counts.calls:
         remark("look:  guardrail show last")
     if counts.unaccepted:
