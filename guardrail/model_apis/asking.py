@@ -21,6 +21,7 @@ __all__ = [
     "ModelAnswerError",
     "looks_like_call",
     "object_of",
+    "place_of",
     "told",
 ]
 
@@ -80,6 +81,16 @@ def object_of(value: object, name: str) -> Mapping[str, Any]:
     """
     if not isinstance(value, dict):
         raise ModelAnswerError(f"the model's answer is malformed: its {name} is not an object")
+    return value
+
+
+def place_of(found: Mapping[str, Any], field: str) -> int | None:
+    """Return the number in *field*, or None if it is missing. Raises ``ModelAnswerError`` for
+    anything else.
+    """
+    value = found.get(field)
+    if value is not None and type(value) is not int:
+        raise ModelAnswerError(f"the model's answer is malformed: its {field} is not a number")
     return value
 
 

@@ -4,7 +4,9 @@ not. None of them hands over a call.
 
 from __future__ import annotations
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -146,3 +148,83 @@ def test_the_provider_learns_that_its_request_for_approval_was_refused() -> None
     sent = kept.restored(owner, {"previous_response_id": "r", "input": [given]})
     answers = [each for each in sent["input"] if each.get("type") == "mcp_approval_response"]
     assert [each["approve"] for each in answers] == [False]
+
+
+PARTS = [
+    {"type": "tool_use", "id": "t", "name": TOOL, "input": {}},
+    {"type": "function_call", "name": TOOL},
+    {"toolUse": {"name": TOOL}},
+    {"type": "text", "text": "x", "tool_calls": TOOL_CALLS},
+]
+
+
+@pytest.mark.parametrize("part", PARTS, ids=["tool_use", "function_call", "toolUse", "text"])
+def test_the_content_of_a_chat_message_contains_no_call(part: Any) -> None:
+    for content in ([{"type": "text", "text": "x"}, part], part):
+        with pytest.raises(ModelAnswerError, match="calls in its content"):
+            whole(Api.CHAT, {"choices": [{"message": {"content": content}}]})
+        with pytest.raises(ModelAnswerError, match="calls in its content"):
+            streamed(Api.CHAT, sse({"choices": [{"index": 0, "delta": {"content": content}}]}))
+
+
+def test_the_content_of_a_chat_message_can_be_a_list() -> None:
+    body = {"choices": [{"message": {"content": ["x", {"type": "text", "text": "x"}]}}]}
+    assert json.loads(whole(Api.CHAT, body)) == body
+
+
+def changed(value: Any, other: Any) -> Iterator[Any]:
+    """Yield *value* with each of its parts replaced by *other*."""
+    yield other
+    for name, each in value.items() if isinstance(value, dict) else ():
+        for made in changed(each, other):
+            yield {**value, name: made}
+    for at, each in enumerate(value) if isinstance(value, list) else ():
+        for made in changed(each, other):
+            yield [*value[:at], made, *value[at + 1 :]]
+
+
+COMPLETED = {"id": "r", "model": "m", "status": "completed", "output": [CALL, SHELL, OUTPUT]}
+MESSAGE = {"role": "assistant", "content": "x", "tool_calls": TOOL_CALLS}
+USED = {"type": "tool_use", "id": "t", "name": TOOL, "input": {}}
+WHOLE = {
+    Api.CHAT: {"id": "r", "choices": [{"message": MESSAGE, "finish_reason": "tool_calls"}]},
+    Api.RESPONSES: COMPLETED,
+    Api.MESSAGES: {
+        "type": "message",
+        "role": "assistant",
+        "content": [USED],
+        "stop_reason": "tool_use",
+    },
+}
+STREAMED = {
+    Api.CHAT: [CHUNK, STOP],
+    Api.RESPONSES: [
+        {**ADDED, "item": CALL},
+        DONE,
+        {"type": "response.completed", "response": COMPLETED},
+    ],
+    Api.MESSAGES: [
+        {"type": "message_start", "message": {"role": "assistant", "content": []}},
+        {"type": "content_block_start", "index": 0, "content_block": USED},
+        {
+            "type": "content_block_delta",
+            "index": 0,
+            "delta": {"type": "input_json_delta", "partial_json": "{}"},
+        },
+        {"type": "content_block_stop", "index": 0},
+        {"type": "message_delta", "delta": {"stop_reason": "tool_use"}},
+        {"type": "message_stop"},
+    ],
+}
+
+
+@pytest.mark.parametrize("api", Api)
+@pytest.mark.parametrize("other", [[], {}, [[]], 0, "", True, None], ids=repr)
+def test_a_value_of_another_type_never_ends_in_an_internal_error(api: Api, other: Any) -> None:
+    """The answer is governed, or it is malformed."""
+    for body in changed(WHOLE[api], other):
+        with contextlib.suppress(ModelAnswerError):
+            whole(api, body)
+    for events in changed(STREAMED[api], other):
+        with contextlib.suppress(ModelAnswerError):
+            streamed(api, sse(*(events if isinstance(events, list) else [events])))

@@ -125,7 +125,7 @@ class MessageStream:
             return [event]
         if kind == _START:
             return (yield from self._start(event))
-        if kind in {_DELTA, _STOP}:
+        if kind in (_DELTA, _STOP):
             return self._more(event, ended=kind == _STOP)
         if kind == "message_delta":
             return (yield from self._delta(event))

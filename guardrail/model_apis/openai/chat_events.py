@@ -15,14 +15,22 @@ from guardrail.model_apis.asking import (
 )
 from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, arguments_of, text_or_none
 
-__all__ = ["LEGACY", "TOOLS", "calls_of", "check_fields", "governed_choice", "rewrite_completion"]
+__all__ = [
+    "LEGACY",
+    "TOOLS",
+    "calls_of",
+    "check_content",
+    "check_fields",
+    "governed_choice",
+    "rewrite_completion",
+]
 
 TOOLS = "tool_calls"
 LEGACY = "function_call"
 
 _ENDED = frozenset({"stop", TOOLS, LEGACY})
 """Finish reasons with which a choice and its calls are complete."""
-_KINDS = frozenset({"function", "custom"})
+_KINDS = ("function", "custom")
 
 
 def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
@@ -46,6 +54,7 @@ def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, A
             continue
         message = object_of(message, "message")
         check_fields(message, frozenset({TOOLS, LEGACY}))
+        check_content(message)
         reason = choice.get("finish_reason")
         calls = calls_of(message, reason)
         rulings: list[str | None] = []
@@ -68,6 +77,19 @@ def check_fields(found: Mapping[str, Any], known: frozenset[str]) -> None:
             raise ModelAnswerError(
                 "the model's answer contains calls in a field that guardrail does not know"
             )
+
+
+def check_content(message: Mapping[str, Any]) -> None:
+    """Raise ``ModelAnswerError`` if the content of *message*, or of a part of it, is a list with a
+    call: some providers translate calls of other APIs in this way.
+    """
+    content = message.get("content")
+    if content is None or isinstance(content, str):
+        return
+    for part in content if isinstance(content, list) else [content]:
+        names = [str(part.get("type")), *part] if isinstance(part, dict) else []
+        if any("tool" in name.lower() or looks_like_call(name) for name in names):
+            raise ModelAnswerError("the model's answer contains calls in its content")
 
 
 def calls_of(message: Mapping[str, Any], reason: object) -> list[AskedCall]:
@@ -96,7 +118,7 @@ def _call(call: Mapping[str, Any], refusal: Refusal | None) -> AskedCall:
     elif kind == "function":
         inner = object_of(call.get("function"), "function call")
         name, given = inner.get("name"), arguments_of(inner.get("arguments"))
-    if kind not in _KINDS or any(call.get(other) for other in _KINDS - {kind}):
+    if kind not in _KINDS or any(call.get(other) for other in _KINDS if other != kind):
         refusal = Refusal("unknown_kind", "guardrail knows no tool of this type")
     return AskedCall(
         name,
@@ -138,7 +160,7 @@ def governed_choice(
         return changed, reason
     if not message.get("content"):
         changed["content"] = text
-    return changed, "stop" if reason in {TOOLS, LEGACY} else reason
+    return changed, "stop" if reason in (TOOLS, LEGACY) else reason
 
 
 def _objects(value: object, name: str) -> list[Mapping[str, Any]]:

@@ -10,11 +10,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardrail.core.words import counted
-from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of
+from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of, place_of
 from guardrail.model_apis.openai.chat_events import (
     LEGACY,
     TOOLS,
     calls_of,
+    check_content,
     check_fields,
     governed_choice,
 )
@@ -55,7 +56,7 @@ class ChatStream:
         groups: list[list[Mapping[str, Any]]] = [[]]
         for choice in choices:
             choice = object_of(choice, "choice")  # noqa: PLW2901 - checked
-            held = self._choices.setdefault(choice.get("index"), _HeldChoice())
+            held = self._choices.setdefault(place_of(choice, "index"), _HeldChoice())
             kept = held.take(choice)
             reason = choice.get("finish_reason")
             if reason is None:
@@ -157,6 +158,7 @@ class _HeldChoice:
             return choice
         delta = object_of(delta, "delta")
         check_fields(delta, frozenset({TOOLS, LEGACY}))
+        check_content(delta)
         self.said = self.said or bool(delta.get("content"))
         fragments, legacy = delta.get(TOOLS), delta.get(LEGACY)
         if not fragments and legacy is None:

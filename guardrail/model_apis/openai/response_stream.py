@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of
+from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of, place_of
 from guardrail.model_apis.openai.response_events import ResponseItems
 from guardrail.model_apis.openai.response_items import TEXTS, ItemKind, call_of, kind_of
 
@@ -69,6 +69,7 @@ class ResponseStream:
             # the client delivers the event, so the program sees that the answer failed
             self.broken = False
             return [event]
+        place_of(event, "output_index")
         if "response" in event:
             return (yield from self._whole(event, kind))
         if self._held is not None:
