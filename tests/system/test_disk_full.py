@@ -56,9 +56,11 @@ def test_a_quota_is_not_taken_for_a_full_disk(tmp_path: Path) -> None:
 
 
 def test_other_reasons_stay_what_the_system_says(tmp_path: Path) -> None:
-    """Only want of room is told in other words."""
-    error = OSError(errno.EACCES, os.strerror(errno.EACCES))
-    assert why_not_written(error, tmp_path / "x") == "Permission denied"
+    """Only a full disk and missing rights are told in other words."""
+    error = OSError(errno.EIO, os.strerror(errno.EIO))
+    assert why_not_written(error, tmp_path / "x") == "Input/output error"
+    denied = OSError(errno.EACCES, os.strerror(errno.EACCES))
+    assert f"{tmp_path / 'x'} can't be opened by user " in why_not_written(denied, tmp_path / "x")
     unknown = sqlite3.OperationalError("x")
     unknown.sqlite_errorname = "SQLITE_CANTOPEN"
     assert not is_full(unknown, tmp_path / "x")
