@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
 
+from guardrail.core.words import counted
 from guardrail.proxy.errors import ProxyError
 from guardrail.system.asgi_rules import Message, Receive, Scope, Send
 
@@ -63,7 +64,9 @@ class Incoming:
             size += len(piece)
             if size > limit:
                 self.problem = ProxyError(
-                    413, f"the request is larger than {limit} bytes", code="proxy.request_size"
+                    413,
+                    f"the request is larger than {counted(limit, 'byte')}",
+                    code="proxy.request_size",
                 )
                 raise self.problem
             if piece:

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from guardrail.core import json_text
+from guardrail.core.words import agree
 from guardrail.errors import GuardrailError
 from guardrail.model_apis.answers import AnswerStream, govern_body
 from guardrail.model_apis.asking import Asked, ModelAnswerError
@@ -214,5 +215,7 @@ async def _within(seconds: float) -> AsyncIterator[None]:
             yield
     except TimeoutError:
         raise ProxyError(
-            504, f"the answer did not end in {seconds:g} seconds", code="proxy.answer_time"
+            504,
+            f"the answer did not end in {seconds:g} {agree(seconds, 'second')}",
+            code="proxy.answer_time",
         ) from None

@@ -13,6 +13,7 @@ import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from urllib.parse import SplitResult, urlsplit
 
+from guardrail.core.words import counted
 from guardrail.errors import ConfigError
 from guardrail.proxy.decompress import Decompressor
 from guardrail.proxy.errors import NoAnswerError, ProxyError
@@ -123,7 +124,7 @@ class UpstreamReply:
         if size > self._limit:
             raise ProxyError(
                 502,
-                f"the upstream's answer is larger than {self._limit} bytes",
+                f"the upstream's answer is larger than {counted(self._limit, 'byte')}",
                 code="proxy.upstream_size",
             )
 

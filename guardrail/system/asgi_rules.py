@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from guardrail.core.words import agree
 from guardrail.system.listener import (
     Headers,
     ListenerRefusal,
@@ -239,7 +240,8 @@ class _Exchange:
             async with asyncio.timeout(max(0.0, self._end - time.monotonic())):
                 message = await self._receive()
         except TimeoutError:
-            late = f"the body must arrive in {self._rules.idle_s:g} seconds"
+            limit = self._rules.idle_s
+            late = f"the body must arrive in {limit:g} {agree(limit, 'second')}"
             raise RequestRefused(ListenerRefusal(408, "slow", late)) from None
         if message["type"] == "http.request":
             self._size += len(message.get("body", b""))
