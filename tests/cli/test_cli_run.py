@@ -328,6 +328,10 @@ def test_a_policy_that_does_not_load_starts_no_program(project: Path) -> None:
 def test_signals_reach_the_program(project: Path, name: str) -> None:
     """It decides about its end itself, and the ledger is closed afterwards."""
     script = f"trap 'echo got; exit 5' {name[3:]}; echo ready; while :; do sleep 0.05; done"
+    number = getattr(signal, name)
+    # Under nohup, it is ignored, and programs that are started here would ignore it, too.
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
     with subprocess.Popen(
         command("run", "--", "sh", "-c", script),
         cwd=project,
@@ -339,7 +343,7 @@ def test_signals_reach_the_program(project: Path, name: str) -> None:
     ) as running:
         assert running.stdout is not None
         assert running.stdout.readline() == "ready\n"
-        running.send_signal(getattr(signal, name))
+        running.send_signal(number)
         out, err = running.communicate(timeout=120)
     assert (running.returncode, out) == (5, "got\n"), err
     assert records(project / "audit.db", "admin.stop")
