@@ -10,7 +10,7 @@ from guardrail.config import ProxySettings
 from guardrail.core.types import Principal
 from guardrail.errors import GuardrailError
 from guardrail.proxy.accepted_tools import AcceptedTools
-from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing, Receive, Scope, Send
+from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing
 from guardrail.proxy.errors import NoAnswerError, failure_of
 from guardrail.proxy.exchange import Exchange
 from guardrail.proxy.limits import ProxyLimits
@@ -23,6 +23,7 @@ from guardrail.proxy.sessions import CallerSessions, ProxyCaller, credential_dig
 from guardrail.proxy.shared import Shared
 from guardrail.proxy.tools import RequestTools
 from guardrail.proxy.upstream import Upstream
+from guardrail.system.asgi_rules import Receive, Scope, Send
 from guardrail.system.os_user import user_name
 
 if TYPE_CHECKING:

@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Iterable
 
 from guardrail.core.words import counted
 from guardrail.proxy.errors import ProxyError
-from guardrail.system.asgi_rules import Message, Receive, Scope, Send
+from guardrail.proxy.headers import decoded
+from guardrail.system.asgi_rules import Receive, Scope, Send
 
-__all__ = ["ClientGone", "Incoming", "Message", "Outgoing", "Receive", "Scope", "Send"]
+__all__ = ["ClientGone", "Incoming", "Outgoing"]
 
 
 class ClientGone(Exception):
@@ -26,10 +27,7 @@ class Incoming:
         self.path: str = (scope.get("raw_path") or scope["path"].encode()).decode("latin-1")
         """The path as it was sent: percent-encoded, without the query."""
         self.query: str = scope["query_string"].decode("latin-1")
-        self.headers = [
-            (name.decode("latin-1").lower(), value.decode("latin-1"))
-            for name, value in scope["headers"]
-        ]
+        self.headers = decoded(scope["headers"])
         self.problem: ProxyError | None = None
         """The reason that the body was not read to its end."""
         self._receive = receive

@@ -11,7 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from guardrail.proxy.app import Proxy
+from guardrail.proxy.asgi import Outgoing
 from guardrail.proxy.errors import ErrorFormat, ProxyError, failure_of
+from guardrail.proxy.headers import decoded
 from guardrail.proxy.listening import api_refusal
 from guardrail.proxy.routes import format_of
 from guardrail.proxy.seen_tools import SeenTools
@@ -156,13 +158,11 @@ class EmbeddedProxy:
         """Serve a request that has the secret, with the secret removed from its path."""
         first, _, rest = scope["raw_path"][1:].partition(b"/")
         path = b"/" + rest
-        headers = [
-            (name.decode("latin-1").lower(), value.decode("latin-1"))
-            for name, value in scope["headers"]
-        ]
-        provider = format_of(path.decode("latin-1"), headers)
+        provider = format_of(path.decode("latin-1"), decoded(scope["headers"]))
         if not hmac.compare_digest(first, self._secret.encode()):
-            await _refuse(provider, send)
+            failure = failure_of(ProxyError(404, "there is no such path", code="proxy.route"))
+            body = failure.body(provider)
+            await Outgoing(send).whole(failure.status, failure.headers, body)
             return
         self.requests += 1
         if path != b"/" and not path.startswith(
@@ -171,13 +171,3 @@ class EmbeddedProxy:
             path = b"/v1" + path
         inner = {**scope, "raw_path": path, "path": path.decode("latin-1")}
         await self._apps[provider](inner, receive, send)
-
-
-async def _refuse(provider: ErrorFormat, send: Send) -> None:
-    """Reply that there is nothing at this path."""
-    failure = failure_of(ProxyError(404, "there is no such path", code="proxy.route"))
-    body = failure.body(provider)
-    length = ("content-length", str(len(body)))
-    headers = [(name.encode(), value.encode()) for name, value in [*failure.headers, length]]
-    await send({"type": "http.response.start", "status": failure.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

@@ -118,17 +118,19 @@ class Failure(NamedTuple):
 def failure_of(error: Exception) -> Failure:
     """Return the failure that tells a client about *error*."""
     if isinstance(error, ProxyError):
-        text = f"{error.message}; {error.hint}" if error.hint else error.message
-        return Failure(error.status, error.code, text, error.retry)
+        return Failure(error.status, error.code, _with_hint(error), error.retry)
     if isinstance(error, LedgerError):
         text = "this call can't be recorded, so it is not passed on"
         return Failure(503, error.code, text, retry=False)
     if isinstance(error, ModelRequestError):
-        text = f"{error.message}; {error.hint}" if error.hint else error.message
-        return Failure(400, error.code, text)
+        return Failure(400, error.code, _with_hint(error))
     if isinstance(error, ModelAnswerError):
         return Failure(502, error.code, error.message, retry=False)
     if isinstance(error, IdentityError):
         return Failure(403 if error.code in _NOT_YOURS else 400, error.code, error.message)
     code = error.code if isinstance(error, GuardrailError) else "proxy.bug"
     return Failure(500, code, "guardrail could not handle the request", retry=False)
+
+
+def _with_hint(error: GuardrailError) -> str:
+    return f"{error.message}; {error.hint}" if error.hint else error.message

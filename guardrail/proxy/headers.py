@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-__all__ = ["CREDENTIALS", "SESSION", "Headers", "to_client", "to_upstream"]
+__all__ = ["CREDENTIALS", "SESSION", "Headers", "decoded", "to_client", "to_upstream"]
 
 Headers = list[tuple[str, str]]
 
@@ -32,6 +32,11 @@ _NOT_TO_UPSTREAM = frozenset({"host", "expect", "forwarded", "referer", "via"})
 _NOT_TO_CLIENT = frozenset({"alt-svc", "strict-transport-security", "server", "date"})
 """Headers that name other addresses of the upstream, or that the proxy's own server adds."""
 _OF_BODY = frozenset({"content-length", "content-encoding"})
+
+
+def decoded(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return headers as text, with names in lower case."""
+    return [(name.decode("latin-1").lower(), value.decode("latin-1")) for name, value in raw]
 
 
 def _end_to_end(headers: Iterable[tuple[str, str]], drop: frozenset[str]) -> Headers:

@@ -11,6 +11,7 @@ from guardrail.guard import Guard
 from guardrail.proxy.app import Proxy
 from guardrail.proxy.callers import CallerIdentity
 from guardrail.proxy.errors import Failure
+from guardrail.proxy.headers import decoded
 from guardrail.proxy.routes import format_of
 from guardrail.proxy.seen_tools import SeenTools
 from guardrail.system.asgi_server import Listener, ServerTls, server_tls
@@ -79,9 +80,8 @@ def api_refusal(
     path: str, headers: Headers, refusal: ListenerRefusal
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return the reply to a request that the listener refuses, in the format of its API."""
-    texts = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
     failure = Failure(refusal.status, f"listener.{refusal.code}", refusal.message)
-    body = failure.body(format_of(path, texts))
+    body = failure.body(format_of(path, decoded(headers)))
     return [(name.encode(), value.encode()) for name, value in failure.headers], body
 
 

@@ -17,7 +17,7 @@ from guardrail.core.words import counted
 from guardrail.errors import ConfigError
 from guardrail.proxy.decompress import Decompressor
 from guardrail.proxy.errors import NoAnswerError, ProxyError
-from guardrail.proxy.headers import Headers
+from guardrail.proxy.headers import Headers, decoded
 from guardrail.system.http import tls_context
 
 try:
@@ -55,10 +55,7 @@ class UpstreamReply:
         """Number of bytes received, and number of bytes after decompression."""
         self._parts: Iterator[bytes] = iter(())
         self.status = response.status
-        self.headers: Headers = [
-            (name.decode("latin-1").lower(), value.decode("latin-1"))
-            for name, value in response.raw_headers
-        ]
+        self.headers = decoded(response.raw_headers)
         kinds = [value.lower() for name, value in self.headers if name == "content-type"]
         kind = kinds[0] if len(kinds) == 1 else ""
         self.media_type = kind.partition(";")[0].strip()
