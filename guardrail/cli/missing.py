@@ -1,10 +1,12 @@
-"""Suggests the next step when no ledger is found: another ledger that may have been meant, or
-creating one.
+"""Suggests the next step if something is missing: a ledger (another one that may be meant, or
+creating one), or the packages of a server.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +16,7 @@ from guardrail.review.terminal import one_line
 if TYPE_CHECKING:
     from guardrail.config import Settings
 
-__all__ = ["explained", "is_other_file", "refuse_folder", "way_to_a_ledger"]
+__all__ = ["explained", "is_other_file", "refuse_folder", "server_packages", "way_to_a_ledger"]
 
 
 _INIT = "guardrail init"
@@ -22,6 +24,21 @@ _REPEAT = "repeat the command with --ledger"
 _LOOK = "guardrail doctor, which shows the remaining files"
 _NOT_A_LEDGER = "this file is not a guardrail ledger"
 _NONE = ("ledger.missing", "ledger.not_a_ledger")
+
+
+@contextlib.contextmanager
+def server_packages() -> Generator[None]:
+    """Let the block import the packages of a server. Raises ``ConfigError`` with the command that
+    installs them if one is missing.
+    """
+    try:
+        yield
+    except ImportError:
+        raise ConfigError(
+            "the proxy needs packages that are not installed",
+            code="listener.extra",
+            hint="pip install 'guardrail-ledger[server]'",
+        ) from None
 
 
 def explained(error: LedgerOpenError, config: Path | None, ledger: Path | None) -> LedgerOpenError:

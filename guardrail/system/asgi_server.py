@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import signal
 import socket
 import ssl
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, os_reason
 from guardrail.system.asgi_rules import App, GuardedApp, RefusalReply, plain_refusal
 from guardrail.system.listener import ListenAddress, ListenerRules, check_binding
+from guardrail.system.signals import ENDING, handled
 
 if TYPE_CHECKING:
     import uvicorn
@@ -117,7 +116,7 @@ class Listener:
 
         Requests in progress then have ``stop_s`` seconds to end; a second signal ends them at once.
         """
-        with self._stopped_by_signals():
+        with handled(ENDING, lambda *_: self.stop()):
             asyncio.run(self._serve(ready))
 
     def __enter__(self) -> str:
@@ -186,18 +185,6 @@ class Listener:
                 f"stopping: {counted(count, 'request')} in progress, up to"
                 f" {self._rules.stop_s:g} s; Ctrl-C again ends {'it' if count == 1 else 'them'}"
             )
-
-    @contextlib.contextmanager
-    def _stopped_by_signals(self) -> Generator[None]:
-        def stop(_: int, __: FrameType | None) -> None:
-            self.stop()
-
-        before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield
-        finally:
-            for each, handler in before.items():
-                signal.signal(each, handler)
 
 
 def require_server() -> None:

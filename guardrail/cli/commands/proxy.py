@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from guardrail.cli.app import CommandEntry, CommandReads, Exit, LazyGroup
+from guardrail.cli.missing import server_packages
 from guardrail.cli.options import config_option, settings_of
 from guardrail.cli.output import data, remark
 from guardrail.errors import ConfigError, UsageError
@@ -72,18 +73,12 @@ def proxy(
 def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int:
     from guardrail.guard import Guard
 
-    try:
+    with server_packages():
         from guardrail.proxy.listening import client_urls, listener_rules, proxy_listener
         from guardrail.proxy.seen_tools import SeenTools, seen_path
         from guardrail.system.asgi_server import require_server
 
         require_server()
-    except ImportError:
-        raise ConfigError(
-            "the proxy needs packages that are not installed",
-            code="listener.extra",
-            hint="pip install 'guardrail-ledger[server]'",
-        ) from None
     settings = settings_of(config)
     target = upstream or settings.trusted_proxy.upstream
     if not target:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from guardrail.cli.app import report
-from guardrail.cli.missing import explained
+from guardrail.cli.missing import explained, server_packages
 from guardrail.cli.options import config_option, settings_of
 from guardrail.cli.output import LEDGER, Style, remark
 from guardrail.core.words import counted
-from guardrail.errors import ConfigError, LedgerOpenError, os_reason
+from guardrail.errors import LedgerOpenError, os_reason
 from guardrail.review.terminal import one_line
+from guardrail.system.signals import handled
 
 if TYPE_CHECKING:
     from guardrail.config import Settings
@@ -102,7 +103,7 @@ def run(
     from guardrail.guard import Guard
     from guardrail.ledger.reader import LedgerReader
 
-    try:
+    with server_packages():
         from guardrail.proxy.embedded import (
             UNGOVERNED,
             EmbeddedProxy,
@@ -111,12 +112,6 @@ def run(
         )
         from guardrail.proxy.errors import ErrorFormat
         from guardrail.proxy.seen_tools import SeenTools, seen_path
-    except ImportError:
-        raise ConfigError(
-            "the proxy needs packages that are not installed",
-            code="listener.extra",
-            hint="pip install 'guardrail-ledger[server]'",
-        ) from None
     settings = settings_of(config)
     outside = os.environ
     openai = upstream or upstream_in(outside, ErrorFormat.OPENAI) or settings.trusted_proxy.upstream
@@ -145,8 +140,7 @@ def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
     """Run a program with this process's input and output; return its exit code, or 128 plus the
     number of the signal that ended it. Exits if the program can't be started.
     """
-    early: list[int] = []
-    with _forwarding(early) as forward:
+    with _forwarding() as forward:
         try:
             program = subprocess.Popen(command, env=environment)
         except OSError as error:
@@ -159,10 +153,11 @@ def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
 
 
 @contextmanager
-def _forwarding(early: list[int]) -> Generator[Any]:
+def _forwarding() -> Generator[Any]:
     """Catch signals in the block, and send them to the program that it names; signals that come
     before are sent then.
     """
+    early: list[int] = []
     running: list[subprocess.Popen[bytes]] = []
 
     def handle(number: int, _: FrameType | None) -> None:
@@ -176,16 +171,10 @@ def _forwarding(early: list[int]) -> Generator[Any]:
         for number in early:
             program.send_signal(number)
 
-    before = {
-        each: signal.signal(each, handle)
-        for each in _FORWARDED
-        if signal.getsignal(each) is not signal.SIG_IGN
-    }
-    try:
+    with handled(
+        [each for each in _FORWARDED if signal.getsignal(each) is not signal.SIG_IGN], handle
+    ):
         yield forward
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
 
 
 def _terminal_sends_it() -> bool:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import threading
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
 from guardrail.errors import ConfigError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
+from guardrail.system.signals import ENDING, handled
 
 if TYPE_CHECKING:
     from guardrail.anchors.witness.server import WitnessServer
@@ -270,8 +270,7 @@ def serve(
     return Exit.YES
 
 
-@contextlib.contextmanager
-def _ended_by_signals(server: WitnessServer) -> Generator[None]:
+def _ended_by_signals(server: WitnessServer) -> contextlib.AbstractContextManager[None]:
     """Let SIGTERM and Ctrl-C end ``serve_forever``, even if they arrive before it has started."""
 
     def stop(*_: object) -> None:
@@ -279,12 +278,7 @@ def _ended_by_signals(server: WitnessServer) -> Generator[None]:
         # interrupts.
         threading.Thread(target=server.shutdown, daemon=True).start()
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    return handled(ENDING, stop)
 
 
 def _log_key(text: str) -> NoteKey:

@@ -1,0 +1,28 @@
+"""Handles signals for the time of a block."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Callable, Generator, Iterable
+from types import FrameType
+
+__all__ = ["ENDING", "handled"]
+
+ENDING = (signal.SIGTERM, signal.SIGINT)
+"""The signals that ask a server to stop."""
+
+
+@contextlib.contextmanager
+def handled(
+    signals: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object]
+) -> Generator[None]:
+    """Call *handler* for each of *signals* that arrives in the block. Only the main thread of a
+    process can enter it.
+    """
+    before = {each: signal.signal(each, handler) for each in signals}
+    try:
+        yield
+    finally:
+        for each, earlier in before.items():
+            signal.signal(each, earlier)
