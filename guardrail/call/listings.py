@@ -54,7 +54,7 @@ tools.
 SILENT_S = 60.0
 """Seconds between two records of failures."""
 
-_Key = tuple[str, tuple[str | None, ...], tuple[object, ...]]
+_Key = tuple[str, PolicyIdentity, tuple[object, ...]]
 
 
 class _Failure(NamedTuple):
@@ -232,8 +232,4 @@ def _document(who: SessionInput, tool: Tool, time_: str, adapter: str) -> bytes:
 
 def _key(subject: str, tool: Tool, policy: PolicyIdentity) -> _Key:
     schema = None if tool.schema is None else tool.schema.digest
-    return (
-        subject,
-        (policy.engine, policy.version, policy.digest, policy.revision, policy.data),
-        (tool.name, tool.server, tool.declared, schema, tool.labels),
-    )
+    return subject, policy, (tool.name, tool.server, tool.declared, schema, tool.labels)
