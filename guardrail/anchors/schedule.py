@@ -34,6 +34,7 @@ from guardrail.anchors.state import (
 from guardrail.config import AnchorSettings
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import GuardrailError
+from guardrail.system.input_files import FileVersion, version_of
 
 __all__ = ["AnchorLag", "AnchorWatch"]
 
@@ -356,12 +357,11 @@ class AnchorWatch:
     def _read_state(self) -> AnchorStates:
         return believed_state(self._ledger, self._source, self._anchors, self._clock())
 
-    def _state_version(self) -> tuple[int, ...] | None:
+    def _state_version(self) -> FileVersion | None:
         try:
-            found = self._state_path.lstat()
+            return version_of(self._state_path.lstat())
         except OSError:
             return None
-        return (found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
 
 
 def _start_again(watch: AnchorWatch | None) -> None:

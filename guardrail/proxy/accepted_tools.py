@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ from guardrail.core import json_text
 from guardrail.errors import ConfigError, UsageError, os_reason
 from guardrail.model_apis.requested_tools import ModelRequestError, RequestedTool
 from guardrail.system.durable import replace_file
-from guardrail.system.input_files import read_input
+from guardrail.system.input_files import FileVersion, read_input, version_of
 from guardrail.tools.tool import tool_name
 
 __all__ = ["AcceptedTools", "read_accepted", "tool_document", "tool_of", "write_accepted"]
@@ -29,15 +28,15 @@ class AcceptedTools:
         empty.
         """
         self._path = path
-        self._tools = read_accepted(path)
+        # Before reading: a change that is made meanwhile is then noticed by ``refresh``.
         self._version = self._look()
+        self._tools = read_accepted(path)
 
-    def _look(self) -> tuple[int, ...]:
+    def _look(self) -> FileVersion | None:
         try:
-            found = os.stat(self._path)
+            return version_of(self._path.stat())
         except OSError:
-            return ()
-        return found.st_mtime_ns, found.st_size, found.st_ino
+            return None
 
     def find(self, tool: RequestedTool) -> RequestedTool | None:
         """Return the accepted tool that *tool* is, None if it was not accepted as it is."""

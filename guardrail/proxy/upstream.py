@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import ipaddress
 import os
 import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
@@ -18,7 +17,7 @@ from guardrail.errors import ConfigError
 from guardrail.proxy.decompress import Decompressor
 from guardrail.proxy.errors import NoAnswerError, ProxyError
 from guardrail.proxy.headers import Headers, decoded
-from guardrail.system.http import tls_context
+from guardrail.system.http import is_loopback, tls_context
 
 try:
     import aiohttp
@@ -228,7 +227,7 @@ def _checked(url: str) -> SplitResult:
             "credentials and query",
             code="config.upstream",
         )
-    if found.scheme == "http" and not _is_loopback(found.hostname):
+    if found.scheme == "http" and not is_loopback(found.hostname):
         raise ConfigError(
             "the upstream gets the keys of callers, so it must be reached over https, or over"
             " http on this machine",
@@ -236,13 +235,6 @@ def _checked(url: str) -> SplitResult:
             hint="use https://",
         )
     return found
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _proxy_error(

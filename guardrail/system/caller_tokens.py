@@ -15,7 +15,7 @@ import stat
 from pathlib import Path
 
 from guardrail.errors import ConfigError, os_reason
-from guardrail.system.input_files import read_input
+from guardrail.system.input_files import FileVersion, read_input, version_of
 from guardrail.system.listener import Headers, values_of
 
 __all__ = ["TOKEN_HEADER", "CallerTokens", "add_token"]
@@ -38,7 +38,7 @@ class CallerTokens:
         empty, owned by another user, or writable by others.
         """
         self._path = path
-        self._known = (_mark(path), _read(path))
+        self._known = (_version(path), _read(path))
         if not self._known[1]:
             raise _refused(path, "it names no caller", "empty", "guardrail proxy token NAME")
 
@@ -59,9 +59,9 @@ class CallerTokens:
 
     def _current(self) -> tuple[tuple[str, str], ...]:
         try:
-            mark = _mark(self._path)
-            if self._known[0] != mark:
-                self._known = (mark, _read(self._path))
+            version = _version(self._path)
+            if self._known[0] != version:
+                self._known = (version, _read(self._path))
         except ConfigError:
             return ()
         return self._known[1]
@@ -100,14 +100,13 @@ def add_token(path: Path, name: str) -> str:
     return token
 
 
-def _mark(path: Path) -> tuple[int, ...]:
+def _version(path: Path) -> FileVersion:
     try:
-        found = path.stat()
+        return version_of(path.stat())
     except OSError as error:
         raise _refused(
             path, os_reason(error), "unreadable", f"guardrail proxy token NAME --callers {path}"
         ) from None
-    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def _read(path: Path) -> tuple[tuple[str, str], ...]:

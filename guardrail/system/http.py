@@ -42,6 +42,7 @@ __all__ = [
     "TlsContext",
     "TransportCause",
     "TransportError",
+    "is_loopback",
     "tls_context",
 ]
 
@@ -265,6 +266,16 @@ class _Wire:
 
     def close(self) -> None:
         self._sock.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Return True if *host*, an address or a name, is on this machine. Of names, only ``localhost``
+    is.
+    """
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == _LOCAL_NAME
 
 
 def tls_context(

@@ -15,9 +15,17 @@ from typing import BinaryIO
 
 from guardrail.core.words import counted
 
-__all__ = ["open_input", "read_input"]
+__all__ = ["FileVersion", "open_input", "read_input", "version_of"]
 
 _PIECE = 1 << 20
+
+FileVersion = tuple[int, int, int, int]
+"""Differs if a file was replaced or written."""
+
+
+def version_of(found: os.stat_result) -> FileVersion:
+    """Return the version of the file that *found* describes."""
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size
 
 
 def open_input(path: Path) -> BinaryIO:

@@ -135,6 +135,26 @@ def test_a_file_of_accepted_tools_that_is_malformed_is_refused(
     assert raised.value.code == "config.proxy_tools"
 
 
+def test_a_change_while_the_file_is_first_read_is_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a tool that was accepted in that moment stays undeclared until the next change."""
+    path = tmp_path / "proxy-tools.json"
+    (weather,) = requested(tool("chat", "weather"))
+
+    def read(given: Path) -> dict[str, RequestedTool]:
+        found = read_accepted(given)
+        write_accepted(path, [weather])
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr("guardrail.proxy.accepted_tools.read_accepted", read)
+        accepted = AcceptedTools(path)
+    assert accepted.find(weather) is None
+    assert accepted.refresh()
+    assert accepted.find(weather) is not None
+
+
 def test_a_file_that_can_not_be_read_or_written_is_an_error(tmp_path: Path) -> None:
     """Such as a folder."""
     with pytest.raises(ConfigError):

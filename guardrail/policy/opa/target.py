@@ -4,7 +4,6 @@ refused.
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import stat
 import time
@@ -19,8 +18,10 @@ from guardrail.system.http import (
     TlsContext,
     TransportCause,
     TransportError,
+    is_loopback,
     tls_context,
 )
+from guardrail.system.input_files import FileVersion, version_of
 
 __all__ = ["OpaTarget", "TokenFile"]
 _MAX_TOKEN = 16 * 1024
@@ -32,7 +33,7 @@ class TokenFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._known: tuple[tuple[int, ...], str] | None = None
+        self._known: tuple[FileVersion, str] | None = None
 
     def header(self) -> str:
         """Return the value of the header ``Authorization``. Raises ``PolicyError``
@@ -40,9 +41,9 @@ class TokenFile:
         """
         try:
             found = self._path.stat()
-            mark = (found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size)
+            version = version_of(found)
             known = self._known
-            if known is not None and known[0] == mark:
+            if known is not None and known[0] == version:
                 return known[1]
             if stat.S_IMODE(found.st_mode) & 0o077:
                 raise _token_error(f"{self._path}: others can read it", f"chmod 600 {self._path}")
@@ -62,7 +63,7 @@ class TokenFile:
                 "the file must contain the token as one line of printable characters",
             )
         # A single assignment, so that a reader sees either the old pair or the new one.
-        self._known = (mark, f"Bearer {text}")
+        self._known = (version, f"Bearer {text}")
         return self._known[1]
 
 
@@ -119,7 +120,7 @@ def _endpoint(parts: SplitResult, section: OpaSection) -> Endpoint:
     if parts.scheme == "https":
         return Endpoint(host, port, tls=_tls_context(section))
     endpoint = Endpoint(host, port)
-    if endpoint.is_name or not _loopback(host):
+    if endpoint.is_name or not is_loopback(host):
         # A host name may lead to another machine tomorrow, so without TLS only addresses that never
         # leave this machine are accepted.
         raise ConfigError(
@@ -187,10 +188,6 @@ def _host_and_port(parts: SplitResult) -> tuple[str, int]:
     if not parts.hostname:
         raise _bad_url("has no host")
     return parts.hostname, port if port is not None else _PORTS[parts.scheme]
-
-
-def _loopback(host: str) -> bool:
-    return host == "localhost" or ipaddress.ip_address(host).is_loopback
 
 
 def _tls_context(section: OpaSection) -> TlsContext:
