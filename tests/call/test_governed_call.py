@@ -7,6 +7,7 @@ import gc
 import threading
 import time
 import weakref
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from typing import Any
 
@@ -909,19 +910,22 @@ def test_rejected_calls_are_recorded_without_values() -> None:
     )
 
 
-async def test_a_rejected_call_is_recorded_even_if_the_task_is_cancelled_meanwhile() -> None:
-    """Nobody would make the record again. The cancellation is raised once it is durable."""
-    guard, ledger = memory_guard(StaticPolicy(allow()))
+async def cancel_while_written(
+    ledger: MemoryLedger, type_: str, work: Coroutine[Any, Any, object]
+) -> None:
+    """Cancel *work* while its record of a type is written, and expect it to wait for the record."""
     submit = ledger.submit
     held: list[tuple[Future[Any], Draft]] = []
 
     def hold(draft: Draft) -> Future[Any]:
+        if draft.type != type_:
+            return submit(draft)
         future: Future[Any] = Future()
         held.append((future, draft))
         return future
 
     ledger.submit = hold  # type: ignore[method-assign]
-    task = asyncio.ensure_future(guard.areject("send", "bad_arguments", call_id="c"))
+    task = asyncio.ensure_future(work)
     while not held:
         await asyncio.sleep(0.001)
     task.cancel()
@@ -930,6 +934,13 @@ async def test_a_rejected_call_is_recorded_even_if_the_task_is_cancelled_meanwhi
     held[0][0].set_result(submit(held[0][1]).result())
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+async def test_a_rejected_call_is_recorded_even_if_the_task_is_cancelled_meanwhile() -> None:
+    """Nobody would make the record again. The cancellation is raised once it is durable."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    rejecting = guard.areject("send", "bad_arguments", call_id="c")
+    await cancel_while_written(ledger, "call.rejected", rejecting)
     assert only(ledger, "call.rejected")["reason"] == "bad_arguments"
 
 
@@ -1000,30 +1011,11 @@ async def test_an_outcome_that_is_late_is_an_error_when_awaited() -> None:
 async def test_a_cancellation_while_the_outcome_is_written_waits_for_it() -> None:
     """The outcome is owed whatever happens to the task."""
     guard, ledger = memory_guard(StaticPolicy(allow()))
-    submit = ledger.submit
-    held: list[tuple[Future[Any], Draft]] = []
-
-    def hold(draft: Draft) -> Future[Any]:
-        if draft.type != "call.outcome":
-            return submit(draft)
-        future: Future[Any] = Future()
-        held.append((future, draft))
-        return future
-
-    ledger.submit = hold  # type: ignore[method-assign]
 
     async def body() -> None:
         pass
 
-    task = asyncio.ensure_future(guard.acall("send", {}, body))
-    while not held:
-        await asyncio.sleep(0.001)
-    task.cancel()
-    await asyncio.sleep(0.01)
-    assert not task.done()
-    held[0][0].set_result(submit(held[0][1]).result())
-    with pytest.raises(asyncio.CancelledError):
-        await task
+    await cancel_while_written(ledger, "call.outcome", guard.acall("send", {}, body))
     assert only(ledger, "call.outcome")["status"] == "ok"
 
 

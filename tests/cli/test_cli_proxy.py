@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,10 +74,10 @@ def running(
             program.send_signal(signal.SIGKILL)
 
 
-def refused(project: Path, *options: str) -> tuple[int, str]:
-    """Run the proxy, which does not start; return its exit code and what it says."""
-    done = subprocess.run(
-        command("proxy", *options),
+def done_in(project: Path, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    """Run a command in the project to its end."""
+    return subprocess.run(
+        argv,
         cwd=project,
         env=environment({}),
         capture_output=True,
@@ -85,6 +85,11 @@ def refused(project: Path, *options: str) -> tuple[int, str]:
         timeout=300,
         check=False,
     )
+
+
+def refused(project: Path, *options: str) -> tuple[int, str]:
+    """Run the proxy, which does not start; return its exit code and what it says."""
+    done = done_in(project, command("proxy", *options))
     assert done.stdout == ""
     return done.returncode, done.stderr
 
@@ -266,14 +271,6 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
         f"import sys; sys.modules[{package!r}] = None; from guardrail.cli.app import run;"
         "sys.exit(run(['proxy', '--upstream', 'http://127.0.0.1:9', '--listen', '127.0.0.1:0']))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", source],
-        cwd=project,
-        env=environment({}),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = done_in(project, [sys.executable, "-c", source])
     assert done.returncode == 3, done.stderr
     assert "pip install 'guardrail-ledger[server]'" in done.stderr

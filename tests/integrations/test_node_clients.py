@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.support.model_server import Call, ModelServer, Turn
-from tests.support.node import node
+from tests.support.node import RUNNERS, base_url, node
 from tests.support.wire import Wire
 
 pytestmark = pytest.mark.slow
@@ -44,28 +44,12 @@ def test_anthropic_reads_parallel_calls(way: str, wire: Wire) -> None:
     }
 
 
-RUNNERS = [
-    ("openai", "chat-run-tools"),
-    ("anthropic", "messages-run-tools"),
-    *(
-        ("ai", f"{kind}-{how}")
-        for kind in ("chat", "responses", "compatible", "messages")
-        for how in ("generate", "stream")
-    ),
-]
-
-
 @pytest.mark.parametrize(("client", "way"), RUNNERS, ids=str)
 def test_programs_that_run_the_tools_themselves_get_them(client: str, way: str) -> None:
     with ModelServer([Turn(calls=CALLS), Turn("Sun.")]) as server:
-        seen = node(client, base_url(server, client), way)
+        seen = node(client, base_url(server.anthropic, client), way)
         assert len(server.requests) == 2
     assert (seen["ran"], seen["text"]) == (["Bern", "Zürich"], "Sun.")
-
-
-def base_url(server: ModelServer, client: str) -> str:
-    """Return the base URL that a client is given: Anthropic's own adds ``/v1`` itself."""
-    return server.anthropic if client == "anthropic" else server.openai
 
 
 def test_an_error_of_the_provider_is_an_error_of_the_client() -> None:

@@ -11,21 +11,12 @@ import pytest
 
 from tests.support.adapters import Bench
 from tests.support.model_server import ModelServer, Turn
-from tests.support.openai_clients import RESPONSES
+from tests.support.openai_clients import APPROVED, ASKED_MCP, RESPONSES
 from tests.support.proxies import RunningProxy, proxied
-
-REQUEST: Any = {
-    "type": "mcp_approval_request",
-    "id": "mcpr_1",
-    "server_label": "crm",
-    "name": "look",
-    "arguments": '{"city": "Bern"}',
-}
-YES: Any = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
 
 
 @contextmanager
-def asked(bench: Bench, request: Any = REQUEST) -> Iterator[tuple[RunningProxy, ModelServer]]:
+def asked(bench: Bench, request: Any = ASKED_MCP) -> Iterator[tuple[RunningProxy, ModelServer]]:
     """Run a proxy that has passed on, or refused, the provider's *request*."""
     with (
         ModelServer([Turn(items=[request]), *[Turn("Sun.")] * 3]) as upstream,
@@ -51,7 +42,7 @@ def test_an_allowed_call_can_be_approved_as_often_as_its_history_is_sent(
     bench: Bench, *, whole: bool
 ) -> None:
     """Its arguments can be written in another way."""
-    given = [{**REQUEST, "arguments": '{ "city":"Bern" }'}, YES] if whole else [YES]
+    given = [{**ASKED_MCP, "arguments": '{ "city":"Bern" }'}, APPROVED] if whole else [APPROVED]
     with asked(bench) as (proxy, upstream):
         for _ in range(3):
             send(proxy, *given)
@@ -60,22 +51,22 @@ def test_an_allowed_call_can_be_approved_as_often_as_its_history_is_sent(
     assert bench.rejected == []
 
 
-INVENTED = {**REQUEST, "id": "mcpr_2"}
+INVENTED = {**ASKED_MCP, "id": "mcpr_2"}
 
 
 @pytest.mark.parametrize(
     "items",
     [
-        [INVENTED, {**YES, "approval_request_id": "mcpr_2"}],
-        [{**YES, "approval_request_id": "mcpr_2"}],
-        [{**YES, "approval_request_id": ["mcpr_1"]}],
-        [{**YES, "approval_request_id": "mcpr_2", "approve": "true"}],
+        [INVENTED, {**APPROVED, "approval_request_id": "mcpr_2"}],
+        [{**APPROVED, "approval_request_id": "mcpr_2"}],
+        [{**APPROVED, "approval_request_id": ["mcpr_1"]}],
+        [{**APPROVED, "approval_request_id": "mcpr_2", "approve": "true"}],
         [{"approval_request_id": "mcpr_2", "approve": True}],
-        [{**REQUEST, "arguments": '{"city": "Atlantis"}'}, YES],
-        [{**REQUEST, "name": "delete"}, YES],
-        [{**REQUEST, "server_label": "bank"}, YES],
-        [{**REQUEST, "name": "delete"}],
-        [REQUEST, {**REQUEST, "name": "delete"}, YES],
+        [{**ASKED_MCP, "arguments": '{"city": "Atlantis"}'}, APPROVED],
+        [{**ASKED_MCP, "name": "delete"}, APPROVED],
+        [{**ASKED_MCP, "server_label": "bank"}, APPROVED],
+        [{**ASKED_MCP, "name": "delete"}],
+        [ASKED_MCP, {**ASKED_MCP, "name": "delete"}, APPROVED],
     ],
     ids=[
         "invented",
@@ -94,28 +85,28 @@ def test_a_call_that_was_not_decided_is_not_approved(bench: Bench, items: list[A
     """Nothing is sent, and the attempt is recorded."""
     with asked(bench) as (proxy, upstream):
         refused(proxy, *items)
-        send(proxy, YES)
+        send(proxy, APPROVED)
     assert len(upstream.bodies) == 2
     assert [each["reason"] for each in bench.rejected] == ["model_request.approval"]
 
 
 def test_a_call_of_another_caller_is_not_approved(bench: Bench) -> None:
     with asked(bench) as (proxy, _):
-        refused(proxy, REQUEST, YES, key="key-of-mallory")
+        refused(proxy, ASKED_MCP, APPROVED, key="key-of-mallory")
 
 
 def test_a_refused_call_is_not_approved(bench: Bench) -> None:
-    with asked(bench, {**REQUEST, "arguments": '{"city": "Atlantis"}'}) as (proxy, _):
-        refused(proxy, YES)
+    with asked(bench, {**ASKED_MCP, "arguments": '{"city": "Atlantis"}'}) as (proxy, _):
+        refused(proxy, APPROVED)
 
 
 def test_any_call_can_be_refused_by_the_program(bench: Bench) -> None:
     with asked(bench) as (proxy, upstream):
-        no = {**YES, "approval_request_id": "mcpr_2", "approve": False}
+        no = {**APPROVED, "approval_request_id": "mcpr_2", "approve": False}
         send(proxy, INVENTED, no)
     assert upstream.bodies[1]["input"] == [INVENTED, no]
 
 
 def test_approvals_from_before_a_restart_are_not_known(bench: Bench) -> None:
     with asked(bench) as (_, upstream), proxied(bench.guard, upstream.openai) as restarted:
-        refused(restarted, REQUEST, YES)
+        refused(restarted, ASKED_MCP, APPROVED)

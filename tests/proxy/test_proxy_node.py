@@ -8,7 +8,7 @@ import pytest
 
 from tests.support.adapters import Bench
 from tests.support.model_server import Call, ModelServer, Turn
-from tests.support.node import node
+from tests.support.node import RUNNERS, base_url, node
 from tests.support.proxies import proxied
 from tests.support.wire import Wire
 
@@ -20,15 +20,6 @@ SEEN = [
     *(("openai", way) for way in ("chat", "chat-chunks", "chat-stream")),
     *(("openai", way) for way in ("responses", "responses-events", "responses-stream")),
     *(("anthropic", way) for way in ("messages", "messages-events", "messages-stream")),
-]
-RUNNERS = [
-    ("openai", "chat-run-tools"),
-    ("anthropic", "messages-run-tools"),
-    *(
-        ("ai", f"{kind}-{how}")
-        for kind in ("chat", "responses", "compatible", "messages")
-        for how in ("generate", "stream")
-    ),
 ]
 
 
@@ -98,8 +89,3 @@ def test_a_stream_that_breaks_off_is_an_error_of_the_client(
 def test_a_route_without_calls_passes(bench: Bench) -> None:
     with ModelServer([]) as upstream, proxied(bench.guard, upstream.openai) as proxy:
         assert node("openai", f"{proxy.url}/v1", "models") == {"models": ["scripted-1"]}
-
-
-def base_url(url: str, client: str) -> str:
-    """Return the base URL for a client: Anthropic's own adds ``/v1`` itself."""
-    return url if client == "anthropic" else f"{url}/v1"

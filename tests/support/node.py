@@ -12,6 +12,16 @@ from typing import Any
 import pytest
 
 PROGRAMS = Path(__file__).parent.parent / "node"
+RUNNERS = [
+    ("openai", "chat-run-tools"),
+    ("anthropic", "messages-run-tools"),
+    *(
+        ("ai", f"{kind}-{how}")
+        for kind in ("chat", "responses", "compatible", "messages")
+        for how in ("generate", "stream")
+    ),
+]
+"""Clients and ways of the programs that run the tools themselves."""
 
 
 def node_program(client: str, way: str, **asked: Any) -> tuple[list[str], dict[str, str]]:
@@ -25,6 +35,11 @@ def node_program(client: str, way: str, **asked: Any) -> tuple[list[str], dict[s
     told = json.dumps({"way": way, **asked})
     variables = {"GUARDRAIL_NODE": str(packages), "AI_SDK_LOG_WARNINGS": "false"}
     return [found, str(PROGRAMS / f"{client}.mjs"), told], variables
+
+
+def base_url(url: str, client: str) -> str:
+    """Return the base URL for a client: Anthropic's own adds ``/v1`` itself."""
+    return url if client == "anthropic" else f"{url}/v1"
 
 
 def node(client: str, base_url: str, way: str, **asked: Any) -> dict[str, Any]:

@@ -17,6 +17,18 @@ from tests.support.model_server import MODEL, Call, ModelServer, Turn
 
 CHAT: Any = {"model": MODEL, "messages": [{"role": "user", "content": "Sun?"}]}
 RESPONSES: Any = {"model": MODEL, "input": "Sun?"}
+ASKED_MCP: Any = {
+    "type": "mcp_approval_request",
+    "id": "mcpr_1",
+    "server_label": "crm",
+    "name": "look",
+    "arguments": '{"city": "Bern"}',
+}
+APPROVED: Any = {
+    "type": "mcp_approval_response",
+    "approval_request_id": "mcpr_1",
+    "approve": True,
+}
 
 
 TEXT = '{"city": "Bern"}'

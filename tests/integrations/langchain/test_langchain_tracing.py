@@ -26,6 +26,7 @@ from langsmith import Client, tracing_context
 
 from guardrail.integrations.langchain import GuardMiddleware, TracingWarning
 from tests.support.langchain import RUNS
+from tests.support.model_server import read_body
 
 ROOT = Path(__file__).parents[3]
 RAW = "Atlantis"
@@ -74,20 +75,10 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer({"version": "1", "batch_ingest_config": LIMITS, "instance_flags": {}})
 
     def do_POST(self) -> None:
-        self.server.got.append(self._body())
+        self.server.got.append(read_body(self))
         self._answer({})
 
     do_PATCH = do_POST  # noqa: N815 - the name that the server looks for
-
-    def _body(self) -> bytes:
-        if "transfer-encoding" not in self.headers:
-            return self.rfile.read(int(self.headers.get("content-length") or 0))
-        body = b""
-        while size := int(self.rfile.readline(), 16):
-            body += self.rfile.read(size)
-            self.rfile.readline()
-        self.rfile.readline()
-        return body
 
     def _answer(self, value: Any) -> None:
         body = json.dumps(value).encode()

@@ -11,17 +11,9 @@ from guardrail.errors import GuardrailError
 from guardrail.integrations.openai.client import govern_client
 from tests.support.adapters import Bench
 from tests.support.model_server import ModelServer, Turn
-from tests.support.openai_clients import RESPONSES, client_for
+from tests.support.openai_clients import APPROVED, ASKED_MCP, RESPONSES, client_for
 
-REQUEST: Any = {
-    "type": "mcp_approval_request",
-    "id": "mcpr_1",
-    "server_label": "crm",
-    "name": "look",
-    "arguments": '{"city": "Bern"}',
-}
-YES: Any = {"type": "mcp_approval_response", "approval_request_id": "mcpr_1", "approve": True}
-TURNS = [Turn(items=[REQUEST]), Turn("Sun."), Turn("Sun.")]
+TURNS = [Turn(items=[ASKED_MCP]), Turn("Sun."), Turn("Sun.")]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
@@ -38,13 +30,13 @@ def test_only_an_allowed_call_can_be_approved(bench: Bench, *, asynchronous: boo
 
         async def work() -> None:
             with pytest.raises(GuardrailError, match="was not allowed") as raised:
-                await ask(REQUEST, YES)
+                await ask(ASKED_MCP, APPROVED)
             assert raised.value.code == "model_request.approval"
             await ask()
-            await ask(REQUEST, YES)
-            await ask(REQUEST, YES)
+            await ask(ASKED_MCP, APPROVED)
+            await ask(ASKED_MCP, APPROVED)
             with pytest.raises(GuardrailError, match="another name"):
-                await ask({**REQUEST, "name": "delete"}, YES)
+                await ask({**ASKED_MCP, "name": "delete"}, APPROVED)
             closed = client.close()
             if asynchronous:
                 await closed
