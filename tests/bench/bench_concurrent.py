@@ -3,7 +3,7 @@ tests.bench.bench_concurrent [SPELLS]
 
 Spells of calls by 64 threads, by 64 tasks of one event loop, and of raw syncs (8 KiB into a
 preallocated ring) alternate, so that a busy disk or machine hits all of them; the ratios are
-medians over the spells.
+medians over the spells. Each call has other values, as real calls have.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from guardrail import Guard
-from tests.bench.bench_call import SMALL_ARGS, SMALL_POLICY, medium_args, medium_policy, schema_of
+from tests.bench.bench_call import SMALL_POLICY, medium_policy, schema_of
 from tests.support.benchmarks import QUICK, Raw, beside, judge, ratio
+from tests.support.fresh_arguments import fresh, medium_args, small_args
 
 CALLERS = 64
 SPELL = 1.0
@@ -38,9 +39,9 @@ async def abody(**_: Any) -> None:
 class Load:
     """One guard, and ways to call through it."""
 
-    def __init__(self, guard: Guard, args: dict[str, Any]) -> None:
+    def __init__(self, guard: Guard, given: Iterator[dict[str, Any]]) -> None:
         self._guard = guard
-        self._args = args
+        self._given = given
         self.latencies: list[float] = []
         """Seconds of each call, of all spells."""
 
@@ -51,8 +52,10 @@ class Load:
 
         def work(number: int) -> None:
             with self._guard.session(principal="alice@example.com", agent=f"bench-{number}"):
-                while (began := time.perf_counter()) < until:
-                    self._guard.call("order", self._args, body)
+                for args in self._given:
+                    if (began := time.perf_counter()) >= until:
+                        break
+                    self._guard.call("order", args, body)
                     mine[number].append(time.perf_counter() - began)
 
         threads = [threading.Thread(target=work, args=(number,)) for number in range(CALLERS)]
@@ -73,8 +76,10 @@ class Load:
 
         async def work(number: int) -> None:
             with self._guard.session(principal="alice@example.com", agent=f"bench-{number}"):
-                while (began := time.perf_counter()) < until:
-                    await self._guard.acall("order", self._args, abody)
+                for args in self._given:
+                    if (began := time.perf_counter()) >= until:
+                        break
+                    await self._guard.acall("order", args, abody)
                     mine[number].append(time.perf_counter() - began)
 
         began = time.perf_counter()
@@ -102,14 +107,17 @@ def processor(work: Callable[[], float], spent: list[float]) -> Callable[[], flo
     return run
 
 
-def measure(name: str, policy: str, args: dict[str, Any], spells: int, folder: Path) -> None:
+def measure(
+    name: str, policy: str, make: Callable[[int], dict[str, Any]], spells: int, folder: Path
+) -> None:
     """Print the figures of one kind of call."""
     (folder / "policies").mkdir()
     (folder / "policies" / "main.rego").write_text(policy)
     raw = Raw(folder / "raw")
     with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
-        guard.declare("order", schema=schema_of(args))
-        loads = {"asyncio": Load(guard, args), "threads": Load(guard, args)}
+        guard.declare("order", schema=schema_of(make(0)))
+        given = fresh(make)
+        loads = {"asyncio": Load(guard, given), "threads": Load(guard, given)}
         spent: dict[str, list[float]] = {"asyncio": [], "threads": []}
         work = {
             "asyncio": processor(loads["asyncio"].by_tasks, spent["asyncio"]),
@@ -136,12 +144,12 @@ def measure(name: str, policy: str, args: dict[str, Any], spells: int, folder: P
 def main() -> None:
     """Print the figures."""
     spells = int(sys.argv[1]) if len(sys.argv) > 1 else (1 if QUICK else 5)
-    for name, policy, args in (
-        ("200 bytes, nothing to remove", SMALL_POLICY, SMALL_ARGS),
-        ("1 KB, ten removals", medium_policy(), medium_args()),
+    for name, policy, make in (
+        ("200 bytes, nothing to remove", SMALL_POLICY, small_args),
+        ("1 KB, ten removals", medium_policy(), medium_args),
     ):
         with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR", ".")) as folder:
-            measure(name, policy, args, spells, Path(folder))
+            measure(name, policy, make, spells, Path(folder))
 
 
 if __name__ == "__main__":

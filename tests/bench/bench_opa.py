@@ -33,9 +33,10 @@ from guardrail.policy.engine import Engine
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion
 from guardrail.policy.sources import load_policies
-from tests.bench.bench_call import SMALL_ARGS, medium_policy, schema_of
+from tests.bench.bench_call import medium_policy, schema_of
 from tests.bench.bench_policy import call
 from tests.support.benchmarks import QUICK
+from tests.support.fresh_arguments import fresh, small_args
 
 WARM_UP = 300
 AIM_US = 300
@@ -129,15 +130,17 @@ def governed(address: str, policies: Path, folder: Path, rounds: int) -> dict[st
             opa={"url": f"http://{address}"},
         )
         guards[name] = Guard.open(settings)
-        guards[name].declare("order", schema=schema_of(SMALL_ARGS))
+        guards[name].declare("order", schema=schema_of(small_args(0)))
     times: dict[str, list[float]] = {name: [] for name in guards}
+    given = fresh(small_args)
     run = lambda **_: None
     try:
         for _ in range(rounds + WARM_UP):
+            args = next(given)
             for name, guard in guards.items():
                 with guard.session(principal="alice@example.com", agent="bench", id=name):
                     times[name].append(
-                        timed(lambda guard=guard: guard.call("order", SMALL_ARGS, run))
+                        timed(lambda guard=guard, args=args: guard.call("order", args, run))
                     )  # type: ignore[misc]
     finally:
         for guard in guards.values():

@@ -1,0 +1,106 @@
+"""Arguments for benches, with other values in each call: a value that was seen before costs less
+than a new one, because its session knows it and its text is known to be clean.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any
+
+CALLS_PER_SESSION = 50
+"""Number of calls after which a bench starts a new session."""
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_DIGITS = "0123456789"
+
+
+def fresh(make: Callable[[int], dict[str, Any]], count: int = 4_096) -> Iterator[dict[str, Any]]:
+    """Return *count* arguments over and over, made in advance by *make* from their number. That
+    many calls are longer than any session, and than the list of clean texts.
+    """
+    return itertools.cycle([make(number) for number in range(count)])
+
+
+def by_session(calls: int) -> Iterator[int]:
+    """Yield the number of calls in each session, for so many *calls* in total."""
+    while calls > 0:
+        yield min(calls, CALLS_PER_SESSION)
+        calls -= CALLS_PER_SESSION
+
+
+def small_args(number: int) -> dict[str, Any]:
+    """Return about 200 bytes in which nothing must be removed."""
+    some = random.Random(number)
+    return {
+        "order": 48_213 + number,
+        "item": f"garden chair, {_word(some, 5)}",
+        "note": f"leave it at the back door, the {_word(some, 4)} is broken and the dog is friendly"
+        " but loud",
+        "count": 2,
+        "gift": False,
+    }
+
+
+def medium_args(number: int) -> dict[str, Any]:
+    """Return about 1 KB with ten values that must be removed."""
+    some = random.Random(number)
+    first, last = _word(some, 7), _word(some, 8)
+    born = dt.date(1940, 1, 1) + dt.timedelta(days=some.randrange(20_000))
+    return {
+        "customer": {
+            "first_name": first.title(),
+            "last_name": f"{last.title()}-{_word(some, 5).title()}",
+            "email": f"{first}.{last}@example.com",
+            "phone": f"+49 30 {_of(some, _DIGITS, 7)}",
+            "date_of_birth": born.isoformat(),
+            "address": {
+                "street": f"{_word(some, 5).title()} Gasse {some.randrange(1, 99)}",
+                "zip": _of(some, _DIGITS, 5),
+                "city": _word(some, 6).title(),
+            },
+        },
+        "payment": {
+            "card_number": _card(some),
+            "cvv": _of(some, _DIGITS, 3),
+            "holder": f"{first[0].upper()} {last.title()}",
+        },
+        "api_key": _of(some, _LETTERS + _DIGITS, 32),
+        "items": [
+            {
+                "sku": f"chair-{_word(some, 5)}-04",
+                "count": 2,
+                "note": f"the one with the {_word(some, 4)} back, as in the catalogue",
+            },
+            {
+                "sku": f"table-{_word(some, 3)}-11",
+                "count": 1,
+                "note": f"unfinished {_word(some, 7)}, oil comes separately",
+            },
+        ],
+        "comment": f"Please call before {_word(some, 4)}. "
+        + "The gate is to the left of the blue house. " * 9,
+        "amount_3": 640,
+        "priority": "normal",
+    }
+
+
+def _word(some: random.Random, size: int) -> str:
+    return _of(some, _LETTERS, size)
+
+
+def _of(some: random.Random, letters: str, size: int) -> str:
+    return "".join(some.choices(letters, k=size))
+
+
+def _card(some: random.Random) -> str:
+    """Return a card number whose last digit checks the others (ISO/IEC 7812-1)."""
+    digits = "4" + _of(some, _DIGITS, 14)
+    total = sum(
+        sum(divmod(2 * int(digit), 10)) if index % 2 == 0 else int(digit)
+        for index, digit in enumerate(digits)
+    )
+    digits += str(-total % 10)
+    return " ".join(digits[start : start + 4] for start in range(0, 16, 4))
