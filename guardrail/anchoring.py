@@ -209,9 +209,8 @@ def check_memory(settings: Settings, signing: LogSigning) -> None:
     remembers.
 
     The code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. Nothing is raised
-    if the memory is unreadable, because ``doctor`` reports that. Nothing is raised either if the
-    ledger is unreadable, or if the remembered ledger has other keys than *signing*, because opening
-    the ledger reports these.
+    if the memory is unreadable, because ``doctor`` reports that, or if the ledger is unreadable or
+    has other keys than *signing*, because opening the ledger reports both.
     """
     memory = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     remembered = _read_memory(memory)

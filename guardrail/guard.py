@@ -429,8 +429,8 @@ class Guard(ToolDeclarations):
         """Return those of *tools* that the policy does not hide, in their order: the tools to offer
         to a model.
 
-        This grants nothing, and is no decision: a call of any tool is decided like any other, and
-        nothing is recorded. If the policy gives no answer, the tool is hidden, and
+        This is not a decision: it grants nothing, nothing is recorded, and a call of a listed tool
+        is decided like any other. If the policy gives no answer, the tool is hidden, and
         ``admin.listing_failed`` records why. Answers are kept for up to a minute, as long as
         policy, tool and subject are the same. Raises ``UsageError``.
         """

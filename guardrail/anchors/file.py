@@ -29,8 +29,8 @@ __all__ = ["MAX_FILE", "FileAnchor", "check_place"]
 _BLOCK = 64 * 1024
 _COMPARED = 1000
 _TORN_AT_LEAST = 3
-"""Length of the prefix by which an incomplete line is distinguished from the lines of other
-programs.
+"""Minimum length of an incomplete line. A shorter one can't be distinguished from the lines of
+other programs.
 """
 MAX_FILE = 256 << 20
 """Largest size, in bytes, of an anchor file that is read as a whole."""

@@ -1,6 +1,5 @@
 """Stores the memory of heads: the largest head of each log, on this machine but outside the
-ledger's directory. the largest head of each log, stored on this machine outside the ledger's
-directory.
+ledger's directory.
 
 It detects a deleted directory, an emptied ledger and an older copy, without any configuration. It
 is not an anchor, because the same user on the same machine can write it: anyone who can change the

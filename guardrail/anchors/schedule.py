@@ -52,7 +52,7 @@ class AnchorLag:
     records: int
     """Number of records that no head in the anchor covers."""
     seconds: float
-    """Number of seconds since the oldest of them was written."""
+    """Seconds since the oldest of these records was written."""
 
 
 class AnchorWatch:
@@ -92,8 +92,8 @@ class AnchorWatch:
         self._state = self._read_state()
         self._saw = 0
         self._noticed: dict[str, tuple[int, float]] = {}
-        """For each anchor, the size of its head and the time since which calls know that it is
-        behind. Valid until the thread has checked the anchor.
+        """For each anchor, the size of its head, and the time at which a call first noticed that
+        the anchor is behind. Valid until the thread has checked the anchor.
         """
         self._limited = bool(settings.max_lag_s or settings.max_lag_records)
         self._closed = False
@@ -124,8 +124,8 @@ class AnchorWatch:
         """Start the thread, and wait at most a few seconds until every anchor has been compared
         with the ledger.
 
-        So a conflict denies calls from the first call on, and a configured limit does not deny
-        calls merely because the anchors have not been asked yet.
+        A conflict therefore denies even the first call, and a configured limit does not deny calls
+        merely because the anchors have not been asked yet.
         """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return

@@ -139,7 +139,7 @@ def failed_state(each: AnchorState, error: GuardrailError, now: float) -> Anchor
 def believed_state(
     ledger: Path, source: HeadSource, anchors: Sequence[Anchor], now: float
 ) -> AnchorStates:
-    """Return the stored state, limited to what its signed notes prove, because anyone could have
+    """Return the part of the stored state that its signed notes prove, because anyone could have
     written the file.
     """
     state = read_state(state_path(ledger), source.log, now=now)

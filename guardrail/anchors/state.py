@@ -1,6 +1,5 @@
 """Stores the state of a ledger's anchors in a small file next to the ledger, for every process of
-the log and for people. a small file next to the ledger, for every process of the log and for
-people.
+the log and for people.
 
 It is a cache, not evidence: anyone who can change the ledger can change the file. Only the signed
 notes in it prove anything.
@@ -72,7 +71,7 @@ class AnchorState:
 
 
 LAGS = AnchorState(behind=0.0)
-"""Used in place of invalid values."""
+"""The state that is used instead of one with invalid values."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """Time-stamp authority (RFC 3161) as an anchor: a third party signs that a head existed at a given
-time. a third party signs that a head existed at a given time.
+time.
 
 Needs the extra ``tsa``.
 
@@ -33,8 +33,8 @@ __all__ = ["TimestampAnchor", "check_token"]
 _MAX_REPLY = 64 * 1024
 _LINE_START = b'{"note":'
 _TORN_AT_LEAST = 3
-"""Length of the prefix by which an incomplete line is distinguished from the lines of other
-programs.
+"""Minimum length of an incomplete line. A shorter one can't be distinguished from the lines of
+other programs.
 """
 
 

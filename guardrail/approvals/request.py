@@ -99,8 +99,8 @@ class ApprovalRequest:
 
     @property
     def hidden_needs(self) -> tuple[str, ...]:
-        """Locations of the values that the approver must see, according to a rule, but that the
-        recorded view hides.
+        """Locations of the values that a rule requires the approver to see, but that the recorded
+        view hides.
         """
         wanted = sorted({need for rule in self.rules for need in rule.needs})
         return tuple(need for need in wanted if not self.shows(need))

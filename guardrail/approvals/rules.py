@@ -352,9 +352,8 @@ def _approver_ids(case: ApprovalCase) -> set[str]:
 
 
 def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReason | None:
-    """Return the kind of difference between a call and its request, or None if they are the same.
-    They are the same if their commitments match. The other comparisons only identify the
-    difference.
+    """Return how a call differs from its request, or None if their commitments match. All other
+    comparisons only identify the difference.
     """
     principal = request.principal
     owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))

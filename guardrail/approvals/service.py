@@ -64,7 +64,7 @@ class Answer:
     rejected: RejectionReason | None
     """Reason for rejecting the answer, or None if it was accepted."""
     given: int
-    """Number of valid approvals now."""
+    """Current number of valid approvals."""
     expires: str | None
     """Expiry time of this approval, or None for a refusal."""
     reason: str

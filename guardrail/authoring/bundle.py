@@ -36,8 +36,8 @@ class BundleChecker(StrEnum):
     EMBEDDED = "embedded"
     """The embedded engine's preflight, which is stricter than ``opa check``."""
     NOBODY = "nobody"
-    """Nobody checked them, because the user asked for a bundle of policies that may depend on more
-    than their input. The bundle's revision says so.
+    """The policies were not checked, because the user asked for a bundle of policies that may
+    depend on more than their input. The bundle's revision says so.
     """
 
 

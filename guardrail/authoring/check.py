@@ -65,8 +65,7 @@ class CheckReport:
     files: int
     """Number of the authors' modules that were read, tests included."""
     findings: tuple[Finding, ...]
-    """Reasons for which an engine refuses the policies. Each is also listed with the engine that
-    gave it.
+    """The reasons why an engine refuses the policies. Each is also listed with its engine.
 
     OPA's finding for a line that the embedded engine refuses for the same reason is listed only
     with OPA.

@@ -79,14 +79,14 @@ class MutationReport:
     """
 
     findings: tuple[Finding, ...]
-    """The findings for which the policies were refused. If there are any, nothing was tried."""
+    """The reasons why the policies were refused. If there are any, no mutant was tried."""
     holes: tuple[Hole, ...]
     """Sorted by file, line and pointer."""
     untried: tuple[UntriedRule, ...]
     rules: int
     """Rules that were tried, by id and effect."""
     calls: int
-    """Number of the tests' calls in which one of these rules fires."""
+    """Number of calls in the tests for which one of these rules fires."""
     tried: int
     """Number of changed calls that the policy was asked about."""
     unfit: int
@@ -100,7 +100,7 @@ class MutationReport:
 
     @property
     def ok(self) -> bool:
-        """True if the policies were accepted and nothing was found."""
+        """True if the policies were accepted and no hole was found."""
         return not self.findings and not self.holes
 
 
@@ -178,7 +178,7 @@ def mutate(
 
 
 class _MutationRun:
-    """One pass over all calls."""
+    """One run of the mutations over all calls."""
 
     def __init__(
         self,
@@ -197,7 +197,7 @@ class _MutationRun:
         self._loaded: str | None = None
 
     def all(self, calls: Iterable[FiredRules]) -> None:
-        """Try every mutant of every call that a rule stopped."""
+        """Try all mutants of every call that a rule stopped."""
         stopped = [call for call in calls if call.effect in CLOSING and self._stopping(call)]
         work = [(call, list(self._fitting_mutants(call))) for call in stopped]
         total = sum(len(found) for _, found in work)

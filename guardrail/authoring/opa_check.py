@@ -58,8 +58,8 @@ def _with_hint(finding: Finding, texts: dict[str, str]) -> Finding:
 
 
 def repeats(finding: Finding, own: Sequence[Finding]) -> bool:
-    """Return True if OPA's *finding* repeats one of *own*, the embedded engine's findings, which
-    also say how to fix the fault.
+    """Return True if OPA's *finding* repeats one of *own*. These are the findings of the embedded
+    engine, which also say how to fix the fault.
     """
     conflict = _CONFLICT.match(finding.message)
     if conflict is not None:

@@ -19,8 +19,8 @@ from guardrail.policy.sources import load_policies
 __all__ = ["PushResult", "push"]
 
 _PREFIX = "guardrail-push/"
-"""Prefix of the ids of stored modules. A push removes the modules that have it and are no longer
-part of the policies.
+"""Id prefix of stored modules. A push removes modules with this prefix that are no longer part of
+the policies.
 """
 _HINT = (
     "modules that call each other's functions can't be uploaded one by one; use "

@@ -18,8 +18,8 @@ from guardrail.system.disk import is_full, make_room, why_not_written
 __all__ = ["Scaffold", "scaffold", "settings_text"]
 
 _IGNORED = (f"/{DEFAULT_LEDGER.parent}/", "*.db", "*.db-*", "*.keys/")
-"""Lines for .gitignore. A ledger contains people's actions and the keys reveal its tokens, so
-neither they nor their copies belong in a repository.
+"""Lines for .gitignore. A ledger contains people's actions, and its keys can resolve its tokens.
+Ledgers, keys and their copies do not belong in a repository.
 """
 
 _ACTIVE = {("ledger", "path"), ("policy", "path"), ("retention", "auto")}
@@ -43,7 +43,7 @@ class Scaffold:
 
 
 def settings_text() -> str:
-    """Return a guardrail.toml that documents every key and changes no default."""
+    """Return the text of a guardrail.toml that documents every key and changes no default."""
     sections = [_HEADER]
     default = Settings()
     for section in fields(Settings):
@@ -145,6 +145,6 @@ def _ignore(path: Path) -> tuple[str, ...]:
 
 
 def _is_ignored(line: str, existing: Sequence[str]) -> bool:
-    """Return True if *existing* contains *line*, and no later line that could reverse it."""
+    """Return True if *existing* contains *line* and no later line can reverse it."""
     later = reversed(existing)
     return next((each == line for each in later if each == line or each.startswith("!")), False)

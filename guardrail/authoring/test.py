@@ -32,7 +32,7 @@ class TestReport:
     results: tuple[TestResult, ...]
     """The results, sorted by file and line."""
     findings: tuple[Finding, ...]
-    """The findings for which the policies were refused. If there are any, no test ran."""
+    """The reasons why the policies were refused. If there are any, no test ran."""
     digest: str | None
     milliseconds: float
 

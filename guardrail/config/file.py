@@ -26,7 +26,7 @@ FILE_NAME = "guardrail.toml"
 _VARIABLE = "GUARDRAIL_CONFIG"
 _MAX_BYTES = 1 << 20
 _ALIKE = 0.8
-"""Similarity, from 0 to 1, from which on one name is considered a mistyped form of another."""
+"""Minimum similarity, from 0 to 1, at which one name counts as a misspelling of another."""
 _DATABASE = b"SQLite format 3\0"
 _LEDGER = "name a ledger with --ledger FILE, or in a program with Guard.open(ledger=FILE)"
 

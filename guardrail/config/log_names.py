@@ -61,8 +61,8 @@ def possible_names(settings: Settings, publics: Iterable[str]) -> list[str]:
 
 
 def is_of_project(settings: Settings, name: str) -> bool:
-    """Return True if *name* is one that ``new_log_name`` gives to a log of this project, or to its
-    restart, with any key.
+    """Return True if ``new_log_name`` could have given *name* to a log of this project, or to a
+    restart of that log, with any key.
     """
     if settings.ledger.log:
         return False

@@ -1,5 +1,5 @@
 """Settings as one frozen object, made from guardrail.toml, the environment and the program's
-arguments. one frozen object, made from guardrail.toml, the environment and the program's arguments.
+arguments.
 
 Unknown keys, values of another type and values out of range are refused. Relative paths in a file
 are relative to that file.
@@ -95,8 +95,8 @@ class Settings:
     def chosen(
         cls, config: Path | None, *, environment: Mapping[str, str] | None = None
     ) -> Settings:
-        """Return the settings in *config*, otherwise those in the file that ``find`` returns, as a
-        command does. See ``load``.
+        """Return the settings in *config* or, if it is None, in the file that ``find`` returns, as
+        commands do. See ``load``.
         """
         path = find(environment=environment) if config is None else config
         named = config is not None or is_named(environment)

@@ -54,8 +54,8 @@ _SPEAKS_FOR_ITSELF = frozenset(
         "model",
     }
 )
-"""Details of cause ``arguments`` whose message needs no introduction: it is not about a schema, or
-it names the arguments itself.
+"""Details of cause ``arguments`` with a message that needs no introduction, because it is not about
+a schema or names the arguments itself.
 """
 _PUBLIC_APPROVAL = {
     "pending": "denied: nobody has approved this call yet",

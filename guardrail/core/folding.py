@@ -42,8 +42,8 @@ _LOOKS_LIKE = str.maketrans(
 
 
 def folded(text: str) -> str:
-    """Return the visible form of the id *text*, without differences of case or Unicode form, or
-    empty if nothing is visible.
+    """Return the visible form of the id *text*, without differences of case or Unicode form, or an
+    empty string if nothing is visible.
 
     Blanks, invisible characters and decorative combining marks are omitted. A combining mark is
     decorative if it forms no letter with the preceding character, unless both belong to one script

@@ -29,7 +29,7 @@ class JsonTextError(ValueError):
 
 
 def read(text: str) -> Any:
-    """Return the value of *text*. Raises ``JsonTextError`` and nothing else.
+    """Return the value of *text*. Raises only ``JsonTextError``.
 
     Lone surrogates, written as escapes, are left for the encoder to refuse, and infinite numbers
     (``1e999``) for the caller.

@@ -1,4 +1,4 @@
-"""Value types that a governed call passes around: frozen, slotted, without behaviour."""
+"""The value types of a governed call: frozen, slotted, without behaviour."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
 """``guardrail demo``: a scripted agent under policy, from the first call to a ledger that was
-tampered with. a scripted agent under policy, from the first call to a ledger that was tampered
-with.
+tampered with.
 
 Everything happens in a temporary folder, or in a folder of your choice. The demo needs no model, no
 API key and no network.

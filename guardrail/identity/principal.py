@@ -30,8 +30,8 @@ __all__ = [
 State = TypeVar("State")
 
 SOMEONE_ELSES = "identity.session"
-"""Error code for a caller that enters a session, or makes its first call in it, although the
-session belongs to another caller.
+"""Error code if the session that a caller enters, or makes its first call in, belongs to another
+caller.
 """
 _MAX_ID = 512
 _MAX_SESSIONS = 10_000

@@ -1,4 +1,4 @@
-"""A guard's state for one session. It is computed once and used by each of the session's calls."""
+"""A guard's state for one session. It is computed once and shared by all calls of the session."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _RANDOM = ":-:"
 
 @dataclass(slots=True, eq=False)
 class SessionState:
-    """One session of one guard. It is computed once and used by each of the session's calls."""
+    """One session of one guard. It is computed once and shared by all calls of the session."""
 
     session: Session
     memory: Memory
@@ -44,7 +44,7 @@ class SessionState:
     """The recorded view. It is the same object if nothing had to be removed."""
     fields: CallFields
     bare: CallFields
-    """The common fields with every id as a token."""
+    """The common fields, with every id replaced by a token."""
     keys: TenantKeys
     redactor: Redactor
     commitment: Commitment
@@ -52,7 +52,7 @@ class SessionState:
     principal_form: str
     """Form of principals in records, from the settings: ``clear`` or ``token``."""
     seen: int
-    """``memory.added`` at the time when this state was computed."""
+    """Value of ``memory.added`` when this state was computed."""
     texts: dict[str, str]
     """Recorded forms of short texts of calls, such as messages and names of undeclared tools."""
     claim: Claim | None = None
@@ -68,11 +68,11 @@ class SessionState:
     _facts: SessionInput | None = None
 
     def refresh(self) -> None:
-        """Redact the attributes again if more values have become known to be sensitive.
+        """Redact the attributes again if the session has learned of more sensitive values.
 
-        An attribute is recorded in clear text as long as no part of it is known to be sensitive,
-        and is redacted after that. Ids, roles and delegation stay unchanged: a page that a tool
-        read can't remove the actor from the record.
+        An attribute is recorded in clear text until a part of it is known to be sensitive, and is
+        redacted from then on. Ids, roles and delegation never change: a page that a tool read can't
+        remove the actor from the record.
         """
         seen = self.memory.added
         if seen != self.seen:

@@ -27,7 +27,7 @@ __all__ = ["BatchRun"]
 _THREADS = 64
 """Maximum number of calls of one response that run in threads at the same time."""
 _SHOWN = 64
-"""Longest part, in characters, of an unknown tool's name that is repeated to the model."""
+"""Maximum number of characters of an unknown tool's name that the model is shown."""
 
 
 class BatchRun:

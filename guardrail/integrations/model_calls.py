@@ -53,7 +53,7 @@ class CallBatch:
     recorded, but none is run.
     """
     compose: Callable[[list[Any]], list[Any]] = field(default=list)
-    """Makes the messages to append out of the answers."""
+    """Makes the messages to append from the answers."""
 
 
 def listed(value: object, name: str) -> list[Any]:

@@ -53,8 +53,8 @@ NAMES_FILE = "log.names"
 
 
 def discard_new_keys(folder: Path) -> None:
-    """Remove the keys in *folder* that this process has just created, because the log that they
-    are for could not be created. Otherwise, they would look like those of a lost log.
+    """Remove the keys that this process has just created in *folder*, if their log could not be
+    created. Otherwise, they would look like the keys of a lost log.
     """
     with contextlib.suppress(OSError):
         for name in (_LOG_KEY, _LOG_PUBLIC, _TOKEN_KEY):

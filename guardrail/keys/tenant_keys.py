@@ -32,7 +32,7 @@ class TenantKeys:
             derive(self._master, b"guardrail/commitment/1"), digestmod=hashlib.sha256
         )
         self._classes: dict[str, tuple[str, bytes]] = {}
-        """The prefix of the tokens and the key of each class."""
+        """For each class, the prefix of its tokens and its key."""
 
     @property
     def kid(self) -> str:

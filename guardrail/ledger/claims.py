@@ -82,8 +82,8 @@ def _has_other_start(store: AppendingStorage, draft: Draft, end: Edge) -> bool:
 def _check_claim(
     store: AppendingStorage, claim: Claim, tail: Tail
 ) -> tuple[bool, LedgerError | None]:
-    """Check a claim of ownership. Return True if the session already has a record, and the error if
-    a record with *claim* must not follow it, or None.
+    """Check a claim of ownership. Return two values: True if the session already has a record, and
+    the error if a record with *claim* must not follow it, or None.
     """
     any_ = False
     for name in claim.names:

@@ -99,8 +99,8 @@ def traces(path: Path) -> list[Path]:
     """Return the existing files of a log at *path*, in a stable order, or an empty list if no log
     was ever there.
 
-    The lock file, the reserve and an empty folder of leases are not included, because they hold
-    nothing of a log.
+    The lock file, the reserve and an empty folder of leases are not included, because they hold no
+    part of a log.
     """
     db = Path(os.path.realpath(path))
     found = [
@@ -150,9 +150,9 @@ def resolve(path: Path) -> Path:
     """Return *path* with symbolic links resolved. Afterwards, the file is identified by its inode,
     not by its name.
 
-    Raises ``LedgerOpenError`` if its folder is missing; if it is not a regular file, has several
-    names, or is on a network file system; or if a file that a writer keeps next to it is a symbolic
-    link or not a file.
+    Raises ``LedgerOpenError`` if the folder is missing; if the file is not a regular file, has
+    several names, or is on a network file system; or if a file that a writer keeps next to it is a
+    symbolic link or not a file.
     """
     db = Path(os.path.realpath(path))
     if not db.parent.is_dir():

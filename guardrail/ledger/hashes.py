@@ -1,4 +1,4 @@
-"""Remembers very many texts in little memory."""
+"""Stores a very large set of texts in little memory."""
 
 from __future__ import annotations
 

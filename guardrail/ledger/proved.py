@@ -257,8 +257,8 @@ class ProvedReader:
         """Return the line of the last start of a guard, or None, and the position of the log up to
         which there is no later start.
 
-        The lines after that start prove this, or all lines if there is no start, unless there are
-        more than 100,000 of them.
+        This is proved by the lines after that start (by all lines if there is no start), unless
+        there are more than 100,000 of them.
         """
         for _ in range(_TRIES):
             last = self._retry_if_pruned(self._last_start)

@@ -181,8 +181,8 @@ class LedgerReader:
         return self.storage.admin(*types)
 
     def pruned(self, before: int) -> Pruned | None:
-        """Return the record of the last pruning, if it permits every record below *before* to be
-        missing, or None if there is none.
+        """Return the record of the last pruning if it allows every record below *before* to be
+        missing, otherwise None.
         """
         for _, line in reversed(self.admin("admin.pruned")):
             try:

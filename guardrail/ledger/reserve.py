@@ -99,8 +99,8 @@ class Reserve:
 
     @property
     def obstacle(self) -> tuple[str, str] | None:
-        """What prevents the reserve although there may be room for it, and the next step; None if
-        there is no such obstacle.
+        """The reason, other than a lack of space, that there is no reserve, and the next step. None
+        if there is no such reason.
         """
         return obstacle(self._db)
 
@@ -169,7 +169,7 @@ class Reserve:
         return True
 
     def _take(self) -> bool:
-        """Take the space if the same amount remains free, because pending outcomes need space
+        """Take the space if as much space again stays free, because pending outcomes need space
         before the reserve is taken.
         """
         try:
@@ -198,8 +198,9 @@ class Reserve:
 
 
 def obstacle(db: Path) -> tuple[str, str] | None:
-    """Return what prevents a reserve for the log at *db*, whatever space is free, and the next
-    step: something other than a file at its path, or a missing permission. None if nothing does.
+    """Return the reason, other than a lack of space, that the log at *db* can't have a reserve, and
+    the next step. The reason is that the path of the reserve does not lead to a file, or that a
+    permission is missing. Return None if there is no such reason.
     """
     path = reserve_path(db)
     with contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 UNPROVED = "ledger.unproved"
-"""Code of the error for a record that the signed head does not prove."""
+"""Error code for a record that the signed head does not prove."""
 
 _CHUNK = 256
 _STEP = b'"ordinal":'

@@ -66,8 +66,8 @@ class TreeRows(Protocol):
         """Return the leaf hashes of the records from *start* to *stop* - 1, in order."""
 
     def tile(self, level: int, number: int) -> bytes:
-        """Return the hashes of a tile, or empty bytes if the tile is missing, or if its value is
-        not possible for a tile.
+        """Return the hashes of a tile, or empty bytes if the tile is missing, or if its value can't
+        be a tile.
         """
 
     def surplus_tiles(self, size: int, growing: int, limit: int | None) -> list[tuple[int, int]]:
@@ -157,7 +157,7 @@ class Storage(TreeRows, Protocol):
     def first_needed(self, since: str) -> int | None:
         """Return the number of the first record that is still needed: by an open call, by a key in
         use, or by an approval request younger than the time stamp *since*. Return None if no record
-        is.
+        is needed.
         """
 
     # -- other rows --------------------------------------------------------------------------------
@@ -169,15 +169,15 @@ class Storage(TreeRows, Protocol):
         """Return at most *limit* epoch keys that are certified and not ended, in order."""
 
     def pruned_before(self) -> int | None:
-        """Return the number below which records were pruned, line 0 excepted, or None if none
-        were.
+        """Return the number below which records were pruned, except line 0, or None if no records
+        were pruned.
         """
 
     # -- checks, for code that reports or repairs damage -------------------------------------------
 
     def schema_fault(self) -> str:
-        """Describe a wrong or foreign object in the storage, or an empty string if there is
-        none.
+        """Return a description of a wrong or foreign object in the storage, or an empty string if
+        there is none.
         """
 
     def to_mend(self) -> tuple[list[tuple[str, str]], list[str]] | None:
@@ -187,16 +187,16 @@ class Storage(TreeRows, Protocol):
         """
 
     def row_fault(self) -> str:
-        """Describe the rows whose numbers no record can have, or an empty string if there are
-        none.
+        """Return a description of the rows whose numbers no record can have, or an empty string if
+        there are none.
         """
 
     def place_fault(self) -> str:
-        """Describe a row before record 0, or an empty string if there is none."""
+        """Return a description of a row before record 0, or an empty string if there is none."""
 
     def surplus_fault(self) -> str:
-        """Describe a table with more rows than the log's records can produce, or an empty string if
-        there is none.
+        """Return a description of a table with more rows than the log's records can produce, or an
+        empty string if there is none.
         """
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
@@ -287,8 +287,8 @@ class AppendingStorage(TreeRows, Protocol):
         """Undo everything since ``begin``, if that is still possible. Never raises."""
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
-        """Describe the problem with the records added since *draft*, a step of an approval, was
-        judged, or an empty string if there is none.
+        """Return a description of the problem with the records added since *draft*, a step of an
+        approval, was judged, or an empty string if there is none.
         """
 
     # -- reads -------------------------------------------------------------------------------------
@@ -303,8 +303,8 @@ class AppendingStorage(TreeRows, Protocol):
         """Return the number below which records were pruned, except line 0, or 1 if none were."""
 
     def row_fault(self) -> str:
-        """Describe the rows whose numbers no record can have, or an empty string if there are
-        none.
+        """Return a description of the rows whose numbers no record can have, or an empty string if
+        there are none.
         """
 
     def records_from(self, start: int) -> Iterator[RecordRow]:

@@ -31,8 +31,8 @@ class Engine(Protocol):
     def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
         """Evaluate ``data.guardrail.main.listing``: whether a tool is offered to the model.
 
-        *policy_input* has no arguments, and its action is ``tools/list``. Everything else is as for
-        ``decide``.
+        *policy_input* has no arguments, and its action is ``tools/list``. Everything else is the
+        same as in ``decide``.
         """
 
     def close(self) -> None:

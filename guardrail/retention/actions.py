@@ -53,7 +53,7 @@ class ClosedSegment:
     segment: Segment | None
     """The new segment, or None if there was no new record or no new segment was requested."""
     copied: tuple[Manifest, ...]
-    """The copies that were made: that of the new segment, and those that were missing."""
+    """The copies that were made: of the new segment, and of segments without a copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,8 +228,8 @@ class RetentionManager:
         return target
 
     def expired(self) -> list[tuple[Path, Manifest]]:
-        """Return the copies past their retention period: next to the ledger, those of pruned
-        segments; in the archive, those that are old enough.
+        """Return the copies past their retention period: copies next to the ledger if their
+        segments were pruned, and copies in the archive if they are old enough.
         """
         facts = self.facts()
         if facts.holds or not self._may_delete():
@@ -294,7 +294,7 @@ class RetentionManager:
     # ----------------------------------------------------------------------------------------------
 
     def prunable(self) -> int:
-        """Return the number of the first record that pruning would not delete.
+        """Return the number of the first record that pruning would keep.
 
         The result is at most 1 if nothing is due.
 

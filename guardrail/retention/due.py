@@ -25,7 +25,7 @@ class RunResult:
     pruned: PruneResult | None = None
     expired: tuple[tuple[Path, Manifest], ...] = ()
     problems: tuple[RetentionError, ...] = ()
-    """The reasons for which due work was not done, in the order of the attempts."""
+    """Reasons why due work was not done, in the order of the attempts."""
 
     @property
     def failures(self) -> tuple[RetentionError, ...]:

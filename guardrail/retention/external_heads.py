@@ -1,5 +1,5 @@
-"""Finds external heads and the records that they cover. Only covered records may be deleted,
-because nothing would prove that the others existed.
+"""Finds external heads and the records that they cover. Only covered records may be deleted:
+nothing could prove later that an uncovered record existed.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ class ExternalHeads:
     """Heads that a configured anchor confirms. Only these permit a deletion."""
     named: tuple[Checkpoint, ...]
     """Heads that the user passed and no anchor confirms. The ledger must not contradict them, but
-    they permit nothing.
+    they permit no deletion.
     """
     doubts: tuple[str, ...]
-    """The reasons for rejecting heads that the user passed, one for each."""
+    """The reason for rejecting each rejected head that the user passed."""
 
 
 def external_heads(

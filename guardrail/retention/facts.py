@@ -174,7 +174,7 @@ class FactCollector:
 
     @property
     def segments(self) -> list[Segment]:
-        """Every segment with a sealing record that was taken, in order, even if its records are
+        """Every segment for which a sealing record was taken, in order, even if its records are
         pruned.
         """
         return [each for _, each in sorted(self._segments.items())]

@@ -36,7 +36,7 @@ class RetentionState:
     tried: float | None = None
     """Time of the last attempt."""
     failures: int = 0
-    """Number of consecutive failures up to now."""
+    """Number of consecutive failures so far."""
     code: str = ""
     """Code of the last failure, or an empty string if the last attempt succeeded."""
     message: str = ""

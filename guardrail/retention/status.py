@@ -15,14 +15,14 @@ from guardrail.retention.facts import RetentionFacts, Segment, moment
 __all__ = ["RetentionFinding", "RetentionProblem", "RetentionStatus", "judge"]
 
 GRACE = timedelta(days=3)
-"""Delay of a timer after which the delay is reported."""
+"""How late a timer may be before the delay is reported."""
 
 
 class RetentionProblem(StrEnum):
     """A problem with the retention of a ledger, or with its settings."""
 
     OVERDUE = "overdue"
-    """Records still exist that should have been deleted."""
+    """Records that should have been deleted still exist."""
     UNDER_KEPT = "under_kept"
     """Records were deleted before the end of the minimum period (``floor_days``)."""
     SEAL_OVERDUE = "seal_overdue"
@@ -52,8 +52,8 @@ class RetentionStatus:
     age_days: float | None
     """Age in days of the oldest record after line 0, or None if there is none."""
     due_before: int
-    """Records 1 to this number - 1 are past their retention period and in closed segments. 1 if
-    there are none.
+    """Every record from 1 up to, but not including, this number is past its retention period and in
+    a closed segment. 1 if there is no such record.
     """
     segment_due: bool
     """True if the next segment is due by age alone. Its size is known only to code that reads the

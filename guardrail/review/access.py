@@ -1,5 +1,5 @@
-"""Shows who read the ledger, from the access log. Plain values only: a field that is missing or of
-another type counts as absent.
+"""Shows who read the ledger, from the access log. All values are plain: a field that is missing or
+of another type counts as absent.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ class AccessEntry:
     """Name of the ledger, or an empty string if the ledger could not be opened."""
     path: str
     size: int | None
-    """Number of records of the ledger at that moment."""
+    """Number of records in the ledger when it was read."""
     root: str
     problem: str
-    """Code of the error, if the ledger could not be opened."""
+    """Error code, if the ledger could not be opened."""
     purpose: str
 
 

@@ -46,8 +46,8 @@ COUNTS_IF = (
     "An approval counts only with unsafe_asserted_approvals = true in [approvals] (read"
     " SECURITY.md first)."
 )
-"""What to add to the suggestion of `guardrail approve` if the settings do not accept approvers
-whose identity is not verified.
+"""Text added to the suggestion of `guardrail approve` if the settings accept only approvers with a
+verified identity.
 """
 
 _AGAIN = "Make the call without an approval. This is a new request that somebody can answer."

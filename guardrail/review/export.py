@@ -1,6 +1,4 @@
-"""Exports records from the ledger, byte for byte: the exported bytes are the bytes that were stored
-and hashed.
-"""
+"""Exports records from the ledger, byte for byte as they were stored and hashed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """Makes proofs from a ledger: that it contains a record, and that one head continues another.
 
-It only reads. Everything that is read is checked before it is returned, so a ledger that was
-changed gives no proof.
+It writes nothing. It checks everything that it reads, so a changed ledger gives no proof.
 """
 
 from __future__ import annotations
@@ -204,7 +203,9 @@ class HeadRelation(StrEnum):
     lacks some records of the new head.
     """
     NOT_HERE = "not_here"
-    """The new head does not belong to this ledger, so the ledger can't tell."""
+    """The new head does not belong to this ledger, so this ledger can't show how the heads are
+    related.
+    """
     KEY_UNKNOWN = "key_unknown"
     """One of the heads has no valid signature."""
 
@@ -218,7 +219,7 @@ class Consistency:
     path: tuple[bytes, ...] = ()
     """The proof (RFC 6962 section 2.1.2), if the heads are consistent."""
     recovered: tuple[Recovered, ...] = ()
-    """Records of the new head that recoveries took over and that the old head does not cover."""
+    """Records of the new head that a recovery took over and the old head does not cover."""
 
 
 def compare_heads(

@@ -46,8 +46,8 @@ def copies_of(records: RecordReader, settings: Settings) -> list[SegmentCopy]:
 def way_to_copy(
     lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = None, *, command: str = "show"
 ) -> str:
-    """Return the *command* that reads record *seq*, or the one that lists the *lost* records, from
-    a copy. If no copy is found, return another next step.
+    """Return the *command* that reads record *seq* from a copy, or that lists the *lost* records.
+    If no copy is found, return another next step.
     """
     wanted = [each for each in copies if each.first <= (lost.last if seq is None else seq)]
     if seq is not None:

@@ -1,5 +1,5 @@
 """Reads records for reviewers: a decision and its outcome become one call. All values are plain,
-and reading never raises an error because of a record's contents.
+and no content of a record raises an error.
 
 A line may come from a later version, or from anyone who had the file, so nothing is assumed about
 it: a field that is missing or has another type counts as absent. ``verify`` decides whether lines
@@ -90,7 +90,7 @@ class NotFoundError(GuardrailError):
 
     default_code = "review.not_found"
     lost: PrunedRange | None = None
-    """The deleted records, if it may have been among them."""
+    """The deleted records, if the wanted one may have been among them."""
     seq: int | None = None
     """The number of the record that was asked for, if it is one of the deleted records."""
 
@@ -279,9 +279,7 @@ class RecordedCall:
     server: str
     declared: bool | None
     refused: str
-    """Code of the error for which the tool's schema was refused, or an empty string if the schema
-    was accepted.
-    """
+    """Error code if the tool's schema was refused, or an empty string if it was accepted."""
     args: object
     """The recorded view, or None if the record contains none."""
     removed: Mapping[str, Any]
@@ -292,8 +290,7 @@ class RecordedCall:
     cause: str
     detail: str
     message: str
-    """The argument that does not fit and the expected value, as the agent read it. Empty for other
-    causes.
+    """The message that the agent read about an argument that does not fit. Empty for other causes.
     """
     rules: tuple[RuleHit, ...]
     reproducible: bool | None
@@ -316,12 +313,14 @@ class RecordedCall:
     framework named none.
     """
     framework: Mapping[str, Any]
-    """``name``, ``version`` and ``assurance`` of the framework. Empty if it named none."""
+    """``name``, ``version`` and ``assurance`` of the framework. Empty if the framework did not name
+    itself.
+    """
     trace: str
-    """The traceparent of the call or, without one, the trace id of its session."""
+    """The traceparent of the call. If the call has none, the trace id of its session."""
     differs: tuple[str, ...] | None = None
-    """The locations at which the arguments differ from those of the approval's request. None if
-    they do not differ, or were not compared.
+    """The locations at which the arguments differ from those in the request for approval. None if
+    they are equal or were not compared.
     """
     outcome: RecordedOutcome | None = None
     claims: tuple[RecordedOutcome, ...] = ()
@@ -345,7 +344,7 @@ class RecordedCall:
 
     @property
     def failed(self) -> bool:
-        """True if the call ran and is recorded to have ended in an error."""
+        """True if the call ran and its recorded end is an error."""
         return self.outcome is not None and self.outcome.status == "error"
 
 

@@ -104,8 +104,8 @@ def one_line(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """Return guardrail's own text of several lines, each treated as by ``one_line``. External text
-    in it must not contain a line feed.
+    """Return guardrail's own text of several lines, with ``one_line`` applied to each. External
+    text in it must not contain a line feed.
     """
     return "\n".join(one_line(line) for line in text.split("\n"))
 
@@ -131,7 +131,8 @@ def name(text: str, absent: str = "-") -> str:
 
 
 def clock(ts: str) -> str:
-    """Return a time stamp to the second, as every command shows times: ``2026-03-01 09:30:00 UTC``.
+    """Return a time stamp in the form that every command shows, to the second: ``2026-03-01
+    09:30:00 UTC``.
 
     Text that is not a time in UTC is shown unchanged, escaped.
     """
@@ -214,8 +215,8 @@ def json_text(value: object, *, indent: int | None = None) -> str:
 
 
 def json_safe(text: str) -> str:
-    """Return JSON *text* with every hidden character as a ``\\uXXXX`` escape. JSON has none outside
-    strings.
+    """Return JSON *text* with every hidden character as a ``\\uXXXX`` escape. In JSON, such
+    characters occur only in strings.
     """
     if text.isascii() and "\x7f" not in text:
         return text

@@ -98,8 +98,8 @@ def _blocked(hidden: Sequence[str]) -> CauseExplanation:
 
 
 def _is_in_force(answer: RecordedAnswer, now: datetime) -> bool:
-    """Return True if the approval still counts at *now*. An unreadable expiry does not count as
-    past.
+    """Return True if the approval still counts at *now*. An approval with an unreadable expiry time
+    counts.
     """
     expires = moment(answer.expires)
     return expires is None or now < expires
@@ -112,9 +112,9 @@ contain it.
 _PROXY = "proxy"
 """The adapter in the records of `guardrail proxy` and `guardrail run`."""
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-"""Matches a tool's name that a shell passes on unchanged, and that is no option."""
+"""Matches a tool name that a shell passes on unchanged and that does not look like an option."""
 _NAMED_RULES = 5
-"""Number of rules that a sentence names."""
+"""Maximum number of rules that a sentence names."""
 
 
 def _denial(call: RecordedCall) -> CauseExplanation:
@@ -140,7 +140,7 @@ def _denial(call: RecordedCall) -> CauseExplanation:
 
 
 def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iterator[str]:
-    """Yield what must be changed so that calls like *call* run, in this order."""
+    """Yield the changes, in order, that calls like *call* need to be allowed."""
     if call.declared is False:
         yield _way_to_declare(call)
         if rules:
@@ -162,7 +162,7 @@ def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iter
 
 
 def _way_to_declare(call: RecordedCall) -> str:
-    """Return how the undeclared tool of *call* becomes declared."""
+    """Return how to declare the undeclared tool of *call*."""
     if call.refused:
         return "If such calls should run, correct the tool's schema in the program."
     if call.adapter != _PROXY:
@@ -177,7 +177,7 @@ def _way_to_declare(call: RecordedCall) -> str:
 
 
 def _rules_named(rules: Sequence[str]) -> str:
-    """Return *rules* as words of a sentence, or an empty string if there are none."""
+    """Return *rules* as part of a sentence, or an empty string if there are none."""
     if not rules:
         return ""
     shown = ", ".join(f"`{escape(rule)}`" for rule in rules[:_NAMED_RULES])
@@ -205,7 +205,9 @@ class DecisionExplanation:
     was asked.
     """
     reproducible: bool | None
-    """Taken from the decision, or from the outcome if the decision left it open."""
+    """Whether the decision is reproducible: from the decision, or from the outcome if the decision
+    left it open.
+    """
     reproducible_sentence: str
     input: object
     """The recorded policy input, or None if the record holds none."""
@@ -213,7 +215,7 @@ class DecisionExplanation:
 
 
 def refusal(code: str) -> str:
-    """Return, in words, the reason that a schema was refused with *code*."""
+    """Return the reason, in words, for refusing a schema with *code*."""
     return REASONS_FOR_REFUSAL.get(
         code.removeprefix("schema."), "for a reason that this version does not know"
     )
@@ -326,8 +328,8 @@ _OMITTED = {
 
 
 def omitted_sentence(omitted: str) -> str:
-    """Return, in words, the reason that a record omits values, or an empty string if it omits
-    none.
+    """Return the reason, in words, for omitting values from a record, or an empty string if none
+    were omitted.
     """
     if not omitted:
         return ""

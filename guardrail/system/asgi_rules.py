@@ -45,8 +45,8 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 RefusalReply = Callable[[str, Headers, ListenerRefusal], tuple[list[tuple[bytes, bytes]], bytes]]
-"""Returns headers and body of the reply to a refused request, given its path and headers, which are
-empty if they could not be read.
+"""Returns the headers and the body of the reply to a refused request. Its arguments are the path
+and the headers of the request, which are empty if they could not be read.
 """
 
 _FACTS = "guardrail.connection"

@@ -79,8 +79,8 @@ class Listener:
     ) -> None:
         """Bind *address*. Connections are accepted from now on, and served once the server runs.
 
-        When the server has stopped, *close* is awaited: the app ends what it still holds. *log*
-        gets lines for the operator: failed requests, and requests that delay a stop. Raises
+        When the server has stopped, *close* is awaited, so that the app can end its remaining work.
+        *log* gets lines for the operator: failed requests, and requests that delay a stop. Raises
         ``ConfigError`` if other machines can reach the address without TLS or without
         authentication, if it can't be bound, and if uvicorn is not installed.
         """

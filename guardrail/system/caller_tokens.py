@@ -68,10 +68,11 @@ class CallerTokens:
 
 
 def add_token(path: Path, name: str) -> str:
-    """Return a new random token of the caller *name*, whose digest was added to the file *path*.
+    """Create a random token for the caller *name*, add its digest to the file *path*, and return
+    the token.
 
-    Creates the file, mode 0600. Raises ``ConfigError`` if the name is malformed or in use, and as
-    ``CallerTokens`` does.
+    Creates the file with mode 0600 if it is missing. Raises ``ConfigError`` if the name is
+    malformed or in use, and for the same faults of the file as ``CallerTokens``.
     """
     token = _PREFIX + secrets.token_urlsafe(32)
     line = f"{name} {hashlib.sha256(token.encode()).hexdigest()}"

@@ -26,7 +26,7 @@ OVER_BUDGET = "redaction.budget"
 """Error code, also written to the record, for a call that has used up its time."""
 SECONDS = 0.3
 """Processor time, in seconds, that one call may use. A view of 640 kB of ordinary text takes about
-a sixth of it, and an object of 4,000 members half.
+a sixth of this time, and an object of 4,000 members takes half of it.
 """
 FREE = 0.010
 """Processor time, in seconds, after which a call lets other threads run. Ordinary calls use
@@ -116,8 +116,8 @@ def current() -> Meter:
 
 
 class _PauseQueue:
-    """Queue of threads with much to redact. Only one pauses at a time, so that they share one
-    allowance.
+    """Queue of threads with large redactions. Only one of them pauses at a time, so that they share
+    one allowance.
     """
 
     def __init__(self) -> None:

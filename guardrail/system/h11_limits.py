@@ -220,8 +220,9 @@ def _with_port(address: tuple[str, int | None] | None) -> tuple[str, int] | None
 
 
 def _affordable() -> int:
-    """Return the number of connections that leave this process enough descriptors: for the ledger,
-    for a connection to an upstream for each of them, and for as many handshakes.
+    """Return the number of connections that this process can accept and still have enough
+    descriptors: for the ledger, for one upstream connection per accepted connection, and for as
+    many handshakes.
     """
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return 1 << 20 if limit == resource.RLIM_INFINITY else max(8, (limit - _OTHER_FILES) // 3)

@@ -1,6 +1,5 @@
-"""The HTTP client sends one request to one server and returns the complete reply before a deadline;
-failures raise ``TransportError``. sends one request to one server and returns the complete reply
-before a deadline; failures raise ``TransportError``.
+"""The HTTP client. It sends one request to one server and returns the complete reply before a
+deadline. Failures raise ``TransportError``.
 
 Name look-up, connecting, the handshake, sending and every read get only the time that is left. It
 follows no redirects, ignores proxies, netrc and environment variables, and decompresses nothing. It
@@ -54,7 +53,7 @@ TlsContext = ssl.SSLContext
 _MAX_HEAD = 64 * 1024
 """Maximum size in bytes of all status lines and headers in a reply."""
 _CHUNK_SHARE = 64
-"""A chunked body may use one byte for chunk sizes for every this many bytes of content."""
+"""Minimum number of content bytes for each byte of chunk sizes in a chunked body."""
 _LOCAL_NAME = "localhost"
 
 
@@ -269,8 +268,8 @@ class _Wire:
 
 
 def is_loopback(host: str) -> bool:
-    """Return True if *host*, an address or a name, is on this machine. Of names, only ``localhost``
-    is.
+    """Return True if *host*, an address or a name, is on this machine. The only such name is
+    ``localhost``.
     """
     try:
         return ipaddress.ip_address(host).is_loopback

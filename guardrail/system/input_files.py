@@ -20,7 +20,7 @@ __all__ = ["FileVersion", "open_input", "read_input", "version_of"]
 _PIECE = 1 << 20
 
 FileVersion = tuple[int, int, int, int]
-"""Differs if a file was replaced or written."""
+"""The version of a file. It changes if the file is replaced or written to."""
 
 
 def version_of(found: os.stat_result) -> FileVersion:

@@ -93,7 +93,7 @@ class ListenerRules:
     address, every loopback name with this port is accepted.
     """
     any_host: bool = False
-    """True to accept every ``Host``, because the server gives nothing to a web page."""
+    """True to accept every ``Host``, because the server sends no data to web pages."""
     origins: frozenset[str] = frozenset()
     """Web origins whose pages may send requests."""
     max_body: int = 32 << 20

@@ -1,5 +1,4 @@
 """Ownership of a log's files: new files get the ledger's owner and group, and errors name a missing
-permission and its fix. new files get the ledger's owner and group, and errors name a missing
 permission and its fix.
 
 A command that root runs, once or every night, must not leave files that the ledger's user can't

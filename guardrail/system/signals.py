@@ -1,4 +1,4 @@
-"""Handles signals for the time of a block."""
+"""Handles signals while a block runs."""
 
 from __future__ import annotations
 

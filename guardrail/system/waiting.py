@@ -64,7 +64,7 @@ class Work(NamedTuple):
 
 
 LARGE = 4_096
-"""Size below which work ends sooner than a thread could be started."""
+"""Below this size, work ends sooner than a thread could be started."""
 
 Steps = Generator[Wait | Shielded | Work, Any, R]
 

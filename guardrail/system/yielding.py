@@ -33,8 +33,8 @@ def yields_inside(code: CodeType, offset: int) -> bool:
     """Return True if the block that begins at *offset* of *code* (where its ``__enter__`` is
     called) contains a ``yield``.
 
-    Also return True if no block begins there, as for a call of ``ExitStack.enter_context``, because
-    such a block is only known not to yield if it ends before the next ``yield``.
+    Also return True if no block begins there, as for a call of ``ExitStack.enter_context``: its
+    context may still be open at the next ``yield``.
     """
     import dis
 

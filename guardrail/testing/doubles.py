@@ -88,8 +88,8 @@ def ask(*rules: str, **parts: Any) -> dict[str, Any]:
 
 
 class StaticPolicy:
-    """An engine that gives a fixed reply, calls a function on the input for it, or raises a
-    ``PolicyError``.
+    """An engine that gives a fixed reply, computes the reply with a function of the input, or
+    raises a ``PolicyError``.
 
     It answers after *delay* seconds. ``inputs`` collects the decoded inputs of all queries.
     """
@@ -103,7 +103,7 @@ class StaticPolicy:
         decision_id: str | None = None,
         hidden: Collection[str] = (),
     ) -> None:
-        """*hidden* are the names of the tools that are not offered in listings."""
+        """*hidden* contains the names of the tools that listings do not offer."""
         self._hidden = hidden
         self._reply = reply
         self._delay = delay

@@ -26,7 +26,7 @@ _OPTIONS = frozenset(
 
 
 class ToolDeclarations(ABC):
-    """The part of a guard that knows its tools."""
+    """The part of a guard that declares, registers and finds its tools."""
 
     def __init__(self, unknown: UnknownArguments) -> None:
         """*unknown* selects how a tool treats arguments that its JSON Schema does not declare."""

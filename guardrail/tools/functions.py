@@ -39,8 +39,8 @@ class FunctionSignature:
     description: str
     model: type[BaseModel]
     parameters: dict[str, str]
-    """Keyword for each field of the model. The fields have generated names, because a parameter may
-    be called ``schema``.
+    """The function's keyword for each field of the model. The fields have generated names, because
+    a parameter may be called ``schema``.
     """
 
 
@@ -84,8 +84,8 @@ def owner_parameter(method: Callable[..., Any]) -> str:
 
 
 def innermost(function: Callable[..., Any]) -> Any:
-    """Return the function that *function* finally calls, without partials, wrappers and bound
-    objects. A class is returned unchanged.
+    """Return the function inside all partials, wrappers and bound methods of *function*. A class is
+    returned unchanged.
     """
     inner: Any = function
     for _ in range(64):

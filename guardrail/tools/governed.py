@@ -17,7 +17,7 @@ __all__ = ["Calls", "GovernedMethod", "governed"]
 
 
 class Calls(NamedTuple):
-    """The sync and the async way in which a guard makes a call."""
+    """The sync and async methods of a guard that make a call."""
 
     call: Callable[[Tool, dict[str, Any], Callable[..., Any]], Any]
     acall: Callable[[Tool, dict[str, Any], Callable[..., Any]], Awaitable[Any]]
@@ -77,8 +77,8 @@ def _dressed(
 
 
 class GovernedMethod:
-    """A descriptor for a governed method. Access on an object, or on the class for a class method,
-    returns a governed function. The object is not an argument of the tool.
+    """A descriptor for a governed method. If accessed on an object (or on the class, for a class
+    method), it returns a governed function. The object is not an argument of the tool.
     """
 
     def __init__(self, tool: Tool, function: Callable[..., Any], calls: Calls) -> None:

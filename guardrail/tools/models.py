@@ -154,8 +154,8 @@ _SIMPLE = frozenset(
         "uuid",
     }
 )
-"""Core schema types with a JSON dump that shows everything: no secrets, no sets, and no values of
-type Any.
+"""Core schema types whose JSON dump shows everything: they hold no secrets, no sets, and no values
+of type Any.
 """
 
 

@@ -21,15 +21,15 @@ _SINGLE = ("items", "additionalProperties", "not", "if", "then", "else", "contai
 _NEVER = ("allOf", "prefixItems", "patternProperties", "dependentSchemas", "not", "if", "contains")
 """Keywords that a strict schema can't contain."""
 _DROPPED = frozenset({"default", "discriminator", "uniqueItems"})
-"""Keywords that are removed because a strict schema can't contain them. Without them it accepts no
-less, and the guard still checks the arguments against the tool's own schema.
+"""Keywords that are removed because a strict schema can't contain them. Without these keywords, a
+schema can only accept more, and the guard still checks the arguments against the tool's own schema.
 """
 _FORMATS = frozenset(
     {"date", "date-time", "duration", "email", "hostname", "ipv4", "ipv6", "time", "uuid"}
 )
 """The formats that a strict schema can contain. Other formats are removed for the same reason."""
 _TYPED = frozenset({"$ref", "anyOf", "const", "enum", "oneOf", "type"})
-"""Keywords of which every strict schema has one."""
+"""Every schema in the strict form has one of these keywords."""
 _NULL = {"type": "null"}
 
 

@@ -66,11 +66,11 @@ class Tool:
     unsafe_stream: bool = False
     """True if the body may be a generator, which runs after its outcome is recorded."""
     refused: str = ""
-    """Code of the error for which the schema was refused, ``schema.<detail>``. Empty if the schema
-    was accepted.
+    """Error code if the schema was refused (``schema.<detail>``), or an empty string if it was
+    accepted.
     """
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """Keyword argument of the body for each field of ``model``."""
+    """The body's keyword argument for each field of ``model``."""
     timeout: float | None = None
     """Number of seconds that the guard allows a body, or None for no limit."""
     take: Callable[[object], tuple[Snapshot, Mapping[str, Any]]] = field(
@@ -100,8 +100,8 @@ class Tool:
 
 
 def take_json(schema: CompiledSchema | None, args: object) -> tuple[Snapshot, dict[str, Any]]:
-    """Return the snapshot of *args*, which a JSON Schema checks if there is one, and a copy of it
-    for the body. Raises only ``ArgumentsError``.
+    """Check *args* against the JSON Schema, if there is one, and return the snapshot and a copy of
+    it for the body. Raises only ``ArgumentsError``.
     """
     taken = snapshot(schema, args)
     return taken, clone(taken.args)
@@ -310,8 +310,8 @@ def from_function(
 
 
 def check_options(options: Collection[str], allowed: Collection[str]) -> None:
-    """Raise ``TypeError`` if a program passed an option that a tool does not have, in Python's own
-    words for it.
+    """Raise ``TypeError``, with the message that Python itself would give, if a program passed an
+    option that a tool does not have.
     """
     for name in options:
         if name not in allowed:

@@ -64,8 +64,8 @@ __all__ = [
 _GONE = ("keys.missing", "keys.malformed")
 """Error codes of keys that can't be used any more and must be replaced."""
 WHOLE = 20_000
-"""Largest ledger, in records, that is read completely to explain why it does not open. In a larger
-one only the files and the ends are checked.
+"""Maximum number of records of a ledger that is read completely to explain why it does not open. In
+a larger ledger, only the files and the ends are checked.
 """
 RECOVER = "guardrail recover"
 BACK = "move the same files back; programs that have them open then continue automatically"
@@ -81,7 +81,7 @@ _PASSING = (
     "ledger.reserve",
     "keys.create",
 )
-"""Codes of faults that resolve themselves, or that their own message describes best."""
+"""Codes of faults that go away by themselves, or that their own messages explain best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +96,8 @@ class Diagnosis:
     names: tuple[str, ...] = ()
     """Names that this log had before."""
     next_log: str = ""
-    """The log name after a restart, or an empty string if it depends on new keys, because nothing
-    knows the old name.
+    """The log name after a restart, or an empty string if the old name is unknown and the new one
+    depends on new keys.
     """
 
     @property

@@ -109,8 +109,8 @@ def in_the_way(folder: Path) -> LedgerOpenError:
 
 def check_private(path: Path) -> None:
     """Raise ``LedgerOpenError`` (``ledger.folder``) if another user could replace the ledger
-    *path*: it is in its default folder, and that belongs to somebody else or everyone can write to
-    it.
+    *path*: it is in its default folder, and that folder belongs to somebody else or is writable by
+    everyone.
 
     Root and the owner of the ledger count as its user. A folder in any other place is the
     operator's responsibility.

@@ -10,8 +10,7 @@ RESTORE = (
     "restore guardrail.toml and policies/ from version control or a backup; or run guardrail init "
     "OTHER_FOLDER and copy both from there"
 )
-"""The next step in a project that has a ledger but no settings, for which ``init`` refuses to
-run.
+"""The next step in a project with a ledger but without settings, in which ``init`` refuses to run.
 """
 
 

@@ -164,8 +164,8 @@ def create_log(
     epochs: bool,
     predecessor: Mapping[str, Any] | None = None,
 ) -> LedgerWriter:
-    """Create the ledger with its genesis record; it is durable when this returns. *epochs* is as
-    for ``open_journal``.
+    """Create the ledger with its genesis record; it is durable when this returns. *epochs* has the
+    same meaning as in ``open_journal``.
     """
     genesis = fields.genesis(
         nonce=os.urandom(16).hex(),
@@ -260,7 +260,7 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
 
 def _check_name(settings: Settings) -> None:
     """Raise ``LedgerOpenError`` if the log's name differs from the settings. Do nothing if it can't
-    be read, because opening the log fails then anyway.
+    be read, because opening the log then fails anyway.
     """
     log = ""
     if settings.ledger.log:

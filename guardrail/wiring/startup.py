@@ -23,7 +23,9 @@ from guardrail.ledger.reader import LedgerReader
 __all__ = ["record_refusal", "record_start"]
 
 TRIES = 16
-"""Maximum number of attempts to record a start. This many guards can start at the same moment."""
+"""Maximum number of attempts to record a start. Up to this many guards can start at the same
+moment.
+"""
 _CODE = 16
 """Number of hex digits of a setting's code. They are enough to distinguish values, but too few to
 guess a value without the keys.

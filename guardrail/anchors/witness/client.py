@@ -1,6 +1,5 @@
 """Witness anchor: sends heads to a third party's server, which cosigns a head after checking that
-it extends the previous one (c2sp.org/tlog-witness). a third party's server that cosigns a head
-after checking that it extends the previous one (c2sp.org/tlog-witness).
+it extends the previous one (c2sp.org/tlog-witness).
 """
 
 from __future__ import annotations

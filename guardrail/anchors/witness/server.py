@@ -45,8 +45,8 @@ CONNECTIONS = 64
 _OLD = re.compile(r"old (0|[1-9][0-9]{0,18})")
 _SIZE_TYPE = "text/x.tlog.size"
 _RULES = ListenerRules(max_body=_MAX_BODY, max_head=_MAX_HEAD)
-"""The rules of every HTTP server; limits in time and number are above. Callers need no token: each
-head is signed by the key of its log.
+"""The rules that every HTTP server follows. The limits on time and number are above. Callers need
+no token: each head is signed by the key of its log.
 """
 
 

@@ -1,5 +1,4 @@
-"""Stores the logs that a witness serves, and the newest head of each that it has cosigned. the logs
-that it serves, and the newest head of each that it has cosigned.
+"""Stores the logs that a witness serves, and the newest cosigned head of each log.
 
 The check against the stored head and the update are one transaction, and a cosignature is sent only
 after the transaction is durable. So a crash never leads to cosignatures of two roots of one size,

@@ -16,8 +16,8 @@ __all__ = ["check"]
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each read of an argument, or of a field that the program may omit, if the
-    call would be let through without the value.
+    """Yield a lint for each read of an argument, or of a field that the program may omit, if a call
+    without the value would be allowed.
     """
     if event.what is not EventKind.READ or not event.open or not _reads(event, flow):
         return
@@ -42,8 +42,8 @@ def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
 
 
 def _context(path: Path) -> str:
-    """Return the object that *path* leads into if that object can be null because the program says
-    nothing about it. Otherwise return an empty string.
+    """Return the object that contains *path* if that object is null for programs that do not
+    describe it. Otherwise, return an empty string.
     """
     return next(
         (

@@ -1,4 +1,4 @@
-"""Parses comments that suppress a known warning: ``# guardrail:ignore CODE reason``."""
+"""Parses comments that suppress a lint: ``# guardrail:ignore CODE reason``."""
 
 from __future__ import annotations
 

@@ -45,8 +45,8 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A construct that is allowed but can let a call through, or can deny one for a reason other
-    than the stated one.
+    """A construct that is allowed, but can let a call through or deny it for another reason than
+    the stated one.
     """
 
     file: str

@@ -1,5 +1,5 @@
-"""Traces the value of an expression back to the parts of the policy input that it comes from,
-through names, rules and functions.
+"""Traces values back to the parts of the policy input that they come from, through names, rules and
+functions.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class RuleFrame:
 
     @property
     def scope(self) -> RuleScope:
-        """The scope of the rule's names."""
+        """The scope of the names in the rule."""
         return self.definition.scope
 
 
@@ -99,7 +99,7 @@ def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
 
 
 class ValueFlow:
-    """All modules, and the facts about their values that can be found without evaluation."""
+    """All modules, with the facts about their values that follow without evaluation."""
 
     def __init__(
         self, modules: Sequence[Module], data: Any, given: frozenset[tuple[str, ...]] = frozenset()
@@ -131,8 +131,8 @@ class ValueFlow:
         return self._left <= 0
 
     def named(self, found: Reference, frame: RuleFrame) -> tuple[list[Definition], int]:
-        """Return the rules that the reference *found* names, and how many of its parts form that
-        name. The list is empty if it names no rules.
+        """Return the rules that the reference *found* names, and how many parts of the reference
+        form that name. The list is empty if the reference names no rules.
         """
         head = found.head
         if head is None or head in frame.definition.rule.local:
@@ -368,8 +368,8 @@ def literal_name(node: Any) -> str | None:
 
 
 def has_fallback(rule: RegoRule) -> bool:
-    """Return True if *rule* has a default other than false. ``default x := false`` has no effect,
-    because it is the same as undefined.
+    """Return True if *rule* has a default other than false. ``default x := false`` does not count,
+    because in a condition, false has the same effect as undefined.
     """
     return rule.default and rule.form != "function" and (literal(rule.node["value"]) is not False)
 

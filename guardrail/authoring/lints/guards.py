@@ -1,4 +1,4 @@
-"""Finds the facts that a body's other conditions establish about the input: checked types, present
+"""Finds the facts about the input that a body's other conditions establish: checked types, present
 names, possible tools.
 """
 

@@ -38,8 +38,8 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
 def _read(
     node: Any, definition: Definition, flow: ValueFlow, shape: InputShape
 ) -> Iterator[tuple[int, Path, bool]]:
-    """Yield (line, path, True if the value is always present) for each complete reference that does
-    not begin with a local.
+    """Yield (line, path, True if the value is always present) for each complete reference, except
+    those that begin with a local.
     """
     found = reference(node) if kind(node) is not None else None
     if found is None:

@@ -28,7 +28,9 @@ _LITERALS = frozenset({"String", "RawString", "Number", "Bool", "Null"})
 
 
 def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each body that can't be true, and for each path that no input has."""
+    """Yield a lint for each body that can't be true, and for each read of a path that does not
+    exist in any input.
+    """
     file, rule = definition.module.source.name, definition.rule
     frame = RuleFrame(definition)
     for body in rule.node.get("bodies", ()):
@@ -53,7 +55,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
 
 
 def check_read(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for a path that no input has and that a function reads from its argument."""
+    """Yield a lint if a function reads, from its argument, a path that no input has."""
     frame = event.frame
     if event.what is not EventKind.READ or not frame.bindings:
         return
@@ -78,8 +80,8 @@ def _unknown_input(file: str, line: int, part: str, similar: str) -> Lint:
 
 
 def is_certain(node: Node, flow: ValueFlow, frame: RuleFrame) -> bool:
-    """Return True if a condition holds for every call: it compares literals, or something that is
-    the same in every call with its value.
+    """Return True if a condition holds for every call, because it compares literals, or compares a
+    fixed value of the input with itself.
     """
     if _constant(node) is not None:
         return _constant(node) is True
@@ -211,8 +213,8 @@ def _fixed_value_conflict(node: Node, flow: ValueFlow, frame: RuleFrame) -> tupl
 def _conflicts_with_text(
     node: Node, place: str, value: str, flow: ValueFlow, frame: RuleFrame
 ) -> bool:
-    """Return True if *node* requires *place*, whose value is *value*, to begin with, end with or
-    contain a text that it does not.
+    """Return True if *node* requires *place* to begin with, end with or contain a text, and
+    *value*, its only possible value, does not.
     """
     if kind(node) != "Call":
         return False
@@ -294,7 +296,7 @@ def _listed(node: Node) -> frozenset[str] | None:
 
 
 def _value(node: Node) -> str | None:
-    """Return a literal as JSON, in which 1 and 1.0 are the same and 1 and true are not."""
+    """Return a literal as JSON. 1 and 1.0 give the same text; 1 and true do not."""
     name = kind(node)
     if name not in _LITERALS:
         return None

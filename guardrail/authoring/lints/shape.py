@@ -45,7 +45,7 @@ def written(path: Sequence[str | None]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _SchemaPlace:
-    """One node of a schema, with a flag that is True if every valid document has it."""
+    """One node of a schema, with a flag: True if every valid document has a value there."""
 
     schema: Mapping[str, Any]
     root: Mapping[str, Any]
@@ -90,8 +90,8 @@ class InputShape:
         return frozenset(types) or None
 
     def undeclared(self, path: Path, tools: Tools) -> bool:
-        """Return True if schemas are given, and no tool that a rule can apply to has the argument
-        at *path*.
+        """Return True if schemas are given, but none of the tools that a rule can apply to has the
+        argument at *path*.
         """
         if self.tools is None or path[: len(ARGS)] != ARGS or len(path) == len(ARGS):
             return False
@@ -182,8 +182,8 @@ def _descend(schema: Mapping[str, Any], root: Mapping[str, Any], path: Path) -> 
 
 
 def _resolve(schema: Any, root: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *schema* with its ``$ref`` replaced by the target. A reference that leads outside the
-    document is dropped.
+    """Return *schema* with its ``$ref`` replaced by the target. A reference to another document is
+    dropped.
     """
     for _ in range(_MAX_STEPS):
         if not isinstance(schema, Mapping):

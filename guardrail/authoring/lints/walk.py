@@ -1,4 +1,4 @@
-"""Walks through everything that the decision depends on, and finds expressions that let a call
+"""Walks through all rules that the decision depends on, and finds expressions that let a call
 through if they have no value.
 
 A condition on a missing value has no value itself, and rules that depend on it do not fire. If such
@@ -301,7 +301,7 @@ class _BodyWalker:
 
 def _is_name_for_input(rule: RegoRule, flow: ValueFlow, frame: RuleFrame) -> bool:
     """Return True if *rule* only renames an input path. Faults are then reported at the expressions
-    that use it.
+    that use the rule.
     """
     return rule.simple is not None and bool(flow.origins(rule.simple, frame))
 

@@ -71,7 +71,7 @@ class Difference(StrEnum):
     SETTINGS = "settings"
     """A guard started with other settings, and no record reports the change."""
     APPROVAL = "approval"
-    """An approval was used that its request and answers do not cover, or a step of an approval is
+    """The use of an approval is not covered by its request and answers, or a step of an approval is
     out of order.
     """
     HEAD = "head"
@@ -95,8 +95,8 @@ class Report:
     """
 
     records: int
-    """Number of the first bad record, or of the last record plus 1. It counts the good records and
-    those pruned with proof.
+    """Number of good records, including those pruned with proof. The first bad record, if there is
+    one, has this number.
     """
     last_seq: int
     """Number of the last good record, or -1 if there is none."""
@@ -142,8 +142,8 @@ class Chain:
         self._gap = 0
         """Records from 1 up to this number were pruned. Their calls can have outcomes."""
         self.unmatched: list[tuple[str, int]] = []
-        """The call and the number of its decision for each outcome after *after* whose decision was
-        not seen.
+        """For each outcome after *after* with an unseen decision, the call and the number of that
+        decision.
         """
         self._next = after.size if after is not None else 0
         self._leaf = after.leaf if after is not None else bytes.fromhex(GENESIS_PREV)

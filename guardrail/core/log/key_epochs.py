@@ -105,8 +105,8 @@ class KeyRanges:
         return ""
 
     def signer_of(self, note: SignedNote, size: int) -> str | None:
-        """Return the key that signed *note*, a head of *size* records, if it was allowed to sign
-        it: ``log``, or an epoch key in hex. Otherwise return None.
+        """Return the key that signed *note*, a head of *size* records: ``log``, or an epoch key in
+        hex. Return None unless that key was allowed to sign the head.
         """
         if note.signed_by(self._log, self._verify):
             return "log"

@@ -136,7 +136,7 @@ def range_root(begin: int, end: int, node: Node) -> bytes:
 
 
 def perfect_root(hashes: Sequence[bytes]) -> bytes:
-    """Return the root of a perfect subtree over *hashes*: a power of two of them."""
+    """Return the root of a perfect subtree over *hashes*. Their number must be a power of two."""
     level = hashes
     while len(level) > 1:
         level = [

@@ -58,7 +58,7 @@ class Proof:
     """Audit path from its leaf to the root of the head."""
     note: SignedNote
     epoch: Certificate | None = None
-    """The certificate of the epoch key that signed the head, if one did."""
+    """The certificate of the epoch key that signed the head, or None if the log key signed it."""
 
     def encode(self) -> bytes:
         """Return the file: one JSON object."""

@@ -134,7 +134,7 @@ class Draft:
     ``ts``, without braces.
     """
     approval: str | None = None
-    """The approval of which this record is a step. The draft is refused if another record has its
+    """The approval that this record is a step of. The draft is refused if another record has its
     ``approval.ordinal``.
     """
     judged: tuple[int, bytes] | None = None

@@ -25,8 +25,8 @@ class Loss(StrEnum):
     NONE_KNOWN = "none_known"
     """No record that a head had covered was missing."""
     AT_LEAST = "at_least"
-    """The number of missing records that a head or the seal had counted. Whether later records are
-    missing is unknown.
+    """At least this many records are missing, because a head or the seal counted them. Later
+    records may be missing too.
     """
     UNKNOWN = "unknown"
     """The file could not be read to its end, and its number of records is unknown."""
@@ -41,8 +41,8 @@ class Recovered:
     ts: str
     first: int
     last: int
-    """Records ``first`` to ``last`` were taken over without a head that covers them. There are none
-    if ``last`` is less.
+    """Records ``first`` to ``last`` were taken over without a head that covers them. If ``last`` is
+    less than ``first``, no record was taken over.
     """
     lost: int
     """Minimum number of acknowledged records that were missing: from ``seq`` on or, if

@@ -34,7 +34,7 @@ _MAX_PATTERN = 1_000
 """Maximum length of one pattern in characters."""
 _SMALLEST_DEPTH = 4
 SMALLEST_STRING = 4_096
-"""Number of characters that arguments may always have."""
+"""The limit on the characters in arguments is never lower than this."""
 
 REASONS: Final[Mapping[str, str]] = {
     "not_json": "a schema must be JSON",
@@ -80,8 +80,8 @@ class SchemaLimits:
     root to a leaf.
     """
     total_work: int = 20_000_000
-    """The same, summed over all values of one call. Each check takes about 12 ns, and all of them a
-    quarter of a second.
+    """The same, summed over all values of one call. Each check takes about 12 ns, and all checks of
+    a call a quarter of a second.
     """
     pattern_text: int = 262_144
     """Maximum number of characters that patterns read in one call (about 0.25 s at worst), divided

@@ -29,7 +29,9 @@ class Defaults:
     def __init__(self) -> None:
         self.values: dict[str, _Sized] = {}
         self.below: list[tuple[str, Defaults]] = []
-        """This is a list, because a property can be described in several places."""
+        """The defaults below this place, in a list, because a property can be described in several
+        places.
+        """
         self.items: list[Defaults] = []
         self.useful = False
 

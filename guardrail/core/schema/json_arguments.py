@@ -41,8 +41,7 @@ class JsonArguments:
         return len(self.text) if issubclass(type(self.text), str | bytes) else 0
 
     def parse(self, limits: ArgumentLimits = ArgumentLimits()) -> dict[str, Any]:  # noqa: B008 - frozen
-        """Return the object. Raises ``ArgumentsError``, which quotes no part of the text, and
-        nothing else.
+        """Return the object. Raises only ``ArgumentsError``, which quotes no part of the text.
 
         Only the size of the text is checked here. The other limits are checked when the object is
         copied.

@@ -133,8 +133,8 @@ def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUS
     dict, list, tuple (becomes a list), str, int, float, bool and None are copied. Subclasses of
     str, int and float (``StrEnum``, ``IntEnum``, ``numpy.float64``) lose their class without
     running their code; ``OrderedDict`` and ``defaultdict`` become plain dicts. Raises ``Refused``
-    for everything else, beyond a limit, and if another thread changes the size of a container
-    meanwhile. Lone surrogates are left to the encoder.
+    for a value of any other type, if a limit is exceeded, and if another thread changes the size of
+    a container meanwhile. Lone surrogates are left to the encoder.
     """
     try:
         return _value(value, 1, _Budget(limits, foreign))

@@ -14,8 +14,8 @@ _DEPENDENT = ("dependentSchemas", "dependentRequired", "dependencies")
 
 
 def shows(schema: Mapping[str, Any], name: str) -> bool:
-    """Return True if *schema* mentions a member *name* of the object that it describes, anywhere in
-    it.
+    """Return True if *schema* mentions, at any place, a member called *name* of the object that it
+    describes.
 
     Local references are followed. A pattern for names counts if it fits *name* or can't be read.
     Permission for additional members does not count.

@@ -73,8 +73,8 @@ def explain(error: Refused, schema: Mapping[str, Any] | None) -> ArgumentsError:
 
 
 def encode(copied: Any, limits: ArgumentLimits) -> bytes:
-    """Return the canonical bytes of a copy made by ``take``. Raises ``Refused`` for lone surrogates
-    and beyond a limit.
+    """Return the canonical bytes of a copy made by ``take``. Raises ``Refused`` for lone
+    surrogates, and if a limit is exceeded.
     """
     refused = Refused("size")
     try:
@@ -94,11 +94,11 @@ def snapshot(
     args: object,
     limits: ArgumentLimits = ArgumentLimits(),  # noqa: B008 - frozen
 ) -> Snapshot:
-    """Return the one private copy of *args*, with defaults filled in and valid under *schema*, and
+    """Return a private copy of *args*, with defaults filled in and checked against *schema*, and
     its canonical bytes.
 
-    Without a schema, the arguments are only copied, within *limits*. Raises ``ArgumentsError`` and
-    nothing else; *args* is not changed.
+    Without a schema, the arguments are only copied, within *limits*. Raises only
+    ``ArgumentsError``. *args* is not changed.
     """
     if schema is not None:
         limits = schema.limits

@@ -50,8 +50,8 @@ class Approvals(StrEnum):
     ERROR = "error"
     """Tell the model that the call did not run."""
     INTERRUPT = "interrupt"
-    """Pause a LangGraph graph that can be resumed until a person has answered. Without one, as
-    ``error``.
+    """Pause the LangGraph graph until a person has answered. Without a graph that can be resumed,
+    do the same as ``error``.
     """
 
     @classmethod

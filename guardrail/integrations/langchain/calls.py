@@ -59,7 +59,7 @@ def governed_method(
 def governed_coroutine_method(
     base: type[BaseTool], ungoverned: Callable[[BaseTool], BaseTool]
 ) -> Callable[..., Any]:
-    """Return what ``governed_method`` returns, for ``_arun``."""
+    """Like ``governed_method``, but for ``_arun``."""
 
     async def _arun(self: BaseTool, /, *args: Any, **kwargs: Any) -> Any:
         body = functools.partial(base._arun, ungoverned(self))
@@ -152,9 +152,7 @@ _UNANSWERED = frozenset({"denied.approval.pending", "denied.approval.approvers_m
 
 
 def _reworded(denial: Denied, turned_down: RejectionReason | None) -> Denied:
-    """Return *denial*, with a message that says why the answer to its approval was rejected, if it
-    was.
-    """
+    """Return *denial*. If the answer to its request was rejected, the message says why."""
     if turned_down is None or denial.code not in _UNANSWERED:
         return denial
     words = public_message(denied(Cause.APPROVAL, turned_down))

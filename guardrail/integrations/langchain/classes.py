@@ -24,7 +24,7 @@ _CLASSES_LOCK = threading.Lock()
 
 
 def governed_class(base: type[BaseTool]) -> type:
-    """Return the governed subclass of *base*. Each class has one."""
+    """Return the governed subclass of *base*. Each class has exactly one."""
     with _CLASSES_LOCK:
         made = _CLASSES.get(base)
         if made is None:

@@ -40,8 +40,8 @@ class ProviderTools:
         """Return the names of the tools in *request* that the provider runs: the request's own
         tools, and those added by its settings or its model.
 
-        A mapping that only describes a tool is not a provider tool: the program would get a call of
-        it, for which there is no tool.
+        A mapping that only describes a tool is not a provider tool: its calls would reach the
+        program, which has no such tool.
         """
         model = request.model
         bound = (

@@ -27,8 +27,8 @@ class KnownHead:
     public: str = ""
     """The public log key, hex, if the source names it, otherwise an empty string."""
     binding: bool = True
-    """True if guardrail refuses a ledger that contradicts this head. False for a backup, which may
-    be of any log.
+    """True if guardrail refuses a ledger that contradicts this head. False for a backup, because a
+    backup may belong to any log.
     """
     roots: Mapping[int, bytes] = field(default_factory=dict)
     """For a backup: the roots of its trees, by size."""
@@ -52,7 +52,7 @@ class Judged:
     kept: int = 0
     """Number of records of that log, in this ledger or in a backup, that no head contradicts."""
     problem: str = ""
-    """Describes the head that the ledger contradicts, or an empty string if there is none."""
+    """Description of the head that the ledger contradicts, or an empty string if there is none."""
 
 
 def judge(
@@ -111,7 +111,7 @@ def judge(
 def _contradiction(
     head: KnownHead, log: str, public: str, size: int, roots: Mapping[int, bytes]
 ) -> str:
-    """Describe how the ledger contradicts *head*, or an empty string if it does not, or if there is
+    """Return how the ledger contradicts *head*, or an empty string if it does not, or if there is
     no ledger.
     """
     told = f"{head.source} holds a head of {counted(head.size, 'record')} of the log {head.log}"

@@ -90,7 +90,7 @@ class PruneResult:
 
     deleted: int
     before: int
-    """The records 1 to ``before`` - 1 are deleted, or 1 if none are."""
+    """The records 1 to ``before`` - 1 are deleted. 1 if no records are deleted."""
     records: tuple[int, ...]
     """Numbers of the ``admin.pruned`` records that were written."""
     overwritten: bool

@@ -74,10 +74,11 @@ def recover(
     can be opened again.
 
     *who* is the record's ``actor``, and *reason* is the reason given by a person. *signing*,
-    *verify*, *known* and *unusable* are as for ``inspect``. *genesis* (``profile``, ``key`` and
-    ``config``) and *log* are used for a new log if the old line 0 can't be read, or if its keys are
-    lost; nonce and predecessor are filled in. Raises ``LedgerError``: ``ledger.in_use`` while other
-    processes hold leases, ``ledger.no_genesis`` if *genesis* is needed but missing.
+    *verify*, *known* and *unusable* have the same meaning as in ``inspect``. *genesis*
+    (``profile``, ``key`` and ``config``) and *log* are used for a new log if the old line 0 can't
+    be read, or if its keys are lost; nonce and predecessor are filled in. Raises ``LedgerError``:
+    ``ledger.in_use`` while other processes hold leases, ``ledger.no_genesis`` if *genesis* is
+    needed but missing.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)

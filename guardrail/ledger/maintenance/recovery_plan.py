@@ -37,7 +37,7 @@ class Action(StrEnum):
     log.
     """
     CLOSE_CALLS = "close_calls"
-    """Close open calls whose processes are not known to be dead or alive."""
+    """Close open calls of processes that are not known to be dead or alive."""
     RESTART = "restart"
     """Set the old files aside and begin a new log that names the last intact head of the old
     one.
@@ -66,7 +66,7 @@ class RecoveryPlan:
     loss: Loss
     """How certain ``lost`` is."""
     unclear_calls: tuple[OpenCall, ...]
-    """Open calls whose processes are not known to be dead or alive."""
+    """Open calls of processes that are not known to be dead or alive."""
     alive: tuple[str, ...]
     """Other processes that hold a lease. They must end first."""
     head: str = ""
@@ -226,8 +226,8 @@ def _public(genesis: Mapping[str, Any]) -> str:
 
 
 def _unclear_calls(db: Path, found: Examination) -> tuple[OpenCall, ...]:
-    """Return the calls that are open according to the lines, and whose processes are not known to
-    be dead or alive.
+    """Return the calls that are open according to the lines, if their processes are not known to be
+    dead or alive.
     """
     right = [cache.right for cache in found.caches if cache.table == "open_call"]
     if not right:

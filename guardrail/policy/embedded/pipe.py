@@ -42,7 +42,7 @@ class EngineRequest:
     settle: Callable[[EngineRequest, Frame], None]
     """Completes the future with the worker's answer."""
     party: str = ""
-    """The principal in whose turn the request is served (``fair_queue.party``)."""
+    """The principal that the request belongs to. Principals take turns (``fair_queue.party``)."""
 
     def fail(self, error: PolicyError) -> None:
         """Fail the future with *error*, unless it is already done."""
@@ -64,8 +64,8 @@ class Pipe:
     """Requests that were not sent yet."""
     ready: bool = False
     head_since: float = 0.0
-    """Time at which the first request became the first or the worker became ready, whichever was
-    later.
+    """Time at which the current first request became the first, or at which the worker became
+    ready, whichever is later.
     """
     asleep: bool = False
     """True if the thread is waiting without a time limit and must be woken."""

@@ -63,8 +63,8 @@ _LATER = (
     | frozenset(map(chr, (*range(0xA7CB, 0xA7D0), *range(0xA7D2, 0xA7D6), *range(0xA7DA, 0xA7DD))))
     | frozenset(map(chr, (*range(0x10D50, 0x10D86), *range(0x16EA0, 0x16ED4))))
 )
-"""Letters that have had another case only since Unicode 16 or 17. The Unicode versions that Python
-and OPA use are not known here.
+"""Letters that got another case only in Unicode 16 or 17. The Unicode versions that Python and OPA
+use are not known here.
 """
 
 

@@ -10,7 +10,7 @@ __all__ = ["CircuitBreaker"]
 
 
 class CircuitBreaker:
-    """Determines if queries may be sent to the server.
+    """Decides whether queries may be sent to the server.
 
     Closed: all queries are sent. Open: all are refused at once. Half open: one query probes the
     server. Thread-safe. Callers pass the time.

@@ -238,8 +238,8 @@ class OpaEngine:
         return EngineReply(answer.document, identity, elapsed, answer.decision_id)
 
     def _handle_new_revision(self, identity: PolicyIdentity) -> None:
-        """Handle the first answer with a new accepted revision. Use it at once if the revision
-        itself declares its policies to be pure, otherwise only after a check.
+        """Handle the first answer with a new accepted revision. Accept the revision at once if it
+        declares its policies to be pure, otherwise only after a check.
         """
         self._watch.check_soon()
         if identity.digest is None and not self._acceptance.impure_allowed:

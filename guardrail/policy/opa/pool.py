@@ -32,7 +32,7 @@ class PoolJob:
     end: float
     """Deadline (``time.monotonic``)."""
     party: str = ""
-    """The principal in whose turn the job runs (``fair_queue.party``)."""
+    """The principal that the job belongs to. Principals take turns (``fair_queue.party``)."""
 
 
 class ConnectionPool:

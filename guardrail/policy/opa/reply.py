@@ -20,8 +20,9 @@ __all__ = ["DECISION_PATH", "LISTING_PATH", "OpaQuestion", "OpaReply", "read_ans
 _OPTIONS = "strict-builtin-errors=true&provenance=true"
 DECISION_PATH = f"/v1/data/guardrail/main/answer?{_OPTIONS}"
 LISTING_PATH = f"/v1/data/guardrail/main/listed?{_OPTIONS}"
-"""The paths of requests for a decision and for a listing. Without strict errors, a built-in
-function that fails would make its rule undefined, so that a deny rule would silently not fire.
+"""The paths of requests for a decision and for a listing. They ask for strict errors. Otherwise, a
+built-in function that fails would make its rule undefined, so that a deny rule would silently not
+fire.
 """
 _MAX_ID = 200
 
@@ -62,8 +63,8 @@ class OpaQuestion:
 def read_answer(reply: HttpReply, echo: str, name: str = "decision") -> OpaReply:
     """Return the answer in *reply* to the question with *echo*: the document under *name*.
 
-    Raises ``PolicyError`` unless the status is 200 and the body is an object with a result. Raises
-    it also if the answer belongs to another question.
+    Raises ``PolicyError`` if the status is not 200, if the body is not an object with a result, or
+    if the answer belongs to another question.
     """
     if reply.status != 200:
         raise _refusal(reply)
@@ -151,7 +152,7 @@ def _refusal(reply: HttpReply) -> PolicyError:
 
 
 def _builtin_error(body: bytes) -> str | None:
-    """Return the location at which the policy failed, or None if the reply is of another kind.
+    """Return the location at which the policy failed, or None if the reply reports no such failure.
 
     OPA's message is not returned, because it can quote values.
     """

@@ -26,9 +26,7 @@ _MESSAGES = {
     "certificate": "the OPA server's certificate is not trusted",
     "tls": "no TLS connection to the OPA server",
 }
-"""Messages for those details of ``unreachable`` for which the client's own message is not
-suitable.
-"""
+"""Messages that replace the client's own for some details of ``unreachable``."""
 
 
 class OpaTransport(Protocol):

@@ -41,7 +41,7 @@ _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 
 
 def named_values(rules: Iterable[RegoRule]) -> Named:
-    """Return the values of the *rules* of one package that members may be built from."""
+    """Return the values of those *rules* of one package that members can be built from."""
     found: dict[str, list[Node | None]] = {}
     for rule in rules:
         head = next(iter(rule.node["head"].values())) if "head" in rule.node else {}
@@ -183,7 +183,7 @@ def _pointer_problems(node: Node, where: str, hint: str) -> Iterator[tuple[str, 
 
 
 def _value_of(rule: RegoRule, node: Any, named: Named) -> Any:
-    """Return the literal that *node* stands for: through a name of the body, a rule, a function or
+    """Return the literal that *node* leads to, through a name of the body, a rule, a function or
     ``object.union``. If there is none, return *node*.
     """
     for _ in range(_MAX_STEPS):
@@ -205,7 +205,7 @@ _PACKAGE: Final = ("guardrail", "policy")
 
 
 def _united(rule: RegoRule, call: Node, named: Named) -> Any:
-    """Return the object that ``object.union`` makes of two literal objects; *call* if either is not
+    """Return the union of two literal objects (``object.union``), or *call* if either object is not
     known.
     """
     sides = [_value_of(rule, each, named) for each in call["Call"]["params"]]
@@ -220,7 +220,9 @@ def _united(rule: RegoRule, call: Node, named: Named) -> Any:
 
 
 def _assigned_value(rule: RegoRule, node: Any) -> Any:
-    """Return *node*, or the expression that the body assigns to it with its only ``:=``."""
+    """Return *node* or, if it is a name that the body assigns with its only ``:=``, the assigned
+    expression.
+    """
     if kind(node) != "Var" or node["Var"]["value"] not in rule.local:
         return node
     name, found = node["Var"]["value"], []

@@ -188,7 +188,7 @@ def _move_edits(
     behind: Sequence[str],
 ) -> Iterator[TextEdit]:
     """Yield the edits that move each of *terms* (name, first byte, byte after the last) to the end
-    of *body*, so that it is evaluated after the lines that assign *behind*.
+    of *body*, so that they are evaluated after the lines that assign *behind*.
     """
     lines: list[tuple[bytes, int]] = []
     for name, start, end in terms:

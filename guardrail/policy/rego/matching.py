@@ -46,7 +46,7 @@ def result_pattern(node: Node, line: int) -> Iterator[tuple[int, ConstructRefusa
 
 
 def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Check a pattern whose names are always bound by it."""
+    """Check a pattern that always binds all of its names."""
     found = list(_nested_patterns([part for part in parts if part]))
     line = next((line_of(node) for node in found if line_of(node)), line)
     for node in found:

@@ -23,7 +23,7 @@ _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
-    """Return the reason to refuse the number spelled *source*, or None."""
+    """Return the reason to refuse the number written as *source*, or None."""
     written = _NUMBER.match(source, content["span"]["start"])
     if written is None:
         return None

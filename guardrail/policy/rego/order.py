@@ -1,5 +1,5 @@
-"""Checks the order of evaluation: finds rules for which one engine raises an error although the
-other finds out first that they do not fire.
+"""Checks the order of evaluation: finds rules that raise an error in one engine, while the other
+engine first finds that they do not fire.
 
 OPA evaluates the calls in a line before it iterates over a collection in that line, and evaluates
 lines in their order. The embedded engine iterates first, and defers calls that return their result

@@ -331,7 +331,7 @@ class RuleScope:
         return scope.upper_bound(value, steps + 1) if value is not None else None
 
     def collection_of_integers(self, node: Any) -> bool:
-        """Return True if *node* is a comprehension or literal all of whose members are certainly
+        """Return True if *node* is a comprehension or a literal that certainly contains only
         integers.
         """
         name = kind(node)

@@ -159,8 +159,8 @@ def _room(settings: Settings) -> Check:
 
 
 def _sync(settings: Settings) -> Check:
-    """Measure how long a sync takes, with a separate file in the ledger's folder that is synced
-    like the ledger: 8 KiB and fdatasync.
+    """Measure how long a sync takes. It writes 8 KiB to a separate file in the ledger's folder and
+    calls fdatasync, as the ledger does.
     """
     from guardrail.wiring.ledger_folder import disk_of
 

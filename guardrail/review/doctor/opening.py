@@ -25,7 +25,7 @@ def opening(settings: Settings) -> Check:
     """Report any fault that would prevent a guard from opening the ledger, and whether ``recover``
     could fix it.
 
-    Of a large ledger, only the ends are read, as a guard does, and the result says so.
+    Like a guard, this reads only the ends of a large ledger. The result then says so.
     """
     try:
         return _check_completely(settings) if is_small(settings) else _check_quickly(settings)

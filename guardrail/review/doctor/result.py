@@ -8,7 +8,9 @@ from enum import StrEnum
 __all__ = ["TAIL", "Check", "CheckState", "without_doctor"]
 
 TAIL = 1000
-"""Number of records at the end whose chain is checked; ``verify`` checks all."""
+"""Number of newest records that ``doctor`` checks for a gap in the chain. ``verify`` checks all
+records.
+"""
 
 
 class CheckState(StrEnum):
@@ -31,7 +33,7 @@ class Check:
     state: CheckState
     found: str
     fix: str = ""
-    """The fix, or an empty string if nothing needs fixing."""
+    """The next step, or an empty string if there is nothing to fix."""
 
 
 def without_doctor(hint: str) -> str:

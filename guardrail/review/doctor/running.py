@@ -77,7 +77,7 @@ class _InForce:
     digest: str
     pid: str
     since: str
-    """When it read them."""
+    """The time at which the process read them."""
     restart: tuple[str, ...]
     """Settings in the file that need a restart."""
 

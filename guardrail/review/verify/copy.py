@@ -24,7 +24,7 @@ from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, 
 __all__ = ["signers_in", "verify_copy"]
 
 _AGAIN = 3
-"""Maximum number of times that a copy that grows is read again."""
+"""How often a copy that grows during the reading is read again at most."""
 
 
 @dataclass(frozen=True, slots=True)

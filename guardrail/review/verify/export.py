@@ -97,7 +97,9 @@ def take_lines(
 
 
 def _torn(source: BinaryIO) -> str:
-    """Describe why *source* does not end like a file of lines, or an empty string if it does."""
+    """Return the reason that *source* does not end like a file of lines, or an empty string if it
+    does.
+    """
     last = b""
     if isinstance(source, GzipFile):  # the end is known only after all of it is decompressed
         source.seek(0)

@@ -58,7 +58,7 @@ class VerifyFindings:
     None if it was not computed.
     """
     time_of: Callable[[int], str]
-    """Returns the time stamp of a record, or an empty string if the record has been deleted."""
+    """Returns a record's time stamp, or an empty string if the record was deleted."""
     leaf_of: Callable[[int], str]
     """Returns the leaf hash of a record in hex, or an empty string if it does not exist."""
     believed: Callable[[int], bytes | None] = lambda _: None
@@ -70,13 +70,13 @@ class VerifyFindings:
     seal: Seal | None = None
     since: int = 0
     begin: int = 0
-    """The first record, if a part of a log was read by itself."""
+    """Number of the first record that was read, if only a part of the log was read."""
     is_part: bool = False
-    """True if this is known to be a part, because later records are in other files."""
+    """True if the log is known to continue in other files."""
     is_file: bool = False
     """True if only lines were read, without a signed head."""
     later: tuple[Recovered, ...] = ()
-    """Recoveries after the last record that was read, according to another source."""
+    """Recoveries after the last record that was read, as another source states them."""
     follows: bool = False
     """True if that source knows every recovery after the last record."""
     dead: tuple[OpenCall, ...] = ()
@@ -245,8 +245,8 @@ def _contradicted_head(heads: Heads, state: VerifyState) -> OutsideHead | None:
 
 
 def _describe_age(head: OutsideHead) -> str:
-    """Return a phrase that says since when a head has existed, or an empty string if that is
-    unknown.
+    """Return a phrase with the time at which an anchor received the head, or an empty string if it
+    is unknown.
     """
     return f" (stored there at {clock(head.seen)})" if head.seen else ""
 

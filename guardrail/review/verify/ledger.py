@@ -43,8 +43,8 @@ from guardrail.review.verify.uses import Uses
 __all__ = ["verify_ledger"]
 
 _ANEW = 3
-"""Maximum number of times that a ledger is read again because records were pruned meanwhile. If the
-mark of pruned records keeps changing, that is no reason to continue.
+"""Maximum number of times that a ledger is read again because records were pruned meanwhile. A mark
+of pruned records that keeps changing must not keep the verification running forever.
 """
 _FOREIGN = ("ledger.schema", OVERSIZED, "ledger.endless")
 """States that neither a writer nor a disk fault can cause: somebody constructed the file."""
@@ -62,8 +62,8 @@ def verify_ledger(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Recompute everything that can be recomputed from the lines, and compare it with the stored
-    values and with *heads*.
+    """Recompute all that follows from the lines, and compare it with the stored values and with
+    *heads*.
 
     Problems in the ledger are states of the report; they never raise an exception. *key* is the
     log's public key in hex, from outside the log; *heads* are external, or remembered by this
@@ -284,9 +284,7 @@ def _remember_heartbeat(run: VerifyRun, seq: int, line: bytes) -> None:
 
 
 def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
-    """Compare the tables, the head and the indexes with the lines, and keep the first
-    difference.
-    """
+    """Compare the tables, the head and the indexes with the lines. Record the first difference."""
     if not report.records:
         run.problem = (
             None,

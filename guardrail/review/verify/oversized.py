@@ -15,8 +15,8 @@ OVERSIZED = "ledger.oversized"
 
 
 def find_oversized(reader: LedgerReader) -> Problem:
-    """Return the first record with a line that is too long, or else the table with such a value, or
-    None if there is neither.
+    """Return the first record with a line that is too long. If there is none, return the table with
+    such a value, or None.
 
     Such a value is not loaded. Raises ``LedgerError`` if the ledger can't be read for another
     reason.

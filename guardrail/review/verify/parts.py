@@ -131,7 +131,7 @@ class _Worker:
         )
 
     def ask(self, *part: object) -> dict[str, Any] | None:
-        """Have the process call ``read_part``, and return the result. Return None if the process
+        """Make the process call ``read_part``, and return the result. Return None if the process
         has ended.
         """
         assert self._process.stdin is not None
@@ -175,9 +175,9 @@ def stream_in_parts(
     alongside: Callable[[], None],
 ) -> int:
     """Read all whole parts of the ledger with *jobs* processes into *audit* and *tiles*. Return the
-    first record that is still to be read.
+    number of the first record that was not read.
 
-    That is 0 if the ledger is small, or if any fault was found. *alongside* runs in a thread as one
+    The number is 0 if the ledger is small or a fault was found. *alongside* runs in a thread as one
     of the jobs if there is more than one part, and has ended when this returns. Raises
     ``LedgerError``.
     """

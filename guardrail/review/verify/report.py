@@ -44,7 +44,7 @@ class VerifyState(StrEnum):
     ANCHORED = "anchored"
     """Intact, and it contains an external head."""
     NOT_ANCHORED = "not_anchored"
-    """Intact as far as the ledger itself can show."""
+    """Intact, according to the ledger alone: no external head covers it."""
     OPEN_CALLS = "open_calls"
     """Intact and anchored, but calls of dead processes are open: the next writer closes them when
     it opens the ledger.
@@ -58,9 +58,9 @@ class VerifyState(StrEnum):
     ROLLED_BACK = "rolled_back"
     """An older state of this log: intact in itself, but behind an external head."""
     FORKED = "forked"
-    """The records are not the ones that an external head covers."""
+    """An external head covers different records with the same numbers."""
     REPLACED = "replaced"
-    """The log is not the one of the given head or key."""
+    """The given head or key belongs to another log."""
     MISSING = "missing"
     """There is no ledger at this path."""
     DAMAGED = "torn"
@@ -76,7 +76,7 @@ class VerifyState(StrEnum):
 
 
 class Recall(StrEnum):
-    """How a log relates to the head that this machine remembers of it."""
+    """Relation of a log to the head that this machine remembers of it."""
 
     AGREES = "agrees"
     """The log contains the remembered head."""
@@ -95,7 +95,7 @@ class OutsideHead:
     """An external head, or one remembered by this machine."""
 
     source: str
-    """A description of the place from which the head came."""
+    """A description of the place that the head came from."""
     note: SignedNote | None
     """The signed note, or None if it is malformed."""
     head: Checkpoint | None
@@ -121,7 +121,7 @@ class OutsideHead:
 
     @property
     def covers(self) -> bool:
-        """True if the head covers any record."""
+        """True if the head covers at least one record."""
         return self.head is not None and self.head.size > 0
 
 
@@ -168,7 +168,9 @@ class Heads:
 
     @property
     def recall(self) -> Recall | None:
-        """Relation of the log to this machine's memory, or None if they can't be compared."""
+        """Relation of the log to the head that this machine remembers, or None if they can't be
+        compared.
+        """
         if self.remembered_to is not None:
             return Recall.AGREES
         against = (Ruling.REPLACED, Ruling.TRUNCATED, Ruling.FORKED)
@@ -188,8 +190,8 @@ def judge_heads(
 
     *root_of* returns the root over the first records, up to a size, as computed from the lines, or
     None if that is no longer possible. *believed* returns it from stored hashes. A head that
-    contradicts stored hashes belongs to another history, but matching them does not make a head
-    covered.
+    contradicts stored hashes belongs to another history. A head that matches only stored hashes is
+    still not covered.
     """
 
     def fits(head: Checkpoint) -> bool | None:
@@ -237,11 +239,13 @@ class VerifyReport:
     differs: Difference | None = None
     log: str = ""
     key: str = ""
-    """The log's public key, 64 hex: as given, otherwise as line 0 names it."""
+    """The log's public key (64 hex): the given key or, if none was given, the key that line 0
+    names.
+    """
     key_pinned: bool = False
     """True if the key was given from outside the ledger."""
     records: int = 0
-    """Number of valid records from the start on, including those pruned with proof."""
+    """Number of valid records from the start, including records that were pruned with proof."""
     last_seq: int = -1
     last_ts: str = ""
     """Time stamp of that record, or an empty string if it was not read."""
@@ -252,21 +256,20 @@ class VerifyReport:
     since: int = 0
     """Number of the first record that was read. Earlier records were not read."""
     against: OutsideHead | None = None
-    """The head that the log contradicts, if that is the finding."""
+    """The head that the log contradicts, if the verdict is about a head."""
     root: str = ""
     """Root of the Merkle tree over ``records``, hex, or an empty string if there is a fault."""
     note: str = ""
-    """The ledger's signed head, to be stored as an external checkpoint. Empty if it does not
-    count.
+    """The ledger's signed head, to be stored as an external checkpoint. Empty if the head is not
+    valid for this log.
     """
     pruned_before: int = 0
-    """Records from 1 up to, but not including, this one were pruned with proof, or 0 if none
-    were.
+    """Number of the first record after those that were pruned with proof, or 0 if none were pruned.
     """
     anchored_to: int | None = None
     """Last sequence number that an external head covers."""
     anchored_by: str = ""
-    """A description of the place from which that head came."""
+    """A description of the place that this head came from."""
     anchored_ts: str = ""
     """Time stamp of that record."""
     recall: Recall | None = None
@@ -276,8 +279,8 @@ class VerifyReport:
     head.
     """
     proven_to: int | None = None
-    """For a copy that is a prefix: last sequence number that the ledger, or a head that it
-    contains, proves.
+    """If this is a copy and a prefix of the log, the last sequence number that is proved, by the
+    ledger or by a head in the copy.
     """
     dead_calls: tuple[OpenCall, ...] = ()
     """Open calls of dead processes."""
@@ -290,8 +293,8 @@ class VerifyReport:
     permanent caveat.
     """
     uncovered: tuple[int, int] | None = None
-    """First and last record of a file that no external head covers and that a later recovery may
-    have taken over, or None if there are none, or it is not a file.
+    """First and last record of a file that no external head covers and a later recovery may have
+    taken over. None if there are no such records, or if a ledger was verified.
     """
     heartbeats: int = 0
     """Heartbeat records."""
@@ -300,7 +303,7 @@ class VerifyReport:
     notices: tuple[str, ...] = ()
     """Remarks that do not count as caveats."""
     not_proved: tuple[str, ...] = ()
-    """Sentences about what this run did not prove."""
+    """Sentences that name the limits of this run's proof."""
 
 
 def not_there(heads: Sequence[OutsideHead]) -> VerifyReport:

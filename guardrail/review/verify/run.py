@@ -1,4 +1,4 @@
-"""The data that one verification gathers while reading, and the findings that ``judge`` gets."""
+"""The data that one verification gathers, and their conversion to findings for ``judge``."""
 
 from __future__ import annotations
 

@@ -104,9 +104,9 @@ def verify_segment(
     """Verify the copy at *path*. Findings never raise an exception: each is a state.
 
     Every record must follow from the one before it. Each of *heads* that ends within the copy must
-    have the root that is computed there. So must the record that closed the segment, if it is in
-    *segment_records*. The tree before the first record comes from the manifest next to the copy
-    (``NAME.json``). If the manifest is wrong, the computed roots differ.
+    have the root that is computed there, and so must the record that closed the segment, if
+    *segment_records* has it. The tree before the first record comes from the manifest next to the
+    copy (``NAME.json``). If the manifest is wrong, the computed roots differ.
     """
     lost = 1 if any(each.covers for each in heads) else 3
     try:
@@ -164,8 +164,8 @@ def _later_recoveries(
 
 
 def _pruned_after(segment_records: SegmentRecords | None, audit: Audit) -> tuple[str, ...]:
-    """Return the notice that records after the copy were pruned, and with them perhaps the record
-    of a recovery; empty if none were.
+    """Return a notice if records after the copy were pruned, because the record of a recovery may
+    have been among them. Otherwise, return an empty string.
     """
     begin = audit.chain.next_seq
     if not _is_same_log(segment_records, audit) or segment_records.first <= begin:

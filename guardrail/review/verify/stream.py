@@ -43,7 +43,9 @@ class Tables:
     open_calls: list[OpenCall] = field(default_factory=list)
     epochs: list[EpochRow] = field(default_factory=list)
     pruned: int = 0
-    """Records below this number, except line 0, may be deleted. 0 if none may."""
+    """Records below this number, except line 0, may be missing because they were pruned. 0 if
+    nothing was pruned.
+    """
     owners: dict[str, tuple[str, str | None, int | None]] = field(default_factory=dict)
     """Process, host and pid of each open call, from its decision, by call id. None if the decision
     does not state them.
@@ -73,8 +75,8 @@ def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
     """Return the recoveries before record *seq*, for a run that does not read the records before
     it. Raises ``LedgerError``.
 
-    A recovery that can't be decoded is read as one that took over every earlier record without a
-    head that vouched for it.
+    A recovery that can't be decoded counts as one that took over every earlier record, with no head
+    to vouch for them.
     """
     found = []
     for at, line in reader.admin(RECOVERED):
@@ -87,8 +89,8 @@ def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
 
 
 def stored_edge(reader: LedgerReader, size: int) -> Edge | None:
-    """Return the tree of the first *size* records from the stored tiles, or None if the tiles do
-    not extend that far.
+    """Return the tree of the first *size* records from the stored tiles, or None if the tiles cover
+    fewer records.
     """
     try:
         return edge_at(size, node_reader(reader.storage))

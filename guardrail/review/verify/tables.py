@@ -16,8 +16,8 @@ from guardrail.review.verify.stream import Tables
 __all__ = ["Problem", "compare_tables", "wrong_index", "wrong_json"]
 
 Problem = tuple[int | None, Difference, str] | None
-"""The number of a record or None, the kind of difference, and a description. None if there is no
-fault.
+"""A fault: the number of a record (or None), the kind of difference, and a description. None if
+there is no fault.
 """
 
 

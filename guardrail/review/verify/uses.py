@@ -20,8 +20,8 @@ from guardrail.review.verify.sessions import Sessions, Starts
 __all__ = ["Uses"]
 
 _SLACK = timedelta(seconds=60)
-"""Allowed difference in time between a guard's judgement and its record, caused by the clocks of
-two hosts, the policy, or a busy disk.
+"""Allowed time between a guard's judgement and its record. Clocks of two hosts, the policy or a
+busy disk can cause such a difference.
 """
 _STEPS = frozenset({"approval.granted", "approval.refused"})
 
@@ -34,7 +34,7 @@ class _RequestProgress:
     """State of one request for approval."""
 
     bound: tuple[Any, ...]
-    """The facts by which a call is recognised as the requested one."""
+    """The facts that identify a call as the requested one."""
     leaf: str
     needed: int
     rules: list[str]
@@ -50,8 +50,8 @@ class _RequestProgress:
 
 
 class Uses:
-    """Takes a log's records in order, and finds uses of approvals without a request and answers
-    that permit them.
+    """Takes a log's records in order, and finds uses of approvals that no request and no answers
+    permit.
 
     Memory grows with the number of requests, not of records.
     """
@@ -64,7 +64,9 @@ class Uses:
         self.checked = 0
         """Number of uses that were compared with their requests and answers."""
         self.unknown = 0
-        """Number of uses with a request among the missing records."""
+        """Number of uses that could not be checked because their request is among the missing
+        records.
+        """
         self._requests: dict[str, _RequestProgress | None] = {}
         self.sessions = Sessions()
         self._starts = Starts()

@@ -18,11 +18,11 @@ from guardrail.testing.doubles import StaticPolicy, allow, ask, deny, memory_gua
 __all__ = ["ASKED", "DENIED", "RULE", "Bodies", "ConformanceError", "Kit", "ask_about", "require"]
 
 DENIED = "Atlantis-7c1"
-"""The city about which the policy denies calls."""
+"""The policy denies calls about this city."""
 ASKED = "Utopia-9f4"
-"""The city about which calls need a person's approval."""
+"""Calls about this city need a person's approval."""
 RULE = "no_such_city"
-"""The rule that denies. Its message, which a model may read, is the same text."""
+"""Id of the rule that denies. Its message, which a model may read, is the same text."""
 
 
 class ConformanceError(AssertionError):

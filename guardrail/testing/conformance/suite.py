@@ -20,7 +20,7 @@ class AdapterRule:
 
     name: str
     promise: str
-    """The promise of every adapter that follows the rule."""
+    """The promise that an adapter keeps if it follows the rule."""
     judge: Callable[[Kit], Awaitable[None]]
     optional: bool = False
     """True if a driver can be exempt, because some frameworks do not have such a case."""
