@@ -7,7 +7,7 @@ from __future__ import annotations
 import resource
 import sqlite3
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, wait
+from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,11 +43,17 @@ def _go_on(writer: LedgerWriter) -> Receipt:
     raise AssertionError("the writer did not come back")
 
 
+def _wait(answers: list[Future[Receipt]]) -> None:
+    """Return once all of *answers* have ended."""
+    for each in answers:
+        each.exception(30)
+
+
 def _assert_told_the_truth(
     writer: LedgerWriter, answers: list[Future[Receipt]], more: list[Receipt]
 ) -> int:
     """Assert that exactly what was acknowledged is in the log; return how much was refused."""
-    wait(answers, timeout=30)
+    _wait(answers)
     kept = [each.result() for each in answers if each.exception() is None] + more
     refused = [each.exception() for each in answers if each.exception() is not None]
     assert all(isinstance(error, LedgerPoisonedError) for error in refused)
@@ -84,7 +90,7 @@ def test_files_that_may_not_grow_refuse_a_whole_batch(pages: int, tmp_path: Path
     with _growth_limited(tmp_path / "a.db-wal") as limit:
         limit(pages * 4120 + 100)
         answers = _batch(writer)
-        wait(answers, timeout=30)
+        _wait(answers)
     assert _assert_told_the_truth(writer, answers, [first, _go_on(writer)]) >= CALLERS // 2
 
 
@@ -108,7 +114,7 @@ def test_a_database_that_may_not_grow_refuses_a_whole_batch(
     writer = LedgerWriter.open(tmp_path / "a.db", signing=EPOCHS)
     first = writer.append(decision(new_ulid(), writer.process, effect="deny"))
     answers = _batch(writer)
-    wait(answers, timeout=30)
+    _wait(answers)
     assert writer.trouble
     limits["pages"] = 2**30
     assert _assert_told_the_truth(writer, answers, [first, _go_on(writer)]) >= CALLERS // 2
@@ -126,7 +132,7 @@ def test_a_full_disk_refuses_a_whole_batch_and_owes_its_outcomes(tmp_path: Path)
         ended = [
             writer.submit(outcome(call, seq, writer.process, pad=20_000)) for call, seq in opened
         ]
-        wait(ended, timeout=30)
+        _wait(ended)
         assert any(isinstance(each.exception(), LedgerError) for each in ended)
         (disk / "filler").unlink()
         _go_on(writer)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable
-from concurrent.futures import CancelledError, ThreadPoolExecutor
+from concurrent.futures import CancelledError, InvalidStateError, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -206,3 +206,64 @@ def test_steps_wait_for_a_future_of_a_batch() -> None:
         futures[0].set_result(1)
         futures[1].set_exception(ValueError("x"))
         assert answer.result(10) == (1, "x")
+
+
+def test_of_cancelling_and_beginning_to_run_only_one_succeeds() -> None:
+    """Whoever is first, the other is told; 2,000 futures, two threads that start together."""
+    futures = [BatchedFuture[int]() for _ in range(2_000)]
+    ready = threading.Barrier(2)
+
+    def cancel() -> list[bool]:
+        ready.wait(10)
+        return [future.cancel() for future in futures]
+
+    def run() -> list[bool]:
+        ready.wait(10)
+        return [future.set_running_or_notify_cancel() for future in reversed(futures)]
+
+    with ThreadPoolExecutor(2) as pool:
+        cancelled, ran = pool.submit(cancel), pool.submit(run)
+        pairs = list(zip(cancelled.result(10), reversed(ran.result(10)), strict=True))
+    assert all(was_cancelled != did_run for was_cancelled, did_run in pairs)
+    assert [future.cancelled() for future in futures] == [first for first, _ in pairs]
+    assert [future.running() for future in futures] == [second for _, second in pairs]
+
+
+def test_a_future_ends_once() -> None:
+    """Neither a second result nor a result after a cancellation replaces the first end."""
+    future, other = BatchedFuture[int](), BatchedFuture[int]()
+    future.set_result(1)
+    other.cancel()
+    for ended in (future, other):
+        with pytest.raises(InvalidStateError):
+            ended.set_result(2)
+        with pytest.raises(InvalidStateError):
+            ended.set_exception(ValueError("x"))
+    assert (future.result(0), future.exception(0), future.cancel()) == (1, None, False)
+    with pytest.raises(CancelledError):
+        other.exception(0)
+
+
+def test_callbacks_run_once_each_however_and_whenever_the_future_ends() -> None:
+    """Also those that are added later, and those behind one that fails."""
+    for end_it in (
+        lambda future: future.set_result(1),
+        lambda future: future.set_exception(ValueError("x")),
+        lambda future: future.cancel(),
+    ):
+        future, seen = BatchedFuture[int](), []
+        future.add_done_callback(lambda _, seen=seen: seen.append("first"))  # type: ignore[misc]
+        future.add_done_callback(lambda _: 1 / 0)
+        future.add_done_callback(lambda _, seen=seen: seen.append("second"))  # type: ignore[misc]
+        assert seen == []
+        end_it(future)
+        future.add_done_callback(lambda _, seen=seen: seen.append("late"))  # type: ignore[misc]
+        assert seen == ["first", "second", "late"]
+
+
+async def test_asyncio_can_wrap_it_like_any_future() -> None:
+    """``asyncio.wrap_future`` uses only the public methods."""
+    future = BatchedFuture[int]()
+    wrapped = asyncio.wrap_future(future)
+    await asyncio.to_thread(future.set_result, 3)
+    assert await asyncio.wait_for(wrapped, 10) == 3

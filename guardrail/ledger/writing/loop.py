@@ -5,7 +5,6 @@ two commits.
 from __future__ import annotations
 
 import time
-from queue import Empty
 
 from guardrail.errors import KeysError, LedgerError
 from guardrail.ledger.writing.commit import Committer
@@ -19,8 +18,6 @@ return, so that they can share the next commit.
 """
 _LONGEST = 0.001
 """Maximum wait in seconds, regardless of the duration of the last commit."""
-_POLL = 0.00005
-"""Seconds between two checks for callers that have returned."""
 
 
 class BatchSizeEstimator:
@@ -78,11 +75,7 @@ class Loop:
         inbox = self._inbox
         settled = self._committer.settled()
         while not inbox:
-            if not settled:
-                return None
-            try:
-                inbox.bell.get(timeout=self._committer.patience())
-            except Empty:
+            if not settled or not inbox.wait(1, self._committer.patience()):
                 return None
         return inbox[0]
 
@@ -94,9 +87,8 @@ class Loop:
         alternate: two syncs instead of one.
         """
         expected = min(self._estimator.expected, self._max_batch)
-        until = time.monotonic() + min(self._last_duration * _SHARE, _LONGEST)
-        while len(self._inbox) < expected and time.monotonic() < until:
-            time.sleep(_POLL)
+        if len(self._inbox) < expected:
+            self._inbox.wait(expected, min(self._last_duration * _SHARE, _LONGEST))
         self._estimator.note_arrivals(len(self._inbox))
 
     def _carry_out(self, order: Order) -> bool:

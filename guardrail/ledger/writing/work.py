@@ -7,7 +7,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Literal, TypeAlias
 
 from guardrail.core.log.record import Draft
@@ -19,6 +19,8 @@ __all__ = ["Entry", "Inbox", "Order", "Work", "closed_error"]
 
 _OWED = frozenset({"call.outcome", "call.claim"})
 """Types of records about the end of a body. Only the owed record knows how the body ended."""
+_NEVER = 1 << 62
+"""Number of items for which no thread waits."""
 
 
 def closed_error() -> LedgerError:
@@ -113,16 +115,47 @@ Work: TypeAlias = "Entry | Order"
 
 
 class Inbox(deque[Work]):
-    """The queue of a commit thread. Any thread may append to it, and then rings; only the commit
-    thread takes items out.
+    """The queue of a commit thread. Any thread may ``put`` work into it; only the commit thread
+    takes items out.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.bell: SimpleQueue[None] = SimpleQueue()
-        """What the commit thread waits for. It may find the inbox empty nevertheless."""
+        self._bell: SimpleQueue[None] = SimpleQueue()
+        self._awaited = _NEVER
+        """Number of items for which the commit thread waits. It is set before the thread counts
+        the items, and read after an item was appended, so that no item is missed.
+        """
 
-    def ring(self) -> None:
-        """Wake the commit thread if it waits for the item that was just appended."""
-        if not self.bell.qsize():  # if it has not heard the last ring, it has yet to look
-            self.bell.put(None)
+    def put(self, work: Work) -> None:
+        """Append *work*. Wake the commit thread if it waits for no more items, or if *work* is an
+        order.
+        """
+        self.append(work)
+        self.ring(at_once=not isinstance(work, Entry))
+
+    def ring(self, *, at_once: bool = False) -> None:
+        """Wake the commit thread if it waits and has the items that it waits for, or if *at_once*
+        is True.
+        """
+        awaited = self._awaited
+        enough = awaited < _NEVER if at_once else len(self) >= awaited
+        # If the thread has not heard the last ring, it has yet to look.
+        if enough and not self._bell.qsize():
+            self._bell.put(None)
+
+    def wait(self, items: int, timeout: float | None) -> bool:
+        """Wait until there are *items* items; return False after *timeout* seconds. An order ends
+        the wait early, and so may a ring that came too late for the last wait.
+
+        Called by the commit thread. It is woken once for all of the items.
+        """
+        self._awaited = items
+        try:
+            if len(self) < items:
+                self._bell.get(timeout=timeout)
+            return True
+        except Empty:
+            return False
+        finally:
+            self._awaited = _NEVER

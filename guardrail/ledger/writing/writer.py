@@ -313,8 +313,7 @@ class LedgerWriter:
         return closed_error()
 
     def _send(self, work: Work) -> None:
-        self._inbox.append(work)
-        self._inbox.ring()
+        self._inbox.put(work)
         if self._thread is None:
             with self._mutex:
                 if self._thread is None:
@@ -325,8 +324,7 @@ class LedgerWriter:
                     self._thread.start()
 
     def _put(self, work: Work) -> None:
-        self._inbox.append(work)
-        self._inbox.ring()
+        self._inbox.put(work)
 
     # -- other handles and forks (guardrail.ledger.sqlite.handles)
     # ---------------------------------------------------------
