@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Protocol
 
-from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
+from guardrail.core.log.checkpoint import Checkpoint, HeadSigner, NoteKey, SignedNote
 from guardrail.core.log.merkle import Edge
 from guardrail.errors import NoteError
 
-__all__ = ["HeadKey", "HeadRow", "Signing", "head_problem", "sign_head"]
+__all__ = ["HeadKey", "HeadRow", "Signing", "head_problem", "head_signer", "sign_head"]
 
 
 class HeadKey(Protocol):
@@ -79,22 +79,31 @@ class HeadRow:
     @property
     def covered(self) -> bytes:
         """The bytes that ``mac`` authenticates."""
-        return b"%d\n%b%b%b" % (self.size, self.leaf, self.edge, self.note.encode("utf-8"))
+        return _covered(self.size, self.leaf, self.edge, self.note)
 
     def has_valid_mac(self, signing: Signing) -> bool:
         """Return True if a holder of this log's keys wrote the row."""
         return compare_digest(self.mac, signing.mac(self.covered))
 
 
-def sign_head(log: str, leaf: bytes, edge: Edge, key: HeadKey, signing: Signing) -> HeadRow:
+def _covered(size: int, leaf: bytes, edge: bytes, note: str) -> bytes:
+    return b"%d\n%b%b%b" % (size, leaf, edge, note.encode("utf-8"))
+
+
+def head_signer(log: str, key: HeadKey) -> HeadSigner:
+    """Return the signer of the heads of *log* with *key*. It can be used for many heads."""
+    return HeadSigner(log, key.key, key.sign)
+
+
+def sign_head(leaf: bytes, edge: Edge, signer: HeadSigner, signing: Signing) -> HeadRow:
     """Return the signed head of the log with the tree *edge* and the last leaf hash *leaf*.
 
-    Raises any exception of *key*.
+    Raises any exception of the key of *signer*.
     """
-    text = Checkpoint(log, edge.size, edge.root()).text
-    note = str(SignedNote.sign(text, key.key, key.sign))
-    bare = HeadRow(edge.size, leaf, edge.encode(), note, b"")
-    return HeadRow(bare.size, leaf, bare.edge, note, signing.mac(bare.covered))
+    note = signer.note(edge.size, edge.root())
+    encoded = edge.encode()
+    mac = signing.mac(_covered(edge.size, leaf, encoded, note))
+    return HeadRow(edge.size, leaf, encoded, note, mac)
 
 
 def head_problem(head: HeadRow, log: str, signing: Signing) -> str:

@@ -20,7 +20,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, dumps, leaf_hash
 from guardrail.errors import Denied, IdentityError, LedgerSealedError
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.heads import sign_head
+from guardrail.ledger.heads import head_signer, sign_head
 from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
 from guardrail.ledger.tree import TILE
 from guardrail.review.verify import verify_ledger
@@ -101,7 +101,7 @@ class Played:
         log = decode(lines[0])["log"]
         key = signing.log_key(log)
         SQLiteTreeWriter(connection.execute).write_head(
-            sign_head(log, bytes.fromhex(prev), edge, key, signing)
+            sign_head(bytes.fromhex(prev), edge, head_signer(log, key), signing)
         )
 
     def grant(self) -> tuple[int, bytes]:

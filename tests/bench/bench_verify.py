@@ -29,7 +29,7 @@ from guardrail.core.log.merkle import Edge, inclusion_proof
 from guardrail.core.log.proof import Proof, check_proof
 from guardrail.core.log.record import leaf_hash
 from guardrail.keys.log_key import LogSigning, verify_signature
-from guardrail.ledger.heads import sign_head
+from guardrail.ledger.heads import head_signer, sign_head
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.tree import SQLiteTree, SQLiteTreeWriter
 from guardrail.ledger.tree import TILE, node_reader
@@ -87,7 +87,9 @@ def fill(db: Path, records: int, signing: LogSigning) -> None:
             SQLiteTreeWriter(execute).store_tile(size, grown)
     if not opens:
         execute("INSERT INTO open_call VALUES (?, ?, ?, ?, ?)", (call, records - 1, "p", "h", 1))
-    SQLiteTreeWriter(execute).write_head(sign_head(log, leaf, edge, signing.log_key(log), signing))
+    SQLiteTreeWriter(execute).write_head(
+        sign_head(leaf, edge, head_signer(log, signing.log_key(log)), signing)
+    )
     execute("COMMIT")
     execute("PRAGMA wal_checkpoint(TRUNCATE)")
     connection.close()

@@ -28,7 +28,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import dumps, leaf_hash
 from guardrail.errors import AnchorError, LedgerError
 from guardrail.keys.log_key import Keys, verify_signature
-from guardrail.ledger.heads import HeadRow, Signing, sign_head
+from guardrail.ledger.heads import HeadRow, Signing, head_signer, sign_head
 from guardrail.ledger.sqlite.tree import SQLiteTree, SQLiteTreeWriter
 from guardrail.ledger.tree import TILE
 from guardrail.ledger.writing.writer import LedgerWriter
@@ -210,7 +210,9 @@ class Forgery:
             _tables(connection, [json.loads(line) for line in lines])
             leaf = leaf_hash(lines[-1])
             if head is None and self.signing is not None:
-                head = sign_head(LOG, leaf, edge, self.signing.log_key(LOG), self.signing)
+                head = sign_head(
+                    leaf, edge, head_signer(LOG, self.signing.log_key(LOG)), self.signing
+                )
             # Without a key the old signature is the best there is, whatever else the row is made to
             # say.
             unsigned = HeadRow(edge.size, leaf, edge.encode(), stored.note, stored.mac)

@@ -22,6 +22,7 @@ __all__ = [
     "Algorithm",
     "Checkpoint",
     "Cosignature",
+    "HeadSigner",
     "NoteKey",
     "NoteSignature",
     "SignedNote",
@@ -158,6 +159,30 @@ class Checkpoint:
         if int(number) >= 1 << 63:
             raise NoteError("the checkpoint's size is out of range")
         return cls(origin, int(number), root)
+
+
+class HeadSigner:
+    """Signs the heads of one log with one key. Everything that does not depend on the head is
+    computed once, because every commit signs one while other writers wait.
+    """
+
+    def __init__(self, origin: str, key: NoteKey, sign: Callable[[bytes], bytes]) -> None:
+        """*origin* is the name of the log, and *sign* is the private half of *key*."""
+        self._origin = f"{origin}\n"
+        self._signature = f"\n{_EM_DASH} {key.name} "
+        self._key_id = key.key_id
+        self._sign = sign
+
+    def note(self, size: int, root: bytes) -> str:
+        """Return the signed note over the head with *size* records and *root*, as ``SignedNote``
+        writes it. Raises any exception of *sign*.
+        """
+        text = f"{self._origin}{size}\n{_encoded(root)}\n"
+        return f"{text}{self._signature}{_encoded(self._key_id + self._sign(text.encode()))}\n"
+
+
+def _encoded(value: bytes) -> str:
+    return binascii.b2a_base64(value, newline=False).decode("ascii")
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from guardrail.core.log.checkpoint import HeadSigner
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, decode, leaf_hash
 from guardrail.core.types import Receipt
@@ -23,7 +24,14 @@ from guardrail.errors import (
 )
 from guardrail.ledger.epochs import Rotation
 from guardrail.ledger.files import utc_timestamp
-from guardrail.ledger.heads import HeadKey, HeadRow, Signing, head_problem, sign_head
+from guardrail.ledger.heads import (
+    HeadKey,
+    HeadRow,
+    Signing,
+    head_problem,
+    head_signer,
+    sign_head,
+)
 from guardrail.ledger.lease import host_name, process_name
 from guardrail.ledger.rows import EpochRow, OpenCall
 from guardrail.ledger.sqlite import handles
@@ -32,12 +40,19 @@ from guardrail.ledger.sqlite.constraints import place_fault, row_fault
 from guardrail.ledger.sqlite.database import check_schema, connect, data_version, schema_version
 from guardrail.ledger.sqlite.handles import SharedLock
 from guardrail.ledger.sqlite.pruning import pruned_before
-from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
+from guardrail.ledger.sqlite.tree import HEAD_COLUMNS, SQLiteTreeWriter, head_of
 from guardrail.ledger.steps import Steps
 from guardrail.ledger.storage import RecordRow, Tail
 from guardrail.ledger.tree import TILE, kept_leaves
 
 __all__ = ["Store"]
+
+_TAIL = (
+    f"SELECT record.seq, record.leaf, {HEAD_COLUMNS} FROM record "  # noqa: S608 - a constant
+    "LEFT JOIN head ON head.id = 0 "
+    "ORDER BY record.seq DESC LIMIT 1"
+)
+"""The last record and the head, in one statement."""
 
 
 class Store(SQLiteTreeWriter):
@@ -59,6 +74,9 @@ class Store(SQLiteTreeWriter):
         self._signing = signing
         self._known: HeadRow | None = None
         """The head that this connection last wrote or authenticated."""
+        self._signer_key: HeadKey | None = None
+        self._signer: HeadSigner | None = None
+        """Signs with the key that signed last."""
         self._connection, self._schema = connect(db)
         """The connection, and the version of the schema that was compared."""
         self._content: int | None = None
@@ -151,9 +169,11 @@ class Store(SQLiteTreeWriter):
         """Return the end of the log, from its head and its last record. Raises
         ``sqlite3.Error``.
         """
-        row = self._execute("SELECT seq, leaf FROM record ORDER BY seq DESC LIMIT 1").fetchone()
-        seq, leaf = row if row is not None else (-1, bytes(32))
-        head = self.head()
+        row = self._execute(_TAIL).fetchone()
+        if row is None:
+            seq, leaf, head = -1, bytes(32), self.head()
+        else:
+            seq, leaf, head = row[0], row[1], head_of(row[2:])
         try:
             edge = Edge.decode(head.size, head.edge) if head is not None else Edge()
         except ValueError:
@@ -173,7 +193,10 @@ class Store(SQLiteTreeWriter):
 
         Raises ``sqlite3.Error``, and ``KeysError`` if *key* belongs to a signer that does not sign.
         """
-        head = sign_head(self.log, tail.leaf, tail.edge, key, self._signing)
+        if key is not self._signer_key:
+            self._signer, self._signer_key = head_signer(self.log, key), key
+        assert self._signer is not None
+        head = sign_head(tail.leaf, tail.edge, self._signer, self._signing)
         self.write_head(head)
         self._known = head
         self._signed = tail

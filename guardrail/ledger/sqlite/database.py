@@ -11,7 +11,7 @@ from typing import Any
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.errors import LedgerError, LedgerOpenError, os_reason
-from guardrail.ledger.heads import HeadRow, Signing, sign_head
+from guardrail.ledger.heads import HeadRow, Signing, head_signer, sign_head
 from guardrail.ledger.sqlite.constraints import schema_fault
 from guardrail.ledger.sqlite.limits import harden
 from guardrail.ledger.sqlite.tables import COLUMNS, SCHEMA
@@ -99,7 +99,7 @@ def _first_head(genesis_line: bytes, signing: Signing) -> HeadRow:
     log, leaf = str(decode(genesis_line)["log"]), leaf_hash(genesis_line)
     edge = Edge()
     edge.append(leaf)
-    return sign_head(log, leaf, edge, signing.log_key(log), signing)
+    return sign_head(leaf, edge, head_signer(log, signing.log_key(log)), signing)
 
 
 def create(db: Path, genesis_line: bytes, signing: Signing) -> None:

@@ -12,9 +12,12 @@ from guardrail.ledger.heads import HeadRow
 from guardrail.ledger.storage import LeafRow, LineRow
 from guardrail.ledger.tree import TILE, TILE_LEVEL, leaves_of
 
-__all__ = ["Execute", "SQLiteTree", "SQLiteTreeWriter"]
+__all__ = ["HEAD_COLUMNS", "Execute", "SQLiteTree", "SQLiteTreeWriter", "head_of"]
 
 Execute = Callable[..., sqlite3.Cursor]
+
+HEAD_COLUMNS = "head.size, head.leaf, head.edge, head.note, head.mac"
+"""The columns of the signed head, in the order of ``HeadRow``."""
 
 _CLAIM = (
     "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? "  # noqa: S608 - constants
@@ -31,6 +34,16 @@ OR (level > 0 AND ((?1 >> (level * 8)) = 0 OR number > ((?1 >> (level * 8)) - 1)
 LIMIT ?3"""
 
 
+def head_of(row: tuple[Any, ...] | None) -> HeadRow | None:
+    """Return the head with the columns ``HEAD_COLUMNS`` of *row*, or None if there is no row, or if
+    no writer could have written it.
+    """
+    # A damaged file can have any value in any column.
+    if row is None or tuple(map(type, row)) != (int, bytes, bytes, str, bytes):
+        return None
+    return HeadRow(*row)
+
+
 class SQLiteTree:
     """Implements ``ledger.storage.TreeRows``. Every method raises the errors of *execute*."""
 
@@ -42,11 +55,8 @@ class SQLiteTree:
         """Return the row of the signed head, or None if it is missing, or if no writer could have
         written it.
         """
-        row = self._execute("SELECT size, leaf, edge, note, mac FROM head WHERE id = 0").fetchone()
-        # A damaged file can have any value in any column.
-        if row is None or tuple(map(type, row)) != (int, bytes, bytes, str, bytes):
-            return None
-        return HeadRow(*row)
+        row = self._execute(f"SELECT {HEAD_COLUMNS} FROM head WHERE id = 0").fetchone()  # noqa: S608
+        return head_of(row)
 
     def first(self) -> int | None:
         """Return the number of the first record after line 0, or None if there is none."""

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from guardrail.core.log.checkpoint import (
     Algorithm,
     Checkpoint,
+    HeadSigner,
     NoteKey,
     NoteSignature,
     SignedNote,
@@ -189,3 +190,14 @@ def test_no_bytes_break_the_reader(raw: bytes) -> None:
             read(raw)
         except NoteError:
             continue
+
+
+@pytest.mark.parametrize("size", [1, 10, 12_345_678_901])
+def test_a_head_signer_writes_the_same_note_as_signing_its_text(size: int) -> None:
+    """Byte for byte, and again with the same signer."""
+    private = Ed25519PrivateKey.generate()
+    key = NoteKey("acme/prod/gw-1", private.public_key().public_bytes_raw())
+    signer = HeadSigner(key.name, key, private.sign)
+    for root in (bytes(range(32)), b"\xff" * 32):
+        head = Checkpoint(key.name, size, root)
+        assert signer.note(size, root) == str(SignedNote.sign(head.text, key, private.sign))

@@ -24,7 +24,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import Draft, dumps, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys.log_key import Keys
-from guardrail.ledger.heads import sign_head
+from guardrail.ledger.heads import head_signer, sign_head
 from guardrail.ledger.lease import host_name
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.storage import SQLiteStorage
@@ -769,7 +769,9 @@ def rewrite_from(seq: int) -> Tamper:
             if edge.size % TILE == 0:
                 SQLiteTreeWriter(connection.execute).store_tile(edge.size, grown)
         key = SIGNING.log_key(LOG)
-        SQLiteTreeWriter(connection.execute).write_head(sign_head(LOG, leaf, edge, key, SIGNING))
+        SQLiteTreeWriter(connection.execute).write_head(
+            sign_head(leaf, edge, head_signer(LOG, key), SIGNING)
+        )
 
     return rewrite
 
