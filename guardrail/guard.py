@@ -18,7 +18,7 @@ from guardrail.call.admission import Admission
 from guardrail.call.anchor_lag import Unanchored
 from guardrail.call.approval import ApprovalSteps
 from guardrail.call.bodies import check_body
-from guardrail.call.caller import Callers, session_state
+from guardrail.call.caller import Callers, SessionStates
 from guardrail.call.decision_record import Recorder
 from guardrail.call.drivers import drive, drive_async
 from guardrail.call.journal import Journal
@@ -85,9 +85,7 @@ class Guard(ToolDeclarations):
         super().__init__(UnknownArguments(settings.tools.unknown_arguments))
         self._sessions: SessionTable[SessionState] = SessionTable()
         self._key = next(_GUARDS)
-        self._make_state = functools.partial(
-            session_state, settings=settings, log=journal.log, keys=keys
-        )
+        self._make_state = SessionStates(settings, journal.log, keys)
         self._callers = Callers(self._key, settings, self._make_state)
         self._recorder = Recorder(
             profile=settings.redaction.profile,

@@ -16,13 +16,13 @@ from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.types import Assurance, Session
 from guardrail.errors import UsageError
 from guardrail.identity.principal import check_identity
-from guardrail.identity.session import SessionState, make_session, make_state
+from guardrail.identity.session import AwakeSessions, SessionState, make_session
 from guardrail.system import cpu_meter
 
 if TYPE_CHECKING:
     from guardrail.keys.log_key import Keys
 
-__all__ = ["ABSENT", "Caller", "Callers", "identity_hint", "session_state"]
+__all__ = ["ABSENT", "Caller", "Callers", "SessionStates", "identity_hint"]
 
 ABSENT = "absent"
 """Detail of cause ``identity``: there is no session, or the session names no principal."""
@@ -138,23 +138,36 @@ def identity_hint(detail: str, seq: int) -> str:
     return more if about is None else f"{about} (docs/web-apps.md); {more}"
 
 
-def session_state(
-    session: Session, claim: Claim | None = None, *, settings: Settings, log: str, keys: Keys
-) -> SessionState:
-    """Return a new state for *session* in a guard on *log*. *claim* is the claim of ownership that
-    its first record makes, or None.
-    """
-    tenant = keys.tenant(session.tenant)
-    return make_state(
-        session,
-        log=log,
-        keys=tenant,
-        redactor=Redactor(
-            token=tenant.token,
-            mark=tenant.mark,
-            profile=settings.redaction.profile,
-            meter=cpu_meter.current,
-        ),
-        principal_form=settings.identity.principal_form,
-        claim=claim,
-    )
+class SessionStates:
+    """Makes the states of a guard's sessions. Thread-safe."""
+
+    def __init__(self, settings: Settings, log: str, keys: Keys) -> None:
+        self._settings = settings
+        self._log = log
+        self._keys = keys
+        self._awake = AwakeSessions()
+        self._redactors: dict[str, Redactor] = {}
+        """The redactor of each tenant. Its sessions share it: what it keeps is not sensitive."""
+
+    def __call__(self, session: Session, claim: Claim | None = None) -> SessionState:
+        """Return a new state for *session*. *claim* is the claim of ownership that its first record
+        makes, or None. Raises ``RedactionError``.
+        """
+        tenant = self._keys.tenant(session.tenant)
+        redactor = self._redactors.get(session.tenant)
+        if redactor is None:
+            redactor = self._redactors[session.tenant] = Redactor(
+                token=tenant.token,
+                mark=tenant.mark,
+                profile=self._settings.redaction.profile,
+                meter=cpu_meter.current,
+            )
+        return SessionState(
+            session,
+            log=self._log,
+            keys=tenant,
+            redactor=redactor,
+            principal_form=self._settings.identity.principal_form,
+            claim=claim,
+            awake=self._awake,
+        )

@@ -119,7 +119,7 @@ def _settle(
     try:
         if status is None:
             status = status_of(admitted, ended.error)
-        same: bool | None = None
+        same = admitted.same
         rederived, omitted = admitted.rederived, None if stop is None else "redactor"
         if rederived is not None and stop is None:
             same, stop = yield from _await_rederived(rederived, admitted.verdict)

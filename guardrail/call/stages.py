@@ -7,13 +7,16 @@ Stages are named tuples, because a frozen dataclass takes four times as long to 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from guardrail.approvals.rules import ApprovalRequest, Grant
 from guardrail.call.ended import Ended
 from guardrail.call.options import CallOptions
+from guardrail.core.call_context import CallContext
 from guardrail.core.redaction.redactor import Inspection
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import (
@@ -30,6 +33,16 @@ from guardrail.tools.tool import Tool
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine
+
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
+_NO_OPTIONS: Final = CallOptions()
+
+
+@functools.cache
+def _known_by_results(log_output: bool) -> Tool:
+    """Return the tool of every call whose results are recorded in this way."""
+    return Tool("tool", log_output=log_output)
+
 
 __all__ = ["Admitted", "Decided", "DeniedEarly", "Ended", "Prepared", "Request", "Settled"]
 
@@ -139,7 +152,27 @@ class Admitted(NamedTuple):
     seq: int
     """Sequence number of the decision record."""
     rederived: Future[EngineReply] | None
-    """The decision derived from the recorded input, or None if it is known to be the same."""
+    """The decision derived from the recorded input, or None if nobody waits for it."""
+    same: bool | None = None
+    """True if that decision is the same, False if it is not, and None if that is not known."""
+
+    def handed_over(self) -> Admitted:
+        """Return the call without everything that its outcome record does not need. Its arguments
+        and its tool belong to the program now, which may keep its result for an hour.
+        """
+        request = self.request
+        context = request.options.context
+        trace = None if context is None else context.trace
+        kept = request._replace(
+            tool=_known_by_results(request.tool.log_output),
+            args=_NOTHING,
+            refusal=str,
+            started=0.0,
+            time="",
+            options=_NO_OPTIONS if trace is None else CallOptions(context=CallContext(trace=trace)),
+            asked=None,
+        )
+        return self._replace(request=kept, arguments=_NOTHING)
 
 
 class Settled(NamedTuple):

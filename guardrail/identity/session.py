@@ -1,71 +1,161 @@
-"""A guard's state for one session. It is computed once and shared by all calls of the session."""
+"""A guard's state for one session, shared by all calls of the session."""
 
 from __future__ import annotations
 
+import contextlib
+from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from guardrail.core.claims import Claim
-from guardrail.core.log import fields
 from guardrail.core.log.fields import CallFields
 from guardrail.core.log.record import dumps
-from guardrail.core.policy_input import SessionInput, session_input
+from guardrail.core.policy_input import SessionInput
 from guardrail.core.redaction.redactor import Redactor
 from guardrail.core.redaction.session_memory import BLANK, Memory
 from guardrail.core.schema.snapshot import copy_json
 from guardrail.core.types import Agent, Json, Principal, Session
 from guardrail.errors import ArgumentsError, RecordError, RedactionError
 from guardrail.identity import principal as identity
+from guardrail.identity.session_views import SessionViews
 from guardrail.system.ids import new_ulid
 
 if TYPE_CHECKING:
     from guardrail.keys.tenant_keys import Commitment, TenantKeys
 
 
-__all__ = ["SessionState", "make_session", "make_state"]
+__all__ = ["MOST_AWAKE", "AwakeSessions", "SessionState", "make_session"]
 
 
 _MAX_TEXTS = 512
+MOST_AWAKE = 512
+"""Maximum number of sessions of a guard that are ready for a call without computing anything."""
 _RANDOM = ":-:"
 """Text that occurs in every random mark. The rest of a mark differs each time."""
 
 
-@dataclass(slots=True, eq=False)
 class SessionState:
-    """One session of one guard. It is computed once and shared by all calls of the session."""
+    """One session of one guard. Everything that its calls need is computed once, and again if the
+    session has not been used for a long time.
+    """
 
-    session: Session
-    memory: Memory
-    """Values known to be sensitive in this session of this process."""
-    raw: SessionInput
-    """The view of the session for a policy that sees raw input."""
-    recorded: SessionInput
-    """The recorded view. It is the same object if nothing had to be removed."""
-    fields: CallFields
-    bare: CallFields
-    """The common fields, with every id replaced by a token."""
-    keys: TenantKeys
-    redactor: Redactor
-    commitment: Commitment
-    """Common prefix of every commitment in this session."""
-    principal_form: str
-    """Form of principals in records, from the settings: ``clear`` or ``token``."""
-    seen: int
-    """Value of ``memory.added`` when this state was computed."""
-    texts: dict[str, str]
-    """Recorded forms of short texts of calls, such as messages and names of undeclared tools."""
-    claim: Claim | None = None
-    """The claim for the session's next record, or None once one of this caller's records is
-    durable.
-    """
-    belongs_to_other: bool = False
-    """True if the log already had a call of this session by another caller. No further call is made
-    in the session.
-    """
-    supplied_texts: dict[str, str] = field(default_factory=dict)
-    """Recorded forms of short texts from the program or the policy."""
-    _facts: SessionInput | None = None
+    __slots__ = (
+        "_awake",
+        "_kept",
+        "belongs_to_other",
+        "claim",
+        "keys",
+        "log",
+        "memory",
+        "principal_form",
+        "redactor",
+        "session",
+    )
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        log: str,
+        keys: TenantKeys,
+        redactor: Redactor,
+        principal_form: str,
+        claim: Claim | None,
+        awake: AwakeSessions,
+    ) -> None:
+        """Raises ``RedactionError`` if the attributes of *session* can't be recorded.
+
+        *claim* is the caller's claim to the session, or None if the ledger already shows the owner.
+        *principal_form* is the form of principals in records, from the settings: ``clear`` or
+        ``token``.
+        """
+        self.session = _copied(session)
+        self.log = log
+        self.keys = keys
+        self.redactor = redactor
+        self.principal_form = principal_form
+        self.memory = Memory()
+        """Values known to be sensitive in this session of this process."""
+        self.claim = claim
+        """The claim for the session's next record, or None once one of this caller's records is
+        durable.
+        """
+        self.belongs_to_other = False
+        """True if the log already had a call of this session by another caller. No further call is
+        made in the session.
+        """
+        self._awake = awake
+        self._kept: SessionViews | None = None
+        self._views()
+
+    def _views(self) -> SessionViews:
+        found = self._kept
+        if found is None:
+            found = self._kept = SessionViews(
+                self.session,
+                log=self.log,
+                keys=self.keys,
+                redactor=self.redactor,
+                form=self.principal_form,
+            )
+            self._awake.add(self)
+        return found
+
+    def rest(self) -> None:
+        """Free the memory of everything that can be computed again. No call notices it."""
+        self._kept = None
+        self.memory.rest()
+
+    @property
+    def rests(self) -> bool:
+        """True if the next call must compute what it needs."""
+        return self._kept is None
+
+    @property
+    def raw(self) -> SessionInput:
+        """The view of the session for a policy that sees raw input."""
+        return self._views().raw
+
+    @property
+    def recorded(self) -> SessionInput:
+        """The recorded view, as of the last ``refresh``. It is the same object as ``raw`` if
+        nothing had to be removed.
+        """
+        return self._views().recorded
+
+    @property
+    def fields(self) -> CallFields:
+        """The common fields of the session's records."""
+        return self._views().fields
+
+    @property
+    def bare(self) -> CallFields:
+        """The common fields, with every id replaced by a token."""
+        return self._views().make_bare(self.log, self.keys)
+
+    @property
+    def commitment(self) -> Commitment:
+        """Common prefix of every commitment in this session."""
+        views = self._views()
+        if views.commitment is None:
+            session = self.session
+            who = (session.tenant, session.id, session.principal.id, session.agent.id)
+            parts = ("guardrail/commitment/1", self.log, *who)
+            views.commitment = self.keys.commitment(part.encode("utf-8") for part in parts)
+        return views.commitment
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Recorded forms of short texts of calls, such as messages and names of undeclared
+        tools.
+        """
+        return self._views().texts
+
+    @property
+    def supplied_texts(self) -> dict[str, str]:
+        """Recorded forms of short texts from the program or the policy."""
+        return self._views().supplied_texts
 
     def refresh(self) -> None:
         """Redact the attributes again if the session has learned of more sensitive values.
@@ -74,36 +164,24 @@ class SessionState:
         redacted from then on. Ids, roles and delegation never change: a page that a tool read can't
         remove the actor from the record.
         """
-        seen = self.memory.added
-        if seen != self.seen:
-            shown = _shown(self.session, self.redactor, self.keys)
-            ids = _ids(self.session, self.redactor, self.keys, self.principal_form)
-            self.recorded, delegation = _recorded(shown, self.raw, ids, self.redactor, self.memory)
-            self.fields = _fields(self.fields.log, shown, ids, delegation)
-            self.texts = {}
-            self.seen = seen
+        self._views().refresh(self.redactor, self.memory)
 
     def facts(self) -> SessionInput:
         """Return the session for a policy that decides on recorded data. Values known to the
         session are not removed from it.
         """
-        found = self._facts
-        if found is None:
-            shown = _shown(self.session, self.redactor, self.keys)
-            ids = _ids(self.session, self.redactor, self.keys, self.principal_form)
-            found, _ = _recorded(shown, self.raw, ids, self.redactor, BLANK)
-            self._facts = found
-        return found
+        return self._views().facts
 
     def supplied(self, text: str) -> str:
         """Return text from the program or the policy as it may be recorded. Detectors examine it,
         but values known to the session are not removed from it.
         """
-        found = self.supplied_texts.get(text)
+        known = self._views().supplied_texts
+        found = known.get(text)
         if found is None:
             found = self.redactor.text(text, BLANK)
-            if len(self.supplied_texts) < _MAX_TEXTS:
-                self.supplied_texts[text] = found
+            if len(known) < _MAX_TEXTS:
+                known[text] = found
         return found
 
     def origin(self, where: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -126,75 +204,32 @@ class SessionState:
 
     def text(self, text: str) -> str:
         """Return *text* as it may be recorded."""
-        found = self.texts.get(text)
-        if found is None or self.memory.added != self.seen:
+        views = self._views()
+        found = views.texts.get(text)
+        if found is None or self.memory.added != views.seen:
             found = self.redactor.text(text, self.memory)
-            if len(self.texts) < _MAX_TEXTS and self.memory.added == self.seen:
-                self.texts[text] = found
+            if len(views.texts) < _MAX_TEXTS and self.memory.added == views.seen:
+                views.texts[text] = found
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Ids:
-    """The ids of a session in their recorded form."""
-
-    principal: str
-    principal_form: str
-    agent: str
-    session: str
-
-
-def make_state(
-    session: Session,
-    *,
-    log: str,
-    keys: TenantKeys,
-    redactor: Redactor,
-    principal_form: str,
-    claim: Claim | None = None,
-) -> SessionState:
-    """Return the state of a new session. Raises ``RedactionError`` if its attributes can't be
-    recorded.
-
-    *claim* is the caller's claim to the session, or None if the ledger already shows the owner.
+class AwakeSessions:
+    """The sessions of a guard that were used last. The others rest, because a guard knows many more
+    sessions than it serves at one time. Thread-safe.
     """
-    memory = Memory()
-    session = _copied(session)
-    ids = _ids(session, redactor, keys, principal_form)
-    raw = session_input(
-        session,
-        principal_id=session.principal.id,
-        agent_id=session.agent.id,
-        attributes=_attributes(session),
-        delegation=session.delegation,
-    )
-    shown = _shown(session, redactor, keys)
-    recorded, delegation = _recorded(shown, raw, ids, redactor, memory)
-    return SessionState(
-        session=session,
-        memory=memory,
-        raw=raw,
-        recorded=recorded,
-        fields=_fields(log, shown, ids, delegation),
-        bare=_bare(log, shown, keys),
-        keys=keys,
-        redactor=redactor,
-        commitment=keys.commitment(
-            part.encode("utf-8")
-            for part in (
-                "guardrail/commitment/1",
-                log,
-                session.tenant,
-                session.id,
-                session.principal.id,
-                session.agent.id,
-            )
-        ),
-        principal_form=principal_form,
-        seen=memory.added,
-        texts={},
-        claim=claim,
-    )
+
+    def __init__(self, most: int = MOST_AWAKE) -> None:
+        self._most = most
+        self._states: deque[SessionState] = deque()
+
+    def add(self, state: SessionState) -> None:
+        """Note that *state* has begun to be used, and let the oldest session rest if there are too
+        many.
+        """
+        self._states.append(state)
+        while len(self._states) > self._most:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                self._states.popleft().rest()
 
 
 def _copied(session: Session) -> Session:
@@ -222,124 +257,6 @@ def _copied(session: Session) -> Session:
         delegation=tuple(own["delegation"]),
         principal=replace(principal, attributes=own["principal"], roles=tuple(own["roles"])),
     )
-
-
-def _attributes(session: Session) -> dict[str, Json]:
-    return {**session.attributes, **session.principal.attributes}
-
-
-def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
-    """Return *session* with secrets removed from the program's values other than ids, attributes
-    and delegation.
-
-    Returns the same object if nothing had to be removed.
-    """
-
-    def clean(text: str, cls: str) -> str:
-        return text if redactor.gate_identity((text,)) is None else keys.token(cls, text)
-
-    def maybe(text: str | None, cls: str) -> str | None:
-        return None if text is None else clean(text, cls)
-
-    principal, agent = session.principal, session.agent
-    supplied_texts = (
-        principal.type,
-        principal.issuer,
-        principal.method,
-        agent.version,
-        agent.framework,
-    )
-    texts = [
-        text for text in (*supplied_texts, agent.method, session.tenant, session.trace) if text
-    ]
-    if redactor.gate_identity(texts) is None:
-        return session
-    return replace(
-        session,
-        tenant=clean(session.tenant, "tenant"),
-        trace=maybe(session.trace, "trace"),
-        principal=replace(
-            principal,
-            type=clean(principal.type, "type"),
-            issuer=maybe(principal.issuer, "issuer"),
-            method=clean(principal.method, "method"),
-        ),
-        agent=replace(
-            agent,
-            version=maybe(agent.version, "version"),
-            framework=maybe(agent.framework, "framework"),
-            method=clean(agent.method, "method"),
-        ),
-    )
-
-
-def _fields(log: str, shown: Session, ids: _Ids, delegation: list[Any]) -> CallFields:
-    return fields.call_fields(
-        log,
-        shown,
-        principal_id=ids.principal,
-        principal_form=ids.principal_form,
-        agent_id=ids.agent,
-        delegation=delegation,
-        session_id=ids.session,
-    )
-
-
-def _bare(log: str, shown: Session, keys: TenantKeys) -> CallFields:
-    return fields.call_fields(
-        log,
-        shown,
-        principal_id=_token(keys, "principal", shown.principal.id),
-        principal_form="token",
-        agent_id=_token(keys, "agent", shown.agent.id),
-        delegation=(),
-        session_id=keys.token("session", shown.id),
-    )
-
-
-def _recorded(
-    shown: Session, raw: SessionInput, ids: _Ids, redactor: Redactor, memory: Memory
-) -> tuple[SessionInput, list[Any]]:
-    supplied_texts: dict[str, Any] = {
-        "delegation": [dict(step) for step in shown.delegation],
-        "roles": list(shown.principal.roles),
-    }
-    view = redactor.value(supplied_texts, BLANK)
-    attributes = redactor.value(_attributes(shown), memory)
-    if view.truncated or attributes.truncated:
-        raise RedactionError(
-            "session attributes are too large to be recorded", code="redaction.size"
-        )
-    safe: Any = view.value
-    recorded = session_input(
-        replace(shown, principal=replace(shown.principal, roles=tuple(safe["roles"]))),
-        principal_id=ids.principal,
-        agent_id=ids.agent,
-        attributes=cast("dict[str, Json]", attributes.value),
-        delegation=safe["delegation"],
-    )
-    recorded.session["id"] = ids.session
-    return raw if recorded == raw else recorded, safe["delegation"]
-
-
-def _ids(session: Session, redactor: Redactor, keys: TenantKeys, principal_form: str) -> _Ids:
-    def holds_secret(text: str) -> bool:
-        return redactor.gate_identity((text,)) is not None
-
-    principal, agent = session.principal.id, session.agent.id
-    form = "clear"
-    if principal and (principal_form == "token" or holds_secret(principal)):
-        principal, form = keys.token("principal", principal), "token"
-    return _Ids(
-        principal=principal,
-        principal_form=form,
-        agent=keys.token("agent", agent) if holds_secret(agent) else agent,
-        session=keys.token("session", session.id) if holds_secret(session.id) else session.id,
-    )
-
-
-def _token(keys: TenantKeys, cls: str, value: str) -> str:
-    return keys.token(cls, value) if value else ""
 
 
 def make_session(

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
 from guardrail.core.call_context import CallContext
-from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.types import Status
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
 from guardrail.model_apis.asked_again import AskedAgain
@@ -183,7 +182,7 @@ class Decider:
         keys = []
         for call, admission in self._admitted:
             key = call.id if call.has_id and call.id is not None else legacy_key(call.name)
-            self._open.add(self._owner, key, admission, _size_of(call.arguments))
+            self._open.add(self._owner, key, admission)
             self._released(call)
             keys.append(key)
         self._admitted.clear()
@@ -228,10 +227,6 @@ class Decider:
         if call.id is not None:
             self._seen.add(call.id)
         return refusal
-
-
-def _size_of(arguments: Any) -> int:
-    return arguments.size if isinstance(arguments, JsonArguments) else len(str(arguments))
 
 
 def _arguments(call: AskedCall, tool: Tool) -> Any:

@@ -22,7 +22,7 @@ _MOST = 4_096
 be reported.
 """
 _LARGEST = 64 * 1024 * 1024
-"""Maximum number of characters in the arguments of the calls that are kept."""
+"""Maximum number of characters in the ids of the calls that are kept: a model chooses them."""
 
 
 class _OpenCall(NamedTuple):
@@ -30,7 +30,7 @@ class _OpenCall(NamedTuple):
     since: float
     """Time of ``time.monotonic`` at which the call was added."""
     size: int
-    """Number of characters in its arguments."""
+    """Number of characters in its id."""
     late: bool
     """True if the call was overdue and its outcome has been recorded."""
 
@@ -63,11 +63,12 @@ class OpenCalls:
     def __len__(self) -> int:
         return len(self._open) + len(self._late)
 
-    def add(self, owner: Owner, key: str, admission: Admission, size: int = 0) -> None:
-        """Keep a call that the program has received. *size* is the number of characters in its
-        arguments. An earlier call with the same id is forgotten.
+    def add(self, owner: Owner, key: str, admission: Admission) -> None:
+        """Keep a call that the program has received, without its arguments. An earlier call with
+        the same id is forgotten.
         """
-        place = owner, key
+        place, size = (owner, key), len(key)
+        admission.hand_over()
         with self._lock:
             earlier = self._pop(place)
             if earlier is not None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import gc
+import sys
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 import pytest
 
+from guardrail import Guard
 from guardrail.call.admission import Admission
+from guardrail.call.journal import Journal
+from guardrail.config import Settings
+from guardrail.identity.session import SessionState
 from guardrail.model_apis import open_calls
 from guardrail.model_apis.claims import ResultClaim
 from guardrail.model_apis.open_calls import OpenCalls
@@ -52,20 +59,60 @@ def test_a_call_whose_id_is_used_again_is_forgotten() -> None:
     assert told(calls, "a", 3) == [third]
 
 
-@pytest.mark.parametrize(("limit", "value", "size"), [("_MOST", 2, 0), ("_LARGEST", 20, 10)])
+@pytest.mark.parametrize(("limit", "value", "length"), [("_MOST", 2, 1), ("_LARGEST", 20, 10)])
 def test_the_oldest_calls_are_forgotten_first(
-    monkeypatch: Any, limit: str, value: int, size: int
+    monkeypatch: Any, limit: str, value: int, length: int
 ) -> None:
-    """Those that are overdue go before the others."""
+    """Those that are overdue go before the others, and long ids count as more."""
     monkeypatch.setattr(open_calls, limit, value)
     late, first, second, third = admitted(4)
     gone: list[Admission] = []
     calls = OpenCalls(gone.append)
-    calls.add(OWNER, "late", late, size)
+    calls.add(OWNER, "z" * length, late)
     calls.overdue(0)
     for key, admission in zip("abc", (first, second, third), strict=True):
-        calls.add(OWNER, key, admission, size)
+        calls.add(OWNER, key * length, admission)
     assert gone == [first]
-    assert told(calls, "late") == []
-    assert told(calls, "b") == [second]
-    assert told(calls, "c") == [third]
+    assert told(calls, "z" * length) == []
+    assert told(calls, "b" * length) == [second]
+    assert told(calls, "c" * length) == [third]
+
+
+_SHARED = (type, ModuleType, FunctionType, BuiltinFunctionType, Guard, Journal, SessionState)
+
+
+def reachable(start: object) -> dict[int, object]:
+    """Return every object that *start* keeps in memory, and that no guard or session does."""
+    found: dict[int, object] = {}
+    waiting = [start]
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in found and not isinstance(each, _SHARED):
+            found[id(each)] = each
+            waiting.extend(gc.get_referents(each))
+    return found
+
+
+@pytest.mark.parametrize("tool", ["weather", "declared"])
+def test_a_call_that_waits_for_its_result_holds_what_its_outcome_needs(tool: str) -> None:
+    """Its arguments, its tool and its decision's second derivation are not held for an hour."""
+    settings = Settings().override(policy={"input": "raw"})
+    guard, ledger = memory_guard(StaticPolicy(allow()), settings=settings)
+    guard.declare("declared", schema={"type": "object", "additionalProperties": True})
+    calls = OpenCalls()
+    note = "n" * 60
+    with guard.session("alice"):
+        for key in ("a", "b", "c"):
+            before = reachable(calls)
+            arguments = {"notes": [note + key] * 4, "card": "4111111111111111"}
+            calls.add(OWNER, key, guard.admit(tool, arguments))
+    now = reachable(calls)
+    assert not [each for each in now.values() if isinstance(each, str) and note in each]
+    assert sum(sys.getsizeof(each) for place, each in now.items() if place not in before) < 1_700
+    for key in ("a", "b", "c"):
+        for admission in told(calls, key):
+            admission.settle("returned", result="sun")
+    outcomes = [each for each in ledger.records if each["type"] == "call.outcome"]
+    assert [each["status"] for each in outcomes] == ["returned"] * 3
+    assert [each["reproducible"] for each in outcomes] == [True] * 3
+    assert all(each["result"]["token"] for each in outcomes)

@@ -13,7 +13,7 @@ import re
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import compress
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from guardrail.core.redaction.decodings import decodings
 from guardrail.core.redaction.improbable import MIN_VALUE, improbable
@@ -77,8 +77,15 @@ class _FormIndex(NamedTuple):
     windows: dict[bytes, _Sizes]
 
 
+_EMPTY_INDEX: Final = _FormIndex([], [], {}, {})
+"""The index of every memory without values. Never changed."""
+_NO_TEXTS: Final[frozenset[str]] = frozenset()
+
+
 class Memory:
-    """The known sensitive values of one session. Thread-safe; bounded in count and size."""
+    """The known sensitive values of one session. Thread-safe; bounded in count and size. Most
+    sessions have none, so an empty memory is small.
+    """
 
     __slots__ = (
         "_added",
@@ -95,9 +102,9 @@ class Memory:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._classes: dict[str, str] = {}
-        self._clean: set[str] = set()
-        self._filed = _FormIndex([], [], {}, {})
-        self._ordinary: set[str] = set()
+        self._clean: set[str] | frozenset[str] = _NO_TEXTS
+        self._filed = _EMPTY_INDEX
+        self._ordinary: set[str] | frozenset[str] = _NO_TEXTS
         self._originals: dict[str, tuple[str, ...]] = {}
         self._blanks = False
         self._chars = 0
@@ -137,9 +144,10 @@ class Memory:
         if len(value) < MIN_VALUE or value in self._ordinary or value.startswith(MARK_PREFIX):
             return
         if not improbable(value) or (value.islower() and _names_a_field(value)):
-            if len(self._ordinary) >= _MAX_ORDINARY:
-                self._ordinary.clear()
-            self._ordinary.add(value)
+            ordinary = self._ordinary
+            if isinstance(ordinary, frozenset) or len(ordinary) >= _MAX_ORDINARY:
+                ordinary = self._ordinary = set()
+            ordinary.add(value)
             return
         with self._lock:
             self._add(value, cls, original)
@@ -167,7 +175,7 @@ class Memory:
         self._count()
 
     def _count(self) -> None:
-        self._clean = set()
+        self._clean = _NO_TEXTS
         self._added += 1
 
     def _evict(self) -> None:
@@ -182,7 +190,7 @@ class Memory:
                 self._chars -= len(old)
                 del self._classes[old]
                 self._originals.pop(old, None)
-        filed = _FormIndex([], [], {}, {})
+        filed = _EMPTY_INDEX
         for value in self._classes:
             filed = self._with_forms(filed, self._all_forms(value))
         self._filed = filed
@@ -200,6 +208,8 @@ class Memory:
         use it.
         """
         self._blanks = self._blanks or any(" " in form.text for form in new)
+        if filed is _EMPTY_INDEX:
+            filed = _FormIndex([], [], {}, {})
         before = len(filed.forms)
         if before > _DIRECT:
             filed.forms.extend(new)
@@ -284,9 +294,15 @@ class Memory:
         """
         with self._lock:
             if self._classes and added == self._added:
-                if len(self._clean) > _CLEAN:
-                    self._clean = set()
-                self._clean.update(text for text in texts if len(text) <= _CLEAN_CHARS)
+                clean = self._clean
+                if isinstance(clean, frozenset) or len(clean) > _CLEAN:
+                    clean = self._clean = set()
+                clean.update(text for text in texts if len(text) <= _CLEAN_CHARS)
+
+    def rest(self) -> None:
+        """Forget the texts that were clean. No value is forgotten."""
+        with self._lock:
+            self._clean = _NO_TEXTS
 
     def is_clean(self, text: str) -> bool:
         """Return True if *text* was searched for all values known now and contained none."""

@@ -1,0 +1,209 @@
+"""The forms of a session's identity: for the policy, for records, and for bare records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+from guardrail.core.log import fields
+from guardrail.core.log.fields import CallFields
+from guardrail.core.policy_input import SessionInput, session_input
+from guardrail.core.redaction.redactor import Redactor
+from guardrail.core.redaction.session_memory import BLANK, Memory
+from guardrail.core.types import Json, Session
+from guardrail.errors import RedactionError
+
+if TYPE_CHECKING:
+    from guardrail.keys.tenant_keys import Commitment, TenantKeys
+
+__all__ = ["SessionViews"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Ids:
+    """The ids of a session in their recorded form."""
+
+    principal: str
+    principal_form: str
+    agent: str
+    session: str
+
+
+class SessionViews:
+    """Everything about a session that follows from its identity and can be made again."""
+
+    __slots__ = (
+        "_recorded_ids",
+        "_shown",
+        "bare",
+        "commitment",
+        "facts",
+        "fields",
+        "raw",
+        "recorded",
+        "seen",
+        "supplied_texts",
+        "texts",
+    )
+
+    def __init__(
+        self, session: Session, *, log: str, keys: TenantKeys, redactor: Redactor, form: str
+    ) -> None:
+        """*form* is the form of principals in records, from the settings. Raises ``RedactionError``
+        if the attributes of *session* can't be recorded.
+        """
+        self.raw = session_input(
+            session,
+            principal_id=session.principal.id,
+            agent_id=session.agent.id,
+            attributes=_attributes(session),
+            delegation=session.delegation,
+        )
+        self._shown = shown = _shown(session, redactor, keys)
+        self._recorded_ids = ids = _ids(session, redactor, keys, form)
+        self.recorded, delegation = _recorded(shown, self.raw, ids, redactor, BLANK)
+        """The session as it may be recorded; the same object as ``raw`` if nothing had to be
+        removed.
+        """
+        self.facts = self.recorded
+        """``recorded`` as it was before any value became known to be sensitive."""
+        self.seen = 0
+        """Value of ``memory.added`` when ``recorded`` was computed."""
+        self.fields = _fields(log, shown, ids, delegation)
+        self.bare: CallFields | None = None
+        self.commitment: Commitment | None = None
+        self.texts: dict[str, str] = {}
+        self.supplied_texts: dict[str, str] = {}
+
+    def make_bare(self, log: str, keys: TenantKeys) -> CallFields:
+        """Return the common fields, with every id replaced by a token."""
+        if self.bare is None:
+            self.bare = _bare(log, self._shown, keys)
+        return self.bare
+
+    def refresh(self, redactor: Redactor, memory: Memory) -> None:
+        """Redact the attributes again if *memory* has grown. Raises ``RedactionError``."""
+        seen = memory.added
+        if seen != self.seen:
+            ids = self._recorded_ids
+            self.recorded, _ = _recorded(self._shown, self.raw, ids, redactor, memory)
+            self.texts = {}
+            self.seen = seen
+
+
+def _attributes(session: Session) -> dict[str, Json]:
+    return {**session.attributes, **session.principal.attributes}
+
+
+def _shown(session: Session, redactor: Redactor, keys: TenantKeys) -> Session:
+    """Return *session* with secrets removed from the program's values other than ids, attributes
+    and delegation.
+
+    Returns the same object if nothing had to be removed.
+    """
+
+    def clean(text: str, cls: str) -> str:
+        return text if redactor.gate_identity((text,)) is None else keys.token(cls, text)
+
+    def maybe(text: str | None, cls: str) -> str | None:
+        return None if text is None else clean(text, cls)
+
+    principal, agent = session.principal, session.agent
+    supplied_texts = (
+        principal.type,
+        principal.issuer,
+        principal.method,
+        agent.version,
+        agent.framework,
+    )
+    texts = [
+        text for text in (*supplied_texts, agent.method, session.tenant, session.trace) if text
+    ]
+    if redactor.gate_identity(texts) is None:
+        return session
+    return replace(
+        session,
+        tenant=clean(session.tenant, "tenant"),
+        trace=maybe(session.trace, "trace"),
+        principal=replace(
+            principal,
+            type=clean(principal.type, "type"),
+            issuer=maybe(principal.issuer, "issuer"),
+            method=clean(principal.method, "method"),
+        ),
+        agent=replace(
+            agent,
+            version=maybe(agent.version, "version"),
+            framework=maybe(agent.framework, "framework"),
+            method=clean(agent.method, "method"),
+        ),
+    )
+
+
+def _fields(log: str, shown: Session, ids: _Ids, delegation: list[Any]) -> CallFields:
+    return fields.call_fields(
+        log,
+        shown,
+        principal_id=ids.principal,
+        principal_form=ids.principal_form,
+        agent_id=ids.agent,
+        delegation=delegation,
+        session_id=ids.session,
+    )
+
+
+def _bare(log: str, shown: Session, keys: TenantKeys) -> CallFields:
+    return fields.call_fields(
+        log,
+        shown,
+        principal_id=_token(keys, "principal", shown.principal.id),
+        principal_form="token",
+        agent_id=_token(keys, "agent", shown.agent.id),
+        delegation=(),
+        session_id=keys.token("session", shown.id),
+    )
+
+
+def _recorded(
+    shown: Session, raw: SessionInput, ids: _Ids, redactor: Redactor, memory: Memory
+) -> tuple[SessionInput, list[Any]]:
+    supplied_texts: dict[str, Any] = {
+        "delegation": [dict(step) for step in shown.delegation],
+        "roles": list(shown.principal.roles),
+    }
+    view = redactor.value(supplied_texts, BLANK)
+    attributes = redactor.value(_attributes(shown), memory)
+    if view.truncated or attributes.truncated:
+        raise RedactionError(
+            "session attributes are too large to be recorded", code="redaction.size"
+        )
+    safe: Any = view.value
+    recorded = session_input(
+        replace(shown, principal=replace(shown.principal, roles=tuple(safe["roles"]))),
+        principal_id=ids.principal,
+        agent_id=ids.agent,
+        attributes=cast("dict[str, Json]", attributes.value),
+        delegation=safe["delegation"],
+    )
+    recorded.session["id"] = ids.session
+    return raw if recorded == raw else recorded, safe["delegation"]
+
+
+def _ids(session: Session, redactor: Redactor, keys: TenantKeys, principal_form: str) -> _Ids:
+    def holds_secret(text: str) -> bool:
+        return redactor.gate_identity((text,)) is not None
+
+    principal, agent = session.principal.id, session.agent.id
+    form = "clear"
+    if principal and (principal_form == "token" or holds_secret(principal)):
+        principal, form = keys.token("principal", principal), "token"
+    return _Ids(
+        principal=principal,
+        principal_form=form,
+        agent=keys.token("agent", agent) if holds_secret(agent) else agent,
+        session=keys.token("session", session.id) if holds_secret(session.id) else session.id,
+    )
+
+
+def _token(keys: TenantKeys, cls: str, value: str) -> str:
+    return keys.token(cls, value) if value else ""

@@ -1,0 +1,81 @@
+"""A session that was not used for a long time takes little memory, and is the same session."""
+
+from __future__ import annotations
+
+import gc
+import re
+import sys
+from typing import Any
+
+from guardrail.core.types import Principal
+from guardrail.identity.session import MOST_AWAKE
+from guardrail.testing import StaticPolicy, allow, memory_guard
+
+OPEN = {"type": "object", "additionalProperties": True}
+VALUE = "kT7-zQ29-vv31-LpX"
+_VARYING = {"call", "seq", "decision_seq", "ts", "time", "prev", "ms", "commitment"}
+_MARK = re.compile(r"gr1:secret:-:[a-z2-7]{24}")
+
+
+def fixed(value: Any) -> Any:
+    """Return a part of a record without what differs in each."""
+    if isinstance(value, dict):
+        return {name: fixed(each) for name, each in value.items() if name not in _VARYING}
+    if isinstance(value, list):
+        return [fixed(each) for each in value]
+    return _MARK.sub("mark", value) if isinstance(value, str) else value
+
+
+def test_records_of_a_session_are_the_same_after_it_rested() -> None:
+    """Whoever the program described, and whatever was learned about it before."""
+    alice = Principal("alice", roles=("clerk",), attributes={"unit": VALUE, "desk": "north"})
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    guard.declare("read", schema=OPEN)
+    scope = guard.session(alice, "bot", attributes={"password": "hunter2-Qx9"}, delegation=[])
+    guard.call("read", {"password": VALUE}, lambda **_: None, session=scope)
+    guard.call("read", {"note": f"so {VALUE}"}, lambda **_: None, session=scope)
+    awake = [fixed(record) for record in ledger.records[-2:]]
+    scope.state.rest()
+    assert scope.state.memory.knows(VALUE) == "secret"
+    guard.call("read", {"note": f"so {VALUE}"}, lambda **_: None, session=scope)
+    rested = [fixed(record) for record in ledger.records[-2:]]
+    assert VALUE not in str(ledger.records[-4:])
+    assert rested == awake
+    assert "north" in str(rested)
+
+
+def test_a_call_can_be_settled_after_its_session_rested() -> None:
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    scope = guard.session("alice", "bot")
+    admission = guard.admit("read", {"a": 1}, session=scope)
+    scope.state.rest()
+    admission.settle()
+    decision, outcome = ledger.records[-2:]
+    for name in ("session", "principal", "agent", "tenant", "origin"):
+        assert decision[name] == outcome[name]
+
+
+def test_sessions_that_are_not_used_take_little_memory() -> None:
+    """Only the newest are ready for a call."""
+    guard, _ = memory_guard(StaticPolicy(allow()))
+    scopes = [guard.session("alice", "bot") for _ in range(MOST_AWAKE + 20)]
+    resting = [scope for scope in scopes if scope.state.rests]
+    assert resting == scopes[:20]
+    guard.call("read", {}, lambda: None, session=scopes[0])
+    assert not scopes[0].state.rests
+    assert scopes[20].state.rests
+    other = {id(each) for each in _reachable(scopes[2])}
+    own = [each for each in _reachable(scopes[3]) if id(each) not in other]
+    assert sum(map(sys.getsizeof, own)) < 1_500
+
+
+def _reachable(scope: Any) -> list[object]:
+    state = scope.state
+    found: dict[int, object] = {id(state): state}
+    waiting = [state.session, state.memory, state.claim]
+    while waiting:
+        each = waiting.pop()
+        if id(each) not in found and not isinstance(each, type) and not callable(each):
+            found[id(each)] = each
+            waiting.extend(gc.get_referents(each))
+    return list(found.values())
