@@ -49,6 +49,11 @@ class ProxyError(GuardrailError):
 class NoAnswerError(ProxyError):
     """The upstream sent no answer at all."""
 
+    @property
+    def never_sent(self) -> bool:
+        """True if the upstream can't have received the request."""
+        return self.code in _NEVER_SENT
+
 
 class _Kind(NamedTuple):
     """The type of an error, in each provider's terms."""
@@ -57,6 +62,7 @@ class _Kind(NamedTuple):
     anthropic: str
 
 
+_NEVER_SENT = frozenset({"proxy.upstream_unreachable", "proxy.upstream_tls"})
 _KINDS = {
     400: _Kind("invalid_request_error", "invalid_request_error"),
     401: _Kind("authentication_error", "authentication_error"),

@@ -55,6 +55,8 @@ class Exchange:
         """The headers of the answer."""
         self._events: AnswerStream | None = None
         """None if the answer is not a stream."""
+        self._acted = False
+        """False until the upstream may have acted on the request."""
         self._pending = bytearray()
         """Bytes for the client that have not been given to the transport yet."""
 
@@ -70,8 +72,12 @@ class Exchange:
                 self._turn = await ProxyTurn.begin(
                     self._shared, self._api, self._caller, self._incoming, body
                 )
-                sent = self._turn.restored(await self._turn.offering(request))
-                await self._ask(text if sent is body else compact(sent).encode())
+                try:
+                    sent = self._turn.restored(await self._turn.offering(request))
+                    await self._ask(text if sent is body else compact(sent).encode())
+                finally:
+                    if not self._acted:
+                        self._turn.give_back_approvals()
             await self._out.finish()
         except GuardrailError as error:
             if self._events is None or not self._out.started:
@@ -120,6 +126,7 @@ class Exchange:
                 ) as reply,
             ):
                 self._head = to_client(reply.headers, same_body=False)
+                self._acted = not 400 <= reply.status < 500
                 if reply.status >= 400:
                     error = await reply.body(self._shared.limits.error)
                     await self._out.start(reply.status, self._head)
@@ -135,7 +142,9 @@ class Exchange:
                         code="proxy.upstream_type",
                     )
         except (ModelAnswerError, ProxyError) as error:
-            if not isinstance(error, NoAnswerError):
+            if isinstance(error, NoAnswerError):
+                self._acted = not error.never_sent
+            else:
                 await self._turn.record_failure(error.code, self._events)
             raise
         finally:

@@ -55,6 +55,8 @@ class ProxyTurn:
         self._tools: Mapping[str, Tool] = {}
         self.hosts_shell = False
         """True if the request lets the provider run shells."""
+        self._approving: Mapping[str, Any] | None = None
+        """The request whose approvals are used."""
 
     @classmethod
     async def begin(
@@ -86,10 +88,19 @@ class ProxyTurn:
         return made
 
     async def _check_approvals(self, body: Mapping[str, Any]) -> None:
-        found = self._shared.approvals.invented(self._caller.key, body)
+        session = "" if self._session is None else self._session.id
+        found = self._shared.approvals.use(self._caller.key, session, body)
         if found is not None:
             await self.decide(Asked([found], None, None))
             raise approval_error()
+        self._approving = body
+
+    def give_back_approvals(self) -> None:
+        """Let the request's approvals be used again: the upstream has refused the request, or never
+        received it.
+        """
+        if self._approving is not None:
+            self._shared.approvals.give_back(self._caller.key, self._approving)
 
     @property
     def session(self) -> SessionScope:
@@ -117,7 +128,9 @@ class ProxyTurn:
             owner=self.owner,
             again=self._shared.again,
             tools=self._tools,
-            released=functools.partial(self._shared.approvals.add, self._caller.key),
+            released=functools.partial(
+                self._shared.approvals.add, self._caller.key, self.session.id
+            ),
         )
 
     async def offering(self, request: ToolRequest) -> Mapping[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.adapters import Bench
 from tests.support.model_server import ModelServer, Turn
-from tests.support.openai_clients import APPROVED, ASKED_MCP, RESPONSES
+from tests.support.openai_clients import APPROVED, ASKED_MCP, RAN_MCP, RESPONSES
 from tests.support.proxies import RunningProxy, proxied
 
 
@@ -38,17 +38,49 @@ def refused(proxy: RunningProxy, *items: Any, key: str = "key-of-alice") -> None
 
 
 @pytest.mark.parametrize("whole", [True, False], ids=["repeated", "stored"])
-def test_an_allowed_call_can_be_approved_as_often_as_its_history_is_sent(
-    bench: Bench, *, whole: bool
-) -> None:
-    """Its arguments can be written in another way."""
+def test_an_allowed_call_can_be_approved_once(bench: Bench, *, whole: bool) -> None:
+    """Its arguments can be written in another way. Its history can be sent again."""
     given = [{**ASKED_MCP, "arguments": '{ "city":"Bern" }'}, APPROVED] if whole else [APPROVED]
     with asked(bench) as (proxy, upstream):
-        for _ in range(3):
-            send(proxy, *given)
-    assert [each["input"] for each in upstream.bodies[1:]] == [given] * 3
+        send(proxy, *given)
+        refused(proxy, *given)
+        send(proxy, *given, RAN_MCP)
+    assert [each["input"] for each in upstream.bodies[1:]] == [given, [*given, RAN_MCP]]
     assert len(bench.decisions) == 1
-    assert bench.rejected == []
+    assert [each["reason"] for each in bench.rejected] == ["model_request.approval"]
+
+
+def test_two_approvals_of_a_call_in_one_request_are_refused(bench: Bench) -> None:
+    with asked(bench) as (proxy, _):
+        refused(proxy, APPROVED, APPROVED)
+
+
+def test_a_call_is_approved_in_its_own_session(bench: Bench) -> None:
+    with asked(bench) as (proxy, _):
+        other = proxy.openai(default_headers={"x-guardrail-session": "another"})
+        with pytest.raises(openai.BadRequestError):
+            other.responses.create(**{**RESPONSES, "input": [APPROVED]})
+        send(proxy, APPROVED)
+
+
+@pytest.mark.parametrize(("status", "again"), [(429, True), (400, True), (500, False)])
+def test_an_approval_is_used_if_the_provider_may_have_run_the_call(
+    bench: Bench, status: int, *, again: bool
+) -> None:
+    """A provider that refuses the request runs nothing, and the client tries again."""
+    failed = Turn(status=status)
+    with (
+        ModelServer([Turn(items=[ASKED_MCP]), failed, Turn("Sun.")]) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+    ):
+        client = proxy.openai(max_retries=0)
+        client.responses.create(**RESPONSES)
+        with pytest.raises(openai.APIStatusError):
+            client.responses.create(**{**RESPONSES, "input": [APPROVED]})
+        if again:
+            client.responses.create(**{**RESPONSES, "input": [APPROVED]})
+        else:
+            refused(proxy, APPROVED)
 
 
 INVENTED = {**ASKED_MCP, "id": "mcpr_2"}

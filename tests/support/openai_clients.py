@@ -29,6 +29,13 @@ APPROVED: Any = {
     "approval_request_id": "mcpr_1",
     "approve": True,
 }
+RAN_MCP: Any = {
+    **{name: ASKED_MCP[name] for name in ("server_label", "name", "arguments")},
+    "type": "mcp_call",
+    "id": "mcp_1",
+    "approval_request_id": "mcpr_1",
+    "output": "sun",
+}
 
 
 TEXT = '{"city": "Bern"}'

@@ -57,6 +57,7 @@ class Turn:
         self._api = api
         self._body = read_request(_content(request))
         self._owner = owner_of(session)
+        self._session = "" if session is None else session.id
         self.decider = Decider(
             shared.guard,
             shared.open_calls,
@@ -64,7 +65,7 @@ class Turn:
             shared.wait_for_approval,
             adapter="openai",
             context=client_context(),
-            released=functools.partial(shared.approvals.add, self._owner),
+            released=functools.partial(shared.approvals.add, self._owner, self._session),
         )
         if api is Api.RESPONSES and self._body.get("background"):
             raise refuse("responses with background=True")
@@ -73,7 +74,7 @@ class Turn:
         """Return the MCP call that the request approves although it was not admitted, if any."""
         if self._api is not Api.RESPONSES:
             return None
-        found = self._shared.approvals.invented(self._owner, self._body)
+        found = self._shared.approvals.use(self._owner, self._session, self._body)
         return None if found is None else Asked([found], None, None)
 
     def settle(self) -> None:
@@ -126,9 +127,15 @@ class Turn:
     def _refused(self, item: Any, refusal: str, places: frozenset[str]) -> None:
         self._shared.refused.add(self._owner, item, refusal, places)
 
+    def _note_failure(self, status: int) -> None:
+        """Let the request's approvals be used again if the provider refused the request."""
+        if self._api is Api.RESPONSES and 400 <= status < 500:
+            self._shared.approvals.give_back(self._owner, self._body)
+
     def answer(self, response: Any) -> Any:
         """Return *response* with only its decided calls."""
         if not response.is_success:
+            self._note_failure(response.status_code)
             return response
         if _is_stream(response):
             return stream_of(response, self._stream(), self.decider)
@@ -144,6 +151,7 @@ class Turn:
     async def aanswer(self, response: Any) -> Any:
         """Async version of ``answer``."""
         if not response.is_success:
+            self._note_failure(response.status_code)
             return response
         if _is_stream(response):
             return stream_of(response, self._stream(), self.decider, asynchronous=True)

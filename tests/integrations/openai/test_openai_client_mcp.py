@@ -11,14 +11,14 @@ from guardrail.errors import GuardrailError
 from guardrail.integrations.openai.client import govern_client
 from tests.support.adapters import Bench
 from tests.support.model_server import ModelServer, Turn
-from tests.support.openai_clients import APPROVED, ASKED_MCP, RESPONSES, client_for
+from tests.support.openai_clients import APPROVED, ASKED_MCP, RAN_MCP, RESPONSES, client_for
 
 TURNS = [Turn(items=[ASKED_MCP]), Turn("Sun."), Turn("Sun.")]
 
 
 @pytest.mark.parametrize("asynchronous", [False, True])
 def test_only_an_allowed_call_can_be_approved(bench: Bench, *, asynchronous: bool) -> None:
-    """It can be approved again, because programs send their history again."""
+    """It can be approved once. Its history can be sent again with its result."""
     with ModelServer(TURNS) as server:
         client = govern_client(client_for(server, asynchronous=asynchronous), bench.guard)
 
@@ -34,7 +34,9 @@ def test_only_an_allowed_call_can_be_approved(bench: Bench, *, asynchronous: boo
             assert raised.value.code == "model_request.approval"
             await ask()
             await ask(ASKED_MCP, APPROVED)
-            await ask(ASKED_MCP, APPROVED)
+            with pytest.raises(GuardrailError, match="approved before"):
+                await ask(ASKED_MCP, APPROVED)
+            await ask(ASKED_MCP, APPROVED, RAN_MCP)
             with pytest.raises(GuardrailError, match="another name"):
                 await ask({**ASKED_MCP, "name": "delete"}, APPROVED)
             closed = client.close()
@@ -43,4 +45,4 @@ def test_only_an_allowed_call_can_be_approved(bench: Bench, *, asynchronous: boo
 
         asyncio.run(work())
     assert len(server.bodies) == 3
-    assert [each["reason"] for each in bench.rejected] == ["model_request.approval"] * 2
+    assert [each["reason"] for each in bench.rejected] == ["model_request.approval"] * 3
