@@ -115,6 +115,12 @@ COMMANDS: Mapping[str, CommandEntry] = {
         "demo",
         "Watch a scripted agent under policy, without a model or a network.",
     ),
+    "bench": CommandEntry(
+        f"{_HERE}.bench",
+        "bench",
+        "Measure what a governed call costs on this machine.",
+        reads=CommandReads.NO_RECORDS,
+    ),
     "sessions": CommandEntry(
         f"{_HERE}.sessions", "sessions", "List the sessions in the ledger, oldest first."
     ),
@@ -213,7 +219,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
 }
 
 GROUPS: Mapping[str, Sequence[str]] = {
-    "Start": ("init", "doctor", "demo"),
+    "Start": ("init", "doctor", "demo", "bench"),
     "Review": ("sessions", "show", "why", "export", "access"),
     "Approve": ("approvals", "approve", "refuse"),
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),

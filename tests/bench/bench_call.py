@@ -26,53 +26,14 @@ from pathlib import Path
 from typing import Any
 
 from guardrail import Guard
-from tests.support.benchmarks import QUICK, Raw, judge
-from tests.support.fresh_arguments import by_session, fresh, medium_args, small_args
+from guardrail.bench.disk import RawSyncs
+from guardrail.bench.workload import CASES, Case, by_session, fresh, schema_of
+from tests.support.benchmarks import QUICK, judge
 
 ROUNDS = 50 if QUICK else 1500
 WARM_UP = 200
-
-SMALL_POLICY = """package guardrail.policy
-allow contains "declared" if input.resource.properties.declared == true
-deny contains "amount" if {
-  is_number(input.action.properties.args.amount)
-  input.action.properties.args.amount > 1000
-}
-"""
-
-
-def medium_policy() -> str:
-    """Return a policy of about 145 lines: one allow rule and deny rules of the usual kinds."""
-    parts = [
-        "package guardrail.policy",
-        'args := object.get(input.action.properties, "args", {})',
-        (
-            'allow contains {"rule": "declared", "message": "a declared tool"} if'
-            " input.resource.properties.declared == true"
-        ),
-    ]
-    for number in range(28):
-        parts.append(f"""
-deny contains {{"rule": "limit-{number}", "message": "over the limit", "severity": "high"}} if {{
-	amount := object.get(args, "amount_{number}", 0)
-	is_number(amount)
-	amount > {1000 + number}
-}}""")
-    return "\n".join(parts) + "\n"
-
-
-def schema_of(value: Any) -> dict[str, Any]:
-    """Return a JSON Schema that fits *value*."""
-    if isinstance(value, dict):
-        return {
-            "type": "object",
-            "properties": {key: schema_of(item) for key, item in value.items()},
-            "required": list(value),
-        }
-    if isinstance(value, list):
-        return {"type": "array", "items": schema_of(value[0])}
-    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
-    return {"type": names[type(value)]}
+AIMS = (3.9, 5.0)
+"""Most times two raw syncs that a call of each case should take."""
 
 
 def at(values: list[float], share: float) -> float:
@@ -158,18 +119,16 @@ def stages(guard: Guard, given: Iterator[dict[str, Any]], rounds: int) -> dict[s
     return {name: statistics.median(values) * 1e6 for name, values in found.items()}
 
 
-def measure(
-    name: str, policy: str, make: Callable[[int], dict[str, Any]], rounds: int, aim: float
-) -> dict[str, Any]:
+def measure(case: Case, rounds: int, aim: float) -> dict[str, Any]:
     """Measure one kind of call, of which at most *aim* times two raw syncs are wanted."""
     with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR", ".")) as folder:
         root = Path(folder)
         (root / "policies").mkdir()
-        (root / "policies" / "main.rego").write_text(policy)
-        ring = Raw(root / "raw")
+        (root / "policies" / "main.rego").write_text(case.policy)
+        ring = RawSyncs(root / "raw")
         with Guard.open(policies=root / "policies", ledger=root / "audit.db") as guard:
-            guard.declare("order", schema=schema_of(make(0)))
-            given = fresh(make)
+            guard.declare("order", schema=schema_of(case.make(0)))
+            given = fresh(case.make)
             run = lambda **_: None
             with guard.session(principal="alice@example.com", agent="bench"):
                 for args in itertools.islice(given, WARM_UP):
@@ -195,10 +154,10 @@ def measure(
             after = resource.getrusage(resource.RUSAGE_SELF)
             cpu -= 2 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / 400
             return {
-                "case": name,
+                "case": case.name,
                 "aim": aim,
-                "args_bytes": len(json.dumps(make(0))),
-                "policy_lines": policy.count("\n"),
+                "args_bytes": len(json.dumps(case.make(0))),
+                "policy_lines": case.policy.count("\n"),
                 "raw_sync_us": {"p50": at(raw, 0.5), "p99": at(raw, 0.99)},
                 "call_us": {"p50": at(calls, 0.5), "p99": at(calls, 0.99)},
                 "p50_over_two_raw_syncs": at(calls, 0.5) / (2 * at(raw, 0.5)),
@@ -243,10 +202,7 @@ def main() -> None:
     options.add_argument("--no-imports", action="store_true")
     chosen = options.parse_args()
     found: dict[str, Any] = {
-        "cases": [
-            measure("200 bytes, nothing to remove", SMALL_POLICY, small_args, chosen.rounds, 3.5),
-            measure("1 KB, ten removals", medium_policy(), medium_args, chosen.rounds, 4.5),
-        ]
+        "cases": [measure(case, chosen.rounds, aim) for case, aim in zip(CASES, AIMS, strict=True)]
     }
     if not chosen.no_imports:
         found["imports"] = imports()

@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any
 
 from guardrail import Guard
-from tests.bench.bench_call import SMALL_POLICY, medium_policy, schema_of
-from tests.support.benchmarks import QUICK, Raw, beside, judge, ratio
-from tests.support.fresh_arguments import fresh, medium_args, small_args
+from guardrail.bench.disk import RawSyncs
+from guardrail.bench.workload import CALLERS, CASES, Case, fresh, schema_of
+from tests.support.benchmarks import QUICK, beside, judge, ratio
 
-CALLERS = 64
 SPELL = 1.0
 
 
@@ -107,16 +106,14 @@ def processor(work: Callable[[], float], spent: list[float]) -> Callable[[], flo
     return run
 
 
-def measure(
-    name: str, policy: str, make: Callable[[int], dict[str, Any]], spells: int, folder: Path
-) -> None:
+def measure(case: Case, spells: int, folder: Path) -> None:
     """Print the figures of one kind of call."""
     (folder / "policies").mkdir()
-    (folder / "policies" / "main.rego").write_text(policy)
-    raw = Raw(folder / "raw")
+    (folder / "policies" / "main.rego").write_text(case.policy)
+    raw = RawSyncs(folder / "raw")
     with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
-        guard.declare("order", schema=schema_of(make(0)))
-        given = fresh(make)
+        guard.declare("order", schema=schema_of(case.make(0)))
+        given = fresh(case.make)
         loads = {"asyncio": Load(guard, given), "threads": Load(guard, given)}
         spent: dict[str, list[float]] = {"asyncio": [], "threads": []}
         work = {
@@ -126,7 +123,7 @@ def measure(
         for run in work.values():
             run()  # warm
         rates = beside(raw, work, spells)
-    print(f"\n{name}")
+    print(f"\n{case.name}")
     for how, least in (("asyncio", 0.3), ("threads", 0.22)):
         waits = sorted(loads[how].latencies)
         calls = sorted(rates[how])[spells // 2]
@@ -144,12 +141,9 @@ def measure(
 def main() -> None:
     """Print the figures."""
     spells = int(sys.argv[1]) if len(sys.argv) > 1 else (1 if QUICK else 5)
-    for name, policy, make in (
-        ("200 bytes, nothing to remove", SMALL_POLICY, small_args),
-        ("1 KB, ten removals", medium_policy(), medium_args),
-    ):
+    for case in CASES:
         with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR", ".")) as folder:
-            measure(name, policy, make, spells, Path(folder))
+            measure(case, spells, Path(folder))
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ from langchain_core.tools import tool
 from openai.types.chat import ChatCompletion
 
 from guardrail import Guard
+from guardrail.bench.workload import SMALL_POLICY
 from guardrail.config import Settings
 from guardrail.integrations.langchain import govern
 from guardrail.integrations.openai import ToolBox
-from tests.bench.bench_call import SMALL_POLICY
 from tests.support.benchmarks import QUICK, judge
 
 ROUNDS = 3 if QUICK else 60

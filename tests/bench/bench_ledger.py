@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from guardrail.bench.disk import RawSyncs
 from guardrail.core.log import chain
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite import appending
@@ -30,7 +31,7 @@ from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import verify_ledger
 from guardrail.system.ids import new_ulid
 from guardrail.system.waiting import wait_async
-from tests.support.benchmarks import QUICK, Raw, beside, judge, quantiles, ratio
+from tests.support.benchmarks import QUICK, beside, judge, quantiles, ratio
 from tests.support.ledgers import FAST, SIGNING, decision, make, outcome
 
 CALLERS = 64
@@ -40,7 +41,7 @@ PAD = 1500
 """Makes a decision line of about 2.3 KB."""
 
 
-def single(writer: LedgerWriter, raw: Raw, rounds: int) -> None:
+def single(writer: LedgerWriter, raw: RawSyncs, rounds: int) -> None:
     """One caller: decision and outcome, each beside a raw sync."""
     syncs, decisions, outcomes, cpu = [], [], [], []
     for number in range(rounds + 100):
@@ -134,7 +135,7 @@ def unsynced(db: Path) -> LedgerWriter:
         appending.connect = connect  # type: ignore[attr-defined]
 
 
-def together(writer: LedgerWriter, raw: Raw, folder: Path, rounds: int) -> None:
+def together(writer: LedgerWriter, raw: RawSyncs, folder: Path, rounds: int) -> None:
     """Many callers, who share commits."""
     with unsynced(folder / "unsynced.db") as free:
         work: dict[str, Callable[[], float]] = {
@@ -264,7 +265,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=os.environ.get("GUARDRAIL_BENCH_DIR", ".")) as name:
         folder = Path(name)
         db = folder / "bench.db"
-        raw = Raw(folder / "raw")
+        raw = RawSyncs(folder / "raw")
         with make(db, FAST) as writer:
             single(writer, raw, rounds)
         with LedgerReader.open(db) as reader:

@@ -27,16 +27,15 @@ from typing import Any
 
 from guardrail import Guard
 from guardrail.authoring.bundle import make_bundle
+from guardrail.bench.workload import fresh, medium_policy, schema_of, small_args
 from guardrail.config import Settings
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from guardrail.policy.engine import Engine
 from guardrail.policy.opa.engine import OpaEngine
 from guardrail.policy.opa.reply import DECISION_PATH, OpaQuestion
 from guardrail.policy.sources import load_policies
-from tests.bench.bench_call import medium_policy, schema_of
 from tests.bench.bench_policy import call
 from tests.support.benchmarks import QUICK
-from tests.support.fresh_arguments import fresh, small_args
 
 WARM_UP = 300
 AIM_US = 300

@@ -21,13 +21,14 @@ import time
 from pathlib import Path
 
 from guardrail import Guard
+from guardrail.bench.disk import RawSyncs
 from guardrail.config import Settings
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.actions import retention_lock
 from guardrail.retention.process import RetentionJob, RetentionWorker
 from tests.bench.bench_verify import fill
-from tests.support.benchmarks import QUICK, Raw, judge, quantiles
+from tests.support.benchmarks import QUICK, judge, quantiles
 
 RECORDS = 5_000 if QUICK else 200_000
 SECONDS = 1.0 if QUICK else 15.0
@@ -72,7 +73,7 @@ def carried_out(settings: Settings, days: int) -> RetentionWorker:
 class Calls:
     """Calls of one program, one after the other."""
 
-    def __init__(self, guard: Guard, raw: Raw) -> None:
+    def __init__(self, guard: Guard, raw: RawSyncs) -> None:
         self._guard, self._raw = guard, raw
         self.seconds: dict[str, list[float]] = {}
         self.raw: dict[str, list[float]] = {}
@@ -136,7 +137,7 @@ def main() -> None:
         ended(sealing)
         with Guard.open(settings) as guard:
             guard.declare("order", schema={"type": "object"})
-            calls = Calls(guard, Raw(root / "raw"))
+            calls = Calls(guard, RawSyncs(root / "raw"))
             with guard.session(principal="alice@example.com", agent="bench"):
                 measured(calls, settings, seconds)
         printed(calls, records, db)

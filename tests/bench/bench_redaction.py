@@ -13,13 +13,13 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from guardrail.bench.workload import CALLS_PER_SESSION, fresh, medium_args, small_args
 from guardrail.core.log.fields import strings
 from guardrail.core.redaction.detectors.scan import scan
 from guardrail.core.redaction.redactor import Inspection, Redactor, View
 from guardrail.core.redaction.session_memory import Memory
 from guardrail.keys.tenant_keys import TenantKeys
 from tests.support.benchmarks import QUICK
-from tests.support.fresh_arguments import CALLS_PER_SESSION, fresh, medium_args, small_args
 
 ROUNDS = 300 if QUICK else 3_000
 

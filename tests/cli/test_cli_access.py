@@ -24,6 +24,7 @@ from tests.support.command_line import Cli, build, command, environment
 TRIED: dict[str, list[str]] = {
     "init": ["fresh"],
     "demo": [],
+    "bench": ["--seconds", "1"],
     "doctor": [],
     "sessions": [],
     "show": ["last"],

@@ -6,48 +6,18 @@ from __future__ import annotations
 
 import os
 import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
+
+from guardrail.bench.disk import RawSyncs
 
 QUICK = bool(os.environ.get("GUARDRAIL_BENCH_QUICK"))
 """True if a round of each measurement is enough: to see that the script runs, not to compare
 figures.
 """
-BLOCK = os.urandom(8192)
-RING = 512
-
-
-class Raw:
-    """The limit: writes of 8 KiB with fdatasync into a preallocated ring, as a write-ahead log
-    after its first wrap.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        os.pwrite(self._descriptor, BLOCK * RING, 0)
-        os.fsync(self._descriptor)
-        self._place = 0
-
-    def sync(self) -> float:
-        """Return the seconds that one write with its sync took."""
-        began = time.perf_counter()
-        os.pwrite(self._descriptor, BLOCK, self._place % RING * len(BLOCK))
-        os.fdatasync(self._descriptor)
-        self._place += 1
-        return time.perf_counter() - began
-
-    def rate(self, seconds: float) -> float:
-        """Return how many per second one thread does, one after the other."""
-        began, count = time.perf_counter(), 0
-        while time.perf_counter() - began < seconds:
-            self.sync()
-            count += 1
-        return count / (time.perf_counter() - began)
 
 
 def beside(
-    raw: Raw, work: dict[str, Callable[[], float]], rounds: int, spell: float = 0.25
+    raw: RawSyncs, work: dict[str, Callable[[], float]], rounds: int, spell: float = 0.25
 ) -> dict[str, list[float]]:
     """Run each of *work* (which return rates) *rounds* times in turn, raw syncs before and after
     each.

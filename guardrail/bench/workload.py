@@ -1,5 +1,7 @@
-"""Arguments for benches, with other values in each call: a value that was seen before costs less
-than a new one, because its session knows it and its text is known to be clean.
+"""Policies and arguments of the measured calls.
+
+Each call has new values. A value that a session has seen costs less than a new one, because the
+session remembers it and its text is known to be clean.
 """
 
 from __future__ import annotations
@@ -8,10 +10,35 @@ import datetime as dt
 import itertools
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
+__all__ = [
+    "CALLERS",
+    "CALLS_PER_SESSION",
+    "CASES",
+    "SMALL_POLICY",
+    "Case",
+    "by_session",
+    "fresh",
+    "medium_args",
+    "medium_policy",
+    "schema_of",
+    "small_args",
+]
+
+CALLERS = 64
+"""Number of callers at once when load is measured."""
 CALLS_PER_SESSION = 50
-"""Number of calls after which a bench starts a new session."""
+"""Number of calls after which a measurement starts a new session."""
+
+SMALL_POLICY = """package guardrail.policy
+allow contains "declared" if input.resource.properties.declared == true
+deny contains "amount" if {
+  is_number(input.action.properties.args.amount)
+  input.action.properties.args.amount > 1000
+}
+"""
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DIGITS = "0123456789"
@@ -33,7 +60,7 @@ def by_session(calls: int) -> Iterator[int]:
 
 def small_args(number: int) -> dict[str, Any]:
     """Return about 200 bytes in which nothing must be removed."""
-    some = random.Random(number)
+    some = random.Random(number)  # noqa: S311 - the same arguments in every run
     return {
         "order": 48_213 + number,
         "item": f"garden chair, {_word(some, 5)}",
@@ -46,7 +73,7 @@ def small_args(number: int) -> dict[str, Any]:
 
 def medium_args(number: int) -> dict[str, Any]:
     """Return about 1 KB with ten values that must be removed."""
-    some = random.Random(number)
+    some = random.Random(number)  # noqa: S311 - the same arguments in every run
     first, last = _word(some, 7), _word(some, 8)
     born = dt.date(1940, 1, 1) + dt.timedelta(days=some.randrange(20_000))
     return {
@@ -85,6 +112,60 @@ def medium_args(number: int) -> dict[str, Any]:
         "amount_3": 640,
         "priority": "normal",
     }
+
+
+def medium_policy() -> str:
+    """Return a policy of about 145 lines: one allow rule and deny rules of the usual kinds."""
+    parts = [
+        "package guardrail.policy",
+        'args := object.get(input.action.properties, "args", {})',
+        (
+            'allow contains {"rule": "declared", "message": "a declared tool"} if'
+            " input.resource.properties.declared == true"
+        ),
+    ]
+    parts += [
+        f"""
+deny contains {{"rule": "limit-{number}", "message": "over the limit", "severity": "high"}} if {{
+	amount := object.get(args, "amount_{number}", 0)
+	is_number(amount)
+	amount > {1000 + number}
+}}"""
+        for number in range(28)
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def schema_of(value: Any) -> dict[str, Any]:
+    """Return a JSON Schema that fits *value*."""
+    if isinstance(value, dict):
+        return {
+            "type": "object",
+            "properties": {key: schema_of(item) for key, item in value.items()},
+            "required": list(value),
+        }
+    if isinstance(value, list):
+        return {"type": "array", "items": schema_of(value[0])}
+    names = {bool: "boolean", int: "integer", float: "number", str: "string"}
+    return {"type": names[type(value)]}
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A kind of call to measure."""
+
+    name: str
+    policy: str
+    """Text of the policy module."""
+    make: Callable[[int], dict[str, Any]]
+    """Makes the arguments of the call with that number."""
+
+
+CASES = (
+    Case("200 bytes, nothing to remove", SMALL_POLICY, small_args),
+    Case("1 KB, ten removals", medium_policy(), medium_args),
+)
+"""A call with a few short arguments, and one with ten values that the redactor removes."""
 
 
 def _word(some: random.Random, size: int) -> str:

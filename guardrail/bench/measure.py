@@ -1,0 +1,219 @@
+"""Measures governed calls, and the syncs of the same disk in between."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from guardrail.bench.disk import RawSyncs
+from guardrail.bench.workload import CALLERS, CALLS_PER_SESSION, CASES, Case, fresh, schema_of
+from guardrail.errors import LedgerError, os_reason
+
+if TYPE_CHECKING:
+    from guardrail.guard import Guard
+
+__all__ = ["BenchReport", "CallTimes", "LoadRate", "run"]
+
+_WARM_UP = 50
+_LEAST = 20
+"""Number of calls that are measured even if they take more time than planned."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallTimes:
+    """Times of one caller's calls, one after the other. All times are in microseconds."""
+
+    case: str
+    argument_bytes: int
+    calls: int
+    call_p50_us: float
+    call_p99_us: float
+    sync_p50_us: float
+    sync_p99_us: float
+
+    @property
+    def over_two_syncs(self) -> float:
+        """Median of a call over the median of two syncs."""
+        return self.call_p50_us / (2 * self.sync_p50_us)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadRate:
+    """Rates of many callers at once, and of one thread that only syncs."""
+
+    case: str
+    callers: int
+    calls_per_s: float
+    syncs_per_s: float
+
+    @property
+    def over_syncs(self) -> float:
+        """Calls per second over syncs per second."""
+        return self.calls_per_s / self.syncs_per_s
+
+
+@dataclass(frozen=True, slots=True)
+class BenchReport:
+    """The figures of one run."""
+
+    folder: str
+    one_caller: tuple[CallTimes, ...]
+    load: tuple[LoadRate, ...]
+
+    @property
+    def quiet(self) -> bool:
+        """True if the slowest hundredth of the syncs took less than three times the median. If not,
+        another program used the disk or the processor, and the figures differ between runs.
+        """
+        return all(each.sync_p99_us < 3 * each.sync_p50_us for each in self.one_caller)
+
+    def document(self) -> dict[str, Any]:
+        """Return the report as JSON (``guardrail bench --json``)."""
+        return {
+            "folder": self.folder,
+            "quiet": self.quiet,
+            "one_caller": [
+                _rounded({**dataclasses.asdict(each), "over_two_syncs": each.over_two_syncs})
+                for each in self.one_caller
+            ],
+            "load": [
+                _rounded({**dataclasses.asdict(each), "over_syncs": each.over_syncs})
+                for each in self.load
+            ],
+        }
+
+
+def _rounded(figures: dict[str, Any]) -> dict[str, Any]:
+    """Return *figures* with four significant digits, which is more than two runs agree on."""
+    return {
+        name: float(f"{value:.4g}") if isinstance(value, float) else value
+        for name, value in figures.items()
+    }
+
+
+def run(
+    folder: Path, seconds: float, progress: Callable[[int, int], None] = lambda *_: None
+) -> BenchReport:
+    """Measure for about *seconds* on the disk that contains *folder*, and return the figures.
+
+    Policies, keys and ledger are in a new folder inside *folder*, and are removed at the end.
+    *progress* gets the number of finished steps and their total. Raises ``LedgerError`` if *folder*
+    can't be written, and ``GuardrailError`` as ``Guard.open`` and ``Guard.call`` do.
+    """
+    steps = 2 * len(CASES)
+    alone, load = [], []
+    try:
+        with tempfile.TemporaryDirectory(prefix="guardrail-bench-", dir=folder) as temporary:
+            for number, case in enumerate(CASES):
+                place = Path(temporary) / str(number)
+                place.mkdir(mode=0o700)
+                with closing(RawSyncs(place / "syncs")) as raw, _guard(place, case) as guard:
+                    alone.append(_alone(guard, raw, case, seconds * 0.3))
+                    progress(2 * number + 1, steps)
+                    load.append(_together(guard, raw, case, seconds * 0.2))
+                    progress(2 * number + 2, steps)
+    except OSError as error:
+        raise LedgerError(
+            f"{folder}: can't measure here: {os_reason(error)}",
+            code="bench.folder",
+            hint="name a folder that you can write to, with 50 MB of free space",
+        ) from error
+    return BenchReport(str(folder), tuple(alone), tuple(load))
+
+
+def _guard(place: Path, case: Case) -> Guard:
+    """Open a guard with default settings, so that neither the environment nor a project's settings
+    change the figures. Only the limit on calls per minute is off.
+    """
+    from guardrail.config import LimitSettings, Settings
+    from guardrail.guard import Guard
+
+    (place / "policies").mkdir()
+    (place / "policies" / "main.rego").write_text(case.policy, encoding="utf-8")
+    settings = Settings(limits=LimitSettings(calls_per_minute=0))
+    guard = Guard.open(settings, policies=place / "policies", ledger=place / "ledger.db")
+    guard.declare("order", schema=schema_of(case.make(0)))
+    return guard
+
+
+def _body(**_: Any) -> None:
+    """Do nothing, so that a call costs only what its governance costs."""
+
+
+def _alone(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> CallTimes:
+    """Measure one caller. Two syncs precede each call, so that a busy disk slows both."""
+    given = fresh(case.make)
+    _calls(guard, itertools.islice(given, _WARM_UP), lambda: None)
+    syncs: list[float] = []
+    until = time.perf_counter() + seconds
+    calls: list[float] = []
+    while time.perf_counter() < until or len(calls) < _LEAST:
+        calls += _calls(
+            guard,
+            itertools.islice(given, CALLS_PER_SESSION),
+            lambda: syncs.extend((raw.sync(), raw.sync())),
+        )
+    call_cuts, sync_cuts = _cuts(calls), _cuts(syncs)
+    size = len(str(case.make(0)))
+    return CallTimes(case.name, size, len(calls), *call_cuts, *sync_cuts)
+
+
+def _calls(
+    guard: Guard, given: Iterator[dict[str, Any]], before: Callable[[], None]
+) -> list[float]:
+    """Make a call with each of the arguments, in one session. Return the seconds of each call
+    without those of *before*.
+    """
+    times = []
+    with guard.session(principal="bench@example.com", agent="bench"):
+        for args in given:
+            before()
+            began = time.perf_counter()
+            guard.call("order", args, _body)
+            times.append(time.perf_counter() - began)
+    return times
+
+
+def _cuts(seconds: list[float]) -> tuple[float, float]:
+    """Return the median and the 99th percentile in microseconds."""
+    cuts = statistics.quantiles(seconds, n=100)
+    return cuts[49] * 1e6, cuts[98] * 1e6
+
+
+def _together(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> LoadRate:
+    """Measure the rate of ``CALLERS`` threads, with syncs by one thread before and after."""
+    share = max(seconds / 4, 0.1)
+    given = [fresh(case.make, 256) for _ in range(CALLERS)]
+    before = raw.rate(share)
+    began = time.perf_counter()
+    until = began + 2 * share
+    made = [0] * CALLERS
+    failed: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            with guard.session(principal="bench@example.com", agent=f"bench-{number}"):
+                while time.perf_counter() < until and not failed:
+                    guard.call("order", next(given[number]), _body)
+                    made[number] += 1
+        except BaseException as error:  # noqa: BLE001 - the caller raises it
+            failed.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise failed[0]
+    calls = sum(made) / (time.perf_counter() - began)
+    return LoadRate(case.name, CALLERS, calls, (before + raw.rate(share)) / 2)

@@ -1,0 +1,132 @@
+"""Implements ``guardrail bench``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from guardrail.bench.workload import CALLERS
+from guardrail.cli.app import Exit
+from guardrail.cli.options import json_option, settings_of
+from guardrail.cli.output import (
+    Align,
+    Column,
+    Progress,
+    Style,
+    data,
+    emit_json,
+    remark,
+    table,
+)
+from guardrail.errors import GuardrailError
+from guardrail.review.terminal import one_line
+
+if TYPE_CHECKING:
+    from guardrail.bench.measure import BenchReport
+
+__all__ = ["bench"]
+
+_IN_MEMORY_US = 15.0
+"""A sync in less time, in microseconds, has not reached a disk."""
+
+
+@click.command(short_help="Measure what a governed call costs on this machine.")
+@click.argument("folder", required=False, type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--seconds",
+    type=click.FloatRange(min=1, max=3600),
+    default=10.0,
+    show_default=True,
+    help="Time to measure.",
+)
+@json_option
+def bench(folder: Path | None, seconds: float, as_json: bool) -> int:
+    """Measure governed calls on the disk that contains FOLDER, as a multiple of the syncs of the
+    same disk.
+
+    FOLDER is by default the folder of the project's ledger, or the current folder. The measurement
+    uses a ledger and policies of its own, and removes them at the end. docs/performance.md explains
+    the figures.
+    """
+    from guardrail.bench.measure import run
+
+    place = folder if folder is not None else _ledger_folder()
+    progress = Progress("measuring: step")
+    try:
+        report = run(place, seconds, progress)
+    finally:
+        progress.clear()
+    if as_json:
+        emit_json(report.document())
+    else:
+        _print(report)
+    fastest = min(each.sync_p50_us for each in report.one_caller)
+    if fastest < _IN_MEMORY_US:
+        remark(
+            f"note: a sync takes {fastest:.0f} us here, so that this folder is in memory, or the"
+            " disk does not wait for syncs. Name a folder on the disk of your ledger.",
+            Style.WARN,
+        )
+    elif not report.quiet:
+        remark(
+            "note: other programs used the disk or the processor. Stop them and measure again.",
+            Style.WARN,
+        )
+    return Exit.YES
+
+
+def _ledger_folder() -> Path:
+    """Return the folder of the settings' ledger if it exists, otherwise the current folder."""
+    try:
+        path = settings_of(None).ledger.path.parent
+    except GuardrailError:
+        return Path()
+    return path if path.is_dir() else Path()
+
+
+def _print(report: BenchReport) -> None:
+    data(f"disk of {one_line(report.folder)}")
+    _print_table(
+        ("one caller", "call p50", "call p99", "sync p50", "sync p99", "call / 2 syncs"),
+        [
+            (
+                each.case,
+                *(
+                    f"{value:,.0f} us"
+                    for value in (
+                        each.call_p50_us,
+                        each.call_p99_us,
+                        each.sync_p50_us,
+                        each.sync_p99_us,
+                    )
+                ),
+                f"{each.over_two_syncs:.2f}",
+            )
+            for each in report.one_caller
+        ],
+    )
+    _print_table(
+        (f"{CALLERS} callers", "calls/s", "syncs/s", "calls / syncs"),
+        [
+            (
+                each.case,
+                f"{each.calls_per_s:,.0f}",
+                f"{each.syncs_per_s:,.0f}",
+                f"{each.over_syncs:.2f}",
+            )
+            for each in report.load
+        ],
+    )
+
+
+def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print an empty line, and a table whose last column contains the ratios."""
+    first, *figures = titles
+    spec = [Column(first, flexible=True), *(Column(each, align=Align.RIGHT) for each in figures)]
+    styles = [*(Style.PLAIN for _ in figures), Style.STRONG]
+    data()
+    for line in table(spec, [list(zip(row, styles, strict=True)) for row in rows]):
+        data(line)

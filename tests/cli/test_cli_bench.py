@@ -1,0 +1,73 @@
+"""``guardrail bench``."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from guardrail.bench.workload import CALLERS, CASES
+from tests.support.command_line import Cli, command, environment
+from tests.support.projects import new_project
+from tests.support.waiting import until
+
+
+@pytest.mark.slow
+def test_a_project_is_measured_next_to_its_ledger_and_nothing_is_left(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the project's settings nor its ledger take part."""
+    text = '[limits]\ncalls_per_minute = 1\n[ledger]\npath = "logs/l.db"\n'
+    home = new_project(tmp_path / "home", text)
+    (home / "logs").mkdir()
+    monkeypatch.chdir(home)
+    done = cli("bench", "--seconds", "1", "--json")
+    assert done.code == 0
+    found = json.loads(done.out)
+    assert Path(found["folder"]) == home / "logs"
+    assert [each["case"] for each in found["one_caller"]] == [case.name for case in CASES]
+    for each in found["one_caller"]:
+        assert each["calls"] >= 20
+        assert 0 < each["call_p50_us"] <= each["call_p99_us"]
+        wanted = each["call_p50_us"] / (2 * each["sync_p50_us"])
+        assert each["over_two_syncs"] == pytest.approx(wanted, rel=0.01)
+    for each in found["load"]:
+        assert each["callers"] == CALLERS
+        wanted = each["calls_per_s"] / each["syncs_per_s"]
+        assert each["over_syncs"] == pytest.approx(wanted, rel=0.01)
+    assert list((home / "logs").iterdir()) == []
+    shown = cli("bench", "--seconds", "1", ".")
+    assert shown.code == 0
+    for case in CASES:
+        assert shown.out.count(case.name) == 2
+    assert "call / 2 syncs" in shown.out
+
+
+def test_a_folder_that_can_not_be_measured_is_named(cli: Cli, tmp_path: Path) -> None:
+    """With a step that helps."""
+    done = cli("bench", tmp_path / "missing")
+    assert done.code == 3
+    assert f"{tmp_path / 'missing'}: can't measure here" in done.err
+    assert "name a folder that you can write to" in done.err
+    (tmp_path / "file").touch()
+    assert cli("bench", tmp_path / "file").code == 2
+
+
+@pytest.mark.slow
+def test_ctrl_c_removes_the_files(tmp_path: Path) -> None:
+    """In the middle of a measurement."""
+    with subprocess.Popen(
+        command("bench", "--seconds", "60", tmp_path),
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        until(lambda: list(tmp_path.glob("guardrail-bench-*/0/ledger.db")), "a measurement")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
