@@ -74,11 +74,11 @@ class BatchedFuture(Future[R]):
         self._gate = threading.Lock()
         self._gate.acquire()
         self._fate: dict[None, str] = {}
-        """Whether this future was cancelled or began to run. The first of the two is final, because
-        ``dict.setdefault`` is one step.
+        """States whether this future was cancelled or began to run. The first of these is final,
+        because ``dict.setdefault`` is atomic.
         """
         self._unended = [None]
-        """Who takes the item ends this future. Taking it is one step."""
+        """The thread that takes the item ends this future. Taking it is atomic."""
         self._is_complete = False
         self._answer: R | None = None
         self._error: BaseException | None = None
@@ -191,5 +191,7 @@ class BatchedFuture(Future[R]):
             self._call_back()
 
     def wake_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
-        """Return the result, as any future does, but with one wake-up instead of three."""
+        """Complete *waiter* on *loop* when this future completes. Check ``done`` after calling
+        it.
+        """
         self._sleepers.append((loop, waiter))
