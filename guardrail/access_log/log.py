@@ -189,7 +189,7 @@ def _hint(error: GuardrailError, db: Path, keys: Path) -> str:
     return f"{error.hint} --ledger {db}" if error.hint in bare else error.hint
 
 
-# -- what is read ----------------------------------------------------------------------------------
+# -- the ledger ------------------------------------------------------------------------------------
 
 
 def _examine(path: Path) -> _LedgerState:

@@ -158,7 +158,7 @@ class AnchorWatch:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
 
-    # -- how far they are
+    # -- the lag
     # ----------------------------------------------------------------------------------------------
 
     def note_size(self, size: int) -> None:

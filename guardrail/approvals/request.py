@@ -262,7 +262,7 @@ def _parse_time(text: str) -> datetime:
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
-# -- what the approver sees ------------------------------------------------------------------------
+# -- the approver's view --------------------------------------------------------------------------
 
 
 def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:

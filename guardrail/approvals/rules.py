@@ -125,9 +125,9 @@ class ApprovalTerms:
     """The limits for approvals, from the settings."""
 
     ttl: float = 900.0
-    """Number of seconds for which one person's approval is valid."""
+    """How long one person's approval is valid, in seconds."""
     request_ttl: float = 86_400.0
-    """Number of seconds after which a request can no longer be approved or used."""
+    """How long a request can be approved or used, in seconds."""
     unsafe_asserted: bool = False
     """True if approvals from unverified identities count."""
 

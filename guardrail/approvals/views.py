@@ -1,5 +1,5 @@
 """Reads approval requests and shows them: the request with its steps, its state, and the view for
-approvers. Writes nothing.
+approvers. Does not write.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Tools for policy authors: check and test policies without a guard, a ledger or a call.
 
-``check(paths)`` and ``run_tests(paths)`` return reports; they run no tool and write nothing.
+``check(paths)`` and ``run_tests(paths)`` return reports. They do not run tools and do not write
+files.
 """
 
 from __future__ import annotations

@@ -213,7 +213,7 @@ class _MutationRun:
                     self._progress(self._tally.tried, total)
 
     def untried(self, calls: Iterable[FiredRules]) -> Iterator[UntriedRule]:
-        """Yield the rules that fire in none of *calls*."""
+        """Yield the rules that do not fire in any of *calls*."""
         seen = {rule for call in calls for rule in call.rules}
         for rule in dict.fromkeys(self._named):
             if rule.effect in CLOSING and (rule.effect, rule.id) not in seen:

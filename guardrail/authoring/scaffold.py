@@ -140,7 +140,8 @@ def _ignore(path: Path) -> tuple[str, ...]:
     if missing:
         gap = "" if not existing or existing.endswith("\n") else "\n"
         with path.open("a", encoding="utf-8") as out:
-            out.write(f"{gap}# what people did, and the keys to it\n" + "\n".join(missing) + "\n")
+            comment = "# records of people's actions, and their keys"
+            out.write("\n".join([f"{gap}{comment}", *missing, ""]))
     return missing
 
 

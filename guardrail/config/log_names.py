@@ -51,8 +51,8 @@ def configured_name(settings: Settings) -> str:
 
 
 def possible_names(settings: Settings, publics: Iterable[str]) -> list[str]:
-    """Return the names under which anchors may know a log that is lost, for each of its possible
-    keys *publics*. The last name has no digits, as in earlier versions.
+    """Return the names that anchors may use for a lost log, one for each of its possible keys
+    *publics*. The last name has no digits, as in earlier versions.
     """
     if settings.ledger.log:
         return [configured_name(settings)]

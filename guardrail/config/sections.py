@@ -101,8 +101,8 @@ class KeySettings:
 
     path: Path | None = _text(
         None,
-        "folder of the log key and the token key, mode 0700; default: next to the ledger, its "
-        "name with .keys",
+        "folder of the log key and the token key, mode 0700; default: next to the ledger, same "
+        "name plus .keys",
     )
     signer: tuple[str, ...] = _texts(
         "command that signs with a log key stored elsewhere: message on stdin, 64 bytes or "
@@ -159,9 +159,7 @@ class OpaSection:
     cert: Path | None = _file("client certificate")
     key: Path | None = _file("key of the client certificate, mode 0600")
     token_file: Path | None = _file("file with a bearer token, mode 0600; read again when changed")
-    connections: int = _limits(
-        16, 1, 256, "number of calls that the server is asked about at the same time"
-    )
+    connections: int = _limits(16, 1, 256, "number of requests to the server at the same time")
     watch_interval_ms: int = _limits(
         5000, 50, 600_000, "how often the server's health and revision are checked"
     )
@@ -278,7 +276,7 @@ class AnchorSettings:
     tsa: str = _text("", "URL of a time stamp authority (RFC 3161); needs the extra tsa")
     tsa_root: Path | None = _file("trusted root certificates for its time stamps")
     tsa_tokens: Path | None = _file(
-        "file for its time stamps; default: next to the ledger, its name with -timestamps"
+        "file for its time stamps; default: next to the ledger, same name plus -timestamps"
     )
     interval_s: int = _limits(
         60,
@@ -316,7 +314,7 @@ class AccessSettings:
     """Settings in ``[access]``: the log of who read the ledger (docs/access-log.md)."""
 
     path: Path | None = _text(
-        None, "its SQLite file; default: next to the ledger, its name with .access.db"
+        None, "its SQLite file; default: next to the ledger, same name plus .access.db"
     )
     keys: Path | None = _file("folder of its keys, mode 0700; default: next to it")
     required: bool = _switch("true: a command that can't record its read shows nothing")
@@ -342,13 +340,13 @@ class RetentionSettings:
     )
     segment_mb: int = _limits(256, 1, 100_000, "size of the records at which a segment is closed")
     segments: Path | None = _file(
-        "folder of the segments' copies; default: next to the ledger, its name with -segments"
+        "folder of the segments' copies; default: next to the ledger, same name plus -segments"
     )
     archive: Path | None = _file(
         "folder, preferably on another disk, for a second copy of each segment"
     )
     archive_days: int = _limits(
-        0, 0, 36_500, "age of the records at which copies there are deleted; 0: as days"
+        0, 0, 36_500, "age of the records at which copies there are deleted; 0: same as days"
     )
 
 

@@ -36,7 +36,7 @@ class CallContext:
     """The facts that a framework asserts about one call: which model asked for it, and in which
     response and trace.
 
-    guardrail verifies none of them: policies and records see them as ``asserted``. ``model`` and
+    guardrail does not verify them: policies and records see them as ``asserted``. ``model`` and
     ``response`` come from a model's answer and can have any value: a value that is not text counts
     as missing, and text is shortened, redacted and scanned before it is recorded. Raises
     ``UsageError`` if another field has the wrong type, or if ``trace`` is malformed.

@@ -185,7 +185,7 @@ class Story:
         telling.say(f"The refund of {_AMOUNT:.0f} now reads {after.decode()} in edited.db.")
         self._command(Exit.NO, "verify", "--ledger", "edited.db")
 
-    # -- what they need
+    # -- helpers
 
     def _files(self) -> Sequence[Path]:
         return [path for path in (self.ledger, Path(f"{self.ledger}-wal")) if path.exists()]

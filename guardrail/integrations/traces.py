@@ -10,8 +10,7 @@ from guardrail.core.call_context import is_traceparent
 __all__ = ["current_trace"]
 
 _VARIABLE = "TRACEPARENT"
-"""Environment variable with which one process passes its trace to another, as OpenTelemetry
-specifies.
+"""Environment variable that passes a trace from one process to another, as OpenTelemetry specifies.
 """
 
 

@@ -312,7 +312,7 @@ class Keys:
         return self._log_key.sign
 
     def signing(self, *, actor: Mapping[str, str], epochs: bool) -> LogSigning:
-        """Return the keys with which a writer signs heads.
+        """Return the keys that a writer signs heads with.
 
         If *epochs* is True, the writer signs with its own key, which the log key certifies.
         Otherwise the writer, such as a short command, signs with the log key, unless a signer

@@ -1,4 +1,4 @@
-"""Manages the key with which a writer signs heads: its creation, its certification in the log, its
+"""Manages the key that a writer signs heads with: its creation, its certification in the log, its
 rotation and its end.
 
 The key exists only in the memory of the process. The log key, or the signer that holds it,

@@ -26,8 +26,8 @@ def left_behind(path: Path) -> tuple[Path, ...]:
     by name, or an empty tuple if there are none.
 
     The parent of *path*'s folder and the subfolder ``audit`` are searched for files of the log that
-    are missing next to *path*. If such a folder and that of *path* both have a database of this
-    name, they hold two different logs, and nothing is returned from that folder.
+    are missing next to *path*. If both such a folder and the folder of *path* contain a database
+    with this name, they hold two different logs, and the files in that folder are not returned.
     """
     db = Path(os.path.abspath(path))
     for folder in (db.parent.parent, db.parent / _FOLDER):

@@ -39,8 +39,8 @@ class LedgerReader:
 
         Raises ``LedgerOpenError`` if the log is missing, unreadable, of a newer format, or not a
         ledger. Code ``ledger.schema`` means that the file has tables, views, indexes or triggers
-        that do not belong to a log; ``ledger.rows``, that it has rows whose numbers no record can
-        have.
+        that do not belong to a log; ``ledger.rows``, that it has rows with impossible record
+        numbers.
 
         Callers that report or repair damage pass *strict* False, so that only the table of records
         must be correct. Callers that prove each row they use (``ledger.proved``) pass *rows* False,

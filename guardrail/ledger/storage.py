@@ -1,9 +1,9 @@
 """The protocol of a log's storage backend: named reads, and the transaction of a writer.
 
-A storage backend stores rows and finds them. It decides nothing: callers authenticate the rows that
-they read, with the signed head (``ledger.proved``) or by reading every line (``review.verify``).
-Callers can't pass it a query, so its query language stays in its own package, and an index serves
-each read. ``guardrail.ledger.sqlite`` implements the protocol.
+A storage backend stores rows and finds them. It makes no decisions: callers authenticate the rows
+that they read, with the signed head (``ledger.proved``) or by reading every line
+(``review.verify``). Callers can't pass it a query, so its query language stays in its own package,
+and an index serves each read. ``guardrail.ledger.sqlite`` implements the protocol.
 
 Rows are untrusted until they are authenticated: anyone who can write the file can put anything into
 them. The types below hold only if ``value_fault`` returns None.
@@ -187,7 +187,7 @@ class Storage(TreeRows, Protocol):
         """
 
     def row_fault(self) -> str:
-        """Return a description of the rows whose numbers no record can have, or an empty string if
+        """Return a description of the rows with impossible record numbers, or an empty string if
         there are none.
         """
 
@@ -303,7 +303,7 @@ class AppendingStorage(TreeRows, Protocol):
         """Return the number below which records were pruned, except line 0, or 1 if none were."""
 
     def row_fault(self) -> str:
-        """Return a description of the rows whose numbers no record can have, or an empty string if
+        """Return a description of the rows with impossible record numbers, or an empty string if
         there are none.
         """
 

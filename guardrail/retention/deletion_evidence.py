@@ -98,7 +98,7 @@ def not_anchored(kept: ExternalHeads, before: int) -> RetentionError:
     """
     return RetentionError(
         f"no anchor vouches for a head that covers records up to {before - 1}: "
-        "after pruning, nothing could prove what was there"
+        "after pruning, nothing could prove which records existed"
         + (f". The given head does not count: {kept.doubts[0]}" if kept.doubts else ""),
         code="retention.not_anchored",
         hint="name a file or a witness in [anchors], then run guardrail anchor"

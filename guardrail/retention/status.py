@@ -108,7 +108,7 @@ def judge(facts: RetentionFacts, settings: RetentionSettings, now: datetime) -> 
     late = [each for each in facts.segments if each.number in unarchived and _is_late(each, now)]
     if late:
         text = (
-            f"{counted(len(late), 'segment')} {agree(len(late), 'has')} no copy in the archive, the"
+            f"{counted(len(late), 'segment')} {agree(len(late), 'has')} no copy in the archive; the"
             f" first is number {late[0].number}"
         )
         findings.append(

@@ -1,5 +1,5 @@
 """The reading side: shows each call, its caller, and the reason for its decision. It only reads
-records: it runs no tool and writes nothing (P9).
+records: it does not run tools and does not write (P9).
 
 No module of this package imports ``guardrail.guard`` or an integration, so no tool can be reached
 from it. Every value of a record is hostile text. It leaves this package as data, and reaches a

@@ -1,5 +1,5 @@
 """Reads records from a file: an export, or the copy of a segment, plain or gzip. Reading is strict
-and bounded, but it verifies nothing.
+and bounded, but does not verify the records.
 
 Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. Here, all
 lines must be records of the same log, with consecutive numbers, so the output never mixes two logs
@@ -190,7 +190,7 @@ class FileRecords:
             ),
         )
 
-    # -- what it holds -----------------------------------------------------------------------------
+    # -- its records -------------------------------------------------------------------------------
 
     @property
     def log(self) -> str:
@@ -292,14 +292,14 @@ def _read_errors(path: Path) -> Iterator[None]:
         unpacking = Path(tempfile.gettempdir()) / path.name
         if is_full(error, unpacking):
             raise SourceError(
-                f"{path}: it can't be unpacked: {no_room(unpacking)}",
+                f"{path}: it can't be decompressed: {no_room(unpacking)}",
                 hint=f"{make_room(unpacking)}; or set TMPDIR to a folder on another disk",
             ) from None
         why, way = _reason(error, path)
         raise SourceError(f"{path}: the file can't be read ({why})", hint=way) from None
     except (EOFError, zlib.error):
         raise SourceError(
-            f"{path}: the file is cut or damaged: it can't be unpacked to its end",
+            f"{path}: the file is truncated or damaged: it can't be decompressed to its end",
             hint=_ANOTHER,
         ) from None
 

@@ -62,7 +62,7 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
     Cause.OBLIGATION: CauseExplanation(
         "The policy allows the call only under an obligation that this version of guardrail can't"
         " fulfil.",
-        "Remove the obligation from the policy: the contract `guardrail/1` knows none.",
+        "Remove the obligation from the policy: the contract `guardrail/1` defines none.",
     ),
     Cause.REDACTOR: CauseExplanation(
         "The call can't be recorded without writing something sensitive, or too much, so it was not"
@@ -174,8 +174,7 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "behind, use `guardrail anchor move`.",
     ),
     ("malformed", "no_reason"): CauseExplanation(
-        "The policy's answer names no rule for its effect, which would leave no reason, so it "
-        "was ignored.",
+        "The policy's answer does not name a rule that explains its effect, so it was ignored.",
         "Run `guardrail policy check`: only the installed composition may make the decision.",
     ),
     ("malformed", "contradiction"): CauseExplanation(
@@ -242,8 +241,8 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Open another session with guard.session(...).",
     ),
     ("identity", "session"): CauseExplanation(
-        "The session belongs to somebody else: another tenant, principal or agent, whose call in it"
-        " was recorded before this caller's first one. The policy was not asked.",
+        "The session belongs to another tenant, principal or agent, because that caller's call was"
+        " the first one recorded in it. The policy was not asked.",
         "Open a separate session for each caller: omit the id in guard.session(...), or choose "
         "a unique one.",
     ),

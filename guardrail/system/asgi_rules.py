@@ -169,7 +169,7 @@ class GuardedApp:
             caller = rules.authenticate(headers)
             if caller is None:
                 return ListenerRefusal(
-                    401, "caller", "a request to this server must have the token of a caller"
+                    401, "caller", "a request to this server must have a caller's token"
                 )
             scope.setdefault("state", {})["guardrail.caller"] = caller
         if self.streams >= rules.max_streams:

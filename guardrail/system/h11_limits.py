@@ -45,7 +45,7 @@ class OpenConnections:
     limit: int
     all: dict[LimitedProtocol, None] = field(default_factory=dict)
     starting: dict[LimitedProtocol, float] = field(default_factory=dict)
-    """Connections whose TLS handshake is not complete, with the time when it must be."""
+    """Connections with an incomplete TLS handshake, and the time by which it must be complete."""
 
     def start(self, new: LimitedProtocol, now: float) -> None:
         """Note that *new* was accepted at the time *now*. Raises ``ConnectionRefusedError`` if too

@@ -2,8 +2,8 @@
 deadline. Failures raise ``TransportError``.
 
 Name look-up, connecting, the handshake, sending and every read get only the time that is left. It
-follows no redirects, ignores proxies, netrc and environment variables, and decompresses nothing. It
-retries a request only if an open connection was closed before any byte of the reply.
+does not follow redirects or decompress replies, and ignores proxies, netrc and environment
+variables. It retries a request only if an open connection was closed before any byte of the reply.
 ``guardrail.system.http_reply`` parses the reply. The adapters for OPA servers, witnesses and time
 stamp authorities convert ``TransportError`` to their own errors.
 """
@@ -69,8 +69,8 @@ class Endpoint:
         self.authority = name if port == (443 if tls else 80) else f"{name}:{port}"
         """The value of ``Host``."""
         self.addresses = _literal_addresses(host, port)
-        """The addresses that are known now. Those of an IP address, ``localhost`` or a Unix socket
-        are always known, those of another name after a look-up.
+        """The addresses that are known now. The addresses of an IP address, ``localhost`` or a Unix
+        socket are always known. Those of other names are known after a look-up.
         """
         self.is_name = not self.addresses
         """True if ``look_up`` asks the system's resolver."""
@@ -328,7 +328,8 @@ def _open(endpoint: Endpoint, end: float) -> _Wire:
         try:
             return _Wire(_secured(_connected(address, share), endpoint, share))
         except TransportError as error:
-            # The answer of a server is more helpful than an address where nobody listens.
+            # An error from a server that answered is more helpful than one from an address on which
+            # nobody listens.
             if failure is None or failure.stage is RequestStage.CONNECT:
                 failure = error
     raise failure or no_address("no address")
@@ -378,7 +379,7 @@ def _secured(sock: socket.socket, endpoint: Endpoint, end: float) -> socket.sock
             ) from None
         except (OSError, ValueError) as error:
             raise unreachable(
-                "tls", "makes no TLS connection", RequestStage.TLS, _reason(error)
+                "tls", "does not establish a TLS connection", RequestStage.TLS, _reason(error)
             ) from None
         stack.pop_all()
     return secured

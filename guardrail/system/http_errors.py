@@ -76,7 +76,7 @@ def deadline_passed(stage: RequestStage) -> TransportError:
 
 def no_address(reason: str) -> TransportError:
     """Return the error for a host name without an address."""
-    return unreachable("name", "has a name without an address", RequestStage.NAME, reason)
+    return unreachable("name", "has a host name without an address", RequestStage.NAME, reason)
 
 
 def unreachable(detail: str, message: str, stage: RequestStage, reason: str) -> TransportError:

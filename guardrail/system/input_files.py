@@ -50,7 +50,7 @@ def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
     """Return the content of the file at *path*, at most *limit* bytes.
 
     Raises ``OSError`` if it is not a regular file or is larger. If *text* is True, it also raises
-    ``OSError`` if the file contains zero bytes, as the holes of a sparse file do.
+    ``OSError`` if the file contains NUL bytes, as the holes of a sparse file do.
     """
     with open_input(path) as source:
         if os.fstat(source.fileno()).st_size > limit:
@@ -61,7 +61,7 @@ def read_input(path: Path, limit: int, *, text: bool = True) -> bytes:
             if size > limit:  # the file has grown
                 raise _too_large(path, limit)
             if text and b"\0" in piece:
-                raise OSError(errno.EINVAL, "it contains zero bytes, so it is not text", str(path))
+                raise OSError(errno.EINVAL, "it contains NUL bytes, so it is not text", str(path))
             pieces.append(piece)
     return b"".join(pieces)
 

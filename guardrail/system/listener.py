@@ -198,7 +198,7 @@ def _of_target(target: bytes, _: Headers, __: ListenerRules) -> ListenerRefusal 
         message = f"a path may have at most {counted(_MAX_TARGET, 'byte')}"
         return ListenerRefusal(414, "target", message)
     if not target.startswith(b"/"):
-        message = "the request must name a path, which starts with /"
+        message = "the request must name a path that starts with /"
         return ListenerRefusal(400, "target", message)
     return None
 

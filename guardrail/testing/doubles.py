@@ -219,7 +219,7 @@ class MemoryLedger:
             line = draft.finish(seq=len(self.lines), prev=prev, ts=ts)
             if draft.claim is not None and self._belongs_to_other(draft.claim):
                 future.set_exception(
-                    LedgerError("the session is somebody else's", code="ledger.session_taken")
+                    LedgerError("this session is another caller's", code="ledger.session_taken")
                 )
                 return future
             if draft.approval is not None and self._has_step(line):

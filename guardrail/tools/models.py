@@ -327,8 +327,8 @@ def _takes_extras(model: type[BaseModel]) -> bool:
 
 
 def _check_extras(rebuilt: BaseModel) -> None:
-    """Refuse an undeclared argument that has the name of a field whose value is passed under an
-    alias.
+    """Refuse an undeclared argument with the name of a field if the field's value is passed under
+    an alias.
 
     The policy would see both arguments but the body only one: for example ``{"to": ..., "to_":
     ...}`` if ``to_`` has the alias ``to``.

@@ -47,7 +47,7 @@ class CurrentPolicies:
     def reload(self) -> str:
         """Read the settings file and the policies again; return the digest of the new policies.
 
-        Raises ``ConfigError``, ``PolicyLoadError`` or ``LedgerError``, and then changes nothing.
+        If this raises ``ConfigError``, ``PolicyLoadError`` or ``LedgerError``, nothing has changed.
         """
         from guardrail.wiring.opening import load_engine
 

@@ -75,7 +75,7 @@ def test_what_is_read_is_what_is_there_up_to_the_limit(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="larger than 99 bytes"):
         read_input(path, 99)
     path.write_bytes(b"a\0b")
-    with pytest.raises(OSError, match="zero bytes"):
+    with pytest.raises(OSError, match="NUL bytes"):
         read_input(path, 100)
     assert read_input(path, 100, text=False) == b"a\0b"
     with open_input(path) as source:

@@ -30,7 +30,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
             rule.line,
             Code.ALWAYS_DENIES,
             "this deny rule fires for every call, so no call is ever allowed",
-            "add the condition for which it denies: deny contains ... if { ... }",
+            "add the condition under which it denies: deny contains ... if { ... }",
         )
 
 

@@ -10,7 +10,8 @@ from guardrail.authoring.lints.walk import Event
 __all__ = ["MUTATION", "Code", "Lint", "Severity", "lint"]
 
 MUTATION = "mutation"
-"""Code with which ``guardrail:ignore`` suppresses findings of ``guardrail policy test --mutate``.
+"""The code that ``guardrail:ignore`` uses to suppress findings of ``guardrail policy test
+--mutate``.
 """
 
 

@@ -26,7 +26,7 @@ class NamedRule:
 
 
 def check(modules: Sequence[Module], calls: Collection[FiredRules]) -> Iterator[Lint]:
-    """Yield a lint for each rule id that fires in none of *calls*."""
+    """Yield a lint for each rule id that does not fire in any of *calls*."""
     seen = {rule for call in calls for rule in call.rules}
     reported: set[tuple[str, str]] = set()
     for rule in named_rules(modules):

@@ -49,7 +49,7 @@ class Difference(StrEnum):
     CALL = "call"
     """An outcome has no open call, or an open call has a second decision."""
     KEY = "key"
-    """A key rotation certifies nothing."""
+    """A key rotation does not certify a key."""
     COLUMN = "column"
     """The columns of a record differ from its line."""
     TILE = "tile"
@@ -132,8 +132,8 @@ class Chain:
         *,
         also: Callable[[int, Mapping[str, Any]], tuple[Difference, str] | None] | None = None,
     ) -> None:
-        """Begin at line 0, or after *after*. In the latter case, the calls that are open at that
-        point are unknown.
+        """Begin at line 0, or after *after*. If it begins after *after*, the calls that are open at
+        that point are unknown.
 
         *also* can report a problem in a record that is linked correctly.
         """
@@ -296,7 +296,7 @@ class Chain:
             return Difference.VERSION, "the line has a version that this verifier does not know"
         log, type_, ts = record.get("log"), record.get("type"), record.get("ts")
         if not isinstance(log, str) or not isinstance(type_, str):
-            return Difference.LINE, "the line names no log or no type"
+            return Difference.LINE, "the line does not name its log and its type"
         if not isinstance(ts, str) or not _TIME.fullmatch(ts):
             return Difference.LINE, "the line has no time"
         if (type_ == "genesis") is not (seq == 0):
@@ -370,5 +370,5 @@ def _unlinked(seq: int) -> str:
         return "line 0 names a predecessor"
     return (
         f"the line names another predecessor: record {seq - 1} was changed together with its hash,"
-        " or this link was"
+        " or this link was changed"
     )

@@ -1,9 +1,9 @@
 """The snapshot of one call's arguments: the private copy used by policy, record, commitment and
 body.
 
-A plain JSON Schema coerces nothing (``"5"`` is not 5), and missing properties get their defaults.
-Arguments that do not fit are refused before any policy runs, because a Rego deny rule on a missing
-or mistyped argument would silently not fire.
+A plain JSON Schema does not coerce values (``"5"`` is not 5), and missing properties get their
+defaults. Arguments that do not fit are refused before any policy runs, because a Rego deny rule on
+a missing or mistyped argument would silently not fire.
 """
 
 from __future__ import annotations

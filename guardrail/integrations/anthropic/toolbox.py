@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["AnthropicToolBox"]
 
 _ENDED = frozenset({"end_turn", "pause_turn", "stop_sequence", "tool_use"})
-"""Stop reasons with which a message and its calls are complete."""
+"""Stop reasons which mean that a message and its calls are complete."""
 _HOSTED = frozenset({"server_tool_use", "mcp_tool_use"})
 """Content blocks for tools that the provider runs."""
 

@@ -1,4 +1,5 @@
-"""Govern a deep agent: its own tools, those that deepagents adds, and those of all its sub-agents.
+"""Govern a deep agent: its own tools, the tools that deepagents adds, and the tools of all its
+sub-agents.
 
 ::
 

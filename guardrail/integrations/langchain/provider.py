@@ -37,8 +37,8 @@ class ProviderTools:
 
     @staticmethod
     def named(request: ModelRequest[Any]) -> list[str]:
-        """Return the names of the tools in *request* that the provider runs: the request's own
-        tools, and those added by its settings or its model.
+        """Return the names of the tools in *request* that the provider runs: tools in the request
+        itself, and tools that its settings or its model add.
 
         A mapping that only describes a tool is not a provider tool: its calls would reach the
         program, which has no such tool.

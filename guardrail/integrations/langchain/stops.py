@@ -16,7 +16,7 @@ class LangGraph:
     stop: type[LedgerError]
     """The class used to raise a ``LedgerError``."""
     pauses: tuple[type[BaseException], ...]
-    """Exceptions with which LangGraph interrupts a body that has not failed."""
+    """Exceptions that LangGraph uses to interrupt a body that has not failed."""
 
 
 @functools.cache

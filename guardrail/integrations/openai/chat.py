@@ -22,7 +22,7 @@ from guardrail.tools.results import result_text
 __all__ = ["read_chat"]
 
 _ENDED = frozenset({"stop", "tool_calls", "function_call"})
-"""Finish reasons with which a choice and its calls are complete."""
+"""Finish reasons which mean that a choice and its calls are complete."""
 
 
 def read_chat(completion: ChatCompletion, choice: int | None) -> list[AskedCall]:

@@ -21,7 +21,7 @@ from guardrail.model_apis.openai.response_items import HOSTED
 __all__ = ["ResponseCalls", "read_response"]
 
 _COMPLETE = ("completed", None)
-"""Statuses with which a response or an item, and its calls, are complete."""
+"""Statuses which mean that a response or an item, and its calls, are complete."""
 
 
 class ResponseCalls(NamedTuple):

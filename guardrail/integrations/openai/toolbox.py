@@ -89,7 +89,7 @@ class OpenAIToolBox(ToolBoxBase):
         timeout: float | None = None,
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def custom(self, function: Any = None, /, **options: Any) -> Any:
-        """Register a function of one argument as a custom tool, whose argument is free text.
+        """Register a function with one argument as a custom tool. The argument is free text.
 
         *format* restricts the text, in the format of the Responses API. The other options have the
         same meaning as in ``tool``.

@@ -1,5 +1,5 @@
-"""Pruning: deletes old records in such a way that the log continues and every proof about remaining
-or deleted records still works.
+"""Pruning: deletes old records, while the log continues and every proof about remaining or deleted
+records still works.
 
 Each transaction writes the ``admin.pruned`` record, deletes the records, and signs the head. So the
 log never claims a deletion that did not happen, and no record is deleted without a claim. A process

@@ -1,9 +1,8 @@
 """Replacements, with OPA's results, for built-in functions on numbers and on numbers in strings.
 
-Like ``substitutes``, this module is loaded by the worker and imports nothing from guardrail. A
-function raises ``ValueError`` if OPA has no result either, or if OPA's result depends on
-information that the engine lacks: the original spelling of a number, which OPA preserves, or digits
-beyond 64 bits.
+Like ``substitutes``, this module is loaded by the worker and does not import guardrail. A function
+raises ``ValueError`` if OPA has no result either, or if OPA's result depends on information that
+the engine lacks: the original spelling of a number, which OPA preserves, or digits beyond 64 bits.
 """
 
 from __future__ import annotations

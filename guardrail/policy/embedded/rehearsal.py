@@ -36,8 +36,8 @@ _CONFLICT_HINT = (
 )
 _UNDEFINED = re.compile(r"use of undefined variable `(\w{1,64})`")
 _UNDEFINED_HINT = (
-    'define {0} in a rule, or bind it with := or some before it is used under "not"; a text is '
-    'written in quotes, "{0}"'
+    'define {0} in a rule, or bind it with := or some before it is used under "not"; to use it '
+    'as text, write it in quotes, "{0}"'
 )
 _ORDERS = 3
 _ENTRY = "data.guardrail.main.decision"

@@ -1,9 +1,9 @@
 """Replacements, with OPA's results, for built-in functions for which the engine's results differ
 from OPA's.
 
-The worker replaces the engine's own functions with these. Like the worker, this module imports
-nothing from guardrail, because it is loaded without site-packages. A function raises ``ValueError``
-if OPA has no result either.
+The worker replaces the engine's own functions with these. Like the worker, this module does not
+import guardrail, because it is loaded without site-packages. A function raises ``ValueError`` if
+OPA has no result either.
 """
 
 from __future__ import annotations

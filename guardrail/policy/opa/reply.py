@@ -1,7 +1,6 @@
 """Parses an OPA server's reply to a decision request.
 
-All functions are pure, except that each question contains a random text by which its answer is
-recognised.
+All functions are pure, except that each question contains a random text that identifies its answer.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def chained_bodies(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
                 ConstructRefusal(
                     "chained-body",
                     (
-                        "the rule has a second body after the first, which the embedded "
-                        "engine gives the value true, or no value"
+                        "the rule has a second body after the first: the embedded engine "
+                        "gives that body the value true, or no value"
                     ),
                     f"repeat the rule's head, with if, before the second body, or {SERVER}",
                 ),

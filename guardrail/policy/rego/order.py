@@ -50,8 +50,8 @@ _TEXTS = frozenset(
 
 
 def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls that can fail and that share a line with an iteration on which they do not
-    depend.
+    """Yield the calls that can fail, and that share a line with an iteration that they do not
+    depend on.
     """
     open_names = {
         name

@@ -181,9 +181,7 @@ def _sync(settings: Settings) -> Check:
         path.unlink(missing_ok=True)
     times.sort()
     middle, worst = times[len(times) // 2], times[-1]
-    found = (
-        f"{middle:.2f} ms at the median, {worst:.2f} ms at worst of {SYNCS}; a call waits for two"
-    )
+    found = f"median {middle:.2f} ms, worst of {SYNCS} {worst:.2f} ms; a call waits for two"
     if middle > SLOW_SYNC_MS:
         return Check("sync", CheckState.NOTE, found, "put the ledger on a faster disk")
     if middle < 0.02:

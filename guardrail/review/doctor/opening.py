@@ -39,7 +39,7 @@ def _check_completely(settings: Settings) -> Check:
     found = diagnose(settings)
     plan = found.plan
     if plan.caches and plan.found.startswith("tables that do not match the records"):
-        # Everything else is correct: a guard opens this ledger, and verify reports that it was
+        # Everything else is correct: a guard can open this ledger, and verify reports that it was
         # tampered with.
         return Check(
             "opening", CheckState.NOTE, plan.found, "guardrail verify, then guardrail recover"
@@ -49,7 +49,7 @@ def _check_completely(settings: Settings) -> Check:
         way = moved or found.way_out
         return Check("opening", CheckState.FAIL, plan.found, way)
     blocked = _read_only(settings) or _disk_full(settings)
-    return blocked or Check("opening", CheckState.OK, "a guard opens this ledger")
+    return blocked or Check("opening", CheckState.OK, "a guard can open this ledger")
 
 
 def _disk_full(settings: Settings) -> Check | None:
@@ -79,7 +79,8 @@ def _read_only(settings: Settings) -> Check | None:
         "opening",
         CheckState.FAIL,
         f"{path} is intact, but its file system is mounted read-only, so no guard can record there",
-        "mount it writable for the programs that call tools; commands that read work as it is",
+        "mount it writable for the programs that call tools; commands that only read work"
+        " without this",
     )
 
 
@@ -100,8 +101,8 @@ def _check_quickly(settings: Settings) -> Check:
         or Check(
             "opening",
             CheckState.OK,
-            f"a guard opens this ledger; of {counted(size, 'record')} the last {TAIL:,} were read,"
-            " guardrail verify reads all",
+            f"a guard can open this ledger; only the last {TAIL:,} of {counted(size, 'record')}"
+            " were read, and guardrail verify reads all",
         )
     )
 

@@ -20,7 +20,7 @@ def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
     what = "them" if settings.source is None else "it"
     rest = f"; {', '.join(over)} of the environment {verb} {what}" if over else ""
     if settings.source is None:
-        found = f"no guardrail.toml here or above; defaults apply{rest}"
+        found = f"no guardrail.toml in this folder or a parent folder; defaults apply{rest}"
         return Check("settings", CheckState.NOTE, found, _way_to_settings(settings))
     return Check("settings", CheckState.OK, f"{settings.source}{rest}")
 

@@ -55,7 +55,7 @@ def verify_export(
         why = ": ".join(filter(None, explain_error(error, path)))
         return VerifyReport(VerifyState.UNREADABLE, 3, f"the file can't be read: {why}")
     except (EOFError, zlib.error):
-        torn = "the file is cut: it can't be unpacked"
+        torn = "the file is truncated: it can't be decompressed"
     if torn:
         return VerifyReport(VerifyState.DAMAGED, 1 if covered else 3, torn)
     found = VerifyFindings(

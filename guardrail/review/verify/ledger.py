@@ -280,7 +280,7 @@ def _remember_heartbeat(run: VerifyRun, seq: int, line: bytes) -> None:
         run.heartbeats.append((seq, ts, int(interval)))
 
 
-# -- what is not the lines -------------------------------------------------------------------------
+# -- everything but the lines -------------------------------------------------------------------
 
 
 def _compare_rest(reader: LedgerReader, run: VerifyRun, report: Report) -> None:
@@ -325,7 +325,7 @@ def _check_storage_concurrently(reader: LedgerReader, run: VerifyRun) -> None:
 
 
 def _compare_values(reader: LedgerReader, *tables: str) -> Problem:
-    """Check the schema's constraints with queries, because SQLite tests none of them on a
+    """Check the schema's constraints with queries, because SQLite does not test them on a
     connection that can't write.
     """
     found = reader.storage.value_fault(*tables)

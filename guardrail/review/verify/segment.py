@@ -132,7 +132,8 @@ def verify_segment(
         why = ": ".join(filter(None, explain_error(error, path)))
         return VerifyReport(VerifyState.UNREADABLE, 3, f"the file can't be read: {why}")
     except (EOFError, zlib.error):
-        return VerifyReport(VerifyState.DAMAGED, lost, "the file is cut: it can't be unpacked")
+        torn = "the file is truncated: it can't be decompressed"
+        return VerifyReport(VerifyState.DAMAGED, lost, torn)
     if torn:
         return VerifyReport(VerifyState.DAMAGED, lost, torn)
     found = VerifyFindings(

@@ -51,8 +51,8 @@ class Tables:
     does not state them.
     """
     uses: Uses | None = field(default_factory=Uses)
-    """Compares uses of approvals with their requirements. None for a part of a log, whose ``steps``
-    are compared later.
+    """Compares uses of approvals with their requirements. None if a part of a log is read, because
+    its ``steps`` are compared later.
     """
     sessions: Sessions = field(default_factory=Sessions)
     """The same comparison for a part of a log."""

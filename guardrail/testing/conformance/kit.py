@@ -140,7 +140,7 @@ class Kit:
         """False if the guard only releases calls and does not see their bodies."""
         return self.driver.enforcement == "body"
 
-    # -- what happened
+    # -- the records
 
     def decisions(self, *effects: str) -> list[dict[str, Any]]:
         """Return the decision records, or those with one of *effects*."""
@@ -161,7 +161,7 @@ class Kit:
         """Return the arguments that the policy saw, call by call."""
         return [asked["action"]["properties"]["args"] for asked in self.policy.inputs]
 
-    # -- what a rule does
+    # -- actions of rules
 
     async def run(self, *calls: ModelCall) -> list[Reply]:
         """Run the calls of one response. An exception breaks the rule."""

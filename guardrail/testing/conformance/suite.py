@@ -78,14 +78,14 @@ RULES = (
     ),
     AdapterRule(
         "bad_arguments",
-        "A call with arguments that do not fit does not run. The model reads which ones, and "
-        "there is a record.",
+        "A call with arguments that do not fit does not run. The model reads which ones do not "
+        "fit, and the call is recorded.",
         deciding.bad_arguments,
     ),
     AdapterRule(
         "bad_json",
-        "Arguments that are not one JSON object run no body. The model reads why, and there is a"
-        " record.",
+        "If the arguments are not one JSON object, no body runs. The model reads why, and the call"
+        " is recorded.",
         deciding.bad_json,
         text=True,
     ),
@@ -97,7 +97,7 @@ RULES = (
     ),
     AdapterRule(
         "hostile_text",
-        "Nothing that a model writes is an exception for the program, and the next call works.",
+        "Nothing that a model writes raises an exception in the program, and the next call works.",
         deciding.hostile_text,
     ),
     AdapterRule(
@@ -117,7 +117,8 @@ RULES = (
     ),
     AdapterRule(
         "ledger_fails_after",
-        "If the outcome can't be recorded, the program gets a LedgerError, and the model nothing.",
+        "If the outcome can't be recorded, the program gets a LedgerError, and the model gets"
+        " nothing.",
         failures.ledger_fails_after,
     ),
     AdapterRule(
