@@ -160,8 +160,8 @@ class Store(SQLiteTreeWriter):
         return rows
 
     def row_fault(self) -> str:
-        """Describe the rows whose numbers no record can have, or an empty string if there are none.
-        Raises ``sqlite3.Error``.
+        """Return a description of the rows with impossible record numbers, or an empty string if
+        there are none. Raises ``sqlite3.Error``.
         """
         return row_fault(self._ask)
 
@@ -262,8 +262,8 @@ class Store(SQLiteTreeWriter):
         return batch.receipts
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
-        """Describe the problem with the records added since *draft*, a step of an approval, was
-        judged, or an empty string if there is none.
+        """Return a description of the problem with the records added since *draft*, a step of an
+        approval, was judged, or an empty string if there is none.
 
         Without this check, a step that was hidden from the index would allow *draft* to be written.
         Raises ``sqlite3.Error``.

@@ -54,8 +54,8 @@ def _objects() -> dict[str, _Object]:
 
 
 def schema_fault(ask: Ask) -> str:
-    """Describe the difference between ``sqlite_schema`` and a log's schema, or an empty string if
-    they are the same.
+    """Return a description of the difference between ``sqlite_schema`` and a log's schema, or an
+    empty string if they are the same.
 
     Raises ``sqlite3.Error``.
 
@@ -131,7 +131,7 @@ def _safe_name(value: object) -> str:
 
 
 def place_fault(ask: Ask) -> str:
-    """Describe a row before record 0, or an empty string if there is none. Raises
+    """Return a description of a row before record 0, or an empty string if there is none. Raises
     ``sqlite3.Error``.
     """
     ((least,),) = ask("SELECT min(seq) FROM record")
@@ -139,8 +139,8 @@ def place_fault(ask: Ask) -> str:
 
 
 def surplus_fault(ask: Ask) -> str:
-    """Describe a table with more rows than the log's records can produce, or an empty string if
-    there is none.
+    """Return a description of a table with more rows than the log's records can produce, or an
+    empty string if there is none.
 
     Raises ``sqlite3.Error``.
     """
@@ -153,7 +153,8 @@ def surplus_fault(ask: Ask) -> str:
 
 
 def row_fault(ask: Ask) -> str:
-    """Describe the rows whose numbers no record can have, or an empty string if there are none.
+    """Return a description of the rows with impossible record numbers, or an empty string if there
+    are none.
 
     Records are numbered from 0 to the end of the signed tree. The time that this takes does not
     depend on the length of the log. Raises ``sqlite3.Error``.

@@ -87,7 +87,7 @@ _WORDS = {
 
 
 def in_words(error: BaseException) -> str:
-    """Return ``reason(error)`` for a person: SQLite's code follows words that explain it."""
+    """Return ``reason(error)`` for a person: an explanation in words, followed by SQLite's code."""
     code = reason(error)
     words = [_WORDS[start] for start in sorted(_WORDS, reverse=True) if code.startswith(start)]
     return f"{words[0]} ({code})" if words else code
@@ -108,7 +108,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
 
     Call it under the file lock. Raises ``LedgerOpenError`` (``ledger.exists``) if *db* exists,
     ``KeysError`` if its head can't be signed, and ``OSError`` or ``sqlite3.Error`` if the disk
-    fails; nothing is left at *db* then.
+    fails. In these cases, nothing is left at *db*.
     """
     from sqlite_utils import Database
 

@@ -2,8 +2,8 @@
 made the file.
 
 A database file is also a program: its views and triggers run in the process that opens it, its
-values can have any size, and its pages can make a query run forever. guardrail needs none of that,
-so none of it is allowed.
+values can have any size, and its pages can make a query run forever. guardrail needs no such
+features, so they are not allowed.
 """
 
 from __future__ import annotations

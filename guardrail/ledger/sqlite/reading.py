@@ -3,7 +3,7 @@
 Rows are fetched in short transactions, so that a reader never prevents the ``-wal`` from being
 reset, unless ``snapshot`` requests one consistent view. Each transaction first checks that the file
 still contains a log and nothing else, because anyone who can write the file can replace a table
-with a view, or add rows with numbers that no record can have.
+with a view, or add rows with impossible record numbers.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class ReadConnection:
         ledger.
 
         Code ``ledger.schema`` means that the file has tables, views, indexes or triggers that do
-        not belong to a log; ``ledger.rows``, that it has rows whose numbers no record can have.
+        not belong to a log; ``ledger.rows``, that it has rows with impossible record numbers.
         Callers that report or repair damage pass *strict* False, so that only the table of records
         must be correct. Callers that prove each row they use (``ledger.proved``) pass *rows* False,
         so that a harmless row does not block calls.
@@ -142,25 +142,25 @@ class ReadConnection:
         return dict(self.ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
 
     def schema_fault(self) -> str:
-        """Describe a wrong or foreign table, index, trigger or view, or an empty string if there is
-        none.
+        """Return a description of a wrong or foreign table, index, trigger or view, or an empty
+        string if there is none.
         """
         return schema_fault(self.ask)
 
     def row_fault(self) -> str:
-        """Describe the rows whose numbers no record can have, or an empty string if there are
-        none.
+        """Return a description of the rows with impossible record numbers, or an empty string if
+        there are none.
         """
         with self.snapshot():
             return row_fault(self.ask)
 
     def place_fault(self) -> str:
-        """Describe a row before record 0, or an empty string if there is none."""
+        """Return a description of a row before record 0, or an empty string if there is none."""
         return place_fault(self.ask)
 
     def surplus_fault(self) -> str:
-        """Describe a table with more rows than the log's records can produce, or an empty string if
-        there is none.
+        """Return a description of a table with more rows than the log's records can produce, or an
+        empty string if there is none.
         """
         with self.snapshot():
             return surplus_fault(self.ask)

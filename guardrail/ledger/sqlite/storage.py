@@ -208,7 +208,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
     def first_needed(self, since: str) -> int | None:
         """Return the number of the first record that is still needed: by an open call, by a key in
         use, or by an approval request younger than the time stamp *since*. Return None if no record
-        is.
+        is needed.
         """
         first: int | None = self.ask(_NEEDED, since)[0][0]
         return first

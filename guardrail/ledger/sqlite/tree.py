@@ -87,8 +87,8 @@ class SQLiteTree:
         return found
 
     def tile(self, level: int, number: int) -> bytes:
-        """Return the hashes of a tile, or empty bytes if the tile is missing. A value that is not
-        possible for a tile is not loaded and counts as missing.
+        """Return the hashes of a tile, or empty bytes if the tile is missing. A value that can't be
+        a tile is not loaded and counts as missing.
         """
         row = self._execute(
             "SELECT hashes FROM tile WHERE level = ? AND number = ? AND length(hashes) <= ?",
