@@ -42,7 +42,9 @@ _LEASE_CHECK_SECONDS = 1.0
 
 
 class Committer:
-    """Writes the records that a commit thread receives. Used by that thread only, unless noted."""
+    """Writes the records that a commit thread receives. Used by that thread only, unless a method
+    says otherwise.
+    """
 
     def __init__(
         self, db: Path, settings: LedgerSettings, signing: Signing, parent: Committer | None = None
@@ -67,11 +69,11 @@ class Committer:
         self._unacknowledged: deque[Draft] = deque()
         """Decisions that may be in the log although their callers were told that they failed."""
         self._retry: deque[Entry] = deque()
-        """Outcomes that failed because the disk was full. They are written in the released reserve
-        while their callers wait.
+        """Outcomes that failed because the disk was full. They are written to the space of the
+        released reserve while their callers wait.
         """
         self.names = SessionNames()
-        """The sessions of the log, as far as this process has searched for them."""
+        """The sessions of the log that this process has found."""
         self._marker = str(seal_path(db))
         self._next_lease_check = 0.0
 

@@ -29,7 +29,7 @@ E = TypeVar("E", bound=LedgerError)
 
 
 class Health:
-    """Determines if a writer may write. The commit thread updates it, and any thread may read it.
+    """Decides whether a writer may write. The commit thread updates it, and any thread may read it.
 
     A *poisoned* writer has ``trouble`` and tries again by itself. A *sealed* writer refuses calls
     until ``guardrail recover``, or until a database that is ``away`` is at its path again.

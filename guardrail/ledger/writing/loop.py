@@ -84,7 +84,7 @@ class Loop:
         with their next record.
 
         Otherwise, the callers that arrived during a commit and those that waited for it would
-        alternate: two syncs instead of one.
+        alternate, with two syncs instead of one.
         """
         expected = min(self._estimator.expected, self._max_batch)
         if len(self._inbox) < expected:
@@ -120,7 +120,7 @@ class Loop:
         return order.kind == "open"
 
     def _refuse_remaining(self) -> None:
-        """Complete the futures of the entries that arrived too late with an error."""
+        """Fail the futures of the entries that arrived too late."""
         while self._inbox:
             work = self._inbox.popleft()
             if isinstance(work, Entry):

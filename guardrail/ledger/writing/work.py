@@ -18,7 +18,7 @@ from guardrail.system.futures import BatchedFuture, WakeUpBatch
 __all__ = ["Entry", "Inbox", "Order", "Work", "closed_error"]
 
 _OWED = frozenset({"call.outcome", "call.claim"})
-"""Types of records about the end of a body. Only the owed record knows how the body ended."""
+"""Types of records that say how a body ended. Nothing else has this information."""
 _NEVER = 1 << 62
 """Number of items for which no thread waits."""
 

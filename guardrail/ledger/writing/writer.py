@@ -178,7 +178,7 @@ class LedgerWriter:
 
     @property
     def names(self) -> SessionNames:
-        """The sessions of the log, as far as this process has searched for them."""
+        """The sessions of the log that this process has found."""
         return self._committer.names
 
     @property
@@ -295,7 +295,7 @@ class LedgerWriter:
         if not entry.taken:
             return LedgerPoisonedError(
                 self.trouble
-                or "the ledger was not reached in time: another process holds its lock, "
+                or "the ledger could not be reached in time: another process holds its lock, "
                 "or the disk hangs"
             )
         self._committer.health.stall()
