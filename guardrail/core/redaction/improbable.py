@@ -1,4 +1,4 @@
-"""Decides if a value is so unlikely to occur by chance that it can be recognised anywhere in a
+"""Decides whether a value is so unlikely to occur by chance that it can be recognised anywhere in a
 session.
 
 Words, identifiers, paths, numbers and dates occur by chance. If the session remembered such a value

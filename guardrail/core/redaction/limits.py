@@ -15,11 +15,11 @@ class Limits:
     """
 
     string: int = 16_384
-    """Maximum length in characters of a string that is recorded completely. Of a longer string, the
-    beginning is recorded.
+    """Maximum length in characters of a string that is recorded completely. Only the beginning of a
+    longer string is recorded.
     """
     head: int = 256
-    """Number of characters that are recorded of a longer string."""
+    """Number of characters recorded from the beginning of a longer string."""
     depth: int = 32
     """Maximum number of levels of objects and lists."""
     nodes: int = 5_000
@@ -29,13 +29,13 @@ class Limits:
     json_depth: int = 16
     """Maximum nesting depth of JSON strings."""
     recorded: int = 40_960
-    """Maximum size in bytes of the recorded view. The pointers to removed values may take two
-    fifths of it in addition.
+    """Maximum size in bytes of the recorded view. The pointers to removed values may take another
+    two fifths of this size.
     """
     result: int = 65_536
     """Maximum number of characters of a result that are searched for sensitive values."""
     message: int = 1_000
-    """Maximum number of characters that are recorded of an exception's message."""
+    """Maximum number of characters recorded from an exception's message."""
 
 
 def unmetered(_: int) -> None:

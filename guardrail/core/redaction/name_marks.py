@@ -157,7 +157,7 @@ _SECRET = Mark("secret", ("key:secret",))
 def may_name(source: Sequence[object], pair: bool) -> bool:
     """Return True if ``marks_of_elements`` might find something.
 
-    This check is cheap, because nearly all lists contain nothing of the kind.
+    This check is cheap, because nearly all lists contain no such names.
     """
     if type(source[0]) is dict:
         return any(map(_opens_key, _lines_in(source)))
@@ -250,8 +250,8 @@ _LINE_FIELDS = 8
 
 
 def _lines_in(source: Sequence[object]) -> list[str]:
-    """Return the line that each object of a list holds, as readers and editors of files pass them:
-    its longest text; empty if it holds none.
+    """Return, for each object of a list, the line of a file that it holds: its longest text, or an
+    empty string if it has no text. Tools that read and edit files pass lines in this form.
     """
     return [
         max((text for text in item.values() if type(text) is str), key=len, default="")

@@ -75,8 +75,8 @@ def join_classes(one: list[str], other: list[str]) -> list[str]:
 def bounded(
     removed: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> tuple[dict[str, list[str]], bool]:
-    """Return *removed* in at most about *limit* bytes. List indexes become ``*``, and then deep
-    pointers are cut.
+    """Return *removed*, shortened to about *limit* bytes: first, list indexes become ``*``, and
+    then deep pointers are cut.
     """
     if len(removed) < 40 and sum(map(len, removed)) < limit // 4:
         return dict(removed), False
@@ -91,8 +91,8 @@ def bounded(
 def bounded_classes(
     found: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> dict[str, list[str]]:
-    """Return the classes by pointer in about *limit* bytes at most: list indexes become ``*``, then
-    deep pointers are cut.
+    """Return the classes by pointer, shortened to about *limit* bytes: first, list indexes become
+    ``*``, and then deep pointers are cut.
 
     No class is lost; its pointer only becomes less precise.
     """

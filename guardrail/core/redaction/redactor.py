@@ -99,8 +99,8 @@ class Redactor:
         """Walk *args* once. When this returns, the session knows all sensitive values.
 
         *args* is not mutated and must not change before the last ``view``. For an undeclared tool,
-        the view is minimal; *minimal* is the class that it then names. Raises ``RedactionError`` if
-        *args* is not JSON.
+        the view is minimal; *minimal* is the class that this view names. Raises ``RedactionError``
+        if *args* is not JSON.
         """
         source = args if type(args) is dict else dict(args)
         return self._inspection(source, schema, memory, minimal="" if declared else minimal)

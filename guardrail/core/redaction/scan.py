@@ -35,7 +35,7 @@ itself.
 """
 _PER_HIT = 32
 _SPELL = 16
-"""Amount of work, in small steps, that is reported to *spend* at once."""
+"""Number of small steps of work that are reported to *spend* together."""
 
 
 def unmetered(_: int) -> None:
@@ -95,8 +95,8 @@ def _parts(texts: list[str]) -> Iterator[tuple[int, int, str]]:
 
 
 def join(texts: list[str], spend: Spend) -> tuple[list[str], str]:
-    """Return *texts* in the form that detectors read, none of which contains ``JOINT``, and all of
-    them joined.
+    """Return *texts* in the form that detectors read, with no ``JOINT`` inside any of them, and one
+    string that joins them all.
     """
     joined = JOINT.join(texts)
     if joined.isascii() and "\x01" not in joined and joined.count(JOINT) < max(1, len(texts)):

@@ -377,8 +377,8 @@ def _forms_at(
 
 
 class EmptyMemory(Memory):
-    """A memory that knows nothing and accepts nothing. It is used for values from the program or
-    the policy, and for the policy's input.
+    """A memory that stays empty. It is used for values from the program or the policy, and for the
+    policy's input.
     """
 
     __slots__ = ()
@@ -415,8 +415,8 @@ def _places(text: str, form: KnownForm, cls: str) -> Iterator[Known]:
 
 
 def _without(text: str, found: list[Known]) -> str:
-    """Return *text* with a character that no value contains in place of each of *found*;
-    overlapping parts are merged.
+    """Return *text* with each part in *found* replaced by a character that no value contains.
+    Overlapping parts are merged.
     """
     parts, end = [], 0
     for hit in found:

@@ -42,7 +42,7 @@ Path = tuple[Any, dict[str, Any] | list[Any], "str | int"] | None
 """Path of the parent, container in the copy, and key or index. None at the root."""
 
 MAX_BITS = 2_048
-"""Integers with more bits are not written out."""
+"""Maximum number of bits of an integer that is written out."""
 _SIZED_KEYS = frozenset({"$t", "len", "tok", "head"})
 _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "array", "base64"})
 

@@ -39,8 +39,8 @@ from guardrail.errors import RedactionError
 __all__ = ["BEYOND_LIMITS", "Inspection"]
 
 BEYOND_LIMITS = "redaction.limit"
-"""Error code for arguments of which the record, and so a policy that decides on the record, shows
-only a part.
+"""Error code for arguments that the record, and so a policy that decides on the record, shows only
+in part.
 """
 
 _PER_HIT = 96
@@ -301,7 +301,7 @@ class Inspection:
         limits = self._replacer.limits
         for holder, key, path, piece in self._walk.pieces:
             if type(piece) is not str:
-                why = f"has more than {counted(limits.nodes, 'member')}, with all before it, or {counted(limits.depth, 'level')}"
+                why = f"has more than {counted(limits.nodes, 'member')} (together with all before it) or {counted(limits.depth, 'level')}"
             elif self._minimal_class:
                 continue  # no string is shown, whatever its size
             elif len(piece) > limits.string:
@@ -433,7 +433,7 @@ def _apply_names(
 
 def _is_secretive(text: str, found: list[Hit]) -> bool:
     """Return True if *text* looks like a secret, either as a whole or without the parts in *found*.
-    Its key only hints at one.
+    Used if the key only hints at a secret.
     """
     texts = [text]
     if found:

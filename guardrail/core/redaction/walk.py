@@ -428,8 +428,8 @@ class Walk:
         return self.paths[id(owner)]
 
     def shows_head(self, text: str) -> bool:
-        """Return True if the beginning of a long string should be shown, which is not the case for
-        data that people can't read.
+        """Return True if the beginning of a long string should be shown. Data that people can't
+        read is not shown.
         """
         return len(text) > self.limits.string and not is_opaque(text)
 

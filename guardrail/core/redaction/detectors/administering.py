@@ -1,5 +1,5 @@
-"""Finds the password in commands and statements that take it as a plain word, in a place that only
-their own syntax shows.
+"""Finds passwords in commands and statements that take them as plain words, at a place that only
+the syntax of the command shows.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ _S = r"[ \t]{1,8}"
 _SOME = r"[^\s\x00]{1,128}"
 _REST = r"[^\n\x00]{0,96}?"
 _TOLD = r"(?=[^\s\x00]{0,255}[\d!@#$%^&*+\"'])"
-"""A password with a digit or a sign. A word in its place may belong to a sentence."""
+"""Matches a password with a digit or a sign. A plain word in the same place may belong to a
+sentence.
+"""
 _WORD = r"[\"']?(?P<one>[^\s\"'|;\x00]{1,256})"
 _FORMS = {
     # Db2; Oracle without a database; Redis.
@@ -46,7 +48,7 @@ def administered(text: str, low: str, present: Collection[str]) -> Iterable[Hit]
 
     *low* is *text* in lower case. *present* are the keywords found in it, such as ``pass``.
     """
-    # Some of the tells contain a keyword. Looking for all of them in every text would cost more.
+    # Some of the phrases contain a keyword. Looking for all of them in every text would cost more.
     if (
         present
         or "user" in low

@@ -1,5 +1,5 @@
-"""Recognises card numbers, and tells them apart from other numbers whose check digit fits by
-chance, as it does for one number in ten.
+"""Recognises card numbers, and distinguishes them from other numbers with a check digit that fits
+by chance, as it does for one number in ten.
 """
 
 from __future__ import annotations

@@ -203,9 +203,7 @@ def _secret_value(text: str, at: int, name: str) -> Iterator[Hit]:
 
 
 def _unquoted(text: str, at: int, name: str, value: re.Match[str] | None) -> Iterable[Hit] | None:
-    """Return the hit if no quote begins the value, or None if *value* looks like an ordinary
-    word.
-    """
+    """Return the hit for a value without quotes, or None if *value* looks like an ordinary word."""
     typed = _TYPED.match(text, at) if text[at] == ":" else None
     if typed is not None:
         return literals(text, typed.end())
@@ -241,8 +239,8 @@ def _last_word(name: str) -> str:
 
 
 def _is_symbol(text: str, at: int, name: str, word: str) -> bool:
-    """Return True if the value is a token of a language in a comparison, as in
-    ``token == "if"``.
+    """Return True if the value is a token of a programming language in a comparison, as in ``token
+    == "if"``.
     """
     if not text.startswith("==", at) or not word.isalpha() or len(word) > _SYMBOL:
         return False

@@ -78,7 +78,7 @@ def _in_lines(text: str, low: str) -> Iterator[Hit]:
 
 
 def _named(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
-    """Yield the values that *pattern* finds with the name of a secret."""
+    """Yield the values that *pattern* finds next to the name of a secret."""
     for match in pattern.finditer(text):
         group = next(each for each in ("two", "one", "bare") if match.groupdict().get(each))
         if classify(match.group("n")).cls == "secret" and _is_value(match.group(group)):

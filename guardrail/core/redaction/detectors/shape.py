@@ -65,7 +65,7 @@ _CASE_CHANGE = re.compile(r"[a-z][A-Z]|[A-Z]{2}(?=[a-z])")
 def looks_random(word: str) -> bool:
     """Return True if *word* looks random, and not like a name, path, digest, UUID, date or number.
 
-    This is a heuristic. For 20 characters or more, it favours removal.
+    This is a heuristic. If a word of 20 characters or more is unclear, it counts as random.
     """
     if len(word) < 20 or word.isdigit() or _UUID.match(word):
         return False
