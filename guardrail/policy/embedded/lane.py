@@ -37,8 +37,8 @@ _TICK = 0.025
 in enforcing a limit.
 """
 _LINGER = 0.1
-"""Seconds without requests after which the thread sleeps until it is woken, which costs the next
-caller a system call. Until then it looks for requests every ``_TICK``.
+"""Seconds without requests after which the thread sleeps until it is woken. Waking it costs the
+next caller a system call. Until then, the thread looks for requests every ``_TICK``.
 """
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before the next start, by the number of consecutive starts that failed."""
@@ -59,7 +59,7 @@ class Lane:
         divert: Callable[[EngineRequest], bool] | None = None,
     ) -> None:
         """*divert* can move a suspect principal's request to another lane; it returns True if it
-        did.
+        has done so.
         """
         self._spares = spares
         self._settings = spares.settings
