@@ -46,8 +46,8 @@ def govern_body(
     """Return the answer *body* without its refused calls. If no call is refused, the bytes are
     unchanged.
 
-    *refused* is called with each refused output item. *about* is called with the ids from which
-    a later request can continue. *hosts_shell* is what ``requests.hosts_shell`` says about the
+    *refused* is called with each refused output item. *about* is called with the ids from which a
+    later request can continue. *hosts_shell* is the result of ``requests.hosts_shell`` for the
     request.
     """
     answer = read_message(body) if api is Api.MESSAGES else read_object(body)
@@ -81,7 +81,7 @@ class AnswerStream:
         else:
             self._rewriter = ResponseStream(ResponseItems(refused, about, hosts_shell))
         self.ended = False
-        """True after the last event: clients read no further."""
+        """True after the last event: clients stop reading there."""
 
     @property
     def broken(self) -> bool:
@@ -94,7 +94,7 @@ class AnswerStream:
         return self._rewriter.number if isinstance(self._rewriter, ResponseStream) else None
 
     def dropped(self) -> Asked:
-        """Return the calls that were begun and not decided, for an answer that fails: each is
+        """Return the calls that had begun but were not decided when the answer failed. Each is
         refused.
         """
         try:
@@ -131,8 +131,8 @@ class AnswerStream:
 
 
 def _name(event: SentEvent, sent: Mapping[str, Any]) -> str | None:
-    """Return the name to send *sent* with: its type, by which it was governed, if *event* has a
-    name. Raises ``ModelAnswerError`` for a name that could end its line.
+    """Return the event name for *sent*: the type by which it was governed, if *event* has a name.
+    Raises ``ModelAnswerError`` for a name that could end its line.
     """
     if not event.name:
         return None

@@ -73,7 +73,7 @@ class AskedCall:
     has_id: bool = True
     """False if calls of this kind have no id."""
     approvable: bool = False
-    """The provider runs the call when the program approves it."""
+    """True if the provider runs the call once the program has approved it."""
 
 
 def text_or_none(value: object) -> str | None:

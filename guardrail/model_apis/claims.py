@@ -30,11 +30,11 @@ class ResultClaim(NamedTuple):
     occurrence: int
     """1 for the first result with this key in the request."""
     failed: bool = False
-    """The program says that the call failed."""
+    """True if the program says that the call failed."""
 
     @property
     def status(self) -> Status:
-        """The status to record: that a result came back does not say that the call succeeded."""
+        """The status to record. A result alone does not show that the call succeeded."""
         return Status.ERROR if self.failed else Status.RETURNED
 
 

@@ -29,7 +29,7 @@ __all__ = ["Decider", "adrive_deciding", "drive_deciding"]
 R = TypeVar("R")
 
 _STILL_WAITING = frozenset({"denied.approval.pending", "denied.approval.approvers_missing"})
-"""Codes of refused calls whose approval can still be given."""
+"""Codes of refused calls that can still be approved."""
 
 
 def drive_deciding(steps: Deciding[R], decide: Callable[[Asked], list[str | None]]) -> R:
@@ -79,10 +79,10 @@ class Decider:
     ) -> None:
         """*adapter* and *context* are recorded with each call. *context* lacks the model and the
         response, which are taken from the answer. *owner* is allowed to report the results of the
-        calls; by default, it is ``owner_of(session)``. *again* makes a repeated call use the
-        approval that its first attempt waited for in vain. *tools* are the tools of the request, by
-        name; other names are looked up in the guard's own tools. *released* is called with
-        each call that the program has received.
+        calls; by default, it is ``owner_of(session)``. *again* lets a repeated call use the
+        approval that its first attempt waited for. *tools* are the tools of the request, by name;
+        other names are looked up in the guard's own tools. *released* is called with each call that
+        the program has received.
         """
         self._tools = {} if tools is None else tools
         self._guard = guard

@@ -38,7 +38,7 @@ _NOTHING: Mapping[str, Any] = {"type": "object", "properties": {}}
 _DATED = re.compile(r"_(?:\d{8}|\d{4}_\d{2}_\d{2})\Z")
 
 _SAME = {"mcp_toolset": "mcp_servers", "web_search_preview": "web_search"}
-"""Types that one name in the setting covers."""
+"""Types that the same name in the setting covers."""
 _OPENAI_PROGRAMS = {
     "apply_patch": "apply_patch",
     "computer": "computer",
@@ -164,7 +164,7 @@ def _type_of(tool: Mapping[str, Any]) -> str:
 
 def _unknown(kind: str) -> ModelRequestError:
     return ModelRequestError(
-        f"guardrail knows no tool of the type {_shown(kind)}", code="model_request.unknown_tool"
+        f"guardrail does not know the tool type {_shown(kind)}", code="model_request.unknown_tool"
     )
 
 

@@ -53,7 +53,7 @@ class SseReader:
         self._buffer += piece
         self._size += len(piece)
         if self._size > _LONGEST:
-            raise ModelAnswerError("the model's answer is too large: an event has no end")
+            raise ModelAnswerError("the model's answer is too large: an event does not end")
         while (line := self._line()) is not None:
             event = self._read(line)
             if event is not None:

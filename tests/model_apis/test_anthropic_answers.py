@@ -267,7 +267,7 @@ def test_an_unknown_kind_of_call_is_refused(kind: str) -> None:
     deltas = [delta(0, type="some_delta", more="x")]
     judge = Judge()
     made = run(sse(begin(), start(0, block), *deltas, stop(0), *ends()), judge)
-    assert kind.encode() not in made.replace(kind.encode() + b": guardrail knows no call", b"")
+    assert kind.encode() not in made.replace(kind.encode() + b": guardrail does not know", b"")
     assert [each.refusal and each.refusal.reason for each in judge.calls] == ["unknown_kind"]
     message = whole(body(block))
     assert message["content"][0]["type"] == "text"

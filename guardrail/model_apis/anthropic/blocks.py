@@ -28,7 +28,7 @@ _PLAIN = frozenset(
 )
 _PARTS_OF_CALL = frozenset({"arguments", "input", "name", "tool_name"})
 _ENDED = frozenset({"end_turn", "pause_turn", "stop_sequence", _CALL})
-"""Reasons for which a model stops when its calls are complete."""
+"""Stop reasons of messages with complete calls."""
 
 
 def kind_of_block(block: Mapping[str, Any]) -> ItemKind:
@@ -73,7 +73,7 @@ def call_of_block(
         refusal = Refusal("provider_tool", "the provider has run it")
     elif kind is ItemKind.UNKNOWN:
         name = name if isinstance(name, str) else block["type"]
-        refusal = Refusal("unknown_kind", "guardrail knows no call of this type")
+        refusal = Refusal("unknown_kind", "guardrail does not know this type of call")
     elif not (isinstance(stop_reason, str) and stop_reason in _ENDED):
         refusal = Refusal.incomplete("stop_reason", stop_reason)
     return AskedCall(

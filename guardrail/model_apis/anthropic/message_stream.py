@@ -101,7 +101,9 @@ class MessageStream:
         return not self.ended and not self._failed
 
     def dropped(self) -> Asked:
-        """Return the calls that were begun and not decided, refused because nothing more comes."""
+        """Return the calls that had begun but were not decided. Each is refused, because no more of
+        it will arrive.
+        """
         calls = [
             held.call(None)
             for held in self._held.values()
@@ -165,7 +167,7 @@ class MessageStream:
         return [_placed(event, place)]
 
     def _more(self, event: Event, *, ended: bool) -> list[Event]:
-        """Return the events to pass on for one that continues or ends a block."""
+        """Return the events to pass on for an event that continues or ends a block."""
         index: Any = event.get("index")
         delta = None if ended else object_of(event.get("delta"), "delta")
         if type(index) is int and index in self._passing:
@@ -199,7 +201,7 @@ class MessageStream:
             )
 
     def _delta(self, event: Event) -> Deciding[list[Event]]:
-        """Return the events to pass on for one that may contain the stop reason."""
+        """Return the events to pass on for an event that may contain the stop reason."""
         delta = object_of(event.get("delta"), "delta")
         check_no_calls(delta)
         reason = delta.get("stop_reason")

@@ -119,7 +119,7 @@ def _call(call: Mapping[str, Any], refusal: Refusal | None) -> AskedCall:
         inner = object_of(call.get("function"), "function call")
         name, given = inner.get("name"), arguments_of(inner.get("arguments"))
     if kind not in _KINDS or any(call.get(other) for other in _KINDS if other != kind):
-        refusal = Refusal("unknown_kind", "guardrail knows no tool of this type")
+        refusal = Refusal("unknown_kind", "guardrail does not know this type of tool")
     return AskedCall(
         name,
         given,

@@ -92,7 +92,9 @@ class ChatStream:
         )
 
     def dropped(self) -> Asked:
-        """Return the calls that were begun and not decided, refused because nothing more comes."""
+        """Return the calls that had begun but were not decided. Each is refused, because no more of
+        it will arrive.
+        """
         messages = [held.end() for held in self._choices.values()]
         calls = [call for message in messages for call in calls_of(message, None)]
         return Asked(calls, self._model, self._id)

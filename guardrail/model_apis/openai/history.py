@@ -91,7 +91,7 @@ def _replaced(items: list[Any], mine: Mapping[str, _Refused]) -> Iterator[Any]:
     for item in items:
         found = mine.get(str(item.get("id"))) if isinstance(item, dict) else None
         if found is None and isinstance(item, dict) and is_refusal(item):
-            # The message is from an earlier process: the provider knows no item with this id.
+            # The message is from an earlier process: the provider does not know this id.
             yield {name: value for name, value in item.items() if name != "id"}
         elif found is None or found.output is None:
             yield item

@@ -90,7 +90,9 @@ def kind_of(
 
 
 def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:
-    """Return True if the provider has run *item*. It runs shells, but no other program's call."""
+    """Return True if the provider has run *item*. Of the calls that a program could run, a provider
+    runs only shells.
+    """
     if item.get("type") != "shell_call":
         return False
     environment = item.get("environment")
@@ -100,7 +102,7 @@ def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:
 
 
 def answered(output: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the ids of the calls in *output* whose outputs *output* contains too."""
+    """Return the ids of the calls in *output* that have their outputs in *output* as well."""
     return {
         item["call_id"]
         for item in output
@@ -136,7 +138,7 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
     if kind is ItemKind.HOSTED:
         refusal = Refusal("provider_tool", "the provider has run it")
     elif kind is ItemKind.UNKNOWN:
-        refusal = Refusal("unknown_kind", "guardrail knows no call of this type")
+        refusal = Refusal("unknown_kind", "guardrail does not know this type of call")
     return AskedCall(
         name,
         given,

@@ -76,7 +76,7 @@ class ResponseStream:
             index, first = self._held
             if event.get("output_index") != index:
                 if len(self._waiting) >= _MOST:
-                    raise ModelAnswerError("the model's answer is too large: a call has no end")
+                    raise ModelAnswerError("the model's answer is too large: a call does not end")
                 self._waiting.append(event)
                 return []
             if kind != _DONE:
@@ -137,7 +137,7 @@ class ResponseStream:
         if kind in _LAST:
             self.broken = False
             while self._held is not None:
-                # The call has no end: its last event would have been decided.
+                # The call does not end: its last event would have been decided.
                 self._items.status = "incomplete"
                 _, first = self._held
                 self._held = None
@@ -151,7 +151,9 @@ class ResponseStream:
         return made
 
     def dropped(self) -> Asked:
-        """Return the calls that were begun and not decided, refused because nothing more comes."""
+        """Return the calls that had begun but were not decided. Each is refused, because no more of
+        it will arrive.
+        """
         begun = [] if self._held is None else [self._held[1], *self._waiting]
         items = [object_of(each.get("item"), "item") for each in begun if each["type"] == _ADDED]
         kinds = [(item, self._kind(item)) for item in items]

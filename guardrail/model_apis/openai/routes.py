@@ -1,4 +1,4 @@
-"""Tells which routes of the OpenAI API carry tool calls. Performs no I/O."""
+"""Determines which routes of the OpenAI API can carry tool calls. Performs no I/O."""
 
 from __future__ import annotations
 
