@@ -146,7 +146,7 @@ class LedgerWriter:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    # -- what it is
+    # -- its state
     # ----------------------------------------------------------------------------------------------
 
     @property
