@@ -21,14 +21,14 @@ _LARGEST = 16 * 1024 * 1024
 
 
 class AcceptedTools:
-    """The accepted tools, as the file says now."""
+    """The accepted tools in the current version of the file."""
 
     def __init__(self, path: Path) -> None:
-        """Raises ``ConfigError`` if the file can't be read, or is malformed; a missing one is
-        empty.
+        """Raises ``ConfigError`` if the file can't be read or is malformed. A missing file counts
+        as empty.
         """
         self._path = path
-        # Before reading: a change that is made meanwhile is then noticed by ``refresh``.
+        # This comes before the read, so that ``refresh`` notices a change that is made meanwhile.
         self._version = self._look()
         self._tools = read_accepted(path)
 
@@ -39,13 +39,15 @@ class AcceptedTools:
             return None
 
     def find(self, tool: RequestedTool) -> RequestedTool | None:
-        """Return the accepted tool that *tool* is, None if it was not accepted as it is."""
+        """Return the accepted tool that equals *tool*, or None if *tool* was not accepted in this
+        form.
+        """
         known = self._tools.get(tool.name)
         return known if known is not None and known.digest == tool.digest else None
 
     def refresh(self) -> bool:
-        """Read the file again if it has changed, and return True if so. While it can't be read, no
-        tool is accepted.
+        """If the file has changed, read it again and return True. While it can't be read, no tool
+        is accepted.
         """
         version = self._look()
         if version == self._version:
@@ -59,8 +61,9 @@ class AcceptedTools:
 
 
 def read_accepted(path: Path) -> dict[str, RequestedTool]:
-    """Return the accepted tools by name; none if there is no file. Raises ``ConfigError`` if it
-    can't be read, is malformed, or holds a tool whose digest is not that of its schema.
+    """Return the accepted tools by name, or an empty mapping if there is no file. Raises
+    ``ConfigError`` if the file can't be read, is malformed, or contains a tool with a digest that
+    does not match its schema.
     """
     try:
         text = read_input(path, _LARGEST)
@@ -79,7 +82,7 @@ def read_accepted(path: Path) -> dict[str, RequestedTool]:
         made = {tool.name: tool for tool in tools}
         if len(made) == len(tools):
             return made
-        reason = "it has a tool twice"
+        reason = "it contains a tool twice"
     raise _refused(path, reason)
 
 
@@ -87,13 +90,13 @@ def _refused(path: Path, reason: str) -> ConfigError:
     return ConfigError(
         f"the file of accepted tools, {path}, can't be used: {reason}",
         code="config.proxy_tools",
-        hint="mend it or remove it, and accept the tools again: guardrail proxy accept",
+        hint="correct or remove this file, and accept the tools again: guardrail proxy accept",
     )
 
 
 def tool_of(entry: Mapping[str, Any]) -> RequestedTool:
-    """Return the tool that ``tool_document`` wrote. Raises ``ValueError``, ``LookupError`` or
-    ``TypeError`` for anything else.
+    """Return the tool in a document that ``tool_document`` made. Raises ``ValueError``,
+    ``LookupError`` or ``TypeError`` for anything else.
     """
     form, schema, description = entry["form"], entry["schema"], entry.get("description", "")
     if type(form) is not str or type(schema) is not dict or type(description) is not str:
@@ -107,12 +110,12 @@ def tool_of(entry: Mapping[str, Any]) -> RequestedTool:
     except ModelRequestError as error:
         raise ValueError(error.message) from None
     if entry["digest"] != tool.digest:
-        raise ValueError("the digest of a tool in it is not that of its schema")
+        raise ValueError("the digest of a tool does not match its schema")
     return tool
 
 
 def tool_document(tool: RequestedTool) -> dict[str, Any]:
-    """Return *tool* as it is written to a file."""
+    """Return *tool* in the form in which it is written to a file."""
     grammar = {} if tool.grammar is None else {"grammar": tool.grammar}
     return {
         "name": tool.name,

@@ -85,7 +85,7 @@ class Proxy:
             await self._handler(incoming, out)
         except ClientGone:
             return
-        except Exception as error:  # border: a request must not end without an answer
+        except Exception as error:  # boundary: a request must not end without an answer
             if out.started:
                 raise  # the server breaks the connection off: no client takes that for an answer
             if isinstance(error, NoAnswerError):

@@ -45,7 +45,7 @@ class Incoming:
         """
         found = [value for each, value in self.headers if each == name]
         if len(found) > 1:
-            raise ProxyError(400, f"several headers {name}", code="proxy.header")
+            raise ProxyError(400, f"the request has several headers {name}", code="proxy.header")
         return found[0] if found else None
 
     async def pieces(self, limit: int) -> AsyncIterator[bytes]:
@@ -76,8 +76,8 @@ class Incoming:
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Raise ``ClientGone`` in the block when the client closes its connection. That is seen
-        once the body has been read.
+        """Raise ``ClientGone`` in the block when the client closes its connection. This is noticed
+        only after the body has been read.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -109,7 +109,7 @@ class Outgoing:
     def __init__(self, send: Send) -> None:
         self._send = send
         self.started = False
-        """The status and the headers are sent."""
+        """True once the status and the headers have been sent."""
 
     async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send the status and the headers."""
@@ -118,8 +118,8 @@ class Outgoing:
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def write(self, data: bytes) -> None:
-        """Send a part of the body: it is with the transport when this returns, unless the client is
-        gone.
+        """Send a part of the body. When this returns, the transport has it, unless the client has
+        disconnected.
         """
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 

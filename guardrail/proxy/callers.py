@@ -51,7 +51,7 @@ class CallerIdentity:
             raise ConfigError(
                 "[proxy] peers and identity_header are only useful together",
                 code="config.identity_header",
-                hint="set both: the peers that name the caller, and the header in which they do",
+                hint="set both: the peers that name the caller, and the header that they use",
             )
         if self._header and (_NAME.fullmatch(self._header) is None or self._header in _RESERVED):
             raise ConfigError(
@@ -70,13 +70,13 @@ class CallerIdentity:
         peer = None if facts.client is None else _plain(facts.client[0])
         named = values_of(scope["headers"], self._header.encode()) if self._header else []
         if peer is not None and peer in self._peers:
-            # Its own user and token say who runs the peer, not who calls.
+            # The peer's own user and token identify the peer, not the caller.
             return self._named(named)
         if named:
             raise IdentityError(
                 "only configured peers may name the caller in this header",
                 code="identity.peer",
-                hint="add the address to [proxy] peers, or send no such header",
+                hint="add the address to [proxy] peers, or do not send this header",
             )
         if peer is not None and peer.is_loopback:
             user = _user_of(facts)

@@ -27,7 +27,7 @@ class Decompressor:
         if window is None:
             raise ProxyError(
                 502,
-                "the upstream compressed its answer in a way that the proxy does not read",
+                "the upstream compressed its answer with a method that the proxy does not know",
                 code="proxy.upstream_encoding",
             )
         self._inner = zlib.decompressobj(window)

@@ -39,7 +39,7 @@ def listener_rules(settings: ProxySettings) -> tuple[ListenAddress, ListenerRule
     check_binding(address, tls=settings.tls_cert is not None, authenticated=tokens is not None)
     if address.wildcard and not settings.hosts:
         raise ConfigError(
-            f"no request could name {address} as its Host, so every one would be refused",
+            f"no request could name {address} as its Host, so every request would be refused",
             code="listener.hosts",
             hint="set [proxy] hosts to the names of this machine",
         )

@@ -18,8 +18,8 @@ _LONGEST_PAUSE = 10.0
 
 
 class Outcomes:
-    """The calls that clients have received, until a request reports their results. A call whose
-    result is not reported in time is closed as ``unknown``. A result that is reported later is
+    """The calls that clients have received, until a request reports their results. If a result is
+    not reported in time, its call is closed as ``unknown``. A result that is reported later is
     recorded as a claim.
     """
 

@@ -1,6 +1,8 @@
-"""The tools that requests had and nobody accepted: a file to choose from.
+"""The file of the tools that requests contained but nobody has accepted. A person can choose from
+them.
 
-It holds what programs sent, and is trusted for nothing: it is shown to a person, who accepts tools.
+The contents come from programs and are not trusted. They are only shown to the person who accepts
+tools.
 """
 
 from __future__ import annotations
@@ -25,24 +27,24 @@ from guardrail.system.input_files import read_input
 __all__ = ["SeenTool", "SeenTools", "read_seen", "seen_path"]
 
 _MOST = 500
-"""Tools that are kept; the oldest are forgotten."""
+"""Maximum number of tools that are kept. The oldest are forgotten first."""
 _LONGEST = 64 * 1024
-"""Characters of a schema that is kept."""
+"""Maximum number of characters of a schema that is kept."""
 _DESCRIPTION = 1_000
 _LARGEST = 64 * 1024 * 1024
 _OFTEN_S = 10.0
-"""Seconds between two writes of the file."""
+"""Minimum number of seconds between two writes of the file."""
 
 
 @dataclass(frozen=True, slots=True)
 class SeenTool:
-    """A tool that is not accepted as it is."""
+    """A tool that was not accepted in this form."""
 
     tool: RequestedTool
     count: int
-    """Requests that had it."""
+    """Number of requests that contained it."""
     first: str
-    """Time of the first one (RFC 3339)."""
+    """Time of the first of these requests (RFC 3339)."""
     last: str
 
 
@@ -52,7 +54,7 @@ def seen_path(ledger: Path) -> Path:
 
 
 class SeenTools:
-    """Notes tools, and writes them to the file now and then. Thread-safe, and bounded."""
+    """Collects tools, and writes them to the file from time to time. Thread-safe, and bounded."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -62,7 +64,7 @@ class SeenTools:
         self._due = 0.0
 
     def note(self, tool: RequestedTool) -> None:
-        """Note that a request had *tool*. One with another schema takes the place of the earlier
+        """Note that a request contained *tool*. A tool with another schema replaces the earlier
         tool of this name.
         """
         if tool.schema is None:
@@ -116,7 +118,7 @@ class SeenTools:
 
 
 def read_seen(path: Path) -> list[SeenTool]:
-    """Return the tools in the file, without those that are malformed; none if it can't be read."""
+    """Return the well-formed tools in the file, or none if the file can't be read."""
     try:
         found = json_text.read(read_input(path, _LARGEST).decode("utf-8"))
     except (OSError, ValueError):

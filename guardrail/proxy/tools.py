@@ -41,7 +41,7 @@ class RequestTools:
     def known(self, tools: Mapping[str, RequestedTool]) -> dict[str, Tool]:
         """Return the tools of a request as the policy sees them, by name.
 
-        Declared are those that the guard knows, and those that were accepted with this schema.
+        A tool is declared if the guard knows it, or if it was accepted with this schema.
         """
         if self._accepted.refresh():
             self._declared.clear()
@@ -67,7 +67,7 @@ class RequestTools:
         return found
 
     def close(self) -> None:
-        """Write down the tools that were seen."""
+        """Write the collected tools to their file."""
         if self._seen is not None:
             self._seen.save()
 

@@ -185,8 +185,8 @@ class ProxyTurn:
         self._shared.sessions.note(self._caller, names, self.session)
 
     async def record_failure(self, code: str, events: AnswerStream | None) -> None:
-        """Record that an answer failed with *code*: the calls that were begun in it, or else one
-        that has no name. Raises ``LedgerError``.
+        """Record that an answer failed with *code*: record each call that it had begun or, if there
+        is none, a call without a name. Raises ``LedgerError``.
         """
         asked = Asked([], None, None) if events is None else events.dropped()
         unnamed = AskedCall(None, None, None, None, refusal=Refusal(code, ""), has_id=False)

@@ -58,7 +58,9 @@ class UpstreamReply:
         kinds = [value.lower() for name, value in self.headers if name == "content-type"]
         kind = kinds[0] if len(kinds) == 1 else ""
         self.media_type = kind.partition(";")[0].strip()
-        """Empty if the client could read the answer with another type or in another encoding."""
+        """The media type of the answer. Empty if the client could read the answer as another type
+        or in another encoding.
+        """
         charset = _CHARSET.search(kind)
         if charset is not None and charset[1] not in _UTF_8:
             self.media_type = ""
@@ -224,7 +226,7 @@ def _checked(url: str) -> SplitResult:
     ):
         raise ConfigError(
             "the upstream must be a URL like https://api.openai.com/v1, without "
-            "credentials and query",
+            "credentials or a query",
             code="config.upstream",
         )
     if found.scheme == "http" and not is_loopback(found.hostname):
@@ -240,13 +242,15 @@ def _checked(url: str) -> SplitResult:
 def _proxy_error(
     error: Exception, kind: type[ProxyError] = ProxyError, name: str = "the upstream"
 ) -> ProxyError:
-    """Return what a client is told about an error of the library. The library's own text may name
-    addresses. *name* has no credentials, because a URL with credentials is refused.
+    """Return the error that tells the client about an exception of the HTTP library. The library's
+    own text may name addresses. *name* has no credentials, because a URL with credentials is
+    refused.
     """
     if isinstance(error, TimeoutError):  # also aiohttp.ServerTimeoutError
         return kind(504, f"{name} did not answer in time", code="proxy.upstream_timeout")
     if isinstance(error, aiohttp.ClientSSLError):
-        return kind(502, f"certificate or TLS of {name} is not accepted", code="proxy.upstream_tls")
+        why = f"the certificate or TLS settings of {name} are not accepted"
+        return kind(502, why, code="proxy.upstream_tls")
     if isinstance(error, aiohttp.ClientConnectorError):
         return kind(
             502,
