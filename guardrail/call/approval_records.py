@@ -26,8 +26,8 @@ __all__ = ["differing_arguments", "recordable_rules", "requested_view"]
 _MOST = 20
 """Maximum number of pointers in a record."""
 _OTHER_REQUEST = frozenset({RejectionReason.OTHER_SESSION, RejectionReason.OTHER_TOOL})
-"""Reasons for which nothing of the request is shown, because it belongs to another caller or
-concerns another call.
+"""Reasons for showing no part of the request: it belongs to another caller or concerns another
+call.
 """
 
 

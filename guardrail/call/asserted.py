@@ -61,7 +61,7 @@ def check_context(context: object) -> None:
 
 def as_said(context: CallContext | None) -> AssertedFacts:
     """Return the facts as the framework passed them, for a policy that sees raw input. They are
-    only shortened and freed of lone surrogates.
+    only shortened, and lone surrogates are replaced.
     """
     if context is None:
         return NOTHING
@@ -155,8 +155,9 @@ def _id(value: str, state: SessionState, text: Callable[[str], str], *, known: b
 
 @functools.lru_cache(maxsize=256)
 def _is_plain_id(value: str) -> bool:
-    """Return True if *value* is an id in which no detector finds more than randomness. One response
-    asks for several calls, and its id would be searched twice for each.
+    """Return True if *value* is an id, and detectors find only that it looks random. This saves
+    time: one response asks for several calls, and its id would otherwise be searched twice for
+    each.
     """
     if _ID.fullmatch(value) is None:
         return False

@@ -27,7 +27,7 @@ __all__ = ["Journal", "Owner", "Requests", "Writer", "actor"]
 R = TypeVar("R")
 
 _LOOK = 0.001
-"""Seconds between two checks whether the outcomes in preparation have been submitted."""
+"""Seconds between two checks for outcomes that are still being prepared."""
 
 
 class Writer(Protocol):

@@ -57,8 +57,7 @@ def build_outcome(
     *,
     omitted: str | None = None,
 ) -> Draft:
-    """Return the outcome record. Raises nothing but ``KeyboardInterrupt``, whatever the tool
-    returned.
+    """Return the outcome record. Raises only ``KeyboardInterrupt``, whatever the tool returned.
 
     *same* is True if the recorded input leads to the same decision, False if it does not, and None
     if that is not known. If *omitted* is given, the result is not examined, and it is the recorded
@@ -94,7 +93,7 @@ def build_outcome(
 
 def build_claim(admitted: Admitted, status: Status, ended: Ended) -> Draft:
     """Return the record of an outcome that arrives after its call was closed as ``unknown``, or
-    after its timeout. Raises nothing but ``KeyboardInterrupt``.
+    after its timeout. Raises only ``KeyboardInterrupt``.
     """
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
 
@@ -126,7 +125,7 @@ def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, 
 
 
 def _parts(admitted: Admitted, ended: Ended) -> _Parts:
-    """Return the recorded form of result, error and ``omitted``. Raises nothing but
+    """Return the recorded form of result and error, and the value of ``omitted``. Raises only
     ``KeyboardInterrupt``.
     """
     try:

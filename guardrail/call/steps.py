@@ -110,7 +110,8 @@ class CallSteps:
         options: CallOptions,
         run: Callable[..., Any] | None = None,
     ) -> CallGenerator[Any]:
-        """Decide, record, run and record one call. The steps end with the stage ``Settled``.
+        """Decide one call, record the decision, run the body, and record the outcome. The steps end
+        with the stage ``Settled``.
 
         If *run* is None, they end with the stage ``Admitted``, and the caller runs the body. Raises
         ``Denied``, ``ApprovalRequired``, ``LedgerError`` or ``UsageError``.

@@ -161,7 +161,7 @@ class Throttle:
             receipt: Receipt = yield Wait(exceeded.ready, self._journal.deadline)
         except TimeoutError:
             if exceeded.entry is None:
-                raise LedgerPoisonedError("the ledger was not reached in time") from None
+                raise LedgerPoisonedError("the ledger could not be reached in time") from None
             raise self._journal.ledger.expired(exceeded.entry) from None
         return receipt.seq
 
@@ -292,7 +292,7 @@ class Throttle:
             if exceeded in self._due:
                 self._due.remove(exceeded)
         if not isinstance(problem, LedgerError):
-            problem = LedgerPoisonedError("the ledger was not reached in time")
+            problem = LedgerPoisonedError("the ledger could not be reached in time")
         exceeded.ready.set_exception(problem)
 
     def _recorded_principal(self, exceeded: ExceededLimit) -> Mapping[str, Any]:

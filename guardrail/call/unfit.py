@@ -20,7 +20,7 @@ _ABOUT_NAMES: Final = frozenset({"missing", "model", "unknown_argument"})
 _OBJECTS: Final = (dict, OrderedDict, defaultdict)
 _LISTS: Final = (list, tuple)
 _NAMED_IN_MODEL: Final = (UNKNOWN_ARGUMENT, MISSING_ARGUMENT)
-"""A Python model's complaints that are about the names at the place of the error."""
+"""Types of a Python model's errors that concern the names at the place of the error."""
 _PLAIN: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 _MAX_SHOWN = 4
 _MAX_LOOKED_AT = 64
@@ -31,8 +31,8 @@ def describe_misnamed(
     error: ArgumentsError, args: object, tool: Tool, redact: Callable[[str], str]
 ) -> str:
     """Return the text to append to the message of *error*: the given arguments that *tool* does not
-    declare, and the arguments that it declares. If the error is inside an argument, the members
-    there.
+    declare, and the arguments that it declares. If the error is inside an argument, the text is
+    about the members at that place.
 
     The text is empty if all given names are declared, or if *error* is not about names.
 
