@@ -97,8 +97,8 @@ class ApprovalSteps:
             return None
 
     def answer_command(self, approval: str) -> str:
-        """Return the command with which a person approves the request *approval*, with a note if
-        the answer would not be accepted.
+        """Return the command that approves the request *approval*, with a note if the answer would
+        not be accepted.
         """
         said = f"guardrail approve {approval} --reason TEXT"
         if self._terms.unsafe_asserted:

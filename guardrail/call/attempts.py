@@ -18,7 +18,7 @@ _MAX_ID = 512
 
 
 def new_attempt(request: Request, **changes: Any) -> Request:
-    """Return *request* as a new call, with nothing decided or recorded."""
+    """Return *request* as a new call, without a decision or a record."""
     return request._replace(
         id=new_ulid(), started=time.perf_counter(), time=utc_timestamp(), meter=Meter(), **changes
     )

@@ -56,7 +56,7 @@ class Caller:
 
     state: SessionState
     refusal: Callable[[], str]
-    """Returns the reason that this identity can make no call now (a detail of cause ``identity``),
+    """Returns the reason that this identity can't make calls now (a detail of cause ``identity``),
     or an empty string if it can make calls.
     """
 

@@ -158,7 +158,7 @@ class DecisionWriter:
 
 
 def shard(request: Request) -> str:
-    """Return the shard of the engine's queue in which the call waits."""
+    """Return the shard of the engine's queue that the call waits in."""
     return shard_of(request.state.session, request.tool)
 
 

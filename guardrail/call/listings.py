@@ -91,7 +91,7 @@ class Listings:
     ) -> Steps[list[Tool]]:
         """Return the tools that are offered, in their order.
 
-        A tool is hidden if the policy says so, and also if it gives no well-formed answer in time.
+        A tool is hidden if the policy says so, and also if its answer is malformed or too late.
         ``admin.listing_failed`` then records why, at most once a minute. Raises ``UsageError`` for
         a session that is not one of this guard.
         """
@@ -128,8 +128,8 @@ class Listings:
         return [tool for at, tool in enumerate(tools) if offered.get(at)]
 
     def _who(self, state: SessionState) -> SessionInput:
-        """Return the subject of the list, in the form in which the policy sees it. A list does not
-        belong to a session: all sessions of the subject get the same list.
+        """Return the subject of the list, in the form that the policy sees. A list does not belong
+        to a session: all sessions of the subject get the same list.
         """
         who = state.raw if self._recorder.raw_input else state.facts()
         return replace(who, session={"id": ""})

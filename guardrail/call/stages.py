@@ -79,7 +79,7 @@ class Request(NamedTuple):
     does not wait.
     """
     asked: ApprovalRequired | None = None
-    """The exception with which an earlier attempt at this call asked for an approval, or None."""
+    """The exception that asked for an approval in an earlier attempt at this call, or None."""
     tries: int = 0
     """Number of earlier attempts at this call. An attempt is repeated if another record of the same
     approval or session was written first.
@@ -110,7 +110,7 @@ class Prepared(NamedTuple):
     asked: ApprovalRequest | None = None
     """The request of the approval, if the approval does not cover this call."""
     differs: tuple[str, ...] | None = None
-    """Locations of the arguments that differ from that request."""
+    """Reason for not recording the arguments, if redacting them would cost too much."""
     omitted: str | None = None
     """Reason for recording none of the arguments, if redacting them would cost too much."""
 
