@@ -115,7 +115,7 @@ def tool_of(entry: Mapping[str, Any]) -> RequestedTool:
 
 
 def tool_document(tool: RequestedTool) -> dict[str, Any]:
-    """Return *tool* in the form in which it is written to a file."""
+    """Return *tool* in the form that is written to a file."""
     grammar = {} if tool.grammar is None else {"grammar": tool.grammar}
     return {
         "name": tool.name,

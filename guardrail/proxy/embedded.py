@@ -30,7 +30,7 @@ __all__ = ["UNGOVERNED", "EmbeddedProxy", "anthropic_api", "upstream_in"]
 OPENAI_NAMES = ("OPENAI_BASE_URL", "OPENAI_API_BASE")
 """Variables for a base URL that ends with ``/v1``."""
 ANTHROPIC_NAMES = ("ANTHROPIC_BASE_URL", "ANTHROPIC_API_BASE", "ANTHROPIC_API_URL")
-"""Variables for a base URL to which clients add ``/v1``."""
+"""Variables for a base URL that clients add ``/v1`` to."""
 UNGOVERNED = (
     "AZURE_OPENAI_ENDPOINT",
     "ANTHROPIC_AWS_BASE_URL",

@@ -30,8 +30,8 @@ __all__ = ["Exchange"]
 
 _STREAM, _JSON = "text/event-stream", "application/json"
 _LARGE = 256 * 1024
-"""Size in bytes from which a request is read in a thread, so that other requests are served
-meanwhile.
+"""Requests of this size, in bytes, or larger are read in a thread, so that other requests are
+served meanwhile.
 """
 _SIGN_OF_LIFE = b": waiting for a decision\n\n"
 

@@ -16,9 +16,9 @@ class ProxyLimits:
     keep_alive_s: float = 10
     """Seconds between two signs of life while an answer waits for a decision."""
     connect_s: float = 10
-    """Seconds in which a connection to the upstream must be made."""
+    """Time limit for a connection to the upstream, in seconds."""
     answer_s: float = 3600
-    """Seconds in which an answer must end."""
+    """Time limit for a complete answer, in seconds."""
     answer: int = 128 * _MB
     """Maximum size, in bytes, of a governed answer."""
     error: int = _MB

@@ -24,7 +24,7 @@ class Outcomes:
     """
 
     def __init__(self, wait_s: float) -> None:
-        """*wait_s* is the number of seconds for which a call waits for its result."""
+        """*wait_s* is how long a call waits for its result, in seconds."""
         self._forgotten: list[Admission] = []
         self.calls = OpenCalls(self._forgotten.append)
         self._wait = wait_s

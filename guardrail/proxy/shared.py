@@ -41,7 +41,7 @@ class Shared:
 
     @property
     def approval_wait_s(self) -> float:
-        """Number of seconds for which a call waits for an approval: 0 if the settings accept no
+        """How long a call waits for an approval, in seconds: 0 if the settings do not accept any
         approval that a person could give.
         """
         accepted = self.guard.approvals.terms.unsafe_asserted

@@ -41,7 +41,7 @@ _PIECE = 64 * 1024
 meanwhile.
 """
 _REST = 1.0
-"""Seconds in which a stream must end after its last event if its connection is to be reused."""
+"""Seconds that a stream may take to end after its last event, if its connection is to be reused."""
 
 
 class UpstreamReply:
