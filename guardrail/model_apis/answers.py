@@ -46,8 +46,8 @@ def govern_body(
     """Return the answer *body* without its refused calls. If no call is refused, the bytes are
     unchanged.
 
-    *refused* is called with each refused output item. *about* is called with the ids from which a
-    later request can continue. *hosts_shell* is the result of ``requests.hosts_shell`` for the
+    *refused* is called with each refused output item. *about* is called with the ids that a later
+    request can continue from. *hosts_shell* is the result of ``requests.hosts_shell`` for the
     request.
     """
     answer = read_message(body) if api is Api.MESSAGES else read_object(body)
@@ -131,7 +131,7 @@ class AnswerStream:
 
 
 def _name(event: SentEvent, sent: Mapping[str, Any]) -> str | None:
-    """Return the event name for *sent*: the type by which it was governed, if *event* has a name.
+    """Return the event name for *sent*: the type that it was governed as, if *event* has a name.
     Raises ``ModelAnswerError`` for a name that could end its line.
     """
     if not event.name:

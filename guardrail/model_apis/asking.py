@@ -58,8 +58,8 @@ call is allowed.
 
 
 class ModelAnswerError(GuardrailError):
-    """A model's answer can't be governed because it is malformed or incomplete. The program gets
-    none of its undecided calls.
+    """A model's answer can't be governed because it is malformed or incomplete. The program does
+    not get its undecided calls.
     """
 
     default_code = "model_answer"

@@ -29,7 +29,7 @@ TOOLS = "tool_calls"
 LEGACY = "function_call"
 
 _ENDED = frozenset({"stop", TOOLS, LEGACY})
-"""Finish reasons with which a choice and its calls are complete."""
+"""Finish reasons which mean that a choice and its calls are complete."""
 _KINDS = ("function", "custom")
 
 
