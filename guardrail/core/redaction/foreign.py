@@ -1,8 +1,9 @@
 """Reads results and exceptions, which can be objects of foreign classes whose methods can do
 anything.
 
-This module calls no method that a foreign class or metaclass could have overridden, except for an
-exception's text and an object's ``__dict__``. It catches all exceptions that these two raise.
+This module does not call any method that a foreign class or metaclass could have overridden, except
+for an exception's text and an object's ``__dict__``. It catches all exceptions that these two
+raise.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The forms in which a text can contain a known value: escaped, quoted, encoded."""
+"""The forms that a known value can have in a text: escaped, quoted, encoded."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class KnownForm(NamedTuple):
 
 
 def all_forms(written: str, value: str) -> list[KnownForm]:
-    """Return the forms in which a text can contain *written*. *value* is its normalised form."""
+    """Return the forms that *written* can have in a text. *value* is its normalised form."""
     spellings = [written]
     if not written.isascii():
         spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]

@@ -2,7 +2,7 @@
 
 Every rule is evaluated, and the strictest treatment is applied. Class ``secret`` gets a random
 mark, every other class a keyed token. The caller passes the functions that make both: this module
-holds no key and generates no random numbers.
+does not hold a key or generate random numbers.
 """
 
 from __future__ import annotations

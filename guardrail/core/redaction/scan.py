@@ -221,8 +221,8 @@ def _is_whole(known: list[Known], text: str) -> bool:
 
 
 def _not_within(hits: list[Hit], others: list[Hit], spend: Spend) -> list[Hit]:
-    """Return the *hits* that lie in none of *others*, in one pass. Both lists are in order and have
-    no overlaps.
+    """Return, in one pass, the *hits* that do not lie within any of *others*. Both lists are in
+    order and have no overlaps.
     """
     fresh: list[Hit] = []
     at = 0

@@ -145,7 +145,7 @@ class Tightening:
         return cls
 
     def _remember_all(self, source: object, cls: str) -> None:
-        """Make everything in *source* known to the session, because the view shows none of it."""
+        """Make everything in *source* known to the session, because the view does not show it."""
         memory = self._inspection._memory
         for text in all_values(source):
             # Values that a rule has already made known keep the class that the rule gave them.

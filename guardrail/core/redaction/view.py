@@ -1,4 +1,4 @@
-"""Walks one argument tree once, and gives the classes for the policy and the view that is
+"""Walks one argument tree once, and computes the classes for the policy and the view that is
 recorded.
 """
 
@@ -86,7 +86,7 @@ class Inspection:
         """Learn the sensitive values that *walk* found. *minimal* is the class that a minimal view
         names, or an empty string if the view is not minimal.
 
-        *again* returns an inspection of the same arguments by a session that knows no values.
+        *again* returns an inspection of the same arguments by a session without known values.
         """
         self._again = again
         self._replacer = replacer
