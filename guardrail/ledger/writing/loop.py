@@ -13,8 +13,8 @@ from guardrail.ledger.writing.work import Entry, Inbox, Order, Work, closed_erro
 __all__ = ["BatchSizeEstimator", "Loop"]
 
 _SHARE = 0.25
-"""Largest fraction of the last commit's duration for which the thread waits for its callers to
-return, so that they can share the next commit.
+"""Maximum wait for callers that return, as a fraction of the last commit's duration. Callers that
+return in time share the next commit.
 """
 _LONGEST = 0.001
 """Maximum wait in seconds, regardless of the duration of the last commit."""
