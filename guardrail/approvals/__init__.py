@@ -1,1 +1,1 @@
-"""Approvals: the requests, the answers, and the rules for both. This package runs no tools."""
+"""Approvals: the requests, the answers, and the rules for both. This package does not run tools."""

@@ -87,7 +87,7 @@ class RejectionReason(StrEnum):
     APPROVER_COUNTED = "approver_counted"
     """The approver has already approved the request; the rule requires another person."""
     APPROVER_UNKNOWN = "approver_unknown"
-    """The answer does not state, in a form that can be recorded, who gave it and what it is."""
+    """The answer does not name its approver and its verdict in a form that can be recorded."""
     ANSWER_CHANGED = "answer_changed"
     """The answer contains more than yes or no: other arguments, or keys that would have
     no effect.

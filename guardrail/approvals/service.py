@@ -1,7 +1,8 @@
 """Answers approval requests. Every answer, whether accepted or rejected, becomes a durable record.
 
-``guardrail.approvals.rules`` judges the answers. This module needs no guard and runs no tool: the
-command line uses it on a ledger that it opened itself, and an adapter on its guard's ledger.
+``guardrail.approvals.rules`` judges the answers. This module does not need a guard and does not run
+tools: the command line uses it on a ledger that it opened itself, and an adapter on its guard's
+ledger.
 """
 
 from __future__ import annotations

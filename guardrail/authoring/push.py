@@ -1,5 +1,5 @@
 """Stores policies on a development server, module by module, without bundles. Not for production:
-it is not atomic, and the server's replies name no revision.
+it is not atomic, and the server's replies do not contain a revision.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ def _names(message: str, path: str) -> bool:
 
 @contextmanager
 def naming_its_source() -> Generator[None]:
-    """Add the environment variable that set a path to errors raised inside the block."""
+    """For errors raised inside the block, name the environment variable that set the path in the
+    message.
+    """
     try:
         yield
     except GuardrailError as error:

@@ -56,7 +56,7 @@ class Claim:
 
 
 def owner_of(record: Mapping[str, Any]) -> Owner | None:
-    """Return the owner of the session according to *record*, or None if the record names no
+    """Return the owner of the session according to *record*, or None if the record does not name an
     owner.
     """
     if session_of(record) is None:

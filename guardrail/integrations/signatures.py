@@ -1,4 +1,4 @@
-"""Copies a function's name, docstring and parameters to a wrapper that gives no access to the
+"""Copies a function's name, docstring and parameters to a wrapper that does not give access to the
 original.
 """
 

@@ -1,6 +1,6 @@
 """Keys other than the log's own: a witness's key, and the trusted certificates for time stamps.
 
-This module is for programs that hold no log. Like ``guardrail.keys.log_key``, it imports
+This module is for programs that do not have a log. Like ``guardrail.keys.log_key``, it imports
 ``cryptography``.
 """
 

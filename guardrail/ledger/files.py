@@ -99,8 +99,8 @@ def traces(path: Path) -> list[Path]:
     """Return the existing files of a log at *path*, in a stable order, or an empty list if no log
     was ever there.
 
-    The lock file, the reserve and an empty folder of leases are not included, because they hold no
-    part of a log.
+    The lock file, the reserve and an empty folder of leases are not included, because they do not
+    contain any part of a log.
     """
     db = Path(os.path.realpath(path))
     found = [

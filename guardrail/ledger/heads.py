@@ -2,7 +2,8 @@
 
 A head covers every durable record. The row also contains a MAC that only holders of this log's keys
 can compute. A writer extends another writer's head only if the MAC is valid, so that no honest
-writer signs a forged tail. The caller passes the signing functions; this module knows no keys.
+writer signs a forged tail. The caller passes the signing functions; this module does not handle
+keys.
 """
 
 from __future__ import annotations

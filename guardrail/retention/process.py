@@ -1,8 +1,8 @@
 """The worker process that does the due retention work, as seen by the guard that starts it.
 
 The worker is a process rather than a thread so that it takes no time from the interpreter that runs
-the calls, has its own priority, holds no connection that a fork of the program would copy, and can
-be ended at any point.
+the calls, has its own priority, does not hold a connection that a fork of the program would copy,
+and can be ended at any point.
 """
 
 from __future__ import annotations

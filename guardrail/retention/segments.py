@@ -108,7 +108,7 @@ def write(
     this returns.
 
     *before* is the tree of the records before the segment. Files and folders get the owner of the
-    ledger *like*. Raises ``RetentionError`` and leaves no copy with that name.
+    ledger *like*. Raises ``RetentionError``, and then leaves nothing behind under that name.
     """
     name = name_of(genesis, segment.number)
     try:

@@ -1,6 +1,6 @@
 """Makes proofs from a ledger: that it contains a record, and that one head continues another.
 
-It only reads. It checks everything that it reads, so a changed ledger gives no proof.
+It only reads. It checks everything that it reads, so a changed ledger never produces a proof.
 """
 
 from __future__ import annotations

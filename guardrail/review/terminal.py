@@ -37,8 +37,8 @@ __all__ = [
 MAX_DEPTH = 40
 """Maximum nesting depth shown. Deeper levels are only counted."""
 MAX_MARKS = 3
-"""Maximum number of consecutive combining marks that are shown. Real languages need no more, and a
-longer sequence is an attempt to draw over other lines.
+"""Maximum number of consecutive combining marks that are shown. Real languages do not need more,
+and a longer sequence is an attempt to draw over other lines.
 """
 
 # Invisible characters whose category is a letter, a mark or a symbol: fillers, joiners, variation

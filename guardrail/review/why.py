@@ -205,8 +205,8 @@ class DecisionExplanation:
     was asked.
     """
     reproducible: bool | None
-    """Whether the decision is reproducible: from the decision, or from the outcome if the decision
-    left it open.
+    """True if the decision is reproducible, according to the decision record or, if that left it
+    open, the outcome record.
     """
     reproducible_sentence: str
     input: object

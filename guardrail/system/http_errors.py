@@ -16,7 +16,7 @@ __all__ = [
 
 
 class TransportCause(StrEnum):
-    """Why there is no reply."""
+    """The reason that there is no reply."""
 
     TIMEOUT = "timeout"
     UNREACHABLE = "unreachable"

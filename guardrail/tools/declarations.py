@@ -166,7 +166,7 @@ class ToolDeclarations(ABC):
 
     @property
     def unknown_arguments(self) -> UnknownArguments:
-        """How arguments that a JSON Schema does not declare are treated."""
+        """Treatment of arguments that a JSON Schema does not declare."""
         return self._unknown
 
     def find_tool(self, tool: str | Tool, server: str | None = None) -> Tool:

@@ -92,7 +92,7 @@ class Diagnosis:
     keys: Keys | None
     """The log's keys, or None if they are lost."""
     unusable: str = ""
-    """Why the log can't be continued although its file may be intact."""
+    """The reason that the log can't be continued although its file may be intact."""
     names: tuple[str, ...] = ()
     """Names that this log had before."""
     next_log: str = ""

@@ -35,8 +35,8 @@ guess a value without the keys.
 def record_start(
     path: Path, journal: Journal, settings: Settings, keys: Keys, policy: PolicyIdentity
 ) -> None:
-    """Record that a guard starts, and before that the settings that changed since the last start;
-    durable when this returns.
+    """Record the settings that have changed since the last start, and then the start of a guard.
+    Both are durable when this returns.
 
     *path* is the ledger. Raises ``LedgerError``.
     """

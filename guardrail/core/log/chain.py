@@ -123,7 +123,7 @@ class Chain:
     """The state of a verification: all data needed to check the next line.
 
     Pass each row to ``take``, in order. It returns the decoded record, or None once a row is wrong.
-    After that, it accepts no more rows.
+    After that, it does not accept rows.
     """
 
     def __init__(

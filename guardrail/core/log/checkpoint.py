@@ -296,7 +296,7 @@ def is_name(name: str) -> bool:
 
 
 def _base64(text: str) -> bytes:
-    """Decode standard base64 with padding; return no bytes if it is invalid."""
+    """Decode standard base64 with padding; return empty bytes if it is invalid."""
     try:
         raw = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):

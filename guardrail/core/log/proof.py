@@ -143,7 +143,7 @@ def check_proof(
 ) -> ProofCheck:
     """Check *proof* with the log's *public* key, and the cosignatures of *witnesses* on its head.
 
-    The check needs no ledger, no network and no clock.
+    The check does not need a ledger, a network or a clock.
     """
     head = Checkpoint.parse(proof.note.text)
     leaf = hashlib.sha256(b"\x00" + proof.line).digest()

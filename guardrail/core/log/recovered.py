@@ -20,7 +20,7 @@ TYPE = "admin.recovered"
 
 
 class Loss(StrEnum):
-    """How certain the number of lost records in a recovery's record is."""
+    """Certainty of the number of lost records in a recovery's record."""
 
     NONE_KNOWN = "none_known"
     """No record that a head had covered was missing."""
@@ -51,7 +51,7 @@ class Recovered:
     restarted: bool = False
     """True if the recovery began this log, so that the earlier records are in another log."""
     loss: Loss = Loss.NONE_KNOWN
-    """How certain ``lost`` is."""
+    """Certainty of ``lost``."""
     proven: int = 0
     """For a restarted log, the number of records of the previous log that an external head
     covers.
@@ -124,7 +124,7 @@ class Recovered:
 def _loss(said: Mapping[str, Any], *, restarted: bool) -> Loss:
     """Return how certain a recorded loss of 0 records is.
 
-    A new log may have lost records if its recovery record states no number or a malformed one.
+    A new log may have lost records if the number in its recovery record is missing or malformed.
     """
     if said.get("loss") == Loss.NONE_KNOWN:
         return Loss.NONE_KNOWN

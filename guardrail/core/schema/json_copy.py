@@ -53,7 +53,7 @@ are never renamed.
 
 
 class Foreign(StrEnum):
-    """How values of a type that JSON does not have are treated."""
+    """Treatment of values of a type that JSON does not have."""
 
     REFUSED = "refused"
     KEPT = "kept"

@@ -45,7 +45,7 @@ governed.
 
 
 class Approvals(StrEnum):
-    """How to handle a call that needs an approval."""
+    """Treatment of calls that need an approval."""
 
     ERROR = "error"
     """Tell the model that the call did not run."""

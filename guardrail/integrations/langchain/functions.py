@@ -36,7 +36,7 @@ def _governed_function(
     tool: BaseTool, body: Callable[..., Any], *, awaited: bool
 ) -> Callable[..., Any]:
     """Return a function with the signature of *body* that runs *body* through the guard, and that
-    gives no access to *body*.
+    does not give access to *body*.
     """
     beside = frozenset(config_names(body) | {"run_manager", "callbacks"} & set(parameters(body)))
     if awaited:

@@ -61,7 +61,9 @@ class GuardMiddleware(AgentMiddleware[Any, Any, Any]):
     """
 
     trace_policy = _NO_PAYLOAD
-    """The trace span of the middleware itself contains no arguments or results. Other spans do."""
+    """The trace span of the middleware itself does not contain arguments or results. Other spans
+    do.
+    """
     check_order = True
     """True to report a middleware that comes later."""
 

@@ -1,5 +1,5 @@
 """Replaces the tools in the calls that pass through a ToolNode with governed tools, and records
-calls that name no tool.
+calls of tools that do not exist.
 
 A guard around the framework's handler would decide once for a call that a retry runs three times,
 and would not see the changes that an inner wrapper makes. So the tool itself is governed: every

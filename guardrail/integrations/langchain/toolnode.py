@@ -36,10 +36,10 @@ def tool_call_wrappers(
     """Return the arguments of ``ToolNode`` that govern each of its tools: none of their bodies runs
     without a durable, well-formed ``allow``.
 
-    Calls that name no tool of the node are recorded as ``call.rejected``; the framework answers
-    them. *approvals* has the same meaning as in ``govern``. If another wrapper runs inside these,
-    ``MiddlewareOrderWarning`` is emitted, or raised if *strict* is True. Raises ``UsageError`` if
-    LangGraph is not installed.
+    Calls of tools that the node does not have are recorded as ``call.rejected``; the framework
+    answers them. *approvals* has the same meaning as in ``govern``. If another wrapper runs inside
+    these, ``MiddlewareOrderWarning`` is emitted, or raised if *strict* is True. Raises
+    ``UsageError`` if LangGraph is not installed.
     """
     try:
         from guardrail.integrations.langchain.swapping import Swapping

@@ -30,12 +30,12 @@ R = TypeVar("R")
 
 
 class Hosted(StrEnum):
-    """How a ToolBox treats tools that the provider has run without a decision."""
+    """Treatment of tools that the provider has run without a decision."""
 
     RECORD = "record"
     """Record each as ``call.rejected`` with the reason ``provider_tool``."""
     REFUSE = "refuse"
-    """Record them, then raise ``UsageError`` and run no call of the response."""
+    """Record them, then raise ``UsageError`` without running any call of the response."""
 
 
 class OpenAIToolBox(ToolBoxBase):

@@ -64,7 +64,7 @@ class Examination:
     values: str = ""
     """Name of a table with values that the schema forbids, or an empty string if there is none."""
     whole: bool = True
-    """True if SQLite finds no fault in its pages, indexes and free list."""
+    """True if SQLite does not find a fault in its pages, indexes or free list."""
     roots: Mapping[int, bytes] = field(default_factory=dict)
     """Roots of the requested sizes, over good and pruned records."""
     unreadable: str = ""

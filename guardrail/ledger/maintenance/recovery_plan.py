@@ -64,7 +64,7 @@ class RecoveryPlan:
     head.
     """
     loss: Loss
-    """How certain ``lost`` is."""
+    """Certainty of ``lost``."""
     unclear_calls: tuple[OpenCall, ...]
     """Open calls of processes that are not known to be dead or alive."""
     alive: tuple[str, ...]

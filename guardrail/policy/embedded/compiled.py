@@ -132,8 +132,8 @@ def unambiguous(modules: Sequence[Module], bench: Workbench) -> tuple[list[Modul
 def merge_served(
     modules: Sequence[Module], bench: Workbench
 ) -> tuple[list[MergedPackage], list[Finding]]:
-    """Return the checked *modules* in the form in which the engine evaluates them, and the findings
-    that prevent this.
+    """Return the checked *modules* in the form that the engine evaluates, and the findings that
+    prevent this.
     """
     findings: list[Finding] = []
     served = _rewritten(modules, with_sizes(modules), bench, findings)

@@ -60,7 +60,7 @@ class OpaEngine:
     def connect(cls, section: OpaSection, *, local: PolicySet | None = None) -> OpaEngine:
         """Wait until the server in *section* serves an accepted revision: one of
         ``section.revisions`` or, if that is empty, the bundle built from the policies *local*.
-        Raises ``ConfigError`` for settings that expose arguments or name no revision, and
+        Raises ``ConfigError`` for settings that expose arguments or do not name a revision, and
         ``PolicyError`` (``revision``, ``unreachable``, ``timeout``, ``malformed``, ``undefined``)
         if the server is not ready within ``start_limit_ms``.
         """

@@ -24,7 +24,7 @@ from guardrail.review.verify.report import OutsideHead, Progress, VerifyReport, 
 __all__ = ["signers_in", "verify_copy"]
 
 _AGAIN = 3
-"""How often a copy that grows during the reading is read again at most."""
+"""Maximum number of times that a copy is read again because it grew during the reading."""
 
 
 @dataclass(frozen=True, slots=True)
