@@ -241,7 +241,7 @@ def _compare(
             memory,
             remembered,
             "rolled_back",
-            f"the ledger has only {head.size:,}: it was cut or rolled back",
+            f"the ledger has only {head.size:,}: it was truncated or rolled back",
         )
     try:
         check_follows(remembered.head, head, heads.prove)

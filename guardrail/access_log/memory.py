@@ -1,8 +1,8 @@
 """Remembers the largest head of each ledger's access log, both next to the ledger and in this
 machine's memory of heads.
 
-This lets the next reader notice that an access log was removed, cut or replaced, before it creates
-a new one.
+This lets the next reader notice that an access log was removed, truncated or replaced, before it
+creates a new one.
 """
 
 from __future__ import annotations

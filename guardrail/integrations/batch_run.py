@@ -83,8 +83,8 @@ class BatchRun:
         return [future.result() for future in futures]
 
     async def arun_all(self, pairs: Sequence[tuple[AskedCall, Registered | None]]) -> list[Any]:
-        """Run each call as a task, and return the answers in order. If this is cancelled, every
-        task is cancelled too, and this ends only after all outcomes are recorded.
+        """Run each call as a task, and return the answers in order. If the caller is cancelled,
+        every task is cancelled too, and this method returns only after all outcomes are recorded.
         """
         if len(pairs) == 1:
             return [await self._arun(*pairs[0])]

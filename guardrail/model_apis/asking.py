@@ -52,7 +52,7 @@ class Asked(NamedTuple):
 
 
 Deciding = Generator[Asked, list[str | None], R]
-"""A generator that yields calls. For each call it is sent the text of the refusal, or None if the
+"""A generator that yields calls. For each call, it receives the text of the refusal, or None if the
 call is allowed.
 """
 

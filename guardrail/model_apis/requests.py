@@ -61,7 +61,8 @@ class ToolRequest:
 
     def __init__(self, api: Api, body: Mapping[str, Any], hosted: Collection[str] = ()) -> None:
         """Read the tools of *body*. *hosted* are the types of tools that the provider may run.
-        Raises ``ModelRequestError`` for tools that can't be governed, and for too many.
+        Raises ``ModelRequestError`` for tools that can't be governed, and if there are too many
+        tools.
         """
         self._api = api
         self._body = body

@@ -135,7 +135,7 @@ class Chain:
         """Begin at line 0, or after *after*. If it begins after *after*, the calls that are open at
         that point are unknown.
 
-        *also* can report a problem in a record that is linked correctly.
+        *also* can report a problem in a correctly linked record that is not about a call.
         """
         self._partial = after is not None
         self._also = also

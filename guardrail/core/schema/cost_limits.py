@@ -54,8 +54,8 @@ REASONS: Final[Mapping[str, str]] = {
 
 
 def refuse(detail: str) -> SchemaError:
-    """Return the error for *detail*. It quotes nothing, because the text of a foreign schema is
-    hostile.
+    """Return the error for *detail*. The message does not quote the schema, because the text of a
+    foreign schema is hostile.
     """
     return SchemaError(
         REASONS[detail],
