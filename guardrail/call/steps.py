@@ -110,11 +110,11 @@ class CallSteps:
         options: CallOptions,
         run: Callable[..., Any] | None = None,
     ) -> CallGenerator[Any]:
-        """Decide one call, record the decision, run the body, and record the outcome. The steps end
-        with the stage ``Settled``.
+        """Decide a call, record the decision, run the body, and record the outcome.
 
-        If *run* is None, they end with the stage ``Admitted``, and the caller runs the body. Raises
-        ``Denied``, ``ApprovalRequired``, ``LedgerError`` or ``UsageError``.
+        The steps end with the stage ``Settled``. If *run* is None, they end with ``Admitted``, and
+        the caller runs the body. Raises ``Denied``, ``ApprovalRequired``, ``LedgerError`` or
+        ``UsageError``.
         """
         enforcement = Enforcement.RELEASE if run is None else Enforcement.BODY
         request = yield from self._receive(tool, args, options, enforcement)  # (1) who is calling

@@ -42,9 +42,7 @@ _LEASE_CHECK_SECONDS = 1.0
 
 
 class Committer:
-    """Writes the records that a commit thread receives. Used by that thread only, unless a method
-    says otherwise.
-    """
+    """Writes the records that a commit thread receives. Most methods are for that thread only."""
 
     def __init__(
         self, db: Path, settings: LedgerSettings, signing: Signing, parent: Committer | None = None
