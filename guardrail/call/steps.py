@@ -112,9 +112,8 @@ class CallSteps:
     ) -> CallGenerator[Any]:
         """Decide a call, record the decision, run the body, and record the outcome.
 
-        The steps end with the stage ``Settled``. If *run* is None, they end with ``Admitted``, and
-        the caller runs the body. Raises ``Denied``, ``ApprovalRequired``, ``LedgerError`` or
-        ``UsageError``.
+        The last stage is ``Settled``. If *run* is None, it is ``Admitted``: the caller runs the
+        body. Raises ``Denied``, ``ApprovalRequired``, ``LedgerError`` or ``UsageError``.
         """
         enforcement = Enforcement.RELEASE if run is None else Enforcement.BODY
         request = yield from self._receive(tool, args, options, enforcement)  # (1) who is calling
