@@ -14,7 +14,6 @@ import hashlib
 import json
 import os
 import stat
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from guardrail.errors import AnchorError, NoteError, os_reason
 from guardrail.system.disk import why_not_written
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import new_file, new_folder
+from guardrail.system.state_folder import is_temporary, state_folder
 
 __all__ = ["HeadMemory", "RememberedHead", "memory_folder", "memory_of"]
 
@@ -35,8 +35,6 @@ _VERSION = 1
 _MAX_BYTES = 64 * 1024
 _PATIENCE = 1.0
 """Seconds to wait while another process stores a head."""
-_ROOTS_FOLDER = Path("/var/lib/guardrail/heads")
-TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,24 +232,11 @@ def memory_folder(
     """Return the folder of the memory of heads, or None if ``[anchors] memory`` is off or this user
     has no home directory.
 
-    The folder is the configured path, or ``/var/lib/guardrail/heads`` for root, or
-    ``guardrail/heads`` below ``XDG_STATE_HOME`` (``~/.local/state`` by default, XDG Base Directory
-    Specification).
+    The folder is the configured path, or ``heads`` in the user's state folder (``state_folder``).
     """
     if isinstance(settings.memory, Path):
         return settings.memory
-    if not settings.memory:
-        return None
-    if os.geteuid() == 0:
-        return _ROOTS_FOLDER
-    environment = os.environ if environment is None else environment
-    state = environment.get("XDG_STATE_HOME", "")
-    if os.path.isabs(state):
-        return Path(state) / "guardrail" / "heads"
-    try:
-        return Path.home() / ".local" / "state" / "guardrail" / "heads"
-    except RuntimeError:
-        return None
+    return state_folder("heads", environment) if settings.memory else None
 
 
 def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMemory | None:
@@ -261,14 +246,8 @@ def memory_of(settings: AnchorSettings, ledger: Path, verify: Verify) -> HeadMem
     ``[anchors] memory`` is a path.
     """
     folder = memory_folder(settings)
-    if folder is None or (not isinstance(settings.memory, Path) and _is_temporary(ledger)):
+    if folder is None or (not isinstance(settings.memory, Path) and is_temporary(ledger)):
         return None
     # A memory at a configured path is shared by all users who run commands on the ledger. Root's
     # own memory is not shared.
     return HeadMemory(folder, ledger, verify, shared=isinstance(settings.memory, Path))
-
-
-def _is_temporary(ledger: Path) -> bool:
-    real = Path(os.path.realpath(ledger))
-    roots = {os.path.realpath(folder) for folder in (*TEMPORARY, tempfile.gettempdir())}
-    return any(str(parent) in roots for parent in real.parents)

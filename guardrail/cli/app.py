@@ -10,12 +10,12 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 from pathlib import Path
 
 import click
 
+from guardrail.cli.entries import COMMANDS, GROUPS, CommandEntry, CommandReads
 from guardrail.cli.missing import explained
 from guardrail.cli.output import LEDGER, Style, remark
 from guardrail.errors import (
@@ -29,17 +29,7 @@ from guardrail.errors import (
 from guardrail.review.terminal import one_line
 from guardrail.system.ownership import denial_of
 
-__all__ = [
-    "COMMANDS",
-    "GROUPS",
-    "CommandEntry",
-    "CommandReads",
-    "Exit",
-    "LazyGroup",
-    "cli",
-    "report",
-    "run",
-]
+__all__ = ["Exit", "LazyGroup", "cli", "report", "run"]
 
 
 class Exit(IntEnum):
@@ -59,34 +49,6 @@ class Exit(IntEnum):
     """The reader of the output closed it before the end."""
 
 
-class CommandReads(StrEnum):
-    """The kind of data that a command reads."""
-
-    LEDGER = "ledger"
-    """The ledger that ``--ledger`` names, if the command has that option. The access log gets a
-    record first.
-    """
-    ACCESS_LOG = "access-log"
-    """The access log of that ledger, which also records this read."""
-    NO_RECORDS = "no-records"
-    """No records are shown or copied, or the ledger itself records the command's effect."""
-
-
-@dataclass(frozen=True, slots=True)
-class CommandEntry:
-    """A command's location and its line in ``--help``, which is shown without importing the
-    command.
-    """
-
-    module: str
-    attribute: str
-    summary: str
-    reads: CommandReads = CommandReads.LEDGER
-    """The records that the command reads. By default, those of the ledger."""
-    instead: str = ""
-    """A parameter that names a file to read instead of the ledger."""
-
-
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 """Errors that mean that stdout accepts no more output. Code that writes guardrail's own files
 converts them to guardrail's errors.
@@ -96,138 +58,6 @@ _EXISTS = (".exists", ".exist")
 """Suffixes of error codes for something that already exists. These are usage errors, because the
 command line asked to create it.
 """
-
-_HERE = "guardrail.cli.commands"
-
-COMMANDS: Mapping[str, CommandEntry] = {
-    "init": CommandEntry(
-        f"{_HERE}.init",
-        "init",
-        "Create a project: settings, a policy with a test, keys and a ledger.",
-    ),
-    "doctor": CommandEntry(
-        f"{_HERE}.doctor",
-        "doctor",
-        "Check everything that guardrail needs, and show how to fix problems.",
-    ),
-    "demo": CommandEntry(
-        f"{_HERE}.demo",
-        "demo",
-        "Watch a scripted agent under policy, without a model or a network.",
-    ),
-    "bench": CommandEntry(
-        f"{_HERE}.bench",
-        "bench",
-        "Measure what a governed call costs on this machine.",
-        reads=CommandReads.NO_RECORDS,
-    ),
-    "sessions": CommandEntry(
-        f"{_HERE}.sessions", "sessions", "List the sessions in the ledger, oldest first."
-    ),
-    "show": CommandEntry(
-        f"{_HERE}.show", "show", "Show a session call by call, or one record in full."
-    ),
-    "why": CommandEntry(f"{_HERE}.why", "why", "Explain why a call was allowed or denied."),
-    "approvals": CommandEntry(
-        f"{_HERE}.approvals", "approvals", "List the calls that wait for a person's approval."
-    ),
-    "approve": CommandEntry(
-        f"{_HERE}.approvals", "approve", "Approve one call, as your operating-system user."
-    ),
-    "refuse": CommandEntry(f"{_HERE}.approvals", "refuse", "Refuse a call permanently."),
-    "verify": CommandEntry(
-        f"{_HERE}.verify",
-        "verify",
-        "Check that no record was changed, and report what that proves.",
-        instead="exported",
-    ),
-    "recover": CommandEntry(
-        f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
-    ),
-    "export": CommandEntry(f"{_HERE}.export", "export", "Export the records, byte for byte."),
-    "access": CommandEntry(
-        f"{_HERE}.access", "access", "Show who read the ledger.", reads=CommandReads.ACCESS_LOG
-    ),
-    "checkpoint": CommandEntry(
-        f"{_HERE}.checkpoint",
-        "checkpoint",
-        "Print the current signed head, to store outside the ledger.",
-    ),
-    "anchor": CommandEntry(
-        f"{_HERE}.anchor",
-        "anchor",
-        "Send the current signed head to every anchor now.",
-        instead="action",
-    ),
-    "seal": CommandEntry(
-        f"{_HERE}.seal",
-        "seal",
-        "Close a segment with the records since the previous one, and copy it.",
-    ),
-    "archive": CommandEntry(
-        f"{_HERE}.seal", "archive", "Copy the closed segments to the archive folder."
-    ),
-    "prune": CommandEntry(
-        f"{_HERE}.prune",
-        "prune",
-        "Delete records past their retention period.",
-    ),
-    "hold": CommandEntry(
-        f"{_HERE}.hold", "hold", "Protect records from deletion, for a legal hold."
-    ),
-    "retention": CommandEntry(
-        f"{_HERE}.retention",
-        "retention",
-        "Keep and delete records by the retention policy in the settings.",
-    ),
-    "backup": CommandEntry(
-        f"{_HERE}.backup", "backup", "Copy the ledger while it is in use, and verify the copy."
-    ),
-    "prove": CommandEntry(
-        f"{_HERE}.prove", "prove", "Write a proof that one record is in the ledger."
-    ),
-    "check-proof": CommandEntry(
-        f"{_HERE}.prove",
-        "check_proof",
-        "Check a record's proof, without the ledger.",
-        reads=CommandReads.NO_RECORDS,
-    ),
-    "consistency": CommandEntry(
-        f"{_HERE}.consistency", "consistency", "Check that one signed head continues another."
-    ),
-    "keys": CommandEntry(
-        f"{_HERE}.keys",
-        "keys",
-        "Show the log's public key, which every verifier should keep.",
-    ),
-    "witness": CommandEntry(
-        f"{_HERE}.witness", "witness", "Run a witness: a second host that cosigns heads."
-    ),
-    "policy": CommandEntry(f"{_HERE}.policy", "policy", "Check, test, bundle and reload policies."),
-    "proxy": CommandEntry(
-        f"{_HERE}.proxy",
-        "proxy",
-        "Govern the tool calls of programs that use a model's API.",
-        reads=CommandReads.NO_RECORDS,
-    ),
-    "run": CommandEntry(
-        f"{_HERE}.run",
-        "run",
-        "Run a program whose model's tool calls are governed.",
-        reads=CommandReads.NO_RECORDS,
-    ),
-}
-
-GROUPS: Mapping[str, Sequence[str]] = {
-    "Start": ("init", "doctor", "demo", "bench"),
-    "Review": ("sessions", "show", "why", "export", "access"),
-    "Approve": ("approvals", "approve", "refuse"),
-    "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
-    "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover"),
-    "Policies": ("policy",),
-    "Serve": ("run", "proxy", "witness"),
-}
-"""The sections of ``guardrail --help``: the commands, grouped by task."""
 
 
 class LazyGroup(click.Group):

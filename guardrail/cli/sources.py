@@ -12,15 +12,24 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from guardrail.cli.options import ledger_options, open_ledger, settings_for
-from guardrail.cli.output import SOURCE, Style, remark
+from guardrail.cli.output import SOURCE, Progress, Style, remark
+from guardrail.config import ReviewSettings
 from guardrail.errors import ConfigError
 from guardrail.review.records import NotFoundError, PrunedRange, RecordReader
 from guardrail.review.terminal import one_line
 
 if TYPE_CHECKING:
+    from guardrail.review.index.records import IndexedRecords
     from guardrail.review.pruned import SegmentCopy
 
-__all__ = ["file_of", "known_copies", "open_records", "report_pruned", "source_options"]
+__all__ = [
+    "file_of",
+    "known_copies",
+    "open_indexed",
+    "open_records",
+    "report_pruned",
+    "source_options",
+]
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _PATH = click.Path(path_type=Path, readable=False)
@@ -63,7 +72,7 @@ def open_records(
     """Open the source. If a record was pruned, the error names the copy of its segment."""
     file = file_of(ledger, exported, segment)
     if file is None:
-        with open_ledger(config, ledger) as reader:
+        with open_indexed(config, ledger) as reader:
             try:
                 yield reader
             except NotFoundError as error:
@@ -93,6 +102,34 @@ def open_records(
             f"next:  guardrail verify --{kind} {one_line(str(file))} --checkpoint HEAD --key PUB"
         )
         yield records
+
+
+@contextmanager
+def open_indexed(config: Path | None, ledger: Path | None) -> Iterator[IndexedRecords]:
+    """Open the ledger with this user's index of it, which is brought up to date when it is needed.
+
+    Raises ``LedgerOpenError``.
+    """
+    from guardrail.review.index.file import index_file
+    from guardrail.review.index.records import IndexedRecords
+
+    progress = Progress("indexed")
+
+    def tell(what: str) -> None:
+        progress.clear()
+        remark(f"note: {one_line(what)}", Style.WARN)
+
+    reader = open_ledger(config, ledger)
+    try:
+        settings = settings_for(config, ledger).review
+    except ConfigError:  # --ledger alone reads a ledger whatever the settings contain
+        settings = ReviewSettings()
+    file = index_file(settings, reader.path)
+    with IndexedRecords(reader, file, tell=tell, progress=progress) as records:
+        try:
+            yield records
+        finally:
+            progress.clear()
 
 
 def known_copies(

@@ -20,6 +20,7 @@ from guardrail.config.sections import (
     ProxySettings,
     RedactionSettings,
     RetentionSettings,
+    ReviewSettings,
     is_default_place,
 )
 from guardrail.config.settings import Settings, access_rule
@@ -41,6 +42,7 @@ __all__ = [
     "ProxySettings",
     "RedactionSettings",
     "RetentionSettings",
+    "ReviewSettings",
     "Settings",
     "access_rule",
     "find",

@@ -20,6 +20,7 @@ __all__ = [
     "ProxySettings",
     "RedactionSettings",
     "RetentionSettings",
+    "ReviewSettings",
     "ToolSettings",
     "is_default_place",
 ]
@@ -318,6 +319,17 @@ class AccessSettings:
     )
     keys: Path | None = _file("folder of its keys, mode 0700; default: next to it")
     required: bool = _switch("true: a command that can't record its read shows nothing")
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewSettings:
+    """Settings in ``[review]``: how commands read the ledger (docs/reviewing.md)."""
+
+    index: bool | Path = _switch_or_file(
+        True,
+        "keep an index of the ledger for commands and Datasette, in the reader's own folder: "
+        "true, false, or a folder",
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,6 +29,7 @@ from guardrail.config.sections import (
     ProxySettings,
     RedactionSettings,
     RetentionSettings,
+    ReviewSettings,
     ToolSettings,
 )
 from guardrail.core.log.record import dumps
@@ -53,6 +54,7 @@ class Settings:
     anchors: AnchorSettings = field(default_factory=AnchorSettings)
     access: AccessSettings = field(default_factory=AccessSettings)
     retention: RetentionSettings = field(default_factory=RetentionSettings)
+    review: ReviewSettings = field(default_factory=ReviewSettings)
     proxy: ProxySettings = field(default_factory=ProxySettings)
     source: Path | None = None
     """The file that was read, or None."""

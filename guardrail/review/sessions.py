@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from guardrail.review.approval_answers import answers_of
 from guardrail.review.records import (
@@ -24,12 +24,15 @@ from guardrail.review.values import integer, obj, text
 
 __all__ = [
     "RecordRef",
+    "SessionFinder",
+    "SessionList",
     "SessionRef",
     "SessionSummary",
     "Timeline",
     "find",
     "last_call",
     "list_sessions",
+    "recent_sessions",
     "timeline",
     "who",
     "with_outcome",
@@ -160,6 +163,73 @@ def list_sessions(
             )
         count.add(record, seq)
     return [count.row() for count in counts.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class SessionList:
+    """The last sessions of a ledger, oldest first."""
+
+    rows: tuple[SessionSummary, ...]
+    total: int
+    """Number of all sessions."""
+    throttled: tuple[int, ...]
+    """Numbers of the ``call.throttled`` records, which belong to no session."""
+
+
+@runtime_checkable
+class SessionFinder(RecordReader, Protocol):
+    """Records that can be read session by session. ``guardrail.review.index.records`` implements
+    it.
+    """
+
+    def session_keys(self, limit: int | None) -> tuple[list[SessionKey], int]:
+        """Return the keys of the last *limit* sessions, oldest first, and the number of all
+        sessions.
+        """
+
+    def of_session(self, key: SessionKey) -> list[tuple[int, bytes]]:
+        """Return (seq, line) of every record of the session *key*, oldest first."""
+
+    def throttled(self) -> list[int]:
+        """Return the numbers of the ``call.throttled`` records."""
+
+    def not_a_record(self) -> tuple[int, bytes] | None:
+        """Return the first line that is not a record, with its number, or None."""
+
+
+def recent_sessions(
+    records: RecordReader,
+    limit: int | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> SessionList:
+    """Return the last *limit* sessions, oldest first. If *records* is a ``SessionFinder``, only
+    their lines are read.
+
+    Raises ``RecordError`` if a line of the log is not a record.
+    """
+    throttled: list[int] = []
+    if not isinstance(records, SessionFinder):
+        rows = list_sessions(records, progress=progress, throttled=throttled)
+        shown = rows if limit is None else rows[-limit:]
+        return SessionList(tuple(shown), len(rows), tuple(throttled))
+    wrong = records.not_a_record()
+    if wrong is not None:
+        parse(wrong[1], wrong[0])
+    keys, total = records.session_keys(limit)
+    found = []
+    for done, key in enumerate(keys):
+        if progress is not None:
+            progress(done, len(keys))
+        count: _SessionCounter | None = None
+        for seq, line in records.of_session(key):
+            record = parse(line, seq)
+            if count is None:
+                count = _SessionCounter(key=key, started=text(record, "ts"), first_seq=seq)
+            count.add(record, seq)
+        if count is not None:  # otherwise its records were pruned meanwhile
+            found.append(count.row())
+    return SessionList(tuple(found), total, tuple(records.throttled()))
 
 
 @dataclass(frozen=True, slots=True)

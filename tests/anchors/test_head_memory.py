@@ -25,6 +25,7 @@ from guardrail.errors import AnchorError, ConfigError, LedgerOpenError
 from guardrail.keys.log_key import verify_signature
 from guardrail.review.doctor.memory import memory as check
 from guardrail.review.doctor.result import CheckState
+from guardrail.system import state_folder as states
 from tests.support.projects import new_project
 
 
@@ -268,8 +269,8 @@ def test_ledgers_in_temporary_directories_have_no_memory(
     off.
     """
     standard = AnchorSettings()
-    monkeypatch.setattr(memories.tempfile, "tempdir", str(tmp_path / "t"))
-    monkeypatch.setattr(memories, "TEMPORARY", ())
+    monkeypatch.setattr(states.tempfile, "tempdir", str(tmp_path / "t"))
+    monkeypatch.setattr(states, "TEMPORARY", ())
     (tmp_path / "t").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "t")
     assert memory_of(standard, tmp_path / "t" / "a" / "audit.db", verify_signature) is None

@@ -15,8 +15,9 @@ from typing import Any
 import click
 import pytest
 
-from guardrail.cli.app import CommandReads, Exit, LazyGroup
+from guardrail.cli.app import Exit, LazyGroup
 from guardrail.cli.app import cli as commands
+from guardrail.cli.entries import CommandReads
 from guardrail.core.log.record import decode
 from guardrail.ledger.reader import LedgerReader
 from tests.support.command_line import Cli, build, command, environment
@@ -29,6 +30,7 @@ TRIED: dict[str, list[str]] = {
     "sessions": [],
     "show": ["last"],
     "why": ["3"],
+    "index": [],
     "approvals": [],
     "approve": ["4", "--reason", "fine"],
     "refuse": ["4", "--reason", "no"],

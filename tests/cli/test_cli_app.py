@@ -10,8 +10,9 @@ import click
 import pytest
 
 from guardrail.cli import app
-from guardrail.cli.app import COMMANDS, GROUPS, Exit
+from guardrail.cli.app import Exit
 from guardrail.cli.app import cli as tree
+from guardrail.cli.entries import COMMANDS, GROUPS
 from guardrail.errors import (
     ApprovalRequired,
     ConfigError,

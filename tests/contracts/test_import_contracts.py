@@ -30,6 +30,10 @@ BREAKING = {
     "The core is pure": ("core/log/chain.py", "time"),
     "Reading runs nothing (P9)": ("review/why.py", "guardrail.guard"),
     "Reading writes to no ledger": ("review/why.py", "guardrail.ledger.sqlite.appending"),
+    "Verifying, proving and exporting use no index": (
+        "review/proofs.py",
+        "guardrail.review.index.records",
+    ),
     "Recording who reads runs nothing": ("access_log/log.py", "guardrail.policy.sources"),
     "Approvals are judged from values alone": ("approvals/rules.py", "time"),
     "Answering runs no tool": ("approvals/service.py", "guardrail.guard"),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import click
 
-from guardrail.cli.app import CommandEntry, Exit, LazyGroup
+from guardrail.cli.app import Exit, LazyGroup
+from guardrail.cli.entries import CommandEntry
 from guardrail.cli.options import json_option, ledger_options, open_ledger
 from guardrail.cli.output import Style, data, emit_json, paint
 from guardrail.cli.render import clock

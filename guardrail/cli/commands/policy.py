@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardrail.cli.app import CommandEntry, Exit, LazyGroup
+from guardrail.cli.app import Exit, LazyGroup
+from guardrail.cli.entries import CommandEntry
 from guardrail.cli.findings import print_findings
 from guardrail.cli.options import config_option, json_option, ledger_options, settings_of
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark, sentence

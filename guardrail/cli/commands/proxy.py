@@ -8,7 +8,8 @@ from pathlib import Path
 
 import click
 
-from guardrail.cli.app import CommandEntry, CommandReads, Exit, LazyGroup
+from guardrail.cli.app import Exit, LazyGroup
+from guardrail.cli.entries import CommandEntry, CommandReads
 from guardrail.cli.missing import server_packages
 from guardrail.cli.options import config_option, settings_of
 from guardrail.cli.output import data, remark

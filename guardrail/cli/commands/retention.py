@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardrail.cli.app import CommandEntry, Exit, LazyGroup
+from guardrail.cli.app import Exit, LazyGroup
 from guardrail.cli.commands.prune import print_pruned, pruned_document
 from guardrail.cli.commands.seal import (
     archived_document,
@@ -17,6 +17,7 @@ from guardrail.cli.commands.seal import (
     print_archived,
     print_closed,
 )
+from guardrail.cli.entries import CommandEntry
 from guardrail.cli.options import json_option, ledger_options, open_ledger, settings_for
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.cli.retention_ledger import open_for_retention, reason_option, redacted_reason

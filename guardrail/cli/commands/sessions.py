@@ -26,7 +26,7 @@ from guardrail.core.words import counted
 from guardrail.review import documents
 from guardrail.review.pruned import document
 from guardrail.review.records import pruned_range
-from guardrail.review.sessions import SessionSummary, list_sessions
+from guardrail.review.sessions import SessionSummary, recent_sessions
 from guardrail.review.terminal import name
 
 __all__ = ["sessions"]
@@ -66,15 +66,14 @@ def sessions(
     """
     with open_records(config, ledger, exported, segment) as reader:
         progress = Progress("read")
-        throttled: list[int] = []
-        rows = list_sessions(reader, progress=progress, throttled=throttled)
+        found = recent_sessions(reader, None if everything else limit, progress=progress)
         progress.clear()
         log, size = reader.log, reader.size()
         lost = pruned_range(reader)
         copies = [] if lost is None else known_copies(reader, config, ledger)
-    shown = rows if everything else rows[-limit:]
+    shown, throttled = found.rows, list(found.throttled)
     if as_json:
-        listing = documents.sessions(log, shown, len(rows))
+        listing = documents.sessions(log, shown, found.total)
         emit_json({**listing, "throttled": throttled, "pruned": document(lost, copies)})
         return
     if lost is not None:
@@ -85,7 +84,7 @@ def sessions(
             f"[limits] calls_per_minute; the latest: guardrail show {throttled[-1]}",
             Style.DIM,
         )
-    if not rows:
+    if not shown:
         remark(
             f"No sessions yet: {counted(size, 'record')} in this ledger, but no calls.\nRun a "
             "program that opens guard.session(...), or see `guardrail demo`."
@@ -100,9 +99,9 @@ def sessions(
         data(line)
         for each in () if wide else wrap_items("  ", _counts(row)):
             data(each)
-    if len(shown) < len(rows):
+    if len(shown) < found.total:
         remark(
-            f"The latest {len(shown)} of {counted(len(rows), 'session')}; --all shows the rest.",
+            f"The latest {len(shown)} of {counted(found.total, 'session')}; --all shows the rest.",
             Style.DIM,
         )
 

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from guardrail.cli.app import CommandEntry, Exit, LazyGroup
+from guardrail.cli.app import Exit, LazyGroup
+from guardrail.cli.entries import CommandEntry
 from guardrail.cli.options import json_option
 from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
