@@ -176,7 +176,7 @@ def test_whose_call_comes_second_is_refused_for_good(
         ("deny", "session"),
         ("allow", ""),
     ]
-    assert "somebody else" in reason_of("identity", "session").sentence
+    assert "another tenant, principal or agent" in reason_of("identity", "session").sentence
     with opened(folder) as guard, pytest.raises(IdentityError):
         guard.session(id="ticket-1", **other)
 
