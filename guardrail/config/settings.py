@@ -203,6 +203,9 @@ class Settings:
                 item.name: getattr(self.approvals, item.name) for item in fields(self.approvals)
             },
         }
+        if not self.policy.keep_data:
+            # This is included only if it is set, so that all other digests stay the same.
+            governed["policy"]["keep_data"] = False
         if self.limits != LimitSettings():
             governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
         if self.tools != ToolSettings():

@@ -6,8 +6,9 @@ from concurrent.futures import Future
 from typing import Protocol
 
 from guardrail.core.types import EngineReply, PolicyIdentity
+from guardrail.policy.sources import PolicySet
 
-__all__ = ["Engine"]
+__all__ = ["Engine", "LoadedEngine"]
 
 
 class Engine(Protocol):
@@ -40,3 +41,11 @@ class Engine(Protocol):
 
         Pending futures fail with ``PolicyError`` (``unreachable``).
         """
+
+
+class LoadedEngine(Engine, Protocol):
+    """An engine that knows the sources of its policies."""
+
+    @property
+    def sources(self) -> PolicySet | None:
+        """The policies that ``identity`` names, or None if they are not on this machine."""

@@ -14,10 +14,12 @@ from guardrail.core.types import Json
 from guardrail.core.words import counted
 from guardrail.errors import Finding, PolicyLoadError
 from guardrail.policy.folder import PolicyFolder
+from guardrail.policy.source_bytes import to_bytes
 from guardrail.system.input_files import open_input
 from guardrail.system.ownership import explain_error
 
 __all__ = [
+    "INSTALLED",
     "WHOLE_EXPONENT",
     "WITHOUT_EXPONENT",
     "ModuleSource",
@@ -48,6 +50,8 @@ WHOLE_EXPONENT = (
     "is a whole number with an exponent: the embedded engine accepts it as an array "
     "index, but OPA does not"
 )
+INSTALLED = "guardrail:"
+"""Prefix of the keys of guardrail's own modules."""
 WITHOUT_EXPONENT = "write the number without an exponent"
 
 
@@ -127,18 +131,11 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
         modules=modules,
         tests=tests,
         data=text,
-        digest=_digest((source.key, source.text) for source in modules),
+        digest=hashlib.sha256(
+            to_bytes((source.key, source.text) for source in modules)
+        ).hexdigest(),
         data_digest=hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest(),
     )
-
-
-def _digest(parts: Iterator[tuple[str, str]]) -> str:
-    state = hashlib.sha256()
-    for part in parts:
-        for text in part:
-            raw = text.encode("utf-8")
-            state.update(b"%d:" % len(raw) + raw)
-    return state.hexdigest()
 
 
 def _installed_modules() -> Iterator[ModuleSource]:
@@ -164,7 +161,7 @@ def _installed_modules() -> Iterator[ModuleSource]:
             )
             raise PolicyLoadError([finding])
         for name, text in texts.items():
-            key = f"guardrail:{folder}/{name}"
+            key = f"{INSTALLED}{folder}/{name}"
             yield ModuleSource(name=key, key=key, text=text, installed=True)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.config import Settings
 from guardrail.core.types import Json
+from guardrail.ledger.kept_policies import PolicyHold
+from guardrail.wiring.kept_sources import keep_sources
 from guardrail.wiring.reload import RetiredEngines, load_again, settings_reader
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ class CurrentPolicies:
         """*data* is the policy data that the program passes. *record* writes an ``admin.*``
         record.
         """
+        self._hold = PolicyHold()
         self.settings = settings
         self.engine = engine
         self._data = data
@@ -53,17 +56,19 @@ class CurrentPolicies:
 
         with self._lock:
             previous = self.engine
-            settings, engine = load_again(
+            settings, engine, hold = load_again(
                 self.settings,
                 self._read(),
                 load=lambda settings: load_engine(settings, self._data),
+                keep=keep_sources,
                 previous=previous.identity,
                 record=self._record,
             )
             # Decisions in progress may still finish on the old engine, and their records name it.
             longest = max(each.policy.deadline_ms for each in (self.settings, settings))
             self.engine, self.settings = engine, settings
-            self._retired.add(previous, 2 * longest / 1000)
+            self._retired.add(previous, self._hold, 2 * longest / 1000)
+            self._hold = hold
             return engine.identity.digest or ""
 
     def close(self) -> None:
@@ -71,3 +76,4 @@ class CurrentPolicies:
         self.engine.close()
         with self._lock:
             self._retired.close()
+            self._hold.release()

@@ -39,10 +39,11 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.writing.writer import LedgerWriter, traces
 from guardrail.policy.embedded.engine import EmbeddedEngine
-from guardrail.policy.sources import load_policies
+from guardrail.policy.sources import PolicySet, load_policies
 from guardrail.retention.schedule import RetentionWatch
 from guardrail.system.ownership import MissingPermission, denial_of, find_denial
 from guardrail.wiring.diagnosis import check_log_name, explain, has_keys
+from guardrail.wiring.kept_sources import keep_sources
 from guardrail.wiring.ledger_folder import (
     check_private,
     make_folder,
@@ -54,7 +55,7 @@ from guardrail.wiring.requests import LedgerRequests
 from guardrail.wiring.startup import record_refusal, record_start
 
 if TYPE_CHECKING:
-    from guardrail.policy.engine import Engine
+    from guardrail.policy.engine import LoadedEngine
 
 __all__ = [
     "anchor_watch",
@@ -117,7 +118,7 @@ def _require_named_policies(settings: Settings) -> None:
             )
 
 
-def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = None) -> Engine:
+def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = None) -> LoadedEngine:
     """Load the policies and start their workers, or connect to the server that has them.
 
     Raises ``PolicyLoadError`` or ``ConfigError``, and ``PolicyError`` if the engine can't be
@@ -136,15 +137,29 @@ def load_engine(settings: Settings, policy_data: Mapping[str, Json] | None = Non
     )
 
 
-def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Engine:
+def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> LoadedEngine:
     from guardrail.policy.opa.engine import OpaEngine
 
     if settings.opa.revisions or settings.opa.unsafe_unpinned_policy:
-        return OpaEngine.connect(settings.trusted_opa)
+        return OpaEngine.connect(settings.trusted_opa, local=_served_sources(settings, policy_data))
     _require_policies(settings)
     return OpaEngine.connect(
         settings.trusted_opa, local=load_policies(settings.policy.path, data=policy_data)
     )
+
+
+def _served_sources(settings: Settings, policy_data: Mapping[str, Json] | None) -> PolicySet | None:
+    """Return the policies at the path in the settings if one of the accepted revisions names them,
+    so that they can be kept. Otherwise, this machine does not have what the server serves.
+    """
+    from guardrail.policy.opa.revision import Revision
+
+    named = {each.policy for each in map(Revision.parse, settings.opa.revisions) if each}
+    try:
+        found = load_policies(settings.policy.path, data=policy_data) if named else None
+    except PolicyLoadError:
+        return None
+    return found if found is not None and found.digest in named else None
 
 
 def _require_policies(settings: Settings) -> None:
@@ -298,6 +313,9 @@ def _assemble_guard(
         journal, keys = open_journal(settings, epochs=True)
         undo.callback(journal.close)
         anchors = anchor_watch(settings, journal, keys)
+        # The sources are durable before the first record that names them.
+        hold = keep_sources(settings, engine)
+        undo.callback(hold.release)
         record_start(settings.ledger.path, journal, settings, keys, engine.identity)
         undo.callback(journal.stop)
         undo.callback(anchors.close)
@@ -310,7 +328,7 @@ def _assemble_guard(
             keys=keys,
             policy_data=policy_data,
             anchors=anchors,
-            alongside=[retention.close],
+            alongside=[retention.close, hold.release],
         )
         guard.watch()
         anchors.start()

@@ -22,11 +22,12 @@ from guardrail.config import NO_SECTIONS, Settings
 from guardrail.core.log import fields as log_fields
 from guardrail.core.types import PolicyIdentity
 from guardrail.errors import GuardrailError, LedgerError
+from guardrail.ledger.kept_policies import PolicyHold
 from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.ownership import denial_of, new_file
 
 if TYPE_CHECKING:
-    from guardrail.policy.engine import Engine
+    from guardrail.policy.engine import Engine, LoadedEngine
 
 __all__ = [
     "ReloadWatch",
@@ -114,18 +115,23 @@ def load_again(
     current: Settings,
     read: Settings,
     *,
-    load: Callable[[Settings], Engine],
+    load: Callable[[Settings], LoadedEngine],
+    keep: Callable[[Settings, LoadedEngine], PolicyHold],
     previous: PolicyIdentity,
     record: Callable[[str, Mapping[str, Any]], object],
-) -> tuple[Settings, Engine]:
-    """Load the engine that the settings *read* name. Return the settings in force and the engine.
+) -> tuple[Settings, Engine, PolicyHold]:
+    """Load the engine that the settings *read* name. Return the settings in force, the engine, and
+    the hold on its kept sources.
 
-    The ``admin.policy_loaded`` record is durable when this returns. Raises the exceptions of *load*
-    and *record*; no new engine is left running in that case.
+    The sources are kept by *keep*, and then the ``admin.policy_loaded`` record is written; both are
+    durable when this returns. Raises the exceptions of *load*, *keep* and *record*; no new engine
+    is left running in that case.
     """
     settings, changed, restart = reloaded(current, read)
     engine = load(settings)
+    hold = PolicyHold()
     try:
+        hold = keep(settings, engine)
         record(
             "policy_loaded",
             {
@@ -137,9 +143,10 @@ def load_again(
             },
         )
     except BaseException:
+        hold.release()
         engine.close()
         raise
-    return settings, engine
+    return settings, engine, hold
 
 
 def record_refused(
@@ -155,23 +162,30 @@ def record_refused(
 
 
 class RetiredEngines:
-    """Engines that a reload replaced. Each is closed after its decisions have ended."""
+    """Engines that a reload replaced. Each is closed after its decisions have ended, and the hold
+    on its kept sources is released.
+    """
 
     def __init__(self) -> None:
-        self._engines: list[tuple[Engine, threading.Timer]] = []
+        self._engines: list[tuple[Callable[[], None], threading.Timer]] = []
 
-    def add(self, engine: Engine, seconds: float) -> None:
-        """Close *engine* after *seconds*."""
-        timer = threading.Timer(seconds, engine.close)
+    def add(self, engine: Engine, hold: PolicyHold, seconds: float) -> None:
+        """Close *engine* and release *hold* after *seconds*."""
+
+        def close() -> None:
+            engine.close()
+            hold.release()
+
+        timer = threading.Timer(seconds, close)
         timer.daemon = True
         timer.start()
-        self._engines.append((engine, timer))
+        self._engines.append((close, timer))
 
     def close(self) -> None:
         """Cancel the timers and close every engine immediately."""
-        for engine, timer in self._engines:
+        for close, timer in self._engines:
             timer.cancel()
-            engine.close()
+            close()
         self._engines.clear()
 
 

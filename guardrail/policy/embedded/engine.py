@@ -25,7 +25,7 @@ from guardrail.policy.embedded.spares import SpareWorkers, WorkerSettings
 from guardrail.policy.embedded.workbench import DEFAULT_MEMORY, Workbench
 from guardrail.policy.fair_queue import party
 from guardrail.policy.input_limits import check_input
-from guardrail.policy.sources import load_policies
+from guardrail.policy.sources import PolicySet, load_policies
 from guardrail.system.futures import BatchedFuture
 
 __all__ = ["EmbeddedEngine"]
@@ -77,6 +77,7 @@ class EmbeddedEngine:
             memory_limit=memory_limit,
             start_limit=start_limit,
             spare=spare,
+            sources=policies,
         )
 
     def __init__(
@@ -89,10 +90,13 @@ class EmbeddedEngine:
         start_limit: float = 10.0,
         spare: bool = True,
         worker_script: Path | None = None,
+        sources: PolicySet | None = None,
     ) -> None:
         """Start workers for policies that were checked. Tests use *worker_script* to replace the
         worker.
         """
+        self.sources = sources
+        """The policies as they were read, or None if the caller has not passed them."""
         self._compiled = compiled
         self._identity = compiled.identity
         settings = WorkerSettings(

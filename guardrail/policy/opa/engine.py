@@ -59,10 +59,11 @@ class OpaEngine:
     @classmethod
     def connect(cls, section: OpaSection, *, local: PolicySet | None = None) -> OpaEngine:
         """Wait until the server in *section* serves an accepted revision: one of
-        ``section.revisions`` or, if that is empty, the bundle built from the policies *local*.
-        Raises ``ConfigError`` for settings that expose arguments or do not name a revision, and
-        ``PolicyError`` (``revision``, ``unreachable``, ``timeout``, ``malformed``, ``undefined``)
-        if the server is not ready within ``start_limit_ms``.
+        ``section.revisions`` or, if that is empty, the bundle built from the policies *local*,
+        which become the engine's ``sources``. Raises ``ConfigError`` for settings that expose
+        arguments or do not name a revision, and ``PolicyError`` (``revision``, ``unreachable``,
+        ``timeout``, ``malformed``, ``undefined``) if the server is not ready within
+        ``start_limit_ms``.
         """
         revisions = section.revisions or (() if local is None else (str(revision_of(local)),))
         if not revisions and not section.unsafe_unpinned_policy:
@@ -80,11 +81,18 @@ class OpaEngine:
             unsafe_impure=section.unsafe_impure_policy,
             unsafe_unpinned=section.unsafe_unpinned_policy,
         )
-        return cls(section, OpaTarget(section), acceptance)
+        return cls(section, OpaTarget(section), acceptance, sources=local)
 
     def __init__(
-        self, section: OpaSection, target: OpaTarget, acceptance: RevisionAcceptance
+        self,
+        section: OpaSection,
+        target: OpaTarget,
+        acceptance: RevisionAcceptance,
+        *,
+        sources: PolicySet | None = None,
     ) -> None:
+        self.sources = sources
+        """Policies on this machine that the server may serve, or None if there are none."""
         self._section = section
         self._target = target
         self._acceptance = acceptance
