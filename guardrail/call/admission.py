@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Generator, Mapping
-from concurrent.futures import Future
 from typing import Any
 
 from guardrail.call.bodies import CURRENT
@@ -13,8 +12,7 @@ from guardrail.call.journal import Journal
 from guardrail.call.outcome_record import check_process
 from guardrail.call.settling import claim, settle
 from guardrail.call.stages import Admitted, Ended, Settled
-from guardrail.core.decision import same_verdict
-from guardrail.core.types import EngineReply, Receipt, Status
+from guardrail.core.types import Receipt, Status
 from guardrail.errors import UsageError
 from guardrail.system.waiting import Steps
 
@@ -65,17 +63,8 @@ class Admission:
 
         A call whose result may take an hour should not hold its memory until then. Idempotent.
         """
-        self._admitted = admitted = self._admitted.handed_over()
-        self.arguments = admitted.arguments
-        if admitted.rederived is not None:
-            admitted.rederived.add_done_callback(self._compare)
-
-    def _compare(self, rederived: Future[EngineReply]) -> None:
-        """Note whether the second derivation gave the same verdict, and forget its reply."""
-        admitted, same = self._admitted, None
-        if not rederived.cancelled() and rederived.exception() is None:
-            same = same_verdict(admitted.verdict, rederived.result().document)
-        self._admitted = admitted._replace(rederived=None, same=same)
+        self._admitted = self._admitted.handed_over()
+        self.arguments = self._admitted.arguments
 
     def settle(
         self,

@@ -1,25 +1,24 @@
-"""Turns a verdict into its decision record: the recorded view, the reproducibility check and, if
-the full record can't be written, a bare record that denies the call.
+"""Turns a verdict into its decision record: the recorded view and, if the full record can't be
+written, a bare record that denies the call.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from guardrail.call.approval import ApprovalSteps
 from guardrail.call.budget import over_budget
-from guardrail.call.decision_record import Recorder, UnsafeRecordError, outline
+from guardrail.call.decision_record import RecordedInput, Recorder, UnsafeRecordError, outline
 from guardrail.call.stages import Decided, Request
 from guardrail.core import decision as decisions
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.redactor import View
-from guardrail.core.types import Cause, Decision, Effect, EngineReply, Session
-from guardrail.errors import PolicyError, RecordError, RedactionError
+from guardrail.core.types import Cause, Effect, Session
+from guardrail.errors import RecordError, RedactionError
 from guardrail.system.cpu_meter import OVER_BUDGET
-from guardrail.system.waiting import Steps, Wait
+from guardrail.system.waiting import Steps
 from guardrail.tools.tool import Tool
 
 __all__ = [
@@ -51,19 +50,14 @@ class WrittenDecision(NamedTuple):
     draft: Draft
     origin: Mapping[str, Any]
     """The field ``origin`` of the record, which the outcome record repeats."""
-    rederived: Future[EngineReply] | None = None
-    """The decision derived from the recorded input, or None if it is known to be the same."""
 
 
 class DecisionWriter:
     """Builds the decision records of calls. Thread-safe: it keeps no state of a call."""
 
-    def __init__(
-        self, recorder: Recorder, approvals: ApprovalSteps, deadline: Callable[[], float]
-    ) -> None:
+    def __init__(self, recorder: Recorder, approvals: ApprovalSteps) -> None:
         self._recorder = recorder
         self._approvals = approvals
-        self._deadline = deadline
 
     def recorded_view(self, decided: Decided) -> tuple[Decided, View | None]:
         """Return *decided* and the recorded view of its arguments. If the view can't be made,
@@ -120,41 +114,15 @@ class DecisionWriter:
         return WrittenDecision(decided, draft, decided.prepared.request.origin)
 
     def _write_full(self, decided: Decided, view: View | None, size: int) -> Steps[WrittenDecision]:
-        recorder, prepared, reply = self._recorder, decided.prepared, decided.reply
+        recorder, prepared = self._recorder, decided.prepared
         request = prepared.request
         recording = functools.partial(recorder.recorded_input, prepared, view)
         recorded = yield from request.meter.run(recording, size)
-        rederived: Future[EngineReply] | None = None
-        reproducible: bool | None = None
-        if view is not None and view.truncated:
-            reproducible = False
-        elif reply is not None and view is not None and decided.verdict.cause is not Cause.APPROVAL:
-            if reply.policy.digest is None:
-                pass  # the policy that decided is not known, so neither is a second decision
-            elif recorded.document == prepared.document:
-                reproducible = True
-            else:
-                rederived = self._rederive(decided, recorded.document)
-                if decided.verdict.effect is not Effect.ALLOW:
-                    # No body runs meanwhile, so this can wait for the second derivation and record
-                    # its result.
-                    reproducible = yield from _compare(rederived, decided.verdict, self._deadline())
-                    rederived = None
-        making = functools.partial(recorder.full, decided, view, recorded, reproducible)
+        making = functools.partial(
+            recorder.full, decided, view, recorded, _reproducible(decided, view, recorded)
+        )
         draft, origin = yield from request.meter.run(making, size)
-        return WrittenDecision(decided, draft, origin, rederived)
-
-    def _rederive(self, decided: Decided, recorded: bytes) -> Future[EngineReply]:
-        # Ask the engine that decided, because the record names its policies. A reload keeps it open
-        # for long enough.
-        assert decided.engine is not None
-        where = shard(decided.prepared.request)
-        try:
-            return decided.engine.decide(recorded, shard=where, deadline=self._deadline())
-        except PolicyError as error:
-            failed: Future[EngineReply] = Future()
-            failed.set_exception(error)
-            return failed
+        return WrittenDecision(decided, draft, origin)
 
 
 def shard(request: Request) -> str:
@@ -178,11 +146,15 @@ def shard_of(session: Session, tool: Tool) -> str:
     )
 
 
-def _compare(
-    rederived: Future[EngineReply], verdict: Decision, deadline: float
-) -> Steps[bool | None]:
-    try:
-        reply: EngineReply = yield Wait(rederived, deadline + ENGINE_GRACE)
-    except (PolicyError, TimeoutError):
+def _reproducible(decided: Decided, view: View | None, recorded: RecordedInput) -> bool | None:
+    """Return True if the policy decided on exactly the recorded input, False if the record does not
+    contain the whole input, and None if only ``guardrail rederive`` can tell, or nothing can.
+    """
+    if view is None:
         return None
-    return decisions.same_verdict(verdict, reply.document)
+    if view.truncated:
+        return False
+    prepared, reply = decided.prepared, decided.reply
+    if reply is None or decided.verdict.cause is Cause.APPROVAL or reply.policy.digest is None:
+        return None  # no policy decided alone, or nobody knows which one
+    return True if recorded.document == prepared.document else None

@@ -53,14 +53,12 @@ def build_outcome(
     admitted: Admitted,
     status: Status,
     ended: Ended,
-    same: bool | None,
     *,
     omitted: str | None = None,
 ) -> Draft:
     """Return the outcome record. Raises only ``KeyboardInterrupt``, whatever the tool returned.
 
-    *same* is True if the recorded input leads to the same decision, False if it does not, and None
-    if that is not known. If *omitted* is given, the result is not examined, and it is the recorded
+    If *omitted* is given, the result is not examined, and it is the recorded
     reason.
     """
     took = None if ended.seconds is None else round(ended.seconds * 1000, 3)
@@ -74,7 +72,7 @@ def build_outcome(
             decision_seq=admitted.seq,
             result=shown,
             error=failure,
-            reproducible=same,
+            reproducible=None,
             milliseconds=took,
             omitted=omitted,
             running=ended.early is not None and ended.early.running,

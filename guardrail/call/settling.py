@@ -12,11 +12,10 @@ from guardrail.call.journal import Journal
 from guardrail.call.outcome_record import build_claim, build_outcome, check_process, status_of
 from guardrail.call.stages import Admitted, Ended, Settled
 from guardrail.call.timed_bodies import TimedBody
-from guardrail.core.decision import same_verdict
 from guardrail.core.log.record import Draft
 from guardrail.core.redaction.foreign import outweighs
-from guardrail.core.types import Decision, EngineReply, Receipt, Status
-from guardrail.errors import LedgerError, PolicyError, UsageError
+from guardrail.core.types import Receipt, Status
+from guardrail.errors import LedgerError, UsageError
 from guardrail.system.waiting import LARGE, Shielded, Steps, Work, in_background
 
 __all__ = ["claim", "run_and_settle", "settle"]
@@ -25,10 +24,6 @@ _Sent = tuple[Draft, Future[Receipt]]
 """A record that the ledger has received, and the future that ends when the record is durable."""
 
 _CLOSED = "ledger.closed_call"
-_AGAIN_LIMIT = 2.0
-"""Number of seconds that an outcome waits for the second derivation of its decision. After that,
-the outcome records that the result is unknown.
-"""
 
 
 def run_and_settle(
@@ -119,13 +114,10 @@ def _settle(
     try:
         if status is None:
             status = status_of(admitted, ended.error)
-        same = admitted.same
-        rederived, omitted = admitted.rederived, None if stop is None else "redactor"
-        if rederived is not None and stop is None:
-            same, stop = yield from _await_rederived(rederived, admitted.verdict)
+        omitted = None if stop is None else "redactor"
 
         def send() -> None:
-            draft = build_outcome(admitted, status, ended, same, omitted=omitted)
+            draft = build_outcome(admitted, status, ended, omitted=omitted)
             sent.append((draft, journal.ledger.submit(draft)))
 
         # Only the beginning of an exception's message is examined.
@@ -209,19 +201,3 @@ def _complete(admitted: Admitted, ended: Ended) -> Ended:
     except UsageError as error:
         return Ended(None, error, ended.seconds)
     return ended
-
-
-def _await_rederived(
-    rederived: Future[EngineReply], verdict: Decision
-) -> Steps[tuple[bool | None, KeyboardInterrupt | None]]:
-    """Wait for the second derivation. Return True if it gave the same verdict, False if not, or
-    None if that is not known, together with any Ctrl-C that ended the wait. The caller raises the
-    Ctrl-C once the outcome is durable.
-    """
-    try:
-        reply: EngineReply = yield Shielded(rederived, _AGAIN_LIMIT)
-    except (PolicyError, TimeoutError):
-        return None, None
-    except KeyboardInterrupt as interrupt:
-        return None, interrupt
-    return same_verdict(verdict, reply.document), None

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from concurrent.futures import Future
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from guardrail.approvals.rules import ApprovalRequest, Grant
 from guardrail.call.ended import Ended
@@ -30,9 +29,6 @@ from guardrail.errors import ApprovalRequired
 from guardrail.identity.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET, Meter
 from guardrail.tools.tool import Tool
-
-if TYPE_CHECKING:
-    from guardrail.policy.engine import Engine
 
 _NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 _NO_OPTIONS: Final = CallOptions()
@@ -130,8 +126,6 @@ class Decided(NamedTuple):
     verdict: Decision
     reply: EngineReply | None = None
     """The policy's reply, or None if the policy was not asked or did not reply."""
-    engine: Engine | None = None
-    """The engine that gave the reply."""
     misnamed: str = ""
     """Text about misnamed arguments, or the name of the tool, appended to the verdict's message for
     the agent. Never recorded.
@@ -151,10 +145,6 @@ class Admitted(NamedTuple):
     """The record's field ``origin``, as in the decision record."""
     seq: int
     """Sequence number of the decision record."""
-    rederived: Future[EngineReply] | None
-    """The decision derived from the recorded input, or None if nobody waits for it."""
-    same: bool | None = None
-    """True if that decision is the same, False if it is not, and None if that is not known."""
 
     def handed_over(self) -> Admitted:
         """Return the call without everything that its outcome record does not need. Its arguments

@@ -101,7 +101,7 @@ class CallSteps:
         self._journal = journal
         self._recorder = recorder
         self._deadline = deadline
-        self._writer = DecisionWriter(recorder, approvals, deadline)
+        self._writer = DecisionWriter(recorder, approvals)
 
     def steps(
         self,
@@ -269,8 +269,8 @@ class CallSteps:
 
     # -- (5) and (6) the decision ------------------------------------------------------------------
 
-    def _ask(self, prepared: Prepared) -> Steps[tuple[Engine, EngineReply]]:
-        """Return the policy's reply, and the engine that gave it."""
+    def _ask(self, prepared: Prepared) -> Steps[EngineReply]:
+        """Return the policy's reply."""
         why = self._anchors.denial_reason()
         if why:
             # If the ledger was truncated or rolled back, no further call may run on it.
@@ -282,7 +282,7 @@ class CallSteps:
             future = engine.decide(prepared.document, shard=where, deadline=deadline)
             reply: EngineReply = yield Wait(future, deadline + ENGINE_GRACE)
             if reply.milliseconds <= deadline * 1000:
-                return engine, reply
+                return reply
             verdict = decisions.denied(Cause.TIMEOUT, "deadline")
         except PolicyError as error:
             verdict = decisions.denied(_cause(error.cause), error.detail)
@@ -292,16 +292,15 @@ class CallSteps:
             verdict = decisions.denied(Cause.ERROR, "engine")
         raise DeniedEarly(Decided(prepared, verdict))
 
-    def _judge(self, prepared: Prepared, answer: tuple[Engine, EngineReply]) -> Decided:
+    def _judge(self, prepared: Prepared, reply: EngineReply) -> Decided:
         """Return the decision for the reply, even if the reply is malformed."""
-        engine, reply = answer
         verdict = decisions.parse(reply.document)
         refused = prepared.request.tool.refused
         if refused and verdict.effect is Effect.DENY and verdict.cause is Cause.POLICY:
             verdict = replace(verdict, detail=refused)  # why the tool's schema was refused
         if prepared.grant is not None:
             verdict = limit_to_grant(prepared.grant, verdict)
-        return Decided(prepared, verdict, reply, engine)
+        return Decided(prepared, verdict, reply)
 
     # -- (7) the decision record -------------------------------------------------------------------
 
@@ -314,16 +313,14 @@ class CallSteps:
         decided, view = yield from request.meter.run(viewing, size)
         if decided.verdict.effect is Effect.REQUIRE_APPROVAL:
             yield from self._charge_quota(decided)
-        decided, draft, origin, rederived = yield from self._writer.write_decision(
-            decided, view, size
-        )
+        decided, draft, origin = yield from self._writer.write_decision(decided, view, size)
         future, receipt = yield from self._durable(request.state, draft)
         try:
             made, verdict, seq = decided.prepared.request, decided.verdict, receipt.seq
             self._anchors.note_size(seq + 1)
             if verdict.effect is not Effect.ALLOW:
                 raise_refusal(decided, seq, self._approvals.answer_command(request.id))
-            return Admitted(made, prepared.arguments, verdict, origin, seq, rederived)
+            return Admitted(made, prepared.arguments, verdict, origin, seq)
         except (Denied, ApprovalRequired):
             raise
         except BaseException as error:  # noqa: BLE001 - Ctrl-C before the body began; raised on

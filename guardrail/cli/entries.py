@@ -73,6 +73,11 @@ COMMANDS: Mapping[str, CommandEntry] = {
         "index",
         "Update your index of the ledger, for Datasette and sqlite-utils.",
     ),
+    "rederive": CommandEntry(
+        f"{_HERE}.rederive",
+        "rederive",
+        "Derive recorded decisions again from the kept policies.",
+    ),
     "approvals": CommandEntry(
         f"{_HERE}.approvals", "approvals", "List the calls that wait for a person's approval."
     ),
@@ -165,7 +170,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
 
 GROUPS: Mapping[str, Sequence[str]] = {
     "Start": ("init", "doctor", "demo", "bench"),
-    "Review": ("sessions", "show", "why", "index", "export", "access"),
+    "Review": ("sessions", "show", "why", "rederive", "index", "export", "access"),
     "Approve": ("approvals", "approve", "refuse"),
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
     "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover"),

@@ -14,7 +14,7 @@ from typing import Any
 
 from guardrail.core.types import Cause, Decision, Effect, Rule
 
-__all__ = ["CONTRACT", "denied", "parse", "public_message", "same_verdict"]
+__all__ = ["CONTRACT", "denied", "parse", "public_message"]
 
 CONTRACT = "guardrail/1"
 
@@ -102,16 +102,6 @@ def parse(document: object) -> Decision:
         return _parse(document)
     except _MalformedError as problem:
         return denied(Cause.MALFORMED, problem.detail)
-
-
-def same_verdict(first: Decision, document: object) -> bool:
-    """Return True if *document* leads to the effect, cause and rules of *first*."""
-    second = parse(document)
-    return (first.effect, first.cause, {rule.rule for rule in first.rules}) == (
-        second.effect,
-        second.cause,
-        {rule.rule for rule in second.rules},
-    )
 
 
 def public_message(decision: Decision) -> str:

@@ -91,10 +91,11 @@ class PolicyHold:
 class KeptPolicies:
     """The kept sources of one ledger. Any number of processes can use them at the same time."""
 
-    def __init__(self, db: Path) -> None:
+    def __init__(self, db: Path, folder: Path | None = None) -> None:
+        """Use the folder of the ledger *db*, or the copy *folder* of one."""
         db = Path(os.path.realpath(db))
         self._db = db
-        self.path = db.with_name(db.name + "-policies")
+        self.path = db.with_name(db.name + "-policies") if folder is None else folder
         """Folder of the files, mode 0700. It does not exist before the first ``keep``."""
 
     def keep(self, sources: Mapping[SourceKind, bytes]) -> PolicyHold:
@@ -126,6 +127,8 @@ class KeptPolicies:
         """Return the content of *file*, compared with its name, or the reason that there is
         none.
         """
+        if KeptFile.parse(file.name) != file:
+            return SourceFault.MISSING  # a record can contain anything in place of a digest
         try:
             with self._opened() as folder:
                 content = _content(folder, file.name)

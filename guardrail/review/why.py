@@ -20,7 +20,6 @@ from guardrail.review.records import (
     NotFoundError,
     RecordedAnswer,
     RecordedCall,
-    RecordedOutcome,
     RecordReader,
     call_of,
     load,
@@ -205,8 +204,8 @@ class DecisionExplanation:
     was asked.
     """
     reproducible: bool | None
-    """True if the decision is reproducible, according to the decision record or, if that left it
-    open, the outcome record.
+    """True if the decision is reproducible, according to the decision record or, in records of
+    earlier versions that left it open, the outcome record.
     """
     reproducible_sentence: str
     input: object
@@ -290,19 +289,17 @@ def explain(
         reason=_REJECTED if rejected else _reason(call, hidden),
         policy=obj(record, "policy"),
         reproducible=reproducible,
-        reproducible_sentence=_reproducible(call, reproducible, outcome),
+        reproducible_sentence=_reproducible(call, reproducible, obj(record, "policy")),
         input=record.get("input"),
         input_sentence=_input(call, record.get("input")),
     )
 
 
-def _reproducible(
-    call: RecordedCall, reproducible: bool | None, outcome: RecordedOutcome | None
-) -> str:
+def _reproducible(call: RecordedCall, reproducible: bool | None, policy: Mapping[str, Any]) -> str:
     if call.type == "call.rejected":
         return "nothing was decided, so there is nothing to reproduce"
     if reproducible is True:
-        return "yes: deciding from the recorded input gave the same decision and the same rules"
+        return "yes: the recorded input leads to the same decision and the same rules"
     if reproducible is False:
         if call.omitted or call.truncated:
             return (
@@ -315,9 +312,12 @@ def _reproducible(
         )
     if call.cause not in {"policy", "obligation"}:
         return "not applicable: the rules gave no answer to reproduce"
-    if call.open and outcome is None:
-        return "not known yet: it is recorded with the outcome, and the call has none"
-    return "not known: it was not checked"
+    if not text(policy, "digest"):
+        return "not known: the record does not name the policy, so nobody can evaluate it again"
+    return (
+        "not known yet: values were removed before recording. guardrail rederive "
+        f"{call.seq} decides from the recorded input again"
+    )
 
 
 _OMITTED = {

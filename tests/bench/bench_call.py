@@ -102,14 +102,14 @@ def stages(guard: Guard, given: Iterator[dict[str, Any]], rounds: int) -> dict[s
             "(5) decide", lambda: engine.decide(document, shard="s", deadline=1.0).result()
         )
         verdict = timed("(6) parse", lambda: decisions.parse(reply.document))
-        decided = Decided(prepared, verdict, reply, engine)
+        decided = Decided(prepared, verdict, reply)
         view = timed("(6) view", lambda: inspection.view(verdict.redact))
         recorded = timed("(6) recorded input", lambda: recorder.recorded_input(prepared, view))
         draft, origin = timed("(7) draft", lambda: recorder.full(decided, view, recorded, True))
         receipt = timed("(7) append", lambda: guard._journal.append(draft))
-        admitted = Admitted(request, own, verdict, origin, receipt.seq, None)
+        admitted = Admitted(request, own, verdict, origin, receipt.seq)
         ended = Ended(None, None, 0.0)
-        draft = timed("(9) draft", lambda: outcome(admitted, Status.OK, ended, None))
+        draft = timed("(9) draft", lambda: outcome(admitted, Status.OK, ended))
         timed("(9) append", lambda: guard._journal.append(draft))
 
     for count in by_session(rounds):

@@ -149,23 +149,15 @@ def test_anything_else_is_no_context(context: Any) -> None:
 def test_sensitive_text_is_for_the_policy_and_not_for_the_record(
     field: str, text: str, hidden: str
 ) -> None:
-    """The decision is then derived again from the record."""
+    """The decision can then be derived again from the record."""
     guard, ledger, policy = opened()
     guard.call("send", {}, nothing, context=CallContext(**{field: text}))
     decision, outcome = ledger.records[1:]
     assert hidden.split(maxsplit=1)[0][:8] not in b"".join(ledger.lines).decode()
-    assert said(policy.inputs[1]) == said(decision)
+    assert len(policy.inputs) == 1
+    assert said(policy.inputs[0]) != said(decision)
     assert decision["decision"]["effect"] == "allow"
-    assert (decision["reproducible"], outcome["reproducible"]) == (None, True)
-
-
-def test_a_decision_that_depends_on_a_hidden_name_is_not_reproducible() -> None:
-    """The record says so."""
-    guard, ledger, _ = opened(
-        lambda asked: allow() if SECRET in str(asked) else deny("an unknown model")
-    )
-    guard.call("send", {}, nothing, context=CallContext(model=SECRET))
-    assert ledger.of("call.outcome")[0]["reproducible"] is False
+    assert (decision["reproducible"], outcome["reproducible"]) == (None, None)
 
 
 def test_a_policy_on_recorded_data_sees_the_context_as_recorded() -> None:

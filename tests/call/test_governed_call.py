@@ -293,37 +293,6 @@ def test_a_body_whose_coroutine_is_closed_has_an_outcome(redacted: bool) -> None
     assert (outcome["status"], outcome["error"]["class"]) == ("error", "GeneratorExit")
 
 
-@pytest.mark.parametrize("result", ["short", "long " * 2_000])
-def test_a_closed_coroutine_still_writes_the_outcome_that_waits_for_a_second_decision(
-    result: str,
-) -> None:
-    """The decision from the recorded input never comes: whether it is the same is not known."""
-    policy = StaticPolicy(allow())
-    guard, ledger = memory_guard(policy)
-    guard.declare("wait", schema={"type": "object", "additionalProperties": True})
-    decide, asked = policy.decide, 0
-
-    def once(*args: Any, **options: Any) -> Future[Any]:
-        nonlocal asked
-        asked += 1
-        return decide(*args, **options) if asked == 1 else Future()
-
-    policy.decide = once  # type: ignore[method-assign]
-
-    async def body(**_: Any) -> str:
-        return result
-
-    async def close_while_it_waits() -> None:
-        coroutine = guard.acall("wait", {"password": "correct horse"}, body)
-        coroutine.send(None)  # type: ignore[attr-defined]
-        assert (asked, ledger.of("call.outcome")) == (2, [])
-        coroutine.close()
-
-    asyncio.run(close_while_it_waits())
-    outcome = only(ledger, "call.outcome")
-    assert (outcome["status"], outcome["reproducible"]) == ("ok", None)
-
-
 def test_a_call_whose_coroutine_is_closed_stays_open_while_its_body_runs_in_a_thread() -> None:
     """Nobody can say how it ends."""
     guard, ledger = memory_guard(StaticPolicy(allow()))

@@ -49,14 +49,11 @@ def test_a_policy_decides_on_arguments_that_no_memory_has_touched(given: str, ho
             with pytest.raises(Denied):
                 guard.call("pay", args, lambda **_: pytest.fail("the body ran"))
     assert VALUE not in str(ledger.records)
-    # Each of the two calls was decided, and then derived again from what is recorded.
-    value, _, key, again = (
-        asked["action"]["properties"]["arg_classes"] for asked in policy.inputs[-4:]
-    )
+    value, key = (asked["action"]["properties"]["arg_classes"] for asked in policy.inputs[-2:])
     assert value["/to"] == ["secret"]
     # A key has its own name there, so that the policy finds its argument.
     assert key[f"/{VALUE}"] == ["secret"]
-    assert f"/{VALUE}" not in again
+    assert f"/{VALUE}" not in _last(ledger)["input"]["action"]["properties"]["arg_classes"]
 
 
 def test_with_recorded_input_marked_places_stay_hidden_from_the_policy() -> None:
@@ -71,7 +68,7 @@ def test_with_recorded_input_marked_places_stay_hidden_from_the_policy() -> None
         guard.call("read", {}, lambda: {"password": VALUE})
         args = {"note": "has the flu", "email": "bob@example.com", "to": VALUE, "n": f"is {VALUE}"}
         guard.call("pay", args, lambda **_: None)
-    decided, _ = policy.inputs[-2:]
+    decided = policy.inputs[-1]
     seen = _args(decided)
     assert seen["note"].startswith("gr1:health:")
     assert seen["email"].startswith("gr1:contact:")

@@ -331,7 +331,7 @@ def test_a_number_in_a_record_is_shown_exactly(cli: Cli, tmp_path: Path) -> None
                 "send_email",
                 "mail-external",
                 "regorus 0.13.0",
-                "yes: deciding",
+                "yes: the recorded input",
                 "1 value removed",
                 "was not run",
                 "Next:",

@@ -69,7 +69,6 @@ FAULTS = {
     "ledger/test_ledger_unused_names.py _edge",
     "ledger/test_ledger_unused_names.py _line",
     "ledger/test_ledger_unused_names.py _place",
-    "promises/test_p7_re_derivable.py _engine",
     "retention/test_retention_actions.py _record_segment",
     "retention/test_retention_prune.py _Pruner",
     "retention/test_retention_prune.py _begin",

@@ -9,13 +9,12 @@ import signal
 import subprocess
 import sys
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from guardrail.core.types import EngineReply
 from guardrail.errors import LedgerError, UsageError
 from guardrail.testing import StaticPolicy, allow
 from tests.support.guards import OPEN, Body, child, guarded, journal_of, records, whole
@@ -271,64 +270,6 @@ async def test_a_cancelled_call_has_one_outcome_at_every_moment(tmp_path: Path, 
     ran = [r for r in outcomes if (r["error"] or {}).get("class") != "not_started"]
     assert len(ran) == bodies.runs
     assert {record["status"] for record in outcomes} <= {"ok", "cancelled"}
-
-
-async def test_a_call_cancelled_while_its_decision_is_derived_again_has_its_outcome(
-    tmp_path: Path,
-) -> None:
-    """Between the end of the body and the outcome: the cancellation waits, then goes on."""
-    waiting: Future[Any] = Future()
-    asked = asyncio.Event()
-
-    class Slow(StaticPolicy):
-        def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Any:
-            return (
-                waiting
-                if b"otter" not in policy_input
-                else super().decide(policy_input, shard=shard, deadline=deadline)
-            )
-
-    async def body(**_: Any) -> str:
-        asked.set()
-        return "done"
-
-    engine = Slow(allow())
-    with guarded(tmp_path, engine) as guard:
-        guard.declare("send", schema=OPEN)
-        task = asyncio.ensure_future(guard.acall("send", {"password": "quiet-otter-42"}, body))
-        await asked.wait()
-        await asyncio.sleep(0)
-        task.cancel()
-        await asyncio.sleep(0.05)
-        assert not task.done()
-        waiting.set_result(EngineReply(allow(), engine.identity, 1.0))
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        (outcome,) = records(tmp_path / "audit.db", "call.outcome")
-    assert (outcome["status"], outcome["reproducible"]) == ("ok", True)
-    whole(tmp_path / "audit.db")
-
-
-def test_ctrl_c_while_a_decision_is_derived_again_loses_no_outcome(tmp_path: Path) -> None:
-    """It goes on when the outcome is durable."""
-
-    class Interrupted(Future[Any]):
-        def result(self, timeout: float | None = None) -> Any:
-            raise KeyboardInterrupt
-
-    class Second(StaticPolicy):
-        def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Any:
-            if b"otter" not in policy_input:
-                return Interrupted()
-            return super().decide(policy_input, shard=shard, deadline=deadline)
-
-    with guarded(tmp_path, Second(allow())) as guard:
-        guard.declare("send", schema=OPEN)
-        with pytest.raises(KeyboardInterrupt):
-            guard.call("send", {"password": "quiet-otter-42"}, Body())
-        (outcome,) = records(tmp_path / "audit.db", "call.outcome")
-    assert (outcome["status"], outcome["reproducible"]) == ("ok", None)
-    whole(tmp_path / "audit.db")
 
 
 def test_closing_the_guard_under_a_running_call_leaves_it_one_outcome(tmp_path: Path) -> None:

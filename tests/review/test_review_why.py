@@ -206,13 +206,13 @@ def test_a_verdict_that_is_not_known_is_never_shown_as_allowed() -> None:
         (False, None, "no:"),
         (None, True, "yes"),
         (None, False, "no:"),
-        (None, None, "not known:"),
+        (None, None, "not known yet:"),
     ],
 )
 def test_reproducible_comes_from_the_outcome_where_the_decision_left_it_open(
     reproducible: bool | None, later: bool | None, word: str
 ) -> None:
-    """An allowed call is derived again while its body runs."""
+    """Earlier versions derived an allowed call again while its body ran."""
     records = MemoryRecords()
     made = decision(reproducible=reproducible)
     seq = records.add(made)
@@ -222,8 +222,10 @@ def test_reproducible_comes_from_the_outcome_where_the_decision_left_it_open(
 
 
 def test_an_open_call_says_that_it_is_not_known_yet() -> None:
-    """Without an outcome nobody can say whether the decision can be derived again."""
-    assert explain(decision(reproducible=None)).reproducible_sentence.startswith("not known yet")
+    """Whoever wants to know is told the command."""
+    answer = explain(decision(reproducible=None))
+    assert answer.reproducible_sentence.startswith("not known yet")
+    assert f"guardrail rederive {answer.call.seq}" in answer.reproducible_sentence
 
 
 def test_what_the_policy_saw_is_told_with_what_was_removed() -> None:
