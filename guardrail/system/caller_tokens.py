@@ -6,15 +6,18 @@ again when it changes; if it can't be read, no caller is known.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import hmac
 import os
 import re
 import secrets
 import stat
+from io import FileIO
 from pathlib import Path
 
 from guardrail.errors import ConfigError, os_reason
+from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.input_files import FileVersion, read_input, version_of
 from guardrail.system.listener import Headers, values_of
 
@@ -86,7 +89,7 @@ def add_token(path: Path, name: str) -> str:
         descriptor = os.open(
             path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
         )
-        with os.fdopen(descriptor, "ab") as out:
+        with os.fdopen(descriptor, "ab", buffering=0) as out:
             if name in dict(_read(path)):
                 raise ConfigError(
                     f"{path}: this caller already has a token",
@@ -95,10 +98,28 @@ def add_token(path: Path, name: str) -> str:
                 )
             text = path.read_bytes()
             gap = b"\n" if text and not text.endswith(b"\n") else b""
-            out.write(gap + line.encode() + b"\n")
+            _append(out, gap + line.encode() + b"\n")
     except OSError as error:
-        raise _refused(path, os_reason(error), "unreadable") from None
+        raise ConfigError(
+            f"{path}: the token can't be added ({why_not_written(error, path)})",
+            code="callers.write",
+            hint=make_room(path) if is_full(error, path) else "",
+        ) from None
     return token
+
+
+def _append(out: FileIO, line: bytes) -> None:
+    """Append *line*, durably and as a whole: half a line would make the whole file invalid, and
+    with it every caller unknown. Raises ``OSError``.
+    """
+    size = os.fstat(out.fileno()).st_size
+    try:
+        if out.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        os.fsync(out.fileno())
+    except OSError:
+        os.ftruncate(out.fileno(), size)
+        raise
 
 
 def _version(path: Path) -> FileVersion:

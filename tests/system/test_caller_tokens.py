@@ -9,6 +9,7 @@ import pytest
 
 from guardrail.errors import ConfigError
 from guardrail.system.caller_tokens import CallerTokens, add_token
+from tests.support.full_disk import fill, small_disk
 
 
 def with_token(*tokens: str) -> list[tuple[bytes, bytes]]:
@@ -116,3 +117,18 @@ def test_a_caller_has_one_token_and_a_plain_name(tmp_path: Path) -> None:
             add_token(path, name)
         assert wrong.value.code == code
     assert path.read_bytes() == before
+
+
+def test_a_full_disk_adds_no_half_line(tmp_path: Path) -> None:
+    """It would make the whole file invalid, and with it every caller unknown."""
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        path = disk / "callers"
+        token = add_token(path, "ci")
+        path.write_bytes(b"#" * (4096 - 75) + b"\n" + path.read_bytes())  # part of a line has room
+        before = path.read_bytes()
+        fill(disk / "filler")
+        with pytest.raises(ConfigError, match="the disk is full") as raised:
+            add_token(path, "x" * 120)
+        assert raised.value.hint == f"make room on that disk: df -h {disk}"
+        assert path.read_bytes() == before
+        assert CallerTokens(path).caller(with_token(token)) == "ci"
