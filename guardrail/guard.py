@@ -81,6 +81,8 @@ class Guard(ToolDeclarations):
         self._alongside = alongside
         self._policies = CurrentPolicies(settings, engine, policy_data, journal.admin)
         self._journal = journal
+        self.record_admin = journal.admin
+        """Writes an ``admin.*`` record, for a part of guardrail that governs with this guard."""
         self._keys = keys
         super().__init__(UnknownArguments(settings.tools.unknown_arguments))
         self._sessions: SessionTable[SessionState] = SessionTable()

@@ -2,22 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from guardrail.core import json_text
+from guardrail.core.times import record_time
 from guardrail.errors import ConfigError, UsageError, os_reason
 from guardrail.model_apis.requested_tools import ModelRequestError, RequestedTool
-from guardrail.system.durable import replace_file
+from guardrail.system.disk import save_file
 from guardrail.system.input_files import FileVersion, read_input, version_of
+from guardrail.system.os_user import user_named
 from guardrail.tools.tool import tool_name
 
-__all__ = ["AcceptedTools", "read_accepted", "tool_document", "tool_of", "write_accepted"]
+__all__ = [
+    "AcceptedTools",
+    "Tools",
+    "accepted_as",
+    "read_accepted",
+    "tool_document",
+    "tool_of",
+    "write_accepted",
+]
 
 _FORMAT = "guardrail/proxy-tools/1"
 _LARGEST = 16 * 1024 * 1024
+_MOST_NAMES = 100
+"""Maximum number of names of each kind in the record of a change."""
+
+
+Tools = Mapping[str, RequestedTool]
 
 
 class AcceptedTools:
@@ -30,20 +47,14 @@ class AcceptedTools:
         self._path = path
         # This comes before the read, so that ``refresh`` notices a change that is made meanwhile.
         self._version = self._look()
-        self._tools = read_accepted(path)
+        self.tools: Tools = read_accepted(path)
+        """The accepted tools by name. Replaced as a whole if the file changes."""
 
     def _look(self) -> FileVersion | None:
         try:
             return version_of(self._path.stat())
         except OSError:
             return None
-
-    def find(self, tool: RequestedTool) -> RequestedTool | None:
-        """Return the accepted tool that equals *tool*, or None if *tool* was not accepted in this
-        form.
-        """
-        known = self._tools.get(tool.name)
-        return known if known is not None and known.digest == tool.digest else None
 
     def refresh(self) -> bool:
         """If the file has changed, read it again and return True. While it can't be read, no tool
@@ -53,11 +64,50 @@ class AcceptedTools:
         if version == self._version:
             return False
         try:
-            self._tools = read_accepted(self._path)
+            self.tools = read_accepted(self._path)
         except ConfigError:
-            self._tools = {}
+            self.tools = {}
         self._version = version
         return True
+
+    def change_since(self, before: Tools) -> dict[str, Any]:
+        """Return the detail of the ``admin.tools_accepted`` record for the change from *before* to
+        the tools that are accepted now.
+        """
+        now = self.tools
+        both = now.keys() & before.keys()
+        names = {
+            "added": now.keys() - both,
+            "removed": before.keys() - both,
+            "changed": {name for name in both if now[name].digest != before[name].digest},
+        }
+        try:
+            found = self._path.stat()
+        except OSError:
+            owner = written = None
+        else:
+            owner = user_named(found.st_uid)
+            written = record_time(datetime.fromtimestamp(found.st_mtime, UTC))
+        return {
+            "digest": _digest(now),
+            "previous": _digest(before),
+            "count": len(now),
+            **{kind: sorted(each)[:_MOST_NAMES] for kind, each in names.items()},
+            "file": {"owner": owner, "written": written},
+        }
+
+
+def accepted_as(tools: Tools, tool: RequestedTool) -> RequestedTool | None:
+    """Return the tool of *tools* that equals *tool*, or None if *tool* was not accepted in this
+    form.
+    """
+    known = tools.get(tool.name)
+    return known if known is not None and known.digest == tool.digest else None
+
+
+def _digest(tools: Tools) -> str:
+    """Return the SHA-256, in hex, of the file as ``write_accepted`` writes it."""
+    return hashlib.sha256(_content(tools.values())).hexdigest()
 
 
 def read_accepted(path: Path) -> dict[str, RequestedTool]:
@@ -128,10 +178,12 @@ def tool_document(tool: RequestedTool) -> dict[str, Any]:
 
 
 def write_accepted(path: Path, tools: Iterable[RequestedTool]) -> None:
-    """Write the file of accepted tools. Durable when this returns. Raises ``ConfigError``."""
+    """Write the file of accepted tools. Durable when this returns. Raises ``ConfigError``; an
+    existing file then stays unchanged.
+    """
+    save_file(path, _content(tools))
+
+
+def _content(tools: Iterable[RequestedTool]) -> bytes:
     entries = [tool_document(tool) for tool in sorted(tools, key=lambda tool: tool.name)]
-    text = json.dumps({"format": _FORMAT, "tools": entries}, indent=2) + "\n"
-    try:
-        replace_file(path, text.encode())
-    except OSError as error:
-        raise _refused(path, os_reason(error)) from None
+    return (json.dumps({"format": _FORMAT, "tools": entries}, indent=2) + "\n").encode()

@@ -4,13 +4,14 @@ model.
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.model_apis.requests import ToolRequest
-from guardrail.proxy.accepted_tools import AcceptedTools
+from guardrail.proxy.accepted_tools import AcceptedTools, Tools, accepted_as
 from guardrail.proxy.seen_tools import SeenTools
 from guardrail.system.waiting import in_background
 from guardrail.tools.tool import Tool, declare
@@ -24,6 +25,10 @@ __all__ = ["RequestTools"]
 
 _MOST = 1_024
 """Maximum number of callers whose sessions for listings are kept."""
+_FEW = 8
+"""Number of schemas that are compiled on the event loop: more take a thread, so that other requests
+are served meanwhile.
+"""
 
 
 class RequestTools:
@@ -34,37 +39,62 @@ class RequestTools:
         self._guard = guard
         self._accepted = accepted
         self._declared: dict[str, Tool] = {}
-        """The accepted tools that were used, by name."""
+        """The accepted tools that were used, by name. Replaced together with the accepted tools."""
+        self._recorded: Tools = {}
+        """The accepted tools that the ledger names."""
+        self._changing = asyncio.Lock()
         self._seen = seen
         self._subjects: OrderedDict[tuple[str, ...], SessionScope] = OrderedDict()
 
-    def known(self, tools: Mapping[str, RequestedTool]) -> dict[str, Tool]:
+    async def known(self, tools: Mapping[str, RequestedTool]) -> dict[str, Tool]:
         """Return the tools of a request as the policy sees them, by name.
 
-        A tool is declared if the guard knows it, or if it was accepted with this schema.
+        A tool is declared if the guard knows it, or if it was accepted with this schema. A change
+        of the accepted tools is durable in the ledger before it applies. Raises ``LedgerError``.
         """
-        if self._accepted.refresh():
-            self._declared.clear()
-        made = {name: self._known(tool) for name, tool in tools.items()}
+        if not tools:
+            return {}
+        async with self._changing:
+            if self._accepted.refresh():
+                self._declared = {}
+            accepted = self._accepted.tools
+            if accepted is not self._recorded:
+                await asyncio.to_thread(self._record_change)
+                self._recorded = accepted
+            declared = self._declared
+        if len(accepted.keys() & tools.keys() - declared.keys()) > _FEW:
+            made = await asyncio.to_thread(self._all_known, tools, accepted, declared)
+        else:
+            made = self._all_known(tools, accepted, declared)
         if self._seen is not None and self._seen.due:
             in_background(self._seen.save)
         return made
 
-    def _known(self, tool: RequestedTool) -> Tool:
+    def _record_change(self) -> None:
+        change = self._accepted.change_since(self._recorded)
+        if change["digest"] != change["previous"]:
+            self._guard.record_admin("tools_accepted", change)
+
+    def _all_known(
+        self, tools: Mapping[str, RequestedTool], accepted: Tools, declared: dict[str, Tool]
+    ) -> dict[str, Tool]:
+        return {name: self._known(tool, accepted, declared) for name, tool in tools.items()}
+
+    def _known(self, tool: RequestedTool, accepted: Tools, declared: dict[str, Tool]) -> Tool:
         own = self._guard.find_tool(tool.name)
         if own.declared or own.refused:
             return own
-        accepted = self._accepted.find(tool)
-        if accepted is None:
+        found = accepted_as(accepted, tool)
+        if found is None:
             if self._seen is not None:
                 self._seen.note(tool)
             return own
-        found = self._declared.get(tool.name)
-        if found is None:
-            found = self._declared[tool.name] = declare(
-                tool.name, schema=accepted.schema, unknown=self._guard.unknown_arguments
+        known = declared.get(tool.name)
+        if known is None:
+            known = declared[tool.name] = declare(
+                tool.name, schema=found.schema, unknown=self._guard.unknown_arguments
             )
-        return found
+        return known
 
     def close(self) -> None:
         """Write the collected tools to their file."""

@@ -135,9 +135,9 @@ class ProxyTurn:
 
     async def offering(self, request: ToolRequest) -> Mapping[str, Any]:
         """Return the request without the tools that the policy hides. Its tools are used to decide
-        the calls in the answer. Raises ``ModelRequestError``.
+        the calls in the answer. Raises ``ModelRequestError`` and ``LedgerError``.
         """
-        self._tools = self._shared.tools.known(request.tools)
+        self._tools = await self._shared.tools.known(request.tools)
         return await self._shared.tools.offering(request, self._tools, self._caller)
 
     def restored(self, body: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import openai
 import pytest
 
 from guardrail.config import ProxySettings
-from guardrail.errors import ConfigError
+from guardrail.errors import ConfigError, LedgerError
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.model_apis.requests import ToolRequest
-from guardrail.proxy.accepted_tools import AcceptedTools, read_accepted, write_accepted
+from guardrail.proxy.accepted_tools import (
+    AcceptedTools,
+    accepted_as,
+    read_accepted,
+    write_accepted,
+)
 from guardrail.proxy.app import Proxy
 from guardrail.proxy.seen_tools import SeenTools, read_seen
+from guardrail.system.os_user import user_name
+from guardrail.tools import tool as tool_module
 from tests.proxy.test_proxy_tools import SCHEMA, ask, tool
 from tests.support.adapters import Bench
+from tests.support.full_disk import fill, small_disk
 from tests.support.model_server import Call, ModelServer, Turn
 from tests.support.proxies import proxied, serving
 
@@ -123,10 +136,10 @@ def test_a_file_of_accepted_tools_that_is_malformed_is_refused(
     (weather,) = requested(tool("chat", "weather"))
     accept(path, weather)
     accepted = AcceptedTools(path)
-    assert accepted.find(weather) is not None
+    assert accepted_as(accepted.tools, weather) is not None
     path.write_bytes(content)
     assert accepted.refresh()
-    assert accepted.find(weather) is None
+    assert accepted_as(accepted.tools, weather) is None
     with (
         pytest.raises(ConfigError) as raised,
         proxied(bench.guard, "http://127.0.0.1:9/v1", tools=path),
@@ -150,9 +163,9 @@ def test_a_change_while_the_file_is_first_read_is_noticed(
     with monkeypatch.context() as patched:
         patched.setattr("guardrail.proxy.accepted_tools.read_accepted", read)
         accepted = AcceptedTools(path)
-    assert accepted.find(weather) is None
+    assert accepted_as(accepted.tools, weather) is None
     assert accepted.refresh()
-    assert accepted.find(weather) is not None
+    assert accepted_as(accepted.tools, weather) is not None
 
 
 def test_a_file_that_can_not_be_read_or_written_is_an_error(tmp_path: Path) -> None:
@@ -212,3 +225,108 @@ def test_a_damaged_file_of_seen_tools_is_empty(tmp_path: Path, content: bytes) -
     blocked = SeenTools(tmp_path / "none" / "x.json")
     blocked.note(requested(tool("chat", "weather"))[0])
     blocked.save()
+
+
+def test_a_full_disk_leaves_the_accepted_tools_and_says_so(tmp_path: Path) -> None:
+    """The file is fine, so nobody should mend or remove it."""
+    (weather,) = requested(tool("chat", "weather"))
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        path = disk / "proxy-tools.json"
+        write_accepted(path, [weather])
+        fill(disk / "filler")
+        with pytest.raises(ConfigError, match="the disk is full") as raised:
+            write_accepted(path, [weather, replace(weather, name="other")])
+        assert raised.value.hint == f"make room on that disk: df -h {disk}"
+        assert list(read_accepted(path)) == ["weather"]
+
+
+def changes(bench: Bench) -> list[dict[str, Any]]:
+    found = [each for each in bench.ledger.records if each["type"] == "admin.tools_accepted"]
+    assert all(each["actor"]["id"] and each["ts"] for each in found)
+    return [each["detail"] for each in found]
+
+
+def test_a_change_of_the_accepted_tools_is_recorded_before_it_applies(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """With the digest of the file, its owner, and the names that changed."""
+    path = tmp_path / "proxy-tools.json"
+    weather, other = requested(tool("chat", "weather"), tool("chat", "other"))
+    tools = [tool("chat", "weather")]
+    write_accepted(path, [])
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest()]
+    with (
+        ModelServer([CALLING], repeat=True) as upstream,
+        proxied(bench.guard, upstream.openai, tools=path) as proxy,
+    ):
+        ask(proxy, "chat", tools=tools)
+        assert changes(bench) == []
+        for accepted in ([weather], [weather, other], [replace(other, schema=OTHER)]):
+            write_accepted(path, accepted)
+            digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+            ask(proxy, "chat", tools=tools)
+            path.touch()  # no change
+            ask(proxy, "chat", tools=tools)
+    found = changes(bench)
+    assert [each["digest"] for each in found] == digests[1:]
+    assert [each["previous"] for each in found] == digests[:-1]
+    assert [(each["added"], each["removed"], each["changed"]) for each in found] == [
+        (["weather"], [], []),
+        (["other"], [], []),
+        ([], ["weather"], ["other"]),
+    ]
+    assert {each["file"]["owner"] for each in found} == {user_name()}
+    types = [each["type"] for each in bench.ledger.records]
+    first = types.index("admin.tools_accepted")
+    declared = [each["tool"]["declared"] for each in bench.decisions]
+    assert types[:first].count("call.decision") == declared.index(True)
+
+
+def test_a_change_that_can_not_be_recorded_does_not_apply(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client gets a 503, and the next request records the change."""
+    path = tmp_path / "proxy-tools.json"
+    accept(path, *requested(tool("chat", "weather")))
+
+    def fails(*_: object) -> None:
+        raise LedgerError("the ledger can't be written")
+
+    with (
+        ModelServer([CALLING], repeat=True) as upstream,
+        proxied(bench.guard, upstream.openai, tools=path) as proxy,
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(bench.guard, "record_admin", fails)
+            with pytest.raises(openai.InternalServerError) as raised:
+                ask(proxy, "chat", tools=[tool("chat", "weather")])
+        assert raised.value.status_code == 503
+        assert upstream.bodies == []
+        ask(proxy, "chat", tools=[tool("chat", "weather")])
+    assert len(changes(bench)) == 1
+    assert [each["tool"]["declared"] for each in bench.decisions] == [True]
+
+
+def test_many_schemas_are_compiled_outside_of_the_event_loop(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other requests are served meanwhile. The decisions are the same."""
+    path = tmp_path / "proxy-tools.json"
+    tools = [tool("chat", name) for name in ("weather", *(f"tool{n}" for n in range(20)))]
+    accept(path, *requested(*tools))
+    threads: list[str] = []
+
+    def declare(*args: Any, **options: Any) -> Any:
+        with contextlib.suppress(RuntimeError):
+            asyncio.get_running_loop()
+            threads.append("loop")
+        return tool_module.declare(*args, **options)
+
+    monkeypatch.setattr("guardrail.proxy.tools.declare", declare)
+    with (
+        ModelServer([CALLING], repeat=True) as upstream,
+        proxied(bench.guard, upstream.openai, tools=path) as proxy,
+    ):
+        ask(proxy, "chat", tools=tools)
+    assert threads == []
+    assert [each["tool"]["declared"] for each in bench.decisions] == [True]
