@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from urllib.parse import unquote
 
 from guardrail.model_apis.api import Api
-from guardrail.model_apis.openai.routes import NO_CALLS
+from guardrail.model_apis.openai.routes import without_calls
 from guardrail.proxy.errors import ErrorFormat, ProxyError
 
 __all__ = ["Route", "find_route", "format_of"]
@@ -20,9 +20,6 @@ _GOVERNED = {
 }
 _ABOUT_REQUEST = frozenset({("responses", "input_tokens"), ("messages", "count_tokens")})
 """Routes that count the tokens of a request."""
-_NO_POST = frozenset({"models", "projects"})
-"""Routes on which other providers serve models: ``POST /v1/models/NAME:generateContent``."""
-_READING = frozenset({"GET", "DELETE"})
 _BASE_URLS = "base URL with /v1 for OpenAI's clients, without /v1 for Anthropic's clients"
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
@@ -47,8 +44,7 @@ def find_route(method: str, path: str) -> Route:
     if method == "POST" and parts in _GOVERNED:
         return Route("/" + "/".join(parts), _GOVERNED[parts])
     rest = path.removeprefix(f"/{_BASE}")
-    methods = _READING if parts[:1] and parts[0] in _NO_POST else _METHODS
-    if method in methods and parts[:1] and parts[0] in NO_CALLS:
+    if method in _METHODS and without_calls(method, parts):
         return Route(rest, None)
     if (method == "POST" and parts in _ABOUT_REQUEST) or (
         method == "DELETE" and parts[:1] in {("responses",), ("conversations",)}

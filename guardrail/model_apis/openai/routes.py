@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from guardrail.errors import UsageError
 from guardrail.model_apis.api import Api
 
-__all__ = ["NO_CALLS", "check_socket", "refuse", "route_of"]
+__all__ = ["check_socket", "refuse", "route_of", "without_calls"]
 
-NO_CALLS = frozenset(
+_NO_CALLS = frozenset(
     {
         "audio",
         "completions",
@@ -31,9 +33,22 @@ NO_CALLS = frozenset(
     }
 )
 """First path segments of routes whose answers contain no calls for the program to run."""
+_ONLY_READ = frozenset({"models", "projects"})
+"""First path segments on which other providers serve models:
+``POST /v1/models/NAME:generateContent``.
+"""
 _GOVERNED = {("chat", "completions"): Api.CHAT, ("responses",): Api.RESPONSES}
 _CALLS_OF_REQUEST = frozenset({("responses", "input_tokens"), ("responses", "compact")})
 """Routes whose answers concern only the calls in the request itself."""
+
+
+def without_calls(method: str, parts: Sequence[str]) -> bool:
+    """Return True if the answers to *method* and a path of these *parts* contain no calls, and the
+    request can't store any for a later one.
+    """
+    if not parts or parts[0] not in _NO_CALLS:
+        return False
+    return parts[0] not in _ONLY_READ or method in {"GET", "DELETE"}
 
 
 def route_of(method: str, path: str, base: str) -> Api | None:
@@ -46,11 +61,7 @@ def route_of(method: str, path: str, base: str) -> Api | None:
         parts = parts[2:]
     if method == "POST" and parts in _GOVERNED:
         return _GOVERNED[parts]
-    if parts[:1] and parts[0] in NO_CALLS:
-        return None
-    if parts in _CALLS_OF_REQUEST or method == "DELETE":
-        return None
-    if parts[:1] == ("conversations",) and "items" not in parts:
+    if method == "DELETE" or parts in _CALLS_OF_REQUEST or without_calls(method, parts):
         return None
     raise refuse(f"{method} /{'/'.join(parts[:1])}{'/...' if parts[1:] else ''}")
 

@@ -15,7 +15,7 @@ from guardrail.model_apis.api import Api
 from guardrail.model_apis.openai.routes import check_socket, route_of
 from tests.support.adapters import Bench
 from tests.support.model_server import ModelServer, Turn
-from tests.support.openai_clients import RESPONSES, client_for
+from tests.support.openai_clients import ASKED_MCP, RESPONSES, client_for
 
 REFUSED: dict[str, Callable[[Any], Any]] = {
     "realtime": lambda client: client.realtime.connect(model="m"),
@@ -30,6 +30,11 @@ REFUSED: dict[str, Callable[[Any], Any]] = {
     "a background response": lambda client: client.responses.create(**RESPONSES, background=True),
     "its cancellation": lambda client: client.responses.cancel("resp_1"),
     "stored completions": lambda client: client.chat.completions.retrieve("chatcmpl_1"),
+    "a conversation with items": lambda client: client.conversations.create(items=[ASKED_MCP]),
+    "a conversation": lambda client: client.conversations.retrieve("conv_1"),
+    "a model of another API": lambda client: client.post(
+        "/models/gemini:generateContent", cast_to=object, body={}
+    ),
     "items of a conversation": lambda client: client.conversations.items.list("conv_1"),
     "batches": lambda client: client.batches.list(),
     "assistants": lambda client: client.beta.threads.runs.create("thread_1", assistant_id="a"),
@@ -45,7 +50,8 @@ PASSED: dict[str, Callable[[Any], Any]] = {
     "images": lambda client: client.images.generate(prompt="x"),
     "completions": lambda client: client.completions.create(model="m", prompt="x"),
     "input tokens": lambda client: client.responses.input_tokens.count(input="x"),
-    "conversations": lambda client: client.conversations.create(),
+    "models": lambda client: client.models.list(),
+    "the end of a conversation": lambda client: client.conversations.delete("conv_1"),
 }
 
 
