@@ -1,4 +1,4 @@
-"""Finds denials that depend on a single argument: if it is changed, a call that a test sees denied
+"""Finds denials that depend on a single argument: if it is changed, a call that is denied in a test
 becomes allowed.
 
 In Rego, a condition silently fails if its value is missing or of another type. Only a test written

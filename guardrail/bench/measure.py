@@ -1,4 +1,4 @@
-"""Measures governed calls, and the syncs of the same disk in between."""
+"""Measures governed calls and, between them, syncs of the same disk."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["BenchReport", "CallTimes", "LoadRate", "run"]
 
 _WARM_UP = 50
 _LEAST = 20
-"""Number of calls that are measured even if they take more time than planned."""
+"""Minimum number of calls that are measured, even if they take longer than planned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class CallTimes:
 
     @property
     def over_two_syncs(self) -> float:
-        """Median of a call over the median of two syncs."""
+        """Median time of a call, divided by the median time of two syncs."""
         return self.call_p50_us / (2 * self.sync_p50_us)
 
 
@@ -57,7 +57,7 @@ class LoadRate:
 
     @property
     def over_syncs(self) -> float:
-        """Calls per second over syncs per second."""
+        """Calls per second, divided by syncs per second."""
         return self.calls_per_s / self.syncs_per_s
 
 

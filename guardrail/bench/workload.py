@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 CALLERS = 64
-"""Number of callers at once when load is measured."""
+"""Number of concurrent callers in a measurement under load."""
 CALLS_PER_SESSION = 50
 """Number of calls after which a measurement starts a new session."""
 
@@ -45,21 +45,21 @@ _DIGITS = "0123456789"
 
 
 def fresh(make: Callable[[int], dict[str, Any]], count: int = 4_096) -> Iterator[dict[str, Any]]:
-    """Return *count* arguments over and over, made in advance by *make* from their number. That
-    many calls are longer than any session, and than the list of clean texts.
+    """Repeat *count* arguments endlessly. *make* makes each of them in advance, from its number.
+    There are more of them than calls in a session, and than texts in the list of clean texts.
     """
     return itertools.cycle([make(number) for number in range(count)])
 
 
 def by_session(calls: int) -> Iterator[int]:
-    """Yield the number of calls in each session, for so many *calls* in total."""
+    """Yield the number of calls in each session, for a total of *calls*."""
     while calls > 0:
         yield min(calls, CALLS_PER_SESSION)
         calls -= CALLS_PER_SESSION
 
 
 def small_args(number: int) -> dict[str, Any]:
-    """Return about 200 bytes in which nothing must be removed."""
+    """Return arguments of about 200 bytes, without values that must be removed."""
     some = random.Random(number)  # noqa: S311 - the same arguments in every run
     return {
         "order": 48_213 + number,
@@ -72,7 +72,7 @@ def small_args(number: int) -> dict[str, Any]:
 
 
 def medium_args(number: int) -> dict[str, Any]:
-    """Return about 1 KB with ten values that must be removed."""
+    """Return arguments of about 1 KB, with ten values that must be removed."""
     some = random.Random(number)  # noqa: S311 - the same arguments in every run
     first, last = _word(some, 7), _word(some, 8)
     born = dt.date(1940, 1, 1) + dt.timedelta(days=some.randrange(20_000))
@@ -158,7 +158,7 @@ class Case:
     policy: str
     """Text of the policy module."""
     make: Callable[[int], dict[str, Any]]
-    """Makes the arguments of the call with that number."""
+    """Makes the arguments of a call from the call's number."""
 
 
 CASES = (
@@ -177,7 +177,7 @@ def _of(some: random.Random, letters: str, size: int) -> str:
 
 
 def _card(some: random.Random) -> str:
-    """Return a card number whose last digit checks the others (ISO/IEC 7812-1)."""
+    """Return a card number with a valid check digit (ISO/IEC 7812-1)."""
     digits = "4" + _of(some, _DIGITS, 14)
     total = sum(
         sum(divmod(2 * int(digit), 10)) if index % 2 == 0 else int(digit)

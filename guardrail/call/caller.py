@@ -147,7 +147,9 @@ class SessionStates:
         self._keys = keys
         self._awake = AwakeSessions()
         self._redactors: dict[str, Redactor] = {}
-        """The redactor of each tenant. Its sessions share it: what it keeps is not sensitive."""
+        """The redactor of each tenant. The tenant's sessions share it, because it keeps only values
+        that are not sensitive.
+        """
 
     def __call__(self, session: Session, claim: Claim | None = None) -> SessionState:
         """Return a new state for *session*. *claim* is the claim of ownership that its first record

@@ -147,8 +147,8 @@ class Admitted(NamedTuple):
     """Sequence number of the decision record."""
 
     def handed_over(self) -> Admitted:
-        """Return the call without everything that its outcome record does not need. Its arguments
-        and its tool belong to the program now, which may keep its result for an hour.
+        """Return the call with only the data that its outcome record needs. Its arguments and its
+        tool belong to the program now, and it may take the program an hour to report the result.
         """
         request = self.request
         context = request.options.context

@@ -30,7 +30,7 @@ __all__ = ["MOST_AWAKE", "AwakeSessions", "SessionState", "make_session"]
 
 _MAX_TEXTS = 512
 MOST_AWAKE = 512
-"""Maximum number of sessions of a guard that are ready for a call without computing anything."""
+"""Maximum number of a guard's sessions that are kept ready for a call."""
 _RANDOM = ":-:"
 """Text that occurs in every random mark. The rest of a mark differs each time."""
 
@@ -103,13 +103,15 @@ class SessionState:
         return found
 
     def rest(self) -> None:
-        """Free the memory of everything that can be computed again. No call notices it."""
+        """Free the memory of all data that can be computed again. Calls give the same results as
+        before.
+        """
         self._kept = None
         self.memory.rest()
 
     @property
     def rests(self) -> bool:
-        """True if the next call must compute what it needs."""
+        """True if the next call must compute this session's data again."""
         return self._kept is None
 
     @property

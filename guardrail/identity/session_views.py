@@ -30,7 +30,7 @@ class _Ids:
 
 
 class SessionViews:
-    """Everything about a session that follows from its identity and can be made again."""
+    """The data of a session that follows from its identity and can be computed again."""
 
     __slots__ = (
         "_recorded_ids",

@@ -77,7 +77,7 @@ class ToolBoxBase(ABC):
     ) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
     def tool(self, function: Any = None, /, **options: Any) -> Any:
         """Register a function, or a method of an object. Its signature and docstring give the
-        tool's name, schema and descriptions. Returns the function governed, as ``guard.tool`` does.
+        tool's name, schema and descriptions. Returns the governed function, as ``guard.tool`` does.
 
         *strict* makes the model's arguments follow the schema. The other options have the same
         meaning as in ``guard.tool``; a function that is already a tool of ``guard.tool`` keeps its

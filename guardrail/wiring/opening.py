@@ -89,8 +89,8 @@ def settings_from(
     ledger: PathLike | None = None,
     keys: PathLike | None = None,
 ) -> Settings:
-    """Return the settings of *config* (a file, settings, or None) with the given paths replacing
-    its own.
+    """Return the settings in *config* (a file, settings, or None). The given paths override those
+    in the settings.
     """
     if isinstance(config, Settings):
         settings = config

@@ -1,4 +1,4 @@
-"""Replaces values that must not be recorded by marks and tokens, and limits the size of a
+"""Puts marks and tokens in place of values that must not be recorded, and limits the size of a
 record.
 """
 

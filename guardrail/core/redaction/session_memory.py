@@ -84,7 +84,7 @@ _NO_TEXTS: Final[frozenset[str]] = frozenset()
 
 class Memory:
     """The known sensitive values of one session. Thread-safe; bounded in count and size. Most
-    sessions have none, so an empty memory is small.
+    sessions have no such values, so an empty memory is small.
     """
 
     __slots__ = (

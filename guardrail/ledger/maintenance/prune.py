@@ -65,7 +65,7 @@ class DeletionPace:
 
 @dataclass(frozen=True, slots=True)
 class PruneCut:
-    """A position up to which records are deleted, as an ``admin.pruned`` record describes it."""
+    """The position before which records are deleted, as an ``admin.pruned`` record describes it."""
 
     before: int
     """The records 1 to ``before`` - 1 are deleted."""

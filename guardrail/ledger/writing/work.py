@@ -20,7 +20,7 @@ __all__ = ["Entry", "Inbox", "Order", "Work", "closed_error"]
 _OWED = frozenset({"call.outcome", "call.claim"})
 """Types of records that say how a body ended. Nothing else has this information."""
 _NEVER = 1 << 62
-"""Number of items for which no thread waits."""
+"""A number of items that is never reached: no thread waits."""
 
 
 def closed_error() -> LedgerError:

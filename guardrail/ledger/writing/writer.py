@@ -262,7 +262,7 @@ class LedgerWriter:
         return self._late(future)
 
     def _abandon(self, entry: Entry) -> None:
-        """Stop waiting for *entry*. If it is a decision that is durable, its call is closed."""
+        """Stop waiting for *entry*. If it is a durable decision, its call is closed."""
         entry.give_up()
         if entry.written:
             self._committer.mark_unacknowledged(entry.draft)

@@ -51,7 +51,7 @@ class IndexFile:
         return IndexStore.open(self.path)
 
     def replace(self) -> IndexStore:
-        """Replace the index by an empty one, and open it."""
+        """Replace the index with an empty one, and open it."""
         with self.locked():
             if os.path.lexists(self.path):
                 self._check_file(kind_only=True)

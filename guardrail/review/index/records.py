@@ -53,7 +53,7 @@ class IndexedRecords:
         tell: Tell = lambda _: None,
         progress: Progress | None = None,
     ) -> None:
-        """Without a *file*, there is no index, and nothing is told about it."""
+        """Without a *file*, no index is used, and *tell* is not called for that reason."""
         self._reader = reader
         self._file = file
         self._tell = tell

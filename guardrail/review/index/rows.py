@@ -1,6 +1,6 @@
 """The columns of the index, and their values for a line of the ledger. Pure.
 
-Every value is copied from the line, so the index contains nothing that the ledger does not contain.
+Every value is copied from the line, so the index contains only data from the ledger.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def row_of(seq: int, line: bytes, *, full: bool = True) -> IndexRow:
     """Return the rows of record *seq* with this *line*. If *full* is False, they hold only the
     ``LOCATORS``.
 
-    A line that is not a record has a number and a leaf, and nothing else.
+    If the line is not a record, they hold only its number and its leaf.
     """
     record = _decoded(line)
     values = _locators(seq, line, record)
@@ -208,7 +208,7 @@ def _or_none(value: str) -> str | None:
 
 
 def _storable(value: str) -> str:
-    """Return *value* with lone surrogates escaped, which SQLite can't store."""
+    """Return *value* with lone surrogates escaped, because SQLite can't store them."""
     return value.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
