@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from guardrail.anchors.anchor import Anchor, check_follows
-from guardrail.anchors.configured import configured
 from guardrail.anchors.memory import HeadMemory, RememberedHead, memory_of
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
@@ -150,6 +149,8 @@ def stored_head(reader: LedgerReader) -> SignedNote | None:
 
 def anchors_of(settings: Settings, signing: LogSigning, log: str) -> list[Anchor]:
     """Return the anchors configured in *settings*. Raises ``ConfigError``."""
+    from guardrail.anchors.configured import configured
+
     return configured(
         settings.anchors,
         ledger=settings.ledger.path,
@@ -163,6 +164,8 @@ def anchors_at(settings: Settings, public: str, log: str) -> list[Anchor]:
     """Return the anchors configured in *settings*, opened for reading. *public* is the key of
     *log*. Raises ``ConfigError``.
     """
+    from guardrail.anchors.configured import configured
+
     return configured(
         settings.anchors,
         ledger=settings.ledger.path,

@@ -26,6 +26,7 @@ from guardrail.config.log_names import new_log_name
 from guardrail.core.log import fields
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.log.record import FORMAT_VERSION, Draft
+from guardrail.core.redaction.plain_names import is_plain_name
 from guardrail.errors import (
     AccessError,
     GuardrailError,
@@ -303,10 +304,12 @@ def _recorded_name(value: object, tokens: TenantKeys) -> Any:
         return value
     if isinstance(value, list | tuple):
         return [_recorded_name(item, tokens) for item in value]
+    text = _printable(str(value))
+    if is_plain_name(text):
+        return text
     from guardrail.core.redaction.detectors.scan import scan_secrets
     from guardrail.core.redaction.marks import normalised
 
-    text = _printable(str(value))
     if scan_secrets(normalised(text)):
         return tokens.mark("secret")
     return text if len(text) <= _MAX_TEXT else f"{text[:_MAX_TEXT]}…"

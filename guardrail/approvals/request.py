@@ -7,9 +7,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from enum import StrEnum
 from typing import Any
 
+from guardrail.approvals.kinds import StepKind
 from guardrail.core.log.record import decode, leaf_hash
 from guardrail.core.redaction.marks import is_mark_key
 from guardrail.core.types import Assurance, Effect, Json
@@ -27,14 +27,6 @@ __all__ = [
 ]
 
 _ULID = frozenset("0123456789ABCDEFGHJKMNPQRSTVWXYZ")
-
-
-class StepKind(StrEnum):
-    """The kind of an approval step."""
-
-    GRANTED = "granted"
-    REFUSED = "refused"
-    USED = "used"
 
 
 @dataclass(frozen=True, slots=True)

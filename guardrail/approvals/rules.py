@@ -17,13 +17,13 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
+from guardrail.approvals.kinds import RejectionReason, StepKind
 from guardrail.approvals.request import (
     ApprovalCase,
     ApprovalRequest,
     ApprovalStep,
     Approver,
     AskedRule,
-    StepKind,
     case_of,
     is_approval_id,
 )
@@ -58,50 +58,6 @@ _SKEW = timedelta(seconds=30)
 """Seconds that a clock may be behind the newest record. A clock that is further behind is wrong, or
 was set back to revive an approval.
 """
-
-
-class RejectionReason(StrEnum):
-    """Reason for rejecting an answer or a use: ``code`` of ``approval.rejected``, ``detail`` of
-    cause ``approval``.
-    """
-
-    UNKNOWN = "unknown"
-    """This log has no request with the id, or the records of the request can't be read."""
-    PENDING = "pending"
-    """Nobody has approved the request yet."""
-    APPROVERS_MISSING = "approvers_missing"
-    """Fewer people have approved the request than a rule requires."""
-    REFUSED = "refused"
-    """Someone refused the request. Nobody can approve it any more, whatever its age."""
-    EXPIRED = "expired"
-    """The request or its approval is too old, and nobody refused it."""
-    ALREADY_USED = "already_used"
-    ALREADY_DECIDED = "already_decided"
-    """Enough people have already approved the request."""
-    OTHER_SESSION = "other_session"
-    """The session, tenant, principal or agent differs from the request's."""
-    OTHER_TOOL = "other_tool"
-    OTHER_SCHEMA = "other_schema"
-    OTHER_ARGUMENTS = "other_arguments"
-    APPROVER_IS_REQUESTER = "approver_is_requester"
-    APPROVER_COUNTED = "approver_counted"
-    """The approver has already approved the request; the rule requires another person."""
-    APPROVER_UNKNOWN = "approver_unknown"
-    """The answer does not name its approver and its verdict in a form that can be recorded."""
-    ANSWER_CHANGED = "answer_changed"
-    """The answer contains more than yes or no: other arguments, or keys that would have
-    no effect.
-    """
-    ASSERTED = "asserted"
-    """The approver's identity was not verified, and ``unsafe_asserted_approvals`` is off."""
-    NEEDS_HIDDEN = "needs_hidden"
-    """The recorded view hides arguments that the approver must see according to a rule."""
-    CLOCK_SKEW = "clock_skew"
-    """This process's clock is behind the time stamp of the newest record."""
-    RULES_CHANGED = "rules_changed"
-    """The policy now requires more approvers, or more visible values, than when the approval was
-    given.
-    """
 
 
 class RequestState(StrEnum):

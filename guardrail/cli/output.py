@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import textwrap
 import time
@@ -93,12 +92,12 @@ def columns() -> int:
     If stdout is a pipe (``| head``), the terminal of stderr or stdin is used, because the text ends
     up there.
     """
-    return max(MIN_COLUMNS, _terminal() or shutil.get_terminal_size((PIPE_COLUMNS, 24)).columns)
+    given = os.environ.get("COLUMNS", "")
+    asked = int(given) if given.isdecimal() and len(given) < 10 else 0
+    return max(MIN_COLUMNS, asked or _terminal() or PIPE_COLUMNS)
 
 
 def _terminal() -> int | None:
-    if os.environ.get("COLUMNS", "").isdecimal():
-        return None
     for stream in (sys.__stdout__, sys.__stderr__, sys.__stdin__):
         try:
             found = os.get_terminal_size(stream.fileno()).columns if stream is not None else 0

@@ -5,16 +5,19 @@ values.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from guardrail.approvals.request import Approver, StepKind
+from guardrail.approvals.kinds import StepKind
 from guardrail.cli.output import Cell, Style
-from guardrail.core.log.recovered import Recovered
 from guardrail.core.words import counted
 from guardrail.review.records import RecordedCall, RecordedPerson, RuleHit
 from guardrail.review.terminal import clip, clock, escape, name
 from guardrail.review.values import seconds_between, text
 from guardrail.review.why import headline
+
+if TYPE_CHECKING:
+    from guardrail.approvals.request import Approver
+    from guardrail.core.log.recovered import Recovered
 
 __all__ = [
     "approval_lines",

@@ -7,7 +7,6 @@ who could change it at any time, is refused.
 
 from __future__ import annotations
 
-import difflib
 import os
 import pwd
 import stat
@@ -159,6 +158,8 @@ def _instead_of(path: Path) -> str:
         names = [each.name for each in path.parent.iterdir() if each.suffix == ".toml"]
     except OSError:
         names = []
+    import difflib
+
     near = difflib.get_close_matches(path.name, names, n=1, cutoff=_ALIKE)
     for name in (*near, FILE_NAME):
         if name in names:

@@ -5,7 +5,6 @@ An unknown key is refused, and the error names the nearest known one.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
@@ -78,6 +77,8 @@ def _described(item: Any) -> str:
 
 
 def _unknown(name: str, known: set[str], message: str) -> ConfigError:
+    import difflib
+
     near = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.5)
     suggestion = f"did you mean {near[0]!r}?" if near else "known: " + ", ".join(sorted(known))
     hint = f"write {near[0]!r}" if near else "guardrail init FOLDER writes a file with every key"

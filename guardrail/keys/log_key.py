@@ -19,12 +19,11 @@ import hashlib
 import hmac
 import json
 import os
-import subprocess
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from guardrail.core.log.checkpoint import NoteKey
@@ -46,6 +45,12 @@ __all__ = [
 ]
 
 _LOG_KEY = "log.key"
+# RFC 8410 section 7: the start of the DER form of an Ed25519 private key. The 32 bytes of the key
+# follow.
+_PKCS8 = bytes.fromhex("302e020100300506032b657004220420")
+_PEM = re.compile(
+    rb"-----BEGIN PRIVATE KEY-----\n([A-Za-z0-9+/]{64})\n-----END PRIVATE KEY-----\n?"
+)
 _LOG_PUBLIC = "log.pub"
 _TOKEN_KEY = "tokens.key"  # noqa: S105 - a file name
 NAMES_FILE = "log.names"
@@ -218,6 +223,8 @@ class Keys:
                     signer, _check_public(public, "the signer's public key"), allow
                 )
             else:
+                from cryptography.hazmat.primitives import serialization
+
                 log_key = Ed25519PrivateKey.generate()
                 pem = log_key.private_bytes(
                     serialization.Encoding.PEM,
@@ -264,9 +271,7 @@ class Keys:
                     signer, _check_public(text, f"{folder / _LOG_PUBLIC}"), allow
                 )
             else:
-                log_key = serialization.load_pem_private_key(
-                    read_key(folder / _LOG_KEY), password=None
-                )
+                log_key = _private_key(read_key(folder / _LOG_KEY))
         except (ValueError, KeyError, TypeError, UnsupportedAlgorithm):
             raise KeysError(
                 f"{folder}: a key file is malformed",
@@ -324,6 +329,20 @@ class Keys:
 _SIGNER_SECONDS = 10.0
 
 
+def _private_key(pem: bytes) -> object:
+    """Return the private key in *pem*. Raises ``ValueError``, ``TypeError`` or
+    ``UnsupportedAlgorithm``.
+    """
+    match = _PEM.fullmatch(pem)
+    der = b"" if match is None else base64.b64decode(match[1])
+    if len(der) == len(_PKCS8) + 32 and der.startswith(_PKCS8):
+        return Ed25519PrivateKey.from_private_bytes(der[len(_PKCS8) :])
+    # This loads the code for every kind of key, which takes longer than most commands.
+    from cryptography.hazmat.primitives import serialization
+
+    return serialization.load_pem_private_key(pem, password=None)
+
+
 class _CommandSigner:
     """A log key held by another program."""
 
@@ -340,6 +359,8 @@ class _CommandSigner:
             self._allow()
         except ConfigError as error:
             raise KeysError(error.message, code=error.code, hint=error.hint) from None
+        import subprocess
+
         try:
             done = subprocess.run(
                 self._command,

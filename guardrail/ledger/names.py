@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from guardrail.core.claims import TYPES, session_of
-from guardrail.core.log.audit import Pruned
 from guardrail.core.log.merkle import Edge
+from guardrail.core.log.pruned import Pruned
 from guardrail.core.log.record import decode, dumps
 from guardrail.errors import RecordError
 from guardrail.ledger.hashes import CHUNK, TextHashes

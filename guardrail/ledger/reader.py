@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from guardrail.core.log.audit import Pruned
-from guardrail.core.log.chain import Head
+from guardrail.core.log.pruned import Pruned
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
@@ -16,6 +15,9 @@ from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.rows import OpenCall, SessionRow
 from guardrail.ledger.sqlite.storage import SQLiteStorage
 from guardrail.ledger.storage import LineRow, Storage
+
+if TYPE_CHECKING:
+    from guardrail.core.log.chain import Head
 
 __all__ = ["LedgerReader"]
 
@@ -96,6 +98,8 @@ class LedgerReader:
 
     def head(self) -> Head | None:
         """Return the stored end of the log, without verifying it, or None if the log is empty."""
+        from guardrail.core.log.chain import Head
+
         last = self.storage.last()
         return Head(self.log, last[0] + 1, last[1]) if last is not None else None
 

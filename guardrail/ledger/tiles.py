@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from guardrail.core.log.audit import Pruned
 from guardrail.core.log.merkle import HASH_BYTES, Edge
+from guardrail.core.log.pruned import Pruned
 from guardrail.core.words import numbers
 from guardrail.ledger.storage import TreeRows
 from guardrail.ledger.tree import TILE, TILE_LEVEL, leaves_of, split

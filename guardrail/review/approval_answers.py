@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from guardrail.approvals.rules import StepKind
+from guardrail.approvals.kinds import StepKind
 from guardrail.errors import RecordError
 from guardrail.review.records import RecordedAnswer, parse, people_of, person_of
 from guardrail.review.values import obj, text

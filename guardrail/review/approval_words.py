@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from guardrail.approvals.rules import RejectionReason
+from guardrail.approvals.kinds import RejectionReason
 
 __all__ = ["COUNTS_IF", "NEXT", "REASONS"]
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from guardrail.approvals.rules import StepKind
+from guardrail.approvals.kinds import StepKind
 from guardrail.core.log.record import decode
 from guardrail.core.words import agree, numbers
 from guardrail.errors import GuardrailError, RecordError

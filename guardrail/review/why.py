@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from guardrail.approvals.rules import RejectionReason, StepKind, case_of
-from guardrail.core.schema.cost_limits import REASONS as REASONS_FOR_REFUSAL
+from guardrail.approvals.kinds import RejectionReason, StepKind
 from guardrail.core.types import Cause, Effect
 from guardrail.core.words import agree, counted
 from guardrail.review.approval_words import NEXT
@@ -215,9 +214,9 @@ class DecisionExplanation:
 
 def refusal(code: str) -> str:
     """Return the reason, in words, for refusing a schema with *code*."""
-    return REASONS_FOR_REFUSAL.get(
-        code.removeprefix("schema."), "for a reason that this version does not know"
-    )
+    from guardrail.core.schema.cost_limits import REASONS
+
+    return REASONS.get(code.removeprefix("schema."), "for a reason that this version does not know")
 
 
 def headline(effect: str, *, rejected: bool = False) -> str:
@@ -265,6 +264,8 @@ def decision_seq(records: RecordReader, seq: int) -> int:
 
 def why_of(records: RecordReader, call: RecordedCall) -> DecisionExplanation:
     """Explain the decision of *call*, including its outcome."""
+    from guardrail.approvals.rules import case_of
+
     line = records.record(call.seq)
     case = None if line is None else case_of([line], line)
     hidden = () if case is None else case.request.hidden_needs

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,8 +33,10 @@ def state_folder(part: str, environment: Mapping[str, str] | None = None) -> Pat
 
 def is_temporary(path: Path) -> bool:
     """Return True if *path* is in a temporary directory, so that the file is expected to
-    disappear.
+    disappear. ``TMPDIR``, ``TEMP`` and ``TMP`` name one, as for ``tempfile``.
     """
     real = Path(os.path.realpath(path))
-    roots = {os.path.realpath(folder) for folder in (*TEMPORARY, tempfile.gettempdir())}
+    # tempfile.gettempdir would write a file to find out which of them can be used.
+    named = [os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP")]
+    roots = {os.path.realpath(folder) for folder in (*TEMPORARY, *filter(None, named))}
     return any(str(parent) in roots for parent in real.parents)

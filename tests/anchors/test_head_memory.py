@@ -269,7 +269,7 @@ def test_ledgers_in_temporary_directories_have_no_memory(
     off.
     """
     standard = AnchorSettings()
-    monkeypatch.setattr(states.tempfile, "tempdir", str(tmp_path / "t"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
     monkeypatch.setattr(states, "TEMPORARY", ())
     (tmp_path / "t").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "t")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import click
 import pytest
@@ -21,7 +22,7 @@ from guardrail.errors import (
     LedgerOpenError,
     UsageError,
 )
-from tests.support.command_line import Cli, command, environment
+from tests.support.command_line import Cli, build, command, environment
 
 
 def test_help_lists_every_command_without_importing_one(process: Cli) -> None:
@@ -204,3 +205,44 @@ def test_a_closed_stdout_is_survived() -> None:
     )
     assert done.returncode == Exit.USAGE
     assert "Did you mean" in done.stderr
+
+
+def test_a_command_that_reads_loads_no_more_than_it_needs(tmp_path: Path) -> None:
+    """The start of a command is most of its cost. Detectors, servers, clients and the builder of
+    the index are loaded by what needs them.
+    """
+    build(tmp_path / "audit.db")
+    (tmp_path / "guardrail.toml").write_text('[review]\nindex = "index"\n')
+    code = (
+        "import sys\nfrom guardrail.cli.app import run\n"
+        "args = ['--ledger', 'audit.db', '--config', 'guardrail.toml']\n"
+        "assert run([*sys.argv[1:], *args]) == 0\n"
+        "heavy = {'sqlite_utils', 'ssl', 'asyncio', 'ctypes', 'subprocess', 'tempfile', 'difflib',"
+        " 'cryptography.hazmat.primitives.serialization', 'guardrail.anchors.configured',"
+        " 'guardrail.core.redaction.detectors', 'guardrail.approvals.rules',"
+        " 'guardrail.review.documents'}\n"
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
+    )
+    for words in (["sessions"], ["show", "last"], ["show", "last"], ["show", "1"]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+    assert done.stderr.strip().splitlines()[-1] == "[]"
+
+
+def test_the_garbage_collection_begins_after_the_modules_are_loaded() -> None:
+    """It is off for no longer, because some commands run for days."""
+    code = (
+        "import gc, sys\nusual = gc.get_threshold()\nfrom guardrail.cli import main\n"
+        "sys.argv = ['guardrail', '--version']\n"
+        "try:\n    main()\nexcept SystemExit as left:\n    assert left.code == 0\n"
+        "assert gc.get_threshold()[0] > 10 * usual[0]\nassert gc.get_freeze_count() > 1000\n"
+        "gc.collect()\nassert gc.get_threshold() == usual\nassert gc.callbacks == []\n"
+    )
+    subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60, check=True)

@@ -170,3 +170,25 @@ def test_the_signer_signs_with_the_log_key() -> None:
     Ed25519PublicKey.from_public_bytes(bytes.fromhex(keys.public)).verify(
         keys.signer()(b"head"), b"head"
     )
+
+
+def test_a_key_file_is_read_whoever_wrote_its_lines(tmp_path: Path) -> None:
+    """The usual form is read directly, and every other one by the library, with the same result."""
+    keys = Keys.create(tmp_path / "keys")
+    file = tmp_path / "keys" / "log.key"
+    usual = file.read_bytes()
+    lines = usual.split(b"\n")
+    body = lines[1]
+    for form in (
+        usual,
+        usual.rstrip(b"\n"),
+        usual.replace(b"\n", b"\r\n"),
+        b"\n".join([lines[0], body[:32], body[32:], *lines[2:]]),
+        b"a comment\n" + usual,
+    ):
+        file.write_bytes(form)
+        assert Keys.load(tmp_path / "keys").public == keys.public
+    # the same length, but not the form of an Ed25519 key
+    file.write_bytes(usual.replace(body[:4], b"AAAA"))
+    with pytest.raises(KeysError, match="malformed"):
+        Keys.load(tmp_path / "keys")

@@ -23,7 +23,6 @@ from guardrail.cli.output import (
 from guardrail.cli.render import clock
 from guardrail.cli.sources import known_copies, open_records, report_pruned, source_options
 from guardrail.core.words import counted
-from guardrail.review import documents
 from guardrail.review.pruned import document
 from guardrail.review.records import pruned_range
 from guardrail.review.sessions import SessionSummary, recent_sessions
@@ -73,6 +72,8 @@ def sessions(
         copies = [] if lost is None else known_copies(reader, config, ledger)
     shown, throttled = found.rows, list(found.throttled)
     if as_json:
+        from guardrail.review import documents
+
         listing = documents.sessions(log, shown, found.total)
         emit_json({**listing, "throttled": throttled, "pruned": document(lost, copies)})
         return

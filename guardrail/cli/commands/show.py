@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from guardrail.approvals.rules import RejectionReason
+from guardrail.approvals.kinds import RejectionReason
 from guardrail.cli.options import json_option
 from guardrail.cli.output import (
     Align,
@@ -40,7 +40,6 @@ from guardrail.cli.render import (
 )
 from guardrail.cli.sources import open_records, source_options
 from guardrail.core.words import counted
-from guardrail.review import documents
 from guardrail.review.approval_words import REASONS
 from guardrail.review.records import (
     RecordedCall,
@@ -104,6 +103,8 @@ def show(
         session = timeline(reader, target.key)
         log = reader.log
     if as_json:
+        from guardrail.review import documents
+
         emit_json(documents.timeline(log, session))
     else:
         _print_session(session)

@@ -19,7 +19,6 @@ from guardrail.cli.render import (
 )
 from guardrail.cli.sources import file_of, open_records, source_options
 from guardrail.errors import ConfigError
-from guardrail.review import documents
 from guardrail.review.approval_words import COUNTS_IF
 from guardrail.review.records import NotFoundError, RecordedCall, RecordReader
 from guardrail.review.sessions import RecordRef, find, last_call, with_outcome
@@ -54,6 +53,8 @@ def why(
         answer = why_of(reader, call)
         log = reader.log
     if as_json:
+        from guardrail.review import documents
+
         emit_json(documents.why(log, answer))
         return
     _print(answer, _next(answer, None if file_of(ledger, exported, segment) else (config, ledger)))

@@ -10,7 +10,6 @@ prevents closing from checkpointing, and connections are closed before a fork.
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import os
 import struct
@@ -108,10 +107,15 @@ def keep_alive(thing: object) -> None:
     """Prevent *thing*, a connection of the parent process, from ever being finalized, even at
     interpreter exit.
     """
+    import ctypes  # it takes milliseconds to load, and only a fork needs it
+
     ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
 
 
 def _before() -> None:
+    # A forked child must not load modules: another thread of the parent may have held a lock.
+    import ctypes  # noqa: F401 - keep_alive uses it
+
     _forking[:] = _all()
     for handle in _forking:
         handle.before_fork()

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import sqlite3
-import tempfile
 from pathlib import Path
 
 from guardrail.errors import LedgerOpenError
@@ -46,6 +44,8 @@ class UnsharedFiles:
     def close(self) -> None:
         """Remove the copy, if there is one. Idempotent; the connection must be closed."""
         if self._copy is not None:
+            import shutil
+
             shutil.rmtree(self._copy.parent, ignore_errors=True)
 
 
@@ -92,6 +92,9 @@ def _of_copy(standing: UnsharedFiles) -> sqlite3.Connection:
 
 
 def _copied(db: Path, files: _Files) -> Path:
+    import shutil
+    import tempfile
+
     folder = Path(tempfile.mkdtemp(prefix="guardrail-read-"))
     copy = folder / "copy.db"
     try:

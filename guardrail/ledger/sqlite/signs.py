@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import stat
 from pathlib import Path
@@ -78,6 +77,8 @@ def ledgers_near(path: Path) -> list[Path]:
     ]
 
     def distance(each: Path) -> tuple[float, str]:
+        import difflib
+
         return -difflib.SequenceMatcher(None, path.name, each.name).ratio(), each.name
 
     found.sort(key=distance)

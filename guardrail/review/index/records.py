@@ -4,7 +4,6 @@ ledger.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
@@ -234,6 +233,8 @@ class IndexedRecords:
     def _do_without(self, reason: str) -> None:
         self._drop()
         if self._file is None:
+            import tempfile
+
             raise LedgerError(
                 f"the records can't be sorted in a temporary file: {reason}",
                 code="review.index",

@@ -281,7 +281,7 @@ def test_the_index_is_in_the_readers_state_folder(
     assert moved is not None
     assert moved.path.parent == tmp_path / "here"
     monkeypatch.setattr(states, "TEMPORARY", ())
-    monkeypatch.setattr(states.tempfile, "tempdir", str(tmp_path / "t"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
     found = index_file(ReviewSettings(), ledger)
     assert found is not None
     assert found.path.parent == tmp_path / "xdg" / "guardrail" / "index"
