@@ -19,8 +19,8 @@ class Repeat(StrEnum):
 
 
 def names_of(record: Mapping[str, Any]) -> list[str]:
-    """Return the names under which the call of *record* is known: its framework's id, within its
-    session and within its thread. The list is empty if the call has no such id.
+    """Return the names that identify the call of *record*: its framework's id within its session,
+    and within its thread. The list is empty if the call has no such id.
     """
     origin = record.get("origin")
     if not isinstance(origin, Mapping) or not isinstance(origin.get("call_id"), str):

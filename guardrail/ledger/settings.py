@@ -20,7 +20,7 @@ class LedgerSettings:
     retry_interval: float = 0.25
     """Shortest interval between two attempts to reopen a poisoned ledger."""
     retry_limit: float = 5.0
-    """Longest interval between such attempts while no calls arrive."""
+    """Longest interval between two attempts to reopen a poisoned ledger while no calls arrive."""
     fork_deadline: float = 1.0
     """Longest time that ``os.fork`` waits for the commit in progress. If it takes longer, the child
     can't use the ledger.
