@@ -6,6 +6,7 @@ performs no I/O, so it can be used by clients, streams and proxies, in threads a
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Generator, Mapping
 from enum import StrEnum
@@ -75,12 +76,54 @@ def looks_like_call(name: str) -> bool:
     return "call" in name.lower() and _CALL.search(name) is not None
 
 
+_READ = frozenset(
+    {
+        "arguments",
+        "call_id",
+        "choices",
+        "content",
+        "content_block",
+        "custom",
+        "delta",
+        "finish_reason",
+        "function",
+        "id",
+        "index",
+        "input",
+        "item",
+        "message",
+        "name",
+        "namespace",
+        "output",
+        "output_index",
+        "partial_json",
+        "response",
+        "server_label",
+        "status",
+        "stop_reason",
+        "type",
+    }
+)
+"""Names of fields from which clients assemble a call."""
+
+
+@functools.lru_cache(maxsize=4_096)
+def _is_another_case(name: str) -> bool:
+    folded = name.casefold()
+    return folded != name and folded in _READ
+
+
 def object_of(value: object, name: str) -> Mapping[str, Any]:
     """Return *value*, the object in the field *name* of an answer. Raises ``ModelAnswerError`` if
-    it is not an object.
+    it is not an object, or has a field whose name some clients would take for another: they ignore
+    the case of letters, so they would find a call where guardrail sees none.
     """
     if not isinstance(value, dict):
         raise ModelAnswerError(f"the model's answer is malformed: its {name} is not an object")
+    if any(map(_is_another_case, value)):
+        raise ModelAnswerError(
+            f"the model's answer is malformed: its {name} has a field in unusual capital letters"
+        )
     return value
 
 

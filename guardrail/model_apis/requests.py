@@ -25,6 +25,9 @@ _FORCED = frozenset({"any", "required"})
 """Values of ``tool_choice`` that demand a call of any tool."""
 _LEGACY = "functions"
 _ITEMS_WITH_TOOLS = frozenset({"additional_tools", "tool_search_output"})
+_PROVIDER_SIDE = ("plugins", "search_parameters")
+"""Fields with which providers that have OpenAI's APIs run tools of their own."""
+_PARTS_OF_TOOL = frozenset({"input_schema", "tools"})
 _TYPED_CHOICES = frozenset({"apply_patch", "shell"})
 """Types of choices that name a tool by its type."""
 
@@ -179,6 +182,9 @@ def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[s
     """
     if api is Api.CHAT and body.get("web_search_options") is not None:
         check_hosted("web_search", hosted)
+    for field in _PROVIDER_SIDE:
+        if body.get(field):
+            check_hosted(field, hosted)
     if api is Api.RESPONSES:
         if body.get("background"):
             raise ModelRequestError(
@@ -202,18 +208,30 @@ def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[s
 
 
 def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the content blocks of a request's messages, and the tool changes in them."""
+    """Yield the content blocks of a request: of its system prompt, of its messages and of the
+    results in them, and the tool changes in them.
+    """
     messages = body.get("messages")
-    for message in messages if isinstance(messages, list) else ():
-        content = message.get("content") if isinstance(message, dict) else None
-        for block in content if isinstance(content, list) else ():
+    owners = messages if isinstance(messages, list) else []
+    waiting = [each.get("content") for each in owners if isinstance(each, dict)]
+    waiting.append(body.get("system"))
+    while waiting:
+        blocks = waiting.pop()
+        for block in blocks if isinstance(blocks, list) else ():
             yield block
-            changes = block.get("tool_changes") if isinstance(block, dict) else None
-            yield from changes if isinstance(changes, list) else ()
+            if isinstance(block, dict):
+                waiting += [block.get("content"), block.get("tool_changes")]
 
 
 def _defines_tool(block: Any) -> bool:
-    if not isinstance(block, dict) or block.get("type") != "tool_addition":
+    """Return True if *block* can tell the provider about a tool that the request's list of tools
+    does not have.
+    """
+    if not isinstance(block, dict):
+        return False
+    if not _PARTS_OF_TOOL.isdisjoint(block):
+        return True
+    if block.get("type") != "tool_addition" and "tool" not in block:
         return False
     tool = block.get("tool")
     return not isinstance(tool, dict) or not str(tool.get("type", "")).endswith("_reference")

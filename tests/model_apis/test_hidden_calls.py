@@ -228,3 +228,46 @@ def test_a_value_of_another_type_never_ends_in_an_internal_error(api: Api, other
     for events in changed(STREAMED[api], other):
         with contextlib.suppress(ModelAnswerError):
             streamed(api, sse(*(events if isinstance(events, list) else [events])))
+
+
+MESSAGE = {"role": "assistant", "content": None, "tool_calls": TOOL_CALLS}
+USE = {"type": "tool_use", "id": "t", "name": TOOL, "input": {}}
+ODD_ANSWERS: list[tuple[Api, Any]] = [
+    (Api.CHAT, {"Choices": [{"message": MESSAGE, "finish_reason": "stop"}]}),
+    (Api.CHAT, {"choices": [], "CHOICES": [{"message": MESSAGE}]}),
+    (Api.CHAT, {"choices": [{"Message": MESSAGE, "finish_reason": "stop"}]}),
+    (Api.CHAT, {"choices": [{"me\u017f\u017fage": MESSAGE, "finish_reason": "stop"}]}),
+    (Api.RESPONSES, {"Output": [CALL], "status": "completed"}),
+    (Api.RESPONSES, {"output": [{**SPOKEN, "Type": "function_call", "Name": TOOL}]}),
+    (Api.MESSAGES, {"Content": [USE], "stop_reason": "tool_use"}),
+    (Api.MESSAGES, {"content": [{"type": "text", "text": "x", "Type": "tool_use"}]}),
+]
+ODD_EVENTS: list[tuple[Api, Any]] = [
+    (Api.CHAT, {"Choices": CHUNK["choices"]}),
+    (Api.CHAT, {"choices": [{"index": 0, "Delta": {"tool_calls": TOOL_CALLS}}]}),
+    (Api.RESPONSES, {"type": "response.created", "Type": DONE["type"], "Item": CALL}),
+    (Api.RESPONSES, {**ADDED, "item": {**SPOKEN, "Type": "function_call"}}),
+    (Api.RESPONSES, {"type": "response.completed", "response": {"Output": [CALL]}}),
+    (Api.MESSAGES, {"type": "ping", "Type": "content_block_start", "Content_Block": USE}),
+    (Api.MESSAGES, {"type": "message_start", "message": {"content": [], "Content": [USE]}}),
+]
+
+
+@pytest.mark.parametrize(("api", "body"), ODD_ANSWERS)
+def test_a_field_in_capital_letters_hides_no_call(api: Api, body: Any) -> None:
+    """Clients in Go take it for the field itself, because their decoder ignores the case."""
+    with pytest.raises(ModelAnswerError, match="capital letters"):
+        whole(api, body)
+
+
+@pytest.mark.parametrize(("api", "event"), ODD_EVENTS)
+def test_a_field_in_capital_letters_hides_no_call_in_a_stream(api: Api, event: Any) -> None:
+    with pytest.raises(ModelAnswerError, match="capital letters"):
+        streamed(api, sse(event))
+
+
+def test_arguments_and_other_fields_may_have_capital_letters() -> None:
+    use = {**USE, "input": {"Message": "x", "Choices": [1]}}
+    body = {"content": [use], "stop_reason": "tool_use", "X_Provider": {"Type": "x"}}
+    steps = govern_body(Api.MESSAGES, json.dumps(body).encode())
+    assert json.loads(drive_deciding(steps, lambda found: [None] * len(found.calls))) == body

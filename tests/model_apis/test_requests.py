@@ -384,8 +384,34 @@ def test_tools_that_are_defined_inside_messages_are_refused() -> None:
     def body(*blocks: Any) -> Any:
         return {"messages": [{"role": "user", "content": list(blocks)}, 5, {"content": "x"}]}
 
-    assert read(MESSAGES, body(reference, "x", {"type": "text"})).tools == {}
-    for block in (defined, compaction, odd):
-        with pytest.raises(ModelRequestError) as raised:
-            read(MESSAGES, body(block))
-        assert raised.value.code == "model_request.tool_in_message"
+    use = {"type": "tool_use", "id": "t", "name": "x", "input": {"tools": [], "input_schema": 1}}
+    result = {"type": "tool_result", "tool_use_id": "t", "content": [reference]}
+    assert read(MESSAGES, body(reference, "x", {"type": "text"}, use, result)).tools == {}
+    unknown = {"type": "tool_set", "tools": [{"name": "x"}]}
+    for block in (
+        defined,
+        compaction,
+        odd,
+        unknown,
+        {"type": "text", "text": "x", "tool": {"name": "x", "input_schema": {}}},
+        {"type": "new", "name": "x", "input_schema": {}},
+        {**result, "content": [defined]},
+        {**result, "content": [{**result, "content": [unknown]}]},
+    ):
+        for sent in (body(block), {"messages": [], "system": [block]}):
+            with pytest.raises(ModelRequestError) as raised:
+                read(MESSAGES, sent)
+            assert raised.value.code == "model_request.tool_in_message"
+
+
+@pytest.mark.parametrize("api", [CHAT, RESPONSES])
+@pytest.mark.parametrize("field", ["plugins", "search_parameters"])
+def test_tools_that_other_providers_run_are_refused(api: Api, field: str) -> None:
+    """OpenRouter's plugins search the web, read files and run more models."""
+    sent = {field: [{"id": "web"}]}
+    with pytest.raises(ModelRequestError) as raised:
+        read(api, sent)
+    assert raised.value.code == "model_request.hosted_tool"
+    assert f'["{field}"]' in raised.value.hint
+    assert ToolRequest(api, sent, [field]).tools == {}
+    assert read(api, {field: []}).tools == {}

@@ -87,7 +87,7 @@ def read_message(body: bytes) -> Mapping[str, Any]:
                 if _repeats(given):
                     block["input"] = JsonArguments(_written(given))
         if isinstance(message, dict) and not _repeats(message):
-            return message
+            return object_of(message, "JSON")
     except (ValueError, RecursionError):
         pass
     raise failure
