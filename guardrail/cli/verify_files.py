@@ -110,8 +110,11 @@ def segment_records_of(ledger: Path, file: Path, notices: list[str]) -> SegmentR
         why = error.message if isinstance(error, GuardrailError) else os_reason(error)
         notices.append(f"The ledger {ledger} could not be read: {why}.")
         return None
-    if found.log == name_in(file):
+    name = name_in(file)
+    if found.log == name:
         return found
+    if not name:
+        return None  # the report says what is wrong with the file
     notices.append(f"The ledger {ledger} contains another log, so nothing was compared with it.")
     return None
 

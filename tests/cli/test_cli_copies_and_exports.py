@@ -424,3 +424,16 @@ def test_no_verdict_is_given_about_what_is_no_whole_file(
         for option in ("--segment", "--export"):
             assert cli("verify", option, name).code in {Exit.NO, Exit.UNKNOWN}
     assert cli("verify", "--segment", copy, "--export", "before.jsonl").code == Exit.USAGE
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no record\n"], ids=["missing", "empty", "other"])
+def test_a_copy_that_can_not_be_read_is_not_called_one_of_another_log(
+    cli: Cli, pruned: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    """The answer says what is wrong with the file; the ledger has nothing to do with it."""
+    file = tmp_path / "nosuch"
+    if content is not None:
+        file.write_bytes(content)
+    ran = cli("verify", "--segment", file)
+    assert ran.code in {Exit.UNKNOWN, Exit.NO}
+    assert "another log" not in ran.out + ran.err
