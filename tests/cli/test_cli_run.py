@@ -398,9 +398,25 @@ def test_clients_of_other_apis_are_named_before_the_program_starts(project: Path
     assert ran.err.startswith("guardrail: AZURE_OPENAI_ENDPOINT is set")
 
 
+SLOW_START = """
+import subprocess, sys, time
+start = subprocess.Popen.__init__
+def slow(self, *args, **options):
+    start(self, *args, **options)
+    time.sleep(2)
+subprocess.Popen.__init__ = slow
+from guardrail.cli import main
+main()
+"""
+"""The command line, which learns of a program two seconds after it has started."""
+
+
 @pytest.mark.slow
-def test_ctrl_c_in_a_terminal_reaches_the_program_once(project: Path) -> None:
-    """The terminal sends it to both processes; guardrail does not send it again."""
+@pytest.mark.parametrize("early", [False, True])
+def test_ctrl_c_in_a_terminal_reaches_the_program_once(project: Path, *, early: bool) -> None:
+    """The terminal sends it to both processes; guardrail does not send it again, even if it comes
+    while the program starts.
+    """
     script = (
         "trap 'echo got' INT; echo ready; n=0; while [ $n -lt 30 ]; do sleep 0.1; n=$((n+1)); done"
     )
@@ -408,6 +424,8 @@ def test_ctrl_c_in_a_terminal_reaches_the_program_once(project: Path) -> None:
     if pid == 0:
         os.chdir(project)
         argv = command("run", "--", "sh", "-c", script)
+        if early:
+            argv = [sys.executable, "-c", SLOW_START, *argv[argv.index("run") :]]
         os.execvpe(argv[0], argv, environment())
     seen = b""
     end = time.monotonic() + 120

@@ -156,20 +156,27 @@ def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
 def _forwarding() -> Generator[Any]:
     """Catch signals in the block, and send them to the program that it names; signals that come
     before are sent then.
+
+    A signal that the terminal sends to the program as well is not sent again, even if it comes
+    while the program starts: many programs end at once if they get a second one.
     """
     early: list[int] = []
     running: list[subprocess.Popen[bytes]] = []
 
     def handle(number: int, _: FrameType | None) -> None:
-        if not running:
+        if running:
+            send(number)
+        else:
             early.append(number)
-        elif number not in _OF_TERMINALS or not _terminal_sends_it():
+
+    def send(number: int) -> None:
+        if number not in _OF_TERMINALS or not _terminal_sends_it():
             running[0].send_signal(number)
 
     def forward(program: subprocess.Popen[bytes]) -> None:
         running.append(program)
         for number in early:
-            program.send_signal(number)
+            send(number)
 
     with handled(
         [each for each in _FORWARDED if signal.getsignal(each) is not signal.SIG_IGN], handle
