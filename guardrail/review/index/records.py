@@ -19,6 +19,7 @@ from guardrail.review.index.store import (
     About,
     Found,
     IndexStore,
+    ReplacedIndexError,
     StaleIndexError,
     UnusableIndexError,
 )
@@ -207,6 +208,8 @@ class IndexedRecords:
         for _ in range(_TRIES):
             try:
                 return ask(self._current())
+            except ReplacedIndexError:
+                self._drop()
             except StaleIndexError as error:
                 self._renew(str(error))
             except UnusableIndexError as error:
@@ -221,7 +224,7 @@ class IndexedRecords:
                 self._store = IndexStore.temporary()
             else:
                 self._store = self._file.open()
-                self._inode = self._file.inode()
+                self._inode = self._store.inode
             self._update(self._store)
         return self._store
 
@@ -261,7 +264,7 @@ class IndexedRecords:
         while not complete:
             with self._file.locked() if self._file is not None else nullcontext():
                 if self._file is not None and self._file.inode() != self._inode:
-                    raise StaleIndexError("another process has replaced it")
+                    raise ReplacedIndexError
                 with store.transaction():
                     # Another process may have added records meanwhile.
                     about = self._checked(store.about())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +19,14 @@ from guardrail.review.index.build import (
 )
 from guardrail.review.index.rows import COLUMNS, LOCATORS, SEARCHED, IndexRow
 
-__all__ = ["About", "Found", "IndexStore", "StaleIndexError", "UnusableIndexError"]
+__all__ = [
+    "About",
+    "Found",
+    "IndexStore",
+    "ReplacedIndexError",
+    "StaleIndexError",
+    "UnusableIndexError",
+]
 
 Found = tuple[int, tuple[object, ...]]
 """Number of a record, and its ``LOCATORS`` according to the index."""
@@ -41,6 +49,12 @@ _WORDS = {
     "SQLITE_BUSY": "another program has locked it",
     "SQLITE_IOERR": "the system reports an I/O error",
 }
+
+
+class ReplacedIndexError(Exception):
+    """Another process has put another file in the place of the index, which must be opened
+    again.
+    """
 
 
 class StaleIndexError(Exception):
@@ -79,6 +93,8 @@ class IndexStore:
     def __init__(self, connection: sqlite3.Connection, *, whole: bool) -> None:
         """Use ``open``, ``create`` or ``temporary`` instead."""
         self._connection = connection
+        self.inode = 0
+        """Number of the file when it was opened, or 0 for a temporary index."""
         self.whole = whole
         """False for a temporary index, which has only the columns that commands search."""
         names = tuple(COLUMNS if whole else LOCATORS)
@@ -88,9 +104,14 @@ class IndexStore:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Open the index at *path*, which must exist."""
+        try:
+            inode = os.stat(path).st_ino
+        except OSError:
+            inode = -1  # another process is replacing it
         with _converted():
             uri = f"file:{_quoted(path)}?mode=rw"
             store = cls(_connect(uri, uri=True), whole=True)
+            store.inode = inode
         try:
             with _converted():
                 store._check()

@@ -311,6 +311,28 @@ def test_an_index_that_was_replaced_meanwhile_is_opened_again(indexed: Indexed) 
     assert same_as_scan(indexed) == []
 
 
+def test_readers_do_not_replace_each_others_index(
+    indexed: Indexed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reader that finds a new file in place of the one that it has opened continues with the new
+    one, and says nothing.
+    """
+    indexed.refresh()
+    indexed.write(1)
+    locked, replaced = IndexFile.locked, []
+
+    def locked_after_another(self: IndexFile) -> object:
+        if not replaced:
+            replaced.append(True)
+            self.replace().close()
+            replaced.append(self.inode())
+        return locked(self)
+
+    monkeypatch.setattr(IndexFile, "locked", locked_after_another)
+    assert same_as_scan(indexed) == []
+    assert replaced == [True, indexed.file.inode()]
+
+
 def test_a_ledger_without_records_has_no_index(tmp_path: Path) -> None:
     """Nothing is guessed about an empty log."""
     ledger = build(tmp_path / "audit.db")
