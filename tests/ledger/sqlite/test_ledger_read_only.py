@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,7 @@ def standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, wal: bool) -> P
     otherwise.
     """
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(read_only.tempfile, "tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     with make(tmp_path / "a.db") as writer:
         writer.append(note())
         folder = tmp_path / "folder"
