@@ -24,9 +24,10 @@ class Engine(Protocol):
 
         *shard* names tenant, principal, agent and tool, joined by NUL. Each shard has its own
         breaker, so that one agent's harmful requests can't block others. Principals are served in
-        turn. *deadline* is in seconds from now. The future always completes, at the latest shortly
-        after the deadline: with a reply, or with a ``PolicyError`` that contains cause and detail.
-        A request has no effects, so an engine may retry it.
+        turn. *deadline* is in seconds from now. The future of a caller that waits for it, or asks
+        if it is done, always completes, at the latest shortly after the deadline: with a reply, or
+        with a ``PolicyError`` that contains cause and detail. A request has no effects, so an
+        engine may retry it.
         """
 
     def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:

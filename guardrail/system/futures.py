@@ -190,6 +190,15 @@ class BatchedFuture(Future[R]):
         if self.done():
             self._call_back()
 
+    def wait(self, timeout: float) -> bool:
+        """Wait until this future has ended. Return False if that takes more than *timeout*
+        seconds.
+        """
+        if not self._gate.acquire(timeout=timeout):
+            return False
+        self._gate.release()  # this is for the other waiters
+        return True
+
     def wake_on(self, loop: asyncio.AbstractEventLoop, waiter: asyncio.Future[None]) -> None:
         """Complete *waiter* on *loop* when this future completes. Check ``done`` after calling
         it.

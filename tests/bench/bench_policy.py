@@ -16,15 +16,13 @@ import statistics
 import tempfile
 import threading
 import time
-from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from guardrail.core.types import EngineReply
 from guardrail.policy.embedded.engine import EmbeddedEngine
-from guardrail.policy.embedded.lane import EngineRequest
 from guardrail.policy.embedded.process import Frame, frame
 from guardrail.policy.embedded.rehearsal import sample_input
+from guardrail.policy.embedded.request import EngineRequest
 from tests.support.benchmarks import QUICK
 
 WARM_UP = 300
@@ -58,17 +56,15 @@ def call() -> bytes:
 
 def echo(engine: EmbeddedEngine, body: bytes) -> None:
     """Send *body* through the worker and back, on the same path as a decision."""
-    future: Future[EngineReply] = Future()
     rid = os.urandom(16)
 
     def settle(request: EngineRequest, answer: Frame) -> None:
-        request.future.set_result(answer)  # type: ignore[arg-type]
+        request.set_result(answer)  # type: ignore[arg-type]
 
     now = time.monotonic()
-    engine._lanes[0].submit(
-        EngineRequest(rid, frame(rid, b"E", body), "echo", future, now, now + 5, settle)
-    )
-    future.result(5)
+    request = EngineRequest(rid, frame(rid, b"E", body), "echo", now, now + 5, settle=settle)
+    engine._lanes[0].submit(request)
+    request.result(5)
 
 
 def decide(engine: EmbeddedEngine, body: bytes) -> None:

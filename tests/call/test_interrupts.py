@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import dis
 import itertools
 import signal
-import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import FrameType
 from typing import Any, cast
 
 import pytest
 
+from guardrail import Guard
 from guardrail.call.anchor_lag import Unanchored
 from guardrail.call.bodies import CallGenerator
 from guardrail.call.drivers import drive
@@ -23,70 +22,28 @@ from guardrail.call.options import CallOptions
 from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.testing import StaticPolicy, allow, memory_guard
-from tests.support.guards import guarded, records
+from tests.support.guards import guarded, records, ruled
+from tests.support.interrupts import Interrupt
 
-CHECKED = {dis.opmap[name] for name in ("RESUME", "JUMP_BACKWARD")}
-"""Instructions at which the interpreter looks for signals; it also does after calls of functions
-that are not written in Python.
-"""
-CALLS = {dis.opmap[name] for name in ("CALL", "CALL_FUNCTION_EX")}
+CALL_PATH = ("call/", "ledger/writing/", "system/f", "policy/embedded/")
+"""The parts of guardrail in which a call can be interrupted."""
 
 
-class Interrupt:
-    """Raises ``KeyboardInterrupt`` at the place *at* of guardrail's code for calls, as a signal
-    would; also in a lock of the standard library that has just been taken.
-    """
-
-    def __init__(self, at: int) -> None:
-        self._left = at
-        self._called: FrameType | None = None
-        """Where the last instruction was a call, of nothing that is written in Python so far."""
-        self._before: Any = None
-
-    def __enter__(self) -> None:
-        self._before = sys.gettrace()  # coverage, perhaps
-        sys.settrace(self)
-
-    def __exit__(self, *_: object) -> None:
-        sys.settrace(self._before)
-
-    def __call__(self, frame: FrameType, _event: str, _: object) -> Any:
-        """Trace *frame*, which is entered, if it is in that code."""
-        self._called = None
-        path, name = frame.f_code.co_filename, frame.f_code.co_qualname
-        if path == threading.__file__ and name == "Condition.__enter__":
-            return self._lock
-        if any(f"/guardrail/{part}" in path for part in ("call/", "ledger/writing/", "system/f")):
-            frame.f_trace_opcodes = True
-            return self._instruction
-        return None
-
-    def _lock(self, _frame: FrameType, event: str, _: object) -> None:
-        if event == "return":
-            self._count()
-
-    def _instruction(self, frame: FrameType, event: str, _: object) -> None:
-        if event != "opcode":
-            return
-        operation = frame.f_code.co_code[frame.f_lasti]
-        place = operation in CHECKED or self._called is frame
-        self._called = frame if operation in CALLS else None
-        if place:
-            self._count()
-
-    def _count(self) -> None:
-        self._left -= 1
-        if self._left == 0:
-            sys.settrace(None)
-            raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("timeout", [None, 60], ids=["without", "timeout"])
+@pytest.mark.parametrize(
+    ("timeout", "opened"),
+    [
+        (None, guarded),
+        (60, guarded),
+        (None, lambda folder: ruled(folder, 'allow contains "all"')),
+    ],
+    ids=["without", "timeout", "embedded"],
+)
 def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(
-    tmp_path: Path, timeout: float | None
+    tmp_path: Path, timeout: float | None, opened: Callable[[Path], AbstractContextManager[Guard]]
 ) -> None:
     """Also between the end of the body and the submission of its outcome, and while a body with a
-    timeout runs in its thread; and the next call is not refused.
+    timeout runs in its thread, or while the caller reads the answer of the policy's worker; and
+    the next call is not refused.
     """
     ran: list[str] = []
 
@@ -94,12 +51,12 @@ def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(
         ran.append(f"c{place}")
         return "done"
 
-    with guarded(tmp_path) as guard:
+    with opened(tmp_path) as guard:
         guard.declare("send", timeout=timeout)
         guard.call("send", {}, lambda: None)
         for place in itertools.count():
             try:
-                with Interrupt(place + 1):
+                with Interrupt(place + 1, CALL_PATH):
                     guard.call("send", {"place": place}, body, call_id=f"c{place}")
             except KeyboardInterrupt:
                 assert guard.call("send", {}, lambda: "next") == "next"

@@ -38,6 +38,8 @@ PROCESSES = {
     "ledger/test_ledger_unused_names.py _lock",
     "ledger/test_ledger_unused_names.py _turn",
     "ledger/writing/test_ledger_group_commit.py _inbox",
+    "policy/embedded/test_reading_callers.py _lanes",
+    "policy/embedded/test_reading_callers.py _pipe",
     "policy/embedded/test_worker_processes.py _lanes",
     "policy/embedded/test_worker_processes.py _spares",
     "policy/opa/test_opa_guard.py _refusal",

@@ -18,15 +18,15 @@ from guardrail.errors import PolicyError
 from guardrail.policy.embedded.breaker import ShardBreaker
 from guardrail.policy.embedded.canaries import CANARIES
 from guardrail.policy.embedded.compiled import CompiledPolicies, compile_policies, locate
-from guardrail.policy.embedded.lane import EngineRequest, Lane
+from guardrail.policy.embedded.lane import Lane
 from guardrail.policy.embedded.process import Frame, error_body, frame
 from guardrail.policy.embedded.rehearsal import SAMPLE_INPUT, rehearse
+from guardrail.policy.embedded.request import EngineRequest
 from guardrail.policy.embedded.spares import SpareWorkers, WorkerSettings
 from guardrail.policy.embedded.workbench import DEFAULT_MEMORY, Workbench
 from guardrail.policy.fair_queue import party
 from guardrail.policy.input_limits import check_input
 from guardrail.policy.sources import PolicySet, load_policies
-from guardrail.system.futures import BatchedFuture
 
 __all__ = ["EmbeddedEngine"]
 
@@ -150,13 +150,20 @@ class EmbeddedEngine:
     def _evaluate(
         self, kind: bytes, policy_input: bytes, shard: str, deadline: float
     ) -> Future[EngineReply]:
-        future: Future[EngineReply] = BatchedFuture()
-        # This future must not be cancelled, because a request that is under way can't be recalled.
-        future.set_running_or_notify_cancel()
         now = time.monotonic()
+        rid = os.urandom(16)
+        request = EngineRequest(
+            rid,
+            frame(rid, kind, policy_input),
+            shard,
+            now,
+            now + deadline,
+            settle=self._complete,
+            party=party(shard),
+        )
         harm = self._breaker.open(shard, now)
         if harm is not None:
-            future.set_exception(
+            request.fail(
                 PolicyError(
                     (
                         "similar calls killed the policy worker repeatedly, so the "
@@ -166,21 +173,17 @@ class EmbeddedEngine:
                     detail="breaker_open",
                 )
             )
-            return future
+            return request
         try:
             check_input(policy_input)
         except PolicyError as error:
-            future.set_exception(error)
-            return future
-        rid = os.urandom(16)
-        data = frame(rid, kind, policy_input)
-        who = party(shard)
-        request = EngineRequest(rid, data, shard, future, now, now + deadline, self._complete, who)
+            request.fail(error)
+            return request
         lane = (
             self._isolated_lane if self._breaker.suspect(shard, now) else self._least_loaded_lane()
         )
         lane.submit(request)
-        return future
+        return request
 
     def close(self) -> None:
         """End every worker and every open request. Idempotent."""
@@ -197,7 +200,7 @@ class EmbeddedEngine:
         )
 
     def _isolate(self, request: EngineRequest) -> bool:
-        self._isolated_lane.submit(request)
+        self._isolated_lane.submit(request, attended=True)  # its caller may already wait
         return True
 
     def _complete(self, request: EngineRequest, answer: Frame) -> None:
@@ -213,7 +216,7 @@ class EmbeddedEngine:
                 )
                 return
             elapsed = (time.monotonic() - request.started) * 1000
-            request.future.set_result(EngineReply(document, self._identity, elapsed))
+            request.set_result(EngineReply(document, self._identity, elapsed))
         elif kind == b"u":
             request.fail(
                 PolicyError(

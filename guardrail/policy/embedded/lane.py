@@ -2,9 +2,11 @@
 that manages both.
 
 A few requests are in the pipe at a time. Principals are served in turn, and answers arrive in the
-order of requests. Only the first request in the pipe is being evaluated, so only its time counts
-towards the evaluation limit. After that limit, the worker is killed, its request fails, and all
-others are sent to the next worker. This is safe because a decision has no effects.
+order of requests. A caller that waits for the next answer reads it itself; the thread reads for all
+others, and handles whatever goes wrong (``guardrail.policy.embedded.pipe``). Only the first request
+in the pipe is being evaluated, so only its time counts towards the evaluation limit. After that
+limit, the worker is killed, its request fails, and all others are sent to the next worker. This is
+safe because a decision has no effects.
 """
 
 from __future__ import annotations
@@ -18,34 +20,30 @@ from collections.abc import Callable
 from guardrail.errors import PolicyError
 from guardrail.policy.embedded.breaker import ShardBreaker
 from guardrail.policy.embedded.lane_errors import closed_error, dead_error, full_error, late_error
-from guardrail.policy.embedded.pipe import IN_PIPE, EngineRequest, Pipe
+from guardrail.policy.embedded.pipe import READER_PATIENCE, TICK, Pipe, WorkerEnd
 from guardrail.policy.embedded.process import (
     Frame,
-    FrameError,
     WorkerDeath,
     WorkerProcess,
     error_body,
 )
+from guardrail.policy.embedded.request import EngineRequest
 from guardrail.policy.embedded.spares import SpareWorkers
+from guardrail.system.futures import WakeUpBatch
 
-__all__ = ["MAX_REPLY", "EngineRequest", "Lane"]
+__all__ = ["EngineRequest", "Lane"]
 
-MAX_REPLY = 1 << 20
-"""Largest decision in bytes. The worker enforces it, and is killed if it announces more."""
-_TICK = 0.025
-"""Seconds between checks of the limits while requests are running. This is also the largest delay
-in enforcing a limit.
-"""
 _LINGER = 0.1
-"""Seconds without requests after which the thread sleeps until it is woken. Waking it costs the
-next caller a system call. Until then, the thread looks for requests every ``_TICK``.
+"""Seconds without requests after which the thread sleeps until it is called. Calling it costs the
+next caller a system call. Until then, the thread waits for answers.
 """
 _BACKOFF = (0.0, 0.1, 0.5, 2.0, 5.0)
 """Seconds before the next start, by the number of consecutive starts that failed."""
+_ENDED = select.POLLHUP | select.POLLERR | select.POLLNVAL
 
 
 class Lane:
-    """Sends requests to its worker and completes their futures.
+    """Sends requests to its worker and has them completed.
 
     Thread-safe. Its thread starts on first use.
     """
@@ -69,10 +67,10 @@ class Lane:
         self._reset()
 
     def _reset(self) -> None:
-        self._lock = threading.Lock()
-        self._state = Pipe()
+        self._pipe = Pipe(self._settings.eval_limit)
         self._thread: threading.Thread | None = None
-        self._worker: WorkerProcess | None = None
+        self._running = False
+        """True once the thread has begun, and for good."""
         self._load_rid = b""
         self._started_at = 0.0
         self._retry_at = 0.0
@@ -81,194 +79,212 @@ class Lane:
         self._settled_start = threading.Event()
         self._last_use = 0.0
         self._next_scan = 0.0
-        self._wake_reader = -1
-        self._wake_writer = -1
 
     @property
     def pid(self) -> int | None:
         """Process id of the worker, for tests and reports."""
-        worker = self._worker
+        worker = self._pipe.worker
         return worker.pid if worker else None
 
     @property
     def load(self) -> int:
         """Number of waiting requests."""
-        return len(self._state.pipe) + len(self._state.queue)
+        return len(self._pipe.sent) + len(self._pipe.queue)
 
     def start(self) -> None:
         """Start the thread, and with it the worker. Idempotent."""
-        with self._lock:
+        with self._pipe.lock:
             self._start_locked()
 
     def _start_locked(self) -> None:
-        if self._thread is None and not self._state.closed:
-            self._wake_reader, self._wake_writer = os.pipe()
-            os.set_blocking(self._wake_reader, False)
-            os.set_blocking(self._wake_writer, False)
-            self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
-            self._thread.start()
+        pipe = self._pipe
+        if self._running or pipe.closed:
+            return
+        if pipe.waker < 0:
+            pipe.open_waker()
+        # A Ctrl-C can interrupt the start. If the next request finds that the thread has not begun,
+        # it starts another one: the second to begin ends at once.
+        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread.start()
 
     def wait(self, timeout: float) -> None:
         """Wait until the first worker is ready. Raises ``PolicyError`` if that fails."""
         self._settled_start.wait(timeout)
         if self._failure is not None:
             raise self._failure
-        if not self._state.ready:
+        if not self._pipe.ready:
             raise PolicyError(
                 "the policy worker did not start in time",
                 cause="unreachable",
                 detail="worker_start",
             )
 
-    def submit(self, request: EngineRequest) -> None:
-        """Send *request*, or queue it until the worker is ready. Its future is always completed."""
-        state = self._state
-        gone: list[EngineRequest] = []
-        with self._lock:
-            closed = state.closed
+    def submit(self, request: EngineRequest, *, attended: bool = False) -> None:
+        """Send *request*, or queue it until the worker is ready.
+
+        It is completed as soon as somebody waits for it, or in any case if *attended* is True.
+        """
+        pipe = self._pipe
+        dropped: list[EngineRequest] = []
+        with pipe.lock:
+            closed = pipe.closed
             if not closed:
-                if self._thread is None:
+                if not self._running:
                     self._start_locked()
-                if state.ready and not state.queue and state.accepts(request.party):
-                    whole = self._write_to_pipe(request)
-                else:
-                    gone = state.queue.push(request.party, request, len(request.data))
-                    whole = self._fill_pipe()
-                if state.asleep or not whole:
-                    state.asleep = False
-                    self._wake(self._wake_writer)
+                dropped = pipe.submit(request)
+                if attended:
+                    pipe.call()
         if closed:
             request.fail(closed_error())
-        for each in gone:
+        for each in dropped:
             each.fail(full_error())
-
-    def _write_to_pipe(self, request: EngineRequest) -> bool:
-        """Write *request* to the worker. Return True if all of it was sent. The caller holds the
-        lock.
-        """
-        state, worker = self._state, self._worker
-        assert worker is not None
-        if not state.pipe:
-            state.head_since = time.monotonic()
-        state.pipe.append(request)
-        state.parties[request.party] = state.parties.get(request.party, 0) + 1
-        return worker.write(request.data)
-
-    def _fill_pipe(self) -> bool:
-        """Write the next requests, up to the pipe's limit; return True if all were sent. The caller
-        holds the lock.
-        """
-        state = self._state
-        whole = True
-        while state.ready and len(state.pipe) < IN_PIPE:
-            found = state.queue.pop(state.accepts)
-            if found is None:
-                break
-            whole = self._write_to_pipe(found[1]) and whole
-        return whole
-
-    @staticmethod
-    def _wake(descriptor: int) -> None:
-        try:
-            os.write(descriptor, b"w")
-        except OSError:
-            # The pipe is full, so the thread is about to wake anyway.
-            pass
 
     def close(self) -> None:
         """Stop the worker and fail every open request. Idempotent."""
-        with self._lock:
-            self._state.closed = True
+        pipe = self._pipe
+        with pipe.lock:
+            pipe.closed = True
             thread = self._thread
             if thread is not None:
-                self._wake(self._wake_writer)
-        if thread is not None and thread is not threading.current_thread():
+                pipe.wake()
+        if thread is not None and thread is not threading.current_thread() and thread.ident:
             thread.join()
 
     def abandon(self, breaker: ShardBreaker) -> None:
         """Drop the parent's state in a forked child. The lane starts again, with *breaker*, on its
         next use.
         """
-        worker = self._worker
-        closed = self._state.closed
-        if worker is not None:
-            worker.abandon()
-        for descriptor in (self._wake_reader, self._wake_writer):
-            if descriptor >= 0:
-                try:
-                    os.close(descriptor)
-                except OSError:
-                    pass
+        closed = self._pipe.closed
+        self._pipe.abandon()
         self._breaker = breaker
         self._reset()
-        self._state.closed = closed
+        self._pipe.closed = closed
 
     # All methods below run on the lane's thread.
 
     def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._wake_reader, select.POLLIN)
-        watched: WorkerProcess | None = None
+        pipe = self._pipe
+        with pipe.lock:
+            if self._running:
+                return
+            self._running = True
+        poll, watched, watching = select.poll(), None, -1
+        poll.register(pipe.waker, select.POLLIN)
         try:
-            while not self._state.closed:
-                if self._worker is None:
+            while not pipe.closed:
+                if pipe.worker is None:
                     self._acquire_worker()
-                worker = self._worker
+                worker = pipe.worker
                 if worker is not watched:
-                    watched = worker
-                    poll = select.poll()
-                    poll.register(self._wake_reader, select.POLLIN)
-                    if worker is not None:
-                        poll.register(worker.reader, select.POLLIN)
+                    poll, watched, watching = select.poll(), worker, -1
+                    poll.register(pipe.waker, select.POLLIN)
+                timeout, events = self._plan()
+                if worker is not None and events != watching:
+                    # Without events, the end of the worker is reported all the same.
+                    poll.register(worker.reader, events)
+                    watching = events
                 writing = worker is not None and bool(worker.pending)
                 if writing and worker is not None:
                     poll.register(worker.writer, select.POLLOUT)
-                self._handle_events(poll.poll(self._poll_timeout()), worker)
-                if writing and worker is not None and worker is self._worker and not worker.pending:
+                self._handle_events(poll.poll(timeout), worker)
+                if writing and worker is not None and worker is pipe.worker and not worker.pending:
                     poll.unregister(worker.writer)
         finally:
             self._shut_down()
 
-    def _poll_timeout(self) -> float | None:
-        """Return the milliseconds to wait for events; None (no limit) if no request runs."""
-        state, worker = self._state, self._worker
-        now = time.monotonic()
-        if state.busy() or (worker is not None and not state.ready):
-            self._last_use = now
+    def _plan(self) -> tuple[float | None, int]:
+        """Send what can be sent. Return the milliseconds to wait, None for no limit, and the events
+        of the worker's output to wait for.
+        """
+        pipe, now = self._pipe, time.monotonic()
+        with pipe.lock:
+            pipe.hear()
+            if pipe.reader is not None and now - pipe.reader_since >= READER_PATIENCE:
+                pipe.reader = None  # it sleeps, or was interrupted
+            reads = pipe.reader is None
+            starting = pipe.worker is not None and not pipe.ready
+            pipe.served = starting or (
+                reads and pipe.worker is not None and (pipe.busy() or pipe.unread)
+            )
+            if pipe.closed or pipe.torn:
+                return 0, 0
+            if pipe.queue:
+                pipe.fill()
+            if pipe.served:
+                self._last_use = now
+            elif pipe.worker is None:
+                return max(TICK, self._retry_at - now) * 1000 if not pipe.busy() else TICK * 1000, 0
+            elif not reads:
+                return (TICK * 1000 if len(pipe.sent) > 1 or pipe.queue else None), 0
+            elif now - self._last_use < _LINGER:
+                pipe.served = True
+            else:
+                return None, 0
+            if reads and pipe.unread:
+                return 0, select.POLLIN
             left = self._next_scan - now
-            return (left if 0 < left < _TICK else _TICK) * 1000
-        if worker is not None and now - self._last_use < _LINGER:
-            return _TICK * 1000
-        with self._lock:
-            if state.busy() or state.closed:
-                return 0
-            state.asleep = True
-        return None if worker is not None else max(_TICK, self._retry_at - now) * 1000
+            return (left if 0 < left < TICK and pipe.busy() else TICK) * 1000, select.POLLIN
 
     def _handle_events(self, events: list[tuple[int, int]], worker: WorkerProcess | None) -> None:
-        readable = False
+        pipe = self._pipe
+        readable = ended = False
         for descriptor, event in events:
-            if descriptor == self._wake_reader:
-                os.read(self._wake_reader, 4096)
+            if descriptor == pipe.waker:
+                os.read(descriptor, 4096)
             elif worker is not None and descriptor == worker.reader:
-                readable = True
+                readable, ended = bool(event & select.POLLIN), bool(event & _ENDED)
             elif worker is not None and event & select.POLLOUT:
-                with self._lock:
+                with pipe.lock:
                     worker.flush()
-        self._state.asleep = False
-        if worker is not None and readable:
-            try:
-                alive = worker.read()
-                for answer in worker.frames(MAX_REPLY):
-                    if not self._handle_answer(answer):
-                        return
-            except FrameError:
-                self._handle_death(WorkerDeath("crashed", "bad_frame"))
+        with pipe.lock:
+            torn = pipe.torn
+            if ended:
+                pipe.reader = None
+            read = pipe.reader is None and not torn and worker is not None
+            if readable and not read:
+                self._last_use = 0.0  # a caller reads, so there is no use in lingering
+        if torn:
+            self._mend()
+        elif read and worker is not None and (readable or ended or pipe.unread):
+            self._read_answers(worker)
+        else:
+            self._check_limits(read=False)
+
+    def _mend(self) -> None:
+        """Replace the worker of a torn pipe, and queue all open requests again."""
+        pipe = self._pipe
+        with pipe.lock:
+            worker, pipe.worker, pipe.ready = pipe.worker, None, False
+            for request in pipe.drain():
+                if not request.is_done:
+                    pipe.queue.push(request.party, request, len(request.data))
+        if worker is not None:
+            worker.kill()
+
+    def _read_answers(self, worker: WorkerProcess) -> None:
+        """Read all answers that have arrived, send the next requests, and complete the futures."""
+        pipe, now = self._pipe, time.monotonic()
+        with pipe.lock:
+            if pipe.torn or pipe.reader is not None:
                 return
-            if not alive:
-                self._handle_death(None)
-                return
-        self._check_limits(readable=readable)
+            started = pipe.ready
+            output = pipe.take_output(worker, now)
+        with WakeUpBatch() as handover:  # each event loop is woken only once
+            for request, answer in output.answered:
+                request.handover = handover
+                if now >= request.deadline:
+                    request.fail(late_error())
+                elif not request.is_done:
+                    request.settle(request, answer)
+        if output.ending is not None:
+            self._handle_end(output.ending)
+        elif not started:
+            if output.other is not None:
+                self._handle_start_answer(output.other)
+        else:
+            if not output.answered:
+                self._last_use = 0.0  # a caller was faster, so there is no use in lingering
+            self._check_limits(read=True)
 
     def _acquire_worker(self) -> None:
         """Obtain the spare, or a new worker if enough time has passed since the last start."""
@@ -282,123 +298,103 @@ class Lane:
             self._handle_start_failure("worker_start")
             return
         self._load_rid, self._started_at = born.rid, born.since
-        self._worker = born.worker
+        with self._pipe.lock:
+            self._pipe.worker = born.worker
 
-    def _handle_answer(self, answer: Frame) -> bool:
-        """Handle one answer. Return False if it ended the worker."""
-        state = self._state
-        if not state.ready:
-            return self._handle_start_answer(answer)
-        with self._lock:
-            request = state.pipe[0] if state.pipe else None
-            matches = late = False
-            if request is not None and request.rid == answer.rid:
-                matches = True
-                self._pop_answered()
-                late = state.head_since >= request.deadline  # it has just been set
-                self._fill_pipe()
-        if request is None or not matches:
-            self._handle_death(WorkerDeath("crashed", "wrong_id"))
-            return False
-        if late:
-            request.fail(late_error())
-        elif not request.future.done():
-            request.settle(request, answer)
-        return True
-
-    def _pop_answered(self) -> EngineRequest:
-        """Remove the first request from the pipe. The caller holds the lock."""
-        state = self._state
-        request = state.pipe.popleft()
-        left = state.parties.pop(request.party) - 1
-        if left:
-            state.parties[request.party] = left
-        state.head_since = time.monotonic()
-        return request
-
-    def _handle_start_answer(self, answer: Frame) -> bool:
+    def _handle_start_answer(self, answer: Frame) -> None:
         if answer.rid != self._load_rid or answer.kind != b"k":
             detail = "canary" if error_body(answer).get("type") == "canary" else "worker_start"
             self._discard_worker()
             self._handle_start_failure(detail)
-            return False
-        state = self._state
-        with self._lock:
-            state.ready = True
-            self._fill_pipe()
+            return
+        pipe = self._pipe
+        with pipe.lock:
+            pipe.ready = True
+            if not pipe.torn:
+                pipe.fill()
         self._failures = 0
         self._settled_start.set()
         self._spares.renew()
-        return True
 
-    def _check_limits(self, *, readable: bool) -> None:
-        state = self._state
-        now = time.monotonic()
+    def _check_limits(self, *, read: bool) -> None:
+        """Enforce the limits. *read* is True if the worker has just sent something."""
+        pipe, now = self._pipe, time.monotonic()
         if (
-            self._worker is not None
-            and not state.ready
+            pipe.worker is not None
+            and not pipe.ready
             and now - self._started_at > self._settings.start_limit
         ):
             self._discard_worker()
             self._handle_start_failure("worker_start")
             return
-        if now >= self._next_scan and state.busy():
-            self._next_scan = now + _TICK
+        if now >= self._next_scan and pipe.busy():
+            self._next_scan = now + TICK
             self._fail_expired(now)
-        # The pipe was found empty first, because an answer in the pipe is not late.
-        if (
-            not readable
-            and state.ready
-            and state.pipe
-            and now - state.head_since > self._settings.eval_limit
-        ):
-            self._handle_death(WorkerDeath("timeout", "eval_limit"))
+        with pipe.lock:
+            # The worker's output was found empty first, because an answer in it is not late. A
+            # caller that reads checks the limit itself, and calls this thread.
+            over = (
+                not read
+                and pipe.ready
+                and pipe.reader is None
+                and not pipe.torn
+                and bool(pipe.sent)
+                and now - pipe.head_since > self._settings.eval_limit
+            )
+            ending = (
+                WorkerEnd(WorkerDeath("timeout", "eval_limit"), *pipe.condemn()) if over else None
+            )
+        if ending is not None:
+            self._handle_end(ending)
 
     def _fail_expired(self, now: float) -> None:
-        with self._lock:
+        pipe = self._pipe
+        with pipe.lock:
+            if pipe.torn:
+                return
             # Requests in the pipe are still answered, so they must be registered before that.
-            late = [request for request in self._state.pipe if now >= request.deadline]
-            late += self._state.queue.take(lambda request: now >= request.deadline)
+            late = [request for request in pipe.sent if now >= request.deadline]
+            late += pipe.queue.take(lambda request: now >= request.deadline)
         for request in late:
             request.fail(late_error())
 
-    def _handle_death(self, death: WorkerDeath | None) -> None:
-        """Replace a dead worker: fail the request that it was evaluating, and queue the others
-        again.
+    def _handle_end(self, ending: WorkerEnd) -> None:
+        """Replace a worker that can't be used any more: fail the request that it was evaluating,
+        and queue the others again.
         """
-        worker, state = self._worker, self._state
+        pipe = self._pipe
+        worker = pipe.worker
         assert worker is not None
-        how = worker.reap(1.0) if death is None else worker.kill()
-        if death is None:
-            death = how
-        started = state.ready
+        how = worker.reap(1.0) if ending.death is None else worker.kill()
+        death = ending.death or how
         now = time.monotonic()
-        with self._lock:
-            self._worker = None
-            state.ready = False
-            victim = self._pop_answered() if started and state.pipe else None
-            again = [request for request in state.pipe if not request.future.done()]
-            state.pipe.clear()
-            state.parties.clear()
-            # Requeued one by one from the last, so that they come first and stay in order.
-            for request in reversed(again):
-                state.queue.push(request.party, request, len(request.data), front=True)
-        if not started:
+        with pipe.lock:
+            torn, pipe.unread = pipe.torn, False
+            if not torn:
+                pipe.worker = None
+                again = [request for request in pipe.sent if not request.is_done]
+                pipe.sent.clear()
+                pipe.parties.clear()
+                # Requeued one by one from the last, so that they come first and stay in order.
+                for request in reversed(again):
+                    pipe.queue.push(request.party, request, len(request.data), front=True)
+        if torn:
+            self._mend()
+        if not ending.was_ready:
             self._handle_start_failure("worker_start")
-            return
-        if victim is not None:
-            self._breaker.record(victim.shard, death.cause, now)
+        elif ending.victim is not None:
+            self._breaker.record(ending.victim.shard, death.cause, now)
             self._divert_suspects(now)
-            victim.fail(dead_error(death))
+            ending.victim.fail(dead_error(death))
 
     def _divert_suspects(self, now: float) -> None:
         """Move the requests of suspect principals to another lane, away from the others."""
         if self._divert is None:
             return
-        with self._lock:
-            going = self._state.queue.take(
-                lambda request: self._breaker.suspect(request.shard, now)
-            )
+        with self._pipe.lock:
+            if self._pipe.torn:
+                return
+            going = self._pipe.queue.take(lambda request: self._breaker.suspect(request.shard, now))
         for request in going:
             if not self._divert(request):
                 request.fail(closed_error())
@@ -418,8 +414,8 @@ class Lane:
             detail=detail,
             hint="guardrail doctor",
         )
-        with self._lock:
-            waiting = self._state.drain()
+        with self._pipe.lock:
+            waiting = self._pipe.drain()
         for request in waiting:
             request.fail(error)
         if not self._settled_start.is_set():
@@ -427,21 +423,20 @@ class Lane:
             self._settled_start.set()
 
     def _discard_worker(self) -> None:
-        worker = self._worker
-        with self._lock:
-            self._worker = None
-            self._state.ready = False
+        pipe = self._pipe
+        with pipe.lock:
+            worker, pipe.worker = pipe.worker, None
+            pipe.ready, pipe.reader, pipe.unread = False, None, False
         if worker is not None:
             worker.kill()
 
     def _shut_down(self) -> None:
+        pipe = self._pipe
         self._discard_worker()
-        with self._lock:
-            self._state.closed = True
-            waiting = self._state.drain()
-            os.close(self._wake_reader)
-            os.close(self._wake_writer)
-            self._wake_reader = self._wake_writer = -1
+        with pipe.lock:
+            pipe.closed = True
+            waiting = pipe.drain()
+            pipe.close_waker()
         for request in waiting:
             request.fail(closed_error())
         self._settled_start.set()

@@ -1,19 +1,46 @@
-"""The requests of a lane: those sent to its worker, and those that wait for their turn."""
+"""The pipe between callers and a worker: the requests that were sent, those that wait for their
+turn, and the thread that reads the next answer.
+
+Answers arrive in the order of requests. A caller that waits for the next answer reads it itself: it
+would wait anyway, and to wake another thread that reads, and be woken by it, costs more than the
+answer. A caller reads nothing but its own answer, and only if all is well. Whatever else happens (a
+limit is exceeded, the worker has died, the bytes are not its answer, others wait behind it) is left
+to the lane's thread, which is called.
+
+A caller can be interrupted at any instant by a Ctrl-C or another exception from outside. Therefore,
+a caller changes only what concerns its own request, and marks the pipe as torn while it does so.
+The lane's thread replaces the worker of a torn pipe, and sends all open requests again. This is
+safe because a decision has no effects. A caller that keeps its role without reading, for example in
+a signal handler, loses it after a moment.
+"""
 
 from __future__ import annotations
 
+import os
+import select
+import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
-from guardrail.core.types import EngineReply
-from guardrail.errors import PolicyError
-from guardrail.policy.embedded.process import Frame
+from guardrail.policy.embedded.lane_errors import late_error
+from guardrail.policy.embedded.process import Frame, FrameError, WorkerDeath, WorkerProcess
+from guardrail.policy.embedded.request import EngineRequest
 from guardrail.policy.fair_queue import FairQueue
 
-__all__ = ["IN_PIPE", "MAX_WAITING", "MAX_WAITING_BYTES", "EngineRequest", "Pipe"]
+__all__ = [
+    "IN_PIPE",
+    "MAX_REPLY",
+    "MAX_WAITING",
+    "MAX_WAITING_BYTES",
+    "READER_PATIENCE",
+    "TICK",
+    "Pipe",
+    "WorkerEnd",
+]
 
+MAX_REPLY = 1 << 20
+"""Largest decision in bytes. The worker enforces it, and is killed if it announces more."""
 MAX_WAITING = 10_000
 """Maximum number of requests in one lane. Further requests could not be decided before their
 deadlines.
@@ -24,64 +51,340 @@ IN_PIPE_OF_ONE = 2
 """Maximum number of a principal's requests in the pipe: one that is evaluated, and the next one.
 More would delay the requests of others.
 """
+TICK = 0.025
+"""Seconds between checks of the limits while requests are running. This is also the largest delay
+in enforcing a limit.
+"""
+READER_PATIENCE = 2 * TICK
+"""Seconds after which a caller that reads is replaced by the lane's thread if others wait."""
 
 
-@dataclass(slots=True, eq=False)
-class EngineRequest:
-    """One request to the engine."""
+class WorkerEnd(NamedTuple):
+    """The end of a worker that is no longer used."""
 
-    rid: bytes
-    data: bytes
-    """The complete frame."""
-    shard: str
-    future: Future[EngineReply]
-    started: float
-    """Time of dispatch (``time.monotonic``)."""
-    deadline: float
-    """Deadline (``time.monotonic``)."""
-    settle: Callable[[EngineRequest, Frame], None]
-    """Completes the future with the worker's answer."""
-    party: str = ""
-    """The principal that the request belongs to. Principals take turns (``fair_queue.party``)."""
-
-    def fail(self, error: PolicyError) -> None:
-        """Fail the future with *error*, unless it is already done."""
-        if not self.future.done():
-            self.future.set_exception(error)
+    death: WorkerDeath | None
+    """Why it must be killed; None if it has closed its end."""
+    was_ready: bool
+    """True if it had loaded its policies."""
+    victim: EngineRequest | None
+    """The request that it was evaluating, which is no longer one of those that were sent."""
 
 
-@dataclass(slots=True)
+class Output(NamedTuple):
+    """What a worker has sent."""
+
+    answered: list[tuple[EngineRequest, Frame]]
+    """The requests that it has answered, with their answers."""
+    other: Frame | None = None
+    """The answer to its policies, if it is starting."""
+    ending: WorkerEnd | None = None
+    """The end of the worker, if it can't be used any more."""
+
+
 class Pipe:
-    """The part of a lane's state that is protected by the lane's lock."""
+    """Requests, the worker that answers them, and the lock that protects both.
 
-    pipe: deque[EngineRequest] = field(default_factory=deque)
-    """Sent requests, in order. The first is being evaluated."""
-    parties: dict[str, int] = field(default_factory=dict)
-    """Number of requests in the pipe per principal."""
-    queue: FairQueue[EngineRequest] = field(
-        default_factory=lambda: FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
-    )
-    """Requests that were not sent yet."""
-    ready: bool = False
-    head_since: float = 0.0
-    """Time at which the current first request became the first, or at which the worker became
-    ready, whichever is later.
+    A forked child gets a new pipe.
     """
-    asleep: bool = False
-    """True if the thread is waiting without a time limit and must be woken."""
-    closed: bool = False
+
+    def __init__(self, eval_limit: float) -> None:
+        self.lock = threading.Lock()
+        """Held for a moment, never while anything is awaited."""
+        self.sent: deque[EngineRequest] = deque()
+        """Sent requests, in order. The first is being evaluated."""
+        self.parties: dict[str, int] = {}
+        """Number of sent requests per principal."""
+        self.queue: FairQueue[EngineRequest] = FairQueue(
+            most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES
+        )
+        """Requests that were not sent yet."""
+        self.strays: list[EngineRequest] = []
+        """Requests that arrived while the pipe was torn."""
+        self.worker: WorkerProcess | None = None
+        self.ready = False
+        """True if the worker has loaded its policies."""
+        self.head_since = 0.0
+        """Time at which the current first request became the first, or at which the worker became
+        ready, whichever is later.
+        """
+        self.reader: EngineRequest | None = None
+        """The first request, if its caller reads the next answer."""
+        self.reader_since = 0.0
+        self.unread = False
+        """True if a caller has read more than its own answer; the thread must look at the rest."""
+        self.torn = False
+        """True while a caller changes this object, and for good if it was interrupted."""
+        self.served = False
+        """True if the lane's thread waits for the next answer, and looks at the limits at every
+        ``TICK``. Otherwise it must be called.
+        """
+        self.closed = False
+        self._eval_limit = eval_limit
+        self._called = False
+        self._wake_reader = self._wake_writer = -1
+
+    # -- the lane's thread is woken through a pipe of its own --------------------------------------
+
+    def open_waker(self) -> None:
+        """Make it possible to wake the thread. The caller holds the lock. Raises ``OSError``."""
+        self._wake_reader, self._wake_writer = os.pipe()
+        os.set_blocking(self._wake_reader, False)
+        os.set_blocking(self._wake_writer, False)
+
+    @property
+    def waker(self) -> int:
+        """The descriptor that is readable if the thread was woken."""
+        return self._wake_reader
+
+    def close_waker(self) -> None:
+        """Release the descriptors. Idempotent."""
+        for descriptor in (self._wake_reader, self._wake_writer):
+            if descriptor >= 0:
+                try:
+                    os.close(descriptor)
+                except OSError:
+                    pass
+        self._wake_reader = self._wake_writer = -1
+
+    def wake(self) -> None:
+        """Wake the thread. The caller holds the lock."""
+        if not self._called:
+            try:
+                os.write(self._wake_writer, b"w")
+            except OSError:
+                # The pipe is full, so the thread is about to wake anyway.
+                pass
+            self._called = True  # afterwards: a Ctrl-C before it costs a second wake-up
+
+    def call(self) -> None:
+        """Wake the thread unless it waits for the next answer. The caller holds the lock."""
+        if not self.served:
+            self.wake()
+
+    def hear(self) -> None:
+        """Note that the thread will look at everything. It holds the lock."""
+        self._called = False
+
+    # -- requests ----------------------------------------------------------------------------------
 
     def busy(self) -> bool:
         """True if any request is waiting or being evaluated."""
-        return bool(self.pipe or self.queue)
+        return bool(self.sent or self.queue)
 
     def accepts(self, who: str) -> bool:
-        """Return True if a request of *who* may enter the pipe now."""
-        return len(self.pipe) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
+        """Return True if a request of *who* may be sent now. The caller holds the lock."""
+        return len(self.sent) < IN_PIPE and self.parties.get(who, 0) < IN_PIPE_OF_ONE
+
+    def submit(self, request: EngineRequest) -> list[EngineRequest]:
+        """Send *request*, or queue it. Return the requests that were removed to make room. The
+        caller holds the lock.
+        """
+        request.source = self
+        if self.torn:
+            self.strays.append(request)
+            self.wake()
+            return []
+        self.torn = True
+        dropped: list[EngineRequest] = []
+        worker, sent, party = self.worker, self.sent, request.party
+        own = self.parties.get(party, 0)
+        accepted = own < IN_PIPE_OF_ONE and len(sent) < IN_PIPE
+        # A worker that was not asked must be silent, so that the next answer is for this request.
+        if (
+            accepted
+            and self.ready
+            and worker is not None
+            and not self.queue
+            and (sent or worker.is_silent())
+        ):
+            if not sent:
+                self.head_since = time.monotonic()
+            sent.append(request)
+            self.parties[party] = own + 1
+            if not worker.write(request.data):
+                self.wake()
+        else:
+            dropped = self.queue.push(party, request, len(request.data))
+            if accepted and (self.ready or not self.served):
+                self.wake()
+        self.torn = False
+        return dropped
+
+    def fill(self) -> None:
+        """Send the next requests, up to the limit, in one write. The caller, the lane's thread,
+        holds the lock.
+        """
+        worker, parts = self.worker, []
+        if worker is None or not self.ready or not (self.sent or worker.is_silent()):
+            return  # a worker that is not silent is replaced
+        while len(self.sent) < IN_PIPE:
+            found = self.queue.pop(self.accepts)
+            if found is None:
+                break
+            party, request = found
+            if not self.sent:
+                self.head_since = time.monotonic()
+            self.sent.append(request)
+            self.parties[party] = self.parties.get(party, 0) + 1
+            parts.append(request.data)
+        if parts:
+            worker.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def take_output(self, worker: WorkerProcess, now: float) -> Output:
+        """Read what the worker has sent, remove the requests that it answers, and send the next
+        ones. The caller, the lane's thread, holds the lock.
+        """
+        self.unread = False
+        ended = not worker.read()
+        answered: list[tuple[EngineRequest, Frame]] = []
+        death: WorkerDeath | None = None
+        try:
+            for answer in worker.frames(MAX_REPLY):
+                if not self.ready:
+                    return Output(answered, answer)
+                if not self.sent or self.sent[0].rid != answer.rid:
+                    death = WorkerDeath("crashed", "wrong_id")
+                    break
+                answered.append((self.pop_answered(now), answer))
+        except FrameError:
+            death = WorkerDeath("crashed", "bad_frame")
+        if worker.has_data and self.ready and not self.sent and death is None:
+            death = WorkerDeath("crashed", "wrong_id")  # the begin of what nobody asked for
+        if death is None and not ended:
+            self.fill()
+            return Output(answered)
+        return Output(answered, None, WorkerEnd(death, *self.condemn()))
+
+    def condemn(self) -> tuple[bool, EngineRequest | None]:
+        """Stop using the worker. Return whether it was ready, and the request that it was
+        evaluating. The caller, the lane's thread, holds the lock.
+        """
+        was_ready, self.ready, self.reader = self.ready, False, None
+        victim = self.pop_answered(0.0) if was_ready and self.sent else None
+        return was_ready, victim
+
+    def pop_answered(self, now: float) -> EngineRequest:
+        """Remove the first of the sent requests, at the time *now*. The caller holds the lock."""
+        request = self.sent.popleft()
+        left = self.parties.pop(request.party) - 1
+        if left:
+            self.parties[request.party] = left
+        self.head_since = now
+        return request
 
     def drain(self) -> list[EngineRequest]:
-        """Remove all requests, and return them in order."""
-        found = [*self.pipe, *self.queue.take(lambda _: True)]
-        self.pipe.clear()
+        """Remove all requests, and return them in order. The caller holds the lock."""
+        found = {id(each): each for each in (*self.sent, *self.queue, *self.strays)}
+        self.sent.clear()
         self.parties.clear()
-        return found
+        self.strays.clear()
+        # An interrupted ``push`` leaves the queue in disorder, but its items are complete.
+        self.queue = FairQueue(most=MAX_WAITING, most_bytes=MAX_WAITING_BYTES)
+        self.reader = None
+        self.torn = self.unread = False
+        return list(found.values())
+
+    def abandon(self) -> None:
+        """Drop this pipe, which is the parent's, in a forked child. Its callers wait in vain."""
+        self.lock = threading.Lock()
+        self.closed, self.reader = True, None
+        if self.worker is not None:
+            self.worker.abandon()
+        self.close_waker()
+
+    # -- by a caller that waits for its reply ------------------------------------------------------
+
+    def attend(self) -> None:
+        """Have the lane's thread read the next answers, because no caller does."""
+        with self.lock:
+            if not self.closed:
+                self.call()
+
+    def read(self, request: EngineRequest, until: float | None) -> None:
+        """Read the answer to *request* if it is the next one and nobody else reads. Otherwise, call
+        the lane's thread.
+
+        When this returns, *request* is done, or the lane's thread completes it, or the time *until*
+        (``time.monotonic``) has come.
+        """
+        try:
+            with self.lock:
+                worker, sent, now = self.worker, self.sent, time.monotonic()
+                reader = None if self.torn else self.reader
+                if (
+                    sent
+                    and sent[0] is request
+                    and reader is None
+                    and self.ready
+                    and worker is not None
+                    and not (self.torn or worker.pending)
+                    and (not self.served or (len(sent) == 1 and not self.queue))
+                ):
+                    self.reader, self.reader_since = request, now
+                else:
+                    worker = None
+                    if reader is None and not self.closed:
+                        self.call()
+            if worker is not None:
+                self._read_next(request, worker, now, until)
+            elif reader is not None:
+                # That caller calls the thread once it has its answer.
+                end = min(now + READER_PATIENCE, request.deadline)
+                if until is not None:
+                    end = min(end, until)
+                if not request.wait(max(0.0, end - now)):
+                    self.attend()
+        except BaseException:  # Ctrl-C, for example
+            self._leave(request)
+            raise
+
+    def _read_next(
+        self, request: EngineRequest, worker: WorkerProcess, now: float, until: float | None
+    ) -> None:
+        """Read until the answer to *request*, which is the next one, is complete."""
+        limit = min(request.deadline, self.head_since + self._eval_limit)
+        if until is not None and until < limit:
+            limit = until
+        poll = select.poll()
+        poll.register(worker.reader, select.POLLIN)
+        answer: Frame | None = None
+        while answer is None:
+            left = limit - now
+            poll.poll((TICK if left > TICK else max(0, left)) * 1000)
+            with self.lock:
+                if self.torn:
+                    self.reader = None
+                    self.wake()
+                # Only the same worker's pipe may be read: its descriptor can be another file's.
+                if self.reader is not request or self.worker is not worker:
+                    return
+                self.torn = True
+                alive = worker.read()
+                try:
+                    answer = worker.next_frame(MAX_REPLY, request.rid)
+                except FrameError:
+                    alive = False
+                now = time.monotonic()
+                if answer is not None:
+                    self.pop_answered(now)
+                if answer is not None or not alive or now >= limit:
+                    self.reader = None
+                    self.unread = worker.has_data
+                    if self.sent or self.queue or self.unread:
+                        self.call()
+                self.torn = False
+                if self.reader is None:
+                    break
+        if answer is None:
+            return
+        if now >= request.deadline:
+            request.fail(late_error())
+        elif not request.is_done:
+            request.settle(request, answer)
+
+    def _leave(self, request: EngineRequest) -> None:
+        with self.lock:
+            if self.reader is request or self.torn:
+                self.reader = None
+                if not self.closed:
+                    self.wake()

@@ -10,6 +10,7 @@ import fcntl
 import importlib.metadata
 import json
 import os
+import select
 import signal
 import struct
 import subprocess
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from guardrail.errors import PolicyError
 
@@ -81,8 +83,7 @@ def frame(rid: bytes, kind: bytes, body: bytes) -> bytes:
     return HEADER.pack(_ID_AND_KIND + len(body), rid, kind) + body
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
+class Frame(NamedTuple):
     """A worker's answer frame."""
 
     rid: bytes
@@ -122,10 +123,10 @@ def error_body(answer: Frame) -> dict[str, object]:
 class WorkerProcess:
     """A running worker.
 
-    For use by one thread, except :meth:`write`, for which the owner holds a lock.
+    Not thread-safe: whoever uses it holds the owner's lock.
     """
 
-    __slots__ = ("_buffer", "_popen", "_stderr", "pending", "reader", "writer")
+    __slots__ = ("_buffer", "_output", "_popen", "_stderr", "pending", "reader", "writer")
 
     def __init__(self, *, memory: int, script: Path | None = None) -> None:
         """Start the process in its own session, without inherited descriptors or environment.
@@ -165,6 +166,8 @@ class WorkerProcess:
         self.pending = bytearray()
         """Data that does not fit into the pipe yet."""
         self._buffer = bytearray()
+        self._output = select.poll()
+        self._output.register(self.reader, select.POLLIN)
         for descriptor in (self.writer, self.reader):
             os.set_blocking(descriptor, False)
             _grow_pipe(descriptor)
@@ -211,6 +214,36 @@ class WorkerProcess:
             return False
         self._buffer += chunk
         return bool(chunk)
+
+    @property
+    def has_data(self) -> bool:
+        """True if output was read that was not yet returned as a frame."""
+        return bool(self._buffer)
+
+    def is_silent(self) -> bool:
+        """Return True if the worker has not ended and has sent nothing that was not returned as a
+        frame.
+        """
+        return not self._buffer and not self._output.poll(0)
+
+    def next_frame(self, limit: int, rid: bytes) -> Frame | None:
+        """Return the next answer if it is complete, and remove it from the buffer.
+
+        Raises ``FrameError``, and removes nothing, if it is not the answer to the request *rid*, if
+        it is larger than *limit* bytes, or if it is invalid.
+        """
+        buffer = self._buffer
+        if len(buffer) < _HEADER_SIZE:
+            return None
+        length, found, kind = HEADER.unpack_from(buffer)
+        if found != rid or not _ID_AND_KIND <= length <= limit + _ID_AND_KIND:
+            raise FrameError
+        end = 4 + length
+        if end > len(buffer):
+            return None
+        body = bytes(buffer[_HEADER_SIZE:end])
+        del buffer[:end]
+        return Frame(found, kind, body)
 
     def frames(self, limit: int) -> Iterator[Frame]:
         """Yield the complete answers, and remove them from the buffer.

@@ -26,6 +26,7 @@ from guardrail.policy.embedded.compiled import CompiledPolicies
 from guardrail.policy.embedded.engine import EmbeddedEngine
 from tests.support.paths import PROGRAMS
 from tests.support.policies import ALLOW, call_input, compiled, write
+from tests.support.waiting import until
 
 FAULTY = PROGRAMS / "faulty_worker.py"
 SLOW = """
@@ -93,6 +94,14 @@ def failure(future: Future[EngineReply]) -> tuple[str, str]:
 def worker_pid(engine: EmbeddedEngine) -> int:
     """Process id of the worker that serves."""
     pid = engine._lanes[0].pid
+    assert pid is not None
+    return pid
+
+
+def spare_pid(engine: EmbeddedEngine) -> int:
+    """Process id of the spare worker, which is started once the first one is ready."""
+    until(lambda: engine._spares.pid is not None, "the spare worker")
+    pid = engine._spares.pid
     assert pid is not None
     return pid
 
@@ -169,20 +178,18 @@ def test_a_spare_takes_over(start: Start) -> None:
     """The worker that serves after a kill is the one that was kept warm."""
     engine = start(worker_script=FAULTY)
     assert ask(engine).result(10)
-    spare = engine._spares.pid
-    assert spare is not None
+    spare = spare_pid(engine)
     assert failure(ask(engine, "bad", fault="exit")) == ("crashed", "exited")
     assert ask(engine).result(10)
     assert worker_pid(engine) == spare
-    assert engine._spares.pid not in {None, spare}
+    until(lambda: engine._spares.pid not in {None, spare}, "the next spare worker")
 
 
 def test_a_spare_that_died_is_not_missed(start: Start) -> None:
     """A fresh worker is started instead."""
     engine = start(worker_script=FAULTY)
     assert ask(engine).result(10)
-    spare = engine._spares.pid
-    assert spare is not None
+    spare = spare_pid(engine)
     os.kill(spare, signal.SIGKILL)
     assert failure(ask(engine, "bad", fault="exit")) == ("crashed", "exited")
     assert ask(engine).result(10)
@@ -328,12 +335,12 @@ def test_closing_ends_what_is_open(start: Start) -> None:
     """Every future ends, and no process is left."""
     engine = start(worker_script=FAULTY, eval_limit=30.0)
     futures = [ask(engine, f"s{index}", fault="hang") for index in range(3)]
-    pids = [worker_pid(engine), engine._spares.pid]
+    pids = [worker_pid(engine), spare_pid(engine)]
     engine.close()
     engine.close()
     assert [failure(future) for future in futures] == [("unreachable", "closed")] * 3
     assert failure(ask(engine)) == ("unreachable", "closed")
-    assert all(gone(pid) for pid in pids if pid is not None)
+    assert all(gone(pid) for pid in pids)
 
 
 def test_no_zombie_is_left_by_kills(start: Start) -> None:

@@ -5,6 +5,7 @@ arguments.
 from __future__ import annotations
 
 import os
+import re
 import runpy
 import sys
 import time
@@ -27,6 +28,7 @@ def main() -> None:
     real = runpy.run_path(REAL, run_name="real_worker")
     answer, send = real["Server"].answer, real["send"]
     fault: list[bytes] = [b""]
+    place = [0]
 
     def faulty_answer(server: Any, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
         fault[0] = b""
@@ -39,9 +41,13 @@ def main() -> None:
             b"kill",
             b"stall",
             b"slow",
+            b"twice",
+            b"cut",
         ):
             if kind == b"D" and b'"fault": "' + name + b'"' in body:
                 fault[0] = name
+        found = re.search(rb'"at": (\d+)', body)
+        place[0] = int(found[1]) if found else 0
         if fault[0] == b"hang":
             time.sleep(60)
         if fault[0] == b"slow":
@@ -65,6 +71,12 @@ def main() -> None:
         elif fault[0] == b"stall":
             os.write(1, b"\0\0")
             time.sleep(60)
+        elif fault[0] == b"cut":  # dies after so many bytes of its answer
+            os.write(1, (real["HEADER"].pack(17 + len(body), rid, kind) + body)[: place[0]])
+            os._exit(7)
+        elif fault[0] == b"twice":  # the second time after so many milliseconds
+            send(rid, kind, body)
+            time.sleep(place[0] / 1000)
         send(rid, kind, body)
 
     real["Server"].answer = faulty_answer
