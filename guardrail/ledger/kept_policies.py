@@ -182,9 +182,9 @@ class KeptPolicies:
         The files get the owner of the ledger *like*. Return the number of files copied. Raises
         ``OSError``.
         """
-        copied = 0
+        copied, there = 0, KeptPolicies(self._db, target)
         for file in self.files():
-            if os.path.lexists(target / file.name):
+            if not isinstance(there.read(file), SourceFault):
                 continue
             content = self.read(file)
             if isinstance(content, SourceFault):

@@ -33,6 +33,7 @@ from guardrail.retention.closing import node_of, tree_to_close, write_copy
 from guardrail.retention.deletion_evidence import conflict, copies_of, not_anchored, survey, vouched
 from guardrail.retention.external_heads import external_heads
 from guardrail.retention.facts import RetentionFacts, Segment, moment, read_facts
+from guardrail.retention.kept_sources import copy_sources, delete_copied, delete_unnamed
 from guardrail.retention.segments import Manifest
 from guardrail.retention.status import RetentionStatus, judge
 
@@ -127,8 +128,7 @@ class RetentionManager:
         """Return the retention status, with the work that is due. Raises ``LedgerError``."""
         return judge(self.facts(), self._policy, self._clock())
 
-    # -- closing segments
-    # ----------------------------------------------------------------------------------------------
+    # -- closing segments --------------------------------------------------------------------------
 
     def is_segment_due(self) -> bool:
         """Return True if the next segment is due, by age or size."""
@@ -154,6 +154,7 @@ class RetentionManager:
             if facts.first > max(each.first, 1):
                 continue  # its pruning has begun, so it was already copied
             if segments.read_manifest(self._folder, facts.genesis, each.number) is None:
+                copy_sources(self._db, self._folder)
                 copied.append(write_copy(self._db, self._folder, facts, each))
         return ClosedSegment(segment, tuple(copied))
 
@@ -179,8 +180,7 @@ class RetentionManager:
         receipt = self._record("sealed", found)
         return Segment(number, first, last, edge.root().hex(), leaf.hex(), receipt.ts)
 
-    # -- the archive
-    # ----------------------------------------------------------------------------------------------
+    # -- the archive -------------------------------------------------------------------------------
 
     def archive(self, *, why: str | None) -> list[ArchivedSegment]:
         """Copy every missing segment to the archive. Each copy is verified, durable and
@@ -203,6 +203,7 @@ class RetentionManager:
                 continue
             if there != manifest:
                 segments.verify(self._folder, manifest, closed=each, log=facts.log)
+                copy_sources(self._db, target, self._folder)
                 segments.copy_to(self._folder, target, manifest, self._db)
             segments.refuse_one_file(self._folder, target, manifest.file)
             segments.verify(target, manifest, closed=each, log=facts.log)
@@ -288,10 +289,10 @@ class RetentionManager:
                     code="retention.copy_unreadable",
                     hint="guardrail retention run",
                 ) from None
+        delete_copied({folder for folder, _ in gone})
         return gone
 
-    # -- pruning
-    # ----------------------------------------------------------------------------------------------
+    # -- pruning -----------------------------------------------------------------------------------
 
     def prunable(self) -> int:
         """Return the number of the first record that pruning would keep.
@@ -310,9 +311,8 @@ class RetentionManager:
         )
 
     def prune(self, *, why: str | None, given: Sequence[SignedNote] = ()) -> PruneResult:
-        """Delete records past their retention period, including their text in the files.
-
-        Proofs still work afterwards.
+        """Delete records past their retention period, including their text in the files, and the
+        kept sources of policies that no record names any more. Proofs still work afterwards.
         """
         facts = self.facts()
         self._refuse_settings()
@@ -328,7 +328,7 @@ class RetentionManager:
                 fields.admin(log, "pruned", actor=self._signing.actor, where=where, detail=found)
             )
 
-        return self._delete(
+        done = self._delete(
             lambda: prune(
                 self._db,
                 before,
@@ -338,6 +338,8 @@ class RetentionManager:
                 pace=self._pace,
             )
         )
+        delete_unnamed(self._db)
+        return done
 
     def _vouching_head(
         self, facts: RetentionFacts, before: int, given: Sequence[SignedNote]
@@ -430,8 +432,7 @@ class RetentionManager:
         if not verify_consistency(cut.before, cut.root, head.size, head.root, path):
             raise conflict()
 
-    # -- holds
-    # ----------------------------------------------------------------------------------------------
+    # -- holds -------------------------------------------------------------------------------------
 
     def hold(self, name: str, *, add: bool, why: str) -> None:
         """Record that the legal hold *name* begins or ends.

@@ -158,12 +158,25 @@ def test_policies_without_data_are_derived_whatever_is_kept(cli: Cli, folder: Pa
     good(cli, "rederive")
 
 
-def test_an_export_is_derived_with_the_policies_of_its_ledger(cli: Cli, folder: Path) -> None:
+def test_an_export_carries_the_policies_of_its_records(cli: Cli, folder: Path) -> None:
     run(folder, PLAIN, HIDDEN)
     good(cli, "export", "--jsonl", "-o", "all.jsonl")
     assert "NOT VERIFIED" in good(cli, "rederive", "--export", "all.jsonl").err
-    shutil.move(folder / "audit" / "ledger.db-policies", folder / "all.jsonl-policies")
-    good(cli, "rederive", "--export", "all.jsonl")
+    shutil.rmtree(folder / "all.jsonl-policies")
+    good(cli, "rederive", "--export", "all.jsonl")  # with those next to the ledger
+    shutil.rmtree(folder / "audit" / "ledger.db-policies")
+    assert cli("rederive", "--export", "all.jsonl").code == Exit.UNKNOWN
+
+
+def test_an_export_that_fails_leaves_no_policies(cli: Cli, folder: Path) -> None:
+    run(folder, PLAIN)
+    (folder / "all.jsonl").write_text("mine")
+    assert cli("export", "--jsonl", "-o", "all.jsonl").code == Exit.USAGE
+    assert not (folder / "all.jsonl-policies").exists()
+    (folder / "all.jsonl").unlink()
+    (folder / "all.jsonl-policies").mkdir()
+    assert cli("export", "--jsonl", "-o", "all.jsonl").code == Exit.USAGE
+    assert not (folder / "all.jsonl").exists()
 
 
 def test_another_engine_and_a_call_without_a_policy_are_reported(cli: Cli, folder: Path) -> None:
@@ -201,3 +214,54 @@ def test_an_empty_ledger_has_nothing_to_derive(cli: Cli, folder: Path) -> None:
     assert "nothing to derive" in good(cli, "rederive").err
     assert json.loads(good(cli, "rederive", "--json").out)["calls"] == 0
     assert cli("rederive", "nothing-like-this").code == Exit.UNKNOWN
+
+
+def test_a_backup_carries_the_policies_of_its_records(cli: Cli, folder: Path) -> None:
+    run(folder, PLAIN, HIDDEN)
+    document = json.loads(good(cli, "backup", "copy.db", "--json").out)
+    assert document["policies"] == 2
+    copies = folder / "copy.db-policies"
+    assert copies.stat().st_mode & 0o777 == 0o700
+    assert [path.stat().st_mode & 0o777 for path in copies.iterdir()] == [0o600, 0o600]
+    shutil.rmtree(folder / "audit")
+    good(cli, "rederive", "--ledger", "copy.db")
+    assert not [path for path in folder.iterdir() if path.name.startswith(".copy")]
+
+
+def test_a_backup_never_writes_into_a_folder_that_exists(cli: Cli, folder: Path) -> None:
+    run(folder, PLAIN)
+    (folder / "copy.db-policies").mkdir()
+    answer = cli("backup", "copy.db")
+    assert answer.code == Exit.USAGE
+    assert not (folder / "copy.db").exists()
+    assert not list((folder / "copy.db-policies").iterdir())
+
+
+def test_a_log_that_is_set_aside_keeps_its_policies(cli: Cli, folder: Path) -> None:
+    """A recovery begins a new log, and what the old one decided can still be derived."""
+    run(folder, PLAIN, HIDDEN)
+    good(cli, "backup", "copy.db")
+    db = folder / "audit" / "ledger.db"
+    for each in folder.glob("audit/ledger.db-[ws]*"):
+        each.unlink()
+    db.write_bytes(b"x" * 4096)
+    ran = cli("recover", "--yes", "--reason", "the disk broke", "--backup", "copy.db")
+    assert ran.code == Exit.RESERVED, ran
+    (aside,) = folder.glob("audit/ledger.db-broken-*-policies")
+    assert len(list(aside.iterdir())) == 2
+    assert not (folder / "audit" / "ledger.db-policies").exists()
+    assert aside.name in ran.out + ran.err
+    good(cli, "rederive", "--ledger", "copy.db", "--policies", str(aside))
+    run(folder, PLAIN)
+    good(cli, "rederive")
+
+
+def test_the_copy_of_a_segment_is_derived_with_the_policies_next_to_it(
+    cli: Cli, folder: Path
+) -> None:
+    run(folder, PLAIN, HIDDEN)
+    good(cli, "seal", "--reason", "month end")
+    (segment,) = folder.glob("audit/ledger.db-segments/*.jsonl.gz")
+    shutil.rmtree(folder / "audit" / "ledger.db-policies")
+    document = json.loads(good(cli, "rederive", "--segment", str(segment), "--json").out)
+    assert (document["same"], document["source"]["kind"]) == (2, "segment")

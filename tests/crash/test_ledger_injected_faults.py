@@ -40,7 +40,7 @@ def _faults(server: Server, name: str, before: Path, folder: Path) -> list[Fault
 
 
 @pytest.mark.parametrize(
-    "name", ["create", "append", "group", "rotate", "reopen", "sweep", "segment", "prune"]
+    "name", ["create", "append", "group", "rotate", "reopen", "sweep", "segment", "prune", "keep"]
 )
 def test_no_fault_of_the_kernel_loses_an_acknowledged_record(name: str, tmp_path: Path) -> None:
     """Errors, full disks and kills at single calls: nothing acknowledged is lost, and the next

@@ -240,6 +240,27 @@ def test_power_loss_after_sealing_keeps_the_copy_of_the_segment(
             assert all(files.get(path) == body for path, body in copies.items())
 
 
+def test_power_loss_leaves_no_record_that_names_a_policy_without_its_sources(
+    tmp_path: Path, recorder: Path
+) -> None:
+    """From the first byte of such a record on, both files are there, byte for byte."""
+    prepare("keep", tmp_path / "ledger")
+    recording = record("keep", tmp_path / "ledger", recorder)
+    folder = tmp_path / "ledger" / f"{DB}-policies"
+    kept = {f"{folder.name}/{item.name}": item.read_bytes() for item in folder.iterdir()}
+    assert len(kept) == 2
+    named, without = 0, 0
+    for _, _, files in disks(recording, passes=20 * SOAK):
+        held = b"".join(files.get(f"{DB}{part}") or b"" for part in ("", "-wal"))
+        whole = all(files.get(path) == body for path, body in kept.items())
+        without += not whole
+        if any(Path(path).stem.encode() in held for path in kept):
+            named += 1
+            assert whole
+    assert named > 20
+    assert without > 20
+
+
 HALF = ("ledger.half", "keys.missing")
 """What a person is told who starts again where only a part of keys and log was made."""
 

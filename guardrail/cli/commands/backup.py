@@ -41,6 +41,7 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
                 "records": done.records,
                 "leaf": done.leaf,
                 "bytes": done.bytes,
+                "policies": done.policies,
                 "recovered": doubts,
             }
         )

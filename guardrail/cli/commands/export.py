@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 import click
 
@@ -18,6 +19,9 @@ from guardrail.errors import GuardrailError, UsageError
 from guardrail.review.export import ExportSummary, export_lines, head_to_export
 from guardrail.review.records import RecordReader
 from guardrail.system.disk import is_full, make_room, why_not_written
+
+if TYPE_CHECKING:
+    from guardrail.ledger.reader import LedgerReader
 
 __all__ = ["export"]
 
@@ -83,7 +87,7 @@ def export(
             done = _write(reader, sys.stdout.buffer, size)
             sys.stdout.buffer.flush()
         else:
-            done = _to_file(reader, output, size, needed=_size_of(reader.path))
+            done = _to_file(reader, output, size)
     remark(
         f"{counted(done.records, 'record')}, {counted(done.bytes, 'byte')}, head {done.head or '-'}"
     )
@@ -97,8 +101,38 @@ def _write(records: RecordReader, out: BinaryIO, size: int | None) -> ExportSumm
         progress.clear()
 
 
-def _to_file(records: RecordReader, path: Path, size: int | None, *, needed: int) -> ExportSummary:
-    return _new_file(path, lambda out: _write(records, out, size), needed=needed)
+def _to_file(reader: LedgerReader, path: Path, size: int | None) -> ExportSummary:
+    """Write the records to *path*, and the kept sources of their policies to the folder
+    *path*-policies.
+    """
+    from guardrail.ledger.kept_policies import KeptPolicies
+
+    kept, folder = KeptPolicies(reader.path), KeptPolicies(path.absolute()).path
+    if os.path.lexists(folder):
+        raise _exists(folder)
+    needed = _size_of(reader.path)
+    try:
+        # Before the records, because pruning may delete sources meanwhile; and after them, because
+        # a guard may keep new ones.
+        kept.copy_to(folder)
+        done = _new_file(path, lambda out: _write(reader, out, size), needed=needed)
+        kept.copy_to(folder)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+        raise _not_written(error, path, needed, "can't be written", _REMOVED) from None
+    except BaseException:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    return done
+
+
+def _exists(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} already exists, and an export never overwrites a file",
+        code="usage.exists",
+        hint="choose another name",
+    )
 
 
 def _size_of(db: Path) -> int:
@@ -121,11 +155,7 @@ def _new_file(path: Path, write: Callable[[BinaryIO], _T], *, needed: int) -> _T
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     except FileExistsError:
-        raise UsageError(
-            f"{path} already exists, and an export never overwrites a file",
-            code="usage.exists",
-            hint="choose another name",
-        ) from None
+        raise _exists(path) from None
     except OSError as error:
         raise _not_written(error, path, needed, "can't be created") from None
     try:

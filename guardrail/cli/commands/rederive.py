@@ -100,7 +100,9 @@ def _reader(
 
     if policies is not None:
         return KeptPolicies(policies, policies).read
-    places = [] if file is None else [KeptPolicies(file)]
+    # The copies of segments have a folder for the sources of all of them.
+    beside = [] if file is None else [None, file.parent / "policies"]
+    places = [KeptPolicies(file, folder) for folder in beside if file is not None]
     try:
         places.append(KeptPolicies(settings_for(config, ledger).ledger.path))
     except ConfigError:

@@ -7,11 +7,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.ledger.kept_policies import KeptPolicies
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.copying import copy_database
 from guardrail.ledger.sqlite.database import SQLiteError, open_error
@@ -33,12 +35,15 @@ class Backup:
     leaf: str
     """Leaf hash of the last record, hex."""
     bytes: int
+    policies: int
+    """Number of files in the folder *path*-policies: the kept sources of policies."""
 
 
 def backup(
     ledger: Path, target: Path, *, check: Callable[[Path], str], taken: Sequence[Path] = ()
 ) -> Backup:
-    """Copy *ledger* to *target*: one file, mode 0600, verified and durable when this returns.
+    """Copy *ledger* to *target*: one file, mode 0600, verified and durable when this returns. The
+    kept sources of its policies are copied to the folder *target*-policies.
 
     The copy contains every record that was acknowledged before the call. Writers continue
     meanwhile, because the copy is one read transaction. *check* verifies a ledger and returns its
@@ -51,16 +56,17 @@ def backup(
         raise LedgerOpenError(
             "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
         )
-    if os.path.lexists(target):
+    copies = KeptPolicies(target.absolute()).path
+    if os.path.lexists(target) or os.path.lexists(copies):
         raise _exists()
     for used in (db, *taken):
         _refuse_own_name(Path(os.path.realpath(used)), target)
     LedgerReader.open(db).close()  # raises if there is an obvious problem
     temporary = target.with_name(f".{target.name}.{os.getpid()}.new")
+    sources = temporary.with_name(temporary.name + "-policies")
     try:
         try:
-            os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-            copy_database(db, temporary)
+            policies = _copy(db, temporary, sources)
             problem = check(temporary)
             if problem:
                 raise LedgerError(
@@ -68,10 +74,11 @@ def backup(
                     code="ledger.damaged",
                     hint="guardrail verify",
                 )
-            made = _described(temporary, target)
+            made = _described(temporary, target, policies)
             _sync(temporary)
-            os.link(temporary, target)  # unlike a rename, a link refuses to replace a file
+            _name(temporary, target, sources, copies)
         finally:
+            shutil.rmtree(sources, ignore_errors=True)
             for suffix in ("", "-wal", "-shm", "-journal"):
                 temporary.with_name(temporary.name + suffix).unlink(missing_ok=True)
         sync_directory(target.absolute().parent)
@@ -109,12 +116,41 @@ def _refuse_own_name(db: Path, target: Path) -> None:
         )
 
 
-def _described(path: Path, target: Path) -> Backup:
+def _described(path: Path, target: Path, policies: int) -> Backup:
     with LedgerReader.open(path) as reader:
         head = reader.head()
         if head is None:
             raise LedgerError("the log has no records", code="ledger.damaged")
-        return Backup(target, head.log, head.size, head.leaf.hex(), path.stat().st_size)
+        size = path.stat().st_size
+        return Backup(target, head.log, head.size, head.leaf.hex(), size, policies)
+
+
+def _copy(db: Path, target: Path, sources: Path) -> int:
+    """Copy the records of *db* to the new file *target*, and the kept sources to the folder
+    *sources*; return the number of sources.
+    """
+    os.close(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    # The sources are copied before the records, because pruning may delete some meanwhile, and
+    # after them, because a guard may keep new ones.
+    kept = KeptPolicies(db)
+    count = kept.copy_to(sources)
+    copy_database(db, target)
+    return count + kept.copy_to(sources)
+
+
+def _name(copied: Path, target: Path, sources: Path, policies: Path) -> None:
+    """Give the copies their names: first the folder of the policies, if there is one, because the
+    records name them. Raises ``FileExistsError`` if the name *target* is taken.
+    """
+    named = sources.exists()
+    if named:
+        os.rename(sources, policies)
+    try:
+        os.link(copied, target)  # unlike a rename, a link refuses to replace a file
+    except OSError:
+        if named:
+            shutil.rmtree(policies, ignore_errors=True)
+        raise
 
 
 def _sync(path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guardrail.ledger.files import leases_path, utc_timestamp
+from guardrail.ledger.kept_policies import KeptPolicies
 from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.system.durable import sync_directory
 from guardrail.system.ownership import new_file
@@ -61,6 +62,11 @@ def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
             # This is made durable first, because a database without its -wal would look like an
             # older log.
             sync_directory(db.parent)
+    policies = KeptPolicies(db).path
+    if moved and os.path.lexists(policies):
+        target = db.with_name(f"{base}-policies")
+        os.rename(policies, target)
+        moved.append(target)
     leases = Leases(leases_path(db))
     for process in leases.processes():
         if leases.process_state(process) is ProcessState.DEAD:

@@ -4,6 +4,7 @@ held, copied, read, anchored.
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -20,13 +21,14 @@ from guardrail.core.log.checkpoint import Checkpoint, NoteKey, SignedNote
 from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.keys.log_key import verify_signature
+from guardrail.ledger.kept_policies import KeptPolicies, SourceKind
 from guardrail.ledger.lease import own_origin
 from guardrail.ledger.maintenance.backup import backup
 from guardrail.ledger.reader import LedgerReader
 from guardrail.retention.actions import RetentionManager
 from tests.support import ledgers
 from tests.support.ledgers import ACTOR, EPOCHS, KEYS, LOG, SIGNING, note
-from tests.support.retention import WITNESS, cosigned
+from tests.support.retention import WITNESS, cosigned, noted
 
 if TYPE_CHECKING:
     from tests.support.crash.sequences import Run
@@ -52,6 +54,20 @@ def prune(run: Run) -> None:
 
     _keep(run, act)
     with run.open() as writer:
+        run.call(writer)
+    run.done()
+
+
+SOURCES = {SourceKind.MODULES: b"6:p.rego" + b"x" * 9000, SourceKind.DATA: b'{"a":1}'}
+
+
+def keep(run: Run) -> None:
+    """Keep a policy twice, as two guards do, and record a call that it decided."""
+    for _ in range(2):
+        KeptPolicies(run.db).keep(SOURCES).release()
+    with run.open() as writer:
+        for content in SOURCES.values():
+            run.append(writer, noted(hashlib.sha256(content).hexdigest()))
         run.call(writer)
     run.done()
 

@@ -42,6 +42,7 @@ from tests.support.crash.retention_sequences import (
     copy,
     expire,
     hold,
+    keep,
     prune,
     read,
     segment,
@@ -262,7 +263,7 @@ SEQUENCES: dict[str, Callable[[Run], None]] = {
     for each in (
         create, append, group, rotate, fill, tile, reopen, leave, sweep, pair, visit,
         seal, lift, spoil, restart, segment, prune, found, archive, expire, hold, shelve, copy,
-        read, anchor,
+        read, anchor, keep,
     )
 }  # fmt: skip
 BEFORE: dict[str, tuple[str, ...]] = {
