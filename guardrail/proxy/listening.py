@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable
 
@@ -12,6 +13,7 @@ from guardrail.proxy.app import Proxy
 from guardrail.proxy.callers import CallerIdentity
 from guardrail.proxy.errors import Failure
 from guardrail.proxy.headers import decoded
+from guardrail.proxy.refusals import RefusedRequests
 from guardrail.proxy.routes import format_of
 from guardrail.proxy.seen_tools import SeenTools
 from guardrail.system.asgi_server import Listener, ServerTls, server_tls
@@ -99,13 +101,25 @@ def proxy_listener(
     address, rules = listener_rules(settings)
     identity = CallerIdentity(settings)
     app = Proxy(guard, upstream, settings, identify=identity.principal, seen=seen, notify=log)
+    refused = RefusedRequests(guard.record_admin)
+
+    def reply(
+        path: str, headers: Headers, refusal: ListenerRefusal
+    ) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        refused.note(refusal.code)
+        return api_refusal(path, headers, refusal)
+
+    async def close() -> None:
+        await app.aclose()
+        await asyncio.to_thread(refused.close)
+
     return Listener(
         app,
         rules,
         address,
         tls=listener_tls(settings),
-        reply=api_refusal,
-        close=app.aclose,
+        reply=reply,
+        close=close,
         log=log,
     )
 
