@@ -228,6 +228,7 @@ def _checked(url: str) -> SplitResult:
             "the upstream must be a URL like https://api.openai.com/v1, without "
             "credentials or a query",
             code="config.upstream",
+            hint="write the scheme and the host name: https://HOST/v1",
         )
     if found.scheme == "http" and not is_loopback(found.hostname):
         raise ConfigError(

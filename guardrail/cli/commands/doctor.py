@@ -10,6 +10,7 @@ import click
 from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
+from guardrail.config import Settings
 from guardrail.core.words import agree, counted
 from guardrail.review.doctor.checks import check_all
 from guardrail.review.doctor.result import Check, CheckState
@@ -42,7 +43,7 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
     checks = []
     path = config if config is not None else find()
     named = config is not None or is_named()
-    for check in check_all(path, ledger, os.environ, named=named):
+    for check in check_all(path, ledger, os.environ, named=named, more=[("proxy", _proxy)]):
         checks.append(check)
         if not as_json:
             _print(check)
@@ -53,6 +54,16 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
         bad = sum(check.state in {CheckState.FAIL, CheckState.UNKNOWN} for check in checks)
         remark(f"{bad} of {counted(len(checks), 'check')} {agree(bad, 'needs')} attention")
     return code
+
+
+def _proxy(settings: Settings) -> Check:
+    """Check the settings of a proxy, if the packages of a server are installed."""
+    try:
+        from guardrail.proxy.settings_check import check_settings
+    except ImportError:
+        found = "the packages of a server are not installed: no proxy can be started"
+        return Check("proxy", CheckState.OK, found)
+    return Check("proxy", CheckState.OK, check_settings(settings.proxy))
 
 
 def _print(check: Check) -> None:

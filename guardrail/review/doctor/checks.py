@@ -10,7 +10,7 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -52,9 +52,10 @@ def check_all(
     environment: Mapping[str, str],
     *,
     named: bool = True,
+    more: Iterable[tuple[str, Callable[[Settings], Check]]] = (),
 ) -> Iterator[Check]:
-    """Yield each check as soon as it is done. A check that can't be made is ``unknown``; none
-    raises.
+    """Yield each check as soon as it is done, among them *more*: named checks of the settings. A
+    check that can't be made is ``unknown``; none raises.
     """
     yield python_version()
     yield engine_version()
@@ -94,6 +95,7 @@ def check_all(
         ("retention", _retention),
         ("leases", _leases),
         ("running", _running),
+        *more,
         ("clock", _clock),
     ):
         yield _run_check(name, check, settings)
