@@ -4,11 +4,17 @@ absent.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
 __all__ = ["integer", "moment", "number", "obj", "seconds_between", "text"]
+
+_TS = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{1,6}"
+    r"(?:Z|[+-][0-9]{2}:[0-9]{2})"
+)
 
 
 def obj(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
@@ -39,8 +45,10 @@ def integer(value: Mapping[str, Any], *path: str) -> int | None:
 
 def moment(ts: str) -> datetime | None:
     """Return the time of a record's ``ts``, or None if it is malformed."""
+    if _TS.fullmatch(ts) is None:
+        return None
     try:
-        return datetime.strptime(ts, "%Y-%m-%dT%H:%M:%S.%f%z")
+        return datetime.fromisoformat(ts)
     except ValueError:
         return None
 
