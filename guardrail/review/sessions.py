@@ -187,8 +187,8 @@ class SessionFinder(RecordReader, Protocol):
         sessions.
         """
 
-    def of_session(self, key: SessionKey) -> list[tuple[int, bytes]]:
-        """Return (seq, line) of every record of the session *key*, oldest first."""
+    def of_session(self, key: SessionKey) -> list[tuple[int, Mapping[str, Any]]]:
+        """Return number and content of every record of the session *key*, oldest first."""
 
     def throttled(self) -> list[int]:
         """Return the numbers of the ``call.throttled`` records."""
@@ -222,8 +222,7 @@ def recent_sessions(
         if progress is not None:
             progress(done, len(keys))
         count: _SessionCounter | None = None
-        for seq, line in records.of_session(key):
-            record = parse(line, seq)
+        for seq, record in records.of_session(key):
             if count is None:
                 count = _SessionCounter(key=key, started=text(record, "ts"), first_seq=seq)
             count.add(record, seq)

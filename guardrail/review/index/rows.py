@@ -84,9 +84,12 @@ class IndexRow:
     """True for a record that belongs to a session."""
 
 
-def locators_of(seq: int, line: bytes) -> tuple[object, ...]:
-    """Return the values of ``LOCATORS`` for record *seq* with this *line*."""
-    return _locators(seq, line, _decoded(line))
+def locators_of(seq: int, line: bytes) -> tuple[tuple[object, ...], Mapping[str, Any]]:
+    """Return the values of ``LOCATORS`` for record *seq* with this *line*, and the decoded record,
+    which is empty if the line is not a record.
+    """
+    record = _decoded(line)
+    return _locators(seq, line, record), record or {}
 
 
 def row_of(seq: int, line: bytes, *, full: bool = True) -> IndexRow:
