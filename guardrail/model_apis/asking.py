@@ -6,7 +6,6 @@ performs no I/O, so it can be used by clients, streams and proxies, in threads a
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Generator, Mapping
 from enum import StrEnum
@@ -16,11 +15,13 @@ from guardrail.errors import GuardrailError
 from guardrail.model_apis.calls import AskedCall
 
 __all__ = [
+    "SEEN",
     "Asked",
     "Deciding",
     "ItemKind",
     "ModelAnswerError",
     "looks_like_call",
+    "names_in",
     "object_of",
     "place_of",
     "told",
@@ -107,10 +108,36 @@ _READ = frozenset(
 """Names of fields from which clients assemble a call."""
 
 
-@functools.lru_cache(maxsize=4_096)
-def _is_another_case(name: str) -> bool:
-    folded = name.casefold()
-    return folded != name and folded in _READ
+class FieldNames(NamedTuple):
+    """What the names of an object's fields say, apart from their values."""
+
+    like_calls: tuple[str, ...]
+    """The names for which ``looks_like_call`` is True."""
+    misleading: bool
+    """True if a name is that of a field of a call, apart from the case of its letters."""
+
+
+SEEN: dict[tuple[str, ...], FieldNames] = {}
+"""The names of objects that were met before: the events of a stream have the same few."""
+_MOST_SEEN = 1_024
+_LONGEST_SEEN = 512
+"""Maximum number of characters of the names of one object that are kept."""
+
+
+def names_in(found: Mapping[str, Any]) -> FieldNames:
+    """Return what the names of the fields of *found* say."""
+    names = tuple(found)
+    known = SEEN.get(names)
+    if known is None:
+        folded = [name.casefold() for name in names]
+        known = FieldNames(
+            tuple(filter(looks_like_call, names)),
+            any(way in _READ and way != name for way, name in zip(folded, names, strict=True)),
+        )
+        # An upstream chooses the names, so their number and their size are bounded.
+        if len(SEEN) < _MOST_SEEN and sum(map(len, names)) <= _LONGEST_SEEN:
+            SEEN[names] = known
+    return known
 
 
 def object_of(value: object, name: str) -> Mapping[str, Any]:
@@ -120,7 +147,7 @@ def object_of(value: object, name: str) -> Mapping[str, Any]:
     """
     if not isinstance(value, dict):
         raise ModelAnswerError(f"the model's answer is malformed: its {name} is not an object")
-    if any(map(_is_another_case, value)):
+    if names_in(value).misleading:
         raise ModelAnswerError(
             f"the model's answer is malformed: its {name} has a field in unusual capital letters"
         )

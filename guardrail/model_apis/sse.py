@@ -62,15 +62,13 @@ class SseReader:
     def _line(self) -> bytes | None:
         """Return the next line, which ends with CR, LF or CRLF, or None if it is not complete."""
         buffer = self._buffer
-        ends = [
-            at
-            for at in (buffer.find(b"\n", self._searched), buffer.find(b"\r", self._searched))
-            if at >= 0
-        ]
-        if not ends:
+        end = buffer.find(b"\n", self._searched)
+        first = buffer.find(b"\r", self._searched, len(buffer) if end < 0 else end)
+        if first >= 0:
+            end = first
+        elif end < 0:
             self._searched = len(buffer)
             return None
-        end = min(ends)
         after = end + 1
         if buffer[end] == 13:
             if after == len(buffer):

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from guardrail.model_apis import asking
 from guardrail.model_apis.answers import AnswerStream, govern_body
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import ModelAnswerError
@@ -271,3 +272,16 @@ def test_arguments_and_other_fields_may_have_capital_letters() -> None:
     body = {"content": [use], "stop_reason": "tool_use", "X_Provider": {"Type": "x"}}
     steps = govern_body(Api.MESSAGES, json.dumps(body).encode())
     assert json.loads(drive_deciding(steps, lambda found: [None] * len(found.calls))) == body
+
+
+def test_names_that_an_upstream_makes_up_fill_no_memory() -> None:
+    """However many there are, and however long they are, and calls in later ones are found."""
+    for number in range(3_000):
+        whole(Api.CHAT, {f"field{number}": 1, "choices": []})
+    whole(Api.CHAT, {"x" * 100_000: 1, "choices": []})
+    assert len(asking.SEEN) <= 1_024
+    assert sum(len(name) for names in asking.SEEN for name in names) <= 1_024 * 512
+    with pytest.raises(ModelAnswerError, match="capital letters"):
+        whole(Api.CHAT, {"later": 1, "Choices": []})
+    with pytest.raises(ModelAnswerError, match="does not know"):
+        whole(Api.CHAT, {"later": 1, "x_call": [1], "choices": []})

@@ -10,6 +10,7 @@ from guardrail.model_apis.asking import (
     Deciding,
     ModelAnswerError,
     looks_like_call,
+    names_in,
     object_of,
     told,
 )
@@ -72,8 +73,8 @@ def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, A
 
 def check_fields(found: Mapping[str, Any], known: frozenset[str]) -> None:
     """Raise ``ModelAnswerError`` if a field that is not in *known* may contain calls."""
-    for name, value in found.items():
-        if value and name not in known and looks_like_call(name):
+    for name in names_in(found).like_calls:
+        if name not in known and found[name]:
             raise ModelAnswerError(
                 "the model's answer contains calls in a field that guardrail does not know"
             )
