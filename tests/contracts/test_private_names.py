@@ -64,8 +64,6 @@ FAULTS = {
     "call/test_session_owners.py _check_claim",
     "call/test_session_owners.py _sessions",
     "call/test_session_owners.py _states",
-    "core/redaction/test_session_memory.py _filed",
-    "core/redaction/test_session_memory.py _window",
     "ledger/sqlite/test_ledger_planted_objects.py _BASE",
     "ledger/test_ledger_heads.py _master",
     "ledger/test_ledger_unused_names.py _edge",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 
-from guardrail.core.redaction.key_names import classify, words
+from guardrail.core.redaction.key_forms import words
+from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.spans import before
 
 __all__ = ["is_expression", "is_folder", "is_reference"]

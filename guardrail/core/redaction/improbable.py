@@ -17,7 +17,7 @@ __all__ = ["MIN_VALUE", "improbable"]
 
 MIN_VALUE = 6
 _DISTINCT = 4
-_LONG_WORD = 24
+_SHORT_WORD, _LONG_WORD = 9, 24
 _LONG_PHRASE, _PHRASE_WORDS = 20, 4
 _MANY_CHANGES = 3
 
@@ -45,7 +45,8 @@ _WORD_AND_NUMBER = re.compile(
 )
 _NUMBER_AND_UNIT = re.compile(r"[0-9]+[A-Za-z]{0,3}\Z")
 _WORD_AND_YEAR = re.compile(r"[A-Z][a-z]{2,15}[0-9]{4,}\w?\Z")
-_CHANGE = re.compile(r"(?<=[^\W\d_])(?=[0-9])|(?<=[0-9])(?=[^\W\d_])")
+# The pattern takes the character before the change, because ``re`` skips to such characters fast.
+_CHANGE = re.compile(r"[^\W\d_](?=[0-9])|[0-9](?=[^\W\d_])")
 # matches hunter2-and-more, but not sha256-digest
 _WORD_WITH_FIGURE = re.compile(r"[a-z]{4,16}[0-9]{1,2}\Z")
 _TECHNICAL = re.compile(
@@ -61,7 +62,9 @@ _CONSONANTS = re.compile(r"[bcdfghjklmnpqrstvwxz]{5}", re.IGNORECASE)
 
 def improbable(value: str) -> bool:
     """Return True if *value* (ASCII or normalised) is unlikely to occur by chance."""
-    if len(value) < MIN_VALUE:
+    if len(value) < MIN_VALUE or (
+        len(value) <= _SHORT_WORD and value.isalpha() and value.isascii()
+    ):
         return False
     core = value.strip()
     if _DIGITS.match(core):
@@ -111,7 +114,7 @@ def _is_usual_part(piece: str) -> bool:
 
 
 def _random_letters(piece: str) -> bool:
-    if len(piece) < 10:
+    if len(piece) <= _SHORT_WORD:
         return False
     if not piece.isascii():
         return len(piece) >= _LONG_WORD
@@ -130,7 +133,7 @@ def _count_alternations(piece: str) -> int:
     """Return how often letters and digits alternate in *piece*, beyond a word followed by its
     number.
     """
-    if _WORD_AND_NUMBER.match(piece) and piece[:3].islower():
+    if piece.isalpha() or (piece[:3].islower() and _WORD_AND_NUMBER.match(piece)):
         return 0
     return len(_CHANGE.findall(piece))
 
@@ -155,10 +158,7 @@ def _is_distinctive_phrase(core: str, pieces: list[str]) -> bool:
         return not _PATH.search(core)
     if not core.isascii():
         return True
+    if not (any(map(str.isdigit, core)) and any(map(str.islower, core))):
+        return False
     between = set(_PIECES.sub("", _VERSION.sub("0", core)))
-    return (
-        len(between) > 1
-        and not between & set("/\\:_@=&")
-        and any(map(str.isdigit, core))
-        and any(map(str.islower, core))
-    )
+    return len(between) > 1 and between.isdisjoint("/\\:_@=&")

@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
+from guardrail.core.redaction.key_forms import MAX_NAME, is_field_name, words
 from guardrail.core.redaction.key_names_foreign import (
     FOREIGN_AFTER,
     FOREIGN_ENDINGS,
     FOREIGN_KEYS,
     FOREIGN_SECRETS,
-    folded,
     names_secret,
 )
 from guardrail.core.redaction.marks import is_mark_key
 
-__all__ = ["CLASSES", "KeyInfo", "Scope", "classify", "rank", "stricter", "words"]
+__all__ = ["CLASSES", "KeyInfo", "Scope", "classify", "rank", "stricter"]
 
 CLASSES = (
     "secret",
@@ -80,11 +80,7 @@ class KeyInfo:
     """True if the name does not look like a field name. It is scanned, as it may itself be data."""
 
 
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-_SPLIT = re.compile(r"[^a-z0-9]+")
 _TRAILING_DIGITS = re.compile(r"(?<=[a-z])[0-9]+$")
-_FIELD_NAME = re.compile(r"[A-Za-z_$@][A-Za-z_$\-]{0,39}[0-9]{0,2}\Z")
-_MAX_NAME = 80
 
 
 def _word_set(text: str) -> frozenset[str]:
@@ -224,21 +220,11 @@ _FINANCIAL = _word_set("salary salaries wage wages payslip gehalt salario")
 _DEVICE = _word_set("imei imsi iccid idfa gaid meid imeisv")
 
 
-def words(name: str) -> list[str]:
-    """Return the words of a key in lower case. Splits at camel case, hyphens, underscores and
-    spaces alike, and removes accents.
-    """
-    name = name[:_MAX_NAME]
-    if not name.isascii():
-        name = folded(name)
-    return [part for part in _SPLIT.split(_CAMEL.sub("_", name).lower()) if part]
-
-
 def classify(name: str) -> KeyInfo:
     """Return the classification by *name*. Cached for names of ordinary length."""
     return (
         _classify(name)
-        if len(name) <= _MAX_NAME
+        if len(name) <= MAX_NAME
         else KeyInfo(None, Scope.ANY, hints_secret=False, odd=True)
     )
 
@@ -247,7 +233,7 @@ def classify(name: str) -> KeyInfo:
 def _classify(name: str) -> KeyInfo:
     if is_mark_key(name):
         return KeyInfo(None, Scope.ANY, hints_secret=False, odd=False)
-    odd = _FIELD_NAME.match(name) is None
+    odd = not is_field_name(name)
     if not name.isascii() and names_secret(name):
         return KeyInfo("secret", Scope.ANY, hints_secret=True, odd=odd)
     raw = words(name)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 import unicodedata
 from binascii import b2a_base64
 from html import escape
 from typing import NamedTuple
 from urllib.parse import quote, quote_plus
 
-__all__ = ["KnownForm", "all_forms"]
+__all__ = ["KnownForm", "forms_of"]
 
 
 class KnownForm(NamedTuple):
-    text: str
+    """What a text says if it contains a certain form of a value."""
+
     value: str
     encoded: bool
     """True for base64 or hex. The whole run of such characters around the form is removed, so that
@@ -21,47 +23,77 @@ class KnownForm(NamedTuple):
     """
 
 
-def all_forms(written: str, value: str) -> list[KnownForm]:
+# ASCII characters that JSON, HTML and Python write as they are, in any string.
+_UNESCAPED = re.compile(r"[ !#$%()*+,\-.0-9:;=?@A-Z\[\]^_`a-z{|}~]*\Z")
+_PERCENT = {code: f"%{code:02X}" for code in range(0x20, 0x7F)}
+for _safe in "-._~":  # ``quote`` never changes these, nor letters and digits
+    del _PERCENT[ord(_safe)]
+_PERCENT = {code: form for code, form in _PERCENT.items() if not chr(code).isalnum()}
+
+
+def forms_of(written: str, value: str) -> list[tuple[str, KnownForm]]:
     """Return the forms that *written* can have in a text. *value* is its normalised form."""
+    plain, encoded = KnownForm(value, encoded=False), KnownForm(value, encoded=True)
     spellings = [written]
     if not written.isascii():
         spellings += [unicodedata.normalize(form, written) for form in ("NFC", "NFD", "NFKC")]
-    return [form for text in dict.fromkeys(spellings) for form in _forms_of(text, value)]
-
-
-def _forms_of(text: str, value: str) -> list[KnownForm]:
-    plain = [text]
-    if not text.isalnum() or not text.isascii():
-        escaped = json.dumps(text)[1:-1]
-        plain += [
-            escaped,
-            json.dumps(text, ensure_ascii=False)[1:-1],
-            json.dumps(escaped)[1:-1],
-            escaped.replace("/", "\\/"),
-            escape(text, quote=False),
-            escape(text),
-            escape(text).replace("&#x27;", "&apos;"),
-            ascii(text)[1:-1],
-            repr(text)[1:-1],
-        ]
-        octets = text.encode("utf-8", "replace")
-        quoted = [quote(octets, safe=""), quote(octets), quote_plus(octets)]
-        plain += [*quoted, *(form.lower() for form in quoted if text.islower())]
-    found = [KnownForm(form, value, encoded=False) for form in dict.fromkeys(plain)]
-    data = text.encode("utf-8", "replace")
-    encoded = [data.hex()]
-    encoded.append(encoded[0].upper())
-    for shift in range(3):
-        # Characters that also depend on bits of a neighbour are omitted: none, 2 or 3 at the
-        # beginning, and at most one at the end.
-        whole = (shift + len(data)) * 8 // 6
-        encoded.append(
-            b2a_base64(bytes(shift) + data, newline=False)[(0, 2, 3)[shift] : whole].decode("ascii")
-        )
-    encoded += [
-        form.replace("+", "-").replace("/", "_")
-        for form in encoded[2:]
-        if "+" in form or "/" in form
-    ]
-    found += [KnownForm(form, value, encoded=True) for form in dict.fromkeys(encoded)]
+    found: list[tuple[str, KnownForm]] = []
+    for text in dict.fromkeys(spellings):
+        found += [(form, plain) for form in _plain_forms(text)]
+        found += [(form, encoded) for form in _encoded_forms(text)]
     return found
+
+
+def _plain_forms(text: str) -> list[str]:
+    if text.isascii() and text.isalnum():
+        return [text]
+    if _UNESCAPED.match(text):
+        quoted = text.translate(_PERCENT)
+        if quoted == text:
+            return [text]
+        found = [text, quoted]
+        if "%20" in quoted:
+            found.append(quoted.replace("%20", "+"))
+        if not text.islower():
+            return found
+    else:
+        found = _escaped_forms(text)
+        octets = text.encode("utf-8", "replace")
+        found += [quote(octets, safe=""), quote(octets), quote_plus(octets)]
+        if not text.islower():
+            return list(dict.fromkeys(found))
+    return list(dict.fromkeys([*found, *map(str.lower, found[-3:])]))
+
+
+def _escaped_forms(text: str) -> list[str]:
+    escaped = json.dumps(text)[1:-1]
+    return [
+        text,
+        escaped,
+        json.dumps(text, ensure_ascii=False)[1:-1],
+        json.dumps(escaped)[1:-1],
+        escaped.replace("/", "\\/"),
+        escape(text, quote=False),
+        escape(text),
+        escape(text).replace("&#x27;", "&apos;"),
+        ascii(text)[1:-1],
+        repr(text)[1:-1],
+    ]
+
+
+def _encoded_forms(text: str) -> list[str]:
+    data = text.encode("utf-8", "replace")
+    bits, digits = 8 * len(data), data.hex()
+    # Characters that also depend on bits of a neighbour are omitted: none, 2 or 3 at the beginning,
+    # and at most one at the end.
+    found = [
+        digits,
+        digits.upper(),
+        b2a_base64(data, newline=False)[: bits // 6].decode("ascii"),
+        b2a_base64(b"\x00" + data, newline=False)[2 : (bits + 8) // 6].decode("ascii"),
+        b2a_base64(b"\x00\x00" + data, newline=False)[3 : (bits + 16) // 6].decode("ascii"),
+    ]
+    found += [
+        form.replace("+", "-").replace("/", "_") for form in found[2:] if "+" in form or "/" in form
+    ]
+    return list(dict.fromkeys(found))

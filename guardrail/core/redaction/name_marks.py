@@ -10,7 +10,8 @@ from functools import lru_cache
 
 from guardrail.core.redaction.detectors.command import has_option, names_tool, passwords, tool_of
 from guardrail.core.redaction.expressions import is_folder
-from guardrail.core.redaction.key_names import Scope, classify, words
+from guardrail.core.redaction.key_forms import words
+from guardrail.core.redaction.key_names import Scope, classify
 from guardrail.core.redaction.schema_marks import Mark
 from guardrail.errors import RedactionError
 

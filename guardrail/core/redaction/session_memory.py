@@ -11,14 +11,15 @@ from __future__ import annotations
 import functools
 import re
 import threading
-from collections.abc import Callable, Collection, Iterable, Iterator
-from itertools import compress
-from typing import Final, Literal, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
 
 from guardrail.core.redaction.decodings import decodings
+from guardrail.core.redaction.form_index import FormIndex
 from guardrail.core.redaction.improbable import MIN_VALUE, improbable
+from guardrail.core.redaction.key_forms import is_field_name
 from guardrail.core.redaction.key_names import classify, stricter
-from guardrail.core.redaction.known_forms import KnownForm, all_forms
+from guardrail.core.redaction.known_forms import KnownForm, forms_of
 from guardrail.core.redaction.limits import unmetered
 from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks, normalised
 from guardrail.core.redaction.spans import JOINT
@@ -29,18 +30,11 @@ __all__ = ["BLANK", "MIN_VALUE", "EmptyMemory", "Known", "Memory"]
 MAX_VALUES = 2_048
 _MAX_CHARS = 1_000_000
 _MAX_VALUE = 8_192
-# Up to this many forms it is cheaper to search for each. Beyond that, each form is indexed by seven
-# of its bytes: wherever these occur in a text, one of their four pieces of four bytes is at a
-# multiple of four.
-_DIRECT = 48
-_GRAM = 4
-WINDOW = 2 * _GRAM - 1
-SHARED = 2
 _PER_PLACE = 16
-_PER_GRAM = 2
-_GRAMS_AT_ONCE = 16
-"""Number of grams that C code looks up in the time of one unit of work."""
-"""Pieces of a text that are reported to *spend* together."""
+_PENDING, _PENDING_CHARS = 32, 256
+"""Maximum number of new values whose forms are made together at the next search, and the length of
+a value whose forms are made at once.
+"""
 _CLEAN = 256
 _CLEAN_CHARS = 4_096
 _MAX_ORIGINALS = 8
@@ -59,25 +53,7 @@ class Known(NamedTuple):
     """The value as it was remembered."""
 
 
-# (place of the window in the form, bytes of the form) -> the forms of that size, by their bytes:
-# however many forms have one window, they are compared with a text at once.
-_Sizes = dict[tuple[int, int], dict[bytes, list[KnownForm]]]
-
-
-class _FormIndex(NamedTuple):
-    """All forms of the known values, with an index once there are many.
-
-    A search uses one of these objects until it ends. If another thread removes old values
-    meanwhile, the search still finds all others.
-    """
-
-    forms: list[KnownForm]
-    short: list[KnownForm]
-    grams: dict[int, int]
-    windows: dict[bytes, _Sizes]
-
-
-_EMPTY_INDEX: Final = _FormIndex([], [], {}, {})
+_EMPTY_INDEX: Final = FormIndex()
 """The index of every memory without values. Never changed."""
 _NO_TEXTS: Final[frozenset[str]] = frozenset()
 
@@ -97,6 +73,7 @@ class Memory:
         "_lock",
         "_ordinary",
         "_originals",
+        "_pending",
     )
 
     def __init__(self) -> None:
@@ -104,6 +81,8 @@ class Memory:
         self._classes: dict[str, str] = {}
         self._clean: set[str] | frozenset[str] = _NO_TEXTS
         self._filed = _EMPTY_INDEX
+        self._pending: tuple[tuple[str, ...], ...] = ()
+        """New values that are not in ``_filed`` yet: each in its normal form, and as written."""
         self._ordinary: set[str] | frozenset[str] = _NO_TEXTS
         self._originals: dict[str, tuple[str, ...]] = {}
         self._blanks = False
@@ -160,7 +139,7 @@ class Memory:
             # original form.
             self._originals[value] = (*written, original)
             if known is not None:
-                self._filed = self._with_forms(self._filed, all_forms(original, value))
+                self._pending = (*self._pending, (value, original))
                 self._count()
         if known is not None and stricter(known, cls) == known:
             return
@@ -170,7 +149,10 @@ class Memory:
             if len(self._classes) > MAX_VALUES or self._chars > _MAX_CHARS:
                 self._evict()
             else:
-                self._filed = self._with_forms(self._filed, self._all_forms(value))
+                spellings = (value, *self._originals.get(value, ()))
+                self._pending = (*self._pending, (value, *spellings))
+        if len(self._pending) >= _PENDING or len(value) > _PENDING_CHARS:
+            self._file_pending()
         # Updated last, so that a reader of the new count also finds the value.
         self._count()
 
@@ -190,46 +172,21 @@ class Memory:
                 self._chars -= len(old)
                 del self._classes[old]
                 self._originals.pop(old, None)
-        filed = _EMPTY_INDEX
+        # Searches use the old index until the new one is complete.
+        index = _EMPTY_INDEX
         for value in self._classes:
-            filed = self._with_forms(filed, self._all_forms(value))
-        self._filed = filed
+            index = index.extended(_forms(value, (value, *self._originals.get(value, ()))))
+        self._filed, self._pending = index, ()
 
-    def _all_forms(self, value: str) -> list[KnownForm]:
-        found = all_forms(value, value)
-        for original in self._originals.get(value, ()):
-            found += all_forms(original, value)
-        return list(dict.fromkeys(found))
-
-    def _with_forms(self, filed: _FormIndex, new: list[KnownForm]) -> _FormIndex:
-        """Return the index *filed* with the forms *new* added.
-
-        Until there are many forms, this is a new object, which is complete before any search can
-        use it.
-        """
-        self._blanks = self._blanks or any(" " in form.text for form in new)
-        if filed is _EMPTY_INDEX:
-            filed = _FormIndex([], [], {}, {})
-        before = len(filed.forms)
-        if before > _DIRECT:
-            filed.forms.extend(new)
-        else:
-            filed = filed._replace(forms=[*filed.forms, *new])
-            if len(filed.forms) <= _DIRECT:
-                return filed
-        for form in new if before > _DIRECT else filed.forms:
-            data = form.text.encode("utf-8", "surrogatepass")
-            if len(data) < WINDOW:
-                filed.short.append(form)
-                continue
-            at = _window(data, filed.windows)
-            window = data[at : at + WINDOW]
-            sizes = filed.windows.setdefault(window, {})
-            sizes.setdefault((at, len(data)), {}).setdefault(data, []).append(form)
-            for offset in range(_GRAM):
-                gram = int.from_bytes(window[offset : offset + _GRAM], _ORDER)
-                filed.grams[gram] = filed.grams.get(gram, 0) | 1 << offset
-        return filed
+    def _file_pending(self) -> None:
+        """Add the forms of new values to the index. The caller holds the lock."""
+        forms: list[tuple[str, KnownForm]] = []
+        for value, *spellings in self._pending:
+            new = _forms(value, spellings)
+            self._blanks = self._blanks or any(" " in text for text, _ in new)
+            forms += new
+        self._filed = self._filed.extended(forms)
+        self._pending = ()
 
     def knows(self, text: str, spend: Callable[[int], None] = unmetered) -> str | None:
         """Return the strictest class of the known values that *text* contains in some form, or None
@@ -246,7 +203,7 @@ class Memory:
 
     def scrub(self, text: str) -> str:
         """Return *text* with known values removed. Text without any is returned unchanged."""
-        if not self._filed.forms:
+        if not self._classes:
             return text
         plain = text if text.isascii() else normalised(text)
         found = self.find(plain)
@@ -271,8 +228,8 @@ class Memory:
             text = mask_marks(text)
         found: list[Known] = []
         clear = self._candidates(text, spend)
-        for form in clear:
-            places = list(_places(text, form, self._class(form)))
+        for written, form in clear:
+            places = list(_places(text, written, form, self._class(form)))
             spend(len(text) // 64 + _PER_PLACE * len(places))
             found += places
         if found:
@@ -280,7 +237,7 @@ class Memory:
         behind = self._behind_escapes(_without(text, found) if found else text, spend)
         if behind is None and found:
             # A value can be part of another value, the rest of which is escaped.
-            behind = self._behind_escapes(text, spend, {form.value for form in clear})
+            behind = self._behind_escapes(text, spend, {form.value for _, form in clear})
         if behind is None:
             return found
         # The position is unknown, so the whole text is removed.
@@ -312,27 +269,11 @@ class Memory:
         # Another thread might just have removed the text, so only its earlier presence is known.
         return self._classes.get(form.value, "secret")
 
-    def _candidates(self, text: str, spend: Callable[[int], None]) -> list[KnownForm]:
-        known, short, grams, windows = self._filed
-        if len(known) <= _DIRECT:
-            return [form for form in known if form.text in text]
-        found = [form for form in short if form.text in text]
-        data = text.encode("utf-8", "surrogatepass")
-        view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
-        spend(len(view) // _GRAMS_AT_ONCE)
-        likely: dict[int, KnownForm] = {}
-        # Python code examines only the positions at which a value can begin.
-        for index in compress(range(len(view)), map(grams.__contains__, view)):
-            spend(_PER_GRAM)
-            offsets = grams.get(view[index], 0)
-            for offset in range(_GRAM):
-                start = index * _GRAM - offset
-                if offsets >> offset & 1 and start >= 0:
-                    sizes = windows.get(data[start : start + WINDOW])
-                    if sizes is not None:
-                        for form in _forms_at(data, start, sizes, spend):
-                            likely[id(form)] = form
-        return found + list(likely.values())
+    def _candidates(self, text: str, spend: Callable[[int], None]) -> list[tuple[str, KnownForm]]:
+        if self._pending:
+            with self._lock:
+                self._file_pending()
+        return self._filed.candidates(text, spend)
 
     def _behind_escapes(
         self, text: str, spend: Callable[[int], None], clear: Collection[str] = ()
@@ -343,37 +284,10 @@ class Memory:
         # Runs of hex digits contain no values in clear text: all runs without such a value have
         # been read.
         for decoded in decodings(text, spend, blanks=self._blanks, runs=not clear):
-            for form in self._candidates(decoded, spend):
+            for _, form in self._candidates(decoded, spend):
                 if form.value not in clear:
                     return form
         return None
-
-
-def _window(data: bytes, windows: dict[bytes, _Sizes]) -> int:
-    """Return the start of a part of *data* that few other forms share, because values often begin
-    or end alike.
-    """
-    last = len(data) - WINDOW
-    best, least = last, len(windows.get(data[last:], ()))
-    for start in (0, last // 2, last // 4, last * 3 // 4, last - 3 if last > 3 else 0):
-        if least <= SHARED:
-            break
-        load = len(windows.get(data[start : start + WINDOW], ()))
-        if load < least:
-            best, least = start, load
-    return best
-
-
-def _forms_at(
-    data: bytes, start: int, sizes: _Sizes, spend: Callable[[int], None]
-) -> Iterator[KnownForm]:
-    """Yield the forms of the given *sizes* that occur in *data* with their window at *start*."""
-    # One step handles all forms, because values can be chosen so that thousands share one window.
-    for (at, size), forms in tuple(sizes.items()):  # another thread can add to them
-        begin = start - at
-        if begin >= 0:
-            spend(size)
-            yield from forms.get(data[begin : begin + size], ())
 
 
 class EmptyMemory(Memory):
@@ -389,21 +303,23 @@ class EmptyMemory(Memory):
 
 BLANK = EmptyMemory()
 
-_ORDER: Literal["little", "big"] = (
-    "little" if memoryview(b"\x01\x00\x00\x00").cast("I")[0] == 1 else "big"
-)
+
+def _forms(value: str, spellings: Sequence[str]) -> list[tuple[str, KnownForm]]:
+    if len(spellings) == 1 and value.isascii():
+        return forms_of(spellings[0], value)
+    return list(dict.fromkeys([form for each in spellings for form in forms_of(each, value)]))
 
 
 def _names_a_field(value: str) -> bool:
-    info = classify(value)
-    return info.cls is not None and not info.odd
+    # Most values do not look like a name, and ``classify`` takes as long as all the rest.
+    return is_field_name(value) and classify(value).cls is not None
 
 
-def _places(text: str, form: KnownForm, cls: str) -> Iterator[Known]:
-    start = text.find(form.text)
+def _places(text: str, written: str, form: KnownForm, cls: str) -> Iterator[Known]:
+    start = text.find(written)
     end = 0
     while start >= 0:
-        done, end = end, start + len(form.text)
+        done, end = end, start + len(written)
         if form.encoded:
             match = _ENCODED_RUN.match(text, end)
             end = match.end() if match else end
@@ -411,7 +327,7 @@ def _places(text: str, form: KnownForm, cls: str) -> Iterator[Known]:
             before = _ENCODED_RUN.match(text[max(done, start - _MAX_VALUE) : start][::-1])
             start -= before.end() if before else 0
         yield Known(start, end, cls, form.value)
-        start = text.find(form.text, end)
+        start = text.find(written, end)
 
 
 def _without(text: str, found: list[Known]) -> str:

@@ -285,15 +285,16 @@ def test_ordinary_values_are_told_again_and_again_in_bounded_room() -> None:
     assert len(session_memory._ordinary) <= 256
 
 
-def test_a_value_whose_every_stretch_is_shared_is_known_all_the_same() -> None:
-    """Then the least shared one is taken."""
-    known = Memory()
-    data = bytes(range(64, 64 + 40))
-    last = len(data) - session_memory.WINDOW
-    for start in (0, last // 2, last // 4, last * 3 // 4, last - 3, last):
-        shared = dict.fromkeys(range(session_memory.SHARED + 2 + start), 0)
-        known._filed.windows[data[start : start + session_memory.WINDOW]] = shared  # type: ignore[assignment]
-    assert session_memory._window(data, known._filed.windows) == 0
+def test_new_values_are_known_at_the_next_search() -> None:
+    """Their forms are made then, a few values at a time; each thread finds those of all."""
+    memory = Memory()
+    for count in range(1, 100):
+        memory.remember(f"k9x-{count:03d}-va1ue", "name")
+        if count % 33 == 0:
+            for number in range(1, count + 1):
+                value = f"k9x-{number:03d}-va1ue"
+                assert memory.class_of(value) == "name"
+                assert memory.knows(f"x {value.encode().hex()} y") == "name"
 
 
 def test_a_value_is_found_while_another_thread_has_room_made() -> None:

@@ -14,7 +14,8 @@ from guardrail.core.redaction.detectors.paired import paired
 from guardrail.core.redaction.detectors.shape import DIGIT
 from guardrail.core.redaction.detectors.spaced import statements
 from guardrail.core.redaction.expressions import is_expression, is_folder, is_reference
-from guardrail.core.redaction.key_names import classify, words
+from guardrail.core.redaction.key_forms import words
+from guardrail.core.redaction.key_names import classify
 from guardrail.core.redaction.key_names_foreign import ends_phrase
 from guardrail.core.redaction.spans import Hit
 
