@@ -39,7 +39,7 @@ class TenantKeys:
             derive(self._master, b"guardrail/commitment/1"), digestmod=hashlib.sha256
         )
         self._classes: dict[str, tuple[str, _Hash, _Hash]] = {}
-        """For each class, the prefix of its tokens and its keyed states of HMAC (RFC 2104): the inner
+        """For each class, the prefix of its tokens and its keyed HMAC states (RFC 2104): the inner
         and the outer hash. A copied state saves half of the work for a short value.
         """
 

@@ -64,7 +64,8 @@ class FormIndex:
         windows = self.windows
         new: list[bytes] = []
         for found in forms:
-            data = found[0].encode("utf-8", "surrogatepass")
+            text = found[0]
+            data = text.encode() if text.isascii() else text.encode("utf-8", "surrogatepass")
             size = len(data)
             at = size - WINDOW
             if at < 0:
@@ -99,6 +100,8 @@ class FormIndex:
         data = text.encode("utf-8", "surrogatepass")
         view = memoryview(data)[: len(data) // _GRAM * _GRAM].cast("I")
         spend(len(view) // _GRAMS_AT_ONCE)
+        if self._grams.isdisjoint(view):
+            return found
         windows, likely = self.windows, dict[int, _Found]()
         # Python code examines only the positions at which a value can begin.
         for index in compress(range(len(view)), map(self._grams.__contains__, view)):

@@ -180,21 +180,23 @@ class Redactor:
         names and constants of *schema*, are checked by detectors only.
         """
         replacer = self._replacer
+        seen = memory.clean() if len(memory) else None
         texts = [
             leaf
-            for leaf in leaves
+            for leaf in replacer.clean.others(leaves, seen)
             if leaf not in _FIELDS and not (leaf[:4] == MARK_PREFIX and is_mark(leaf))
         ]
         spend = self._meter()
-        hunted = texts
-        if len(memory):
+        hunted: list[str] = []
+        if seen is not None:
             given = _NO_NAMES if schema is None else self._marks(schema).supplied
-            hunted = [text for text in texts if text not in given and not memory.is_clean(text)]
-        if not (len(memory) and holds_known(join(hunted, spend)[0], memory, spend)):
+            hunted = [text for text in texts if text not in given]
+        unseen = [text for text in hunted if text not in seen] if seen else hunted
+        if not (unseen and holds_known(join(unseen, spend)[0], memory, spend)):
             # The hits of detectors depend only on the text, so clean texts need not be scanned
             # again.
             memory = BLANK
-            hunted = [text for text in (*texts, *supplied) if text not in replacer.clean]
+            hunted = replacer.clean.others((*texts, *supplied))
             if not hunted:
                 return None
         worst: str | None = None

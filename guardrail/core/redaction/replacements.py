@@ -81,6 +81,17 @@ class CleanTexts:
     def __contains__(self, text: str) -> bool:
         return text in (self._short if len(text) < _CLEAN_CHARS else self._long)
 
+    def others(
+        self, texts: Iterable[str], also: set[str] | frozenset[str] | None = None
+    ) -> list[str]:
+        """Return those of *texts* that are not in this list, or not in *also* if it is given."""
+        short, long = self._short, self._long
+        if also is None:
+            return [text for text in texts if text not in short and text not in long]
+        return [
+            text for text in texts if text not in also or (text not in short and text not in long)
+        ]
+
     def update(self, texts: Iterable[str]) -> None:
         """Add *texts*, except very long ones. If there are too many, all are forgotten."""
         if len(self._short) > _CLEAN:
@@ -145,27 +156,27 @@ class Replacer:
         """Put marks and tokens into the copy made by *walk*."""
         partial: list[tuple[Any, Any]] = []
         texts: list[str] = []
+        replacement = self.replacement
         for (holder, key, _, text, mark, _), found in zip(walk.slots, hits, strict=False):
             if mark is not None:
-                holder[key] = self.replacement(class_of(mark[0], found) if found else mark[0], text)
+                holder[key] = replacement(class_of(mark[0], found) if found else mark[0], text)
             elif found:
                 if type(holder[key]) is not str:
-                    holder[key] = self.replacement(class_of(None, found), text)
+                    holder[key] = replacement(class_of(None, found), text)
                     continue
                 plain_text = normalised(text) if needs_normalising(text) else text
                 if found[0].start == 0 and found[0].end >= len(plain_text):
-                    holder[key] = self.replacement(found[0].cls, plain_text)
+                    holder[key] = replacement(found[0].cls, plain_text)
                 else:
                     partial.append((holder, key))
                     texts.append(self.splice(plain_text, found))
             elif not text.isascii():
                 holder[key] = encodable(text)
         for holder, key, _, text, _ in walk.hidden:
-            holder[key] = self.replacement("secret", text)
-        for (holder, key), text in zip(
-            partial, self.settle(texts, memory) if texts else (), strict=True
-        ):
-            holder[key] = text
+            holder[key] = replacement("secret", text)
+        if texts:
+            for (holder, key), text in zip(partial, self.settle(texts, memory), strict=True):
+                holder[key] = text
         for holder, key, _, value in walk.pieces:
             holder[key] = self._piece(walk, value, memory)
 
@@ -291,13 +302,13 @@ class Replacer:
             or limit < 6 * _ALWAYS_CLEAR
         ):
             value, shrunk = self._shrunk(value, limit)
-        notes, cut = bounded(removed, limit // 5, self.spend)
+        notes, cut = bounded(removed, limit // 5, self.spend) if removed else ({}, False)
         return View(
             value,
             notes,
             truncated or shrunk or cut,
             renamed or value != source,
-            bounded_classes(classes, limit // 5, self.spend),
+            bounded_classes(classes, limit // 5, self.spend) if classes else {},
             shrunk,
         )
 

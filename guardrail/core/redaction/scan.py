@@ -147,7 +147,8 @@ def add_known(
         added = memory.added
         known = memory.find(part, spend)
         if not known:
-            memory.mark_clean(texts[first:last], added)
+            if len(part) <= _AT_ONCE:
+                memory.mark_clean(texts[first:last], added)
         else:
             met = True
             _add_known_of_part(texts[first:last], part, known, memory, out[first:last], spend)
@@ -173,8 +174,13 @@ def add_known_and_names(  # noqa: PLR0917 - as ``add_known``, and the names
         return met or held, held
     both = f"{joined}{JOINT}{named}" if texts else named
     spend(len(both) // _SPELL)
+    added = memory.added
     known = memory.find(both, spend)
     if not known:
+        # Names were searched as they are, and not in their normal form.
+        memory.mark_clean(
+            (*texts, *(names if named.isascii() else filter(str.isascii, names))), added
+        )
         return False, False
     if texts and _is_whole(known, both):
         add_known(texts, joined, memory, out, spend)

@@ -36,7 +36,6 @@ _PENDING, _PENDING_CHARS = 32, 256
 a value whose forms are made at once.
 """
 _CLEAN = 256
-_CLEAN_CHARS = 4_096
 _MAX_ORIGINALS = 8
 _MAX_ORDINARY = 256
 
@@ -246,24 +245,24 @@ class Memory:
         return [Known(0, len(text), cls, behind.value)]
 
     def mark_clean(self, texts: Iterable[str], added: int) -> None:
-        """Remember that *texts* contained no known value when the count ``added`` was *added*. This
-        holds until another value is added.
+        """Remember that *texts*, which are short, contained no known value when the count ``added``
+        was *added*. This holds until another value is added.
         """
         with self._lock:
             if self._classes and added == self._added:
                 clean = self._clean
                 if isinstance(clean, frozenset) or len(clean) > _CLEAN:
                     clean = self._clean = set()
-                clean.update(text for text in texts if len(text) <= _CLEAN_CHARS)
+                clean.update(texts)
 
     def rest(self) -> None:
         """Forget the texts that were clean. No value is forgotten."""
         with self._lock:
             self._clean = _NO_TEXTS
 
-    def is_clean(self, text: str) -> bool:
-        """Return True if *text* was searched for all values known now and contained none."""
-        return text in self._clean
+    def clean(self) -> set[str] | frozenset[str]:
+        """Return texts that were searched for all values known now, and contained none."""
+        return self._clean
 
     def _class(self, form: KnownForm) -> str:
         # Another thread might just have removed the text, so only its earlier presence is known.

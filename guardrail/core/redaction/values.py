@@ -133,13 +133,15 @@ def remember(memory: Memory, cls: str, text: str, rule: str = "") -> None:
     ``user:<secret>``.
     """
     memory.remember(text, cls)
-    if len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
+    first = text[:1]
+    before_json = first in "{[" or first.isspace()
+    if before_json and len(text) <= _MARKED_JSON and text.lstrip()[:1] in {"{", "["}:
         _remember_below(memory, cls, text, 0)
     if "&" in text and holds_entity(text):
         memory.remember(decode_entities(text), cls)
     if cls != "secret" or (len(text) < 12 and rule != "url-credentials"):
         return
-    if text[-1:].isspace() or text[:1].isspace():
+    if text[-1:].isspace() or first.isspace():
         memory.remember(text.strip(), cls)
     if " " in text or "\t" in text:
         scheme = _SCHEME.match(text)
@@ -191,7 +193,9 @@ def pointer(path: Path, renamed: dict[tuple[int, str], str], prefixes: dict[int,
     if type(key) is int:
         return f"{prefix}/{key}"
     name = str(key)
-    return f"{prefix}/{escape(renamed.get((id(container), name), name) if renamed else name)}"
+    if renamed:
+        name = renamed.get((id(container), name), name)
+    return f"{prefix}/{escape(name) if '~' in name or '/' in name else name}"
 
 
 def all_values(value: object) -> Iterable[str]:

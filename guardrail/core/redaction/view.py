@@ -121,36 +121,39 @@ class Inspection:
         walk, memory = self._walk, self._memory
         hits = walk.hits()
         clean: list[str] = []
-        supplied = self._replacer.supplied
-        for entry, found in zip(walk.slots, hits, strict=False):
-            _, _, _, text, mark, hint = entry
-            if hint is not None and mark is None and _is_secretive(text, found):
-                found.append(Hit(0, len(text), "secret", hint[1][0]))
-                found[:] = merge_hits(found)
+        spend, supplied = self._replacer.spend, self._replacer.supplied
+        for (_, _, _, text, mark, hint), found in zip(walk.slots, hits, strict=False):
             if mark is not None:
                 if text not in supplied:
-                    self._replacer.spend(_PER_HIT)
-                    remember(memory, class_of(mark[0], found), text)
-            elif not found:
+                    spend(_PER_HIT)
+                    remember(memory, class_of(mark[0], found) if found else mark[0], text)
+                continue
+            if hint is not None and _is_secretive(text, found):
+                found.append(Hit(0, len(text), "secret", hint[1][0]))
+                found[:] = merge_hits(found)
+            if not found:
                 clean.append(text)
-            else:
-                plain_text = normalised(text) if needs_normalising(text) else text
-                for hit in found:
-                    self._replacer.spend(_PER_HIT)
-                    remember(memory, hit.cls, plain_text[hit.start : hit.end], hit.rule)
+                continue
+            plain_text = normalised(text) if needs_normalising(text) else text
+            for hit in found:
+                spend(_PER_HIT)
+                remember(memory, hit.cls, plain_text[hit.start : hit.end], hit.rule)
         self._replacer.clean.update(clean)
         for _, _, _, text, _ in walk.hidden:
-            self._replacer.spend(_PER_HIT)
+            spend(_PER_HIT)
             if text not in supplied:
                 remember(memory, "secret", text)
-        for (_, name, _, mark), found in zip(walk.keys, hits[len(walk.slots) :], strict=True):
+        key_hits = hits[len(walk.slots) :] if walk.keys else []
+        for (_, name, _, mark), found in zip(walk.keys, key_hits, strict=True):
             # A classified key that looks like a field name is not recorded here, and is not
             # searched for in other places.
             if found or (mark is not None and classify(name).odd):
-                self._replacer.spend(_PER_HIT)
+                spend(_PER_HIT)
                 memory.remember(name, class_of(mark[0] if mark is not None else None, found))
-        walk.add_known(hits, memory, supplied)
-        self._rename(hits[len(walk.slots) :])
+        if len(memory):
+            walk.add_known(hits, memory, supplied)
+        if walk.keys or walk.known_names:
+            self._rename(key_hits)
         return hits
 
     def _rename(self, key_hits: list[list[Hit]]) -> None:

@@ -106,12 +106,12 @@ def test_a_text_counts_as_searched_only_for_the_values_known_then() -> None:
     memory = Memory()
     memory.remember("Zq7!kd92LpX", "secret")
     memory.mark_clean(["hello"], memory.added)
-    assert memory.is_clean("hello")
+    assert "hello" in memory.clean()
     before = memory.added
     memory.remember("tr0ub4dor&3x", "secret")
-    assert not memory.is_clean("hello")
+    assert "hello" not in memory.clean()
     memory.mark_clean(["hello"], before)
-    assert not memory.is_clean("hello")
+    assert "hello" not in memory.clean()
 
 
 def test_own_marks_are_passed_over() -> None:
