@@ -7,18 +7,22 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from guardrail.errors import LedgerError
 from guardrail.ledger.kept_policies import (
     MAX_SOURCE,
     KeptFile,
     KeptPolicies,
+    PolicyHold,
     SourceFault,
     SourceKind,
 )
@@ -261,3 +265,47 @@ def test_without_a_folder_there_is_nothing_to_read_copy_or_delete(
     assert not (tmp_path / "copy").exists()
     kept.keep({}).release()
     assert not kept.path.exists()
+
+
+CONTENTS = [b"", b"1:a1:b", b"x" * 5000]
+STEPS = st.tuples(
+    st.sampled_from(["keep", "release", "damage", "delete"]),
+    st.integers(0, len(CONTENTS) - 1),
+    st.sets(st.integers(0, len(CONTENTS) - 1)),
+)
+
+
+@given(st.lists(STEPS, max_size=12))
+def test_whatever_happens_a_source_is_its_content_or_nothing(
+    steps: list[tuple[str, int, set[int]]],
+) -> None:
+    """Only what nobody holds and no record names is deleted, and only damage makes a kept source
+    unreadable.
+    """
+    files = [file_of(content) for content in CONTENTS]
+    with tempfile.TemporaryDirectory() as folder:
+        kept = KeptPolicies(Path(folder) / "audit.db")
+        there: set[int] = set()
+        holds: dict[int, list[PolicyHold]] = {number: [] for number in range(len(CONTENTS))}
+        for what, number, named in steps:
+            if what == "keep":
+                holds[number].append(kept.keep({SourceKind.MODULES: CONTENTS[number]}))
+                there.add(number)
+            elif what == "release" and holds[number]:
+                holds[number].pop().release()
+            elif what == "damage" and number in there:
+                (kept.path / files[number].name).write_bytes(b"damaged")
+                there.discard(number)
+                for hold in holds.pop(number):
+                    hold.release()
+                holds[number] = []
+            elif what == "delete" and kept.path.exists():
+                digests = {files[each].digest for each in named}
+                kept.delete(kept.files(), digests.intersection)
+                there = {each for each in there if holds[each] or each in named}
+            for each, file in enumerate(files):
+                found = kept.read(file)
+                assert found == CONTENTS[each] if each in there else isinstance(found, SourceFault)
+        for each_of in holds.values():
+            for hold in each_of:
+                hold.release()
