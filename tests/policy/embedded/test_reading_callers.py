@@ -391,6 +391,60 @@ def test_a_caller_whose_thread_ends_while_it_reads_is_replaced(start: Start) -> 
         assert answered(engine)
 
 
+class Interrupted(threading.Thread):
+    """Asks *count* times, although another thread raises ``Stop`` in it at any instant."""
+
+    def __init__(self, engine: EmbeddedEngine, count: int) -> None:
+        super().__init__()
+        self.found: list[bool] = []
+        """For each answer, True if it was the right one."""
+        self.stops = 0
+        """Number of exceptions that were raised in this thread."""
+        self._engine = engine
+        self._count = count
+        self._gate = threading.Lock()
+        self._asks = True
+
+    def run(self) -> None:
+        """Ask until all answers are there."""
+        while True:
+            try:
+                while len(self.found) < self._count:
+                    self.found.append(answered(self._engine))
+                with self._gate:
+                    self._asks = False
+                for _ in range(1000):
+                    pass  # an exception that was raised before the last line arrives here
+            except Stop:
+                self.stops += 1
+            else:
+                return
+
+    def stop(self) -> None:
+        """Raise ``Stop`` in this thread while it asks."""
+        with self._gate:
+            if self._asks and self.ident is not None:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(self.ident), ctypes.py_object(Stop)
+                )
+
+
+def test_callers_that_are_interrupted_all_the_time_delay_nobody(start: Start) -> None:
+    """Each gets its own answers, although the worker is replaced again and again."""
+    engine = start()
+    threads = [Interrupted(engine, 300) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for turn in itertools.count():
+        if not any(thread.is_alive() for thread in threads):
+            break
+        threads[turn % 4].stop()
+        threads[turn % 4].join(0.01)
+    assert [thread.found for thread in threads] == [[True] * 300] * 4
+    assert sum(thread.stops for thread in threads) > 5
+    assert answered(engine)
+
+
 def child_succeeds(work: Callable[[], bool]) -> int:
     """Fork; return the child's process id. Its exit code is 0 if *work* returned True."""
     child = os.fork()
