@@ -239,7 +239,7 @@ class Replacer:
         Removals are added to *removed*, and renamed keys to *moves*.
         """
         if not any(
-            memory.find(text if text.isascii() else normalised(text), self.spend)
+            memory.find(normalised(text) if needs_normalising(text) else text, self.spend)
             for text in all_texts(value)
         ):
             return value

@@ -21,7 +21,13 @@ from guardrail.core.redaction.key_forms import is_field_name
 from guardrail.core.redaction.key_names import classify, stricter
 from guardrail.core.redaction.known_forms import KnownForm, forms_of
 from guardrail.core.redaction.limits import unmetered
-from guardrail.core.redaction.marks import MARK_PREFIX, mask_marks, normalised
+from guardrail.core.redaction.marks import (
+    FILLER,
+    MARK_PREFIX,
+    mask_marks,
+    needs_normalising,
+    normalised,
+)
 from guardrail.core.redaction.spans import JOINT
 from guardrail.core.words import counted
 
@@ -117,7 +123,7 @@ class Memory:
         if len(value) > _MAX_VALUE:
             value = value[:_MAX_VALUE]
         original = value
-        if not value.isascii():
+        if needs_normalising(value):
             value = normalised(value)
         if len(value) < MIN_VALUE or value in self._ordinary or value.startswith(MARK_PREFIX):
             return
@@ -192,19 +198,19 @@ class Memory:
         if it contains none.
         """
         cls: str | None = None
-        for found in self.find(text if text.isascii() else normalised(text), spend):
+        for found in self.find(normalised(text) if needs_normalising(text) else text, spend):
             cls = found.cls if cls is None else stricter(cls, found.cls)
         return cls
 
     def class_of(self, value: str) -> str | None:
         """Return the class of exactly this value if it is known, otherwise None."""
-        return self._classes.get(value if value.isascii() else normalised(value))
+        return self._classes.get(normalised(value) if needs_normalising(value) else value)
 
     def scrub(self, text: str) -> str:
         """Return *text* with known values removed. Text without any is returned unchanged."""
         if not self._classes:
             return text
-        plain = text if text.isascii() else normalised(text)
+        plain = normalised(text) if needs_normalising(text) else text
         found = self.find(plain)
         if not found:
             return text
@@ -304,9 +310,11 @@ BLANK = EmptyMemory()
 
 
 def _forms(value: str, spellings: Sequence[str]) -> list[tuple[str, KnownForm]]:
-    if len(spellings) == 1 and value.isascii():
+    if len(spellings) == 1 and spellings[0] == value and value.isascii():
         return forms_of(spellings[0], value)
-    return list(dict.fromkeys([form for each in spellings for form in forms_of(each, value)]))
+    forms = dict.fromkeys([form for each in spellings for form in forms_of(each, value)])
+    # Searched texts contain these characters only between two texts and in place of a mark.
+    return [form for form in forms if JOINT not in form[0] and FILLER not in form[0]]
 
 
 def _names_a_field(value: str) -> bool:

@@ -16,6 +16,7 @@ import pytest
 
 from guardrail.core.redaction import session_memory
 from guardrail.core.redaction.session_memory import Memory
+from tests.support.redaction import view
 
 _VALUE = 'p4ss "wörd"/+&'
 
@@ -333,3 +334,15 @@ def test_a_value_that_begins_with_another_one_goes_with_its_escaped_rest(rest: s
     assert "RestOf" not in known.scrub(f"it is hunter2-Secr3t!{rest}")
     assert known.scrub("it is hunter2-Secr3t! and %41") != "it is hunter2-Secr3t! and %41"
     assert known.scrub("it is hunter2-Secr3t! and %41").endswith(" and %41")
+
+
+@pytest.mark.parametrize("char", ["\x00", "\x01"])
+def test_a_value_with_a_reserved_character_is_known_without_it(char: str) -> None:
+    """These characters stand between texts that are searched together, and in place of a mark."""
+    memory = _known(f"{char}Zq7!kd{char}92LpX")
+    args = {"a": "text", "b": "Zq7!kd92LpX", "c": f"it is {char}Zq7!kd{char}92LpX", "d": "end"}
+    shown = json.dumps(view(args, memory=memory).value)
+    assert "kd" not in shown
+    assert "92Lp" not in shown
+    assert memory.class_of("Zq7!kd92LpX") == "secret"
+    assert memory.knows(json.dumps(f"{char}Zq7!kd{char}92LpX")) == "secret"
