@@ -5,7 +5,7 @@ Every ground-truth call of every user task uses the suite's own tools as governe
 and changes the suite's own environment as an ungoverned run does. Every call of every injection
 task is attempted during each user task. The policy, policies/examples/banking.rego, distinguishes
 the two by their arguments, by the bank's data about the account and by the text that the user
-typed. It contains nothing about the benchmark.
+typed. It contains no rules that are specific to the benchmark.
 
     python examples/agentdojo_banking.py [--json] [--keep FOLDER]
 
@@ -67,7 +67,8 @@ class Row:
     denied: int
     needs_approval: int
     wrong: int
-    """Calls of the user that were not allowed at once, or calls of an injection that were allowed.
+    """Calls of the user that were not allowed immediately, or calls of an injection that were
+    allowed.
     """
     state: str
     """State of the environment afterwards, compared with an ungoverned run of a user task, or with

@@ -2,9 +2,9 @@
 
     python examples/langchain_agent.py [FOLDER]
 
-The model is scripted, so the example runs offline and without an API key. Everything else is as in
-a real agent: create_agent, its tool node, and tools that read and write files. Without FOLDER, it
-uses a temporary folder.
+The model is scripted, so the example runs offline and without an API key. All other parts are those
+of a real agent: create_agent, its tool node, and tools that read and write files. Without FOLDER,
+it uses a temporary folder.
 """
 
 from __future__ import annotations

@@ -1,10 +1,9 @@
-"""An OpenAI agent loop whose tool calls are governed: the loop stays the one that you have.
+"""An OpenAI agent loop with governed tool calls. The structure of the loop does not change.
 
     python examples/openai_loop.py [FOLDER]
 
-The official client talks to a scripted stand-in for the model, so this runs offline and without an
-API key; everything else is what a real agent would use. Without FOLDER it works in a temporary
-folder.
+The official client talks to a scripted model, so the example runs offline and without an API key.
+All other parts are those of a real agent. Without FOLDER, it uses a temporary folder.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ ORDERS = {7: {"status": "lost by the carrier", "paid": 80}}
 
 
 class ScriptedModel(httpx2.BaseTransport):
-    """Stands for the provider: sends one answer per turn, whatever it is asked."""
+    """Stands in for the provider: sends one answer per turn, whatever the request says."""
 
     def __init__(self, turns: Sequence[Sequence[dict[str, Any]]]) -> None:
         self._turns = list(turns)

@@ -19,10 +19,10 @@ from guardrail.review.sessions import last_call, with_outcome
 POLICY = """\
 package guardrail.policy
 
-# One allow rule is enough to allow a call. Without any, it is denied.
+# One allow rule is enough to allow a call. If no allow rule fires, the call is denied.
 allow contains "anyone may look things up" if "read" in input.resource.properties.labels
 
-allow contains {"rule": "mail.colleagues", "message": "colleagues may be written to"} if {
+allow contains {"rule": "mail.colleagues", "message": "mail to colleagues is allowed"} if {
 	input.resource.id == "send_email"
 	endswith(input.action.properties.args.to, "@example.com")
 }

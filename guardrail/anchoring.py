@@ -295,7 +295,7 @@ def _memory_error(
         f"this machine remembers {remembered.describe()} at {remembered.path}, and {found}",
         code=f"ledger.{state}",
         hint=(
-            "put the ledger back, or run guardrail recover, which records the break; if it was "
-            f"removed on purpose: guardrail anchor forget {memory.path}"
+            "put the ledger back, or run guardrail recover, which records the interruption; if "
+            f"it was removed on purpose: guardrail anchor forget {memory.path}"
         ),
     )

@@ -89,9 +89,7 @@ def check_follows(
 
     ruling = rule(before, log=head.origin, size=head.size, fits=fits, signed=signed)
     if ruling is Ruling.REPLACED:
-        raise _conflict_error(
-            f"it holds a head of the log {before.origin}: the ledger was replaced"
-        )
+        raise _conflict_error(f"it has a head of the log {before.origin}: the ledger was replaced")
     if ruling is Ruling.TRUNCATED:
         raise _conflict_error(
             f"it holds a head of {counted(before.size, 'record')}{_foreign_signer(signed)}, but "

@@ -43,7 +43,7 @@ _HINTS = {
         "generator; pass session= or use guard.bind(session)"
     ),
     TAKEN: (
-        "this session id belongs to another tenant, principal or agent, whose call came first; "
+        "this session id belongs to another tenant, principal or agent with an earlier call; "
         "omit the id to get a new one"
     ),
     scope.CLOSED: "session.close() was called; open another session with guard.session(...)",

@@ -110,7 +110,7 @@ def approval_lines(call: RecordedCall) -> Iterator[str]:
         people = ", ".join(approver(who) for who in call.approvers) or "nobody on record"
         yield f"approved by {people}, on request {escape(call.approval)}"
     if call.presented:
-        yield f"it presented the approval {escape(call.presented)}, which did not count"
+        yield f"it presented the approval {escape(call.presented)}, which was not valid"
     if call.differs is not None:
         yield _difference(call.differs)
     for answer in call.answers:

@@ -33,7 +33,7 @@ support_small_refund if {
 }
 
 # Mail can be sent only to customers.
-allow contains {"rule": "support.mail", "message": "customers may be written to"} if {
+allow contains {"rule": "support.mail", "message": "mail to customers is allowed"} if {
 	"mail" in support_labels
 	support_args.to in data.support.customers
 }

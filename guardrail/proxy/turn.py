@@ -171,7 +171,7 @@ class ProxyTurn:
         seconds = self._shared.approval_wait_s
         with contextlib.suppress(OSError):  # the call waits even if nobody reads the line
             self._shared.notify(
-                f"{tool} waits for an approval (up to {seconds:g} s): guardrail approvals"
+                f"{tool} is waiting for approval (up to {seconds:g} s): guardrail approvals"
             )
 
     @property

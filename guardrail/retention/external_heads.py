@@ -94,7 +94,7 @@ def _doubt(head: Checkpoint, anchors: Sequence[Anchor]) -> str:
     able = [each for each in anchors if isinstance(each, FileAnchor | WitnessAnchor)]
     if not able:
         return (
-            "[anchors] names no file or witness that vouches for it, and anyone who can write "
+            "no file or witness of [anchors] has it, and anyone who can write "
             "the ledger can print such a head"
         )
     ways = " and ".join(

@@ -24,11 +24,11 @@ REASONS: Mapping[RejectionReason, str] = {
         "requesters can't approve: these are the principal, the agent and everyone in between"
     ),
     RejectionReason.APPROVER_COUNTED: (
-        "your approval counts already; another person must approve as well"
+        "your approval already counts; another person must also approve"
     ),
     RejectionReason.APPROVER_UNKNOWN: "the answer names no approver, or is neither yes nor no",
     RejectionReason.ANSWER_CHANGED: (
-        "the answer contains more than yes or no: other arguments, or keys without a meaning"
+        "the answer contains more than yes or no: other arguments, or unknown keys"
     ),
     RejectionReason.ASSERTED: (
         "your identity was not verified, and the settings do not accept such approvals"
@@ -58,7 +58,7 @@ _SAME = (
 
 NEXT: Mapping[RejectionReason, str] = {
     RejectionReason.UNKNOWN: (
-        "Pass the id that ApprovalRequired.approval holds, to a guard on the same ledger;"
+        "Pass the id in ApprovalRequired.approval to a guard on the same ledger;"
         " `guardrail approvals --all` lists every request."
     ),
     RejectionReason.PENDING: (
@@ -77,7 +77,7 @@ NEXT: Mapping[RejectionReason, str] = {
     RejectionReason.ALREADY_USED: f"An approval is for one call. {_AGAIN}",
     RejectionReason.ALREADY_DECIDED: "Make the call with this approval: no more answers needed.",
     RejectionReason.OTHER_SESSION: (
-        "Make the call in the session that asked, as the same principal and agent:"
+        "Make the call in the session that requested the approval, as the same principal and agent:"
         " guard.session(..., id=THE_SAME_ID). docs/web-apps.md shows it for requests of a web"
         " application."
     ),

@@ -114,7 +114,7 @@ class FileRecords:
             end += len(line)
             if end > MAX_BYTES or count >= MAX_RECORDS:
                 raise SourceError(
-                    f"{self._path}: the file holds more than {MAX_BYTES >> 30} GiB, or more than"
+                    f"{self._path}: the file contains more than {MAX_BYTES >> 30} GiB, or more than"
                     f" {MAX_RECORDS:,} records",
                     code="review.source_size",
                     hint=(
@@ -219,7 +219,7 @@ class FileRecords:
         if not line.endswith(b"\n") or b"\n" in line[:-1]:
             raise SourceError(
                 f"{self._path}: the file was changed while it was read",
-                hint="wait until no program writes it, then run this again",
+                hint="wait until no program writes to the file, then run this command again",
             )
         return line[:-1]
 

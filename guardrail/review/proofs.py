@@ -156,7 +156,7 @@ def _largest_head_before(
     if not found:
         raise LedgerError(
             f"record {seq} can't be proved: the recovery at {clock(doubt.ts)} (record {doubt.seq}) "
-            "took it over, and no earlier head vouches for the record",
+            "took it over, and no earlier head covers the record",
             code="ledger.recovered",
             hint=(
                 "guardrail verify names the records; guardrail verify --checkpoint FILE "
@@ -331,7 +331,7 @@ def _compare(
 def _missing_record_error(reader: LedgerReader, seq: int) -> LedgerError:
     if 0 < seq < reader.size():
         return LedgerError(
-            f"record {seq} is no longer in the ledger; its hash is, but a proof needs its line",
+            f"record {seq} is no longer in the ledger, only its hash, but a proof needs its line",
             code="ledger.pruned",
             hint="look for it in the archive",
         )

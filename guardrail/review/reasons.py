@@ -67,7 +67,7 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
     Cause.REDACTOR: CauseExplanation(
         "The call can't be recorded without writing something sensitive, or too much, so it was not"
         " allowed to run.",
-        "Check what the record says was left out. Declare a schema that marks the sensitive "
+        "Check which values the record omits. Declare a schema that marks the sensitive "
         "argument, or send less.",
     ),
     Cause.IDENTITY: CauseExplanation(
@@ -162,16 +162,16 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Send less in one call.",
     ),
     ("error", "integer_range"): CauseExplanation(
-        "The call holds an integer beyond 64 bits, or a fraction of 54 to 64 bits, which the"
+        "The call contains an integer beyond 64 bits, or a fraction of 54 to 64 bits, which the"
         " embedded policy engine can't compare exactly.",
         "Pass such numbers as strings, or fractions of that size as integers.",
     ),
     ("anchor", "conflict"): CauseExplanation(
-        "An anchor holds a head that this ledger does not continue: it was truncated, rolled "
+        "An anchor has a head that this ledger does not continue: it was truncated, rolled "
         "back, replaced or forked.",
         "Run `guardrail doctor`: it names the head and the solution. Put the right ledger back, "
-        "or record the break with `guardrail recover`. To leave a head signed by another key "
-        "behind, use `guardrail anchor move`.",
+        "or record the interruption with `guardrail recover`. To leave a head signed by another "
+        "key behind, use `guardrail anchor move`.",
     ),
     ("malformed", "no_reason"): CauseExplanation(
         "The policy's answer does not name a rule that explains its effect, so it was ignored.",
@@ -209,8 +209,8 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Pass the arguments by name.",
     ),
     ("arguments", "unstable"): CauseExplanation(
-        "Another thread changed the arguments while they were copied, so the policy was not asked.",
-        "Pass arguments that nothing else changes during the call.",
+        "Another thread changed the arguments during the copy, so the policy was not asked.",
+        "Pass arguments that no other code changes during the call.",
     ),
     ("arguments", "missing"): CauseExplanation(
         "An argument that the tool's schema requires is missing, so the policy was not asked.",
@@ -226,13 +226,13 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
     ),
     ("identity", "ended"): CauseExplanation(
         "The call was made by a task or thread that was started inside `with guard.session(...)`"
-        " and went on after the block had ended, so the policy was not asked.",
+        " and continued after the block had ended, so the policy was not asked.",
         "Pass session= to the call, or use guard.bind(session): docs/web-apps.md.",
     ),
     ("identity", "suspended"): CauseExplanation(
         "A generator had entered the session through a function and was waiting for its next turn."
-        " The call was made by other code, to which the session does not belong, so the policy was"
-        " not asked.",
+        " Other code made the call, and the session does not belong to that code, so the "
+        "policy was not asked.",
         "In the generator, pass session= to each call instead of entering the session:"
         " docs/web-apps.md.",
     ),

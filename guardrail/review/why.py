@@ -62,8 +62,8 @@ def _approval_state(call: RecordedCall, now: datetime) -> CauseExplanation:
     if any(each.kind is StepKind.REFUSED for each in call.answers):
         return CauseExplanation(
             f"{_ASKS.sentence} It was refused.",
-            "Nothing: it can no longer be approved. If the call is needed, let the agent ask "
-            "again.",
+            "Nothing: the call can no longer be approved. If it is needed, let the agent "
+            "request it again.",
         )
     given = {who.id for each in call.answers for who in each.people}
     stands = {who.id for each in call.answers if _is_in_force(each, now) for who in each.people}
@@ -308,8 +308,8 @@ def _reproducible(call: RecordedCall, reproducible: bool | None, policy: Mapping
                 "reproduced from it"
             )
         return (
-            "no: deciding from the recorded input does not give the same answer, because a removed"
-            " value mattered"
+            "no: deciding from the recorded input does not give the same answer, because the "
+            "decision depended on a removed value"
         )
     if call.cause not in {"policy", "obligation"}:
         return "not applicable: the rules gave no answer to reproduce"
@@ -343,7 +343,7 @@ def _input(call: RecordedCall, policy_input: object) -> str:
     if call.omitted:
         return f"the record is bare and contains no input: {omitted_sentence(call.omitted)}"
     if policy_input is None:
-        return "the record holds no policy input"
+        return "the record contains no policy input"
     removed = len(call.removed)
     if not removed and not call.truncated:
         return "as recorded; nothing was removed"

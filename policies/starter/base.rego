@@ -6,7 +6,7 @@ deny contains {"rule": "undeclared", "message": "this tool is not declared", "se
 	not input.resource.properties.declared
 }
 
-# Tools that only read: those in the list, and those declared with the label "read".
+# Tools that only read: the tools in the list, and tools declared with the label "read".
 allow contains "read-only" if input.resource.id in data.starter.read_tools
 
 allow contains "read-only" if "read" in input.resource.properties.labels

@@ -1,4 +1,4 @@
-# Files: tools may use files below the workspace, and no others.
+# Files: tools may use only files below the workspace.
 package guardrail.policy
 
 file_tool if input.resource.id in data.starter.file_tools
@@ -12,7 +12,7 @@ allow contains "file-in-workspace" if {
 	in_workspace
 }
 
-deny contains {"rule": "file-outside", "message": "files outside the workspace are not touched"} if {
+deny contains {"rule": "file-outside", "message": "tools may not use files outside the workspace"} if {
 	file_tool
 	not in_workspace
 }

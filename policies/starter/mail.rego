@@ -15,7 +15,7 @@ allow contains "mail" if {
 	count(recipients) > 0
 }
 
-# A field that is present must be a string or a list, because other values could hide a recipient.
+# If a field is present, it must be a string or a list, because other values could hide a recipient.
 mail_readable(name) if data.guardrail.lib.args.value(name, null) == null
 
 mail_readable(name) if is_string(data.guardrail.lib.args.value(name, null))
@@ -30,9 +30,9 @@ all_mail_readable if {
 
 # The approver sees the call as it is recorded. A record shows a token in place of a mail address,
 # so the approver can't read the recipients, and "needs": ["/to"] would make approval impossible.
-# If people must know the recipient, give the tool an argument that may be recorded, such as the
-# domain or a customer number, and name it in needs as well.
-# guardrail:ignore mutation:/cc without it, nobody outside is written to
+# If the approver must know the recipient, give the tool an argument that may be recorded, such as
+# the domain or a customer number, and name it in needs as well.
+# guardrail:ignore mutation:/cc without it, the mail goes to nobody outside
 require_approval contains {
 	"rule": "mail-outside",
 	"message": "mail to someone outside needs approval",
@@ -48,7 +48,7 @@ deny contains {"rule": "mail-address", "message": "a recipient is not a plain ma
 	"" in mail_domains
 }
 
-# guardrail:ignore mutation:/cc,mutation:/bcc without it, nobody else is written to
+# guardrail:ignore mutation:/cc,mutation:/bcc without it, the mail goes to nobody else
 deny contains {"rule": "mail-address", "message": "a recipient is not a plain mail address"} if {
 	mail_tool
 	not all_mail_readable

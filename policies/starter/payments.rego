@@ -3,7 +3,7 @@ package guardrail.policy
 
 payment_tool if input.resource.id in data.starter.payment_tools
 
-# This rule describes valid amounts, so a missing amount, or one that is not a number, is not allowed.
+# This rule describes valid amounts, so an amount that is missing or not a number is not allowed.
 amount_within(limit) if data.guardrail.lib.args.number_within("amount", 0, limit)
 
 known_payee if data.guardrail.lib.args.text("payee") in data.starter.payees
@@ -35,7 +35,7 @@ require_approval contains {
 	not known_payee
 }
 
-deny contains {"rule": "payment-amount", "message": "this amount is never paid", "severity": "high"} if {
+deny contains {"rule": "payment-amount", "message": "payments of this amount are never allowed", "severity": "high"} if {
 	payment_tool
 	not possible_amount
 }

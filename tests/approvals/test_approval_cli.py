@@ -456,7 +456,7 @@ def test_who_refused_is_told_and_nothing_is_left_to_do(folder: Path) -> None:
     assert f"refused by {ME} (asserted by os_user)" in run(folder, "approvals", "--all").stdout
     explained = run(folder, "why", str(asked)).stdout
     assert f"refused by {ME} (asserted by os_user)" in explained
-    assert "it can no longer be approved" in " ".join(explained.split())
+    assert "the call can no longer be approved" in " ".join(explained.split())
     assert "guardrail approve" not in explained
 
 
@@ -495,5 +495,5 @@ def test_hostile_names_of_approvers_reach_no_terminal_raw(folder: Path) -> None:
     for nonsense in (None, 5, [], "x", {"id": 5, "approvers": 5}):
         assert list(approval_lines(call_of({"approval": nonsense, "presented": nonsense}))) in (
             [],
-            ["it presented the approval x, which did not count"],
+            ["it presented the approval x, which was not valid"],
         )

@@ -320,7 +320,7 @@ def test_more_than_can_be_held_is_refused(
             patch.setattr(lines, name, limit)
             ran = cli("show", "3", "--export", "before.jsonl")
             assert ran.code == Exit.UNKNOWN
-            assert "the file holds more than" in ran.err
+            assert "the file contains more than" in ran.err
 
 
 def _verified(cli: Cli, *args: str | Path) -> tuple[int, dict[str, object]]:

@@ -152,7 +152,7 @@ def test_each_command_names_a_step_that_works(cli: Cli, home: Path, kind: str) -
         said = " ".join(f"{ran.out} {ran.err}".split())
         assert step in said, (reader, said)
         assert "open a guard in a program" not in said
-        assert "continue by themselves" not in said or not step
+        assert "continue automatically" not in said or not step
     if damage.opens is not None:
         with pytest.raises(GuardrailError) as refused:
             Guard.open(home / "guardrail.toml")

@@ -163,7 +163,7 @@ def test_a_proxy_that_stops_does_not_wait_for_a_person(project: Path) -> None:
         assert program.stderr is not None
         told = [line for line in program.stderr.read().splitlines() if "guardrail: " in line]
     assert told == [
-        "guardrail: book waits for an approval (up to 3600 s): guardrail approvals",
+        "guardrail: book is waiting for approval (up to 3600 s): guardrail approvals",
         "guardrail: stopping: 1 request in progress, up to 1 s; Ctrl-C again ends it",
     ]
     assert b"book" not in answer

@@ -111,8 +111,8 @@ def test_an_unknown_tool_is_refused_with_the_command_that_lists_those_that_wait(
     project: Path, cli: Cli
 ) -> None:
     done = cli("proxy", "accept", "nosuch")
-    assert "no tool nosuch waits to be accepted" in done.err
-    assert "without names, guardrail proxy accept lists the tools that wait" in done.err
+    assert "no tool nosuch is waiting to be accepted" in done.err
+    assert "without names, guardrail proxy accept lists the tools that are waiting" in done.err
 
 
 def test_a_malformed_file_of_accepted_tools_is_not_replaced(project: Path, cli: Cli) -> None:

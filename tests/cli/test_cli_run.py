@@ -259,7 +259,7 @@ def test_the_operator_is_told_while_a_call_waits(project: Path) -> None:
     with ModelServer([Turn(calls=[Call("book", {"city": "Bern"}, "c1")])]) as server:
         ran = governed(project, *python(AGENT), OPENAI_BASE_URL=server.openai)
     assert ran.err.splitlines() == [
-        "guardrail: book waits for an approval (up to 1 s): guardrail approvals",
+        "guardrail: book is waiting for approval (up to 1 s): guardrail approvals",
         "guardrail: 1 request: 1 call, 0 denied, 1 waiting for approval",
         "look:  guardrail show last",
         "next:  guardrail approvals",

@@ -138,7 +138,7 @@ async def test_an_awaited_call_has_one_decision_and_one_outcome(path: str) -> No
 
 @pytest.mark.call_path(
     "Functions",
-    "`guard.admit`, and the body in the program's hands",
+    "`guard.admit`, with a body that the program runs",
     result="governed",
     note="`enforcement: release`: the program runs the body and reports the outcome",
 )
@@ -155,7 +155,7 @@ def test_an_admitted_call_has_one_decision_and_one_outcome() -> None:
     "Functions",
     "a generator function",
     result="refused",
-    note="its work would happen after the outcome; the hint says `unsafe_stream=True`",
+    note="its body would run after the outcome; the hint suggests `unsafe_stream=True`",
 )
 def test_a_generator_function_is_refused() -> None:
     guard, ledger = judged()
@@ -173,7 +173,7 @@ def test_a_generator_function_is_refused() -> None:
     "Functions",
     "the original function, which is also the `__wrapped__` of a decorated one",
     result="not governed",
-    note="the program has it; a model has only the governed one",
+    note="the program can call it; a model can reach only the governed function",
 )
 def test_the_original_function_is_not_governed() -> None:
     guard, ledger = judged()

@@ -125,7 +125,7 @@ def test_the_operator_is_told_once_that_a_call_waits(asking: Bench) -> None:
         meanwhile(approve_soon(asking)),
     ):
         assert refusal_of(proxy) is None
-    assert told == ["pay waits for an approval (up to 600 s): guardrail approvals"]
+    assert told == ["pay is waiting for approval (up to 600 s): guardrail approvals"]
 
 
 def test_a_line_that_nobody_can_read_does_not_end_the_wait(asking: Bench) -> None:

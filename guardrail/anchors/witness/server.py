@@ -311,7 +311,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             return
         length = self.headers.get("Content-Length", "")
         if not length.isascii() or not length.isdigit() or "Transfer-Encoding" in self.headers:
-            self._reply(*_text_reply(HTTPStatus.LENGTH_REQUIRED, "say how long it is"), close=True)
+            self._reply(
+                *_text_reply(HTTPStatus.LENGTH_REQUIRED, "state the length of the body"), close=True
+            )
             return
         body = self.rfile.read(int(length))
         if len(body) != int(length):

@@ -41,11 +41,12 @@ def access(
     limit: int,
     everything: bool,
 ) -> None:
-    """Show who read the ledger with guardrail, oldest first: when, with which command and
-    arguments, and why.
+    """Show who read the ledger with guardrail, oldest first, with the time, command, arguments and
+    reason of each read.
 
-    Every command that reads the ledger leaves a record in the access log before it shows anything.
-    So does this one: its record is the last line. Reads by other programs do not appear.
+    Every command that reads the ledger writes a record to the access log before it shows anything.
+    This command does so too: the last line is its own record. Reads by other programs do not
+    appear.
     """
     with open_ledger(None, access_log()) as reader:
         found = list_accesses(reader, None if everything else limit)

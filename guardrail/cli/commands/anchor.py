@@ -47,16 +47,16 @@ def anchor(
 ) -> int:
     """Send the current signed head to every anchor in [anchors], and show each answer.
 
-    Guards do this automatically; use this command to send a head now, and to check that the anchors
-    work. If an anchor has a head that contradicts the ledger, the exit code is 1, and `guardrail
-    verify` explains the contradiction.
+    Guards send heads automatically. Use this command to send a head immediately, and to check that
+    the anchors work. If an anchor has a head that contradicts the ledger, the exit code is 1, and
+    `guardrail verify` explains the contradiction.
 
     `anchor forget PATH` removes this machine's memory of the ledger at PATH, for a ledger that was
     deleted on purpose. Exit 0: forgotten, or nothing was remembered.
 
     `anchor move OLD --reason TEXT` copies the heads in the anchor file OLD to the file that
-    [anchors] names now, after that setting was changed. Heads that another key signed and that the
-    ledger contradicts stay behind, and are listed.
+    [anchors] names now. Use it after you have changed that setting. Heads that another key signed
+    and that the ledger contradicts stay behind, and are listed.
     """
     if action != "move" and (lost or reason is not None):
         raise click.UsageError(

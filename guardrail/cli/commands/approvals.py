@@ -46,8 +46,8 @@ _STYLES = {
     help="Also list requests that are decided, used or expired.",
 )
 def approvals(config: Path | None, ledger: Path | None, as_json: bool, everything: bool) -> None:
-    """List the calls that wait for a person, oldest first: each request, its requester, and the
-    values hidden from you.
+    """List the calls that are waiting for a person's approval, oldest first, with the requester of
+    each and the values that are hidden from you.
 
     Arguments are shown as they are recorded. Approve a call with `guardrail approve ID --reason
     TEXT`, or refuse it.
@@ -106,9 +106,10 @@ def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, r
     """Approve the call ID: exactly that call, once, for a limited time.
 
     ID is an id from `guardrail approvals`, the beginning of one, or a record number. You approve as
-    your operating-system user. Nobody verifies that identity, so the settings must say
-    `unsafe_asserted_approvals = true`. The requester can't approve. Exit code 0: recorded; 1:
-    rejected, which is recorded as well; 3: no such request.
+    your operating-system user. guardrail does not verify that identity, so the settings must
+    contain `unsafe_asserted_approvals = true`. The requester can't approve. Exit code 0: the
+    approval is recorded; 1: it is rejected, and the rejection is recorded; 3: there is no such
+    request.
     """
     return _answer(ref, config, ledger, StepKind.GRANTED, reason, as_json=as_json)
 
@@ -116,11 +117,11 @@ def approve(ref: str, config: Path | None, ledger: Path | None, as_json: bool, r
 @click.command(short_help="Refuse a call permanently.")
 @_answer_options
 def refuse(ref: str, config: Path | None, ledger: Path | None, as_json: bool, reason: str) -> int:
-    """Refuse the call ID: nobody can approve it any more, and earlier approvals of it no longer
+    """Refuse the call ID. Nobody can approve it any more, and earlier approvals of it no longer
     count.
 
     ID is an id from `guardrail approvals`, the beginning of one, or a record number. Exit code 0:
-    recorded; 1: too late, which is recorded as well; 3: no such request.
+    the refusal is recorded; 1: it came too late, and this is recorded; 3: there is no such request.
     """
     return _answer(ref, config, ledger, StepKind.REFUSED, reason, as_json=as_json)
 

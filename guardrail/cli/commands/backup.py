@@ -20,11 +20,11 @@ __all__ = ["backup"]
 @json_option
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path, readable=False))
 def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Path) -> int:
-    """Copy the ledger to FILE while writers run: every record so far, in one file, which is then
-    verified.
+    """Copy every record up to now to FILE, and verify the copy. Programs may write to the ledger
+    during this time.
 
-    An existing FILE is never overwritten. The keys are not included: keep them in a separate place.
-    Give this copy, and never the live file, to other programs.
+    An existing FILE is never overwritten. The copy does not include the keys: back them up
+    separately. If other programs need the ledger, give them such a copy, never the live file.
     """
     from guardrail.ledger.maintenance.backup import backup as copy
 

@@ -19,13 +19,13 @@ __all__ = ["checkpoint", "head_of"]
 @ledger_options
 @json_option
 def checkpoint(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
-    """Print the current signed head: one signed text with the number of records and the hash over
-    all of them.
+    """Print the current signed head: a signed text with the number of records and a hash of all of
+    them.
 
-    Keep it out of reach of everyone who can write the ledger. `guardrail verify --checkpoint FILE`
-    then finds every change to the records that it covers. If this user can read the log key, that
-    key signs the head; otherwise the head is signed by the last process that wrote the ledger,
-    whose key verify looks up in the ledger.
+    Store the head where nobody who can write the ledger can change it. Later, `guardrail verify
+    --checkpoint FILE` finds every change to the records that the head covers. If this user can read
+    the log key, that key signs the head. Otherwise, the key of the last process that wrote the
+    ledger signs it, and verify looks up that key in the ledger.
     """
     note, by_log_key = head_of(config, ledger)
     head = Checkpoint.parse(note.text)

@@ -34,9 +34,9 @@ _INDENT = 20
 def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
     """Check everything that guardrail needs, one by one, and show how to fix each problem.
 
-    Writes only a scratch file in the ledger's folder, to measure how long a sync takes, and its
-    record in the access log. Exit code 0: all well (notes included); 1: something does not work; 3:
-    something could not be determined.
+    The command writes only a scratch file in the ledger's folder, to measure how long a sync takes,
+    and a record in the access log. Exit code 0: all checks passed, possibly with notes; 1:
+    something does not work; 3: something could not be determined.
     """
     from guardrail.config.file import find, is_named
 

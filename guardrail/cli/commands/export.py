@@ -65,9 +65,9 @@ def export(
 ) -> None:
     """Export the records, byte for byte, so that anyone can check them without guardrail.
 
-    The output is exactly the hashed bytes: `guardrail verify --export FILE --checkpoint HEAD`
-    checks such a file, and so does tests/vectors/verify_standalone.py with only Python. The bytes
-    are hostile text: don't print them to a terminal.
+    The output consists of exactly the bytes that were hashed. To check such a file, use `guardrail
+    verify --export FILE --checkpoint HEAD`, or tests/vectors/verify_standalone.py, which needs only
+    Python. Treat the bytes as hostile text: don't print them to a terminal.
     """
     if not jsonl:
         raise click.UsageError("--jsonl is required", click.get_current_context())

@@ -31,9 +31,9 @@ def init(named: Path | None) -> None:
     """Create a project in DIR (default: here): guardrail.toml with comments, a policy with a test,
     and the folder audit/ with the ledger and its keys.
 
-    Never overwrites: if one of these already exists, nothing is written. Below a folder that has a
-    guardrail.toml, name DIR to create a separate project. The lines that keep the ledger and keys
-    out of the repository are added to .gitignore.
+    The command never overwrites a file: if any of these already exists, it writes nothing. If a
+    parent folder has a guardrail.toml, name DIR to create a separate project. The command also adds
+    lines to .gitignore that keep the ledger and the keys out of the repository.
     """
     from guardrail.authoring.scaffold import scaffold
     from guardrail.config import DEFAULT_LEDGER, FILE_NAME, Settings

@@ -18,12 +18,12 @@ __all__ = ["keys"]
 @ledger_options
 @json_option
 def keys(*, config: Path | None, ledger: Path | None, as_json: bool) -> None:
-    """Show the log's public key, as hex and as a note key, which is the form that witnesses take.
-    Shows no secret.
+    """Show the log's public key, in hex and as a note key, which is the form that witnesses accept.
+    The command shows no secrets.
 
-    Keep it out of reach of everyone who can write the ledger: `guardrail verify --key` compares.
-    The key shown is the one that the ledger's first record names; if this user can read the key
-    folder, it must hold the same one.
+    Store the key where nobody who can write the ledger can change it, and pass it to `guardrail
+    verify --key`. The command reads the key from the ledger's first record. If this user can read
+    the key folder, that folder must contain the same key.
     """
     from guardrail.review.proofs import log_key
     from guardrail.wiring.opening import load_keys

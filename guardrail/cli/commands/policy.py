@@ -100,7 +100,7 @@ def print_untested(tests: int, *, width: int = 8) -> None:
 @click.option(
     "--mutate",
     is_flag=True,
-    help="Then change calls that rules stop, key by key, and report those that are allowed.",
+    help="Then change calls that rules stop, key by key, and report those that are then allowed.",
 )
 @tools_option
 @click.option(
@@ -124,11 +124,11 @@ def test(
     """Run every test_ rule in the *_test.rego files below PATH (default: the policies of the
     settings).
 
-    A test passes if its rule is true. With --mutate, each call that fires a deny or
-    require_approval rule in a test is evaluated again with one argument deleted, null, empty or of
-    another type, and the changed calls that are allowed are reported. Exit code 0: all passed; 1:
-    one failed, a changed call is allowed, or the policies are refused; 3: they could not be read;
-    5: there is no test, or the limit was reached.
+    A test passes if its rule is true. With --mutate, the command takes each call for which a deny
+    or require_approval rule fires in a test, evaluates it again with one argument deleted, null,
+    empty or of another type, and reports the changed calls that are allowed. Exit code 0: all tests
+    passed; 1: a test failed, a changed call is allowed, or the policies are refused; 3: the
+    policies could not be read; 5: there is no test, or the limit was reached.
     """
     from guardrail.authoring.test import run_tests
     from guardrail.cli.commands import policy_mutate
@@ -217,12 +217,13 @@ def _summary(report: TestReport) -> None:
     help="How long to wait for the guards' answers.",
 )
 def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
-    """Ask the guards that run on this ledger to reload their policies, and show each one's answer.
+    """Ask the guards that use this ledger to reload their policies, and show the answer of each.
 
-    The policies are first loaded and tested here; if they are refused, no guard is asked. Guards
-    also read their settings file again and apply [opa] and [policy], except input; other changed
-    settings are named, and need a restart. Exit code 0: every process that uses the ledger loaded
-    them; 1: refused; 5: not all have answered, none is running, or a restart is needed.
+    The command first loads and tests the policies itself. If they are refused, it asks no guard.
+    Guards also read their settings file again. They apply changes to [opa] and [policy], except
+    input, and name other changed settings, which need a restart. Exit code 0: every process that
+    uses the ledger loaded the policies; 1: they were refused; 5: not all processes have answered,
+    none is running, or a restart is needed.
     """
     from guardrail.wiring.opening import load_engine
     from guardrail.wiring.reload import request
@@ -282,7 +283,9 @@ def _wait_for_answers(settings: Settings, digest: str, alive: int, start: int, w
     if refused:
         return Exit.NO
     if not alive:
-        remark("No process is using this ledger; the next one that opens it loads these policies.")
+        remark(
+            "No process is using this ledger; the next process that opens it loads these policies."
+        )
         return Exit.RESERVED
     if len(loaded) < alive:
         remark(f"{len(loaded)} of {counted(alive, 'process')} loaded them within {wait:g} s.")

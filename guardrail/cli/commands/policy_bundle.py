@@ -77,9 +77,10 @@ def bundle(
     """Build a bundle of the policies below PATH (default: those of the settings) and guardrail's
     own, without tests.
 
-    Its revision names the policies and their data by digest, as records do. The same policies give
-    the same bytes. Their tests are not run: `guardrail policy test` does that. Exit code 0:
-    written; 1: the policies are refused; 3: they could not be read.
+    The revision of the bundle names the policies and their data by digest, as records do. The same
+    policies always give the same bytes. The command does not run the policies' tests: use
+    `guardrail policy test` for that. Exit code 0: the bundle was written; 1: the policies are
+    refused; 3: they could not be read.
     """
     from guardrail.authoring.bundle import make_bundle
     from guardrail.authoring.opa_program import find_opa
@@ -140,9 +141,10 @@ def push(paths: Sequence[Path], config: Path | None, as_json: bool, url: str | N
     """Upload the policies below PATH (default: those of the settings), guardrail's own and their
     data to an OPA server.
 
-    For development only: modules are uploaded one by one, not atomically, and replies name no
-    revision, so a guard accepts them only with [opa] unsafe_unpinned_policy. A server that has
-    bundles is refused. Exit code 0: stored; 1: refused; 3: the server could not be asked.
+    Use this command only for development. It uploads modules one by one, not atomically. The
+    server's replies then name no revision, so a guard accepts them only with [opa]
+    unsafe_unpinned_policy. The command refuses a server that has bundles. Exit code 0: the policies
+    were stored; 1: they were refused; 3: the server could not be asked.
     """
     from guardrail.authoring.push import push as send
     from guardrail.policy.opa.transport import UNREACHABLE

@@ -43,13 +43,14 @@ def check(
     """Check that the policies below PATH (default: those of the settings) would load, and warn
     about likely mistakes.
 
-    Parses them, looks for constructs that the embedded engine is known to evaluate differently from
-    OPA, and evaluates a few complete calls. If an opa program is found (GUARDRAIL_OPA, else PATH),
-    it checks them strictly, too. Warnings are about constructs that both engines accept but that
-    can let a call through. The policies' own tests are not run here: `guardrail policy test` runs
-    them, and a guard loads the policies only if they pass. Exit code 0: they would be loaded if
-    their tests pass; 1: an engine refuses them, or there are warnings and --strict; 3: they could
-    not be read, or opa gave no answer.
+    The command parses the policies, looks for constructs that the embedded engine is known to
+    evaluate differently from OPA, and evaluates a few complete calls. If an opa program is found
+    (GUARDRAIL_OPA, otherwise PATH), the command also runs opa's strict check. Warnings point to
+    constructs that both engines accept but that can let a call through by mistake. The command does
+    not run the policies' own tests: run them with `guardrail policy test`, because a guard loads
+    the policies only if they pass. Exit code 0: they would be loaded if their tests pass; 1: an
+    engine refuses them, or there are warnings and --strict; 3: they could not be read, or opa gave
+    no answer.
     """
     from guardrail.authoring.check import check as look
     from guardrail.authoring.tools_file import load_tools

@@ -49,9 +49,9 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
     """Write a proof that one record is in the ledger: its line, its inclusion path, and the signed
     head, in one file.
 
-    SEQ is the number of the record; a call id stands for its decision. The file holds the record
-    itself; of other records it holds only hashes. `guardrail check-proof FILE --key PUB` checks it,
-    without the ledger and without a network.
+    SEQ is the number of the record; a call id stands for the call's decision. The file contains the
+    record itself, and only hashes of other records. `guardrail check-proof FILE --key PUB` checks
+    the proof, without the ledger and without a network.
     """
     from guardrail.anchors.state import read_state, state_path
     from guardrail.review.proofs import make_proof
@@ -151,11 +151,12 @@ def _not_written(error: OSError, path: Path, raw: bytes) -> _FileError:
 )
 @json_option
 def check_proof(*, file: Path, key: str, witnesses: Sequence[str], as_json: bool) -> int:
-    """Check a proof: that its record is in the log whose key you kept. Needs neither the ledger nor
-    a network.
+    """Check a proof that a record is in the log with the key that you stored. This needs neither
+    the ledger nor a network.
 
-    Exit code 0: it is; 5: it is, according to a key that the log key certified; 1: it is not; 3:
-    the head is not signed by that key, or the file is not a proof.
+    Exit code 0: the record is in the log; 1: it is not; 3: the head is not signed by that key, or
+    the file is not a proof; 5: the record is in the log, according to a key that the log key
+    certified.
     """
     from guardrail.core.log.proof import MAX_PROOF, Proof
     from guardrail.core.log.proof import check_proof as check

@@ -54,18 +54,21 @@ _HERE = "guardrail.cli.commands.proxy"
 def proxy(
     ctx: click.Context, *, config: Path | None, upstream: str | None, listen: str | None
 ) -> int | None:
-    """Serve a model's API, and decide and record each tool call in its answers before a program
-    gets it, until SIGTERM or Ctrl-C.
+    """Serve a model's API until SIGTERM or Ctrl-C, and decide and record each tool call in the
+    model's answers before a program receives it.
 
-    Prints the base URLs that programs use instead of the API's own. Programs keep their keys, which
-    are sent only to the upstream. Requests in progress get [proxy] stop_s seconds to end; a second
-    signal ends them at once.
+    The command prints the base URLs that programs use instead of the API's own. Programs keep their
+    API keys, and the proxy sends these only to the upstream. Requests in progress get [proxy]
+    stop_s seconds to end; a second signal ends them immediately.
     """
     if ctx.invoked_subcommand is not None:
         if upstream or listen or config:
             raise UsageError(
-                "options of the proxy itself do not apply to this command",
-                hint=f"name them after it, if it has them: {ctx.invoked_subcommand} --help",
+                "the proxy's own options do not apply to this command",
+                hint=(
+                    "put the command's own options after its name:"
+                    f" guardrail proxy {ctx.invoked_subcommand} --help"
+                ),
             )
         return None
     return _serve(config, upstream, listen)
@@ -120,9 +123,11 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
 )
 @click.argument("name", metavar="NAME")
 def token(*, config: Path | None, callers: Path | None, name: str) -> int:
-    """Make a random token for the caller NAME, print it, and add its digest to the callers' file.
+    """Create a random token for the caller NAME, print it, and add its digest to the file of
+    callers.
 
-    The token itself is not stored. A running proxy that uses the file knows it immediately.
+    The token itself is not stored. A running proxy that uses the file accepts the token
+    immediately.
     """
     from guardrail.system.caller_tokens import TOKEN_HEADER, add_token
 

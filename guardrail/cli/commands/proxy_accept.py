@@ -47,12 +47,12 @@ def accept(
     as_json: bool,
     names: tuple[str, ...],
 ) -> int:
-    """Show the tools that requests had and nobody accepted, or accept some of them.
+    """Show the tools that requests contained and nobody has accepted, or accept some of them.
 
-    Only an accepted tool with exactly the accepted schema is declared for the policy. If a program
-    sends another schema, the tool is undeclared again and is shown with the difference. The file
-    [proxy] tools holds the accepted tools and belongs under version control. A running proxy reads
-    it again when it changes.
+    For the policy, only a tool with exactly the accepted schema counts as declared. If a program
+    sends a different schema, the tool is undeclared again, and the command shows the difference.
+    The file [proxy] tools contains the accepted tools. Keep it under version control. A running
+    proxy reads it again when it changes.
     """
     from guardrail.proxy.accepted_tools import read_accepted, write_accepted
     from guardrail.proxy.seen_tools import read_seen, seen_path
@@ -98,15 +98,18 @@ def _chosen(
     unknown = [name for name in names if name not in seen]
     if unknown:
         raise UsageError(
-            f"no tool {one_line(unknown[0])} waits to be accepted",
-            hint="without names, guardrail proxy accept lists the tools that wait",
+            f"no tool {one_line(unknown[0])} is waiting to be accepted",
+            hint="without names, guardrail proxy accept lists the tools that are waiting",
         )
     return {name: each for name, each in seen.items() if all_ or name in names}
 
 
 def _confirmed(count: int) -> bool:
     if not sys.stdin.isatty():
-        raise UsageError("nobody can be asked here", hint="add --yes to accept without a question")
+        raise UsageError(
+            "the command can't ask you, because there is no terminal",
+            hint="add --yes to accept without a question",
+        )
     return click.confirm(f"Accept {counted(count, 'tool')}?", err=True)
 
 
@@ -149,7 +152,7 @@ def _show_next(seen: Mapping[str, SeenTool]) -> None:
     if seen:
         remark("next:  guardrail proxy accept NAME ..., or --all")
     else:
-        remark("every tool that was seen is accepted", Style.DIM)
+        remark("every tool that requests contained is accepted", Style.DIM)
 
 
 def _state(name: str, accepted: Mapping[str, RequestedTool]) -> str:

@@ -51,11 +51,11 @@ def prune(
     checkpoints: tuple[Path, ...],
 ) -> int:
     """Delete records past their retention period ([retention] days), segment by segment, and record
-    it in the log.
+    the deletion in the log.
 
-    Pruning is refused below the minimum period, under a legal hold, before a segment is closed and
-    archived, and if no anchored head covers the records. The hashes of the deleted records are
-    kept, so all proofs still work: those about the remaining records, and those made before.
+    Records are not deleted before the minimum period is over, under a legal hold, before their
+    segment is closed and archived, or if no anchored head covers them. The hashes of the deleted
+    records are kept, so all proofs remain valid, for deleted and for remaining records.
     """
     if not by_policy:
         raise UsageError(

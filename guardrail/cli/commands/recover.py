@@ -53,13 +53,14 @@ def recover(
     backups: tuple[Path, ...],
     dry_run: bool,
 ) -> int:
-    """Bring a sealed or damaged ledger back into use, by your decision and on the record.
+    """Bring a sealed or damaged ledger back into use, after you confirm the planned steps.
 
-    Shows the problem and the planned steps, and asks for confirmation. No readable data is deleted
-    or changed: a ledger whose chain is intact continues in the same file. A ledger whose chain is
-    broken, that contradicts an external head, or whose keys are gone is set aside unchanged, and a
-    new one begins that names the last known head of the old one. Either way an admin.recovered
-    record says who did it, why, and what was found.
+    The command shows the problem and the planned steps, and asks for confirmation. It does not
+    delete or change readable data. If the chain is intact, the ledger continues in the same file.
+    If the chain is broken, the ledger contradicts an external head, or its keys are gone, the
+    ledger is set aside unchanged. Then a new log begins, which names the last known head of the old
+    one. In both cases, an admin.recovered record states who recovered the ledger, the reason, and
+    the findings.
     """
     from guardrail.ledger.maintenance.recovery_plan import Action
     from guardrail.wiring.diagnosis import diagnose
@@ -268,7 +269,7 @@ def _nothing_to_do(path: Path) -> str:
     from guardrail.system.disk import WORK, free_bytes, make_room, no_room
 
     free = free_bytes(path)
-    back = "Blocked programs continue by themselves"
+    back = "Blocked programs continue automatically"
     if free is not None and free < WORK:
         return (
             f"There is nothing to recover. But {no_room(path, WORK)}. {back} then: "
@@ -303,7 +304,7 @@ def _planned_steps(path: Path, found: Diagnosis) -> list[str]:
             + (
                 "The seal is lifted, a record says so, "
                 if plan.seal is not None
-                else "A record says what was found, "
+                else "A record states the findings, "
             )
             + (
                 "wrong data other than the records is copied to a file and rebuilt from them, "

@@ -90,11 +90,11 @@ def run(
     reason: str | None,
     dry_run: bool,
 ) -> int:
-    """Do everything that is due by [retention]: close a segment, archive segments without a copy,
-    delete expired records and copies.
+    """Do all work that is due according to [retention]: close a segment, archive segments without a
+    copy, delete expired records and copies.
 
-    This command is meant for a timer. It leaves alone whatever is not due, reports whatever it
-    can't do, and tries again the next time. A legal hold keeps everything, and is not a failure.
+    Run this command from a timer. It reports work that it can't do, and tries again at the next
+    run. Under a legal hold, it deletes nothing, which does not count as a failure.
     """
     words = redacted_reason(reason)
     with open_for_retention(config, ledger) as manager:

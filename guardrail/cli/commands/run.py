@@ -78,13 +78,14 @@ class ProgramCommand(click.Command):
     "--upstream",
     metavar="URL",
     help=(
-        "OpenAI's API, or one like it. Default: OPENAI_BASE_URL, [proxy] upstream, or OpenAI's own."
+        "URL of OpenAI's API, or of a compatible one. Default: OPENAI_BASE_URL, [proxy] upstream,"
+        " or OpenAI's own."
     ),
 )
 @click.option(
     "--anthropic-upstream",
     metavar="URL",
-    help="Anthropic's API. Default: ANTHROPIC_BASE_URL, or Anthropic's own.",
+    help="URL of Anthropic's API. Default: ANTHROPIC_BASE_URL, or Anthropic's own.",
 )
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED)
 def run(
@@ -96,9 +97,9 @@ def run(
 ) -> None:
     """Run a program, and decide and record the tool calls of its model's answers.
 
-    The program gets the address of a proxy in OPENAI_BASE_URL and ANTHROPIC_BASE_URL. Its exit code
-    is returned, or 125 if guardrail itself fails, 126 if the program can't be executed, and 127 if
-    there is no such program.
+    The program finds the address of a proxy in OPENAI_BASE_URL and ANTHROPIC_BASE_URL. The exit
+    code is that of the program, or 125 if guardrail itself fails, 126 if the program can't be
+    executed, and 127 if the program does not exist.
     """
     from guardrail.guard import Guard
     from guardrail.ledger.reader import LedgerReader
@@ -244,7 +245,7 @@ def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int) -> None:
     """Tell on stderr what was governed."""
     if not proxy.requests:
         remark("guardrail: NOT GOVERNED: the program sent no request to the proxy", Style.WARN)
-        remark("next:  let it read OPENAI_BASE_URL or ANTHROPIC_BASE_URL (docs/proxy.md)")
+        remark("next: make the program read OPENAI_BASE_URL or ANTHROPIC_BASE_URL (docs/proxy.md)")
         return
     counts = _counts(settings, start)
     parts = [counted(counts.calls, "call"), f"{counts.denied} denied"]

@@ -33,11 +33,12 @@ __all__ = [
 @json_option
 @reason_option
 def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Close a segment, which holds the records since the previous one. A record states where the
-    segment ends and its root, and a copy is made.
+    """Close a segment, which contains the records since the previous one. A record states the end
+    and the root of the segment, and a copy is made.
 
-    The copy is read back and compared before this returns, and is never written again. A missing
-    copy of a closed segment is made too, as long as its records still exist.
+    Before the command ends, it reads the copy back and compares it. The copy is never written
+    again. If the copy of an earlier segment is missing, the command makes it again, as long as the
+    records still exist.
     """
     with open_for_retention(config, ledger) as manager:
         done = manager.close_segment(why=redacted_reason(reason))
@@ -53,10 +54,10 @@ def seal(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str
 @json_option
 @reason_option
 def archive(*, config: Path | None, ledger: Path | None, as_json: bool, reason: str | None) -> int:
-    """Copy each closed segment to the folder that [retention] archive names, unless it is there
-    already.
+    """Copy each closed segment to the folder that [retention] archive names, unless the archive
+    already has it.
 
-    Each copy is verified line by line before a record says that it exists.
+    Each copy is verified line by line before it is recorded.
     """
     with open_for_retention(config, ledger) as manager:
         put = manager.archive(why=redacted_reason(reason))

@@ -57,7 +57,8 @@ def sessions(
     limit: int,
     everything: bool,
 ) -> None:
-    """List the sessions in the ledger, oldest first: who, how many calls, and how they ended.
+    """List the sessions in the ledger, oldest first, with their callers, the numbers of calls, and
+    how the calls ended.
 
     APPROVAL counts calls that need a person's approval, REJECTED counts those that the framework
     refused before the policy was asked. OPEN counts calls that were allowed and have no recorded

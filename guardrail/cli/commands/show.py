@@ -92,8 +92,8 @@ def show(
     """Show a session call by call, oldest first, or the record SEQ in full.
 
     SESSION is a session id or the beginning of one; `last` is the session of the latest call. A
-    number is always a record: write session:42 for the session called 42. A call id shows its
-    decision.
+    number is always a record: write session:42 for the session called 42. For a call id, the
+    command shows the call's decision.
     """
     with open_records(config, ledger, exported, segment) as reader:
         target = find(reader, ref)

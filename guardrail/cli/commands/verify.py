@@ -51,7 +51,7 @@ _SHOWN = 10
     type=_PATH,
     metavar="FILE",
     multiple=True,
-    help="A signed head stored outside the ledger, or a file anchor with several. May be repeated.",
+    help="An external signed head, or an anchor file with several heads. May be repeated.",
 )
 @click.option(
     "--witness",
@@ -65,7 +65,7 @@ _SHOWN = 10
     type=click.IntRange(min=0),
     default=0,
     metavar="SEQ",
-    help="Read only the records from SEQ on. For earlier records, compare the stored hashes.",
+    help="Read only the records from SEQ onwards. Of earlier records, compare only stored hashes.",
 )
 @click.option(
     "--jobs",
@@ -86,8 +86,8 @@ _SHOWN = 10
     type=_PATH,
     metavar="FILE",
     help=(
-        "Check this copy of a segment (may be .gz), against the record in the ledger that closed it"
-        " if there is one."
+        "Check this copy of a segment (may be .gz). If the ledger exists, compare the copy with the"
+        " record that closed the segment."
     ),
 )
 @click.option(
@@ -110,14 +110,14 @@ def verify(
     segment: Path | None,
     backup: Path | None,
 ) -> int:
-    """Check that no record was changed, and say what that proves and what it does not.
+    """Check that no record was changed, and state what this proves and what it does not prove.
 
-    Recomputes every hash from the stored lines, and compares them with the signed head in the
-    ledger, with external heads (those that you name, and those from the file and the witnesses in
-    [anchors]), and with this machine's memory of the log. Exit code 0: intact, and covered by such
-    a head; 5: intact with a caveat, for example no such head; 1: changed, cut or replaced, with the
-    first record that differs; 3: could not be checked. The log of who read the ledger is checked as
-    well.
+    The command recomputes every hash from the stored lines, and compares the hashes with the signed
+    head in the ledger, with external heads (those that you name, and those from the file and the
+    witnesses in [anchors]), and with this machine's memory of the log. It also checks the access
+    log. Exit code 0: intact, and covered by an external head; 1: changed, truncated or replaced,
+    with the first record that differs; 3: could not be checked; 5: intact with a caveat, for
+    example without an external head.
     """
     from guardrail.review.verify import load_heads, load_key
 

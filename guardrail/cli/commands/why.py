@@ -41,12 +41,12 @@ def why(
     segment: Path | None,
     as_json: bool,
 ) -> None:
-    """Explain why the call at SEQ was allowed or denied: the rules, the cause, and the policy's
-    view of it.
+    """Explain why the call at SEQ was allowed or denied: show the rules, the cause, and the input
+    of the policy.
 
     SEQ is the number of a decision or of its outcome, a call id or the beginning of one, or `last`
-    for the latest call. Everything comes from the record. The policy is not asked again and no tool
-    runs.
+    for the latest call. The command reads only the record. It does not ask the policy again, and
+    runs no tool.
     """
     with open_records(config, ledger, exported, segment) as reader:
         call = with_outcome(reader, _decision(reader, ref))

@@ -65,7 +65,7 @@ _key = click.option(
     short_help="Run a witness: a second host that cosigns heads.",
 )
 def witness() -> None:
-    """Run a witness: a second host that cosigns heads, after checking that nothing before them was
+    """Run a witness: a second host that cosigns a head after checking that no earlier record was
     changed.
     """
 
@@ -114,7 +114,7 @@ def init(*, db: Path, key: Path, name_: str) -> None:
     help="A log's public key, as printed by guardrail keys. May be repeated.",
 )
 def add(*, db: Path, logs: Sequence[str]) -> None:
-    """Have a witness serve a log. A running witness serves it immediately."""
+    """Register a log at a witness. A running witness serves it immediately."""
     from guardrail.anchors.witness.store import WitnessStore
 
     keys = [_log_key(each) for each in logs]
@@ -138,12 +138,12 @@ def add(*, db: Path, logs: Sequence[str]) -> None:
 )
 @json_option
 def status(*, db: Path, since: datetime | None, as_json: bool) -> int:
-    """Show which logs a witness serves, how far it has cosigned them, and if it refused any head
-    that they signed.
+    """Show the logs that a witness serves, the newest head of each that it cosigned, and the signed
+    heads that it refused.
 
-    A refused head proves that a holder of the log's key forked or cut the log: exit code 1. It is
-    kept forever, and always shown; once it was investigated, --since makes only later ones give
-    exit code 1.
+    A refused head proves that a holder of the log's key forked or truncated the log, so the exit
+    code is 1. The witness keeps such a head forever and always shows it. After you have
+    investigated it, use --since, so that only later heads cause exit code 1.
     """
     from guardrail.anchors.witness.store import WitnessStore
 
@@ -229,8 +229,8 @@ def serve(
 ) -> int:
     """Cosign the heads of logs, over HTTP, until SIGTERM or Ctrl-C.
 
-    A head is cosigned only if a proof shows that no record before it was changed, and only after it
-    is on disk.
+    The witness cosigns a head only if a proof shows that no earlier record was changed. It sends
+    its signature only after the head is on disk.
     """
     from guardrail.anchors.witness.server import WitnessServer
     from guardrail.anchors.witness.store import WitnessStore
@@ -260,7 +260,7 @@ def serve(
             raise ConfigError(
                 f"can't listen on {listen} ({os_reason(error)})",
                 code="witness.listen",
-                hint="name another port: --listen ADDRESS:PORT",
+                hint="choose another port: --listen ADDRESS:PORT",
             ) from None
         stack.callback(server.server_close)
         stack.enter_context(_ended_by_signals(server))
@@ -316,8 +316,8 @@ def _check_binding(address: ListenAddress, *, encrypted: bool) -> None:
         raise UsageError(
             "other machines can reach this address, and traffic would not be encrypted",
             hint=(
-                "use --tls-cert and --tls-key, or --unsafe-listen: heads contain no secrets, "
-                "but anyone can see how far the logs are"
+                "use --tls-cert and --tls-key, or --unsafe-listen: heads contain no secrets, but "
+                "anyone can see the sizes of the logs"
             ),
         ) from None
 

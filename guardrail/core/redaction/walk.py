@@ -329,7 +329,7 @@ class Walk:
                 self.value(value, out, name, place, child, below, below_hint)
         self._depth = depth
         if len(out) != size:  # a key of a subclass of str has its own __eq__
-            raise RedactionError("an object holds a key twice", code="redaction.type")
+            raise RedactionError("an object contains a key twice", code="redaction.type")
         self.names.extend(out)
 
     def _list(

@@ -169,13 +169,13 @@ class Health:
             return LedgerPoisonedError(
                 f"no room can be reserved for the outcomes of calls: {obstacle[0]}",
                 code="ledger.reserve",
-                hint=f"{obstacle[1]}; calls then continue by themselves",
+                hint=f"{obstacle[1]}; calls then continue automatically",
             )
         return LedgerPoisonedError(
             "the disk is full: the remaining space is reserved for the outcomes of admitted "
             f"calls ({reserve.shortage})",
             code="ledger.reserve",
-            hint="make room on the ledger's disk; calls then continue by themselves",
+            hint="make room on the ledger's disk; calls then continue automatically",
         )
 
     # -- sealed ------------------------------------------------------------------------------------

@@ -39,5 +39,5 @@ class Check:
 def without_doctor(hint: str) -> str:
     """Return *hint*, or another step if *hint* points to ``doctor`` itself."""
     if hint.startswith("guardrail doctor"):
-        return "fix what the other checks report; if they are all ok, look at the system's log"
+        return "fix what the other checks report; if all of them are ok, look at the system's log"
     return hint

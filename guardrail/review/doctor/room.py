@@ -40,7 +40,7 @@ def room(settings: Settings) -> Check:
             "room",
             CheckState.FAIL,
             f"no space can be reserved, so calls are refused: {prevented[0]}",
-            f"{prevented[1]}; calls then continue by themselves",
+            f"{prevented[1]}; calls then continue automatically",
         )
     space = os.statvfs(folder)
     free = space.f_bavail * space.f_frsize // _MB

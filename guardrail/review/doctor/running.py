@@ -47,7 +47,7 @@ def running(settings: Settings) -> Check:
         return Check(
             "running",
             CheckState.NOTE,
-            f"process {', '.join(others)} runs with other settings than these",
+            f"process {', '.join(others)} runs with different settings",
             "guardrail policy reload shows which settings it applies and which need a restart",
         )
     if stale:

@@ -98,8 +98,8 @@ def _compared(
             differs=Difference.HEAD,
             detail=(
                 f"the copy ends at record {report.last_seq}, the head in {farthest.source} "
-                f"covers record {farthest.head.size - 1}, but neither a ledger nor a head shows "
-                "that the copy is the beginning of that log"
+                f"covers record {farthest.head.size - 1}, but no ledger and no head shows that "
+                "the copy is the beginning of that log"
             ),
         )
     rest = f"The log continues after record {report.last_seq}, where this copy ends"

@@ -41,8 +41,8 @@ _NOT_PINNED = (
 )
 
 _NOT_COVERED = (
-    "NOT COVERED: no external head covers {} of this file. The lines show that they are linked, "
-    "but not that a holder of the log's key wrote them, and a recovery after the end of the "
+    "NOT COVERED: no external head covers {} of this file. The lines form a chain, but this "
+    "does not show that a holder of the log's key wrote them, and a recovery after the end of the "
     "file may have taken them over. guardrail verify on the ledger names such records."
 )
 

@@ -129,8 +129,8 @@ def silences_in(beats: list[tuple[int, str, int]]) -> tuple[int, tuple[str, ...]
     longest, one, two = max(gaps)
     words = (
         f"Between heartbeats there {agree(len(gaps), 'was')} {counted(len(gaps), 'gap')}, the "
-        f"longest of {longest:.0f} s between records {one} and {two}: no writer was alive, or it "
-        "was silenced. The log can't show which."
+        f"longest of {longest:.0f} s between records {one} and {two}: no writer was running, "
+        "or somebody stopped it. The log can't show which."
     )
     return len(gaps), (words,)
 

@@ -102,6 +102,6 @@ class Starts:
         if changed or last is None or last[0] == digest:
             return ""
         return (
-            f"a guard started with other settings than at record {last[1]}, but no record in "
-            "between says that they changed"
+            f"a guard started with settings that differ from the start at record {last[1]}, but no "
+            "record in between says that they changed"
         )

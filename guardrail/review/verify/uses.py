@@ -173,13 +173,13 @@ def _invalid_use(progress: _RequestProgress, record: Mapping[str, Any]) -> str:
     if not all(map(_same, _bound(record), progress.bound)):
         return "an approval was used by a call other than the requested one"
     if not progress.shown:
-        return "an approval was used although its approvers could not see what they had to"
+        return "an approval was used although its approvers could not see the required values"
     if record["approval"]["rules"] != progress.rules:
         return "an approval was used for rules other than those that required it"
     now = datetime.fromisoformat(record["ts"])
     approvers = [_person(who) for who in record["approval"]["approvers"]]
     if any(who not in progress.grants for who in approvers):
-        return "an approval was used in the name of somebody who had not approved"
+        return "an approval was used with an approver who had not approved"
     if any(now >= progress.grants[who] + _SLACK for who in approvers):
         return "an approval was used after it had expired"
     if any(same_identity(id_, other) for id_, _, _ in approvers for other in progress.people):

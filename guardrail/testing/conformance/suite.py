@@ -68,12 +68,12 @@ RULES = (
     ),
     AdapterRule(
         "denial_is_readable",
-        "A denial is a reply that says which rule denied, without values.",
+        "The reply for a denied call names the rule that denied it, and contains no values.",
         deciding.denial_is_readable,
     ),
     AdapterRule(
         "approval_is_required",
-        "A call that a person must approve does not run, and the model reads why.",
+        "A call that a person must approve does not run, and the model reads the reason.",
         deciding.approval_is_required,
     ),
     AdapterRule(
@@ -91,7 +91,7 @@ RULES = (
     ),
     AdapterRule(
         "unknown_tool",
-        "A call of a tool that does not exist is recorded, and the model reads why.",
+        "A call of a tool that does not exist is recorded, and the model reads the reason.",
         deciding.unknown_tool,
         optional=True,
     ),
@@ -102,12 +102,12 @@ RULES = (
     ),
     AdapterRule(
         "results_unchanged",
-        "If nothing is denied, the model reads what it would read without a guard.",
+        "If no call is denied, the model reads the same replies as without a guard.",
         failures.results_unchanged,
     ),
     AdapterRule(
         "errors_unchanged",
-        "A body's exception has the effect that it has without a guard, and its outcome is error.",
+        "An exception in a body has the same effect as without a guard, and the outcome is error.",
         failures.errors_unchanged,
     ),
     AdapterRule(
@@ -136,7 +136,7 @@ RULES = (
     ),
     AdapterRule(
         "parallel_calls",
-        "Parallel calls have a decision, an outcome and a reply each, and none is mixed up.",
+        "Each parallel call has its own decision, outcome and reply, and none are mixed up.",
         concurrency.parallel_calls,
     ),
     AdapterRule(
@@ -152,7 +152,7 @@ RULES = (
     ),
     AdapterRule(
         "caller",
-        "Calls are recorded in the session of the program, in threads and tasks too.",
+        "Calls are recorded in the session of the program, even in threads and tasks.",
         concurrency.caller,
     ),
 )

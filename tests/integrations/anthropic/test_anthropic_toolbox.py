@@ -79,7 +79,7 @@ HOSTED: list[dict[str, Any]] = [
     "Anthropic, ToolBox",
     "tools that the provider has run (`server_tool_use`, `mcp_tool_use`)",
     result="not governed",
-    note="they ran before the response arrived; `call.rejected`, reason `provider_tool`, says so",
+    note="they ran before the response; recorded as `call.rejected`, reason `provider_tool`",
 )
 def test_tools_that_the_provider_ran_are_recorded(bench: Bench, how: str) -> None:
     """Nobody decided them, and the record says so; the program's own calls run."""

@@ -483,7 +483,7 @@ def test_a_compiled_sub_agent_of_another_guard_is_refused(bench: Any) -> None:
     "deepagents",
     "a sub-agent on another server",
     result="refused",
-    note="its tools run where no guard is",
+    note="its tools run on a server without a guard",
 )
 def test_a_sub_agent_on_another_server_is_refused(bench: Any) -> None:
     remote = {"name": "remote", "description": "helps", "graph_id": "x", "url": "http://127.0.0.1"}
@@ -595,7 +595,7 @@ def test_the_check_of_a_graph_names_each_tool_that_is_not_governed(bench: Any) -
     "deepagents",
     "sub-agents of `deepagents.create_deep_agent` itself",
     result="not governed",
-    note="they do not inherit middleware; use the function of guardrail",
+    note="they do not inherit middleware; use guardrail's function",
 )
 def test_the_general_purpose_agent_of_plain_deepagents_is_not_governed(bench: Any) -> None:
     """The reason for this integration."""

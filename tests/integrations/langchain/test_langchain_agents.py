@@ -79,7 +79,7 @@ def test_bad_arguments_in_an_agent_are_recorded_and_answered(bench: Any) -> None
     "LangGraph",
     "an unknown tool, without `GuardMiddleware` or `tool_call_wrappers`",
     result="not governed",
-    note="no body runs, and no governed tool is asked, so there is no record",
+    note="no body runs, and no governed tool is called, so there is no record",
 )
 def test_an_unknown_tool_leaves_no_record_without_the_middleware(bench: Any) -> None:
     """A limit, stated: no governed tool is reached. GuardMiddleware records it."""

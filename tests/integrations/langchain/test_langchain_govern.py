@@ -35,7 +35,7 @@ def test_one_tool_gives_one_tool_and_many_give_a_list(bench: Any) -> None:
     "LangChain",
     "the original tool object",
     result="not governed",
-    note="the program kept it; pass on only what `govern` returns",
+    note="the program kept it; pass on only the tools that `govern` returns",
 )
 def test_the_original_is_not_changed(bench: Any) -> None:
     """It stays what it was, and stays ungoverned."""
@@ -87,7 +87,7 @@ def test_another_schema_under_a_known_name_is_refused(bench: Any) -> None:
     "LangChain",
     "`govern` of a tool that the provider runs (a dict)",
     result="refused",
-    note="its body is at the provider",
+    note="the provider runs its body",
 )
 @pytest.mark.parametrize("wrong", [{"type": "web_search"}, [{"type": "web_search"}]])
 def test_a_tool_of_the_provider_is_refused(bench: Any, wrong: Any) -> None:
@@ -129,7 +129,7 @@ def test_a_class_with_an_entry_of_its_own_is_refused(bench: Any, entry: str) -> 
     "LangChain",
     "pickle",
     result="refused",
-    note="a guard lives in one process; govern the tool where it is loaded",
+    note="a guard belongs to one process; govern the tool where it is loaded",
 )
 def test_a_governed_tool_can_t_be_pickled_and_says_why(bench: Any) -> None:
     """A guard lives in one process; an ungoverned copy must not come out at the other end."""

@@ -264,7 +264,7 @@ def test_a_tool_that_only_a_later_middleware_knows_is_governed_and_not_rejected(
     "LangGraph",
     "middleware inside `GuardMiddleware(strict=True)`",
     result="refused",
-    note="it could run a tool of its own; without `strict`, `MiddlewareOrderWarning` says so",
+    note="it could run its own tool; without `strict`, `MiddlewareOrderWarning` reports it",
 )
 @both
 async def test_a_middleware_that_is_not_last_says_so(bench: Any, awaited: bool) -> None:
@@ -348,8 +348,8 @@ PROVIDER: list[tuple[dict[str, Any], str]] = [
     "LangGraph",
     "a tool that the provider runs (a dict)",
     result="not governed",
-    note="its body is at the provider; `call.rejected`, reason `provider_tool`, says so before the"
-    " model is asked",
+    note="the provider runs its body; `call.rejected`, reason `provider_tool`, is recorded before"
+    " the model is called",
 )
 @both
 @pytest.mark.parametrize(("given", "name"), PROVIDER)
@@ -372,7 +372,7 @@ async def test_a_tool_that_runs_at_the_provider_is_recorded(
     "LangGraph",
     "a tool that the provider runs, with `strict=True`",
     result="refused",
-    note="`UsageError` before the model is asked",
+    note="`UsageError` before the model is called",
 )
 @both
 @pytest.mark.parametrize(("given", "name"), PROVIDER)

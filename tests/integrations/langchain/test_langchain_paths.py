@@ -369,7 +369,7 @@ def test_defaults_are_filled_in_and_recorded(bench: Any) -> None:
     "LangChain",
     "a generator function",
     result="refused",
-    note="its work would happen after the outcome",
+    note="its body would run after the outcome",
 )
 def test_a_generator_body_is_refused_and_recorded_as_an_error(bench: Any) -> None:
     """Its work would happen after the outcome."""

@@ -130,7 +130,7 @@ async def test_a_tool_of_each_shape_is_governed_and_its_results_stay_the_same(
     "LangChain",
     "a toolkit",
     result="refused",
-    note="it makes new tools each time; the error says `govern(toolkit.get_tools(), guard)`",
+    note="it creates new tools each time; the error suggests `govern(toolkit.get_tools(), guard)`",
 )
 def test_a_toolkit_is_governed_by_its_tools(bench: Any) -> None:
     """The toolkit itself makes new, ungoverned tools each time, so it is refused with the way."""

@@ -205,7 +205,7 @@ def test_an_approval_of_a_tool_of_an_mcp_server_is_decided(bench: Bench, *, stre
     "OpenAI, govern_client",
     "tools that the provider has run (`web_search`, ...)",
     result="not governed",
-    note="they ran before the response arrived; `call.rejected`, reason `provider_tool`, says so",
+    note="they ran before the response; recorded as `call.rejected`, reason `provider_tool`",
 )
 @pytest.mark.call_path(
     "OpenAI, govern_client",

@@ -85,7 +85,7 @@ STREAMS = [way for way in WAYS if way.name.endswith(("chunks", "events", "stream
     "OpenAI, govern_client",
     "a stream that breaks off",
     result="refused",
-    note="an exception for the program, and no call",
+    note="the program gets an exception, and no call",
 )
 @pytest.mark.parametrize("way", STREAMS, ids=lambda way: way.name)
 @pytest.mark.parametrize("cut", [1, 5, 8, 12])

@@ -79,7 +79,7 @@ SYNC = [way for way in WAYS if not way.asynchronous]
     "`chat.completions` and `responses`: `create`, streams, `stream`, `parse`, raw and streaming"
     " responses, `copy`, `with_options`, `post`",
     result="governed",
-    note="`enforcement: release`: the program runs the body; its next request tells the outcome",
+    note="`enforcement: release`: the program runs the body; its next request reports the outcome",
 )
 @pytest.mark.parametrize("way", SYNC, ids=lambda way: way.name)
 def test_a_released_call_has_one_decision_and_one_outcome(bench: Bench, way: Way) -> None:

@@ -163,7 +163,7 @@ HOSTED = [
     "OpenAI, ToolBox",
     "tools that the provider has run (`web_search`, `mcp_call`, ...)",
     result="not governed",
-    note="they ran before the response arrived; `call.rejected`, reason `provider_tool`, says so",
+    note="they ran before the response; recorded as `call.rejected`, reason `provider_tool`",
 )
 def test_tools_that_the_provider_ran_are_recorded(bench: Bench, how: str) -> None:
     """Nobody decided them, and the record says so; the program's own calls run."""
@@ -264,7 +264,7 @@ def test_a_call_that_no_function_can_answer_is_refused(
     "OpenAI, ToolBox",
     "call items that `unsafe_items` names",
     result="not governed",
-    note="the program runs them; `call.rejected`, reason `left_to_program`, says so",
+    note="the program runs them; recorded as `call.rejected`, reason `left_to_program`",
 )
 def test_the_program_may_run_such_calls_itself(bench: Bench, how: str) -> None:
     """If it says so; each is still recorded."""
@@ -303,7 +303,7 @@ def test_a_shell_of_the_provider_is_told_from_one_of_the_program(bench: Bench, h
     "OpenAI, ToolBox",
     "`mcp_approval_request`",
     result="refused",
-    note="the provider would run it: the answer is no",
+    note="the provider would run it, so the ToolBox answers no",
 )
 def test_a_tool_of_an_mcp_server_is_not_approved(bench: Bench, how: str) -> None:
     """The provider would run it: the model reads why it may not."""

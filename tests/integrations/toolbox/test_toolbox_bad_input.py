@@ -315,13 +315,13 @@ def responses_of_others() -> dict[str, Callable[[Api], Any]]:
     "OpenAI, ToolBox",
     "a raw response, a stream, a dictionary, a response of another library",
     result="refused",
-    note="`UsageError` names what to pass",
+    note="`UsageError` says what to pass",
 )
 @pytest.mark.call_path(
     "Anthropic, ToolBox",
     "a raw response, a stream, a dictionary, a response of another library",
     result="refused",
-    note="`UsageError` names what to pass",
+    note="`UsageError` says what to pass",
 )
 @pytest.mark.parametrize("made", responses_of_others().values(), ids=responses_of_others())
 def test_what_is_no_response_is_named(

@@ -143,7 +143,7 @@ def test_the_function_that_the_program_keeps_is_governed(bench: Bench, of: Api) 
     "OpenAI, ToolBox",
     "calls of a response that the program does not give to `run`",
     result="not governed",
-    note="the program's own code; `govern_client` decides what the client returns",
+    note="the program's own code; `govern_client` decides every call that the client returns",
 )
 def test_a_response_that_run_does_not_get_is_not_governed(bench: Bench) -> None:
     ToolBox(bench.guard).tool(weather)
