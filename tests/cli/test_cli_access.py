@@ -31,6 +31,7 @@ TRIED: dict[str, list[str]] = {
     "show": ["last"],
     "why": ["3"],
     "index": [],
+    "rederive": [],
     "approvals": [],
     "approve": ["4", "--reason", "fine"],
     "refuse": ["4", "--reason", "no"],
