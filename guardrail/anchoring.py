@@ -41,8 +41,7 @@ remembers.
 
 
 class LedgerHeads:
-    """The heads of one ledger, signed with its log key, so that a witness does not need to know any
-    other key.
+    """The heads of one ledger, signed with its log key: a witness does not need any other key.
 
     Each read opens its own connection to the file.
     """
@@ -208,8 +207,8 @@ def _certificates(path: Path) -> Sequence[Any]:
 
 
 def check_memory(settings: Settings, signing: LogSigning) -> None:
-    """Raise ``LedgerOpenError`` if the ledger exists and contradicts the head that this machine
-    remembers.
+    """Raise ``LedgerOpenError`` if the ledger exists and contradicts the head remembered on this
+    machine.
 
     The code is ``ledger.replaced``, ``ledger.rolled_back`` or ``ledger.forked``. Nothing is raised
     if the memory is unreadable, because ``doctor`` reports that, or if the ledger is unreadable or

@@ -2,31 +2,29 @@
 
 ::
 
-    GuardrailError                  code, message, hint
-     +- ConfigError                 settings or files that guardrail refuses to start with
-     +- UsageError                  the program called guardrail wrongly; nothing was recorded
-     +- Denied                      the call was decided and recorded, and must not run
-     +- ApprovalRequired            the call was recorded; a person must approve it first
-     +- PolicyError                 no well-formed reply from the policy: cause and detail
-     |   +- PolicyLoadError         policies that are refused at load: a list of findings
-     +- LedgerError                 the call was not recorded: not run, or the result is withheld
-     |   +- LedgerPoisonedError     an I/O error or a deadline: blocked until the ledger reopens
-     |   +- LedgerSealedError       contradicts acknowledged records: run `guardrail recover`
-     |   +- LedgerOpenError         missing, unreadable, refused or newer files at open
-     +- ToolTimeoutError            the body did not end in time; also a TimeoutError
-     +- RecordError                 a value that no record can hold
-     +- SchemaError                 a tool schema that guardrail refuses
-     +- ArgumentsError              arguments that do not fit the tool's schema
-     +- RedactionError              a value that can't be redacted
-     +- IdentityError               the caller's identity can't be established
-     +- KeysError                   missing, unreadable or exposed key files, or a signer that fails
-     +- NoteError                   a signed note, checkpoint, proof or note key that is malformed
-     +- AccessError                 a ledger that must not be read: the access log can't record it
-     +- RetentionError              records that must not be deleted, or a wrong or impossible copy
-     +- AnchorError                 a head that could not be sent to, or read from, an anchor
+    GuardrailError                  code, message, hint +- ConfigError                 settings or
+     files with which guardrail does not start +- UsageError                  the program called
+     guardrail wrongly; nothing was recorded +- Denied                      the call was decided and
+     recorded, and must not run +- ApprovalRequired            the call was recorded; a person must
+     approve it first +- PolicyError                 no well-formed reply from the policy: cause and
+     detail |   +- PolicyLoadError         policies that are refused at load: a list of findings +-
+     LedgerError                 the call was not recorded: not run, or the result is withheld |
+     +- LedgerPoisonedError     an I/O error or a deadline: blocked until the ledger reopens |   +-
+     LedgerSealedError       contradicts acknowledged records: run `guardrail recover` |   +-
+     LedgerOpenError         missing, unreadable, refused or newer files at open +- ToolTimeoutError
+     the body did not end in time; also a TimeoutError +- RecordError                 a value that
+     no record can hold +- SchemaError                 a tool schema that guardrail refuses +-
+     ArgumentsError              arguments that do not fit the tool's schema +- RedactionError
+     a value that can't be redacted +- IdentityError               the caller's identity can't be
+     established +- KeysError                   missing, unreadable or exposed key files, or a
+     signer that fails +- NoteError                   a signed note, checkpoint, proof or note key
+     that is malformed +- AccessError                 a ledger that must not be read: the access log
+     can't record it +- RetentionError              records that must not be deleted, or a wrong or
+     impossible copy +- AnchorError                 a head that could not be sent to, or read from,
+     an anchor
 
-``code`` is stable and meant for programs. ``hint`` says what to do next and names the command to
-run, if there is one. A traceback ends with both (``__notes__``), and nothing else shows them.
+``code`` is stable and meant for programs. ``hint`` says what to do next, with the command to run,
+if there is one. A traceback ends with both (``__notes__``); they are not shown anywhere else.
 Messages never contain a value that a caller passed in.
 """
 
@@ -110,7 +108,7 @@ def _rebuild(
 
 
 class ConfigError(GuardrailError):
-    """Settings or files that guardrail refuses. Nothing was changed."""
+    """Settings or files that guardrail rejects. Nothing was changed."""
 
     default_code = "config"
 
@@ -125,7 +123,7 @@ class Denied(GuardrailError):
     """The call was denied. The decision is durable, and the body did not run.
 
     ``str``, ``repr``, ``args`` and pickles contain only the public message and ``seq``, so the
-    exception is safe to show to the agent. The record *seq* in the ledger names every rule that
+    exception is safe to show to the agent. The record *seq* in the ledger lists every rule that
     fired. ``code`` and ``hint`` are for the developer.
     """
 
@@ -224,10 +222,10 @@ class Finding:
 
 
 class PolicyLoadError(PolicyError):
-    """Policies were refused when they were loaded. ``findings`` contains every reason, not only the
-    first.
+    """Policies were rejected when they were loaded. ``findings`` contains every reason, not only
+    the first.
 
-    ``hint`` names the commands that show all of them: ``guardrail policy check``, ``guardrail
+    ``hint`` contains the commands that show all of them: ``guardrail policy check``, ``guardrail
     policy test`` for failed tests, or both.
     """
 
@@ -251,8 +249,8 @@ class LedgerError(GuardrailError):
 
 
 class LedgerPoisonedError(LedgerError):
-    """The ledger is blocked after an I/O error, a missed deadline or a commit with unknown result.
-    The next call tries to reopen it.
+    """The ledger is blocked after an I/O error, a missed deadline or a commit with an unknown
+    result. The next call tries to reopen it.
     """
 
     default_code = "ledger.poisoned"
@@ -266,7 +264,7 @@ class LedgerSealedError(LedgerError):
 
 class LedgerOpenError(LedgerError):
     """The ledger can't be opened: it is missing, unreadable, in a newer format, or on a file system
-    that guardrail refuses.
+    that guardrail does not support.
     """
 
     default_code = "ledger.open"
@@ -295,7 +293,7 @@ class RecordError(GuardrailError):
 
 
 class SchemaError(GuardrailError):
-    """guardrail refuses the tool's schema. The tool counts as undeclared. ``code`` is
+    """guardrail rejects the tool's schema. The tool counts as undeclared. ``code`` is
     ``schema.<detail>``.
     """
 
@@ -303,7 +301,7 @@ class SchemaError(GuardrailError):
 
 
 class SchemaWarning(UserWarning):
-    """The JSON Schema of a tool was refused when the tool was declared, so the tool counts as
+    """A tool's JSON Schema was rejected when the tool was declared, so the tool counts as
     undeclared.
     """
 
@@ -360,7 +358,7 @@ class AccessError(GuardrailError):
 class RetentionError(GuardrailError):
     """Records must not be deleted now, or a copy of a segment is invalid or can't be made.
 
-    The operation named in the message was not carried out. If records were deleted before, the log
+    The operation in the message was not carried out. If records had already been deleted, the log
     records each deletion.
     """
 

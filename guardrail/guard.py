@@ -173,15 +173,15 @@ class Guard(ToolDeclarations):
 
         The next call uses them. Only the engine's settings can change: ``[opa]``, and all of
         ``[policy]`` except ``input``. The ``admin.policy_loaded`` record is durable before the
-        first decision under the new policies. The record names the settings that changed, and those
-        that differ in the file but need a restart. Raises ``ConfigError`` or ``PolicyLoadError`` if
-        the new settings or policies are refused, and ``LedgerError`` if the record can't be
+        first decision under the new policies. The record lists the settings that changed, and those
+        that differ in the file but require a restart. Raises ``ConfigError`` or ``PolicyLoadError``
+        if the new settings or policies are rejected, and ``LedgerError`` if the record can't be
         written; the guard then continues with the old policies.
         """
         return self._policies.reload()
 
     def watch(self) -> None:
-        """Watch for the reload requests of other processes (``guardrail policy reload``).
+        """Watch for reload requests from other processes (``guardrail policy reload``).
         ``Guard.open`` does this. Idempotent.
         """
         if self._watch is not None:
@@ -259,7 +259,7 @@ class Guard(ToolDeclarations):
         """Decide and record a call, run ``run(**args)``, record the outcome, and return the result.
 
         *run* gets the validated snapshot of *args* (never the caller's objects) and the arguments
-        in *extra*, which are neither judged nor recorded. *extra* is refused if it contains a name
+        in *extra*, which are neither judged nor recorded. *extra* is rejected if it contains a name
         that the model can see or supply. *args* can also be the JSON text that the model wrote
         (``JsonArguments``). *interrupts* are the exceptions that a framework raises to pause a
         body.
@@ -269,7 +269,7 @@ class Guard(ToolDeclarations):
         framework may be repeating this call: if the call with this *call_id* has already succeeded
         or is still running, it is denied (cause ``duplicate``), and if an approval request for it
         is open, no second request is recorded. *session* is a session returned by
-        ``guard.session``: the call is made in it instead of in the current session. *context*
+        ``guard.session``: the call is made in that session, not in the current one. *context*
         contains the facts that a framework asserts about the call: the model, its response, a
         trace.
 
@@ -346,7 +346,7 @@ class Guard(ToolDeclarations):
         context: CallContext | None = None,
     ) -> Admission:
         """Decide and record a call whose body the program runs itself. ``admission.settle`` records
-        how it ended.
+        how the body ended.
 
         Raises the same exceptions as ``call``. The record contains ``enforcement: release``.
         """
@@ -387,7 +387,7 @@ class Guard(ToolDeclarations):
         session: SessionScope | None = None,
         context: CallContext | None = None,
     ) -> int:
-        """Record a call that a framework refused before its body ran; return the record's sequence
+        """Record a call that a framework rejected before its body ran; return the record's sequence
         number.
 
         *reason* is a stable code, not a message. Above the limit of calls per minute, the call is
@@ -431,8 +431,8 @@ class Guard(ToolDeclarations):
 
         This is not a decision: it grants nothing, nothing is recorded, and a call of a listed tool
         is decided like any other. If the policy gives no answer, the tool is hidden, and
-        ``admin.listing_failed`` records why. Answers are kept for up to a minute, as long as
-        policy, tool and subject are the same. Raises ``UsageError``.
+        ``admin.listing_failed`` records why. Answers are cached for up to a minute, as long as
+        policy, tool and subject stay the same. Raises ``UsageError``.
         """
         found = [self.find_tool(tool) for tool in tools]
         return drive(self._listings.steps(found, session, adapter))

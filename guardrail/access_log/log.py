@@ -1,12 +1,12 @@
 """Writes the access log, which records who read a ledger before anything is shown.
 
-It is a separate log with its own keys and name, next to the ledger: readers must be able to write
-to it, but never to the ledger that they read. Reads of the access log are recorded in the access
-log.
+It is a separate log, with its own keys and name, next to the ledger: readers must be able to write
+to the access log, but never to the ledger that they read. Reads of the access log are recorded in
+the access log.
 
 The process that reads the ledger writes the record itself. The access log therefore shows reads by
 guardrail, and its chain shows that no record was changed later; it can't show reads by other
-programs.
+programs, which write no records.
 """
 
 from __future__ import annotations
@@ -129,8 +129,8 @@ def record_read(
 ) -> RecordedRead | UnrecordedRead | None:
     """Record that the ledger of *settings*, or *file* (an export or a copy), is about to be read.
 
-    Call this function before anything is shown. It waits about a second at most if another process
-    holds the access log. The record is durable if it returns ``RecordedRead``.
+    Call this function before anything is shown. If another process holds the access log, it waits
+    for about a second at most. The record is durable if it returns ``RecordedRead``.
 
     Returns None, and records nothing, if neither the ledger nor its access log exists, unless
     *file* is given and ``[access] required`` is set. Raises ``AccessError`` if ``[access]
@@ -422,8 +422,8 @@ def _writer_settings(seconds: float) -> LedgerSettings:
 
 @contextlib.contextmanager
 def _exclusive(folder: Path) -> Generator[None]:
-    """Hold a lock, so that only one process at a time looks for the log and creates it. Raises
-    ``LedgerError``, ``OSError``.
+    """Hold a lock inside the block, so that only one process at a time looks for the log or creates
+    it. Raises ``LedgerError``, ``OSError``.
     """
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

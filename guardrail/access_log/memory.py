@@ -28,7 +28,7 @@ _SUFFIX = ".access.db"
 
 
 class AccessMemory:
-    """The memory of the access log at *db*, for the ledger that *settings* name."""
+    """The memory of the access log at *db*, for the ledger in *settings*."""
 
     def __init__(self, settings: Settings, db: Path) -> None:
         self._settings = settings

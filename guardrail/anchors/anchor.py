@@ -65,8 +65,8 @@ class Anchor(Protocol):
         """
 
     def heads(self, origin: str) -> Sequence[SignedNote]:
-        """Return all heads of the log *origin* in this anchor, without duplicates, in order of
-        arrival.
+        """Return all heads of the log *origin* that this anchor holds, without duplicates, in order
+        of arrival.
 
         Compare a ledger with all of them: an attacker who can only append to an anchor can't remove
         a head. The caller checks the signatures. Raises ``AnchorError``.

@@ -47,8 +47,8 @@ _FOREIGN = (
 
 def check_place(path: Path, ledger: Path) -> None:
     """Check that the anchor file is not in or below the ledger's directory, because anyone who can
-    replace one could replace the other. A file next to the default directory is refused for the
-    same reason.
+    replace the ledger could also replace the anchor file. A file next to the default directory is
+    rejected for the same reason.
 
     Raises ``ConfigError``.
     """
@@ -79,7 +79,7 @@ class FileAnchor:
         name: str = "file",
         ledger: Path | None = None,
     ) -> None:
-        """*key* is the log's key. A head of this log that was not signed by it is not evidence.
+        """*key* is the log's key. A head of this log is evidence only if this key signed it.
 
         A new file gets the owner of *ledger*.
         """
@@ -96,7 +96,7 @@ class FileAnchor:
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
     ) -> AnchoredHead:
-        """Append *note*; synced when this returns. See ``Anchor.publish``.
+        """Append *note*, which is synced when this returns. See ``Anchor.publish``.
 
         Compares the ledger with every head that was added since this process last read the file, or
         with the newest 1000 heads the first time.
@@ -151,8 +151,8 @@ class FileAnchor:
         return tuple(each.note for each in self.lines(origin) or ())
 
     def lines(self, origin: str) -> Sequence[HeadLine] | None:
-        """Return the lines of all heads of *origin* in the file, like ``heads``, with their times,
-        or None if the file does not exist.
+        """Return the lines that contain the heads of *origin* in the file, with their times, or
+        None if the file does not exist. See ``heads``.
 
         Raises ``AnchorError``.
         """
@@ -248,7 +248,7 @@ class FileAnchor:
     def _compare(self, descriptor: int, head: Checkpoint, prove: Prove) -> None:
         """Raise ``AnchorError`` if *head* does not extend the heads in the file.
 
-        If only the last head were compared, a line of another history could hide the true one. A
+        If only the last head were compared, a line from another history could hide the true head. A
         head that the log's key did not sign is compared as well, as in ``verify``, because it can
         belong to a log that this ledger replaced.
         """
@@ -335,8 +335,8 @@ _FLAGS = os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def _lines_backwards(descriptor: int, size: int, since: int = 0) -> Iterator[bytes]:
-    """Yield the lines of the file after *since*, last one first. Lines that are too long to be
-    written by guardrail are skipped.
+    """Yield the lines after *since* in the file, last one first. Lines longer than any that
+    guardrail writes are skipped.
     """
     rest, overlong = b"", False
     at = size
@@ -377,7 +377,7 @@ def _check_is_anchor_file(descriptor: int) -> None:
         raise AnchorError(
             "the file is not an anchor file: it contains a line that is not a head",
             code="anchor.refused",
-            hint="name a new file, or one that guardrail created, in [anchors] file",
+            hint="set [anchors] file to a new path, or to a file that guardrail created",
         )
 
 
@@ -386,7 +386,7 @@ def _check_regular(descriptor: int) -> None:
         raise AnchorError(
             "the anchor file is not a regular file",
             code="anchor.refused",
-            hint="name a regular file in [anchors] file",
+            hint="set [anchors] file to a regular file",
         )
 
 

@@ -1,5 +1,5 @@
 """Sends one request to an anchor's server and returns the complete reply before a deadline. If that
-fails, the ``AnchorError`` names the stage.
+fails, the ``AnchorError`` says at which stage.
 
 The HTTP client is ``guardrail.system.http``, whose ``TransportError`` is converted to an
 ``AnchorError`` here. A connection serves one request, and requests are not retried.
@@ -41,8 +41,8 @@ class AnchorEndpoint:
     """The server of an anchor, identified by its URL."""
 
     def __init__(self, url: str, *, what: str, setting: str, ca: Path | None = None) -> None:
-        """*what* is the server's name in messages, *setting* the name of the setting that holds its
-        URL, *ca* the file of CA certificates for https.
+        """*what* is the server's name in messages, *setting* is the name of the setting that holds
+        its URL, and *ca* is a CA bundle for HTTPS.
 
         Raises ``ConfigError``.
         """

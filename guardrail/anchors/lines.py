@@ -1,4 +1,4 @@
-"""Heads as lines of JSON, for anchor files, standard output and the system log."""
+"""Heads as JSON lines, for anchor files, standard output and the system log."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ class HeadLine:
 
 
 def head_line(note: SignedNote, now: float | None = None) -> bytes:
-    """Return *note* as a line, including the line feed.
+    """Return *note* as a line, with its line feed.
 
-    The line names its own type, so that it can be found among other lines.
+    The line contains its own type, so that it can be found among other lines.
     """
     head = Checkpoint.parse(note.text)
     document = {

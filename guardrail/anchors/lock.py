@@ -36,7 +36,7 @@ def try_lock(descriptor: int) -> bool:
 
 
 class ProcessLock:
-    """A file lock owned by one process. It is released when the process dies."""
+    """A file lock owned by one process. The lock is released when the process dies."""
 
     def __init__(self, path: Path, like: Path | None = None) -> None:
         """*like* is the ledger; a new lock file gets the same owner."""

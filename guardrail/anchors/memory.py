@@ -78,8 +78,8 @@ class HeadMemory:
     def read(self) -> RememberedHead | None:
         """Return the remembered head, or None.
 
-        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or if its content is
-        not a head of a log at this path, signed by the key that it names.
+        Raises ``AnchorError`` (``anchor.memory``) if the file can't be read, or if it does not
+        contain a head of a log at this path, signed by the key in the file.
         """
         try:
             descriptor = os.open(
@@ -107,8 +107,8 @@ class HeadMemory:
         durable when this returns.
 
         Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, belongs to another log, or
-        does not continue the remembered head (nothing is changed then), ``anchor.memory`` if the
-        file can't be written.
+        does not extend the remembered head (nothing is changed), or ``anchor.memory`` if the file
+        can't be written.
         """
         with self._locked():
             before = self.read()
@@ -192,8 +192,8 @@ class HeadMemory:
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
-        """Hold the folder's lock inside the block, so that one process can't replace another
-        process's larger head with a smaller one.
+        """Hold the folder's lock inside the block, so that no process can replace another process's
+        larger head with a smaller one.
         """
         try:
             new_folder(self.folder, self._like)
@@ -220,7 +220,7 @@ class HeadMemory:
 
     def _memory_error(self, problem: str) -> AnchorError:
         return AnchorError(
-            f"this machine's memory of heads in {self.file} {problem}",
+            f"{self.file}, where this machine stores the heads it has seen, {problem}",
             code="anchor.memory",
             hint=f"guardrail anchor forget {self.path}, or set [anchors] memory = false",
         )
@@ -229,8 +229,8 @@ class HeadMemory:
 def memory_folder(
     settings: AnchorSettings, environment: Mapping[str, str] | None = None
 ) -> Path | None:
-    """Return the folder of the memory of heads, or None if ``[anchors] memory`` is off or this user
-    has no home directory.
+    """Return the folder in which this machine stores heads, or None if ``[anchors] memory`` is off
+    or this user has no home directory.
 
     The folder is the configured path, or ``heads`` in the user's state folder (``state_folder``).
     """

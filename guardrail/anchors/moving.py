@@ -1,4 +1,4 @@
-"""Decides which heads move from one anchor file to another, and which ones stay."""
+"""Decides which heads are moved from one anchor file to another."""
 
 from __future__ import annotations
 

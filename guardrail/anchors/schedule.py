@@ -1,7 +1,7 @@
 """Anchors heads in the background, with one thread per process and one active process per log.
 
-No call waits for an anchor. The anchors' answers and their lag are stored in a file next to the
-ledger, which every process of the log reads. A lag denies calls only if a limit is configured.
+No call waits for an anchor. Every process that uses the log reads the anchors' answers and lag from
+a file next to the ledger. Calls are denied because of a lag only if a limit is configured.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class AnchorLag:
 class AnchorWatch:
     """Sends heads to the anchors of one ledger, and tracks their progress. Thread-safe.
 
-    The process that holds the ledger's anchor lock sends heads for all processes of the log; if it
-    dies, another one takes over.
+    The process that holds the ledger's anchor lock sends heads for all processes that use the log;
+    if it dies, another process takes over.
     """
 
     def __init__(
@@ -121,11 +121,11 @@ class AnchorWatch:
     # ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Start the thread, and wait at most a few seconds until every anchor has been compared
-        with the ledger.
+        """Start the thread, and wait for at most a few seconds for every anchor to be compared with
+        the ledger.
 
-        A conflict therefore denies even the first call, and a configured limit does not deny calls
-        merely because the anchors have not been asked yet.
+        Even the first call is therefore denied if there is a conflict, and no call is denied by a
+        configured limit only because the anchors have not been asked yet.
         """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
@@ -179,8 +179,8 @@ class AnchorWatch:
         return AnchorLag(records, seconds)
 
     def _behind_since(self, name: str, each: AnchorState, now: float) -> float:
-        """Return the time since which an anchor has been behind. The state file can make the lag
-        longer than this process knows, but never shorter.
+        """Return the time at which an anchor fell behind. The state file can make the lag longer
+        than this process knows, but never shorter.
         """
         size, noticed = self._noticed.get(name, (-1, now))
         if each.size > size:
@@ -188,9 +188,9 @@ class AnchorWatch:
         return min(noticed, now if each.behind is None else each.behind)
 
     def denial_reason(self) -> str:
-        """Return the reason to deny calls: ``conflict`` if an anchor holds a head that contradicts
-        the ledger, ``lag`` if an anchor is further behind than the settings allow, otherwise an
-        empty string.
+        """Return the reason for denying calls: ``conflict`` if an anchor holds a head that
+        contradicts the ledger, ``lag`` if an anchor is further behind than the settings allow,
+        otherwise an empty string.
         """
         if any(self._state.of(each.name).code == "anchor.conflict" for each in self._anchors):
             # Waiting does not help: the ledger was cut, rolled back or forked, and each call would

@@ -38,7 +38,7 @@ class HeadSource(Protocol):
 
     @property
     def log(self) -> str:
-        """Origin name of the log."""
+        """The log's origin name."""
 
     def size(self) -> int:
         """Return the number of records. Raises ``GuardrailError``."""
@@ -110,7 +110,7 @@ def send_head(
 
 
 def unexpected(error: Exception) -> AnchorError:
-    """Return the error for an exception other than ``AnchorError``, which anchors never raise on
+    """Return the error for an exception that is not an ``AnchorError``: no anchor raises one on
     purpose.
     """
     return AnchorError(

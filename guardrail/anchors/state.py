@@ -1,5 +1,5 @@
-"""Stores the state of a ledger's anchors in a small file next to the ledger, for every process of
-the log and for people.
+"""Stores the state of a ledger's anchors in a small file next to the ledger, for people and for
+every process that uses the log.
 
 It is a cache, not evidence: anyone who can change the ledger can change the file. Only the signed
 notes in it prove anything.
@@ -92,7 +92,7 @@ class AnchorStates:
         return self.anchors.get(name, LAGS if self.unreadable else AnchorState())
 
     def with_anchor(self, name: str, state: AnchorState) -> AnchorStates:
-        """Return a copy in which the state of one anchor is replaced."""
+        """Return a copy with the state of one anchor replaced."""
         return replace(self, anchors={**self.anchors, name: state})
 
 
@@ -110,12 +110,12 @@ def lock_path(ledger: Path) -> Path:
 
 
 def read_state(path: Path, log: str, *, now: float | None = None) -> AnchorStates:
-    """Return the state in *path*; an empty state if the file does not exist. Never raises, and
-    never waits.
+    """Return the state stored in *path*, or an empty state if the file does not exist. Never
+    raises, and never waits.
 
     Anyone could have written the file. If it contains a value that no guard writes (another type, a
     time in the future, a negative count), the anchor counts as lagging since 1970: if a limit is
-    configured, calls are denied until the anchor itself has been asked.
+    configured, calls are denied until guardrail has asked the anchor itself.
     """
     now = time.time() if now is None else now
     try:
@@ -147,7 +147,7 @@ def _refuse_constant(name: str) -> float:
 
 
 def _is_time(value: object, now: float) -> bool:
-    """Return True if *value* is a past time. Allows for a clock that was set back."""
+    """Return True if *value* is a past time. Allows for clocks that were set back."""
     return type(value) in (int, float) and 0 <= value <= now + _CLOCK_SLACK_S  # type: ignore[operator]
 
 
@@ -185,7 +185,7 @@ def _is_plausible(name: str, value: object, now: float) -> bool:
 
 
 def write_state(path: Path, state: AnchorStates) -> None:
-    """Replace the state atomically: readers see either the old or the new one. Raises
+    """Replace the state atomically: readers see either the old state or the new one. Raises
     ``OSError``.
     """
     document = {

@@ -34,7 +34,9 @@ class StreamAnchor:
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
     ) -> AnchoredHead:
-        """Write *note*; the operating system has it when this returns. See ``Anchor.publish``."""
+        """Write *note*; the operating system has received it when this returns. See
+        ``Anchor.publish``.
+        """
         head = Checkpoint.parse(note.text)
         if known is not None:
             check_follows(known, head, prove)
@@ -73,7 +75,7 @@ class SyslogAnchor:
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
     ) -> AnchoredHead:
-        """Send *note*; the system log has it when this returns. See ``Anchor.publish``."""
+        """Send *note*; the system log has received it when this returns. See ``Anchor.publish``."""
         head = Checkpoint.parse(note.text)
         if known is not None:
             check_follows(known, head, prove)

@@ -1,5 +1,5 @@
-"""Time-stamp authority (RFC 3161) as an anchor: a third party signs that a head existed at a given
-time.
+"""Timestamping authority (RFC 3161) as an anchor: a third party signs a statement that a head
+existed at a given time.
 
 Needs the extra ``tsa``.
 
@@ -39,7 +39,7 @@ other programs.
 
 
 class TimestampAnchor:
-    """Requests time stamps for heads, and stores the valid tokens as lines of a file."""
+    """Requests timestamps for heads, and stores the valid tokens as lines in a file."""
 
     name = "tsa"
 
@@ -53,9 +53,9 @@ class TimestampAnchor:
         deadline: float = 10.0,
         ledger: Path | None = None,
     ) -> None:
-        """*roots* are the trusted root certificates (``guardrail.keys.anchor_keys``) of the
-        authority, *tokens* is the file of tokens, *ca* is the file of CA certificates for https.
-        Raises ``ConfigError``.
+        """*roots* are the authority's trusted root certificates (``guardrail.keys.anchor_keys``),
+        *tokens* is the file that stores the tokens, and *ca* is a CA bundle for HTTPS. Raises
+        ``ConfigError``.
         """
         _client()
         self._roots = list(roots)
@@ -67,7 +67,7 @@ class TimestampAnchor:
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
     ) -> AnchoredHead:
-        """Request a time stamp for the text of *note*; the token is synced when this returns.
+        """Request a timestamp for the text of *note*; the token is synced when this returns.
 
         See ``Anchor.publish``.
         """
@@ -109,7 +109,7 @@ class TimestampAnchor:
         return AnchoredHead(self.name, head.size, when, note)
 
     def is_proved_by(self, note: SignedNote) -> bool:  # noqa: ARG002 - it does not sign notes
-        """Return True: a time-stamp authority does not sign notes, so there is no signature to
+        """Return True: a timestamping authority does not sign notes, so there is no signature to
         check.
         """
         return True

@@ -1,6 +1,6 @@
-"""The kinds of steps of an approval, and the reasons for rejecting one.
+"""The kinds of approval steps, and the reasons for rejecting a step.
 
-Code that only shows records imports these names without the rules of approvals.
+Code that only shows records can import these names without the rules for approvals.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""An approval request with all of its recorded answers, and the view that approvers get of it.
+"""An approval request with all of its recorded answers, and the view of it that approvers get.
 Performs no I/O.
 """
 
@@ -237,8 +237,8 @@ def _step(record: Mapping[str, Any]) -> ApprovalStep:
 
 
 def _approvers(people: object) -> tuple[Approver, ...]:
-    """Return the named people. Entries that can't be parsed are omitted, because the list is only
-    displayed.
+    """Return the people in the list. Entries that can't be parsed are omitted, because the list is
+    only displayed.
     """
     found = []
     for who in people if isinstance(people, list) else ():
@@ -272,9 +272,9 @@ def _touches(removed: Sequence[str], wanted: Sequence[str]) -> bool:
 
 
 def _is_shown_whole(args: Json, path: Sequence[str]) -> bool:
-    """Return True if a view with cut values shows the whole value at *path*.
+    """Return True if a view that shortens values shows the whole value at *path*.
 
-    Only numbers, booleans and null can't have been cut.
+    Only numbers, booleans and null are never shortened.
     """
     value: Json = args
     for part in path:

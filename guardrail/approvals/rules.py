@@ -2,11 +2,11 @@
 call.
 
 A request is a ``call.decision`` record with effect ``require_approval``; its call id is the id of
-the approval. Its answers are ``approval.granted`` and ``approval.refused`` records. Its use is the
-field ``approval`` of the decision that it allowed. Answers and uses are the *steps* of an approval
-and share one counter, ``ordinal``: the ledger accepts each number once, so a judgement based on an
-outdated state can't be recorded. All functions are pure: the time is a parameter, and nothing is
-read or written.
+the approval. Its answers are ``approval.granted`` and ``approval.refused`` records. Its use is
+recorded in the field ``approval`` of the decision that it allowed. Answers and uses are the *steps*
+of an approval and share one counter, ``ordinal``: the ledger accepts each number once, so a
+judgement based on an outdated state can't be recorded. All functions are pure: the time is a
+parameter, and nothing is read or written.
 """
 
 from __future__ import annotations
@@ -147,7 +147,7 @@ class Grant:
 
 
 def expires_at(request: ApprovalRequest, now: datetime, terms: ApprovalTerms) -> datetime:
-    """Return the expiry time of an approval given *now*. It is never later than that of the
+    """Return the expiry time of an approval given *now*. An approval never expires later than its
     request.
     """
     return min(
@@ -156,7 +156,7 @@ def expires_at(request: ApprovalRequest, now: datetime, terms: ApprovalTerms) ->
 
 
 def same_identity(one: str, other: str) -> bool:
-    """Return True if two ids may name the same person, ignoring case, Unicode form, blanks and
+    """Return True if two ids may identify the same person, ignoring case, Unicode form, blanks and
     invisible characters.
 
     Use this only to refuse. To grant permissions, compare ids exactly, together with their issuers.
@@ -215,8 +215,8 @@ def may_answer(
     """Return the reason that *approver* may not grant or refuse the request, or None if they may.
 
     Anyone may refuse, because a refusal only removes permission. *token* returns the keyed token of
-    a class and a value for the request's tenant, so that a requester recorded as a token can be
-    compared.
+    a class and a value for the request's tenant, so that the approver can be compared with a
+    requester recorded as a token.
     """
     over = _closed_reason(case, now, terms)
     if over is not None:
@@ -309,7 +309,7 @@ def _approver_ids(case: ApprovalCase) -> set[str]:
 
 def _difference(request: ApprovalRequest, call: PresentedCall) -> RejectionReason | None:
     """Return how a call differs from its request, or None if their commitments match. All other
-    comparisons only identify the difference.
+    comparisons only find out what differs.
     """
     principal = request.principal
     owner = (request.tenant, request.session, principal["id"], principal.get("issuer"))

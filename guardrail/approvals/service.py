@@ -1,8 +1,8 @@
 """Answers approval requests. Every answer, whether accepted or rejected, becomes a durable record.
 
 ``guardrail.approvals.rules`` judges the answers. This module does not need a guard and does not run
-tools: the command line uses it on a ledger that it opened itself, and an adapter on its guard's
-ledger.
+tools: the command line uses it with a ledger that it opened itself, and an adapter uses it with its
+guard's ledger.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ class TenantTokens(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The result of answering a request, recorded durably whether the answer was accepted or
-    rejected.
+    """The result of answering a request, which is durably recorded whether the answer was accepted
+    or rejected.
     """
 
     case: ApprovalCase

@@ -32,13 +32,13 @@ class ApprovalLog(Protocol):
     """
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, and then all of its steps."""
+        """Return the decision about the call *approval*, followed by all steps of the approval."""
 
     def newest(self) -> bytes | None:
         """Return the last line of the log."""
 
     def snapshot(self) -> AbstractContextManager[Any]:
-        """Make all reads inside the block see the same snapshot."""
+        """Read from a single snapshot inside the block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def listed(case: ApprovalCase, terms: ApprovalTerms, now: datetime) -> ListedReq
 
 
 def hidden(case: ApprovalCase) -> dict[str, list[str]]:
-    """Return the values that are hidden from the approver, by pointer, with their classes and the
-    rules that removed them.
+    """Return the values that are hidden from the approver, keyed by pointer, with their classes and
+    the rules that removed them.
     """
     return {pointer: list(entry) for pointer, entry in case.request.removed.items()}
 

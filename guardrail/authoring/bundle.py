@@ -1,5 +1,5 @@
 """Builds bundles for OPA servers. A bundle holds only policies that passed the checks, and its
-revision states if they are pure.
+revision states whether they are pure.
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ def make_bundle(
 
     Raises ``PolicyLoadError`` with every finding: files that are not policies for the guard,
     modules that do not compile and, unless *unsafe_impure* is set, calls of functions that are not
-    known to be pure. The policies are checked by *opa*, or by the embedded engine's preflight if it
-    is None.
+    known to be pure. *opa* checks the policies; if it is None, the embedded engine does.
     """
     policies = load_policies(paths, data=data)
     judge = _check_policies(policies, opa, unsafe_impure=unsafe_impure)

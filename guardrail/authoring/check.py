@@ -58,8 +58,8 @@ class EngineResult:
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """Result of a check. All values are plain, so ``dataclasses.asdict`` returns a value that can
-    be written as JSON.
+    """Result of a check. All fields hold built-in types, so the result of ``dataclasses.asdict`` is
+    JSON-serializable.
     """
 
     files: int
@@ -87,8 +87,8 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """True if every engine that was asked would load these policies. The policies' own tests
-        are not considered.
+        """True if every engine that was asked would load these policies, whether or not their own
+        tests pass.
         """
         return not self.findings
 
@@ -106,8 +106,8 @@ def check(
     opa: OpaProgram | None = None,
     time_limit: float = 10.0,
 ) -> CheckReport:
-    """Check the policies below *paths* and return every finding. Refused policies are findings, not
-    exceptions.
+    """Check the policies below *paths* and return every finding. Rejected policies are reported as
+    findings, not as exceptions.
 
     The policies are parsed, checked by the embedded engine's preflight, and evaluated on a few
     complete calls, whose decisions must be well-formed. *opa* is asked too, if it is given. Lints

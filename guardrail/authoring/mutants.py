@@ -1,5 +1,5 @@
-"""Generates mutants of a call's arguments, each with one value removed, null, empty or of another
-type.
+"""Generates mutants of a call's arguments, each with one value removed or replaced by null, an
+empty value or a value of another type.
 """
 
 from __future__ import annotations

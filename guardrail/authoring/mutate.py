@@ -1,7 +1,7 @@
 """Finds denials that depend on a single argument: if it is changed, a call that is denied in a test
 becomes allowed.
 
-In Rego, a condition silently fails if its value is missing or of another type. Only a test written
+In Rego, a condition silently fails if its value is missing or has another type. Only a test written
 for that case reveals this. guardrail generates such cases from the existing tests.
 """
 
@@ -74,8 +74,8 @@ class UntriedRule:
 
 @dataclass(frozen=True, slots=True)
 class MutationReport:
-    """Result of the mutations. All values are plain, so ``dataclasses.asdict`` returns a value that
-    can be written as JSON.
+    """Result of the mutations. All fields hold built-in types, so the result of
+    ``dataclasses.asdict`` is JSON-serializable.
     """
 
     findings: tuple[Finding, ...]
@@ -128,10 +128,10 @@ def mutate(
     """Take each call in which a deny or require_approval rule fires in a test, change it key by
     key, and report the changed calls that are allowed.
 
-    *tools* maps tool names to JSON Schemas. Arguments that a schema refuses never reach a policy,
+    *tools* maps tool names to JSON Schemas. Arguments that a schema rejects never reach a policy,
     so they are not tried. *time_limit* (seconds) applies to each query and *total* to all of them;
     if *total* is exceeded, the report says that it is incomplete. The queries run in a worker
-    process. Refused policies are reported, not raised. Raises ``ConfigError`` for a schema that
+    process. Rejected policies are reported, not raised. Raises ``ConfigError`` for a schema that
     can't be used.
     """
     started = time.monotonic()

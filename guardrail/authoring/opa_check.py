@@ -1,5 +1,5 @@
-"""Checks the policies with a real OPA, if the program is available. The check is strict and uses
-the schema of the input.
+"""Checks the policies with the ``opa`` program, if it is available. The check is strict and uses
+the input schema.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ INPUT_SCHEMA = ("opa", "schemas", "input.json")
 def ask_opa(program: OpaProgram, sources: Iterable[ModuleSource]) -> list[Finding]:
     """Return the findings of ``opa check --strict`` for *sources*, at the authors' files and lines.
 
-    The sources are written to a temporary folder under generated names, so that OPA attaches no
-    meaning to file names.
+    The sources are written to a temporary folder under generated names, so that OPA does not
+    interpret the authors' file names.
     """
     with tempfile.TemporaryDirectory(prefix="guardrail-opa-") as made:
         folder = Path(made)

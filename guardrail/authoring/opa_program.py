@@ -36,7 +36,8 @@ class OpaProgram:
         """Run ``opa check --strict`` on the modules in *folder*, and return its findings.
 
         *sources* maps each path below *folder* to the author's file. *capabilities* restricts the
-        functions that the modules may call, *schema* (of the input) the paths that they may read.
+        functions that the modules may call, and *schema*, the input schema, restricts the paths
+        that they may read.
         """
         command = [str(self.path), "check", "--strict", "--format", "json"]
         command += ["--max-errors", str(_MAX_ERRORS)]
@@ -57,8 +58,8 @@ class OpaProgram:
 
 
 def find_opa(environment: Mapping[str, str] | None = None) -> OpaProgram | None:
-    """Return the program that ``GUARDRAIL_OPA`` names by its absolute path, otherwise ``opa`` on
-    PATH, otherwise None.
+    """Return the program at the absolute path in ``GUARDRAIL_OPA``, otherwise ``opa`` on PATH,
+    otherwise None.
     """
     environment = os.environ if environment is None else environment
     named = environment.get("GUARDRAIL_OPA") or shutil.which("opa", path=environment.get("PATH"))

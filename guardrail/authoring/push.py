@@ -41,13 +41,13 @@ class PushResult:
 
 
 def push(paths: Sequence[Path], section: OpaSection) -> PushResult:
-    """Store the policies below *paths*, guardrail's own policies and their data on the server that
-    *section* names.
+    """Store the policies below *paths*, guardrail's own policies and their data on the server in
+    *section*.
 
-    When this returns, the server has these modules, and no others from earlier pushes. Raises
-    ``ConfigError`` (``config.opa_bundles``) if the server takes its policies from bundles, in which
-    case nothing was stored; ``PolicyLoadError`` if the policies are refused here or by OPA, in
-    which case some may have been stored; ``PolicyError`` if the server can't be reached.
+    When this returns, the server has these modules, and none from earlier pushes. Raises
+    ``ConfigError`` (``config.opa_bundles``) if the server takes its policies from bundles (nothing
+    was stored), ``PolicyLoadError`` if guardrail or OPA rejects the policies (some may have been
+    stored), and ``PolicyError`` if the server can't be reached.
     """
     policies = load_policies(paths)
     target = OpaTarget(section)

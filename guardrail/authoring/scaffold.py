@@ -85,12 +85,12 @@ def _toml(value: object) -> str:
 
 
 def scaffold(folder: Path, starter: Path) -> Scaffold:
-    """Write a project into *folder*, with the policies in *starter*; the files exist when this
+    """Write a project into *folder*, with the policies from *starter*; the files exist when this
     returns.
 
     Raises ``ConfigError`` before anything is written: ``config.exists`` if files with these names
-    exist, all of which the error names, and ``config.linked`` if the folder of the policies or
-    .gitignore is a link.
+    exist (the error lists all of them), and ``config.linked`` if the policy folder or .gitignore is
+    a link.
     """
     for each in (folder / "policies", folder / ".gitignore"):
         if each.is_symlink():
@@ -146,6 +146,6 @@ def _ignore(path: Path) -> tuple[str, ...]:
 
 
 def _is_ignored(line: str, existing: Sequence[str]) -> bool:
-    """Return True if *existing* contains *line* and no later line can reverse it."""
+    """Return True if *existing* contains *line* and no later line can override it."""
     later = reversed(existing)
     return next((each == line for each in later if each == line or each.startswith("!")), False)

@@ -23,8 +23,8 @@ _SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class TestReport:
-    """Result of the tests. All values are plain, so ``dataclasses.asdict`` returns a value that can
-    be written as JSON.
+    """Result of the tests. All fields hold built-in types, so the result of ``dataclasses.asdict``
+    is JSON-serializable.
     """
 
     __test__ = False  # this tells pytest that the class is not a class of tests
@@ -55,7 +55,7 @@ def run_tests(
     """Run every ``test_...`` rule of the ``*_test.rego`` files below *paths*, in a worker process.
 
     A test passes if its rule is true; ``todo_test_...`` is skipped. *time_limit* (seconds) applies
-    to each test: one that takes longer is an error, and the others continue. Refused policies are
+    to each test: one that takes longer is an error, and the others continue. Rejected policies are
     reported, not raised.
     """
     started = time.perf_counter()
@@ -76,7 +76,7 @@ def run_tests(
 def _with_decisions(
     results: Sequence[TestResult], compiled: CompiledPolicies, bench: Workbench
 ) -> list[TestResult]:
-    """Return *results*, with the decisions that each failed test got."""
+    """Return *results*, with the decisions made in each failed test."""
     failed = {result.name for result in results if result.outcome is TestOutcome.FAIL}
     try:
         got = verdicts(compiled, bench, failed) if failed else {}

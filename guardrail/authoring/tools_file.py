@@ -38,8 +38,8 @@ def load_tools(path: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def compile_tools(tools: Mapping[str, Mapping[str, Any]]) -> dict[str, CompiledSchema]:
-    """Return *tools* compiled for checking arguments. Raises ``ConfigError`` if a schema is
-    refused, and names its tool.
+    """Return *tools* compiled for checking arguments. Raises ``ConfigError``, which contains the
+    tool's name, if a schema is rejected.
     """
     compiled = {}
     for name, schema in tools.items():

@@ -13,14 +13,14 @@ _BLOCKS = 512
 
 
 class RawSyncs:
-    """Writes of 8 KiB, each followed by ``fdatasync``, into a file of constant size.
+    """Writes 8 KiB at a time, each followed by ``fdatasync``, to a file of constant size.
 
     SQLite writes its write-ahead log in the same way after the first checkpoint. No program that
     waits for a sync per record can be faster.
     """
 
     def __init__(self, path: Path) -> None:
-        """Create the file *path* of 4 MiB. Raises ``OSError``."""
+        """Create the file *path*, with 4 MiB. Raises ``OSError``."""
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             for number in range(_BLOCKS):
@@ -38,7 +38,7 @@ class RawSyncs:
             self._descriptor = -1
 
     def sync(self) -> float:
-        """Write a block, sync it and return the seconds that both took."""
+        """Write a block, sync it, and return the time that both took, in seconds."""
         began = time.perf_counter()
         os.pwrite(self._descriptor, _BLOCK, self._count % _BLOCKS * len(_BLOCK))
         os.fdatasync(self._descriptor)

@@ -1,4 +1,4 @@
-"""Measures governed calls and, between them, syncs of the same disk."""
+"""Measures governed calls and, between them, syncs to the same disk."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class CallTimes:
 
 @dataclass(frozen=True, slots=True)
 class LoadRate:
-    """Rates of many callers at once, and of one thread that only syncs."""
+    """The rate of many concurrent callers, and that of one thread that only syncs."""
 
     case: str
     callers: int
@@ -106,8 +106,9 @@ def run(
     """Measure for about *seconds* on the disk that contains *folder*, and return the figures.
 
     Policies, keys and ledger are in a new folder inside *folder*, and are removed at the end.
-    *progress* gets the number of finished steps and their total. Raises ``LedgerError`` if *folder*
-    can't be written, and ``GuardrailError`` as ``Guard.open`` and ``Guard.call`` do.
+    *progress* is called with the number of finished steps and the total number. Raises
+    ``LedgerError`` if *folder* can't be written, and ``GuardrailError`` as ``Guard.open`` and
+    ``Guard.call`` do.
     """
     steps = 2 * len(CASES)
     alone, load = [], []
@@ -170,8 +171,8 @@ def _alone(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> CallTimes
 def _calls(
     guard: Guard, given: Iterator[dict[str, Any]], before: Callable[[], None]
 ) -> list[float]:
-    """Make a call with each of the arguments, in one session. Return the seconds of each call
-    without those of *before*.
+    """Make a call with each of the arguments, in one session. Return the duration of each call in
+    seconds, without that of *before*.
     """
     times = []
     with guard.session(principal="bench@example.com", agent="bench"):

@@ -1,4 +1,4 @@
-"""Policies and arguments of the measured calls.
+"""Policies and arguments for the measured calls.
 
 Each call has new values. A value that a session has seen costs less than a new one, because the
 session remembers it and its text is known to be clean.
@@ -45,8 +45,9 @@ _DIGITS = "0123456789"
 
 
 def fresh(make: Callable[[int], dict[str, Any]], count: int = 4_096) -> Iterator[dict[str, Any]]:
-    """Repeat *count* arguments endlessly. *make* makes each of them in advance, from its number.
-    There are more of them than calls in a session, and than texts in the list of clean texts.
+    """Repeat *count* arguments endlessly. *make* creates each of them in advance, from its number.
+    There are more arguments than calls in a session, and more than texts in the list of clean
+    texts.
     """
     return itertools.cycle([make(number) for number in range(count)])
 

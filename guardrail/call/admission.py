@@ -78,8 +78,8 @@ class Admission:
 
         Raises ``LedgerError`` if the outcome can't be written now: it stays pending and is written
         as soon as the ledger is writable. An outcome that arrives after the call was closed as
-        ``unknown`` is recorded as ``call.claim``, also if this method closed it. Raises
-        ``UsageError`` for an unknown status, if *seconds* is not a duration, or if the call is
+        ``unknown`` is recorded as ``call.claim``, even if this method closed it. Raises
+        ``UsageError`` if the status is unknown, if *seconds* is not a duration, or if the call is
         settled twice.
         """
         return drive(self._settle(status, Ended(result, error, seconds))).receipt

@@ -1,4 +1,6 @@
-"""The interface that reports whether the state of the external anchors denies calls."""
+"""The interface that reports whether calls must be denied because of the external anchors'
+state.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ class Anchoring(Protocol):
     """
 
     def denial_reason(self) -> str:
-        """Return the reason to deny calls: ``conflict``, ``lag``, or an empty string if there is
-        none.
+        """Return the reason for denying calls: ``conflict``, ``lag``, or an empty string if there
+        is none.
         """
 
     def note_size(self, size: int) -> None:

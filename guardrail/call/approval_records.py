@@ -1,8 +1,8 @@
-"""Builds the record of a call whose approval does not cover it. Pure functions.
+"""Builds the record of a call that its approval does not cover. Pure functions.
 
 The policy is not asked about such a call, so guardrail does not know which values the policy would
-hide. They are already hidden in the view that the request's record contains. That view is used
-again if the call is the same and no value in the view has since become known to be sensitive.
+hide. They are already hidden in the view that the request's record contains. That view is reused if
+the call is the same and no value in the view has since been found to be sensitive.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def recordable_rules(prepared: Prepared, reason: RejectionReason) -> tuple[Rule,
 
 def differing_arguments(prepared: Prepared) -> tuple[str, ...]:
     """Return the locations of the arguments of *prepared* that differ from the request's arguments,
-    as far as its record shows them.
+    as far as the request's record shows them.
 
     Names that are not in the tool's schema are shown as ``*``, because a model can invent any name.
     """

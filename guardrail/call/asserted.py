@@ -60,8 +60,8 @@ def check_context(context: object) -> None:
 
 
 def as_said(context: CallContext | None) -> AssertedFacts:
-    """Return the facts as the framework passed them, for a policy that sees raw input. They are
-    only shortened, and lone surrogates are replaced.
+    """Return the facts as the framework passed them, for a policy that sees raw input. Long texts
+    are shortened and lone surrogates replaced, but nothing else changes.
     """
     if context is None:
         return NOTHING
@@ -156,7 +156,7 @@ def _id(value: str, state: SessionState, text: Callable[[str], str], *, known: b
 @functools.lru_cache(maxsize=256)
 def _is_plain_id(value: str) -> bool:
     """Return True if *value* is an id, and detectors find only that it looks random. This saves
-    time: one response asks for several calls, and its id would otherwise be searched twice for
+    time: one response requests several calls, and its id would otherwise be searched twice for
     each.
     """
     if _ID.fullmatch(value) is None:

@@ -1,4 +1,4 @@
-"""Creates repeated attempts at a call, and records the ids that frameworks give to calls."""
+"""Creates new attempts at a call, and records the ids that frameworks assign to calls."""
 
 from __future__ import annotations
 

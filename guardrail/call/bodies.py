@@ -1,4 +1,4 @@
-"""The body of a governed call: the request to run it, and the checks of the body and its result."""
+"""The body of a governed call: the request to run it, and the checks on the body and its result."""
 
 from __future__ import annotations
 

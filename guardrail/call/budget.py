@@ -1,4 +1,4 @@
-"""The size of redaction work, and calls whose redaction exceeds the CPU budget."""
+"""The amount of redaction work, and calls whose redaction exceeds the CPU budget."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _QUOTABLE = 4
 
 
 class UnsafeRecordError(Exception):
-    """Raised if the finished record still contains a sensitive value. ``reason`` is the value for
+    """Raised if the finished record still contains a sensitive value. ``reason`` is the value of
     the field ``omitted``.
     """
 
@@ -216,7 +216,7 @@ class Recorder:
 
         The session's known values are never removed from an id. If a policy uses one string for
         both id and message, the string may quote an argument, so it is treated as a message, unless
-        the policy has produced it before without any of the arguments.
+        the policy has produced it before for a call without any of these arguments.
         """
         state = prepared.request.state
         name = state.supplied(entry.rule)
@@ -236,8 +236,8 @@ class Recorder:
         }
 
     def rejection_record(self, request: Request, reason: str) -> Draft:
-        """Return the record of a call that a framework refused before its body ran. It contains the
-        tool's name but no values.
+        """Return the record of a call that a framework rejected before its body ran. It contains
+        the tool's name but no values.
         """
         state, tool = request.state, request.tool
         state.refresh()
@@ -390,8 +390,8 @@ def _recorded_tool_name(request: Request) -> str:
 
 
 def _recorded_name(request: Request, text: str) -> str:
-    """Return the recorded name of a tool or server. Names declared by the program are treated
-    differently from names that a model chose.
+    """Return the recorded name of a tool or server. Names declared by the program and names chosen
+    by a model are treated differently.
     """
     state = request.state
     return state.supplied(text) if request.tool.declared else state.text(text)

@@ -126,7 +126,7 @@ class DecisionWriter:
 
 
 def shard(request: Request) -> str:
-    """Return the shard of the engine's queue that the call waits in."""
+    """Return the shard of the engine's queue in which the call waits."""
     return shard_of(request.state.session, request.tool)
 
 
@@ -148,7 +148,7 @@ def shard_of(session: Session, tool: Tool) -> str:
 
 def _reproducible(decided: Decided, view: View | None, recorded: RecordedInput) -> bool | None:
     """Return True if the policy decided on exactly the recorded input, False if the record does not
-    contain the whole input, and None if only ``guardrail rederive`` can tell, or nothing can.
+    contain the whole input, and None if only ``guardrail rederive`` can tell, or if nobody can.
     """
     if view is None:
         return None

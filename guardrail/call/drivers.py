@@ -35,7 +35,7 @@ R = TypeVar("R")
 def drive(steps: CallGenerator[R]) -> R:
     """Run *steps* to their end in this thread and return their value.
 
-    A Ctrl-C is raised in the step that is running, whatever this thread is doing.
+    Ctrl-C raises ``KeyboardInterrupt`` in the current step, whatever this thread is doing.
     """
     stop: BaseException | None = None
     while True:

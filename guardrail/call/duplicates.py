@@ -40,8 +40,8 @@ def refuse_repeated(
     decided by this process. A call is identified by its framework's id, in its session or its
     thread.
 
-    The names of the call are added to *held*. Until the caller passes them to ``release``, no other
-    call can hold them. A call that is not replayed returns immediately. Raises ``LedgerError``.
+    The call's names are added to *held*. Until the caller passes them to ``release``, no other call
+    can hold them. A call that is not replayed returns immediately. Raises ``LedgerError``.
     """
     request = prepared.request
     if not request.options.replayed:
@@ -85,7 +85,7 @@ def _hold(journal: Journal, names: Sequence[str], held: MutableSequence[Held]) -
 def _names(prepared: Prepared) -> Iterator[str]:
     """Yield the names of the call, made from its ids in each form in which they can be recorded.
     The form may have changed: the session may have learned that an id is sensitive, or have
-    forgotten it in a restart.
+    forgotten that after a restart.
     """
     request = prepared.request
     state, now = request.state, request.state.origin(request.origin)

@@ -25,7 +25,7 @@ __all__ = [
 
 
 def deny_unknown_caller(request: Request, why: str) -> Steps[Decided]:
-    """Return the denial of a call with an unknown caller or in a session that has ended."""
+    """Return the denial of a call whose caller is unknown or whose session has ended."""
     prepared = yield from with_outline(request, "undecided")
     return Decided(prepared, decisions.denied(Cause.IDENTITY, why))
 

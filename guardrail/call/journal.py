@@ -54,7 +54,9 @@ class Writer(Protocol):
         """
 
     def expired(self, future: Future[Receipt]) -> LedgerError:
-        """Note that the caller has stopped waiting for *future*; return the error to raise."""
+        """Record in memory that the caller has stopped waiting for *future*; return the error to
+        raise.
+        """
 
     def close(self) -> None:
         """Release everything. Idempotent."""
@@ -149,7 +151,7 @@ class Journal:
         return answer
 
     def where(self, adapter: str = "guardrail") -> dict[str, Any]:
-        """Return the field ``origin`` for a record about this process."""
+        """Return the value of ``origin`` for a record about this process."""
         return fields.origin(
             host=self._host, pid=os.getpid(), process=self.process, adapter=adapter
         )
@@ -190,7 +192,7 @@ class Journal:
     def stop(self) -> None:
         """Close the ledger, after recording the guard's stop if possible. Idempotent.
 
-        Waits for the outcomes of bodies that have ended, at most as long as a call waits.
+        Waits for the outcomes of bodies that have ended, but no longer than a call waits.
         """
         if self._stopped:
             return

@@ -1,8 +1,8 @@
 """Selects the tools that are offered to a model: all except those that the policy hides.
 
 A listing is not a decision: it grants nothing, and a call of a hidden tool is decided like any
-other. The policy is asked once for each tool and subject. Its answers are kept for a while, as long
-as policy, tool and subject are the same.
+other. The policy is asked once for each tool and subject. Its answers are cached for a while, as
+long as policy, tool and subject stay the same.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Listings:
         """Return the tools that are offered, in their order.
 
         A tool is hidden if the policy says so, and also if its answer is malformed or too late.
-        ``admin.listing_failed`` then records why, at most once a minute. Raises ``UsageError`` for
-        a session that is not one of this guard.
+        ``admin.listing_failed`` then records why, at most once a minute. Raises ``UsageError`` if
+        the session belongs to another guard.
         """
         state = self._callers.find(session).state
         who = self._who(state)
@@ -188,7 +188,7 @@ class Listings:
                 self._answers.popitem(last=False)
 
     def _report(self, failures: Sequence[_Failure]) -> None:
-        """Record the first failure. If the ledger can't be written, calls are refused but listings
+        """Record the first failure. If the ledger can't be written, calls are denied but listings
         are not.
         """
         with self._lock:

@@ -31,7 +31,7 @@ class CallOptions(NamedTuple):
 
 
 def check_approval(approval: object) -> None:
-    """Raise ``UsageError`` if *approval* is not text, for example if it is the exception instead of
+    """Raise ``UsageError`` if *approval* is not a string: for example, if it is an exception, not
     the exception's attribute ``approval``.
     """
     if not isinstance(approval, str):

@@ -56,7 +56,8 @@ def build_outcome(
     *,
     omitted: str | None = None,
 ) -> Draft:
-    """Return the outcome record. Raises only ``KeyboardInterrupt``, whatever the tool returned.
+    """Return the outcome record. Raises only ``KeyboardInterrupt``, no matter what the tool
+    returned.
 
     If *omitted* is given, the result is not examined, and it is the recorded
     reason.
@@ -123,8 +124,8 @@ def _common(admitted: Admitted, type_: str, *, bare: bool = False) -> dict[str, 
 
 
 def _parts(admitted: Admitted, ended: Ended) -> _Parts:
-    """Return the recorded form of result and error, and the value of ``omitted``. Raises only
-    ``KeyboardInterrupt``.
+    """Return the recorded form of the result and of the error, and the value of ``omitted``. Raises
+    only ``KeyboardInterrupt``.
     """
     try:
         return admitted.request.meter.section(functools.partial(_recorded_value, admitted, ended))

@@ -66,7 +66,7 @@ class OwnershipCheck:
 
 
 def recorded_owner(journal: Journal, claim: Claim) -> Owner | None:
-    """Return the owner named by the session's first record in the ledger, or None if the session
-    has no record. Raises ``LedgerError``.
+    """Return the owner in the session's first record in the ledger, or None if the session has no
+    record. Raises ``LedgerError``.
     """
     return journal.session_owner(*claim.names)

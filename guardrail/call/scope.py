@@ -1,4 +1,5 @@
-"""Tracks the session that the current code runs in: entering, leaving, and binding it to functions.
+"""Tracks the session that the current code runs in: entering it, leaving it, and binding functions
+to it.
 
 A session applies to the code inside its ``with`` block: in this thread or task, and in threads and
 tasks that start with a copy of its context. It ends with the block, also in those copies, because a
@@ -242,7 +243,7 @@ def _owner(frame: FrameType | None) -> FrameType | None:
     A generator that yields inside the block gives the session to its caller, and takes over the
     caller's session when it resumes. Two such generators in one thread would act under each other's
     identity, so a generator may not enter a session. If it enters one through a function, guardrail
-    can't see when the session is left, so only code called by the generator can make calls in that
+    can't see when the session is left, so only code that the generator calls can make calls in that
     session. A generator wrapped by a context manager is an exception, because its caller is inside
     the context manager's block.
     """

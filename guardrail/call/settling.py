@@ -30,7 +30,7 @@ def run_and_settle(
     journal: Journal, admitted: Admitted, run: Callable[..., Any]
 ) -> CallGenerator[Settled]:
     """Run *run* as the body of an admitted call, and record how it ended in the same way as
-    ``settle``. If the call ends before its body, the end of the body is recorded as a claim.
+    ``settle``. If the call ends before its body does, the end of the body is recorded as a claim.
     """
     ended: Ended | None = None
     sent: list[_Sent] = []
@@ -62,7 +62,7 @@ def settle(
 ) -> Steps[Settled]:
     """Record how an admitted call ended. The record is durable when the steps end.
 
-    The record is written even if the caller is interrupted or cancelled meanwhile: a Ctrl-C can
+    The record is written even if the caller is interrupted or cancelled meanwhile: Ctrl-C can
     arrive between any two instructions, and is raised once the record is durable. *status* is the
     status reported by a program that ran the body itself. Raises ``LedgerError`` if the record
     can't be written now: it stays pending and is written as soon as the ledger is writable.

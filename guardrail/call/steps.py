@@ -2,7 +2,7 @@
 
 (1) who is calling; (2) the arguments, validated and copied once; (3) the sensitive values in them;
 (4) the policy input; (5) the policy is asked; (6) its reply becomes a decision; (7) the decision
-record is durable; (8) the body runs; (9) the outcome record is durable, and only then the result is
+record is durable; (8) the body runs; (9) the outcome record is durable, and only then is the result
 released.
 
 ``CallSteps.steps`` is the procedure. Each step takes one stage of the call
@@ -400,7 +400,7 @@ class CallSteps:
     # -- branches: errors --------------------------------------------------------------------------
 
     def _resolve_session_conflict(self, state: SessionState, error: LedgerError) -> Steps[bool]:
-        """Find out why the first record of the session was refused. Return True to try again."""
+        """Find out why the session's first record was rejected. Return True to try again."""
         if error.code == "ledger.session_taken":
             state.belongs_to_other = True
         elif error.code == BEHIND and state.claim is not None:
@@ -411,7 +411,7 @@ class CallSteps:
         return True
 
     def rejection(self, tool: Tool, reason: str, options: CallOptions) -> Steps[int]:
-        """Record that a framework refused a call; return the sequence number of the record.
+        """Record that a framework rejected a call; return the record's sequence number.
 
         In another caller's session, the call is recorded as a denial. Above the limit of calls per
         minute, the number returned is that of ``admin.quota_reached``. Raises ``LedgerError``.

@@ -1,8 +1,8 @@
-"""Limits the number of decisions per principal and minute. Further calls are denied, and counted
-instead of recorded individually.
+"""Limits the number of decisions per minute for each principal. Further calls are denied, and
+counted instead of recorded individually.
 
 The first call of a principal above the limit writes ``admin.quota_reached``, and all of its further
-calls in that minute wait for this record: a denial always names a durable record, even if the
+calls in that minute wait for this record: a denial always refers to a durable record, even if the
 process dies before the minute ends. At the end of the minute, or when the guard closes, one
 ``call.throttled`` record states the number of denied calls. If the process is killed before that,
 the first record still proves that calls were denied, but not how many.
@@ -198,8 +198,8 @@ class Throttle:
         self._exceeded, self._counts, self._rows, self._window = {}, {}, [], window
 
     def _forget(self) -> None:
-        """Forget the names of the principals in the half with the fewest calls, and keep their
-        counts under a hash of the name.
+        """Forget the names of the half of the principals with the fewest calls, and keep each count
+        under a hash of the name.
 
         An unknown principal starts with the largest count among the forgotten principals that share
         both parts of its hash. So filling the table with names does not reset a count, and a new

@@ -38,7 +38,7 @@ class TimedBody:
     """The body of one call of a tool that has a timeout."""
 
     def __init__(self, tool: Tool) -> None:
-        """Prepare the body. Nothing runs yet."""
+        """Prepare to run the body, without starting it."""
         self._tool = tool
         self._ended: BatchedFuture[Ended] = BatchedFuture()
         self._began: float | None = None
@@ -47,8 +47,8 @@ class TimedBody:
     def run(self, body: Callable[[], Ended]) -> Ended:
         """Run *body* in a thread. Return how it ended, or that it timed out.
 
-        If a Ctrl-C arrives, it is raised and *body* keeps running; ``interrupted`` then returns how
-        the call ended.
+        If Ctrl-C interrupts the wait, ``KeyboardInterrupt`` is raised and *body* keeps running;
+        ``interrupted`` then returns how the call ended.
         """
         self._start_thread(body)
         try:
@@ -59,8 +59,8 @@ class TimedBody:
     async def run_async(
         self, body: Callable[[], Ended], stops: list[asyncio.CancelledError]
     ) -> Ended:
-        """Async version of ``run``. A cancellation waits for the end of *body*, at most until the
-        timeout, and is added to *stops*.
+        """Async version of ``run``. A cancellation is delayed until *body* ends, or at most until
+        the timeout, and is added to *stops*.
         """
         self._start_thread(body)
         await self._wait(self._left(), stops)
@@ -137,9 +137,7 @@ class TimedBody:
         return task
 
     async def _wait(self, timeout: float, stops: list[asyncio.CancelledError]) -> None:
-        """Wait for the end of the body, at most *timeout* seconds, even if the caller is
-        cancelled.
-        """
+        """Wait at most *timeout* seconds for the body to end, even if the caller is cancelled."""
         end = time.perf_counter() + timeout
         while not self._ended.done():
             try:

@@ -1,4 +1,6 @@
-"""Describes misnamed arguments in a denial, so that the next call can use the right names."""
+"""Describes arguments with wrong names in a denial, so that the next call can use the right
+names.
+"""
 
 from __future__ import annotations
 
@@ -32,12 +34,12 @@ def describe_misnamed(
 ) -> str:
     """Return the text to append to the message of *error*: the given arguments that *tool* does not
     declare, and the arguments that it declares. If the error is inside an argument, the text is
-    about the members at that place.
+    about the members of the innermost object around the error.
 
     The text is empty if all given names are declared, or if *error* is not about names.
 
     A name is shown only if it is a short identifier that *redact* leaves unchanged, because the
-    model chose it and it can be a secret or an instruction. Other names are only counted.
+    model chose the name, which can be a secret or an instruction. Other names are only counted.
     """
     if tool.schema is None or error.detail not in _ABOUT_NAMES or not _is_one_of(args, _OBJECTS):
         return ""
@@ -66,7 +68,9 @@ def describe_misnamed(
 
 
 def _object_at(args: Any, error: ArgumentsError) -> tuple[list[str | int], Any]:
-    """Return the innermost object of *args* on the way to the place of *error*, and its path."""
+    """Return the innermost object in *args* that contains the location of *error*, and that
+    object's path.
+    """
     path: list[str | int] = []
     found: tuple[list[str | int], Any] = (path, args)
     about_names = error.detail != "model" or any(each in error.message for each in _NAMED_IN_MODEL)

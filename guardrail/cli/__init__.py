@@ -1,8 +1,8 @@
 """The command line. It only parses and formats; the data comes from ``guardrail.review`` and
 ``guardrail.authoring``.
 
-Importing this package loads nothing else: ``main`` imports only what the named command needs, so
-that ``guardrail --help`` is fast.
+Importing this package loads nothing else: ``main`` imports only the modules that the given command
+needs, so ``guardrail --help`` is fast.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _MODULES = 100_000
 
 
 def _collect_later() -> None:
-    """Start the garbage collection when a command has made more objects than loading it takes,
-    because modules stay, and are examined again and again while they are loaded.
+    """Delay garbage collection until a command has created more objects than loading it does:
+    modules are never freed, but would be examined again and again while they are loaded.
     """
     import gc
 

@@ -76,7 +76,7 @@ def _access_log_name(path: Path) -> str:
 
 
 def combined_exit_code(code: int, readers: AccessLogVerification | None) -> int:
-    """Return the exit code of both results together.
+    """Return the exit code for both results together.
 
     An access log that is not anchored has no effect on the ledger's code. Otherwise, the first
     recorded read of an anchored ledger would change the exit code. If the access log can't be

@@ -61,7 +61,7 @@ command line asked to create it.
 
 
 class LazyGroup(click.Group):
-    """A group whose commands are imported when they are named, but not when help lists them."""
+    """A group whose commands are imported when they are used, but not when help lists them."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class LazyGroup(click.Group):
         groups: Mapping[str, Sequence[str]] | None = None,
         **kwargs: object,
     ) -> None:
-        """Make a group of the commands *entries*. *groups* names the sections of the command list
-        in help; without it, there is one section.
+        """Make a group of the commands *entries*. *groups* are the titles of the sections in the
+        help's list of commands; without it, there is one section.
         """
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]
         self.entries = entries
@@ -99,7 +99,7 @@ class LazyGroup(click.Group):
         )
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the list of commands from the entries alone, with the summaries in one column."""
+        """Write the list of commands from the entries alone, with aligned summaries."""
         width = max(map(len, self.list_commands(ctx)))
         for title, names in self.groups.items():
             with formatter.section(title):
@@ -153,7 +153,7 @@ def _version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     help="Show the version and exit.",
 )
 def cli() -> None:
-    """Decide every tool call of an agent by policy, record it before it runs, and review it
+    """Check an agent's tool calls against policy, record each one before it runs, and review them
     later.
     """
 

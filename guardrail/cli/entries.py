@@ -1,4 +1,4 @@
-"""The table of commands: where each is, its line in ``--help``, and what it reads."""
+"""The table of commands: the module of each, its line in ``--help``, and the data that it reads."""
 
 from __future__ import annotations
 

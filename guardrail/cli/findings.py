@@ -1,4 +1,4 @@
-"""Prints findings about policies for several commands."""
+"""Prints findings about policies; used by several commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ def print_findings(findings: Iterable[Finding], style: Style, *, label: str = ""
 
 
 def print_finding(place: str, message: str, code: Cell, hint: str) -> None:
-    """Print one finding wrapped to the width: location first, *code* last, then the *hint*."""
+    """Print one finding, wrapped to the width: the location, the message and *code*, followed by
+    *hint*.
+    """
     shown = (one_line(message), Style.PLAIN)
     for line in sentence((f"{place}:", Style.STRONG), shown, code):
         data(line)

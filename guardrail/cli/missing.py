@@ -1,5 +1,5 @@
-"""Suggests the next step if something is missing: a ledger (another one that may be meant, or
-creating one), or the packages of a server.
+"""Suggests the next step if a ledger is missing (another one that may be meant, or how to create
+one), or if the packages for a server are missing.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _NONE = ("ledger.missing", "ledger.not_a_ledger")
 
 @contextlib.contextmanager
 def server_packages() -> Generator[None]:
-    """Let the block import the packages of a server. Raises ``ConfigError`` with the command that
-    installs them if one is missing.
+    """Import the packages for a server inside the block. Raises ``ConfigError`` with the command
+    that installs them if one is missing.
     """
     try:
         yield
@@ -67,7 +67,7 @@ def is_other_file(path: Path, detail: str) -> bool:
 
 
 def refuse_folder(folder: Path) -> None:
-    """Raise ``UsageError`` if *folder* contains a ledger of the default name, which may have been
+    """Raise ``UsageError`` if *folder* contains a ledger with the default name, which may have been
     meant.
     """
     from guardrail.config import DEFAULT_LEDGER
@@ -115,8 +115,8 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
 
 
 def _is_remembered(settings: Settings | None, path: Path) -> bool:
-    """Return True if this machine remembers a ledger at *path*, so that it was removed rather than
-    mistyped.
+    """Return True if this machine remembers a ledger at *path*: the ledger was removed, and the
+    path was not mistyped.
     """
     from guardrail.anchoring import remembered_head
     from guardrail.config import Settings

@@ -44,8 +44,8 @@ def _store_option(
 def _store_ledger(
     ctx: click.Context, parameter: click.Parameter, value: Path | None
 ) -> Path | None:
-    """Store the option's value as ``_store_option`` does. Raises ``UsageError`` for the folder of a
-    ledger.
+    """Store the option's value as ``_store_option`` does. Raises ``UsageError`` if the value is a
+    folder that contains a ledger.
     """
     if value is not None and value.is_dir():
         refuse_folder(value)
@@ -104,7 +104,7 @@ def settings_of(config: Path | None, ledger: Path | None = None) -> Settings:
 
 def settings_for(config: Path | None, ledger: Path | None) -> Settings:
     """Return the settings of the selected ledger. With ``--ledger`` alone, settings found in this
-    folder or above apply only if they name the same ledger.
+    folder or above apply only if they are for the same ledger.
 
     Raises ``ConfigError``.
     """
@@ -158,10 +158,10 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 
 def ledger_path(config: Path | None, ledger: Path | None) -> Path:
-    """Return the ledger that a command reads. Raises ``ConfigError`` for settings that are refused.
+    """Return the ledger that a command reads. Raises ``ConfigError`` if the settings are rejected.
 
-    ``--ledger`` alone reads no settings, so that a ledger can be examined whatever the folder
-    contains.
+    With ``--ledger`` alone, no settings are read, so a ledger can be examined no matter what the
+    folder contains.
     """
     if ledger is not None and config is None:
         return ledger

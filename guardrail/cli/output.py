@@ -48,9 +48,7 @@ MIN_COLUMNS = 40
 
 
 class Style(StrEnum):
-    """Colours by meaning. Colour is never the only sign of a meaning, because the text states it
-    too.
-    """
+    """Colours by meaning. The text always states the meaning as well."""
 
     PLAIN = "plain"
     GOOD = "good"
@@ -87,7 +85,7 @@ def paint(text: str, style: Style, *, err: bool = False) -> str:
 
 
 def columns() -> int:
-    """Return the width of a table: ``COLUMNS``, the terminal's, or ``PIPE_COLUMNS``.
+    """Return the width of a table: ``COLUMNS``, the terminal's width, or ``PIPE_COLUMNS``.
 
     If stdout is a pipe (``| head``), the terminal of stderr or stdin is used, because the text ends
     up there.
@@ -207,8 +205,8 @@ def field(head: str, text: str) -> Iterator[str]:
     """Yield escaped *text* after *head*, wrapped to the width, with later lines indented to match.
     Nothing is omitted.
 
-    A line of recorded text never begins in the column of guardrail's own lines, whatever the text
-    and the terminal's width are.
+    A line of recorded text never begins in the same column as guardrail's own lines, no matter what
+    the text and the terminal's width are.
     """
     room = max(1, columns() - width(head))
     space = " " * width(head)
@@ -333,7 +331,7 @@ class Progress:
         self._shown = False
 
     def __call__(self, done: int, total: int) -> None:
-        """Report that *done* of *total* are done."""
+        """Show that *done* of *total* items are done."""
         now = self._clock()
         if not self._on or now < self._due:
             return

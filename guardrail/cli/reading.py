@@ -1,7 +1,7 @@
 """Records every command that reads a ledger in the access log, before the command shows anything.
 
 The commands need no code for this. Each command is wrapped when it is loaded, unless its entry in
-the table of commands says that it reads no records. So a new command can't be forgotten.
+the table of commands says that it reads no records. A new command therefore can't be forgotten.
 """
 
 from __future__ import annotations
@@ -87,8 +87,8 @@ class _RecordedCommand:
 
 
 def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
-    """Record that the current command reads. Raises ``AccessError`` if it may not read without a
-    record.
+    """Record that the current command reads. Raises ``AccessError`` if the command may not read
+    without a record.
     """
     context = click.get_current_context()
     file = next((params[name] for name in _FILES if params.get(name) is not None), None)
@@ -128,7 +128,7 @@ def _record_read(params: Mapping[str, Any], *, access_log_itself: bool) -> None:
 
 
 def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
-    """Say that reading a file is not recorded. Raises *error* if the settings were named
+    """Say that reading a file is not recorded. Raises *error* if the settings were specified
     explicitly.
     """
     if params.get("config") is not None:
@@ -143,9 +143,7 @@ def _without_settings(error: ConfigError, params: Mapping[str, Any]) -> None:
 def _given_values(
     context: click.Context, params: Mapping[str, Any]
 ) -> tuple[dict[str, object], dict[str, object]]:
-    """Return the values from the command line in two groups: those that name things, and those that
-    are free text.
-    """
+    """Return the values from the command line in two groups: names and paths, and free text."""
     names: dict[str, object] = {}
     texts: dict[str, object] = {}
     for parameter in context.command.params:
@@ -161,8 +159,8 @@ def _given_values(
 
 
 def recorded_in() -> Path | None:
-    """Return the access log that recorded the current command or should have recorded it, or None
-    if there is no ledger.
+    """Return the access log that recorded or should have recorded the current command, or None if
+    there is no ledger.
     """
     path: Path | None = click.get_current_context().meta.get(_PATH)
     return path
@@ -170,7 +168,7 @@ def recorded_in() -> Path | None:
 
 def access_log_lost() -> str:
     """Return the reason that the access log does not belong to the ledger, or an empty string if
-    this machine's memory shows none.
+    this machine's memory gives no such reason.
     """
     from guardrail.access_log.memory import LOST
 

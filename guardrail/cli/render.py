@@ -1,5 +1,5 @@
-"""Words and colours shared by several commands: verdicts, outcomes, times, identities, removed
-values.
+"""Words and colours shared by several commands, for verdicts, outcomes, times, identities and
+removed values.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def outcome(call: RecordedCall) -> Cell:
 
 
 def asked_by(call: RecordedCall) -> Iterator[str]:
-    """Yield the model that asked for *call* and the framework that made it, each with its
-    assurance, and the call inside which it was made. Facts that are not recorded are omitted.
+    """Yield the model that requested *call*, the framework that made it, each with its assurance,
+    and the call inside which *call* was made. Facts that are not recorded are omitted.
     """
     if call.model:
         model, response = text(call.model, "name"), text(call.model, "response")
@@ -133,7 +133,7 @@ def _difference(pointers: Sequence[str]) -> str:
 
 
 def milliseconds(ms: float | None) -> str:
-    """Return a duration for a column, or an empty string if the duration is unknown."""
+    """Return a duration, formatted for a column, or an empty string if it is unknown."""
     if ms is None:
         return ""
     return f"{ms:,.0f}" if ms >= 100 else f"{ms:.1f}"
@@ -167,7 +167,7 @@ def rule_lines(rules: Sequence[RuleHit]) -> Iterator[str]:
 
 
 def removed(pointers: Mapping[str, object]) -> Iterator[str]:
-    """Yield the location, class and rule of each value that redaction removed."""
+    """Yield the location, class and rule for each value that redaction removed."""
     for pointer, entry in pointers.items():
         words = (
             [escape(item) for item in entry if isinstance(item, str)]
@@ -187,7 +187,7 @@ def removed(pointers: Mapping[str, object]) -> Iterator[str]:
 
 
 def recovery(found: Recovered) -> dict[str, Any]:
-    """Return a recovery of the log for ``--json``."""
+    """Return a recovery of the log in its form for ``--json``."""
     return {
         "seq": found.seq,
         "ts": found.ts,

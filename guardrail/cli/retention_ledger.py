@@ -1,5 +1,5 @@
-"""Opens the ledger for the commands that seal, archive, prune and hold, and reads the reason for
-the record.
+"""Opens the ledger for the commands that seal, archive, prune and hold, and reads the reason to
+record.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ reason_option = click.option(
 
 
 def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
-    """Return the reason for the record, with sensitive-looking text redacted. *needed* is the
-    command that requires a reason.
+    """Return the reason to record, with text that looks sensitive redacted. *needed* is the command
+    that requires a reason.
 
     Raises ``UsageError``.
     """
@@ -50,7 +50,7 @@ def redacted_reason(reason: str | None, *, needed: str = "") -> str | None:
 
 @contextlib.contextmanager
 def open_for_retention(config: Path | None, ledger: Path | None) -> Iterator[RetentionManager]:
-    """Open the ledger for a command that changes retention state, exclusively. Never creates a
+    """Open the ledger exclusively, for a command that changes retention state. Never creates a
     ledger.
 
     Raises ``LedgerOpenError``, ``KeysError``, ``ConfigError`` or ``RetentionError``.

@@ -1,5 +1,5 @@
-"""Opens the sources of the commands that show records: the ledger, or a file that contains some of
-its records.
+"""Opens the sources for commands that show records: the ledger, or a file that contains some of its
+records.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def file_of(ledger: Path | None, exported: Path | None, segment: Path | None) ->
 def open_records(
     config: Path | None, ledger: Path | None, exported: Path | None, segment: Path | None
 ) -> Iterator[RecordReader]:
-    """Open the source. If a record was pruned, the error names the copy of its segment."""
+    """Open the source. If a record was pruned, the error contains the path of the segment's
+    copy.
+    """
     file = file_of(ledger, exported, segment)
     if file is None:
         with open_indexed(config, ledger) as reader:
@@ -135,7 +137,7 @@ def open_indexed(config: Path | None, ledger: Path | None) -> Iterator[IndexedRe
 def known_copies(
     records: RecordReader, config: Path | None, ledger: Path | None
 ) -> list[SegmentCopy]:
-    """Return the copies of segments in the folders of the settings. The result is empty if the
+    """Return the copies of segments in the folders from the settings. The result is empty if the
     settings can't be read.
     """
     from guardrail.review.pruned import copies_of

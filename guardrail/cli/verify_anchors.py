@@ -40,7 +40,7 @@ def origin_of(path: Path) -> str:
 
 
 def witness_ca(config: Path | None, ledger: Path | None) -> Path | None:
-    """Return the CA certificates for witnesses, if the settings name any."""
+    """Return the CA certificates for witnesses, if the settings contain any."""
     with suppress(ConfigError):
         return settings_for(config, ledger).anchors.witness_ca
     return None
@@ -49,7 +49,7 @@ def witness_ca(config: Path | None, ledger: Path | None) -> Path | None:
 def witness_heads(
     witnesses: tuple[str, ...], origin: str | None, ca: Path | None
 ) -> list[OutsideHead]:
-    """Ask each witness named on the command line. Raises ``AnchorError`` if one does not answer."""
+    """Ask each witness given on the command line. Raises ``AnchorError`` if one does not answer."""
     from guardrail.anchors.witness.client import WitnessAnchor
     from guardrail.core.log.checkpoint import NoteKey
     from guardrail.errors import NoteError
@@ -146,8 +146,8 @@ def missing_head(anchor: Anchor, path: Path, log: str, notes: Sequence[SignedNot
     """Describe the head that the anchor file accepted from the ledger at *path* and that is not
     among *notes*, the heads that it holds now. The result is empty if none is missing.
 
-    The accepted head comes from the state next to the ledger, which guards also check before they
-    accept a call.
+    The accepted head comes from the state file next to the ledger, which guards also check before
+    they accept a call.
     """
     from guardrail.anchors.state import read_state, state_path
     from guardrail.core.log.checkpoint import Checkpoint
@@ -177,7 +177,7 @@ def _replaced_logs(
     of each in an anchor file. *log* is empty if its name can't be read.
 
     A log that a recovery continued is omitted, because it keeps its name and records the recovery.
-    If its keys *publics* are known, an unreadable log is searched for by its own name alone. Raises
+    If its keys *publics* are known, only an unreadable log's own name is searched for. Raises
     ``AnchorError``.
     """
     from guardrail.anchors.file import FileAnchor

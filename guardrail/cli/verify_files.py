@@ -98,8 +98,8 @@ def verify_file(
 
 
 def segment_records_of(ledger: Path, file: Path, notices: list[str]) -> SegmentRecords | None:
-    """Return the statement of *ledger* about its segments, or None if it can't be read or belongs
-    to another log than *file*.
+    """Return the statement about segments in *ledger*, or None if *ledger* can't be read or belongs
+    to a different log than *file*.
     """
     from guardrail.review.verify import read_segment_records, readable
 
@@ -126,8 +126,8 @@ def heads_of_copy(
     witnesses: Sequence[str],
     notices: list[str],
 ) -> list[OutsideHead]:
-    """Return the heads of the log in *copy* from *witnesses*, the anchors of the settings and this
-    machine's memory.
+    """Return the heads of the log in *copy*, from *witnesses*, from the anchors in the settings and
+    from this machine's memory.
     """
     origin = origin_of(copy)
     found = (

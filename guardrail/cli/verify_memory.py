@@ -1,4 +1,4 @@
-"""Looks up the head that this machine remembers of a ledger under verification."""
+"""Looks up this machine's remembered head of a ledger under verification."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _SOURCE = "this machine's memory of heads"
 def remembered_heads(
     config: Path | None, ledger: Path | None, path: Path, notices: list[str]
 ) -> list[OutsideHead]:
-    """Return the head that this machine remembers of the ledger at *path*. An unreadable memory
-    becomes a notice.
+    """Return this machine's remembered head of the ledger at *path*. An unreadable memory becomes a
+    notice.
 
     If the settings can't be read, the memory at its default location is used.
     """

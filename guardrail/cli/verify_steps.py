@@ -1,4 +1,4 @@
-"""The next steps after each answer of ``guardrail verify``. They are the same in the text and in
+"""The next steps after each result of ``guardrail verify``, which are the same in the text and in
 the JSON document.
 """
 
@@ -25,7 +25,7 @@ def next_steps(
     """Return the next steps in order. The list is empty only for an answer without caveats.
 
     If *is_file* is True, an export, a copy of a segment or a *backup* was verified instead of a
-    ledger. *way* is the hint for a missing ledger.
+    ledger. *way* is the hint if the ledger is missing.
     """
     from guardrail.review.verify import VerifyState
 

@@ -1,8 +1,8 @@
 """Reads the settings file, and checks that it is a plain file of this user.
 
-A folder that came from somebody else may contain settings too. Therefore, a file that was found
-instead of named can't start a command or send a secret to a server. A file owned by another user,
-who could change it at any time, is refused.
+A folder that came from somebody else may contain settings too. Therefore, a file that was found,
+and not specified by the user, can't start a command or send a secret to a server. A file owned by
+another user is rejected, because that user could change it at any time.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SettingsFile:
 
 
 def find(start: Path | None = None, *, environment: Mapping[str, str] | None = None) -> Path | None:
-    """Return the settings file: the one named by ``GUARDRAIL_CONFIG``, otherwise guardrail.toml in
+    """Return the settings file: the one in ``GUARDRAIL_CONFIG``, otherwise guardrail.toml in
     *start* or in the nearest parent folder that has one. Return None if there is none.
     """
     environment = os.environ if environment is None else environment
@@ -58,7 +58,7 @@ def find(start: Path | None = None, *, environment: Mapping[str, str] | None = N
 
 
 def is_named(environment: Mapping[str, str] | None = None) -> bool:
-    """Return True if ``GUARDRAIL_CONFIG`` is an absolute path, so that it names one file from any
+    """Return True if ``GUARDRAIL_CONFIG`` is an absolute path, which means the same file in every
     folder.
     """
     environment = os.environ if environment is None else environment
@@ -143,7 +143,7 @@ def _unreadable(path: Path, why: str, hint: str = "") -> ConfigError:
 
 
 def _in_folder(folder: Path) -> str:
-    """Return a hint to name the settings file in *folder* instead of the folder itself."""
+    """Return a hint to specify the settings file in *folder*, not the folder itself."""
     inside = folder / FILE_NAME
     if inside.is_file():
         return f"name the file in that folder: {inside}"

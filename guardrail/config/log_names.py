@@ -33,10 +33,10 @@ def new_log_name(settings: Settings, public: str, *, part: str = "") -> str:
     ledger or its ``audit/`` folder. *part* distinguishes the logs of one project: ``access`` gives
     ``HOST/PROJECT.access-...``.
 
-    The digits make names unique. They prove nothing: only signatures do. HOST and PROJECT keep
-    letters and numbers of all scripts, ``.``, ``_`` and ``-``; any other character becomes ``-``,
-    because a name must not contain white space, ``+`` (C2SP signed-note), control characters or
-    anything that is not Unicode, and because ``~`` counts restarts.
+    The digits make names unique. They are not proof of anything; only signatures are. HOST and
+    PROJECT keep letters and digits from any script, ``.``, ``_`` and ``-``; any other character
+    becomes ``-``, because a name must not contain white space, ``+`` (C2SP signed-note), control
+    characters or anything that is not Unicode, and because ``~`` precedes the restart number.
     """
     named = configured_name(settings)
     suffix = f".{part}" if part else ""

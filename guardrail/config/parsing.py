@@ -1,6 +1,6 @@
 """Checks values from guardrail.toml, the environment and the program against the sections.
 
-An unknown key is refused, and the error names the nearest known one.
+An unknown key is rejected, and the error suggests the most similar known key.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ ENVIRONMENT = {
 def apply(settings: S, raw: Mapping[str, Any], base: Path, where: str) -> S:
     """Return a copy of *settings* with the values in *raw*, by section and key.
 
-    Relative paths are relative to *base*. *where* names the source of the values in errors. Raises
-    ``ConfigError`` for an unknown section or key, a wrong type, or a value out of range.
+    Relative paths are relative to *base*. *where* describes the source of the values in errors.
+    Raises ``ConfigError`` for an unknown section or key, a wrong type, or a value out of range.
     """
     known = {item.name for item in fields(settings) if item.name not in NO_SECTIONS}
     changed: dict[str, Any] = {}
@@ -86,7 +86,7 @@ def _unknown(name: str, known: set[str], message: str) -> ConfigError:
 
 
 def _bare(name: str, settings: DataclassInstance, known: set[str], where: str) -> ConfigError:
-    """Return the error for a key that is not in a section."""
+    """Return the error for a key outside all sections."""
     sections = [
         section
         for section in sorted(known)

@@ -30,7 +30,7 @@ DEFAULT_LEDGER = Path("audit/ledger.db")
 
 
 def is_default_place(ledger: Path) -> bool:
-    """Return True if *ledger* is the default path of a ledger in some project."""
+    """Return True if *ledger* is the default ledger path in some project."""
     return ledger.parts[-2:] == DEFAULT_LEDGER.parts
 
 

@@ -1,8 +1,8 @@
 """Settings as one frozen object, made from guardrail.toml, the environment and the program's
 arguments.
 
-Unknown keys, values of another type and values out of range are refused. Relative paths in a file
-are relative to that file.
+Unknown keys, values of the wrong type and values out of range are rejected. Relative paths in a
+file are relative to that file.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Settings:
     ) -> Settings:
         """Read *path* (or no file at all), then apply the environment.
 
-        If *named* is False, the path was found rather than given, so the file can't start a command
+        If *named* is False, the path was found and not given, so the file can't start a command
         (``require_trust``). Raises ``ConfigError`` if the file is unreadable, owned by another user
         or not TOML, and for an unknown section or key, a wrong type, or a value out of range.
         """
@@ -105,7 +105,7 @@ class Settings:
         return cls.load(path, environment=environment, named=named)
 
     def require_trust(self, what: str) -> None:
-        """Raise ``ConfigError`` if *what*, a command or a secret named in the file, may not be
+        """Raise ``ConfigError`` if *what*, a command or a secret set in the file, may not be
         used.
         """
         if self.distrust:
@@ -122,8 +122,8 @@ class Settings:
 
     @property
     def trusted_opa(self) -> OpaSection:
-        """Return ``[opa]``, to connect to its server. Raises ``ConfigError`` if it names secrets
-        that the server must not get.
+        """Return ``[opa]``, to connect to its server. Raises ``ConfigError`` if the section sets
+        secrets that the server must not get.
         """
         if self.opa.token_file or self.opa.key:
             self.require_trust("[opa] token_file, cert or key")
@@ -131,8 +131,8 @@ class Settings:
 
     @property
     def trusted_proxy(self) -> ProxySettings:
-        """Return ``[proxy]``, to start the proxy. Raises ``ConfigError`` if it names a server that
-        must not get the keys of the callers.
+        """Return ``[proxy]``, to start the proxy. Raises ``ConfigError`` if the section sets a
+        server that must not get the callers' keys.
         """
         if self.proxy.upstream:
             self.require_trust("[proxy] upstream")
@@ -244,8 +244,8 @@ class Settings:
 
 
 def access_rule(ledger: Path) -> AccessSettings | None:
-    """Return ``[access]`` of the settings in the folder of *ledger*, or a parent folder, if they
-    are about that ledger, otherwise None.
+    """Return ``[access]`` from the settings in the folder of *ledger*, or in a parent folder, if
+    they are for that ledger, otherwise None.
 
     If the settings belong to the ledger's owner and not to this user, only ``required`` applies,
     because it can only make reading stricter.

@@ -1,5 +1,5 @@
-"""Adds the name of the environment variable that set a path to an error about that path, so that
-the user knows where to look.
+"""If an error concerns a path that came from an environment variable, adds the variable's name to
+the message.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CONFIG = "GUARDRAIL_CONFIG"
 
 def with_source(message: str, environment: Mapping[str, str] | None = None) -> str:
     """Return *message* with the name of the environment variable that set a path in it, unless
-    *message* already names one.
+    *message* already contains such a name.
     """
     environment = os.environ if environment is None else environment
     for variable in (_CONFIG, *ENVIRONMENT):
@@ -41,8 +41,8 @@ def _names(message: str, path: str) -> bool:
 
 @contextmanager
 def naming_its_source() -> Generator[None]:
-    """For errors raised inside the block, name the environment variable that set the path in the
-    message.
+    """If an error raised inside the block concerns a path from an environment variable, add the
+    variable's name to the message.
     """
     try:
         yield

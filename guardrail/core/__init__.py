@@ -1,3 +1,3 @@
-"""The pure core: its functions depend only on their arguments. They use no clock, randomness,
-files, sockets or logging.
+"""The pure core: its functions depend only on their arguments. They do not use the clock, random
+numbers, files, sockets or logging.
 """

@@ -33,8 +33,8 @@ def is_traceparent(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class CallContext:
-    """The facts that a framework asserts about one call: which model asked for it, and in which
-    response and trace.
+    """The facts that a framework asserts about one call: the model that requested it, the response
+    that contained it, and the trace.
 
     guardrail does not verify them: policies and records see them as ``asserted``. ``model`` and
     ``response`` come from a model's answer and can have any value: a value that is not text counts

@@ -1,4 +1,5 @@
-"""Determines who owns a session: the first record names the owner, and later calls must match it.
+"""Determines who owns a session: the first record states the owner, and later calls must have the
+same owner.
 
 Pure functions.
 """
@@ -33,7 +34,7 @@ _KINDS = ("tenant", "principal", "agent", "issuer")
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Claims a session for its caller, in the first record that the caller writes in it."""
+    """Claims a session for its caller, in the caller's first record in that session."""
 
     names: tuple[str, ...]
     """Names that the session can have in the log: its id, and its id as a token."""
@@ -56,8 +57,8 @@ class Claim:
 
 
 def owner_of(record: Mapping[str, Any]) -> Owner | None:
-    """Return the owner of the session according to *record*, or None if the record does not name an
-    owner.
+    """Return the owner of the session according to *record*, or None if the record does not state
+    an owner.
     """
     if session_of(record) is None:
         return None

@@ -1,10 +1,10 @@
-"""Converts the policy's reply, or its absence, to a Decision.
+"""Converts the policy's reply, or the lack of one, to a ``Decision``.
 
 Only this module creates ``Effect.ALLOW``.
 
-Nothing here raises: every input gives a decision, and everything except a well-formed allow is a
-denial or a request for approval. The expected form is that of ``data.guardrail.main.decision``,
-contract ``guardrail/1``.
+No function here raises an exception: every input gives a decision, and everything except a
+well-formed allow is a denial or a request for approval. The expected form is that of
+``data.guardrail.main.decision``, contract ``guardrail/1``.
 """
 
 from __future__ import annotations
@@ -83,8 +83,8 @@ class _MalformedError(Exception):
 def denied(cause: Cause, detail: str, *, redact: Sequence[str] = (), message: str = "") -> Decision:
     """Return the denial for a call that was not sent to the policy, or that got no usable reply.
 
-    *message* adds details to the cause for the agent: guardrail's own words and declared names,
-    never a value.
+    *message* adds details to the cause for the agent: it consists of guardrail's own words and
+    declared names, never of values.
     """
     return Decision(
         effect=Effect.DENY, cause=cause, detail=detail, redact=tuple(redact), message=message
@@ -95,7 +95,7 @@ def parse(document: object) -> Decision:
     """Convert a reply to a decision. Never raises.
 
     A well-formed reply gives its own effect with cause ``policy``. Any other reply is a denial:
-    ``malformed`` with a detail that names the first problem, or ``obligation`` if the reply
+    ``malformed`` with a detail that describes the first problem, or ``obligation`` if the reply
     contains an obligation, because ``guardrail/1`` defines none.
     """
     try:
@@ -107,8 +107,8 @@ def parse(document: object) -> Decision:
 def public_message(decision: Decision) -> str:
     """Return the short text that an agent may read: no rule ids, no values, no internals.
 
-    For a plain policy denial it is the message of the first denying rule that has one; the caller
-    scrubs it.
+    For a plain policy denial the text is the message of the first denying rule that has one; the
+    caller redacts it.
     """
     if decision.cause is Cause.POLICY:
         for rule in decision.rules:

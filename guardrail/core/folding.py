@@ -1,4 +1,5 @@
-"""Folds ids to their visible form, so that two spellings that could mean the same person are equal.
+"""Folds ids to their visible form, so that two spellings that could identify the same person are
+equal.
 
 Use it only to refuse, never to allow.
 """
@@ -42,13 +43,13 @@ _LOOKS_LIKE = str.maketrans(
 
 
 def folded(text: str) -> str:
-    """Return the visible form of the id *text*, without differences of case or Unicode form, or an
+    """Return the visible form of the id *text*, without differences in case or Unicode form, or an
     empty string if nothing is visible.
 
     Blanks, invisible characters and decorative combining marks are omitted. A combining mark is
     decorative if it forms no letter with the preceding character, unless both belong to one script
     whose marks are letters. Common Greek and Cyrillic letters that look like Latin ones are
-    replaced by the Latin ones.
+    replaced by those letters.
     """
     if text.isascii():
         return "".join(character for character in text.casefold() if "!" <= character <= "~")

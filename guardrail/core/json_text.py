@@ -1,5 +1,5 @@
-"""Reads JSON text that every parser reads in the same way: no repeated keys, no constants that are
-not JSON, and nothing after the value.
+"""Reads JSON text that every parser reads in the same way: no repeated keys, no constants outside
+JSON, and nothing after the value.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ class JsonTextError(ValueError):
 def read(text: str) -> Any:
     """Return the value of *text*. Raises only ``JsonTextError``.
 
-    Lone surrogates, written as escapes, are left for the encoder to refuse, and infinite numbers
-    (``1e999``) for the caller.
+    The encoder must reject lone surrogates, written as escapes, and the caller must reject infinite
+    numbers (``1e999``).
     """
     start = _after_space(text, 0)
     try:

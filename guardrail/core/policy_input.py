@@ -1,4 +1,4 @@
-"""The input document of the policy: AuthZEN 1.0, with every documented key present.
+"""The policy's input document: AuthZEN 1.0, with every documented key present.
 
 It is built at most twice per call: from the snapshot for the engine, and from the recorded view for
 the record.

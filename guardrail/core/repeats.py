@@ -1,4 +1,4 @@
-"""Recognises calls that a framework repeats, by the ids that the framework gives them."""
+"""Recognises repeated calls by the ids that the framework assigns to them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The form of times in records (RFC 3339)."""
+"""The format of times in records (RFC 3339)."""
 
 from __future__ import annotations
 

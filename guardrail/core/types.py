@@ -144,7 +144,7 @@ class Session:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One rule of the policy that fired."""
+    """One policy rule that fired."""
 
     rule: str
     message: str
@@ -157,7 +157,7 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The verdict about one call. Only ``core.decision`` builds one with ``Effect.ALLOW``."""
+    """The verdict on one call. Only ``core.decision`` builds one with ``Effect.ALLOW``."""
 
     effect: Effect
     cause: Cause

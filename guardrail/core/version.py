@@ -1,3 +1,3 @@
-"""The version of this package, for the records that name it."""
+"""The version of this package, for the records that contain it."""
 
 __version__ = "0.1.0"

@@ -17,7 +17,7 @@ __all__ = ["run"]
 def run(*, keep: str | os.PathLike[str] | None = None) -> int:
     """Run the demo and return its exit code: 0 if everything went as described.
 
-    *keep* names a new or empty folder for the ledger, the keys and the tools' output. Raises
+    *keep* is a new or empty folder for the ledger, the keys and the tools' output. Raises
     ``UsageError`` if that folder is not empty.
     """
     from guardrail.cli.app import Exit

@@ -1,4 +1,4 @@
-"""The process of the demo that is killed while a tool runs: ``python -m guardrail.demo.crash FOLDER
+"""The demo process that is killed while a tool runs: ``python -m guardrail.demo.crash FOLDER
 SESSION``.
 """
 

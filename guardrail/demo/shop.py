@@ -44,7 +44,9 @@ def open_guard(folder: Path) -> Guard:
 
 
 def governed_tools(guard: Guard, folder: Path) -> dict[str, BaseTool]:
-    """Return the shop's tools under *guard*, by name. All their effects are in *folder*."""
+    """Return the shop's tools, governed by *guard* and keyed by name. All their effects are in
+    *folder*.
+    """
     tools = [
         _lookup_order(),
         _track_parcel(),

@@ -1,7 +1,7 @@
 """Validates the identity data that the program passes: principal, agent and session.
 
 This version verifies no signatures: every identity is ``asserted``, or ``absent`` if the program
-named none.
+passed none.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def check_identity(settings: Settings) -> None:
 def check_id(value: object, what: str) -> str:
     """Return *value* if it is a valid id: a non-empty printable str of at most 512 characters.
 
-    Raises ``IdentityError`` without quoting it.
+    Raises ``IdentityError``, which does not quote *value*.
     """
     if not isinstance(value, str):
         raise IdentityError(
@@ -93,8 +93,8 @@ def _check_assurance(assurance: object, id_: object, what: str) -> None:
 
 
 def principal(value: Principal | str | None) -> Principal:
-    """Return the program's principal. A bare id becomes an asserted user, and None an absent
-    one.
+    """Return the program's principal. A bare id becomes an asserted user, and None becomes an
+    absent one.
     """
     if value is None:
         return Principal(id="", assurance=Assurance.ABSENT, method="none")

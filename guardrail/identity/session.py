@@ -36,7 +36,7 @@ _RANDOM = ":-:"
 
 
 class SessionState:
-    """One session of one guard. Everything that its calls need is computed once, and again if the
+    """One session of one guard. All data that its calls need is computed once, and again if the
     session has not been used for a long time.
     """
 
@@ -103,8 +103,8 @@ class SessionState:
         return found
 
     def rest(self) -> None:
-        """Free the memory of all data that can be computed again. Calls give the same results as
-        before.
+        """Free the memory used by data that can be computed again. Calls still give the same
+        results.
         """
         self._kept = None
         self.memory.rest()
@@ -149,7 +149,7 @@ class SessionState:
 
     @property
     def texts(self) -> dict[str, str]:
-        """Recorded forms of short texts of calls, such as messages and names of undeclared
+        """Recorded forms of short texts in calls, such as messages and names of undeclared
         tools.
         """
         return self._views().texts
@@ -175,8 +175,8 @@ class SessionState:
         return self._views().facts
 
     def supplied(self, text: str) -> str:
-        """Return text from the program or the policy as it may be recorded. Detectors examine it,
-        but values known to the session are not removed from it.
+        """Return text from the program or the policy as it may be recorded. Detectors examine the
+        text, but values known to the session are not removed from it.
         """
         known = self._views().supplied_texts
         found = known.get(text)
@@ -216,7 +216,7 @@ class SessionState:
 
 
 class AwakeSessions:
-    """The sessions of a guard that were used last. The others rest, because a guard knows many more
+    """A guard's most recently used sessions. The others rest, because a guard knows many more
     sessions than it serves at one time. Thread-safe.
     """
 
@@ -225,7 +225,7 @@ class AwakeSessions:
         self._states: deque[SessionState] = deque()
 
     def add(self, state: SessionState) -> None:
-        """Note that *state* has begun to be used, and let the oldest session rest if there are too
+        """Add *state*, which is now in use, and let the oldest session rest if there are too
         many.
         """
         self._states.append(state)

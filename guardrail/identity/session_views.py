@@ -30,7 +30,7 @@ class _Ids:
 
 
 class SessionViews:
-    """The data of a session that follows from its identity and can be computed again."""
+    """Session data that is derived from the session's identity and can be computed again."""
 
     __slots__ = (
         "_recorded_ids",

@@ -132,7 +132,7 @@ class BatchRun:
 
 
 def _rejected(call: AskedCall) -> tuple[Tool, str]:
-    """Return the tool and the reason of a call that is recorded as rejected."""
+    """Return the tool and the reason for a call that is recorded as rejected."""
     assert call.refusal is not None
     return recorded_tool(call.name, call.server), call.refusal.reason
 
@@ -153,7 +153,9 @@ def _shown(tool: Tool, result: object) -> ToolAnswer:
 
 
 def _told(error: BaseException) -> ToolAnswer:
-    """Return *error* as an answer for the model, or raise it if it is meant for the program."""
+    """Return *error* as an answer for the model, or raise it if the error is meant for the
+    program.
+    """
     if isinstance(error, Denied | ApprovalRequired):
         return _failure(refusal_text(error))
     if isinstance(error, BaseExceptionGroup):

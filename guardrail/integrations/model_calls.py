@@ -1,4 +1,4 @@
-"""The calls of one model response, and the functions of a ToolBox that they call."""
+"""The calls in one model response, and the ToolBox functions that they call."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Registered(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CallBatch:
-    """The calls of one response."""
+    """The calls in one response."""
 
     calls: Sequence[AskedCall]
     context: CallContext

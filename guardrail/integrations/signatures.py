@@ -42,8 +42,8 @@ def dress(function: Callable[..., Any], original: Callable[..., Any]) -> Callabl
 
 
 def parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """Return the parameters of *function* by name, or an empty mapping if its signature is not
-    available.
+    """Return the parameters of *function*, keyed by name, or an empty mapping if its signature is
+    not available.
     """
     try:
         return inspect.signature(function).parameters

@@ -41,8 +41,8 @@ class ToolBoxBase(ABC):
     """Pattern of the names that the API accepts."""
 
     def __init_subclass__(cls) -> None:
-        """Give the class and its methods the names that programs import, because a ``TypeError``
-        shows them.
+        """Rename the class and its methods to the names that programs import, because a
+        ``TypeError`` shows these names.
         """
         super().__init_subclass__()
         cls.__name__ = cls.__qualname__ = "ToolBox"
@@ -80,9 +80,9 @@ class ToolBoxBase(ABC):
         tool's name, schema and descriptions. Returns the governed function, as ``guard.tool`` does.
 
         *strict* makes the model's arguments follow the schema. The other options have the same
-        meaning as in ``guard.tool``; a function that is already a tool of ``guard.tool`` keeps its
-        options. Raises ``UsageError`` for a second tool with the same name, a name that the API
-        does not accept, and a signature that can't be described in JSON Schema.
+        meaning as in ``guard.tool``; a function that was already registered with ``guard.tool``
+        keeps its options. Raises ``UsageError`` for a second tool with the same name, a name that
+        the API does not accept, and a signature that JSON Schema can't describe.
         """
         if function is None:
             return lambda decorated: self._add(decorated, CallKind.FUNCTION, **options)

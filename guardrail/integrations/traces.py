@@ -15,7 +15,7 @@ _VARIABLE = "TRACEPARENT"
 
 
 def current_trace() -> str | None:
-    """Return the W3C traceparent of the current OpenTelemetry span, otherwise that of the
+    """Return the W3C traceparent of the current OpenTelemetry span, otherwise the one in the
     environment variable ``TRACEPARENT``. Return None if neither is present and valid.
 
     OpenTelemetry is never imported: if the program has not imported it, there is no span.

@@ -1,4 +1,4 @@
-"""Keys other than the log's own: a witness's key, and the trusted certificates for time stamps.
+"""Keys other than the log's own: a witness's key, and the trusted certificates for timestamps.
 
 This module is for programs that do not have a log. Like ``guardrail.keys.log_key``, it imports
 ``cryptography``.
@@ -35,11 +35,11 @@ _MAX_FILE = 1 << 20
 
 
 class WitnessKey:
-    """The key of a witness, with the name that it signs under."""
+    """A witness's key, with the name under which it signs."""
 
     def __init__(self, name: str, private: Ed25519PrivateKey) -> None:
-        """Sign with *private* under *name*. Raises ``NoteError`` for a name that no key can
-        have.
+        """Sign with *private* under *name*. Raises ``NoteError`` if the name is not valid for a
+        key.
         """
         self._private = private
         self.key = NoteKey(name, private.public_key().public_bytes_raw(), Algorithm.COSIGNATURE_V1)

@@ -32,7 +32,7 @@ def check_mode(path: Path, forbidden: int, hint: str, *, folder: bool = False) -
     """Raise ``KeysError`` unless *path* is a file (or a *folder*) whose mode has no bit of
     *forbidden*.
 
-    *hint* is the next step for a mode that has such a bit.
+    *hint* is the next step if the mode has such a bit.
     """
     try:
         found = path.stat().st_mode

@@ -5,8 +5,8 @@ hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each with 
 who can read the folder can compute tokens and sign heads, so the people whose actions are recorded
 must not have access to it. Back it up: without the token key, tokens can no longer be looked up.
 
-If a *signer* is set, the log key is stored in another place, such as a KMS or a program of another
-user. There is no ``log.key`` in that case: the signer command gets the bytes to sign on its
+If a *signer* is set, the log key is stored elsewhere, such as in a KMS or a program that another
+user runs. The folder then contains no ``log.key``: the signer command gets the bytes to sign on its
 standard input and answers with the signature.
 """
 
@@ -124,7 +124,7 @@ class LogSigning:
         return self._keys.public
 
     def log_key(self, log: str) -> Ed25519HeadKey:
-        """Return the log key as a head key. If a signer holds it, the signer makes each
+        """Return the log key as a head key. If a signer holds the key, the signer makes each
         signature.
         """
         return Ed25519HeadKey(NoteKey(log, bytes.fromhex(self._keys.public)), self._keys.signer())
@@ -317,7 +317,7 @@ class Keys:
         return self._log_key.sign
 
     def signing(self, *, actor: Mapping[str, str], epochs: bool) -> LogSigning:
-        """Return the keys that a writer signs heads with.
+        """Return the keys with which a writer signs heads.
 
         If *epochs* is True, the writer signs with its own key, which the log key certifies.
         Otherwise the writer, such as a short command, signs with the log key, unless a signer
@@ -404,8 +404,8 @@ def _decode_signature(answer: bytes) -> bytes:
 
 
 def verify_signature(public: bytes, signature: bytes, message: bytes) -> bool:
-    """Return True if *signature* (64 bytes) over *message* is by the Ed25519 key *public* (32
-    bytes). Never raises.
+    """Return True if *signature* (64 bytes) over *message* was made with the Ed25519 key *public*
+    (32 bytes). Never raises.
     """
     try:
         Ed25519PublicKey.from_public_bytes(public).verify(signature, message)

@@ -71,13 +71,13 @@ class TenantKeys:
     @staticmethod
     def mark(class_: str) -> str:
         """Return ``gr1:<class>:-:<24 random characters>``, which shows that something was removed,
-        and nothing else about it.
+        and reveals nothing else about it.
         """
         return f"gr1:{class_}:-:{_base32(os.urandom(_TOKEN_BYTES))}"
 
     def commitment(self, parts: Iterable[bytes]) -> Commitment:
-        """Return the commitment over *parts*. It can be extended, so that the parts that many calls
-        share are hashed once.
+        """Return the commitment over *parts*. It can be extended, so parts that many calls share
+        are hashed only once.
         """
         return Commitment(self._commitment.copy()).extended(parts)
 
@@ -93,7 +93,7 @@ class Commitment:
         self._state = state
 
     def extended(self, parts: Iterable[bytes]) -> Commitment:
-        """Return the commitment over this one's parts, followed by *parts*."""
+        """Return the commitment over the parts of this one, followed by *parts*."""
         state = self._state.copy()
         state.update(
             b"".join([piece for part in parts for piece in (len(part).to_bytes(8, "big"), part)])

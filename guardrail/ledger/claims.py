@@ -1,8 +1,8 @@
 """Checks the first record of each caller in a session, so that no session gets a second owner.
 
 When a caller enters a session, guardrail compares the caller with the session's first record. But
-two callers can enter before either has written a record. Therefore the first record of each caller
-is checked again in the transaction that appends it, because no other record can come in between.
+two callers can enter before either has written a record. Each caller's first record is therefore
+checked again in the transaction that appends it, in which no other record can intervene.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ def refused_drafts(
     store: AppendingStorage, drafts: Sequence[Draft], tail: Tail, names: SessionNames
 ) -> dict[int, LedgerError]:
     """Return the errors of the drafts that must not be written, by their position: those that claim
-    another caller's session (``ledger.session_taken``), and the start of a guard if another guard
-    has started since its last look-up (``ledger.start_taken``).
+    another caller's session (``ledger.session_taken``), and those that start a guard if another
+    guard has started since the last lookup (``ledger.start_taken``).
 
     *names* proves that a session is free. If reading the names up to the committed end of the log
-    takes too long, the draft is refused with ``ledger.session_behind``. Raises ``LedgerError``
-    (``ledger.unproved``) if the signed head does not prove a record of the session, and any error
-    of *store*.
+    takes too long, the draft's error is ``ledger.session_behind``. Raises ``LedgerError``
+    (``ledger.unproved``) if the signed head does not cover a record of the session, and any error
+    from *store*.
     """
     refused: dict[int, LedgerError] = {}
     claimed: dict[str, Claim] = {}

@@ -1,5 +1,5 @@
-"""Manages the key that a writer signs heads with: its creation, its certification in the log, its
-rotation and its end.
+"""Manages the key with which a writer signs heads: its creation, its certification in the log, its
+rotation and its retirement.
 
 The key exists only in the memory of the process. The log key, or the signer that holds it,
 certifies the key before the log's lock is taken, because a slow signer must not delay other
@@ -28,7 +28,7 @@ signs.
 
 
 class Ending(StrEnum):
-    """The reason that a key was ended."""
+    """The reason for retiring a key."""
 
     ROTATED = "rotated"
     CLOSED = "closed"
@@ -48,7 +48,7 @@ class Rotation:
 
 
 class Epochs:
-    """The head key of one writer. Used by its commit thread only."""
+    """One writer's head key. Used by the writer's commit thread only."""
 
     def __init__(self, signing: Signing, interval: float) -> None:
         self._signing = signing
@@ -92,18 +92,18 @@ class Epochs:
 
     @property
     def in_use(self) -> str | None:
-        """The public key (hex) if its certificate is durable in the log, or None if it is not, or
-        if the log key itself signs.
+        """The public key (hex) if its certificate is durable in the log, or None if the certificate
+        is not durable, or if the log key itself signs.
         """
         if self._key is None or self._key.certificate is None or not self._announced:
             return None
         return self._key.key.public.hex()
 
     def replace_ended(self, has_epoch: Callable[[str], bool], log: str, size: int) -> None:
-        """Replace the key at once if another process has ended it, because heads signed with it
+        """Replace the key at once if another process has retired it, because heads signed with it
         would no longer count.
 
-        *has_epoch* returns True if a key is certified and not ended. Call this inside the
+        *has_epoch* returns True if a key is certified and not retired. Call this inside the
         transaction that signs. Raises the same errors as ``prepare``.
         """
         mine = self.in_use
@@ -120,19 +120,19 @@ class Epochs:
         return _rotation(log, self._signing, self._key, endings)
 
     def mark_durable(self) -> None:
-        """Note that the commit with the key's certificate is durable."""
+        """Record in memory that the commit with the key's certificate is durable."""
         self._announced = True
         self._replaced = None
 
     def mark_uncertain(self) -> None:
-        """Note that the last commit might not be durable, so that the key's certificate is written
-        again.
+        """Record in memory that the last commit might not be durable. The key's certificate is then
+        written again.
         """
         if self._key is not None and self._key.certificate is not None:
             self._announced = False
 
     def final_rotation(self, log: str) -> Rotation | None:
-        """Return the record that ends this writer's key, or None if no key of this writer is
+        """Return the record that retires this writer's key, or None if no key of this writer is
         certified in the log.
         """
         if self._key is None or self._key.certificate is None or not self._announced:
@@ -140,13 +140,13 @@ class Epochs:
         return _rotation(log, self._signing, None, [(self._key.key.public.hex(), Ending.CLOSED)])
 
     def mark_ended(self) -> None:
-        """Note that the record that ends this writer's key is durable."""
+        """Record in memory that the record that retires this writer's key is durable."""
         self._key = None
         self._announced = False
 
 
 def ended(log: str, signing: Signing, publics: Sequence[str]) -> Rotation:
-    """Return the record that ends the keys of dead processes."""
+    """Return the record that retires the keys of dead processes."""
     return _rotation(log, signing, None, [(public, Ending.DEAD) for public in publics])
 
 

@@ -74,8 +74,8 @@ _WRITTEN = ("-wal", "-shm", "-journal", "-lock", "-leases")
 
 
 def lock_path(db: Path) -> Path:
-    """Return the path of the lock file. Its lock serialises transactions, checkpoints, opening and
-    closing.
+    """Return the path of the lock file. A lock on this file serialises transactions, checkpoints,
+    opening and closing.
     """
     return db.with_name(db.name + "-lock")
 
@@ -86,7 +86,9 @@ def leases_path(db: Path) -> Path:
 
 
 def seal_path(db: Path) -> Path:
-    """Return the path of the marker that stops all writes until ``guardrail recover``."""
+    """Return the path of the marker file that blocks all writes until ``guardrail recover`` is
+    run.
+    """
     return db.with_name(db.name + "-sealed")
 
 
@@ -99,8 +101,8 @@ def traces(path: Path) -> list[Path]:
     """Return the existing files of a log at *path*, in a stable order, or an empty list if no log
     was ever there.
 
-    The lock file, the reserve and an empty folder of leases are not included, because they do not
-    contain any part of a log.
+    The lock file, the reserve and an empty folder of leases are not included, because these contain
+    no part of a log.
     """
     db = Path(os.path.realpath(path))
     found = [
@@ -194,7 +196,7 @@ def resolve(path: Path) -> Path:
 
 def _finish_creation(db: Path, found: os.stat_result) -> bool:
     """Remove the temporary name of *db* if a process died in ``create`` and left it. Return True if
-    exactly one name remains.
+    exactly one name is left.
     """
     for name in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         with contextlib.suppress(FileNotFoundError):
@@ -282,8 +284,8 @@ class FileWatch:
         """Accept the current files as the ones that are open. Return the fault that prevents it, or
         None.
 
-        The identity of the database is fixed by the first call. SQLite must have read from it
-        before.
+        The identity of the database is fixed by the first call. SQLite must already have read from
+        the database.
         """
         fault = self.check_database()
         if fault is not None:
@@ -388,7 +390,7 @@ def _descriptors(db: str, numbers: list[str]) -> Iterator[tuple[int, os.stat_res
 
 
 def mend_shared_memory(db: Path, largest: int) -> None:
-    """Restore the size of a truncated ``-shm``, so that accessing the mapping can't kill this
+    """Restore the size of a truncated ``-shm``, so that an access to the mapping can't kill this
     process with SIGBUS.
 
     The added bytes are zeros, which SQLite treats as an index to be rebuilt from the ``-wal``.

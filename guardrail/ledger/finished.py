@@ -2,9 +2,9 @@
 that are still running.
 
 A framework's own id identifies a call within a conversation or a session. An index could find the
-record of such a call, but anyone who can write the file could hide it for a moment, and the body
-would run twice. So guardrail hashes each line once into the tree of a signed head, and remembers
-the calls in it.
+record of such a call, but anyone who can write the file could hide the record for a moment, and the
+body would run twice. guardrail therefore hashes each line once into the tree of a signed head, and
+remembers the calls in it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FinishedCalls:
     """The calls of one log that have succeeded or are still running. Thread-safe, and usable in a
     forked child.
 
-    It grows with the log, and each line is hashed once.
+    Its size grows with the log, and each line is hashed once.
     """
 
     def __init__(self, most: int = _MOST) -> None:

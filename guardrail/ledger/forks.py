@@ -1,8 +1,8 @@
 """Prevents a fork from copying a connection that another thread has open.
 
-SQLite's state of an open file belongs to the process. If a child inherited it while the parent
-closes the ledger, the child would continue with a shared memory file that is no longer the
-ledger's, and its first call would be refused.
+SQLite's state for an open file belongs to the process. If a child inherited it while the parent
+closes the ledger, the child would continue with a shared-memory file that is no longer the
+ledger's, and the child's first call would be denied.
 """
 
 from __future__ import annotations

@@ -95,9 +95,7 @@ def is_access_log_left(path: Path) -> bool:
 
 
 def _content(db: Path) -> set[str]:
-    """Return the names of files that hold a part of the log, and not only the state of a
-    process.
-    """
+    """Return the names of files that hold a part of the log, and not merely a process's state."""
     own = {db.name, f"{db.name}-wal", f"{db.name}-sealed", f"{db.stem}.keys"}
     return own | {f"{db.stem}.access.db", f"{db.stem}.access.keys"}
 

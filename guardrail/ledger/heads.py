@@ -29,7 +29,7 @@ class HeadKey(Protocol):
 
     @property
     def first(self) -> int:
-        """The number of records after which the key's certificate applies."""
+        """The number of records above which the key's certificate applies."""
 
     @property
     def certificate(self) -> str | None:
@@ -92,14 +92,14 @@ def _covered(size: int, leaf: bytes, edge: bytes, note: str) -> bytes:
 
 
 def head_signer(log: str, key: HeadKey) -> HeadSigner:
-    """Return the signer of the heads of *log* with *key*. It can be used for many heads."""
+    """Return a signer for the heads of *log*, which uses *key*. It can sign many heads."""
     return HeadSigner(log, key.key, key.sign)
 
 
 def sign_head(leaf: bytes, edge: Edge, signer: HeadSigner, signing: Signing) -> HeadRow:
     """Return the signed head of the log with the tree *edge* and the last leaf hash *leaf*.
 
-    Raises any exception of the key of *signer*.
+    Raises any exception that the key of *signer* raises.
     """
     note = signer.note(edge.size, edge.root())
     encoded = edge.encode()
@@ -108,8 +108,8 @@ def sign_head(leaf: bytes, edge: Edge, signer: HeadSigner, signing: Signing) -> 
 
 
 def head_problem(head: HeadRow, log: str, signing: Signing) -> str:
-    """Return the problem with *head* of the log named *log*, which another process wrote, or an
-    empty string if there is none.
+    """Return the problem with *head*, which another process wrote for the log *log*, or an empty
+    string if there is none.
     """
     if not head.has_valid_mac(signing):
         return "the head was written by someone who does not hold this log's keys"

@@ -1,8 +1,8 @@
-"""Keeps the sources of the policies that decided, so that their decisions can be derived again.
+"""Keeps the sources of the policies behind recorded decisions, so that these can be re-derived.
 
 Each source is one file in the folder ``NAME-policies`` next to the ledger NAME. The name of the
-file is the SHA-256 of its content, which records name as ``policy.digest`` or ``policy.data``.
-Reading compares the two, so a changed file is never used.
+file is the SHA-256 of its content, which appears in records as ``policy.digest`` or
+``policy.data``. Reading compares the two, so a changed file is never used.
 """
 
 from __future__ import annotations
@@ -76,7 +76,9 @@ class KeptFile:
 
 
 class PolicyHold:
-    """Prevents the deletion of some sources until it is released, or until its process ends."""
+    """Prevents the deletion of some sources until the hold is released, or until its process
+    ends.
+    """
 
     def __init__(self, descriptors: Collection[int] = ()) -> None:
         self._descriptors = list(descriptors)
@@ -92,7 +94,7 @@ class KeptPolicies:
     """The kept sources of one ledger. Any number of processes can use them at the same time."""
 
     def __init__(self, db: Path, folder: Path | None = None) -> None:
-        """Use the folder of the ledger *db*, or the copy *folder* of one."""
+        """Use the folder next to the ledger *db*, or *folder*, a copy of such a folder."""
         db = Path(os.path.realpath(db))
         self._db = db
         self.path = db.with_name(db.name + "-policies") if folder is None else folder
@@ -101,9 +103,9 @@ class KeptPolicies:
     def keep(self, sources: Mapping[SourceKind, bytes]) -> PolicyHold:
         """Keep *sources*, mode 0600; durable when this returns.
 
-        The sources can't be deleted while the hold exists that this returns. Files with the right
-        content stay as they are, others are replaced. Raises ``LedgerError`` (``ledger.policies``,
-        or ``ledger.reserve`` if the disk is full).
+        The sources can't be deleted while the returned hold exists. Files with the right content
+        are left unchanged, and others are replaced. Raises ``LedgerError`` (``ledger.policies``, or
+        ``ledger.reserve`` if the disk is full).
         """
         if not sources:
             return PolicyHold()
@@ -124,8 +126,8 @@ class KeptPolicies:
             raise self._not_kept(error, sum(map(len, sources.values()))) from None
 
     def read(self, file: KeptFile) -> bytes | SourceFault:
-        """Return the content of *file*, compared with its name, or the reason that there is
-        none.
+        """Return the content of *file* after comparing it with the file's name, or the reason that
+        it can't be read.
         """
         if KeptFile.parse(file.name) != file:
             return SourceFault.MISSING  # a record can contain anything in place of a digest
@@ -155,9 +157,9 @@ class KeptPolicies:
         """Delete those of *files* that no guard holds and whose digests *still_named* does not
         return; durable when this returns.
 
-        *still_named* gets the digests that no guard holds. Meanwhile no guard can keep a source, so
-        a guard that starts at the same time finds its source deleted, and keeps it again. Return
-        the deleted files. Raises ``OSError``.
+        *still_named* gets the digests that no guard holds. No guard can keep a source meanwhile, so
+        a guard that starts at the same time finds its source deleted and keeps it again. Return the
+        deleted files. Raises ``OSError``.
         """
         with self._locked() as folder, contextlib.ExitStack() as stack:
             free = []
@@ -240,7 +242,7 @@ class KeptPolicies:
         _write(self.path / file.name, content, self._db)
 
     def _remove_temporary(self, folder: int) -> None:
-        """Remove the files that dead processes left. Call this under the lock."""
+        """Remove temporary files left by dead processes. Call this under the lock."""
         for name in os.listdir(folder):
             if name.startswith(".") and name.endswith(_TEMPORARY):
                 os.unlink(name, dir_fd=folder)

@@ -16,7 +16,7 @@ def refuse_kinds(db: Path, suffixes: Iterable[str]) -> None:
     """Check that each file next to *db* is a regular file, and that the leases are a folder.
     Missing files are created later.
 
-    Raises ``LedgerOpenError`` (``ledger.not_a_file``) that names the wrong file.
+    Raises ``LedgerOpenError`` (``ledger.not_a_file``) with the path of the wrong file.
     """
     for suffix in suffixes:
         path = db.with_name(db.name + suffix)
@@ -27,8 +27,8 @@ def refuse_kinds(db: Path, suffixes: Iterable[str]) -> None:
         folder = suffix == "-leases"
         if not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
             raise LedgerOpenError(
-                f"{path} is not a {('folder' if folder else 'regular file')}: the ledger needs "
-                "this path",
+                f"{path} must be a {('folder' if folder else 'regular file')}: the ledger stores "
+                "data there",
                 code="ledger.not_a_file",
                 hint=f"move it away: mv {path} {path}-away",
             )

@@ -1,9 +1,10 @@
 """Leases, which distinguish the calls of a dead process from those of a slow process.
 
 While a process is alive, it holds an open-file-description (OFD) lock on its own lease file, which
-names the process. The lock is released when the process dies. Unlike a POSIX lock, it is not lost
-if another part of the process reads and closes the file. A fork would share the lock, so the child
-closes its copy at once, and a program started with ``exec`` inherits none (docs/adr/0013).
+identifies the process. The lock is released when the process dies. Unlike a POSIX lock, the OFD
+lock is not lost if another part of the process reads and closes the file. A fork would share the
+lock, so the child closes its copy at once, and a program started with ``exec`` inherits none
+(docs/adr/0013).
 
 If the lock is free, or the file is missing or replaced, the process counts as dead only if no
 process with the same number and start time is running here: anyone who can write to the folder can
@@ -79,7 +80,7 @@ class _Identity:
 
     def is_running(self, *, ended: bool) -> bool | None:
         """Return True if the process is running, or None if that is unknown, because the process
-        ran elsewhere or its file is incomplete.
+        ran on another host or its file is incomplete.
 
         *ended* is the result for a process that has ended but was not reaped: its threads might
         still be running.
@@ -140,7 +141,7 @@ _host: str | None = None
 
 
 def process_name() -> str:
-    """Return the random name of this process. A forked child gets its own name."""
+    """Return this process's random name. A forked child gets its own name."""
     global _name
     name = _name
     if name is None:
@@ -273,8 +274,8 @@ class Leases:
     def process_state(self, process: str, host: str = "", pid: int = 0) -> ProcessState:
         """Return the state of *process*.
 
-        Tests the lock without acquiring it, so that two processes that ask at once do not see each
-        other's lock.
+        Tests the lock without acquiring it, so that two processes that test it at once do not see
+        each other's lock.
         """
         if process == process_name():
             return ProcessState.OWN
@@ -298,8 +299,8 @@ class Leases:
         return ProcessState.DEAD
 
     def _inspect(self, process: str) -> tuple[bool | None, _Identity | None]:
-        """Return True if the lease is locked and False if not, and the identity in it. Return None
-        for both if the lease file is missing.
+        """Return whether the lease is locked, and the identity in it, or None for both if the lease
+        file is missing.
         """
         flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
         try:

@@ -1,10 +1,10 @@
 """The file lock that serialises the writers of one log: only one of them opens, commits,
 checkpoints or closes at a time.
 
-SQLite's own busy handler starves writers (7 s worst wait with four processes), and SQLite before
-3.51.3 can lose committed pages if one connection checkpoints while another commits. With four
-processes, a plain ``flock`` and a turnstile of two locks had the same throughput, and worst waits
-of 31 ms and 5 ms. That difference does not justify a second lock.
+SQLite's own busy handler starves writers (the worst wait was 7 s with four processes), and SQLite
+before 3.51.3 can lose committed pages if one connection checkpoints while another commits. With
+four processes, a plain ``flock`` and a turnstile of two locks had the same throughput, and worst
+waits of 31 ms and 5 ms. That difference does not justify a second lock.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class FileLock:
         self._acquire(fcntl.LOCK_EX)
 
     def try_acquire(self) -> bool:
-        """Take the lock if it is free now. Raises ``OSError``."""
+        """Acquire the lock if it is free now. Raises ``OSError``."""
         try:
             self._acquire(fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -1,9 +1,9 @@
-"""The complete set of session names in a log. A session counts as free only if every line was
+"""The complete set of session names in a log. A session counts as free only if every line has been
 hashed.
 
 An index finds a session's first record, but anyone who can write the file can hide that record for
-a moment. So guardrail hashes each line once into the tree of a signed head, and remembers the
-session names in it.
+a moment. guardrail therefore hashes each line once into the tree of a signed head, and remembers
+the session names in it.
 """
 
 from __future__ import annotations
@@ -146,8 +146,8 @@ class SessionNames:
         """Search all lines for *name*. Return True if one contains it; otherwise, remember that it
         is absent.
 
-        *place* returns the end of the log. It is called after this object has begun to note the
-        names of later records. Raises ``LedgerError``.
+        *place* returns the end of the log. It is called after this object has begun to collect the
+        names in later records. Raises ``LedgerError``.
         """
         needle, found = dumps(name), set[str]()
 
@@ -217,7 +217,7 @@ class SessionNames:
 
 
 def _collect(line: bytes, found: set[str]) -> None:
-    """Add the session of *line* to *found* if the record names a caller as its owner."""
+    """Add the session of *line* to *found* if the record states a caller as the session's owner."""
     if _MARKS[0] in line or _MARKS[1] in line:
         name = session_of(_decoded(line))
         if name is not None:

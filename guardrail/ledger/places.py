@@ -22,7 +22,8 @@ def unexaminable(db: Path, error: OSError) -> LedgerOpenError:
 
 def not_a_file(db: Path) -> LedgerOpenError:
     """Return the error for a ledger path that leads to a folder, or to anything else that is not a
-    regular file. For a folder with a ledger of the default name, the hint names that ledger.
+    regular file. If the folder contains a ledger with the default name, the hint contains that
+    ledger's path.
     """
     inside = next(
         (each for each in (db / DEFAULT_LEDGER.name, db / DEFAULT_LEDGER) if each.is_file()), None

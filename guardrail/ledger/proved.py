@@ -1,12 +1,12 @@
-"""Reads records for decisions and answers. Returns only lines that the log's signed head proves.
+"""Reads records for decisions and answers. Returns only lines proved by the log's signed head.
 
 A row by itself proves nothing: anyone who can write the file can replace a line, let it be read,
-and restore the old one. So guardrail hashes each line that it reads, checks that the hash leads up
-the tree to a head, and checks the head's MAC, which only holders of the log's keys can compute. If
-a result must be complete, such as the steps of an approval, guardrail hashes every line from the
-request to the end of the log, and together they must form exactly the tree of that head. No index,
-generated column or tile is trusted; they only show where to look. Proved results are cached, so
-that the next read hashes only lines that were added since.
+and restore the old one. guardrail therefore hashes each line that it reads, checks that the hash
+leads to a head through the tree, and checks the head's MAC, which only holders of the log's keys
+can compute. If a result must be complete, such as the steps of an approval, guardrail hashes every
+line from the request to the end of the log, and the hashes must form exactly the tree of that head.
+No index, generated column or tile is trusted; they only show where to look. Proved results are
+cached, so the next read hashes only the lines added since then.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Proofs:
         log: str,
         acknowledged: Callable[[], int] = lambda: -1,
     ) -> None:
-        """*acknowledged* returns the number of the newest record that this process knows. That
-        record must exist.
+        """*acknowledged* returns the number of the newest record that this process knows. The log
+        must contain that record.
         """
         self._signing = signing
         self._log = log
@@ -167,8 +167,8 @@ class ProvedReader:
         return None if found is None else found[1]
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, and then all of its recorded steps. The
-        result is proved to be complete.
+        """Return the decision about the call *approval*, followed by all recorded steps of the
+        approval. The result is proved to be complete.
         """
         found = self._decision(approval)
         if found is None:
@@ -194,16 +194,16 @@ class ProvedReader:
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the calls (of *session*, or all) that might be requests, oldest first.
-        Call ``approval`` for each to make sure.
+        Call ``approval`` for each id to make sure.
         """
         return self._storage.requests(session)
 
     def first_of_session(self, session: Sequence[str], names: SessionNames) -> bytes | None:
-        """Return the line of the first record that names the session's owner, or None if it is
+        """Return the line of the first record that states the session's owner, or None if it is
         proved that there is none.
 
         *session* holds the names that the session can have in the log. *names* are the sessions
-        that this process has found in the log; it hashes each line once.
+        that this process has found in the log; each line is hashed once.
         """
         return self._retry_if_pruned(lambda: self._first_of_session(session, names))
 

@@ -41,12 +41,12 @@ class LedgerReader:
 
         Raises ``LedgerOpenError`` if the log is missing, unreadable, of a newer format, or not a
         ledger. Code ``ledger.schema`` means that the file has tables, views, indexes or triggers
-        that do not belong to a log; ``ledger.rows``, that it has rows with impossible record
+        that do not belong to a log; ``ledger.rows`` means that it has rows with impossible record
         numbers.
 
-        Callers that report or repair damage pass *strict* False, so that only the table of records
-        must be correct. Callers that prove each row they use (``ledger.proved``) pass *rows* False,
-        so that a harmless row does not block calls.
+        Callers that report or repair damage pass False for *strict*: only the table of records must
+        then be correct. Callers that prove each row they use (``ledger.proved``) pass False for
+        *rows*, so that a harmless row does not block calls.
         """
         storage = SQLiteStorage.open(path, strict=strict, rows=rows)
         return cls(storage, storage.db)
@@ -63,8 +63,8 @@ class LedgerReader:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Make all reads inside the block see the current state of the log. Do not keep the block
-        open for long.
+        """Read from a single snapshot of the log inside the block. Do not keep the block open for
+        long.
         """
         with self.storage.snapshot():
             yield self
@@ -83,7 +83,7 @@ class LedgerReader:
 
     @property
     def log(self) -> str:
-        """Origin name of the log, from the genesis."""
+        """The log's origin name, from the genesis."""
         return str(self.genesis.get("log", ""))
 
     def size(self) -> int:
@@ -161,8 +161,8 @@ class LedgerReader:
         return found[1] if found is not None else None
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, and then all of its recorded steps, in
-        order.
+        """Return the decision about the call *approval*, followed by all recorded steps of the
+        approval, in order.
         """
         request = self.decision(approval)
         steps = self.storage.of_approval(approval)
@@ -198,7 +198,7 @@ class LedgerReader:
         return None
 
     def sessions(self) -> list[SessionRow]:
-        """Return all sessions, the one that started last first."""
+        """Return all sessions, most recently started first."""
         return self.storage.sessions()
 
     def open_calls(self) -> list[tuple[OpenCall, ProcessState]]:

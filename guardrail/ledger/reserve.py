@@ -1,8 +1,8 @@
-"""Reserves disk space for outcomes in a file next to the log, which is truncated when the disk is
-full.
+"""Reserves disk space for outcomes by means of a file next to the log. The reserve file is
+truncated when the disk is full.
 
 The outcomes of admitted calls can then still be recorded. While the reserve is released, no new
-call is admitted. The reserve is taken again once twice as much space is free. On a small or nearly
+call is admitted. The reserve is re-created once twice as much space is free. On a small or nearly
 full volume, less is reserved than configured: half of the space that is free when the first guard
 starts. If another program uses up the released space, outcomes wait in memory, as they would
 without a reserve.
@@ -43,8 +43,8 @@ def fitting(folder: Path, size: int) -> int:
     """Return how many of *size* bytes to reserve on the volume of *folder*: at most a quarter of
     the volume.
 
-    On a volume smaller than four times *size*, reserving *size* bytes could leave too little space
-    to work with.
+    On a volume smaller than four times *size*, reserving *size* bytes could leave too little free
+    space.
     """
     try:
         space = os.statvfs(folder)
@@ -54,7 +54,7 @@ def fitting(folder: Path, size: int) -> int:
 
 
 def disk_is_full(why: str) -> bool:
-    """Return True if *why*, a message from SQLite or the system, can mean that a disk is full."""
+    """Return True if *why*, a message from SQLite or the system, may mean that a disk is full."""
     return why in _FULL
 
 
@@ -89,7 +89,7 @@ class Reserve:
         return not self.gone
 
     def try_take(self) -> bool:
-        """Return True if the space is reserved. Tries to reserve it first if it is not."""
+        """Return True if the space is reserved. Otherwise, tries to reserve it first."""
         self.gone = bool(self._size) and not self._is_held()
         now = time.monotonic()
         if self.gone and now - self._tried >= PATIENCE:
@@ -99,21 +99,21 @@ class Reserve:
 
     @property
     def obstacle(self) -> tuple[str, str] | None:
-        """The reason, other than a lack of space, that there is no reserve, and the next step. None
+        """The reason, other than a lack of space, for a missing reserve, and the next step, or None
         if there is no such reason.
         """
         return obstacle(self._db)
 
     @property
     def needed(self) -> int:
-        """Number of bytes that must be free before the reserve is taken again, or 0 if no reserve
-        is configured.
+        """Number of bytes that must be free before the reserve is re-created, or 0 if no reserve is
+        configured.
         """
         return 2 * (self._agreed or _minimum_size(self._size))
 
     @property
     def shortage(self) -> str:
-        """Description of the space that must be free before the reserve is taken again, and of the
+        """Description of the space that must be free before the reserve is re-created, and of the
         space that is free.
         """
         needed = self.needed
@@ -143,7 +143,9 @@ class Reserve:
         return found.st_blocks > 0
 
     def remove(self) -> None:
-        """Delete the reserve and its size. Use it only if no open call can need the space."""
+        """Delete the reserve and its recorded size. Use this only if no open call can need the
+        space.
+        """
         self._agreed = 0
         with contextlib.suppress(OSError):
             os.unlink(self._path)
@@ -169,8 +171,8 @@ class Reserve:
         return True
 
     def _take(self) -> bool:
-        """Take the space if as much space again stays free, because pending outcomes need space
-        before the reserve is taken.
+        """Reserve the space if at least as much space stays free, because pending outcomes need
+        space before the reserve exists.
         """
         try:
             free = _free(self._path.parent) or 0
@@ -199,8 +201,8 @@ class Reserve:
 
 def obstacle(db: Path) -> tuple[str, str] | None:
     """Return the reason, other than a lack of space, that the log at *db* can't have a reserve, and
-    the next step. The reason is that the path of the reserve does not lead to a file, or that a
-    permission is missing. Return None if there is no such reason.
+    the next step. Possible reasons are that the path of the reserve does not lead to a file, or
+    that a permission is missing. Return None if there is no such reason.
     """
     path = reserve_path(db)
     with contextlib.suppress(OSError):

@@ -22,7 +22,7 @@ class OpenCall:
 
 @dataclass(frozen=True, slots=True)
 class EpochRow:
-    """An epoch key that is certified and not ended."""
+    """An epoch key that is certified and not retired."""
 
     public: str
     seq: int

@@ -38,7 +38,8 @@ class Seal:
     """
 
     def write(self, db: Path) -> None:
-        """Write the marker next to *db*, durably. An existing marker is kept unless it is ``away``.
+        """Write the marker next to *db*, durably. An existing marker is kept unless its type is
+        ``away``.
 
         Raises ``OSError``.
         """

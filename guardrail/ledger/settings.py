@@ -9,7 +9,7 @@ __all__ = ["LedgerSettings"]
 
 @dataclass(frozen=True, slots=True)
 class LedgerSettings:
-    """Deadlines and intervals of one writer, in seconds. The defaults suit production use."""
+    """Deadlines and intervals for one writer, in seconds. The defaults suit production use."""
 
     append_deadline: float = 5.0
     """Longest time that a caller of ``append`` waits for its record."""

@@ -1,5 +1,5 @@
-"""Proves that the steps of an approval are complete, by hashing every line of a part of the log
-into the tree of its head.
+"""Proves that the steps of an approval are complete, by hashing every line in a part of the log
+into the tree of the log's head.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def misplaced(seq: object) -> LedgerError:
 
 
 def step_of(line: bytes) -> str | None:
-    """Return the id of the approval that the record *line* is a step of, or None."""
+    """Return the id of the approval to which the step in the record *line* belongs, or None."""
     if _STEP not in line:
         return None
     try:
@@ -103,7 +103,7 @@ class Steps:
 
     def __init__(self, edge: Edge) -> None:
         """Start after the records of *edge*. *edge* need not be trusted, because a wrong edge never
-        leads to a head's tree.
+        leads to the tree of a head.
         """
         self.start = edge.size
         self.edge = edge

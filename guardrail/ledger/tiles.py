@@ -1,8 +1,8 @@
-"""Compares the stored tree with the tree of the lines. Each wrong row of ``tile`` is a finding.
+"""Compares the stored tree with the tree of the lines. Each wrong row in ``tile`` is a finding.
 
 Proofs read the stored tree because that is fast. No verdict on a log depends on it. It is compared
-with the lines while they are read or, for pruned records, with the hashes that a signed record
-proves.
+with the lines while they are read or, for pruned records, with the hashes proved by a signed
+record.
 """
 
 from __future__ import annotations
@@ -62,12 +62,12 @@ class KeptLeavesCheck:
 
 
 class TileWalk:
-    """Compares the stored tree with the tree of the leaves, tile by tile. Holds one tile per level
+    """Compares the stored tree with the tree of the leaves, tile by tile. Keeps one tile per level
     in memory.
     """
 
     def __init__(self, rows: TreeRows, *, levels: int = _LEVELS) -> None:
-        """Begin at the first leaf. Compares the tiles of the *levels* lowest levels."""
+        """Begin at the first leaf. Compares the tiles on the lowest *levels* levels."""
         self._rows = rows
         self._levels = levels
         self._grown: list[list[bytes]] = [[] for _ in range(levels)]
@@ -96,7 +96,7 @@ class TileWalk:
         """Add a leaf, or the perfect subtree of *level*. Return the rows that are now complete and
         have the wrong content.
 
-        *size* is the number of leaves including the new one, *made* is the result of
+        *size* is the number of leaves including the new one, and *made* is the result of
         ``Edge.append``.
         """
         if level == 0 and size % TILE:

@@ -31,8 +31,8 @@ def leaves_of(rows: TreeRows, start: int, stop: int) -> list[bytes]:
     """Return the leaf hashes from *start* to *stop* inside one tile. Raises ``ValueError`` if one
     is missing.
 
-    Leaf hashes of existing records are computed from the records, not read from the tile. Those of
-    pruned records are the stored hashes.
+    Leaf hashes of existing records are computed from the records, not read from the tile. For
+    pruned records, the stored hashes are returned.
     """
     leaves = dict(rows.leaves(start, stop))
     if len(leaves) < stop - start:
@@ -65,7 +65,7 @@ def check_included(edge: Edge, node: Node, seq: object, line: object) -> None:
 
 
 def edge_at(size: int, node: Node) -> Edge:
-    """Return the tree of the first *size* records. Raises any exception of *node*."""
+    """Return the tree of the first *size* records. Raises any exception that *node* raises."""
     edge = Edge()
     for level in range(size.bit_length() - 1, -1, -1):
         if size >> level & 1:

@@ -46,8 +46,8 @@ def govern_body(
     """Return the answer *body* without its refused calls. If no call is refused, the bytes are
     unchanged.
 
-    *refused* is called with each refused output item. *about* is called with the ids that a later
-    request can continue from. *hosts_shell* is the result of ``requests.hosts_shell`` for the
+    *refused* is called with each refused output item. *about* is called with the ids from which a
+    later request can continue. *hosts_shell* is the result of ``requests.hosts_shell`` for the
     request.
     """
     answer = read_message(body) if api is Api.MESSAGES else read_object(body)
@@ -103,7 +103,7 @@ class AnswerStream:
             return Asked([], None, None)
 
     def read(self, piece: bytes | None) -> list[SentEvent]:
-        """Return the events that *piece* completes. Pass None at the end of the stream."""
+        """Return the events completed by *piece*. Pass None at the end of the stream."""
         if self.ended:
             return []
         return list(self._reader.rest() if piece is None else self._reader.feed(piece))
@@ -131,8 +131,8 @@ class AnswerStream:
 
 
 def _name(event: SentEvent, sent: Mapping[str, Any]) -> str | None:
-    """Return the event name for *sent*: the type that it was governed as, if *event* has a name.
-    Raises ``ModelAnswerError`` for a name that could end its line.
+    """Return the SSE event name for *sent*, which is its type after governance, or None if *event*
+    has no name. Raises ``ModelAnswerError`` if the name could contain a line break.
     """
     if not event.name:
         return None

@@ -1,4 +1,6 @@
-"""Remembers which approval a refused call waits for, so that the model can ask for it again."""
+"""Remembers the approval that a refused call waits for, so that the model can request the call
+again.
+"""
 
 from __future__ import annotations
 

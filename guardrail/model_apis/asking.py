@@ -31,7 +31,7 @@ R = TypeVar("R")
 
 
 class ItemKind(StrEnum):
-    """The kind of a part of an answer: whether it is a call, and who runs the call."""
+    """The kind of a part of an answer: whether the part is a call, and who runs that call."""
 
     PLAIN = "plain"
     """Not a call."""
@@ -71,8 +71,8 @@ _CALL = re.compile(r"(?i:(?:^|_)calls?(?:$|_))|[a-z0-9]Calls?(?:$|_|[A-Z])")
 
 
 def looks_like_call(name: str) -> bool:
-    """Return True if *name*, of a field or a type, suggests a call. Some clients ignore the case of
-    letters.
+    """Return True if *name*, the name of a field or a type, suggests a call. The case of letters is
+    ignored, as some clients do.
     """
     return "call" in name.lower() and _CALL.search(name) is not None
 
@@ -142,8 +142,8 @@ def names_in(found: Mapping[str, Any]) -> FieldNames:
 
 def object_of(value: object, name: str) -> Mapping[str, Any]:
     """Return *value*, the object in the field *name* of an answer. Raises ``ModelAnswerError`` if
-    it is not an object, or has a field whose name some clients would take for another: they ignore
-    the case of letters, so they would find a call where guardrail sees none.
+    it is not an object, or has a field whose name some clients would mistake for another: they
+    ignore the case of letters, and would find a call that guardrail does not see.
     """
     if not isinstance(value, dict):
         raise ModelAnswerError(f"the model's answer is malformed: its {name} is not an object")

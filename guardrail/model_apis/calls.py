@@ -1,4 +1,4 @@
-"""The tool calls that a model asks for, independent of the provider's API."""
+"""The tool calls that a model requests, independent of the provider's API."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ class Refusal(NamedTuple):
 
     @classmethod
     def incomplete(cls, field: str, value: object) -> Refusal:
-        """Return the refusal of a call in an answer that was cut off, as *field* says. Even if its
-        arguments can be parsed, they may be incomplete.
+        """Return the refusal of a call in an answer that was cut off, as *field* shows. Even if the
+        call's arguments can be parsed, they may be incomplete.
         """
         shown = str(value)[:_LONGEST]
         return cls("incomplete", f"the answer was cut off ({field}: {shown})")
@@ -59,7 +59,7 @@ class Refusal(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class AskedCall:
-    """A call that a model asks for, independent of the provider's API."""
+    """A call that a model requests, independent of the provider's API."""
 
     name: object
     """The name that the model or the provider wrote. It can be any value."""

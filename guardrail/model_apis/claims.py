@@ -1,4 +1,4 @@
-"""Finds the results of tool calls in a request to a model. They are claims of the program that ran
+"""Finds the results of tool calls in a request to a model. They are claims by the program that ran
 the tools. Performs no I/O.
 """
 

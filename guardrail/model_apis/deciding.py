@@ -77,12 +77,12 @@ class Decider:
         tools: Mapping[str, Tool] | None = None,
         released: Callable[[AskedCall], None] = _ignore,
     ) -> None:
-        """*adapter* and *context* are recorded with each call. *context* lacks the model and the
-        response, which are taken from the answer. *owner* is allowed to report the results of the
-        calls; by default, it is ``owner_of(session)``. *again* lets a repeated call use the
-        approval that its first attempt waited for. *tools* are the tools of the request, by name;
-        other names are looked up in the guard's own tools. *released* is called with each call that
-        the program has received.
+        """*adapter* and *context* are recorded with each call. *context* does not contain the model
+        and the response, which are taken from the answer. *owner* is allowed to report the results
+        of the calls; by default, it is ``owner_of(session)``. *again* lets a repeated call use the
+        approval that its first attempt waited for. *tools* are the tools in the request, keyed by
+        name; other names are looked up in the guard's own tools. *released* is called with each
+        call that the program has received.
         """
         self._tools = {} if tools is None else tools
         self._guard = guard
@@ -99,7 +99,7 @@ class Decider:
 
     def decide(self, asked: Asked) -> list[str | None]:
         """Decide each call. For each, return the text of its refusal, or None if it is allowed.
-        Raises ``LedgerError``; in that case, no call of *asked* may be released.
+        Raises ``LedgerError``; in that case, no call in *asked* may be released.
         """
         rulings: list[str | None] = []
         for call in asked.calls:
@@ -158,8 +158,8 @@ class Decider:
             self._again.forget(self._owner, call)
 
     def _refused(self, call: AskedCall, refused: Denied | ApprovalRequired) -> str:
-        """Return the text of a refusal. If the model can ask for the call again, remember its
-        approval.
+        """Return the text of a refusal. If the model can request the call again, remember the
+        call's approval.
         """
         if self._again is None:
             return refusal_text(refused)
@@ -176,9 +176,7 @@ class Decider:
         return bool(self._admitted)
 
     def release(self) -> list[str]:
-        """Note that the program has received the admitted calls. Return the keys of their
-        results.
-        """
+        """Mark the admitted calls as received by the program. Return the keys of their results."""
         keys = []
         for call, admission in self._admitted:
             key = call.id if call.has_id and call.id is not None else legacy_key(call.name)

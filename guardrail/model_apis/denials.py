@@ -17,7 +17,7 @@ _UNNAMED = "(not a tool name)"
 
 def refusal_text(refusal: Denied | ApprovalRequired, *, again: bool = False) -> str:
     """Return the reason that a call did not run: the public message, which contains no values.
-    *again* is True if the model can ask for the call again.
+    *again* is True if the model can request the call again.
     """
     if again:
         return (
@@ -30,7 +30,7 @@ def refusal_text(refusal: Denied | ApprovalRequired, *, again: bool = False) -> 
 
 
 def error_text(error: Exception) -> str:
-    """Return the text for a failed body: the class and the text of its exception."""
+    """Return the text for a failed body: the class and the message of its exception."""
     name = type(error).__name__
     try:
         text = str(error)[:_LONGEST]

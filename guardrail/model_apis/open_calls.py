@@ -93,10 +93,11 @@ class OpenCalls:
     def take(
         self, owner: Owner, claims: Iterable[ResultClaim]
     ) -> Iterator[tuple[Admission, ResultClaim]]:
-        """Yield each open call that *claims* reports a result for, with that result, and close it.
+        """Yield each open call for which *claims* reports a result, with that result, and close the
+        call.
 
-        If calls with the same id were closed before, the same number of claims belongs to them and
-        is skipped. Legacy calls have no ids, so each claim applies to the latest call.
+        If calls with the same id were closed before, as many claims belong to those calls and are
+        skipped. Legacy calls have no ids, so each claim applies to the latest call.
         """
         for claim in claims:
             place = owner, claim.key

@@ -76,7 +76,7 @@ class ModelRequestError(GuardrailError):
 
 @dataclass(frozen=True, slots=True)
 class RequestedTool:
-    """A tool of a request whose calls the program runs."""
+    """A tool in a request, whose calls are run by the program."""
 
     name: str
     """The name that calls use."""
@@ -111,7 +111,7 @@ def _deep(parts: Any) -> bytes:
 
 
 class ToolEntry(NamedTuple):
-    """One entry of a list of tools."""
+    """One entry in a list of tools."""
 
     tools: tuple[RequestedTool, ...]
     """The tools in the entry that the program runs."""
@@ -120,8 +120,8 @@ class ToolEntry(NamedTuple):
 
 
 def entry_of(api: Api, tool: object, hosted: Collection[str]) -> ToolEntry:
-    """Return the entry for *tool*. Raises ``ModelRequestError`` unless the program runs it, each of
-    its calls comes back for a decision, or *hosted* contains its type.
+    """Return the entry for *tool*. Raises ``ModelRequestError`` unless the program runs the tool,
+    each call of the tool is returned for a decision, or *hosted* contains its type.
     """
     return _READERS[api](_object(tool, "tool"), hosted)
 

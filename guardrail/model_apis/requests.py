@@ -63,7 +63,7 @@ class ToolRequest:
     """One request with its tools."""
 
     def __init__(self, api: Api, body: Mapping[str, Any], hosted: Collection[str] = ()) -> None:
-        """Read the tools of *body*. *hosted* are the types of tools that the provider may run.
+        """Read the tools in *body*. *hosted* contains the types of tools that the provider may run.
         Raises ``ModelRequestError`` for tools that can't be governed, and if there are too many
         tools.
         """
@@ -88,7 +88,7 @@ class ToolRequest:
 
     def offering(self, names: Collection[str]) -> Mapping[str, Any]:
         """Return the request with only the tools in *names*. If nothing changes, it is the same
-        object. Raises ``ModelRequestError`` if the request demands a call of a tool that is left
+        object. Raises ``ModelRequestError`` if the request forces a call of a tool that is left
         out.
         """
         hidden = self.tools.keys() - set(names)
@@ -117,7 +117,7 @@ class ToolRequest:
         return owner[each.field]
 
     def _choose(self, made: dict[str, Any], hidden: Collection[str]) -> None:
-        """Adapt the choice of a tool in *made*, from which the tools *hidden* were removed."""
+        """Adapt the tool choice in *made*, from which the tools in *hidden* were removed."""
         for field, list_ in (("tool_choice", "tools"), ("function_call", _LEGACY)):
             choice = made.get(field)
             if isinstance(choice, dict):
@@ -208,8 +208,8 @@ def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[s
 
 
 def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:
-    """Yield the content blocks of a request: of its system prompt, of its messages and of the
-    results in them, and the tool changes in them.
+    """Yield the content blocks in a request (in its system prompt, its messages and the results in
+    them), and the tool changes in these.
     """
     messages = body.get("messages")
     owners = messages if isinstance(messages, list) else []
@@ -224,8 +224,8 @@ def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _defines_tool(block: Any) -> bool:
-    """Return True if *block* can tell the provider about a tool that the request's list of tools
-    does not have.
+    """Return True if *block* can tell the provider about a tool that is not in the request's list
+    of tools.
     """
     if not isinstance(block, dict):
         return False
@@ -249,7 +249,7 @@ def _offered(entry: ToolEntry, hidden: Collection[str]) -> Iterator[Mapping[str,
 
 
 def _name_of(choice: Mapping[str, Any]) -> str | None:
-    """Return the name of the tool that *choice* demands, if it demands one."""
+    """Return the name of the tool that *choice* forces the model to call, if there is one."""
     inner = choice.get("function") or choice.get("custom")
     found = inner.get("name") if isinstance(inner, dict) else choice.get("name")
     if found is None and choice.get("type") in _TYPED_CHOICES:
@@ -258,7 +258,7 @@ def _name_of(choice: Mapping[str, Any]) -> str | None:
 
 
 def _allowed(choice: dict[str, Any], hidden: Collection[str]) -> dict[str, Any]:
-    """Return *choice* without the hidden tools, if it lists the allowed ones."""
+    """Return *choice* without the hidden tools, if it is a list of allowed tools."""
     if choice.get("type") != "allowed_tools":
         return choice
     nested = choice.get("allowed_tools")

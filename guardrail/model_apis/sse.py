@@ -1,4 +1,4 @@
-"""Reads server-sent events from pieces of bytes, and writes them. Performs no I/O."""
+"""Parses server-sent events from chunks of bytes, and writes such events. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SseReader:
         self._size = 0
 
     def feed(self, piece: bytes) -> Iterator[SentEvent]:
-        """Yield the events that *piece* completes."""
+        """Yield the events completed by *piece*."""
         self._buffer += piece
         self._size += len(piece)
         if self._size > _LONGEST:
@@ -103,7 +103,7 @@ class SseReader:
         return None
 
     def rest(self) -> Iterator[SentEvent]:
-        """Yield the last event if the stream ends without an empty line after it."""
+        """Yield the last event if the stream ends without a blank line after it."""
         yield from self.feed(b"\n\n" if self._buffer else b"\n")
 
 
@@ -135,7 +135,7 @@ def read_object(text: str | bytes) -> Mapping[str, Any]:
 
 
 def read_request(text: bytes) -> Mapping[str, Any]:
-    """Return the JSON object in the request *text*, or an empty one if the request contains
+    """Return the JSON object in the request *text*, or an empty object if the request contains
     anything else.
     """
     try:

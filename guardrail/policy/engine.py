@@ -16,18 +16,18 @@ class Engine(Protocol):
 
     @property
     def identity(self) -> PolicyIdentity:
-        """The identity of the policies and data that every reply of this engine is based on."""
+        """The identity of the policies and data behind every reply from this engine."""
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
         """Evaluate ``data.guardrail.main.decision`` with the input *policy_input* (the whole input
         document as JSON).
 
-        *shard* names tenant, principal, agent and tool, joined by NUL. Each shard has its own
-        breaker, so that one agent's harmful requests can't block others. Principals are served in
-        turn. *deadline* is in seconds from now. The future of a caller that waits for it, or asks
-        if it is done, always completes, at the latest shortly after the deadline: with a reply, or
-        with a ``PolicyError`` that contains cause and detail. A request has no effects, so an
-        engine may retry it.
+        *shard* consists of tenant, principal, agent and tool, joined by NUL. Each shard has its own
+        breaker, so that one agent's harmful requests can't block other agents. Principals are
+        served in turn. *deadline* is in seconds from now. If a caller waits for the future, or asks
+        whether it is done, the future always completes, at the latest shortly after the deadline:
+        with a reply, or with a ``PolicyError`` that contains cause and detail. A request has no
+        effects, so an engine may retry it.
         """
 
     def listing(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
@@ -49,4 +49,4 @@ class LoadedEngine(Engine, Protocol):
 
     @property
     def sources(self) -> PolicySet | None:
-        """The policies that ``identity`` names, or None if they are not on this machine."""
+        """The policies identified by ``identity``, or None if they are not on this machine."""

@@ -19,8 +19,8 @@ _SEPARATOR = "\x00"
 
 @lru_cache(maxsize=1024)
 def party(shard: str) -> str:
-    """Return the party that *shard* belongs to: its tenant and principal, the first two parts of
-    *shard*. Each party gets its own turn.
+    """Return the party to which *shard* belongs: its tenant and principal, which are the first two
+    parts of *shard*. Each party gets its own turn.
     """
     return _SEPARATOR.join(shard.split(_SEPARATOR, 2)[:2])
 

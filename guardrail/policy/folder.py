@@ -1,4 +1,4 @@
-"""Walks a folder of policies. Every file that OPA would load is either read or refused; none is
+"""Walks a folder of policies. Every file that OPA would load is either read or rejected; none is
 silently skipped.
 """
 
@@ -40,7 +40,7 @@ def looks_like_policy(name: str) -> bool:
 class PolicyFolder:
     """Walks one folder.
 
-    Linked folders are followed. Unreadable folders, loops and hidden policies are refused.
+    Linked folders are followed. Unreadable folders, loops and hidden policies are rejected.
     """
 
     def __init__(self, root: Path, refuse: Callable[..., None], skip: Collection[str] = ()) -> None:
@@ -52,10 +52,10 @@ class PolicyFolder:
         self._projected: list[tuple[Path, str]] = []
 
     def files(self) -> Iterator[Path]:
-        """Yield every file that is not hidden, folder by folder, in order of names.
+        """Yield every file that is not hidden, folder by folder, sorted by name.
 
-        Problems are passed to *refuse*, some of them only after the last file, so read all files
-        before acting on them. Folders whose real paths are in *skip* are skipped.
+        Problems are passed to *refuse*, some of them only after the last file, so consume all files
+        before acting on any. Folders whose real paths are in *skip* are skipped.
         """
         try:
             yield from self._folder(self._root, (os.path.realpath(self._root),))
@@ -180,8 +180,8 @@ class PolicyFolder:
 
 
 def _projection(here: Path) -> str | None:
-    """Return the folder with the real files if *here* is a Kubernetes volume that is projected
-    through a link, otherwise None.
+    """If *here* is a Kubernetes volume that is projected through a link, return the folder with the
+    real files, otherwise None.
     """
     try:
         target = os.readlink(here / _PROJECTION)

@@ -32,17 +32,17 @@ _BEFORE_NUMBER = b":,[ \t\r\n"
 
 
 def check_input(policy_input: bytes) -> None:
-    """Raise ``PolicyError`` (``error``) for an input that is too large, or that the engine would
-    misread.
+    """Raise ``PolicyError`` (``error``) if the input is too large, or if the engine would misread
+    it.
 
     The engine converts integers beyond 64 bits to floating point, and compares integers with
-    floating point at 53 bits of precision, so that unequal numbers compare as equal.
+    floating-point numbers at 53 bits of precision, so unequal numbers can compare as equal.
     """
     if len(policy_input) > MAX_INPUT:
         raise PolicyError(
             (
-                f"the policy input has {counted(len(policy_input), 'byte')}, but the "
-                f"limit is {MAX_INPUT}"
+                f"the policy input is {counted(len(policy_input), 'byte')}, but the limit is "
+                f"{counted(MAX_INPUT, 'byte')}"
             ),
             cause="error",
             detail="input_size",
@@ -68,7 +68,7 @@ def check_input(policy_input: bytes) -> None:
 
 
 def _is_in_number(mark: bytes, shape: bytes, policy_input: bytes) -> bool:
-    """Return True if *mark*, found in *shape*, may be part of a number instead of digits inside a
+    """Return True if *mark*, found in *shape*, may be part of a number and not of digits inside a
     string, such as a card number or a digest.
     """
     at, done = shape.find(mark), 0

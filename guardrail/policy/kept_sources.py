@@ -1,4 +1,4 @@
-"""Converts loaded policies to the files that keep them next to the ledger, and back."""
+"""Converts loaded policies to the files in which they are kept next to the ledger, and back."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def data_bytes(policies: PolicySet) -> bytes:
 
 
 def restore(modules: bytes, data: bytes) -> PolicySet:
-    """Return the policies that *modules* and *data* were made from.
+    """Return the policies from which *modules* and *data* were made.
 
-    Their names are their keys, and they have no tests. Raises ``PolicyLoadError`` if these can't be
-    the bytes of policies.
+    The policies' names are their keys, and they have no tests. Raises ``PolicyLoadError`` if the
+    bytes can't be those of policies.
     """
     try:
         parts = from_bytes(modules)

@@ -1,5 +1,5 @@
-"""The byte form of policy modules: the input of the policies' digest, and the content of the file
-that keeps them.
+"""The byte form of policy modules, which is the input for the policies' digest and the content of
+the file in which they are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def to_bytes(modules: Iterable[tuple[str, str]]) -> bytes:
 
 def from_bytes(content: bytes) -> list[tuple[str, str]]:
     """Return the modules (key, text) in *content*. Raises ``ValueError`` if ``to_bytes`` can't have
-    written it.
+    produced it.
     """
     texts, at = [], 0
     while at < len(content):

@@ -73,7 +73,7 @@ class ModuleSource:
 
 @dataclass(frozen=True, slots=True)
 class PolicySet:
-    """All policies and data that decisions are based on, as bytes in memory.
+    """All policies and data on which decisions are based, as bytes in memory.
 
     Later changes on disk have no effect.
     """
@@ -104,9 +104,9 @@ def load_policies(paths: Sequence[Path], *, data: Mapping[str, Json] | None = No
     library.
 
     A folder is read like an OPA bundle: ``data.json`` in ``a/b`` is ``data.a.b``. Linked folders
-    are followed. Names that begin with a dot are skipped, and a policy in such a folder is refused.
-    *data* is merged at the root. Raises ``PolicyLoadError`` with all problems: missing, unreadable,
-    too large, not UTF-8, contradictory data.
+    are followed. Names that begin with a dot are skipped, and a policy in such a folder is
+    rejected. *data* is merged at the root. Raises ``PolicyLoadError`` with all problems: files that
+    are missing, unreadable, too large or not UTF-8, and contradictory data.
     """
     reader = _SourceReader()
     for path in paths:
@@ -245,8 +245,8 @@ class _SourceReader:
             )
 
     def _read_text(self, file: Path, limit: int, use: object) -> str | None:
-        """Return the text of *file*, or None if it was already read for the same *use* or was
-        refused.
+        """Return the text of *file*, or None if the file was already read for the same *use* or was
+        rejected.
         """
         seen = (os.path.realpath(file), use)
         if seen in self._seen:
@@ -312,7 +312,7 @@ class _SourceReader:
         self.merge(value, place, str(file))
 
     def merge(self, value: Json, place: tuple[str, ...], file: str) -> None:
-        """Insert *value* at *place* of the data document."""
+        """Insert *value* at *place* in the data document."""
         if not isinstance(value, dict):
             self.refuse(file, "data-object", "the data must be a JSON object")
             return
@@ -411,7 +411,7 @@ def _parse_float(written: str) -> float:
 def whole_exponent(written: str) -> bool:
     """Return True if *written* is an integer with an exponent, which OPA does not accept as an
     array index. Numbers larger than any array in a policy, its data or a call are accepted (``n >
-    1e9``), because neither engine can use them as an index.
+    1e9``), because neither engine can use such a number as an index.
     """
     if "e" not in written.lower():
         return False

@@ -1,4 +1,4 @@
-"""The tools that a person accepted: the file ``[proxy] tools``."""
+"""The tools that a person has accepted: the file set in ``[proxy] tools``."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class AcceptedTools:
             return None
 
     def refresh(self) -> bool:
-        """If the file has changed, read it again and return True. While it can't be read, no tool
-        is accepted.
+        """If the file has changed, read it again and return True. While the file can't be read, no
+        tool is accepted.
         """
         version = self._look()
         if version == self._version:
@@ -98,7 +98,7 @@ class AcceptedTools:
 
 
 def accepted_as(tools: Tools, tool: RequestedTool) -> RequestedTool | None:
-    """Return the tool of *tools* that equals *tool*, or None if *tool* was not accepted in this
+    """Return the tool in *tools* that equals *tool*, or None if *tool* was not accepted in this
     form.
     """
     known = tools.get(tool.name)
@@ -111,7 +111,7 @@ def _digest(tools: Tools) -> str:
 
 
 def read_accepted(path: Path) -> dict[str, RequestedTool]:
-    """Return the accepted tools by name, or an empty mapping if there is no file. Raises
+    """Return the accepted tools, keyed by name, or an empty mapping if there is no file. Raises
     ``ConfigError`` if the file can't be read, is malformed, or contains a tool with a digest that
     does not match its schema.
     """

@@ -37,7 +37,7 @@ def _this_user(_scope: Scope) -> Principal:
 
 
 class Proxy:
-    """An ASGI application in front of the API of a model provider. Its answers contain no tool call
+    """An ASGI application in front of a model provider's API. Its answers contain no tool call
     without a durable, well-formed ``allow``.
     """
 
@@ -53,9 +53,9 @@ class Proxy:
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         """*identify* returns the principal of a request, or raises a ``GuardrailError``. *seen*
-        notes the tools that are not accepted. *notify* gets a line for the operator if a call waits
-        for an approval. Raises ``ConfigError`` if the upstream can't be reached safely, or if the
-        file of accepted tools can't be read.
+        collects the tools that are not accepted. *notify* is called with a line for the operator if
+        a call waits for an approval. Raises ``ConfigError`` if the upstream can't be reached
+        safely, or if the file of accepted tools can't be read.
         """
         self.unanswered = 0
         """Number of requests to which the upstream sent no answer."""
@@ -72,7 +72,7 @@ class Proxy:
         self._identify = identify
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve a connection of an ASGI server."""
+        """Serve one connection from an ASGI server."""
         if scope["type"] == "lifespan":
             await self._live(receive, send)
         elif scope["type"] == "http":

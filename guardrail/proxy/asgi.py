@@ -1,4 +1,4 @@
-"""One HTTP request of an ASGI server, and the response to it."""
+"""One HTTP request from an ASGI server, and the response to it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["ClientGone", "Incoming", "Outgoing"]
 
 
 class ClientGone(Exception):
-    """Raised when the client has closed its connection, so that nobody reads the answer."""
+    """Raised when the client has closed its connection. Nobody would read the answer."""
 
 
 class Incoming:
@@ -76,8 +76,8 @@ class Incoming:
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Raise ``ClientGone`` in the block when the client closes its connection. This is noticed
-        only after the body has been read.
+        """Raise ``ClientGone`` inside the block when the client closes its connection. That is
+        noticed only after the body has been read.
         """
         task = asyncio.current_task()
         assert task is not None
@@ -118,8 +118,8 @@ class Outgoing:
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 
     async def write(self, data: bytes) -> None:
-        """Send a part of the body. When this returns, the transport has it, unless the client has
-        disconnected.
+        """Send a part of the body. When this returns, the transport has received that part, unless
+        the client has disconnected.
         """
         await self._send({"type": "http.response.body", "body": data, "more_body": True})
 

@@ -42,7 +42,7 @@ class CallerIdentity:
     """Returns the principal of each request. Never guesses."""
 
     def __init__(self, settings: ProxySettings) -> None:
-        """Read *peers* and *identity_header* from the settings. Raises ``ConfigError`` if one is
+        """Read *peers* and *identity_header* from the settings. Raises ``ConfigError`` if either is
         malformed, or if only one of them is set.
         """
         self._peers = frozenset(_peer(text) for text in settings.peers)
@@ -63,7 +63,7 @@ class CallerIdentity:
     def principal(self, scope: Scope) -> Principal:
         """Return the principal of a request, or an absent one.
 
-        Raises ``IdentityError`` if a peer names the caller twice or in a malformed way, or if a
+        Raises ``IdentityError`` if a peer specifies the caller twice or in a malformed way, or if a
         client that is not a peer sends the peers' header.
         """
         facts = facts_of(scope)
@@ -122,7 +122,9 @@ def _plain(text: str) -> _Address:
 
 
 def _user_of(facts: ConnectionFacts) -> int | None:
-    """Return the user at the other end of the connection. It is looked up once per connection."""
+    """Return the user at the other end of the connection. The user is looked up once per
+    connection.
+    """
     if facts.client is None or facts.server is None:
         return None
     if _USER not in facts.known:

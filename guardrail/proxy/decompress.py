@@ -1,4 +1,4 @@
-"""Decompresses the body of an answer in small pieces, so that a small input can't fill the
+"""Decompresses the body of an answer in small pieces, so that a small input can't exhaust the
 memory.
 """
 
@@ -20,8 +20,8 @@ class Decompressor:
     """Decompresses one body."""
 
     def __init__(self, encoding: str) -> None:
-        """*encoding* is the value of ``content-encoding``. Raises ``ProxyError`` if this proxy
-        can't read it: the proxy asks the upstream for uncompressed answers.
+        """*encoding* is the value of ``content-encoding``. Raises ``ProxyError`` if this proxy does
+        not support the encoding: it asks the upstream for uncompressed answers.
         """
         window = _WINDOWS.get(encoding.strip().lower())
         if window is None:

@@ -50,15 +50,15 @@ _STOP_S = 1.0
 
 def upstream_in(environment: Mapping[str, str], provider: ErrorFormat) -> str | None:
     """Return the URL of the API that a program with this environment uses, or None if no variable
-    names it.
+    contains it.
     """
     names = OPENAI_NAMES if provider is ErrorFormat.OPENAI else ANTHROPIC_NAMES
     return next((environment[name] for name in names if environment.get(name)), None)
 
 
 def anthropic_api(base: str | None) -> str | None:
-    """Return the URL of the API at *base*, a base URL as Anthropic's clients take it: they add
-    ``/v1``.
+    """Return the URL of the API at *base*, a base URL in the form that Anthropic's clients accept:
+    they append ``/v1``.
     """
     if base is None or base.rstrip("/").endswith("/v1"):
         return base
@@ -83,8 +83,8 @@ class EmbeddedProxy:
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
         """*openai* and *anthropic* are the URLs of the APIs; by default, the providers' own. *seen*
-        notes the tools that are not accepted. *notify* gets lines for the operator. Raises
-        ``ConfigError`` if one of the URLs can't be reached safely.
+        collects the tools that are not accepted. *notify* is called with lines for the operator.
+        Raises ``ConfigError`` if one of the URLs can't be reached safely.
         """
         self.requests = 0
         """Number of requests that had the secret."""
@@ -109,8 +109,8 @@ class EmbeddedProxy:
         )
 
     def environment(self, outside: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment for the program: *outside*, with this proxy's address as that of
-        the APIs.
+        """Return the environment for the program: *outside*, with the addresses of the APIs
+        replaced by this proxy's address.
         """
         base = f"{self._listener.url}/{self._secret}"
         # A client that uses the proxy of its environment would ask it for loopback addresses too.
@@ -127,8 +127,8 @@ class EmbeddedProxy:
 
     @property
     def unanswered(self) -> dict[ErrorFormat, tuple[int, str]]:
-        """The number of requests to which a provider's upstream sent no answer, with the reason for
-        the last of them. Contains only providers that have such requests.
+        """For each provider, the number of requests to which its upstream sent no answer, with the
+        reason for the last of them. Contains only providers that have such requests.
         """
         return {
             provider: (app.unanswered, app.problem)

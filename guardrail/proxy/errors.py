@@ -1,4 +1,4 @@
-"""Errors of the proxy, in the format of the API that a request is for."""
+"""Errors from the proxy, in the format of the API for which a request is meant."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class ErrorFormat(StrEnum):
 
 
 class ProxyError(GuardrailError):
-    """A request that the proxy answers with an error of its own. No part of the upstream's answer
-    is passed on.
+    """A request that the proxy itself answers with an error. No part of the upstream's answer is
+    passed on.
     """
 
     default_code = "proxy"
@@ -86,19 +86,19 @@ class Failure(NamedTuple):
 
     @property
     def headers(self) -> list[tuple[str, str]]:
-        """Headers of the error's own response."""
+        """The headers for a response that consists of the error."""
         made = [("content-type", "application/json")]
         if self.retry is not None:
             made.append(("x-should-retry", "true" if self.retry else "false"))
         return made
 
     def body(self, format_: ErrorFormat) -> bytes:
-        """Return the body of the error's own response."""
+        """Return the body of a response that consists of the error."""
         return compact(self._document(format_)).encode()
 
     def event(self, api: Api, number: int | None) -> bytes:
-        """Return the last event of a stream that fails. *number* is its sequence number, if the
-        stream numbers its events.
+        """Return the last event of a stream that fails. *number* is the event's sequence number, if
+        the stream numbers its events.
         """
         if api is Api.CHAT:
             return write_event(compact(self._document(ErrorFormat.OPENAI)))

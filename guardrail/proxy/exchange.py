@@ -87,7 +87,7 @@ class Exchange:
 
     async def _read(self, text: bytes) -> Mapping[str, Any]:
         """Return the JSON object in the request. Raises ``ProxyError`` if another parser could read
-        it differently, because the upstream must read the same object.
+        the object differently, because the upstream must read the same object.
         """
         if self._incoming.header("content-encoding") not in {None, "identity"}:
             raise ProxyError(
@@ -191,7 +191,7 @@ class Exchange:
             self._turn.release()
 
     async def _decide(self, asked: Asked) -> list[str | None]:
-        """Decide calls. Meanwhile, show the client that its request is being served."""
+        """Decide calls, and meanwhile show the client that its request is being served."""
         if self._pending:
             await self._flush()
         deciding = asyncio.create_task(self._turn.decide(asked))

@@ -52,7 +52,7 @@ def _end_to_end(headers: Iterable[tuple[str, str]], drop: frozenset[str]) -> Hea
 
 def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None) -> Headers:
     """Return the headers of a request for the upstream. *identity* is the header in which a peer
-    names the principal.
+    specifies the principal.
     """
     drop = _NOT_TO_UPSTREAM if identity is None else _NOT_TO_UPSTREAM | {identity}
     if governed:
@@ -66,7 +66,7 @@ def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None
 
 
 def to_client(headers: Headers, *, same_body: bool) -> Headers:
-    """Return the headers of an answer for the client. If *same_body* is True, the headers that
+    """Return the headers of an answer to the client. If *same_body* is True, the headers that
     describe the bytes of the body are kept.
     """
     drop = _NOT_TO_CLIENT if same_body else _NOT_TO_CLIENT | _OF_BODY

@@ -11,7 +11,7 @@ _MB = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class ProxyLimits:
-    """The times that the proxy waits, and the sizes that it reads."""
+    """The proxy's time limits and size limits."""
 
     keep_alive_s: float = 10
     """Seconds between two signs of life while an answer waits for a decision."""

@@ -95,8 +95,9 @@ def proxy_listener(
     seen: SeenTools | None = None,
     log: Callable[[str], None] = lambda _: None,
 ) -> Listener:
-    """Return the server of a proxy in front of *upstream*, bound to its address. *seen* notes the
-    tools that are not accepted. *log* gets lines for the operator. Raises ``ConfigError``.
+    """Return the server for a proxy in front of *upstream*, bound to the proxy's address. *seen*
+    collects the tools that are not accepted. *log* is called with lines for the operator. Raises
+    ``ConfigError``.
     """
     address, rules = listener_rules(settings)
     identity = CallerIdentity(settings)

@@ -1,8 +1,8 @@
-"""LiteLLM's ``generic_guardrail_api``: LiteLLM asks whether an answer that it holds may pass.
+"""LiteLLM's ``generic_guardrail_api``: LiteLLM asks whether a model's answer may pass.
 
 This is weaker than the proxy itself. LiteLLM chooses the answers that it asks about, and can ignore
-the reply. An answer passes or is blocked as a whole. The tools of requests are not checked,
-including those that the provider runs itself.
+the reply. An answer passes or is blocked as a whole. The tools in requests are not checked, not
+even those that the provider runs itself.
 """
 
 from __future__ import annotations
@@ -80,7 +80,5 @@ def _key_of(body: Mapping[str, Any]) -> object:
 
 
 def _history(body: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the request in the form of chat completions, in which messages report the results of
-    calls.
-    """
+    """Return the request in the form of chat completions, in which messages report call results."""
     return {"messages": body.get("structured_messages")}

@@ -12,7 +12,7 @@ __all__ = ["pass_on"]
 
 
 async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoing) -> None:
-    """Pass a request on, and its answer back. Raises ``ProxyError`` if no part of the answer has
+    """Pass a request on, and return its answer. Raises ``ProxyError`` if no part of the answer has
     been sent.
     """
     limit = shared.limits.passed

@@ -1,4 +1,4 @@
-"""Classifies the routes of the proxy as governed, passed on or refused. Performs no I/O."""
+"""Classifies the proxy's routes as governed, passed on or refused. Performs no I/O."""
 
 from __future__ import annotations
 

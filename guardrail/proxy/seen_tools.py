@@ -1,5 +1,5 @@
-"""The file of the tools that requests contained but nobody has accepted. A person can choose from
-them.
+"""The file of tools that appeared in requests but that nobody has accepted. A person can choose
+from them.
 
 The contents come from programs and are not trusted. They are only shown to the person who accepts
 tools.
@@ -64,8 +64,8 @@ class SeenTools:
         self._due = 0.0
 
     def note(self, tool: RequestedTool) -> None:
-        """Note that a request contained *tool*. A tool with another schema replaces the earlier
-        tool of this name.
+        """Add *tool*, which a request contained. It replaces an earlier tool with the same name and
+        another schema.
         """
         if tool.schema is None:
             return  # it has no schema to accept
@@ -86,7 +86,7 @@ class SeenTools:
 
     @property
     def due(self) -> bool:
-        """True if the file should be written now. It is then not due for a while."""
+        """True if the file should be written now. The file is then not due again for a while."""
         with self._lock:
             now = time.monotonic()
             if not self._changed or now < self._due:
@@ -118,7 +118,7 @@ class SeenTools:
 
 
 def read_seen(path: Path) -> list[SeenTool]:
-    """Return the well-formed tools in the file, or none if the file can't be read."""
+    """Return the well-formed tools in the file, or an empty result if the file can't be read."""
     try:
         found = json_text.read(read_input(path, _LARGEST).decode("utf-8"))
     except (OSError, ValueError):

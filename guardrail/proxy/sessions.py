@@ -53,7 +53,7 @@ def credential_digest(headers: Headers) -> str:
 
 
 def call_name(key: str) -> str:
-    """Return a name for a call. It differs from every name of a response."""
+    """Return a name for a call. It differs from every name that identifies a response."""
     return f"call\n{key}"
 
 
@@ -63,8 +63,8 @@ def call_names(claims: Iterable[ResultClaim]) -> list[str]:
 
 
 class CallerSessions:
-    """The sessions of the callers. The number is bounded: the oldest are forgotten, and a request
-    that continues a forgotten one gets a new session.
+    """The sessions of the callers. Their number is bounded: the oldest sessions are forgotten, and
+    a request that continues a forgotten session gets a new one.
     """
 
     def __init__(self, guard: Guard) -> None:
@@ -74,8 +74,8 @@ class CallerSessions:
         )
 
     async def named(self, caller: ProxyCaller, name: str) -> SessionScope:
-        """Return the session that a request names. Raises ``IdentityError`` if it belongs to
-        another caller.
+        """Return the session specified in a request. Raises ``IdentityError`` if the session
+        belongs to another caller.
         """
         place = caller.key, f"session\n{name}"
         found = self._known.get(place)

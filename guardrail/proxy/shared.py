@@ -41,8 +41,8 @@ class Shared:
 
     @property
     def approval_wait_s(self) -> float:
-        """How long a call waits for an approval, in seconds: 0 if the settings do not accept any
-        approval that a person could give.
+        """How long a call waits for an approval, in seconds: 0 if the settings accept no approval
+        by a person.
         """
         accepted = self.guard.approvals.terms.unsafe_asserted
         return self.settings.approval_wait_s if accepted else 0

@@ -1,6 +1,4 @@
-"""Looks up the tools of a request in the policy, and removes those that the policy hides from the
-model.
-"""
+"""Asks the policy about the tools in a request, and removes those that it hides from the model."""
 
 from __future__ import annotations
 
@@ -35,7 +33,7 @@ class RequestTools:
     """Looks up the tools in requests, and removes hidden ones."""
 
     def __init__(self, guard: Guard, accepted: AcceptedTools, seen: SeenTools | None) -> None:
-        """*seen* notes the tools that are not accepted."""
+        """*seen* collects the tools that are not accepted."""
         self._guard = guard
         self._accepted = accepted
         self._declared: dict[str, Tool] = {}
@@ -47,10 +45,11 @@ class RequestTools:
         self._subjects: OrderedDict[tuple[str, ...], SessionScope] = OrderedDict()
 
     async def known(self, tools: Mapping[str, RequestedTool]) -> dict[str, Tool]:
-        """Return the tools of a request as the policy sees them, by name.
+        """Return the tools in a request as the policy sees them, keyed by name.
 
         A tool is declared if the guard knows it, or if it was accepted with this schema. A change
-        of the accepted tools is durable in the ledger before it applies. Raises ``LedgerError``.
+        to the accepted tools is durable in the ledger before it takes effect. Raises
+        ``LedgerError``.
         """
         if not tools:
             return {}
@@ -105,7 +104,7 @@ class RequestTools:
         self, request: ToolRequest, known: Mapping[str, Tool], caller: ProxyCaller
     ) -> Mapping[str, Any]:
         """Return the request without the tools that the policy hides from *caller*. Raises
-        ``ModelRequestError`` if it demands a call of one of them.
+        ``ModelRequestError`` if the request forces a call of a hidden tool.
         """
         if not known:
             return request.offering(())

@@ -96,8 +96,8 @@ class ProxyTurn:
         self._approving = body
 
     def give_back_approvals(self) -> None:
-        """Let the request's approvals be used again: the upstream has refused the request, or never
-        received it.
+        """Make the request's approvals usable again: the upstream has rejected the request, or
+        never received it.
         """
         if self._approving is not None:
             self._shared.approvals.give_back(self._caller.key, self._approving)
@@ -134,8 +134,8 @@ class ProxyTurn:
         )
 
     async def offering(self, request: ToolRequest) -> Mapping[str, Any]:
-        """Return the request without the tools that the policy hides. Its tools are used to decide
-        the calls in the answer. Raises ``ModelRequestError`` and ``LedgerError``.
+        """Return the request without the tools that the policy hides. The request's tools are used
+        to decide the calls in the answer. Raises ``ModelRequestError`` and ``LedgerError``.
         """
         self._tools = await self._shared.tools.known(request.tools)
         return await self._shared.tools.offering(request, self._tools, self._caller)
@@ -151,7 +151,7 @@ class ProxyTurn:
         self._shared.refused.add(self._caller.key, item, refusal, places)
 
     def about(self, places: Collection[str]) -> None:
-        """Remember the ids of the answer and of its conversation, which later requests can
+        """Remember the ids of the answer and of its conversation, from which later requests can
         continue.
         """
         self._shared.sessions.note(self._caller, places, self.session)
@@ -165,7 +165,7 @@ class ProxyTurn:
             ON_WAIT.reset(token)
 
     def _tell_of_wait(self, tool: str) -> None:
-        """Tell the operator that a call waits, because the client only sees that its answer is
+        """Tell the operator that a call waits, because the client sees only that the answer is
         late.
         """
         seconds = self._shared.approval_wait_s
@@ -185,8 +185,8 @@ class ProxyTurn:
         self._shared.sessions.note(self._caller, names, self.session)
 
     async def record_failure(self, code: str, events: AnswerStream | None) -> None:
-        """Record that an answer failed with *code*: record each call that it had begun or, if there
-        is none, a call without a name. Raises ``LedgerError``.
+        """Record that an answer failed with *code*: record each call that had begun in the answer
+        or, if there is none, a call without a name. Raises ``LedgerError``.
         """
         asked = Asked([], None, None) if events is None else events.dropped()
         unnamed = AskedCall(None, None, None, None, refusal=Refusal(code, ""), has_id=False)

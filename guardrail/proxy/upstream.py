@@ -1,5 +1,5 @@
-"""The client of the upstream. It follows no redirects, ignores the proxy settings of the
-environment, and verifies certificates.
+"""The client for the upstream. It follows no redirects, ignores proxy settings in the environment,
+and verifies certificates.
 """
 
 from __future__ import annotations
@@ -102,7 +102,9 @@ class UpstreamReply:
             self._parts = self._decompressor.feed(piece)
 
     async def body(self, limit: int | None = None) -> bytes:
-        """Return the complete decompressed body. *limit* is smaller than the limit of the reply."""
+        """Return the complete decompressed body. *limit* is smaller than the limit for the whole
+        reply.
+        """
         self._limit = self._limit if limit is None else limit
         pieces = []
         while piece := await self.read():
@@ -133,8 +135,8 @@ class Upstream:
     """
 
     def __init__(self, url: str, *, idle_s: float, connect_s: float) -> None:
-        """*url* is a base URL as OpenAI's clients take it. If it has no path, ``/v1`` is added.
-        *idle_s* is the number of seconds for which the upstream may send nothing. Raises
+        """*url* is a base URL in the form that OpenAI's clients accept. If it has no path, ``/v1``
+        is added. *idle_s* is the number of seconds for which the upstream may send nothing. Raises
         ``ConfigError``.
         """
         found = _checked(url)
@@ -243,9 +245,9 @@ def _checked(url: str) -> SplitResult:
 def _proxy_error(
     error: Exception, kind: type[ProxyError] = ProxyError, name: str = "the upstream"
 ) -> ProxyError:
-    """Return the error that tells the client about an exception of the HTTP library. The library's
-    own text may name addresses. *name* has no credentials, because a URL with credentials is
-    refused.
+    """Return the error that tells the client about an exception from the HTTP library. The
+    library's own text may contain addresses. *name* contains no credentials, because a URL with
+    credentials is rejected.
     """
     if isinstance(error, TimeoutError):  # also aiohttp.ServerTimeoutError
         return kind(504, f"{name} did not answer in time", code="proxy.upstream_timeout")

@@ -81,7 +81,7 @@ class RetentionManager:
         pace: DeletionPace = DeletionPace(),  # noqa: B008 - frozen
         delete: Callable[[Callable[[], PruneResult]], PruneResult] = lambda work: work(),
     ) -> None:
-        """Manage the ledger of *settings*. *record* writes an ``admin.*`` record with the given
+        """Manage the ledger in *settings*. *record* writes an ``admin.*`` record with the given
         type and detail, and returns once the record is durable.
 
         *pace* limits how fast records are deleted. *delete* runs the function that deletes them,
@@ -142,8 +142,8 @@ class RetentionManager:
         """Make the missing copies of segments. If *fresh* is True, first close a segment over all
         records that are not in one yet.
 
-        Each copy is verified and durable when this returns. *why* is the reason that a person gave.
-        Raises ``RetentionError``, ``LedgerError``.
+        Each copy is verified and durable when this returns. *why* is a person's reason. Raises
+        ``RetentionError``, ``LedgerError``.
         """
         facts = self.facts()
         segment = self._record_segment(facts, why) if fresh else None
@@ -217,7 +217,7 @@ class RetentionManager:
 
     def _archive_folder(self) -> Path | None:
         """Return the archive's folder, or None. Raises ``RetentionError`` if it is also the
-        segments' folder, because there would be only one copy.
+        segments' folder, because there would then be only one copy.
         """
         target = self._policy.archive
         if target is not None and segments.same_folder(target, self._folder):
@@ -257,8 +257,8 @@ class RetentionManager:
 
         Raises ``RetentionError``.
 
-        Each copy is first read and compared with the hashes that the log still has, so that its age
-        can't come from a wrong file.
+        Each copy is first checked against the hashes still in the log, so that the age of a
+        different file is never used.
         """
         gone = self.expired()
         if gone:
@@ -300,7 +300,7 @@ class RetentionManager:
         The result is at most 1 if nothing is due.
 
         Pruning stops before open calls, requests that can still be approved, and certificates of
-        keys that still sign.
+        keys that are still in use.
         """
         facts = self.facts()
         due = judge(facts, self._policy, self._clock()).due_before
@@ -312,7 +312,7 @@ class RetentionManager:
 
     def prune(self, *, why: str | None, given: Sequence[SignedNote] = ()) -> PruneResult:
         """Delete records past their retention period, including their text in the files, and the
-        kept sources of policies that no record names any more. Proofs still work afterwards.
+        kept sources of policies that no record names any more. Existing proofs remain valid.
         """
         facts = self.facts()
         self._refuse_settings()
@@ -347,7 +347,7 @@ class RetentionManager:
         """Return an external head that covers the records to delete. Raises ``RetentionError``
         unless all of these records are in closed segments, copied and no longer needed.
 
-        All evidence is read from the lines, which are hashed under external heads.
+        All evidence is read from the lines, which are covered by external heads.
         """
         kept = external_heads(self._settings, facts.log, self._signing.public, given)
         if not kept.heads and not kept.named:

@@ -1,4 +1,4 @@
-"""Computes the tree that a closed segment fixes, and writes the segment's copy."""
+"""Computes the tree that is fixed when a segment is closed, and writes the segment's copy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ __all__ = ["node_of", "tree_to_close", "write_copy"]
 
 
 def tree_to_close(reader: LedgerReader, first: int, signing: Signing) -> tuple[Edge, bytes]:
-    """Return the tree of all records, computed from the lines from *first* on, and the last leaf.
+    """Return the tree of all records, computed from the lines that begin with record *first*, and
+    the last leaf.
 
     Raises ``LedgerError`` unless the tree matches the signed head, because closing a segment fixes
     its content forever.

@@ -1,7 +1,7 @@
-"""Gathers the evidence for a deletion in one walk over every line. A key holder signed the tree
+"""Gathers the evidence for a deletion in one pass over every line. A key holder signed the tree
 over these lines, and external heads cover it.
 
-Deletion also removes the traces, so nothing is trusted merely because it is stored: not an index,
+Deletion also removes all traces, so no data is trusted merely because it is stored: not an index,
 not the tree, and not the file next to a copy.
 """
 
@@ -93,7 +93,7 @@ def vouched(evidence: DeletionEvidence, kept: ExternalHeads, before: int) -> Che
 
 
 def not_anchored(kept: ExternalHeads, before: int) -> RetentionError:
-    """Return the error for records that no anchored head covers. It includes the reasons for
+    """Return the error for records that no anchored head covers. The error includes the reasons for
     rejecting the user's heads.
     """
     return RetentionError(

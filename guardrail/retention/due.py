@@ -34,12 +34,12 @@ class RunResult:
 
 
 def carry_out(manager: RetentionManager, *, why: str | None) -> RunResult:
-    """Close segments, copy, archive, prune and expire everything that is due; each action is
-    recorded when this returns.
+    """Close, copy, archive, prune and expire everything that is due; each action is recorded when
+    this returns.
 
     Each failure becomes a problem in the result. Raises ``LedgerError`` if the ledger can't be read
-    or written, and ``RetentionError`` if the copy of a segment can't be made, in which case nothing
-    else is tried.
+    or written, and ``RetentionError`` if the copy of a segment can't be made; no other work is
+    tried in that case.
     """
     sealed = manager.close_segment(why=why, fresh=manager.is_segment_due())
     put: list[ArchivedSegment] = []

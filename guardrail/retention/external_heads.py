@@ -1,5 +1,5 @@
-"""Finds external heads and the records that they cover. Only covered records may be deleted:
-nothing could prove later that an uncovered record existed.
+"""Finds external heads and the records that they cover. Only covered records may be deleted: it
+could never be proved later that an uncovered record had existed.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ class ExternalHeads:
 def external_heads(
     settings: Settings, log: str, public: str, given: Iterable[SignedNote] = ()
 ) -> ExternalHeads:
-    """Return the heads of *log* that its key *public* (64 hex) signed, from the anchors of
-    *settings* and among *given*.
+    """Return the heads of *log* that its key *public* (64 hex) signed, from the anchors in
+    *settings* and from *given*.
 
-    An anchor confirms the heads that are read back from it, and a witness the heads that it
-    cosigned. The ledger's own files about its anchors are not evidence: anyone who can write the
-    ledger can write them. Neither is a head from the user, because ``guardrail checkpoint`` prints
-    one for any ledger. Raises ``RetentionError`` if an anchor that might hold another head can't be
-    read.
+    An anchor vouches for the heads that are read back from it, and a witness vouches for the heads
+    that it has cosigned. The ledger's own files about its anchors are not evidence: anyone who can
+    write the ledger can write them. A head from the user is not evidence either, because
+    ``guardrail checkpoint`` prints one for any ledger. Raises ``RetentionError`` if an anchor that
+    might hold another head can't be read.
     """
     key = NoteKey(log, bytes.fromhex(public))
     anchors = configured(
@@ -79,7 +79,7 @@ def external_heads(
 
 
 def _signed_checkpoint(note: SignedNote, key: NoteKey) -> Checkpoint | None:
-    """Return the checkpoint in *note* if *key* signed it as a head of the log that the key names,
+    """Return the checkpoint in *note* if *key* signed it as a head of the log named in the key,
     otherwise None.
     """
     try:

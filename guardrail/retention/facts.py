@@ -47,7 +47,7 @@ class RetentionReader(Protocol):
         """Return the number of the first record after line 0, or 1 if there is none."""
 
     def admin(self, *types: str) -> list[LineRow]:
-        """Return (seq, line) of each record of *types*, the oldest first."""
+        """Return (seq, line) of each record of *types*, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class ArchivedCopy:
-    """A copy of a segment in the archive, as an ``admin.archived`` record names it."""
+    """A copy of a segment in the archive, as described in an ``admin.archived`` record."""
 
     segment: int
     file: str
@@ -77,7 +77,7 @@ class ArchivedCopy:
 
 @dataclass(frozen=True, slots=True)
 class LegalHold:
-    """An active legal hold. Nothing is pruned while there is one."""
+    """An active legal hold. No record is pruned while a hold is active."""
 
     id: str
     reason: str
@@ -174,7 +174,7 @@ class FactCollector:
 
     @property
     def segments(self) -> list[Segment]:
-        """Every segment for which a sealing record was taken, in order, even if its records are
+        """Every segment whose sealing record was taken, in order, even if the segment's records are
         pruned.
         """
         return [each for _, each in sorted(self._segments.items())]
@@ -204,7 +204,8 @@ class FactCollector:
 
 
 def read_facts(records: RetentionReader) -> RetentionFacts:
-    """Return the facts in *records*. The records are found by an index, which is not authenticated.
+    """Return the facts in *records*. The records are found through an index, which is not
+    authenticated.
 
     Raises ``LedgerError``.
     """
@@ -228,7 +229,7 @@ def refuse_closed(line: bytes, first: int) -> None:
 
 
 def moment(ts: str) -> datetime | None:
-    """Return a record's time stamp as a time, or None if it is not a valid time."""
+    """Return a record's timestamp as a time, or None if it is not a valid time."""
     try:
         found = datetime.fromisoformat(ts)
     except ValueError:

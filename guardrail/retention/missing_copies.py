@@ -16,7 +16,7 @@ __all__ = ["missing_copies"]
 
 
 def missing_copies(settings: Settings, facts: RetentionFacts) -> Iterator[RetentionFinding]:
-    """Yield a finding for each place (the segments' folder, the archive) from which copies are
+    """Yield a finding for each location (the segments' folder, the archive) from which copies are
     missing.
 
     Every sealed segment must have a copy in the segments' folder, and one in the archive if a

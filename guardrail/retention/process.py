@@ -1,8 +1,8 @@
 """The worker process that does the due retention work, as seen by the guard that starts it.
 
-The worker is a process rather than a thread so that it takes no time from the interpreter that runs
-the calls, has its own priority, does not hold a connection that a fork of the program would copy,
-and can be ended at any point.
+The worker is a process and not a thread, so it takes no time from the interpreter that runs the
+calls, has its own priority, holds no connection that a fork of the program would copy, and can be
+terminated at any point.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class RetentionWorker:
     """A running worker. Used by one thread."""
 
     def __init__(self, job: RetentionJob, *, keep: int, folder: str) -> None:
-        """Start the worker in *folder*. It inherits the descriptor *keep*, and with it the lock on
-        that file. Raises ``OSError``.
+        """Start the worker in *folder*. The worker inherits the descriptor *keep*, and with it the
+        lock on that file. Raises ``OSError``.
         """
         # As with the policy workers, neither the environment nor the current folder influences the
         # imports.
@@ -118,7 +118,9 @@ class RetentionWorker:
         return found if all(isinstance(each, str) for each in texts) else _DIED
 
     def end(self) -> None:
-        """End the worker within seconds. Finished work is durable; the next run does the rest."""
+        """Terminate the worker within seconds. Finished work is durable; the next run does the
+        rest.
+        """
         self._popen.terminate()
         if not self.wait(_END_S):
             self._popen.kill()

@@ -1,7 +1,7 @@
 """Runs due retention work once a day in the background. One thread per process starts a worker;
 each log has at most one worker at a time.
 
-No call waits for it, and no failure stops a call: failures are written to a file next to the
+No call waits for this work, and no failure stops a call: failures are written to a file next to the
 ledger, and ``doctor`` shows them.
 """
 
@@ -48,8 +48,8 @@ for the same time, because it might be corrected.
 class RetentionWatch:
     """Runs the due retention work of one ledger once a day. Any thread may close it.
 
-    The process that holds the ledger's retention lock does this for all processes of the log. The
-    worker inherits the lock, so that it is held as long as the worker runs.
+    The process that holds the ledger's retention lock does this for all processes that use the log.
+    The worker inherits the lock, which is therefore held as long as the worker runs.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RetentionWatch:
     ) -> None:
         """Prepare the watch; ``start`` starts it.
 
-        *clock* returns seconds since 1970, *tick* is the interval between checks.
+        *clock* returns seconds since 1970, and *tick* is the interval between checks, in seconds.
         """
         self._settings = settings
         self._folder = os.getcwd()
@@ -116,7 +116,7 @@ class RetentionWatch:
         self.start()
 
     def close(self) -> None:
-        """Stop the watch. A worker gets two seconds to end by itself and is then ended.
+        """Stop the watch. A worker gets two seconds to end by itself, and is then terminated.
         Idempotent.
         """
         if self._closed:
@@ -150,7 +150,7 @@ class RetentionWatch:
                 return
 
     def _turn(self) -> None:
-        """Check once for due work. If there is any and no other process is doing it, start a
+        """Check once for due work. If there is any, and no other process is doing it, start a
         worker.
         """
         if not self._clock_is_sane() or not self._is_due(self._read_state()):

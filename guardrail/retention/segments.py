@@ -90,7 +90,9 @@ class Manifest:
 
 
 def name_of(genesis: str, number: int) -> str:
-    """Return the name of a copy without extension. Copies of several logs may share a folder."""
+    """Return the name of a copy, without an extension. Copies from several logs may share a
+    folder.
+    """
     return f"{genesis[:16]}-{number:06d}"
 
 
@@ -108,7 +110,7 @@ def write(
     this returns.
 
     *before* is the tree of the records before the segment. Files and folders get the owner of the
-    ledger *like*. Raises ``RetentionError``, and then leaves nothing behind under that name.
+    ledger *like*. If this raises ``RetentionError``, nothing is left under that name.
     """
     name = name_of(genesis, segment.number)
     try:
@@ -192,7 +194,7 @@ def _matches_closed(manifest: Manifest, closed: Segment, log: str) -> bool:
 
 
 def same_folder(one: Path, other: Path) -> bool:
-    """Return True if two paths lead to the same folder, even through links and mounts."""
+    """Return True if two paths lead to the same folder, even if they go through links or mounts."""
     if os.path.realpath(one) == os.path.realpath(other):
         return True
     try:
@@ -259,8 +261,8 @@ def _compress(out: BinaryIO, lines: Iterable[bytes]) -> None:
 
 
 def _make_folder(folder: Path, like: Path) -> None:
-    """Create *folder* if it is missing, for the owner of the ledger *like*. Its name is durable
-    when this returns, as are the names of the copies in it.
+    """Create *folder* if it is missing, for the owner of the ledger *like*. When this returns, the
+    folder's name is durable, as are the names of the copies in it.
     """
     missing = [each for each in folder.parents if not each.exists()]
     new_folder(folder, like)
@@ -285,8 +287,8 @@ def _new_file(path: Path, like: Path) -> Iterator[BinaryIO]:
 
 
 def _examine(path: Path, log: str, genesis: str, segment: Segment, before: Edge) -> Manifest:
-    """Read a file of lines and return its manifest. Raises ``RetentionError`` unless it contains
-    exactly *segment*.
+    """Read a file that consists of lines, and return its manifest. Raises ``RetentionError`` unless
+    it contains exactly *segment*.
     """
     edge = before.copy()
     begin = [root.hex() for root in edge.roots]

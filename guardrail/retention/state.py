@@ -1,5 +1,5 @@
 """Stores the state of the automatic retention runs (last run, last failure) in a small file next to
-the ledger, which every process of that log shares.
+the ledger. All processes that use that log share the file.
 
 The file is a cache, not evidence. Anyone who can write the ledger's folder can make a guard check
 for due work earlier or later; ``doctor`` finds overdue work from the records alone.
@@ -52,8 +52,8 @@ def state_path(ledger: Path) -> Path:
 
 
 def read_state(path: Path) -> RetentionState:
-    """Return the state in *path*; an empty state if there is none or it is unreadable. Never
-    raises.
+    """Return the state stored in *path*, or an empty state if the file is missing or unreadable.
+    Never raises.
     """
     try:
         document = json.loads(read_input(path, _MAX_BYTES))
@@ -78,7 +78,7 @@ def _is_time(value: object) -> bool:
 
 
 def write_state(path: Path, state: RetentionState) -> None:
-    """Replace the state atomically: readers get either the old or the new state. Raises
+    """Replace the state atomically: readers get either the old state or the new one. Raises
     ``OSError``.
     """
     temporary = path.with_name(f"{path.name}.{os.getpid()}")

@@ -1,5 +1,5 @@
-"""Judges the retention status (due, overdue, deleted too early) from plain values, for ``doctor``,
-``verify`` and the timer.
+"""Determines the retention status (due, overdue, deleted too early) from plain values, for
+``doctor``, ``verify`` and the timer.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Shows who read the ledger, from the access log. All values are plain: a field that is missing or
-of another type counts as absent.
+has another type counts as absent.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Explains each code for an approval that was rejected."""
+"""Explains, for each code, why an approval was rejected."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ class RequestLog(Protocol):
         """Return the last line of the log."""
 
     def snapshot(self) -> AbstractContextManager[Any]:
-        """Make every read inside the block use one snapshot."""
+        """Read from a single snapshot inside the block."""
 
     def record(self, seq: int) -> bytes | None:
         """Return the line of a record."""
@@ -74,7 +74,7 @@ def _has_expired(log: RequestLog, approval: str, terms: ApprovalTerms, now: date
 def find_request(log: RequestLog, ref: str) -> ApprovalCase:
     """Return the request *ref*: an id, the beginning of one, or a record number.
 
-    Raises ``NotFoundError`` if none matches, or more than one.
+    Raises ``NotFoundError`` unless exactly one request matches.
     """
     shown = clip(quote(ref), 60)
     wanted = [case for case in _candidates(log, ref) if case is not None]

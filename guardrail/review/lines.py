@@ -1,9 +1,9 @@
 """Reads records from a file: an export, or the copy of a segment, plain or gzip. Reading is strict
 and bounded, but does not verify the records.
 
-Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. Here, all
-lines must be records of the same log, with consecutive numbers, so the output never mixes two logs
-and never skips a record.
+Anyone who had the file may have changed it; ``guardrail.review.verify`` detects that. All lines
+must be records of the same log, with consecutive numbers, so the output never mixes two logs and
+never skips a record.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BEGINS = frozenset({"call.decision", "call.rejected"})
 
 
 class SourceError(GuardrailError):
-    """A file that was named instead of the ledger can't be read, or is not valid."""
+    """A file that was given instead of the ledger can't be read, or is not valid."""
 
     default_code = "review.source"
 
@@ -194,7 +194,7 @@ class FileRecords:
 
     @property
     def log(self) -> str:
-        """Origin name of the log, which is the same in every line."""
+        """The log's origin name, which is the same in every line."""
         return self._log
 
     def size(self) -> int:
@@ -257,8 +257,8 @@ class FileRecords:
         return [(seq, line) for seq, line in found if line is not None]
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision of the call *approval*, then all of its steps in the file, in
-        order.
+        """Return the decision about the call *approval*, followed by all of the approval's steps in
+        the file, in order.
         """
         decisions = (
             line for line in self.by_call(approval) if decode(line).get("type") == "call.decision"

@@ -1,6 +1,7 @@
-"""Makes proofs from a ledger: that it contains a record, and that one head continues another.
+"""Makes proofs from a ledger: that it contains a record, and that one head extends another.
 
-It only reads. It checks everything that it reads, so a changed ledger never produces a proof.
+This module only reads. It checks everything that it reads, so a changed ledger never produces a
+proof.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ __all__ = ["Consistency", "HeadRelation", "compare_heads", "key_ranges", "log_ke
 
 
 def log_key(reader: LedgerReader) -> NoteKey:
-    """Return the log key named in line 0, which is not pinned. Raises ``LedgerError`` if line 0
-    names none.
+    """Return the log key in line 0, which is not pinned. Raises ``LedgerError`` if line 0 contains
+    no key.
     """
     key = reader.genesis.get("key")
     public = key.get("public") if isinstance(key, dict) else None
@@ -75,8 +76,8 @@ def make_proof(
     """Return the proof that record *seq* is in the ledger, under *head* or, preferably, under a
     head with cosignatures.
 
-    *anchored* are heads that anchors accepted, with their signatures. They count if the log key
-    signed them and they cover the record. Raises ``LedgerError`` if there is no such record, or if
+    *anchored* are heads that anchors accepted, with their signatures. Such a head counts if the log
+    key signed it and it covers the record. Raises ``LedgerError`` if there is no such record, or if
     the ledger can't prove it.
     """
     with reader.snapshot():
@@ -127,8 +128,8 @@ def _doubtful_recovery(reader: LedgerReader, seq: int) -> Recovered | None:
 def _covering_heads(
     anchored: Iterable[SignedNote], key: NoteKey, seq: int
 ) -> dict[str, SignedNote]:
-    """Return the heads among *anchored* that *key* signed and that cover record *seq*, by text.
-    Each has the signatures of all its copies.
+    """Return the heads among *anchored* that *key* signed and that cover record *seq*, keyed by
+    text. Each has the signatures of all its copies.
     """
     found: dict[str, SignedNote] = {}
     for note in anchored:
@@ -144,7 +145,7 @@ def _covering_heads(
 def _largest_head_before(
     covering: Mapping[str, SignedNote], doubt: Recovered, seq: int, root: Callable[[int], bytes]
 ) -> tuple[SignedNote, int]:
-    """Return the largest head of *covering* made before the recovery *doubt*, and its size. Raises
+    """Return the largest head in *covering* made before the recovery *doubt*, and its size. Raises
     ``LedgerError``.
     """
     heads = ((Checkpoint.parse(text), note) for text, note in covering.items())
@@ -234,8 +235,8 @@ def compare_heads(
     """Compare *old* and *new* using the ledger; both must be signed by keys of the log *key*.
 
     If *backup* is True, the ledger is a copy, *new* may cover more records than the copy has, and
-    *signers* names later keys. Every line is read and hashed, and both heads are compared with the
-    result. Raises ``LedgerError`` if the ledger can't be read.
+    *signers* contains later keys. Every line is read and hashed, and both heads are compared with
+    the result. Raises ``LedgerError`` if the ledger can't be read.
     """
     first, second = Checkpoint.parse(old.text), Checkpoint.parse(new.text)
     if first.origin != second.origin or first.origin != key.name:

@@ -29,7 +29,7 @@ class SegmentCopy:
 
 
 def copies_of(records: RecordReader, settings: Settings) -> list[SegmentCopy]:
-    """Return the copies of this log's segments in the folders of *settings*, one per segment,
+    """Return the copies of this log's segments in the folders from *settings*, one per segment,
     oldest records first.
     """
     zero = records.record(0)
@@ -47,7 +47,7 @@ def way_to_copy(
     lost: PrunedRange, copies: list[SegmentCopy], seq: int | None = None, *, command: str = "show"
 ) -> str:
     """Return the *command* that reads record *seq* from a copy, or that lists the *lost* records.
-    If no copy is found, return another next step.
+    If no copy is found, return a different next step.
     """
     wanted = [each for each in copies if each.first <= (lost.last if seq is None else seq)]
     if seq is not None:

@@ -255,7 +255,7 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
 
 
 def reason_of(cause: str, detail: str) -> CauseExplanation:
-    """Return the explanation of *detail* if it has one, otherwise that of *cause*."""
+    """Return the explanation for *detail* if there is one, otherwise the one for *cause*."""
     special = _DETAILS.get((cause, detail))
     if cause == Cause.APPROVAL and detail in _APPROVAL:
         words, next_step = _APPROVAL[detail]

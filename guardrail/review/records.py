@@ -1,5 +1,5 @@
 """Reads records for reviewers: a decision and its outcome become one call. All values are plain,
-and no content of a record raises an error.
+and no content in a record causes an error.
 
 A line may come from a later version, or from anyone who had the file, so nothing is assumed about
 it: a field that is missing or has another type counts as absent. ``verify`` decides whether lines
@@ -80,13 +80,11 @@ class RecordReader(Protocol):
         """Return (seq, line) of each record of that ``admin.*`` type, oldest first."""
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision of the call *approval*, then all of its steps."""
+        """Return the decision about the call *approval*, followed by all steps of the approval."""
 
 
 class NotFoundError(GuardrailError):
-    """No record, session or call has that name, or more than one has. ``hint`` lists the
-    candidates.
-    """
+    """No record, session or call matches, or more than one does. ``hint`` lists the candidates."""
 
     default_code = "review.not_found"
     lost: PrunedRange | None = None
@@ -112,7 +110,7 @@ class PrunedError(NotFoundError):
 
 @dataclass(frozen=True, slots=True)
 class PrunedRange:
-    """Records 1 to ``last`` have been deleted from this log, as one of its records says."""
+    """Records 1 to ``last`` have been deleted from this log, according to one of its records."""
 
     last: int
     seq: int
@@ -129,7 +127,7 @@ class PrunedRange:
 
 
 def pruned_range(records: RecordReader) -> PrunedRange | None:
-    """Return the range of pruned records, or None if no record says that any were pruned."""
+    """Return the range of pruned records, or None if no record says that records were pruned."""
     before = records.first()
     if before < 2 or records.record(0) is None:
         return None
@@ -214,7 +212,7 @@ class RuleHit:
 
 @dataclass(frozen=True, slots=True)
 class RecordedOutcome:
-    """The recorded end of a call, or a later claim about it."""
+    """The recorded end of a call, or a later claim about that end."""
 
     seq: int
     ts: str
@@ -241,7 +239,7 @@ class RecordedPerson:
 
 @dataclass(frozen=True, slots=True)
 class RecordedAnswer:
-    """One answer to a request, or its use by a call."""
+    """One answer to a request, or the use of an approval by a call."""
 
     kind: StepKind
     seq: int
@@ -260,7 +258,7 @@ def people_of(record: Mapping[str, Any]) -> tuple[RecordedPerson, ...]:
 
 
 def person_of(who: Mapping[str, Any]) -> RecordedPerson:
-    """Return the person named in a record."""
+    """Return the person in a record."""
     return RecordedPerson(text(who, "id"), text(who, "assurance"), text(who, "method"))
 
 

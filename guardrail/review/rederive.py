@@ -1,5 +1,5 @@
-"""Derives recorded decisions again: evaluates the kept policies with the recorded inputs, and
-compares the results with the records.
+"""Re-derives recorded decisions: evaluates the kept policies with the recorded inputs, and compares
+the results with the records.
 
 No tool runs, and the log is not changed. The records are read as they are stored; ``verify``
 checks them.
@@ -56,7 +56,7 @@ _DERIVABLE = (Cause.POLICY, Cause.OBLIGATION)
 
 
 class NotDerived(StrEnum):
-    """The reason that a decision of a policy was not derived again."""
+    """The reason that a policy decision was not re-derived."""
 
     INCOMPLETE = "input_incomplete"
     """The record does not contain the whole input."""
@@ -73,7 +73,7 @@ class NotDerived(StrEnum):
 
 
 class UsedPolicies(NamedTuple):
-    """The policies of a record, and the engine that evaluated them."""
+    """The policies in a record, and the engine that evaluated them."""
 
     engine: str
     version: str
@@ -97,7 +97,7 @@ class DifferentDecision:
 
 @dataclass(slots=True)
 class Gap:
-    """Decisions that were not derived again, for one reason."""
+    """Decisions that were not re-derived, all for the same reason."""
 
     first: int
     """Number of the first of these records."""
@@ -128,12 +128,12 @@ class Rederivation:
 
     @property
     def derived(self) -> int:
-        """Number of decisions that were derived again."""
+        """Number of decisions that were re-derived."""
         return self.same + self.different
 
     @property
     def other_engines(self) -> int:
-        """Number of derived decisions that another engine or version made."""
+        """Number of re-derived decisions that another engine or version had made."""
         return sum(
             count
             for used, count in self.policies.items()
@@ -141,7 +141,7 @@ class Rederivation:
         )
 
     def leave_out(self, seq: int, why: NotDerived, detail: str = "") -> None:
-        """Count the decision *seq* as not derived."""
+        """Count the decision *seq* as not re-derived."""
         self.gaps.setdefault(why, Gap(seq, detail=detail)).calls += 1
 
 
@@ -159,10 +159,10 @@ def rederive(
     memory: int = DEFAULT_MEMORY,
     progress: Callable[[int], None] | None = None,
 ) -> Rederivation:
-    """Derive each decision in *lines* (seq, line) again; lines of other types are skipped.
+    """Re-derive each decision in *lines* (seq, line); lines of other types are skipped.
 
-    *read* returns the content of a kept file. *memory* is the limit of a worker in bytes.
-    *progress* is told the number of each record. Raises ``RecordError`` if a line is not a record.
+    *read* returns the content of a kept file. *memory* is a worker's limit in bytes. *progress* is
+    called with the number of each record. Raises ``RecordError`` if a line is not a record.
     """
     found = Rederivation()
     pending: deque[_Pending] = deque()
@@ -233,7 +233,7 @@ def _finish(each: _Pending, found: Rederivation) -> None:
 
 
 def agrees(call: RecordedCall, derived: Decision) -> bool:
-    """Return True if the recorded effect, cause and rules are those of *derived*.
+    """Return True if the recorded effect, cause and rules are the same as in *derived*.
 
     A recorded rule id that contains a mark stands for any other id, because redaction removed a
     part of it.
@@ -253,7 +253,7 @@ class _Unusable:
 
 
 class _Engines:
-    """The engines of the kept policies, started when they are first needed."""
+    """The engines for the kept policies, which are started when they are first needed."""
 
     def __init__(self, read: Callable[[KeptFile], bytes | SourceFault], memory: int) -> None:
         self._read = read
@@ -274,7 +274,7 @@ class _Engines:
             engine.close()
 
     def has(self, used: UsedPolicies) -> bool:
-        """Return True if ``get`` would start no engine, and close none."""
+        """Return True if ``get`` would neither start nor close an engine."""
         key = used.digest, used.data
         return key in self._open or key in self._unusable
 

@@ -140,11 +140,11 @@ def list_sessions(
     progress: Callable[[int, int], None] | None = None,
     throttled: list[int] | None = None,
 ) -> list[SessionSummary]:
-    """Return every session, oldest first. *progress* is called with the records read and their
-    total.
+    """Return every session, oldest first. *progress* is called with the number of records read and
+    the total number.
 
     A ``call.throttled`` record counts a principal's calls and belongs to no session. The sequence
-    number of each is added to *throttled*.
+    number of each such record is added to *throttled*.
     """
     counts: dict[SessionKey, _SessionCounter] = {}
     total = records.size()
@@ -178,9 +178,7 @@ class SessionList:
 
 @runtime_checkable
 class SessionFinder(RecordReader, Protocol):
-    """Records that can be read session by session. ``guardrail.review.index.records`` implements
-    it.
-    """
+    """Provides records session by session. ``guardrail.review.index.records`` implements it."""
 
     def session_keys(self, limit: int | None) -> tuple[list[SessionKey], int]:
         """Return the keys of the last *limit* sessions, oldest first, and the number of all
@@ -203,8 +201,8 @@ def recent_sessions(
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> SessionList:
-    """Return the last *limit* sessions, oldest first. If *records* is a ``SessionFinder``, only
-    their lines are read.
+    """Return the last *limit* sessions, oldest first. If *records* is a ``SessionFinder``, only the
+    lines of these sessions are read.
 
     Raises ``RecordError`` if a line of the log is not a record.
     """
@@ -233,14 +231,14 @@ def recent_sessions(
 
 @dataclass(frozen=True, slots=True)
 class SessionRef:
-    """An id that names a session."""
+    """A reference to a session."""
 
     key: SessionKey
 
 
 @dataclass(frozen=True, slots=True)
 class RecordRef:
-    """An id that names one record."""
+    """A reference to one record."""
 
     seq: int
 
@@ -249,9 +247,9 @@ def find(records: RecordReader, ref: str) -> SessionRef | RecordRef:
     """Resolve *ref*: a sequence number, ``last`` (the session of the latest call), a session id, or
     a call id.
 
-    Ids may be shortened to a unique prefix; ``session:ID`` names a session with a number or
-    ``last`` as its id. Raises ``NotFoundError`` if there is no match, or more than one; the hint
-    lists the candidates.
+    Ids may be shortened to a unique prefix; ``session:ID`` selects a session whose id is a number
+    or ``last``. Raises ``NotFoundError`` if there is no match, or more than one; the hint lists the
+    candidates.
     """
     if ref.isascii() and ref.isdigit():
         return _find_by_number(records, ref)
@@ -367,7 +365,7 @@ class Timeline:
 
 
 def timeline(records: RecordReader, key: SessionKey) -> Timeline:
-    """Return the session *key*. Raises ``NotFoundError`` if no call belongs to it."""
+    """Return the session with this *key*. Raises ``NotFoundError`` if no call belongs to it."""
     header: Mapping[str, Any] = {}
     calls: list[RecordedCall] = []
     for line in records.calls(key.id):

@@ -1,4 +1,4 @@
-"""Escapes recorded text so that it is safe to display. Text of a record is shown in a terminal, a
+"""Escapes recorded text so that it is safe to display. Text from a record is shown in a terminal, a
 table or an error message only after this module has escaped it.
 
 The author of a prompt can choose the arguments that an agent passes to a tool, so recorded text is
@@ -94,7 +94,7 @@ def escape(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return a message of guardrail's own that may quote an external path or name, with hidden
+    """Return one of guardrail's own messages, which may quote an external path or name, with hidden
     characters escaped.
 
     Backslashes stay unchanged, so use this for text that people read and copy, but not for recorded
@@ -104,14 +104,14 @@ def one_line(text: str) -> str:
 
 
 def message(text: str) -> str:
-    """Return guardrail's own text of several lines, with ``one_line`` applied to each. External
-    text in it must not contain a line feed.
+    """Return guardrail's own text, with ``one_line`` applied to each of its lines. External text in
+    it must not contain a line feed.
     """
     return "\n".join(one_line(line) for line in text.split("\n"))
 
 
 def quote(text: str) -> str:
-    """Return *text*, escaped and in double quotes, so that its ends are visible."""
+    """Return *text*, escaped and in double quotes, which show where it begins and ends."""
     return '"' + escape(text).replace('"', '\\"') + '"'
 
 
@@ -119,8 +119,8 @@ def name(text: str, absent: str = "-") -> str:
     """Return an id or a name: unchanged if it can't be mistaken for anything else, otherwise in
     quotes.
 
-    A principal called ``bob (verified)`` must not read as verified. A token is shown shortened, and
-    an empty name as *absent*.
+    A principal called ``bob (verified)`` must not read as verified. A token is shortened, and an
+    empty name is shown as *absent*.
     """
     if not text:
         return absent
@@ -131,8 +131,8 @@ def name(text: str, absent: str = "-") -> str:
 
 
 def clock(ts: str) -> str:
-    """Return a time stamp in the form that every command shows, to the second: ``2026-03-01
-    09:30:00 UTC``.
+    """Return a timestamp in the form that every command shows, to the second: ``2026-03-01 09:30:00
+    UTC``.
 
     Text that is not a time in UTC is shown unchanged, escaped.
     """
@@ -341,7 +341,7 @@ def _branch(head: str, item: object, indent: int, depth: int) -> Iterator[str]:
 
 
 def _item(item: object, indent: int, depth: int) -> Iterator[str]:
-    """Yield the lines of a list entry, the first one next to the dash."""
+    """Yield the lines of a list item, the first one next to the dash."""
     space = " " * indent
     if _is_leaf(item) or depth >= MAX_DEPTH:
         yield from _branch(f"{space}-", item, indent, depth)

@@ -1,4 +1,4 @@
-"""Reads values of a record one by one: a value that is missing or of another type counts as
+"""Reads values from a record one by one: a value that is missing or has another type counts as
 absent.
 """
 
@@ -18,7 +18,7 @@ _TS = re.compile(
 
 
 def obj(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
-    """Return the object at *path*, or an empty one."""
+    """Return the object at *path*, or an empty object."""
     here: Any = value
     for name in path:
         here = here.get(name) if isinstance(here, Mapping) else None
@@ -26,7 +26,7 @@ def obj(value: Mapping[str, Any], *path: str) -> Mapping[str, Any]:
 
 
 def text(value: Mapping[str, Any], *path: str) -> str:
-    """Return the string at *path*, or an empty one."""
+    """Return the string at *path*, or an empty string."""
     here = obj(value, *path[:-1]).get(path[-1])
     return here if isinstance(here, str) else ""
 
@@ -54,8 +54,8 @@ def moment(ts: str) -> datetime | None:
 
 
 def seconds_between(start: str, end: str) -> float | None:
-    """Return the seconds from one record's ``ts`` to another's; negative if the clock was set
-    back.
+    """Return the number of seconds from one record's ``ts`` to another's, which is negative if the
+    clock was set back.
     """
     first, last = moment(start), moment(end)
     return None if first is None or last is None else (last - first).total_seconds()

@@ -116,7 +116,7 @@ _NAMED_RULES = 5
 
 
 def _denial(call: RecordedCall) -> CauseExplanation:
-    """Explain a denial by the rules of the policy. A `deny` rule is named before the lack of an
+    """Explain a denial by the policy's rules. A `deny` rule is mentioned before the lack of an
     `allow` rule, because it wins even if an `allow` rule is added.
     """
     fired = dict.fromkeys(hit.rule for hit in call.rules if hit.effect == Effect.DENY)
@@ -138,7 +138,7 @@ def _denial(call: RecordedCall) -> CauseExplanation:
 
 
 def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iterator[str]:
-    """Yield the changes, in order, that calls like *call* need to be allowed."""
+    """Yield, in order, the changes after which calls like *call* would be allowed."""
     if call.declared is False:
         yield _way_to_declare(call)
         if rules:
@@ -213,7 +213,7 @@ class DecisionExplanation:
 
 
 def refusal(code: str) -> str:
-    """Return the reason, in words, for refusing a schema with *code*."""
+    """Return the reason, in words, for rejecting a schema with *code*."""
     from guardrail.core.schema.cost_limits import REASONS
 
     return REASONS.get(code.removeprefix("schema."), "for a reason that this version does not know")
@@ -240,8 +240,8 @@ def _reason(call: RecordedCall, hidden: Sequence[str]) -> CauseExplanation:
 
 
 def decision_seq(records: RecordReader, seq: int) -> int:
-    """Return the number of the decision: *seq* itself, or the decision that record *seq* belongs
-    to. Raises ``NotFoundError`` if there is none.
+    """Return the number of the decision: *seq* itself, or that of the decision to which record
+    *seq* belongs. Raises ``NotFoundError`` if there is none.
     """
     record = load(records, seq)
     kind = text(record, "type")
@@ -252,7 +252,7 @@ def decision_seq(records: RecordReader, seq: int) -> int:
         return owner
     if kind in {"call.throttled", "admin.quota_reached"}:
         raise NotFoundError(
-            f"record {seq} counts the calls of one principal that were denied because of "
+            f"record {seq} is not a decision: it counts calls by one principal that exceeded "
             "[limits] calls_per_minute",
             hint=f"guardrail show {seq}",
         )
@@ -263,7 +263,7 @@ def decision_seq(records: RecordReader, seq: int) -> int:
 
 
 def why_of(records: RecordReader, call: RecordedCall) -> DecisionExplanation:
-    """Explain the decision of *call*, including its outcome."""
+    """Explain the decision about *call*, including the call's outcome."""
     from guardrail.approvals.rules import case_of
 
     line = records.record(call.seq)
@@ -276,7 +276,7 @@ def explain(
     record: Mapping[str, Any], joined: RecordedCall | None = None, hidden: Sequence[str] = ()
 ) -> DecisionExplanation:
     """Explain a decoded ``call.decision`` or ``call.rejected`` record; *joined* is the same call
-    with its outcome. *hidden* holds the pointers that its approver must see but can't.
+    with its outcome. *hidden* holds the pointers to values that its approver must see but can't.
     """
     call = joined if joined is not None else call_of(record)
     outcome = call.outcome

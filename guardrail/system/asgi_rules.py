@@ -97,8 +97,8 @@ def caller_of(scope: Scope) -> str | None:
 
 
 def facts_of(scope: Scope) -> ConnectionFacts:
-    """Return the facts about the connection of a request. On a server other than ``Listener``,
-    every request counts as a new connection.
+    """Return the facts about the connection of a request. On servers other than ``Listener``, every
+    request counts as a new connection.
     """
     facts = scope.setdefault("extensions", {}).get(_FACTS)
     return facts if facts is not None else ConnectionFacts(scope["client"], scope["server"])
@@ -125,8 +125,8 @@ class GuardedApp:
         reply: RefusalReply = plain_refusal,
         log: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """Guard *app*. *log* gets a line for each request that the app did not answer because of an
-        error.
+        """Guard *app*. *log* is called with a line for each request that the app did not answer
+        because of an error.
         """
         self._app = app
         self._rules = rules
@@ -216,7 +216,9 @@ def _described(error: Exception) -> str:
 
 
 class _Exchange:
-    """One request and its reply. It counts the body, and adds the headers for a listed origin."""
+    """One request and its reply. This counts the bytes in the body, and adds the headers for a
+    listed origin.
+    """
 
     def __init__(
         self, rules: ListenerRules, receive: Receive, send: Send, origin: bytes | None
@@ -267,7 +269,7 @@ class _Exchange:
         await self._send(message)
 
     async def allow_preflight(self, asked: list[bytes]) -> None:
-        """Permit a page of a listed origin to send the request that it asks for."""
+        """Permit a page from a listed origin to send the request that it has announced."""
         headers = [
             (b"access-control-allow-methods", _ALLOWED_METHODS),
             (b"access-control-allow-headers", b", ".join(asked)),

@@ -1,7 +1,7 @@
 """Runs an ASGI app under the rules of ``guardrail.system.listener``, on uvicorn with h11.
 
 The socket is bound before the server starts, so its port is known, and no child process inherits
-it.
+the socket.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ _CLOSE_S = 10.0
 
 
 def server_tls(cert: Path, key: Path, *, code: str = "listener.tls") -> ServerTls:
-    """Return the TLS settings of a server with the certificate *cert*: TLS 1.2 or later. Raises
+    """Return the TLS settings for a server with the certificate *cert*: TLS 1.2 or later. Raises
     ``ConfigError`` with *code*.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -63,7 +63,7 @@ def server_tls(cert: Path, key: Path, *, code: str = "listener.tls") -> ServerTl
 
 class Listener:
     """Serves one app on one address. Use ``run`` to serve in this thread, or a ``with`` block,
-    which gets the URL, to serve in another thread.
+    whose value is the URL, to serve in another thread.
     """
 
     def __init__(
@@ -80,8 +80,8 @@ class Listener:
         """Bind *address*. Connections are accepted from now on, and served once the server runs.
 
         When the server has stopped, *close* is awaited, so that the app can end its remaining work.
-        *log* gets lines for the operator: failed requests, and requests that delay a stop. Raises
-        ``ConfigError`` if other machines can reach the address without TLS or without
+        *log* is called with lines for the operator, about failed requests and requests that delay a
+        stop. Raises ``ConfigError`` if other machines can reach the address without TLS or without
         authentication, if it can't be bound, and if uvicorn is not installed.
         """
         check_binding(address, tls=tls is not None, authenticated=rules.authenticate is not None)

@@ -1,7 +1,8 @@
-"""The file of the callers' tokens of an HTTP server: one line ``NAME DIGEST`` per token.
+"""The file with the callers' tokens for an HTTP server, which contains one line ``NAME DIGEST`` per
+token.
 
-The file holds only SHA-256 digests of random tokens, so whoever reads it can't call. It is read
-again when it changes; if it can't be read, no caller is known.
+The file holds only SHA-256 digests of random tokens, so nobody who reads it can make calls. The
+file is read again when it changes; if it can't be read, no caller is known.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def add_token(path: Path, name: str) -> str:
     the token.
 
     Creates the file with mode 0600 if it is missing. Raises ``ConfigError`` if the name is
-    malformed or in use, and for the same faults of the file as ``CallerTokens``.
+    malformed or in use, and for the same faults in the file as ``CallerTokens``.
     """
     token = _PREFIX + secrets.token_urlsafe(32)
     line = f"{name} {hashlib.sha256(token.encode()).hexdigest()}"
@@ -109,8 +110,8 @@ def add_token(path: Path, name: str) -> str:
 
 
 def _append(out: FileIO, line: bytes) -> None:
-    """Append *line*, durably and as a whole: half a line would make the whole file invalid, and
-    with it every caller unknown. Raises ``OSError``.
+    """Append *line*, durably and as a whole: half a line would make the whole file invalid and
+    therefore every caller unknown. Raises ``OSError``.
     """
     size = os.fstat(out.fileno()).st_size
     try:

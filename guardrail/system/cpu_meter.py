@@ -1,4 +1,4 @@
-"""Limits the processor time that redacting one call may use, and lets other threads run meanwhile.
+"""Limits the processor time for redacting one call, and lets other threads run meanwhile.
 
 All redaction work of a call shares one ``Meter``. The work may move from thread to thread, so it is
 done in sections, each in one thread. Redaction outside a call uses a new meter each time.
@@ -59,7 +59,7 @@ class Meter:
         self._owed = 0.0
 
     def __call__(self, units: int) -> None:
-        """Count *units* of work, roughly characters.
+        """Count *units* of work, which are roughly characters.
 
         Raises ``RedactionError`` if the time is used up.
         """
@@ -116,8 +116,8 @@ def current() -> Meter:
 
 
 class _PauseQueue:
-    """Queue of threads with large redactions. Only one of them pauses at a time, so that they share
-    one allowance.
+    """Queue of threads with large redactions. Only one thread pauses at a time, so all of them
+    share one allowance.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ os.register_at_fork(after_in_child=_LINE.renew)
 def yield_processor(seconds: float) -> float:
     """Let other threads run for *seconds*; return how long they could actually run.
 
-    Without this, Python would switch threads only every 5 ms, and a call of another session needs
+    Without this, Python would switch threads only every 5 ms, and a call in another session needs
     many switches.
     """
     if asyncio._get_running_loop() is not None:

@@ -1,5 +1,5 @@
-"""Error texts for a full disk, which say which file has no room, how much space is free, and how
-much is needed.
+"""Error texts for a full disk, which state the file that could not be written, the free space, and
+the required space.
 
 SQLite and the operating system report ``SQLITE_FULL`` or "No space left on device", but not which
 disk is full or how much space is missing.
@@ -55,11 +55,11 @@ def is_full(error: BaseException, path: Path) -> bool:
 
 
 def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
-    """Return a message that there is no room for *path*, with the free and the *needed* bytes (0 if
-    unknown).
+    """Return a message that there is no room for *path*, with the number of free bytes and of
+    *needed* bytes (0 if unknown).
 
-    If *most* is True, *needed* is an upper bound: if more is free, the message names the other
-    possible limit.
+    If *most* is True, *needed* is an upper bound: if more space is free, the message mentions the
+    other possible limit.
     """
     what, figures = _full_disk(path, needed, most=most)
     return f"{what}: there is no room for {path}" + (f" ({figures})" if figures else "")
@@ -67,7 +67,7 @@ def no_room(path: Path, needed: int = 0, *, most: bool = False) -> str:
 
 def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool = False) -> str:
     """Return the reason that *path* could not be written, in the words of ``os_reason`` or
-    ``no_room``. The reason names *path*.
+    ``no_room``. The reason contains *path*.
     """
     if error.errno == errno.ENOENT and not path.absolute().parent.exists():
         return f"the folder {path.absolute().parent} does not exist"
@@ -78,7 +78,7 @@ def why_not_written(error: OSError, path: Path, needed: int = 0, *, most: bool =
 
 
 def _full_disk(path: Path, needed: int, *, most: bool) -> tuple[str, str]:
-    """Return the name of the full disk or limit, and the numbers."""
+    """Return the name of the full disk or the limit that was reached, and the numbers."""
     if _no_more_files(path):
         return "the disk accepts no more files", "all of its inodes are used"
     free = free_bytes(path)
@@ -137,7 +137,7 @@ def nearest_folder(path: Path) -> Path:
 def save_file(path: Path, content: bytes) -> None:
     """Create the file *path* with *content*, or replace it. Durable when this returns.
 
-    Raises ``ConfigError``; an existing file then stays unchanged.
+    If this raises ``ConfigError``, an existing file is unchanged.
     """
     try:
         replace_file(path, content)

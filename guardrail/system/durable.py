@@ -21,7 +21,7 @@ def sync_directory(folder: Path) -> None:
 
 
 def make_private_folder(folder: Path) -> None:
-    """Create *folder* and its missing parents, which only their owner can enter; their names are
+    """Create *folder* and its missing parents, all accessible only to their owner; their names are
     durable when this returns.
 
     An existing folder is not changed. Raises ``OSError``.
@@ -48,7 +48,7 @@ def write_private(path: Path, content: bytes, like: Path | None = None) -> None:
 def replace_file(path: Path, content: bytes) -> None:
     """Create the file *path* with *content*, or replace it. Durable when this returns.
 
-    Raises ``OSError``; an existing file then stays unchanged.
+    If this raises ``OSError``, an existing file is unchanged.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}")
     try:

@@ -1,5 +1,5 @@
-"""Futures that are completed in batches, with one wake-up per event loop and no condition variable
-for threads.
+"""Futures that are completed in batches, with one wake-up per event loop and without a condition
+variable for threads.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def _wake(waiters: list[asyncio.Future[None]]) -> None:
 class BatchedFuture(Future[R]):
     """A future that wakes its waiters cheaply. Set ``handover`` before completing it in a batch.
 
-    It has no condition variable, and no lock is held while its state changes: a Ctrl-C could leave
-    a lock locked, and the thread that completes this future would wait for it forever. Therefore,
+    It has no condition variable, and no lock is held while its state changes: Ctrl-C could leave a
+    lock locked, and the thread that completes this future would wait for it forever. Therefore,
     ``concurrent.futures.wait`` and ``as_completed`` do not accept it.
     """
 

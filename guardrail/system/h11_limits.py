@@ -1,5 +1,6 @@
-"""uvicorn's HTTP/1.1 protocol with limits on time and number, so that a slow client, a client that
-does not read, or a client that opens many connections can't occupy the server.
+"""uvicorn's HTTP/1.1 protocol, with limits on time and on the number of connections, so that a slow
+client, a client that does not read, or a client that opens many connections can't occupy the
+server.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ class OpenConnections:
     """Connections with an incomplete TLS handshake, and the time by which it must be complete."""
 
     def start(self, new: LimitedProtocol, now: float) -> None:
-        """Note that *new* was accepted at the time *now*. Raises ``ConnectionRefusedError`` if too
-        many connections have not completed their handshake.
+        """Add *new*, which was accepted at the time *now* and has yet to complete its handshake.
+        Raises ``ConnectionRefusedError`` if too many connections have not completed their
+        handshake.
         """
         for each, end in list(self.starting.items()):
             if end > now:
@@ -133,8 +135,8 @@ class LimitedProtocol(H11Protocol):
             self._watch_request()
 
     def _parse(self, piece: bytes) -> None:
-        """Parse a piece, and refuse a body that consists of tiny chunks: each costs as much as a
-        large one.
+        """Parse a piece, and reject a body that consists of tiny chunks: a tiny chunk costs as much
+        as a large one.
         """
         # uvicorn sets no cycle before the first request
         before, size = self.cycle, len(getattr(self.cycle, "body", b""))
@@ -173,13 +175,13 @@ class LimitedProtocol(H11Protocol):
             self.abort()
 
     def pause_writing(self) -> None:
-        """Limit the time that a client may take to read."""
+        """Limit the time that a client may take to read the reply."""
         super().pause_writing()
         self._stop_writing()
         self._writing = self.loop.call_later(self._rules.idle_s, self.abort)
 
     def resume_writing(self) -> None:
-        """Note that the client has read data."""
+        """Restart the time limit, because the client has read data."""
         self._stop_writing()
         super().resume_writing()
 

@@ -8,5 +8,5 @@ __all__ = ["host_name"]
 
 
 def host_name() -> str:
-    """Return the name of this machine according to its kernel, without a DNS look-up."""
+    """Return the name of this machine according to its kernel, without a DNS lookup."""
     return os.uname().nodename

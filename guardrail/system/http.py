@@ -1,11 +1,11 @@
 """The HTTP client. It sends one request to one server and returns the complete reply before a
 deadline. Failures raise ``TransportError``.
 
-Name look-up, connecting, the handshake, sending and every read get only the time that is left. It
-does not follow redirects or decompress replies, and ignores proxies, netrc and environment
-variables. It retries a request only if an open connection was closed before any byte of the reply.
-``guardrail.system.http_reply`` parses the reply. The adapters for OPA servers, witnesses and time
-stamp authorities convert ``TransportError`` to their own errors.
+The name lookup, connecting, the handshake, sending and every read get only the time that is left.
+The client does not follow redirects or decompress replies, and ignores proxies, netrc and
+environment variables. It retries a request only if an open connection was closed before any byte of
+the reply arrived. ``guardrail.system.http_reply`` parses the reply. The adapters for OPA servers,
+witnesses and timestamping authorities convert ``TransportError`` to their own errors.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ class Endpoint:
         return made
 
     def look_up(self, end: float) -> None:
-        """Renew the addresses of a host name before *end*, a time of ``time.monotonic``.
+        """Look up the addresses of a host name again before *end*, a time by ``time.monotonic``.
 
-        The system's resolver has no deadline, so a thread asks it, at most one at a time. Raises
-        ``TransportError`` (``name``), and then keeps the addresses that were known.
+        The system's resolver has no deadline, so a thread asks it, at most one at a time. If this
+        raises ``TransportError`` (``name``), the known addresses are kept.
         """
         if not self.is_name:
             return
@@ -158,11 +158,11 @@ class HttpConnection:
         limit: int,
         authorization: str | None = None,
     ) -> HttpReply:
-        """Return the server's reply, whatever its status.
+        """Return the server's reply, regardless of its status.
 
-        *end* is the deadline by ``time.monotonic``. *limit* is the largest body of the reply in
-        bytes. Raises ``TransportError``, and ``ValueError`` if no line of a request can hold the
-        path or *authorization*.
+        *end* is the deadline by ``time.monotonic``. *limit* is the maximum size of the reply's body
+        in bytes. Raises ``TransportError``, and ``ValueError`` if the path or *authorization* can't
+        be part of a line in a request.
         """
         more = "" if authorization is None else f"Authorization: {_one_line(authorization)}\r\n"
         if body or method != "GET":
@@ -254,8 +254,8 @@ class _Wire:
         return block
 
     def stale(self) -> bool:
-        """Return True if there is something to read although no request was sent: the server has
-        closed the connection or sent data out of turn.
+        """Return True if data can be read although no request was sent: the server has closed the
+        connection or sent data out of turn.
         """
         poll = select.poll()
         poll.register(self._sock, select.POLLIN | select.POLLERR | select.POLLHUP)
@@ -282,8 +282,8 @@ def tls_context(
     cert: Path | None = None,
     key: Path | None = None,
 ) -> TlsContext:
-    """Return the TLS settings of a client: TLS 1.2 or later, and a server certificate that matches
-    its name and is issued by a CA in *ca*.
+    """Return the TLS settings for a client: TLS 1.2 or later, and a server certificate that matches
+    the server's name and was issued by a CA in *ca*.
 
     If *ca* is None, the system's certificates are trusted. *cert* and *key* identify the client;
     the key is not encrypted. Raises ``OSError`` or ``ValueError``.
@@ -306,7 +306,7 @@ def _no_password() -> str:
 
 
 def _literal_addresses(host: str, port: int) -> tuple[Address, ...]:
-    """Return the addresses of a host that needs no look-up, or an empty tuple if it needs one."""
+    """Return the addresses of a host that needs no lookup, or an empty tuple if it needs one."""
     if host == _LOCAL_NAME:
         # The resolver is never asked for this name, because it could return any address.
         return ((socket.AF_INET, ("127.0.0.1", port)), (socket.AF_INET6, ("::1", port)))
@@ -386,7 +386,7 @@ def _secured(sock: socket.socket, endpoint: Endpoint, end: float) -> socket.sock
 
 
 def _one_line(text: str) -> str:
-    """Return *text* for one line of a request.
+    """Return *text* encoded for one line in a request.
 
     Raises ``ValueError`` if it contains a line break.
     """
@@ -403,7 +403,7 @@ def _remaining(end: float, stage: RequestStage) -> float:
 
 
 def _reason(error: Exception) -> str:
-    """Return the system's message, or an empty string if there is none. For errors of a TLS
+    """Return the system's message, or an empty string if there is none. For errors in a TLS
     handshake, return ``no TLS``.
     """
     if isinstance(error, (ssl.SSLError, ValueError)):

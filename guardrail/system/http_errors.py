@@ -1,4 +1,6 @@
-"""The error of the HTTP client. It says why there is no reply, and how far the request got."""
+"""The error of the HTTP client. It states why there is no reply, and which stage the request
+reached.
+"""
 
 from __future__ import annotations
 
@@ -49,8 +51,8 @@ class TransportError(Exception):
         on to programs.
 
         *detail* is the stage if the cause is ``timeout``; ``name``, ``connect``, ``tls``,
-        ``certificate`` or ``disconnected`` if it is ``unreachable``; the detail of the
-        ``ReplyError`` if it is ``malformed``.
+        ``certificate`` or ``disconnected`` if the cause is ``unreachable``; and the detail of the
+        ``ReplyError`` if the cause is ``malformed``.
         """
         super().__init__(f"the server {message}")
         self.cause = cause

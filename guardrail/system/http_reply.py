@@ -1,9 +1,9 @@
 """A strict parser for HTTP replies, used by the client in ``guardrail.system.http``.
 
-Ambiguous replies are refused, because the end of one reply determines how the next one is parsed.
-So lines must end with CR LF, a length must be written once and in digits, and a length and chunks
-must not be mixed (RFC 9112 section 6.3 is more permissive). The caller passes a function that
-receives bytes, and sets its own deadlines.
+Ambiguous replies are rejected, because the end of one reply determines how the next one is parsed.
+Therefore, lines must end with CR LF, a length must be given once and in digits, and a length and
+chunks must not be mixed (RFC 9112 section 6.3 is more permissive). The caller passes a function
+that receives bytes, and sets its own deadlines.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class ReplyError(Exception):
     """The received bytes are not a complete HTTP reply within the limits."""
 
     def __init__(self, detail: str, message: str) -> None:
-        """Describe a fault of a reply. *detail* is ``http``, ``interim``, ``length``, ``encoding``,
+        """Describe a fault in a reply. *detail* is ``http``, ``interim``, ``length``, ``encoding``,
         ``too_large``, ``truncated``, or ``nothing`` if no byte arrived.
         """
         super().__init__(message)
@@ -59,7 +59,7 @@ class HttpReply:
 
     @property
     def content_type(self) -> str:
-        """The media type without parameters, lower case."""
+        """The media type without parameters, in lower case."""
         return self.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
@@ -69,8 +69,8 @@ def read_reply(receive: Callable[[int], bytes], *, limit: int, budget: int) -> H
     *receive* returns up to the given number of bytes, or none if the other side has closed the
     connection.
 
-    *limit* is the largest body in bytes, *budget* the largest total of received bytes. Raises
-    ``ReplyError``, and any exception of *receive*.
+    *limit* is the maximum size of the body, and *budget* is the maximum number of received bytes.
+    Raises ``ReplyError``, and any exception that *receive* raises.
     """
     incoming = _ReceiveBuffer(receive, budget)
     head = _read_head(incoming)
@@ -188,7 +188,7 @@ def _read_head(incoming: _ReceiveBuffer) -> _ReplyHead:
 
 
 def _read_fields(incoming: _ReceiveBuffer) -> tuple[tuple[bytes, bytes], ...]:
-    """Take the header lines, including the empty line that ends them."""
+    """Take the header lines, including the blank line that ends them."""
     made: list[tuple[bytes, bytes]] = []
     while line := incoming.until(b"\r\n", _MAX_HEAD):
         # A continued line is also refused, because it does not begin with a valid name.

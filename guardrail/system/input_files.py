@@ -1,8 +1,8 @@
-"""Opens input files that the user named. They must be regular files, because the size of other
-files is not known before they are read.
+"""Opens input files given by the user. They must be regular files, because the size of other files
+is not known before they are read.
 
 Reading a FIFO, a device or a terminal could block, and reading a sparse or endless file might never
-end, so all of these are refused at once.
+end, so all of these are rejected at once.
 """
 
 from __future__ import annotations

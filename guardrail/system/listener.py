@@ -2,8 +2,9 @@
 a refusal or None.
 
 A server listens only on loopback, unless it has TLS and authenticates its callers. A request is
-refused if it names another host (DNS rebinding), comes from a web page that is not listed, can be
-read in two ways (request smuggling), is too large, is compressed, or asks for another protocol.
+refused if its ``Host`` is another host (DNS rebinding), comes from a web page that is not listed,
+can be read in two ways (request smuggling), is too large, is compressed, or asks for another
+protocol.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ class ListenAddress:
 
     @property
     def wildcard(self) -> bool:
-        """True if the address stands for every address of this machine."""
+        """True if the address stands for all addresses of this machine."""
         return ipaddress.ip_address(self.host).is_unspecified
 
     def __str__(self) -> str:
@@ -151,7 +152,7 @@ def check_binding(address: ListenAddress, *, tls: bool, authenticated: bool) -> 
 
 
 def host_names(entries: Sequence[str]) -> frozenset[str]:
-    """Return configured names of a server, in lower case. Raises ``ConfigError`` if one is neither
+    """Return a server's configured names, in lower case. Raises ``ConfigError`` if one is neither
     ``NAME`` nor ``NAME:PORT``.
     """
     names = frozenset(entry.lower() for entry in entries)

@@ -1,5 +1,5 @@
-"""Names of the user and group of this process. They are looked up by number, so that environment
-variables have no influence.
+"""Names of this process's user and group. They are looked up by number, so environment variables
+have no influence.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def login_name(path: Path = Path("/proc/self/loginuid")) -> str | None:
     """Return the name of the user who logged in and started this process, even through ``sudo`` or
     ``su``, or None if unknown.
 
-    The kernel records it if auditing is enabled, and lets only the superuser change it.
+    The kernel records that user if auditing is enabled, and lets only the superuser change the
+    entry.
     """
     try:
         uid = int(path.read_text("ascii"))

@@ -1,8 +1,7 @@
-"""Ownership of a log's files: new files get the ledger's owner and group, and errors name a missing
-permission and its fix.
+"""Ownership of a log's files: new files get the ledger's owner and group, and errors state which
+permission is missing and how to grant it.
 
-A command that root runs, once or every night, must not leave files that the ledger's user can't
-open.
+A command run by root, once or every night, must not leave files that the ledger's user can't open.
 """
 
 from __future__ import annotations
@@ -118,7 +117,8 @@ def is_denial(error: BaseException) -> bool:
 def denial_of(error: OSError, path: Path, like: Path | None = None) -> MissingPermission | None:
     """Return the missing permission that caused *error*, or None if it has another cause.
 
-    *path* is the opened file, used if *error* does not name it. *like* is the ledger.
+    *path* is the opened file, which is used if *error* does not contain a path. *like* is the
+    ledger.
     """
     if not is_denial(error):
         return None
@@ -129,7 +129,7 @@ def denial_of(error: OSError, path: Path, like: Path | None = None) -> MissingPe
 
 def explain_error(error: OSError, path: Path) -> tuple[str, str]:
     """Return the reason for *error* and the next step, which is empty unless a permission is
-    missing. The reason then names *path* and its owner.
+    missing. In that case, the reason contains *path* and its owner.
     """
     missing = denial_of(error, path)
     return (os_reason(error), "") if missing is None else (missing.what, missing.hint)

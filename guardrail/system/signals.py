@@ -17,8 +17,8 @@ ENDING = (signal.SIGTERM, signal.SIGINT)
 def handled(
     signals: Iterable[signal.Signals], handler: Callable[[int, FrameType | None], object]
 ) -> Generator[None]:
-    """Call *handler* for each of *signals* that arrives in the block. Only the main thread of a
-    process can enter it.
+    """Call *handler* for each of *signals* that arrives inside the block. Only a process's main
+    thread can enter the block.
     """
     before = {each: signal.signal(each, handler) for each in signals}
     try:

@@ -1,4 +1,4 @@
-"""The operating-system user at the other end of a loopback connection, as the kernel says."""
+"""The operating-system user at the other end of a loopback connection, according to the kernel."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def socket_user(
     client: tuple[str, int], server: tuple[str, int], tables: Path = _TABLES
 ) -> int | None:
     """Return the number of the user who owns the socket *client*, which is connected to *server* on
-    this machine. None if the kernel does not say.
+    this machine. Return None if the kernel does not report it.
 
     The kernel reports user 0 for a socket that its process has closed, so only a socket that is
     still open counts.

@@ -13,8 +13,8 @@ TEMPORARY = ("/tmp", "/var/tmp", "/dev/shm", "/run")  # noqa: S108 - only compar
 
 
 def state_folder(part: str, environment: Mapping[str, str] | None = None) -> Path | None:
-    """Return the folder of this user for *part*, or None if the user has no home directory. Nothing
-    is created.
+    """Return this user's folder for *part*, or None if the user has no home directory. Nothing is
+    created.
 
     The folder is ``/var/lib/guardrail/PART`` for root, otherwise ``guardrail/PART`` below
     ``XDG_STATE_HOME`` (``~/.local/state`` by default, XDG Base Directory Specification).
@@ -32,8 +32,8 @@ def state_folder(part: str, environment: Mapping[str, str] | None = None) -> Pat
 
 
 def is_temporary(path: Path) -> bool:
-    """Return True if *path* is in a temporary directory, so that the file is expected to
-    disappear. ``TMPDIR``, ``TEMP`` and ``TMP`` name one, as for ``tempfile``.
+    """Return True if *path* is in a temporary directory, so that the file is expected to disappear.
+    As in ``tempfile``, ``TMPDIR``, ``TEMP`` and ``TMP`` specify such directories.
     """
     real = Path(os.path.realpath(path))
     # tempfile.gettempdir would write a file to find out which of them can be used.

@@ -1,4 +1,5 @@
-"""Waits for work of other threads, in a thread or on an event loop, and never cancels that work.
+"""Waits for work done by other threads, in a thread or on an event loop, and never cancels that
+work.
 
 A procedure that waits is written once, as a generator. It yields ``Wait`` or ``Shielded`` to wait
 for a future, and receives the result or the exception at that point. It yields long computations as
@@ -165,9 +166,9 @@ async def run_in_thread(body: Callable[[], R]) -> tuple[R, asyncio.CancelledErro
     any.
 
     A thread can't be stopped, and reporting ``cancelled`` while it is still running would be wrong,
-    so a cancellation waits for its end. A ``StopIteration`` is raised as the cause of a
-    ``RuntimeError``, as coroutines do: a future can't hold a ``StopIteration``, and would never
-    complete.
+    so a cancellation is delayed until the thread ends. A ``StopIteration`` is raised as the cause
+    of a ``RuntimeError``, as coroutines do: a future can't hold a ``StopIteration``, and would
+    never complete.
     """
 
     def run() -> R:

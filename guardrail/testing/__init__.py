@@ -1,4 +1,4 @@
-"""Test doubles: a policy with fixed replies, a ledger in memory, and a guard that uses them."""
+"""Test doubles: a policy with fixed replies, an in-memory ledger, and a guard that uses them."""
 
 from __future__ import annotations
 

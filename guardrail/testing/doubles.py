@@ -1,4 +1,4 @@
-"""Test doubles: a policy with fixed replies, a ledger in memory, and a guard that uses them.
+"""Test doubles: a policy with fixed replies, an in-memory ledger, and a guard that uses them.
 
 ::
 
@@ -49,7 +49,7 @@ Reply = object
 
 
 def document(effect: Effect | str, /, *rules: str, **parts: Any) -> dict[str, Any]:
-    """Return a well-formed reply of the composed policy in which *rules* fired with *effect*.
+    """Return a well-formed reply from the composed policy, in which *rules* fired with *effect*.
     *parts* replaces top-level keys.
     """
     return {
@@ -88,8 +88,8 @@ def ask(*rules: str, **parts: Any) -> dict[str, Any]:
 
 
 class StaticPolicy:
-    """An engine that gives a fixed reply, computes the reply with a function of the input, or
-    raises a ``PolicyError``.
+    """An engine that gives a fixed reply, computes the reply from the input by means of a function,
+    or raises a ``PolicyError``.
 
     It answers after *delay* seconds. ``inputs`` collects the decoded inputs of all queries.
     """
@@ -176,13 +176,13 @@ class StaticPolicy:
             )
 
     def close(self) -> None:
-        """Note that the engine was closed."""
+        """Record that the engine was closed."""
         self.closed = True
 
 
 class MemoryLedger:
-    """A log in memory, with the same lines as on disk. Thread-safe; its clock is frozen and steps 1
-    ms per record.
+    """An in-memory log, with the same lines as on disk. Thread-safe; its clock is frozen and steps
+    1 ms per record.
 
     If ``fail`` returns an error for a draft, appending raises it, like a ledger that can't be
     written.
@@ -316,7 +316,7 @@ class MemoryLedger:
 def memory_guard(
     policy: StaticPolicy, *, settings: Settings | None = None, deadline: float = 5.0
 ) -> tuple[Guard, MemoryLedger]:
-    """Return a guard over *policy* and a ledger in memory, and that ledger.
+    """Return a guard that uses *policy* and an in-memory ledger, and that ledger.
 
     By default, the guard accepts calls without a principal (``identity.require = "any"``), so that
     a test about something else needs no session. Pass ``Settings()`` to deny them, as in

@@ -16,7 +16,7 @@ def as_written(tool: Tool) -> Tool:
     default is filled in, so the policy judges exactly what the program gets.
 
     The arguments of a tool with a Python model are checked against the JSON Schema of the model. If
-    that schema is refused, the tool counts as undeclared.
+    that schema is rejected, the tool counts as undeclared.
     """
     schema = tool.schema
     if schema is None:

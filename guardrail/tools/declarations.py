@@ -58,9 +58,9 @@ class ToolDeclarations(ABC):
         unsafe_stream: bool = False,
         timeout: float | None = None,
     ) -> Tool:
-        """Declare a tool to the guard.
+        """Declare a tool in the guard.
 
-        *schema* is a JSON Schema or a pydantic model, *target* names the arguments that identify
+        *schema* is a JSON Schema or a pydantic model, *target* lists the arguments that identify
         the object acted on, and *labels* are passed to the policy. If *log_output* is True, the
         redacted result is recorded in addition to its type, size and token.
 
@@ -68,10 +68,11 @@ class ToolDeclarations(ABC):
         is cancelled. Any other function runs in a thread, which can't be stopped: it keeps running,
         and its end is recorded as a ``call.claim``. ``admit`` does not use the timeout.
 
-        If the schema is refused (remote references, too deep, patterns that need backtracking), the
-        tool stays undeclared: a ``SchemaWarning`` names the tool and the reason, and
-        ``tool.refused`` contains the code. Arguments that a JSON Schema does not declare are
-        accepted, as JSON Schema specifies, unless ``[tools] unknown_arguments`` is ``refuse``.
+        If the schema is rejected (because of remote references, too many levels, or patterns that
+        need backtracking), the tool stays undeclared: a ``SchemaWarning`` states the tool and the
+        reason, and ``tool.refused`` contains the code. Arguments that a JSON Schema does not
+        declare are accepted, as JSON Schema specifies, unless ``[tools] unknown_arguments`` is
+        ``refuse``.
         """
         tool = declare_tool(
             name,
@@ -155,9 +156,9 @@ class ToolDeclarations(ABC):
         ``guardrail policy check --tools`` reads.
 
         If *path* is given, the text is also written to that file, which is replaced atomically.
-        Tools without an accepted schema are omitted. If tools of several servers have the same
-        name, their entry contains only the constraints that all of them have. Raises
-        ``ConfigError`` if the file can't be written.
+        Tools without an accepted schema are omitted. If tools on several servers have the same
+        name, their entry contains only the constraints that they all share. Raises ``ConfigError``
+        if the file can't be written.
         """
         text = tools_document(self._tools.all())
         if path is not None:
@@ -166,7 +167,7 @@ class ToolDeclarations(ABC):
 
     @property
     def unknown_arguments(self) -> UnknownArguments:
-        """Treatment of arguments that a JSON Schema does not declare."""
+        """How to treat arguments that a JSON Schema does not declare."""
         return self._unknown
 
     def find_tool(self, tool: str | Tool, server: str | None = None) -> Tool:

@@ -1,4 +1,4 @@
-"""Parses docstrings of functions in Google, NumPy and Sphinx style."""
+"""Parses function docstrings in Google, NumPy and Sphinx style."""
 
 from __future__ import annotations
 

@@ -105,9 +105,9 @@ def innermost(function: Callable[..., Any]) -> Any:
 def read_function(
     function: Callable[..., Any], injected: Collection[str] = ()
 ) -> FunctionSignature:
-    """Return the parameters of *function* as a model that refuses unknown arguments.
+    """Return the parameters of *function* as a model that rejects unknown arguments.
 
-    Parameters named in *injected*, and those that a ``functools.partial`` has bound, are omitted,
+    Parameters listed in *injected*, and those that a ``functools.partial`` has bound, are omitted,
     because the program supplies them separately. The parameters of a class are those of its
     constructor. Raises ``UsageError`` for ``*args``, ``**kwargs``, positional-only parameters, and
     annotations that can't be resolved.

@@ -24,7 +24,7 @@ class Calls(NamedTuple):
 
 
 def governed(tool: Tool, function: Callable[..., Any], calls: Calls) -> Callable[..., Any]:
-    """Return a function with the signature of *function* that runs it through the guard. It is a
+    """Return a function that has the signature of *function* and runs it through the guard. It is a
     coroutine function if *function* is one.
     """
     made = _governed(tool, function, visible_signature(function), calls)
@@ -67,7 +67,7 @@ def _governed(
 def _dressed(
     made: Callable[..., Any], tool: Tool, function: Callable[..., Any]
 ) -> Callable[..., Any]:
-    """Return *made* with the name and the documentation of *function*."""
+    """Return *made* with the name and the docstring of *function*."""
     if inspect.isroutine(function):
         functools.update_wrapper(made, function)
     else:

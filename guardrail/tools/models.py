@@ -52,7 +52,7 @@ def is_model(schema: type[Any]) -> bool:
 def describe(model: type[BaseModel]) -> dict[str, Any]:
     """Return the JSON Schema of *model*, with secrets marked.
 
-    Raises ``SchemaError`` if arguments can't be rebuilt from JSON: because of types without a JSON
+    Raises ``SchemaError`` if arguments can't be rebuilt from JSON because of types without a JSON
     Schema, defaults that are not JSON, excluded fields, iterators, or aliases that differ between
     reading and writing.
     """
@@ -185,8 +185,8 @@ def take_model(
     """Return the snapshot (the model's JSON dump) and the keyword arguments of the body, rebuilt
     from it.
 
-    *parameters* names the keyword for each field. Raises only ``ArgumentsError``; neither it nor
-    its context contains values.
+    *parameters* maps each field to its keyword. Raises only ``ArgumentsError``; neither it nor its
+    context contains values.
     """
     failure: ArgumentsError
     try:
@@ -214,7 +214,7 @@ def take_model(
 
 
 def _model_error(error: ValidationError, schema: CompiledSchema) -> ArgumentsError:
-    """Return the error that describes *error* without its text, which quotes the input."""
+    """Return an error that describes *error* without its text, which quotes the input."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     kind = first["type"] if first["type"] in _known_kinds() else "custom"
     return arguments_error("model", declared_pointer(schema.schema, first["loc"]), _expected(kind))
@@ -282,9 +282,9 @@ def _rebuild_until_stable(
 ) -> tuple[Snapshot, dict[str, Any]]:
     """Return the snapshot and the keyword arguments once rebuilding no longer changes them.
 
-    The arguments are refused if a validator keeps changing its own output (adds one, appends),
-    because the body would see other values than the policy. A default that the model coerces (``x:
-    float = 5``) is stable after the second round.
+    The arguments are rejected if a validator keeps changing its own output (for example, by adding
+    one), because the body would see different values from those that the policy saw. A default that
+    the model coerces (``x: float = 5``) is stable after the second round.
     """
     seen, secrets = _dump(built, schema)
     for _ in range(_ROUNDS):
@@ -327,8 +327,8 @@ def _takes_extras(model: type[BaseModel]) -> bool:
 
 
 def _check_extras(rebuilt: BaseModel) -> None:
-    """Refuse an undeclared argument with the name of a field if the field's value is passed under
-    an alias.
+    """Reject an undeclared argument that has the name of a field if the field's value is passed
+    under an alias.
 
     The policy would see both arguments but the body only one: for example ``{"to": ..., "to_":
     ...}`` if ``to_`` has the alias ``to``.

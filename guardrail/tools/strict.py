@@ -1,5 +1,5 @@
 """Converts JSON Schemas to OpenAI's strict form: every object is closed and every property is
-required, so an optional parameter becomes one that can be null.
+required, so an optional parameter becomes a parameter that can be null.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ _NULL = {"type": "null"}
 
 
 def plain_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of *schema* for a request, without the titles that only repeat names and
-    without its top-level description, which the tool already has.
+    """Return a copy of *schema* for a request, without titles that only repeat names and without
+    the top-level description, which the tool already has.
     """
     made: dict[str, Any] = _without_titles(schema)
     made.pop("description", None)

@@ -111,8 +111,8 @@ def tool_name(name: object) -> str:
     """Return *name* if it can be shown and recorded unchanged.
 
     Raises ``UsageError`` if it is not text, is empty, is longer than 256 characters, begins or ends
-    with a space, or holds control, format (bidi), private or unassigned characters, line breaks or
-    lone surrogates.
+    with a space, or contains control, format (bidi), private or unassigned characters, line breaks
+    or lone surrogates.
     """
     return _check_shown(name, "a tool name")
 
@@ -193,11 +193,11 @@ def declare(
 ) -> Tool:
     """Return a tool with *schema*: a JSON Schema, a pydantic model class, or None.
 
-    A JSON Schema may come from another program. If it is refused, nothing is raised: the tool
-    counts as undeclared, ``refused`` contains the code, and a ``SchemaWarning`` names the tool and
+    A JSON Schema may come from another program. If it is rejected, no exception is raised: the tool
+    counts as undeclared, ``refused`` contains the code, and a ``SchemaWarning`` states the tool and
     the reason. *unknown* selects how a JSON Schema treats arguments that it does not declare. A
-    model is part of the program. If it can't be used, ``SchemaError`` is raised. Raises
-    ``UsageError`` for a bad name, label, target or timeout.
+    model is part of the program. If the model can't be used, ``SchemaError`` is raised. Raises
+    ``UsageError`` for an invalid name, label, target or timeout.
     """
     compiled: CompiledSchema | None = None
     model: Any = None
@@ -239,7 +239,7 @@ def declare(
 
 
 def _warn(name: str, error: SchemaError) -> None:
-    """Warn that a tool's schema was refused. The warning appears once for each place in the program
+    """Warn that a tool's schema was rejected. The warning appears once for each line in the program
     that declares the tool.
     """
     level = 2
@@ -271,7 +271,7 @@ def from_function(
     and the docstring.
 
     *function* may be a coroutine function, a method, a class, a ``functools.partial`` or another
-    callable. Parameters named in *injected* are not arguments: the program supplies them. Raises
+    callable. Parameters listed in *injected* are not arguments: the program supplies them. Raises
     ``UsageError`` for generators (unless *unsafe_stream*), ``*args``, ``**kwargs`` and signatures
     without a schema, and ``SchemaError`` for types that can't be rebuilt from JSON.
     """
@@ -319,7 +319,7 @@ def check_options(options: Collection[str], allowed: Collection[str]) -> None:
 
 
 class ToolRegistry:
-    """The tools of one guard, by name and server. Thread-safe."""
+    """One guard's tools, keyed by name and server. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

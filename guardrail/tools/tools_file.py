@@ -16,7 +16,7 @@ __all__ = ["tools_document", "write_tools"]
 
 
 def tools_document(tools: Iterable[Tool]) -> str:
-    """Return ``{tool name: JSON Schema of its arguments}`` of the declared *tools*, as JSON text.
+    """Return ``{tool name: JSON Schema of its arguments}`` for the declared *tools*, as JSON text.
 
     ``policy check`` accepts every schema in the text.
     """
@@ -30,14 +30,14 @@ def tools_document(tools: Iterable[Tool]) -> str:
 
 
 def write_tools(path: Path, text: str) -> None:
-    """Replace the file *path* with *text*, durably. Raises ``ConfigError``; an existing file then
-    stays unchanged.
+    """Replace the file *path* with *text*, durably. If this raises ``ConfigError``, an existing
+    file is unchanged.
     """
     save_file(path, text.encode("utf-8"))
 
 
 def _checkable(schema: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return *schema*, or its outline if a guard would refuse it as a plain JSON Schema
+    """Return *schema*, or its outline if a guard would reject it as a plain JSON Schema
     (``_outline``). The schema of a Python model may contain patterns that only Python runs.
     """
     try:

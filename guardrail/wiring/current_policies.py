@@ -1,4 +1,4 @@
-"""Holds the policies that a guard uses, until it is told to load them again."""
+"""Holds the policies that a guard uses, until the guard is told to reload them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CurrentPolicies:
         data: Mapping[str, Json] | None,
         record: Callable[[str, Mapping[str, Any]], object],
     ) -> None:
-        """*data* is the policy data that the program passes. *record* writes an ``admin.*``
+        """*data* is the policy data passed by the program. *record* writes an ``admin.*``
         record.
         """
         self._hold = PolicyHold()
@@ -72,7 +72,9 @@ class CurrentPolicies:
             return engine.identity.digest or ""
 
     def close(self) -> None:
-        """End the workers of this engine, and of those that it replaced. Idempotent."""
+        """Stop the workers of the current engine, and those of the engines that it replaced.
+        Idempotent.
+        """
         self.engine.close()
         with self._lock:
             self._retired.close()

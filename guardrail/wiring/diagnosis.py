@@ -1,7 +1,7 @@
 """Diagnoses why a ledger can't be opened and how to fix it. ``open``, ``doctor`` and ``recover``
 share this diagnosis.
 
-It only reads. ``guardrail.wiring.recovery`` carries out the plan made here.
+This module only reads. ``guardrail.wiring.recovery`` carries out the plan made here.
 """
 
 from __future__ import annotations
@@ -148,10 +148,10 @@ def has_keys(settings: Settings) -> bool:
 
 
 def check_log_name(settings: Settings, log: str) -> None:
-    """Raise ``LedgerOpenError`` (``ledger.other_name``) if the settings name a log other than
-    *log*, the existing one.
+    """Raise ``LedgerOpenError`` (``ledger.other_name``) if the log name in the settings differs
+    from *log*, the existing log.
 
-    A restarted log has the configured name plus the number of the restart.
+    A restarted log has the configured name plus the restart number.
     """
     wanted = configured_name(settings)
     if wanted and wanted not in (log, family(log)):
@@ -205,10 +205,10 @@ def diagnose(settings: Settings, backups: Sequence[Path] = ()) -> Diagnosis:
 
 
 def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
-    """Return the exception to raise after opening the ledger failed with *error*. It has the cause
-    and the next step from ``diagnose``.
+    """Return the exception to raise after opening the ledger failed with *error*. The exception
+    contains the cause and the next step from ``diagnose``.
 
-    Called only after a failure, so that a successful start costs nothing. Nothing is written.
+    Called only after a failure, so a successful start costs no time. Nothing is written.
     """
     if error.code in _PASSING:
         return error
@@ -229,7 +229,7 @@ def explain(settings: Settings, error: GuardrailError) -> GuardrailError:
 
 
 def is_small(settings: Settings) -> bool:
-    """Return True if the ledger is small enough to be read completely while a user waits."""
+    """Return True if the ledger is small enough to be read in full while a user waits."""
     with (
         contextlib.suppress(LedgerError),
         LedgerReader.open(settings.ledger.path, strict=False) as reader,
@@ -258,7 +258,7 @@ def check_outside(settings: Settings) -> str:
 
 def _quick_facts(settings: Settings, *, anything: bool) -> _QuickFacts:
     """Return the facts that are known without reading the records. *anything* is True if a part of
-    the log exists in another place. Raises the same errors as ``diagnose``.
+    the log exists elsewhere. Raises the same errors as ``diagnose``.
     """
     path = settings.ledger.path
     if os.path.lexists(path.parent) and not path.parent.is_dir():
@@ -310,7 +310,7 @@ def _load_keys(settings: Settings) -> tuple[Keys | None, KeysError | None]:
 
 
 def _check_signer_and_name(settings: Settings, plan: RecoveryPlan, keys: Keys | None) -> None:
-    """Raise an error if the signer does not sign, or if the settings name another log."""
+    """Raise an error if the signer does not sign, or if the settings contain another log's name."""
     if plan.action in (Action.NOTHING, Action.CLOSE_CALLS, Action.CONTINUE):
         check_log_name(settings, plan.log)
     _check_signer(settings, keys, plan.log)
@@ -373,8 +373,8 @@ def _earlier_names(settings: Settings) -> Iterator[str]:
 def _anchored_heads(
     settings: Settings, names: Sequence[str], publics: set[str]
 ) -> Iterator[KnownHead]:
-    """Yield every head that the anchors have of these logs and their restarts, signed by one of the
-    keys *publics*.
+    """Yield every head of these logs and their restarts that the anchors hold and that one of the
+    keys *publics* signed.
 
     An anchor that can't be asked is skipped.
     """
@@ -407,7 +407,7 @@ def _signed_heads(anchor: Anchor, name: str, publics: set[str]) -> Iterator[Know
 
 
 def read_backup(path: Path, watch: Collection[int] = ()) -> KnownHead:
-    """Read every record of the copy at *path*. Return its head, with the roots over the sizes in
+    """Read every record of the copy at *path*. Return its head, with the roots for the sizes in
     *watch*.
 
     Raises ``LedgerError`` if the copy is not intact.

@@ -17,8 +17,8 @@ __all__ = ["keep_sources"]
 def keep_sources(settings: Settings, engine: LoadedEngine) -> PolicyHold:
     """Keep the sources of the policies that *engine* evaluates; durable when this returns.
 
-    The result protects them from deletion. Nothing is kept if records don't name the policies by
-    their digest, or if this machine does not have them. Raises ``LedgerError``.
+    The result protects them from deletion. Nothing is kept if records don't identify the policies
+    by digest, or if this machine does not have the policies. Raises ``LedgerError``.
     """
     sources = engine.sources
     if sources is None or engine.identity.digest != sources.digest:

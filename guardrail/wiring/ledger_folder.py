@@ -1,4 +1,4 @@
-"""Creates the folder of a ledger. The folder is private, is created only inside the project, and
+"""Creates the folder of a ledger. The folder is private, and is created only inside the project and
 never next to an older log.
 """
 
@@ -38,8 +38,8 @@ def is_created_by_guard(settings: Settings, folder: Path) -> bool:
     """Return True if a guard creates *folder* if it is missing.
 
     A guard creates folders only inside the project, that is, below the settings file. A path
-    outside it was probably mistyped, or its disk is not mounted, and a new log there would look
-    like the right one. If there is no settings file, only the last folder of the path may be
+    outside the project was probably mistyped, or its disk is not mounted, and a new log there would
+    look like the right one. If there is no settings file, only the last folder of the path may be
     missing, or the path is below the working folder.
     """
     home = Path.cwd() if settings.source is None else settings.source.parent
@@ -61,7 +61,7 @@ def make_folder(settings: Settings, folder: Path, named: str) -> None:
     """Create *folder* (mode 0700) if it is missing and ``is_created_by_guard``
     allows it; durable when this returns.
 
-    *named* are the settings that may have named it. Raises ``LedgerOpenError``.
+    *named* are the settings that may contain its path. Raises ``LedgerOpenError``.
     """
     try:
         if folder.is_dir():
@@ -109,11 +109,11 @@ def in_the_way(folder: Path) -> LedgerOpenError:
 
 def check_private(path: Path) -> None:
     """Raise ``LedgerOpenError`` (``ledger.folder``) if another user could replace the ledger
-    *path*: it is in its default folder, and that folder belongs to somebody else or is writable by
-    everyone.
+    *path*: the ledger is in its default folder, and that folder belongs to somebody else or is
+    writable by everyone.
 
-    Root and the owner of the ledger count as its user. A folder in any other place is the
-    operator's responsibility.
+    Root and the owner of the ledger count as its user. Any other folder is the operator's
+    responsibility.
     """
     folder = path.parent
     if not is_default_place(path) or not folder.is_dir():
@@ -142,8 +142,8 @@ def check_private(path: Path) -> None:
 
 
 def check_existed(settings: Settings) -> None:
-    """Raise ``LedgerOpenError`` if there is no sign that the path in the settings ever was a
-    ledger, so that it was probably mistyped.
+    """Raise ``LedgerOpenError`` if there is no sign that a ledger was ever at the path in the
+    settings. The path was then probably mistyped.
 
     A new log there would look like a recovered one, and would set aside an unrelated file.
     """
@@ -215,7 +215,7 @@ def refuse_linked(settings: Settings) -> None:
 def refuse_second_log(settings: Settings) -> None:
     """Raise ``LedgerOpenError`` (``ledger.earlier``) if a new log at the ledger's path would be the
     second one of this project: an earlier version created one in the root, or the log was moved,
-    and no setting names it.
+    and no setting contains its path.
     """
     path = settings.ledger.path
     moved = _moved_log(settings)
@@ -241,8 +241,8 @@ def refuse_second_log(settings: Settings) -> None:
 
 
 def _moved_log(settings: Settings) -> Path | None:
-    """Return a ledger that was moved from the path in the settings to a place that no setting
-    names. None if a part of it is still here, or if this machine remembers another log here.
+    """Return a ledger that was moved from the path in the settings to a path that is in no setting,
+    or None if a part of that ledger is still here, or if this machine remembers another log here.
     """
     path = settings.ledger.path
     moved = moved_log(path)

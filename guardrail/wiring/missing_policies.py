@@ -15,7 +15,7 @@ RESTORE = (
 
 
 def way_to_policies(settings: Settings) -> str:
-    """Return the next step if the policies that *settings* name do not exist."""
+    """Return the next step if the policies in *settings* do not exist."""
     if settings.source is not None:
         return "put policies in that folder, or correct path in [policy]"
     if settings.policy.path != Settings().policy.path:

@@ -1,8 +1,8 @@
 """Opens a guard: finds or creates keys and ledger together, loads the policy, and records the
 start.
 
-Some states are refused because they would be security holes: a ledger without its keys, keys
-without their ledger, traces of an earlier log, keys of another log.
+Some states are rejected because they would be security holes: a ledger without its keys, keys
+without their ledger, traces of an earlier log, and keys of another log.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def settings_from(
 
 
 def _require_named_policies(settings: Settings) -> None:
-    """Raise ``ConfigError`` if a path that the argument ``policies`` names does not exist."""
+    """Raise ``ConfigError`` if a path in the argument ``policies`` does not exist."""
     for path in settings.policy.path:
         if settings.policy.engine != "opa" and not path.exists():
             raise ConfigError(
@@ -149,8 +149,9 @@ def _connect(settings: Settings, policy_data: Mapping[str, Json] | None) -> Load
 
 
 def _served_sources(settings: Settings, policy_data: Mapping[str, Json] | None) -> PolicySet | None:
-    """Return the policies at the path in the settings if one of the accepted revisions names them,
-    so that they can be kept. Otherwise, this machine does not have what the server serves.
+    """Return the policies at the path in the settings if one of the accepted revisions identifies
+    them, so that they can be kept. Otherwise, this machine does not have the policies that the
+    server serves.
     """
     from guardrail.policy.opa.revision import Revision
 
@@ -222,7 +223,7 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
 
     If *epochs* is True, this process signs heads with its own key, which its first record
     certifies. This is meant for long-running programs. Otherwise it signs with the log key, which
-    is meant for commands that write one record. Errors name the same cause and next step as
+    is meant for commands that write one record. Errors contain the same cause and next step as in
     ``recover`` and ``doctor``.
     """
     try:
@@ -274,8 +275,8 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
 
 
 def _check_name(settings: Settings) -> None:
-    """Raise ``LedgerOpenError`` if the log's name differs from the settings. Do nothing if it can't
-    be read, because opening the log then fails anyway.
+    """Raise ``LedgerOpenError`` if the log's name differs from the settings. Do nothing if the name
+    can't be read, because opening the log then fails anyway.
     """
     log = ""
     if settings.ledger.log:
@@ -288,7 +289,9 @@ def _check_name(settings: Settings) -> None:
 def open_guard(
     cls: Callable[..., G], settings: Settings, policy_data: Mapping[str, Json] | None
 ) -> G:
-    """Open or create everything that a guard needs. If a step fails, close whatever was opened."""
+    """Open or create everything that a guard needs. If a step fails, close everything that was
+    opened.
+    """
     check_identity(settings)
     try:
         return _assemble_guard(cls, settings, policy_data)
@@ -357,7 +360,7 @@ def anchor_watch(settings: Settings, journal: Journal, keys: Keys) -> AnchorWatc
 
 
 def _record_refused_policies(settings: Settings, error: PolicyLoadError) -> None:
-    """Record that policies were refused, if there is a ledger to record it in."""
+    """Record that policies were rejected, if there is a ledger."""
     if settings.ledger.path.exists():
         # A failure here is less important than the error that the caller raises.
         with contextlib.suppress(LedgerError, KeysError):

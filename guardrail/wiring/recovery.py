@@ -1,5 +1,5 @@
-"""Carries out the plan of ``guardrail.wiring.diagnosis`` for ``guardrail recover``. A person
-decides, and the log records it.
+"""Carries out the plan of ``guardrail.wiring.diagnosis`` for ``guardrail recover``. A person makes
+the decision, and the log records it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ __all__ = ["carry_out"]
 def carry_out(
     settings: Settings, found: Diagnosis, *, who: Mapping[str, Any], reason: str
 ) -> tuple[RecoveryReport, AnchorError | None]:
-    """Carry out *found*; the ledger opens again when this returns, and this machine remembers its
-    new state.
+    """Carry out *found*. When this returns, the ledger can be opened again, and this machine
+    remembers its new state.
 
     Missing keys are first created in a separate folder, which is moved into place once the new log
     exists. If only the memory can't be written, the error says that everything else is done. Raises
@@ -113,7 +113,9 @@ def _put_in_place(settings: Settings, fresh: Path) -> list[Path]:
 
 
 def _store_names(settings: Settings, names: list[str]) -> None:
-    """Store the log's earlier names with the keys, so that the next restart does not reuse one."""
+    """Store the log's earlier names with the keys, so that the next restart does not reuse any of
+    them.
+    """
     path = settings.key_path / NAMES_FILE
     descriptor = open_or_make(path, settings.ledger.path, flags=os.O_WRONLY | os.O_APPEND)
     try:

@@ -2,8 +2,8 @@
 
 A request is one small file next to the ledger. Guards check it once a second; only a request (or
 ``guard.reload()``) makes them read policies again. The ledger records the result:
-``admin.policy_loaded``, or ``admin.policy_refused`` if the new policies were refused and the old
-ones stay.
+``admin.policy_loaded``, or ``admin.policy_refused`` if the new policies were rejected and the old
+ones stay in force.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ def settings_reader(settings: Settings) -> Callable[[], Settings]:
     """Return a function that reads the file of *settings* again.
 
     Values that the program or the environment overrode when the guard was opened stay unchanged, so
-    that a later change of the working directory or of the environment does not move a path.
-    Settings without a file stay the same.
+    a later change to the working directory or the environment does not change a path. Settings
+    without a file stay the same.
     """
     source = settings.source
     if source is None:
@@ -91,8 +91,8 @@ def reloaded(current: Settings, read: Settings) -> tuple[Settings, list[str], li
     """Return the settings in force after a reload, the names of the changed settings, and those
     that need a restart.
 
-    *current* are the settings in force now, *read* those in the file now. Names have the form
-    ``section.key``.
+    *current* are the settings now in force, and *read* are those now in the file. Names have the
+    form ``section.key``.
     """
     applied: dict[str, Any] = {}
     changed: list[str] = []
@@ -120,12 +120,12 @@ def load_again(
     previous: PolicyIdentity,
     record: Callable[[str, Mapping[str, Any]], object],
 ) -> tuple[Settings, Engine, PolicyHold]:
-    """Load the engine that the settings *read* name. Return the settings in force, the engine, and
-    the hold on its kept sources.
+    """Load the engine specified in the settings *read*. Return the settings in force, the engine,
+    and the hold on its kept sources.
 
     The sources are kept by *keep*, and then the ``admin.policy_loaded`` record is written; both are
-    durable when this returns. Raises the exceptions of *load*, *keep* and *record*; no new engine
-    is left running in that case.
+    durable when this returns. Raises the same exceptions as *load*, *keep* and *record*; in that
+    case, no new engine is left running.
     """
     settings, changed, restart = reloaded(current, read)
     engine = load(settings)
@@ -195,8 +195,8 @@ def request_path(ledger: Path) -> Path:
 
 
 def request(ledger: Path, digest: str) -> None:
-    """Ask every guard that runs on *ledger* to load its policies again. *digest* is the expected
-    digest of the policies. Raises ``LedgerError`` if the request can't be written.
+    """Ask every guard that runs on *ledger* to reload its policies. *digest* is the expected digest
+    of the policies. Raises ``LedgerError`` if the request can't be written.
     """
     path = request_path(ledger)
     temporary = path.with_name(f"{path.name}.{os.getpid()}")

@@ -1,5 +1,5 @@
-"""The reads of the ledger that decisions depend on: requests for approval, owners of sessions, and
-calls that must not be repeated. All results are proved.
+"""The ledger reads on which decisions depend: approval requests, session owners, and calls that
+must not be repeated. All results are proved.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ __all__ = ["LedgerRequests"]
 
 
 class LedgerRequests:
-    """Ledger reads that decisions depend on. They are read-only and proved, with one connection per
-    read.
+    """Ledger reads on which decisions depend. They are read-only and proved, with one connection
+    per read.
 
-    If the signed head does not prove a record, the ledger of *writer* is sealed.
+    If the signed head does not cover a record, the ledger of *writer* is sealed.
     """
 
     def __init__(self, path: Path, writer: LedgerWriter, signing: Signing) -> None:

@@ -2,8 +2,8 @@
 another process, and exits.
 
 The job arrives on standard input, and the answer goes to standard output
-(``guardrail.retention.process``). It opens the ledger as a command does, independently of the
-guard's own connections, locks and threads. It may be killed at any point.
+(``guardrail.retention.process``). The worker opens the ledger as a command does, independently of
+the guard's own connections, locks and threads. It may be killed at any point.
 """
 
 from __future__ import annotations

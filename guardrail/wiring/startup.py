@@ -72,7 +72,7 @@ def record_start(
 
 
 def record_refusal(journal: Journal, error: GuardrailError) -> None:
-    """Record that a guard did not start because its policies were refused, and close *journal*.
+    """Record that a guard did not start because its policies were rejected, and close *journal*.
     Raises ``LedgerError``.
     """
     try:
@@ -106,8 +106,8 @@ def _changed_settings(before: Mapping[str, Any], now: Mapping[str, str]) -> list
 def last_start(
     path: Path, proofs: Proofs
 ) -> tuple[tuple[str, Mapping[str, Any] | None] | None, LogPosition]:
-    """Return (digest, codes) of the settings at the last start, and the end of the log for which
-    they hold.
+    """Return the digest and the codes of the settings at the last start, and the end of the log for
+    which they hold.
 
     If no start was recorded, the digest is that of the settings with which the log was created, and
     the codes are None. Both are replaced by None if pruning may have deleted the last start.

@@ -54,7 +54,8 @@ class WitnessAnchor:
         ca: Path | None = None,
         deadline: float = 10.0,
     ) -> None:
-        """*key* is the witness's public key, *deadline* is the total time for one head in seconds.
+        """*key* is the witness's public key, and *deadline* is the total time for one head, in
+        seconds.
 
         Raises ``ConfigError``.
         """
@@ -160,7 +161,7 @@ class WitnessAnchor:
     def _witness_size(
         self, reply: HttpReply, old: int, head: Checkpoint, known: Checkpoint | None
     ) -> int:
-        """Return the size of the witness's head, if the ledger can continue from it."""
+        """Return the size of the witness's head if the ledger can extend that head."""
         if reply.content_type != _SIZE_TYPE or not _SIZE.fullmatch(reply.body):
             if old == head.size:
                 raise self._fork_error(old)
@@ -188,8 +189,8 @@ class WitnessAnchor:
         return size
 
     def _judge_foreign(self, head: Checkpoint, prove: Prove) -> None:
-        """Raise ``AnchorError`` (``anchor.conflict``) if the witness holds a head signed by another
-        key that the ledger contradicts.
+        """Raise ``AnchorError`` (``anchor.conflict``) if the witness holds a head that another key
+        signed and that the ledger contradicts.
 
         ``verify`` compares that head as well, because it can belong to a log that this ledger
         replaced.

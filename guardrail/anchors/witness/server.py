@@ -1,6 +1,6 @@
 """The witness server: receives heads and returns cosignatures over HTTP (c2sp.org/tlog-witness).
 
-A client's requests are limited in size and time, and so is the number of concurrent connections.
+The size and the duration of a request are limited, and so is the number of concurrent connections.
 ``GET /latest?origin=`` returns the newest cosigned head, so that a ledger can be checked against
 it.
 """
@@ -143,7 +143,7 @@ class WitnessServer(http.server.ThreadingHTTPServer):
         return str(self.server_address[0])
 
     def server_bind(self) -> None:
-        """Bind without the standard library's reverse DNS look-up, which can be slow."""
+        """Bind without the standard library's reverse DNS lookup, which can be slow."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self.socket.bind(self.server_address)
         self.server_address = self.socket.getsockname()
@@ -169,8 +169,8 @@ class WitnessServer(http.server.ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Extend the standard library's method with the TLS handshake, and release the connection's
-        slot.
+        """Perform the TLS handshake before the standard library's method, and release the
+        connection's slot after it.
         """
         place = self._connection_of(request)
         try:

@@ -1,9 +1,9 @@
 """Stores the logs that a witness serves, and the newest cosigned head of each log.
 
 The check against the stored head and the update are one transaction, and a cosignature is sent only
-after the transaction is durable. So a crash never leads to cosignatures of two roots of one size,
-or of a smaller tree after a larger one. Never restore the database from a backup: a witness that
-has forgotten heads is worse than no witness.
+after the transaction is durable. A crash therefore never leads to cosignatures on two roots for the
+same size, or on a smaller tree after a larger one. Never restore the database from a backup: a
+witness that has forgotten heads is worse than no witness.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class WitnessStore:
     """The database of one witness. Thread-safe, and several processes may open it."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
-        """Call ``create`` or ``open`` instead."""
+        """Use ``create`` or ``open`` instead."""
         self._connection = connection
         self._mutex = threading.Lock()
 
@@ -247,7 +247,7 @@ class WitnessStore:
 
     def refused_since(self, origin: str, time: int) -> int:
         """Return the number of heads of *origin* with valid signatures that were refused at *time*
-        (seconds since 1970) or later. If the limit of stored heads is reached, return the number of
+        (seconds since 1970) or later. If the limit on stored heads is reached, return the number of
         all stored heads, because the times of later refusals are unknown.
         """
         with self._read_transaction():

@@ -1,3 +1,3 @@
-"""Lints, which find constructs that can let a call through although the rule was written to stop
+"""Lints, which find constructs that can let a call through although a rule was written to stop
 it.
 """

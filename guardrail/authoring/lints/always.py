@@ -1,4 +1,4 @@
-"""Finds deny rules that fire for every call, so that no call can ever be allowed."""
+"""Finds deny rules that fire for every call. With such a rule, no call can ever be allowed."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def _certain(statement: Node, flow: ValueFlow, frame: RuleFrame, depth: int) -> 
 
 
 def _is_true(definition: Definition) -> bool:
-    """Return True if the value of a rule that holds is true: ``bad if ...``, ``bad := true``."""
+    """Return True if a rule that holds has the value true: ``bad if ...``, ``bad := true``."""
     if definition.rule.default:
         return False
     assigned = next(iter(definition.rule.node["head"].values())).get("assign")

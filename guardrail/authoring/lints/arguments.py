@@ -1,5 +1,5 @@
-"""Finds denials that depend on an argument or on a model's name that may be missing, so that they
-would not fire.
+"""Finds deny rules that would not fire if an argument or the model name that they depend on is
+missing.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _is_checked(path: Path, checked: set[Path]) -> bool:
 
 
 def _reads(event: Event, flow: ValueFlow) -> bool:
-    """Return True if *event* reads the value instead of only giving it another name."""
+    """Return True if *event* reads the value, and does not only assign it to another name."""
     found = reference(event.node)
     assert found is not None
     if found.head is None or found.head == "input" or found.head in event.frame.scope.imports:

@@ -52,7 +52,7 @@ class LintReport:
 
 
 class SuppressionFilter:
-    """Separates findings that authors have suppressed from the others."""
+    """Separates findings that authors have suppressed from all others."""
 
     def __init__(self, modules: Sequence[Module]) -> None:
         self._ignores: dict[str, list[Suppression]] = {

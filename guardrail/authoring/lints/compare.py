@@ -1,5 +1,5 @@
-"""Finds comparisons of values that may not be numbers: ``null < 100`` and ``"5" > 100`` are true in
-Rego.
+"""Finds comparisons between values that may not be numbers: ``null < 100`` and ``"5" > 100`` are
+true in Rego.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Finds built-ins that fail for values that a caller may send. Such a failure makes the whole
-decision fail, not only the rule.
+"""Finds built-in functions that fail for values that a caller may send. The whole decision then
+fails, not only the rule.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _CLOCK = ("context", "time")
 
 
 def check(event: Event, flow: ValueFlow, shape: object = None) -> Iterator[Lint]:
-    """Yield a lint for each built-in or division that fails for some values of the input."""
+    """Yield a lint for each built-in function or division that fails for some input values."""
     del shape
     if event.what is EventKind.CALL:
         yield from _call(event, flow)
@@ -83,7 +83,7 @@ def _call(event: Event, flow: ValueFlow) -> Iterator[Lint]:
 
 
 def _not_zero(divisor: Node, event: Event, flow: ValueFlow) -> bool:
-    """Return True if the body ensures that *divisor* is not zero."""
+    """Return True if the body guarantees that *divisor* is not zero."""
     paths = {origin.path for origin in flow.origins(divisor, event.frame)}
     if not paths:
         return False

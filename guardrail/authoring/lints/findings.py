@@ -39,14 +39,14 @@ class Code(StrEnum):
 
 
 class Severity(StrEnum):
-    """Severity of a lint. Anything that an engine would refuse is a finding, not a lint."""
+    """Severity of a lint. Anything that an engine would reject is a finding, not a lint."""
 
     WARNING = "warning"
 
 
 @dataclass(frozen=True, slots=True)
 class Lint:
-    """A construct that is allowed, but can let a call through or deny it for another reason than
+    """A construct that is allowed, but can let a call through, or deny it for a reason other than
     the stated one.
     """
 

@@ -1,5 +1,5 @@
-"""Traces values back to the parts of the policy input that they come from, through names, rules and
-functions.
+"""Traces values through names, rules and functions, back to the parts of the policy input that they
+come from.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def supplied(tests: Iterable[Module]) -> frozenset[tuple[str, ...]]:
 
 
 class ValueFlow:
-    """All modules, with the facts about their values that follow without evaluation."""
+    """All modules, with the facts about their values that can be known without evaluation."""
 
     def __init__(
         self, modules: Sequence[Module], data: Any, given: frozenset[tuple[str, ...]] = frozenset()
@@ -121,7 +121,9 @@ class ValueFlow:
         self._left = _MAX_QUESTIONS
 
     def spend(self) -> bool:
-        """Count one query. Return False once there are too many to continue in reasonable time."""
+        """Count one query. Return False once there are too many queries to finish in reasonable
+        time.
+        """
         self._left -= 1
         return self._left > 0
 
@@ -131,8 +133,8 @@ class ValueFlow:
         return self._left <= 0
 
     def named(self, found: Reference, frame: RuleFrame) -> tuple[list[Definition], int]:
-        """Return the rules that the reference *found* names, and how many parts of the reference
-        form that name. The list is empty if the reference names no rules.
+        """Return the rules that the reference *found* refers to, and the number of parts in the
+        reference that form their name. The list is empty if there are no such rules.
         """
         head = found.head
         if head is None or head in frame.definition.rule.local:

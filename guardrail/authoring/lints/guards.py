@@ -1,5 +1,5 @@
-"""Finds the facts about the input that a body's other conditions establish: checked types, present
-names, possible tools.
+"""Finds the facts about the input that a body's other conditions establish: checked types, names
+that are present, and possible tools.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class PathGuard:
-    """One fact about a path that a condition ensures."""
+    """One fact about a path that a condition guarantees."""
 
     path: Path
     type: str
@@ -66,8 +66,8 @@ def conditions(query: Node | None) -> Iterator[Node]:
 
 
 def guards(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int = 0) -> Guards:
-    """Return the facts that *query* ensures, including those ensured by the rules and functions
-    that it uses.
+    """Return the facts that *query* guarantees, including those guaranteed by the rules and
+    functions that it uses.
     """
     found: set[PathGuard] = set()
     for node in conditions(query):
@@ -125,7 +125,7 @@ def type_check(content: Node) -> tuple[Node, str] | None:
 
 
 def _guards_of_keys(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
-    """Yield the facts that ``"amount" in object.keys(args)`` ensures."""
+    """Yield the facts that ``"amount" in object.keys(args)`` guarantees."""
     name, collection = literal_name(content["value"]), content["collection"]
     if name is None or kind(collection) != "Call":
         return
@@ -136,7 +136,7 @@ def _guards_of_keys(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterato
 
 
 def _guards_of_type_name(content: Node, flow: ValueFlow, frame: RuleFrame) -> Iterator[PathGuard]:
-    """Yield the facts that ``type_name(x) == "number"`` ensures."""
+    """Yield the facts that ``type_name(x) == "number"`` guarantees."""
     for one, other in ((content["lhs"], content["rhs"]), (content["rhs"], content["lhs"])):
         type_name = literal_name(other)
         if type_name is None or kind(one) != "Call":
@@ -149,7 +149,7 @@ def _guards_of_type_name(content: Node, flow: ValueFlow, frame: RuleFrame) -> It
 
 def guards_of_rule(definition: Definition, flow: ValueFlow, frame: RuleFrame, depth: int) -> Guards:
     """Return the facts that hold if *definition* has a value: those that all of its bodies
-    ensure.
+    guarantee.
     """
     if definition.rule.default or depth > _MAX_DEPTH or not flow.spend():
         return frozenset()
@@ -166,7 +166,7 @@ def _common(
     definitions: Sequence[Definition], depth: int, ask: Callable[[Definition], Guards]
 ) -> Guards:
     """Return the facts that hold no matter which of *definitions* gave the value. A default other
-    than false ensures no facts.
+    than false guarantees no facts.
     """
     plain = [item for item in definitions if not item.module.source.installed]
     if not plain or depth > _MAX_DEPTH or any(item.rule.form == "set" for item in plain):
@@ -191,7 +191,9 @@ def _all(sets: Iterable[frozenset[_T]]) -> frozenset[_T]:
 
 
 def tools_of(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int = 0) -> Tools:
-    """Return the tools for which the conditions of *query* can hold, or None if they name none."""
+    """Return the tools for which the conditions of *query* can hold, or None if they do not compare
+    the tool's name.
+    """
     found: Tools = None
     for node in conditions(query):
         tools = _tools(node, flow, frame, depth)
@@ -201,7 +203,7 @@ def tools_of(query: Node | None, flow: ValueFlow, frame: RuleFrame, depth: int =
 
 
 def tools_named(node: Node, flow: ValueFlow, frame: RuleFrame) -> frozenset[str]:
-    """Return the tools that one condition itself compares the call's tool with."""
+    """Return the tools that a single condition compares the call's tool with."""
     if kind(node) not in {"BoolExpr", "AssignExpr", "Membership"}:
         return frozenset()
     return _tools(node, flow, frame, 0) or frozenset()

@@ -17,7 +17,7 @@ __all__ = ["check"]
 
 
 def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each reference to the input in the head of a rule of the decision."""
+    """Yield a lint for each reference to the input in the head of a decision rule."""
     rule = definition.rule
     if rule.name not in ROOTS or rule.form != "set" or rule.default:
         return

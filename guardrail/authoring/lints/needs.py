@@ -37,7 +37,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
 
 
 def _needs(member: Node | None) -> Iterator[str]:
-    """Yield the literal pointers in ``needs`` of a member."""
+    """Yield the literal pointers in the ``needs`` of a member."""
     if member is None or kind(member) != "Object":
         return
     for field in member["Object"]["fields"]:
@@ -62,5 +62,5 @@ def _reason(pointer: str, flow: ValueFlow) -> str:
 
 
 def _touches(hidden: str, pointer: str) -> bool:
-    """Return True if one pointer leads to the other, or into it."""
+    """Return True if one pointer equals the other or is a prefix of it."""
     return f"{pointer}/".startswith(f"{hidden}/") or f"{hidden}/".startswith(f"{pointer}/")

@@ -18,8 +18,8 @@ _OPERATORS = frozenset({"Membership", "BoolExpr", "ArithExpr", "BinExpr"})
 
 
 def check(event: Event, flow: ValueFlow, shape: InputShape) -> Iterator[Lint]:
-    """Yield a lint for each input value that may be missing and that a call, an ``in`` or a
-    comparison under ``not`` uses.
+    """Yield a lint for each input value that may be missing and is used by a call, an ``in`` or a
+    comparison under ``not``.
     """
     if event.what is not EventKind.NEGATION:
         return

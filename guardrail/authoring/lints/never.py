@@ -1,5 +1,5 @@
-"""Finds bodies that can't be true: they are constant, contradict themselves, or read paths that no
-input has.
+"""Finds bodies that can't be true: they are always false, contradict themselves, or read paths that
+no input has.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def _unknown_input(file: str, line: int, part: str, similar: str) -> Lint:
 
 def is_certain(node: Node, flow: ValueFlow, frame: RuleFrame) -> bool:
     """Return True if a condition holds for every call, because it compares literals, or compares a
-    fixed value of the input with itself.
+    fixed input value with itself.
     """
     if _constant(node) is not None:
         return _constant(node) is True
@@ -153,7 +153,7 @@ def _unknown(
 
 @dataclass(slots=True)
 class _PossibleValues:
-    """The values that are still possible after the conditions so far, each as JSON."""
+    """The values that are still possible after the conditions seen so far, each as JSON."""
 
     possible: frozenset[str] | None = None
     excluded: set[str] = field(default_factory=set)
@@ -307,7 +307,9 @@ def _value(node: Node) -> str | None:
 
 
 def _constant(node: Node) -> bool | None:
-    """Return the result of a condition on literals alone, or None for any other condition."""
+    """Return the result of a condition that contains only literals, or None for any other
+    condition.
+    """
     name = kind(node)
     if name == "Bool":
         return bool(node["Bool"]["value"])

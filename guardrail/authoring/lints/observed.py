@@ -1,8 +1,9 @@
-"""Finds the calls in the policies' tests: the inputs that the tests decide on, and the rules that
+"""Finds the calls in the policies' tests: the inputs that the tests evaluate, and the rules that
 fire.
 
 Tests may build their inputs in any way; only the inputs that a decision rule sees count. The tests
-therefore run together with an extra guardrail rule in each of those sets, which captures its input.
+therefore run with an extra rule from guardrail in each decision set, and that rule captures its
+input.
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def _observing(replaced: Sequence[str]) -> str:
 
 
 def _replaced(parsed: Iterable[Module]) -> set[str]:
-    """Return the top-level names of data that tests replace using ``with``."""
+    """Return the top-level names below ``data`` that tests replace using ``with``."""
     tests = (module for module in parsed if module.test)
     return {path[0] for path in supplied(tests)} - {"guardrail"}
 

@@ -1,5 +1,5 @@
-"""Facts about the policy input that hold for every call: its documented structure, and the schemas
-of tools.
+"""Facts about the policy input that hold for every call: its documented structure, and the tools'
+schemas.
 """
 
 from __future__ import annotations
@@ -105,7 +105,7 @@ class InputShape:
         )
 
     def similar(self, path: Path, tools: Tools) -> str:
-        """Return the declared argument with the name most similar to *path*, or an empty string."""
+        """Return the declared argument whose name is most similar to *path*, or an empty string."""
         names = {name for schema in self._candidates(tools) for name in _properties(schema, schema)}
         close = difflib.get_close_matches(str(path[len(ARGS)]), sorted(names), 1)
         return close[0] if close else ""
@@ -230,7 +230,7 @@ def _required(schema: Any, root: Mapping[str, Any]) -> set[str]:
 
 
 def _types(schema: Any, root: Mapping[str, Any], steps: int = 0) -> frozenset[str] | None:
-    """Return the types that a schema allows, or None if it allows any or they can't be
+    """Return the types that a schema allows, or None if it allows any type or the types can't be
     determined.
     """
     if steps > _MAX_STEPS:

@@ -1,4 +1,4 @@
-"""Finds tools that policies name, but that are not among the tools that the check was given."""
+"""Finds tool names in policies that are not among the tools given to the check."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
 
 
 def _expressions(query: Node) -> Iterator[Node]:
-    """Yield the expressions of a body, negated ones too."""
+    """Yield the expressions in a body, including negated ones."""
     for statement in query.get("stmts", ()):
         for name in ("Expr", "NotExpr"):
             content = statement["literal"].get(name)

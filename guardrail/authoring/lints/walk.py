@@ -2,8 +2,8 @@
 through if they have no value.
 
 A condition on a missing value has no value itself, and rules that depend on it do not fire. If such
-a rule is a denial, the call is let through: the location is *open*. Under ``not``, it is the other
-way round.
+a rule is a denial, the call is let through: the location is *open*. Under ``not``, the opposite
+applies.
 """
 
 from __future__ import annotations
@@ -262,8 +262,8 @@ class _BodyWalker:
             self.visit(node)
 
     def _negated(self, node: Node) -> None:
-        """Visit ``not node``: operands of calls are evaluated before it, everything else inside
-        it.
+        """Visit ``not node``: operands of calls are evaluated before ``not``, and everything else
+        is evaluated inside it.
         """
         name = kind(node)
         if name in {"Var", "RefDot", "RefBrack"}:
@@ -300,8 +300,8 @@ class _BodyWalker:
 
 
 def _is_name_for_input(rule: RegoRule, flow: ValueFlow, frame: RuleFrame) -> bool:
-    """Return True if *rule* only renames an input path. Faults are then reported at the expressions
-    that use the rule.
+    """Return True if *rule* is only another name for an input path. Faults are then reported at the
+    expressions that use the rule.
     """
     return rule.simple is not None and bool(flow.origins(rule.simple, frame))
 

@@ -1,5 +1,5 @@
-"""``guardrail anchor move``: copies a log's heads from one anchor file to the file that the
-settings name now.
+"""``guardrail anchor move``: copies a log's heads from one anchor file to the file in the current
+settings.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def move(
     lost: bool,
     as_json: bool,
 ) -> int:
-    """Copy the log's heads from the file *old* to the file of [anchors], and record it."""
+    """Copy the log's heads from the file *old* to the file in [anchors], and record the move."""
     from guardrail.call.journal import actor
     from guardrail.wiring.opening import load_keys, open_journal
 
@@ -109,7 +109,7 @@ def _anchor_file(path: Path, key: NoteKey, settings: Settings) -> Any:
 
 
 def _old_heads(wish: _MoveRequest, key: NoteKey, ledger: Path) -> Sequence[HeadLine]:
-    """Return the heads in the old file. If the file is lost, return the newest head, from the state
+    """Return the heads in the old file. If the file is lost, return the newest head from the state
     next to the ledger.
     """
     from guardrail.anchors.file import FileAnchor

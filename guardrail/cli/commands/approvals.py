@@ -165,8 +165,8 @@ def _answer(
 
 
 def _proved(reader: LedgerReader, settings: Settings) -> ProvedReader | None:
-    """Return a reader that shows only records proved by the log's signed head, or None if the log's
-    keys are missing.
+    """Return a reader that shows only records covered by the log's signed head, or None if the
+    log's keys are missing.
     """
     from guardrail.call.journal import actor
     from guardrail.errors import KeysError

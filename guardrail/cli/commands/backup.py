@@ -57,7 +57,7 @@ def backup(*, config: Path | None, ledger: Path | None, as_json: bool, file: Pat
 
 
 def _problem(path: Path, doubts: list[str]) -> str:
-    """Describe the faults of a copy: everything that ``verify`` finds in the file itself. Records
+    """Describe the faults in a copy: everything that ``verify`` finds in the file itself. Records
     that recoveries took over are added to *doubts*.
     """
     from guardrail.review.verify import taken_over, verify_ledger

@@ -44,12 +44,12 @@ _IN_MEMORY_US = 15.0
 )
 @json_option
 def bench(folder: Path | None, seconds: float, as_json: bool) -> int:
-    """Measure governed calls on the disk that contains FOLDER, as a multiple of the syncs of the
-    same disk.
+    """Measure governed calls on the disk that contains FOLDER, as a multiple of the time that syncs
+    to that disk take.
 
-    FOLDER is by default the folder of the project's ledger, or the current folder. The measurement
-    uses a ledger and policies of its own, and removes them at the end. docs/performance.md explains
-    the figures.
+    By default, FOLDER is the folder of the project's ledger, or the current folder. The measurement
+    uses its own ledger and policies, and removes them at the end. docs/performance.md explains the
+    figures.
     """
     from guardrail.bench.measure import run
 
@@ -79,7 +79,9 @@ def bench(folder: Path | None, seconds: float, as_json: bool) -> int:
 
 
 def _ledger_folder() -> Path:
-    """Return the folder of the settings' ledger if it exists, otherwise the current folder."""
+    """Return the folder of the ledger in the settings if it exists, otherwise the current
+    folder.
+    """
     try:
         path = settings_of(None).ledger.path.parent
     except GuardrailError:
@@ -123,7 +125,7 @@ def _print(report: BenchReport) -> None:
 
 
 def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print an empty line, and a table whose last column contains the ratios."""
+    """Print a blank line, and a table with the ratios in the last column."""
     first, *figures = titles
     spec = [Column(first, flexible=True), *(Column(each, align=Align.RIGHT) for each in figures)]
     styles = [*(Style.PLAIN for _ in figures), Style.STRONG]

@@ -136,7 +136,7 @@ def _exists(path: Path) -> UsageError:
 
 
 def _size_of(db: Path) -> int:
-    """Return the size of the ledger file, which is larger than its lines."""
+    """Return the size of the ledger file, which is larger than the exported lines."""
     size = 0
     for part in (db, Path(f"{db}-wal")):
         with contextlib.suppress(OSError):

@@ -106,8 +106,8 @@ def _change_hold(
     if not _NAME.fullmatch(name) or redacted_reason(name) != name:
         raise UsageError(
             (
-                "the name of a hold must have at most 64 letters, digits, dots, dashes "
-                "and underscores, and must not contain anything sensitive"
+                "a hold name may contain only letters, digits, dots, dashes and underscores, up "
+                "to 64 characters, and must not contain sensitive data"
             ),
             hint=f"guardrail hold {word} case-2026-7",
         )

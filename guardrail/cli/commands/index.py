@@ -21,7 +21,7 @@ __all__ = ["index"]
 @click.option("--rebuild", is_flag=True, help="Build the index again from the first record on.")
 def index(*, config: Path | None, ledger: Path | None, as_json: bool, rebuild: bool) -> None:
     """Update your index of the ledger and print its path: an SQLite file with columns, facets and
-    full text search.
+    full-text search.
 
     Open the file with Datasette or sqlite-utils, or delete it: the next command that needs it
     builds it again. The index proves nothing. `guardrail show SEQ` shows the record itself, and

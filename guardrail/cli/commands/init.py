@@ -73,7 +73,7 @@ def init(named: Path | None) -> None:
 
 
 def _project_above(folder: Path) -> Path | None:
-    """Return the settings file that applies to commands in *folder* now, if it is in a parent
+    """Return the settings file that now applies to commands in *folder*, if it is in a parent
     folder.
     """
     from guardrail.config.file import FILE_NAME, find
@@ -86,8 +86,8 @@ def _project_above(folder: Path) -> Path | None:
 
 
 def _refuse_project(folder: Path, planned: Settings) -> None:
-    """Raise ``ConfigError`` if *folder* has settings. Such a folder is already a project or a clone
-    of one. Opening a guard there creates the ledger.
+    """Raise ``ConfigError`` if *folder* has settings, because it is already a project or a clone of
+    one. Opening a guard there creates the ledger.
     """
     from guardrail.config import FILE_NAME, Settings
     from guardrail.ledger.files import traces
@@ -143,7 +143,7 @@ def _refuse_old_log(settings: Settings) -> None:
 
 
 def _require_room(settings: Settings) -> None:
-    """Raise ``ConfigError`` if the disk is so full that a guard would refuse every call."""
+    """Raise ``ConfigError`` if the disk is so full that a guard would deny every call."""
     from guardrail.ledger.reserve import room_needed
     from guardrail.system.disk import nearest_folder
 

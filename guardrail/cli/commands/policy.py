@@ -244,7 +244,7 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
 
 
 def _policies_name(identity: Mapping[str, Any]) -> str:
-    """Return the policies' digest, or their revision if the server names no digest."""
+    """Return the policies' digest, or their revision if the server reports no digest."""
     return str(identity.get("digest") or identity.get("revision") or "")
 
 
@@ -263,8 +263,8 @@ def _guards_and_size(settings: Settings) -> tuple[int, int]:
 
 
 def _wait_for_answers(settings: Settings, digest: str, alive: int, start: int, wait: float) -> Exit:
-    """Report the guards' records from *start* on, until all guards have answered or the time is
-    up.
+    """Report the guards' records, beginning with *start*, until all guards have answered or the
+    time is up.
     """
     from guardrail.ledger.reader import LedgerReader
 

@@ -1,4 +1,4 @@
-"""Output of ``guardrail policy test --mutate``."""
+"""Prints the output of ``guardrail policy test --mutate``."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOWN = 300
 
 
 def run(paths: Sequence[Path], tools: Path | None, limit: float) -> MutationReport:
-    """Mutate the calls of the tests, and show progress on a terminal."""
+    """Mutate the calls in the tests, and show progress on a terminal."""
     from guardrail.authoring.mutate import mutate
     from guardrail.authoring.tools_file import load_tools
 
@@ -48,7 +48,9 @@ def code_of(report: MutationReport) -> Exit:
 
 
 def show(report: MutationReport) -> None:
-    """Print the changed calls that are allowed, by rule, and those that could not be tried."""
+    """Print the changed calls that are allowed, grouped by rule, and those that could not be
+    tried.
+    """
     for _, found in groupby(report.holes, key=lambda hole: (hole.file, hole.line, hole.rule)):
         _rule(list(found))
     for rule in report.untried:

@@ -211,6 +211,6 @@ def _summary(schema: Mapping[str, Any] | None) -> str:
 
 
 def _text(text: str, *, strip: bool = True) -> str:
-    """Return text from a request as it may be shown."""
+    """Return text from a request in a form that can be shown."""
     shown = one_line(text[: 4 * _WIDTH])
     return clip(shown.strip() if strip else shown, _WIDTH)

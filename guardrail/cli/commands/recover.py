@@ -103,10 +103,10 @@ def recover(
 
 
 def _conflicts(settings: Settings, plan: RecoveryPlan) -> list[dict[str, Any]]:
-    """Return the anchor conflict that denies every call although the ledger itself is intact, or
-    the reason that the anchor file can't be used.
+    """Return the anchor conflict that causes every call to be denied although the ledger itself is
+    intact, or the reason that the anchor file can't be used.
 
-    The conflict is one that guards ran into. A missing anchor file is checked now.
+    Guards have already reported the conflict. A missing anchor file is checked now.
     """
     from guardrail.anchors.state import read_state, state_path
 
@@ -147,7 +147,7 @@ def _missing_heads(settings: Settings, plan: RecoveryPlan) -> Iterator[dict[str,
 
 
 def _require_reason(reason: str | None, *, yes: bool) -> str:
-    """Return the reason for the record. Asks for it on a terminal; elsewhere the option is
+    """Return the reason to record. Prompts for it on a terminal; otherwise, ``--reason`` is
     required.
     """
     if not sys.stdin.isatty() and (reason is None or not yes):

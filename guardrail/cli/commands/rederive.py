@@ -50,15 +50,15 @@ def rederive(
     policies: Path | None,
     as_json: bool,
 ) -> int:
-    """Evaluate the policies that decided once more, with the inputs as they were recorded, and
-    report which decisions are the same.
+    """Re-evaluate the policies behind recorded decisions, with the inputs as they were recorded,
+    and report which decisions are the same.
 
     QUERY is a session, a call, a record number or `last`, as for `guardrail show`; without it, all
-    decisions are derived. No tool runs. A decision can differ only if the policy read a value that
-    was removed before recording, or if another engine decided.
+    decisions are re-derived. No tool runs. A decision can differ only if the policy read a value
+    that was removed before recording, or if another engine decided.
 
-    Exit code 0: all are the same; 1: some differ; 3: none could be derived; 5: some could not be
-    derived, or another engine or version decided.
+    Exit code 0: all are the same; 1: some differ; 3: none could be re-derived; 5: some could not be
+    re-derived, or another engine or version decided.
     """
     from guardrail.review.rederive import rederive as derive
 
@@ -93,8 +93,9 @@ def _memory(config: Path | None, ledger: Path | None) -> int:
 def _reader(
     config: Path | None, ledger: Path | None, file: Path | None, policies: Path | None
 ) -> Any:
-    """Return the function that reads a kept file: from *policies*, or from the folder next to
-    *file*, the file that is read instead of a ledger, and then the one next to the ledger.
+    """Return the function that reads a kept file: from *policies* or, if it is not given, first
+    from the folder next to *file* (read instead of a ledger) and then from the folder next to the
+    ledger.
     """
     from guardrail.ledger.kept_policies import KeptPolicies, SourceFault
 
@@ -225,7 +226,7 @@ def _reason(why: NotDerived, gap: Gap) -> str:
 
 
 def _engines(found: Rederivation) -> Iterator[str]:
-    """Yield a line for each engine that decided, unless it is the one that derived."""
+    """Yield a line for each engine that made a decision, except the engine that re-derived it."""
     counts: dict[tuple[str, str], int] = {}
     for used, count in found.policies.items():
         key = used.engine, used.version

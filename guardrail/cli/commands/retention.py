@@ -49,7 +49,7 @@ _HERE = "guardrail.cli.commands.retention"
     short_help="Keep and delete records by the retention policy in the settings.",
 )
 def retention() -> None:
-    """Keep and delete records by the retention policy in the settings."""
+    """Keep and delete records according to the retention policy in the settings."""
 
 
 @click.command(short_help="Show records that are due, overdue or were deleted too early.")

@@ -43,7 +43,7 @@ _OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGQUIT})
 
 class ProgramCommand(click.Command):
     """A command that exits with the code of the program that it runs. Its own failures therefore
-    have different codes.
+    have separate codes.
     """
 
     def make_context(self, *args: Any, **more: Any) -> click.Context:
@@ -95,7 +95,7 @@ def run(
     anthropic_upstream: str | None,
     command: Sequence[str],
 ) -> None:
-    """Run a program, and decide and record the tool calls of its model's answers.
+    """Run a program, and check and record the tool calls in its model's answers.
 
     The program finds the address of a proxy in OPENAI_BASE_URL and ANTHROPIC_BASE_URL. The exit
     code is that of the program, or 125 if guardrail itself fails, 126 if the program can't be
@@ -155,11 +155,11 @@ def _run_program(command: Sequence[str], environment: dict[str, str]) -> int:
 
 @contextmanager
 def _forwarding() -> Generator[Any]:
-    """Catch signals in the block, and send them to the program that it names; signals that come
-    before are sent then.
+    """Catch signals inside the block, and forward them to the program passed to the yielded
+    function. Signals that arrive earlier are forwarded at that point.
 
-    A signal that the terminal sends to the program as well is not sent again, even if it comes
-    while the program starts: many programs end at once if they get a second one.
+    A signal that the terminal sends to the program as well is not sent again, even if it arrives
+    while the program starts: many programs exit at once if they get a second signal.
     """
     early: list[int] = []
     running: list[subprocess.Popen[bytes]] = []
@@ -207,7 +207,7 @@ class _Counts(NamedTuple):
 
 
 def _counts(settings: Settings, start: int) -> _Counts:
-    """Count what this process recorded since record *start*."""
+    """Count the calls that this process has recorded since record *start*."""
     from guardrail.approvals.rules import RequestState
     from guardrail.approvals.views import terms_of, utc_now
     from guardrail.ledger.reader import LedgerReader
@@ -242,7 +242,7 @@ def _counts(settings: Settings, start: int) -> _Counts:
 
 
 def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int) -> None:
-    """Tell on stderr what was governed."""
+    """Summarize the governed calls on stderr."""
     if not proxy.requests:
         remark("guardrail: NOT GOVERNED: the program sent no request to the proxy", Style.WARN)
         remark("next: make the program read OPENAI_BASE_URL or ANTHROPIC_BASE_URL (docs/proxy.md)")

@@ -60,8 +60,8 @@ def sessions(
     """List the sessions in the ledger, oldest first, with their callers, the numbers of calls, and
     how the calls ended.
 
-    APPROVAL counts calls that need a person's approval, REJECTED counts those that the framework
-    refused before the policy was asked. OPEN counts calls that were allowed and have no recorded
+    APPROVAL counts calls that need a person's approval. REJECTED counts those that the framework
+    rejected before the policy was asked. OPEN counts calls that were allowed and have no recorded
     end: they are running, or their process died and nobody has opened the ledger since.
     """
     with open_records(config, ledger, exported, segment) as reader:

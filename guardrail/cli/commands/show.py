@@ -357,7 +357,9 @@ def _describe_rejection(code: str) -> str:
 
 
 def _print_throttled(record: Mapping[str, Any]) -> None:
-    """Print how many calls over the limit were denied, or from which record on they are counted."""
+    """Print how many calls over the limit were denied, or the record from which they are
+    counted.
+    """
     detail = record if text(record, "type") == "call.throttled" else obj(record, "detail")
     principal = text(detail, "principal", "id")
     whose = name(principal, "nobody") if obj(detail, "principal") else "several principals"

@@ -167,7 +167,9 @@ def _verify(
     notices: list[str],
     progress: Progress,
 ) -> tuple[Path, VerifyReport, AccessLogVerification | None]:
-    """Verify one file, or a ledger and its access log. Return path, report and access log."""
+    """Verify one file, or a ledger and its access log. Return the path, the report and the access
+    log.
+    """
     from guardrail.review.verify import verify_ledger
 
     if any(each is not None for each in (sources.exported, sources.segment, sources.backup)):
@@ -381,7 +383,7 @@ def _print(path: Path, report: VerifyReport, notices: list[str]) -> None:
 
 
 def _print_readers(readers: AccessLogVerification) -> None:
-    """Print a summary of the access log's verification. The limits of the proof are printed for the
+    """Summarize the verification of the access log. The limits of the proof are printed for the
     ledger only.
     """
     report = readers.report
@@ -409,8 +411,8 @@ def _describe_count(report: VerifyReport) -> str:
 
 
 def _describe_time(report: VerifyReport) -> str:
-    """Describe when the problem occurred: the time of the first bad record if its line is good,
-    otherwise that of the last good record.
+    """Describe when the problem occurred: the time of the first bad record if its line is
+    well-formed, otherwise that of the last good record.
     """
     if report.first_bad_ts:
         return f"record {report.first_bad} was written {clock(report.first_bad_ts)}"

@@ -61,8 +61,8 @@ def why(
 
 
 def _next(answer: DecisionExplanation, place: tuple[Path | None, Path | None] | None) -> str:
-    """Return the next step. If it is an approval, but the settings of the ledger at *place* would
-    not count it, say so.
+    """Return the next step. If that is an approval that would not count under the settings of the
+    ledger at *place*, say so.
     """
     step = answer.reason.next_step
     if place is None or "guardrail approve ID --reason TEXT" not in step or COUNTS_IF in step:

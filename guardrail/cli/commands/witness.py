@@ -289,7 +289,7 @@ def _log_key(text: str) -> NoteKey:
         return NoteKey.parse(text)
     except NoteError as error:
         raise UsageError(
-            f"--log: {error.message}", hint="use the key that guardrail keys prints"
+            f"--log: {error.message}", hint="use the key printed by: guardrail keys"
         ) from None
 
 

@@ -20,8 +20,8 @@ __all__ = ["Audit", "Pruned"]
 
 
 class Audit:
-    """One pass over a log. Pass each row to ``take``, in order; memory grows only with open calls
-    and keys.
+    """One pass over a log. Pass each row to ``take``, in order; memory use grows only with open
+    calls and keys.
     """
 
     def __init__(
@@ -37,7 +37,7 @@ class Audit:
         """Start at line 0 or, if *after* is given, after that head, which has the tree *edge*. If
         *pruned* is given, the pruned records may be missing.
 
-        Store the tree's root at each size in *watch* and, with *trees*, the tree as well.
+        Store the tree's root at each size in *watch* and, if *trees* is True, the tree as well.
         """
         self._verify = verify
         self._pruned = pruned
@@ -87,8 +87,8 @@ class Audit:
     def join(self, root: bytes, level: int, within: Mapping[int, Sequence[bytes]]) -> list[bytes]:
         """Append a perfect subtree that was read separately; return the result of ``Edge.append``.
 
-        *within* maps numbers of leaves of the subtree to the roots of the tree over these leaves,
-        for the watched sizes that lie inside it.
+        For the watched sizes inside the subtree, *within* maps a number of its leaves to the root
+        of the tree over them.
         """
         for count, roots in within.items():
             edge = self.edge.copy()

@@ -1,5 +1,5 @@
-"""Links records and verifies that a sequence of lines is a chain as docs/record-format.md section 3
-defines.
+"""Links records and verifies that a sequence of lines is a chain as defined in
+docs/record-format.md section 3.
 
 Pure. Uses constant memory, except for the open calls. A chain alone proves only that no one has
 changed a record without recomputing all later ones; ``guardrail.review.verify`` compares it with
@@ -175,8 +175,8 @@ class Chain:
         self._prev = leaf.hex()
 
     def open_call(self, call: str, seq: int) -> bool:
-        """Note that a call is still open after a part that was read separately; return False if it
-        was open already.
+        """Record in this state that a call is still open after a part that was read separately;
+        return False if the call was already open.
         """
         if call in self._open:
             return False
@@ -184,8 +184,8 @@ class Chain:
         return True
 
     def close_call(self, call: str, named: int) -> bool:
-        """Note that an outcome was found in a part that was read separately; return False if no
-        such call is open.
+        """Record in this state that an outcome was found in a part that was read separately; return
+        False if no such call is open.
         """
         return self._open.pop(call, None) == named
 
@@ -352,8 +352,8 @@ class Chain:
 
 
 def verify(rows: Iterable[tuple[int, bytes | None, bytes]], *, after: Head | None = None) -> Report:
-    """Verify that *rows* of (seq, stored leaf or None, line) are a chain, in one pass and constant
-    memory.
+    """Verify that *rows* of (seq, stored leaf or None, line) are a chain, in one pass and with
+    constant memory.
 
     Stops at the first bad record. *after* is a head that is known to be good: verification then
     starts after it.

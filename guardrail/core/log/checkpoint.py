@@ -1,8 +1,8 @@
-"""Heads as text: C2SP signed notes, checkpoints and cosignatures (c2sp.org/signed-note,
+"""Heads in text form: C2SP signed notes, checkpoints and cosignatures (c2sp.org/signed-note,
 tlog-checkpoint, tlog-cosignature).
 
-Pure: the caller passes the functions that sign and verify. A note is the signed text, an empty
-line, and signature lines; unknown signatures are preserved, but not used.
+Pure: the caller passes the functions that sign and verify. A note is the signed text, a blank line,
+and signature lines; unknown signatures are preserved, but not used.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class NoteSignature:
 
 @dataclass(frozen=True, slots=True)
 class Cosignature:
-    """A valid signature of a witness."""
+    """A valid signature by a witness."""
 
     name: str
     time: int
@@ -163,7 +163,7 @@ class Checkpoint:
 
 class HeadSigner:
     """Signs the heads of one log with one key. Everything that does not depend on the head is
-    computed once, because every commit signs one while other writers wait.
+    computed once, because every commit signs a head while other writers wait.
     """
 
     def __init__(self, origin: str, key: NoteKey, sign: Callable[[bytes], bytes]) -> None:
@@ -174,8 +174,8 @@ class HeadSigner:
         self._sign = sign
 
     def note(self, size: int, root: bytes) -> str:
-        """Return the signed note over the head with *size* records and *root*, as ``SignedNote``
-        writes it. Raises any exception of *sign*.
+        """Return the signed note for the head with *size* records and *root*, as ``SignedNote``
+        encodes it. Raises any exception that *sign* raises.
         """
         text = f"{self._origin}{size}\n{_encoded(root)}\n"
         return f"{text}{self._signature}{_encoded(self._key_id + self._sign(text.encode()))}\n"
@@ -247,7 +247,7 @@ class SignedNote:
         return str(self).encode("utf-8")
 
     def signed_by(self, key: NoteKey, verify: Verify) -> bool:
-        """Return True if the note has a good Ed25519 signature by *key*."""
+        """Return True if the note has a valid Ed25519 signature by *key*."""
         return any(
             verify(key.public, each.signature, self.text.encode())
             for each in self._by(key)
@@ -255,7 +255,7 @@ class SignedNote:
         )
 
     def cosigned_by(self, key: NoteKey, verify: Verify) -> Cosignature | None:
-        """Return the newest good cosignature of the witness *key*, or None."""
+        """Return the newest valid cosignature by the witness with *key*, or None."""
         found = None
         for each in self._by(key):
             if len(each.signature) != 72:
@@ -289,8 +289,8 @@ def _signature(line: str) -> NoteSignature:
 
 
 def is_name(name: str) -> bool:
-    """Return True if *name* is allowed in a signature line: not empty, without white space and
-    without ``+``.
+    """Return True if *name* is allowed in a signature line: it is not empty, and contains no white
+    space and no ``+``.
     """
     return bool(name) and "+" not in name and not any(each.isspace() for each in name)
 

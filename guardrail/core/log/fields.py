@@ -133,7 +133,7 @@ def strings(value: object) -> list[str]:
 def origin(
     *, host: str, pid: int, process: str, adapter: str = "guardrail", call_id: str | None = None
 ) -> dict[str, Any]:
-    """Return the field ``origin`` of a record: the process that made it, and the framework's id of
+    """Return the field ``origin`` of a record: the process that made it, and the framework's id for
     the call.
     """
     return {
@@ -147,7 +147,7 @@ def origin(
 
 
 def bare_origin(where: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *where*, a call's ``origin``, without the ids of a framework."""
+    """Return *where*, a call's ``origin``, without ids from a framework."""
     return {name: value for name, value in where.items() if name != "thread"} | {"call_id": None}
 
 
@@ -195,7 +195,7 @@ def decision(
     differs: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Return the fields of a ``call.decision``. *approval* was used by the call; *presented* was
-    passed but not used. *differs* names the arguments that differ from those in the request for
+    passed but not used. *differs* lists the arguments that differ from those in the request for
     approval.
     """
     common.update(

@@ -1,7 +1,7 @@
 """Tracks which key may sign which heads, from the ``admin.key_rotated`` records that certify and
-end keys (docs/record-format.md section 9).
+retire keys (docs/record-format.md section 9).
 
-Pure. A verifier feeds the records in order; the caller passes the function that checks
+Pure. A verifier passes the records in order; the caller passes the function that checks
 certificates.
 """
 

@@ -1,9 +1,9 @@
 """The Merkle tree over the records' leaf hashes: heads, inclusion proofs, consistency proofs (RFC
 6962 section 2.1).
 
-Pure. The tree's leaves are the chain's links, so that one hash serves both. A *perfect subtree* at
-``(level, index)`` covers the ``2 ** level`` leaves from ``index << level`` on; everything here is
-built from the roots of such subtrees, which the caller provides.
+Pure. The tree's leaves are the chain's links, so one hash serves both purposes. A *perfect subtree*
+at ``(level, index)`` covers the ``2 ** level`` leaves from ``index << level`` on; everything here
+is built from the roots of such subtrees, which the caller provides.
 """
 
 from __future__ import annotations
@@ -110,8 +110,8 @@ class Edge:
 
 
 def _perfect(begin: int, end: int) -> Iterator[tuple[int, int]]:
-    """Yield (level, index) of the perfect subtrees of the leaves from *begin* to *end*, the largest
-    first.
+    """Yield (level, index) of the perfect subtrees over the leaves from *begin* to *end*, the
+    largest first.
 
     *begin* is a multiple of the largest power of two that fits, as it is in every split of RFC
     6962.
@@ -150,7 +150,7 @@ def in_tree(leaf: bytes, index: int, edge: Edge, node: Node) -> bool:
     """Return True if *leaf* is at *index* in the tree *edge*.
 
     The hashes from *node* need not be trusted: a different leaf can't produce the root. Raises
-    ``ValueError`` for an index beyond the tree, and any exception of *node*.
+    ``ValueError`` for an index beyond the tree, and any exception that *node* raises.
     """
     end = 0
     for root, level in zip(edge.roots, _levels(edge.size), strict=True):
@@ -180,8 +180,8 @@ def _split(size: int) -> int:
 
 
 def inclusion_proof(index: int, size: int, node: Node) -> list[bytes]:
-    """Return the audit path of leaf *index* in the tree of *size* leaves, from leaf to root (RFC
-    6962 section 2.1.1).
+    """Return the audit path for the leaf at *index* in the tree of *size* leaves, from leaf to root
+    (RFC 6962 section 2.1.1).
 
     Raises ``ValueError`` if there is no such leaf.
     """

@@ -141,7 +141,8 @@ class ProofCheck:
 def check_proof(
     proof: Proof, public: bytes, verify: Verify, witnesses: Sequence[NoteKey] = ()
 ) -> ProofCheck:
-    """Check *proof* with the log's *public* key, and the cosignatures of *witnesses* on its head.
+    """Check *proof* with the log's *public* key, and check the cosignatures by *witnesses* on its
+    head.
 
     The check does not need a ledger, a network or a clock.
     """

@@ -31,7 +31,7 @@ class Pruned:
 
     @classmethod
     def claimed(cls, record: Mapping[str, Any]) -> int | None:
-        """Return ``before`` of an ``admin.pruned`` record, or None if *record* is not one."""
+        """Return ``before`` from an ``admin.pruned`` record, or None if *record* is not one."""
         detail, seq = record.get("detail"), record.get("seq")
         before = detail.get("before") if isinstance(detail, Mapping) else None
         if record.get("type") != "admin.pruned" or type(before) is not int or type(seq) is not int:

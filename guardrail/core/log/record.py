@@ -1,7 +1,7 @@
 """Records and their canonical bytes. Only this module creates or reads lines.
 
 A record is one line of UTF-8 JSON: keys sorted by code point, no insignificant space, no line feed,
-at most ``MAX_LINE`` bytes. The stored bytes are the record; verification never serialises anything
+at most ``MAX_LINE`` bytes. The stored bytes are the record; verification never serialises a record
 again.
 """
 
@@ -66,8 +66,8 @@ def dumps(value: object) -> bytes:
     """Return the canonical bytes of a JSON value: sorted keys, no spaces, UTF-8.
 
     Integers of any size are preserved exactly. Raises ``RecordError`` for values that JSON can't
-    hold: lone surrogates, non-string keys and foreign objects are refused here; the caller must
-    refuse NaN and infinity (``core.schema`` does).
+    hold: lone surrogates, non-string keys and foreign objects are rejected here; the caller must
+    reject NaN and infinity (``core.schema`` does).
     """
     try:
         return orjson.dumps(value, _plain_text, _OPTIONS)
@@ -106,7 +106,7 @@ def _text_keys(value: object) -> bool:
 
 
 def leaf_hash(line: bytes) -> bytes:
-    """Return SHA-256(0x00 || line), 32 bytes: the chain link and the Merkle leaf at once (RFC 6962
+    """Return SHA-256(0x00 || line), 32 bytes: both the chain link and the Merkle leaf (RFC 6962
     section 2.1).
     """
     return hashlib.sha256(b"\x00" + line).digest()
@@ -117,7 +117,7 @@ class Draft:
     """A record without the fields that the writer adds under its lock: ``prev``, ``seq`` and
     ``ts``.
 
-    A draft is serialised on the caller's thread, so that nothing is encoded while the lock is held.
+    A draft is serialised in the caller's thread, so that nothing is encoded while the lock is held.
     """
 
     type: str
@@ -229,8 +229,8 @@ def parse(line: bytes) -> dict[str, Any]:
 
     Raises ``RecordError``.
 
-    As docs/record-format.md section 2 requires, a line is refused if it is too long, is nested too
-    deeply, is not JSON, or has a carriage return, equal keys or lone surrogates.
+    As docs/record-format.md section 2 requires, a line is rejected if it is too long, is nested too
+    deeply, is not JSON, or contains a carriage return, repeated keys or lone surrogates.
     """
     if len(line) > MAX_LINE:
         raise RecordError("a line is too long", code="record.undecodable")

@@ -1,8 +1,9 @@
-"""The content of an ``admin.recovered`` record, which names the earlier records that no signed head
+"""The content of an ``admin.recovered`` record, which lists the earlier records that no signed head
 covered (docs/record-format.md section 9.5).
 
-Pure. After a recovery, a log continues under a new, valid head. Records of unknown origin that it
-took over therefore stay marked forever, unless a head that left the ledger earlier covers them.
+Pure. After a recovery, a log continues under a new, valid head. Records of unknown origin that the
+recovery took over therefore stay marked forever, unless they are covered by a head that left the
+ledger earlier.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ TYPE = "admin.recovered"
 
 
 class Loss(StrEnum):
-    """Certainty of the number of lost records in a recovery's record."""
+    """How certain the number of lost records in a recovery's record is."""
 
     NONE_KNOWN = "none_known"
     """No record that a head had covered was missing."""

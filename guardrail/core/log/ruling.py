@@ -1,5 +1,5 @@
-"""Judges a log by a signed head. Guards do this before calls, and ``verify`` does it afterwards.
-Performs no I/O.
+"""Compares a log with a signed head. Guards do this before calls, and ``verify`` does it
+afterwards. Performs no I/O.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def rule(
     fits: Callable[[Checkpoint], bool | None],
     signed: Callable[[], bool],
 ) -> Ruling:
-    """Compare *head* with the first *size* records of *log*; an empty *log* means that the log
-    could not be read.
+    """Compare *head* with the first *size* records of *log*; an empty *log* means that it could not
+    be read.
 
     *fits* returns True if the log begins with the records that a head, no longer than the log,
     covers, or None if that can no longer be determined. *signed* returns True if a key of the log

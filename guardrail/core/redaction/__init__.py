@@ -1,3 +1,3 @@
-"""Removes sensitive values from recorded data. They are found by annotations in a tool's schema, by
-the names of keys, by detectors, and by the memory of a session.
+"""Removes sensitive values from recorded data. They are found through annotations in a tool's
+schema, the names of keys, detectors, and a session's memory.
 """

@@ -108,7 +108,8 @@ class CleanTexts:
 class Replacer:
     """Replaces hits with marks and tokens.
 
-    It has the functions that make marks and tokens, and stores only values that are not sensitive.
+    It has the functions that make marks and tokens, and it stores only values that are not
+    sensitive.
     """
 
     __slots__ = ("clean", "limits", "mark", "spend", "supplied", "token")
@@ -356,8 +357,8 @@ class Replacer:
         return walk.sized(value), True
 
     def cleaned(self, text: str, memory: Memory) -> str:
-        """Return plain text without detected or known values, and make the detected ones known to
-        the session.
+        """Return plain text without detected or known values, and add the detected values to the
+        session's memory.
         """
         hits = scan_all([text], memory, self.spend)[0]
         if not hits:
@@ -370,8 +371,8 @@ class Replacer:
 
 
 def unused(name: str, given: dict[str, int], *taken: Container[str]) -> str:
-    """Return *name*, with a number appended if it was *given* before or is *taken*, so that two
-    members of an object never have the same name.
+    """Return *name*, with a number appended if the name was *given* before or is *taken*, so that
+    two members of an object never have the same name.
 
     *given* contains the last number of each name given in this object, because thousands of keys
     can have the same token.

@@ -2,7 +2,7 @@
 assigns the hits to the texts.
 
 The caller passes a function that is called with the amount of work, roughly in characters, before
-that work is done. It raises if the total exceeds the limit for one view.
+that work is done. That function raises an exception if the total exceeds the limit for one view.
 """
 
 from __future__ import annotations
@@ -63,11 +63,11 @@ def detect(
     out: list[list[Hit]],
     spend: Spend,
 ) -> None:
-    """Add the hits of *detector* in each of *texts*, as returned by ``join``, to that text's list
-    in *out*.
+    """Find the hits of *detector* in each of *texts*, as returned by ``join``, and add them to that
+    text's list in *out*.
 
-    Large text is scanned in parts: between two parts, *spend* can let other threads run, or stop
-    the scan.
+    Large text is scanned in parts. Between them, *spend* can let other threads run or stop the
+    scan.
     """
     if len(joined) <= _AT_ONCE:  # this is nearly always the case
         found = detector(joined, spend)
@@ -165,7 +165,7 @@ def add_known_and_names(  # noqa: PLR0917 - as ``add_known``, and the names
 ) -> tuple[bool, bool]:
     """Do the same as ``add_known``, with a single search for texts and *names* if they are short.
 
-    Return two flags: True if there are any known values, and True if one of *names* contains one.
+    Return two flags: whether there are any known values, and whether one of *names* contains one.
     """
     named = JOINT.join(names)
     if not names or len(joined) + len(named) >= _AT_ONCE:

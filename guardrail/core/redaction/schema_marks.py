@@ -1,9 +1,9 @@
-"""Reads the annotations of sensitive values in a tool's JSON Schema, and matches them with the
-arguments during their walk.
+"""Reads the annotations for sensitive values in a tool's JSON Schema, and matches them with the
+arguments while those are walked.
 
 The annotations are ``writeOnly: true``, ``format: password`` and ``x-guardrail``. The schema's
-patterns are never run, because a foreign regular expression might not terminate. An annotation
-behind a pattern that is more than a plain prefix or suffix applies to every key.
+patterns are never run, because a foreign regular expression might not terminate. If the pattern
+before an annotation is more than a plain prefix or suffix, the annotation applies to every key.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class SchemaMarks:
         self.root: SchemaNode | None = self.node([schema]) if _marks_anything(schema, 0) else None
 
     def node(self, schemas: list[Any]) -> SchemaNode | None:
-        """Return the node for a place to which all of *schemas* apply. References and alternatives
-        are followed.
+        """Return the node for a location to which all of *schemas* apply. References and
+        alternatives are followed.
         """
         flat: dict[int, Mapping[str, Any]] = {}
         broken = self._flatten(schemas, flat)
@@ -128,7 +128,7 @@ class SchemaMarks:
 
 
 class SchemaNode:
-    """The annotations of the schema for one place in the arguments."""
+    """The schema's annotations for one location in the arguments."""
 
     __slots__ = (
         "_additional",
@@ -191,7 +191,7 @@ class SchemaNode:
             self.key_mark = merge_marks(self.key_mark, node.mark if node is not None else None)
 
     def declares(self, key: str) -> bool:
-        """Return True if the schema itself names *key*, so that the key is a field name and not
+        """Return True if *key* appears in the schema itself, and is therefore a field name and not
         data.
         """
         return key in self._properties
@@ -301,7 +301,7 @@ def _marks_anything(value: object, depth: int) -> bool:
 
 
 def _supplied(value: object, depth: int) -> Iterator[str]:
-    """Yield the names of properties and the constants in a schema."""
+    """Yield the property names and the constants in a schema."""
     if depth > _MAX_DEPTH:
         return
     if isinstance(value, Mapping):

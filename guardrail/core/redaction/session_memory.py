@@ -1,9 +1,9 @@
-"""Remembers the sensitive values of one session, so that they are recognised wherever they occur
-again.
+"""Remembers the sensitive values of one session, so that they are recognised wherever they
+reappear.
 
 The values are kept only in memory, as long as the session exists. Their number is bounded: the
 oldest values are forgotten first, and those of class ``secret`` last. Only improbable values are
-remembered, because others would be found by chance anywhere.
+remembered, because others would also be found where they occur by chance.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Memory:
         raise TypeError("the sensitive values of a session are never written")
 
     def remember(self, value: str, cls: str) -> None:
-        """Recognise *value* from now on, in every form.
+        """Make *value*, in every form, recognisable from now on.
 
         Ignores guardrail's own marks and values that can occur by chance (``improbable``): fewer
         than six characters, words, identifiers, paths, numbers. For a very long value, its
@@ -224,8 +224,8 @@ class Memory:
         """Return the places of known values in *text* (ASCII or normalised), in order and without
         overlaps.
 
-        guardrail's own marks are skipped. *spend* is called with the comparisons beyond one pass
-        over *text*.
+        guardrail's own marks are skipped. *spend* is called with the number of comparisons beyond
+        one pass over *text*.
         """
         if not self._classes or len(text) < MIN_VALUE:
             return []
@@ -262,7 +262,7 @@ class Memory:
                 clean.update(texts)
 
     def rest(self) -> None:
-        """Forget the texts that were clean. No value is forgotten."""
+        """Forget the clean texts, but no value."""
         with self._lock:
             self._clean = _NO_TEXTS
 

@@ -33,8 +33,8 @@ def before(text: str, at: int, most: int) -> str:
 
 
 def merge_hits(hits: list[Hit]) -> list[Hit]:
-    """Return *hits* in order. Overlapping ones are merged into one with the stricter class and the
-    rules of all.
+    """Return *hits* in order. Overlapping hits are merged into one, with the strictest class and
+    the rules of all of them.
     """
     if len(hits) < 2:
         return hits

@@ -20,8 +20,8 @@ __all__ = ["Tightening"]
 class Tightening:
     """The policy's pointers, applied to a copy of the base view.
 
-    Only the named values are rebuilt. Until all pointers are applied, places are identified by
-    their pointers in the base view.
+    Only values at these pointers are rebuilt. Until all pointers are applied, a location is
+    identified by its pointer in the base view.
     """
 
     def __init__(self, inspection: Inspection, base: View) -> None:
@@ -133,7 +133,7 @@ class Tightening:
 
     def _record_hit(self, where: str) -> str:
         """Record that the policy removed the value at *where*, with everything below it. Return the
-        class of that place.
+        class of that value.
         """
         classes = self._classes.get(where)
         cls = min(classes, key=rank) if classes else "policy"
@@ -161,7 +161,7 @@ class Tightening:
 
 
 def _named(source: object, pattern: list[str]) -> Iterator[object]:
-    """Yield the values in *source* that a pointer names."""
+    """Yield the values in *source* that a pointer refers to."""
     if not pattern:
         yield source
     elif isinstance(source, Mapping):

@@ -1,5 +1,5 @@
-"""Helpers for single values: their text, the text that tokens are made of, their pointer, and their
-recorded form.
+"""Helpers for single values: their text, the text from which tokens are made, their pointer, and
+their recorded form.
 """
 
 from __future__ import annotations
@@ -48,9 +48,9 @@ _SIZED_KINDS = frozenset({"str", "int", "float", "bool", "bytes", "object", "arr
 
 
 def measure(value: Any) -> tuple[str, int, bytes]:
-    """Return the kind and the size of *value*, and the bytes that its token is made of.
+    """Return the kind and the size of *value*, and the bytes from which its token is made.
 
-    Raises ``RedactionError`` if it is not JSON.
+    Raises ``RedactionError`` if *value* is not JSON.
     """
     if isinstance(value, str):
         return "str", len(value), value.encode("utf-8", "surrogatepass")
@@ -114,7 +114,7 @@ _JOINERS = re.compile(r"[\s\-.()/]+")
 
 
 def canonical(cls: str, value: str) -> str:
-    """Return the form of *value* that its token is made of, so that equal values have equal
+    """Return the form of *value* from which its token is made, so that equal values have equal
     tokens.
     """
     if cls == "contact":
@@ -157,8 +157,8 @@ _MARKED_JSON = 16_384
 
 
 def _remember_below(memory: Memory, cls: str, text: str, level: int) -> None:
-    """Also remember the values nested in a JSON string that was classified as sensitive, and its
-    unusual keys.
+    """For a JSON string that was classified as sensitive, also remember the values nested in it and
+    its unusual keys.
     """
     try:
         # Integers are read as text, because Python refuses to parse thousands of digits.
@@ -242,8 +242,8 @@ def all_texts(value: object) -> Iterable[str]:
 
 
 def unwritable(value: float) -> dict[str, Any] | None:
-    """Return the replacement for a number that JSON, or Python's JSON module, can't represent: not
-    finite, or with thousands of digits.
+    """Return the replacement for a number that JSON, or Python's JSON module, can't represent: one
+    that is not finite or has thousands of digits.
     """
     if type(value) is float:
         return None if isfinite(value) else {"$t": "float"}
@@ -251,7 +251,7 @@ def unwritable(value: float) -> dict[str, Any] | None:
 
 
 class RepeatedKeyError(ValueError):
-    """A JSON text that names a key of an object twice."""
+    """A JSON text in which an object has the same key twice."""
 
 
 def object_of_unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -266,8 +266,8 @@ _TOO_LONG = 1 << (MAX_BITS + 1)
 
 
 def whole_number(digits: str) -> int:
-    """Return *digits* as a number. If there are thousands of them, return a placeholder number that
-    is too large to be written out.
+    """Return *digits* as a number. If there are thousands of digits, return a placeholder number
+    that is too large to be written out.
     """
     # Python refuses to parse thousands of digits; other readers do not, so the rest of the text
     # must still be searched.

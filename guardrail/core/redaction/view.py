@@ -83,8 +83,8 @@ class Inspection:
         minimal: str,
         again: Callable[[], Inspection],
     ) -> None:
-        """Learn the sensitive values that *walk* found. *minimal* is the class that a minimal view
-        names, or an empty string if the view is not minimal.
+        """Learn the sensitive values that *walk* found. *minimal* is the class stated in a minimal
+        view, or an empty string if the view is not minimal.
 
         *again* returns an inspection of the same arguments by a session without known values.
         """
@@ -285,8 +285,8 @@ class Inspection:
     def facts(self) -> tuple[object, dict[str, list[str]]]:
         """Return the arguments and their classes for a policy that decides on the recorded form.
 
-        Places that the schema, a key or a detector classifies are hidden. Values that only the
-        session knows are not hidden, but their class is listed. Otherwise an attacker could make
+        Values classified by the schema, a key or a detector are hidden. Values that only the
+        session knows are not hidden, but their classes are listed. Otherwise an attacker could make
         the session remember a value in order to hide an argument from a rule.
 
         Raises ``RedactionError`` (``redaction.limit``) if a limit omits a part: otherwise, padding
@@ -324,7 +324,7 @@ class Inspection:
         return view.value
 
     def _argument(self, holder: object, key: object, path: Path) -> str:
-        """Return the argument that *path* leads into, by its recorded name."""
+        """Return the recorded name of the argument that contains *path*."""
         while path is not None:
             path, holder, key = path
         if type(key) is not str:
@@ -346,7 +346,9 @@ class Inspection:
         return Tightening(self, base).apply(patterns) if patterns else base
 
     def shortened(self, view: View, limit: int) -> View:
-        """Return *view* in at most about *limit* bytes. Large parts become size and token."""
+        """Return *view* in at most about *limit* bytes. Large parts are replaced by a size and a
+        token.
+        """
         return self._replacer.shortened(view, limit)
 
     def _make(self) -> View:

@@ -1,4 +1,4 @@
-"""Walks a tree of arguments once: copies it, and collects every place that must not be recorded
+"""Walks a tree of arguments once: copies it, and collects every value that must not be recorded
 unchanged.
 """
 
@@ -60,7 +60,7 @@ _FLAGS_TOO = frozenset({"secret", "health", "special", "biometric"})
 
 @dataclass(slots=True)
 class Nested:
-    """A JSON string that was parsed: its place, and its content after the walk."""
+    """A JSON string that was parsed: its location, and its content after the walk."""
 
     holder: Any
     key: Any
@@ -122,7 +122,7 @@ class Walk:
         mark: Mark | None,
         hint: Mark | None,
     ) -> None:
-        """Put the copy of *value* at ``holder[key]`` and note the required replacements."""
+        """Put a copy of *value* at ``holder[key]``, and list the required replacements."""
         kind = type(value)
         if kind is str:
             self._string(value, holder, key, path, node, mark, hint)  # type: ignore[arg-type]
@@ -184,7 +184,7 @@ class Walk:
         self.value(plain, holder, key, path, node, mark, hint)
 
     def _omit(self, value: object, holder: Any, key: Any, path: Path) -> None:
-        """Leave a value out of the copy: it is recorded by kind, size and token."""
+        """Leave a value out of the copy: only its kind, size and token are recorded."""
         holder[key] = None
         self.pieces.append((holder, key, path, value))
 
@@ -428,13 +428,13 @@ class Walk:
         return self.paths[id(owner)]
 
     def shows_head(self, text: str) -> bool:
-        """Return True if the beginning of a long string should be shown. Data that people can't
-        read is not shown.
+        """Return True if the beginning of a long string should be shown. Data that is not readable
+        by people is not shown.
         """
         return len(text) > self.limits.string and not is_opaque(text)
 
     def sized(self, value: object) -> dict[str, Any]:
-        """Return the recorded form of a value that is too long or too deep: kind, size and
+        """Return the recorded form of a value that is too long or too deep: its kind, size and
         token.
         """
         kind, size, data = measure(value)

@@ -97,7 +97,7 @@ def compile_schema(
     a linear-time engine can run, and a top level that describes an object. *unknown* selects how
     arguments that the top level does not declare are treated. Formats are annotations and never
     asserted. If ``properties`` or ``required`` is null, as some servers send it, it counts as
-    absent. A default that does not fit its own place in the schema is not filled in.
+    absent. A default that does not fit its own schema is not filled in.
     """
     schema, encoded = _private_copy(raw, limits)
     draft = _draft_of(schema)
@@ -167,7 +167,7 @@ def _describes_object(schema: dict[str, Any]) -> bool:
 def _close_top_level(
     schema: dict[str, Any], draft: str, *, encoded: bytes
 ) -> frozenset[str] | None:
-    """Make the top level refuse undeclared arguments.
+    """Make the top level reject undeclared arguments.
 
     Return the names to check if no keyword can do this.
     """

@@ -1,8 +1,8 @@
-"""Limits the cost of a foreign JSON Schema, before anything is validated against it.
+"""Limits the cost of a foreign JSON Schema before anything is validated with it.
 
-A schema from a tool server is hostile: it can refer to remote documents or to itself, or grow
+A schema from a tool server is hostile: it can refer to remote documents or to itself, or expand
 exponentially when references are followed. ``survey`` walks every place that can hold a schema, and
-refuses references that guardrail does not follow. ``measure`` computes how much work the worst
+rejects references that guardrail does not follow. ``measure`` computes how much work the worst
 arguments could cause.
 """
 
@@ -108,7 +108,7 @@ class _Node:
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """Every place of a schema. Each place comes after all places that it applies to the same
+    """Every place in a schema. Each place comes after all places that it applies to the same
     value.
     """
 
@@ -129,7 +129,7 @@ class Cost:
 def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
     """Strip the identifiers from *schema* in place, and return its places.
 
-    Raises ``SchemaError`` for references that are remote, dynamic or lead nowhere, for identifiers
+    Raises ``SchemaError`` for references that are remote, dynamic or dangling, for identifiers
     below the top level, and for schemas that apply themselves to the same value.
     """
     schema.pop("$id", None)
@@ -139,7 +139,7 @@ def survey(schema: dict[str, Any], limits: SchemaLimits) -> Survey:
 
 
 def measure(places: Survey, limits: SchemaLimits) -> Cost:
-    """Return the cost of the worst arguments.
+    """Return the cost for the worst arguments.
 
     Raises ``SchemaError`` if even small arguments cost too much.
     """

@@ -106,8 +106,8 @@ def declared_names(part: Mapping[str, Any]) -> Iterable[str]:
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Return a remark with the declared names that may be shown, or an empty string if there are
-    none.
+    """Return a remark that lists the declared names that may be shown, or an empty string if there
+    are none.
     """
     shown = sorted({name for name in names if len(name) <= _MAX_NAME and name.isprintable()})
     more = ", ..." if len(shown) > _MAX_DECLARED else ""

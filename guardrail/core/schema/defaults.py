@@ -1,4 +1,4 @@
-"""Defaults for missing properties: found once per schema, filled in for each call."""
+"""Defaults for missing properties, which are found once per schema and filled in for each call."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ class Defaults:
         self.useful = False
 
     def fill(self, args: dict[str, Any], limits: ArgumentLimits) -> None:
-        """Give *args* a copy of every default that it lacks, including defaults in nested objects
-        and arrays of objects.
+        """Add to *args* a copy of every missing default, including those in nested objects and in
+        arrays of objects.
 
         A missing object without its own default stays missing. Raises ``Refused`` if the result
         would exceed *limits*: a small schema could otherwise make a huge value.
@@ -94,8 +94,8 @@ def plan_defaults(
     Only schemas that always apply count: ``properties`` and ``items``, through ``allOf`` and local
     references. Those in ``anyOf``, ``oneOf`` or ``if`` might not apply and are ignored. *root* has
     passed ``survey``. *fits* returns True if a value fits the part of *root* at a pointer. A
-    default that does not fit, with the defaults below it filled in, is dropped, so that the policy
-    sees that a call lacks the argument. All checked values together stay within *limits*: a foreign
+    default that does not fit, with the defaults below it filled in, is dropped, so the policy can
+    see that the argument is missing. All checked values together stay within *limits*: a foreign
     schema can contain costly defaults.
     """
     plans: dict[int, Defaults] = {}
@@ -197,7 +197,7 @@ class _Values:
 def _certain(root: dict[str, Any], schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield *schema* and the schemas that it always applies.
 
-    This terminates, because ``survey`` refused cycles.
+    This terminates, because ``survey`` rejects cycles.
     """
     seen: set[int] = set()
     todo: list[Any] = [schema]
@@ -221,7 +221,7 @@ def _properties(schema: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def _keep_useful(plans: list[Defaults], parents: dict[int, list[Defaults]]) -> None:
-    """Drop every branch that leads to no default, so that calls do not visit it."""
+    """Drop every branch that contains no default, so that calls do not visit it."""
     todo = [plan for plan in plans if plan.values]
     while todo:
         plan = todo.pop()

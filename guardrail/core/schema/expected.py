@@ -1,5 +1,5 @@
-"""Describes the values that a JSON Schema expects instead of one that does not fit, without quoting
-the call's value.
+"""Describes the values that a JSON Schema expects if a call's value does not fit, without quoting
+that value.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def expected(error: Any) -> str:
     integer``, or an empty string if there is none.
 
     *error* is a ``jsonschema_rs.ValidationError``. The description contains type names and numbers
-    of the schema, but no part of the value.
+    from the schema, but no part of the value.
     """
     kind = error.kind
     if types := types_of(error):
@@ -81,7 +81,7 @@ def _limited(keyword: str, limit: float) -> str:
 
 
 def types_of(error: Any) -> set[str]:
-    """Return the types that *error* expects at its place, if only the types matter; otherwise an
+    """Return the types expected at the location of *error* if only the types matter, otherwise an
     empty set.
     """
     kind = error.kind

@@ -1,4 +1,4 @@
-"""The arguments of a call as JSON text, as a model wrote it."""
+"""The arguments of a call as JSON text, exactly as a model wrote it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class JsonArguments:
     ``guard.call``, ``acall``, ``admit`` and ``aadmit`` accept it instead of a mapping. If the text
     is not one JSON object, or if two parsers could read it differently (a repeated key, more text
     after the object), the call is denied, and the denial is recorded without the text. Empty or
-    blank text means an empty object, because models write it for a tool without arguments.
+    blank text means an empty object, because models write such text for a tool without arguments.
     """
 
     text: str | bytes = field(repr=False)

@@ -53,7 +53,7 @@ are never renamed.
 
 
 class Foreign(StrEnum):
-    """Treatment of values of a type that JSON does not have."""
+    """How to treat values of a type that JSON does not have."""
 
     REFUSED = "refused"
     KEPT = "kept"
@@ -84,7 +84,7 @@ class ArgumentLimits:
 class Refused(Exception):
     """The reason that copying stopped.
 
-    ``path`` leads to the place, innermost key first. It can contain undeclared keys.
+    ``path`` leads to the location, innermost key first. It can contain undeclared keys.
     """
 
     def __init__(self, detail: str, remark: str = "") -> None:
@@ -113,7 +113,7 @@ def is_panic(error: BaseException) -> bool:
 
 
 class _Budget:
-    """The limits that remain while one copy is made."""
+    """What remains of the limits while one copy is made."""
 
     __slots__ = ("depth", "foreign", "highest", "lowest", "nodes", "size", "string")
 
@@ -131,10 +131,10 @@ def take(value: object, limits: ArgumentLimits, foreign: Foreign = Foreign.REFUS
     """Return a copy of *value* that shares no container with it and holds only JSON types.
 
     dict, list, tuple (becomes a list), str, int, float, bool and None are copied. Subclasses of
-    str, int and float (``StrEnum``, ``IntEnum``, ``numpy.float64``) lose their class without
-    running their code; ``OrderedDict`` and ``defaultdict`` become plain dicts. Raises ``Refused``
-    for a value of any other type, if a limit is exceeded, and if another thread changes the size of
-    a container meanwhile. Lone surrogates are left to the encoder.
+    str, int and float (``StrEnum``, ``IntEnum``, ``numpy.float64``) are converted to the plain
+    type, without running their code; ``OrderedDict`` and ``defaultdict`` become plain dicts. Raises
+    ``Refused`` for a value of any other type, if a limit is exceeded, and if another thread changes
+    the size of a container meanwhile. The encoder rejects lone surrogates.
     """
     try:
         return _value(value, 1, _Budget(limits, foreign))

@@ -14,18 +14,18 @@ _DEPENDENT = ("dependentSchemas", "dependentRequired", "dependencies")
 
 
 def shows(schema: Mapping[str, Any], name: str) -> bool:
-    """Return True if *schema* mentions, at any place, a member called *name* of the object that it
-    describes.
+    """Return True if *schema* mentions, anywhere, a member called *name* of the object that the
+    schema describes.
 
-    Local references are followed. A pattern for names counts if it fits *name* or can't be read.
+    Local references are followed. A name pattern counts if it matches *name* or can't be read.
     Permission for additional members does not count.
     """
     return any(_declares(part, name) for part in _parts(schema))
 
 
 def declared(schema: Mapping[str, Any]) -> frozenset[str] | None:
-    """Return every member name that *schema* mentions, by the rules of ``shows``, or None if it has
-    a pattern for names. No pattern is run, because a hostile one might never finish.
+    """Return every member name that *schema* mentions, by the rules of ``shows``, or None if it
+    contains a name pattern. No pattern is run, because a hostile one might never finish.
     """
     found: set[str] = set()
     for part in _parts(schema):

@@ -2,7 +2,7 @@
 body.
 
 A plain JSON Schema does not coerce values (``"5"`` is not 5), and missing properties get their
-defaults. Arguments that do not fit are refused before any policy runs, because a Rego deny rule on
+defaults. Arguments that do not fit are rejected before any policy runs, because a Rego deny rule on
 a missing or mistyped argument would silently not fire.
 """
 
@@ -68,7 +68,7 @@ def copy_json(
 
 
 def explain(error: Refused, schema: Mapping[str, Any] | None) -> ArgumentsError:
-    """Return the exception for *error*. Its message names only keys that *schema* declares."""
+    """Return the exception for *error*. Its message contains only keys that *schema* declares."""
     return arguments_error(error.detail, declared_pointer(schema, error.path[::-1]), error.remark)
 
 
@@ -172,8 +172,8 @@ def _explain(schema: CompiledSchema, args: dict[str, Any]) -> Refused:
 
 
 def _surrogate_path(value: Any) -> list[str | int]:
-    """Return the path, innermost first, to the first text that is not Unicode, or an empty list if
-    there is none.
+    """Return the path, innermost key first, to the first text that is not Unicode, or an empty list
+    if there is none.
     """
     pairs: Iterable[tuple[str | int, Any]]
     if type(value) is dict:

@@ -64,7 +64,7 @@ class AnthropicToolBox(ToolBoxBase):
         becomes a result that the model can read, with ``is_error`` set. Tools that the provider has
         run are recorded as ``call.rejected`` with the reason ``provider_tool``. Set *replayed* if
         this message was run before in the same session: a call that has already succeeded is then
-        denied instead of run again. Raises ``LedgerError`` after every call has ended, and
+        denied, not run again. Raises ``LedgerError`` after every call has ended, and
         ``UsageError``.
         """
         return self._run(_batch(message), session=session, replayed=replayed)
@@ -73,7 +73,7 @@ class AnthropicToolBox(ToolBoxBase):
         self, message: Any, *, replayed: bool = False, session: SessionScope | None = None
     ) -> list[dict[str, Any]]:
         """Async version of ``run``. Coroutine functions run as tasks, other functions in threads.
-        If the caller is cancelled, every outcome is recorded before this ends.
+        If the caller is cancelled, every outcome is recorded before this method ends.
         """
         return await self._arun(_batch(message), session=session, replayed=replayed)
 

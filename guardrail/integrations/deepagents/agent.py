@@ -24,8 +24,8 @@ __all__ = ["create_deep_agent"]
 
 
 class _DeepAgentGuard(GuardMiddleware):
-    """The guard's middleware in a deep agent. deepagents adds its own middleware after it, but that
-    changes only the request, which stays governed.
+    """The guard's middleware in a deep agent. deepagents adds its own middleware later in the list,
+    but that middleware changes only the request, which stays governed.
     """
 
     check_order = False
@@ -50,7 +50,7 @@ def create_deep_agent(
     """Create a deep agent with ``deepagents.create_deep_agent``, with every tool governed: no body
     runs without a durable, well-formed ``allow``.
 
-    This covers *tools*, the file tools, ``execute``, ``task``, the tools of *middleware* and of
+    This covers *tools*, the file tools, ``execute``, ``task``, the tools from *middleware* and from
     skills, and the tools of every sub-agent, including the general-purpose one. In records, the
     ``parent`` of a sub-agent's call is the ``task`` call that started the sub-agent. *approvals*
     has the same meaning as in ``govern``. If *strict* is True, a tool that the model's provider

@@ -54,8 +54,8 @@ def with_last(starter: Any, keeper: GuardMiddleware) -> Any:
     """Return a copy of *starter* whose sub-agents have *keeper* as the last middleware that wraps
     tool calls.
 
-    This changes the completed specifications instead of the built sub-agents, because deepagents
-    rebuilds a sub-agent from its specification if a call asks for another response format.
+    The completed specifications are changed, not the built sub-agents, because deepagents rebuilds
+    a sub-agent from its specification if a call requests another response format.
     """
     copied = copy.copy(starter)
     try:

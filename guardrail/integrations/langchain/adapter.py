@@ -6,13 +6,14 @@ from guardrail.integrations.langchain import govern
 
 agent = create_agent(model, tools=govern([search, send_email], guard))
 
-The guard does not see calls of the original tool object, which stays ungoverned, tools that a
-provider runs, or unknown tool names, which the framework answers itself. Tracing and callbacks
-receive the model's unredacted arguments. Outside ToolNode, the framework accepts a value for an
-injected argument from any caller: a program that passes a model's arguments to a tool must remove
-those names first. ``with_fallbacks`` catches every exception, including ``LedgerError``: the body
-did not run, but the program continues. A call is denied if the tool's validators change their own
-output when they run again, because the body would get other arguments than the policy saw.
+The guard does not see calls of the original tool object, which stays ungoverned, calls of tools
+that a provider runs, or calls of unknown tools, which the framework answers itself. Tracing and
+callbacks receive the model's unredacted arguments. Outside ToolNode, the framework accepts a value
+for an injected argument from any caller: a program that passes a model's arguments to a tool must
+remove those names first. ``with_fallbacks`` catches every exception, including ``LedgerError``: the
+body did not run, but the program continues. A call is denied if the tool's validators change their
+own output when they run again, because the body would get different arguments from those that the
+policy saw.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ def govern(
 
     An argument that the model can see is never injected. If a tool shows the model an argument that
     its signature marks as injected, or one that the framework fills in by name (``config``,
-    ``run_manager``, ``callbacks``, ``runtime``, ``self``), the tool is refused:
-    ``RefusedToolWarning`` names the tool and the argument, and every call of it is denied.
+    ``run_manager``, ``callbacks``, ``runtime``, ``self``), the tool is rejected:
+    ``RefusedToolWarning`` states the tool and the argument, and every call of that tool is denied.
     """
     how = Approvals.of(approvals)
     options = Options(tuple(target), tuple(labels), log_output, server, how, timeout)

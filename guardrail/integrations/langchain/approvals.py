@@ -2,8 +2,8 @@
 resumes it is the answer.
 
 On resume, LangGraph reruns the node from its start and assigns answers by position, not by
-question. An answer can therefore reach another call, or a later request, than the person meant. So
-an answer is accepted only for the request that it names.
+question. An answer can reach a different call, or a later request, than the person intended. An
+answer is therefore accepted only for the request whose id it contains.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ governed.
 
 
 class Approvals(StrEnum):
-    """Treatment of calls that need an approval."""
+    """How to treat calls that need an approval."""
 
     ERROR = "error"
     """Tell the model that the call did not run."""
@@ -56,7 +56,7 @@ class Approvals(StrEnum):
 
     @classmethod
     def of(cls, value: str) -> Approvals:
-        """Return the member named by *value*. Raises ``UsageError`` if there is none."""
+        """Return the member with the value *value*. Raises ``UsageError`` if there is none."""
         try:
             return cls(value)
         except ValueError:
@@ -120,7 +120,7 @@ def bind(
     options: Options,
     raw: Mapping[Callable[..., Any], Callable[..., Any]],
 ) -> Binding:
-    """Declare *tool* to *guard*, and store the result in the instance.
+    """Declare *tool* in *guard*, and store the result in this object.
 
     If the tool shows the model an argument that the framework or the program fills in, warns and
     declares the tool with a schema that rejects all arguments.

@@ -43,7 +43,7 @@ __all__ = ["aexecute", "execute", "governed_coroutine_method", "governed_method"
 def governed_method(
     base: type[BaseTool], ungoverned: Callable[[BaseTool], BaseTool]
 ) -> Callable[..., Any]:
-    """Return a method with the signature of *base*'s ``_run`` that runs it through the guard.
+    """Return a method that has the signature of *base*'s ``_run`` and runs it through the guard.
     *ungoverned* returns the tool that ``_run`` gets as ``self``.
     """
 

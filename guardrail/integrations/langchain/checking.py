@@ -40,8 +40,8 @@ MAIN = "main agent"
 
 def check_governed(agent: Any, guard: Guard) -> None:
     """Check that *guard* governs every tool that the compiled graph *agent* can reach, including
-    the tools of its sub-agents. Raises ``UsageError``, which names the agents and tools, if it does
-    not.
+    the tools of its sub-agents. If it does not, raises ``UsageError``, which lists the agents and
+    tools.
 
     The check follows nodes, tools, middleware, closures, and agents that a tool's function finds in
     its module. A tool is governed if ``govern`` created it, or if its ``ToolNode`` has
@@ -80,7 +80,7 @@ def _problems(agent: Any, guard: Guard) -> Iterator[str]:
 
 
 def _ungoverned(found: Found, guard: Guard) -> list[str]:
-    """Return the names of the tools found at this place that would run without the guard."""
+    """Return the names of the tools found here that would run without the guard."""
     if isinstance(found.thing, ToolNode):
         if _wrapped(found.thing, guard):
             return []
@@ -130,7 +130,7 @@ def governs(thing: object, guard: Guard) -> bool:
 
 
 def _loose(middleware: Any, guard: Guard) -> list[str]:
-    """Return the names of the ungoverned tools that *middleware* holds: it may run them, or give
+    """Return the names of the ungoverned tools that *middleware* holds: it may run them, or pass
     them to an agent that it creates later.
     """
     offered = {id(tool) for tool in getattr(middleware, "tools", ())}

@@ -1,5 +1,5 @@
 """Finds the context of a call in its LangChain run: the framework, the trace, and the model's
-message that asked for the call.
+message that requested the call.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ def context_of_call(configurable: Mapping[str, Any], call_id: str | None) -> Cal
 
 
 def _asking(configurable: Mapping[str, Any], call_id: str) -> AIMessage | None:
-    """Return the newest message that asks for the call, or None if the graph's state has none."""
+    """Return the newest message that requests the call, or None if the graph's state contains no
+    such message.
+    """
     for message in itertools.islice(reversed(messages_of_run(configurable)), _NEWEST):
         if isinstance(message, AIMessage) and any(
             call.get("id") == call_id for call in message.tool_calls

@@ -80,8 +80,8 @@ def contradiction(tool: BaseTool, injected: frozenset[str]) -> RefusedToolWarnin
 
 
 def _filled(tool: BaseTool) -> dict[str, str]:
-    """Return the names that LangChain or LangGraph always fills in, whatever their annotations.
-    Each name is mapped to a description of who fills it in.
+    """Return the names that LangChain or LangGraph always fills in, no matter how they are
+    annotated. Each name is mapped to a description of who fills it in.
     """
     found: dict[str, str] = {}
     annotations = dict(schema_annotations(tool))

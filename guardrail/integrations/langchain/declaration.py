@@ -1,4 +1,4 @@
-"""The declaration of a LangChain tool to a guard: the schema that the model sees, and how the
+"""The declaration of a LangChain tool in a guard: the schema that the model sees, and how the
 framework passes the arguments on.
 """
 

@@ -1,4 +1,6 @@
-"""The behaviour that all governed tools share: refusals become messages, copies stay governed."""
+"""The behaviour that all governed tools share: refusals become messages, and copies stay
+governed.
+"""
 
 from __future__ import annotations
 
@@ -149,9 +151,7 @@ class Governed:
 
 
 def _own(copied: Any) -> Any:
-    """Return *copied* after binding its governed functions to its own name instead of the
-    original's.
-    """
+    """Return *copied* with its governed functions bound to its own name, not to the original's."""
     if KEY in copied.__dict__:
         govern_functions(copied)
     return copied

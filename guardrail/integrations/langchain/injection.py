@@ -73,7 +73,7 @@ def bodies(tool: BaseTool) -> list[Callable[..., Any]]:
 
 def input_model(tool: BaseTool) -> Any:
     """Return the input model, pydantic 1 or 2. Return None if a JSON Schema describes the input, or
-    if nothing does.
+    if nothing describes it.
     """
     if isinstance(tool.args_schema, Mapping):
         return None

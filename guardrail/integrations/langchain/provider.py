@@ -1,5 +1,5 @@
-"""Handles the parts of a model call that reach no tool body: tools that the model's provider runs,
-and calls that the framework could not read.
+"""Handles the parts of a model call that do not reach a tool body: tools that the model's provider
+runs, and calls that the framework could not parse.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _SCHEMA_KEYS = ("title", "properties")
 
 
 class ProviderTools:
-    """Finds tools in model calls that no guard can govern, and records or refuses them."""
+    """Finds tools in model calls that no guard can govern, and records or rejects them."""
 
     def __init__(self, guard: Guard, *, strict: bool) -> None:
-        """If *strict* is True, such tools are refused."""
+        """If *strict* is True, such tools are rejected."""
         self._guard = guard
         self._strict = strict
 
@@ -56,8 +56,8 @@ class ProviderTools:
         return [_name(tool) for tool in offered if isinstance(tool, Mapping) and not _local(tool)]
 
     def record(self, names: Sequence[str]) -> None:
-        """Record each of *names* as ``call.rejected``. If *strict* is set, then raise
-        ``UsageError``.
+        """Record each of *names* as ``call.rejected``, and then raise ``UsageError`` if *strict* is
+        set.
 
         Raises ``LedgerError``.
         """

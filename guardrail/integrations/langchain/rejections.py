@@ -1,4 +1,4 @@
-"""Records the calls of a LangChain run that reach no body."""
+"""Records the calls in a LangChain run that do not reach a body."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def record_rejection(
     call_id: str | None,
     config: Mapping[str, Any] | None = None,
 ) -> None:
-    """Record a call that reaches no body, in the session of the run. *tool* may be a name that a
+    """Record a call that does not reach a body, in the run's session. *tool* may be a name that a
     model made up. Raises ``LedgerStop``.
     """
     try:

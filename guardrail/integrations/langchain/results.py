@@ -1,5 +1,5 @@
-"""Reads from a tool's result whether the tool failed, and makes the message that the model gets for
-a refusal.
+"""Determines from a tool's result whether the tool failed, and makes the message that the model
+gets for a refusal.
 """
 
 from __future__ import annotations

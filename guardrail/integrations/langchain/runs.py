@@ -1,8 +1,8 @@
 """Reads the state of the LangGraph run in which a tool is called.
 
-Except for the thread and the attempt, LangGraph does not guarantee these names. If one is missing,
-no graph is paused: the model is told that the call did not run. Tests run a real graph against each
-of them.
+Except for the thread and the attempt, LangGraph does not guarantee these names. If a name is
+missing, no graph is paused: the model is told that the call did not run. Tests check each name with
+a real graph.
 """
 
 from __future__ import annotations

@@ -57,8 +57,8 @@ class RunIdentity(NamedTuple):
 
 
 def session_of_run(guard: Guard, config: Mapping[str, Any] | None = None) -> SessionScope | None:
-    """Return the session that the run names, or None to use the current session. The guard checks
-    the session.
+    """Return the session set in the run's config or context, or None to use the current session.
+    The guard checks the session.
 
     *config* is the call's config. Without it, the config that LangChain holds for the running code
     is used. Raises ``IdentityError`` if the run's identity is malformed, or if its session belongs

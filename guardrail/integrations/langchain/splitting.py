@@ -16,8 +16,8 @@ def split(
     """Separate the model's arguments from the injected ones. Return the model's arguments, and a
     function that assembles all arguments for the body.
 
-    Only names that are known to be injected bypass the policy. An unknown name counts as the
-    model's, and is judged.
+    Only names that are known to be injected bypass the policy. An unknown name is treated as the
+    model's, and the policy judges its value.
     """
     named = dict(kwargs)
     order = []

@@ -44,8 +44,8 @@ def _stop_class(*bases: type[BaseException]) -> type[LedgerError]:
 
 
 def stop(error: LedgerError) -> NoReturn:
-    """Raise *error* as a class that reaches the program, even if the framework handles the errors
-    of tools.
+    """Raise *error* as an exception class that reaches the program, even if the framework handles
+    tool errors.
     """
     passes = langgraph().stop
     if isinstance(error, passes):

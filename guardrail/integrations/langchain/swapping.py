@@ -2,8 +2,8 @@
 calls of tools that do not exist.
 
 A guard around the framework's handler would decide once for a call that a retry runs three times,
-and would not see the changes that an inner wrapper makes. So the tool itself is governed: every
-request that is passed on holds a governed tool, even if a wrapper replaces the tool.
+and would not see the changes that an inner wrapper makes. The tool itself is therefore governed:
+every request that is passed on contains a governed tool, even if a wrapper replaces the tool.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Swapping:
     def __init__(
         self, guard: Guard, *, strict: bool, approvals: Approvals | str, check_order: bool = True
     ) -> None:
-        """If *strict* is True, a wrapper that runs inside this one is an error instead of a
-        warning. If *check_order* is False, it is neither.
+        """If *strict* is True, a wrapper that runs inside this one causes an error and not a
+        warning. If *check_order* is False, it causes neither.
         """
         self.guard = guard
         self._strict = strict

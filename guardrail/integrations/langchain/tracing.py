@@ -36,7 +36,7 @@ class TracingWarning(UsageError, UserWarning):
 
 
 def warn_of_tracing(guard: Guard) -> None:
-    """Warn, once for each guard, if a tracer sees the tool inputs of the running code.
+    """Warn, once for each guard, if a tracer sees the running code's tool inputs.
 
     The tracer may have been enabled by the environment, ``tracing_context``, ``configure`` or a
     callback. There is no warning if its client hides inputs and outputs, or has an anonymizer.

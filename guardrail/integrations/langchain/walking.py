@@ -1,7 +1,7 @@
 """Walks a compiled graph to everything that it can call: nodes, tools, middleware, and the agents
 inside tools.
 
-LangGraph's own list of subgraphs is not enough: a sub-agent is only a value in a closure of the
+LangGraph's own list of subgraphs is not enough: a sub-agent is only a value in the closure of the
 tool that starts it.
 """
 

@@ -1,4 +1,4 @@
-"""Reads the tool calls of a chat completion, and makes the messages that answer them."""
+"""Reads the tool calls in a chat completion, and makes the messages that answer them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ENDED = frozenset({"stop", "tool_calls", "function_call"})
 
 
 def read_chat(completion: ChatCompletion, choice: int | None) -> list[AskedCall]:
-    """Return the calls of *completion*. Raises ``UsageError`` if it has several choices and
+    """Return the calls in *completion*. Raises ``UsageError`` if it has several choices and
     *choice* does not select one.
     """
     choices = listed(completion.choices, "choices")

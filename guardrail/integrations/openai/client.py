@@ -41,8 +41,8 @@ def govern_client(
     The returned client has the same class and shares the connections of *client*. Every method is
     governed, and so are clients made with ``copy`` and ``with_options``. A refused call arrives as
     a refusal. Routes that can carry tool calls but can't be governed raise ``UsageError``. The
-    records contain ``enforcement: release``, and the outcomes are the results that later requests
-    claim.
+    records contain ``enforcement: release``, and the outcomes are the results reported in later
+    requests.
 
     Calls are decided in *session*, or in the session that is current when the request is made.
     *wait_for_approval* is the number of seconds that an answer waits for a person to approve one of

@@ -1,6 +1,6 @@
 """Replaces the body of an HTTP client's response.
 
-The OpenAI client uses responses of httpx2 or httpx. The response's own class says which, so this
+The OpenAI client uses responses from httpx2 or httpx. The response's class shows which one, so this
 module imports neither.
 """
 

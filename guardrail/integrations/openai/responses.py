@@ -1,4 +1,6 @@
-"""Reads the tool calls of a response of the Responses API, and makes the items that answer them."""
+"""Reads the tool calls in a response from the Responses API, and makes the items that answer
+them.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,7 @@ _COMPLETE = ("completed", None)
 
 
 class ResponseCalls(NamedTuple):
-    """The calls of a response, grouped by who runs them."""
+    """The calls in a response, grouped by who runs them."""
 
     own: list[AskedCall]
     """Calls of functions of this program."""
@@ -38,7 +40,7 @@ class ResponseCalls(NamedTuple):
 
 
 def read_response(response: Response, handled: Collection[str]) -> ResponseCalls:
-    """Return the calls of *response*. The program runs calls of the types in *handled* itself."""
+    """Return the calls in *response*. The program itself runs calls of the types in *handled*."""
     refusal = None
     if response.status not in _COMPLETE:
         refusal = Refusal.incomplete("status", response.status)

@@ -30,7 +30,7 @@ R = TypeVar("R")
 
 
 class Hosted(StrEnum):
-    """Treatment of tools that the provider has run without a decision."""
+    """How to treat tools that the provider has run without a decision."""
 
     RECORD = "record"
     """Record each as ``call.rejected`` with the reason ``provider_tool``."""
@@ -60,8 +60,7 @@ class OpenAIToolBox(ToolBoxBase):
         it. Without it, the model is told that the call needs an approval.
 
         *unsafe_items* lists types of call items that the program itself runs without a decision,
-        for example ``computer_call``. A response that contains a type that is not listed is
-        refused.
+        for example ``computer_call``. A response that contains any other type is rejected.
         """
         super().__init__(guard, wait_for_approval=wait_for_approval)
         try:
@@ -116,15 +115,15 @@ class OpenAIToolBox(ToolBoxBase):
         replayed: bool = False,
         session: SessionScope | None = None,
     ) -> list[dict[str, Any]]:
-        """Decide and run each tool call of *response*. Return the messages or items to append after
+        """Decide and run each tool call in *response*. Return the messages or items to append after
         the model's own, in the order of the calls, or an empty list if there are no calls.
 
         Pass a chat completion or a response that was not streamed, or one that ``.stream()``
         assembled. Several calls run concurrently, each in a thread. A refusal, or an exception from
         a body, becomes a result that the model can read. *choice* selects one of several choices.
         Set *replayed* if this response was run before in the same session: a call that has already
-        succeeded is then denied instead of run again. Raises ``LedgerError`` after every call has
-        ended, and ``UsageError``.
+        succeeded is then denied, not run again. Raises ``LedgerError`` after every call has ended,
+        and ``UsageError``.
         """
         return self._run(self._batch(response, choice), session=session, replayed=replayed)
 
@@ -137,7 +136,7 @@ class OpenAIToolBox(ToolBoxBase):
         session: SessionScope | None = None,
     ) -> list[dict[str, Any]]:
         """Async version of ``run``. Coroutine functions run as tasks, other functions in threads.
-        If the caller is cancelled, every outcome is recorded before this ends.
+        If the caller is cancelled, every outcome is recorded before this method ends.
         """
         return await self._arun(self._batch(response, choice), session=session, replayed=replayed)
 

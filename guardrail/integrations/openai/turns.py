@@ -102,8 +102,8 @@ class Turn:
                 await admission.asettle(claim.status, result=claim.content)
 
     def request(self, request: Any) -> Any:
-        """Return the request to send to the provider, with the refused calls that it expects
-        restored.
+        """Return the request to send to the provider, with the refused calls that the provider
+        expects restored.
         """
         if self._api is not Api.RESPONSES:
             return request
@@ -128,7 +128,7 @@ class Turn:
         self._shared.refused.add(self._owner, item, refusal, places)
 
     def _note_failure(self, status: int) -> None:
-        """Let the request's approvals be used again if the provider refused the request."""
+        """Make the request's approvals usable again if the provider rejected the request."""
         if self._api is Api.RESPONSES and 400 <= status < 500:
             self._shared.approvals.give_back(self._owner, self._body)
 
@@ -166,8 +166,8 @@ class Turn:
 
 
 def _content(request: Any) -> bytes:
-    """Return the body of *request*. Return nothing if it is a stream, because JSON is never sent as
-    one.
+    """Return the body of *request*, or empty bytes if it is a stream, because JSON is never
+    streamed.
     """
     try:
         content: bytes = request.content

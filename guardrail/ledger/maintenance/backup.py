@@ -46,10 +46,10 @@ def backup(
     kept sources of its policies are copied to the folder *target*-policies.
 
     The copy contains every record that was acknowledged before the call. Writers continue
-    meanwhile, because the copy is one read transaction. *check* verifies a ledger and returns its
-    problems. *taken* are files and folders that are used for something else, such as keys and the
-    access log. Raises ``LedgerError``: ``ledger.exists`` if *target* exists, ``ledger.damaged`` if
-    *check* finds a problem, in which case no copy is left.
+    meanwhile, because the copy is made in one read transaction. *check* verifies a ledger and
+    returns its problems. *taken* are paths already used for something else, such as keys and the
+    access log. Raises ``LedgerError``: ``ledger.exists`` if *target* exists, and ``ledger.damaged``
+    if *check* finds a problem; no copy is left in that case.
     """
     db = Path(os.path.realpath(ledger))
     if not db.exists():

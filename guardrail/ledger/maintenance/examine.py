@@ -1,7 +1,7 @@
 """Examines a whole log in one pass, and compares the rest of the database with its lines.
 
-Used before a log is continued or copied. ``guardrail verify`` checks more, and also compares the
-log with external checkpoints.
+Used before a log is copied, or reopened after a recovery. ``guardrail verify`` checks more, and
+also compares the log with external checkpoints.
 """
 
 from __future__ import annotations
@@ -145,10 +145,10 @@ class _Pass:
         self._ended = False
 
     def run(self, stop: int | None = None) -> None:
-        """Process every line from the last position up to *stop*, to the end, or to the first bad
-        line.
+        """Process every line from the last position up to *stop* (or the end), or up to the first
+        bad line.
 
-        If it goes to the end, it runs in one transaction. Raises ``LedgerError``.
+        If *stop* is not given, all lines are read in one transaction. Raises ``LedgerError``.
         """
         if self._ended:
             return
@@ -169,7 +169,7 @@ class _Pass:
 
     def _kept_leaves(self) -> None:
         """Add the leaf hashes of pruned records to the tree. If they do not match the record of the
-        pruning, no tree can be compared.
+        pruning, the tree can't be compared.
         """
         assert self._pruned is not None
         assert self.tiles is not None
@@ -247,8 +247,8 @@ def _accept_any(*_: bytes) -> bool:
 
 
 def _pruning(reader: LedgerReader) -> Pruned | None:
-    """Return the record that explains why records after line 0 are missing, or None if none are
-    missing, or if no record explains it.
+    """Return the record that explains why records after line 0 are missing, or None if no records
+    are missing, or if no record explains their absence.
     """
     first = reader.first()
     if first == 1:
@@ -265,7 +265,7 @@ def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
 def _proved_count(
     row: HeadRow | None, audit: Audit, signing: Signing | None, verify: Verify | None
 ) -> int:
-    """Return the number of records that the stored head proves. More records may follow."""
+    """Return the number of records that the stored head covers. More records may follow."""
     if row is None or signing is None or not row.has_valid_mac(signing):
         return 0
     try:

@@ -19,7 +19,7 @@ __all__ = ["free_name", "keep_wal", "set_aside"]
 
 
 def free_name(db: Path) -> str:
-    """Return an unused prefix for the names of files that are set aside."""
+    """Return an unused prefix for the names of the files to be set aside."""
     stamp = utc_timestamp()[:19].replace(":", "").replace("-", "")
     base = f"{db.name}-broken-{stamp}"
     number = 1
@@ -46,8 +46,8 @@ def keep_wal(db: Path) -> tuple[Path, ...]:
 
 
 def set_aside(db: Path, left: Sequence[Path]) -> tuple[Path, ...]:
-    """Rename all remaining files, so that the old log stays complete and can be examined under its
-    new name.
+    """Rename all remaining files, so that the old log remains complete and can be examined under
+    its new name.
     """
     base = free_name(db)
     moved = []

@@ -1,7 +1,7 @@
 """Compares the external heads of a log with the records that remain, and counts the records that
-they prove. Pure functions.
+they cover. Pure functions.
 
-Recovery names the last of these heads as the predecessor, because the ledger's files alone can't
+Recovery records the last of these heads as the predecessor, because the ledger's files alone can't
 show that a log was truncated or lost.
 """
 
@@ -146,7 +146,7 @@ def family(log: str) -> str:
 
 
 def generation(log: str) -> int:
-    """Return the generation of a log, from its name: 1 for ``NAME``, 2 for ``NAME~2``."""
+    """Return the generation of a log, based on its name: 1 for ``NAME``, 2 for ``NAME~2``."""
     _, mark, number = log.rpartition("~")
     return int(number) if mark and _counts(number) else 1
 
@@ -155,8 +155,8 @@ def is_earlier(one: str, log: str, predecessor: str = "") -> bool:
     """Return True if *log* continues the earlier log *one*, according to their names or to the
     *predecessor* in line 0 of *log*.
 
-    After a recovery, anchors still hold heads of the earlier log. They do not contradict the
-    continued log.
+    After a recovery, anchors still hold heads of the earlier log. They do not contradict the log
+    that continues it.
     """
     if not log or one == log:
         return False

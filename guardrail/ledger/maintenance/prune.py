@@ -1,9 +1,9 @@
-"""Pruning: deletes old records, while the log continues and every proof about remaining or deleted
-records still works.
+"""Pruning: deletes old records; the log continues, and every proof about remaining or deleted
+records stays valid.
 
-Each transaction writes the ``admin.pruned`` record, deletes the records, and signs the head. So the
-log never claims a deletion that did not happen, and no record is deleted without a claim. A process
-that is killed halfway leaves an intact log.
+Each transaction writes the ``admin.pruned`` record, deletes the records, and signs the head. The
+log therefore never claims a deletion that did not happen, and no record is deleted without a claim.
+A process that is killed halfway leaves an intact log.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _EPOCH_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class DeletionPace:
-    """Limits the speed of deletion, because calls wait for the ledger's lock during each
+    """Limits how fast records are deleted, because calls wait for the ledger's lock during each
     transaction.
     """
 
@@ -110,11 +110,11 @@ def prune(
 ) -> PruneResult:
     """Delete the records from 1 to *before* - 1; durable when this returns.
 
-    If this raises, the parts finished so far are durable. *allow* raises if the records up to a cut
-    must not be deleted; it is called for the whole range before anything is deleted. *record*
-    returns the ``admin.pruned`` record of a cut. *pace* limits how long other writers wait. Raises
-    ``LedgerError``; the code is ``ledger.needed`` if a call among the records is open, or if a key
-    that they certify still signs.
+    If this raises an exception, the parts finished so far are durable. *allow* raises one if the
+    records up to a cut must not be deleted; it is called for the whole range before anything is
+    deleted. *record* returns the ``admin.pruned`` record for a cut. *pace* limits how long other
+    writers wait. Raises ``LedgerError``; the code is ``ledger.needed`` if a call among the records
+    is open, or if a key that they certify is still in use.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -157,7 +157,9 @@ def _held(lock: FileLock) -> Iterator[None]:
 
 class _Pruner:
     def __init__(self, db: Path, signing: Signing, pace: DeletionPace) -> None:
-        """Connect, and make sure that this log can be continued. Call it under the lock."""
+        """Connect, and make sure that records can be appended to this log. Call it under the
+        lock.
+        """
         _refuse_sealed(db)
         if not db.exists():
             raise LedgerOpenError(
@@ -187,8 +189,8 @@ class _Pruner:
         self._store.close()
 
     def cuts(self, before: int) -> list[PruneCut]:
-        """Return the end of each transaction, up to *before*. Every line to be deleted is hashed
-        and compared.
+        """Return the record number at which each transaction ends, up to *before*. Every line to be
+        deleted is hashed and compared.
         """
         start = self._store.first() or 1
         return list(self._cuts(start, before)) if start < before else []

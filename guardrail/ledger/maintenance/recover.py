@@ -2,8 +2,8 @@
 recorded.
 
 Readable records are never deleted or changed. If the chain is intact, the log continues with an
-``admin.recovered`` record of the findings. Otherwise, the log is set aside unchanged, and a new log
-begins, whose genesis names the last intact head of the old log.
+``admin.recovered`` record that contains the findings. Otherwise, the log is set aside unchanged,
+and a new log begins. Its genesis contains the last intact head of the old log.
 """
 
 from __future__ import annotations
@@ -70,15 +70,14 @@ def recover(
     known: Sequence[KnownHead] = (),
     unusable: str = "",
 ) -> RecoveryReport:
-    """Carry out the plan of ``inspect``. When this returns, the result is durable and the ledger
-    can be opened again.
+    """Carry out the plan returned by ``inspect``. When this returns, the result is durable and the
+    ledger can be opened again.
 
-    *who* is the record's ``actor``, and *reason* is the reason given by a person. *signing*,
-    *verify*, *known* and *unusable* have the same meaning as in ``inspect``. *genesis*
-    (``profile``, ``key`` and ``config``) and *log* are used for a new log if the old line 0 can't
-    be read, or if its keys are lost; nonce and predecessor are filled in. Raises ``LedgerError``:
-    ``ledger.in_use`` while other processes hold leases, ``ledger.no_genesis`` if *genesis* is
-    needed but missing.
+    *who* is the record's ``actor``, and *reason* is a person's reason. *signing*, *verify*, *known*
+    and *unusable* have the same meaning as in ``inspect``. *genesis* (``profile``, ``key`` and
+    ``config``) and *log* are used for a new log if the old line 0 can't be read, or if its keys are
+    lost; nonce and predecessor are filled in. Raises ``LedgerError``: ``ledger.in_use`` while other
+    processes hold leases, and ``ledger.no_genesis`` if *genesis* is required but missing.
     """
     db = resolve(Path(path))
     lock = FileLock(lock_path(db), db)
@@ -201,8 +200,8 @@ def _continue(
 
 
 def _lift_seal(db: Path) -> tuple[Path, ...]:
-    """Remove the marker. Anything in its place that is not a file is renamed; return its new
-    path.
+    """Remove the marker file. If the path leads to anything but a file, rename that instead, and
+    return its new path.
     """
     marker = seal_path(db)
     if not marker.is_dir() or marker.is_symlink():

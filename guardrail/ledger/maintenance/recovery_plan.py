@@ -94,8 +94,8 @@ def inspect(
     """Examine the ledger and return the plan for ``recover``. Changes nothing.
 
     *signing* checks that a key holder wrote the head; *verify* also checks its signature. A new log
-    must begin if nothing is left of the old one, if the old one contradicts one of the *known*
-    heads, or if it is *unusable* for a reason outside its file, such as lost keys. Raises
+    must begin if nothing is left of the old one, if the old log contradicts one of the *known*
+    heads, or if the old log is *unusable* for a reason outside its file, such as lost keys. Raises
     ``LedgerOpenError`` if the log has a newer format, or if this user can't read it.
     """
     db = Path(os.path.realpath(path))
@@ -161,8 +161,8 @@ def _judge(
 def _action(
     seal: Seal | None, found: Examination, unclear_calls: tuple[OpenCall, ...]
 ) -> tuple[Action, str]:
-    """Return the action for a log that can continue, and the reason for it, which is empty if no
-    action is needed.
+    """Return the action for a log that can continue, and the reason, which is empty if no action is
+    needed.
     """
     problem = _describe_other_problems(seal, found)
     if problem:
@@ -213,8 +213,8 @@ def _loss(lost: int, found: Examination | None) -> Loss:
 
 
 def predecessor_log(genesis: Mapping[str, Any]) -> str:
-    """Return the name of the log that this line 0 continues, or an empty string if it continues
-    none.
+    """Return the name of the log that this line 0 continues, or an empty string if there is no such
+    log.
     """
     before = genesis.get("predecessor")
     return str(before.get("log", "")) if isinstance(before, Mapping) else ""
@@ -254,7 +254,7 @@ def _describe_intact(found: Examination | None) -> str:
 
 
 def _describe_other_problems(seal: Seal | None, found: Examination) -> str:
-    """Describe the other problems of a log whose chain is intact. Return an empty string if there
+    """Describe the other problems with a log whose chain is intact. Return an empty string if there
     are none.
     """
     problems = [f"sealed: {seal.why}"] if seal is not None else []

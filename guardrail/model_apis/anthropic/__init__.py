@@ -1,1 +1,1 @@
-"""The Messages API of Anthropic: removes refused tool calls from its answers, streamed or not."""
+"""Anthropic's Messages API: removes refused tool calls from answers, streamed or not."""

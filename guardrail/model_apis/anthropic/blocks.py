@@ -63,7 +63,7 @@ def call_of_block(
     block: Mapping[str, Any], kind: ItemKind, arguments: object, stop_reason: object
 ) -> AskedCall:
     """Return the call in *block*, from a message that ended with *stop_reason*. The call is refused
-    if it is incomplete, unknown or already run.
+    if it is incomplete, unknown or has already run.
     """
     name, server, refusal = block.get("name"), None, None
     if isinstance(block.get("toolset_name"), str):

@@ -1,4 +1,4 @@
-"""Removes refused tool calls from a stream of the Messages API. Performs no I/O.
+"""Removes refused tool calls from a Messages API stream. Performs no I/O.
 
 Text and thoughts are passed on at once. Only the end of a message shows whether the message was cut
 off, so the first call and all later blocks are held until then. Each allowed call is passed on with
@@ -101,8 +101,8 @@ class MessageStream:
         return not self.ended and not self._failed
 
     def dropped(self) -> Asked:
-        """Return the calls that had begun but were not decided. Each is refused, because no more of
-        it will arrive.
+        """Return the calls that had begun but were not decided. Each of them is refused, because
+        its remaining parts will not arrive.
         """
         calls = [
             held.call(None)
@@ -217,8 +217,8 @@ class MessageStream:
         return [*made, event]
 
     def _settle(self) -> Deciding[list[Event]]:
-        """Decide the held calls, and return the events of all held blocks. Refusals replace refused
-        calls.
+        """Decide the held calls, and return the events of all held blocks. Each refused call is
+        replaced by a refusal.
         """
         waiting, self._held = list(self._held.values()), {}
         calls = {
@@ -261,7 +261,7 @@ def _placed(event: Event, index: int) -> Event:
 
 
 def _events(held: _HeldBlock) -> Iterator[Event]:
-    """Yield the events that pass on a held block."""
+    """Yield the events that contain a held block."""
     yield _placed(held.first, held.index)
     text = "".join(held.pieces)
     if text:
@@ -274,7 +274,7 @@ def _events(held: _HeldBlock) -> Iterator[Event]:
 
 
 def _text_events(text: str, index: int) -> Iterator[Event]:
-    """Yield the events that pass on a refusal."""
+    """Yield the events that contain a refusal."""
     block = refusal_block(text)
     yield {"type": _START, "index": index, "content_block": {**block, "text": ""}}
     delta = {"type": "text_delta", "text": text}

@@ -1,4 +1,4 @@
-"""Removes refused tool calls from complete messages of the Messages API. Performs no I/O."""
+"""Removes refused tool calls from complete messages in the Messages API. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -67,12 +67,12 @@ def ending(reason: object, *, allowed: bool) -> object:
 
 
 class _Repeated(list[tuple[str, Any]]):
-    """The pairs of an object in which a key occurs twice."""
+    """The key-value pairs of an object in which a key occurs twice."""
 
 
 def read_message(body: bytes) -> Mapping[str, Any]:
     """Return the JSON object in *body*. If a key occurs twice in the input of a call, the input
-    becomes text, so that the guard denies only this call. Raises ``ModelAnswerError``.
+    becomes text, so the guard denies only this call. Raises ``ModelAnswerError``.
     """
     try:
         return read_object(body)

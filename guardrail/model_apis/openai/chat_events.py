@@ -82,7 +82,7 @@ def check_fields(found: Mapping[str, Any], known: frozenset[str]) -> None:
 
 def check_content(message: Mapping[str, Any]) -> None:
     """Raise ``ModelAnswerError`` if the content of *message*, or of a part of it, is a list with a
-    call: some providers translate calls of other APIs in this way.
+    call: some providers translate calls from other APIs in this way.
     """
     content = message.get("content")
     if content is None or isinstance(content, str):
@@ -138,8 +138,8 @@ def governed_choice(
     rulings: Sequence[str | None],
 ) -> tuple[dict[str, Any], object]:
     """Return *message* without its refused calls, and its finish reason. The field ``refusal`` gets
-    the refusals. If nothing else is left, the content gets them too, because a program may read
-    only the content.
+    the refusals. If nothing else is left, they are also added to the content, because a program may
+    read only that.
     """
     changed = dict(message)
     given = message.get(TOOLS) or []

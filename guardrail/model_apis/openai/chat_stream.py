@@ -92,8 +92,8 @@ class ChatStream:
         )
 
     def dropped(self) -> Asked:
-        """Return the calls that had begun but were not decided. Each is refused, because no more of
-        it will arrive.
+        """Return the calls that had begun but were not decided. Each of them is refused, because
+        its remaining parts will not arrive.
         """
         messages = [held.end() for held in self._choices.values()]
         calls = [call for message in messages for call in calls_of(message, None)]
@@ -124,7 +124,7 @@ def _split(chunk: Chunk, groups: list[list[Mapping[str, Any]]]) -> list[Chunk]:
 
 
 class _Pieces(list[str]):
-    """The pieces of a text that is not complete yet. Appending to a str would copy the text each
+    """The pieces of a text that is not yet complete. Appending to a str would copy the text each
     time.
     """
 
@@ -147,8 +147,8 @@ class _HeldChoice:
         self._size = 0
 
     def take(self, choice: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Hold the calls of *choice*, and return the rest of it. Return *choice* itself if it has
-        no calls, or None if it has nothing else.
+        """Hold the calls in *choice*, and return the rest of it. Return *choice* itself if it
+        contains no calls, or None if it contains nothing else.
         """
         if choice.get("message"):
             raise ModelAnswerError(
@@ -214,7 +214,7 @@ class _HeldChoice:
             )
 
     def end(self) -> dict[str, Any]:
-        """Return a message with the held calls in order, and stop holding them."""
+        """Return a message with the held calls, in order, and release the calls."""
         self.ended = True
         made: dict[str, Any] = {}
         if self._calls:

@@ -1,7 +1,8 @@
 """Restores refused calls in requests to the Responses API.
 
 A provider that stores the conversation expects an output for each of its calls, and rejects the
-next request if one is missing. It also does not know the message that replaced a refused call.
+next request if one is missing. The provider also does not know the message that replaced a refused
+call.
 """
 
 from __future__ import annotations

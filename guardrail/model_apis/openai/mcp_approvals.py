@@ -1,4 +1,4 @@
-"""Checks the approvals of MCP calls in requests to the Responses API.
+"""Checks MCP call approvals in requests to the Responses API.
 
 The provider runs such a call when a request approves it, so a program can approve only the calls
 that were admitted.
@@ -35,7 +35,7 @@ class _Admitted(NamedTuple):
 
 
 class AdmittedApprovals:
-    """The MCP calls that their owners can approve: each once, in the session of the call.
+    """The MCP calls that their owners can approve, each of them once, in the call's session.
     Thread-safe and bounded.
     """
 
@@ -57,10 +57,10 @@ class AdmittedApprovals:
     def use(self, owner: Owner, session: str, body: Mapping[str, Any]) -> AskedCall | None:
         """Use the approvals in the request *body*, and return None.
 
-        If one of them is not for a call that was admitted for *owner* in *session*, or has been
-        used, return its call and use none. The same applies to a call that the request repeats with
-        another name, server or arguments. A request that contains the results of the calls repeats
-        its history: the provider does not run them again.
+        If an approval is not for a call that was admitted for *owner* in *session*, or has already
+        been used, return its call and use none of the approvals. The same applies if the request
+        repeats a call with another name, server or arguments. A request that contains the results
+        of the calls repeats its history: the provider does not run them again.
         """
         items = _items(body)
         ran = _ran(items)
@@ -90,8 +90,8 @@ class AdmittedApprovals:
         return None
 
     def give_back(self, owner: Owner, body: Mapping[str, Any]) -> None:
-        """Let the approvals that *body* used be used again, because the provider has refused the
-        request and run nothing.
+        """Make the approvals used by *body* usable again, because the provider has rejected the
+        request and has not run any call.
         """
         items = _items(body)
         names = [text_or_none(item.get("approval_request_id")) for item in filter(_approves, items)]

@@ -1,4 +1,4 @@
-"""Removes refused tool calls from responses of the Responses API. Performs no I/O."""
+"""Removes refused tool calls from Responses API responses. Performs no I/O."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def kind_of(
     item: Mapping[str, Any], outputs: Collection[str] = (), *, hosts_shell: bool
 ) -> ItemKind:
     """Return the kind of *item*. *outputs* holds the call ids that ``answered`` returns.
-    *hosts_shell* is True if the request lets the provider run shells: an answer can't say so.
+    *hosts_shell* is True if the request lets the provider run shells: the answer does not say so.
     """
     kind = item.get("type")
     if not isinstance(kind, str):
@@ -91,7 +91,7 @@ def kind_of(
 
 def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:
     """Return True if the provider has run *item*. Of the calls that a program could run, a provider
-    runs only shells.
+    runs only shell calls.
     """
     if item.get("type") != "shell_call":
         return False
@@ -152,8 +152,8 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
 
 
 def _id_of(item: Mapping[str, Any], kind: ItemKind) -> str | None:
-    """Return the id that the output of a call refers to. For a call that has no output, return any
-    of its ids.
+    """Return the id that the output of a call refers to. If the call has no output, return any of
+    its ids.
     """
     name = text_or_none(item.get("call_id"))
     own = text_or_none(item.get("id"))

@@ -1,7 +1,7 @@
-"""Removes refused tool calls from a stream of the Responses API. Performs no I/O.
+"""Removes refused tool calls from a Responses API stream. Performs no I/O.
 
-Text is passed on at once. A call is held from its first event to its last. It is then passed on
-with its whole text in one event, so that two readers can't assemble it in different ways.
+Text is passed on at once. Each call is held until its last event. It is then passed on with its
+whole text in one event, so that two readers can't assemble it in different ways.
 """
 
 from __future__ import annotations
@@ -118,8 +118,8 @@ class ResponseStream:
         return kind_of(item, hosts_shell=self._items.hosts_shell)
 
     def _may_report(self, kind: str, index: Any) -> bool:
-        """Return True if an event of the type *kind* reports what the provider does. The text of a
-        call is passed on by ``_call_events`` only.
+        """Return True if an event of the type *kind* reports an action of the provider. Only
+        ``_call_events`` passes on the text of a call.
         """
         if kind.startswith(_TEXT_EVENTS):
             return False
@@ -151,8 +151,8 @@ class ResponseStream:
         return made
 
     def dropped(self) -> Asked:
-        """Return the calls that had begun but were not decided. Each is refused, because no more of
-        it will arrive.
+        """Return the calls that had begun but were not decided. Each of them is refused, because
+        its remaining parts will not arrive.
         """
         begun = [] if self._held is None else [self._held[1], *self._waiting]
         items = [object_of(each.get("item"), "item") for each in begun if each["type"] == _ADDED]
@@ -177,7 +177,7 @@ class ResponseStream:
 
 
 def _call_events(item: Mapping[str, Any], status: object) -> Iterator[dict[str, Any]]:
-    """Yield the events that pass on an allowed call, which begins with *status*."""
+    """Yield the events that contain an allowed call, which begins with *status*."""
     began = dict(item)
     if "status" in began:
         began["status"] = status
@@ -196,7 +196,7 @@ def _call_events(item: Mapping[str, Any], status: object) -> Iterator[dict[str, 
 
 
 def _message_events(message: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield the events that pass on a refusal."""
+    """Yield the events that contain a refusal."""
     (part,) = message["content"]
     place = {"item_id": message["id"], "content_index": 0}
     yield {"type": _ADDED, "item": {**message, "status": "in_progress", "content": []}}

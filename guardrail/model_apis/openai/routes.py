@@ -44,7 +44,7 @@ _CALLS_OF_REQUEST = frozenset({("responses", "input_tokens"), ("responses", "com
 
 def without_calls(method: str, parts: Sequence[str]) -> bool:
     """Return True if the answers to *method* and a path of these *parts* contain no calls, and the
-    request can't store any for a later one.
+    request can't store calls for a later one.
     """
     if not parts or parts[0] not in _NO_CALLS:
         return False
@@ -67,7 +67,7 @@ def route_of(method: str, path: str, base: str) -> Api | None:
 
 
 def check_socket(url: object) -> None:
-    """Raise ``UsageError`` for the URL of a WebSocket."""
+    """Raise ``UsageError`` if the URL is that of a WebSocket."""
     if str(url).partition(":")[0] in {"ws", "wss"}:
         raise refuse("a WebSocket")
 

@@ -1,4 +1,4 @@
-"""Tracks requests that killed workers. Principals whose requests did so are isolated, and repeat
+"""Tracks requests that killed workers. Principals that sent such requests are isolated, and repeat
 offenders are refused for a while.
 """
 
@@ -24,7 +24,7 @@ create new agents and tools.
 
 @dataclass(frozen=True, slots=True)
 class SuspectShard:
-    """The reason that guardrail refuses the requests of a shard."""
+    """The reason that guardrail refuses requests from a shard."""
 
     cause: str
     """Cause of death of the last worker that a request of the shard killed."""
@@ -37,8 +37,8 @@ class _History:
 
 
 class ShardBreaker:
-    """Counts the requests of each shard that killed a worker. Thread-safe and bounded. Callers pass
-    the time.
+    """Counts, for each shard, the requests that killed a worker. Thread-safe and bounded. Callers
+    pass the time.
     """
 
     def __init__(self, *, limit: int = 3, window: float = 60.0, capacity: int = 4096) -> None:
@@ -56,8 +56,8 @@ class ShardBreaker:
         self._parties: OrderedDict[str, _History] = OrderedDict()
 
     def record(self, shard: str, cause: str, now: float) -> None:
-        """Record that a request of *shard* killed a worker. *cause* is the worker's cause of
-        death.
+        """Record that a request from *shard* killed a worker. *cause* is the reason that the worker
+        died.
         """
         with self._lock:
             for table, key, limit in self._keys(shard):
@@ -77,8 +77,8 @@ class ShardBreaker:
         )
 
     def open(self, shard: str, now: float) -> SuspectShard | None:
-        """Return the reason that requests of *shard* are currently refused, or None if they are
-        not.
+        """Return the reason that requests from *shard* are currently refused, or None if they are
+        not refused.
         """
         if not self._parties:
             return None
@@ -102,8 +102,8 @@ class ShardBreaker:
         return history
 
     def suspect(self, shard: str, now: float) -> bool:
-        """Return True if the principal of *shard* killed a worker within the window. Its requests
-        are then isolated.
+        """Return True if the principal of *shard* killed a worker within the window. That
+        principal's requests are then isolated.
         """
         if not self._parties:
             return False

@@ -1,7 +1,7 @@
 """Queries with known answers that a worker runs before it serves requests.
 
 If an answer is wrong, the worker refuses to serve. The expected answers are those of OPA. Known
-differences between the engine and OPA are not tested here: the preflight refuses policies that
+differences between the engine and OPA are not tested here: the preflight rejects policies that
 would be affected.
 """
 

@@ -1,6 +1,6 @@
 """Prepares policies for serving: parses, checks and merges them.
 
-Policies that the engine would evaluate differently from OPA are refused.
+Policies that the engine would evaluate differently from OPA are rejected.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ def merge_served(
     modules: Sequence[Module], bench: Workbench
 ) -> tuple[list[MergedPackage], list[Finding]]:
     """Return the checked *modules* in the form that the engine evaluates, and the findings that
-    prevent this.
+    prevent serving them.
     """
     findings: list[Finding] = []
     served = _rewritten(modules, with_sizes(modules), bench, findings)
@@ -147,7 +147,9 @@ def merge_served(
 def _rewritten(
     modules: Sequence[Module], texts: Sequence[str], bench: Workbench, findings: list[Finding]
 ) -> list[Module]:
-    """Return *modules* with *texts* instead of their own, and parse those that changed again."""
+    """Return *modules* with their texts replaced by *texts*; modules that changed are parsed
+    again.
+    """
     found: list[Module] = []
     for module, text in zip(modules, texts, strict=True):
         again: Module | None = module
@@ -181,7 +183,7 @@ def _parse(
 
 
 def locate(text: str, modules: Sequence[MergedPackage]) -> SourceLine | None:
-    """Return the line of the author's file that an engine message refers to, or None.
+    """Return the line in the author's file to which an engine message refers, or None.
 
     The message itself can contain values.
     """

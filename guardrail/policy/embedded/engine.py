@@ -62,7 +62,7 @@ class EmbeddedEngine:
         *data* is merged into the content of the ``data.json`` files. *eval_limit* and *start_limit*
         are in seconds, *memory_limit* is in bytes per worker. When this returns, a worker is ready,
         and later changes on disk have no effect. Raises ``PolicyLoadError`` with every finding,
-        also if one of the policies' own tests fails or if their answers depend on the order of
+        including failures of the policies' own tests and answers that depend on the order of
         modules; and ``PolicyError`` if no worker can be started or the engine is not the pinned
         version.
         """
@@ -92,8 +92,8 @@ class EmbeddedEngine:
         worker_script: Path | None = None,
         sources: PolicySet | None = None,
     ) -> None:
-        """Start workers for policies that were checked. Tests use *worker_script* to replace the
-        worker.
+        """Start workers for policies that have been checked. Tests replace the worker by means of
+        *worker_script*.
         """
         self.sources = sources
         """The policies as they were read, or None if the caller has not passed them."""
@@ -130,7 +130,7 @@ class EmbeddedEngine:
 
     @property
     def identity(self) -> PolicyIdentity:
-        """The identity of the policies and data that every reply is based on."""
+        """The identity of the policies and data behind every reply."""
         return self._identity
 
     def decide(self, policy_input: bytes, *, shard: str, deadline: float) -> Future[EngineReply]:
@@ -139,7 +139,7 @@ class EmbeddedEngine:
         *shard* consists of tenant, principal and further parts, joined by NUL. Principals are
         served in turn. A principal that kills a worker is moved to a worker that only such
         principals share. A shard that kills three workers within a minute is refused until that
-        minute is over, and so is a principal that kills four times as many.
+        minute is over, as is a principal that kills four times as many.
         """
         return self._evaluate(b"D", policy_input, shard, deadline)
 

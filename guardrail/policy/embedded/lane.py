@@ -1,12 +1,12 @@
 """Manages a lane: a succession of worker processes, the requests that wait for them, and the thread
 that manages both.
 
-A few requests are in the pipe at a time. Principals are served in turn, and answers arrive in the
+The pipe contains a few requests at a time. Principals are served in turn, and answers arrive in the
 order of requests. A caller that waits for the next answer reads it itself; the thread reads for all
 others, and handles whatever goes wrong (``guardrail.policy.embedded.pipe``). Only the first request
-in the pipe is being evaluated, so only its time counts towards the evaluation limit. After that
-limit, the worker is killed, its request fails, and all others are sent to the next worker. This is
-safe because a decision has no effects.
+in the pipe is being evaluated, so only that request's time counts towards the evaluation limit.
+When the limit is exceeded, the worker is killed, the request fails, and all others are sent to the
+next worker. This is safe because a decision has no effects.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Lane:
 
     @property
     def pid(self) -> int | None:
-        """Process id of the worker, for tests and reports."""
+        """The worker's process id, for tests and reports."""
         worker = self._pipe.worker
         return worker.pid if worker else None
 
@@ -122,7 +122,8 @@ class Lane:
     def submit(self, request: EngineRequest, *, attended: bool = False) -> None:
         """Send *request*, or queue it until the worker is ready.
 
-        It is completed as soon as somebody waits for it, or in any case if *attended* is True.
+        The request is completed as soon as somebody waits for it, or in any case if *attended* is
+        True.
         """
         pipe = self._pipe
         dropped: list[EngineRequest] = []
@@ -151,8 +152,8 @@ class Lane:
             thread.join()
 
     def abandon(self, breaker: ShardBreaker) -> None:
-        """Drop the parent's state in a forked child. The lane starts again, with *breaker*, on its
-        next use.
+        """Drop the parent's state in a forked child. The lane restarts, with *breaker*, on its next
+        use.
         """
         closed = self._pipe.closed
         self._pipe.abandon()
@@ -287,7 +288,7 @@ class Lane:
             self._check_limits(read=True)
 
     def _acquire_worker(self) -> None:
-        """Obtain the spare, or a new worker if enough time has passed since the last start."""
+        """Take the spare, or start a new worker if enough time has passed since the last start."""
         now = time.monotonic()
         if now < self._retry_at:
             self._fail_expired(now)
@@ -359,8 +360,8 @@ class Lane:
             request.fail(late_error())
 
     def _handle_end(self, ending: WorkerEnd) -> None:
-        """Replace a worker that can't be used any more: fail the request that it was evaluating,
-        and queue the others again.
+        """Replace a worker that is no longer usable: fail the request that it was evaluating, and
+        queue the others again.
         """
         pipe = self._pipe
         worker = pipe.worker

@@ -1,8 +1,10 @@
-"""Replacements, with OPA's results, for built-in functions on numbers and on numbers in strings.
+"""Replacements for built-in functions that handle numbers, or numbers in strings. They return OPA's
+results.
 
 Like ``substitutes``, this module is loaded by the worker and does not import guardrail. A function
-raises ``ValueError`` if OPA has no result either, or if OPA's result depends on information that
-the engine lacks: the original spelling of a number, which OPA preserves, or digits beyond 64 bits.
+raises ``ValueError`` if OPA returns no result either, or if OPA's result depends on information
+that the engine does not have: the original spelling of a number, which OPA preserves, or digits
+beyond 64 bits.
 """
 
 from __future__ import annotations
@@ -64,8 +66,8 @@ _RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3}
 def sprintf(text: str, values: list[Any]) -> str:
     """Return *text* with its verbs ``%v``, ``%s`` and ``%d`` replaced as in Go.
 
-    Raises ``ValueError`` for other verbs, for verbs without a value, for values without a verb, and
-    for numbers that OPA might print in their original spelling.
+    Raises ``ValueError`` for other verbs, verbs without a value, values without a verb, and numbers
+    that OPA might print in their original spelling.
     """
     if not isinstance(values, list):
         raise ValueError("not an array")

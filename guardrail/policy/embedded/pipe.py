@@ -2,16 +2,16 @@
 turn, and the thread that reads the next answer.
 
 Answers arrive in the order of requests. A caller that waits for the next answer reads it itself: it
-would wait anyway, and to wake another thread that reads, and be woken by it, costs more than the
-answer. A caller reads nothing but its own answer, and only if all is well. Whatever else happens (a
-limit is exceeded, the worker has died, the bytes are not its answer, others wait behind it) is left
-to the lane's thread, which is called.
+would wait anyway, and waking another thread to read, and being woken by it, would cost more than
+the answer. A caller reads only its own answer, and only if there is no problem. Everything else (a
+limit is exceeded, the worker has died, the bytes are not the caller's answer, or others wait behind
+it) is left to the lane's thread, which is woken.
 
-A caller can be interrupted at any instant by a Ctrl-C or another exception from outside. Therefore,
-a caller changes only what concerns its own request, and marks the pipe as torn while it does so.
-The lane's thread replaces the worker of a torn pipe, and sends all open requests again. This is
-safe because a decision has no effects. A caller that keeps its role without reading, for example in
-a signal handler, loses it after a moment.
+A caller can be interrupted at any instant by Ctrl-C or another exception from outside. It therefore
+changes only the state of its own request, and marks the pipe as torn while it does so. The lane's
+thread replaces the worker of a torn pipe, and sends all open requests again. This is safe because a
+decision has no effects. A caller that keeps its role without reading, for example in a signal
+handler, loses it after a moment.
 """
 
 from __future__ import annotations
@@ -133,7 +133,7 @@ class Pipe:
 
     @property
     def waker(self) -> int:
-        """The descriptor that is readable if the thread was woken."""
+        """The descriptor that becomes readable when the thread is woken."""
         return self._wake_reader
 
     def close_waker(self) -> None:
@@ -285,7 +285,9 @@ class Pipe:
         return list(found.values())
 
     def abandon(self) -> None:
-        """Drop this pipe, which is the parent's, in a forked child. Its callers wait in vain."""
+        """Drop this pipe, which belongs to the parent, in a forked child. No caller in the child
+        gets an answer from it.
+        """
         self.lock = threading.Lock()
         self.closed, self.reader = True, None
         if self.worker is not None:
@@ -295,7 +297,7 @@ class Pipe:
     # -- by a caller that waits for its reply ------------------------------------------------------
 
     def attend(self) -> None:
-        """Have the lane's thread read the next answers, because no caller does."""
+        """Make the lane's thread read the next answers, because no caller does."""
         with self.lock:
             if not self.closed:
                 self.call()
@@ -304,8 +306,8 @@ class Pipe:
         """Read the answer to *request* if it is the next one and nobody else reads. Otherwise, call
         the lane's thread.
 
-        When this returns, *request* is done, or the lane's thread completes it, or the time *until*
-        (``time.monotonic``) has come.
+        When this returns, *request* is done, the lane's thread will complete it, or the time
+        *until* (``time.monotonic``) has passed.
         """
         try:
             with self.lock:

@@ -51,8 +51,8 @@ _SCRIPT = Path(__file__).with_name("worker.py")
 
 @cache
 def engine_folder() -> str:
-    """Return the folder that contains the engine's module. Raises ``PolicyError`` unless it is
-    exactly the pinned version.
+    """Return the folder that contains the engine's module. Raises ``PolicyError`` unless the module
+    is exactly the pinned version.
     """
     try:
         found = importlib.metadata.version("gordon-to-regorus")
@@ -79,7 +79,7 @@ def engine_folder() -> str:
 
 
 def frame(rid: bytes, kind: bytes, body: bytes) -> bytes:
-    """Return a request frame. *rid* has 16 bytes, *kind* has 1 byte."""
+    """Return a request frame. *rid* has 16 bytes, and *kind* has 1 byte."""
     return HEADER.pack(_ID_AND_KIND + len(body), rid, kind) + body
 
 
@@ -229,8 +229,8 @@ class WorkerProcess:
     def next_frame(self, limit: int, rid: bytes) -> Frame | None:
         """Return the next answer if it is complete, and remove it from the buffer.
 
-        Raises ``FrameError``, and removes nothing, if it is not the answer to the request *rid*, if
-        it is larger than *limit* bytes, or if it is invalid.
+        Raises ``FrameError``, and removes nothing, if the answer belongs to a request other than
+        *rid*, is larger than *limit* bytes, or is invalid.
         """
         buffer = self._buffer
         if len(buffer) < _HEADER_SIZE:

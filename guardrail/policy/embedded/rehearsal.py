@@ -1,4 +1,4 @@
-"""Runs policies at load time: their own tests and complete sample calls, and then both again with
+"""Runs policies at load time: their own tests and complete sample calls, and then repeats both with
 the modules in other orders.
 """
 
@@ -53,7 +53,7 @@ def sample_input(
     model: dict[str, str] | None = None,
     framework: dict[str, str] | None = None,
 ) -> str:
-    """Return a complete policy input as JSON: it contains every documented key."""
+    """Return a complete policy input, with every documented key, as JSON."""
     document = {
         "subject": {
             "type": "user",

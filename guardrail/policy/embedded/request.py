@@ -21,7 +21,9 @@ class ReplySource(Protocol):
     """Where the reply to a request comes from: a lane's pipe."""
 
     def read(self, request: EngineRequest, until: float | None) -> None:
-        """Read the reply in this thread if no other thread does, or have it read."""
+        """Read the reply in this thread if no other thread does, or have the lane's thread read
+        it.
+        """
 
     def attend(self) -> None:
         """Have the reply read by the lane's thread."""
@@ -32,7 +34,8 @@ class EngineRequest(BatchedFuture[EngineReply]):
 
     A caller that waits in a thread reads its reply from the pipe itself if it can, so that no other
     thread must be woken (``Pipe.read``). In every other case, the lane's thread completes the
-    future. It is asked to do so when somebody waits for this future or asks whether it is done.
+    future. The lane's thread is asked to do so when somebody waits for this future or calls
+    ``done``.
 
     This future can't be cancelled, because a request that was sent can't be recalled.
     """
@@ -49,8 +52,8 @@ class EngineRequest(BatchedFuture[EngineReply]):
         party: str = "",
     ) -> None:
         """*data* is the complete frame, with the id *rid*; *started* is the time of dispatch, and
-        *deadline* the last moment for a reply (``time.monotonic``). *settle* completes this future
-        with the worker's answer. *party* is the principal that the request belongs to:
+        *deadline* is the latest time for a reply (``time.monotonic``). *settle* completes this
+        future with the worker's answer. *party* is the principal to which the request belongs:
         principals take turns (``fair_queue.party``).
         """
         self.source: ReplySource | None = None
@@ -72,7 +75,7 @@ class EngineRequest(BatchedFuture[EngineReply]):
 
     @property
     def is_done(self) -> bool:
-        """True if this future is done. Unlike ``done``, asks nobody for the reply."""
+        """True if this future is done. Unlike ``done``, does not cause the reply to be read."""
         return super().done()
 
     # -- by whoever waits --------------------------------------------------------------------------

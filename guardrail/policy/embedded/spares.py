@@ -46,7 +46,7 @@ def _start_worker(settings: WorkerSettings) -> StartingWorker:
 
 
 class SpareWorkers:
-    """Keeps one worker started and loaded, so that a killed worker is replaced without delay.
+    """Keeps one worker started and loaded, so that a killed worker can be replaced without delay.
     Thread-safe.
     """
 
@@ -68,7 +68,7 @@ class SpareWorkers:
         return born
 
     def renew(self) -> None:
-        """Start a spare if there is none. A failure is reported when a worker is needed."""
+        """Start a spare if there is none. A failure is reported only when a worker is needed."""
         with self._lock:
             if self._spare is None and self._wanted and not self._closed:
                 try:

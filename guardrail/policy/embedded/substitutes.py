@@ -1,9 +1,9 @@
-"""Replacements, with OPA's results, for built-in functions for which the engine's results differ
-from OPA's.
+"""Replacements for built-in functions whose results in the engine differ from OPA's. They return
+OPA's results.
 
 The worker replaces the engine's own functions with these. Like the worker, this module does not
 import guardrail, because it is loaded without site-packages. A function raises ``ValueError`` if
-OPA has no result either.
+OPA returns no result either.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def lower(text: str) -> str:
 
 def upper(text: str) -> str:
     """Return *text* in upper case as OPA does: a character whose upper case has several characters
-    stays as it is or becomes its title case.
+    stays unchanged or becomes its title case.
     """
     text = _require_string(text)
     if text.isascii():
@@ -214,8 +214,8 @@ _LATEST = 2**62
 def parse_rfc3339_ns(text: str) -> int:
     """Return the time in nanoseconds since 1970.
 
-    Stricter than OPA: each field must have two digits, and a fraction of a second must be a point
-    and at most nine digits.
+    Stricter than OPA: each field must have two digits, and a fraction of a second must consist of a
+    point and at most nine digits.
     """
     import re
 
@@ -249,7 +249,7 @@ _PLAIN = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz01234567
 
 
 def urlquery_encode(text: str) -> str:
-    """Return *text* encoded for the query of a URL."""
+    """Return *text* encoded for a URL query."""
     found = []
     for character in _require_string(text):
         if character in _PLAIN:
@@ -262,7 +262,7 @@ def urlquery_encode(text: str) -> str:
 
 
 def urlquery_encode_object(values: dict[str, Any]) -> str:
-    """Return keys and values encoded for the query of a URL, in the order of the keys."""
+    """Return keys and values encoded for a URL query, sorted by key."""
     if not isinstance(values, dict):
         raise ValueError("not an object")
     found = []
@@ -296,7 +296,7 @@ def glob_match(pattern: str, delimiters: list[str] | None, text: str) -> bool:
 
 def _parse_glob(pattern: str) -> list[Any]:
     """Return the parsed pattern: characters as strings, wildcards as lists with one item, classes
-    as dicts, alternatives as tuples.
+    as dicts, and alternatives as tuples.
     """
     found: list[Any] = []
     index = 0

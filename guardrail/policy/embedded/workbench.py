@@ -54,8 +54,8 @@ class Workbench:
     """
 
     def __init__(self, *, time_limit: float = 10.0, memory: int = DEFAULT_MEMORY) -> None:
-        """*time_limit* is the limit for each request in seconds; *memory* is the limit for the
-        process in bytes.
+        """*time_limit* is the limit for each request, in seconds; *memory* is the limit for the
+        process, in bytes.
         """
         self._time_limit = time_limit
         self._memory = memory
@@ -103,8 +103,8 @@ class Workbench:
         self._send(b"S", self._scratch)
 
     def observed(self) -> list[str]:
-        """Return the distinct texts that policies passed to ``guardrail_observe`` since the last
-        call. Raises ``PolicyError``.
+        """Return the distinct texts that policies have passed to ``guardrail_observe`` since the
+        last call. Raises ``PolicyError``.
         """
         if self._worker is None:
             # The second engine died with the process; the next query loads the modules again.

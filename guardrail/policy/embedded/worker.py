@@ -62,7 +62,7 @@ write = os.write
 
 
 def harden(memory: int, parent: int) -> None:
-    """Limit the resources of this process, and make it end when its parent does."""
+    """Limit the resources of this process, and make it exit when its parent does."""
     import resource
 
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
@@ -105,7 +105,7 @@ class Server:
         self.limit = 0.0
 
     def answer(self, kind: bytes, body: bytes) -> tuple[bytes, bytes]:
-        """Return the kind and body of the answer. Never raises, whatever the engine does."""
+        """Return the kind and body of the answer. Never raises, no matter what the engine does."""
         try:
             # This is the second line of defence: the kernel ends this process if the parent does
             # not.

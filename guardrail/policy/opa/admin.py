@@ -3,9 +3,9 @@
 Only this module imports the OPA client.
 
 The client creates the URLs and parses the answers, but every byte goes through guardrail's own
-transport, which replaces the client's. So the deadline covers the whole request, there are no
-redirects, retries, proxies or netrc look-ups, and unix sockets, client certificates and token files
-work as they do for decisions.
+transport, which replaces the client's. The deadline therefore covers the whole request, there are
+no redirects, retries, proxies or netrc lookups, and Unix sockets, client certificates and token
+files work as they do for decisions.
 """
 
 from __future__ import annotations
@@ -143,7 +143,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def modules(self) -> dict[str, Mapping[str, Any]]:
-        """Return OPA's syntax trees of all policies, by id."""
+        """Return OPA's syntax trees for all policies, keyed by id."""
         # One request gets all trees, so that they belong together. The client has no method that
         # returns trees.
         response = self._client._session.get(f"{self._client.root_url}/policies")
@@ -156,7 +156,7 @@ class OpaAdmin:
 
     @_converting_errors()
     def put_policy(self, policy: str, text: str) -> str | None:
-        """Store a module. Return OPA's error code if OPA refuses the module, otherwise None."""
+        """Store a module. Return OPA's error code if OPA rejects the module, otherwise None."""
         try:
             # The client's compatibility mode is off: it would rewrite a refused policy and upload
             # the result.

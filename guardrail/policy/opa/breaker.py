@@ -12,8 +12,8 @@ __all__ = ["CircuitBreaker"]
 class CircuitBreaker:
     """Decides whether queries may be sent to the server.
 
-    Closed: all queries are sent. Open: all are refused at once. Half open: one query probes the
-    server. Thread-safe. Callers pass the time.
+    Closed: all queries are sent. Open: all queries are refused at once. Half open: one query probes
+    the server. Thread-safe. Callers pass the time.
     """
 
     def __init__(self, *, failures: int, reset: float) -> None:
@@ -29,7 +29,7 @@ class CircuitBreaker:
     def admit(self, now: float) -> bool:
         """Return True if the caller may send a query now.
 
-        If the breaker is open, True makes the caller's query the probe.
+        If the breaker is open and this returns True, the caller's query is the probe.
         """
         if self._retry_at is None:
             return True

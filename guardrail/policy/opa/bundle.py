@@ -1,10 +1,10 @@
-"""Builds bundles for OPA servers: reproducible, with a revision that names the policies, and
+"""Builds bundles for OPA servers: reproducible, with a revision that identifies the policies, and
 optionally signed.
 
 A bundle contains the authors' modules and guardrail's composition and library, without tests; the
 data document; the schema of the policy input; and the mask that removes callers' arguments from
 OPA's decision log. Its roots are all paths that the modules define or read, so that nothing else on
-the server can add to them.
+the server can add values below these paths.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def build(policies: PolicySet, revision: Revision, *, signer: BundleSigner | Non
 
 
 def roots(policies: PolicySet) -> tuple[str, ...]:
-    """Return the roots of the bundle: guardrail's packages, every key of the data, and the keys
+    """Return the roots of the bundle: guardrail's packages, every key in the data, and the keys
     that modules read.
 
     Raises ``PolicyLoadError`` for a key that can't be a root.
@@ -91,7 +91,7 @@ def roots(policies: PolicySet) -> tuple[str, ...]:
 
 
 def canonical(value: Json) -> bytes:
-    """Return *value* as JSON in the form that OPA hashes, so that the hash of the file is the hash
+    """Return *value* as JSON in the form that OPA hashes, so that the file's hash equals the one
     that OPA computes.
     """
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
@@ -123,7 +123,7 @@ def names(policies: PolicySet) -> Iterator[tuple[str, ModuleSource]]:
 
 
 def modules(policies: PolicySet) -> dict[str, bytes]:
-    """Return the content of a bundle, except data and manifest, by path."""
+    """Return the files of a bundle, keyed by path, without the data and the manifest."""
     files = {name: source.text.encode("utf-8") for name, source in names(policies)}
     own = installed_folder() / "opa"
     files["system/log/mask.rego"] = (own / "system_log.rego").read_bytes()

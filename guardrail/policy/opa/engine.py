@@ -51,9 +51,9 @@ class _PendingQuestion:
 class OpaEngine:
     """Requests decisions from an OPA server. Thread-safe, and usable after a fork.
 
-    Implements ``guardrail.policy.engine.Engine``. An answer is accepted only if it names an
-    accepted revision. A thread regularly checks the server for all other problems. If it finds one,
-    calls are denied until a check succeeds.
+    Implements ``guardrail.policy.engine.Engine``. An answer is accepted only if it contains an
+    accepted revision. A thread regularly checks the server for all other problems. If it finds a
+    problem, calls are denied until a check succeeds.
     """
 
     @classmethod
@@ -61,7 +61,7 @@ class OpaEngine:
         """Wait until the server in *section* serves an accepted revision: one of
         ``section.revisions`` or, if that is empty, the bundle built from the policies *local*,
         which become the engine's ``sources``. Raises ``ConfigError`` for settings that expose
-        arguments or do not name a revision, and ``PolicyError`` (``revision``, ``unreachable``,
+        arguments or do not specify a revision, and ``PolicyError`` (``revision``, ``unreachable``,
         ``timeout``, ``malformed``, ``undefined``) if the server is not ready within
         ``start_limit_ms``.
         """
@@ -169,7 +169,7 @@ class OpaEngine:
         return future
 
     def close(self) -> None:
-        """Stop checking the server and sending queries; see ``Engine.close``. Idempotent."""
+        """Stop checking the server, and stop sending queries; see ``Engine.close``. Idempotent."""
         self._closed = True
         self._watch.close()
         self._pool.close()
@@ -186,8 +186,8 @@ class OpaEngine:
         if len(policy_input) > MAX_INPUT:
             return PolicyError(
                 (
-                    f"the policy input has {counted(len(policy_input), 'byte')}, but the "
-                    f"limit is {MAX_INPUT}"
+                    f"the policy input is {counted(len(policy_input), 'byte')}, but the "
+                    f"limit is {counted(MAX_INPUT, 'byte')}"
                 ),
                 cause="error",
                 detail="input_size",
@@ -246,8 +246,8 @@ class OpaEngine:
         return EngineReply(answer.document, identity, elapsed, answer.decision_id)
 
     def _handle_new_revision(self, identity: PolicyIdentity) -> None:
-        """Handle the first answer with a new accepted revision. Accept the revision at once if it
-        declares its policies to be pure, otherwise only after a check.
+        """Handle the first answer with a new accepted revision. If the revision states that its
+        policies are pure, accept it at once, otherwise only after a check.
         """
         self._watch.check_soon()
         if identity.digest is None and not self._acceptance.impure_allowed:
@@ -268,7 +268,7 @@ class OpaEngine:
             self._watch.check_soon()
 
     def _handle_inspection(self, found: InspectionResult | PolicyError) -> None:
-        """Apply the result of a check. Runs on the watch's thread."""
+        """Apply the result of a check. Runs in the watch's thread."""
         if isinstance(found, InspectionResult):
             self._finding = found
             self._refusal = None

@@ -38,8 +38,8 @@ class PoolJob:
 class ConnectionPool:
     """Runs a job as soon as a thread is free. A job that waits past its deadline fails.
 
-    Thread-safe. Principals are served in turn, and none may use more than three quarters of the
-    threads, so that one principal's slow queries leave room for those of others.
+    Thread-safe. Principals are served in turn, and no principal may use more than three quarters of
+    the threads, so that one principal's slow queries leave room for those of others.
     """
 
     def __init__(self, connect: Callable[[], OpaConnection], size: int) -> None:
@@ -96,7 +96,7 @@ class ConnectionPool:
     def close(self) -> None:
         """Fail waiting jobs, and stop the threads.
 
-        Running jobs end by their own deadline. Idempotent.
+        Running jobs end at their own deadlines. Idempotent.
         """
         with self._lock:
             self._closed = True

@@ -50,7 +50,7 @@ class OpaQuestion:
     def about(cls, policy_input: bytes) -> OpaQuestion:
         """Create a request from *policy_input*. The bytes of the input are not changed.
 
-        The random text is outside the input (``guardrail.main``), so that no policy reads it and no
+        The random text is outside the input (``guardrail.main``), so no policy reads it and no
         record contains it.
         """
         echo = os.urandom(16).hex()
@@ -60,7 +60,7 @@ class OpaQuestion:
 
 
 def read_answer(reply: HttpReply, echo: str, name: str = "decision") -> OpaReply:
-    """Return the answer in *reply* to the question with *echo*: the document under *name*.
+    """Return the answer in *reply* to the question that contains *echo*: the document under *name*.
 
     Raises ``PolicyError`` if the status is not 200, if the body is not an object with a result, or
     if the answer belongs to another question.

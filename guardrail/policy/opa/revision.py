@@ -22,7 +22,7 @@ _FORM = re.compile(r"(impure-)?([0-9a-f]{64})(?:\.([0-9a-f]{64}))?")
 @dataclass(frozen=True, slots=True)
 class Revision:
     """A revision created by ``guardrail policy bundle``. It identifies the policies and the data,
-    and states if they are pure.
+    and states whether the policies are pure.
     """
 
     policy: str
@@ -60,7 +60,7 @@ def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
 
 
 class RevisionAcceptance:
-    """Determines by revision which answers of a server are accepted. Immutable."""
+    """Determines, based on revisions, which of a server's answers are accepted. Immutable."""
 
     def __init__(
         self,
@@ -70,8 +70,8 @@ class RevisionAcceptance:
         unsafe_impure: bool = False,
         unsafe_unpinned: bool = False,
     ) -> None:
-        """*revisions* are the accepted revisions. A revision that names only policies accepts them
-        with any data.
+        """*revisions* are the accepted revisions. A revision that identifies only policies accepts
+        them with any data.
         """
         self._exact = frozenset(revisions)
         self._any_data = frozenset(

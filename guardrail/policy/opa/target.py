@@ -1,5 +1,5 @@
 """The address and the credentials of an OPA server. Settings that would expose arguments are
-refused.
+rejected.
 """
 
 from __future__ import annotations
@@ -73,10 +73,10 @@ class OpaTarget:
     """
 
     def __init__(self, section: OpaSection) -> None:
-        """Check *section* and take the server's address from it.
+        """Check *section*, and read the server's address from it.
 
-        Raises ``ConfigError`` for a URL with credentials, path or query; for http to anything other
-        than loopback; and for key or token files that are missing or that others can read.
+        Raises ``ConfigError`` for a URL with credentials, path or query; for an http URL outside
+        loopback; and for key or token files that are missing or readable by others.
         """
         self.url = section.url
         parts = _split_url(section.url)
@@ -95,7 +95,7 @@ class OpaTarget:
         during a tool call.
 
         Raises ``PolicyError`` (``unreachable`` or ``timeout``, ``name``) if the name has no address
-        and never had one.
+        and no earlier address is known.
         """
         try:
             self.endpoint.look_up(time.monotonic() + timeout)

@@ -1,5 +1,5 @@
 """A connection to an OPA server: sends a request and returns the complete reply before a deadline.
-If that fails, the ``PolicyError`` names the stage.
+If that fails, the ``PolicyError`` says at which stage.
 
 The HTTP client is ``guardrail.system.http``, whose ``TransportError`` is converted to a
 ``PolicyError`` here.
@@ -44,8 +44,8 @@ class OpaConnection:
     """
 
     def __init__(self, target: OpaTarget, *, keep: bool = True) -> None:
-        """If *keep* is False, each request gets its own connection, because its answer does not
-        identify it.
+        """If *keep* is False, each request gets its own connection, because an answer does not
+        identify its request.
         """
         self._target = target
         self._connection = http.HttpConnection(target.endpoint, headers=_HEADERS, keep=keep)
@@ -57,7 +57,7 @@ class OpaConnection:
     def ask(
         self, method: str, path: str, body: bytes, end: float, limit: int = MAX_REPLY
     ) -> HttpReply:
-        """Return the server's reply, whatever its status.
+        """Return the server's reply, regardless of its status.
 
         *end* is the deadline by ``time.monotonic``. Raises
         ``PolicyError``: ``timeout`` with the stage as its detail, ``unreachable``, or ``malformed``

@@ -59,9 +59,9 @@ class ServerInspector:
     def inspect(self) -> InspectionResult:
         """Check the server and return the result. Raises ``PolicyError`` for the first problem.
 
-        The canary's answer is decisive: it names the revision that was active when the answer was
-        made, and shows that the composition and its contract are in place. A healthy server alone
-        proves neither.
+        The canary's answer is decisive: it contains the revision that was active when the answer
+        was made, and shows that the composition and its contract are in place. A healthy server
+        alone proves neither.
         """
         self._target.resolve(self._timeout)
         if not self._admin.healthy():
@@ -166,7 +166,7 @@ class ServerWatch:
         self._thread.start()
 
     def check_soon(self) -> None:
-        """Check as soon as possible, instead of when the interval ends."""
+        """Check as soon as possible, without waiting for the end of the interval."""
         self._wake.set()
 
     def close(self) -> None:

@@ -1,5 +1,5 @@
-"""Conditions under which certain built-in functions are allowed: arguments that must be literals,
-and their permitted values.
+"""Conditions under which certain built-in functions are allowed: which arguments must be literals,
+and which values these may have.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ fits in 64 bits.
 
 @dataclass(frozen=True, slots=True)
 class ConstructRefusal:
-    """The reason that a construct is refused."""
+    """The reason that a construct is rejected."""
 
     code: str
     message: str

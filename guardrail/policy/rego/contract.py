@@ -25,8 +25,8 @@ NOT_YET = frozenset({"calls", "by_tool", "denied", "labels", "recent"})
 
 
 def unavailable(path: Sequence[str]) -> str | None:
-    """Return the session field that *path* (below ``input``) names although no input contains it
-    yet, or None.
+    """Return the session field at *path* (below ``input``) if no input contains that field yet,
+    otherwise None.
     """
     if tuple(path[:2]) == ("context", "session") and len(path) > 2 and path[2] in NOT_YET:
         return path[2]
@@ -168,7 +168,7 @@ def _package_findings(module: Module) -> Iterator[Finding]:
 
 def _session_through_get(module: Module) -> Iterator[Finding]:
     """Yield a finding for each call of ``object.get`` that reads a session field which does not
-    exist yet, without a reference to the field.
+    exist yet, without a direct reference to that field.
     """
     for rule in module.rules:
         for kind, content in nodes(rule.node):

@@ -1,7 +1,7 @@
 """Checks the literal members of the sets of ``guardrail.policy``.
 
-guardrail's composition passes the members to the guard, which denies every call for which a member
-is malformed. A literal member can be checked before any call.
+guardrail's composition passes the members to the guard, which denies a call if a member is
+malformed. A literal member can be checked before any call.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _POINTER: Final = re.compile(r"(?:/(?:[^~/]|~[01])*)*\Z")
 
 
 def named_values(rules: Iterable[RegoRule]) -> Named:
-    """Return the values of those *rules* of one package that members can be built from."""
+    """Return the values of those *rules*, all from one package, from which members can be built."""
     found: dict[str, list[Node | None]] = {}
     for rule in rules:
         head = next(iter(rule.node["head"].values())) if "head" in rule.node else {}
@@ -59,8 +59,8 @@ def named_values(rules: Iterable[RegoRule]) -> Named:
 def entry_problems(rule: RegoRule, named: Named) -> Iterator[tuple[str, str]]:
     """Yield (message, hint) for each problem that makes the member added by *rule* malformed.
 
-    Only literals are checked: in the head, assigned with one ``:=`` in the body, the value of
-    another rule or function in *named*, or an ``object.union`` of these.
+    Only literals are checked: those in the head, those assigned once with ``:=`` in the body, those
+    that are the value of another rule or function in *named*, and any ``object.union`` of these.
     """
     key = _value_of(rule, rule.node["head"]["Set"].get("key"), named)
     name = kind(key)
@@ -183,7 +183,7 @@ def _pointer_problems(node: Node, where: str, hint: str) -> Iterator[tuple[str, 
 
 
 def _value_of(rule: RegoRule, node: Any, named: Named) -> Any:
-    """Return the literal that *node* leads to, through a name of the body, a rule, a function or
+    """Return the literal to which *node* leads, through a name in the body, a rule, a function or
     ``object.union``. If there is none, return *node*.
     """
     for _ in range(_MAX_STEPS):
@@ -220,7 +220,7 @@ def _united(rule: RegoRule, call: Node, named: Named) -> Any:
 
 
 def _assigned_value(rule: RegoRule, node: Any) -> Any:
-    """Return *node* or, if it is a name that the body assigns with its only ``:=``, the assigned
+    """Return *node* or, if it is a name that is assigned once with ``:=`` in the body, the assigned
     expression.
     """
     if kind(node) != "Var" or node["Var"]["value"] not in rule.local:
@@ -248,5 +248,5 @@ def text_of(node: Any) -> str | None:
 
 
 def _quoted(text: str) -> str:
-    """Return *text* in quotes, without characters that move a cursor."""
+    """Return *text* quoted, cut to 64 characters, with control and non-ASCII characters escaped."""
     return ascii(text if len(text) <= 64 else text[:64] + "...")

@@ -2,8 +2,8 @@
 
 If a rule's head is undefined for the last element that its body iterates over, the embedded engine
 loses the rule's results for all elements, whereas OPA skips only that element. In a body, both
-engines skip only that element. So ``deny contains r.name if some r in xs`` is evaluated as ``deny
-contains x if { some r in xs; x := r.name }``. OPA interprets the original in the same way.
+engines skip only that element. Therefore, ``deny contains r.name if some r in xs`` is evaluated as
+``deny contains x if { some r in xs; x := r.name }``. OPA interprets the original in the same way.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class _Clause:
 def chained_bodies(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
     """Yield each body of a rule that follows another body without ``else``.
 
-    For such a body, the engine gives the rule a different value from OPA's, or none.
+    For such a body, the engine gives the rule no value, or one that differs from OPA's.
     """
     for body in scope.rule.node.get("bodies", [])[1:]:
         if not body["is_else"]:
@@ -92,9 +92,9 @@ def chained_bodies(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def head_terms(rule: RegoRule, named: frozenset[str]) -> tuple[list[Node], list[list[Node]]]:
-    """Return the terms of the head's key that must be computed in the body, and the same for each
-    value, in order. *named* are the names of rules and imports, which can be undefined. A variable
-    always has a value when the head is evaluated.
+    """Return the terms in the head's key that must be computed in the body, followed by those in
+    each value. *named* are the names of rules and imports, which can be undefined. A variable is
+    always defined when the head is evaluated.
     """
     bodies = rule.node.get("bodies", [])
     if rule.default or not all(body["is_else"] for body in bodies[1:]):
@@ -107,7 +107,7 @@ def head_terms(rule: RegoRule, named: frozenset[str]) -> tuple[list[Node], list[
 
 
 def _is_defined(node: Node, named: frozenset[str]) -> bool:
-    """Return True if *node* contains no call and certainly has a value."""
+    """Return True if *node* contains no call and is certainly defined."""
     name = kind(node)
     if name in _CONSTANTS:
         return True
@@ -152,9 +152,9 @@ def head_edits(
 
 
 def deferred_results(body: Any) -> frozenset[str]:
-    """Return the names that occur as the last argument of a call that is a line of *body*, because
-    they receive the call's result. The engine defers such a call, and also the lines that need its
-    result, so that these stay after it.
+    """Return the names that occur as the last argument of a call on its own line in *body*, because
+    they receive the call's result. The engine defers such a call, together with the lines that need
+    the result, which stay after the call.
     """
     found: set[str] = set()
     for statement in body["query"]["stmts"] if body else ():

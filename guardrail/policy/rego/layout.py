@@ -1,5 +1,5 @@
-"""Finds conflicts between rules, packages, imports and data that OPA refuses to compile but that
-the engine would serve.
+"""Finds conflicts between rules, packages, imports and data that OPA refuses to compile but the
+engine would serve.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def imports(module: Module) -> Iterator[Finding]:
 
 def shapes(modules: Sequence[Module], world: PolicyIndex, *, sets: bool) -> Iterator[Finding]:
     """Yield findings about rules that share a name but differ in kind, and about packages that
-    overlap rules. OPA refuses both.
+    overlap rules. OPA rejects both.
 
     If *sets* is True, the sets of the contract are skipped, because ``contract.examine`` reports
     more about them.

@@ -1,9 +1,9 @@
 """Makes ``count`` count the characters of a string, as OPA does.
 
-The embedded engine counts UTF-16 code units: two for each character beyond U+FFFF, so that a limit
-on the length of a string would give different answers than in OPA. Its ``count`` can't be replaced
-by a Python function, because that would copy every collection. Each call is therefore rewritten as
-a call of ``data.guardrail.lib.engine.size``, which lets the engine count collections.
+The embedded engine counts UTF-16 code units: two for each character beyond U+FFFF, so a limit on
+the length of a string would give different answers from those in OPA. Its ``count`` can't be
+replaced by a Python function, because that would copy every collection. Each call is therefore
+rewritten as a call of ``data.guardrail.lib.engine.size``, which lets the engine count collections.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 In OPA, an object pattern matches only objects with exactly the same keys, and a name that occurs
 twice in a pattern stands for equal values. The embedded engine matches every object that has the
-keys of the pattern, and binds a repeated name again each time.
+keys of the pattern, and rebinds a repeated name each time.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ def _pattern(parts: list[Any], where: str, line: int) -> Iterator[tuple[int, Con
 def _unified(
     content: dict[str, Any], bound: set[str], line: int
 ) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Check the two sides of ``=``, which compares operands that have a value and binds the others.
+    """Check the two sides of ``=``, which compares operands that are defined and binds the others.
 
-    Only names in *bound* certainly have a value, because any other name might be bound in a
-    different place than where it is read.
+    Only names in *bound* are certainly defined, because any other name might be bound in a
+    different place from where it is read.
     """
     free: list[str] = []
     for side in (content["lhs"], content["rhs"]):
@@ -126,7 +126,7 @@ def _repeated_names(name: str, where: str) -> ConstructRefusal:
 
 
 def compared_functions(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the places at which a function's result is compared with a value. If the comparison
+    """Yield the locations at which a function's result is compared with a value. If the comparison
     fails, OPA continues with the function's ``else``.
     """
     for name, content in nodes(scope.rule.node):

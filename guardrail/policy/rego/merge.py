@@ -2,8 +2,8 @@
 files.
 
 If rules are referenced through an alias, the embedded engine evaluates the rules in a package's
-second and later modules before the rules that they depend on, so that a deny rule does not fire.
-With one module per package, this does not happen.
+second and later modules before the rules that they depend on, so a deny rule may not fire. With one
+module per package, this does not happen.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ class MergedPackage:
     """Location of each part in the authors' files. Lines that guardrail generated have no file."""
 
     def place(self, line: int) -> SourceLine:
-        """Return the location in the authors' files that *line* of ``text`` comes from; line 0 if
-        guardrail generated it.
+        """Return the location in the authors' files from which *line* of ``text`` comes; line 0 if
+        guardrail generated the line.
         """
         index = bisect.bisect_right(self.starts, line) - 1
         if index < 0 or not self.origins[index].file:
@@ -81,7 +81,7 @@ def merge(modules: Iterable[Module]) -> tuple[list[MergedPackage], list[Finding]
 
 
 def merge_package(members: Sequence[Module]) -> MergedPackage:
-    """Return *members*, all of one package, as one module. Imports are written once, at the top,
+    """Return *members*, all from one package, as one module. Imports are written once, at the top,
     followed by the texts.
 
     Raises ``UnreadableRule``.
@@ -146,8 +146,8 @@ _CONSTANTS = {"String": 1, "RawString": 1, "Number": 0, "Bool": 0, "Null": 0}
 def _computed_members(module: Module) -> Iterator[tuple[int, int]]:
     """Yield the positions of the literal set members, which must be replaced by computed ones.
 
-    The engine leaves a rule with a literal member at the first success, so that it never evaluates
-    the later elements, one of which might fail. OPA evaluates all of them. A list's item has the
+    The engine leaves a rule with a literal member at the first success, so it never evaluates the
+    later elements, one of which might fail. OPA evaluates all of them. An item of a list has the
     same value as the literal, but is computed each time.
     """
     for rule in module.rules:
@@ -184,7 +184,7 @@ def _without_header(
 
 
 def _source_lines(raw: bytes, pieces: Sequence[tuple[bytes, int]]) -> list[int]:
-    """For each line of *pieces*, return the line of *raw* that its first byte comes from."""
+    """For each line of *pieces*, return the line in *raw* from which its first byte comes."""
     ends = [found.start() for found in re.finditer(b"\n", raw)]
     lines: list[int] = []
     begun = False

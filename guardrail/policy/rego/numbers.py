@@ -23,7 +23,7 @@ _NUMBER = re.compile(rb"-?[0-9]+(\.[0-9]+)?([eE][+-]?[0-9]+)?")
 
 
 def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
-    """Return the reason to refuse the number written as *source*, or None."""
+    """Return the reason for rejecting the number written as *source*, or None."""
     written = _NUMBER.match(source, content["span"]["start"])
     if written is None:
         return None
@@ -56,7 +56,7 @@ def number(source: bytes, content: dict[str, Any]) -> ConstructRefusal | None:
 
 
 def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | None:
-    """Return the reason to refuse a comparison, or None."""
+    """Return the reason for rejecting a comparison, or None."""
     sides = (content["lhs"], content["rhs"])
     if content["op"] not in {"Eq", "Ne"} and any(map(scope.may_be_set, sides)):
         return ConstructRefusal(
@@ -71,7 +71,7 @@ def comparison(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | 
 
 
 def arithmetic(scope: RuleScope, content: dict[str, Any]) -> ConstructRefusal | None:
-    """Return the reason to refuse a sum, product or quotient, or None."""
+    """Return the reason for rejecting a sum, product or quotient, or None."""
     sides = (content["lhs"], content["rhs"])
     whole = content["op"] != "Div" and all(scope.is_integer(side) for side in sides)
     sets = content["op"] == "Sub" and any(scope.is_set(side) for side in sides)

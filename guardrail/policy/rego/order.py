@@ -1,11 +1,11 @@
 """Checks the order of evaluation: finds rules that raise an error in one engine, while the other
-engine first finds that they do not fire.
+engine finds earlier that they do not fire.
 
 OPA evaluates the calls in a line before it iterates over a collection in that line, and evaluates
-lines in their order. The embedded engine iterates first, and defers calls that return their result
-in an argument. If the collection is empty, it never makes a call whose error would have failed the
-decision. The same applies to the calls in a list, set or object: OPA makes them first, whereas the
-engine builds the collection item by item and stops at the first undefined item.
+lines in order. The embedded engine iterates first, and defers calls that return their result in an
+argument. If the collection is empty, the embedded engine never makes a call whose error would have
+made the decision fail. The same applies to the calls in a list, set or object: OPA makes them
+first, whereas the engine builds the collection item by item and stops at the first undefined item.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ _TEXTS = frozenset(
 
 
 def early_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
-    """Yield the calls that can fail, and that share a line with an iteration that they do not
-    depend on.
+    """Yield the calls that can fail and share a line with an iteration on which they do not
+    depend.
     """
     open_names = {
         name
@@ -125,7 +125,7 @@ def skipped_calls(scope: RuleScope) -> Iterator[tuple[int, ConstructRefusal]]:
 
 
 def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
-    """Return the references that have a value after some line of the rule's only body, with the end
+    """Return the references that are defined after some line of the rule's only body, with the end
     of that line.
     """
     bodies = scope.rule.node.get("bodies") or []
@@ -143,7 +143,7 @@ def _defined_references(scope: RuleScope) -> list[tuple[str, int]]:
 
 
 def _required_references(node: Any) -> Iterator[str]:
-    """Yield the references that must have a value if *node* is True."""
+    """Yield the references that must be defined if *node* is true."""
     if kind(node) in _COMPREHENSIONS or _collection_items(node) is not None:
         return
     found = reference(node)
@@ -235,8 +235,8 @@ _LATE = ConstructRefusal(
 
 
 def _lines_needing(lines: list[Any], result: Node) -> list[Any] | None:
-    """Return the lines that need *result* and that precede a line which does not, or None if there
-    are none.
+    """Return the lines that need *result* and precede a line that does not, or None if there are
+    none.
     """
     names = _variable_names(result)
     needing: list[Any] = []

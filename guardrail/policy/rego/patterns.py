@@ -1,4 +1,4 @@
-"""Checks that regular expressions and globs mean the same in both engines."""
+"""Checks that regular expressions and globs have the same meaning in both engines."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def regex_problem(pattern: str) -> str | None:
 
 
 def template_problem(text: str) -> str | None:
-    """Return the reason that the replacement *text* for a regular expression might give another
+    """Return the reason that the replacement *text* for a regular expression might give a different
     result in OPA, or None if there is none.
     """
     rest = text
@@ -109,7 +109,9 @@ def template_problem(text: str) -> str | None:
 
 
 class _Regex:
-    """Parses a regular expression, and accepts only syntax that means the same in both engines."""
+    """Parses a regular expression, and accepts only syntax that has the same meaning in both
+    engines.
+    """
 
     def __init__(self, pattern: str) -> None:
         self.pattern = pattern

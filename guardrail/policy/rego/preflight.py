@@ -1,8 +1,8 @@
 """Finds policies that the embedded engine would evaluate differently from OPA, or that would crash
 it, before they are served.
 
-Each refusal names file and line, and says if the server engine can serve the policy unchanged.
-``docs/writing-policies.md`` lists the codes.
+Each finding contains the file and the line, and says whether the server engine can serve the policy
+unchanged. ``docs/writing-policies.md`` lists the codes.
 """
 
 from __future__ import annotations
@@ -124,8 +124,9 @@ class _RuleExaminer:
         self.visit({key: value for key, value in self._head_node().items() if key != "refr"})
 
     def _check_heads(self) -> None:
-        """Refuse a head that iterates by itself. If the collection is empty, this engine makes the
-        whole rule undefined and skips its ``else``.
+        """Reject a rule head that iterates over a collection with a variable that the body does not
+        bind. If the collection is empty, this engine makes the whole rule undefined and skips its
+        ``else``.
         """
         bodies = self.rule.node.get("bodies") or []
         bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
@@ -314,7 +315,9 @@ class _RuleExaminer:
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
 
     def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
-        """Check a call of a built-in function; return its number of arguments, if known."""
+        """Check a call of a built-in function; return the function's number of arguments, if
+        known.
+        """
         if name in REFUSED:
             code, reason = REFUSED[name]
             hint = IMPURE_HINTS.get(name, SERVER)
@@ -399,12 +402,12 @@ class _RuleExaminer:
             )
 
     def _has_values(self, content: dict[str, Any]) -> bool:
-        """Return True if the key and the value before ``in`` certainly have values."""
+        """Return True if the key and the value before ``in`` are always defined."""
         return self.scope.is_total(content["key"]) and self.scope.is_total(content["value"])
 
     def _is_comparable(self, node: Node) -> bool:
-        """Return True if ``not node`` means the same in both engines, even if a part of *node* is
-        undefined.
+        """Return True if ``not node`` has the same meaning in both engines, even if a part of
+        *node* is undefined.
         """
         name = kind(node)
         if name in REFERENCES:

@@ -50,7 +50,7 @@ def pure_functions() -> frozenset[str]:
 
 def impurities(modules: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, str]]:
     """Return (module, function) for each use of a function that is not known to be pure. *modules*
-    are OPA's syntax trees, by id.
+    are OPA's syntax trees, keyed by id.
     """
     defined: dict[tuple[str, ...], set[str]] = {}
     for tree in modules.values():
@@ -96,7 +96,7 @@ def _imports(tree: Mapping[str, Any]) -> set[str]:
 
 
 def _references(node: Any) -> Iterator[tuple[tuple[str, ...], bool]]:
-    """Yield the parts of every reference, and True if it is called."""
+    """Yield the parts of every reference, and whether it is called."""
     if isinstance(node, list):
         for item in node:
             yield from _references(item)

@@ -2,10 +2,10 @@
 or a rule.
 
 In OPA, a declaration (``some``, ``:=``, ``every``) creates a new variable, whose scope is the rest
-of its body. The embedded engine refuses ``some name in xs`` if the name is already used, reads the
-outer value for the variable of ``some name``, and misses some declarations in comprehensions, so
-that a deny rule does not fire. guardrail's own checks also work with names, and would confuse the
-variables.
+of its body. The embedded engine rejects ``some name in xs`` if the name is already used, reads the
+outer value for the variable declared by ``some name``, and misses some declarations in
+comprehensions. A deny rule may then not fire. guardrail's own checks also identify variables by
+name, and would confuse them.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class _Scope:
 
 
 class _Renamer:
-    """Finds the places in a file at which a name must be replaced."""
+    """Finds the locations in a file at which a name must be replaced."""
 
     def __init__(self, raw: bytes, taken: set[str]) -> None:
         self.edits: dict[tuple[int, int], str] = {}
@@ -82,8 +82,8 @@ class _Renamer:
         """All names in the package. New names must differ from them."""
 
     def rule(self, rule: RegoRule, hidden: frozenset[str]) -> None:
-        """Find the places to rename in *rule*. *hidden* are the names of the rules and imports in
-        its file.
+        """Find the locations in *rule* at which a name must be replaced. *hidden* are the names of
+        the rules and imports in the rule's file.
         """
         if rule.default or not rule.local:
             return

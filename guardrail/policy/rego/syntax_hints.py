@@ -1,4 +1,4 @@
-"""Hints for syntax errors, based on the parser's message and the line that it names."""
+"""Hints for syntax errors, based on the parser's message and the line in it."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ def on_one_line(raw: bytes, start: int, end: int) -> bytes:
 
 
 def unix_lines(raw: bytes) -> bytes:
-    r"""Return *raw* with ``\n`` as its line ends. Strings are not changed."""
+    r"""Return *raw* with ``\n`` as its line breaks. Strings are not changed."""
     if b"\r" not in raw:
         return raw
     return b"".join(

@@ -1,6 +1,6 @@
 """Reads the engine's syntax trees: nodes, references and local names.
 
-A node is an object with one capitalised key, ``{"Call": {...}}``. Everything between nodes is plain
+A node is an object with one capitalised key, ``{"Call": {...}}``. All other values are plain
 structure.
 """
 

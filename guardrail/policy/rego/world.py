@@ -76,8 +76,8 @@ class PolicyIndex:
                 rules.setdefault(rule.name, []).append(rule)
 
     def inside(self, path: Sequence[str]) -> bool:
-        """Return True if *path* (below ``data``) is a package or contains one, so that it names
-        many rules.
+        """Return True if *path* (below ``data``) is a package or contains one, and therefore refers
+        to many rules.
         """
         size = len(path)
         return any(tuple(path) == package[:size] for package in self.packages)
@@ -95,7 +95,7 @@ class PolicyIndex:
         return bool(path)
 
     def defines(self, path: Sequence[str]) -> bool:
-        """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value of
+        """Return True if *path* (below ``data``) leads to a package, into a rule, or to a value in
         the data document.
 
         Any path below a rule is accepted, because the rule's value is not known here.
@@ -113,7 +113,7 @@ class PolicyIndex:
         return rules[0].arity if rules else None
 
     def owner(self, path: Sequence[str]) -> tuple[str, ...] | None:
-        """Return the package that *path* leads into, or None if it leads to base data."""
+        """Return the package into which *path* leads, or None if *path* leads to base data."""
         for size in range(len(path) - 1, 0, -1):
             if tuple(path[:size]) in self.packages:
                 return tuple(path[:size])
@@ -195,7 +195,7 @@ class RuleScope:
         return ResolvedReference(before.root, (*before.static, *static), complete)
 
     def is_total(self, node: Any, steps: int = 0) -> bool:
-        """Return True if *node* certainly has a value."""
+        """Return True if *node* is always defined."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return False
@@ -257,9 +257,9 @@ class RuleScope:
         return False
 
     def _always_answers(self, callee: Reference) -> bool:
-        """Return True if *node* is a call that always has a value. A built-in function without a
-        result raises an error, which is not a silent difference; a policy's own function can be
-        undefined.
+        """Return True if *node* is a call that is always defined. A built-in function without a
+        result raises an error, which is not a silent difference; a call of a policy's own function
+        can be undefined.
         """
         rules: list[RegoRule] | None = None
         if callee.head == "data":
@@ -279,7 +279,7 @@ class RuleScope:
         )
 
     def is_integer(self, node: Any, steps: int = 0) -> bool:
-        """Return True if *node*, if it is a number, is certainly an integer."""
+        """Return True if *node* is certainly an integer whenever it is a number."""
         name = kind(node)
         if name is None or steps > _MAX_STEPS:
             return False

@@ -12,10 +12,10 @@ __all__ = ["bad_link"]
 
 def bad_link(reader: LedgerReader, start: int) -> int | None:
     """Return the first record from *start* that does not follow from the previous one, or None if
-    all do.
+    all of them do.
 
-    Records that an ``admin.pruned`` record of this log names do not count as missing: the log
-    continues at the record that it states.
+    Records listed in an ``admin.pruned`` record of this log do not count as missing: the log
+    continues at the record stated there.
     """
     with reader.snapshot():
         first = reader.first()

@@ -1,5 +1,5 @@
 """Checks everything that guardrail needs, one by one, and suggests a fix for each problem. The only
-file that this changes is its own scratch file.
+file that the checks change is their own temporary file.
 
 The checks are ordered by dependency: earlier ones can explain later failures.
 """
@@ -161,8 +161,8 @@ def _room(settings: Settings) -> Check:
 
 
 def _sync(settings: Settings) -> Check:
-    """Measure how long a sync takes. It writes 8 KiB to a separate file in the ledger's folder and
-    calls fdatasync, as the ledger does.
+    """Measure how long a sync takes. This writes 8 KiB to a separate file in the ledger's folder,
+    and calls fdatasync, as the ledger does.
     """
     from guardrail.wiring.ledger_folder import disk_of
 

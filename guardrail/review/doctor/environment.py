@@ -1,6 +1,4 @@
-"""Checks the environment of guardrail: Python, the embedded engine, SQLite and environment
-variables.
-"""
+"""Checks guardrail's environment: Python, the embedded engine, SQLite and environment variables."""
 
 from __future__ import annotations
 
@@ -14,9 +12,7 @@ __all__ = ["engine_version", "python_version", "sqlite_version", "tracing"]
 
 
 def python_version() -> Check:
-    """Report the version of Python. The package can't be installed with versions older than
-    3.11.
-    """
+    """Report Python's version. The package can't be installed on versions older than 3.11."""
     return Check("python", CheckState.OK, ".".join(str(part) for part in sys.version_info[:3]))
 
 
@@ -44,7 +40,7 @@ def engine_version() -> Check:
 
 
 def sqlite_version() -> Check:
-    """Check the version of SQLite, and report its known fault."""
+    """Check SQLite's version, and report a known bug in it."""
     import sqlite3  # imported only for its version, because only the ledger opens databases
 
     version = sqlite3.sqlite_version_info

@@ -16,7 +16,7 @@ __all__ = ["memory"]
 
 
 def memory(settings: Settings) -> Check:
-    """Compare the ledger with this machine's memory of it."""
+    """Compare the ledger with the head that this machine remembers."""
     found = memory_of(settings.anchors, settings.ledger.path, verify_signature)
     if found is None:
         off = settings.anchors.memory is False

@@ -1,4 +1,4 @@
-"""``doctor`` checks of an OPA server: it can be reached, and it serves the expected policies."""
+"""``doctor`` checks for an OPA server: it can be reached, and it serves the expected policies."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _healthy_check(finding: InspectionResult, section: OpaSection, took: float) 
 
 
 def _fix(hint: str, section: OpaSection) -> str:
-    """Return the next step. It includes the URL if the URL may be wrong."""
+    """Return the next step. The step includes the URL if that may be wrong."""
     from guardrail.policy.opa.transport import UNREACHABLE
 
     if hint == UNREACHABLE:

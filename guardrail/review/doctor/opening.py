@@ -53,7 +53,9 @@ def _check_completely(settings: Settings) -> Check:
 
 
 def _disk_full(settings: Settings) -> Check | None:
-    """If the ledger's disk is so full that no guard accepts calls, return that finding."""
+    """If the ledger's disk is so full that guards accept no calls, return a finding that says
+    so.
+    """
     from guardrail.ledger.reserve import room_needed
 
     path = settings.ledger.path.absolute()
@@ -65,7 +67,7 @@ def _disk_full(settings: Settings) -> Check | None:
 
 
 def _read_only(settings: Settings) -> Check | None:
-    """If the ledger's file system is mounted read-only, return the finding that nothing can be
+    """If the ledger's file system is mounted read-only, return a finding that nothing can be
     recorded.
     """
     path = settings.ledger.path

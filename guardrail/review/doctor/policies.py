@@ -14,7 +14,7 @@ __all__ = ["policies"]
 
 
 def policies(settings: Settings) -> Check:
-    """Load the policies of *settings* as a guard does."""
+    """Load the policies in *settings* as a guard does."""
     if settings.policy.engine == "opa":
         from guardrail.review.doctor.opa import local_policies
 

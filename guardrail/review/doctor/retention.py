@@ -51,7 +51,7 @@ def retention(settings: Settings, *, now: datetime | None = None) -> Check:
 
 
 def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
-    """If no configured anchor can vouch for a head, return the finding that no record will ever be
+    """If no configured anchor can vouch for a head, return a finding that no record will ever be
     deleted.
 
     It becomes a failure once the log is old enough for its first segment to be sealed; before that,
@@ -75,8 +75,8 @@ def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
 
 
 def _last_failure(settings: Settings) -> Check | None:
-    """Return the last failure of a guard's retention run, or None if there is none. Two in a row
-    are a failure.
+    """Return the last failure of a guard's retention run, or None if there is none. Two consecutive
+    failures count as a failed check.
     """
     if not settings.retention.auto:
         return None

@@ -1,4 +1,4 @@
-"""``doctor`` check: running guards use the settings that are in the file now."""
+"""``doctor`` check: running guards use the settings now in the file."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def running(settings: Settings) -> Check:
 
 @dataclass(frozen=True, slots=True)
 class _InForce:
-    """The settings that a running process recorded last."""
+    """The settings most recently recorded by a running process."""
 
     digest: str
     pid: str
@@ -93,8 +93,8 @@ class _InForce:
 
 
 def _changed(settings: Settings) -> str:
-    """Return when the settings file was last changed, as in records, or an empty string if there is
-    none.
+    """Return the time at which the settings file was last changed, in the form used in records, or
+    an empty string if there is no file.
     """
     try:
         stamp = None if settings.source is None else settings.source.stat().st_mtime

@@ -14,7 +14,7 @@ __all__ = ["settings_read", "settings_refused"]
 
 
 def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
-    """Report the file and the environment variables that *settings* come from."""
+    """Report the file and the environment variables from which *settings* come."""
     over = [variable for variable in ENVIRONMENT if environment.get(variable)]
     verb = "overrides" if len(over) == 1 else "override"
     what = "them" if settings.source is None else "it"
@@ -38,8 +38,8 @@ def _way_to_settings(settings: Settings) -> str:
 
 
 def settings_refused(error: ConfigError, environment: Mapping[str, str]) -> Check:
-    """Report why the settings are refused. If the message contains a path that an environment
-    variable set, name the variable.
+    """Report why the settings are rejected. If the message contains a path from an environment
+    variable, include the variable's name.
     """
     found = with_source(error.message, environment)
     return Check("settings", CheckState.FAIL, found, error.hint or "correct the file")

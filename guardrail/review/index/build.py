@@ -74,7 +74,7 @@ _TYPES = {int: "INTEGER", str: "TEXT", float: "REAL"}
 
 
 def create_whole(connection: sqlite3.Connection) -> None:
-    """Create the tables, the indexes, the full text search and the views. Raises
+    """Create the tables, the indexes, the full-text search and the views. Raises
     ``sqlite3.Error``.
     """
     from sqlite_utils import Database
@@ -100,7 +100,9 @@ def create_whole(connection: sqlite3.Connection) -> None:
 
 
 def create_temporary(connection: sqlite3.Connection) -> None:
-    """Create the tables that commands search, and only their columns. Raises ``sqlite3.Error``."""
+    """Create the tables that commands search, with only the columns that the commands need. Raises
+    ``sqlite3.Error``.
+    """
     _create(connection, "record", LOCATORS, "seq")
     for name in ("record_by_call", "record_by_session", "record_by_type", "record_by_approval"):
         connection.execute(f"CREATE INDEX {name} ON record ({', '.join(_INDEXES[name])})")

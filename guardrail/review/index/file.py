@@ -1,4 +1,4 @@
-"""The file of an index: its place, its lock, and how it is created and replaced."""
+"""The file of an index: its location, its lock, and how it is created and replaced."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _NOT_IN_NAMES = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 class IndexFile:
-    """The place of one ledger's index. Raises ``UnusableIndexError`` and ``StaleIndexError``."""
+    """The location of one ledger's index. Raises ``UnusableIndexError`` and ``StaleIndexError``."""
 
     def __init__(self, folder: Path, ledger: Path) -> None:
         """*folder* and the file are created when they are needed."""
@@ -59,8 +59,8 @@ class IndexFile:
         return IndexStore.open(self.path)
 
     def inode(self) -> int:
-        """Return the number of the file, which changes if another process replaces it, or 0 if
-        there is no file.
+        """Return the file's inode number, which changes if another process replaces the file, or 0
+        if there is no file.
         """
         try:
             return os.stat(self.path).st_ino
@@ -69,7 +69,9 @@ class IndexFile:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the lock of the folder. Only its holder may create, replace or change an index."""
+        """Hold the folder's lock inside the block. Only its holder may create, replace or change an
+        index.
+        """
         with self._errors():
             new_folder(self.folder, None)
             descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -88,8 +90,8 @@ class IndexFile:
             os.close(descriptor)
 
     def _make(self) -> None:
-        """Put an empty index at the path, under the lock. A process that has the old file open can
-        read it, but will not write to it.
+        """Create an empty index at the path, under the lock. A process that has the old file open
+        can still read it, but will not write to it.
         """
         with self._errors():
             for left in self.folder.glob(f".{glob.escape(self.path.name)}.*"):
@@ -108,7 +110,7 @@ class IndexFile:
             raise
 
     def _check_file(self, *, kind_only: bool = False) -> None:
-        """Refuse a file that is not this user's own, so that it is neither read nor deleted."""
+        """Reject a file that is not this user's own, so that it is neither read nor deleted."""
         with self._errors():
             folder, file = os.stat(self.folder), os.lstat(self.path)
         if not stat.S_ISREG(file.st_mode):
@@ -130,8 +132,8 @@ class IndexFile:
 
 
 def index_file(settings: ReviewSettings, ledger: Path) -> IndexFile | None:
-    """Return the place of the index of *ledger*, or None if ``[review] index`` is off, or if this
-    user has no home directory.
+    """Return the location of the index for *ledger*, or None if ``[review] index`` is off, or if
+    this user has no home directory.
 
     Ledgers in temporary directories are expected to disappear. They have an index only if
     ``[review] index`` is a folder.

@@ -52,8 +52,8 @@ class IndexedRecords:
     thread.
 
     The index is opened and brought up to date when it is first needed. If it contradicts the
-    ledger, it is built again; if it can't be used, every line is read once instead, and *tell* gets
-    a sentence that says so.
+    ledger, it is rebuilt; if it can't be used, every line is read once instead, and *tell* is
+    called with a sentence that says so.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class IndexedRecords:
         tell: Tell = lambda _: None,
         progress: Progress | None = None,
     ) -> None:
-        """Without a *file*, no index is used, and *tell* is not called for that reason."""
+        """If *file* is None, no index is used, and *tell* is not called."""
         self._reader = reader
         self._file = file
         self._tell = tell
@@ -133,7 +133,9 @@ class IndexedRecords:
         return self._located(lambda store: store.of_type(type_))
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision of the call *approval*, then all of its steps, in order."""
+        """Return the decision about the call *approval*, followed by all steps of the approval, in
+        order.
+        """
         request = self._located(
             lambda store: [row for row in store.of_call(approval) if row[1][2] == "call.decision"]
         )
@@ -203,18 +205,18 @@ class IndexedRecords:
 
     @property
     def file(self) -> IndexFile | None:
-        """The place of the index, or None if there is none, or if it can't be used."""
+        """The location of the index, or None if there is no index or if it can't be used."""
         return self._file
 
     def refresh(self) -> About:
-        """Bring the index up to date now, and return the records that it was built from."""
+        """Bring the index up to date now, and return the records from which it was built."""
         found = self._answer(IndexStore.about)
         if found is None:
             raise LedgerError("the ledger has no records", code="ledger.empty")
         return found
 
     def rebuild(self) -> None:
-        """Build the index again from the first record on when it is needed."""
+        """Rebuild the index, beginning with the first record, when it is next needed."""
         self._drop()
         if self._file is not None:
             try:
@@ -294,8 +296,8 @@ class IndexedRecords:
                 self._progress(min(about.next, total), max(about.next, total))
 
     def _checked(self, about: About | None) -> About | None:
-        """Return *about*. Raises ``StaleIndexError`` if the ledger does not continue the records
-        that it describes.
+        """Return *about*. Raises ``StaleIndexError`` if the ledger does not extend the records
+        described in *about*.
         """
         if about is None:
             return None
@@ -318,7 +320,7 @@ class IndexedRecords:
         return "" if line is None else leaf_hash(line).hex()
 
     def _add(self, store: IndexStore, about: About | None) -> tuple[About | None, bool]:
-        """Add a part of the new records. Return the new description, and True if no records are
+        """Add a part of the new records. Return the new description, and whether no records are
         left.
         """
         first = self.first()

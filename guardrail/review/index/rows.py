@@ -1,4 +1,4 @@
-"""The columns of the index, and their values for a line of the ledger. Pure.
+"""The columns of the index, and their values for a line in the ledger. Pure.
 
 Every value is copied from the line, so the index contains only data from the ledger.
 """

@@ -52,13 +52,11 @@ _WORDS = {
 
 
 class ReplacedIndexError(Exception):
-    """Another process has put another file in the place of the index, which must be opened
-    again.
-    """
+    """Another process has replaced the index file. The index must be opened again."""
 
 
 class StaleIndexError(Exception):
-    """The index must be built again. The text is the reason."""
+    """The index must be rebuilt. The text is the reason."""
 
 
 class UnusableIndexError(Exception):
@@ -234,8 +232,8 @@ class IndexStore:
         )
 
     def sessions(self, limit: int | None) -> list[tuple[str, str, str, str]]:
-        """Return id, tenant, principal and agent of the last *limit* sessions, the one that started
-        last first.
+        """Return id, tenant, principal and agent of the last *limit* sessions, most recently
+        started first.
         """
         query = (
             "SELECT session, tenant, principal, agent FROM session "
@@ -268,7 +266,7 @@ class IndexStore:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Make every change in the block, or none."""
+        """Make all changes in the block, or none of them."""
         with _converted():
             self._connection.execute("BEGIN IMMEDIATE")
             try:
@@ -353,7 +351,7 @@ def _connect(where: str, *, uri: bool = False) -> sqlite3.Connection:
 
 @contextmanager
 def _converted() -> Iterator[None]:
-    """Convert the errors of SQLite."""
+    """Convert errors from SQLite."""
     try:
         yield
     except sqlite3.Error as error:

@@ -1,4 +1,6 @@
-"""Verifies a ledger or an export, and reports the proof, its limits, and the first bad record."""
+"""Verifies a ledger or an export, and reports what is proved, the limits of the proof, and the
+first bad record.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verifies a copy of a log that declares itself a copy. Heads that cover more records than the copy
+"""Verifies a copy of a log, if it was given as a copy. Heads that cover more records than the copy
 has do not contradict it.
 """
 
@@ -48,11 +48,11 @@ def verify_copy(
     progress: Progress | None = None,
 ) -> VerifyReport:
     """Verify the copy at *path* as ``verify_ledger`` does, except that *heads* of this log may
-    cover more records than it has.
+    cover more records than the copy has.
 
     Such heads lie beyond the copy. The copy is a prefix of the log if *ledger* begins with its
-    records, or if it contains another head. Otherwise it can't be distinguished from a log that was
-    rolled back, and is reported as such. Findings never raise an exception.
+    records, or if it contains another head. Otherwise, the copy can't be distinguished from a log
+    that was rolled back, and is reported as one. Findings never raise an exception.
     """
     for _ in range(_AGAIN):
         size, beyond = _heads_beyond_copy(path, ledger, key, heads)

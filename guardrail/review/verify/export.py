@@ -38,8 +38,8 @@ def verify_export(
     """Verify a JSON Lines export. An export stores no hashes, so an edited line is detected by the
     link in the next line, or by the root.
 
-    Findings never raise an exception. *key* is the log's public key in hex, from outside the log;
-    *heads* are external heads.
+    Findings never raise an exception. *key* is the log's public key in hex, obtained outside the
+    log; *heads* are external heads.
     """
     covered = any(each.covers for each in heads)
     try:
@@ -73,7 +73,7 @@ def verify_export(
 def take_lines(
     source: BinaryIO, audit: Audit, uses: Uses, progress: Progress | None, total: int
 ) -> str:
-    """Feed the lines of *source* to *audit* and *uses*, up to the first bad one.
+    """Pass the lines of *source* to *audit* and *uses*, up to the first bad line.
 
     Return the reason that the file is torn, or an empty string. The lines of a torn file do not
     count. *total* is its size, for *progress*.

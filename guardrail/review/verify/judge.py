@@ -88,8 +88,8 @@ class VerifyFindings:
 
 
 def judge(found: VerifyFindings, key: str | None, outside: Sequence[OutsideHead]) -> VerifyReport:
-    """Return the report for *found*. *key* is the log's public key from outside the log, *outside*
-    are external or remembered heads.
+    """Return the report for *found*. *key* is the log's public key, obtained outside the log, and
+    *outside* are external or remembered heads.
     """
     audit, report = found.audit, found.report
     heads = judge_heads(
@@ -148,7 +148,9 @@ def judge(found: VerifyFindings, key: str | None, outside: Sequence[OutsideHead]
 
 
 def _uncovered_recoveries(found: VerifyFindings, sizes: Sequence[int]) -> Iterator[Recovered]:
-    """Yield the recoveries that took over or lost records that no head of these *sizes* covers."""
+    """Yield the recoveries that took over or lost records not covered by any head of these
+    *sizes*.
+    """
     for each in (*found.audit.recovered, *found.later):
         left = each.beyond(sizes)
         if left is not None and (found.begin or found.later):
@@ -158,8 +160,8 @@ def _uncovered_recoveries(found: VerifyFindings, sizes: Sequence[int]) -> Iterat
 
 
 def _uncovered_range(found: VerifyFindings, sizes: Sequence[int]) -> tuple[int, int] | None:
-    """Return the first and last record of a file that a recovery after its end may have taken over,
-    or None if there are none.
+    """Return the first and last record in a file that a recovery after the file's end may have
+    taken over, or None if there are no such records.
     """
     if not found.is_file or found.follows:
         return None
@@ -266,7 +268,9 @@ def _sealed_when(seal: Seal) -> str:
 
 
 def _missing_from_seal(found: VerifyFindings) -> str:
-    """Describe the records that the seal lists as acknowledged and that the log lacks."""
+    """Describe the records that the seal lists as acknowledged but that are missing from the
+    log.
+    """
     seal, report = found.seal, found.report
     if seal is None or seal.last_seq < 0:
         return ""

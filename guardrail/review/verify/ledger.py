@@ -1,4 +1,4 @@
-"""Verifies a ledger, and reports the proof, its limits, and the first bad record.
+"""Verifies a ledger, and reports what is proved, the limits of the proof, and the first bad record.
 
 Reads only, in constant memory, both from a live ledger and from a copy in a read-only folder.
 """
@@ -65,11 +65,11 @@ def verify_ledger(
     """Recompute all that follows from the lines, and compare it with the stored values and with
     *heads*.
 
-    Problems in the ledger are states of the report; they never raise an exception. *key* is the
+    Problems in the ledger become states in the report; they never raise an exception. *key* is the
     log's public key in hex, from outside the log; *heads* are external, or remembered by this
     machine. If *since* is given, only records from that number on are read, and the tree before
-    them is taken from its stored leaves.
-    *jobs* processes read large ledgers.
+    them is taken from its stored leaves. *jobs* is the number of processes that read a large
+    ledger.
     """
     db = Path(os.path.realpath(path))
     for _ in range(_ANEW):
@@ -132,7 +132,7 @@ def _verify_once(
 
 
 def _is_explained(reader: LedgerReader, run: VerifyRun, error: LedgerError) -> bool:
-    """Find the value that caused *error*. Return True if that explains the error. Raises
+    """Look for the value that caused *error*. Return True if a value explains the error. Raises
     ``LedgerError``.
 
     A value whose type differs from the column's, or that is too long, can't even be fetched.
@@ -146,7 +146,7 @@ def _is_explained(reader: LedgerReader, run: VerifyRun, error: LedgerError) -> b
 
 
 def _read(reader: LedgerReader, run: VerifyRun, *, jobs: int, progress: Progress | None) -> None:
-    """Feed every row to the audit, and read the remaining contents of the database."""
+    """Pass every row to the audit, and read the remaining contents of the database."""
     fault = reader.storage.schema_fault()
     run.same_schema = not fault
     if fault:
@@ -225,8 +225,8 @@ def _begin(reader: LedgerReader, run: VerifyRun) -> None:
 
 
 def _begin_pruned(reader: LedgerReader, run: VerifyRun, pruned: Pruned) -> bool:
-    """Build the tree of pruned records from their stored hashes; return True if it matches the
-    record about them.
+    """Build the tree of pruned records from their stored hashes; return True if the tree matches
+    the record about them.
     """
     run.tiles = TileWalk(reader.storage)
     kept = run.tiles.kept(pruned, run.watch)

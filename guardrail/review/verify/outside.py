@@ -22,8 +22,8 @@ def load_heads(path: Path) -> list[OutsideHead]:
     or a system log.
 
     From a file with many lines, every head is returned once, because an attacker who can only
-    append could add a head of another history after the true ones. Anything that is not a head is
-    returned as malformed. Raises ``HeadError`` if the file can't be read.
+    append could add a head from another history after the true heads. Anything that is not a head
+    is returned as malformed. Raises ``HeadError`` if the file can't be read.
     """
     try:
         raw = read_input(path, _MAX_FILE)
@@ -45,7 +45,7 @@ def load_heads(path: Path) -> list[OutsideHead]:
 
 def load_key(text: str) -> str:
     """Return the public key of a log as 64 hex characters. *text* is hex, a note key, or the path
-    of a file that holds either.
+    of a file that contains either.
 
     Raises ``HeadError``.
     """

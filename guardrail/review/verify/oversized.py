@@ -1,5 +1,5 @@
 """Finds the value in a ledger that is longer than anything guardrail writes, after a read failed
-without naming it.
+without identifying it.
 """
 
 from __future__ import annotations

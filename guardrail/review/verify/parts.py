@@ -1,8 +1,8 @@
 """Reads a large ledger with several processes: whole subtrees are verified separately and combined
 in order.
 
-If any part has a fault, its details do not matter: one process reads the whole ledger again from
-its beginning, so that the first bad record is found.
+If any part has a fault, the details do not matter: one process reads the whole ledger again from
+the beginning to find the first bad record.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def read_part(
     """Verify the perfect subtree of *level* that starts with record *start*. Return None if it has
     any fault.
 
-    *watch* lists the numbers of its records for which the tree is needed. Raises ``LedgerError``.
+    *watch* lists the numbers of records in the subtree for which the tree is needed. Raises
+    ``LedgerError``.
     """
     stop = start + (1 << level)
     with LedgerReader.open(db) as reader:
@@ -178,7 +179,7 @@ def stream_in_parts(
     number of the first record that was not read.
 
     The number is 0 if the ledger is small or a fault was found. *alongside* runs in a thread as one
-    of the jobs if there is more than one part, and has ended when this returns. Raises
+    of the jobs if there is more than one part, and *alongside* has ended when this returns. Raises
     ``LedgerError``.
     """
     level = PART_LEVEL
@@ -242,7 +243,7 @@ def _answers(
 def _join(
     audit: Audit, tiles: TileWalk, tables: Tables, part: dict[str, Any], *, log: str, level: int
 ) -> bool:
-    """Append a part to the result so far. Return False if it does not fit."""
+    """Append a part to the result so far. Return False if the part does not fit."""
     for call, named in part["unmatched"]:
         if not audit.chain.close_call(call, named):
             return False

@@ -13,6 +13,6 @@ __all__ = ["readable"]
 
 @contextmanager
 def readable(db: Path) -> Iterator[LedgerReader]:
-    """Open *db* read-only, whatever it contains. Verification reports the faults."""
+    """Open *db* read-only, no matter what it contains. Verification reports the faults."""
     with LedgerReader.open(db, strict=False) as reader:
         yield reader

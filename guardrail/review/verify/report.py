@@ -76,7 +76,7 @@ class VerifyState(StrEnum):
 
 
 class Recall(StrEnum):
-    """Relation of a log to the head that this machine remembers of it."""
+    """The relation between a log and this machine's remembered head of it."""
 
     AGREES = "agrees"
     """The log contains the remembered head."""
@@ -127,7 +127,7 @@ class OutsideHead:
 
 @dataclass(frozen=True, slots=True)
 class Heads:
-    """Combined result of all given heads."""
+    """The combined result for all given heads."""
 
     rulings: tuple[tuple[OutsideHead, Ruling], ...] = ()
 
@@ -168,7 +168,7 @@ class Heads:
 
     @property
     def recall(self) -> Recall | None:
-        """Relation of the log to the head that this machine remembers, or None if they can't be
+        """The relation between the log and this machine's remembered head, or None if they can't be
         compared.
         """
         if self.remembered_to is not None:
@@ -190,8 +190,8 @@ def judge_heads(
 
     *root_of* returns the root over the first records, up to a size, as computed from the lines, or
     None if that is no longer possible. *believed* returns it from stored hashes. A head that
-    contradicts stored hashes belongs to another history. A head that matches only stored hashes is
-    still not covered.
+    contradicts stored hashes belongs to another history. A head that matches only stored hashes
+    still covers nothing.
     """
 
     def fits(head: Checkpoint) -> bool | None:

@@ -1,4 +1,6 @@
-"""The data that one verification gathers, and their conversion to findings for ``judge``."""
+"""The data that one verification gathers, and the conversion of that data to findings for
+``judge``.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,8 @@ def found(db: Path, run: VerifyRun, report: Report, reader: LedgerReader | None)
         report = replace(report, first_bad=seq, differs=differs, detail=detail, records=records)
 
     def root_of(size: int) -> bytes | None:
-        """Return the root as computed in this run, from the lines, or from hashes of pruned records
-        that a signed record covers.
+        """Return the root computed in this run from the lines or, for pruned records, from hashes
+        covered by a signed record.
         """
         kept = run.kept.get(size)
         return kept if kept is not None else run.audit.roots.get(size)

@@ -66,7 +66,7 @@ class SegmentRecords:
 
     def follows(self, last: int) -> bool:
         """Return True if every record after *last* exists, and therefore also each recovery that
-        took over that record.
+        took over record *last*.
         """
         return self.first <= last + 1 < self.size
 
@@ -101,12 +101,12 @@ def verify_segment(
     segment_records: SegmentRecords | None = None,
     progress: Progress | None = None,
 ) -> VerifyReport:
-    """Verify the copy at *path*. Findings never raise an exception: each is a state.
+    """Verify the copy at *path*. Findings never raise an exception: each becomes a state.
 
     Every record must follow from the one before it. Each of *heads* that ends within the copy must
-    have the root that is computed there, and so must the record that closed the segment, if
-    *segment_records* has it. The tree before the first record comes from the manifest next to the
-    copy (``NAME.json``). If the manifest is wrong, the computed roots differ.
+    have the root computed at that point, and so must the record that closed the segment, if
+    *segment_records* contains it. The tree before the first record comes from the manifest next to
+    the copy (``NAME.json``). If the manifest is wrong, the computed roots differ.
     """
     lost = 1 if any(each.covers for each in heads) else 3
     try:

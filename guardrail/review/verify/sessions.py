@@ -55,7 +55,9 @@ class Sessions:
         return f"the session belongs to another owner, according to record {found[1]}"
 
     def __iter__(self) -> Iterator[tuple[bytes, Owner, int]]:
-        """Yield key, owner and first record of each session, in order of their first records."""
+        """Yield the key, the owner and the first record of each session, in the order of these
+        records.
+        """
         for session, (owner, seq) in self._first.items():
             yield session, owner, seq
 
@@ -72,8 +74,8 @@ def _same(one: str, other: str) -> bool:
 
 
 class Starts:
-    """Takes a log's records in order, and finds starts with changed settings that no record
-    mentions.
+    """Takes a log's records in order, and finds starts with changed settings that were not
+    recorded.
     """
 
     def __init__(self) -> None:

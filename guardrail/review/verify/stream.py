@@ -75,8 +75,8 @@ def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
     """Return the recoveries before record *seq*, for a run that does not read the records before
     it. Raises ``LedgerError``.
 
-    A recovery that can't be decoded counts as one that took over every earlier record, with no head
-    to vouch for them.
+    A recovery that can't be decoded counts as one that took over every earlier record, none of them
+    covered by a head.
     """
     found = []
     for at, line in reader.admin(RECOVERED):
@@ -109,10 +109,10 @@ def stream(
     total: int,
     progress: Progress | None = None,
 ) -> str:
-    """Feed the rows from *start* to *audit* and *tiles*, and after the last one read *tables* in
-    the same transaction.
+    """Pass the rows, beginning with *start*, to *audit* and *tiles*, and after the last row read
+    *tables* in the same transaction.
 
-    Return the fault of the stored tree after the last record, or an empty string. If *stop* is
+    Return the fault in the stored tree after the last record, or an empty string. If *stop* is
     given, reading ends before that row, and the tables are not read. Raises ``LedgerError``.
     """
     chain = audit.chain

@@ -107,8 +107,8 @@ def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
 
 
 def wrong_index(fault: PageFault) -> Problem:
-    """Return the fault of an index, and the record that the index lacks, if the storage names
-    it.
+    """Return the fault in an index, and the record missing from the index, if the storage
+    identifies it.
     """
     if fault.seq is None:
         return (None, Difference.INDEX, "an index makes queries miss records")
@@ -116,7 +116,7 @@ def wrong_index(fault: PageFault) -> Problem:
 
 
 def wrong_json(reader: LedgerReader) -> Problem:
-    """Return the line that the storage can't read as JSON, if it names one.
+    """Return the line that the storage can't read as JSON, if it identifies one.
 
     Raises ``LedgerError`` for a line that is too long for the storage's JSON functions.
     """

@@ -53,7 +53,7 @@ class Uses:
     """Takes a log's records in order, and finds uses of approvals that no request and no answers
     permit.
 
-    Memory grows with the number of requests, not of records.
+    Memory use grows with the number of requests, not with that of records.
     """
 
     def __init__(self, *, partial: bool = False) -> None:
@@ -94,8 +94,8 @@ class Uses:
         return (Difference.SESSION, wrong) if wrong else None
 
     def take(self, record: Mapping[str, Any], line: bytes) -> str:
-        """Take the next verified record; return its fault as a step of an approval, or an empty
-        string.
+        """Take the next verified record; return the record's fault as a step of an approval, or an
+        empty string.
         """
         if not _is_step(record):
             return ""
@@ -165,7 +165,7 @@ def _progress_of(request: ApprovalRequest, record: Mapping[str, Any]) -> _Reques
 
 
 def _invalid_use(progress: _RequestProgress, record: Mapping[str, Any]) -> str:
-    """Return the reason that *record* is not a valid use of the approval that it names, or an empty
+    """Return the reason that *record* is not a valid use of the approval given in it, or an empty
     string.
     """
     if record["decision"]["effect"] != "allow":

@@ -1,5 +1,5 @@
-"""Rules about several calls: parallel, nested and repeated calls, and the session that they belong
-to.
+"""Rules about several calls: parallel, nested and repeated calls, and the session to which they
+belong.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ __all__ = ["AdapterDriver", "ModelCall", "Reply"]
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:
-    """One call that a model asks for."""
+    """One call that a model requests."""
 
     name: str
     """Name of the tool, which may not exist."""

@@ -1,4 +1,4 @@
-"""The kit that a rule works with: a guard over a policy and a ledger in memory, functions that
+"""The fixture for a conformance rule: a guard with an in-memory policy and ledger, functions that
 record their runs, and assertions that report what they found.
 """
 
@@ -26,7 +26,7 @@ RULE = "no_such_city"
 
 
 class ConformanceError(AssertionError):
-    """An adapter breaks a rule. The message says what was expected and what was found."""
+    """An adapter violates a rule. The message says what was expected and what was found."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -113,7 +113,7 @@ async def _awaited(value: Any) -> Any:
 
 
 class Kit:
-    """A guard, its ledger in memory, the tools that the driver made, and the runs of their
+    """A guard, its in-memory ledger, the tools that the driver made, and the runs of their
     bodies.
     """
 
@@ -164,7 +164,7 @@ class Kit:
     # -- actions of rules
 
     async def run(self, *calls: ModelCall) -> list[Reply]:
-        """Run the calls of one response. An exception breaks the rule."""
+        """Run the calls of one response. An exception violates the rule."""
         try:
             replies = list(await self.driver.arun(self.tools, calls))
         except Exception as error:
@@ -184,7 +184,7 @@ class Kit:
         return None
 
     def check_runs(self, count: int) -> None:
-        """Require *count* runs, each with its own earlier decision and one outcome."""
+        """Require *count* runs, each preceded by its own decision and followed by one outcome."""
         runs, allowed = self.bodies.runs, self.decisions("allow")
         require(len(runs) == count, f"{count} runs of bodies", len(runs))
         require(
@@ -201,7 +201,7 @@ class Kit:
         self.check_origin()
 
     def check_origin(self) -> None:
-        """Require that every record of a call names the adapter and its enforcement."""
+        """Require that every record of a call contains the adapter and its enforcement."""
         for record in self.ledger.records:
             if record["type"].startswith("call."):
                 found = record["origin"]["adapter"]
