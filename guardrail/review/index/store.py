@@ -278,7 +278,7 @@ class IndexStore:
                 raise
 
     def add(self, rows: Sequence[IndexRow]) -> None:
-        """Add *rows*, whose numbers are not in the index yet. Call it in a transaction."""
+        """Add *rows*, whose numbers are not in the index yet. Call this in a transaction."""
         run = self._connection.executemany
         run(self._insert, (row.values for row in rows))
         run(
@@ -295,7 +295,7 @@ class IndexStore:
 
     def remove_before(self, first: int) -> int:
         """Remove the rows of records 1 to *first* - 1, and return their number. Their content is
-        overwritten. Call it in a transaction.
+        overwritten. Call this in a transaction.
         """
         run = self._connection.execute
         if self.whole:
@@ -322,7 +322,7 @@ class IndexStore:
         return removed
 
     def describe(self, about: About) -> None:
-        """Store the records from which the index was built. Call it in a transaction."""
+        """Store the records from which the index was built. Call this in a transaction."""
         run = self._connection.execute
         run("DELETE FROM about")
         run(_insertion("about", ("id", *About.__slots__)), (0, *astuple(about)))
