@@ -2,11 +2,11 @@
 
 A storage backend stores rows and finds them. It makes no decisions: callers authenticate the rows
 that they read, with the signed head (``ledger.proved``) or by reading every line
-(``review.verify``). Callers can't pass it a query, so its query language stays in its own package,
-and an index serves each read. ``guardrail.ledger.sqlite`` implements the protocol.
+(``review.verify``). Callers can't pass queries to the backend, so its query language stays in its
+own package, and an index serves each read. ``guardrail.ledger.sqlite`` implements the protocol.
 
-Rows are untrusted until they are authenticated: anyone who can write the file can put anything into
-them. The types below hold only if ``value_fault`` returns None.
+Rows are untrusted until they are authenticated: anyone who can write the file can store any values
+in them. The types below hold only if ``value_fault`` returns None.
 """
 
 from __future__ import annotations
@@ -74,12 +74,12 @@ class TreeRows(Protocol):
         """Return at most *limit* tiles (level and number) that a log of *size* records should not
         have.
 
-        *growing* is the number of the leaf tile that is stored although it is incomplete; -1 if
+        *growing* is the number of the leaf tile that is stored although it is incomplete, or -1 if
         there is none.
         """
 
     def first_claim(self, session: str) -> LineRow | None:
-        """Return the first record that names the owner of *session*, or None."""
+        """Return the first record that states the owner of *session*, or None."""
 
 
 class Storage(TreeRows, Protocol):
@@ -92,8 +92,8 @@ class Storage(TreeRows, Protocol):
         """Close the log. Idempotent; the next read opens it again."""
 
     def snapshot(self) -> AbstractContextManager[Self]:
-        """Make all reads inside the block see the current state of the log. Do not keep the block
-        open for long.
+        """Read from a single snapshot of the log inside the block. Do not keep the block open for
+        long.
         """
 
     # -- records -----------------------------------------------------------------------------------
@@ -138,8 +138,8 @@ class Storage(TreeRows, Protocol):
         """
 
     def last_admin(self, type_: str) -> LineRow | None:
-        """Return the last record of *type_*, which must be a type that ``admin`` finds; None if
-        there is none.
+        """Return the last record of *type_*, which must be a type that ``admin`` finds, or None if
+        there is no such record.
         """
 
     def find_calls(self, prefix: str, limit: int) -> list[str]:
@@ -149,14 +149,14 @@ class Storage(TreeRows, Protocol):
         """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
 
     def sessions(self) -> list[SessionRow]:
-        """Return all sessions, the one that started last first."""
+        """Return all sessions, most recently started first."""
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""
 
     def first_needed(self, since: str) -> int | None:
         """Return the number of the first record that is still needed: by an open call, by a key in
-        use, or by an approval request younger than the time stamp *since*. Return None if no record
+        use, or by an approval request younger than the timestamp *since*. Return None if no record
         is needed.
         """
 
@@ -166,7 +166,7 @@ class Storage(TreeRows, Protocol):
         """Return at most *limit* open calls, in the order of their decisions."""
 
     def epochs(self, limit: int | None = None) -> list[EpochRow]:
-        """Return at most *limit* epoch keys that are certified and not ended, in order."""
+        """Return at most *limit* epoch keys that are certified and not retired, in order."""
 
     def pruned_before(self) -> int | None:
         """Return the number below which records were pruned, except line 0, or None if no records
@@ -195,8 +195,8 @@ class Storage(TreeRows, Protocol):
         """Return a description of a row before record 0, or an empty string if there is none."""
 
     def surplus_fault(self) -> str:
-        """Return a description of a table with more rows than the log's records can produce, or an
-        empty string if there is none.
+        """Return a description of a table with more rows than the log's records can account for, or
+        an empty string if there is none.
         """
 
     def value_fault(self, *tables: str) -> tuple[str, object] | None:
@@ -217,7 +217,7 @@ class Storage(TreeRows, Protocol):
 
     def not_json(self) -> int | None:
         """Return the first record whose line the storage backend can't parse as JSON, or None if it
-        can parse all.
+        can parse all lines.
         """
 
 
@@ -247,7 +247,7 @@ class AppendingStorage(TreeRows, Protocol):
 
     @property
     def log(self) -> str:
-        """Origin name of the log, from line 0."""
+        """The log's origin name, from line 0."""
 
     def close(self, *, clean: bool = False) -> None:
         """Close the connection. If *clean* is True, the storage backend may clean up if this is the
@@ -273,18 +273,18 @@ class AppendingStorage(TreeRows, Protocol):
         """Call ``add`` for each of *drafts* in turn; return a receipt or the error for each."""
 
     def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
-        """Append a record that certifies or ends epoch keys."""
+        """Append a record that certifies or retires epoch keys."""
 
     def sign(self, tail: Tail, key: HeadKey) -> None:
         """Write the signed head for everything since ``begin``. Only ``commit`` may follow."""
 
     def commit(self) -> None:
-        """Make everything since ``begin`` durable. If this raises, the changes may or may not be
-        durable.
+        """Make all changes since ``begin`` durable. If this raises an exception, the changes may or
+        may not be durable.
         """
 
     def rollback(self) -> None:
-        """Undo everything since ``begin``, if that is still possible. Never raises."""
+        """Undo all changes since ``begin``, if that is still possible. Never raises."""
 
     def unproved_since(self, draft: Draft, tail: Tail) -> str:
         """Return a description of the problem with the records added since *draft*, a step of an
@@ -314,13 +314,13 @@ class AppendingStorage(TreeRows, Protocol):
         """Return the line of *type_* about *call*: its decision or its outcome."""
 
     def open_calls(self) -> list[OpenCall]:
-        """Return every open call of any process."""
+        """Return every open call, of any process."""
 
     def has_open_call(self, process: str) -> bool:
         """Return True if *process* has an open call."""
 
     def epochs(self) -> list[EpochRow]:
-        """Return every epoch key of any process that is certified and not ended."""
+        """Return every epoch key, of any process, that is certified and not retired."""
 
     def has_epoch(self, public: str) -> bool:
-        """Return True if the key *public* is certified and not ended."""
+        """Return True if the key *public* is certified and not retired."""

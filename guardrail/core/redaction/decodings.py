@@ -1,4 +1,4 @@
-"""Decodes a text in every plausible way, so that values are found even if they are escaped."""
+"""Decodes a text in all plausible ways, so that values are found even if they are escaped."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ _LINE_END = re.compile(r"[A-Za-z0-9+/_-]{8}")
 def decodings(
     text: str, spend: Callable[[int], None], *, blanks: bool = True, runs: bool = True
 ) -> Iterator[str]:
-    """Yield *text* with its escapes decoded: each kind by itself and together, up to three levels
-    deep.
+    """Yield *text* with its escapes decoded: each kind on its own and all of them together, up to
+    three levels deep.
 
-    The results have the form used for searches. *spend* is called with the amount of work. If
+    The results are in the form used for searches. *spend* is called with the amount of work. If
     *blanks* is False, a plus sign is never read as a space, because no searched value contains a
     space. If *runs* is False, the hex digits and the lines of *text* itself are not joined.
     """
@@ -111,7 +111,7 @@ def _percent(match: re.Match[str]) -> str:
 
 def _joined(text: str) -> Iterator[str]:
     """Yield the long runs of hex digits in *text*, without separators and in lower case. Also yield
-    *text* as one line, if it can be such an encoding.
+    *text* as one line if it can be a hex encoding.
     """
     octets = text.encode("ascii", "replace")
     if "0x" in text or "0X" in text:

@@ -1,4 +1,4 @@
-"""Decodes the entities of HTML and XML, and maps each character to its original position."""
+"""Decodes HTML and XML entities, and maps each character to its original position."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Recognises variables, calls and look-ups. On the right-hand side of ``token =``, they say where a
-secret comes from but are not secrets themselves.
+"""Recognises variables, calls and lookups. On the right-hand side of ``token =``, these show where
+a secret comes from but are not secrets themselves.
 
 A text that could also be a password counts as a password: only text that clearly looks like code
 counts as an expression.
@@ -28,8 +28,8 @@ _BOUND = re.compile(r"[:@](?P<name>[A-Za-z_]{1,60})\Z")
 
 
 def is_reference(word: str) -> bool:
-    """Return True if *word* names a variable, a command or a placeholder: ``$TOKEN``, ``${{
-    secrets.X }}``, ``<your-token>``.
+    """Return True if *word* is a reference to a variable, a command or a placeholder: ``$TOKEN``,
+    ``${{ secrets.X }}``, ``<your-token>``.
     """
     if _REFERENCE.match(word) is not None:
         return True
@@ -64,9 +64,9 @@ _AFTER_NAME = frozenset(
 
 
 def is_expression(text: str, start: int, name: str) -> bool:
-    """Return True if a call, a look-up or an identifier begins at *start*.
+    """Return True if a call, a lookup or an identifier begins at *start*.
 
-    *name* is the name that is assigned.
+    *name* is the name to which a value is assigned.
     """
     match = _CHAIN.match(text, start, start + 700)
     if match is None:

@@ -1,4 +1,4 @@
-"""Reads results and exceptions, which can be objects of foreign classes whose methods can do
+"""Reads results and exceptions, which can be objects of foreign classes, whose methods can do
 anything.
 
 This module does not call any method that a foreign class or metaclass could have overridden, except
@@ -65,7 +65,7 @@ def _module(cls: type) -> str:
 def shape(
     value: object, token: Callable[[str, str], str], scrub: Callable[[str], str]
 ) -> dict[str, Any]:
-    """Return ``{"type", "bytes", "token", "items"}`` of a result.
+    """Return ``{"type", "bytes", "token", "items"}`` for a result.
 
     Fields that would be too expensive to compute are null.
     """
@@ -250,7 +250,7 @@ class _PlainConverter:
 
 
 def describe_error(error: BaseException, size: int) -> tuple[str, str]:
-    """Return the class of *error* and its unscrubbed message, with its causes. Never raises."""
+    """Return the class and the unredacted message of *error*, with its causes. Never raises."""
     parts: list[str] = []
     seen: set[int] = set()
     current: BaseException | None = error

@@ -3,8 +3,8 @@ session.
 
 Words, identifiers, paths, numbers and dates occur by chance. If the session remembered such a value
 (from a page that a tool read, or from arguments that a model made up), it would be removed from
-every later record. Such values are hidden only in the places that an annotation, a key or a
-detector points out.
+every later record. Such values are hidden only in places identified by an annotation, a key or a
+detector.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def _is_unpronounceable(word: str) -> bool:
 
 
 def _count_alternations(piece: str) -> int:
-    """Return how often letters and digits alternate in *piece*, beyond a word followed by its
+    """Return how often letters and digits alternate in *piece*, not counting a word followed by its
     number.
     """
     if piece.isalpha() or (piece[:3].islower() and _WORD_AND_NUMBER.match(piece)):

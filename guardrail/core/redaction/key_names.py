@@ -1,9 +1,9 @@
-"""Classifies values by the names of their keys. It uses families of names rather than lists of
-field names.
+"""Classifies values by the names of their keys. The rules are based on families of names, not on
+lists of field names.
 
 A name is split into words (``userHomeAddress2`` -> user home address). The last word that carries
-meaning decides, and the words before it qualify it. Words that only describe (``_count``,
-``_type``, ``is_``) remove the class.
+meaning determines the class, and the words before it qualify it. Words that only describe a value
+(``_count``, ``_type``, ``is_``) remove the class.
 """
 
 from __future__ import annotations

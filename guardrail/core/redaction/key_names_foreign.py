@@ -1,6 +1,4 @@
-"""Names of passwords, keys and tokens in languages other than English, with or without their
-accents.
-"""
+"""Names for passwords, keys and tokens in languages other than English, with or without accents."""
 
 from __future__ import annotations
 
@@ -74,8 +72,8 @@ _BETWEEN = re.compile(r"[^a-z0-9]+")
 
 
 def ends_phrase(text: str, start: int, name: str) -> bool:
-    """Return True if *name*, which begins at *start* in *text*, is the end of a name of several
-    words: ``mot de passe``.
+    """Return True if *name*, which begins at *start* in *text*, is the end of a name that consists
+    of several words: ``mot de passe``.
     """
     if name.isascii() and name.lower() not in _LAST:
         return False
@@ -90,7 +88,7 @@ def ends_phrase(text: str, start: int, name: str) -> bool:
 
 
 def names_secret(name: str) -> bool:
-    """Return True if *name*, in another script, names a password, a key or a token."""
+    """Return True if *name*, in another script, means a password, a key or a token."""
     plain = unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ")
     plain = plain.replace("\u03cc", "\u03bf").replace("비밀 번호", "비밀번호")
     return any(stem in plain for stem in _STEMS) and not any(word in plain for word in _ABOUT)

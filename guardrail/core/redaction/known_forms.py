@@ -1,4 +1,4 @@
-"""The forms that a known value can have in a text: escaped, quoted, encoded."""
+"""The forms that a known value can have in a text, such as escaped, quoted or encoded."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ __all__ = ["Limits", "unmetered"]
 class Limits:
     """Limits on how much of a value is examined and recorded.
 
-    Everything beyond these limits is recorded as kind, size and token.
+    Of everything beyond these limits, only the kind, size and token are recorded.
     """
 
     string: int = 16_384

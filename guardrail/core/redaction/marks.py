@@ -2,8 +2,8 @@
 read.
 
 A mark is ``gr1:<class>:<key id>:<24 characters>``: either a token, which is equal for equal values,
-or a random mark (key id ``-``). It is never redacted again. A caller that writes such a mark into
-an argument can therefore put 120 bits of its choice into a record.
+or a random mark (key id ``-``). A mark is never redacted again. A caller that writes a mark into an
+argument can therefore put 120 bits of its choice into a record.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ def mark_and_hint(
 def _mark_of_siblings(
     name: str, value: object, source: Mapping[str, object]
 ) -> tuple[Mark | None, Mark | None]:
-    """Return the classification and the hint that neighbouring fields in *source* give for *value*:
-    a name, column names, or the type of a key.
+    """Return the classification and the hint that neighbouring fields in *source* give about
+    *value*: a name, column names, or the type of a key.
     """
     if name in _JWK and "kty" in source:
         return _SECRET, None
@@ -130,8 +130,8 @@ def _is_columns(key: str) -> bool:
 
 
 def _mark_of_name_field(source: Mapping[str, object]) -> tuple[Mark | None, Mark | None]:
-    """Return the classification and the hint that a name in an object gives for the object's value:
-    ``{"name": "DB_PASSWORD", "value": ...}``.
+    """Return the classification and the hint that a name in an object gives about the object's
+    value: ``{"name": "DB_PASSWORD", "value": ...}``.
     """
     for key, label in source.items():
         if isinstance(label, str) and 1 < len(label) <= 64 and _labels(key):
@@ -179,8 +179,8 @@ _STARTERS = frozenset(
 
 
 def named_tool(source: Mapping[str, object], words_of: object) -> str | None:
-    """Return the tool named by a field next to *words_of*:
-    ``{"command": "redis-cli", "args": [...]}``.
+    """Return the tool whose name is in a field next to *words_of*: ``{"command": "redis-cli",
+    "args": [...]}``.
     """
     for key, label in source.items():
         if label is words_of or not _names_program(key):
@@ -208,8 +208,8 @@ def _names_program(key: str) -> bool:
 def marks_of_elements(
     source: Sequence[object], *, pair: bool, parent: Mapping[str, object] | None = None
 ) -> dict[int, Mark]:
-    """Return the classification of elements that a preceding element names: options, headers,
-    pairs, and lines of a private key.
+    """Return the classification of elements that are identified by a preceding element: options,
+    headers, pairs, and lines in a private key.
 
     *pair* is True if *source* is itself an element of a list. *parent* is the object that contains
     it.
@@ -251,8 +251,9 @@ _LINE_FIELDS = 8
 
 
 def _lines_in(source: Sequence[object]) -> list[str]:
-    """Return, for each object of a list, the line of a file that it holds: its longest text, or an
-    empty string if it has no text. Tools that read and edit files pass lines in this form.
+    """Return, for each object in a list, the line of a file that the object contains: its longest
+    text, or an empty string if it contains no text. Tools that read and edit files pass lines in
+    this form.
     """
     return [
         max((text for text in item.values() if type(text) is str), key=len, default="")

@@ -1,6 +1,6 @@
 """Recognises short names that no detector of secrets reports, without loading the detectors.
 
-Loading the detectors takes longer than most commands need for everything else.
+Loading the detectors takes longer than everything else that most commands do.
 """
 
 from __future__ import annotations

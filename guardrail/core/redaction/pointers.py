@@ -1,4 +1,4 @@
-"""Applies the policy's pointers, and keeps a list of removed values within a limited size."""
+"""Parses the policy's pointers, and keeps the list of removed values within a size limit."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ def rename_pointers(
 
 
 def join_removals(one: list[str], other: list[str]) -> list[str]:
-    """Return the stricter class of two entries about removed values, and the rules of both."""
+    """Return the stricter class from two entries about removed values, and the rules from both."""
     return [stricter(one[0], other[0]), *dict.fromkeys([*one[1:], *other[1:]])]
 
 
 def join_classes(one: list[str], other: list[str]) -> list[str]:
-    """Return the classes in either list, in order and without repeats."""
+    """Return the classes from both lists, in order and without duplicates."""
     return sorted({*one, *other})
 
 
@@ -91,10 +91,10 @@ def bounded(
 def bounded_classes(
     found: Mapping[str, list[str]], limit: int, spend: Callable[[int], None] = unmetered
 ) -> dict[str, list[str]]:
-    """Return the classes by pointer, shortened to about *limit* bytes: first, list indexes become
-    ``*``, and then deep pointers are cut.
+    """Return the classes, keyed by pointer, shortened to about *limit* bytes: first, list indexes
+    become ``*``, and then deep pointers are cut.
 
-    No class is lost; its pointer only becomes less precise.
+    No class is lost; only the pointers become less precise.
     """
     if len(found) < 40 and sum(map(len, found)) < limit // 4:
         return dict(found)

@@ -1,8 +1,8 @@
 """Redacts the recorded parts of a call: arguments, results, errors and free text.
 
-Every rule is evaluated, and the strictest treatment is applied. Class ``secret`` gets a random
-mark, every other class a keyed token. The caller passes the functions that make both: this module
-does not hold a key or generate random numbers.
+Every rule is evaluated, and the strictest treatment is applied. Values of class ``secret`` are
+replaced by a random mark, and all others by a keyed token. The caller passes the functions that
+make both: this module does not hold a key or generate random numbers.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Redactor:
         """Walk *args* once. When this returns, the session knows all sensitive values.
 
         *args* is not mutated and must not change before the last ``view``. For an undeclared tool,
-        the view is minimal; *minimal* is the class that this view names. Raises ``RedactionError``
+        the view is minimal; *minimal* is the class stated in this view. Raises ``RedactionError``
         if *args* is not JSON.
         """
         source = args if type(args) is dict else dict(args)
@@ -129,8 +129,8 @@ class Redactor:
         return self._metered().beginning(text, size, memory)
 
     def result(self, value: object, *, log_output: bool, memory: Memory) -> dict[str, Any]:
-        """Return the recorded form of a tool's result, and make its sensitive values known to the
-        session.
+        """Return the recorded form of a tool's result, and add its sensitive values to the
+        session's memory.
 
         The form is ``{"type", "bytes", "token", "items"}``, or ``{"type", "value"}`` with the
         redacted value if *log_output* is True. The work is bounded for a result of any size, and no

@@ -61,8 +61,8 @@ class Store(SQLiteTreeWriter):
     """
 
     def __init__(self, db: Path, signing: Signing) -> None:
-        """Connect to *db*. If this raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``,
-        nothing stays open.
+        """Connect to *db*. If this raises ``LedgerOpenError``, ``sqlite3.Error`` or ``OSError``, no
+        connection stays open.
         """
         if handles.tainted(db):
             raise LedgerPoisonedError(
@@ -109,7 +109,7 @@ class Store(SQLiteTreeWriter):
 
     @property
     def log(self) -> str:
-        """Origin name of the log, from line 0."""
+        """The log's origin name, from line 0."""
         return str(self.genesis.get("log", ""))
 
     def close(self, *, clean: bool = False) -> None:
@@ -202,7 +202,7 @@ class Store(SQLiteTreeWriter):
         self._signed = tail
 
     def commit(self) -> None:
-        """Make everything since ``begin`` durable.
+        """Make all changes since ``begin`` durable.
 
         If this raises ``sqlite3.Error``, the commit may or may not be durable.
         """
@@ -210,7 +210,7 @@ class Store(SQLiteTreeWriter):
         self._end = self._signed
 
     def rollback(self) -> None:
-        """Undo everything since ``begin``, if that is still possible. Never raises."""
+        """Undo all changes since ``begin``, if that is still possible. Never raises."""
         self._known = None
         self._certified = None
         if self._connection.in_transaction:
@@ -239,8 +239,8 @@ class Store(SQLiteTreeWriter):
     def _add_together(
         self, drafts: Sequence[Draft], tail: Tail
     ) -> list[Receipt | LedgerError] | None:
-        """Append all of *drafts* in a few statements, or none of them. In the latter case, return
-        None; adding them one by one then shows which ones are refused.
+        """Append all of *drafts* in a few statements, or none of them. If none were appended,
+        return None; adding them one by one then shows which ones are refused.
 
         Each statement lets other threads run. With many callers, the commit thread would have to
         wait for its next turn after each statement.
@@ -265,7 +265,7 @@ class Store(SQLiteTreeWriter):
         """Return a description of the problem with the records added since *draft*, a step of an
         approval, was judged, or an empty string if there is none.
 
-        Without this check, a step that was hidden from the index would allow *draft* to be written.
+        Without this check, *draft* could be written although a step was hidden from the index.
         Raises ``sqlite3.Error``.
         """
         if draft.judged is None or draft.approval is None:
@@ -321,7 +321,9 @@ class Store(SQLiteTreeWriter):
         return Receipt(seq, leaf, ts)
 
     def rotate(self, rotation: Rotation, tail: Tail) -> Receipt:
-        """Append a record that certifies or ends epoch keys. Raises the same errors as ``add``."""
+        """Append a record that certifies or retires epoch keys. Raises the same errors as
+        ``add``.
+        """
         receipt = self.add(rotation.draft, tail)
         if rotation.public is not None:
             self._execute(
@@ -335,7 +337,7 @@ class Store(SQLiteTreeWriter):
         return receipt
 
     def has_epoch(self, public: str) -> bool:
-        """Return True if the key *public* is certified and not ended."""
+        """Return True if the key *public* is certified and not retired."""
         if public == self._certified:
             return True
         query = "SELECT 1 FROM epoch WHERE public = ?"
@@ -345,7 +347,7 @@ class Store(SQLiteTreeWriter):
         return True
 
     def epochs(self) -> list[EpochRow]:
-        """Return every epoch key of any process that is certified and not ended."""
+        """Return every epoch key, of any process, that is certified and not retired."""
         return [
             EpochRow(*row)
             for row in self._execute(
@@ -398,7 +400,7 @@ class Store(SQLiteTreeWriter):
         return pruned_before(self._execute)
 
     def open_calls(self) -> list[OpenCall]:
-        """Return every open call of any process."""
+        """Return every open call, of any process."""
         return [
             OpenCall(*row)
             for row in self._execute(

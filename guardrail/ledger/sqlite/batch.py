@@ -1,7 +1,7 @@
 """Writes the records of one commit with few statements.
 
 Each statement lets other threads run. With many callers, a commit thread that runs several
-statements per record would wait for its next turn each time, and so would its callers.
+statements per record would wait for its next turn each time, as would its callers.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Batch:
     """
 
     def __init__(self, seq: int, leaf: bytes, edge: Edge) -> None:
-        """Start after record *seq* with the leaf hash *leaf*. *edge* is the tree up to that record;
-        it is not changed.
+        """Start after record *seq* with the leaf hash *leaf*. *edge* is the tree up to that record,
+        and is not changed.
         """
         self.seq = seq
         self.leaf = leaf
@@ -69,8 +69,8 @@ class Batch:
             self._tiles.append((self.edge.size, made))
 
     def write(self, execute: Execute, store_tile: Callable[[int, Sequence[bytes]], None]) -> bool:
-        """Write all drafts of the batch. Return False if the call of an outcome is not open; some
-        drafts may have been written in that case.
+        """Write all drafts in the batch. Return False if an outcome's call is not open; in that
+        case, some drafts may have been written.
 
         *store_tile* stores each tile that the records complete.
 
@@ -93,7 +93,7 @@ class Batch:
 
 
 def _pieces(values: Sequence[object], width: int) -> Iterator[Sequence[object]]:
-    """Split rows of *width* values into chunks whose numbers of rows are powers of two."""
+    """Split rows of *width* values into chunks whose row counts are powers of two."""
     at, rows = 0, _ROWS
     while at < len(values):
         while rows * width > len(values) - at:

@@ -1,4 +1,4 @@
-"""Checks with queries that a log's objects and rows obey the rules of its schema.
+"""Checks with queries that a log's objects and rows obey the rules in its schema.
 
 SQLite compiles the schema that the *file* contains, and a connection that can't write does not even
 read the CHECK constraints. A reader that relied on the schema would therefore trust the file's last
@@ -33,7 +33,9 @@ _Object = tuple[str, str, str, str | None]
 
 
 def _expected() -> dict[str, _Object]:
-    """Return every object of a log, by name, in the form in which SQLite stores its definition."""
+    """Return the definition of every object in a log's schema, keyed by name, as SQLite stores
+    it.
+    """
     connection = sqlite3.connect(":memory:")
     try:
         for statement in SCHEMA.values():
@@ -101,8 +103,8 @@ def to_mend(ask: Ask) -> tuple[list[tuple[str, str]], list[str]] | None:
     """Return (type, name) of the objects to drop, and the names of the objects to create, so that
     the schema is correct.
 
-    Return None if one of the log's own tables is wrong, because its rows then can't be trusted to
-    be the log's. Raises ``sqlite3.Error``.
+    Return None if one of the log's own tables is wrong, because the rows in that table can't then
+    be trusted to be the log's. Raises ``sqlite3.Error``.
     """
     right = _objects()
     found: set[str] = set()
@@ -139,7 +141,7 @@ def place_fault(ask: Ask) -> str:
 
 
 def surplus_fault(ask: Ask) -> str:
-    """Return a description of a table with more rows than the log's records can produce, or an
+    """Return a description of a table with more rows than the log's records can account for, or an
     empty string if there is none.
 
     Raises ``sqlite3.Error``.
@@ -156,8 +158,8 @@ def row_fault(ask: Ask) -> str:
     """Return a description of the rows with impossible record numbers, or an empty string if there
     are none.
 
-    Records are numbered from 0 to the end of the signed tree. The time that this takes does not
-    depend on the length of the log. Raises ``sqlite3.Error``.
+    Records are numbered from 0 to the end of the signed tree. The time needed does not depend on
+    the length of the log. Raises ``sqlite3.Error``.
     """
     outside = place_fault(ask)
     if outside:
@@ -239,7 +241,7 @@ def value_fault(ask: Ask, tables: tuple[str, ...] = ()) -> tuple[str, object] | 
     forbids, or None if there is none.
 
     Checks every row of *tables*, or of all tables. Readers check the length of a line; ``PRAGMA
-    integrity_check`` checks uniqueness with the indexes. Raises ``sqlite3.Error``.
+    integrity_check`` checks uniqueness by means of the indexes. Raises ``sqlite3.Error``.
     """
     for table, number, wrong in _VALUES:
         if tables and table not in tables:

@@ -66,7 +66,7 @@ def quoted(db: Path) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the reason given by SQLite or the system, without any value from a caller."""
+    """Return the reason given by SQLite or the system, without any value passed by a caller."""
     if isinstance(error, sqlite3.Error):
         return getattr(error, "sqlite_errorname", None) or type(error).__name__
     if isinstance(error, OSError):
@@ -108,7 +108,7 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
 
     Call it under the file lock. Raises ``LedgerOpenError`` (``ledger.exists``) if *db* exists,
     ``KeysError`` if its head can't be signed, and ``OSError`` or ``sqlite3.Error`` if the disk
-    fails. In these cases, nothing is left at *db*.
+    fails. In each of these cases, nothing is left at *db*.
     """
     from sqlite_utils import Database
 
@@ -213,7 +213,7 @@ def connect_reader(db: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 
 def refuse_unsafe(db: Path) -> None:
-    """Raise ``LedgerOpenError`` if there are files that SQLite would act on before anything can be
+    """Raise ``LedgerOpenError`` if there are files that would affect SQLite before they can be
     checked.
     """
     journal = db.with_name(db.name + "-journal")
@@ -272,9 +272,9 @@ def check_schema(connection: sqlite3.Connection) -> int:
     """Raise ``LedgerOpenError`` unless the file has exactly the objects of a log; return the
     version of its schema.
 
-    Foreign objects are refused: a trigger could change the data that is written, and a view the
-    data that is read. As long as the version stays the same, no write through SQLite has changed
-    the schema.
+    Foreign objects are rejected: a trigger could change the data that is written, and a view could
+    change the data that is read. As long as the version stays the same, no write through SQLite has
+    changed the schema.
     """
 
     def ask(sql: str) -> list[tuple[Any, ...]]:
@@ -288,16 +288,16 @@ def check_schema(connection: sqlite3.Connection) -> int:
 
 
 def schema_version(connection: sqlite3.Connection) -> int:
-    """Return the number that SQLite changes with the schema. Inside a transaction, it is the number
-    of the snapshot.
+    """Return the number that SQLite changes together with the schema. Inside a transaction, it is
+    the snapshot's number.
     """
     version: int = connection.execute("PRAGMA schema_version").fetchone()[0]
     return version
 
 
 def data_version(connection: sqlite3.Connection) -> int:
-    """Return the number that changes with each commit of another connection. Inside a transaction,
-    it is the number of the snapshot.
+    """Return the number that changes with each commit by another connection. Inside a transaction,
+    it is the snapshot's number.
     """
     version: int = connection.execute("PRAGMA data_version").fetchone()[0]
     return version
@@ -324,8 +324,9 @@ def is_damaged(error: BaseException) -> bool:
 def permission_error(
     error: sqlite3.Error | OSError, db: Path, *, write: bool
 ) -> LedgerOpenError | None:
-    """Return an error that names the file of *db* for which this process lacks a permission, or
-    None if it lacks none. SQLite reports only that it can't open a file, not which one or why.
+    """Return an error with the path of the file of *db* for which this process lacks a permission,
+    or None if there is no such file. SQLite reports only that it can't open a file, but not which
+    file or why.
     """
     if isinstance(error, OSError):
         found = denial_of(error, db, db)
@@ -344,9 +345,9 @@ def permission_error(
 def open_error(
     error: sqlite3.Error | OSError, db: Path, *, write: bool = True, needed: int = WORK
 ) -> LedgerError:
-    """Convert an error of SQLite or the system, raised while opening *db* (for writing if *write*),
-    into a ``LedgerOpenError``. *needed* is the number of bytes that must be free, in case the disk
-    is full.
+    """Convert an error from SQLite or the system, raised while opening *db* (for writing if *write*
+    is True), into a ``LedgerOpenError``. *needed* is the number of bytes that must be free, in case
+    the disk is full.
     """
     missing = permission_error(error, db, write=write)
     if missing is not None:
@@ -373,9 +374,9 @@ def full_error(db: Path, needed: int = WORK) -> LedgerOpenError:
 
 
 def read_error(error: sqlite3.Error | OSError, db: Path) -> LedgerError:
-    """Convert an error of SQLite or the system, raised while reading, into a ``LedgerError``.
+    """Convert an error from SQLite or the system, raised during a read, into a ``LedgerError``.
 
-    Code ``ledger.query`` means that SQLite could not evaluate the query on the content of the
+    Code ``ledger.query`` means that SQLite could not evaluate the query for the content of the
     records.
     """
     missing = permission_error(error, db, write=False)

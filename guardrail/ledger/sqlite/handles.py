@@ -4,8 +4,9 @@ copies it.
 SQLite keeps locks and shared memory per file and process. Therefore (1) the last connection that
 closes checkpoints and deletes the ``-wal``, which must not happen if one of the files has been
 replaced; (2) a new connection joins the shared memory of an old one; (3) a child made by ``fork``
-would inherit SQLite's record of locks that the child does not hold. So a second, harmless lock
-prevents closing from checkpointing, and connections are closed before a fork.
+would inherit SQLite's record of locks that the child does not hold. A second, harmless lock
+therefore prevents a closing connection from checkpointing, and connections are closed before a
+fork.
 """
 
 from __future__ import annotations
@@ -85,19 +86,19 @@ def _all() -> list[Handle]:
 
 
 def retire_all(db: Path) -> None:
-    """Make every handle of this process on *db* close its connection. Returns quickly."""
+    """Make every handle to *db* in this process close its connection. Returns quickly."""
     for handle in _all():
         if handle.db == db:
             handle.retire()
 
 
 def taint(db: Path) -> None:
-    """Record, in a forked child, that a connection to *db* was in use at the fork."""
+    """Record, in a forked child, that a connection to *db* was in use during the fork."""
     _tainted.add(db)
 
 
 def tainted(db: Path) -> bool:
-    """Return True if this process inherited SQLite's state of *db* from its parent, so that it
+    """Return True if this process inherited SQLite's state for *db* from its parent and therefore
     can't use *db* safely.
     """
     return db in _tainted
@@ -140,13 +141,13 @@ os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_
 
 
 class SharedLock:
-    """A lock that prevents any connection, of any process, from becoming the last one, so that
-    closing a connection neither checkpoints nor deletes the ``-wal``.
+    """A lock that prevents any connection, in any process, from being the last one. Closing a
+    connection then neither checkpoints nor deletes the ``-wal``.
 
     It is an open-file-description lock on the range that SQLite locks for reading. Such a lock
-    conflicts with a POSIX lock of the same process, but does not disturb readers. The descriptor
-    stays open while this process has any connection to the log, because closing it would drop
-    SQLite's own POSIX locks.
+    conflicts with a POSIX lock held by the same process, but does not disturb readers. The
+    descriptor stays open while this process has any connection to the log, because closing it would
+    drop SQLite's own POSIX locks.
     """
 
     _lock = threading.Lock()
@@ -197,8 +198,8 @@ class SharedLock:
 
     @classmethod
     def release(cls, db: Path) -> None:
-        """Undo one ``acquire``. After the last ``release``, the last connection that closes
-        checkpoints and deletes the ``-wal`` again.
+        """Undo one ``acquire``. After the last ``release``, the last connection to close again
+        checkpoints and deletes the ``-wal``.
         """
         with cls._lock:
             left = cls._holders.get(db, 0) - 1

@@ -1,5 +1,5 @@
-"""Limits the operations and the resources of a connection to a log, because an attacker might have
-made the file.
+"""Limits the operations and the resources available to a connection to a log, because an attacker
+might have created the file.
 
 A database file is also a program: its views and triggers run in the process that opens it, its
 values can have any size, and its pages can make a query run forever. guardrail needs no such
@@ -65,12 +65,12 @@ def _reads_and_appends(
 
 
 def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
-    """Restrict *connection* to guardrail's own statements, and to values of the size that a log can
-    hold.
+    """Restrict *connection* to guardrail's own statements, and to values no larger than those in a
+    log.
 
     Call it before the first query. Foreign code in the file (views, other triggers, functions with
-    side effects) is refused when a statement is compiled; a value over ``MAX_VALUE`` is not loaded
-    (``SQLITE_TOOBIG``).
+    side effects) is rejected when a statement is compiled; a value larger than ``MAX_VALUE`` is not
+    loaded (``SQLITE_TOOBIG``).
     """
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
@@ -94,7 +94,7 @@ def _can_distrust() -> bool:
     """Return True if this SQLite can read guardrail's own columns without trusting the schema.
 
     SQLite up to at least 3.40 treats its own JSON functions as unsafe. The authorizer and the
-    comparison of the schema do not depend on this.
+    schema comparison do not depend on this.
     """
     connection = sqlite3.connect(":memory:")
     try:
@@ -112,7 +112,8 @@ def _can_distrust() -> bool:
 class Budget:
     """Aborts a query that takes more processor time than any honest log of its size needs.
 
-    Waiting for a disk does not count. This protects against files that make a query run forever.
+    Time spent waiting for a disk does not count. This protects against files that make a query run
+    forever.
     """
 
     _BASE = 5.0

@@ -28,8 +28,8 @@ class MaintenanceStore(Store):
         number.
 
         Their leaf hashes are kept. Raises ``LedgerError`` if one of their calls is open, if a key
-        that they certify still signs, or if they were already pruned; ``ValueError`` if a leaf hash
-        is missing.
+        that they certify is still in use, or if they were already pruned; and ``ValueError`` if a
+        leaf hash is missing.
         """
         return delete_records(self._execute, before, self.keep_leaves)
 

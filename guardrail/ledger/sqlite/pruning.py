@@ -22,8 +22,8 @@ def delete_records(execute: Execute, before: int, keep_leaves: Callable[[int], N
     """Delete the records from 1 to *before* - 1 inside the transaction, and return their number.
 
     *keep_leaves* stores their leaf hashes. Raises ``LedgerError`` if one of their calls is open, if
-    a key that they certify still signs, or if they were already pruned; ``ValueError`` if a leaf
-    hash is missing; and ``sqlite3.Error``.
+    a key that they certify is still in use, or if they were already pruned; ``ValueError`` if a
+    leaf hash is missing; and ``sqlite3.Error``.
     """
     if pruned_before(execute) >= before:
         raise LedgerError("these records have already been pruned", code="ledger.pruned")
@@ -71,9 +71,10 @@ def overwrite_wal(connection: sqlite3.Connection, size: int) -> bool:
 
 
 def _restart(execute: Execute) -> int | None:
-    """Copy the ``-wal`` into the database, so that the next commit writes it from its beginning.
+    """Copy the ``-wal`` into the database, so that the next commit writes to the beginning of the
+    ``-wal``.
 
-    Return the number of its frames, or None if a reader prevents this.
+    Return the number of frames in the ``-wal``, or None if a reader prevents this.
     """
     busy, frames, copied = execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     return None if busy or frames != copied else int(frames)

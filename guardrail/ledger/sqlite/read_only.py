@@ -1,9 +1,9 @@
 """Reads a ledger in a location that can't be written to: a read-only volume, or evidence copied as
 one file.
 
-SQLite needs shared memory next to a file in WAL mode, even to read it. If it can't be created,
-because the folder is read-only or its disk is full, the file is read directly or, if part of its
-content is still in the ``-wal``, from a private copy.
+SQLite needs shared memory next to a file in WAL mode, even to read that file. If the shared memory
+can't be created, because the folder is read-only or its disk is full, the file is read directly or,
+if part of its content is still in the ``-wal``, from a private copy.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Files = tuple[tuple[int, int, int] | None, ...]
 
 
 class UnsharedFiles:
-    """The files of a log that is read without shared memory, so that writes to them during the read
+    """The files of a log that is read without shared memory. Writes to these files during the read
     must be detected.
     """
 

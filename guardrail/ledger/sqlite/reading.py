@@ -86,10 +86,10 @@ class ReadConnection:
         ledger.
 
         Code ``ledger.schema`` means that the file has tables, views, indexes or triggers that do
-        not belong to a log; ``ledger.rows``, that it has rows with impossible record numbers.
-        Callers that report or repair damage pass *strict* False, so that only the table of records
-        must be correct. Callers that prove each row they use (``ledger.proved``) pass *rows* False,
-        so that a harmless row does not block calls.
+        not belong to a log; ``ledger.rows`` means that it has rows with impossible record numbers.
+        Callers that report or repair damage pass False for *strict*: only the table of records must
+        then be correct. Callers that prove each row they use (``ledger.proved``) pass False for
+        *rows*, so that a harmless row does not block calls.
         """
         db = Path(os.path.realpath(path))
         if not _regular(db):
@@ -138,7 +138,7 @@ class ReadConnection:
     # ----------------------------------------------------------------------------------------------
 
     def objects(self) -> dict[str, str]:
-        """Return the SQL of every table, index, trigger and view in the file, by name."""
+        """Return the SQL of every table, index, trigger and view in the file, keyed by name."""
         return dict(self.ask("SELECT name, sql FROM sqlite_schema WHERE sql IS NOT NULL"))
 
     def schema_fault(self) -> str:
@@ -159,8 +159,8 @@ class ReadConnection:
         return place_fault(self.ask)
 
     def surplus_fault(self) -> str:
-        """Return a description of a table with more rows than the log's records can produce, or an
-        empty string if there is none.
+        """Return a description of a table with more rows than the log's records can account for, or
+        an empty string if there is none.
         """
         with self.snapshot():
             return surplus_fault(self.ask)
@@ -182,7 +182,7 @@ class ReadConnection:
     def ask(self, sql: str, *values: object) -> list[tuple[Any, ...]]:
         """Return the rows of a reading statement. Raises ``LedgerError``.
 
-        Only for this package. All other code uses the named reads of ``ledger.storage``.
+        Only for this package. All other code uses the named reads in ``ledger.storage``.
         """
 
         def ask(connection: sqlite3.Connection) -> list[tuple[Any, ...]]:
@@ -202,8 +202,8 @@ class ReadConnection:
         return self._with(ask)
 
     def _execute(self, sql: str, values: Sequence[object] = ()) -> Any:
-        """Run SQL like a connection's ``execute``, but fetch all rows. Used for reads that a
-        writer's connection can also make.
+        """Run SQL like a connection's ``execute``, but fetch all rows. Used for reads that are also
+        available on a writer's connection.
         """
         return _Rows(self.ask(sql, *values))
 
@@ -212,8 +212,8 @@ class ReadConnection:
 
     @contextmanager
     def snapshot(self) -> Iterator[Self]:
-        """Make all reads inside the block see the current state of the log. Do not keep the block
-        open for long.
+        """Read from a single snapshot of the log inside the block. Do not keep the block open for
+        long.
         """
         with self._mutex:
             outermost = self._views == 0

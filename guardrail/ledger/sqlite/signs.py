@@ -45,7 +45,7 @@ def has_ledger_header(path: Path) -> bool:
 
 def was_ledger(path: Path) -> bool:
     """Return True if the file at *path* has the header of a ledger, or if the files next to it show
-    that a ledger was opened there. Any other file is not a ledger, whatever it contains.
+    that a ledger was opened there. Any other file is not a ledger, no matter what it contains.
     """
     db = Path(os.path.realpath(path))
     if os.path.lexists(lock_path(db)) or os.path.lexists(seal_path(db)) or has_ledger_header(db):
@@ -58,8 +58,8 @@ def was_ledger(path: Path) -> bool:
 
 
 def ledgers_near(path: Path) -> list[Path]:
-    """Return the ledgers in the folder of *path*, those with the most similar names first. Access
-    logs are included only if *path* could be one.
+    """Return the ledgers in the folder of *path*, most similar names first. Access logs are
+    included only if *path* could be one.
     """
     folder = path.parent
     try:
@@ -100,8 +100,9 @@ def earlier_log(path: Path) -> Path | None:
 
 
 def moved_log(path: Path) -> Path | None:
-    """Return the ledger that was probably moved from *path* into the folder ``audit`` or out of it,
-    or that has the default name of earlier versions there, or None if nothing suggests that.
+    """Return the ledger that was probably moved from *path* into or out of the folder ``audit``, or
+    that has the default name of earlier versions in the new folder, or None if there is no sign of
+    a move.
     """
     place = Path(os.path.abspath(path))
     folder = DEFAULT_LEDGER.parent.name

@@ -197,7 +197,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [row[0] for row in self.ask(query, prefix, prefix + _LAST, limit)]
 
     def sessions(self) -> list[SessionRow]:
-        """Return all sessions, the one that started last first."""
+        """Return all sessions, most recently started first."""
         return [SessionRow(*row) for row in self.ask(_SESSIONS)]
 
     def bytes_from(self, seq: int) -> int:
@@ -207,7 +207,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
 
     def first_needed(self, since: str) -> int | None:
         """Return the number of the first record that is still needed: by an open call, by a key in
-        use, or by an approval request younger than the time stamp *since*. Return None if no record
+        use, or by an approval request younger than the timestamp *since*. Return None if no record
         is needed.
         """
         first: int | None = self.ask(_NEEDED, since)[0][0]
@@ -224,7 +224,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [OpenCall(*row) for row in rows]
 
     def epochs(self, limit: int | None = None) -> list[EpochRow]:
-        """Return at most *limit* epoch keys that are certified and not ended, in order."""
+        """Return at most *limit* epoch keys that are certified and not retired, in order."""
         rows = self.ask(
             "SELECT public, seq, process, host, pid FROM epoch ORDER BY seq LIMIT ?", _most(limit)
         )
@@ -258,7 +258,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return isinstance(most, int) and most > MAX_VALUE
 
     def page_fault(self) -> PageFault | None:
-        """Return the problem that SQLite finds in its pages or indexes, or None."""
+        """Return the problem that SQLite finds in the database's pages or indexes, or None."""
         answer = [str(row[0]) for row in self.ask("PRAGMA integrity_check(1)")]
         if answer == ["ok"]:
             return None
@@ -273,7 +273,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
 
     def not_json(self) -> int | None:
         """Return the first record whose line SQLite can't parse as JSON, or None if it can parse
-        all.
+        all lines.
         """
         rows = self.ask("SELECT seq FROM record WHERE NOT json_valid(line) ORDER BY seq LIMIT 1")
         return rows[0][0] if rows else None

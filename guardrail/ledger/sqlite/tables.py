@@ -1,4 +1,4 @@
-"""The tables, indexes and triggers of a log: all the objects that its database has."""
+"""The tables, indexes and triggers of a log, which are all the objects in its database."""
 
 from __future__ import annotations
 

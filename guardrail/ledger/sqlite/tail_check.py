@@ -13,7 +13,8 @@ _TAIL_RECORDS = 100
 
 def verify_tail(store: AppendingStorage, log: str, known: tuple[int, bytes] | None) -> str:
     """Verify the records after *known* (seq, leaf), which must still exist. If *known* is None,
-    verify the last records. Return the problem, or an empty string. Raises the errors of *store*.
+    verify the last records. Return the problem, or an empty string if there is none. Raises the
+    same errors as *store*.
     """
     end = store.tail()
     if end.seq < 0:

@@ -35,8 +35,8 @@ LIMIT ?3"""
 
 
 def head_of(row: tuple[Any, ...] | None) -> HeadRow | None:
-    """Return the head with the columns ``HEAD_COLUMNS`` of *row*, or None if there is no row, or if
-    no writer could have written it.
+    """Return the head in *row*, which has the columns ``HEAD_COLUMNS``, or None if there is no row
+    or if no writer could have written it.
     """
     # A damaged file can have any value in any column.
     if row is None or tuple(map(type, row)) != (int, bytes, bytes, str, bytes):
@@ -45,7 +45,7 @@ def head_of(row: tuple[Any, ...] | None) -> HeadRow | None:
 
 
 class SQLiteTree:
-    """Implements ``ledger.storage.TreeRows``. Every method raises the errors of *execute*."""
+    """Implements ``ledger.storage.TreeRows``. Every method raises the same errors as *execute*."""
 
     def __init__(self, execute: Callable[..., Any]) -> None:
         """*execute* runs a statement like a connection's ``execute``."""
@@ -100,7 +100,7 @@ class SQLiteTree:
         """Return at most *limit* tiles (level and number) that a log of *size* records should not
         have.
 
-        *growing* is the number of the leaf tile that is stored although it is incomplete; -1 if
+        *growing* is the number of the leaf tile that is stored although it is incomplete, or -1 if
         there is none.
         """
         found: list[tuple[int, int]] = self._execute(
@@ -109,7 +109,7 @@ class SQLiteTree:
         return found
 
     def first_claim(self, session: str) -> LineRow | None:
-        """Return the first record that names the owner of *session*, or None."""
+        """Return the first record that states the owner of *session*, or None."""
         found: LineRow | None = self._execute(_CLAIM, (session,)).fetchone()
         return found
 

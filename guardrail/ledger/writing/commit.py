@@ -1,4 +1,4 @@
-"""The rounds of the commit thread: batches of records, and the checks around each commit.
+"""The commit thread's rounds: batches of records, and the checks before and after each commit.
 
 Two rules ensure that records are durable. A future returns a receipt only after its commit was
 synced *and* the files were found unchanged. A record that could not be acknowledged is either known
@@ -47,7 +47,7 @@ class Committer:
     def __init__(
         self, db: Path, settings: LedgerSettings, signing: Signing, parent: Committer | None = None
     ) -> None:
-        """If *parent* is given, this is the committer of a forked child, which keeps the parent's
+        """If *parent* is given, this is the committer in a forked child, which keeps the parent's
         knowledge of the log.
         """
         self._settings = settings
@@ -93,14 +93,16 @@ class Committer:
         return self._files.reserve.gone
 
     def mark_unacknowledged(self, decision: Draft) -> None:
-        """Note that the caller of *decision*, which may be durable, was told that it failed."""
+        """Record in memory that the caller of *decision*, which may be durable, was told that the
+        record failed.
+        """
         if decision.opens:
             self._unacknowledged.append(decision)
 
     # -- the loop of the commit thread asks (guardrail.ledger.writing.loop) ------------------------
 
     def settled(self) -> bool:
-        """Note that no commit is in progress. Return True if no owed record can be written now."""
+        """Mark the last commit as ended. Return True if no owed record can be written now."""
         store, health = self._connection.store, self.health
         if store is not None:
             health.trouble = ""  # a commit that callers considered stalled has ended
@@ -121,8 +123,8 @@ class Committer:
         return max(0.001, due - time.monotonic())
 
     def idle(self) -> None:
-        """Write owed records, reopen the log after a fault, or sweep. Called while there are no
-        calls.
+        """Write owed records, reopen the log after a fault, or sweep. Called while no calls
+        arrive.
         """
         if self._connection.store is None or self.owed_count:
             self.round(Inbox())
@@ -137,7 +139,7 @@ class Committer:
     def open(self, genesis: bytes | None) -> None:
         """Open the log for the first time (create it first if *genesis* is given), and sweep.
 
-        If this raises ``LedgerError``, nothing stays open.
+        If this raises ``LedgerError``, no file stays open.
         """
         connection = self._connection
         try:
@@ -194,7 +196,9 @@ class Committer:
                 raise problem from None
 
     def _write_last(self) -> bool:
-        """Write owed records and end this writer's key, under the lock; return True on success."""
+        """Write owed records and retire this writer's key, under the lock; return True on
+        success.
+        """
         owed, final = self.owed_count, self._epochs.final_rotation(self.known.log)
         if not owed and final is None:
             return True
@@ -248,7 +252,8 @@ class Committer:
             self._fail(batch, health.outside_transaction(error))
 
     def _take_reserve(self) -> bool:
-        """Try to take the reserve again. Return True if it is held. Raises ``LedgerError``.
+        """Try to re-create the reserve. Return True if the space is reserved. Raises
+        ``LedgerError``.
 
         The reserve is also missing if somebody has removed the log's files. The files are checked
         first, so that a full disk is not reported in that case.
@@ -261,7 +266,9 @@ class Committer:
         return self._files.reserve.try_take()
 
     def _some_need_no_room(self, batch: deque[Entry]) -> bool:
-        """Fail the entries that start a new call. Return True if there is more to write."""
+        """Fail the entries that start a new call. Return True if other entries are left to
+        write.
+        """
         entries = list(batch)
         batch.clear()
         for entry in entries:
@@ -277,7 +284,7 @@ class Committer:
 
         Return the durable entries. If this raises ``LedgerError``, the writer is poisoned or
         sealed: the futures of the entries taken from *batch* are complete, and the caller must fail
-        the entries that are left in it.
+        the entries left in *batch*.
         """
         store = self._connection.store
         assert store is not None
@@ -326,7 +333,9 @@ class Committer:
         return self._acknowledge(taken, answers)
 
     def _check_files(self) -> None:
-        """Raise ``LedgerError`` if a file has changed on disk. Call this before SQLite uses one."""
+        """Raise ``LedgerError`` if a file has changed on disk. Call this before SQLite uses a
+        file.
+        """
         fault = self._files.watch.check()
         if fault is not None:
             self.health.raise_fault(fault)
@@ -389,7 +398,7 @@ class Committer:
     def _undo(
         self, store: AppendingStorage, taken: list[Entry], error: Exception, *, committing: bool
     ) -> LedgerError:
-        """Roll back after *error*; return the error for its callers. Outcomes remain owed."""
+        """Roll back after *error*; return the error for the callers. Outcomes remain owed."""
         problem, room = self.health.in_transaction(error, committing=committing)
         store.rollback()
         self._epochs.mark_uncertain()

@@ -32,7 +32,7 @@ class Health:
     """Decides whether a writer may write. The commit thread updates it, and any thread may read it.
 
     A *poisoned* writer has ``trouble`` and tries again by itself. A *sealed* writer refuses calls
-    until ``guardrail recover``, or until a database that is ``away`` is at its path again.
+    until ``guardrail recover`` is run, or until a database that is ``away`` is at its path again.
     """
 
     def __init__(self, files: LogFiles, known: KnownLog, settings: LedgerSettings) -> None:
@@ -69,14 +69,16 @@ class Health:
         return self.seal(why) if self.sealed is None or self.away else copy_error(self.sealed)
 
     def stall(self) -> None:
-        """Note that a commit takes longer than its callers wait. This state ends by itself."""
+        """Enter the state in which a commit takes longer than its callers wait. It ends by
+        itself.
+        """
         if not self.trouble:
             self.trouble = "a commit is taking too long"
 
     # -- retries -----------------------------------------------------------------------------------
 
     def recovered(self) -> None:
-        """Note that the log is open and verified."""
+        """Record in memory that the log is open and verified."""
         self.trouble = ""
         self._patience = self._settings.retry_interval
 
@@ -88,10 +90,10 @@ class Health:
         time.sleep(max(0.0, wait))
 
     def failed(self, error: LedgerError, *, unasked: bool) -> LedgerError:
-        """Note that a round failed with *error*. Return the error for its callers.
+        """Record in memory that a round failed with *error*. Return the error for the callers.
 
-        If *unasked* is True, no caller was waiting: the interval until the next attempt doubles, up
-        to a limit.
+        If *unasked* is True, no caller was waiting: the interval until the next attempt is doubled,
+        up to a limit.
         """
         if self.sealed is None:
             if isinstance(error, LedgerSealedError):
@@ -114,7 +116,7 @@ class Health:
     def in_transaction(self, error: Exception, *, committing: bool) -> tuple[LedgerError, bool]:
         """Block new calls after *error* in a transaction, before it is rolled back.
 
-        Return the error for its callers, and True if space was released in which outcomes can be
+        Return the error for the callers, and whether space was released in which outcomes can be
         written at once.
         """
         if isinstance(error, LedgerOpenError):
@@ -131,7 +133,7 @@ class Health:
         return problem, full and self._files.reserve.release()
 
     def outside_transaction(self, error: OSError | SQLiteError) -> LedgerError:
-        """Block new calls after *error* outside a transaction. Return the error for its callers.
+        """Block new calls after *error* outside a transaction. Return the error for the callers.
 
         If the log is gone, the writer is sealed. Any other fault may end by itself.
         """
@@ -202,7 +204,7 @@ class Health:
 
     def is_away(self) -> bool:
         """Return True if there is no database at its path. Raises the seal's error if a different
-        one is there.
+        database is there.
         """
         fault = self._files.watch.check_database()
         if fault is not None and fault.seals and fault.what != "missing":
@@ -214,11 +216,11 @@ class Health:
         self.sealed, self.away = None, False
 
     def seal(self, why: str, *, mark: bool = True, away: bool = False) -> LedgerSealedError:
-        """Refuse calls from now on; return the error. If *mark* is True, leave a marker for other
-        processes.
+        """Refuse calls from now on; return the error. If *mark* is True, write a marker file for
+        other processes.
 
-        If *away* is True, the seal ends when the same database, with the known end, is at its path
-        again.
+        If *away* is True, the seal is lifted when the same database, with the known end, is at its
+        path again.
         """
         hint = "put the same files back, or run guardrail recover" if away else "guardrail recover"
         error = LedgerSealedError(f"the ledger is sealed: {why}", hint=hint)
@@ -234,7 +236,7 @@ class Health:
         return error
 
     def sealed_by_marker(self) -> LedgerSealedError:
-        """Seal this writer because another process left a marker. Return the error."""
+        """Seal this writer because another process wrote a marker file. Return the error."""
         seal = Seal.read(self._files.db)
         return self.seal(
             seal.why if seal is not None else "sealed by another process",
@@ -243,8 +245,8 @@ class Health:
         )
 
     def unless_foreign(self, error: LedgerOpenError) -> LedgerError:
-        """Return *error*. If this writer knew the file as a log and it no longer is one, seal the
-        ledger and return that error instead.
+        """Return *error*. If this writer knew the file as a log and the file no longer is one, seal
+        the ledger and return the seal's error instead.
         """
         if error.code not in ("ledger.schema", "ledger.rows") or self._known.last is None:
             return error

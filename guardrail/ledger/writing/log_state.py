@@ -29,7 +29,7 @@ class LogFiles:
     def of(cls, db: Path, reserve_size: int, watch: FileWatch | None = None) -> LogFiles:
         """Return the files of the log at *db*, without opening them.
 
-        A forked child passes the *watch* of its parent, which knows the identity of the database.
+        A forked child passes its parent's *watch*, which knows the identity of the database.
         """
         return cls(
             db=db,

@@ -1,5 +1,5 @@
-"""The main loop of a writer's commit thread: a commit if records are waiting, and orders between
-two commits.
+"""The main loop of a writer's commit thread: it commits waiting records, and carries out orders
+between two commits.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class BatchSizeEstimator:
         self.expected = 1
 
     def note_arrivals(self, callers: int) -> None:
-        """Note that *callers* arrived together. The estimate rises at once and falls gradually to a
-        single caller.
+        """Update the estimate after *callers* arrived together. The estimate rises at once and
+        falls gradually to a single caller.
         """
         missing = self.expected - callers
         self.expected = callers if missing < 0 else self.expected - (missing + 3) // 4
@@ -70,7 +70,7 @@ class Loop:
 
     def _await_first(self) -> Work | None:
         """Wait for work; return the first item, which stays in the inbox, or None if the committer
-        has something to do.
+        has other work to do.
         """
         inbox = self._inbox
         settled = self._committer.settled()
@@ -84,7 +84,7 @@ class Loop:
         with their next record.
 
         Otherwise, the callers that arrived during a commit and those that waited for it would
-        alternate, with two syncs instead of one.
+        alternate, which would take two syncs, not one.
         """
         expected = min(self._estimator.expected, self._max_batch)
         if len(self._inbox) < expected:

@@ -162,7 +162,9 @@ class WriterConnection:
         self.release_lease()
 
     def leave_to_parent(self, *, stuck: bool) -> None:
-        """In a forked child, leave the connection to the parent: it is neither used nor closed."""
+        """In a forked child, leave the connection to the parent: the child neither uses nor closes
+        it.
+        """
         if stuck and self.store is not None:
             # The store was in use at the fork. Neither using nor closing it is safe here, so it
             # must also outlive the clean-up of the interpreter.
@@ -190,8 +192,8 @@ class WriterConnection:
 
 
 def _refuse_foreign_keys(genesis: Mapping[str, Any], signing: Signing) -> None:
-    """Raise ``KeysError`` for the keys of another log, so that a wrong setting does not look like
-    an attack.
+    """Raise ``KeysError`` if the keys belong to another log, so that a wrong setting does not look
+    like an attack.
     """
     key = genesis.get("key")
     if isinstance(key, Mapping) and key.get("public") != signing.public:

@@ -33,8 +33,8 @@ _COMMON = (
 
 
 def unknown(line: bytes) -> Draft:
-    """Return the outcome of an allowed call whose process died, so that it is unknown whether
-    its body ran.
+    """Return the outcome of an allowed call whose process died before it was known whether the body
+    ran.
 
     Raises ``RecordError`` if the line is not a record.
     """
@@ -42,8 +42,8 @@ def unknown(line: bytes) -> Draft:
 
 
 def not_started(line: bytes) -> Draft:
-    """Return the outcome of a decision that was found to be durable after its caller was told that
-    it failed.
+    """Return the outcome for a decision that was found to be durable after the caller was told that
+    it had failed.
 
     The body did not run. Raises ``RecordError`` if the line is not a record.
     """
@@ -74,8 +74,8 @@ def _of(
 
 
 class _Owned:
-    """Finds the owner of a call or a key in its line, as proved by the signed head. The tables only
-    show which line to read.
+    """Finds the owner of a call or a key in the record's line, which the signed head proves. The
+    tables show only which line to read.
     """
 
     def __init__(self, store: AppendingStorage) -> None:
@@ -85,8 +85,8 @@ class _Owned:
         self._root = self._tail.edge.root()
 
     def record(self, seq: int, process: str) -> Mapping[str, Any] | None:
-        """Return record *seq* of *process*, or None if it does not exist or the head does not prove
-        it.
+        """Return record *seq* of *process*, or None if the record does not exist or the head does
+        not prove it.
         """
         line = self._store.line(seq)
         if line is None or self._tail.fault:
@@ -132,7 +132,7 @@ def of_dead_calls(store: AppendingStorage, leases: Leases) -> tuple[list[Draft],
 
 
 def of_dead_keys(store: AppendingStorage, leases: Leases) -> list[str]:
-    """Return the keys of dead processes that no record has ended."""
+    """Return the keys of dead processes that no record has retired."""
     owned: _Owned | None = None
     dead = []
     for row in store.epochs():

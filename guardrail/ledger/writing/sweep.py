@@ -1,4 +1,6 @@
-"""The sweep: closes the open calls of dead processes, ends their keys, and removes their leases."""
+"""The sweep: closes the open calls of dead processes, retires their keys, and removes their
+leases.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,7 @@ class Commit(Protocol):
 
 
 class Sweeper:
-    """Performs the sweeps of one writer, and knows when the next one is due."""
+    """Performs the sweeps for one writer, and knows when the next one is due."""
 
     def __init__(
         self, files: LogFiles, known: KnownLog, signing: Signing, settings: LedgerSettings

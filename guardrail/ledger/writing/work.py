@@ -1,6 +1,4 @@
-"""The items in the queue of a commit thread: records with the futures of their callers,
-and orders.
-"""
+"""The items in the queue of a commit thread: records with their callers' futures, and orders."""
 
 from __future__ import annotations
 
@@ -47,7 +45,7 @@ class Entry(BatchedFuture[Receipt]):
 
     @property
     def owed(self) -> bool:
-        """True if the record is written even though its caller has given up or was told of a
+        """True if the record will be written even if its caller has given up or was told of a
         fault.
         """
         return self.draft.type in _OWED
@@ -76,8 +74,8 @@ class Entry(BatchedFuture[Receipt]):
             return True
 
     def acknowledge(self, receipt: Receipt, handover: WakeUpBatch) -> bool:
-        """Deliver the receipt, together with those of the same commit. Return False if nobody waits
-        for it.
+        """Deliver the receipt, together with those from the same commit. Return False if nobody
+        waits for it.
         """
         with self._turn:
             self.written = True
@@ -135,8 +133,8 @@ class Inbox(deque[Work]):
         self.ring(at_once=not isinstance(work, Entry))
 
     def ring(self, *, at_once: bool = False) -> None:
-        """Wake the commit thread if it waits and has the items that it waits for, or if *at_once*
-        is True.
+        """Wake the commit thread if it is waiting and the items that it waits for are in the queue,
+        or if *at_once* is True.
         """
         awaited = self._awaited
         enough = awaited < _NEVER if at_once else len(self) >= awaited
@@ -146,7 +144,7 @@ class Inbox(deque[Work]):
 
     def wait(self, items: int, timeout: float | None) -> bool:
         """Wait until there are *items* items; return False after *timeout* seconds. An order ends
-        the wait early, and so may a ring that came too late for the last wait.
+        the wait early, and so may a ``ring`` that came too late for the last wait.
 
         Called by the commit thread. It is woken once for all of the items.
         """

@@ -66,9 +66,10 @@ class LedgerWriter:
         """Create a new log at *path* and open it; it is durable when this returns.
 
         *genesis* contains ``profile``, ``nonce``, ``key``, ``config`` and ``predecessor``;
-        *signing* signs the heads. Raises ``LedgerOpenError``: code ``ledger.exists`` if a log is
-        there, ``ledger.traces`` if parts of an earlier log are left. Raises ``RecordError`` if
-        *genesis* can't be written as JSON, and ``KeysError`` if the head can't be signed.
+        *signing* signs the heads. Raises ``LedgerOpenError``: code ``ledger.exists`` if there is a
+        log at *path*, and ``ledger.traces`` if parts of an earlier log are left. Raises
+        ``RecordError`` if *genesis* can't be written as JSON, and ``KeysError`` if the head can't
+        be signed.
         """
         refuse_links(Path(path))
         line = Draft.build({**genesis, "v": FORMAT_VERSION, "log": log, "type": "genesis"}).finish(
@@ -117,8 +118,8 @@ class LedgerWriter:
         """Write owed records, checkpoint, and release files and lease. Idempotent.
 
         Raises ``LedgerPoisonedError`` if outcomes could not be written (their calls stay open until
-        this process ends, and then count as ``unknown``), if the files are not those that were
-        opened, or if the time ran out; and ``LedgerSealedError`` if the files contradict an
+        this process ends, and then count as ``unknown``), if the files are no longer those that
+        were opened, or if the time ran out; and ``LedgerSealedError`` if the files contradict an
         acknowledged record.
         """
         with self._mutex:
@@ -156,7 +157,7 @@ class LedgerWriter:
 
     @property
     def log(self) -> str:
-        """Origin name of the log, from the genesis."""
+        """The log's origin name, from the genesis."""
         return self._committer.known.log
 
     @property
@@ -166,7 +167,7 @@ class LedgerWriter:
 
     @property
     def trouble(self) -> str:
-        """Reason that nothing can be written at the moment, or an empty string if no fault is
+        """The reason that nothing can be written at the moment, or an empty string if no fault is
         known.
         """
         return self._committer.health.trouble
@@ -178,7 +179,7 @@ class LedgerWriter:
 
     @property
     def names(self) -> SessionNames:
-        """The sessions of the log that this process has found."""
+        """The sessions that this process has found in the log."""
         return self._committer.names
 
     @property
@@ -190,7 +191,7 @@ class LedgerWriter:
 
     @property
     def short_of_room(self) -> bool:
-        """True if the disk is full, so that the reserve for outcomes is released and new calls are
+        """True if the disk is full. The reserve for outcomes is then released, and new calls are
         refused.
         """
         return self._committer.short_of_room
@@ -228,8 +229,8 @@ class LedgerWriter:
         setting).
 
         Raises the same ``LedgerError`` as ``submit``. After the deadline, raises
-        ``LedgerPoisonedError``: either nothing was written, or that is not known yet, and the
-        writer finds out before it writes anything else.
+        ``LedgerPoisonedError``: either nothing was written, or the result is not yet known, and the
+        writer determines it before it writes anything else.
         """
         entry = self.submit(draft)
         assert isinstance(entry, Entry)

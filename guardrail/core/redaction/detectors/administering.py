@@ -1,5 +1,5 @@
-"""Finds passwords in commands and statements that take them as plain words, at a place that only
-the syntax of the command shows.
+"""Finds passwords in commands and statements that take them as plain words, in positions that
+follow only from the command's syntax.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ _PATTERNS = {tell: re.compile(form, re.IGNORECASE) for tell, form in _FORMS.item
 def administered(text: str, low: str, present: Collection[str]) -> Iterable[Hit]:
     """Return the passwords that a command or statement in *text* takes as plain words.
 
-    *low* is *text* in lower case. *present* are the keywords found in it, such as ``pass``.
+    *low* is *text* in lower case. *present* contains the keywords found in *text*, such as
+    ``pass``.
     """
     # Some of the phrases contain a keyword. Looking for all of them in every text would cost more.
     if (

@@ -1,5 +1,5 @@
-"""Recognises card numbers, and distinguishes them from other numbers with a check digit that fits
-by chance, as it does for one number in ten.
+"""Recognises card numbers, and distinguishes them from other numbers whose check digit is valid by
+chance, as it is for one number in ten.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ __all__ = ["is_card", "is_other_number"]
 
 
 def _card_sizes() -> dict[str, frozenset[int]]:
-    """Return the lengths of card numbers by their first two digits."""
+    """Return the lengths of card numbers, keyed by their first two digits."""
     sizes = {str(two): frozenset({13, 16, 19}) for two in range(40, 50)}
     sizes |= {str(two): frozenset({16}) for two in (*range(22, 28), *range(51, 56))}
     sizes |= {

@@ -1,4 +1,4 @@
-"""Finds secrets that are literals in code, such as defaults and fallbacks, after a call, a look-up
+"""Finds secrets that are literals in code, such as defaults and fallbacks, after a call, a lookup
 or a variable.
 """
 
@@ -53,7 +53,7 @@ def literals(text: str, start: int, before: str = "") -> Iterator[Hit]:
     """Yield the literals of the expression that begins at *start* and is assigned to the name of a
     secret.
 
-    Keys, names in look-ups, and compared values are not yielded. *before* is the character before
+    Keys, names in lookups, and compared values are not yielded. *before* is the character before
     *start*.
     """
     reader = _Expression(before)
@@ -79,7 +79,7 @@ _QUOTES = frozenset({"one", "two", "tick"})
 
 
 class _Expression:
-    """The state of the parser within an expression."""
+    """The parser's state within an expression."""
 
     __slots__ = ("asked", "called", "frames", "keyword", "sign")
 
@@ -222,7 +222,7 @@ _FILTER = re.compile(
 
 
 def fallbacks(text: str) -> list[Hit]:
-    """Return the literals that are used if a secret is not found under its name."""
+    """Return the literals used as fallbacks if a secret is not found under its name."""
     hits: list[Hit] = []
     if "(" in text:
         hits += _lookups(text)

@@ -1,8 +1,8 @@
 """Finds passwords in single-letter options of known tools: in a command line, or in a list of
 arguments.
 
-``-p`` is a password for one tool, and a port or a patch for others, so an option counts only
-together with the name of a tool.
+``-p`` is a password for one tool, and a port or a patch for others, so an option counts only in
+combination with a tool's name.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ _PLACEHOLDERS = frozenset({"password", "none", "null", "true", "false", "-"})
 
 
 def tool_of(word: str) -> str | None:
-    """Return the name of the tool that *word* starts, if its options are known."""
+    """Return the name of the tool that *word* runs, if the tool's options are known."""
     if len(word) > 256:
         return None
     name = word.strip("\"'").replace("\\", "/").rpartition("/")[2].lower().removesuffix(".exe")
@@ -117,7 +117,7 @@ def passwords(words: Sequence[str], tool: str | None = None) -> Iterator[tuple[i
 
 
 class _CommandState:
-    """The state of the parser before one word of a command line."""
+    """The parser's state before one word in a command line."""
 
     __slots__ = ("logged", "pending", "tool")
 
@@ -190,7 +190,7 @@ def _unquoted(word: str, start: int) -> tuple[int, int]:
 
 def _account(word: str) -> tuple[int, int] | None:
     """Return the position of the password in ``user/password@host``, the first word of a command
-    line of Oracle's tools.
+    line for one of Oracle's tools.
     """
     match = _ACCOUNT.match(word)
     if match is None or is_reference(match.group("v")):
@@ -237,7 +237,7 @@ def names_tool(text: str) -> bool:
 
 
 def commands(text: str, low: str) -> Iterator[Hit]:
-    """Yield the passwords of command lines in *text*. *low* is *text* in lower case."""
+    """Yield the passwords found in command lines in *text*. *low* is *text* in lower case."""
     done = 0
     for match in _NAME.finditer(low):
         if match.start() < done or match.group() not in _TOOLS:

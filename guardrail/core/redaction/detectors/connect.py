@@ -1,5 +1,5 @@
 """Finds passwords in connection strings: URLs with unescaped special characters in the password,
-``user/password@host``, values in braces.
+``user/password@host``, and values in braces.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _FETCHED = frozenset({"http", "https", "ws", "wss", "file", "data"})
 
 def raw_userinfo(text: str, at: int, strict: int) -> tuple[int, int] | None:
     """Return the position of ``user:password`` in a URL whose password contains ``/``, ``?``, ``#``
-    or ``@`` unescaped. *at* is the position of ``://``. *strict* is the end of the userinfo that a
-    strict parser finds in the URL, or -1.
+    or ``@`` unescaped. *at* is the position of ``://``. *strict* is the end of the userinfo
+    according to a strict URL parser, or -1.
     """
     match = _RAW.match(text, at + 1)
     if match is None:
@@ -84,7 +84,7 @@ def _is_password(text: str, at: int, user: str, digits: str) -> bool:
 
 
 def _is_fetched(text: str, at: int) -> bool:
-    """Return True if the URL at *at* names a page or a file, or has no scheme."""
+    """Return True if the URL at *at* is that of a page or a file, or has no scheme."""
     scheme = _SCHEME_BACK.match(text[max(0, at - 32) : at][::-1])
     return scheme is None or scheme.group()[::-1].lower() in _FETCHED
 
@@ -113,9 +113,7 @@ _GO_BACK = re.compile(r"(?P<v>[^\s\"'<>\x00\x01:]{1,256}):[\w.\-$]{1,128}(?![\w/
 
 
 def accounts(text: str) -> Iterator[Hit]:
-    """Yield the passwords of Oracle's ``user/password@host`` and Go's
-    ``user:password@tcp(host)``.
-    """
+    """Yield the passwords in Oracle's ``user/password@host`` and Go's ``user:password@tcp(host)``."""
     at = text.find("@")
     while at >= 0:
         slash = text.rfind("/", max(0, at - 132), at)

@@ -59,7 +59,7 @@ _SECRET = _NameHint("secret", hints=False)
 
 @lru_cache(maxsize=1024)
 def _hint_of_name(name: str) -> _NameHint:
-    """Return the hint that *name* gives about a value, or ``_NOTHING`` if it gives none."""
+    """Return the hint that *name* gives about a value, or ``_NOTHING`` if *name* gives none."""
     info = classify(name)
     if info.scope is Scope.CONTAINER or (info.cls is None and not info.hints_secret):
         return _NOTHING
@@ -101,8 +101,8 @@ class _TagReader:
                 yield from self._value(start, end, hint)
 
     def _content_hint(self, tag: re.Match[str], named: _NameHint) -> _NameHint:
-        """Return the hint about an element's content from its name, the preceding element or its
-        attributes (*named*).
+        """Return the hint about an element's content, based on its name, the preceding element or
+        its attributes (*named*).
         """
         text = self.text
         prefix, _, local = tag.group("n").lower().rpartition(":")
@@ -164,8 +164,8 @@ class _TagReader:
 
 
 def _is_label(value: str) -> bool:
-    """Return True if *value* is a label, such as ``API key``. ``my-secret`` and ``password1`` name
-    a secret, too, but people use them as passwords.
+    """Return True if *value* is a label, such as ``API key``. ``my-secret`` and ``password1`` could
+    also be labels, but people use them as passwords.
     """
     if value[0].islower() or not all(sign.isalpha() or sign in " :" for sign in value):
         return False

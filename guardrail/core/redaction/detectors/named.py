@@ -1,5 +1,5 @@
-"""Finds secrets and personal data by the text before them: in assignments, headers, parameters,
-command lines and URLs.
+"""Finds secrets and personal data based on the text before them: in assignments, headers,
+parameters, command lines and URLs.
 """
 
 from __future__ import annotations
@@ -240,8 +240,8 @@ def _last_word(name: str) -> str:
 
 
 def _is_symbol(text: str, at: int, name: str, word: str) -> bool:
-    """Return True if the value is a token of a programming language in a comparison, as in ``token
-    == "if"``.
+    """Return True if the value is a programming-language token in a comparison, as in ``token ==
+    "if"``.
     """
     if not text.startswith("==", at) or not word.isalpha() or len(word) > _SYMBOL:
         return False
@@ -289,7 +289,7 @@ def _personal_value(text: str, at: int, cls: str, *, quoted: bool) -> Iterator[H
 
 
 def looks_secret(word: str) -> bool:
-    """Return True if *word* looks like a secret. Used after names that only hint at a secret."""
+    """Return True if *word* looks like a secret. Used after names that merely hint at a secret."""
     if len(word) < 12 or len(set(word)) < 6 or ("/" in word and "." in word):
         return False
     if word.isdigit():
@@ -377,7 +377,7 @@ _DATE = re.compile(r"\d{4}-\d{2}-\d{2}(?:[T ][\d:.]+(?:Z|[+-]\d{2}:?\d{2})?)?\Z"
 
 
 def _wordlike(word: str) -> bool:
-    """Return True if *word* reads as words, a short number, a date or a path."""
+    """Return True if *word* looks like words, a short number, a date or a path."""
     return len(word) < 30 and (_WORDLIKE.match(word) is not None or _DATE.match(word) is not None)
 
 

@@ -1,5 +1,5 @@
-"""Finds secrets that another part of the text names: the preceding field, or the column of an
-``INSERT``.
+"""Finds secrets that are identified by another part of the text: the preceding field, or the column
+in an ``INSERT``.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ _NOTHING = frozenset({"true", "false", "null", "none", "string", "default", "req
 
 
 def paired(text: str, low: str) -> Iterator[Hit]:
-    """Yield the values of secret fields and columns in *text*. *low* is *text* in lower case."""
+    """Yield the values in secret fields and columns in *text*. *low* is *text* in lower case."""
     if "\n" in text:
         yield from _in_lines(text, low)
     if "val" not in low:

@@ -1,8 +1,8 @@
-"""Scans a text for secrets and personal data, regardless of its place in a record.
+"""Scans a text for secrets and personal data, regardless of where the text is in a record.
 
 ``scan`` takes ASCII or normalised text (``marks.normalised``). Several texts may be joined with
 ``JOINT`` and scanned at once: no hit crosses a joint, and each text gives the same hits as if it
-were scanned alone. The work is linear in the length of the text: each pattern is anchored on a
+were scanned alone. The work is linear in the length of the text: each pattern is anchored at a
 literal that was found first, and every repetition is bounded or possessive.
 """
 

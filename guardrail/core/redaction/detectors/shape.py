@@ -1,5 +1,5 @@
-"""Finds secrets by their own form: keys with a provider's prefix, web tokens, private keys, and
-words that look random.
+"""Finds secrets based on their own form: keys with a provider's prefix, web tokens, private keys,
+and words that look random.
 """
 
 from __future__ import annotations
@@ -148,8 +148,8 @@ def _judge_word(word: str, start: int) -> Iterator[Hit]:
 
 
 def _decoded(word: str) -> str:
-    """Return the text that *word* encodes in hexadecimal or base64, or an empty string if it
-    encodes none.
+    """Return the text that *word* encodes in hexadecimal or base64, or an empty string if *word*
+    encodes no text.
     """
     if not 24 <= len(word) <= _MAX_ENCODED or len(word) % 4:
         return ""

@@ -95,10 +95,11 @@ _SIGN = re.compile(r"[0-9!@#$%^&*+]")
 
 
 def statements(text: str, low: str, present: Collection[str]) -> Iterator[Hit]:
-    """Yield the passwords of SQL statements, netrc entries and lines with a name and a value.
+    """Yield the passwords in SQL statements, netrc entries, and lines that consist of a name and a
+    value.
 
-    *low* is *text* in lower case. *present* lists which of the keywords ``pass``, ``secret``,
-    ``auth``, ``key`` and ``token`` it contains.
+    *low* is *text* in lower case. *present* lists the keywords among ``pass``, ``secret``,
+    ``auth``, ``key`` and ``token`` that *text* contains.
     """
     yield from administered(text, low, present)
     if "identified" in low:
@@ -150,7 +151,7 @@ def _named(pattern: re.Pattern[str], text: str) -> Iterator[Hit]:
 def _after(
     words: tuple[str, ...], pattern: re.Pattern[str], text: str, low: str
 ) -> Iterator[re.Match[str]]:
-    """Yield the matches of *pattern* right after one of *words*, unless the word is a part of a
+    """Yield the matches of *pattern* right after one of *words*, unless the word is part of a
     longer one.
     """
     for word in words:

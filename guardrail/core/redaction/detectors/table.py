@@ -1,4 +1,4 @@
-"""Finds secrets in tables within a text, by the column names in the first line."""
+"""Finds secrets in tables within a text, based on the column names in the first line."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ with secrets.
 
 
 def tables(text: str, low: str) -> Iterator[Hit]:
-    """Yield the cells in the columns of secrets: in CSV, and in tables drawn with bars as by
-    Markdown and psql.
+    """Yield the cells in columns that contain secrets: in CSV, and in tables drawn with vertical
+    bars, as in Markdown and psql.
 
-    *low* is *text* in lower case. Each line is read once, even if many lines before it could be the
+    *low* is *text* in lower case. Each line is read once, even if many earlier lines could be the
     first line of its table.
     """
     if "," not in text and ";" not in text and "\t" not in text and "|" not in text:
@@ -80,8 +80,8 @@ def _skip(places: dict[str, int], low: str, to: int) -> None:
 
 
 def _header(text: str, at: int, columns: _Columns) -> int:
-    """Add to *columns* the columns of secrets named in the line at *at*. Return the start of the
-    next line, or -1 if the line names none.
+    """Add to *columns* the columns that contain secrets, according to the line at *at*. Return the
+    start of the next line, or -1 if the line contains no such column name.
     """
     header = _HEADER.match(text, at)
     if header is None:
@@ -104,8 +104,8 @@ def _header(text: str, at: int, columns: _Columns) -> int:
 def _rows(
     text: str, at: int, columns: _Columns, places: dict[str, int], low: str
 ) -> Generator[Hit, None, int]:
-    """Yield the secrets of the lines from *at* up to an empty line; return the empty line's
-    position.
+    """Yield the secrets in the lines from *at* to the next blank line, and return the position of
+    that blank line.
     """
     left = _ROWS
     while left and at < len(text) and text[at] not in "\r\n\x00":
