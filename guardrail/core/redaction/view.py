@@ -346,9 +346,7 @@ class Inspection:
         return Tightening(self, base).apply(patterns) if patterns else base
 
     def shortened(self, view: View, limit: int) -> View:
-        """Return *view* in at most about *limit* bytes. Large parts are replaced by a size and a
-        token.
-        """
+        """Return *view* in at most about *limit* bytes. Large parts become sizes and tokens."""
         return self._replacer.shortened(view, limit)
 
     def _make(self) -> View:

@@ -93,9 +93,7 @@ class Committer:
         return self._files.reserve.gone
 
     def mark_unacknowledged(self, decision: Draft) -> None:
-        """Record in memory that the caller of *decision*, which may be durable, was told that the
-        record failed.
-        """
+        """Remember that the caller of *decision*, perhaps durable, was told that it failed."""
         if decision.opens:
             self._unacknowledged.append(decision)
 
@@ -196,9 +194,7 @@ class Committer:
                 raise problem from None
 
     def _write_last(self) -> bool:
-        """Write owed records and retire this writer's key, under the lock; return True on
-        success.
-        """
+        """Write owed records and retire the key, under the lock; return True on success."""
         owed, final = self.owed_count, self._epochs.final_rotation(self.known.log)
         if not owed and final is None:
             return True
@@ -252,8 +248,7 @@ class Committer:
             self._fail(batch, health.outside_transaction(error))
 
     def _take_reserve(self) -> bool:
-        """Try to re-create the reserve. Return True if the space is reserved. Raises
-        ``LedgerError``.
+        """Try to re-create the reserve. Return True if it exists. Raises ``LedgerError``.
 
         The reserve is also missing if somebody has removed the log's files. The files are checked
         first, so that a full disk is not reported in that case.
@@ -266,9 +261,7 @@ class Committer:
         return self._files.reserve.try_take()
 
     def _some_need_no_room(self, batch: deque[Entry]) -> bool:
-        """Fail the entries that start a new call. Return True if other entries are left to
-        write.
-        """
+        """Fail the entries that start a new call. Return True if others are left to write."""
         entries = list(batch)
         batch.clear()
         for entry in entries:
@@ -333,9 +326,7 @@ class Committer:
         return self._acknowledge(taken, answers)
 
     def _check_files(self) -> None:
-        """Raise ``LedgerError`` if a file has changed on disk. Call this before SQLite uses a
-        file.
-        """
+        """Raise ``LedgerError`` if a file has changed on disk. Called before SQLite uses one."""
         fault = self._files.watch.check()
         if fault is not None:
             self.health.raise_fault(fault)

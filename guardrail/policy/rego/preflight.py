@@ -124,9 +124,8 @@ class _RuleExaminer:
         self.visit({key: value for key, value in self._head_node().items() if key != "refr"})
 
     def _check_heads(self) -> None:
-        """Reject a rule head that iterates over a collection with a variable that the body does not
-        bind. If the collection is empty, this engine makes the whole rule undefined and skips its
-        ``else``.
+        """Reject a head that iterates with a variable not bound in the body. If the collection is
+        empty, this engine makes the whole rule undefined and skips its ``else``.
         """
         bodies = self.rule.node.get("bodies") or []
         bound = {content["value"] for name, content in nodes(bodies) if name == "Var"}
@@ -315,9 +314,7 @@ class _RuleExaminer:
                 self.refuse(at, refusal.code, refusal.message, refusal.hint)
 
     def _check_builtin(self, name: str, parameters: list[Node], line: int) -> int | None:
-        """Check a call of a built-in function; return the function's number of arguments, if
-        known.
-        """
+        """Check a call of a built-in function; return the function's arity, if known."""
         if name in REFUSED:
             code, reason = REFUSED[name]
             hint = IMPURE_HINTS.get(name, SERVER)
