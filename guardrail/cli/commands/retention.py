@@ -91,7 +91,7 @@ def run(
     dry_run: bool,
 ) -> int:
     """Do all work that is due according to [retention]: close a segment, archive segments without a
-    copy, delete expired records and copies.
+    copy, and delete expired records and copies.
 
     Run this command from a timer. It reports work that it can't do, and tries again at the next
     run. Under a legal hold, it deletes nothing, which does not count as a failure.

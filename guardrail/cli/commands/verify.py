@@ -113,7 +113,7 @@ def verify(
     """Check that no record was changed, and state what this proves and what it does not prove.
 
     The command recomputes every hash from the stored lines, and compares the hashes with the signed
-    head in the ledger, with external heads (those that you name, and those from the file and the
+    head in the ledger, with external heads (those that you give, and those from the file and the
     witnesses in [anchors]), and with this machine's memory of the log. It also checks the access
     log. Exit code 0: intact, and covered by an external head; 1: changed, truncated or replaced,
     with the first record that differs; 3: could not be checked; 5: intact with a caveat, for
