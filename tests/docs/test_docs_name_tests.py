@@ -44,3 +44,13 @@ def test_no_row_stands_twice() -> None:
     """Each finding once."""
     found = [row[0] for row in rows("SECURITY.md", "Faults found in reviews")]
     assert len(set(found)) == len(found)
+
+
+def test_each_decision_record_has_a_number_of_its_own() -> None:
+    """A reference to a number can mean only one record."""
+    paths = sorted((ROOT / "docs" / "adr").glob("*.md"))
+    numbers = [int(path.name[:4]) for path in paths]
+    assert len(numbers) > 20
+    assert len(set(numbers)) == len(numbers)
+    for path, number in zip(paths, numbers, strict=True):
+        assert path.read_text(encoding="utf-8").startswith(f"# {number}. "), path.name
