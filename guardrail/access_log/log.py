@@ -139,7 +139,8 @@ def record_read(
     """
     if len(reading.purpose) > MAX_PURPOSE:
         raise UsageError(
-            f"the reason for reading has at most {MAX_PURPOSE} characters", code="access.purpose"
+            f"the reason for reading may have at most {MAX_PURPOSE} characters",
+            code="access.purpose",
         )
     ledger = settings.ledger.path
     if file is None:

@@ -76,7 +76,7 @@ def _check_lag(settings: AnchorSettings) -> None:
             "[anchors] max_lag_s or max_lag_records is set, but there is no anchor: every call"
             " would be denied",
             code="config.anchor_lag",
-            hint="name an anchor in [anchors], or leave the limit out",
+            hint="set an anchor in [anchors], or remove the limit",
         )
     if 0 < settings.max_lag_s <= settings.interval_s:
         raise ConfigError(
@@ -121,7 +121,7 @@ def _authority(
 ) -> TimestampAnchor:
     if settings.tsa_root is None:
         raise ConfigError(
-            "[anchors] tsa needs tsa_root: otherwise, anyone's time stamps would be accepted",
+            "[anchors] tsa needs tsa_root: otherwise, anyone's timestamps would be accepted",
             code="config.anchor_tls",
             hint="set tsa_root to the file with the authority's root certificate",
         )

@@ -61,7 +61,7 @@ def check_place(path: Path, ledger: Path) -> None:
             "[anchors] file is in or next to the ledger's directory, where anyone who can "
             "change the ledger can change it too",
             code="config.anchor_file",
-            hint="name a file in another directory, preferably one that another user owns",
+            hint="use a file in another directory, preferably one that another user owns",
         )
 
 
@@ -395,7 +395,7 @@ def _unreachable(error: OSError, path: Path) -> AnchorError:
         return AnchorError(
             "the anchor file is a symbolic link",
             code="anchor.refused",
-            hint="name the file itself in [anchors] file",
+            hint="set [anchors] file to the file itself",
         )
     missing = denial_of(error, path)
     if missing is not None:

@@ -26,7 +26,7 @@ __all__ = ["AnchorEndpoint"]
 _PORTS = {"http": 80, "https": 443}
 
 _AGAIN = (
-    "check that it is running and that [anchors] names the right URL, then run: guardrail anchor"
+    "check that it is running and that the URL in [anchors] is right, then run: guardrail anchor"
 )
 _STAGES = {
     RequestStage.NAME: "look-up",
@@ -101,7 +101,7 @@ class AnchorEndpoint:
         if error.detail == "certificate":
             return AnchorError(
                 f"{self._what}'s certificate is not trusted",
-                hint="name the CA certificates for this server in guardrail.toml",
+                hint="set the CA certificates for this server in guardrail.toml",
             )
         if error.stage is RequestStage.REPLY and not error.reason:
             # The server closed the connection properly, so the bytes sent so far are its reply.
@@ -122,7 +122,7 @@ def _split_url(url: str, setting: str) -> SplitResult:
     if "@" in url:
         raise _bad_url(setting, "contains credentials, which would end up in logs")
     if parts.scheme not in _PORTS or not parts.hostname or port == 0:
-        raise _bad_url(setting, "must begin with https:// or http:// and name a host")
+        raise _bad_url(setting, "must begin with https:// or http:// and contain a host")
     if parts.query or parts.fragment or not url.isascii() or not url.isprintable() or " " in url:
         raise _bad_url(setting, "has a query, a fragment or invalid characters")
     return parts
@@ -143,5 +143,5 @@ def _tls_context(ca: Path | None, setting: str) -> TlsContext:
         raise ConfigError(
             f"[anchors] {setting}: the certificates can't be used ({type(error).__name__})",
             code="config.anchor_tls",
-            hint="name a file of PEM certificates",
+            hint="use a file of PEM certificates",
         ) from None

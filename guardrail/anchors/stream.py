@@ -92,7 +92,7 @@ class SyslogAnchor:
             )
             raise AnchorError(
                 f"the system log's socket can't be reached ({why})",
-                hint="start the system log, or name its socket in [anchors] syslog",
+                hint="start the system log, or set [anchors] syslog to its socket",
             ) from None
         return AnchoredHead(self.name, head.size, now, note)
 

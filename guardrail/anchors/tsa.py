@@ -62,7 +62,7 @@ class TimestampAnchor:
         self._tokens = tokens
         self._ledger = ledger
         self._deadline = deadline
-        self._server = AnchorEndpoint(url, what="the time stamp authority", setting="tsa", ca=ca)
+        self._server = AnchorEndpoint(url, what="the timestamping authority", setting="tsa", ca=ca)
 
     def publish(
         self, note: SignedNote, prove: Prove, known: Checkpoint | None = None
@@ -93,7 +93,7 @@ class TimestampAnchor:
         if reply.status != 200 or reply.content_type != "application/timestamp-reply":
             code = "unreachable" if reply.status in (408, 429) or reply.status >= 500 else "refused"
             raise AnchorError(
-                f"the time stamp authority's response is not a time stamp (status {reply.status})",
+                f"the timestamping authority's response is not a timestamp (status {reply.status})",
                 code=f"anchor.{code}",
                 hint="correct the URL in [anchors] tsa",
             )
@@ -102,8 +102,7 @@ class TimestampAnchor:
             _append_token(self._tokens, note, when, reply.body, self._ledger)
         except OSError as error:
             raise AnchorError(
-                "the file of time stamps can't be written"
-                f" ({why_not_written(error, self._tokens)})",
+                f"the timestamp file can't be written ({why_not_written(error, self._tokens)})",
                 hint="check [anchors] tsa_tokens",
             ) from None
         return AnchoredHead(self.name, head.size, when, note)
@@ -143,13 +142,13 @@ def check_token(
             when: float = response.tst_info.gen_time.timestamp()
     except Exception:  # noqa: BLE001 - bad bytes make the libraries raise many exceptions
         raise AnchorError(
-            "the time stamp authority's response is not a valid time stamp of this head",
+            "the timestamping authority's response is not a valid timestamp of this head",
             code="anchor.malformed",
             hint="check that [anchors] tsa_root contains the root certificate of this authority",
         ) from None
     if refused:
         raise AnchorError(
-            "the time stamp authority refused the request",
+            "the timestamping authority rejected the request",
             code="anchor.refused",
             hint="ask the operator of the authority for the reason",
         )
@@ -207,7 +206,7 @@ def _client() -> Any:
         import rfc3161_client
     except ImportError:
         raise ConfigError(
-            "[anchors] tsa: the extra for time stamps is not installed",
+            "[anchors] tsa: the extra for timestamps is not installed",
             code="config.extra",
             hint="pip install 'guardrail-ledger[tsa]'",
         ) from None
@@ -246,4 +245,4 @@ def _check_is_token_file(descriptor: int) -> None:
     begin = os.pread(descriptor, len(_LINE_START), 0)
     first = begin.split(b"\n")[0]
     if begin and not (len(first) >= _TORN_AT_LEAST and _LINE_START.startswith(first)):
-        raise OSError(errno.EINVAL, "it contains a line that is not a time stamp")
+        raise OSError(errno.EINVAL, "it contains a line that is not a timestamp token")

@@ -55,7 +55,7 @@ class RejectionReason(StrEnum):
     NEEDS_HIDDEN = "needs_hidden"
     """The recorded view hides arguments that the approver must see according to a rule."""
     CLOCK_SKEW = "clock_skew"
-    """This process's clock is behind the time stamp of the newest record."""
+    """This process's clock is behind the timestamp of the newest record."""
     RULES_CHANGED = "rules_changed"
     """The policy now requires more approvers, or more visible values, than when the approval was
     given.

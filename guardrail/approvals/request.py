@@ -133,7 +133,7 @@ class ApprovalCase:
     request: ApprovalRequest
     steps: tuple[ApprovalStep, ...]
     newest: datetime
-    """Time stamp of the newest record in the log."""
+    """Timestamp of the newest record in the log."""
     tree: tuple[int, bytes] | None = None
     """Size and tree of the log for which the steps were proved to be complete, or None if nothing
     was proved.

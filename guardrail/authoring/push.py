@@ -93,7 +93,7 @@ def _exchange(admin: OpaAdmin, texts: dict[str, tuple[str, str]], stale: list[st
                 refused[name] = (file, text, problem)
         if len(kept) == len(removing) and len(refused) == len(waiting):
             findings = [
-                Finding(file, 0, "opa", f"the OPA server refused this module ({problem})", _HINT)
+                Finding(file, 0, "opa", f"the OPA server rejected this module ({problem})", _HINT)
                 for file, _, problem in refused.values()
             ]
             findings += [

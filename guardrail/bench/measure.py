@@ -126,7 +126,7 @@ def run(
         raise LedgerError(
             f"{folder}: can't measure here: {os_reason(error)}",
             code="bench.folder",
-            hint="name a folder that you can write to, with 50 MB of free space",
+            hint="use a folder that you can write to, with 50 MB of free space",
         ) from error
     return BenchReport(str(folder), tuple(alone), tuple(load))
 

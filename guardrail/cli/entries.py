@@ -76,7 +76,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "rederive": CommandEntry(
         f"{_HERE}.rederive",
         "rederive",
-        "Derive recorded decisions again from the kept policies.",
+        "Re-derive recorded decisions from the kept policies.",
     ),
     "approvals": CommandEntry(
         f"{_HERE}.approvals", "approvals", "List the calls that wait for a person's approval."
@@ -128,7 +128,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "retention": CommandEntry(
         f"{_HERE}.retention",
         "retention",
-        "Keep and delete records by the retention policy in the settings.",
+        "Keep and delete records according to the retention policy.",
     ),
     "backup": CommandEntry(
         f"{_HERE}.backup", "backup", "Copy the ledger while it is in use, and verify the copy."
@@ -143,7 +143,7 @@ COMMANDS: Mapping[str, CommandEntry] = {
         reads=CommandReads.NO_RECORDS,
     ),
     "consistency": CommandEntry(
-        f"{_HERE}.consistency", "consistency", "Check that one signed head continues another."
+        f"{_HERE}.consistency", "consistency", "Check that one signed head extends another."
     ),
     "keys": CommandEntry(
         f"{_HERE}.keys",

@@ -111,7 +111,7 @@ def way_to_a_ledger(config: Path | None, ledger: Path | None) -> str:
             f'Guard.open("{one_line(str(settings.source))}"); guardrail doctor checks '
             "what it needs"
         )
-    return "guardrail init creates a project with a ledger; --ledger FILE names another one"
+    return "guardrail init creates a project with a ledger; --ledger FILE selects another one"
 
 
 def _is_remembered(settings: Settings | None, path: Path) -> bool:

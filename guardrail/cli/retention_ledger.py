@@ -65,7 +65,7 @@ def open_for_retention(config: Path | None, ledger: Path | None) -> Iterator[Ret
         raise LedgerOpenError(
             f"{path}: there is no ledger at this path",
             code="ledger.missing",
-            hint="name the ledger with --ledger FILE, or run guardrail doctor",
+            hint="give the ledger with --ledger FILE, or run guardrail doctor",
         )
     journal, keys = open_journal(settings, epochs=False)
     with contextlib.closing(journal):

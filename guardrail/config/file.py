@@ -138,7 +138,7 @@ def _unreadable(path: Path, why: str, hint: str = "") -> ConfigError:
     return ConfigError(
         f"{path}: can't be read ({why})",
         code="config.unreadable",
-        hint=hint or f"name a settings file, which guardrail init creates as {FILE_NAME}",
+        hint=hint or f"give a settings file, which guardrail init creates as {FILE_NAME}",
     )
 
 

@@ -201,7 +201,7 @@ class RedactionSettings:
 class IdentitySettings:
     """Settings in ``[identity]``: which callers are accepted, and how they are recorded."""
 
-    tenant: str = _text("default", "tenant of sessions that do not name one")
+    tenant: str = _text("default", "tenant of sessions without one")
     principal_form: str = _choice("clear", "clear", "token", about="how principal ids are recorded")
     require: str = _choice(
         "asserted",
@@ -278,10 +278,10 @@ class AnchorSettings:
     witness_ca: Path | None = _file(
         "trusted root certificates for https witnesses; default: those of the system"
     )
-    tsa: str = _text("", "URL of a time stamp authority (RFC 3161); needs the extra tsa")
-    tsa_root: Path | None = _file("trusted root certificates for its time stamps")
+    tsa: str = _text("", "URL of a timestamping authority (RFC 3161); needs the extra tsa")
+    tsa_root: Path | None = _file("trusted root certificates for its timestamps")
     tsa_tokens: Path | None = _file(
-        "file for its time stamps; default: next to the ledger, same name plus -timestamps"
+        "file for its timestamps; default: next to the ledger, same name plus -timestamps"
     )
     interval_s: int = _limits(
         60,
@@ -393,9 +393,9 @@ class ProxySettings:
         "have one"
     )
     peers: tuple[str, ...] = _texts(
-        "IP addresses of reverse proxies that name the caller in identity_header"
+        "IP addresses of reverse proxies that set the caller in identity_header"
     )
-    identity_header: str = _text("", "header in which these peers name the caller, as asserted")
+    identity_header: str = _text("", "header in which these peers set the caller, as asserted")
     tools: Path = _text(
         Path("proxy-tools.json"), "file of the accepted tools, which guardrail proxy accept writes"
     )

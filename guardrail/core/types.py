@@ -208,4 +208,4 @@ class Receipt:
     leaf: bytes
     """SHA-256(0x00 || line), 32 bytes."""
     ts: str
-    """Time stamp in the record."""
+    """Timestamp in the record."""

@@ -134,7 +134,7 @@ def certificates(path: Path) -> list[x509.Certificate]:
             f"{path}: can't read any certificates ({why})",
             code="config.anchor_tls",
             hint=(
-                "name the file with the time stamp authority's root certificate in [anchors] "
+                "name the file with the timestamping authority's root certificate in [anchors] "
                 "tsa_root"
             ),
         ) from None

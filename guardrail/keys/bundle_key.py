@@ -27,7 +27,7 @@ def bundle_signer(path: Path, algorithm: str) -> Callable[[bytes], bytes]:
         raise KeysError(
             f"{path}: this key file does not exist",
             code="keys.missing",
-            hint="name the file of the private key: --signing-key PEM",
+            hint="give the file with the private key: --signing-key PEM",
         )
     try:
         key = serialization.load_pem_private_key(read_key(path), password=None)

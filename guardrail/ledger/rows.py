@@ -43,7 +43,7 @@ class SessionRow:
     first_seq: int
     started: str
     last: str
-    """Time stamp of the session's newest call."""
+    """Timestamp of the session's newest call."""
     calls: int
     denied: int
     rejected: int

@@ -51,7 +51,7 @@ class CallerIdentity:
             raise ConfigError(
                 "[proxy] peers and identity_header are only useful together",
                 code="config.identity_header",
-                hint="set both: the peers that name the caller, and the header that they use",
+                hint="set both: the peers that specify the caller, and the header that they use",
             )
         if self._header and (_NAME.fullmatch(self._header) is None or self._header in _RESERVED):
             raise ConfigError(
@@ -74,7 +74,7 @@ class CallerIdentity:
             return self._named(named)
         if named:
             raise IdentityError(
-                "only configured peers may name the caller in this header",
+                "only configured peers may specify the caller in this header",
                 code="identity.peer",
                 hint="add the address to [proxy] peers, or do not send this header",
             )
@@ -90,7 +90,7 @@ class CallerIdentity:
         if not values:
             return _NOBODY
         if len(values) > 1:
-            raise IdentityError("the caller is named twice", code="identity.several")
+            raise IdentityError("the caller is specified twice", code="identity.several")
         try:
             text = values[0].decode("utf-8")
         except UnicodeDecodeError:

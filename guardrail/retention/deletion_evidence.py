@@ -101,7 +101,7 @@ def not_anchored(kept: ExternalHeads, before: int) -> RetentionError:
         "after pruning, nothing could prove which records existed"
         + (f". The given head does not count: {kept.doubts[0]}" if kept.doubts else ""),
         code="retention.not_anchored",
-        hint="name a file or a witness in [anchors], then run guardrail anchor"
+        hint="set a file or a witness in [anchors], then run guardrail anchor"
         + (
             ", which sends the newest head; a head counts once a witness of [anchors] cosigned it, "
             "or the file of [anchors] holds it"

@@ -63,7 +63,7 @@ class Segment:
     leaf: str
     """Leaf hash of record ``last``, hex."""
     ts: str
-    """Time stamp of the record that seals the segment. No record in it was written later."""
+    """Timestamp of the record that seals the segment. No record in it was written later."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Pruning:
     ts: str
     """Time of the pruning."""
     last: str
-    """Time stamp of the last deleted record."""
+    """Timestamp of the last deleted record."""
     floor_days: int | None
     """The settings at that time."""
 
@@ -111,16 +111,16 @@ class RetentionFacts:
     first: int
     """Number of the first record after line 0; more than 1 if records were pruned."""
     oldest: str
-    """Time stamp of that record, or an empty string if there is none."""
+    """Timestamp of that record, or an empty string if there is none."""
     newest: str
-    """Time stamp of the last record."""
+    """Timestamp of the last record."""
     segments: tuple[Segment, ...] = ()
     """Segments that still have records and whose sealing record exists, in order."""
     archived: tuple[ArchivedCopy, ...] = ()
     holds: tuple[LegalHold, ...] = ()
     prunings: tuple[Pruning, ...] = ()
     open_begin: str = ""
-    """Time stamp of the first record in no segment, or an empty string if all are in one."""
+    """Timestamp of the first record in no segment, or an empty string if all are in one."""
 
     last_number: int = 0
     """Number of the segment that was sealed last, or 0 if none was."""

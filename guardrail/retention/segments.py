@@ -80,7 +80,7 @@ class Manifest:
     digest: str
     """SHA-256 of the file with the lines, hex."""
     newest: str
-    """The latest time stamp in the segment."""
+    """The latest timestamp in the segment."""
     v: int = 1
 
     @property

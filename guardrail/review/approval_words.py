@@ -90,14 +90,14 @@ NEXT: Mapping[RejectionReason, str] = {
         " section Who may approve)."
     ),
     RejectionReason.APPROVER_COUNTED: "Another person runs `guardrail approve ID --reason TEXT`.",
-    RejectionReason.APPROVER_UNKNOWN: "Answer again, and name the approver.",
+    RejectionReason.APPROVER_UNKNOWN: "Answer again, and specify the approver.",
     RejectionReason.ANSWER_CHANGED: "Answer again with yes or no and a reason, and nothing else.",
     RejectionReason.ASSERTED: (
         "To accept approvers whose identity is not verified, set unsafe_asserted_approvals = "
         "true in [approvals] (read SECURITY.md first). Then approve it again."
     ),
     RejectionReason.NEEDS_HIDDEN: (
-        "Stop hiding the values that the rule's needs name, or remove them from needs, and make "
+        "Stop hiding the values listed in the rule's needs, or remove them from needs, and make "
         "the call without an approval."
     ),
     RejectionReason.CLOCK_SKEW: (

@@ -85,7 +85,7 @@ def find_request(log: RequestLog, ref: str) -> ApprovalCase:
     if len(wanted) > 1:
         names = ", ".join(clip(name(case.request.id), 30) for case in wanted[:_MAX_NAMED])
         raise NotFoundError(
-            f"{shown} names more than one request: {names}",
+            f"{shown} matches more than one request: {names}",
             code="review.ambiguous",
             hint="give more characters of the id",
         )

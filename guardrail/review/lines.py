@@ -311,4 +311,4 @@ def _reason(error: OSError, path: Path) -> tuple[str, str]:
     if isinstance(error, gzip.BadGzipFile):
         return "it is not a gzip file", _ANOTHER
     why, way = explain_error(error, path)
-    return why, way or "name the file of an export, or of the copy of a segment"
+    return why, way or "give the file of an export, or of the copy of a segment"

@@ -46,7 +46,7 @@ def log_key(reader: LedgerReader) -> NoteKey:
     try:
         return NoteKey(reader.log, bytes.fromhex(public if isinstance(public, str) else ""))
     except (ValueError, NoteError):
-        raise _unusable_error("line 0 of the ledger names no key") from None
+        raise _unusable_error("line 0 of the ledger contains no key") from None
 
 
 def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str, Certificate]]:

@@ -54,7 +54,7 @@ def way_to_copy(
         wanted = [each for each in wanted if seq <= each.last]
     if not wanted:
         return (
-            "no copy of their segment is in the folders that [retention] names: restore it from "
+            "no copy of their segment is in the folders set in [retention]: restore it from "
             f"your backups, then run guardrail {command} {'SEQ' if seq is None else seq} --segment "
             "FILE"
         )

@@ -22,7 +22,7 @@ class CauseExplanation:
 CAUSES: Mapping[Cause, CauseExplanation] = {
     Cause.POLICY: CauseExplanation(
         "The policy was asked, and its rules gave this answer.",
-        "To change the answer, change the rules named here, then run `guardrail policy test`.",
+        "To change the answer, change the rules listed here, then run `guardrail policy test`.",
     ),
     Cause.ARGUMENTS: CauseExplanation(
         "The arguments do not fit the tool's schema, so the policy was not asked: a rule about "
@@ -108,7 +108,7 @@ CAUSES: Mapping[Cause, CauseExplanation] = {
 }
 
 _UNKNOWN_CAUSE = CauseExplanation(
-    "The record names a cause that this version of guardrail does not know.",
+    "The record contains a cause that this version of guardrail does not know.",
     "Read the record with the version that wrote it, or a newer one.",
 )
 
@@ -155,7 +155,7 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
     ("unreachable", "engine_version"): CauseExplanation(
         "The embedded policy engine is missing, or is not the one version that is known to "
         "answer like OPA.",
-        "Run `guardrail doctor`: it names the version to install.",
+        "Run `guardrail doctor`: it shows the version to install.",
     ),
     ("error", "input_size"): CauseExplanation(
         "The call exceeds the policy engine's size limit, so the rules were not asked.",
@@ -217,7 +217,7 @@ _DETAILS: Mapping[tuple[str, str], CauseExplanation] = {
         "Correct the call, or give the argument a default where the tool is declared.",
     ),
     ("identity", "absent"): CauseExplanation(
-        "The program named no principal for the call, and calls without a principal are denied, "
+        "The program passed no principal for the call, and calls without a principal are denied, "
         "so the policy was not asked. Usual reasons: no `with guard.session(principal=...)` "
         "around the call, a new thread, a sync dependency of a web framework that yields inside "
         "the block, a background task, a streaming response.",

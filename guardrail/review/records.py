@@ -116,7 +116,7 @@ class PrunedRange:
     seq: int
     """Number of the ``admin.pruned`` record."""
     ts: str
-    """Its time stamp."""
+    """Its timestamp."""
 
     @property
     def sentence(self) -> str:

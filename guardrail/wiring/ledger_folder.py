@@ -103,7 +103,7 @@ def in_the_way(folder: Path) -> LedgerOpenError:
     return LedgerOpenError(
         f"{folder} is not a folder, and the ledger's folder belongs there",
         code="ledger.folder",
-        hint="move that file away, or name another place in [ledger] path",
+        hint="move that file away, or set [ledger] path to another path",
     )
 
 
@@ -169,7 +169,7 @@ def check_existed(settings: Settings) -> None:
             f"{path}: this file is not a guardrail ledger, and nothing next to it shows that it "
             "was one",
             code="ledger.not_a_ledger",
-            hint="name the ledger with --ledger FILE, or run guardrail doctor",
+            hint="give the ledger with --ledger FILE, or run guardrail doctor",
         )
 
 

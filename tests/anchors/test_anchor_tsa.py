@@ -1,4 +1,4 @@
-"""Time stamps of a real authority, made with OpenSSL, and answers that are none."""
+"""Timestamps of a real authority, made with OpenSSL, and answers that are none."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_file_that_holds_no_tokens_is_not_written_to(
     (tmp_path / "tokens").write_text(content)
     with serving(authority.stamp) as url, pytest.raises(AnchorError) as refused:
         anchor(url, authority, tmp_path).publish(log.note(), log.prove)
-    assert "not a time stamp" in refused.value.message
+    assert "not a timestamp token" in refused.value.message
     assert (tmp_path / "tokens").read_text() == content
 
 

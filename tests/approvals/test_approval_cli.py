@@ -173,7 +173,7 @@ def test_what_the_approver_must_see_and_cannot_is_said(folder: Path) -> None:
     assert "hidden  /card" in done.stdout
     told = " ".join(run(folder, "why", approval).stdout.split())
     assert "Nobody can: a rule's needs name /card, and the record hides it." in told
-    assert "Next: Stop hiding the values that the rule's needs name" in told
+    assert "Next: Stop hiding the values listed in the rule's needs" in told
     assert "guardrail approve" not in told
 
 

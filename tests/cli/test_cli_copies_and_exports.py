@@ -111,7 +111,7 @@ def test_a_pruned_record_without_a_copy_is_to_come_from_a_backup(
     """A copy without what says what it is counts as none."""
     copy.with_suffix("").with_suffix(".json").unlink()
     ran = cli("show", "3")
-    assert "no copy of their segment is in the folders that [retention] names" in ran.err
+    assert "no copy of their segment is in the folders set in [retention]" in ran.err
     shutil.rmtree(copy.parent)
     os.mkfifo(copy.parent)
     assert "no copy of their segment" in cli("show", "3").err

@@ -146,7 +146,7 @@ class WitnessStore:
         not_one = LedgerOpenError(
             f"{path}: not a witness database, or a damaged one",
             code="witness.database",
-            hint="name the file that guardrail witness init created",
+            hint="use the file that guardrail witness init created",
         )
         try:
             connection = _connect(path)

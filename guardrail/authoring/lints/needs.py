@@ -31,7 +31,7 @@ def check(definition: Definition, flow: ValueFlow, shape: InputShape) -> Iterato
                 rule.line,
                 Code.HIDDEN_NEED,
                 f"the approver must see {pointer}, but {reason}: nobody can approve such a call",
-                "name an argument that is recorded, such as a number or a domain, and remove this"
+                "use an argument that is recorded, such as a number or a domain, and remove this"
                 " pointer from needs",
             )
 

@@ -85,16 +85,16 @@ def _move_request(
     new = settings.anchors.file
     if new is None:
         raise ConfigError(
-            "[anchors] names no file to move the heads to",
+            "no file is set in [anchors] to move the heads to",
             code="config.anchors",
             hint="set file in [anchors] of guardrail.toml (docs/anchors.md)",
         )
     if (old is None) is not lost:
-        raise UsageError("name the old file, or pass --lost if it is gone for good", hint=_USAGE)
+        raise UsageError("give the old file, or pass --lost if it is gone for good", hint=_USAGE)
     with contextlib.suppress(OSError):
         if old is not None and os.path.samefile(old, new):
             raise UsageError(
-                "[anchors] already names this file",
+                "[anchors] file is already set to this file",
                 hint="set file in [anchors] to the new path first, then run: " + _USAGE,
             )
     return _MoveRequest(old, new, redacted_reason(reason, needed="guardrail anchor move") or "")
@@ -131,7 +131,7 @@ def _old_heads(wish: _MoveRequest, key: NoteKey, ledger: Path) -> Sequence[HeadL
             f"{wish.old}: there is no anchor file at this path",
             code="anchor.missing",
             hint=(
-                "name the old file; if it is gone for good: guardrail anchor move --lost --reason"
+                "give the old file; if it is gone for good: guardrail anchor move --lost --reason"
                 ' "..."'
             ),
         )

@@ -36,7 +36,7 @@ class _HeadFileError(GuardrailError):
     default_code = "head.file"
 
 
-@click.command(short_help="Check that one signed head continues another.")
+@click.command(short_help="Check that one signed head extends another.")
 @click.argument("old", type=_PATH, metavar="OLD")
 @click.argument("new", type=_PATH, metavar="NEW")
 @ledger_options

@@ -73,7 +73,7 @@ def policy_paths(paths: Sequence[Path], config: Path | None) -> Sequence[Path]:
     """Return the policies to examine. Raises ``ConfigError`` if one of them does not exist."""
     settings = None if paths else settings_of(config)
     chosen = paths if settings is None else settings.policy.path
-    hint = "name the folder of the policies, or omit PATH to use those of the settings"
+    hint = "give the folder of the policies, or omit PATH to use those in the settings"
     if settings is not None:
         from guardrail.wiring.missing_policies import way_to_policies
 

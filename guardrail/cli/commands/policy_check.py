@@ -78,7 +78,9 @@ def _opa() -> OpaProgram | None:
 
     program = find_opa()
     if program is None and os.environ.get("GUARDRAIL_OPA"):
-        raise ConfigError("GUARDRAIL_OPA does not name an executable program", code="config.opa")
+        raise ConfigError(
+            "GUARDRAIL_OPA is not the path of an executable program", code="config.opa"
+        )
     return program
 
 

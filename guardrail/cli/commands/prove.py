@@ -63,7 +63,7 @@ def prove(*, ref: str, config: Path | None, ledger: Path | None, out: Path | Non
         target = find(reader, ref)
         if not isinstance(target, RecordRef):
             raise NotFoundError(
-                "this names a session, but a proof is for one record",
+                "this is a session, but a proof is for one record",
                 hint="guardrail show last, then guardrail prove SEQ",
             )
         kept = _notes(
@@ -233,8 +233,8 @@ def _not_proved(checked: ProofCheck) -> list[str]:
     ]
     if checked.epoch is not None:
         said.append(
-            "That the key of the process had not ended when it signed the head: only the log shows"
-            " that."
+            "That the key of the process had not been retired when it signed the head: only the "
+            "log shows that."
         )
     if not checked.cosignatures:
         said.append(

@@ -31,7 +31,7 @@ _HERE = "guardrail.cli.commands.proxy"
             reads=CommandReads.NO_RECORDS,
         ),
         "token": CommandEntry(
-            _HERE, "token", "Make a token for a caller.", reads=CommandReads.NO_RECORDS
+            _HERE, "token", "Create a token for a caller.", reads=CommandReads.NO_RECORDS
         ),
     },
     invoke_without_command=True,
@@ -112,7 +112,7 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
     return Exit.YES
 
 
-@click.command(short_help="Make a token for a caller.")
+@click.command(short_help="Create a token for a caller.")
 @config_option
 @click.option(
     "--callers",
@@ -134,9 +134,9 @@ def token(*, config: Path | None, callers: Path | None, name: str) -> int:
     path = callers or settings_of(config).proxy.callers
     if path is None:
         raise ConfigError(
-            "no file of callers is set",
+            "no callers' file is set",
             code="callers.missing",
-            hint="name one with --callers FILE, and set [proxy] callers",
+            hint="give one with --callers FILE, and set [proxy] callers",
         )
     data(add_token(path, name))
     remark(f"added  {one_line(str(path))}")

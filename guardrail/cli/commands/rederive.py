@@ -30,7 +30,7 @@ _SHOWN = 20
 """Number of differences that the text shows."""
 
 
-@click.command(short_help="Derive recorded decisions again from the kept policies.")
+@click.command(short_help="Re-derive recorded decisions from the kept policies.")
 @click.argument("query", metavar="[QUERY]", required=False)
 @source_options
 @click.option(

@@ -46,7 +46,7 @@ _HERE = "guardrail.cli.commands.retention"
             _HERE, "status", "Show records that are due, overdue or were deleted too early."
         ),
     },
-    short_help="Keep and delete records by the retention policy in the settings.",
+    short_help="Keep and delete records according to the retention policy.",
 )
 def retention() -> None:
     """Keep and delete records according to the retention policy in the settings."""

@@ -80,7 +80,7 @@ def _decision(records: RecordReader, ref: str) -> int:
     target = find(records, ref)
     if not isinstance(target, RecordRef):
         raise NotFoundError(
-            "this names a session, but a decision belongs to one call",
+            "this is a session, but a decision belongs to one call",
             hint="guardrail show last, then guardrail why SEQ",
         )
     return decision_seq(records, target.seq)

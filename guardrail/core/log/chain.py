@@ -109,12 +109,12 @@ class Report:
     detail: str = ""
     """Description of the problem, without any content of the record."""
     backwards: int = 0
-    """Number of times that the time stamp went back. This is only a notice, because clocks can go
+    """Number of times that the timestamp went back. This is only a notice, because clocks can go
     back.
     """
     first_backwards: int | None = None
     ts: str = ""
-    """Time stamp of the last good record, or an empty string if it was not read."""
+    """Timestamp of the last good record, or an empty string if it was not read."""
     open_calls: Mapping[str, int] = field(default_factory=dict)
     """The number of the decision of each allowed call without an outcome, by call id."""
 
@@ -251,7 +251,7 @@ class Chain:
         wrong = self._check_kind(seq, record)
         if wrong is not None:
             return self._stop(seq, *wrong)
-        # (9) A time stamp that goes back is only a notice; clocks can go back.
+        # (9) A timestamp that goes back is only a notice; clocks can go back.
         ts = record["ts"]
         if ts < self._ts:
             self._backwards += 1

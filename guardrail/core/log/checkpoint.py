@@ -218,7 +218,7 @@ class SignedNote:
         head, empty, tail = whole.rpartition("\n\n")
         if not empty or not tail.endswith("\n"):
             raise NoteError(
-                "this is not a signed note: expected text, an empty line and signature lines"
+                "this is not a signed note: expected text, a blank line and signature lines"
             )
         lines = tail[:-1].split("\n")
         if len(lines) > _MAX_SIGNATURES:

@@ -79,9 +79,9 @@ class PruneCut:
     leaf: bytes
     """Leaf hash of record ``before`` - 1."""
     ts: str
-    """Time stamp of record ``before`` - 1."""
+    """Timestamp of record ``before`` - 1."""
     newest: str
-    """The latest time stamp among the deleted records, because clocks can go back."""
+    """The latest timestamp among the deleted records, because clocks can go back."""
 
 
 @dataclass(frozen=True, slots=True)

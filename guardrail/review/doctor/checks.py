@@ -73,7 +73,7 @@ def check_all(
         other = (
             f"guardrail doctor --ledger {near[0]}"
             if near
-            else "name another file with --ledger FILE"
+            else "give another file with --ledger FILE"
         )
         found = f"there is no ledger at {settings.ledger.path}, and no trace of one"
         yield Check("ledger", CheckState.FAIL, found, other)

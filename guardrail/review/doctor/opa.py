@@ -44,7 +44,7 @@ def local_policies(settings: Settings) -> Check:
         return Check(
             "policies",
             CheckState.FAIL,
-            f"there are no policies at {missing[0]}, and no revision is named",
+            f"there are no policies at {missing[0]}, and no revision is set",
             "set [opa] revisions, or create policies with guardrail init",
         )
     try:

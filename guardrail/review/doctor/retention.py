@@ -69,7 +69,7 @@ def _never_deletes(settings: Settings, status: RetentionStatus) -> Check | None:
         CheckState.FAIL if old else CheckState.NOTE,
         f"nothing can be deleted after {counted(kept.days, 'day')}, because [anchors] names no "
         "file or witness with a head that covers the records" + also,
-        "name a file or a witness in [anchors]"
+        "set a file or a witness in [anchors]"
         + ("" if kept.archive else ", and a folder on another disk as archive in [retention]"),
     )
 

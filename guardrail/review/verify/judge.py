@@ -58,7 +58,7 @@ class VerifyFindings:
     None if it was not computed.
     """
     time_of: Callable[[int], str]
-    """Returns a record's time stamp, or an empty string if the record was deleted."""
+    """Returns a record's timestamp, or an empty string if the record was deleted."""
     leaf_of: Callable[[int], str]
     """Returns the leaf hash of a record in hex, or an empty string if it does not exist."""
     believed: Callable[[int], bytes | None] = lambda _: None

@@ -248,9 +248,9 @@ class VerifyReport:
     """Number of valid records from the start, including records that were pruned with proof."""
     last_seq: int = -1
     last_ts: str = ""
-    """Time stamp of that record, or an empty string if it was not read."""
+    """Timestamp of that record, or an empty string if it was not read."""
     first_bad_ts: str = ""
-    """Time stamp of the first bad record, if its line is good but other data about it is not,
+    """Timestamp of the first bad record, if its line is good but other data about it is not,
     otherwise an empty string.
     """
     since: int = 0
@@ -271,7 +271,7 @@ class VerifyReport:
     anchored_by: str = ""
     """A description of the place that this head came from."""
     anchored_ts: str = ""
-    """Time stamp of that record."""
+    """Timestamp of that record."""
     recall: Recall | None = None
     """Relation to this machine's memory, or None if they can't be compared."""
     remembered_to: int | None = None

@@ -39,7 +39,7 @@ class VerifyRun:
     since: int = 0
     same_schema: bool = True
     heartbeats: list[tuple[int, str, int]] = field(default_factory=list)
-    """Sequence number, time stamp and interval in seconds of each heartbeat."""
+    """Sequence number, timestamp and interval in seconds of each heartbeat."""
     pages: tuple[PageFault | None] | None = None
     """The storage's finding about its own pages and indexes, or None if it was not asked yet."""
     problem: Problem = None
