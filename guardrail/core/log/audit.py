@@ -87,8 +87,8 @@ class Audit:
     def join(self, root: bytes, level: int, within: Mapping[int, Sequence[bytes]]) -> list[bytes]:
         """Append a perfect subtree that was read separately; return the result of ``Edge.append``.
 
-        For the watched sizes inside the subtree, *within* maps a number of its leaves to the root
-        of the tree over them.
+        For each watched size inside the subtree, *within* maps the number of the subtree's leaves
+        up to that size to the roots of the perfect subtrees over those leaves.
         """
         for count, roots in within.items():
             edge = self.edge.copy()

@@ -55,7 +55,7 @@ def check_all(
     more: Iterable[tuple[str, Callable[[Settings], Check]]] = (),
 ) -> Iterator[Check]:
     """Yield each check as soon as it is done, among them *more*: named checks of the settings. A
-    check that can't be made is ``unknown``; none raises.
+    check that can't be made is ``unknown``; no check raises an exception.
     """
     yield python_version()
     yield engine_version()

@@ -1,5 +1,5 @@
-"""Verifies a copy of a log, if it was given as a copy. Heads that cover more records than the copy
-has do not contradict it.
+"""Verifies a file that the user gave as a copy of a log. Heads that cover more records than the
+copy has do not contradict it.
 """
 
 from __future__ import annotations
