@@ -33,7 +33,15 @@ def test_the_detectors_find_nothing_in_a_plain_name(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["last", "42", "S-1", "s_000123", new_ulid(), "0b3c8a52-3f1f-4e5a-9d0e-0a1b2c3d4e5f"]
+    "name",
+    [
+        "last",
+        "42",
+        "S-1",
+        "s_000123",
+        pytest.param(new_ulid(), id="ulid"),
+        "0b3c8a52-3f1f-4e5a-9d0e-0a1b2c3d4e5f",
+    ],
 )
 def test_what_commands_are_usually_given_is_recognised(name: str) -> None:
     """Commands load no detectors for these."""
