@@ -69,11 +69,11 @@ class AnchorEndpoint:
         body: bytes = b"",
         content_type: str = "text/plain",
     ) -> HttpReply:
-        """Return the reply to one request, whatever its status.
+        """Send one request and return the response, whatever its status.
 
         *end* is the deadline (``time.monotonic``); *limit* is the size of the largest accepted body
         in bytes. Raises ``AnchorError``: ``anchor.unreachable``, or ``anchor.malformed`` if no
-        complete HTTP reply within the limit arrived.
+        complete HTTP response within the limit arrives.
         """
         headers = {"Content-Type": content_type} if body else {}
         connection = http.HttpConnection(self._endpoint, headers=headers)

@@ -307,7 +307,7 @@ class Throttle:
         return {"tenant": said.tenant, "principal": said.principal}
 
     def write_finished_minutes(self) -> None:
-        """Write the counts of the minutes that have ended. Called by a timer at the end of each
+        """Write the counts for each minute that has ended. Called by a timer at the end of each
         minute.
         """
         with self._lock:

@@ -94,7 +94,7 @@ class TimedBody:
         return self._timed_out()
 
     def interrupted(self, stop: BaseException) -> Ended:
-        """Return how the call ended if *stop* interrupted the wait for its body."""
+        """Return the outcome of a call whose wait for its body was interrupted by *stop*."""
         if self._began is None:
             return Ended(None, stop, None)
         if self._ended.done():

@@ -193,7 +193,7 @@ def _wrapped(line: str) -> str:
 
 
 def prose(text: str, *, indent: int = 0) -> list[str]:
-    """Wrap one of guardrail's own sentences to the width minus *indent* columns. Returns at least
+    """Wrap text written by guardrail to the terminal width minus *indent* columns. Returns at least
     one line.
     """
     return textwrap.wrap(

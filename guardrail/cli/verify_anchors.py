@@ -213,8 +213,8 @@ def _names(settings: Settings, publics: set[str]) -> list[str]:
 
 
 def _publics(settings: Settings) -> set[str]:
-    """Return the possible public keys of the log. The result is empty if the keys are missing and
-    nothing is remembered.
+    """Return the candidate public keys for the log. The result is empty if the key files are
+    missing and no head is remembered.
     """
     from guardrail.anchoring import remembered_head
     from guardrail.keys.log_key import Keys

@@ -10,7 +10,7 @@ __all__ = ["Repeat", "names_of"]
 
 
 class Repeat(StrEnum):
-    """The state of the earlier call, which is also the detail of cause ``duplicate``."""
+    """The state of the earlier call. Also used as the detail of the ``duplicate`` cause."""
 
     SUCCEEDED = "succeeded"
     """The call ran, and succeeded or at least returned."""

@@ -8,7 +8,7 @@ __all__ = ["Api"]
 
 
 class Api(StrEnum):
-    """An API whose answers contain tool calls."""
+    """A model API whose responses can contain tool calls."""
 
     CHAT = "chat"
     """OpenAI's chat completions."""

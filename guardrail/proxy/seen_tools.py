@@ -64,8 +64,8 @@ class SeenTools:
         self._due = 0.0
 
     def note(self, tool: RequestedTool) -> None:
-        """Add *tool*, which a request contained. It replaces an earlier tool with the same name and
-        another schema.
+        """Record *tool*, found in a request. It replaces any earlier tool that has the same name
+        but a different schema.
         """
         if tool.schema is None:
             return  # it has no schema to accept

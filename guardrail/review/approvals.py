@@ -23,8 +23,8 @@ OPEN = frozenset({RequestState.PENDING, RequestState.GRANTED, RequestState.BLOCK
 
 
 class RequestLog(Protocol):
-    """The ledger reads that this module needs. ``guardrail.ledger.reader.LedgerReader`` implements
-    them.
+    """The read operations on the ledger that this module needs.
+    ``guardrail.ledger.reader.LedgerReader`` implements them.
     """
 
     def requests(self, session: str | None = None) -> list[str]:

@@ -257,8 +257,8 @@ class FileRecords:
         return [(seq, line) for seq, line in found if line is not None]
 
     def approval(self, approval: str) -> list[bytes]:
-        """Return the decision about the call *approval*, followed by all of the approval's steps in
-        the file, in order.
+        """Return the decision on the call with id *approval*, followed by all of the approval's
+        steps in the file, in order.
         """
         decisions = (
             line for line in self.by_call(approval) if decode(line).get("type") == "call.decision"

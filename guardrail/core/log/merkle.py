@@ -175,7 +175,7 @@ def _levels(size: int) -> Iterator[int]:
 
 
 def _split(size: int) -> int:
-    """Return the largest power of two below *size*, which is at least 2."""
+    """Return the largest power of two less than *size*. *size* must be at least 2."""
     return 1 << ((size - 1).bit_length() - 1)
 
 

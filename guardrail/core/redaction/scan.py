@@ -1,5 +1,5 @@
-"""Scans many texts in one pass, for the hits of detectors and for a session's known values, and
-assigns the hits to the texts.
+"""Scans many texts in one pass for detector matches and for a session's known values, and maps
+each match to its text.
 
 The caller passes a function that is called with the amount of work, roughly in characters, before
 that work is done. That function raises an exception if the total exceeds the limit for one view.

@@ -91,12 +91,12 @@ def plan_defaults(
 ) -> Defaults | None:
     """Return the defaults of *root*, or None if it has none.
 
-    Only schemas that always apply count: ``properties`` and ``items``, through ``allOf`` and local
-    references. Those in ``anyOf``, ``oneOf`` or ``if`` might not apply and are ignored. *root* has
-    passed ``survey``. *fits* returns True if a value fits the part of *root* at a pointer. A
-    default that does not fit, with the defaults below it filled in, is dropped, so the policy can
-    see that the argument is missing. All checked values together stay within *limits*: a foreign
-    schema can contain costly defaults.
+    Only schemas that apply unconditionally are considered: ``properties`` and ``items``, through
+    ``allOf`` and local references. Those in ``anyOf``, ``oneOf`` or ``if`` might not apply and are
+    ignored. *root* has passed ``survey``. *fits* returns True if a value fits the part of *root* at
+    a pointer. A default that does not fit, with the defaults below it filled in, is dropped, so the
+    policy can see that the argument is missing. All checked values together stay within *limits*: a
+    third-party schema can contain defaults that are expensive to check.
     """
     plans: dict[int, Defaults] = {}
     todo: list[dict[str, Any]] = []

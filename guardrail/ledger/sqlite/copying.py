@@ -1,4 +1,4 @@
-"""Copies a log's database into one file, consistently, while writers run."""
+"""Takes a consistent, single-file snapshot of a log's database while writers are active."""
 
 from __future__ import annotations
 

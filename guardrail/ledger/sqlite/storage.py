@@ -178,7 +178,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return rows[0] if rows else None
 
     def find_calls(self, prefix: str, limit: int) -> list[str]:
-        """Return at most *limit* ids of calls that begin with *prefix*, sorted."""
+        """Return at most *limit* call ids that begin with *prefix*, sorted."""
         rows = self.ask(
             "SELECT DISTINCT call FROM record WHERE call >= ? AND call < ? "
             "AND type IN ('call.decision', 'call.outcome') ORDER BY call LIMIT ?",
@@ -189,7 +189,7 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return [row[0] for row in rows]
 
     def find_sessions(self, prefix: str, limit: int) -> list[str]:
-        """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
+        """Return at most *limit* session ids that begin with *prefix*, sorted."""
         query = (
             "SELECT DISTINCT session FROM record WHERE session >= ? AND session < ? "  # noqa: S608 - a constant
             f"AND {_ENTRIES} ORDER BY session LIMIT ?"

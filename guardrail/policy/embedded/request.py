@@ -101,7 +101,7 @@ class EngineRequest(BatchedFuture[EngineReply]):
         return super().exception(self._read(timeout))
 
     def _read(self, timeout: float | None) -> float | None:
-        """Read the reply, if that is possible. Return the rest of *timeout*."""
+        """Read the reply if possible. Return the time left of *timeout*."""
         if self.source is None or super().done():
             return timeout
         until = None if timeout is None else time.monotonic() + timeout

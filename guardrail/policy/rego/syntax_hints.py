@@ -1,4 +1,4 @@
-"""Hints for syntax errors, based on the parser's message and the line in it."""
+"""Hints for syntax errors, based on the parser's message and the source line that it refers to."""
 
 from __future__ import annotations
 

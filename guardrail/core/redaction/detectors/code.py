@@ -282,7 +282,7 @@ def _callee(text: str, at: int) -> str:
 
 
 def _is_label(value: str) -> bool:
-    """Return True if a literal is a label for people, as in
+    """Return True if a literal is a human-readable label, as in
     ``add("password", "Your password")``.
     """
     return " " in value and not any(map(str.isdigit, value))

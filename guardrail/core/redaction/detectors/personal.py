@@ -1,5 +1,5 @@
-"""Finds personal data by its form: e-mail addresses, card numbers, IBANs, social security and
-telephone numbers. Check digits are verified if there are any.
+"""Detects personal data by its format: e-mail addresses, card numbers, IBANs, social security and
+telephone numbers. Check digits, if any, are verified.
 """
 
 from __future__ import annotations
