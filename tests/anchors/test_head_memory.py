@@ -447,7 +447,7 @@ def test_verify_tells_of_a_memory_that_can_not_be_read(settings: Settings, raw: 
     remembering(settings).file.write_text(raw)
     code, document, told = verified(settings)
     assert (code, document["state"], document["memory"]) == (5, "not_anchored", None)
-    assert any("memory of heads" in each for each in document["notices"])
+    assert any("stores the heads it has seen" in each for each in document["notices"])
     assert "REMEMBERED" not in told
 
 

@@ -101,7 +101,7 @@ def test_without_the_ledger_a_head_from_before_the_copy_proves_how_far_it_goes(
     (project.parent / "away" / "heads").unlink()
     found = answer(cli, "--checkpoint", "new")
     assert (found["state"], found["exit"]) == ("rolled_back", 1)
-    assert "neither a ledger nor a head" in str(found["detail"])
+    assert "no ledger and no head" in str(found["detail"])
     assert str(found["next"]).startswith("['guardrail verify --backup copy.db --checkpoint FILE")
     found = answer(cli, "--checkpoint", "new", "--checkpoint", "old")
     assert (found["state"], found["proven_to"]) == ("prefix", size_of("old") - 1)

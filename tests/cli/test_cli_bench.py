@@ -51,7 +51,7 @@ def test_a_folder_that_can_not_be_measured_is_named(cli: Cli, tmp_path: Path) ->
     done = cli("bench", tmp_path / "missing")
     assert done.code == 3
     assert f"{tmp_path / 'missing'}: can't measure here" in done.err
-    assert "name a folder that you can write to" in done.err
+    assert "use a folder that you can write to" in done.err
     (tmp_path / "file").touch()
     assert cli("bench", tmp_path / "file").code == 2
 
@@ -66,7 +66,8 @@ def test_ctrl_c_removes_the_files(tmp_path: Path) -> None:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     ) as process:
-        until(lambda: list(tmp_path.glob("guardrail-bench-*/0/ledger.db")), "a measurement")
+        logs = lambda: tmp_path.glob("guardrail-bench-*/0/ledger.db-wal")
+        until(lambda: any(each.stat().st_size > 200_000 for each in logs()), "a measurement")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130

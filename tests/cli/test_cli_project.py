@@ -260,7 +260,7 @@ def test_policies_that_are_not_there_are_3(cli: Cli, tmp_path: Path, command: st
     """Could not find out is not refused."""
     ran = cli("policy", command, tmp_path / "none")
     assert ran.code == 3
-    assert "name the folder of the policies" in ran.err
+    assert "give the folder of the policies" in ran.err
 
 
 def test_a_hostile_file_name_or_policy_text_does_not_reach_the_terminal_raw(
@@ -354,7 +354,7 @@ def test_reload_names_the_settings_that_it_applies_and_those_that_need_a_restart
     running = next(
         line for line in cli("doctor", "--config", config).out.splitlines() if "running" in line
     )
-    assert f"process {pid} runs with other settings" in running
+    assert f"process {pid} runs with different settings" in running
     for folder in (own, config.parent / "policies"):
         (folder / "shop").mkdir()
         (folder / "shop" / "data.json").write_text("{}")

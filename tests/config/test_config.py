@@ -121,7 +121,7 @@ def test_what_was_taken_for_settings_is_told_from_what_was_meant(tmp_path: Path)
         ),
         (empty, "it is a folder", "that folder contains no guardrail.toml"),
         (ledger, "it is a database", "Guard.open(ledger=FILE)"),
-        (tmp_path / "binary", "it is not UTF-8 text", "name a settings file"),
+        (tmp_path / "binary", "it is not UTF-8 text", "give a settings file"),
         (tmp_path / "guardrial.toml", "no such file", f"{tmp_path / 'guardrail.toml'} exists"),
         (tmp_path / "other.toml", "no such file", f"{tmp_path / 'guardrail.toml'} exists"),
         (empty / "guardrail.toml", "no such file", "guardrail init"),

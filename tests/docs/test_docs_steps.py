@@ -112,6 +112,7 @@ STEPS: dict[str, dict[str, str]] = {
         "opa check --strict": "policy/opa/test_opa_bundles.py::test_what_is_not_pure_is_not_bundled",
         "guardrail policy bundle --unsafe-impure": "policy/opa/test_opa_bundles.py::test_an_impure_bundle_says_so_in_its_revision",
         "guardrail why": f"{HERE}::test_a_guard_is_set_up_on_a_server_as_the_page_says",
+        "guardrail rederive": "policy/opa/test_opa_kept_policies.py::test_policies_that_only_the_server_has_are_not_kept_and_the_report_says_so",
         "guardrail policy push": "policy/opa/test_opa_commands.py::test_policies_are_pushed_to_a_development_server",
     },
     "anchors.md": {

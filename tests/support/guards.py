@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -26,6 +27,7 @@ from guardrail.review.verify import VerifyState, verify_ledger
 from guardrail.testing import StaticPolicy, allow
 from guardrail.wiring.opening import open_guard, open_journal
 from tests.support.paths import PROGRAMS
+from tests.support.waiting import PATIENCE
 
 OPEN = {"type": "object", "additionalProperties": True}
 """A schema that takes every argument."""
@@ -250,11 +252,11 @@ def child(folder: Path, *, env: Mapping[str, str] | None = None, **options: Any)
         running.close()
 
 
-def until_ok(running: Child, tries: int = 100) -> dict[str, Any]:
-    """Call until a call goes through."""
-    answer: dict[str, Any] = {}
-    for _ in range(tries):
-        answer = running.ask("call")
-        if "ok" in answer:
-            break
-    return answer
+def until_ok(running: Child) -> dict[str, Any]:
+    """Call until a call goes through, or patience ends. Return the last answer."""
+    end = time.monotonic() + PATIENCE
+    while True:
+        answer: dict[str, Any] = running.ask("call")
+        if "ok" in answer or time.monotonic() > end:
+            return answer
+        time.sleep(0.01)

@@ -280,13 +280,13 @@ def test_opening_ends_although_the_lock_is_elsewhere(tmp_path: Path) -> None:
         writer.append(note())
 
 
-def _until_ok(driver: Driver, tries: int = 100) -> dict[str, Any]:
-    answer: dict[str, Any] = {}
-    for _ in range(tries):
-        answer = driver.ask("call")
-        if "ok" in answer:
+def _until_ok(driver: Driver, seconds: float = 20) -> dict[str, Any]:
+    end = time.monotonic() + seconds
+    while True:
+        answer: dict[str, Any] = driver.ask("call")
+        if "ok" in answer or time.monotonic() > end:
             return answer
-    return answer
+        time.sleep(0.01)
 
 
 def _until(condition: Any, seconds: float = 20) -> None:
