@@ -77,7 +77,7 @@ def check_follows(
     before: Checkpoint, head: Checkpoint, prove: Prove, *, signed: Callable[[], bool] = lambda: True
 ) -> bool:
     """Check that *head* extends *before*. Return True if the log's key signed *before* (*signed*),
-    False if another key signed it.
+    False if a different key signed it.
 
     Raises ``AnchorError`` (``anchor.conflict``) if *head* does not extend *before*, whoever signed
     it: ``verify`` applies the same rule.

@@ -1,5 +1,5 @@
-"""File anchor: an append-only file in another directory, ideally with another owner, with one head
-per line.
+"""File anchor: an append-only file in a different directory, ideally with a different owner, with
+one head per line.
 """
 
 from __future__ import annotations
@@ -313,8 +313,8 @@ class FileAnchor:
         return None, torn
 
     def _is_ours(self, found: HeadLine) -> bool:
-        """Return True if the log's key signed *found*, or if *found* belongs to another log, whose
-        key is unknown.
+        """Return True if the log's key signed *found*, or if *found* belongs to a different log,
+        whose key is unknown.
         """
         if found.head.origin != self._key.name:
             return True

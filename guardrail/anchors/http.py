@@ -1,5 +1,5 @@
-"""Sends one request to an anchor's server and returns the complete reply before a deadline. If that
-fails, the ``AnchorError`` says at which stage.
+"""Sends one request to an anchor's server and returns the complete response before a deadline. If
+that fails, the ``AnchorError`` says at which stage.
 
 The HTTP client is ``guardrail.system.http``, whose ``TransportError`` is converted to an
 ``AnchorError`` here. A connection serves one request, and requests are not retried.

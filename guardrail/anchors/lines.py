@@ -55,7 +55,7 @@ def head_line(note: SignedNote, now: float | None = None) -> bytes:
 
 
 def parse_line(line: bytes) -> HeadLine | None:
-    """Return the head in *line*, or None if the line is incomplete, has another type, or is
+    """Return the head in *line*, or None if the line is incomplete, has a different type, or is
     inconsistent.
 
     The caller checks the signatures.

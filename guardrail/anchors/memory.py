@@ -106,9 +106,9 @@ class HeadMemory:
         """Remember the head *note*, signed by *key*, if it is larger than the remembered head;
         durable when this returns.
 
-        Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, belongs to another log, or
-        does not extend the remembered head (nothing is changed), or ``anchor.memory`` if the file
-        can't be written.
+        Raises ``AnchorError``: ``anchor.conflict`` if *note* is smaller, belongs to a different
+        log, or does not extend the remembered head (nothing is changed), or ``anchor.memory`` if
+        the file can't be written.
         """
         with self._locked():
             before = self.read()

@@ -44,7 +44,7 @@ class OwnershipCheck:
     ) -> SessionState:
         """Return the state of the session in *table*, created by *make* if the session is new.
 
-        Raises ``IdentityError`` if the session belongs to another caller, and ``LedgerError``.
+        Raises ``IdentityError`` if the session belongs to a different caller, and ``LedgerError``.
         """
         return table.enter(
             self._session,

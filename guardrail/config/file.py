@@ -1,8 +1,8 @@
 """Reads the settings file, and checks that it is a plain file of this user.
 
 A folder that came from somebody else may contain settings too. Therefore, a file that was found,
-and not specified by the user, can't start a command or send a secret to a server. A file owned by
-another user is rejected, because that user could change it at any time.
+and not specified by the user, can't start a command or send a secret to a server. A file owned by a
+different user is rejected, because that user could change it at any time.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def read_settings(path: Path, owners: Collection[int] = ()) -> SettingsFile:
     """Read the settings file *path*, which must be owned by this user, by root or by one of
     *owners*. Never blocks.
 
-    Raises ``ConfigError`` if the file is missing, not a plain file, too large, owned by another
+    Raises ``ConfigError`` if the file is missing, not a plain file, too large, owned by a different
     user, or not TOML.
     """
     try:

@@ -78,8 +78,8 @@ class Settings:
         """Read *path* (or no file at all), then apply the environment.
 
         If *named* is False, the path was found and not given, so the file can't start a command
-        (``require_trust``). Raises ``ConfigError`` if the file is unreadable, owned by another user
-        or not TOML, and for an unknown section or key, a wrong type, or a value out of range.
+        (``require_trust``). Raises ``ConfigError`` if the file is unreadable, owned by a different
+        user or not TOML, and for an unknown section or key, a wrong type, or a value out of range.
         """
         environment = os.environ if environment is None else environment
         settings = cls() if path is None else _from_file(path, named=named)

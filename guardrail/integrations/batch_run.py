@@ -153,7 +153,7 @@ def _shown(tool: Tool, result: object) -> ToolAnswer:
 
 
 def _told(error: BaseException) -> ToolAnswer:
-    """Return *error* as an answer for the model, or raise it if the error is meant for the
+    """Return *error* as a result for the model, or raise it if the error is meant for the
     program.
     """
     if isinstance(error, Denied | ApprovalRequired):

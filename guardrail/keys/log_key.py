@@ -5,9 +5,9 @@ hex characters) and ``tokens.key`` (JSON: epoch and 32 bytes in hex), each with 
 who can read the folder can compute tokens and sign heads, so the people whose actions are recorded
 must not have access to it. Back it up: without the token key, tokens can no longer be looked up.
 
-If a *signer* is set, the log key is stored elsewhere, such as in a KMS or a program that another
-user runs. The folder then contains no ``log.key``: the signer command gets the bytes to sign on its
-standard input and answers with the signature.
+If a *signer* is set, the log key is stored elsewhere, such as in a KMS or a program that a
+different user runs. The folder then contains no ``log.key``: the signer command gets the bytes to
+sign on its standard input and answers with the signature.
 """
 
 from __future__ import annotations
@@ -344,7 +344,7 @@ def _private_key(pem: bytes) -> object:
 
 
 class _CommandSigner:
-    """A log key held by another program."""
+    """A log key held by a different program."""
 
     def __init__(
         self, command: Sequence[str], public: str, allow: Callable[[], None] = lambda: None

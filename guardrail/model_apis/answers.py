@@ -1,4 +1,4 @@
-"""Governs the bytes of a model's answer, complete or streamed. Performs no I/O."""
+"""Governs the bytes of a model's response, complete or streamed. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def govern_body(
 
 
 class AnswerStream:
-    """One streamed answer. It takes the provider's bytes, and returns the bytes for the program."""
+    """One streamed response. Takes the provider's bytes, and returns the bytes for the program."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The protocol between code that rewrites a model's answer and code that decides its tool calls.
+"""The protocol between code that rewrites a model's response and code that decides its tool calls.
 
 The rewriting code is a generator: it yields the calls to decide, and receives a ruling for each. It
 performs no I/O, so it can be used by clients, streams and proxies, in threads and on event loops.
@@ -60,7 +60,7 @@ call is allowed.
 
 
 class ModelAnswerError(GuardrailError):
-    """A model's answer can't be governed because it is malformed or incomplete. The program does
+    """A model's response can't be governed because it is malformed or incomplete. The program does
     not get its undecided calls.
     """
 

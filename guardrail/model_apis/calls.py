@@ -33,7 +33,7 @@ class CallKind(StrEnum):
 
 
 class ToolAnswer(NamedTuple):
-    """The answer to one call, which the model reads."""
+    """The result of one call, as the model reads it."""
 
     content: str | list[Any]
     failed: bool

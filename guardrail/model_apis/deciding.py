@@ -1,4 +1,4 @@
-"""Decides the tool calls of one model answer for a program that runs them itself."""
+"""Decides the tool calls in one model response for a program that runs them itself."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class Decider:
         released: Callable[[AskedCall], None] = _ignore,
     ) -> None:
         """*adapter* and *context* are recorded with each call. *context* does not contain the model
-        and the response, which are taken from the answer. *owner* is allowed to report the results
-        of the calls; by default, it is ``owner_of(session)``. *again* lets a repeated call use the
-        approval that its first attempt waited for. *tools* are the tools in the request, keyed by
-        name; other names are looked up in the guard's own tools. *released* is called with each
-        call that the program has received.
+        and the response, which are taken from the response. *owner* is allowed to report the
+        results of the calls; by default, it is ``owner_of(session)``. *again* lets a repeated call
+        use the approval that its first attempt waited for. *tools* are the tools in the request,
+        keyed by name; other names are looked up in the guard's own tools. *released* is called with
+        each call that the program has received.
         """
         self._tools = {} if tools is None else tools
         self._guard = guard

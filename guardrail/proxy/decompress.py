@@ -21,7 +21,7 @@ class Decompressor:
 
     def __init__(self, encoding: str) -> None:
         """*encoding* is the value of ``content-encoding``. Raises ``ProxyError`` if this proxy does
-        not support the encoding: it asks the upstream for uncompressed answers.
+        not support the encoding: it requests uncompressed responses from the upstream.
         """
         window = _WINDOWS.get(encoding.strip().lower())
         if window is None:

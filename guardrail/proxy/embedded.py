@@ -127,8 +127,8 @@ class EmbeddedProxy:
 
     @property
     def unanswered(self) -> dict[ErrorFormat, tuple[int, str]]:
-        """For each provider, the number of requests to which its upstream sent no answer, with the
-        reason for the last of them. Contains only providers that have such requests.
+        """For each provider, the number of requests to which its upstream sent no response, with
+        the reason for the last of them. Contains only providers that have such requests.
         """
         return {
             provider: (app.unanswered, app.problem)

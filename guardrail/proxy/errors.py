@@ -23,7 +23,7 @@ class ErrorFormat(StrEnum):
 
 
 class ProxyError(GuardrailError):
-    """A request that the proxy itself answers with an error. No part of the upstream's answer is
+    """A request that the proxy itself answers with an error. No part of the upstream's response is
     passed on.
     """
 
@@ -47,7 +47,7 @@ class ProxyError(GuardrailError):
 
 
 class NoAnswerError(ProxyError):
-    """The upstream sent no answer at all."""
+    """The upstream sent no response at all."""
 
     @property
     def never_sent(self) -> bool:
@@ -77,7 +77,7 @@ _OTHER = _Kind("server_error", "api_error")
 
 
 class Failure(NamedTuple):
-    """The error that a client gets instead of an answer or of the rest of an answer."""
+    """The error that a client gets instead of a response or the rest of a response."""
 
     status: int
     code: str

@@ -109,8 +109,8 @@ class Exchange:
         return body
 
     async def _ask(self, content: bytes) -> None:
-        """Send the request to the upstream, and pass its answer on. Calls that the client does not
-        receive are withdrawn.
+        """Send the request to the upstream, and pass its response on. Calls that the client does
+        not receive are withdrawn.
         """
         identity = self._shared.settings.identity_header.lower() or None
         try:

@@ -66,7 +66,7 @@ def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None
 
 
 def to_client(headers: Headers, *, same_body: bool) -> Headers:
-    """Return the headers of an answer to the client. If *same_body* is True, the headers that
+    """Return the headers of a response to the client. If *same_body* is True, the headers that
     describe the bytes of the body are kept.
     """
     drop = _NOT_TO_CLIENT if same_body else _NOT_TO_CLIENT | _OF_BODY

@@ -81,7 +81,7 @@ def listener_tls(settings: ProxySettings) -> ServerTls | None:
 def api_refusal(
     path: str, headers: Headers, refusal: ListenerRefusal
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
-    """Return the reply to a request that the listener refuses, in the format of its API."""
+    """Return the response to a request that the listener refuses, in the format of its API."""
     failure = Failure(refusal.status, f"listener.{refusal.code}", refusal.message)
     body = failure.body(format_of(path, decoded(headers)))
     return [(name.encode(), value.encode()) for name, value in failure.headers], body

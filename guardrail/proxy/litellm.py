@@ -1,4 +1,4 @@
-"""LiteLLM's ``generic_guardrail_api``: LiteLLM asks whether a model's answer may pass.
+"""LiteLLM's ``generic_guardrail_api``: LiteLLM asks whether a model's response may pass.
 
 This is weaker than the proxy itself. LiteLLM chooses the answers that it asks about, and can ignore
 the reply. An answer passes or is blocked as a whole. The tools in requests are not checked, not

@@ -1,4 +1,4 @@
-"""Passes on requests that can't carry tool calls, and their answers, as streams of bytes."""
+"""Passes on requests that can't carry tool calls, and their responses, as streams of bytes."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ class CallerSessions:
 
     async def named(self, caller: ProxyCaller, name: str) -> SessionScope:
         """Return the session specified in a request. Raises ``IdentityError`` if the session
-        belongs to another caller.
+        belongs to a different caller.
         """
         place = caller.key, f"session\n{name}"
         found = self._known.get(place)

@@ -165,7 +165,7 @@ class ProxyTurn:
             ON_WAIT.reset(token)
 
     def _tell_of_wait(self, tool: str) -> None:
-        """Tell the operator that a call waits, because the client sees only that the answer is
+        """Tell the operator that a call waits, because the client sees only that the response is
         late.
         """
         seconds = self._shared.approval_wait_s

@@ -45,7 +45,7 @@ _REST = 1.0
 
 
 class UpstreamReply:
-    """The upstream's answer: its status and headers, and its body as it arrives."""
+    """The upstream's response: its status and headers, and its body as it arrives."""
 
     def __init__(self, response: aiohttp.ClientResponse, limit: int) -> None:
         self._response = response

@@ -282,8 +282,8 @@ class _Exchange:
 
     async def refuse(self, refusal: ListenerRefusal, headers: Headers, body: bytes) -> None:
         """Send a reply and close the connection. A client that is still sending gets time to read
-        the reply. If the connection were closed earlier, the client's system would discard the
-        reply.
+        the response. If the connection were closed earlier, the client's system would discard the
+        response.
         """
         every = [
             *headers,

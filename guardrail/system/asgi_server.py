@@ -120,7 +120,7 @@ class Listener:
             asyncio.run(self._serve(ready))
 
     def __enter__(self) -> str:
-        """Start the server in a thread, and return its URL once it answers requests."""
+        """Start the server in a thread, and return its URL once it accepts requests."""
         self._thread = threading.Thread(target=self._serve_here, name="guardrail-listener")
         self._thread.daemon = True
         self._thread.start()
@@ -235,7 +235,7 @@ def _made(
     protocol: Any = protocol_factory(rules, reply)
 
     class QuietServer(uvicorn.Server):
-        """A server that leaves signals to ``Listener``, and reports when it answers requests."""
+        """A server that leaves signals to ``Listener``, and reports when it accepts requests."""
 
         @contextlib.contextmanager
         def capture_signals(self) -> Generator[None]:

@@ -39,7 +39,7 @@ class CallerTokens:
 
     def __init__(self, path: Path) -> None:
         """Read the tokens in *path*. Raises ``ConfigError`` if the file is unreadable, malformed,
-        empty, owned by another user, or writable by others.
+        empty, owned by a different user, or writable by others.
         """
         self._path = path
         self._known = (_version(path), _read(path))

@@ -166,8 +166,8 @@ class LimitedProtocol(H11Protocol):
             self.abort()
 
     def shutdown(self) -> None:
-        """Close the connection when the server stops, after the reply in progress. Never raises, so
-        that one connection does not keep others open.
+        """Close the connection when the server stops, after the response in progress. Never raises,
+        so that one connection does not keep others open.
         """
         try:
             super().shutdown()
@@ -175,7 +175,7 @@ class LimitedProtocol(H11Protocol):
             self.abort()
 
     def pause_writing(self) -> None:
-        """Limit the time that a client may take to read the reply."""
+        """Limit the time that a client may take to read the response."""
         super().pause_writing()
         self._stop_writing()
         self._writing = self.loop.call_later(self._rules.idle_s, self.abort)

@@ -1,8 +1,8 @@
-"""The HTTP client. It sends one request to one server and returns the complete reply before a
+"""The HTTP client. It sends one request to one server and returns the complete response before a
 deadline. Failures raise ``TransportError``.
 
 The name lookup, connecting, the handshake, sending and every read get only the time that is left.
-The client does not follow redirects or decompress replies, and ignores proxies, netrc and
+The client does not follow redirects or decompress responses, and ignores proxies, netrc and
 environment variables. It retries a request only if an open connection was closed before any byte of
 the reply arrived. ``guardrail.system.http_reply`` parses the reply. The adapters for OPA servers,
 witnesses and timestamping authorities convert ``TransportError`` to their own errors.
@@ -158,7 +158,7 @@ class HttpConnection:
         limit: int,
         authorization: str | None = None,
     ) -> HttpReply:
-        """Return the server's reply, regardless of its status.
+        """Return the server's response, regardless of its status.
 
         *end* is the deadline by ``time.monotonic``. *limit* is the maximum size of the reply's body
         in bytes. Raises ``TransportError``, and ``ValueError`` if the path or *authorization* can't

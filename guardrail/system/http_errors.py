@@ -87,7 +87,7 @@ def unreachable(detail: str, message: str, stage: RequestStage, reason: str) -> 
 
 
 def malformed(detail: str, message: str, reason: str = "") -> TransportError:
-    """Return the error for a reply that is incomplete, too large or not HTTP."""
+    """Return the error for a response that is incomplete, too large or not HTTP."""
     return TransportError(
         TransportCause.MALFORMED, detail, message, stage=RequestStage.REPLY, reason=reason
     )

@@ -1,4 +1,4 @@
-"""A strict parser for HTTP replies, used by the client in ``guardrail.system.http``.
+"""A strict parser for HTTP responses, used by the client in ``guardrail.system.http``.
 
 Ambiguous replies are rejected, because the end of one reply determines how the next one is parsed.
 Therefore, lines must end with CR LF, a length must be given once and in digits, and a length and
@@ -31,7 +31,7 @@ _NO_BODY = frozenset({204, 304})
 
 
 class ReplyError(Exception):
-    """The received bytes are not a complete HTTP reply within the limits."""
+    """The received bytes are not a complete HTTP response within the limits."""
 
     def __init__(self, detail: str, message: str) -> None:
         """Describe a fault in a reply. *detail* is ``http``, ``interim``, ``length``, ``encoding``,

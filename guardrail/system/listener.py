@@ -2,9 +2,9 @@
 a refusal or None.
 
 A server listens only on loopback, unless it has TLS and authenticates its callers. A request is
-refused if its ``Host`` is another host (DNS rebinding), comes from a web page that is not listed,
-can be read in two ways (request smuggling), is too large, is compressed, or asks for another
-protocol.
+refused if its ``Host`` is a different host (DNS rebinding), comes from a web page that is not
+listed, can be read in two ways (request smuggling), is too large, is compressed, or asks to switch
+protocols.
 """
 
 from __future__ import annotations

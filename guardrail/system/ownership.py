@@ -115,7 +115,7 @@ def is_denial(error: BaseException) -> bool:
 
 
 def denial_of(error: OSError, path: Path, like: Path | None = None) -> MissingPermission | None:
-    """Return the missing permission that caused *error*, or None if it has another cause.
+    """Return the missing permission that caused *error*, or None if it has a different cause.
 
     *path* is the opened file, which is used if *error* does not contain a path. *like* is the
     ledger.

@@ -104,7 +104,7 @@ class WitnessAnchor:
         """Return the newest head of *origin* that the witness has cosigned, or None if it has
         cosigned none.
 
-        Raises ``AnchorError``. Works only with witnesses that answer ``GET /latest``, such as
+        Raises ``AnchorError``. Works only with witnesses that support ``GET /latest``, such as
         ``guardrail witness serve``.
         """
         reply = self._server.ask(
@@ -189,8 +189,8 @@ class WitnessAnchor:
         return size
 
     def _judge_foreign(self, head: Checkpoint, prove: Prove) -> None:
-        """Raise ``AnchorError`` (``anchor.conflict``) if the witness holds a head that another key
-        signed and that the ledger contradicts.
+        """Raise ``AnchorError`` (``anchor.conflict``) if the witness holds a head that a different
+        key signed and that the ledger contradicts.
 
         ``verify`` compares that head as well, because it can belong to a log that this ledger
         replaced.

@@ -61,7 +61,7 @@ class WitnessRuling(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class WitnessVerdict:
-    """A witness's complete answer about one head."""
+    """A witness's complete response about one head."""
 
     ruling: WitnessRuling
     size: int
@@ -186,8 +186,8 @@ class WitnessStore:
     def add(self, key: NoteKey) -> bool:
         """Serve the log *key* from now on. Return False if it was already served.
 
-        Raises ``ConfigError`` if the log is registered with another key: a witness never changes a
-        log's key.
+        Raises ``ConfigError`` if the log is registered with a different key: a witness never
+        changes a log's key.
         """
         if key.algorithm is not Algorithm.ED25519:
             raise ConfigError(

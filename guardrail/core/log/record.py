@@ -143,7 +143,7 @@ class Draft:
     """
     claim: Claim | None = None
     """The claim to the session, in the first record that a caller writes in it. The draft is
-    refused if the session belongs to another caller.
+    refused if the session belongs to a different caller.
     """
     session: str | None = None
     """The session that this record claims for its caller if it is the session's first record."""

@@ -59,8 +59,8 @@ def create_deep_agent(
 
     The finished agent is checked with ``check_governed``. Raises ``UsageError``
     (``usage.ungoverned``) with the sub-agent's name if a sub-agent can't be governed: because it
-    runs on another server, is a runnable but not a compiled graph, or has a tool that bypasses the
-    guard.
+    runs on a different server, is a runnable but not a compiled graph, or has a tool that bypasses
+    the guard.
     """
     declared = [_declared(spec, guard, approvals) for spec in subagents or ()]
     for item in middleware:

@@ -55,7 +55,7 @@ def with_last(starter: Any, keeper: GuardMiddleware) -> Any:
     tool calls.
 
     The completed specifications are changed, not the built sub-agents, because deepagents rebuilds
-    a sub-agent from its specification if a call requests another response format.
+    a sub-agent from its specification if a call requests a different response format.
     """
     copied = copy.copy(starter)
     try:

@@ -106,8 +106,8 @@ def govern(
     the LangGraph graph has a checkpointer, a call that needs an approval pauses the graph. The
     interrupt's value contains the question and a blank ``answer``; resume the graph with that
     ``answer`` filled in. A ``LedgerError`` is always raised. Raises ``UsageError`` if an object is
-    not a tool of this process, and ``ConfigError`` if another tool with the same name has a
-    different schema.
+    not a tool of this process, and ``ConfigError`` if a tool with the same name has a different
+    schema.
 
     An argument that the model can see is never injected. If a tool shows the model an argument that
     its signature marks as injected, or one that the framework fills in by name (``config``,

@@ -158,7 +158,7 @@ def bind(
 
 
 def binding_of(tool: BaseTool) -> Binding:
-    """Return the binding of a governed tool. If a copy was renamed or has another schema, it is
+    """Return the binding of a governed tool. If a copy was renamed or has a different schema, it is
     declared again.
     """
     found = tool.__dict__.get(KEY)

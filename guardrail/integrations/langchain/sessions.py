@@ -62,7 +62,7 @@ def session_of_run(guard: Guard, config: Mapping[str, Any] | None = None) -> Ses
 
     *config* is the call's config. Without it, the config that LangChain holds for the running code
     is used. Raises ``IdentityError`` if the run's identity is malformed, or if its session belongs
-    to another principal, and ``LedgerError``.
+    to a different principal, and ``LedgerError``.
     """
     named = _named(config)
     return _unless_entered(_opened(guard, named)) if isinstance(named, RunIdentity) else named
@@ -82,7 +82,7 @@ async def asession_of_run(
 
 
 def _unless_entered(session: SessionScope) -> SessionScope | None:
-    """Return *session*, or None if the program has entered another session around the run."""
+    """Return *session*, or None if the program has entered a different session around the run."""
     return session if current(session.guard) is None else None
 
 

@@ -10,7 +10,7 @@ __all__ = ["client_context"]
 
 
 def client_context(model: str | None = None, response: str | None = None) -> CallContext:
-    """Return the context of a call that *model* requests in the answer with the id *response*."""
+    """Return the context of a call that *model* requests in the response with the id *response*."""
     return CallContext(
         model=model,
         response=response,

@@ -47,7 +47,7 @@ def govern_client(
     Calls are decided in *session*, or in the session that is current when the request is made.
     *wait_for_approval* is the number of seconds that an answer waits for a person to approve one of
     its calls. Raises ``UsageError`` if *client* is not a client of the openai package, or is
-    governed by another guard.
+    governed by a different guard.
     """
     _check_client(client)
     shared = getattr(client, "_guardrail", None)

@@ -126,7 +126,7 @@ async def _apieces(response: Any, answer: AnswerStream, decider: Decider) -> Asy
 
 
 def _check_end(response: Any, answer: AnswerStream, piece: bytes | None) -> None:
-    """If the answer is incomplete, raise the error that the HTTP client uses for a broken
+    """If the response is incomplete, raise the error that the HTTP client uses for a broken
     connection.
     """
     if (piece is None or answer.ended) and answer.broken:

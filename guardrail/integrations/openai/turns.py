@@ -1,4 +1,4 @@
-"""One request of a governed client and its answer: the request reports outcomes, and the answer
+"""One request from a governed client and its response: the request reports outcomes, and the answer
 delivers decided calls.
 """
 

@@ -1,1 +1,1 @@
-"""Anthropic's Messages API: removes refused tool calls from answers, streamed or not."""
+"""Anthropic's Messages API: removes refused tool calls from responses, streamed or not."""

@@ -84,7 +84,7 @@ class ChatStream:
 
     @property
     def broken(self) -> bool:
-        """Return True if the answer is not complete. If the stream ends now, the answer was cut
+        """Return True if the answer is not complete. If the stream ends now, the response was cut
         off.
         """
         return not self._failed and (

@@ -52,9 +52,9 @@ def without_calls(method: str, parts: Sequence[str]) -> bool:
 
 
 def route_of(method: str, path: str, base: str) -> Api | None:
-    """Return the API whose answers to *method* and *path* must be governed, or None if the answers
-    contain no calls. Raises ``UsageError`` for every other route. *base* is the path of the base
-    URL.
+    """Return the API whose responses to *method* and *path* must be governed, or None if the
+    responses contain no calls. Raises ``UsageError`` for every other route. *base* is the path of
+    the base URL.
     """
     parts = tuple(part for part in path.removeprefix(base.rstrip("/")).split("/") if part)
     if parts[:1] == ("deployments",):  # Azure

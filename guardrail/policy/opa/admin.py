@@ -2,7 +2,7 @@
 
 Only this module imports the OPA client.
 
-The client creates the URLs and parses the answers, but every byte goes through guardrail's own
+The client creates the URLs and parses the responses, but every byte goes through guardrail's own
 transport, which replaces the client's. The deadline therefore covers the whole request, there are
 no redirects, retries, proxies or netrc lookups, and Unix sockets, client certificates and token
 files work as they do for decisions.
@@ -220,8 +220,8 @@ class _Adapter(BaseAdapter):
 
 
 def _check_reply(reply: HttpReply, path: str) -> None:
-    """Raise ``PolicyError`` for redirects and unexpected replies, which the client would otherwise
-    follow or report in its own way.
+    """Raise ``PolicyError`` for redirects and unexpected responses, which the client would
+    otherwise follow or report in its own way.
     """
     if reply.status in {401, 403}:
         raise PolicyError(

@@ -57,7 +57,7 @@ class CircuitBreaker:
 
     def trip(self, now: float) -> None:
         """Open the breaker, because a reliable source has reported that the server does not
-        answer.
+        respond.
         """
         with self._lock:
             self._failures = self._limit

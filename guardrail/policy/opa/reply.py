@@ -1,4 +1,4 @@
-"""Parses an OPA server's reply to a decision request.
+"""Parses an OPA server's response to a decision request.
 
 All functions are pure, except that each question contains a random text that identifies its answer.
 """
@@ -63,7 +63,7 @@ def read_answer(reply: HttpReply, echo: str, name: str = "decision") -> OpaReply
     """Return the answer in *reply* to the question that contains *echo*: the document under *name*.
 
     Raises ``PolicyError`` if the status is not 200, if the body is not an object with a result, or
-    if the answer belongs to another question.
+    if the answer belongs to a different question.
     """
     if reply.status != 200:
         raise _refusal(reply)

@@ -60,7 +60,7 @@ def revision_of(policies: PolicySet, *, pure: bool = True) -> Revision:
 
 
 class RevisionAcceptance:
-    """Determines, based on revisions, which of a server's answers are accepted. Immutable."""
+    """Determines, based on revisions, which answers from a server are accepted. Immutable."""
 
     def __init__(
         self,

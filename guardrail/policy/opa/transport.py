@@ -1,5 +1,5 @@
-"""A connection to an OPA server: sends a request and returns the complete reply before a deadline.
-If that fails, the ``PolicyError`` says at which stage.
+"""A connection to an OPA server: sends a request and returns the complete response before a
+deadline. If that fails, the ``PolicyError`` says at which stage.
 
 The HTTP client is ``guardrail.system.http``, whose ``TransportError`` is converted to a
 ``PolicyError`` here.
@@ -57,11 +57,11 @@ class OpaConnection:
     def ask(
         self, method: str, path: str, body: bytes, end: float, limit: int = MAX_REPLY
     ) -> HttpReply:
-        """Return the server's reply, regardless of its status.
+        """Return the server's response, regardless of its status.
 
         *end* is the deadline by ``time.monotonic``. Raises
         ``PolicyError``: ``timeout`` with the stage as its detail, ``unreachable``, or ``malformed``
-        if no complete HTTP reply of at most *limit* bytes arrived.
+        if no complete HTTP response of at most *limit* bytes arrives.
         """
         token = self._target.token
         try:
