@@ -227,6 +227,12 @@ def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = 
         # Each call then comes back as a request for approval, which is decided.
         return ToolEntry((), {**tool, "require_approval": "always"})
     if kind in _SEARCHES:
+        if tool.get("execution") not in (None, "server"):
+            raise ModelRequestError(
+                "a tool search that the program runs can't be governed",
+                code="model_request.client_search",
+                hint='leave execution out of the tool_search tool, or set it to "server"',
+            )
         return ToolEntry((), tool)
     if base in _OPENAI_HOSTED:
         check_hosted(kind, hosted)

@@ -285,3 +285,97 @@ def test_names_that_an_upstream_makes_up_fill_no_memory() -> None:
         whole(Api.CHAT, {"later": 1, "Choices": []})
     with pytest.raises(ModelAnswerError, match="does not know"):
         whole(Api.CHAT, {"later": 1, "x_call": [1], "choices": []})
+
+
+LOCAL = [
+    CALL,
+    {"type": "custom_tool_call", "id": "i", "call_id": "c", "name": TOOL, "input": "x"},
+    {"type": "shell_call", "id": "i", "call_id": "c", "action": {"commands": ["ls"]}},
+    {"type": "apply_patch_call", "id": "i", "call_id": "c", "operation": {"type": "delete_file"}},
+]
+
+
+def asked_for(item: Any) -> tuple[Any, Any]:
+    """Return the calls that are decided for *item*, in a whole answer and in a stream."""
+    body = {"id": "r", "status": "completed", "output": [item]}
+    found: list[Any] = []
+    refuse = lambda asked: found.extend(asked.calls) or ["no"] * len(asked.calls)
+    made = drive_deciding(govern_body(Api.RESPONSES, json.dumps(body).encode()), refuse)
+    answer = AnswerStream(Api.RESPONSES)
+    for each in answer.read(sse({**DONE, "item": item})):
+        made += drive_deciding(answer.govern(each), refuse)
+    return found, made
+
+
+@pytest.mark.parametrize("item", LOCAL, ids=lambda item: item["type"])
+@pytest.mark.parametrize("label", ["bank", "", 1, ["bank"]], ids=repr)
+def test_a_label_does_not_make_a_call_the_tool_of_a_server(item: Any, label: Any) -> None:
+    """The program runs it by its name, whatever the label says."""
+    calls, _ = asked_for({**item, "server_label": label})
+    assert [call.refusal.reason for call in calls] == ["unknown_kind"] * 2
+    assert [call.server for call in calls] == [None] * 2
+    calls, _ = asked_for({**item, "server_label": None})
+    assert [(call.refusal, call.server) for call in calls] == [(None, None)] * 2
+
+
+def test_a_request_for_approval_keeps_its_server() -> None:
+    item = {"type": "mcp_approval_request", "id": "m", "name": TOOL, "arguments": "{}"}
+    calls, _ = asked_for({**item, "server_label": "bank"})
+    assert [(call.refusal, call.server) for call in calls] == [(None, "bank")] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "field"),
+    [("tool_use", "input"), ("tool_use", "arguments"), ("action", "input"), ("x_output", "input")],
+)
+def test_an_unknown_item_with_a_name_and_input_is_a_call(kind: str, field: str) -> None:
+    calls, made = asked_for({"type": kind, "id": "i", "name": TOOL, field: {"order": 1}})
+    assert [call.refusal.reason for call in calls] == ["unknown_kind"] * 2
+    assert f'"{kind}"'.encode() not in made
+
+
+CHANGES = [
+    ({"arguments": {"force": 1}}, {"arguments": {"force": True}}),
+    ({"arguments": {"force": 1}}, {"arguments": {"force": 1.0}}),
+    ({"namespace": "safe"}, {}),
+    ({}, {"namespace": "other"}),
+]
+
+
+@pytest.mark.parametrize(("first", "second"), CHANGES)
+def test_an_item_that_differs_in_the_whole_response_is_decided_again(
+    first: Any, second: Any
+) -> None:
+    found: list[Any] = []
+    allow = lambda asked: found.extend(asked.calls) or [None] * len(asked.calls)
+    answer = AnswerStream(Api.RESPONSES)
+    whole = {"id": "r", "status": "completed", "output": [{**CALL, **second}]}
+    events = sse(
+        {**DONE, "item": {**CALL, **first}}, {"type": "response.completed", "response": whole}
+    )
+    for each in answer.read(events):
+        drive_deciding(answer.govern(each), allow)
+    assert len(found) == 2
+
+
+def test_an_equal_item_in_the_whole_response_is_decided_once() -> None:
+    found: list[Any] = []
+    allow = lambda asked: found.extend(asked.calls) or [None] * len(asked.calls)
+    answer = AnswerStream(Api.RESPONSES)
+    item = {**dict(reversed(CALL.items())), "status": "completed", "namespace": None}
+    whole = {"id": "r", "status": "completed", "output": [item]}
+    for each in answer.read(sse(DONE, {"type": "response.completed", "response": whole})):
+        drive_deciding(answer.govern(each), allow)
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("execution", ["client", None, "Server", ["server"]], ids=repr)
+def test_a_search_that_the_program_runs_is_refused(execution: Any) -> None:
+    item = {"type": "tool_search_call", "id": "t", "call_id": "c", "arguments": {"goal": "x"}}
+    for each in (item, {**item, "execution": execution}):
+        calls, made = asked_for(each)
+        assert [call.refusal.reason for call in calls] == ["unknown_kind"] * 2
+        assert b'"tool_search_call"' not in made
+    calls, made = asked_for({**item, "execution": "server"})
+    assert calls == []
+    assert made.count(b'"tool_search_call"') == 2

@@ -415,3 +415,14 @@ def test_tools_that_other_providers_run_are_refused(api: Api, field: str) -> Non
     assert f'["{field}"]' in raised.value.hint
     assert ToolRequest(api, sent, [field]).tools == {}
     assert read(api, {field: []}).tools == {}
+
+
+@pytest.mark.parametrize("execution", ["client", "Server", ["server"], True], ids=repr)
+def test_a_search_that_the_program_runs_is_refused(execution: Any) -> None:
+    search = {"type": "tool_search", "execution": execution}
+    later = {"type": "additional_tools", "tools": [search]}
+    for body in (request(RESPONSES, search), {"input": [later]}):
+        with pytest.raises(ModelRequestError) as raised:
+            read(RESPONSES, body)
+        assert raised.value.code == "model_request.client_search"
+    assert read(RESPONSES, request(RESPONSES, {**search, "execution": "server"})).tools == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,6 +36,14 @@ def no_places(_places: frozenset[str]) -> None:
 
 def nothing(_item: Item, _text: str, _places: frozenset[str]) -> None:
     """Ignore a refused item."""
+
+
+def _compared(item: Item) -> str:
+    """Return the canonical JSON of *item* without its status and its fields that are null. In
+    Python, 1 equals True, but a tool can tell them apart.
+    """
+    given = {name: value for name, value in item.items() if name != "status" and value is not None}
+    return json.dumps(given, sort_keys=True)
 
 
 @dataclass
@@ -100,11 +109,9 @@ class ResponseItems:
         return self.ruled(item, kind, None if ruling is None else told(call, ruling))
 
     def known(self, item: Item) -> bool:
-        """Return True if an equal item has been decided."""
+        """Return True if an equal item has been decided. Its status may differ."""
         found = self._decided.get(key_of(item))
-        return found is not None and all(
-            found[0].get(name) == value for name, value in item.items() if name != "status"
-        )
+        return found is not None and _compared(found[0]) == _compared(item)
 
     def _passed(self, item: Item) -> Item:
         """Return the item to pass on instead of *item*. An undecided item is passed on

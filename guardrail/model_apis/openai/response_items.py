@@ -58,9 +58,9 @@ _PLAIN = frozenset(
         "mcp_list_tools",
         "message",
         "reasoning",
-        "tool_search_call",
     }
 )
+_SEARCH = "tool_search_call"
 _PARTS_OF_CALL = frozenset({"call_id", "arguments", "action", "command", "operation"})
 _REFUSED = "msg_guardrail_"
 """Prefix of the ids of messages that replace refused calls."""
@@ -82,7 +82,14 @@ def kind_of(
         return ItemKind.HOSTED
     if kind in _PROGRAMS:
         return ItemKind.HOSTED if hosts_shell and _ran(item, outputs) else ItemKind.CALL
-    if kind in _PLAIN or kind.endswith("_output"):
+    if kind == _SEARCH:
+        # Of the types of calls that only search, a program may run this one.
+        return ItemKind.PLAIN if item.get("execution") == "server" else ItemKind.UNKNOWN
+    if kind in _PLAIN:
+        return ItemKind.PLAIN
+    if "name" in item and "input" in item:
+        return ItemKind.UNKNOWN
+    if kind.endswith("_output"):
         return ItemKind.PLAIN
     if looks_like_call(kind) or kind.endswith("_request") or not _PARTS_OF_CALL.isdisjoint(item):
         return ItemKind.UNKNOWN
@@ -130,8 +137,13 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
         given = given if type_ == "custom_tool_call" else arguments_of(given)
     else:
         name = _PROGRAMS.get(type_, name if isinstance(name, str) else type_)
-    if "server_label" in item or kind is ItemKind.HOSTED:
-        server = item.get("server_label") or "openai"
+    label = item.get("server_label")
+    if kind is ItemKind.CALL and type_ != APPROVAL:
+        # The program runs it: a label must not make it the tool of a server.
+        if label is not None:
+            refusal = Refusal("unknown_kind", "a call of this type has no server_label")
+    elif "server_label" in item or kind is ItemKind.HOSTED:
+        server = label or "openai"
     for field in (status, item.get("status")):
         if field not in ("completed", None):  # it can be any value
             refusal = refusal or Refusal.incomplete("status", field)
