@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from guardrail import Guard
 from guardrail.call.unfit import describe_misnamed
 from guardrail.core.log.record import Draft
-from guardrail.core.types import EngineReply
+from guardrail.core.types import EngineReply, Receipt
 from guardrail.errors import (
     ApprovalRequired,
     ArgumentsError,
@@ -291,6 +291,31 @@ def test_a_body_whose_coroutine_is_closed_has_an_outcome(redacted: bool) -> None
     coroutine.close()
     outcome = only(ledger, "call.outcome")
     assert (outcome["status"], outcome["error"]["class"]) == ("error", "GeneratorExit")
+
+
+async def test_a_coroutine_that_is_closed_after_its_body_has_sent_its_outcome_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It waits until the outcome is durable; the ledger writes it all the same."""
+    guard, ledger = memory_guard(StaticPolicy(allow()))
+    submit, outcomes = ledger.submit, []
+
+    def slow(draft: Draft) -> Future[Receipt]:
+        if draft.type != "call.outcome":
+            return submit(draft)
+        outcomes.append(draft)
+        return Future()
+
+    monkeypatch.setattr(ledger, "submit", slow)
+
+    async def body(**_: Any) -> None:
+        """Return at once."""
+
+    coroutine = guard.acall("wait", {}, body)
+    coroutine.send(None)
+    assert len(outcomes) == 1
+    coroutine.close()
+    assert len(outcomes) == 1
 
 
 def test_a_call_whose_coroutine_is_closed_stays_open_while_its_body_runs_in_a_thread() -> None:

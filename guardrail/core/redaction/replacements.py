@@ -78,9 +78,6 @@ class CleanTexts:
     def __len__(self) -> int:
         return len(self._short) + len(self._long)
 
-    def __contains__(self, text: str) -> bool:
-        return text in (self._short if len(text) < _CLEAN_CHARS else self._long)
-
     def others(
         self, texts: Iterable[str], also: set[str] | frozenset[str] | None = None
     ) -> list[str]:

@@ -399,10 +399,8 @@ class Walk:
         self, hits: list[list[Hit]], memory: Memory, supplied: frozenset[str] = frozenset()
     ) -> None:
         """Add the session's known sensitive values to *hits*, except values that the schema itself
-        *supplied*.
+        *supplied*. *memory* contains at least one value.
         """
-        if not len(memory):
-            return
         # One search for values and keys: it nearly always gives the positions in the values, or
         # that there are none.
         self.met_known, self.known_names = add_known_and_names(
