@@ -37,6 +37,8 @@ from guardrail.errors import ConfigError
 
 __all__ = ["Settings", "access_rule"]
 
+_ONLY_FOUND = "were found in this folder or a parent folder, but not named"
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -113,12 +115,17 @@ class Settings:
                 f"{what} is ignored, because the settings in {self.source} {self.distrust}",
                 code="config.distrust",
                 hint=(
-                    "read the file, then name it with --config FILE, or GUARDRAIL_CONFIG with "
-                    "its absolute path"
-                    if "found" in self.distrust
+                    f"read the file, then add --config {self.source} to the command, or set "
+                    "GUARDRAIL_CONFIG to this path"
+                    if self.only_found
                     else f"read the file, then run: chmod o-w {self.source}"
                 ),
             )
+
+    @property
+    def only_found(self) -> bool:
+        """True if the file would be trusted if the user named it."""
+        return self.distrust == _ONLY_FOUND
 
     @property
     def trusted_opa(self) -> OpaSection:
@@ -288,7 +295,7 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
         program, *arguments = made.keys.signer
         keys = replace(made.keys, signer=(str(folder / program), *arguments))
         made = replace(made, keys=keys)
-    distrust = "" if named else "were found in this folder or a parent folder, but not named"
+    distrust = "" if named else _ONLY_FOUND
     if file.writable:
         distrust = "can be changed by every user"
     return replace(made, source=file.path, distrust=distrust)

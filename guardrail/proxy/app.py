@@ -11,6 +11,7 @@ from guardrail.core.types import Principal
 from guardrail.errors import GuardrailError
 from guardrail.proxy.accepted_tools import AcceptedTools
 from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing
+from guardrail.proxy.callers import RequestIdentity
 from guardrail.proxy.errors import NoAnswerError, failure_of
 from guardrail.proxy.exchange import Exchange
 from guardrail.proxy.limits import ProxyLimits
@@ -32,8 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["Proxy"]
 
 
-def _this_user(_scope: Scope) -> Principal:
-    return Principal(user_name(), method="os_user")
+def _this_user(_scope: Scope) -> RequestIdentity:
+    return RequestIdentity(Principal(user_name(), method="os_user"))
 
 
 class Proxy:
@@ -47,12 +48,12 @@ class Proxy:
         upstream_url: str,
         settings: ProxySettings,
         *,
-        identify: Callable[[Scope], Principal] = _this_user,
+        identify: Callable[[Scope], RequestIdentity] = _this_user,
         limits: ProxyLimits | None = None,
         seen: SeenTools | None = None,
         notify: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """*identify* returns the principal of a request, or raises a ``GuardrailError``. *seen*
+        """*identify* returns the caller of a request, or raises a ``GuardrailError``. *seen*
         collects the tools that are not accepted. *notify* is called with a line for the operator if
         a call waits for an approval. Raises ``ConfigError`` if the upstream can't be reached
         safely, or if the file of accepted tools can't be read.
@@ -100,11 +101,11 @@ class Proxy:
     def _handler(self, incoming: Incoming, out: Outgoing) -> Awaitable[None]:
         of_litellm = (incoming.method, incoming.path) == ("POST", LITELLM_PATH)
         route = None if of_litellm else find_route(incoming.method, incoming.path)
-        principal = self._identify(incoming.scope)
+        identity = self._identify(incoming.scope)
         if route is not None and route.api is None:
             return pass_on(self._shared, route, incoming, out)
         self._shared.outcomes.start()
-        caller = ProxyCaller(principal, credential_digest(incoming.headers))
+        caller = ProxyCaller(identity, credential_digest(incoming.headers))
         if route is None:
             return answer_litellm(self._shared, caller, incoming, out)
         return Exchange(self._shared, route, caller, incoming, out).run()

@@ -1,14 +1,15 @@
 """Identifies the caller of a request by a header from a peer, by the operating-system user of a
-loopback connection, or by the caller's token.
+loopback connection, and by the caller's token.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
+from typing import NamedTuple
 
 from guardrail.config import ProxySettings
-from guardrail.core.types import Assurance, Principal
+from guardrail.core.types import Agent, Assurance, Principal
 from guardrail.errors import ConfigError, IdentityError
 from guardrail.identity.principal import check_id
 from guardrail.system.asgi_rules import ConnectionFacts, Scope, caller_of, facts_of
@@ -16,10 +17,10 @@ from guardrail.system.listener import values_of
 from guardrail.system.os_user import user_named
 from guardrail.system.socket_owner import socket_user
 
-__all__ = ["CallerIdentity"]
+__all__ = ["CallerIdentity", "RequestIdentity"]
 
 _NOBODY = Principal(id="", assurance=Assurance.ABSENT, method="none")
-_USER = "os_user"
+_USER, _TOKEN = "os_user", "token"
 _NAME = re.compile(r"[a-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _RESERVED = frozenset(
     {
@@ -38,8 +39,16 @@ _RESERVED = frozenset(
 """Headers that already have another meaning or that a client sets itself."""
 
 
+class RequestIdentity(NamedTuple):
+    """The identity of a request's caller."""
+
+    principal: Principal
+    agent: Agent | None = None
+    """The program, named by its token, if the principal is known in another way."""
+
+
 class CallerIdentity:
-    """Returns the principal of each request. Never guesses."""
+    """Returns the identity of each request's caller. Never guesses."""
 
     def __init__(self, settings: ProxySettings) -> None:
         """Read *peers* and *identity_header* from the settings. Raises ``ConfigError`` if either is
@@ -60,8 +69,11 @@ class CallerIdentity:
                 hint="use the name of a separate header, for example x-forwarded-user",
             )
 
-    def principal(self, scope: Scope) -> Principal:
+    def identify(self, scope: Scope) -> RequestIdentity:
         """Return the principal of a request, or an absent one.
+
+        The user of a loopback connection is the principal even if the request has a token: this
+        user could otherwise approve calls of its own programs. The token then names the agent.
 
         Raises ``IdentityError`` if a peer specifies the caller twice or in a malformed way, or if a
         client that is not a peer sends the peers' header.
@@ -71,19 +83,22 @@ class CallerIdentity:
         named = values_of(scope["headers"], self._header.encode()) if self._header else []
         if peer is not None and peer in self._peers:
             # The peer's own user and token identify the peer, not the caller.
-            return self._named(named)
+            return RequestIdentity(self._named(named))
         if named:
             raise IdentityError(
                 "only configured peers may specify the caller in this header",
                 code="identity.peer",
                 hint="add the address to [proxy] peers, or do not send this header",
             )
+        caller = caller_of(scope)
         if peer is not None and peer.is_loopback:
             user = _user_of(facts)
             if user is not None:
-                return Principal(id=check_id(user_named(user), "user name"), method=_USER)
-        caller = caller_of(scope)
-        return _NOBODY if caller is None else Principal(id=caller, method="token")
+                return RequestIdentity(
+                    Principal(id=check_id(user_named(user), "user name"), method=_USER),
+                    None if caller is None else Agent(id=caller, method=_TOKEN),
+                )
+        return RequestIdentity(_NOBODY if caller is None else Principal(id=caller, method=_TOKEN))
 
     @staticmethod
     def _named(values: list[bytes]) -> Principal:

@@ -59,7 +59,7 @@ def listener_rules(settings: ProxySettings) -> tuple[ListenAddress, ListenerRule
         max_streams=settings.max_streams,
         idle_s=settings.idle_s,
         stop_s=settings.stop_s,
-        authenticate=None if tokens is None else tokens.caller,
+        authenticate=None if tokens is None else tokens.authenticate,
     )
 
 
@@ -101,7 +101,7 @@ def proxy_listener(
     """
     address, rules = listener_rules(settings)
     identity = CallerIdentity(settings)
-    app = Proxy(guard, upstream, settings, identify=identity.principal, seen=seen, notify=log)
+    app = Proxy(guard, upstream, settings, identify=identity.identify, seen=seen, notify=log)
     refused = RefusedRequests(guard.record_admin)
 
     def reply(

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guardrail.call.scope import SessionScope
-from guardrail.core.types import Principal
 from guardrail.model_apis.claims import ResultClaim, is_legacy
+from guardrail.proxy.callers import RequestIdentity
 from guardrail.proxy.headers import CREDENTIALS, Headers
 
 if TYPE_CHECKING:
@@ -31,14 +31,17 @@ _KEY = secrets.token_bytes(32)
 class ProxyCaller:
     """The caller of a request."""
 
-    principal: Principal
+    identity: RequestIdentity
     credential: str
     """The result of ``credential_digest`` for the request."""
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """A key that identifies this caller."""
-        return self.principal.issuer or "", self.principal.id, self.credential
+        """A key that identifies this caller. The credential includes the token that names the
+        agent.
+        """
+        principal = self.identity.principal
+        return principal.issuer or "", principal.id, self.credential
 
 
 def credential_digest(headers: Headers) -> str:
@@ -81,7 +84,7 @@ class CallerSessions:
         found = self._known.get(place)
         if found is None:
             # The session may have records from an earlier process.
-            found = await asyncio.to_thread(self._guard.session, caller.principal, id=name)
+            found = await asyncio.to_thread(self._guard.session, *caller.identity, id=name)
         self._keep(place, found)
         return found
 
@@ -95,7 +98,7 @@ class CallerSessions:
 
     def new(self, caller: ProxyCaller) -> SessionScope:
         """Return a new session."""
-        return self._guard.session(caller.principal)
+        return self._guard.session(*caller.identity)
 
     def note(self, caller: ProxyCaller, names: Iterable[str], session: SessionScope) -> None:
         """Remember *session* for requests that continue one of *names*."""

@@ -119,7 +119,7 @@ class RequestTools:
         """
         found = self._subjects.pop(caller.key, None)
         if found is None:
-            found = self._guard.session(caller.principal)
+            found = self._guard.session(*caller.identity)
         self._subjects[caller.key] = found
         if len(self._subjects) > _MOST:
             self._subjects.popitem(last=False)

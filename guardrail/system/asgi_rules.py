@@ -167,10 +167,8 @@ class GuardedApp:
             return found
         if rules.authenticate is not None and not _asks_for_permission(scope):
             caller = rules.authenticate(headers)
-            if caller is None:
-                return ListenerRefusal(
-                    401, "caller", "a request to this server must have a caller's token"
-                )
+            if isinstance(caller, ListenerRefusal):
+                return caller
             scope.setdefault("state", {})["guardrail.caller"] = caller
         if self.streams >= rules.max_streams:
             return ListenerRefusal(503, "busy", "too many requests are in progress: try again soon")

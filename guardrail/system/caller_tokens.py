@@ -20,7 +20,7 @@ from pathlib import Path
 from guardrail.errors import ConfigError, os_reason
 from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.input_files import FileVersion, read_input, version_of
-from guardrail.system.listener import Headers, values_of
+from guardrail.system.listener import Headers, ListenerRefusal, values_of
 
 __all__ = ["TOKEN_HEADER", "CallerTokens", "add_token"]
 
@@ -45,6 +45,26 @@ class CallerTokens:
         self._known = (_version(path), _read(path))
         if not self._known[1]:
             raise _refused(path, "it names no caller", "empty", "guardrail proxy token NAME")
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the callers, in the order of the file."""
+        return [name for name, _ in self._current()]
+
+    def authenticate(self, headers: Headers) -> str | ListenerRefusal:
+        """Return the name of the caller as ``caller`` does, or the refusal of the request. It names
+        the header, but says nothing about the tokens in the file.
+        """
+        name = self.caller(headers)
+        if name is not None:
+            return name
+        count = len(values_of(headers, TOKEN_HEADER.encode()))
+        problem = {
+            0: f"this request has no caller's token: send one in the header {TOKEN_HEADER}",
+            1: f"the caller's token in the header {TOKEN_HEADER} is not valid",
+        }.get(count, f"the header {TOKEN_HEADER} must appear once")
+        hint = "whoever runs the proxy creates a token with: guardrail proxy token NAME"
+        return ListenerRefusal(401, "caller", f"{problem}; {hint}")
 
     def caller(self, headers: Headers) -> str | None:
         """Return the name of the caller whose token is in *headers*, or None if there is none, if

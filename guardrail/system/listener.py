@@ -110,9 +110,9 @@ class ListenerRules:
     """
     stop_s: float = 30.0
     """Seconds that requests in progress get to end when the server stops."""
-    authenticate: Callable[[Headers], str | None] | None = None
-    """Returns the name of the caller, or None if the request has no valid token. Without this
-    function, every caller is served.
+    authenticate: Callable[[Headers], str | ListenerRefusal] | None = None
+    """Returns the name of the caller, or the refusal of a request without a valid token. Without
+    this function, every caller is served.
     """
 
     @property

@@ -47,6 +47,25 @@ def test_settings_of_a_sound_proxy_are_ok(cli: Cli, project: Path, lines: str, s
     assert (found["state"], said in found["found"]) == ("ok", True), found
 
 
+def test_an_upstream_in_settings_that_were_only_found_is_noted(
+    cli: Cli, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the command that uses it, because `guardrail proxy` alone refuses it."""
+    monkeypatch.chdir(project)
+    path = project / "guardrail.toml"
+    path.write_text(SETTINGS + 'upstream = "http://127.0.0.1:4000/v1"\n')
+    fix = f"guardrail proxy --config {path}"
+    shown = json.loads(cli("doctor", "--json").out)["checks"]
+    (found,) = [each for each in shown if each["name"] == "proxy"]
+    assert (found["state"], found["fix"]) == ("note", fix)
+    refused = cli("proxy")
+    assert (refused.code, f"--config {path}" in refused.err) == (3, True), refused.err
+    path.chmod(0o666)
+    shown = json.loads(cli("doctor", "--json").out)["checks"]
+    (found,) = [each for each in shown if each["name"] == "proxy"]
+    assert (found["state"], found["fix"].startswith("read the file")) == ("fail", True), found
+
+
 @pytest.mark.parametrize(
     ("lines", "said"),
     [

@@ -66,10 +66,10 @@ def running(
     with program:
         try:
             assert program.stdout is not None
-            first = program.stdout.readline()
-            if not first:
+            lines = [program.stdout.readline() for _ in range(2)]
+            if not lines[1]:
                 raise AssertionError(program.communicate()[1])
-            yield program, dict(re.findall(r"(\w+)=(\S+)", first))
+            yield program, dict(re.findall(r"(\w+)=(\S+)", "".join(lines)))
         finally:
             program.send_signal(signal.SIGKILL)
 
@@ -103,7 +103,14 @@ def test_a_client_with_the_printed_url_gets_decided_calls(
         message = client.chat.completions.create(**QUESTION).choices[0].message
         client.close()
         program.send_signal(signal.SIGTERM)
-        assert program.wait() == 0
+        told = program.communicate()[1].splitlines()
+        assert program.returncode == 0
+    assert told[:3] == [
+        f"upstream: {upstream.openai}",
+        "callers:  the users of this machine",
+        "governing; Ctrl-C stops",
+    ]
+    assert max(map(len, [*told, *(f"{name}={url}" for name, url in urls.items())])) <= 80
     assert [each.function.arguments for each in message.tool_calls or []] == ['{"city": "Bern"}']
     assert "too far away" in str(message.refusal)
     decisions = records(project / "audit.db", "call.decision")

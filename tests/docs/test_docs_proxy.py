@@ -6,6 +6,8 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from guardrail.proxy.embedded import ANTHROPIC_NAMES, OPENAI_NAMES
 from guardrail.proxy.errors import ProxyError
 from guardrail.proxy.routes import find_route
+from guardrail.system.os_user import user_name
 from tests.proxy.test_proxy_litellm import GUARDRAIL
 from tests.support.command_line import Ran, command, environment
 from tests.support.guards import records, whole
@@ -68,7 +71,8 @@ def test_a_program_is_governed_as_the_page_says(tmp_path: Path) -> None:
     assert guardrail(tmp_path, accept).code == 0
     (tmp_path / "policies" / "orders.rego").write_text(block("rego"))
     with ModelServer(script()) as api:
-        ran = guardrail(tmp_path, run, OPENAI_BASE_URL=api.openai)
+        (other,) = re.findall(r"`(guardrail run --upstream [^`]*)`", PAGE)
+        ran = guardrail(tmp_path, other.replace("http://127.0.0.1:4000/v1", api.openai))
         assert (ran.code, ran.out, ran.err) == (0, "Order 7 is shipped.\n", block("", 1))
         assert api.requests[0].header("authorization") == "Bearer sk-of-alice"
     db = tmp_path / "audit" / "ledger.db"
@@ -110,21 +114,92 @@ def test_the_settings_for_litellm_are_those_that_its_test_uses() -> None:
     assert block("yaml") == GUARDRAIL.format(guard=url).lstrip("\n")
 
 
+@contextmanager
+def started(folder: Path, line: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """Start a proxy as in *line* of the page, on a free port; yield the process and its output."""
+    arguments = [*shlex.split(line)[1:], "--listen", "127.0.0.1:0"]
+    with subprocess.Popen(
+        command(*arguments),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as running:
+        assert running.stdout is not None
+        told = ""
+        while "Ctrl-C" not in told:
+            line = running.stdout.readline()
+            assert line, told
+            told += line
+        yield running, told
+        running.terminate()
+    assert running.returncode == 0
+
+
 def test_the_proxy_is_started_as_the_page_says(tmp_path: Path) -> None:
     """In front of LiteLLM; the test of that is tests/proxy/test_proxy_litellm.py."""
     assert guardrail(tmp_path, "guardrail init").code == 0
-    lines = [text.strip() for kind, text in BLOCKS if kind == "sh" and "--upstream" in text]
+    lines = [
+        text.strip()
+        for kind, text in BLOCKS
+        if kind == "sh" and text.startswith("guardrail proxy -")
+    ]
     assert len(lines) == 2
     for line in lines:
-        arguments = [*shlex.split(line)[1:], "--listen", "127.0.0.1:0"]
-        with subprocess.Popen(
-            command(*arguments),
-            cwd=tmp_path,
-            env=environment(),
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as running:
-            assert running.stdout is not None
-            assert running.stdout.readline().startswith("OPENAI_BASE_URL=http://127.0.0.1:")
-            running.terminate()
-        assert running.returncode == 0
+        with started(tmp_path, line) as (_, told):
+            upstream = shlex.split(line)[-1]
+            shown = re.sub(r"127\.0\.0\.1:\d+", "127.0.0.1:8290", told.replace(upstream, "U"))
+            assert shown == block("text").replace("https://api.openai.com/v1", "U")
+    assert max(map(len, block("text").splitlines())) <= 80
+
+
+def test_programs_with_tokens_use_the_proxy_as_the_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And a policy that changes meanwhile applies after the commands of the page."""
+    shell = [text for kind, text in BLOCKS if kind == "sh"]
+    assert guardrail(tmp_path, "guardrail init").code == 0
+    settings = tmp_path / "guardrail.toml"
+    settings.write_text(settings.read_text().replace('# callers = ""', 'callers = "callers"'))
+    (make,) = [text for text in shell if text.startswith("guardrail proxy token")]
+    (ask,) = [text for text in shell if text.startswith("curl")]
+    (change,) = [text for text in shell if text.startswith("guardrail policy test")]
+    token = guardrail(tmp_path, make).out.strip()
+    for name, value in {
+        "GUARDRAIL_TOKEN": token,
+        "OPENAI_API_KEY": "sk-a",
+        "ANTHROPIC_API_KEY": "sk-b",
+    }.items():
+        monkeypatch.setenv(name, value)
+    call = Turn(calls=[Call("find_order", {"number": 7})])
+    asked: Any = {"model": "m", "messages": [{"role": "user", "content": "Where is order 7?"}]}
+    schema = {"type": "object", "properties": {"number": {"type": "integer"}}}
+    with (
+        ModelServer([call], repeat=True) as api,
+        started(tmp_path, f"guardrail proxy --upstream {api.openai}") as (_, told),
+    ):
+        assert "callers:  nightly (tokens in the header x-guardrail-token)\n" in told
+        base = told.splitlines()[1].partition("=")[2]
+        ask = ask.replace("curl ", "curl -sS ").replace("http://127.0.0.1:8290", base)
+        done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, check=True)
+        assert "this tool is not declared" in done.stdout, done.stdout + done.stderr
+        made: dict[str, Any] = {}
+        exec(block("python", 1).replace("http://127.0.0.1:8290", base), made)
+        with made["openai"] as openai, made["anthropic"] as anthropic:
+            tool = {"type": "function", "function": {"name": "find_order", "parameters": schema}}
+            answer = openai.chat.completions.create(**asked, tools=[tool])
+            assert not answer.choices[0].message.tool_calls
+            assert guardrail(tmp_path, "guardrail proxy accept --all --yes").code == 0
+            (tmp_path / "policies" / "orders.rego").write_text(block("rego"))
+            for line in change.splitlines():
+                ran = guardrail(tmp_path, line)
+                assert ran.code == 0, ran.out + ran.err
+            answer = openai.chat.completions.create(**asked, tools=[tool])
+            assert answer.choices[0].message.tool_calls
+            tool = {"name": "find_order", "input_schema": schema}
+            answer = anthropic.messages.create(**asked, tools=[tool], max_tokens=9)
+            assert answer.stop_reason == "tool_use"
+    decisions = records(tmp_path / "audit" / "ledger.db", "call.decision")
+    callers = {(each["principal"]["id"], each["agent"]["id"]) for each in decisions}
+    assert callers == {(user_name(), "nightly")}

@@ -15,6 +15,7 @@ import pytest
 from guardrail.config import ProxySettings
 from guardrail.core.types import Principal
 from guardrail.proxy.app import Proxy
+from guardrail.proxy.callers import RequestIdentity
 from tests.integrations.test_agentdojo import (
     Bodies,
     Suite,
@@ -58,7 +59,7 @@ def run_proxied(folder: Path, chosen: Suite) -> tuple[list[Verdict], list[Any]]:
             guard.tool(labels=[chosen.labels.get(name, "read")])(body)
         with ModelServer([answer], repeat=True) as upstream:
             settings = ProxySettings(approval_wait_s=0)
-            app = Proxy(guard, upstream.openai, settings, identify=lambda _: who)
+            app = Proxy(guard, upstream.openai, settings, identify=lambda _: RequestIdentity(who))
             with serving(app) as proxy, proxy.openai() as client:
                 for task in chosen.tasks:
                     bodies.environment = task.environment.model_copy(deep=True)

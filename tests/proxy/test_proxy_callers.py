@@ -32,15 +32,15 @@ def request(client: str, *names: bytes, caller: str | None = None) -> Scope:
 
 @pytest.mark.parametrize("client", ["10.0.0.7", "::ffff:10.0.0.7", "::1"])
 def test_the_header_of_a_configured_peer_names_the_caller(client: str) -> None:
-    found = CallerIdentity(PEER).principal(request(client, "al\u00efce@example.com".encode()))
+    found = CallerIdentity(PEER).identify(request(client, "al\u00efce@example.com".encode()))[0]
     assert (found.id, found.method) == ("al\u00efce@example.com", "peer_header")
     assert found.assurance is Assurance.ASSERTED
 
 
 def test_a_peer_that_names_nobody_calls_for_nobody() -> None:
     """Its own user and token say who runs the peer."""
-    found = CallerIdentity(PEER).principal(request("::1", caller="nginx"))
-    assert found.assurance is Assurance.ABSENT
+    found = CallerIdentity(PEER).identify(request("::1", caller="nginx"))
+    assert (found.principal.assurance, found.agent) == (Assurance.ABSENT, None)
 
 
 @pytest.mark.parametrize(
@@ -58,23 +58,24 @@ def test_a_peer_that_names_nobody_calls_for_nobody() -> None:
 )
 def test_a_hostile_header_is_refused(names: list[bytes], code: str) -> None:
     with pytest.raises(IdentityError) as wrong:
-        CallerIdentity(PEER).principal(request("10.0.0.7", *names))
+        CallerIdentity(PEER).identify(request("10.0.0.7", *names))
     assert wrong.value.code == code
 
 
 @pytest.mark.parametrize("client", ["10.0.0.8", "127.0.0.1"])
 def test_nobody_else_may_name_the_caller(client: str) -> None:
     with pytest.raises(IdentityError) as wrong:
-        CallerIdentity(PEER).principal(request(client, b"root", caller="ci"))
+        CallerIdentity(PEER).identify(request(client, b"root", caller="ci"))
     assert wrong.value.code == "identity.peer"
     # Without the setting, the header has no meaning.
-    assert PLAIN.principal(request("10.0.0.8", b"root", caller="ci")).id == "ci"
+    assert PLAIN.identify(request("10.0.0.8", b"root", caller="ci")).principal.id == "ci"
 
 
 def test_a_remote_caller_is_named_by_its_token_or_not_at_all() -> None:
-    found = PLAIN.principal(request("10.0.0.8", caller="ci"))
+    found, agent = PLAIN.identify(request("10.0.0.8", caller="ci"))
     assert (found.id, found.method, found.assurance) == ("ci", "token", Assurance.ASSERTED)
-    assert PLAIN.principal(request("10.0.0.8")).assurance is Assurance.ABSENT
+    assert agent is None
+    assert PLAIN.identify(request("10.0.0.8")).principal.assurance is Assurance.ABSENT
 
 
 def test_a_loopback_caller_is_the_user_who_runs_it() -> None:
@@ -82,7 +83,7 @@ def test_a_loopback_caller_is_the_user_who_runs_it() -> None:
     found: list[Any] = []
 
     async def asking(scope: Scope, receive: Any, send: Any) -> None:
-        found.append(PLAIN.principal(scope))
+        found.append(PLAIN.identify(scope).principal)
         await app(scope, receive, send)
 
     with listening(asking) as listener, connect(listener) as sock:

@@ -16,6 +16,7 @@ import pytest
 
 from guardrail.config import ProxySettings
 from guardrail.proxy.listening import proxy_listener
+from guardrail.system.caller_tokens import add_token
 from guardrail.system.os_user import user_name
 from tests.support.adapters import Bench
 from tests.support.model_server import ModelServer
@@ -53,6 +54,48 @@ def test_a_caller_over_ipv6_is_known_too(bench: Bench) -> None:
         assert url.startswith("http://[::1]:")
         assert httpx2.post(url, json=CHAT).status_code == 200
     assert principals(bench) == [(user_name(), "asserted", "os_user")]
+
+
+def test_a_token_names_the_program_of_a_user_of_this_machine(bench: Bench, tmp_path: Path) -> None:
+    """The user stays the principal, who can't approve the calls of its own programs."""
+    path = tmp_path / "callers"
+    tokens = [add_token(path, name) for name in ("ci", "nightly")]
+    with asked(bench, callers=path) as (url, upstream), httpx2.Client() as client:
+        for token in tokens:
+            named = {"x-guardrail-token": token}
+            assert client.post(url, json=CHAT, headers=named).status_code == 200
+    assert principals(bench) == [(user_name(), "asserted", "os_user")] * 2
+    agents = [(each["agent"]["id"], each["agent"]["method"]) for each in bench.decisions]
+    assert agents == [("ci", "token"), ("nightly", "token")]
+    assert len({each["session"] for each in bench.decisions}) == 2
+    assert {each.header("x-guardrail-token") for each in upstream.requests} == {None}
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ((), "send one in the header x-guardrail-token"),
+        (("grt_wrong",), "the caller's token in the header x-guardrail-token is not valid"),
+        (("grt_a", "grt_b"), "the header x-guardrail-token must appear once"),
+    ],
+)
+@pytest.mark.parametrize("route", ["chat/completions", "messages"])
+def test_a_caller_without_a_token_reads_how_to_send_and_to_get_one(
+    bench: Bench, tmp_path: Path, given: tuple[str, ...], said: str, route: str
+) -> None:
+    """In the format of its API, and without a name from the file."""
+    add_token(tmp_path / "callers", "nightly")
+    headers = [("x-guardrail-token", token) for token in given]
+    with asked(bench, callers=tmp_path / "callers") as (url, upstream):
+        place = url.replace("chat/completions", route)
+        answer = httpx2.post(place, json=CHAT, headers=headers)
+    assert answer.status_code == 401
+    error = answer.json()["error"]
+    assert error["type"] == "authentication_error"
+    assert said in error["message"]
+    assert "guardrail proxy token NAME" in error["message"]
+    assert "nightly" not in answer.text
+    assert not upstream.requests
 
 
 def test_a_peer_names_each_caller_and_the_upstream_does_not_learn_it(bench: Bench) -> None:

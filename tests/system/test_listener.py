@@ -21,7 +21,13 @@ from hypothesis import strategies as st
 from guardrail.errors import ConfigError
 from guardrail.system.asgi_rules import caller_of, facts_of
 from guardrail.system.asgi_server import Listener, server_tls
-from guardrail.system.listener import Headers, ListenAddress, ListenerRules, values_of
+from guardrail.system.listener import (
+    Headers,
+    ListenAddress,
+    ListenerRefusal,
+    ListenerRules,
+    values_of,
+)
 from tests.support.http_listener import (
     LOOPBACK,
     EchoApp,
@@ -362,9 +368,11 @@ def test_a_page_of_a_listed_origin_may_send_requests() -> None:
     assert len(app.seen) == 1
 
 
-def token(headers: Headers) -> str | None:
+def token(headers: Headers) -> str | ListenerRefusal:
     """The caller ci, if it has its token."""
-    return "ci" if values_of(headers, b"x-token") == [b"good"] else None
+    if values_of(headers, b"x-token") == [b"good"]:
+        return "ci"
+    return ListenerRefusal(401, "caller", "send the header x-token")
 
 
 def test_a_caller_without_a_token_reaches_no_app() -> None:

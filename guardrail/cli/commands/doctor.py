@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import click
@@ -12,6 +13,7 @@ from guardrail.cli.options import json_option, ledger_options
 from guardrail.cli.output import Style, data, emit_json, paint, prose, remark
 from guardrail.config import Settings
 from guardrail.core.words import agree, counted
+from guardrail.errors import ConfigError
 from guardrail.review.doctor.checks import check_all
 from guardrail.review.doctor.result import Check, CheckState
 from guardrail.review.terminal import one_line
@@ -63,7 +65,16 @@ def _proxy(settings: Settings) -> Check:
     except ImportError:
         found = "the packages of a server are not installed: no proxy can be started"
         return Check("proxy", CheckState.OK, found)
-    return Check("proxy", CheckState.OK, check_settings(settings.proxy))
+    found = check_settings(settings.proxy)
+    try:
+        _ = settings.trusted_proxy
+    except ConfigError:
+        if not settings.only_found:
+            raise
+        found = f"{found}; this upstream is used only if the settings are named with --config"
+        fix = f"guardrail proxy --config {shlex.quote(str(settings.source))}"
+        return Check("proxy", CheckState.NOTE, found, fix)
+    return Check("proxy", CheckState.OK, found)
 
 
 def _print(check: Check) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,11 +16,16 @@ from guardrail.cli.missing import server_packages
 from guardrail.cli.options import config_option, settings_of
 from guardrail.cli.output import data, remark
 from guardrail.errors import ConfigError, UsageError
-from guardrail.review.terminal import one_line
+from guardrail.review.terminal import clip, one_line
+
+if TYPE_CHECKING:
+    from guardrail.config import ProxySettings
 
 __all__ = ["proxy", "token"]
 
 _HERE = "guardrail.cli.commands.proxy"
+_NAME = 20
+"""Columns of a caller's name in the lines about a proxy that has started."""
 
 
 @click.group(
@@ -88,8 +95,8 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
     if not target:
         raise UsageError(
             "the proxy needs the URL of the model's API",
-            hint="guardrail proxy --upstream URL, for example https://api.openai.com; or set"
-            " [proxy] upstream, and name the settings file with --config",
+            hint="guardrail proxy --upstream URL, for example https://api.openai.com/v1; or set"
+            " [proxy] upstream, and run guardrail proxy --config FILE",
         )
     chosen = settings.proxy if listen is None else replace(settings.proxy, listen=listen)
     listener_rules(chosen)  # refuses before a guard has started
@@ -103,13 +110,35 @@ def _serve(config: Path | None, upstream: str | None, listen: str | None) -> int
         )
 
         def ready() -> None:
-            urls = client_urls(listener, chosen)
-            data(" ".join(f"{name}={url}" for name, url in urls.items()))
+            for name, url in client_urls(listener, chosen).items():
+                data(f"{name}={url}")
             sys.stdout.flush()
+            remark(f"upstream: {one_line(target)}")
+            for line in _callers(chosen):
+                remark(f"callers:  {line}")
             remark("governing; Ctrl-C stops")
 
         listener.run(ready)
     return Exit.YES
+
+
+def _callers(settings: ProxySettings) -> Iterator[str]:
+    """Yield short lines that say whom a proxy serves, and how it knows them."""
+    from guardrail.system.caller_tokens import TOKEN_HEADER, CallerTokens
+
+    if settings.callers is not None:
+        names = CallerTokens(settings.callers).names
+        yield f"{_first(names)} (tokens in the header {TOKEN_HEADER})"
+    if settings.peers:
+        yield f"named by {_first(settings.peers)} in the header {settings.identity_header}"
+    if settings.callers is None and not settings.peers:
+        yield "the users of this machine"
+
+
+def _first(names: Sequence[str]) -> str:
+    """Return the first name, shortened if it is long, and the number of the others."""
+    more = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+    return f"{clip(one_line(names[0]), _NAME)}{more}" if names else "nobody"
 
 
 @click.command(short_help="Create a token for a caller.")
@@ -136,7 +165,8 @@ def token(*, config: Path | None, callers: Path | None, name: str) -> int:
         raise ConfigError(
             "no callers' file is set",
             code="callers.missing",
-            hint="give one with --callers FILE, and set [proxy] callers",
+            hint=f'set callers = "callers" in [proxy], or run:'
+            f" guardrail proxy token {name} --callers FILE",
         )
     data(add_token(path, name))
     remark(f"added  {one_line(str(path))}")
