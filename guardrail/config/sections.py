@@ -402,6 +402,9 @@ class ProxySettings:
     hosted_tools: tuple[str, ...] = _texts(
         "types of tools that the provider may run itself, for example web_search; default: none"
     )
+    allow_fields: tuple[str, ...] = _texts(
+        "fields of requests that pass although guardrail does not know them; default: none"
+    )
     approval_wait_s: int = _limits(
         120, 0, 3600, "how long a call that needs an approval is held before it is refused"
     )

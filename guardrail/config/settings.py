@@ -226,6 +226,8 @@ class Settings:
         names = ("peers", "identity_header", "hosted_tools", "approval_wait_s", "outcome_wait_s")
         if any(getattr(proxy, name) != getattr(usual, name) for name in names):
             governed["proxy"] = {name: getattr(proxy, name) for name in names}
+        if proxy.allow_fields:
+            governed["proxy_fields"] = {"allow_fields": proxy.allow_fields}
         if self.policy.engine == "opa":
             # This is included only if it is set, so that all other digests stay the same.
             governed["opa"] = {

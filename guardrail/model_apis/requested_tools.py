@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -22,8 +22,10 @@ __all__ = [
     "RequestedTool",
     "ToolEntry",
     "check_hosted",
+    "check_spelling",
     "entry_of",
-    "in_container",
+    "in_provider_container",
+    "plain_name",
 ]
 
 _CUSTOM: Mapping[str, Any] = {
@@ -35,6 +37,7 @@ _CUSTOM: Mapping[str, Any] = {
 """The arguments of a custom tool, as the policy sees them."""
 _NOTHING: Mapping[str, Any] = {"type": "object", "properties": {}}
 """The schema of a function without arguments."""
+_CONTAINERS = ("container_auto", "container_reference")
 _DATED = re.compile(r"_(?:\d{8}|\d{4}_\d{2}_\d{2})\Z")
 
 _SAME = {"mcp_toolset": "mcp_servers", "web_search_preview": "web_search"}
@@ -61,9 +64,35 @@ _ANTHROPIC_SETS = {"browser_toolset": "browser", "computer_toolset": "computer"}
 _ANTHROPIC_HOSTED = frozenset(
     {"advisor", "code_execution", "mcp_servers", "web_fetch", "web_search"}
 )
+_FIELDS_OF_TOOL = frozenset(
+    {
+        "allowed_callers",
+        "cache_control",
+        "configs",
+        "custom",
+        "default_config",
+        "description",
+        "environment",
+        "execution",
+        "format",
+        "function",
+        "input_examples",
+        "input_schema",
+        "name",
+        "output_schema",
+        "parameters",
+        "require_approval",
+        "server_label",
+        "tools",
+        "type",
+    }
+)
+"""Fields of tools that guardrail reads, and others that contain no further tool."""
 _SEARCHES = frozenset({"tool_search", "tool_search_tool_bm25", "tool_search_tool_regex"})
 """Tools that search among the tools of the same request."""
 
+
+_MARKS = re.compile(r"[_\-. ]")
 
 _checked_name = lru_cache(4_096)(tool_name)
 
@@ -123,7 +152,41 @@ def entry_of(api: Api, tool: object, hosted: Collection[str]) -> ToolEntry:
     """Return the entry for *tool*. Raises ``ModelRequestError`` unless the program runs the tool,
     each call of the tool is returned for a decision, or *hosted* contains its type.
     """
-    return _READERS[api](_object(tool, "tool"), hosted)
+    found = _object(tool, "tool")
+    check_spelling(found, _FIELDS_OF_TOOL)
+    entry = _READERS[api](found, hosted)
+    if entry.tools:
+        # Some providers name a tool that they run by a field beside the type.
+        for name, value in found.items():
+            if isinstance(value, dict | list) and name not in _FIELDS_OF_TOOL:
+                raise _unknown(name)
+    return entry
+
+
+@lru_cache(4_096)
+def plain_name(name: str) -> str:
+    """Return *name* in the form that is equal for all spellings of one name."""
+    return _MARKS.sub("", name.casefold()) if len(name) <= 256 else name
+
+
+@lru_cache(16)
+def _spellings(names: frozenset[str]) -> Mapping[str, str]:
+    return {plain_name(name): name for name in names}
+
+
+def check_spelling(names: Iterable[str], known: frozenset[str]) -> None:
+    """Raise ``ModelRequestError`` if one of *names* is a known name in another spelling: some
+    servers ignore the case of letters, and would read a field that guardrail does not see.
+    """
+    spellings = _spellings(known)
+    for name in names:
+        meant = spellings.get(plain_name(name))
+        if meant is not None and name not in known:
+            raise ModelRequestError(
+                f"the field {_shown(name)} is another spelling of {meant}",
+                code="model_request.field",
+                hint=f"write {meant}",
+            )
 
 
 def check_hosted(type_: str, hosted: Collection[str]) -> None:
@@ -218,7 +281,7 @@ def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = 
         return ToolEntry((_custom(tool, space),), tool)
     if kind == "namespace" and not space:
         return _of_namespace(tool, hosted)
-    if kind == "shell" and in_container(tool):
+    if kind == "shell" and _elsewhere(tool):
         check_hosted(kind, hosted)
         return ToolEntry((), tool)
     if kind in _OPENAI_PROGRAMS:
@@ -240,10 +303,20 @@ def _of_response(tool: Mapping[str, Any], hosted: Collection[str], space: str = 
     raise _unknown(kind)
 
 
-def in_container(tool: Mapping[str, Any]) -> bool:
-    """Return True if the provider runs the commands of a shell *tool*."""
+def _elsewhere(tool: Mapping[str, Any]) -> bool:
+    """Return True unless the program runs the commands of a shell *tool*."""
     environment = tool.get("environment")
-    return isinstance(environment, dict) and environment.get("type") != "local"
+    return environment is not None and (
+        not isinstance(environment, dict) or environment.get("type") != "local"
+    )
+
+
+def in_provider_container(tool: Mapping[str, Any]) -> bool:
+    """Return True if the provider certainly runs the commands of a shell *tool*, because the tool
+    has a container of a known type.
+    """
+    environment = tool.get("environment")
+    return isinstance(environment, dict) and environment.get("type") in _CONTAINERS
 
 
 def _of_namespace(tool: Mapping[str, Any], hosted: Collection[str]) -> ToolEntry:

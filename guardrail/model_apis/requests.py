@@ -8,13 +8,15 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from guardrail.model_apis.api import Api
+from guardrail.model_apis.request_fields import check_request_fields
 from guardrail.model_apis.requested_tools import (
     ModelRequestError,
     RequestedTool,
     ToolEntry,
     check_hosted,
+    check_spelling,
     entry_of,
-    in_container,
+    in_provider_container,
 )
 
 __all__ = ["MOST_TOOLS", "ToolRequest", "hosts_shell"]
@@ -25,8 +27,24 @@ _FORCED = frozenset({"any", "required"})
 """Values of ``tool_choice`` that demand a call of any tool."""
 _LEGACY = "functions"
 _ITEMS_WITH_TOOLS = frozenset({"additional_tools", "tool_search_output"})
-_PROVIDER_SIDE = ("plugins", "search_parameters")
-"""Fields with which providers that have OpenAI's APIs run tools of their own."""
+_FIELDS_OF_ITEM = frozenset(
+    {
+        "approval_request_id",
+        "approve",
+        "arguments",
+        "call_id",
+        "content",
+        "execution",
+        "id",
+        "name",
+        "role",
+        "server_label",
+        "tools",
+        "type",
+    }
+)
+"""Fields of input items that guardrail reads."""
+_SHELLS = frozenset({"local_shell", "shell"})
 _PARTS_OF_TOOL = frozenset({"input_schema", "tools"})
 _TYPED_CHOICES = frozenset({"apply_patch", "shell"})
 """Types of choices that name a tool by its type."""
@@ -34,7 +52,8 @@ _TYPED_CHOICES = frozenset({"apply_patch", "shell"})
 
 def hosts_shell(body: Mapping[str, Any]) -> bool:
     """Return True if the provider, and not the program, runs the shells that the request *body*
-    offers to the model.
+    offers to the model: its own list of tools contains a shell in a container of the provider, and
+    there is no other shell anywhere.
     """
     items = body.get("input")
     owners = [body, *(items if isinstance(items, list) else [])]
@@ -46,8 +65,16 @@ def hosts_shell(body: Mapping[str, Any]) -> bool:
         if isinstance(tool, dict) and isinstance(tool.get("tools"), list)
         for inner in tool["tools"]
     ]
-    shells = [tool for tool in tools if isinstance(tool, dict) and tool.get("type") == "shell"]
-    return bool(shells) and all(in_container(tool) for tool in shells)
+    found = [tool for tool in tools if isinstance(tool, dict)]
+    own = [tool for tool in found if tool.get("type") in _SHELLS]
+    given = body.get("tools")
+    return (
+        bool(own)
+        and all(tool.get("type") == "shell" and in_provider_container(tool) for tool in own)
+        and isinstance(given, list)
+        and any(tool in given for tool in own)
+        and body.get("prompt") is None  # it can hold further tools
+    )
 
 
 class _ToolList(NamedTuple):
@@ -62,11 +89,19 @@ class _ToolList(NamedTuple):
 class ToolRequest:
     """One request with its tools."""
 
-    def __init__(self, api: Api, body: Mapping[str, Any], hosted: Collection[str] = ()) -> None:
-        """Read the tools in *body*. *hosted* contains the types of tools that the provider may run.
-        Raises ``ModelRequestError`` for tools that can't be governed, and if there are too many
+    def __init__(
+        self,
+        api: Api,
+        body: Mapping[str, Any],
+        hosted: Collection[str] = (),
+        fields: Collection[str] = (),
+    ) -> None:
+        """Read the tools in *body*. *hosted* contains the types of tools that the provider may run,
+        and *fields* the names of fields that pass although guardrail does not know them. Raises
+        ``ModelRequestError`` for tools and fields that can't be governed, and if there are too many
         tools.
         """
+        check_request_fields(api, body, hosted, fields)
         self._api = api
         self._body = body
         self._lists = list(_lists(api, body, hosted))
@@ -180,12 +215,13 @@ def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[s
     """Raise ``ModelRequestError`` if *body*, apart from its lists of tools, lets the provider run
     calls or tells it about tools.
     """
-    if api is Api.CHAT and body.get("web_search_options") is not None:
-        check_hosted("web_search", hosted)
-    for field in _PROVIDER_SIDE:
-        if body.get(field):
-            check_hosted(field, hosted)
     if api is Api.RESPONSES:
+        given = body.get("input")
+        if isinstance(given, dict):
+            raise ModelRequestError("the request is malformed: its input is an object")
+        for item in given if isinstance(given, list) else ():
+            if isinstance(item, dict):
+                check_spelling(item, _FIELDS_OF_ITEM)
         if body.get("background"):
             raise ModelRequestError(
                 "a response in the background can't be governed: its calls do not come back in the"

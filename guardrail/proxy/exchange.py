@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
 
-from guardrail.core import json_text
 from guardrail.core.words import agree
 from guardrail.errors import GuardrailError
 from guardrail.model_apis.answers import AnswerStream, govern_body
@@ -18,6 +17,7 @@ from guardrail.model_apis.sse import compact
 from guardrail.proxy.asgi import Incoming, Outgoing
 from guardrail.proxy.errors import NoAnswerError, ProxyError, failure_of
 from guardrail.proxy.headers import Headers, to_client, to_upstream
+from guardrail.proxy.request_body import read_body
 from guardrail.proxy.routes import Route
 from guardrail.proxy.turn import ProxyTurn
 
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
 __all__ = ["Exchange"]
 
 _STREAM, _JSON = "text/event-stream", "application/json"
-_LARGE = 256 * 1024
-"""Requests of this size, in bytes, or larger are read in a thread, so that other requests are
-served meanwhile.
-"""
 _SIGN_OF_LIFE = b": waiting for a decision\n\n"
 
 
@@ -66,8 +62,9 @@ class Exchange:
         """
         try:
             text = await self._incoming.body(self._shared.max_request)
-            body = await self._read(text)
-            request = ToolRequest(self._api, body, self._shared.settings.hosted_tools)
+            body = await read_body(self._incoming, text)
+            settings = self._shared.settings
+            request = ToolRequest(self._api, body, settings.hosted_tools, settings.allow_fields)
             async with self._incoming.watched():
                 self._turn = await ProxyTurn.begin(
                     self._shared, self._api, self._caller, self._incoming, body
@@ -84,29 +81,6 @@ class Exchange:
                 raise
             failure = failure_of(error)
             await self._out.finish(failure.event(self._api, self._events.number))
-
-    async def _read(self, text: bytes) -> Mapping[str, Any]:
-        """Return the JSON object in the request. Raises ``ProxyError`` if another parser could read
-        the object differently, because the upstream must read the same object.
-        """
-        if self._incoming.header("content-encoding") not in {None, "identity"}:
-            raise ProxyError(
-                400, "compressed requests are not supported", code="proxy.request_encoding"
-            )
-        try:
-            if len(text) > _LARGE:
-                body = await asyncio.to_thread(_parsed, text)
-            else:
-                body = _parsed(text)
-        except ValueError:
-            body = None
-        if not isinstance(body, dict):
-            raise ProxyError(
-                400,
-                "the request is not a JSON object that all parsers read in the same way",
-                code="proxy.request",
-            )
-        return body
 
     async def _ask(self, content: bytes) -> None:
         """Send the request to the upstream, and pass its response on. Calls that the client does
@@ -211,10 +185,6 @@ class Exchange:
         if not self._out.started:
             await self._out.start(200, self._head)
         await self._out.write(b" " if self._events is None else _SIGN_OF_LIFE)
-
-
-def _parsed(text: bytes) -> Any:
-    return json_text.read(text.decode("utf-8"))
 
 
 @contextlib.asynccontextmanager

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterable
+
+from guardrail.model_apis.request_fields import check_completion
 from guardrail.proxy.asgi import Incoming, Outgoing
 from guardrail.proxy.errors import ProxyError
 from guardrail.proxy.headers import to_client, to_upstream
+from guardrail.proxy.request_body import read_body
 from guardrail.proxy.routes import Route
 from guardrail.proxy.shared import Shared
 
@@ -12,10 +16,15 @@ __all__ = ["pass_on"]
 
 
 async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoing) -> None:
-    """Pass a request on, and return its answer. Raises ``ProxyError`` if no part of the answer has
-    been sent.
+    """Pass a request on, and return its answer. Raises ``ProxyError`` or ``ModelRequestError`` if
+    no part of the answer has been sent.
     """
     limit = shared.limits.passed
+    body: AsyncIterable[bytes] | bytes | None = None
+    if route.is_checked:
+        body = await _checked(shared, incoming)
+    elif incoming.has_body:
+        body = incoming.pieces(limit)
     identity = shared.settings.identity_header.lower() or None
     try:
         async with (
@@ -25,7 +34,7 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
                 route.path,
                 query=incoming.query,
                 headers=to_upstream(incoming.headers, governed=False, identity=identity),
-                body=incoming.pieces(limit) if incoming.has_body else None,
+                body=body,
                 limit=limit,
             ) as reply,
         ):
@@ -38,3 +47,13 @@ async def pass_on(shared: Shared, route: Route, incoming: Incoming, out: Outgoin
             raise incoming.problem from None
         raise
     await out.finish()
+
+
+async def _checked(shared: Shared, incoming: Incoming) -> bytes:
+    """Return the body of a request whose fields could let the provider run tools. Raises
+    ``ModelRequestError`` if they do.
+    """
+    text = await incoming.body(shared.max_request)
+    settings = shared.settings
+    check_completion(await read_body(incoming, text), settings.hosted_tools, settings.allow_fields)
+    return text

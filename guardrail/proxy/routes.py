@@ -20,6 +20,7 @@ _GOVERNED = {
 }
 _ABOUT_REQUEST = frozenset({("responses", "input_tokens"), ("messages", "count_tokens")})
 """Routes that count the tokens of a request."""
+_COMPLETIONS = ("completions",)
 _BASE_URLS = "base URL with /v1 for OpenAI's clients, without /v1 for Anthropic's clients"
 _PATH = re.compile(r"(?:/[A-Za-z0-9._~!$&'()*+,=:@%-]+)+")
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
@@ -33,6 +34,8 @@ class Route:
     """The part of the path after ``/v1``, as it is sent to the upstream."""
     api: Api | None
     """The API whose answers are governed, or None if the answers contain no calls."""
+    is_checked: bool = False
+    """True if the fields of the request could let the provider run tools."""
 
 
 def find_route(method: str, path: str) -> Route:
@@ -45,7 +48,7 @@ def find_route(method: str, path: str) -> Route:
         return Route("/" + "/".join(parts), _GOVERNED[parts])
     rest = path.removeprefix(f"/{_BASE}")
     if method in _METHODS and without_calls(method, parts):
-        return Route(rest, None)
+        return Route(rest, None, is_checked=(method, parts) == ("POST", _COMPLETIONS))
     if (method == "POST" and parts in _ABOUT_REQUEST) or (
         method == "DELETE" and parts[:1] in {("responses",), ("conversations",)}
     ):

@@ -7,10 +7,14 @@ import time
 from typing import Any
 
 import pytest
+from anthropic.types import message_create_params as message_params
+from anthropic.types.beta import message_create_params as beta_params
+from openai.types.chat import completion_create_params as chat_params
+from openai.types.responses import response_create_params as response_params
 
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.requested_tools import ModelRequestError
-from guardrail.model_apis.requests import MOST_TOOLS, ToolRequest
+from guardrail.model_apis.requests import MOST_TOOLS, ToolRequest, hosts_shell
 
 SCHEMA = {"type": "object", "properties": {"city": {"type": "string"}}}
 CHAT, RESPONSES, MESSAGES = Api.CHAT, Api.RESPONSES, Api.MESSAGES
@@ -426,3 +430,172 @@ def test_a_search_that_the_program_runs_is_refused(execution: Any) -> None:
             read(RESPONSES, body)
         assert raised.value.code == "model_request.client_search"
     assert read(RESPONSES, request(RESPONSES, {**search, "execution": "server"})).tools == {}
+
+
+UNKNOWN: list[tuple[Api, str, Any]] = [
+    (CHAT, "extra_body", {"google": {"tools": []}}),
+    (CHAT, "data_sources", [{"type": "azure_search"}]),
+    (CHAT, "mcp_servers", [{"url": "x"}]),
+    (CHAT, "compound_custom", {"x": 1}),
+    (CHAT, "new_in_2027", {"x": 1}),
+    (CHAT, "new_list", [1]),
+    (CHAT, "empty", {}),
+    (CHAT, "enable_search", True),
+    (CHAT, "tool_source", "x"),
+    (CHAT, "webhook", "https://example.com"),
+    (CHAT, "api_base", "https://example.com"),
+    (CHAT, "prompt_id", "p"),
+    (RESPONSES, "connectors", [{"id": "x"}]),
+    (RESPONSES, "google_search", "on"),
+    (MESSAGES, "mcp_toolset", {"x": 1}),
+    (MESSAGES, "toolset", [1]),
+    (CHAT, "fallbacks", [{"model": "x", "tools": [1]}]),
+    (CHAT, "provider", {"options": [{"plugins": ["web"]}]}),
+]
+
+
+@pytest.mark.parametrize(("api", "field", "value"), UNKNOWN, ids=str)
+def test_a_field_that_could_let_the_provider_run_tools_is_refused(
+    api: Api, field: str, value: Any
+) -> None:
+    """A setting allows it by its name."""
+    with pytest.raises(ModelRequestError) as raised:
+        read(api, {field: value})
+    assert raised.value.code.startswith("model_request.")
+    assert f'["{field}"]' in raised.value.hint
+    assert ToolRequest(api, {field: value}, (), [field]).tools == {}
+    with pytest.raises(ModelRequestError):
+        ToolRequest(api, {field: value}, (), ["another"])
+
+
+@pytest.mark.parametrize(
+    "value", [5, 0.5, "text", None, False, []], ids=["int", "float", "text", "none", "no", "list"]
+)
+def test_an_unknown_field_that_can_not_run_a_tool_passes(value: Any) -> None:
+    """Clients send new fields all the time."""
+    for api in Api:
+        body = {"new_in_2027": value}
+        assert read(api, body).offering([]) is body
+    if not value:
+        assert read(CHAT, {"enable_search": value}).tools == {}
+
+
+@pytest.mark.parametrize(
+    ("api", "field"),
+    [
+        (CHAT, "Tools"),
+        (CHAT, "webSearchOptions"),
+        (CHAT, "web-search-options"),
+        (CHAT, "PLUGINS"),
+        (CHAT, "me\u017f\u017fages"),
+        (RESPONSES, "Background"),
+        (RESPONSES, "previousResponseId"),
+        (RESPONSES, "toolChoice"),
+        (MESSAGES, "mcpServers"),
+        (MESSAGES, "MCP_SERVERS"),
+    ],
+)
+@pytest.mark.parametrize("value", [True, {}, "x"], ids=repr)
+def test_a_field_in_another_spelling_is_refused(api: Api, field: str, value: Any) -> None:
+    """Some servers ignore the case of letters."""
+    with pytest.raises(ModelRequestError, match="another spelling"):
+        read(api, {field: value})
+
+
+@pytest.mark.parametrize(
+    ("api", "tool"),
+    [
+        (CHAT, {**function(CHAT), "google_search": {}}),
+        (CHAT, {**function(CHAT), "Type": "web_search"}),
+        (RESPONSES, {**function(RESPONSES), "web_search": {}}),
+        (RESPONSES, {"type": "mcp", "server_label": "x", "Require_Approval": "never"}),
+        (RESPONSES, {"type": "mcp", "server_label": "x", "requireApproval": "never"}),
+        (MESSAGES, {**function(MESSAGES), "mcp_servers": [1]}),
+    ],
+    ids=str,
+)
+def test_a_tool_with_a_second_tool_in_it_is_refused(api: Api, tool: Any) -> None:
+    later = {"input": [{"type": "additional_tools", "tools": [tool]}]}
+    for body in (request(api, tool), *([later] if api is RESPONSES else [])):
+        with pytest.raises(ModelRequestError):
+            read(api, body)
+
+
+@pytest.mark.parametrize(
+    "item", [{"Type": "additional_tools"}, {"type": "x", "TOOLS": []}, {"approvalRequestId": "m"}]
+)
+def test_an_input_item_in_another_spelling_is_refused(item: Any) -> None:
+    with pytest.raises(ModelRequestError, match="another spelling"):
+        read(RESPONSES, {"input": [item]})
+    with pytest.raises(ModelRequestError, match="malformed"):
+        read(RESPONSES, {"input": item})
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"model": "openai/gpt-5:online"},
+        {"model": "gpt-4o-search-preview"},
+        {"model": "x", "models": ["y", "z:online"]},
+        {"model": "x", "fallbacks": [{"model": "gpt-5-search-api-2025-10-14"}]},
+    ],
+    ids=str,
+)
+def test_a_model_that_searches_the_web_is_a_hosted_tool(body: Any) -> None:
+    with pytest.raises(ModelRequestError, match="web_search runs at the provider"):
+        read(CHAT, body)
+    assert read(CHAT, body, ["web_search"]).tools == {}
+
+
+@pytest.mark.parametrize("api", Api)
+def test_every_field_of_the_official_clients_is_known(api: Api) -> None:
+    """As far as it can hold an object or a list: a new version of a client changes this."""
+    types = {
+        CHAT: [chat_params.CompletionCreateParamsNonStreaming],
+        RESPONSES: [response_params.ResponseCreateParamsNonStreaming],
+        MESSAGES: [
+            message_params.MessageCreateParamsNonStreaming,
+            beta_params.MessageCreateParamsNonStreaming,
+        ],
+    }
+    for each in types[api]:
+        for field in each.__required_keys__ | each.__optional_keys__:
+            hosted = ["web_search", "mcp_servers", "prompt"]
+            value: Any = [] if field in {"functions", "input", "messages", "tools"} else {"x": [1]}
+            if field != "background":
+                ToolRequest(api, {field: value}, hosted)
+
+
+CONTAINER = {"type": "shell", "environment": {"type": "container_auto"}}
+REFERENCE = {"type": "shell", "environment": {"type": "container_reference", "container_id": "c"}}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"tools": []},
+        {"tools": [{"type": "shell"}]},
+        {"tools": [{"type": "shell", "environment": {"type": "local"}}]},
+        {"tools": [{"type": "shell", "environment": {}}]},
+        {"tools": [{"type": "shell", "environment": {"type": "container_x"}}]},
+        {"tools": [{"type": "shell", "environment": {"type": ["container_auto"]}}]},
+        {"tools": [CONTAINER, {"type": "shell"}]},
+        {"tools": [CONTAINER, {"type": "local_shell"}]},
+        {"tools": [CONTAINER], "prompt": {"id": "p"}},
+        {"tools": [CONTAINER, {"type": "namespace", "tools": [{"type": "shell"}]}]},
+        {"tools": [CONTAINER], "input": [{"tools": [{"type": "shell"}]}]},
+        {"tools": [{"type": "namespace", "tools": [CONTAINER]}]},
+        {"input": [{"type": "additional_tools", "tools": [CONTAINER]}]},
+        {"input": [{"type": "tool_search_output", "tools": [CONTAINER]}], "tools": []},
+        {"input": [{"type": "message", "tools": [CONTAINER]}], "tools": [{"type": "web_search"}]},
+    ],
+    ids=str,
+)
+def test_a_shell_is_the_provider_s_only_if_nothing_else_is_possible(body: Any) -> None:
+    assert not hosts_shell(body)
+
+
+@pytest.mark.parametrize("tool", [CONTAINER, REFERENCE])
+def test_a_shell_in_a_container_of_the_request_is_the_provider_s(tool: Any) -> None:
+    assert hosts_shell({"tools": [tool], "input": [{"tools": [tool]}]})

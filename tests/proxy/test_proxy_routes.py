@@ -150,6 +150,34 @@ def serving_echo() -> Any:
     return serving(echo)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"prompt": "x", "plugins": [{"id": "web"}]}',
+        b'{"prompt": "x", "tools": [1]}',
+        b'{"prompt": "x", "model": "m:online"}',
+        b'{"prompt": "x", "prompt": "y"}',
+        b"[]",
+        b"",
+    ],
+)
+def test_a_completion_without_messages_runs_no_tool_of_the_provider(
+    bench: Bench, body: bytes
+) -> None:
+    with serving_echo() as echo, proxied(bench.guard, f"{echo.url}/v1") as proxy:
+        url = f"{proxy.url}/v1/completions"
+        refused = httpx2.post(url, content=body)
+        good = b'{"prompt": "x", "stop": ["y"], "top_k": 5}'
+        passed = httpx2.post(url, content=good)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["code"] in {
+        "model_request.field",
+        "model_request.hosted_tool",
+        "proxy.request",
+    }
+    assert (passed.status_code, passed.content) == (201, good)
+
+
 def test_a_passed_request_that_is_too_large_is_refused(bench: Bench) -> None:
     with (
         serving_echo() as echo,

@@ -1,0 +1,46 @@
+"""Reads the JSON object in the body of a request."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from guardrail.core import json_text
+from guardrail.proxy.asgi import Incoming
+from guardrail.proxy.errors import ProxyError
+
+__all__ = ["read_body"]
+
+_LARGE = 256 * 1024
+"""Requests of this size, in bytes, or larger are read in a thread, so that other requests are
+served meanwhile.
+"""
+
+
+async def read_body(incoming: Incoming, text: bytes) -> Mapping[str, Any]:
+    """Return the JSON object in *text*, the body of a request. Raises ``ProxyError`` if another
+    parser could read the object differently, because the upstream must read the same object.
+    """
+    if incoming.header("content-encoding") not in {None, "identity"}:
+        raise ProxyError(
+            400, "compressed requests are not supported", code="proxy.request_encoding"
+        )
+    try:
+        if len(text) > _LARGE:
+            body = await asyncio.to_thread(_parsed, text)
+        else:
+            body = _parsed(text)
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise ProxyError(
+            400,
+            "the request is not a JSON object that all parsers read in the same way",
+            code="proxy.request",
+        )
+    return body
+
+
+def _parsed(text: bytes) -> Any:
+    return json_text.read(text.decode("utf-8"))
