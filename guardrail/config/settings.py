@@ -222,12 +222,7 @@ class Settings:
                 "max_lag_s": self.anchors.max_lag_s,
                 "max_lag_records": self.anchors.max_lag_records,
             }
-        proxy, usual = self.proxy, ProxySettings()
-        names = ("peers", "identity_header", "hosted_tools", "approval_wait_s", "outcome_wait_s")
-        if any(getattr(proxy, name) != getattr(usual, name) for name in names):
-            governed["proxy"] = {name: getattr(proxy, name) for name in names}
-        if proxy.allow_fields:
-            governed["proxy_fields"] = {"allow_fields": proxy.allow_fields}
+        governed.update(_governed_proxy(self.proxy))
         if self.policy.engine == "opa":
             # This is included only if it is set, so that all other digests stay the same.
             governed["opa"] = {
@@ -301,3 +296,17 @@ def _from_file(path: Path, *, named: bool, owners: Collection[int] = ()) -> Sett
     if file.writable:
         distrust = "can be changed by every user"
     return replace(made, source=file.path, distrust=distrust)
+
+
+def _governed_proxy(proxy: ProxySettings) -> dict[str, Any]:
+    """Return the settings of the proxy that determine which calls are released, if any is set, so
+    that all other digests stay the same.
+    """
+    usual = ProxySettings()
+    names = ("peers", "identity_header", "hosted_tools", "approval_wait_s", "outcome_wait_s")
+    found: dict[str, Any] = {}
+    if any(getattr(proxy, name) != getattr(usual, name) for name in names):
+        found["proxy"] = {name: getattr(proxy, name) for name in names}
+    if proxy.allow_fields:
+        found["proxy_fields"] = {"allow_fields": proxy.allow_fields}
+    return found
