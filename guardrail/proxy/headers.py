@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from urllib.parse import parse_qsl
 
-__all__ = ["CREDENTIALS", "SESSION", "Headers", "decoded", "to_client", "to_upstream"]
+__all__ = ["SESSION", "Headers", "credentials_in", "decoded", "to_client", "to_upstream"]
 
 Headers = list[tuple[str, str]]
 
 SESSION = "x-guardrail-session"
 """The header that names the session of a request."""
-CREDENTIALS = frozenset({"authorization", "x-api-key", "api-key", "x-guardrail-token"})
-"""Headers that identify a caller, to the upstream or to the proxy."""
+_OF_CALLER = "x-guardrail-token"
+_SECRET = re.compile(r"auth|key|token|secret|cookie|cred|passw|signature|jwt|bearer|cert|assertion")
+"""In a name: the value identifies a caller."""
+_HARMLESS = re.compile(
+    r"(?:accept|content|x-stainless|sec|openai-beta|x-b3|x-datadog|x-codex-turn)(?:-|\Z)"
+    r"|(?:user-agent|connection|cache-control|pragma|priority|date|origin|baggage|traceparent"
+    r"|tracestate|idempotency-key|http-referer|x-title|x-app|x-initiator|x-openai-subagent"
+    r"|api-version|beta|anthropic-version|anthropic-beta)\Z"
+    r"|(?:.*-)?(?:request|trace|span|correlation|interaction|turn|call)-id\Z"
+    r"|.*(?:-trace|-context|traceparent|retry-count|attempt|timeout|timestamp)\Z"
+)
+"""A name of headers and query parameters that can differ between the requests of one caller."""
 
 _HOP = frozenset(
     {
@@ -63,6 +75,22 @@ def to_upstream(headers: Headers, *, governed: bool, identity: str | None = None
         if not name.startswith(("x-guardrail-", "x-forwarded-"))
     ]
     return [*kept, ("accept-encoding", "identity")] if governed else kept
+
+
+def credentials_in(headers: Headers, query: str, identity: str | None = None) -> Iterator[str]:
+    """Yield the parts of a request that may identify its caller to the upstream or to the proxy, in
+    an order that depends only on them: every header that is passed on and every query parameter,
+    except those that are known to be harmless. *identity* has the same meaning as in
+    ``to_upstream``.
+    """
+    passed = to_upstream(headers, governed=True, identity=identity)
+    own = [each for each in headers if each[0] == _OF_CALLER]
+    for kind, pairs in (("header", [*passed, *own]), ("query", parse_qsl(query, True))):
+        for name, value in sorted(pairs):
+            lower = name.lower()
+            secret = lower != "idempotency-key" and _SECRET.search(lower) is not None
+            if secret or _HARMLESS.match(lower) is None:
+                yield repr((kind, name, value))
 
 
 def to_client(headers: Headers, *, same_body: bool) -> Headers:

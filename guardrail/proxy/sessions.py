@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from guardrail.call.scope import SessionScope
 from guardrail.model_apis.claims import ResultClaim, is_legacy
 from guardrail.proxy.callers import RequestIdentity
-from guardrail.proxy.headers import CREDENTIALS, Headers
+from guardrail.proxy.headers import Headers, credentials_in
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -44,14 +44,14 @@ class ProxyCaller:
         return principal.issuer or "", principal.id, self.credential
 
 
-def credential_digest(headers: Headers) -> str:
-    """Return a digest of the credentials in *headers*. The credentials themselves are never kept.
-    The digest is only meaningful inside this process.
+def credential_digest(headers: Headers, query: str = "", identity: str | None = None) -> str:
+    """Return a digest of everything in a request that may be a credential. The credentials
+    themselves are never kept. The digest is only meaningful inside this process. The arguments are
+    those of ``credentials_in``.
     """
     code = hmac.new(_KEY, digestmod=hashlib.sha256)
-    for name, value in sorted(headers):
-        if name in CREDENTIALS:
-            code.update(f"{name}\n{value}\n".encode())
+    for each in credentials_in(headers, query, identity):
+        code.update(each.encode())
     return sys.intern(code.hexdigest())  # thousands of calls and names are kept with it
 
 

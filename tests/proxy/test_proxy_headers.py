@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from guardrail.proxy.headers import to_client, to_upstream
+from guardrail.proxy.sessions import credential_digest
 
 OWN = [
     ("Host", "proxy.example"),
@@ -57,3 +60,81 @@ def test_an_answer_passes_without_headers_about_a_body_that_was_changed() -> Non
         ("content-length", "9"),
         ("content-encoding", "gzip"),
     ]
+
+
+SECRETS = [
+    "authorization",
+    "x-api-key",
+    "api-key",
+    "x-goog-api-key",
+    "x-litellm-api-key",
+    "cookie",
+    "x-auth",
+    "ocp-apim-subscription-key",
+    "x-portkey-api-key",
+    "helicone-auth",
+    "x-amz-security-token",
+    "openai-organization",
+    "chatgpt-account-id",
+    "x-guardrail-token",
+    "x-user-token-trace",
+    "anthropic-auth-token",
+    "x-new-in-2027",
+    "cf-access-client-secret",
+    "x-client-cert",
+    "content-key",
+]
+HARMLESS = [
+    "user-agent",
+    "accept",
+    "content-type",
+    "content-length",
+    "x-stainless-retry-count",
+    "traceparent",
+    "x-request-id",
+    "x-client-request-id",
+    "idempotency-key",
+    "anthropic-version",
+    "anthropic-beta",
+    "openai-beta",
+    "x-amzn-trace-id",
+    "sentry-trace",
+    "x-cloud-trace-context",
+    "x-codex-turn-metadata",
+    "x-guardrail-session",
+    "referer",
+    "x-forwarded-for",
+    "host",
+    "x-litellm-call-id",
+    "sec-fetch-mode",
+    "x-user",
+]
+
+
+def digest(*headers: tuple[str, str], query: str = "") -> str:
+    return credential_digest([("authorization", "Bearer a"), *headers], query, "x-user")
+
+
+@pytest.mark.parametrize("name", SECRETS)
+def test_every_header_that_may_carry_a_credential_tells_callers_apart(name: str) -> None:
+    found = {digest(), digest((name, "a")), digest((name, "b")), digest((name, "ab"))}
+    assert len(found) == 4
+    assert digest((name, "a"), ("x", "1")) == digest(("x", "1"), (name, "a"))
+
+
+@pytest.mark.parametrize("name", HARMLESS)
+def test_headers_that_differ_between_requests_belong_to_no_credential(name: str) -> None:
+    assert digest((name, "a")) == digest((name, "b")) == digest()
+
+
+def test_a_key_in_the_query_is_a_credential() -> None:
+    assert len({digest(query=each) for each in ("", "key=a", "key=b", "KEY=a", "sig=a")}) == 5
+    assert digest(query="api-version=1&beta=true") == digest()
+    assert digest(query="key=a&x=1") == digest(query="x=1&key=a")
+
+
+def test_the_parts_of_two_credentials_can_not_be_moved() -> None:
+    moved = "a&x-key2=b"
+    assert digest(query="x-key=a%26x-key2%3Db") != digest(query=f"x-key={moved}")
+    assert digest(("x-key", "a\nheader\ny-key\nb")) != digest(("x-key", "a"), ("y-key", "b"))
+    assert digest(("x-key", "")) != digest()
