@@ -74,6 +74,8 @@ class AskedCall:
     """False if calls of this kind have no id."""
     approvable: bool = False
     """True if the provider runs the call once the program has approved it."""
+    approval: str | None = None
+    """The id of the approved request for a call that the provider has run."""
 
 
 def text_or_none(value: object) -> str | None:

@@ -56,7 +56,7 @@ async def adrive_deciding(
         return result
 
 
-def _ignore(_call: AskedCall) -> None:
+def _ignore(_call: AskedCall, _response: object) -> None:
     """Do nothing with a released call."""
 
 
@@ -75,14 +75,15 @@ class Decider:
         owner: Owner | None = None,
         again: AskedAgain | None = None,
         tools: Mapping[str, Tool] | None = None,
-        released: Callable[[AskedCall], None] = _ignore,
+        released: Callable[[AskedCall, object], None] = _ignore,
     ) -> None:
         """*adapter* and *context* are recorded with each call. *context* does not contain the model
         and the response, which are taken from the response. *owner* is allowed to report the
         results of the calls; by default, it is ``owner_of(session)``. *again* lets a repeated call
         use the approval that its first attempt waited for. *tools* are the tools in the request,
         keyed by name; other names are looked up in the guard's own tools. *released* is called with
-        each call that the program has received.
+        each call that the program has received or that the provider has run after an approval, and
+        with the id of its response.
         """
         self._tools = {} if tools is None else tools
         self._guard = guard
@@ -95,7 +96,7 @@ class Decider:
         self._again = again
         self._released = released
         self._seen: set[str] = set()
-        self._admitted: list[tuple[AskedCall, Admission]] = []
+        self._admitted: list[tuple[AskedCall, Admission, object]] = []
 
     def decide(self, asked: Asked) -> list[str | None]:
         """Decide each call. For each, return the text of its refusal, or None if it is allowed.
@@ -107,6 +108,8 @@ class Decider:
             refusal = self._refusal(call)
             if refusal is not None:
                 self._guard.reject(tool, refusal.reason, **options)
+                if call.approval is not None:
+                    self._released(call, asked.response)
                 rulings.append(refusal.text)
                 continue
             try:
@@ -120,7 +123,7 @@ class Decider:
             except (Denied, ApprovalRequired) as refused:
                 rulings.append(self._refused(call, refused))
             else:
-                self._admit(call, admission)
+                self._admit(call, admission, asked)
                 rulings.append(None)
         return rulings
 
@@ -132,6 +135,8 @@ class Decider:
             refusal = self._refusal(call)
             if refusal is not None:
                 await self._guard.areject(tool, refusal.reason, **options)
+                if call.approval is not None:
+                    self._released(call, asked.response)
                 rulings.append(refusal.text)
                 continue
             try:
@@ -145,15 +150,15 @@ class Decider:
             except (Denied, ApprovalRequired) as refused:
                 rulings.append(self._refused(call, refused))
             else:
-                self._admit(call, admission)
+                self._admit(call, admission, asked)
                 rulings.append(None)
         return rulings
 
     def _approval(self, call: AskedCall) -> str | None:
         return None if self._again is None else self._again.approval(self._owner, call)
 
-    def _admit(self, call: AskedCall, admission: Admission) -> None:
-        self._admitted.append((call, admission))
+    def _admit(self, call: AskedCall, admission: Admission, asked: Asked) -> None:
+        self._admitted.append((call, admission, asked.response))
         if self._again is not None:
             self._again.forget(self._owner, call)
 
@@ -178,10 +183,10 @@ class Decider:
     def release(self) -> list[str]:
         """Mark the admitted calls as received by the program. Return the keys of their results."""
         keys = []
-        for call, admission in self._admitted:
+        for call, admission, response in self._admitted:
             key = call.id if call.has_id and call.id is not None else legacy_key(call.name)
             self._open.add(self._owner, key, admission)
-            self._released(call)
+            self._released(call, response)
             keys.append(key)
         self._admitted.clear()
         return keys
@@ -189,14 +194,14 @@ class Decider:
     def withdraw(self) -> None:
         """Record that the program never received the calls admitted since the last release."""
         while self._admitted:
-            _, admission = self._admitted.pop()
+            _, admission, _ = self._admitted.pop()
             with contextlib.suppress(LedgerError):  # the outcome stays pending
                 admission.settle(Status.CANCELLED)
 
     async def awithdraw(self) -> None:
         """Async version of ``withdraw``."""
         while self._admitted:
-            _, admission = self._admitted.pop()
+            _, admission, _ = self._admitted.pop()
             with contextlib.suppress(LedgerError):
                 await admission.asettle(Status.CANCELLED)
 

@@ -18,7 +18,7 @@ from guardrail.model_apis.asking import Asked
 from guardrail.model_apis.calls import AskedCall, Refusal
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider
-from guardrail.model_apis.openai.history import places_of
+from guardrail.model_apis.openai.history import conversation_of, places_of
 from guardrail.model_apis.openai.mcp_approvals import approval_error
 from guardrail.model_apis.requests import ToolRequest, hosts_shell
 from guardrail.proxy.headers import SESSION
@@ -129,7 +129,10 @@ class ProxyTurn:
             again=self._shared.again,
             tools=self._tools,
             released=functools.partial(
-                self._shared.approvals.add, self._caller.key, self.session.id
+                self._shared.approvals.add,
+                self._caller.key,
+                self.session.id,
+                conversation_of(self._approving or {}),
             ),
         )
 

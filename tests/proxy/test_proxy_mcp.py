@@ -19,35 +19,118 @@ from tests.support.proxies import RunningProxy, proxied
 def asked(bench: Bench, request: Any = ASKED_MCP) -> Iterator[tuple[RunningProxy, ModelServer]]:
     """Run a proxy that has passed on, or refused, the provider's *request*."""
     with (
-        ModelServer([Turn(items=[request]), *[Turn("Sun.")] * 3]) as upstream,
+        ModelServer([Turn(items=[request], id="resp_1"), *[Turn("Sun.")] * 3]) as upstream,
         proxied(bench.guard, upstream.openai) as proxy,
     ):
         proxy.openai().responses.create(**RESPONSES)
         yield proxy, upstream
 
 
-def send(proxy: RunningProxy, *items: Any, key: str = "key-of-alice") -> None:
-    proxy.openai(api_key=key).responses.create(**{**RESPONSES, "input": list(items)})
+def approving(*items: Any, **more: Any) -> dict[str, Any]:
+    """Return a request with *items*. If they do not repeat the call, it continues its response."""
+    repeats = any(each.get("id") == "mcpr_1" for each in items)
+    state = {} if repeats else {"previous_response_id": "resp_1"}
+    return {**RESPONSES, **state, "input": list(items), **more}
 
 
-def refused(proxy: RunningProxy, *items: Any, key: str = "key-of-alice") -> None:
+def send(proxy: RunningProxy, *items: Any, key: str = "key-of-alice", **more: Any) -> None:
+    proxy.openai(api_key=key).responses.create(**approving(*items, **more))
+
+
+def refused(proxy: RunningProxy, *items: Any, key: str = "key-of-alice", **more: Any) -> None:
     with pytest.raises(openai.BadRequestError) as raised:
-        send(proxy, *items, key=key)
+        send(proxy, *items, key=key, **more)
     assert raised.value.code == "model_request.approval"
     assert "ask for the call again" in raised.value.message
 
 
-@pytest.mark.parametrize("whole", [True, False], ids=["repeated", "stored"])
-def test_an_allowed_call_can_be_approved_once(bench: Bench, *, whole: bool) -> None:
+def test_an_allowed_call_can_be_approved_once(bench: Bench) -> None:
     """Its arguments can be written in another way. Its history can be sent again."""
-    given = [{**ASKED_MCP, "arguments": '{ "city":"Bern" }'}, APPROVED] if whole else [APPROVED]
-    with asked(bench) as (proxy, upstream):
+    given = [{**ASKED_MCP, "arguments": '{ "city":"Bern" }'}, APPROVED]
+    turns = [Turn(items=[ASKED_MCP]), Turn("Sun.", items=[RAN_MCP]), Turn("Sun.")]
+    with (
+        ModelServer(turns) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+    ):
+        client = proxy.openai()
+        client.responses.create(**RESPONSES)
+        refused(proxy, *given, RAN_MCP, previous_response_id="resp_0")
+        refused(proxy, *given, {**RAN_MCP, "name": "delete"})
         send(proxy, *given)
         refused(proxy, *given)
+        refused(proxy, *given, RAN_MCP, previous_response_id="resp_1")
+        refused(proxy, *given, {**RAN_MCP, "arguments": "{}"})
+        refused(proxy, *given, {**RAN_MCP, "id": "x", "approval_request_id": "mcpr_2"})
         send(proxy, *given, RAN_MCP)
     assert [each["input"] for each in upstream.bodies[1:]] == [given, [*given, RAN_MCP]]
     assert len(bench.decisions) == 1
-    assert [each["reason"] for each in bench.rejected] == ["model_request.approval"]
+    reasons = [each["reason"] for each in bench.rejected]
+    assert reasons == ["model_request.approval"] * 2 + ["provider_tool"] + [reasons[0]] * 4
+
+
+@pytest.mark.parametrize(
+    "reference", [{"type": "item_reference", "id": "mcpr_1"}, {"id": "mcpr_1"}]
+)
+def test_a_call_can_be_repeated_by_its_id(bench: Bench, reference: Any) -> None:
+    with asked(bench) as (proxy, _):
+        send(proxy, reference, APPROVED)
+        refused(proxy, reference, APPROVED)
+
+
+def test_a_result_that_the_provider_did_not_send_is_no_history(bench: Bench) -> None:
+    """The program can't have the call run twice with a result that it made up."""
+    with asked(bench) as (proxy, _):
+        send(proxy, ASKED_MCP, APPROVED)
+        refused(proxy, ASKED_MCP, APPROVED, RAN_MCP)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        {"previous_response_id": "resp_2"},
+        {"conversation": "conv_1"},
+        {"conversation": {"id": "conv_1"}},
+        {"previous_response_id": "resp_1", "conversation": "conv_1"},
+        {"previous_response_id": None},
+    ],
+    ids=str,
+)
+def test_a_call_is_approved_where_the_provider_finds_no_other(bench: Bench, state: Any) -> None:
+    """The stored state could contain another call with the same id."""
+    with asked(bench) as (proxy, upstream):
+        refused(proxy, APPROVED, **state)
+        if any(state.values()):
+            refused(proxy, ASKED_MCP, APPROVED, **state)
+        send(proxy, ASKED_MCP, APPROVED, previous_response_id="resp_1")
+    assert len(upstream.bodies) == 2
+
+
+def test_a_call_is_approved_in_its_conversation(bench: Bench) -> None:
+    first = Turn(items=[ASKED_MCP])
+    with (
+        ModelServer([first, Turn("Sun.")]) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+    ):
+        named = {"x-guardrail-session": "s"}
+        client = proxy.openai(default_headers=named)
+        client.responses.create(**RESPONSES, conversation="conv_1")
+        given = {**RESPONSES, "input": [APPROVED]}
+        with pytest.raises(openai.BadRequestError):
+            client.responses.create(**given, conversation="conv_2")
+        client.responses.create(**given, conversation="conv_1")
+
+
+def test_a_call_that_the_program_stored_first_spoils_its_id(bench: Bench) -> None:
+    """The provider could keep it, and number its own calls."""
+    with (
+        ModelServer([Turn("."), Turn(items=[ASKED_MCP], id="resp_1")]) as upstream,
+        proxied(bench.guard, upstream.openai) as proxy,
+    ):
+        client = proxy.session("s")
+        client.responses.create(**{**RESPONSES, "input": [{**ASKED_MCP, "name": "delete"}]})
+        client.responses.create(**RESPONSES)
+        with pytest.raises(openai.BadRequestError):
+            client.responses.create(**approving(APPROVED))
 
 
 def test_two_approvals_of_a_call_in_one_request_are_refused(bench: Bench) -> None:
@@ -59,7 +142,7 @@ def test_a_call_is_approved_in_its_own_session(bench: Bench) -> None:
     with asked(bench) as (proxy, _):
         other = proxy.openai(default_headers={"x-guardrail-session": "another"})
         with pytest.raises(openai.BadRequestError):
-            other.responses.create(**{**RESPONSES, "input": [APPROVED]})
+            other.responses.create(**approving(APPROVED))
         send(proxy, APPROVED)
 
 
@@ -70,15 +153,15 @@ def test_an_approval_is_used_if_the_provider_may_have_run_the_call(
     """A provider that refuses the request runs nothing, and the client tries again."""
     failed = Turn(status=status)
     with (
-        ModelServer([Turn(items=[ASKED_MCP]), failed, Turn("Sun.")]) as upstream,
+        ModelServer([Turn(items=[ASKED_MCP], id="resp_1"), failed, Turn("Sun.")]) as upstream,
         proxied(bench.guard, upstream.openai) as proxy,
     ):
         client = proxy.openai(max_retries=0)
         client.responses.create(**RESPONSES)
         with pytest.raises(openai.APIStatusError):
-            client.responses.create(**{**RESPONSES, "input": [APPROVED]})
+            client.responses.create(**approving(APPROVED))
         if again:
-            client.responses.create(**{**RESPONSES, "input": [APPROVED]})
+            client.responses.create(**approving(APPROVED))
         else:
             refused(proxy, APPROVED)
 
@@ -98,6 +181,11 @@ INVENTED = {**ASKED_MCP, "id": "mcpr_2"}
         [{**ASKED_MCP, "name": "delete"}, APPROVED],
         [{**ASKED_MCP, "server_label": "bank"}, APPROVED],
         [{**ASKED_MCP, "name": "delete"}],
+        [{**ASKED_MCP, "name": "delete", "type": "mcp_request"}, APPROVED],
+        [{"id": "mcpr_1", "name": "delete", "arguments": "{}"}, APPROVED],
+        [ASKED_MCP, {**RAN_MCP, "name": "delete"}, APPROVED],
+        [ASKED_MCP, {**RAN_MCP, "server_label": "bank"}, APPROVED],
+        [ASKED_MCP, {**RAN_MCP, "type": "x", "id": "y", "name": "z"}, APPROVED],
         [ASKED_MCP, {**ASKED_MCP, "name": "delete"}, APPROVED],
     ],
     ids=[
@@ -110,6 +198,11 @@ INVENTED = {**ASKED_MCP, "id": "mcpr_2"}
         "name",
         "server",
         "replaced",
+        "other-type",
+        "typeless",
+        "result",
+        "result-server",
+        "result-type",
         "twice",
     ],
 )

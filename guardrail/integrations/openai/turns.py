@@ -16,7 +16,7 @@ from guardrail.model_apis.asking import Asked, Deciding
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider, adrive_deciding, drive_deciding
 from guardrail.model_apis.open_calls import OpenCalls, owner_of
-from guardrail.model_apis.openai.history import RefusedItems
+from guardrail.model_apis.openai.history import RefusedItems, conversation_of
 from guardrail.model_apis.openai.mcp_approvals import AdmittedApprovals, approval_error
 from guardrail.model_apis.openai.routes import refuse
 from guardrail.model_apis.requests import hosts_shell
@@ -65,7 +65,9 @@ class Turn:
             shared.wait_for_approval,
             adapter="openai",
             context=client_context(),
-            released=functools.partial(shared.approvals.add, self._owner, self._session),
+            released=functools.partial(
+                shared.approvals.add, self._owner, self._session, conversation_of(self._body)
+            ),
         )
         if api is Api.RESPONSES and self._body.get("background"):
             raise refuse("responses with background=True")

@@ -16,7 +16,7 @@ from typing import Any
 from guardrail.model_apis.open_calls import Owner
 from guardrail.model_apis.openai.response_items import APPROVAL, TEXTS, is_refusal, refusal_item
 
-__all__ = ["RefusedItems", "places_of"]
+__all__ = ["RefusedItems", "conversation_of", "places_of"]
 
 _MOST = 1_024
 """Maximum number of refused calls that are kept."""
@@ -33,11 +33,16 @@ class _Refused:
 
 def places_of(body: Mapping[str, Any]) -> list[str]:
     """Return the ids of the response and of the conversation that a request continues."""
-    conversation = body.get("conversation")
-    if isinstance(conversation, dict):
-        conversation = conversation.get("id")
-    given = (body.get("previous_response_id"), conversation)
+    given = (body.get("previous_response_id"), conversation_of(body))
     return [each for each in given if isinstance(each, str)]
+
+
+def conversation_of(body: Mapping[str, Any]) -> str | None:
+    """Return the id of the conversation that a request continues, or None if there is none."""
+    found = body.get("conversation")
+    if isinstance(found, dict):
+        found = found.get("id")
+    return found if isinstance(found, str) else None
 
 
 class RefusedItems:

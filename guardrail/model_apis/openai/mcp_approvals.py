@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from guardrail.model_apis.asked_again import digest_of
 from guardrail.model_apis.calls import AskedCall, Refusal, text_or_none
 from guardrail.model_apis.open_calls import Owner
-from guardrail.model_apis.openai.response_items import APPROVAL, ItemKind, call_of
+from guardrail.model_apis.openai.history import places_of
+from guardrail.model_apis.openai.response_items import APPROVAL, HOSTED, TEXTS, ItemKind, call_of
 from guardrail.model_apis.requested_tools import ModelRequestError
 
 __all__ = ["AdmittedApprovals", "approval_error"]
@@ -25,13 +26,30 @@ _MOST = 8_192
 _CODE = "model_request.approval"
 _ANSWER = "mcp_approval_response"
 _RESULT = "mcp_call"
+_REFERENCES = ("item_reference", None)
+_PARTS_OF_CALL = frozenset({"arguments", "name", "server_label"})
+_OTHER_CALLS = (*TEXTS, *HOSTED)
 _PARTS_OF_ANSWER = frozenset({"approval_request_id", "approve"})
 
 
-class _Admitted(NamedTuple):
+class _Known(NamedTuple):
+    """A request for approval: one that the provider made, or one that only a program sent."""
+
     digest: str
-    session: str
-    used: bool
+    session: str = ""
+    response: str | None = None
+    """The id of the response that contained it."""
+    conversation: str | None = None
+    """The id of the conversation that its response belongs to."""
+    usable: bool = False
+    """True if the call was admitted, and no other call has the same id."""
+    used: bool = False
+    ran: str | None = None
+    """The id of the item that shows that the provider has run the call."""
+
+    def usable_in(self, session: str) -> bool:
+        """Return True if the call can be approved in *session*, apart from earlier approvals."""
+        return self.usable and self.session == session
 
 
 class AdmittedApprovals:
@@ -41,52 +59,85 @@ class AdmittedApprovals:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._calls: OrderedDict[tuple[Owner, str], _Admitted] = OrderedDict()
+        self._calls: OrderedDict[tuple[Owner, str], _Known] = OrderedDict()
 
-    def add(self, owner: Owner, session: str, call: AskedCall) -> None:
-        """Keep an admitted call that *owner* has received. *session* is the id of its session.
-        Calls that need no approval are ignored.
+    def add(
+        self,
+        owner: Owner,
+        session: str,
+        conversation: str | None,
+        call: AskedCall,
+        response: object,
+    ) -> None:
+        """Keep an admitted call that *owner* has received, or note that the provider has run it.
+
+        *session* is the id of the call's session, *conversation* that of the conversation in the
+        request, and *response* that of the response. Calls that need no approval are ignored.
         """
-        if not call.approvable or call.id is None:
-            return
         with self._lock:
-            self._calls[owner, call.id] = _Admitted(digest_of(call), session, used=False)
-            while len(self._calls) > _MOST:
-                self._calls.popitem(last=False)
+            if call.approval is not None:
+                ran = self._calls.get((owner, call.approval))
+                if ran is not None and ran.used:
+                    self._calls[owner, call.approval] = ran._replace(ran=call.id)
+            elif call.approvable and call.id is not None:
+                digest = digest_of(call)
+                earlier = self._calls.get((owner, call.id))
+                self._keep(
+                    (owner, call.id),
+                    _Known(
+                        digest,
+                        session,
+                        text_or_none(response),
+                        conversation,
+                        # The provider could mean either of two calls with this id.
+                        usable=earlier is None or earlier.digest == digest,
+                    ),
+                )
+
+    def _keep(self, place: tuple[Owner, str], known: _Known) -> None:
+        self._calls[place] = known
+        while len(self._calls) > _MOST:
+            self._calls.popitem(last=False)
 
     def use(self, owner: Owner, session: str, body: Mapping[str, Any]) -> AskedCall | None:
         """Use the approvals in the request *body*, and return None.
 
-        If an approval is not for a call that was admitted for *owner* in *session*, or has already
-        been used, return its call and use none of the approvals. The same applies if the request
-        repeats a call with another name, server or arguments. A request that contains the results
-        of the calls repeats its history: the provider does not run them again.
+        Return a call, and use none of the approvals, in these cases:
+
+        - An approval is not for a call that was admitted for *owner* in *session*, or has already
+          been used. A request without stored state that contains the call's result, as the provider
+          returned it, repeats its history: the provider does not run the call again.
+        - The request repeats a call, or its result, with another name, server or arguments.
+        - The provider could find another call: the request continues another response or
+          conversation than that of the call, or continues none and does not repeat the call.
         """
         items = _items(body)
-        ran = _ran(items)
-        repeated: dict[str | None, AskedCall] = {}
-        used: list[str] = []
         with self._lock:
+            said: dict[str, AskedCall] = {}
             for item in items:
-                if item.get("type") == APPROVAL:
-                    call = call_of(item, ItemKind.CALL)
-                    known = None if call.id is None else self._calls.get((owner, call.id))
+                for name, call in _said(item):
+                    known = self._calls.get((owner, name))
                     if known is not None and known.digest != digest_of(call):
                         return _refused(call)
-                    repeated[call.id] = call
+                    said[name] = call
+            fresh: list[str] = []
             for item in filter(_approves, items):
-                name = text_or_none(item.get("approval_request_id"))
-                known = None if name is None else self._calls.get((owner, name))
-                if (
-                    name is None
-                    or known is None
-                    or known.session != session
-                    or (known.used and name not in ran)
-                    or name in used
-                ):
-                    return _refused(repeated.get(name) or AskedCall(None, None, name, None))
-                used.append(name)
-            self._mark(owner, used, used=True)
+                approved = text_or_none(item.get("approval_request_id"))
+                found = None if approved is None else self._calls.get((owner, approved))
+                if approved is not None and found is not None and found.usable_in(session):
+                    if _is_history(found, approved, body, items):
+                        continue
+                    if not found.used and _is_meant(found, approved, body, items):
+                        fresh.append(approved)
+                        if fresh.count(approved) == 1:
+                            continue
+                call = AskedCall(None, None, approved, None)
+                return _refused(said.get(approved or "", call))
+            for name, call in said.items():
+                if (owner, name) not in self._calls:
+                    # The provider may store what the program made up.
+                    self._keep((owner, name), _Known(digest_of(call)))
+            self._mark(owner, fresh, used=True)
         return None
 
     def give_back(self, owner: Owner, body: Mapping[str, Any]) -> None:
@@ -94,10 +145,12 @@ class AdmittedApprovals:
         request and has not run any call.
         """
         items = _items(body)
-        names = [text_or_none(item.get("approval_request_id")) for item in filter(_approves, items)]
-        ran = _ran(items)
         with self._lock:
-            self._mark(owner, [name for name in names if name and name not in ran], used=False)
+            for item in filter(_approves, items):
+                name = text_or_none(item.get("approval_request_id"))
+                known = None if name is None else self._calls.get((owner, name))
+                if name and known is not None and not _is_history(known, name, body, items):
+                    self._mark(owner, [name], used=False)
 
     def _mark(self, owner: Owner, names: Iterable[str], *, used: bool) -> None:
         for name in names:
@@ -111,13 +164,48 @@ def _items(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
 
 
-def _ran(items: Iterable[Mapping[str, Any]]) -> set[str]:
-    """Return the ids of the approvals whose calls have run, according to *items*."""
-    return {
-        item["approval_request_id"]
+def _said(item: Mapping[str, Any]) -> Iterator[tuple[str, AskedCall]]:
+    """Yield the ids under which a provider could look up the call that *item* contains, with the
+    call. Any item that names a tool counts, whatever its type.
+    """
+    if _PARTS_OF_CALL.isdisjoint(item):
+        return
+    for field in ("id", "approval_request_id"):
+        name = text_or_none(item.get(field))
+        if name is not None and (field != "id" or item.get("type") == APPROVAL or _is_odd(item)):
+            yield name, call_of({**item, "type": APPROVAL, "id": name}, ItemKind.CALL)
+
+
+def _is_odd(item: Mapping[str, Any]) -> bool:
+    """Return True if *item* is not a call of another known type."""
+    return item.get("type") not in _OTHER_CALLS
+
+
+def _is_history(
+    known: _Known, name: str, body: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Return True if *items* contain the result of the call whose approval has the id *name*, and
+    the provider sent this result before.
+    """
+    if known.ran is None or places_of(body):
+        return False
+    return any(
+        (item.get("type") == _RESULT and item.get("approval_request_id") == name)
+        or (item.get("type") in _REFERENCES and item.get("id") == known.ran)
         for item in items
-        if item.get("type") == _RESULT and isinstance(item.get("approval_request_id"), str)
-    }
+    )
+
+
+def _is_meant(
+    known: _Known, name: str, body: Mapping[str, Any], items: Iterable[Mapping[str, Any]]
+) -> bool:
+    """Return True if the provider can find no other call with the id *name* than *known*."""
+    places = places_of(body)
+    if places:
+        return {known.response, known.conversation}.issuperset(places)
+    return any(
+        item.get("id") == name and item.get("type") in (APPROVAL, *_REFERENCES) for item in items
+    )
 
 
 def _approves(item: Mapping[str, Any]) -> bool:
@@ -134,7 +222,10 @@ def approval_error() -> ModelRequestError:
     """Return the error for a request with a call that ``AdmittedApprovals.use`` returns."""
     return ModelRequestError(
         "the request approves an MCP call that was not allowed for this caller in this session, was"
-        " allowed with another name, server or arguments, or has been approved before",
+        " allowed with another name, server or arguments, or has been approved before; or the"
+        " provider could find another call with this id",
         code=_CODE,
-        hint="let the model ask for the call again; approvals from before a restart are not known",
+        hint="continue the response that contains the call, or repeat the call in the input;"
+        " otherwise let the model ask for the call again. Approvals from before a restart are not"
+        " known",
     )

@@ -30,6 +30,7 @@ TEXTS = {
 }
 """The field that contains a call's text, and the prefix of the types of its events."""
 APPROVAL = "mcp_approval_request"
+_MCP = "mcp_call"
 _PROGRAMS = {
     "apply_patch_call": "apply_patch",
     "computer_call": "computer",
@@ -44,7 +45,7 @@ HOSTED = frozenset(
         "code_interpreter_call",
         "file_search_call",
         "image_generation_call",
-        "mcp_call",
+        _MCP,
         "program",
         "web_search_call",
     }
@@ -160,6 +161,7 @@ def call_of(item: Mapping[str, Any], kind: ItemKind, status: object = "completed
         server=server,
         refusal=refusal,
         approvable=type_ == APPROVAL,
+        approval=text_or_none(item.get("approval_request_id")) if type_ == _MCP else None,
     )
 
 
