@@ -4,7 +4,6 @@ asked again, and no tool runs.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,12 @@ from guardrail.approvals.kinds import RejectionReason, StepKind
 from guardrail.core.types import Cause, Effect
 from guardrail.core.words import agree, counted
 from guardrail.review.approval_words import NEXT
+from guardrail.review.proxy_reasons import (
+    PROXY,
+    REJECTED_BY_PROXY,
+    reason_through_proxy,
+    steps_to_allow,
+)
 from guardrail.review.reasons import CAUSES, CauseExplanation, reason_of
 from guardrail.review.records import (
     NotFoundError,
@@ -107,10 +112,6 @@ _NO_ALLOW = "guardrail.no_allow"
 """The rule that is recorded if no rule allows a call. It is built in, so the policy's files don't
 contain it.
 """
-_PROXY = "proxy"
-"""The adapter in the records of `guardrail proxy` and `guardrail run`."""
-_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-"""Matches a tool name that a shell passes on unchanged and that does not look like an option."""
 _NAMED_RULES = 5
 """Maximum number of rules that a sentence names."""
 
@@ -139,6 +140,10 @@ def _denial(call: RecordedCall) -> CauseExplanation:
 
 def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iterator[str]:
     """Yield, in order, the changes after which calls like *call* would be allowed."""
+    if call.adapter == PROXY and not call.refused:
+        declared = call.declared is not False
+        yield from steps_to_allow(call.tool, rules, declared=declared, unallowed=unallowed)
+        return
     if call.declared is False:
         yield _way_to_declare(call)
         if rules:
@@ -163,15 +168,7 @@ def _way_to_declare(call: RecordedCall) -> str:
     """Return how to declare the undeclared tool of *call*."""
     if call.refused:
         return "If such calls should run, correct the tool's schema in the program."
-    if call.adapter != _PROXY:
-        return "If such calls should run, declare this tool in the program, with its schema."
-    # A model can have made the name up, or the record can contain a token in its place.
-    plain = _PLAIN_NAME.fullmatch(call.tool) is not None
-    command = f"guardrail proxy accept {call.tool}" if plain else "guardrail proxy accept"
-    return (
-        "Nobody has accepted this tool with this schema. If such calls should run, accept it:"
-        f" `{command}`."
-    )
+    return "If such calls should run, declare this tool in the program, with its schema."
 
 
 def _rules_named(rules: Sequence[str]) -> str:
@@ -236,7 +233,10 @@ def _reason(call: RecordedCall, hidden: Sequence[str]) -> CauseExplanation:
         return _blocked(hidden) if hidden else _approval_state(call, datetime.now(UTC))
     if call.cause == Cause.POLICY and call.effect == Effect.DENY:
         return _denial(call)
-    return reason_of(call.cause, call.detail)
+    found = reason_of(call.cause, call.detail)
+    if call.adapter == PROXY:
+        return reason_through_proxy(call.cause, call.detail, call.tool, found)
+    return found
 
 
 def decision_seq(records: RecordReader, seq: int) -> int:
@@ -287,13 +287,17 @@ def explain(
     return DecisionExplanation(
         call=call,
         headline=headline(call.effect, rejected=rejected),
-        reason=_REJECTED if rejected else _reason(call, hidden),
+        reason=_rejection(call) if rejected else _reason(call, hidden),
         policy=obj(record, "policy"),
         reproducible=reproducible,
         reproducible_sentence=_reproducible(call, reproducible, obj(record, "policy")),
         input=record.get("input"),
         input_sentence=_input(call, record.get("input")),
     )
+
+
+def _rejection(call: RecordedCall) -> CauseExplanation:
+    return REJECTED_BY_PROXY if call.adapter == PROXY else _REJECTED
 
 
 def _reproducible(call: RecordedCall, reproducible: bool | None, policy: Mapping[str, Any]) -> str:

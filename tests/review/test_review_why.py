@@ -173,9 +173,44 @@ def test_a_tool_that_nobody_accepted_is_to_be_accepted_before_rules_are_changed(
         UNDECLARED in rules
     )
     assert ("If no `allow` rule applies then, add one" in steps) is (NO_ALLOW in rules)
+    assert "guardrail policy reload" in steps
+    assert "label" not in steps  # which a program gives to a tool that it declares
     steps = explain(undeclared("find_order", "openai", *rules)).reason.next_step
     assert steps.startswith("If such calls should run, declare this tool in the program")
     assert "proxy accept" not in steps
+
+
+@pytest.mark.parametrize("adapter", ["proxy", "langchain"])
+@pytest.mark.parametrize(
+    ("cause", "detail"),
+    [
+        *[(Cause.ARGUMENTS, each) for each in ("", "missing", "unknown_argument")],
+        (Cause.IDENTITY, "absent"),
+        (Cause.IDENTITY, "session"),
+        (Cause.POLICY, ""),
+    ],
+)
+def test_the_next_step_for_a_call_through_the_proxy_needs_no_change_of_guardrail_code(
+    cause: Cause, detail: str, adapter: str
+) -> None:
+    """There is none in the program. Other adapters need one."""
+    made = decision("find_order", effect=Effect.DENY, cause=cause, detail=detail, rules=[NO_ALLOW])
+    made = {**made, "origin": {**made["origin"], "adapter": adapter}}
+    told = explain(made).reason
+    text = told.sentence + told.next_step
+    code = ("guard.session", "guard.bind", "declared", "declare the", "label")
+    assert any(each in text for each in code) is (adapter != "proxy"), text
+    assert any(each in text for each in ("[proxy]", "x-guardrail", "guardrail p")) or adapter != (
+        "proxy"
+    )
+
+
+def test_a_call_that_the_proxy_refused_itself_is_not_blamed_on_a_framework() -> None:
+    made = rejected()
+    told = explain({**made, "origin": {**made["origin"], "adapter": "proxy"}}).reason
+    assert "framework" not in told.sentence + told.next_step
+    assert "The proxy" in told.sentence
+    assert "framework" in explain(made).reason.sentence
 
 
 @pytest.mark.parametrize("tool", ["", "--all", "a b", "a;b", "$(id)", "a\nb", TOKEN, "x" * 129])

@@ -1,0 +1,93 @@
+"""Explains decisions about calls that came through the proxy: there, no program declares tools or
+opens sessions, so other steps help.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from guardrail.core.types import Cause
+from guardrail.review.reasons import CauseExplanation
+
+__all__ = ["PROXY", "REJECTED_BY_PROXY", "accept_command", "reason_through_proxy", "steps_to_allow"]
+
+PROXY = "proxy"
+"""The adapter in the records of `guardrail proxy` and `guardrail run`."""
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+"""Matches a tool name that a shell passes on unchanged and that does not look like an option."""
+_SCHEMA = frozenset({"", "missing", "unknown_argument", "schema"})
+"""Details of calls whose arguments do not fit the accepted schema."""
+
+REJECTED_BY_PROXY = CauseExplanation(
+    "The proxy recorded this call without asking the policy: it refused the answer, the answer"
+    " broke off, or the provider runs the tool itself.",
+    "Look at `reason` in the record (`guardrail show SEQ`), and at docs/proxy.md. The record of"
+    " such a call contains no argument values.",
+)
+
+_NOBODY = CauseExplanation(
+    "The proxy did not learn who made the call, and calls without a principal are denied, so the"
+    " policy was not asked. A peer in `[proxy] peers` named nobody, or the program was not running"
+    " any more.",
+    "Let the peer name the caller in the header of `[proxy] identity_header`, or give the caller a"
+    " token: `guardrail proxy token NAME`.",
+)
+_OTHER_SESSION = (
+    "Send a different `x-guardrail-session` for each caller, or leave the header out: then each"
+    " conversation gets its own session."
+)
+
+
+def accept_command(tool: str) -> str:
+    """Return the command that accepts *tool*. A model can have made the name up, or the record can
+    contain a token in its place: then the command names no tool.
+    """
+    plain = _PLAIN_NAME.fullmatch(tool) is not None
+    return f"guardrail proxy accept {tool}" if plain else "guardrail proxy accept"
+
+
+def reason_through_proxy(
+    cause: str, detail: str, tool: str, found: CauseExplanation
+) -> CauseExplanation:
+    """Return *found*, the usual explanation, with the steps that help for a call to *tool* through
+    the proxy.
+    """
+    if cause == Cause.ARGUMENTS and detail in _SCHEMA:
+        return CauseExplanation(
+            found.sentence,
+            "The arguments are checked against the schema that was accepted. If the call is right,"
+            " correct the schema in the program's requests, and then accept the new one:"
+            f" `{accept_command(tool)}`.",
+        )
+    if cause == Cause.IDENTITY and detail == "absent":
+        return _NOBODY
+    if cause == Cause.IDENTITY and detail == "session":
+        return CauseExplanation(found.sentence, _OTHER_SESSION)
+    return found
+
+
+def steps_to_allow(tool: str, rules: str, *, declared: bool, unallowed: bool) -> Iterator[str]:
+    """Yield, in order, the changes after which calls like this one would be allowed. *rules* names
+    the `deny` rules that denied it, and *unallowed* is True if no `allow` rule applies.
+    """
+    if not declared:
+        yield (
+            "Nobody has accepted this tool with this schema. If such calls should run, accept it:"
+            f" `{accept_command(tool)}`."
+        )
+        if rules:
+            yield f"If that is not enough, change the {rules}."
+    elif rules:
+        yield (
+            f"If such calls should run, change the {rules} first: a `deny` rule wins even if an"
+            " `allow` rule is added."
+        )
+    if unallowed:
+        begin = "If such calls should run, add an `allow` rule"
+        later = "If no `allow` rule applies then, add one"
+        yield f"{begin if declared and not rules else later} for this tool."
+    yield (
+        "Then run `guardrail policy test`, and, if a proxy is running, `guardrail policy reload`"
+        " (docs/proxy.md)."
+    )
