@@ -6,6 +6,7 @@ thread or on an event loop.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import os
@@ -152,15 +153,17 @@ class Guard(ToolDeclarations):
 
         Calls in progress fail. Waits a few seconds for anchors that do not answer.
         """
-        if self._watch is not None:
-            self._watch.close()
-        for end in self._alongside:
-            end()
-        self._throttle.close()
-        self._journal.stop()
-        if self._anchors is not None:
-            self._anchors.close()
-        self._policies.close()
+        # If one of the steps is interrupted by Ctrl-C or fails, the others are still done.
+        with contextlib.ExitStack() as steps:
+            steps.callback(self._policies.close)
+            if self._anchors is not None:
+                steps.callback(self._anchors.close)
+            steps.callback(self._journal.stop)
+            steps.callback(self._throttle.close)
+            for end in reversed(self._alongside):
+                steps.callback(end)
+            if self._watch is not None:
+                steps.callback(self._watch.close)
 
     def __enter__(self) -> Self:
         return self
@@ -193,6 +196,7 @@ class Guard(ToolDeclarations):
                 self._journal.admin, error, self._policies.engine.identity
             ),
         )
+        self._watch.start()
 
     # -- sessions ----------------------------------------------------------------------------------
 

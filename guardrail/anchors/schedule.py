@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -35,6 +34,7 @@ from guardrail.config import AnchorSettings
 from guardrail.core.log.checkpoint import SignedNote
 from guardrail.errors import GuardrailError
 from guardrail.system.input_files import FileVersion, version_of
+from guardrail.system.threads import BackgroundThread, OnceEvent
 
 __all__ = ["AnchorLag", "AnchorWatch"]
 
@@ -104,8 +104,8 @@ class AnchorWatch:
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
     def _reset(self) -> None:
-        self._stop = threading.Event()
-        self._first = threading.Event()
+        self._stop = OnceEvent()
+        self._first = OnceEvent()
         self._started = self._clock()
         self._leads = False
         self._looked = False
@@ -115,7 +115,7 @@ class AnchorWatch:
         self._heartbeat_at = 0.0
         self._remembered = (-1, 0.0)
         """Size of the head that was remembered last, and the time of the attempt."""
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
 
     # -- life
     # ----------------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class AnchorWatch:
         """
         if not self._anchors and not self._settings.heartbeat_s and self._remember is None:
             return
-        self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
+        self._thread = BackgroundThread(self._run, "guardrail-anchors")
         self._thread.start()
         if self._anchors:
             self._first.wait(START_S)
@@ -142,7 +142,7 @@ class AnchorWatch:
             return
         self._lock.forget()
         self._reset()
-        self._thread = threading.Thread(target=self._run, name="guardrail-anchors", daemon=True)
+        self._thread = BackgroundThread(self._run, "guardrail-anchors")
         self._thread.start()
 
     def close(self) -> None:

@@ -6,7 +6,6 @@ import dataclasses
 import itertools
 import statistics
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from guardrail.bench.disk import RawSyncs
 from guardrail.bench.workload import CALLERS, CALLS_PER_SESSION, CASES, Case, fresh, schema_of
 from guardrail.errors import LedgerError, os_reason
+from guardrail.system.threads import BackgroundThread
 
 if TYPE_CHECKING:
     from guardrail.guard import Guard
@@ -209,11 +209,17 @@ def _together(guard: Guard, raw: RawSyncs, case: Case, seconds: float) -> LoadRa
         except BaseException as error:  # noqa: BLE001 - the caller raises it
             failed.append(error)
 
-    threads = [threading.Thread(target=work, args=(number,)) for number in range(CALLERS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    threads = [BackgroundThread(work, "guardrail-bench", number) for number in range(CALLERS)]
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    except BaseException as error:  # an interrupt: each thread ends after its call
+        failed.append(error)
+        for thread in threads:
+            thread.join()
+        raise
     if failed:
         raise failed[0]
     calls = sum(made) / (time.perf_counter() - began)

@@ -4,6 +4,7 @@ process and deadline.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -197,13 +198,13 @@ class Journal:
         if self._stopped:
             return
         self._stopped = True
-        end = time.monotonic() + self.deadline
-        while os.getpid() in list(self.unsent.values()) and time.monotonic() < end:
-            time.sleep(_LOOK)
         try:
-            self.admin("stop", {})
-        except LedgerError:
+            end = time.monotonic() + self.deadline
+            while os.getpid() in list(self.unsent.values()) and time.monotonic() < end:
+                time.sleep(_LOOK)
             # If the ledger can't be written, neither can this record. A pending outcome stays on
             # disk as an open call.
-            pass
-        self.ledger.close()
+            with contextlib.suppress(LedgerError):
+                self.admin("stop", {})
+        finally:
+            self.ledger.close()

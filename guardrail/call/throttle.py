@@ -243,10 +243,11 @@ class Throttle:
         return made, True
 
     def _start_timer(self, seconds: float) -> None:
-        self._timer = threading.Timer(max(seconds, 0.0) + _GRACE, self.write_finished_minutes)
-        self._timer.name = "guardrail-throttle"
-        self._timer.daemon = True
-        self._timer.start()
+        timer = threading.Timer(max(seconds, 0.0) + _GRACE, self.write_finished_minutes)
+        timer.name = "guardrail-throttle"
+        timer.daemon = True
+        timer.start()
+        self._timer = timer  # last: if Ctrl-C interrupts the start, the next call starts another
 
     # -- records -----------------------------------------------------------------------------------
 

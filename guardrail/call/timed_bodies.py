@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 import time
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
@@ -18,6 +17,7 @@ from typing import Any
 from guardrail.call.ended import Early, Ended
 from guardrail.errors import ToolTimeoutError
 from guardrail.system.futures import BatchedFuture
+from guardrail.system.threads import BackgroundThread
 from guardrail.system.waiting import wait_async
 from guardrail.tools.tool import Tool
 
@@ -42,6 +42,7 @@ class TimedBody:
         self._tool = tool
         self._ended: BatchedFuture[Ended] = BatchedFuture()
         self._began: float | None = None
+        self._thread: BackgroundThread | None = None
         self._task: asyncio.Task[None] | None = None
 
     def run(self, body: Callable[[], Ended]) -> Ended:
@@ -97,6 +98,8 @@ class TimedBody:
         """Return the outcome of a call whose wait for its body was interrupted by *stop*."""
         if self._began is None:
             return Ended(None, stop, None)
+        if self._thread is not None and not self._thread.will_run():
+            return Ended(None, stop, None)  # the interrupt ended the start of the thread
         if self._ended.done():
             return self._ended.result()
         early = Early(timed_out=False, running=True, body=self._ended)
@@ -111,9 +114,10 @@ class TimedBody:
         def run() -> None:
             ended.set_result(context.run(body))
 
+        self._thread = BackgroundThread(run, "guardrail-body")
         self._began = time.perf_counter()
         try:
-            threading.Thread(target=run, name="guardrail-body", daemon=True).start()
+            self._thread.start()
         except RuntimeError:
             self._began = None
             raise

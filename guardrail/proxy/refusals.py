@@ -42,9 +42,10 @@ class RefusedRequests:
                 self._since = record_time(datetime.now(UTC))
             self._counts[code] += 1
             if self._timer is None and not self._closed:
-                self._timer = threading.Timer(self._often, self._write)
-                self._timer.daemon = True
-                self._timer.start()
+                timer = threading.Timer(self._often, self._write)
+                timer.daemon = True
+                timer.start()
+                self._timer = timer  # last: if Ctrl-C interrupts the start, another is started
 
     def close(self) -> None:
         """Record the requests that were counted since the last record. Idempotent."""

@@ -13,12 +13,12 @@ import os
 import pickle
 import subprocess
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from guardrail.config import Settings
+from guardrail.system.threads import BackgroundThread
 
 __all__ = ["RetentionJob", "RetentionWorker", "RunOutcome"]
 
@@ -82,9 +82,7 @@ class RetentionWorker:
         with contextlib.suppress(OSError):  # it died without an answer
             self._popen.stdin.write(pickle.dumps(job))
             self._popen.stdin.flush()
-        self._reader = threading.Thread(
-            target=self._read, name="guardrail-retention-worker", daemon=True
-        )
+        self._reader = BackgroundThread(self._read, "guardrail-retention-worker")
         self._reader.start()
 
     @property

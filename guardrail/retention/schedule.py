@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from guardrail.retention.actions import retention_lock
 from guardrail.retention.facts import moment
 from guardrail.retention.process import RetentionJob, RetentionWorker, RunOutcome
 from guardrail.retention.state import RetentionState, read_state, state_path, write_state
+from guardrail.system.threads import BackgroundThread, OnceEvent
 
 __all__ = ["RetentionWatch"]
 
@@ -85,20 +85,20 @@ class RetentionWatch:
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
     def _reset(self) -> None:
-        self._stop = threading.Event()
+        self._stop = OnceEvent()
         self._lock: FileLock | None = None
         self._worker: RetentionWorker | None = None
         self._seen: tuple[float, float] | None = None
         """Wall clock and monotonic time at the last check."""
         self._distrust_until = 0.0
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
 
     # -- life
     # ----------------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Start the watch. Returns at once."""
-        self._thread = threading.Thread(target=self._run, name="guardrail-retention", daemon=True)
+        self._thread = BackgroundThread(self._run, "guardrail-retention")
         self._thread.start()
 
     def start_again(self) -> None:
@@ -123,7 +123,7 @@ class RetentionWatch:
             return
         self._closed = True
         self._stop.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
+        if self._thread is not None:
             self._thread.join(_CLOSE_S)
 
     # -- the thread

@@ -11,7 +11,6 @@ import contextlib
 import functools
 import socket
 import ssl
-import threading
 from collections.abc import Awaitable, Callable, Generator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from guardrail.errors import ConfigError, os_reason
 from guardrail.system.asgi_rules import App, GuardedApp, RefusalReply, plain_refusal
 from guardrail.system.listener import ListenAddress, ListenerRules, check_binding
 from guardrail.system.signals import ENDING, handled
+from guardrail.system.threads import BackgroundThread, OnceEvent
 
 if TYPE_CHECKING:
     import uvicorn
@@ -98,8 +98,8 @@ class Listener:
         self._server: uvicorn.Server | None = None
         self._stopped = False
         """True if the server must stop as soon as it has started."""
-        self._thread: threading.Thread | None = None
-        self._ready = threading.Event()
+        self._thread: BackgroundThread | None = None
+        self._ready = OnceEvent()
         self._failure: BaseException | None = None
 
     @property
@@ -121,10 +121,14 @@ class Listener:
 
     def __enter__(self) -> str:
         """Start the server in a thread, and return its URL once it accepts requests."""
-        self._thread = threading.Thread(target=self._serve_here, name="guardrail-listener")
-        self._thread.daemon = True
-        self._thread.start()
-        if not self._ready.wait(_START_S) or self._failure is not None:
+        self._thread = BackgroundThread(self._serve_here, "guardrail-listener")
+        try:
+            self._thread.start()
+            in_time = self._ready.wait(_START_S)
+        except BaseException:  # an interrupt: nobody calls __exit__
+            self.__exit__()
+            raise
+        if not in_time or self._failure is not None:
             self.stop()
             raise ConfigError(
                 f"the server on {self.address} did not start", code="listener.start"
@@ -136,6 +140,8 @@ class Listener:
         self.stop()
         if self._thread is not None:
             self._thread.join(self._rules.stop_s + 2 * _CLOSE_S)
+            if not self._thread.has_begun:
+                self._socket.close()
 
     def stop(self) -> None:
         """Stop the server soon. A second call does not wait for requests in progress."""

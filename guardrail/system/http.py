@@ -15,7 +15,6 @@ import ipaddress
 import select
 import socket
 import ssl
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +30,7 @@ from guardrail.system.http_errors import (
     unreachable,
 )
 from guardrail.system.http_reply import HttpReply, ReplyError, read_reply
+from guardrail.system.threads import BackgroundThread
 
 __all__ = [
     "Address",
@@ -74,7 +74,7 @@ class Endpoint:
         """
         self.is_name = not self.addresses
         """True if ``look_up`` asks the system's resolver."""
-        self._lookup: threading.Thread | None = None
+        self._lookup: BackgroundThread | None = None
         self._failure = ""
 
     @classmethod
@@ -95,9 +95,7 @@ class Endpoint:
         left = _remaining(end, RequestStage.NAME)
         thread = self._lookup
         if thread is None or not thread.is_alive():
-            self._lookup = thread = threading.Thread(
-                target=self._ask_resolver, name="guardrail-lookup", daemon=True
-            )
+            self._lookup = thread = BackgroundThread(self._ask_resolver, "guardrail-lookup")
             thread.start()
         thread.join(left)
         if thread.is_alive():

@@ -13,12 +13,12 @@ import asyncio
 import contextlib
 import contextvars
 import functools
-import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import Future
 from typing import Any, NamedTuple, TypeVar
 
 from guardrail.system.futures import BatchedFuture
+from guardrail.system.threads import BackgroundThread
 
 __all__ = [
     "LARGE",
@@ -157,7 +157,7 @@ def in_background(work: Callable[[], R]) -> Future[R]:
         except BaseException as error:  # noqa: BLE001 - passed on to the waiter
             future.set_exception(error)
 
-    threading.Thread(target=run, name="guardrail-look", daemon=True).start()
+    BackgroundThread(run, "guardrail-look").start()
     return future
 
 

@@ -42,6 +42,7 @@ from guardrail.guard import Guard
 from guardrail.keys.log_key import Keys
 from guardrail.ledger.writing.outcomes import not_started
 from guardrail.system.ids import new_ulid
+from guardrail.system.threads import BackgroundThread
 
 __all__ = ["MemoryLedger", "StaticPolicy", "allow", "ask", "deny", "document", "memory_guard"]
 
@@ -129,8 +130,8 @@ class StaticPolicy:
         """
         future: Future[EngineReply] = Future()
         if self._delay:
-            threading.Thread(
-                target=self._answer, args=(future, policy_input, deadline), daemon=True
+            BackgroundThread(
+                self._answer, "guardrail-static-policy", future, policy_input, deadline
             ).start()
         else:
             self._answer(future, policy_input, deadline)

@@ -24,7 +24,6 @@ from guardrail.core.log import fields
 from guardrail.core.types import Json
 from guardrail.errors import (
     ConfigError,
-    GuardrailError,
     KeysError,
     LedgerError,
     LedgerOpenError,
@@ -76,6 +75,10 @@ class WatchesReloads(Protocol):
 
     def watch(self) -> None:
         """Watch for reload requests from other processes."""
+        ...
+
+    def close(self) -> None:
+        """Close everything that belongs to the guard. Idempotent."""
         ...
 
 
@@ -253,7 +256,7 @@ def _open_writer(settings: Settings, *, epochs: bool) -> tuple[LedgerWriter, Key
             keys = create_keys(settings)
             try:
                 writer = create_log(settings, keys, epochs=epochs)
-            except GuardrailError:
+            except BaseException:  # also an interrupt: keys without a ledger would be a lost one
                 if not traces(path):
                     discard_new_keys(settings.key_path)
                 raise
@@ -333,6 +336,7 @@ def _assemble_guard(
             anchors=anchors,
             alongside=[retention.close, hold.release],
         )
+        undo.callback(guard.close)
         guard.watch()
         anchors.start()
         if settings.retention.auto:

@@ -25,6 +25,7 @@ from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.kept_policies import PolicyHold
 from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.ownership import denial_of, new_file
+from guardrail.system.threads import BackgroundThread, OnceEvent
 
 if TYPE_CHECKING:
     from guardrail.policy.engine import Engine, LoadedEngine
@@ -178,8 +179,8 @@ class RetiredEngines:
 
         timer = threading.Timer(seconds, close)
         timer.daemon = True
+        self._engines.append((close, timer))  # first, because Ctrl-C can interrupt the start
         timer.start()
-        self._engines.append((close, timer))
 
     def close(self) -> None:
         """Cancel the timers and close every engine immediately."""
@@ -232,19 +233,20 @@ class ReloadWatch:
         self._reload = reload
         self._refused = refused
         self._seen = self._request_version()
-        self._start()
+        self._stop = OnceEvent()
         # Threads do not survive a fork, so a child starts its own watch.
         watch = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _start_again(watch()))
 
-    def _start(self) -> None:
-        self._stop = threading.Event()
-        threading.Thread(target=self._run, name="guardrail-reload", daemon=True).start()
+    def start(self) -> None:
+        """Start watching."""
+        BackgroundThread(self._run, "guardrail-reload").start()
 
     def start_again(self) -> None:
         """Watch in this forked child, unless the watch was closed."""
         if not self._stop.is_set():
-            self._start()
+            self._stop = OnceEvent()
+            self.start()
 
     def close(self) -> None:
         """Stop watching. Idempotent."""

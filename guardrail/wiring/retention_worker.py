@@ -13,7 +13,6 @@ import json
 import os
 import pickle
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +21,7 @@ from datetime import UTC, datetime, timedelta
 from guardrail.errors import GuardrailError, LedgerOpenError
 from guardrail.ledger.maintenance.prune import DeletionPace, PruneResult
 from guardrail.retention.process import RetentionJob, RunOutcome
+from guardrail.system.threads import BackgroundThread
 
 __all__ = ["carry_out_job", "main"]
 
@@ -41,7 +41,7 @@ with long pauses between batches.
 def main() -> None:
     """Read the job, do it, and write the answer."""
     job = pickle.load(sys.stdin.buffer)  # noqa: S301 - the guard that started this process wrote it, into a pipe of its own
-    threading.Thread(target=_end_with_the_guard, daemon=True).start()
+    BackgroundThread(_end_with_the_guard, "guardrail-retention-end").start()
     with ThreadPoolExecutor(1) as normal:
         normal.submit(int).result()  # the pool has started its thread, which keeps its priority
         with contextlib.suppress(OSError):

@@ -23,7 +23,7 @@ from guardrail.core.log.record import Draft
 from guardrail.errors import LedgerError
 from guardrail.testing import StaticPolicy, allow, memory_guard
 from tests.support.guards import guarded, records, ruled
-from tests.support.interrupts import Interrupt
+from tests.support.interrupts import Interrupt, renamed_threads
 
 CALL_PATH = ("call/", "ledger/writing/", "system/f", "policy/embedded/")
 """The parts of guardrail in which a call can be interrupted."""
@@ -38,6 +38,7 @@ CALL_PATH = ("call/", "ledger/writing/", "system/f", "policy/embedded/")
     ],
     ids=["without", "timeout", "embedded"],
 )
+@renamed_threads()
 def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(
     tmp_path: Path, timeout: float | None, opened: Callable[[Path], AbstractContextManager[Guard]]
 ) -> None:
@@ -56,7 +57,7 @@ def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(
         guard.call("send", {}, lambda: None)
         for place in itertools.count():
             try:
-                with Interrupt(place + 1, CALL_PATH):
+                with Interrupt(place + 1, CALL_PATH, threads=True):
                     guard.call("send", {"place": place}, body, call_id=f"c{place}")
             except KeyboardInterrupt:
                 assert guard.call("send", {}, lambda: "next") == "next"

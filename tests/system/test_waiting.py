@@ -237,5 +237,5 @@ async def test_large_work_is_done_on_the_loop_where_no_thread_can_be_started(
         raise RuntimeError("can't start new thread")
 
     PLACE.set("here")
-    monkeypatch.setattr(waiting.threading.Thread, "start", refuse)
+    monkeypatch.setattr(waiting.BackgroundThread, "start", refuse)
     assert (await drive_async(working(LARGE + 1)))[0] == threading.get_ident()

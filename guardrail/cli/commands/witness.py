@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +19,7 @@ from guardrail.core.words import counted
 from guardrail.errors import ConfigError, NoteError, UsageError, os_reason
 from guardrail.review.terminal import name, one_line
 from guardrail.system.signals import ENDING, handled
+from guardrail.system.threads import BackgroundThread
 
 if TYPE_CHECKING:
     from guardrail.anchors.witness.server import WitnessServer
@@ -277,7 +277,7 @@ def _ended_by_signals(server: WitnessServer) -> contextlib.AbstractContextManage
     def stop(*_: object) -> None:
         # This is called from another thread, because shutdown waits for the loop that this handler
         # interrupts.
-        threading.Thread(target=server.shutdown, daemon=True).start()
+        BackgroundThread(server.shutdown, "guardrail-witness-stop").start()
 
     return handled(ENDING, stop)
 

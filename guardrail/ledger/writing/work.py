@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from concurrent.futures import Future
 from queue import Empty, SimpleQueue
 from typing import Literal, TypeAlias
 
@@ -12,6 +11,7 @@ from guardrail.core.log.record import Draft
 from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.system.futures import BatchedFuture, WakeUpBatch
+from guardrail.system.threads import OnceEvent
 
 __all__ = ["Entry", "Inbox", "Order", "Work", "closed_error"]
 
@@ -92,7 +92,7 @@ class Entry(BatchedFuture[Receipt]):
             self.set_exception(error)
 
 
-class Order(Future["int | None"]):
+class Order(BatchedFuture["int | None"]):
     """A task for the commit thread between two commits."""
 
     def __init__(
@@ -105,8 +105,8 @@ class Order(Future["int | None"]):
         self.genesis = genesis
         """Line 0 of a log to be created."""
         if kind == "park":
-            self.parked = threading.Event()
-            self.release = threading.Event()
+            self.parked = OnceEvent()
+            self.release = OnceEvent()
 
 
 Work: TypeAlias = "Entry | Order"

@@ -22,6 +22,7 @@ from guardrail.ledger.sqlite import handles
 from guardrail.ledger.writing.commit import Committer
 from guardrail.ledger.writing.loop import Loop
 from guardrail.ledger.writing.work import Entry, Inbox, Order, Work, closed_error
+from guardrail.system.threads import BackgroundThread
 
 __all__ = ["LedgerSettings", "LedgerWriter", "traces"]
 
@@ -46,7 +47,7 @@ class LedgerWriter:
         self._mutex = threading.Lock()
         self._inbox = Inbox()
         self._committer = Committer(db, settings, signing)
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
         self._closed = False
         self._park: Order | None = None
 
@@ -96,8 +97,8 @@ class LedgerWriter:
     ) -> LedgerWriter:
         writer = cls(resolve(Path(path)), settings, signing)
         order = Order("open", genesis=genesis)
-        writer._send(order)
         try:
+            writer._send(order)
             order.result(settings.open_deadline)
         except TimeoutError:
             writer._closed = True
@@ -110,6 +111,10 @@ class LedgerWriter:
             ) from None
         except BaseException:
             writer._closed = True
+            # After an interrupt, the thread may still be opening or creating the ledger.
+            writer._put(Order("close"))
+            if writer._thread is not None:
+                writer._thread.join(settings.open_deadline)
             raise
         handles.register(writer)
         return writer
@@ -122,21 +127,25 @@ class LedgerWriter:
         were opened, or if the time ran out; and ``LedgerSealedError`` if the files contradict an
         acknowledged record.
         """
-        with self._mutex:
-            if self._closed:
-                return
-            self._closed = True
-            if self._thread is None:
-                handles.forget(self)  # a forked child that never wrote
-                return
         order = Order("close")
-        self._send(order)
         try:
+            with self._mutex:
+                if self._closed:
+                    return
+                self._closed = True
+                if self._thread is None:
+                    handles.forget(self)  # a forked child that never wrote
+                    return
+            self._send(order)
             order.result(self._settings.append_deadline if timeout is None else timeout)
         except TimeoutError:
             raise LedgerPoisonedError(
                 "the ledger could not be closed in time: a commit or the lock hangs"
             ) from None
+        except BaseException:
+            if self._closed and not order.done():
+                self._put(order)  # an interrupt: nobody calls this again
+            raise
         finally:
             if order.done():
                 handles.forget(self)
@@ -315,13 +324,11 @@ class LedgerWriter:
 
     def _send(self, work: Work) -> None:
         self._inbox.put(work)
-        if self._thread is None:
+        if self._thread is None or not self._thread.has_begun:
             with self._mutex:
-                if self._thread is None:
+                if self._thread is None or not self._thread.will_run():
                     loop = Loop(self._committer, self._inbox, self._settings.max_batch)
-                    self._thread = threading.Thread(
-                        target=loop.run, name="guardrail-commit", daemon=True
-                    )
+                    self._thread = BackgroundThread(loop.run, "guardrail-commit")
                     self._thread.start()
 
     def _put(self, work: Work) -> None:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 import time
 from collections.abc import Callable
 
@@ -30,6 +29,7 @@ from guardrail.policy.embedded.process import (
 from guardrail.policy.embedded.request import EngineRequest
 from guardrail.policy.embedded.spares import SpareWorkers
 from guardrail.system.futures import WakeUpBatch
+from guardrail.system.threads import BackgroundThread, OnceEvent
 
 __all__ = ["EngineRequest", "Lane"]
 
@@ -68,7 +68,7 @@ class Lane:
 
     def _reset(self) -> None:
         self._pipe = Pipe(self._settings.eval_limit)
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
         self._running = False
         """True once the thread has begun, and for good."""
         self._load_rid = b""
@@ -76,7 +76,7 @@ class Lane:
         self._retry_at = 0.0
         self._failures = 0
         self._failure: PolicyError | None = None
-        self._settled_start = threading.Event()
+        self._settled_start = OnceEvent()
         self._last_use = 0.0
         self._next_scan = 0.0
 
@@ -104,7 +104,7 @@ class Lane:
             pipe.open_waker()
         # A Ctrl-C can interrupt the start. If the next request finds that the thread has not begun,
         # it starts another one: the second to begin ends at once.
-        self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+        self._thread = BackgroundThread(self._run, self._name)
         self._thread.start()
 
     def wait(self, timeout: float) -> None:
@@ -148,7 +148,7 @@ class Lane:
             thread = self._thread
             if thread is not None:
                 pipe.wake()
-        if thread is not None and thread is not threading.current_thread() and thread.ident:
+        if thread is not None:
             thread.join()
 
     def abandon(self, breaker: ShardBreaker) -> None:

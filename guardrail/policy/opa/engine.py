@@ -155,8 +155,8 @@ class OpaEngine:
         future.set_running_or_notify_cancel()
         now = time.monotonic()
         if not self._watching and not self._closed:
-            self._watching = True
             self._watch.start()
+            self._watching = True  # after the start, which Ctrl-C can interrupt
         problem = self._refuse_early(policy_input, shard, now)
         if problem is not None:
             future.set_exception(problem)

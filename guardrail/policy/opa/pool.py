@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from guardrail.errors import PolicyError
 from guardrail.policy.fair_queue import FairQueue
 from guardrail.policy.opa.transport import OpaConnection
+from guardrail.system.threads import BackgroundThread
 
 __all__ = ["ConnectionPool", "PoolJob"]
 
@@ -52,7 +53,8 @@ class ConnectionPool:
         self._share = max(1, size - size // 4)
         self._running: Counter[str] = Counter()
         self._waiting: FairQueue[PoolJob] = FairQueue(most=_MAX_WAITING)
-        self._reaping = False
+        self._reaper: BackgroundThread | None = None
+        """Fails waiting jobs at their deadlines; None if no job waits."""
         self._closed = False
 
     def submit(self, job: PoolJob) -> None:
@@ -62,33 +64,45 @@ class ConnectionPool:
         start = False
         inbox: queue.SimpleQueue[PoolJob | None] | None = None
         gone: list[PoolJob] = []
-        with self._lock:
-            refusal = closed_error() if self._closed else None
-            allowed = self._has_free_share(job.party)
+        thread = BackgroundThread(self._run_jobs, "guardrail-opa", job)
+        try:
+            with self._lock:
+                refusal = closed_error() if self._closed else None
+                allowed = self._has_free_share(job.party)
+                running = self._running[job.party] + 1
+                if refusal is not None:
+                    pass
+                elif allowed and self._idle:
+                    # This is the most recently used thread. Its connection is the least likely to
+                    # have been closed meanwhile.
+                    inbox = self._idle.pop()
+                    self._running[job.party] = running
+                elif allowed and self._threads < self._size:
+                    # Ctrl-C can't arrive between these lines, because none of them calls anything.
+                    self._running[job.party] = running
+                    self._threads += 1
+                    start = True
+                else:
+                    gone = self._waiting.push(job.party, job)
+                    self._run_reaper()
+            for each in gone:
+                each.fail(_full_error("queue_full"))
             if refusal is not None:
-                pass
-            elif allowed and self._idle:
-                # This is the most recently used thread. Its connection is the least likely to have
-                # been closed meanwhile.
-                inbox = self._idle.pop()
-            elif allowed and self._threads < self._size:
-                self._threads += 1
-                start = True
-            else:
-                gone = self._waiting.push(job.party, job)
-                self._run_reaper()
-            if inbox is not None or start:
-                self._running[job.party] += 1
-        for each in gone:
-            each.fail(_full_error("queue_full"))
-        if refusal is not None:
-            job.fail(refusal)
-        elif inbox is not None:
-            inbox.put(job)
-        elif start:
-            threading.Thread(
-                target=self._run_jobs, args=(job,), name="guardrail-opa", daemon=True
-            ).start()
+                job.fail(refusal)
+            elif inbox is not None:
+                inbox.put(job)
+            elif start:
+                thread.start()
+        except BaseException:
+            if start and not thread.will_run():
+                self._release(job)
+            raise
+
+    def _release(self, job: PoolJob) -> None:
+        """Make the place of a thread that never runs free again."""
+        with self._lock:
+            self._threads -= 1
+            self._running[job.party] -= 1
 
     def _has_free_share(self, who: str) -> bool:
         return self._running[who] < self._share
@@ -138,11 +152,11 @@ class ConnectionPool:
 
     def _run_reaper(self) -> None:
         """Fail waiting jobs at their deadlines. Needed only if all threads are busy."""
-        if self._reaping:
+        if self._reaper is not None and self._reaper.will_run():
             self._changed.notify()
             return
-        self._reaping = True
-        threading.Thread(target=self._expire, name="guardrail-opa-queue", daemon=True).start()
+        self._reaper = BackgroundThread(self._expire, "guardrail-opa-queue")
+        self._reaper.start()
 
     def _expire(self) -> None:
         while True:
@@ -152,7 +166,7 @@ class ConnectionPool:
                 if late:
                     pass
                 elif not self._waiting:
-                    self._reaping = False
+                    self._reaper = None
                     return
                 else:
                     self._changed.wait(min(job.end for job in self._waiting) - now)

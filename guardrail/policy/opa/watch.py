@@ -19,6 +19,7 @@ from guardrail.policy.opa.revision import RevisionAcceptance
 from guardrail.policy.opa.target import OpaTarget
 from guardrail.policy.opa.transport import OpaConnection
 from guardrail.policy.rego.purity import impurities
+from guardrail.system.threads import BackgroundThread
 
 __all__ = ["InspectionResult", "ServerInspector", "ServerWatch", "wait_for"]
 
@@ -158,12 +159,13 @@ class ServerWatch:
         self._interval = interval
         self._wake = threading.Event()
         self._stopped = False
-        self._thread: threading.Thread | None = None
+        self._thread: BackgroundThread | None = None
 
     def start(self) -> None:
-        """Start checking after one interval."""
-        self._thread = threading.Thread(target=self._run, name="guardrail-opa-watch", daemon=True)
-        self._thread.start()
+        """Start checking after one interval. Idempotent."""
+        if self._thread is None or not self._thread.will_run():
+            self._thread = BackgroundThread(self._run, "guardrail-opa-watch")
+            self._thread.start()
 
     def check_soon(self) -> None:
         """Check as soon as possible, without waiting for the end of the interval."""
@@ -173,7 +175,7 @@ class ServerWatch:
         """Stop checking. Idempotent."""
         self._stopped = True
         self._wake.set()
-        if self._thread is None:
+        if self._thread is None or not self._thread.will_run():
             self._end()
 
     def _run(self) -> None:
