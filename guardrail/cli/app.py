@@ -158,6 +158,10 @@ def cli() -> None:
     """
 
 
+_MISSING = frozenset({"config.policies", "ledger.missing"})
+"""Codes of errors that a command started in the wrong folder ends with."""
+
+
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code. No exception leaves this function."""
     for name in ("stdout", "stderr"):
@@ -248,10 +252,27 @@ def report_error(error: GuardrailError, args: Sequence[str]) -> None:
     from guardrail.cli.hints import command_path, other_than
     from guardrail.config.source import with_source
 
-    remark(f"error: {one_line(with_source(error.message))}", Style.BAD)
+    place = _without_project(error, args)
+    remark(f"error: {one_line(with_source(error.message))}{place}", Style.BAD)
     if error.hint:
         hint = other_than(error.hint, command_path(cli, args), args)
+        if place:
+            begin = "change to your project's folder"
+            hint = f"{begin}, or run {hint}" if hint == "guardrail init" else f"{begin}; {hint}"
         remark(f"next:  {one_line(hint)}")
+
+
+def _without_project(error: GuardrailError, args: Sequence[str]) -> str:
+    """Return the folder in which settings were looked for, in words, if *error* may only mean that
+    the command was started in another folder. Otherwise return an empty string.
+    """
+    from guardrail.config import ENVIRONMENT
+    from guardrail.config.file import FILE_NAME, find
+
+    named = any(each.startswith(("--config", "--ledger")) for each in args)
+    if error.code not in _MISSING or named or any(map(os.environ.get, ENVIRONMENT)) or find():
+        return ""
+    return f" (no {FILE_NAME} in {one_line(os.getcwd())} or a parent folder)"
 
 
 def code_of(error: GuardrailError) -> Exit:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from guardrail.bench.measure import BenchReport, CallTimes, LoadRate
 from guardrail.bench.workload import CALLERS, CASES
+from guardrail.cli.commands.bench import _print
 from tests.support.command_line import Cli, command, environment
 from tests.support.projects import new_project
 from tests.support.waiting import until
@@ -43,7 +46,24 @@ def test_a_project_is_measured_next_to_its_ledger_and_nothing_is_left(
     assert shown.code == 0
     for case in CASES:
         assert shown.out.count(case.name) == 2
-    assert "call / 2 syncs" in shown.out
+
+
+def test_the_tables_fit_a_terminal_and_a_legend_explains_each_column(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Also with the times of a slow disk."""
+    times = [CallTimes(case.name, 200, 99, 9e6, 9.9e6, 9e5, 9.9e5) for case in CASES]
+    load = [LoadRate(case.name, CALLERS, 123_456.0, 98_765.0) for case in CASES]
+    _print(BenchReport("/srv/logs", tuple(times), tuple(load)))
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    legend = {line.strip().split("  ")[0] for line in lines if line.startswith("  ")}
+    explained = {word.strip() for each in legend for word in each.split(",")}
+    titles = [line for line in lines if "ratio" in line and not line.startswith("  ")]
+    assert len(titles) == 2
+    for line in titles:
+        columns = re.split(r"\s{2,}", line)[1:]
+        assert {word for each in columns for word in each.split()} <= explained
 
 
 def test_a_folder_that_can_not_be_measured_is_named(cli: Cli, tmp_path: Path) -> None:

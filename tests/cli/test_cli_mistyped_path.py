@@ -159,3 +159,26 @@ def test_a_file_that_is_no_ledger_is_not_called_torn(cli: Cli, project: Path) ->
         assert (ran.code, ran.out.splitlines()[0]) == (3, "NOT A LEDGER")
         assert "guardrail doctor" not in ran.err
     assert '"state": "torn"' in cli("verify", "--ledger", "guardrail.toml", "--json").out
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("proxy", "--upstream", "http://127.0.0.1:9"), 3),
+        (("run", "--", "true"), 125),
+        (("policy", "test"), 3),
+        (("show", "last"), 3),
+    ],
+)
+def test_a_command_in_the_wrong_folder_says_where_it_looked(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], code: int
+) -> None:
+    """And how to continue; a ledger that was named says nothing about the folder."""
+    monkeypatch.chdir(tmp_path)
+    ran = cli(*words)
+    assert ran.code == code, ran.err
+    assert f"no guardrail.toml in {tmp_path} or a parent folder" in ran.err
+    assert "next:  change to your project's folder" in ran.err
+    assert "guardrail init" in ran.err
+    named = cli("show", "last", "--ledger", tmp_path / "none.db")
+    assert "guardrail.toml in" not in named.err

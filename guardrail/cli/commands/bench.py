@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,8 +17,10 @@ from guardrail.cli.output import (
     Column,
     Progress,
     Style,
+    columns,
     data,
     emit_json,
+    paint,
     remark,
     table,
 )
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bench"]
 
+_COLUMNS = 80
 _IN_MEMORY_US = 15.0
 """A sync in less time, in microseconds, has not reached a disk."""
 
@@ -90,9 +94,9 @@ def _ledger_folder() -> Path:
 
 
 def _print(report: BenchReport) -> None:
-    data(f"disk of {one_line(report.folder)}")
+    data(f"disk of {one_line(os.path.abspath(report.folder))}")
     _print_table(
-        ("one caller", "call p50", "call p99", "sync p50", "sync p99", "call / 2 syncs"),
+        ("one caller", "call p50", "call p99", "sync p50", "sync p99", "ratio"),
         [
             (
                 each.case,
@@ -110,8 +114,14 @@ def _print(report: BenchReport) -> None:
             for each in report.one_caller
         ],
     )
+    _print_legend(
+        ("call", "time of a governed call: two records, each synced to the disk"),
+        ("sync", "time of one sync of the disk, without guardrail"),
+        ("p50, p99", "half of the times, and 99 % of them, are at most this long"),
+        ("ratio", "call / 2 syncs, at p50: the cost of governance in syncs"),
+    )
     _print_table(
-        (f"{CALLERS} callers", "calls/s", "syncs/s", "calls / syncs"),
+        (f"{CALLERS} callers", "calls/s", "syncs/s", "ratio"),
         [
             (
                 each.case,
@@ -122,6 +132,11 @@ def _print(report: BenchReport) -> None:
             for each in report.load
         ],
     )
+    _print_legend(
+        ("calls/s", f"governed calls per second of {CALLERS} threads together"),
+        ("syncs/s", "syncs per second of one thread, without guardrail"),
+        ("ratio", "calls/s / syncs/s: callers share the syncs of their records"),
+    )
 
 
 def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -130,5 +145,12 @@ def _print_table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     spec = [Column(first, flexible=True), *(Column(each, align=Align.RIGHT) for each in figures)]
     styles = [*(Style.PLAIN for _ in figures), Style.STRONG]
     data()
-    for line in table(spec, [list(zip(row, styles, strict=True)) for row in rows]):
+    cells = [list(zip(row, styles, strict=True)) for row in rows]
+    for line in table(spec, cells, total=min(columns(), _COLUMNS)):
         data(line)
+
+
+def _print_legend(*entries: tuple[str, str]) -> None:
+    """Print the meaning of each column of the table above."""
+    for title, meaning in entries:
+        data(paint(f"  {title:<8}  {meaning}", Style.DIM))
