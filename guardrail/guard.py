@@ -153,14 +153,11 @@ class Guard(ToolDeclarations):
 
         Calls in progress fail. Waits a few seconds for anchors that do not answer.
         """
-        # If one of the steps is interrupted by Ctrl-C or fails, the others are still done.
-        with contextlib.ExitStack() as steps:
+        with contextlib.ExitStack() as steps:  # each is done, even if Ctrl-C ends another
             steps.callback(self._policies.close)
             if self._anchors is not None:
                 steps.callback(self._anchors.close)
-            steps.callback(self._journal.stop)
-            steps.callback(self._throttle.close)
-            for end in reversed(self._alongside):
+            for end in (self._journal.stop, self._throttle.close, *reversed(self._alongside)):
                 steps.callback(end)
             if self._watch is not None:
                 steps.callback(self._watch.close)
