@@ -12,7 +12,7 @@ import pytest
 
 from guardrail.bench.measure import BenchReport, CallTimes, LoadRate
 from guardrail.bench.workload import CALLERS, CASES
-from guardrail.cli.commands.bench import _print
+from guardrail.cli.commands.bench import show_report
 from tests.support.command_line import Cli, command, environment
 from tests.support.projects import new_project
 from tests.support.waiting import until
@@ -54,7 +54,7 @@ def test_the_tables_fit_a_terminal_and_a_legend_explains_each_column(
     """Also with the times of a slow disk."""
     times = [CallTimes(case.name, 200, 99, 9e6, 9.9e6, 9e5, 9.9e5) for case in CASES]
     load = [LoadRate(case.name, CALLERS, 123_456.0, 98_765.0) for case in CASES]
-    _print(BenchReport("/srv/logs", tuple(times), tuple(load)))
+    show_report(BenchReport("/srv/logs", tuple(times), tuple(load)))
     lines = capsys.readouterr().out.splitlines()
     assert max(map(len, lines)) <= 80
     legend = {line.strip().split("  ")[0] for line in lines if line.startswith("  ")}

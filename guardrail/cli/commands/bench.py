@@ -30,7 +30,7 @@ from guardrail.review.terminal import one_line
 if TYPE_CHECKING:
     from guardrail.bench.measure import BenchReport
 
-__all__ = ["bench"]
+__all__ = ["bench", "show_report"]
 
 _COLUMNS = 80
 _IN_MEMORY_US = 15.0
@@ -66,7 +66,7 @@ def bench(folder: Path | None, seconds: float, as_json: bool) -> int:
     if as_json:
         emit_json(report.document())
     else:
-        _print(report)
+        show_report(report)
     fastest = min(each.sync_p50_us for each in report.one_caller)
     if fastest < _IN_MEMORY_US:
         remark(
@@ -93,7 +93,8 @@ def _ledger_folder() -> Path:
     return path if path.is_dir() else Path()
 
 
-def _print(report: BenchReport) -> None:
+def show_report(report: BenchReport) -> None:
+    """Print the figures as tables of at most 80 columns, with a legend below each."""
     data(f"disk of {one_line(os.path.abspath(report.folder))}")
     _print_table(
         ("one caller", "call p50", "call p99", "sync p50", "sync p99", "ratio"),
