@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,14 @@ def see(project: Path, *tools: RequestedTool) -> None:
     seen.save()
 
 
+def shown_digest(cli: Cli, *names: str) -> str:
+    """Return the digest that the command gives because it can't ask."""
+    done = cli("proxy", "accept", *(names or ["--all"]))
+    assert done.code == 2
+    (digest,) = re.findall(r"add --digest (\w{16})$", done.err, re.MULTILINE)
+    return digest
+
+
 WEATHER = RequestedTool("weather", "function", schema(city="string", days="integer"), "Sun?")
 CHANGED = RequestedTool("weather", "function", schema(city="string", all="boolean"))
 
@@ -49,8 +58,11 @@ def test_a_tool_is_shown_and_accepted(project: Path, cli: Cli) -> None:
     assert shown.out.startswith("weather  function  new  seen 1 time since 20")
     assert "  city: string, days: integer (optional)\n  Sun?\n" in shown.out
     assert read_accepted(project / "proxy-tools.json") == {}
-    assert shown.err.splitlines() == ["next:  guardrail proxy accept NAME ..., or --all"]
-    accepted = cli("proxy", "accept", "weather", "--yes")
+    assert shown.err.splitlines() == [
+        f"next:  guardrail proxy accept NAME, or --all (digest {WEATHER.digest[:16]})"
+    ]
+    assert f"digest {WEATHER.digest[:16]}\n" in shown.out
+    accepted = cli("proxy", "accept", "weather", "--digest", WEATHER.digest[:16])
     assert (accepted.code, "next:" in accepted.err) == (0, False)
     assert list(read_accepted(project / "proxy-tools.json")) == ["weather"]
     assert cli("proxy", "accept").out == ""
@@ -61,15 +73,16 @@ def test_a_tool_is_shown_and_accepted(project: Path, cli: Cli) -> None:
     assert changed.startswith("weather  function  changed  ")
     assert next(line.strip() for line in changed.split("\n") if "days" in line).startswith("-")
     assert '+   "all": {' in changed
-    assert cli("proxy", "accept", "--all", "--yes").code == 0
+    assert cli("proxy", "accept", "--all", "--digest", shown_digest(cli)).code == 0
     assert read_accepted(project / "proxy-tools.json")["weather"].schema == CHANGED.schema
 
 
 def test_json_has_both_schemas(project: Path, cli: Cli) -> None:
     see(project, WEATHER)
-    assert json.loads(cli("proxy", "accept", "--all", "--yes", "--json").out)["accepted"] == [
-        "weather"
-    ]
+    digest = json.loads(cli("proxy", "accept", "--json").out)["digest"]
+    assert digest == WEATHER.digest
+    done = cli("proxy", "accept", "--all", "--digest", digest, "--json")
+    assert json.loads(done.out)["accepted"] == ["weather"]
     see(project, CHANGED)
     (found,) = json.loads(cli("proxy", "accept", "--json").out)["tools"]
     assert (found["state"], found["accepted"]) == ("changed", WEATHER.schema)
@@ -96,8 +109,28 @@ def test_text_from_requests_can_not_forge_what_a_person_sees(project: Path, cli:
 
 @pytest.mark.parametrize(
     "arguments",
-    [("nothing",), ("weather", "--all"), ("weather",)],
-    ids=["unknown", "both", "nobody to ask"],
+    [
+        ("nothing",),
+        ("weather", "--all"),
+        ("weather",),
+        ("weather", "--json"),
+        ("weather", "--digest", ""),
+        ("weather", "--digest", "0" * 16),
+        ("weather", "--digest", WEATHER.digest[:15]),
+        ("weather", "--digest", WEATHER.digest + "0"),
+        ("--digest", WEATHER.digest),
+    ],
+    ids=[
+        "unknown",
+        "both",
+        "nobody to ask",
+        "json",
+        "empty",
+        "another",
+        "short",
+        "long",
+        "no tool",
+    ],
 )
 def test_what_can_not_be_accepted_is_a_usage_error(
     project: Path, cli: Cli, arguments: tuple[str, ...]
@@ -118,6 +151,51 @@ def test_an_unknown_tool_is_refused_with_the_command_that_lists_those_that_wait(
 def test_a_malformed_file_of_accepted_tools_is_not_replaced(project: Path, cli: Cli) -> None:
     see(project, WEATHER)
     (project / "proxy-tools.json").write_text("{")
-    done = cli("proxy", "accept", "--all", "--yes")
+    done = cli("proxy", "accept", "--all", "--digest", WEATHER.digest)
     assert (done.code, "the file of accepted tools" in done.err) == (3, True)
     assert (project / "proxy-tools.json").read_text() == "{"
+
+
+def test_a_tool_that_changes_after_it_was_shown_is_not_accepted(project: Path, cli: Cli) -> None:
+    """Alone or together with others, and neither is one that comes later."""
+    see(project, WEATHER)
+    digest = shown_digest(cli, "weather")
+    see(project, CHANGED)
+    changed = cli("proxy", "accept", "weather", "--digest", digest)
+    assert (changed.code, "a program has sent others" in changed.err) == (2, True)
+    digest = shown_digest(cli)
+    see(project, RequestedTool("later", "function", schema(city="string")))
+    assert cli("proxy", "accept", "--all", "--digest", digest).code == 2
+    assert read_accepted(project / "proxy-tools.json") == {}
+    assert cli("proxy", "accept", "weather", "--digest", digest).code == 0
+    assert cli("proxy", "accept", "--all", "--digest", shown_digest(cli)).code == 0
+    assert list(read_accepted(project / "proxy-tools.json")) == ["later", "weather"]
+
+
+def test_everything_in_a_schema_is_shown_or_counted(project: Path, cli: Cli) -> None:
+    """What is cut, is cut visibly."""
+    found = {
+        **schema(city="string"),
+        "required": ["city", "secret"],
+        "patternProperties": {".*": {"enum": [1]}},
+        "additionalProperties": {"properties": {"enum": {"type": "string"}}, "pattern": "x"},
+        "$defs": {"if": {"minLength": 1}},
+        "if": {"minLength": 2},
+        "then": {"x\x1b[31m": 1},
+        "allOf": [{"not": {}}],
+    }
+    see(
+        project,
+        RequestedTool("one", "function", found),
+        RequestedTool("two", "custom", schema(city="string"), grammar={"definition": "x" * 200}),
+        RequestedTool("three", "function", {"type": "object", "properties": {"y" * 900: True}}),
+    )
+    shown = cli("proxy", "accept").out
+    assert "city: string, secret: not described\n" in shown
+    (line,) = re.findall("  also in the schema: (.*)\n", shown)
+    assert line == (
+        "$defs, additionalProperties, allOf, enum, if, minLength (2), nested arguments, not,"
+        " pattern, patternProperties, then, x\\u{1b}[31m"
+    )
+    assert re.search(r'grammar: \{"definition": "x+… \(cut: 2\d\d characters\)\n', shown)
+    assert re.search(r"  y+… \(cut: 916 characters\)\n", shown)

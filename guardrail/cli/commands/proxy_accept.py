@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,13 +31,23 @@ _LINES = 60
 """Lines of a difference that are shown."""
 _WIDTH = 160
 """Columns of text from a request."""
+_SHORT = 16
+"""Characters of a digest that are shown, and minimum number that must be given."""
+_SHOWN = frozenset({"type", "required", "description", "title"})
+"""Keywords that are shown, or belong to a nested argument that is counted."""
+_BY_NAME = frozenset({"patternProperties", "$defs", "definitions", "dependentSchemas"})
+"""Keywords with schemas by name."""
+_VALUES = frozenset({"enum", "const", "default", "examples", *_SHOWN})
+"""Keywords without schemas."""
 
 
 @click.command(short_help="Accept the tools in programs' requests.")
 @config_option
 @click.option("--all", "all_", is_flag=True, help="Accept every tool that is shown.")
 @click.option("--list", "list_", is_flag=True, help="Show the accepted tools instead.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--digest", metavar="PREFIX", help="Do not ask: accept what was shown with this digest."
+)
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
 @click.argument("names", nargs=-1, metavar="NAME...")
 def accept(
@@ -43,7 +55,7 @@ def accept(
     config: Path | None,
     all_: bool,
     list_: bool,
-    yes: bool,
+    digest: str | None,
     as_json: bool,
     names: tuple[str, ...],
 ) -> int:
@@ -51,6 +63,8 @@ def accept(
 
     For the policy, only a tool with exactly the accepted schema counts as declared. If a program
     sends a different schema, the tool is undeclared again, and the command shows the difference.
+    The command asks before it accepts. With --digest, it does not ask, and accepts only the schemas
+    that were shown with this digest.
     The file [proxy] tools contains the accepted tools. Keep it under version control. A running
     proxy reads it again when it changes.
     """
@@ -68,13 +82,18 @@ def accept(
         if _digest(accepted.get(each.tool.name)) != each.tool.digest
     }
     chosen = _chosen(names, seen, all_=all_)
+    if digest is not None and not chosen:
+        raise UsageError("--digest needs the tools to accept", hint="give their names, or --all")
     if not chosen or not as_json:
         _show(chosen or seen, accepted, as_json=as_json)
     if not chosen:
         if not as_json:
             _show_next(seen)
         return Exit.YES
-    if not yes and not _confirmed(len(chosen)):
+    shown = _shown_digest(each.tool for each in chosen.values())
+    if digest is not None:
+        _check_digest(digest, shown)
+    elif not _confirmed(len(chosen), None if as_json else shown):
         remark("nothing was accepted")
         return Exit.NO
     made = accepted | {name: each.tool for name, each in chosen.items()}
@@ -104,11 +123,37 @@ def _chosen(
     return {name: each for name, each in seen.items() if all_ or name in names}
 
 
-def _confirmed(count: int) -> bool:
+def _shown_digest(tools: Iterable[RequestedTool]) -> str:
+    """Return the digest of all schemas that the command accepts together. That of one tool is the
+    tool's own.
+    """
+    found = sorted((tool.name, tool.digest) for tool in tools)
+    if len(found) == 1:
+        return found[0][1]
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()
+
+
+def _check_digest(given: str, shown: str) -> None:
+    if len(given) < _SHORT:
+        raise UsageError(
+            f"--digest needs at least {_SHORT} characters",
+            hint="guardrail proxy accept shows the digests",
+        )
+    if not shown.startswith(given):
+        raise UsageError(
+            "these are not the tools that were shown with this digest: a program has sent others",
+            code="usage.changed",
+            hint="guardrail proxy accept shows the tools again",
+        )
+
+
+def _confirmed(count: int, shown: str | None) -> bool:
     if not sys.stdin.isatty():
         raise UsageError(
             "the command can't ask you, because there is no terminal",
-            hint="add --yes to accept without a question",
+            hint="guardrail proxy accept --json contains the digest for --digest"
+            if shown is None
+            else f"if you accept what is shown above, add --digest {shown[:_SHORT]}",
         )
     return click.confirm(f"Accept {counted(count, 'tool')}?", err=True)
 
@@ -120,8 +165,8 @@ def _show_accepted(accepted: Mapping[str, RequestedTool], *, as_json: bool) -> i
         emit_json({"tools": [tool_document(tool) for tool in accepted.values()]})
         return Exit.YES
     for tool in accepted.values():
-        data(f"{_text(tool.name)}  {_text(tool.form)}  {tool.digest[:16]}")
-        data(f"  {_summary(tool.schema)}")
+        data(f"{_text(tool.name)}  {_text(tool.form)}  {tool.digest[:_SHORT]}")
+        _show_tool(tool)
     if not accepted:
         remark("no tool is accepted", Style.DIM)
     return Exit.YES
@@ -131,14 +176,16 @@ def _show(
     seen: Mapping[str, SeenTool], accepted: Mapping[str, RequestedTool], *, as_json: bool
 ) -> None:
     if as_json:
-        emit_json({"tools": [_document(each, accepted) for each in seen.values()]})
+        tools = [_document(each, accepted) for each in seen.values()]
+        emit_json({"tools": tools, "digest": _shown_digest(each.tool for each in seen.values())})
         return
     for name, each in seen.items():
         data(
             f"{_text(name)}  {_text(each.tool.form)}  {_state(name, accepted)}  seen"
-            f" {counted(each.count, 'time')} since {_text(each.first)}"
+            f" {counted(each.count, 'time')} since {_text(each.first)}  digest"
+            f" {each.tool.digest[:_SHORT]}"
         )
-        data(f"  {_summary(each.tool.schema)}")
+        _show_tool(each.tool)
         if each.tool.description:
             data(f"  {_text(each.tool.description)}")
         for other in _alike(name, [*accepted, *seen]):
@@ -150,7 +197,8 @@ def _show(
 
 def _show_next(seen: Mapping[str, SeenTool]) -> None:
     if seen:
-        remark("next:  guardrail proxy accept NAME ..., or --all")
+        shown = _shown_digest(each.tool for each in seen.values())[:_SHORT]
+        remark(f"next:  guardrail proxy accept NAME, or --all (digest {shown})")
     else:
         remark("every tool that requests contained is accepted", Style.DIM)
 
@@ -197,20 +245,64 @@ def _difference(before: RequestedTool, after: RequestedTool) -> Iterator[str]:
         yield f"... and {counted(len(lines) - _LINES, 'more line')}: --json shows both schemas"
 
 
-def _summary(schema: Mapping[str, Any] | None) -> str:
+def _show_tool(tool: RequestedTool) -> None:
+    """Show the arguments of a tool, and count everything else in its schema."""
+    schema = tool.schema or {}
+    data(f"  {_summary(schema)}")
+    found = _keywords(schema)
+    if found:
+        parts = (f"{name} ({count})" if count > 1 else name for name, count in found.items())
+        data(f"  {_text('also in the schema: ' + ', '.join(parts))}")
+    if tool.grammar is not None:
+        data(f"  {_text('grammar: ' + json.dumps(tool.grammar, ensure_ascii=False))}")
+
+
+def _summary(schema: Mapping[str, Any]) -> str:
     """Return the names and types of the arguments in one line."""
-    found = (schema or {}).get("properties")
-    properties = found if isinstance(found, dict) else {}
-    needed = (schema or {}).get("required")
+    properties = _object(schema.get("properties"))
+    needed = schema.get("required")
     required = needed if isinstance(needed, list) else []
     parts = []
     for name, inner in properties.items():
         kind = inner.get("type", "any") if isinstance(inner, dict) else "any"
         parts.append(f"{name}: {kind}{'' if name in required else ' (optional)'}")
+    parts += [f"{name}: not described" for name in map(str, required) if name not in properties]
     return _text(", ".join(parts)) if parts else "no arguments"
 
 
+def _object(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _keywords(schema: Mapping[str, Any]) -> Mapping[str, int]:
+    """Return the number of times that each keyword occurs in *schema*, apart from those that
+    ``_summary`` shows. Arguments inside of arguments count as ``nested arguments``.
+    """
+    found: Counter[str] = Counter()
+    waiting: list[tuple[Any, bool]] = [(schema, True)]
+    while waiting:
+        each, is_top = waiting.pop()
+        if isinstance(each, list):
+            waiting += [(inner, False) for inner in each]
+        for name, value in _object(each).items():
+            if name == "properties" and isinstance(value, dict):
+                found["nested arguments"] += 0 if is_top else len(value)
+                waiting += [(inner, False) for inner in value.values()]
+                continue
+            if name not in _SHOWN or (name == "type" and value != "object" and is_top):
+                found[name] += 1
+            if name in _BY_NAME:
+                waiting += [(inner, False) for inner in _object(value).values()]
+            elif name not in _VALUES:
+                waiting.append((value, False))
+    return {name: count for name, count in sorted(found.items()) if count}
+
+
 def _text(text: str, *, strip: bool = True) -> str:
-    """Return text from a request in a form that can be shown."""
+    """Return text from a request in a form that can be shown. If it is cut, its length is shown."""
     shown = one_line(text[: 4 * _WIDTH])
-    return clip(shown.strip() if strip else shown, _WIDTH)
+    shown = shown.strip() if strip else shown
+    cut = clip(shown, _WIDTH)
+    if cut == shown and len(text) <= 4 * _WIDTH:
+        return cut
+    return f"{cut} (cut: {counted(len(text), 'character')})"
