@@ -28,7 +28,7 @@ from typing import Any
 from guardrail import Guard
 from guardrail.bench.disk import RawSyncs
 from guardrail.bench.workload import CASES, Case, by_session, fresh, schema_of
-from tests.support.benchmarks import QUICK, judge
+from tests.support.benchmarks import QUICK, UNLIMITED, judge
 
 ROUNDS = 50 if QUICK else 1500
 WARM_UP = 200
@@ -126,7 +126,7 @@ def measure(case: Case, rounds: int, aim: float) -> dict[str, Any]:
         (root / "policies").mkdir()
         (root / "policies" / "main.rego").write_text(case.policy)
         ring = RawSyncs(root / "raw")
-        with Guard.open(policies=root / "policies", ledger=root / "audit.db") as guard:
+        with Guard.open(UNLIMITED, policies=root / "policies", ledger=root / "audit.db") as guard:
             guard.declare("order", schema=schema_of(case.make(0)))
             given = fresh(case.make)
             run = lambda **_: None

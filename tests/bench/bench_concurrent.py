@@ -22,7 +22,7 @@ from typing import Any
 from guardrail import Guard
 from guardrail.bench.disk import RawSyncs
 from guardrail.bench.workload import CALLERS, CASES, Case, fresh, schema_of
-from tests.support.benchmarks import QUICK, beside, judge, ratio
+from tests.support.benchmarks import QUICK, UNLIMITED, beside, judge, ratio
 
 SPELL = 1.0
 
@@ -111,7 +111,7 @@ def measure(case: Case, spells: int, folder: Path) -> None:
     (folder / "policies").mkdir()
     (folder / "policies" / "main.rego").write_text(case.policy)
     raw = RawSyncs(folder / "raw")
-    with Guard.open(policies=folder / "policies", ledger=folder / "audit.db") as guard:
+    with Guard.open(UNLIMITED, policies=folder / "policies", ledger=folder / "audit.db") as guard:
         guard.declare("order", schema=schema_of(case.make(0)))
         given = fresh(case.make)
         loads = {"asyncio": Load(guard, given), "threads": Load(guard, given)}

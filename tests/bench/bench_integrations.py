@@ -26,10 +26,9 @@ from openai.types.chat import ChatCompletion
 
 from guardrail import Guard
 from guardrail.bench.workload import SMALL_POLICY
-from guardrail.config import Settings
 from guardrail.integrations.langchain import govern
 from guardrail.integrations.openai import ToolBox
-from tests.support.benchmarks import QUICK, judge
+from tests.support.benchmarks import QUICK, UNLIMITED, judge
 
 ROUNDS = 3 if QUICK else 60
 PARALLEL = (1, 8, 64)
@@ -140,9 +139,8 @@ async def measure(root: Path, name: str, many: int, rounds: int) -> dict[str, fl
     (root / "policies").mkdir(parents=True)
     (root / "policies" / "main.rego").write_text(SMALL_POLICY)
     adapter = ADAPTERS[name]
-    unlimited = Settings().override(limits={"calls_per_minute": 0})
     with Guard.open(
-        unlimited, policies=root / "policies", ledger=root / "audit" / "ledger.db"
+        UNLIMITED, policies=root / "policies", ledger=root / "audit" / "ledger.db"
     ) as guard:
         works = {
             "adapter": adapter(guard, many),

@@ -127,6 +127,7 @@ def governed(address: str, policies: Path, folder: Path, rounds: int) -> dict[st
             ledger={"path": folder / f"{name}.db"},
             policy={"path": [policies], "engine": name},
             opa={"url": f"http://{address}"},
+            limits={"calls_per_minute": 0},
         )
         guards[name] = Guard.open(settings)
         guards[name].declare("order", schema=schema_of(small_args(0)))

@@ -28,8 +28,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from guardrail import Guard
-from guardrail.config import Settings
-from tests.support.benchmarks import QUICK, judge
+from tests.support.benchmarks import QUICK, UNLIMITED, judge
 from tests.support.command_line import command, environment
 from tests.support.paths import PROGRAMS
 
@@ -168,9 +167,8 @@ def chunks_in_bursts(proxy: str, pid: int) -> None:
 def whole_answers(upstream: str, proxy: str, root: Path) -> None:
     """Compare a governed answer with its parts."""
     direct, proxied = Line(upstream), Line(proxy)
-    unlimited = Settings().override(limits={"calls_per_minute": 0})
     with Guard.open(
-        unlimited, policies=root / "policies", ledger=root / "own" / "ledger.db"
+        UNLIMITED, policies=root / "policies", ledger=root / "own" / "ledger.db"
     ) as guard:
         guard.declare("weather")
         with guard.session("alice"):

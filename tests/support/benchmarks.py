@@ -9,11 +9,15 @@ import statistics
 from collections.abc import Callable
 
 from guardrail.bench.disk import RawSyncs
+from guardrail.config import Settings
 
 QUICK = bool(os.environ.get("GUARDRAIL_BENCH_QUICK"))
 """True if a round of each measurement is enough: to see that the script runs, not to compare
 figures.
 """
+
+UNLIMITED = Settings().override(limits={"calls_per_minute": 0})
+"""Settings with which a script is not denied calls because it makes them fast."""
 
 
 def beside(
