@@ -115,8 +115,14 @@ def write_event(data: str, name: str | None = None) -> bytes:
 
 
 def compact(value: Mapping[str, Any]) -> str:
-    """Return *value* as JSON in ASCII, which can also represent lone surrogates."""
-    return json.dumps(value, separators=(",", ":"))
+    """Return *value* as JSON in ASCII, which can also represent lone surrogates. Raises
+    ``ModelAnswerError`` for an infinite number (``1e999``), which JSON can't express.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except ValueError:
+        failure = ModelAnswerError("the model's answer is malformed: a number in it is too large")
+    raise failure
 
 
 def read_object(text: str | bytes) -> Mapping[str, Any]:

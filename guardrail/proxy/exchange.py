@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from collections.abc import AsyncIterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from guardrail.core.words import agree
 from guardrail.errors import GuardrailError
 from guardrail.model_apis.answers import AnswerStream, govern_body
 from guardrail.model_apis.asking import Asked, ModelAnswerError
 from guardrail.model_apis.deciding import adrive_deciding
+from guardrail.model_apis.error_bodies import check_error_body
 from guardrail.model_apis.requests import ToolRequest
 from guardrail.model_apis.sse import compact
 from guardrail.proxy.asgi import Incoming, Outgoing
@@ -71,7 +72,7 @@ class Exchange:
                 )
                 try:
                     sent = self._turn.restored(await self._turn.offering(request))
-                    await self._ask(text if sent is body else compact(sent).encode())
+                    await self._ask(text if sent is body else _written(sent))
                 finally:
                     if not self._acted:
                         self._turn.give_back_approvals()
@@ -103,6 +104,9 @@ class Exchange:
                 self._acted = not 400 <= reply.status < 500
                 if reply.status >= 400:
                     error = await reply.body(self._shared.limits.error)
+                    self._acted = True  # unless the body is an error as well
+                    check_error_body(error)
+                    self._acted = reply.status >= 500
                     await self._out.start(reply.status, self._head)
                     await self._out.write(error)
                 elif reply.media_type == _STREAM:
@@ -185,6 +189,17 @@ class Exchange:
         if not self._out.started:
             await self._out.start(200, self._head)
         await self._out.write(b" " if self._events is None else _SIGN_OF_LIFE)
+
+
+def _written(sent: Mapping[str, Any]) -> bytes:
+    """Return a changed request as JSON. Raises ``ProxyError`` for numbers that JSON can't
+    express.
+    """
+    try:
+        return compact(sent).encode()
+    except ModelAnswerError:
+        failure = ProxyError(400, "the request contains too large a number", code="proxy.request")
+    raise failure
 
 
 @contextlib.asynccontextmanager

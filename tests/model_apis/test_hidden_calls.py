@@ -16,6 +16,7 @@ from guardrail.model_apis.answers import AnswerStream, govern_body
 from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import ModelAnswerError
 from guardrail.model_apis.deciding import drive_deciding
+from guardrail.model_apis.error_bodies import check_error_body
 from guardrail.model_apis.openai.history import RefusedItems
 
 TOOL = "delete_order"
@@ -379,3 +380,59 @@ def test_a_search_that_the_program_runs_is_refused(execution: Any) -> None:
     calls, made = asked_for({**item, "execution": "server"})
     assert calls == []
     assert made.count(b'"tool_search_call"') == 2
+
+
+COMPLETION = json.dumps(WHOLE[Api.CHAT])
+ERRORS = {
+    "chat": COMPLETION.encode(),
+    "response": json.dumps(WHOLE[Api.RESPONSES]).encode(),
+    "message": json.dumps(WHOLE[Api.MESSAGES]).encode(),
+    "with an error": json.dumps({"error": {"message": "x"}, **WHOLE[Api.CHAT]}).encode(),
+    "list": json.dumps([{"error": 1}, WHOLE[Api.CHAT]]).encode(),
+    "twice": b'{"choices": [1], "choices": []}',
+    "capital letters": json.dumps({"Choices": [1]}).encode(),
+    "utf-16": COMPLETION.encode("utf-16"),
+    "byte order mark": COMPLETION.encode("utf-8-sig"),
+    "not finite": b'{"choices": [NaN, 1e999]}',
+    "stream": sse(*STREAMED[Api.RESPONSES]),
+    "chunks": sse(CHUNK).replace(b"\n", b"\r\n"),
+    "last chunk": sse(CHUNK).rstrip(),
+    "lines": b'{"error": 1}\n' + COMPLETION.encode(),
+    "call": b'{"tool_calls": [1]}',
+    "calls in another field": b'{"toolCalls": [1]}',
+    "deep": b'{"a":' * 100_000,
+}
+
+
+@pytest.mark.parametrize("body", ERRORS.values(), ids=ERRORS)
+def test_the_body_of_an_error_contains_no_answer(body: bytes) -> None:
+    with pytest.raises(ModelAnswerError, match="the upstream's error"):
+        check_error_body(body)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>Bad gateway</html>",
+        b'{"error": {"message": "x", "param": "tool_calls", "code": null}}',
+        b'{"type": "error", "error": {"type": "overloaded_error", "message": "x"}}',
+        b'{"object": "error", "message": "no tool_calls", "code": 400}',
+        b'{"detail": [{"loc": ["body"], "input": {"tool_calls": [1], "choices": [1]}}]}',
+        b'[{"error": {"code": 400, "message": "x", "details": []}}]',
+        b'{"choices": [], "content": "x", "output": null}',
+        b'event: error\ndata: {"type": "error", "error": {"message": "x"}}\n\n',
+        b"\xff\xfe{",
+    ],
+)
+def test_an_error_passes(body: bytes) -> None:
+    check_error_body(body)
+
+
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "9" * 5_000])
+@pytest.mark.parametrize("api", Api)
+def test_a_number_that_parsers_read_differently_releases_nothing_odd(api: Api, number: str) -> None:
+    """In an answer that must be changed."""
+    text = json.dumps({**WHOLE[api], "more": 123_456}).replace("123456", number)
+    with pytest.raises(ModelAnswerError):
+        drive_deciding(govern_body(api, text.encode()), lambda found: ["no"] * len(found.calls))

@@ -14,7 +14,7 @@ import pytest
 from tests.support.adapters import Bench
 from tests.support.model_server import Call, ModelServer, Turn
 from tests.support.openai_clients import CHAT, RESPONSES
-from tests.support.proxies import proxied
+from tests.support.proxies import proxied, serving
 
 GOOD = Turn(calls=[Call("weather", {"city": "Bern"}, "call_good")])
 BERN = '{"city": "Bern"}'
@@ -151,3 +151,37 @@ def test_chat_completions(bench: Bench, events: list[str]) -> None:
 @pytest.mark.parametrize("events", ITEMS.values(), ids=ITEMS)
 def test_responses(bench: Bench, events: list[str]) -> None:
     check(bench, events, "responses", RESPONSES)
+
+
+@pytest.mark.parametrize("status", [400, 429, 503])
+@pytest.mark.parametrize("kind", [b"application/json", b"text/event-stream", b"text/plain"])
+def test_an_error_that_contains_an_answer_is_not_passed_on(
+    bench: Bench, status: int, kind: bytes
+) -> None:
+    """Some clients read it although the status says that there is none. Nobody has decided it."""
+    message = {"role": "assistant", "tool_calls": [part(0)]}
+    whole = json.dumps({"choices": [{"message": message, "finish_reason": "tool_calls"}]})
+    text = "".join(chat(part(0))) if kind == b"text/event-stream" else whole
+
+    async def upstream(_scope: Any, _receive: Any, send: Any) -> None:
+        headers = [(b"content-type", kind)]
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": text.encode()})
+
+    with serving(upstream) as api, proxied(bench.guard, f"{api.url}/v1") as proxy:
+        answer = httpx2.post(f"{proxy.url}/v1/chat/completions", json=CHAT)
+    assert (answer.status_code, "call_1" in answer.text) == (502, False)
+    assert answer.json()["error"]["code"] == "model_answer.error_body"
+    assert [each["reason"] for each in bench.rejected] == ["model_answer.error_body"]
+
+
+def test_a_request_with_a_number_that_json_can_not_express_is_refused_if_it_changes(
+    bench: Bench,
+) -> None:
+    """Infinity is not JSON."""
+    tool = '{"type": "mcp", "server_label": "x", "n": 1e999}'
+    body = f'{{"model": "m", "input": "x", "tools": [{tool}]}}'
+    with ModelServer([GOOD]) as api, proxied(bench.guard, api.openai) as proxy:
+        answer = httpx2.post(f"{proxy.url}/v1/responses", content=body)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "proxy.request")
+    assert not api.requests

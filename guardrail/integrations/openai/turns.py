@@ -15,6 +15,7 @@ from guardrail.model_apis.api import Api
 from guardrail.model_apis.asking import Asked, Deciding
 from guardrail.model_apis.claims import claims_in
 from guardrail.model_apis.deciding import Decider, adrive_deciding, drive_deciding
+from guardrail.model_apis.error_bodies import check_error_body
 from guardrail.model_apis.open_calls import OpenCalls, owner_of
 from guardrail.model_apis.openai.history import RefusedItems, conversation_of
 from guardrail.model_apis.openai.mcp_approvals import AdmittedApprovals, approval_error
@@ -129,15 +130,18 @@ class Turn:
     def _refused(self, item: Any, refusal: str, places: frozenset[str]) -> None:
         self._shared.refused.add(self._owner, item, refusal, places)
 
-    def _note_failure(self, status: int) -> None:
-        """Make the request's approvals usable again if the provider rejected the request."""
+    def _check_failure(self, status: int, body: bytes) -> None:
+        """Make the request's approvals usable again if the provider rejected the request. Raises
+        ``ModelAnswerError`` if the *body* of the error contains an answer.
+        """
+        check_error_body(body)
         if self._api is Api.RESPONSES and 400 <= status < 500:
             self._shared.approvals.give_back(self._owner, self._body)
 
     def answer(self, response: Any) -> Any:
         """Return *response* with only its decided calls."""
         if not response.is_success:
-            self._note_failure(response.status_code)
+            self._check_failure(response.status_code, response.read())
             return response
         if _is_stream(response):
             return stream_of(response, self._stream(), self.decider)
@@ -153,7 +157,7 @@ class Turn:
     async def aanswer(self, response: Any) -> Any:
         """Async version of ``answer``."""
         if not response.is_success:
-            self._note_failure(response.status_code)
+            self._check_failure(response.status_code, await response.aread())
             return response
         if _is_stream(response):
             return stream_of(response, self._stream(), self.decider, asynchronous=True)
