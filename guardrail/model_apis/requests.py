@@ -26,7 +26,8 @@ MOST_TOOLS = 1_024
 _FORCED = frozenset({"any", "required"})
 """Values of ``tool_choice`` that demand a call of any tool."""
 _LEGACY = "functions"
-_ITEMS_WITH_TOOLS = frozenset({"additional_tools", "tool_search_output"})
+_ITEMS_WITH_TOOLS = ("additional_tools", "tool_search_output")
+_LISTING = (*_ITEMS_WITH_TOOLS, "mcp_list_tools")
 _FIELDS_OF_ITEM = frozenset(
     {
         "approval_request_id",
@@ -44,9 +45,9 @@ _FIELDS_OF_ITEM = frozenset(
     }
 )
 """Fields of input items that guardrail reads."""
-_SHELLS = frozenset({"local_shell", "shell"})
+_SHELLS = ("local_shell", "shell")
 _PARTS_OF_TOOL = frozenset({"input_schema", "tools"})
-_TYPED_CHOICES = frozenset({"apply_patch", "shell"})
+_TYPED_CHOICES = ("apply_patch", "shell")
 """Types of choices that name a tool by its type."""
 
 
@@ -215,13 +216,8 @@ def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[s
     """Raise ``ModelRequestError`` if *body*, apart from its lists of tools, lets the provider run
     calls or tells it about tools.
     """
+    _check_items(api, body)
     if api is Api.RESPONSES:
-        given = body.get("input")
-        if isinstance(given, dict):
-            raise ModelRequestError("the request is malformed: its input is an object")
-        for item in given if isinstance(given, list) else ():
-            if isinstance(item, dict):
-                check_spelling(item, _FIELDS_OF_ITEM)
         if body.get("background"):
             raise ModelRequestError(
                 "a response in the background can't be governed: its calls do not come back in the"
@@ -236,11 +232,35 @@ def _check_provider_side(api: Api, body: Mapping[str, Any], hosted: Collection[s
             check_hosted("mcp_servers", hosted)
         for block in _blocks(body):
             if _defines_tool(block):
-                raise ModelRequestError(
-                    "a tool that is defined inside a message can't be governed",
-                    code="model_request.tool_in_message",
-                    hint="define it in tools, and name it in the message",
-                )
+                raise _tool_in_message()
+
+
+def _check_items(api: Api, body: Mapping[str, Any]) -> None:
+    """Raise ``ModelRequestError`` if a message or an input item contains tools that nobody reads,
+    or a field that servers could take for another.
+    """
+    if api is Api.CHAT:
+        messages = body.get("messages")
+        for message in messages if isinstance(messages, list) else ():
+            if isinstance(message, dict) and (message.get("tools") or message.get(_LEGACY)):
+                raise _tool_in_message()
+    if api is Api.RESPONSES:
+        given = body.get("input")
+        if isinstance(given, dict):
+            raise ModelRequestError("the request is malformed: its input is an object")
+        for item in given if isinstance(given, list) else ():
+            if isinstance(item, dict):
+                check_spelling(item, _FIELDS_OF_ITEM)
+                if item.get("type") not in _LISTING and item.get("tools"):
+                    raise _tool_in_message()
+
+
+def _tool_in_message() -> ModelRequestError:
+    return ModelRequestError(
+        "a tool that is defined inside a message can't be governed",
+        code="model_request.tool_in_message",
+        hint="define it in tools, and name it in the message",
+    )
 
 
 def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:

@@ -599,3 +599,29 @@ def test_a_shell_is_the_provider_s_only_if_nothing_else_is_possible(body: Any) -
 @pytest.mark.parametrize("tool", [CONTAINER, REFERENCE])
 def test_a_shell_in_a_container_of_the_request_is_the_provider_s(tool: Any) -> None:
     assert hosts_shell({"tools": [tool], "input": [{"tools": [tool]}]})
+
+
+@pytest.mark.parametrize(
+    ("api", "body"),
+    [
+        (CHAT, {"messages": [{"role": "system", "tools": [{"type": "builtin_function"}]}]}),
+        (CHAT, {"messages": [{"role": "system", "functions": [{"name": "x"}]}]}),
+        (RESPONSES, {"input": [{"type": "message", "tools": [{"type": "web_search"}]}]}),
+        (RESPONSES, {"input": [{"tools": [{"type": "web_search"}]}]}),
+        (RESPONSES, {"input": [{"type": ["additional_tools"], "tools": [1]}]}),
+    ],
+    ids=str,
+)
+def test_tools_in_any_message_are_refused(api: Api, body: Any) -> None:
+    with pytest.raises(ModelRequestError) as raised:
+        read(api, body)
+    assert raised.value.code == "model_request.tool_in_message"
+    listed = {"input": [{"type": "mcp_list_tools", "server_label": "x", "tools": [{"name": "y"}]}]}
+    assert read(RESPONSES, listed).tools == {}
+
+
+def test_a_type_that_is_no_text_is_not_an_internal_error() -> None:
+    odd = {"type": ["shell"]}
+    assert not hosts_shell({"tools": [odd], "input": [{"type": "mcp_list_tools", "tools": [odd]}]})
+    body = request(RESPONSES, function(RESPONSES), tool_choice=odd)
+    assert read(RESPONSES, body).offering([]) == {"model": "m"}

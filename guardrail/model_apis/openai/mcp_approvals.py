@@ -160,8 +160,17 @@ class AdmittedApprovals:
 
 
 def _items(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """Return the input items of a request, and the parts of their lists, because a provider could
+    accept an approval in any of them.
+    """
     given = body.get("input")
-    return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
+    items: list[Mapping[str, Any]] = [item for item in _listed(given) if isinstance(item, dict)]
+    lists = (value for item in items for value in item.values() if isinstance(value, list))
+    return items + [part for each in lists for part in each if isinstance(part, dict)]
+
+
+def _listed(given: object) -> list[Any]:
+    return given if isinstance(given, list) else [given]
 
 
 def _said(item: Mapping[str, Any]) -> Iterator[tuple[str, AskedCall]]:
