@@ -10,14 +10,16 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.support.crash.disks import DB, prepare, scratch, steps_of
-from tests.support.crash.faults import CALLS, WHAT, Fault, Server, serving
+from tests.support.crash.disks import prepare, scratch, steps_of
+from tests.support.crash.faults import CALLS, WHAT, Fault, Tracer
 from tests.support.crash.judge import problem_of
 from tests.support.crash.sequences import GAVE_UP
+from tests.support.crash.server import DB, SequenceServer, serving
 from tests.support.effort import effort
 from tests.support.ledgers import EPOCHS, make, reopen, whole_call
 
@@ -25,10 +27,17 @@ SAMPLE = effort(60, part=20)
 """How many faults of each sequence the normal run takes."""
 
 
-def _faults(server: Server, name: str, before: Path, folder: Path) -> list[Fault]:
+@pytest.fixture(scope="module")
+def server() -> Iterator[SequenceServer]:
+    """Return a server that runs sequences."""
+    with serving() as started:
+        yield started
+
+
+def _faults(tracer: Tracer, name: str, before: Path, folder: Path) -> list[Fault]:
     """Return every fault that the sequence *name* can meet."""
     shutil.copytree(before, folder / "dry")
-    most = server.count(name, folder / "dry", folder / "dry-record")
+    most = tracer.count(name, folder / "dry", folder / "dry-record")
     assert most["pwrite64"] > 10
     assert most["fdatasync"] + most["fsync"] > 5
     return [
@@ -42,21 +51,24 @@ def _faults(server: Server, name: str, before: Path, folder: Path) -> list[Fault
 @pytest.mark.parametrize(
     "name", ["create", "append", "group", "rotate", "reopen", "sweep", "segment", "prune", "keep"]
 )
-def test_no_fault_of_the_kernel_loses_an_acknowledged_record(name: str, tmp_path: Path) -> None:
+def test_no_fault_of_the_kernel_loses_an_acknowledged_record(
+    name: str, tmp_path: Path, server: SequenceServer
+) -> None:
     """Errors, full disks and kills at single calls: nothing acknowledged is lost, and the next
     writer goes on.
     """
-    prepare(name, tmp_path / "before")
-    with scratch() as memory, serving(tmp_path) as server:
+    tracer = Tracer(server, tmp_path)
+    prepare(name, tmp_path / "before", server)
+    with scratch() as memory:
         folder = Path(memory).resolve()
-        faults = _faults(server, name, tmp_path / "before", folder)
+        faults = _faults(tracer, name, tmp_path / "before", folder)
         if not os.environ.get("GUARDRAIL_SOAK"):
             faults = random.Random(3).sample(faults, SAMPLE)
         met = 0
         for number, fault in enumerate(faults):
             here, record = folder / str(number), folder / f"{number}-record"
             shutil.copytree(tmp_path / "before", here)
-            status, injected = server.run(name, here, record, fault)
+            status, injected = tracer.run(name, here, record, fault)
             assert status in (0, GAVE_UP, -9), f"{fault}: ended with {status}"
             met += injected
             wrong = _wrong(here / DB, record)

@@ -22,17 +22,10 @@ from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.files import seal_path
 from guardrail.ledger.reader import LedgerReader
 from guardrail.wiring.opening import open_journal
-from tests.support.crash.disks import (
-    DB,
-    Names,
-    Recording,
-    disks,
-    prepare,
-    put,
-    record,
-)
+from tests.support.crash.disks import Names, Recording, disks, prepare, put, record
 from tests.support.crash.judge import Judge, problem_of
 from tests.support.crash.sequences import recovered
+from tests.support.crash.server import DB, SequenceServer
 from tests.support.effort import effort
 from tests.support.ledgers import EPOCHS, make, reopen, whole_call
 
@@ -113,12 +106,12 @@ def _revived(db: Path, acknowledged: dict[int, bytes]) -> str:
 
 @pytest.mark.parametrize("name", STATES)
 def test_power_loss_loses_no_acknowledged_record(
-    name: str, tmp_path: Path, memory: Path, recorder: Path
+    name: str, tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """Whatever the disk kept, the ledger is readable, in a state that was committed, with all that
     was acknowledged.
     """
-    prepare(name, tmp_path / "ledger")
+    prepare(name, tmp_path / "ledger", recorder)
     recording = record(name, tmp_path / "ledger", recorder)
     wanted = int(STATES[name] * SHARE)
     found = explore(recording, memory, wanted, every=EVERY)
@@ -127,10 +120,10 @@ def test_power_loss_loses_no_acknowledged_record(
 
 
 def test_power_lost_again_while_the_next_writer_comes_back_loses_nothing(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """What a first power cut tore is taken over by a writer that meets a second one."""
-    prepare("append", tmp_path / "first")
+    prepare("append", tmp_path / "first", recorder)
     first = record("append", tmp_path / "first", recorder)
     torn = [
         files
@@ -151,12 +144,12 @@ def test_twenty_thousand_states_are_judged() -> None:
 
 @pytest.mark.parametrize("name", ["append", "reopen"])
 def test_the_harness_finds_what_synchronous_normal_loses(
-    name: str, tmp_path: Path, memory: Path, recorder: Path
+    name: str, tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """The same sequences without a sync per commit lose acknowledged records, so the tests above
     could fail.
     """
-    prepare(name, tmp_path / "ledger")
+    prepare(name, tmp_path / "ledger", recorder)
     recording = record(name, tmp_path / "ledger", recorder, GR_SYNCHRONOUS="NORMAL")
     found = explore(recording, memory, 200)
     assert found.wrong["ordered: an acknowledged record is lost"] > 10
@@ -164,12 +157,12 @@ def test_the_harness_finds_what_synchronous_normal_loses(
 
 
 def test_the_harness_finds_a_folder_that_was_not_synced(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """A log whose name was never made durable is lost where names are durable only after their
     folder's sync.
     """
-    prepare("create", tmp_path / "ledger")
+    prepare("create", tmp_path / "ledger", recorder)
     recording = record("create", tmp_path / "ledger", recorder)
     steps = [step for step in recording.steps if not (step.what == "S" and step.path == "")]
     forgetful = Recording(recording.name, recording.before, recording.inodes, steps)
@@ -178,12 +171,12 @@ def test_the_harness_finds_a_folder_that_was_not_synced(
 
 
 def test_power_loss_while_a_broken_log_is_set_aside_leaves_no_shorter_one(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """The old database is never without its ``-wal``, where it would pass for an older log; and
     recovering again works.
     """
-    prepare("restart", tmp_path / "ledger")
+    prepare("restart", tmp_path / "ledger", recorder)
     recording = record("restart", tmp_path / "ledger", recorder)
     old, wal = recording.before[DB], recording.before[f"{DB}-wal"]
     here, seen = memory / "state", set()
@@ -203,12 +196,12 @@ def test_power_loss_while_a_broken_log_is_set_aside_leaves_no_shorter_one(
 
 
 def test_power_loss_after_pruning_brings_no_deleted_text_back(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """Once pruning has returned, no byte of what was deleted is in a file of the ledger, whatever
     the disk kept.
     """
-    prepare("prune", tmp_path / "ledger")
+    prepare("prune", tmp_path / "ledger", recorder)
     recording = record("prune", tmp_path / "ledger", recorder)
     states = Judge(recording, memory / "judge").states
     old, new = states[0], states[-1]
@@ -226,10 +219,10 @@ def test_power_loss_after_pruning_brings_no_deleted_text_back(
 
 
 def test_power_loss_after_sealing_keeps_the_copy_of_the_segment(
-    tmp_path: Path, recorder: Path
+    tmp_path: Path, recorder: SequenceServer
 ) -> None:
     """Once sealing has returned, the segment's copy is there, byte for byte, under its name."""
-    prepare("segment", tmp_path / "ledger")
+    prepare("segment", tmp_path / "ledger", recorder)
     recording = record("segment", tmp_path / "ledger", recorder)
     done = next(number for number, step in enumerate(recording.steps) if step.what == "D")
     folder = tmp_path / "ledger" / f"{DB}-segments"
@@ -241,10 +234,10 @@ def test_power_loss_after_sealing_keeps_the_copy_of_the_segment(
 
 
 def test_power_loss_leaves_no_record_that_names_a_policy_without_its_sources(
-    tmp_path: Path, recorder: Path
+    tmp_path: Path, recorder: SequenceServer
 ) -> None:
     """From the first byte of such a record on, both files are there, byte for byte."""
-    prepare("keep", tmp_path / "ledger")
+    prepare("keep", tmp_path / "ledger", recorder)
     recording = record("keep", tmp_path / "ledger", recorder)
     folder = tmp_path / "ledger" / f"{DB}-policies"
     kept = {f"{folder.name}/{item.name}": item.read_bytes() for item in folder.iterdir()}
@@ -274,12 +267,12 @@ def _opened(db: Path) -> str:
 
 
 def test_power_loss_while_a_project_is_founded_leaves_it_whole_or_says_which_half_is_there(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """Once opening a ledger for the first time has returned, keys and log are there; before, what
     is half there is refused.
     """
-    prepare("found", tmp_path / "ledger")
+    prepare("found", tmp_path / "ledger", recorder)
     recording = record("found", tmp_path / "ledger", recorder)
     done = next(number for number, step in enumerate(recording.steps) if step.what == "D")
     here, seen, refused = memory / "state", set(), Counter[str]()

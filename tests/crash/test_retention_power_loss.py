@@ -18,17 +18,10 @@ from guardrail.anchors.file import FileAnchor
 from guardrail.config import Settings
 from guardrail.core.log.checkpoint import NoteKey
 from guardrail.keys.log_key import verify_signature
-from tests.support.crash.disks import (
-    DB,
-    Folder,
-    Recording,
-    disks,
-    prepare,
-    put,
-    record,
-)
+from tests.support.crash.disks import Folder, Recording, disks, prepare, put, record
 from tests.support.crash.judge import assert_covered, state_of
 from tests.support.crash.retention_sequences import ARCHIVE, COPY, HEADS, TOKENS
+from tests.support.crash.server import DB, SequenceServer
 from tests.support.ledgers import KEYS, LOG
 
 STATES = 120 * (10 if os.environ.get("GUARDRAIL_SOAK") else 1)
@@ -55,8 +48,8 @@ def left(recording: Recording, folder: Path) -> Iterator[tuple[int, Folder]]:
             return
 
 
-def recorded(name: str, folder: Path, recorder: Path) -> Recording:
-    prepare(name, folder)
+def recorded(name: str, folder: Path, recorder: SequenceServer) -> Recording:
+    prepare(name, folder, recorder)
     return record(name, folder, recorder)
 
 
@@ -69,7 +62,7 @@ def said(db: Path, type_: str) -> list[dict[str, object]]:
 
 
 def test_an_archived_copy_is_there_before_its_record_is(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """A record that says that a segment is archived is never left without the copy, byte for
     byte.
@@ -89,7 +82,7 @@ def test_an_archived_copy_is_there_before_its_record_is(
 
 
 def test_no_copy_is_gone_before_a_record_says_so(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """And once it was told that they expired, they do not come back."""
     recording = recorded("expire", tmp_path / "ledger", recorder)
@@ -106,7 +99,9 @@ def test_no_copy_is_gone_before_a_record_says_so(
     assert {0, 4} <= set(gone)
 
 
-def test_a_backup_that_has_its_name_is_whole(tmp_path: Path, memory: Path, recorder: Path) -> None:
+def test_a_backup_that_has_its_name_is_whole(
+    tmp_path: Path, memory: Path, recorder: SequenceServer
+) -> None:
     """It gets the name last, and keeps it once that was told."""
     recording = recorded("copy", tmp_path / "ledger", recorder)
     there = []
@@ -121,7 +116,7 @@ def test_a_backup_that_has_its_name_is_whole(tmp_path: Path, memory: Path, recor
 
 
 def test_the_harness_finds_a_backup_whose_name_was_not_synced(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """So that the tests here are known to be able to fail."""
     full = recorded("copy", tmp_path / "ledger", recorder)
@@ -131,7 +126,7 @@ def test_the_harness_finds_a_backup_whose_name_was_not_synced(
 
 
 def test_a_reading_that_was_recorded_stays_recorded(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """The log of who read is whole or not there, and the next reader is recorded in it."""
     recording = recorded("read", tmp_path / "ledger", recorder)
@@ -148,7 +143,7 @@ def test_a_reading_that_was_recorded_stays_recorded(
 
 
 def test_heads_and_stamps_that_were_kept_stay_kept(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """Each line that was told is there; a torn one behind it does no harm."""
     recording = recorded("anchor", tmp_path / "ledger", recorder)

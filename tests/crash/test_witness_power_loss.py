@@ -13,15 +13,8 @@ from pathlib import Path
 from guardrail.anchors.witness.store import WitnessStore
 from guardrail.core.log.checkpoint import Checkpoint
 from guardrail.errors import GuardrailError
-from tests.support.crash.disks import (
-    DB,
-    HERE,
-    Recording,
-    disks,
-    put,
-    scratch,
-    steps_of,
-)
+from tests.support.crash.disks import Recording, disks, put, scratch, steps_of
+from tests.support.crash.server import DB, HERE
 from tests.support.crash.witness_sequence import HEADS, KEY, LOG, cosign
 
 STATES = 1500
@@ -96,34 +89,38 @@ def _verdict(db: Path, left: int) -> str:
         return error.code
 
 
-def test_power_loss_lets_a_witness_forget_nothing_that_had_left(recorder: Path) -> None:
+def test_power_loss_lets_a_witness_forget_nothing_that_had_left(recording_library: Path) -> None:
     """At every moment, with every unsynced write dropped, torn, reordered or kept."""
     with scratch() as memory:
         folder = Path(memory).resolve() / "w"
         folder.mkdir()
         run("make", folder, folder.with_name("none"))
-        states, wrong = judged(recorded("work", folder, recorder), folder.with_name("state"))
+        states, wrong = judged(
+            recorded("work", folder, recording_library), folder.with_name("state")
+        )
     assert states >= 1000
     assert not wrong
 
 
-def test_the_harness_finds_what_synchronous_normal_forgets(recorder: Path) -> None:
+def test_the_harness_finds_what_synchronous_normal_forgets(recording_library: Path) -> None:
     """So that the test above is known to be able to fail."""
     with scratch() as memory:
         folder = Path(memory).resolve() / "w"
         folder.mkdir()
         run("make", folder, folder.with_name("none"))
-        recording = recorded("work", folder, recorder, GR_SYNCHRONOUS="NORMAL")
+        recording = recorded("work", folder, recording_library, GR_SYNCHRONOUS="NORMAL")
         _, wrong = judged(recording, folder.with_name("state"), 300)
     assert wrong["forgotten"]
 
 
-def test_power_loss_while_a_witness_is_made_leaves_it_whole_or_none(recorder: Path) -> None:
+def test_power_loss_while_a_witness_is_made_leaves_it_whole_or_none(
+    recording_library: Path,
+) -> None:
     """A half-made one would have no memory and not say so."""
     with scratch() as memory:
         folder = Path(memory).resolve() / "w"
         folder.mkdir()
-        recording = recorded("make", folder, recorder)
+        recording = recorded("make", folder, recording_library)
         here = folder.with_name("state")
         found: Counter[str] = Counter()
         for _, _, files in disks(recording, passes=5):

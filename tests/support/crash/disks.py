@@ -13,7 +13,6 @@ import random
 import shutil
 import struct
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -24,10 +23,9 @@ from typing import TypeAlias
 import pytest
 
 from tests.support.crash.sequences import before
+from tests.support.crash.server import HERE, SequenceServer
 
-HERE = Path(__file__).parent
 SECTOR = 512
-DB = "a.db"
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +88,17 @@ class Recording:
     steps: list[Step]
 
 
-def prepare(name: str, folder: Path) -> None:
+def prepare(name: str, folder: Path, server: SequenceServer) -> None:
     """Let everything happen in *folder* that comes before the sequence *name*."""
     folder.mkdir()
     for earlier in before(name):
-        _run(earlier, folder, folder.with_name(folder.name + "-before"), {})
+        server.run(earlier, folder, folder.with_name(folder.name + "-before"))
 
 
-def record(name: str, folder: Path, library: Path, **environment: str) -> Recording:
-    """Run the sequence *name* on the ledger in *folder*, and record it."""
+def record(name: str, folder: Path, recorder: SequenceServer, **environment: str) -> Recording:
+    """Run the sequence *name* on the ledger in *folder*, and record it. *recorder* has recorder.c
+    preloaded.
+    """
     there = [item for item in folder.rglob("*") if not item.name.endswith("-shm")]
     before = {
         str(item.relative_to(folder)): item.read_bytes() if item.is_file() else None
@@ -107,22 +107,8 @@ def record(name: str, folder: Path, library: Path, **environment: str) -> Record
     inodes = {item.stat().st_ino: str(item.relative_to(folder)) for item in there}
     inodes[folder.stat().st_ino] = ""
     log = folder.with_name(folder.name + "-recording")
-    preload = {"LD_PRELOAD": str(library), "GR_RECORD": str(log), "GR_FOLDER": str(folder)}
-    _run(name, folder, log, {**preload, **environment})
+    recorder.run(name, folder, log, GR_RECORD=str(log), GR_FOLDER=str(folder), **environment)
     return Recording(name, before, inodes, steps_of(log.read_bytes(), folder))
-
-
-def _run(name: str, folder: Path, log: Path, environment: dict[str, str]) -> None:
-    subprocess.run(
-        [sys.executable, str(HERE / "sequences.py"), name, str(folder / DB), str(log)],
-        check=True,
-        timeout=120,
-        env={
-            "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-            "PYTHONPATH": os.pathsep.join(sys.path),
-            **environment,
-        },
-    )
 
 
 class Names(StrEnum):

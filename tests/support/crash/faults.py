@@ -1,8 +1,7 @@
 """Faults at a chosen system call of a real process: the kernel's answer is replaced, or the process
 killed, by strace.
 
-A server (``sequences.py serve``) has everything imported and forks one process per run; strace is
-attached before it begins, so that a run costs no more than what it does.
+Each run is a process that a server forks (server.py). strace is attached before the run begins.
 """
 
 from __future__ import annotations
@@ -10,17 +9,14 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.support.crash.disks import DB, HERE
+from tests.support.crash.server import SequenceServer
 
 CALLS = (
     "pwrite64",
@@ -63,24 +59,14 @@ class Fault:
 WHAT = ("EIO", "ENOSPC", "EIO+", "ENOSPC+", "KILL")
 
 
-class Server:
-    """Runs sequences under strace, one at a time."""
+class Tracer:
+    """Runs sequences under strace, one at a time. Its files are in *folder*."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, server: SequenceServer, folder: Path) -> None:
+        if shutil.which("strace") is None:
+            pytest.skip("no strace here")
+        self._server = server
         self._folder = folder
-        self._process = subprocess.Popen(
-            [sys.executable, str(HERE / "sequences.py"), "serve"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-
-    def end(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(10)
-        self._process.stdout.close()
 
     def count(self, name: str, ledger: Path, record: Path) -> Counter[str]:
         """Run without a fault; return how often the busiest thread made each call."""
@@ -97,7 +83,7 @@ class Server:
         return status, "(INJECTED)" in trace or "killed by SIGKILL" in trace
 
     def _run(self, name: str, ledger: Path, record: Path, fault: Fault | None) -> tuple[int, str]:
-        child = int(self._ask(f"{name} {ledger / DB} {record}"))
+        child = self._server.begin(name, ledger, record, short=True)
         output = self._folder / "trace"
         only = ",".join(CALLS) if fault is None else fault.call
         options = ["-e", f"trace={only}", *(["-e", fault.inject] if fault is not None else [])]
@@ -110,10 +96,10 @@ class Server:
             while "\nTracerPid:\t0\n" in Path(f"/proc/{child}/status").read_text():
                 if tracer.poll() is not None:
                     assert tracer.stderr is not None
-                    self._ask("")
+                    self._server.finish()
                     pytest.skip(f"strace can't trace here: {tracer.stderr.read().strip()}")
                 time.sleep(0.001)
-            status = int(self._ask(""))
+            status = self._server.finish()
         finally:
             said = tracer.communicate(timeout=30)[1]
         # Attached inside a system call, strace may take this thread's entries for exits; the others
@@ -121,22 +107,3 @@ class Server:
         rest = [line for line in said.splitlines() if "ptrace_syscall_info.op" not in line]
         assert not rest, rest
         return status, output.read_text()
-
-    def _ask(self, line: str) -> str:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline()
-
-
-@contextmanager
-def serving(folder: Path) -> Iterator[Server]:
-    """Start a server and make sure that it ends."""
-    if shutil.which("strace") is None:
-        pytest.skip("no strace here")
-    server = Server(folder)
-    try:
-        yield server
-    finally:
-        server.end()

@@ -20,7 +20,8 @@ from guardrail.keys.log_key import verify_signature
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.sqlite.database import SCHEMA, connect_reader
 from guardrail.ledger.tree import TILE
-from tests.support.crash.disks import DB, Disk, Folder, Names, Recording, Step, put
+from tests.support.crash.disks import Disk, Folder, Names, Recording, Step, put
+from tests.support.crash.server import DB
 
 
 class Unreadable(Exception):

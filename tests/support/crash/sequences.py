@@ -9,6 +9,7 @@ open.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import sqlite3
 import struct
@@ -16,9 +17,11 @@ import subprocess
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn
 
 import sqlite_utils  # noqa: F401 - imported here, so that a forked run has nothing left to import
 
@@ -297,13 +300,13 @@ def without_sync() -> None:
 
 
 def serve() -> None:
-    """Fork a process for each line ``NAME LEDGER RECORD`` on stdin; say its number; it begins at
-    the next line.
+    """Fork a process for each line of server.py on stdin; say its number; it begins at the next
+    line.
 
     When it has ended its status is said: a signal as a negative number.
     """
     for line in sys.stdin:
-        name, db, record = line.split()
+        name, db, record, short, environment = json.loads(line)
         ready, go = os.pipe()
         child = os.fork()
         if child == 0:
@@ -311,11 +314,8 @@ def serve() -> None:
             # Where only ancestors may trace a process, this one allows it to everybody.
             ctypes.CDLL(None).prctl(0x59616D61, ctypes.c_ulong(-1), 0, 0, 0)
             os.read(ready, 1)
-            try:
-                SEQUENCES[name](Run(Path(db), record, short=True))
-            except (GuardrailError, OSError):
-                os._exit(GAVE_UP)
-            os._exit(0)
+            os.environ.update(environment)
+            _run(name, Path(db), record, short=short)
         os.close(ready)
         print(child, flush=True)
         sys.stdin.readline()
@@ -323,15 +323,32 @@ def serve() -> None:
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 
 
+def _run(name: str, db: Path, record: str, *, short: bool) -> NoReturn:
+    """Let a sequence happen, and end the process. Only short runs may meet faults."""
+    status = 1
+    try:
+        if os.environ.get("GR_SYNCHRONOUS") == "NORMAL":
+            without_sync()
+        run = Run(db, record, short=short)
+        SEQUENCES[name](run)
+        assert short or not run.refused
+        status = 0
+    except (GuardrailError, OSError):
+        if short:
+            status = GAVE_UP
+        else:
+            traceback.print_exc()
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
 def main() -> None:
     if sys.argv[1:] == ["serve"]:
         serve()
         return
-    if os.environ.get("GR_SYNCHRONOUS") == "NORMAL":
-        without_sync()
-    run = Run(Path(sys.argv[2]), sys.argv[3])
-    SEQUENCES[sys.argv[1]](run)
-    assert not run.refused
+    _run(sys.argv[1], Path(sys.argv[2]), sys.argv[3], short=False)
 
 
 if __name__ == "__main__":
