@@ -314,12 +314,9 @@ def _bodies(tree: Any) -> Iterator[list[Any]]:
     stack = [tree]
     while stack:
         item = stack.pop()
-        below = item
-        if isinstance(item, dict):
-            if "stmts" in item:
-                yield [statement["literal"] for statement in item["stmts"]]
-            below = [value for key, value in item.items() if key != "span"]
-        stack.extend(value for value in below if isinstance(value, dict | list))
+        if isinstance(item, dict) and "stmts" in item:
+            yield [statement["literal"] for statement in item["stmts"]]
+        stack.extend(children(item))
 
 
 def _iterations(node: Any, scope: RuleScope, open_names: set[str]) -> Iterator[Node]:

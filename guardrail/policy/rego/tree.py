@@ -27,6 +27,7 @@ __all__ = [
 Node: TypeAlias = "dict[str, Any]"
 
 REFERENCES = frozenset({"Var", "RefDot", "RefBrack"})
+_STRUCTURES = (dict, list)
 IGNORED_IMPORTS = ("rego", "future")
 
 
@@ -122,12 +123,14 @@ def kind(node: Any) -> str | None:
     return None
 
 
-def children(node: Any) -> Iterator[Any]:
-    """Yield the direct children of a node."""
+def children(node: Any) -> list[Any]:
+    """Return the direct children of a node that can contain nodes."""
     if isinstance(node, dict):
-        yield from node.values()
-    elif isinstance(node, list):
-        yield from node
+        # Positions in the text are half of the tree, and contain no nodes.
+        return [
+            value for key, value in node.items() if key != "span" and isinstance(value, _STRUCTURES)
+        ]
+    return node if isinstance(node, list) else []
 
 
 def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
@@ -142,12 +145,11 @@ def nodes(tree: Any) -> Iterator[tuple[str, dict[str, Any]]]:
                 ((name, content),) = item.items()
                 if isinstance(content, dict) and name[:1].isupper():
                     yield name, content
-            # Positions in the text are half of the tree, and contain no nodes.
-            stack.extend(
+            stack += [
                 value
                 for key, value in reversed(item.items())
-                if key != "span" and isinstance(value, dict | list)
-            )
+                if key != "span" and isinstance(value, _STRUCTURES)
+            ]
 
 
 def line_of(node: Any) -> int:
