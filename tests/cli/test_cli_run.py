@@ -44,6 +44,21 @@ print([call.function.arguments for call in message.tool_calls or []])
 print(message.refusal)
 sys.exit(7)
 """
+PLAIN = """
+import http.client, json, os, sys
+url = os.environ["{variable}"] + "{path}"
+server, _, path = url.removeprefix("http://").partition("/")
+client = http.client.HTTPConnection(server)
+body = {{"model": "m", "max_tokens": 100, "messages": [{{"role": "user", "content": "Sun?"}}]}}
+headers = {{"content-type": "application/json", "authorization": "Bearer sk-of-alice"}}
+client.request("POST", "/" + path, json.dumps(body), headers)
+answer = client.getresponse()
+told = answer.read().decode()
+sys.exit(7 if answer.status == 200 and json.loads(told) else told)
+"""
+ASK = PLAIN.format(variable="OPENAI_BASE_URL", path="/chat/completions")
+"""A program with one request and no client, because importing a client takes most of a test."""
+ASK_ANTHROPIC = PLAIN.format(variable="ANTHROPIC_BASE_URL", path="/v1/messages")
 CALLS = [Call("weather", {"city": "Bern"}, "c1"), Call("weather", {"city": "Atlantis"}, "c2")]
 
 
@@ -148,7 +163,7 @@ def test_anthropics_api_is_where_its_client_would_look(
 ) -> None:
     """Behind a gateway, too: the client adds ``/v1``, unless the variable has it."""
     base = f"{upstream.url}/gateway{ending}"
-    governed(project, *python(ANTHROPIC), ANTHROPIC_BASE_URL=base)
+    governed(project, *python(ASK_ANTHROPIC), ANTHROPIC_BASE_URL=base)
     assert [each.path for each in upstream.requests] == ["/gateway/v1/messages"]
 
 
@@ -180,13 +195,13 @@ def test_the_upstream_is_the_one_that_the_program_would_use(
     elif how == "settings":
         (project / "guardrail.toml").write_text(f'{SETTINGS}upstream = "{upstream.openai}"\n')
         # settings that were only found can't name the server that gets the keys
-        ran = governed(project, *python(AGENT))
+        ran = governed(project, *python(ASK))
         assert (ran.code, "--config" in ran.err) == (125, True)
         options = ("--config", "guardrail.toml")
     else:
         name = "OPENAI_BASE_URL" if how == "variable" else "OPENAI_API_BASE"
         variables[name] = upstream.openai
-    ran = governed(project, *python(AGENT), options=options, **variables)
+    ran = governed(project, *python(ASK), options=options, **variables)
     assert (ran.code, len(upstream.requests)) == (7, 1)
 
 
@@ -199,7 +214,7 @@ def test_a_program_that_asks_no_model_is_reported_as_not_governed(project: Path)
 
 def test_calls_that_wait_for_a_person_are_counted(project: Path) -> None:
     with ModelServer([Turn(calls=[Call("book", {"city": "Bern"}, "c1")])]) as server:
-        ran = governed(project, *python(AGENT), OPENAI_BASE_URL=server.openai)
+        ran = governed(project, *python(ASK), OPENAI_BASE_URL=server.openai)
     assert ran.err.splitlines() == [
         "guardrail: 1 request: 1 call, 0 denied, 1 waiting for approval",
         "look:  guardrail show last",
@@ -210,7 +225,7 @@ def test_calls_that_wait_for_a_person_are_counted(project: Path) -> None:
 def test_why_says_how_to_accept_a_tool_that_nobody_accepted(project: Path, cli: Cli) -> None:
     """An `allow` rule alone would let a program send any schema."""
     with ModelServer([Turn(calls=[Call("find_order", {"number": 7})])]) as server:
-        governed(project, *python(AGENT), OPENAI_BASE_URL=server.openai)
+        governed(project, *python(ASK), OPENAI_BASE_URL=server.openai)
     told = " ".join(cli("why", "last", "--ledger", str(project / "audit.db")).out.split())
     assert "None of its `allow` rules applies to this call" in told
     assert "Next: Nobody has accepted this tool with this schema." in told
@@ -221,7 +236,7 @@ def test_an_upstream_that_is_no_api_is_in_the_summary(project: Path) -> None:
     """The ledger says why the program got an error."""
     page = Turn(wire=Wire(body=b"<html>", content_type="text/html"))
     with ModelServer([page]) as server:
-        ran = governed(project, *python(AGENT), OPENAI_BASE_URL=server.openai)
+        ran = governed(project, *python(ASK), OPENAI_BASE_URL=server.openai)
     assert (ran.code, "1 request: 1 call, 1 denied" in ran.err) == (1, True), ran.err
     (rejected,) = records(project / "audit.db", "call.rejected")
     assert rejected["reason"] == "proxy.upstream_type"
@@ -230,8 +245,8 @@ def test_an_upstream_that_is_no_api_is_in_the_summary(project: Path) -> None:
 @pytest.mark.parametrize(
     ("client", "variable", "option"),
     [
-        (AGENT, "OPENAI_BASE_URL", "--upstream"),
-        (ANTHROPIC, "ANTHROPIC_BASE_URL", "--anthropic-upstream"),
+        (ASK, "OPENAI_BASE_URL", "--upstream"),
+        (ASK_ANTHROPIC, "ANTHROPIC_BASE_URL", "--anthropic-upstream"),
     ],
     ids=["openai", "anthropic"],
 )
@@ -257,7 +272,7 @@ def test_the_operator_is_told_while_a_call_waits(project: Path) -> None:
         f"{SETTINGS}approval_wait_s = 1\n\n[approvals]\nunsafe_asserted_approvals = true\n"
     )
     with ModelServer([Turn(calls=[Call("book", {"city": "Bern"}, "c1")])]) as server:
-        ran = governed(project, *python(AGENT), OPENAI_BASE_URL=server.openai)
+        ran = governed(project, *python(ASK), OPENAI_BASE_URL=server.openai)
     assert ran.err.splitlines() == [
         "guardrail: book is waiting for approval (up to 1 s): guardrail approvals",
         "guardrail: 1 request: 1 call, 0 denied, 1 waiting for approval",

@@ -1,5 +1,5 @@
-"""The soak of ``make soak``, for one minute: if CI=true, or for as long as GUARDRAIL_SOAK_MINUTES
-says.
+"""The soak of ``make soak``, for half a minute: if CI=true, or for as long as
+GUARDRAIL_SOAK_MINUTES says.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 MINUTES = os.environ.get("GUARDRAIL_SOAK_MINUTES") or (
-    "1" if os.environ.get("CI") == "true" else ""
+    "0.5" if os.environ.get("CI") == "true" else ""
 )
 
 
