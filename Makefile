@@ -100,9 +100,9 @@ bench: $(READY) ## measure, as ratios to limits of the same run (QUICK=1: one ro
 	@for file in tests/bench/bench_*.py; do echo "== $$file"; GUARDRAIL_BENCH_QUICK=$(QUICK) $(BIN)/python -m "tests.bench.$$(basename $$file .py)" || exit 1; done
 
 # MINUTES=5 for less than half an hour, PROGRAMS=1000 for fewer policies, SEED=x to repeat a run
-soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, half an hour of kills
+soak: $(READY) ## every injected fault, ten times the crash states, 20,000 policies in both engines, a minute of broken streams, half an hour of kills
 	@GUARDRAIL_FUZZ=$(or $(PROGRAMS),20000) GUARDRAIL_FUZZ_SEED=$(or $(SEED),$(shell date +%s)) $(BIN)/python -m pytest tests/policy/embedded/test_engine_fuzz.py
-	@GUARDRAIL_SOAK=1 $(BIN)/python -m pytest tests/crash
+	@GUARDRAIL_SOAK=1 $(BIN)/python -m pytest tests/crash tests/proxy/test_proxy_tally.py
 	@$(BIN)/python tests/soak/soak.py $(or $(MINUTES),30)
 
 clean: ## remove the files that the targets above created

@@ -416,9 +416,10 @@ def test_clients_of_other_apis_are_named_before_the_program_starts(project: Path
 SLOW_START = """
 import subprocess, sys, time
 start = subprocess.Popen.__init__
-def slow(self, *args, **options):
-    start(self, *args, **options)
-    time.sleep(2)
+def slow(self, args, *more, **options):
+    start(self, args, *more, **options)
+    if args[0] == "sh":
+        time.sleep(2)
 subprocess.Popen.__init__ = slow
 from guardrail.cli import main
 main()
@@ -433,7 +434,7 @@ def test_ctrl_c_in_a_terminal_reaches_the_program_once(project: Path, *, early: 
     while the program starts.
     """
     script = (
-        "trap 'echo got' INT; echo ready; n=0; while [ $n -lt 30 ]; do sleep 0.1; n=$((n+1)); done"
+        "trap 'echo got' INT; echo ready; n=0; while [ $n -lt 25 ]; do sleep 0.1; n=$((n+1)); done"
     )
     pid, terminal = pty.fork()
     if pid == 0:

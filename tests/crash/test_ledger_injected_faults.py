@@ -23,7 +23,7 @@ from tests.support.crash.server import DB, SequenceServer, serving
 from tests.support.effort import effort
 from tests.support.ledgers import EPOCHS, make, reopen, whole_call
 
-SAMPLE = effort(60, part=20)
+SAMPLE = effort(40, part=20)
 """How many faults of each sequence the normal run takes."""
 
 

@@ -415,6 +415,7 @@ def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None
         backend_url="cache+memory://",
     )
     queue = program["queue"]
+    queue.conf.broker_transport_options = {"polling_interval": 0.02}
 
     @queue.task
     def lost() -> str:
@@ -427,8 +428,8 @@ def test_a_celery_task_works_in_the_name_that_its_message_says(app: App) -> None
         start_worker(queue, pool="threads", concurrency=2, perform_ping_check=False, loglevel=50),
         app.guard.session(principal="who sends"),
     ):
-        assert program["request"](7).get(timeout=30) == "order 7\n"
-        assert lost.delay().get(timeout=30) == "denied.identity"
+        assert program["request"](7).get(timeout=30, interval=0.02) == "order 7\n"
+        assert lost.delay().get(timeout=30, interval=0.02) == "denied.identity"
     assert app.details() == ["", "absent"]
     assert app.ledger.of("call.decision")[0]["principal"]["id"] == "alice"
 

@@ -4,6 +4,7 @@ and every allowed call has one outcome in the end. The proxy is a real process.
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import signal
@@ -157,7 +158,7 @@ def test_no_call_is_handed_over_without_a_record_and_each_has_one_outcome(
     """Upstreams that die in the middle of a call, clients that go away, and then the proxy."""
     project = new_project(tmp_path / "project", SETTINGS)
     chance = random.Random(7)
-    seconds = effort(12, part=4)
+    seconds = 30 if os.environ.get("GUARDRAIL_SOAK") else effort(6, part=4)
     with (
         ModelServer([answers(chance)], repeat=True) as upstream,
         proxy_process(project, upstream.openai) as (base, process),
@@ -190,9 +191,7 @@ def test_a_ledger_that_fails_while_a_stream_is_open_ends_it(tmp_path: Path) -> N
     """The text that came before is with the client. The call is not."""
     project = new_project(tmp_path / "project", SETTINGS)
     db = project / "audit.db"
-    turn = Turn(
-        "Sun. " * 200, [Call("weather", {"city": "Bern"})], wire=Wire(piece=100, pause=0.02)
-    )
+    turn = Turn("Sun. " * 50, [Call("weather", {"city": "Bern"})], wire=Wire(piece=100, pause=0.02))
     with (
         ModelServer([turn], repeat=True) as upstream,
         proxy_process(project, upstream.openai) as (base, _),

@@ -220,7 +220,7 @@ def test_a_worker_that_is_killed_leaves_a_whole_log_and_is_run_again(
     settings: Settings, moment: float
 ) -> None:
     """At several points of its life; the next run goes on, an hour later."""
-    calls(settings, 300)
+    calls(settings, 120)
     run_once(settings, 40)
     calls(settings, 3)
     with watching(settings, 300):
@@ -279,7 +279,7 @@ def test_a_fork_leaves_one_worker_and_both_can_be_closed(settings: Settings) -> 
     """The child looks for itself, the lock keeps it out, and its end does not end the parent's
     worker.
     """
-    calls(settings, 300)
+    calls(settings, 120)
     run_once(settings, 40)
     calls(settings, 3)
     with watching(settings, 300) as watch:

@@ -488,10 +488,12 @@ CROWDED = """
 import resource, sys
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_NOFILE, (128, 1024))
+from guardrail.system import asgi_server, h11_limits
 from guardrail.system.asgi_server import Listener, server_tls
 from guardrail.system.listener import ListenerRules
 from tests.support.http_listener import LOOPBACK, EchoApp
 
+h11_limits.HANDSHAKE_S = asgi_server.HANDSHAKE_S = 2.0
 tls = server_tls(Path(sys.argv[1]), Path(sys.argv[2])) if sys.argv[1:] else None
 listener = Listener(EchoApp(), ListenerRules(), LOOPBACK, tls=tls)
 listener.run(lambda: print(listener.address.port, flush=True))
