@@ -297,7 +297,7 @@ class CallSteps:
         verdict = decisions.parse(reply.document)
         refused = prepared.request.tool.refused
         if refused and verdict.effect is Effect.DENY and verdict.cause is Cause.POLICY:
-            verdict = replace(verdict, detail=refused)  # why the tool's schema was refused
+            verdict = replace(verdict, detail=refused)  # why the tool counts as undeclared
         if prepared.grant is not None:
             verdict = limit_to_grant(prepared.grant, verdict)
         return Decided(prepared, verdict, reply)

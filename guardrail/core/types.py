@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 __all__ = [
+    "NOT_REQUESTED",
     "Agent",
     "Assurance",
     "Cause",
@@ -27,6 +28,10 @@ __all__ = [
 
 Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = "dict[str, Json]"
+
+
+NOT_REQUESTED = "not_requested"
+"""``Tool.refused`` of a tool that the model called although its request did not contain it."""
 
 
 class Effect(StrEnum):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
 from guardrail.core.call_context import CallContext
-from guardrail.core.types import Status
+from guardrail.core.types import NOT_REQUESTED, Status
 from guardrail.errors import ApprovalRequired, Denied, LedgerError, UsageError
 from guardrail.model_apis.asked_again import AskedAgain
 from guardrail.model_apis.asking import Asked, Deciding
@@ -75,17 +75,20 @@ class Decider:
         owner: Owner | None = None,
         again: AskedAgain | None = None,
         tools: Mapping[str, Tool] | None = None,
+        knows_all: bool = False,
         released: Callable[[AskedCall, object], None] = _ignore,
     ) -> None:
         """*adapter* and *context* are recorded with each call. *context* does not contain the model
         and the response, which are taken from the response. *owner* is allowed to report the
         results of the calls; by default, it is ``owner_of(session)``. *again* lets a repeated call
         use the approval that its first attempt waited for. *tools* are the tools in the request,
-        keyed by name; other names are looked up in the guard's own tools. *released* is called with
+        keyed by name; other names are looked up in the guard's own tools. *knows_all* is True if
+        the model was offered no other tools. *released* is called with
         each call that the program has received or that the provider has run after an approval, and
         with the id of its response.
         """
         self._tools = {} if tools is None else tools
+        self._knows_all = knows_all
         self._guard = guard
         self._adapter = adapter
         self._context = context
@@ -121,7 +124,7 @@ class Decider:
                     **options,
                 )
             except (Denied, ApprovalRequired) as refused:
-                rulings.append(self._refused(call, refused))
+                rulings.append(self._refused(call, tool, refused))
             else:
                 self._admit(call, admission, asked)
                 rulings.append(None)
@@ -148,7 +151,7 @@ class Decider:
                     **options,
                 )
             except (Denied, ApprovalRequired) as refused:
-                rulings.append(self._refused(call, refused))
+                rulings.append(self._refused(call, tool, refused))
             else:
                 self._admit(call, admission, asked)
                 rulings.append(None)
@@ -162,10 +165,12 @@ class Decider:
         if self._again is not None:
             self._again.forget(self._owner, call)
 
-    def _refused(self, call: AskedCall, refused: Denied | ApprovalRequired) -> str:
+    def _refused(self, call: AskedCall, tool: Tool, refused: Denied | ApprovalRequired) -> str:
         """Return the text of a refusal. If the model can request the call again, remember the
         call's approval.
         """
+        if tool.refused == NOT_REQUESTED and isinstance(refused, Denied):
+            return f"{refusal_text(refused)} (the request did not contain this tool)"
         if self._again is None:
             return refusal_text(refused)
         if isinstance(refused, ApprovalRequired):
@@ -219,6 +224,8 @@ class Decider:
             found = self._guard.find_tool(call.name, call.server)  # type: ignore[arg-type]
         except UsageError:
             return recorded_tool(call.name, call.server), options
+        if self._knows_all and call.server is None and not (found.declared or found.refused):
+            found = replace(found, refused=NOT_REQUESTED)
         return as_written(found), options
 
     def _refusal(self, call: AskedCall) -> Refusal | None:

@@ -105,6 +105,8 @@ class ToolRequest:
         check_request_fields(api, body, hosted, fields)
         self._api = api
         self._body = body
+        self.shows_all_tools = body.get("prompt") is None and body.keys().isdisjoint(fields)
+        """False if a stored prompt, or an unknown field, can hold further tools."""
         self._lists = list(_lists(api, body, hosted))
         _check_provider_side(api, body, hosted)
         self.tools: dict[str, RequestedTool] = {}

@@ -53,6 +53,8 @@ class ProxyTurn:
         self._session = session
         self._context = context
         self._tools: Mapping[str, Tool] = {}
+        self._knows_tools = False
+        """True if ``_tools`` are all tools that the model is offered."""
         self.hosts_shell = False
         """True if the request lets the provider run shells."""
         self._approving: Mapping[str, Any] | None = None
@@ -128,6 +130,7 @@ class ProxyTurn:
             owner=self.owner,
             again=self._shared.again,
             tools=self._tools,
+            knows_all=self._knows_tools,
             released=functools.partial(
                 self._shared.approvals.add,
                 self._caller.key,
@@ -141,6 +144,7 @@ class ProxyTurn:
         to decide the calls in the answer. Raises ``ModelRequestError`` and ``LedgerError``.
         """
         self._tools = await self._shared.tools.known(request.tools)
+        self._knows_tools = request.shows_all_tools
         return await self._shared.tools.offering(request, self._tools, self._caller)
 
     def restored(self, body: Mapping[str, Any]) -> Mapping[str, Any]:

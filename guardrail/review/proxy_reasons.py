@@ -10,7 +10,14 @@ from collections.abc import Iterator
 from guardrail.core.types import Cause
 from guardrail.review.reasons import CauseExplanation
 
-__all__ = ["PROXY", "REJECTED_BY_PROXY", "accept_command", "reason_through_proxy", "steps_to_allow"]
+__all__ = [
+    "NOT_IN_REQUEST",
+    "PROXY",
+    "REJECTED_BY_PROXY",
+    "accept_command",
+    "reason_through_proxy",
+    "steps_to_allow",
+]
 
 PROXY = "proxy"
 """The adapter in the records of `guardrail proxy` and `guardrail run`."""
@@ -65,6 +72,12 @@ def reason_through_proxy(
     if cause == Cause.IDENTITY and detail == "session":
         return CauseExplanation(found.sentence, _OTHER_SESSION)
     return found
+
+
+NOT_IN_REQUEST = (
+    "The request did not contain this tool: the model invented it, or the program renamed it."
+)
+"""Sentence about a call of such a tool."""
 
 
 def steps_to_allow(tool: str, rules: str, *, declared: bool, unallowed: bool) -> Iterator[str]:

@@ -277,7 +277,9 @@ class RecordedCall:
     server: str
     declared: bool | None
     refused: str
-    """Error code if the tool's schema was refused, or an empty string if it was accepted."""
+    """Error code if the tool's schema was refused, ``NOT_REQUESTED`` if the model was not offered
+    the tool, otherwise an empty string.
+    """
     args: object
     """The recorded view, or None if the record contains none."""
     removed: Mapping[str, Any]

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from guardrail.approvals.kinds import RejectionReason, StepKind
-from guardrail.core.types import Cause, Effect
+from guardrail.core.types import NOT_REQUESTED, Cause, Effect
 from guardrail.core.words import agree, counted
 from guardrail.review.approval_words import NEXT
 from guardrail.review.proxy_reasons import (
@@ -140,6 +140,12 @@ def _denial(call: RecordedCall) -> CauseExplanation:
 
 def _steps_after_denial(call: RecordedCall, rules: str, unallowed: bool) -> Iterator[str]:
     """Yield, in order, the changes after which calls like *call* would be allowed."""
+    if call.refused == NOT_REQUESTED:
+        yield (
+            "Nothing, if the model invented the tool. If the program has it under another name,"
+            " compare the name in the program's requests with the name of this call."
+        )
+        return
     if call.adapter == PROXY and not call.refused:
         declared = call.declared is not False
         yield from steps_to_allow(call.tool, rules, declared=declared, unallowed=unallowed)

@@ -66,8 +66,8 @@ class Tool:
     unsafe_stream: bool = False
     """True if the body may be a generator, which runs after its outcome is recorded."""
     refused: str = ""
-    """Error code if the schema was refused (``schema.<detail>``), or an empty string if it was
-    accepted.
+    """Error code if the schema was refused (``schema.<detail>``), ``NOT_REQUESTED`` if the model
+    was not offered the tool, otherwise an empty string.
     """
     parameters: Mapping[str, str] = field(default_factory=dict)
     """The body's keyword argument for each field of ``model``."""

@@ -13,7 +13,7 @@ from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.proxy.accepted_tools import read_accepted
 from guardrail.proxy.seen_tools import SeenTools
 from tests.support.command_line import Cli
-from tests.support.projects import new_project
+from tests.support.projects import new_project, record_call
 
 SETTINGS = '[ledger]\npath = "audit.db"\n\n[policy]\npath = "policies"\n'
 HOSTILE = "sun\x1b[31m\u202e\nweather  function  accepted" + "x" * 5_000
@@ -55,7 +55,8 @@ def test_a_tool_is_shown_and_accepted(project: Path, cli: Cli) -> None:
     see(project, WEATHER)
     shown = cli("proxy", "accept")
     assert shown.code == 0
-    assert shown.out.startswith("weather  function  new  seen 1 time since 20")
+    assert shown.out.startswith("weather  function  new\n  seen 1 time since 20")
+    assert all(len(line) <= 80 for line in shown.out.splitlines())
     assert "  city: string, days: integer (optional)\n  Sun?\n" in shown.out
     assert read_accepted(project / "proxy-tools.json") == {}
     assert shown.err.splitlines() == [
@@ -70,7 +71,7 @@ def test_a_tool_is_shown_and_accepted(project: Path, cli: Cli) -> None:
     assert listed.startswith(f"weather  function  {WEATHER.digest[:16]}\n")
     see(project, CHANGED)
     changed = cli("proxy", "accept").out
-    assert changed.startswith("weather  function  changed  ")
+    assert changed.startswith("weather  function  changed\n")
     assert next(line.strip() for line in changed.split("\n") if "days" in line).startswith("-")
     assert '+   "all": {' in changed
     assert cli("proxy", "accept", "--all", "--digest", shown_digest(cli)).code == 0
@@ -143,9 +144,43 @@ def test_what_can_not_be_accepted_is_a_usage_error(
 def test_an_unknown_tool_is_refused_with_the_command_that_lists_those_that_wait(
     project: Path, cli: Cli
 ) -> None:
-    done = cli("proxy", "accept", "nosuch")
-    assert "no tool nosuch is waiting to be accepted" in done.err
+    see(project, WEATHER)
+    done = cli("proxy", "accept", "wether")
+    assert "no tool wether is waiting to be accepted" in done.err
+    assert "did you mean weather? " in done.err
     assert "without names, guardrail proxy accept lists the tools that are waiting" in done.err
+
+
+def test_a_folder_in_which_no_proxy_has_run_is_not_said_to_have_accepted_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cli: Cli
+) -> None:
+    """Without a project, the error is that of every other command."""
+    monkeypatch.chdir(tmp_path)
+    shown = cli("show", "last")
+    for arguments in ([], ["--all"], ["weather"]):
+        done = cli("proxy", "accept", *arguments)
+        assert (done.code, done.err) == (3, shown.err)
+    new_project(tmp_path / "new", SETTINGS)
+    monkeypatch.chdir(tmp_path / "new")
+    record_call(tmp_path / "new")
+    for arguments in ([], ["--all"]):
+        done = cli("proxy", "accept", *arguments)
+        assert (done.code, done.err.splitlines()) == (
+            0,
+            [
+                "no program has sent a tool through the proxy yet",
+                "next:  guardrail run -- COMMAND",
+            ],
+        )
+
+
+def test_an_accepted_tool_is_not_accepted_again(project: Path, cli: Cli) -> None:
+    see(project, WEATHER)
+    cli("proxy", "accept", "weather", "--digest", WEATHER.digest)
+    assert "every tool that requests contained is accepted" in cli("proxy", "accept").err
+    done = cli("proxy", "accept", "weather")
+    assert (done.code, "weather is already accepted" in done.err) == (2, True)
+    assert "guardrail proxy accept --list" in done.err
 
 
 def test_a_malformed_file_of_accepted_tools_is_not_replaced(project: Path, cli: Cli) -> None:

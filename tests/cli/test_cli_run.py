@@ -224,8 +224,10 @@ def test_calls_that_wait_for_a_person_are_counted(project: Path) -> None:
 
 def test_why_says_how_to_accept_a_tool_that_nobody_accepted(project: Path, cli: Cli) -> None:
     """An `allow` rule alone would let a program send any schema."""
+    tool = {"type": "function", "function": {"name": "find_order", "parameters": {}}}
+    asking = ASK.replace('"m", ', f'"m", "tools": {[tool]}, ')
     with ModelServer([Turn(calls=[Call("find_order", {"number": 7})])]) as server:
-        governed(project, *python(ASK), OPENAI_BASE_URL=server.openai)
+        governed(project, *python(asking), OPENAI_BASE_URL=server.openai)
     told = " ".join(cli("why", "last", "--ledger", str(project / "audit.db")).out.split())
     assert "None of its `allow` rules applies to this call" in told
     assert "Next: Nobody has accepted this tool with this schema." in told

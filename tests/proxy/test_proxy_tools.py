@@ -67,6 +67,26 @@ def test_the_model_is_not_offered_what_the_policy_hides(api: str) -> None:
     assert (decision["tool"]["name"], decision["tool"]["declared"]) == ("pay", False)
 
 
+def test_a_denied_call_says_that_the_request_did_not_contain_its_tool(bench: Bench) -> None:
+    """Not if a stored prompt can hold it. The policy decides in all cases."""
+    call = Turn(calls=[Call("weather", {"city": "Atlantis"}, "call_1")])
+    with (
+        ModelServer([call], repeat=True) as upstream,
+        proxied(bench.guard, upstream.openai, hosted_tools=("prompt",)) as proxy,
+    ):
+        told = [
+            "the request did not contain this tool" in ask(proxy, "responses", **more).to_json()
+            for more in (
+                {"tools": [tool("responses", "other")]},
+                {"tools": [tool("responses", "weather")]},
+                {"prompt": {"id": "pmpt_1"}},
+            )
+        ]
+    assert told == [True, False, False]
+    found = [each["tool"].get("refused") for each in bench.decisions]
+    assert found == ["not_requested", None, None]
+
+
 HOSTED = [
     ("chat", {"web_search_options": {}}),
     ("responses", {"tools": [{"type": "web_search"}]}),

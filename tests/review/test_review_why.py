@@ -180,6 +180,13 @@ def test_a_tool_that_nobody_accepted_is_to_be_accepted_before_rules_are_changed(
     assert "proxy accept" not in steps
 
 
+def test_a_tool_that_the_request_did_not_contain_is_neither_to_be_accepted_nor_allowed() -> None:
+    made = undeclared("find_order", "proxy", UNDECLARED, NO_ALLOW)
+    steps = explain({**made, "tool": {**made["tool"], "refused": "not_requested"}}).reason.next_step
+    assert steps.startswith("Nothing, if the model invented the tool.")
+    assert not any(word in steps for word in ("accept", "rule", "declare"))
+
+
 @pytest.mark.parametrize("adapter", ["proxy", "langchain"])
 @pytest.mark.parametrize(
     ("cause", "detail"),

@@ -239,7 +239,7 @@ def reload(config: Path | None, ledger: Path | None, wait: float) -> int:
     engine.close()
     alive, start = _guards_and_size(settings)
     request(settings.ledger.path, digest)
-    data(f"asked guards to load policies with digest {one_line(digest)}")
+    data(f"asked guards to load policies {one_line(digest)}")
     return _wait_for_answers(settings, digest, alive, start, wait)
 
 

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from guardrail.cli.app import Exit
-from guardrail.cli.options import config_option, settings_of
+from guardrail.cli.options import config_option, open_ledger, settings_of
 from guardrail.cli.output import Style, data, emit_json, remark
 from guardrail.core.folding import folded
 from guardrail.core.words import counted
 from guardrail.errors import UsageError
-from guardrail.review.terminal import clip, one_line
+from guardrail.review.terminal import clip, clock, one_line
 
 if TYPE_CHECKING:
     from guardrail.model_apis.requested_tools import RequestedTool
@@ -49,7 +49,7 @@ _VALUES = frozenset({"enum", "const", "default", "examples", *_SHOWN})
     "--digest", metavar="PREFIX", help="Do not ask: accept what was shown with this digest."
 )
 @click.option("--json", "as_json", is_flag=True, help="Write JSON.")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="[NAME...]")
 def accept(
     *,
     config: Path | None,
@@ -72,23 +72,25 @@ def accept(
     from guardrail.proxy.seen_tools import read_seen, seen_path
 
     settings = settings_of(config)
-    path = settings.proxy.tools
+    path, sent = settings.proxy.tools, seen_path(settings.ledger.path)
     accepted = read_accepted(path)
+    if not accepted and not sent.exists():
+        _check_project(config)
     if list_:
         return _show_accepted(accepted, as_json=as_json)
     seen = {
         each.tool.name: each
-        for each in read_seen(seen_path(settings.ledger.path))
+        for each in read_seen(sent)
         if _digest(accepted.get(each.tool.name)) != each.tool.digest
     }
-    chosen = _chosen(names, seen, all_=all_)
+    chosen = _chosen(names, seen, accepted, all_=all_)
     if digest is not None and not chosen:
         raise UsageError("--digest needs the tools to accept", hint="give their names, or --all")
     if not chosen or not as_json:
         _show(chosen or seen, accepted, as_json=as_json)
     if not chosen:
         if not as_json:
-            _show_next(seen)
+            _show_next(seen, accepted)
         return Exit.YES
     shown = _shown_digest(each.tool for each in chosen.values())
     if digest is not None:
@@ -105,22 +107,47 @@ def accept(
     return Exit.YES
 
 
+def _check_project(config: Path | None) -> None:
+    """Raise ``LedgerOpenError``, as the commands that read records do, if there is no ledger: then
+    no proxy has run here.
+    """
+    with open_ledger(config, None):
+        pass
+
+
 def _digest(tool: RequestedTool | None) -> str | None:
     return None if tool is None else tool.digest
 
 
 def _chosen(
-    names: Collection[str], seen: Mapping[str, SeenTool], *, all_: bool
+    names: Collection[str],
+    seen: Mapping[str, SeenTool],
+    accepted: Mapping[str, RequestedTool],
+    *,
+    all_: bool,
 ) -> dict[str, SeenTool]:
     if all_ and names:
         raise UsageError("--all and NAME can't be used together")
     unknown = [name for name in names if name not in seen]
     if unknown:
-        raise UsageError(
-            f"no tool {one_line(unknown[0])} is waiting to be accepted",
-            hint="without names, guardrail proxy accept lists the tools that are waiting",
-        )
+        raise _not_waiting(unknown[0], seen, accepted)
     return {name: each for name, each in seen.items() if all_ or name in names}
+
+
+def _not_waiting(
+    name: str, seen: Mapping[str, SeenTool], accepted: Mapping[str, RequestedTool]
+) -> UsageError:
+    if name in accepted:
+        return UsageError(
+            f"{one_line(name)} is already accepted, and no program has sent it with another schema",
+            hint="guardrail proxy accept --list shows the accepted tools",
+        )
+    near = difflib.get_close_matches(name, seen, 1)
+    return UsageError(
+        f"no tool {one_line(name)} is waiting to be accepted",
+        hint=(f"did you mean {_text(near[0])}? " if near else "")
+        + "without names, guardrail proxy accept lists the tools that are waiting",
+    )
 
 
 def _shown_digest(tools: Iterable[RequestedTool]) -> str:
@@ -180,9 +207,9 @@ def _show(
         emit_json({"tools": tools, "digest": _shown_digest(each.tool for each in seen.values())})
         return
     for name, each in seen.items():
+        data(f"{_text(name)}  {_text(each.tool.form)}  {_state(name, accepted)}")
         data(
-            f"{_text(name)}  {_text(each.tool.form)}  {_state(name, accepted)}  seen"
-            f" {counted(each.count, 'time')} since {_text(each.first)}  digest"
+            f"  seen {counted(each.count, 'time')} since {_text(clock(each.first))}  digest"
             f" {each.tool.digest[:_SHORT]}"
         )
         _show_tool(each.tool)
@@ -195,12 +222,15 @@ def _show(
                 data(f"  {line}")
 
 
-def _show_next(seen: Mapping[str, SeenTool]) -> None:
+def _show_next(seen: Mapping[str, SeenTool], accepted: Mapping[str, RequestedTool]) -> None:
     if seen:
         shown = _shown_digest(each.tool for each in seen.values())[:_SHORT]
         remark(f"next:  guardrail proxy accept NAME, or --all (digest {shown})")
-    else:
+    elif accepted:
         remark("every tool that requests contained is accepted", Style.DIM)
+    else:
+        remark("no program has sent a tool through the proxy yet")
+        remark("next:  guardrail run -- COMMAND")
 
 
 def _state(name: str, accepted: Mapping[str, RequestedTool]) -> str:

@@ -18,8 +18,10 @@ from guardrail.cli.render import (
     verdict,
 )
 from guardrail.cli.sources import file_of, open_records, source_options
+from guardrail.core.types import NOT_REQUESTED
 from guardrail.errors import ConfigError
 from guardrail.review.approval_words import COUNTS_IF
+from guardrail.review.proxy_reasons import NOT_IN_REQUEST
 from guardrail.review.records import NotFoundError, RecordedCall, RecordReader
 from guardrail.review.sessions import RecordRef, find, last_call, with_outcome
 from guardrail.review.terminal import arguments, escape, name, tree
@@ -104,10 +106,7 @@ def _print(answer: DecisionExplanation, next_step: str) -> None:
         for line in prose(escape(call.message)):
             data(line)
     if call.refused:
-        for line in prose(
-            f"The schema of this tool was refused when it was declared ({escape(call.refused)}: "
-            f"{refusal(call.refused)}), so the tool counted as undeclared."
-        ):
+        for line in prose(_undeclared_because(call)):
             data(line)
     if call.type == "call.rejected":
         data(paint(f"reason {escape(call.detail) or 'not given'}", Style.DIM))
@@ -135,6 +134,16 @@ def _title(call: RecordedCall) -> str:
     server = f" on {escape(call.server)}" if call.server else ""
     undeclared = " (undeclared)" if call.declared is False else ""
     return f"{tool}{server}{undeclared}"
+
+
+def _undeclared_because(call: RecordedCall) -> str:
+    """Return the reason that the tool of *call*, which has ``refused``, counted as undeclared."""
+    if call.refused == NOT_REQUESTED:
+        return NOT_IN_REQUEST
+    return (
+        f"The schema of this tool was refused when it was declared ({escape(call.refused)}: "
+        f"{refusal(call.refused)}), so the tool counted as undeclared."
+    )
 
 
 def _who(call: RecordedCall) -> str:
