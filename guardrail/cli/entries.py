@@ -94,6 +94,12 @@ COMMANDS: Mapping[str, CommandEntry] = {
     "recover": CommandEntry(
         f"{_HERE}.recover", "recover", "Bring a sealed or damaged ledger back into use."
     ),
+    "upgrade": CommandEntry(
+        f"{_HERE}.upgrade",
+        "upgrade",
+        "Give a ledger of an earlier version the current format.",
+        reads=CommandReads.NO_RECORDS,
+    ),
     "export": CommandEntry(f"{_HERE}.export", "export", "Export the records, byte for byte."),
     "access": CommandEntry(
         f"{_HERE}.access", "access", "Show who read the ledger.", reads=CommandReads.ACCESS_LOG
@@ -173,7 +179,7 @@ GROUPS: Mapping[str, Sequence[str]] = {
     "Review": ("sessions", "show", "why", "rederive", "index", "export", "access"),
     "Approve": ("approvals", "approve", "refuse"),
     "Prove": ("verify", "checkpoint", "anchor", "prove", "check-proof", "consistency", "keys"),
-    "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover"),
+    "Keep": ("seal", "archive", "prune", "hold", "retention", "backup", "recover", "upgrade"),
     "Policies": ("policy",),
     "Serve": ("run", "proxy", "witness"),
 }

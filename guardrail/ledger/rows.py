@@ -58,10 +58,6 @@ class PageFault:
 
     in_index: bool
     """True if the pages are intact, but an index does not match the rows."""
-    index: str = ""
-    """The index that lacks a record, if the storage backend names it."""
-    seq: int | None = None
-    """Number of that record."""
 
 
 @dataclass(slots=True)
@@ -69,8 +65,9 @@ class Cache:
     """The correct content of a table that differs from the lines and can be rebuilt from them."""
 
     table: str
-    """``tile``, ``open_call`` or ``epoch``."""
+    """``tile``, ``call``, ``place`` or ``epoch``."""
     right: list[tuple[Any, ...]]
     """All rows that the table should have. For ``tile``, only the wrong rows, with None for a row
-    that should not exist.
+    that should not exist. For ``call``, only those of open calls. For ``place``, none: both tables
+    are filled from the lines.
     """

@@ -2,8 +2,8 @@
 
 A storage backend stores rows and finds them. It makes no decisions: callers authenticate the rows
 that they read, with the signed head (``ledger.proved``) or by reading every line
-(``review.verify``). Callers can't pass queries to the backend, so its query language stays in its
-own package, and an index serves each read. ``guardrail.ledger.sqlite`` implements the protocol.
+(``review.verify``). Callers can't pass it a query, so its query language stays in its own package.
+``guardrail.ledger.sqlite`` implements the protocol.
 
 Rows are untrusted until they are authenticated: anyone who can write the file can store any values
 in them. The types below hold only if ``value_fault`` returns None.
@@ -120,6 +120,17 @@ class Storage(TreeRows, Protocol):
     def decision(self, call: str) -> LineRow | None:
         """Return the record of the decision about *call*, or None."""
 
+    def call_row(self, call: str) -> tuple[int, int, int | None] | None:
+        """Return the row of *call*: 1 if it is open, otherwise 0, and the numbers of its decision
+        and of its outcome; None if it has no row, or more than one.
+        """
+
+    def place(self, kind: str, name: str, number: int) -> int | None:
+        """Return the number of the record with this place (``core.log.places``), or None."""
+
+    def located_counts(self) -> tuple[int, int, int]:
+        """Return the numbers of calls, of calls with an outcome, and of places."""
+
     def of_session(self, session: str, start: int, limit: int) -> list[LineRow]:
         """Return at most *limit* decisions and rejections of *session* from *start*, in order."""
 
@@ -210,14 +221,8 @@ class Storage(TreeRows, Protocol):
         """
 
     def page_fault(self) -> PageFault | None:
-        """Return the problem that the storage backend finds in its own pages or indexes, or None.
-
-        Raises ``LedgerError`` (``ledger.query``) if it can't evaluate the content of a line.
-        """
-
-    def not_json(self) -> int | None:
-        """Return the first record whose line the storage backend can't parse as JSON, or None if it
-        can parse all lines.
+        """Return the problem that the storage backend finds in its own pages or indexes, or
+        None.
         """
 
 

@@ -353,6 +353,8 @@ def test_a_planted_record_neither_gives_nor_takes_a_session(
         forged |= {"session": "s-2", "call": "0" * 26, "seq": seq}
         forged["principal"]["id"] = "mallory"
         file.plant(seq, dumps(forged))
+        sql = "INSERT INTO place VALUES ('session', 's-2', ?, ?)"
+        file.run((sql, (seq // 4096, seq)))
         with pytest.raises(LedgerSealedError):
             guard.session(principal=who, agent="bot", id="s-2")
 

@@ -271,12 +271,11 @@ def test_the_database_itself_refuses_a_second_use(tmp_path: Path) -> None:
             guard.call("pay", {"amount": 5}, Body(), approval=approval)
     connection = sqlite3.connect(tmp_path / "audit.db")
     try:
-        for ordinal in ("ordinal", "ordinal + 7"):
-            line = f"json_set(line, '$.approval.ordinal', {ordinal}, '$.call', 'other')"
-            with pytest.raises(sqlite3.IntegrityError, match="approval"):
+        for kind in ("step", "use"):
+            with pytest.raises(sqlite3.IntegrityError, match="place"):
                 connection.execute(
-                    f"INSERT INTO record (seq, leaf, line) SELECT seq + 100, leaf, {line} FROM"
-                    " record WHERE type = 'call.decision' AND ordinal IS NOT NULL"
+                    "INSERT INTO place SELECT kind, name, number, seq + 100 FROM place "
+                    f"WHERE kind = '{kind}'"
                 )
     finally:
         connection.close()

@@ -233,7 +233,7 @@ EXPECTED: dict[str, tuple[str, str]] = {
     "a guard that looks up the owner of a session": ("sealed", "believed"),
     "`guardrail approvals`": ("refused", "believed"),
     "`guardrail approve`, `refuse`": ("refused", "-"),
-    "`guardrail verify`, during the swap": ("tampered", "not found"),
+    "`guardrail verify`, during the swap": ("tampered", "tampered"),
     "`guardrail verify`, after the swap": ("not found", "not found"),
 }
 """Reader -> what it does, by an attacker without a key and by one with the keys; ``-`` where it

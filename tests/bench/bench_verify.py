@@ -31,6 +31,7 @@ from guardrail.core.log.record import leaf_hash
 from guardrail.keys.log_key import LogSigning, verify_signature
 from guardrail.ledger.heads import head_signer, sign_head
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite import located
 from guardrail.ledger.sqlite.tree import SQLiteTree, SQLiteTreeWriter
 from guardrail.ledger.tree import TILE, node_reader
 from guardrail.review.proofs import make_proof
@@ -85,8 +86,9 @@ def fill(db: Path, records: int, signing: LogSigning) -> None:
         connection.executemany("INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)", rows)
         for size, grown in tiles:
             SQLiteTreeWriter(execute).store_tile(size, grown)
-    if not opens:
-        execute("INSERT INTO open_call VALUES (?, ?, ?, ?, ?)", (call, records - 1, "p", "h", 1))
+    for table in ("call", "place"):
+        execute(f"DELETE FROM {table}")
+    located.fill(execute, located.lines_of(execute), lambda *_: ("p", "h", 1))
     SQLiteTreeWriter(execute).write_head(
         sign_head(leaf, edge, head_signer(log, signing.log_key(log)), signing)
     )

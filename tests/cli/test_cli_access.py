@@ -149,7 +149,7 @@ def _count(connect: Callable[..., sqlite3.Connection], db: Path) -> int:
         return 0
     connection = connect(f"file:{db}?mode=ro", uri=True)
     try:
-        rows = connection.execute("SELECT count(*) FROM record WHERE type = 'access.read'")
+        rows = connection.execute("SELECT count(*) FROM records WHERE type = 'access.read'")
         return int(rows.fetchone()[0])
     finally:
         connection.close()

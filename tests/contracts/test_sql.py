@@ -78,7 +78,7 @@ def test_no_module_outside_the_storage_holds_sql() -> None:
         'store.execute("INSERT OR IGNORE INTO epoch VALUES (?)", (1,))',
         'store.execute(f"REPLACE INTO {table} VALUES (?)", (1,))',
         'store.execute("UPDATE record SET line = ?", (line,))',
-        'store.execute("DELETE FROM open_call")',
+        'store.execute("DELETE FROM call WHERE open = 1")',
         'store.execute("PRAGMA integrity_check(1)")',
         'store.execute("BEGIN IMMEDIATE")',
         'store.execute("COMMIT")',

@@ -88,7 +88,7 @@ def test_a_first_record_that_the_head_does_not_prove_is_not_believed(
 
     answers(store, first("s", "bob"), first("t", "bob"))
     other = sqlite3.connect(tmp_path / "a.db", isolation_level=None)
-    ((seq, line),) = other.execute("SELECT seq, line FROM record WHERE session = 's'").fetchall()
+    ((seq, line),) = other.execute("SELECT seq, line FROM records WHERE session = 's'").fetchall()
     (trigger,) = other.execute(
         "SELECT sql FROM sqlite_schema WHERE name = 'record_no_update'"
     ).fetchone()

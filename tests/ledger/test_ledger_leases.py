@@ -395,7 +395,7 @@ def test_a_writer_whose_key_was_ended_signs_with_a_new_one(tmp_path: Path) -> No
     assert verify_ledger(tmp_path / "a.db", key=KEYS.public).state is VerifyState.NOT_ANCHORED
 
 
-@pytest.mark.parametrize("table", ["open_call", "epoch"])
+@pytest.mark.parametrize("table", ["call", "epoch"])
 def test_a_table_that_names_a_dead_process_does_not_get_a_live_one_swept(
     tmp_path: Path, table: str
 ) -> None:

@@ -69,14 +69,14 @@ def test_a_reader_can_not_write(tmp_path: Path) -> None:
     """Whatever SQL reaches it."""
     with make(tmp_path / "a.db") as writer, LedgerReader.open(writer.path) as reader:
         for sql in (
-            "DELETE FROM open_call",
-            "DROP TABLE open_call",
+            "DELETE FROM call WHERE open = 1",
+            "DROP TABLE call",
             "PRAGMA user_version = 9",
             "VACUUM",
         ):
             with pytest.raises(LedgerError):
                 reader.storage.ask(sql)
-        assert reader.storage.ask("PRAGMA user_version") == [(2,)]
+        assert reader.storage.ask("PRAGMA user_version") == [(3,)]
         writer.append(note())
 
 

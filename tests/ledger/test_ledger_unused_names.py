@@ -325,7 +325,7 @@ def test_lines_that_only_look_like_first_records_are_none(db: Path, writer: Ledg
         b'"cause":"policy","detail":""', b'"cause":"identity","detail":"session"'
     )
     assert told != refusal.segments[0]
-    writer.append(replace(refusal, session=None, segments=(told, *refusal.segments[1:])))
+    writer.append(replace(refusal, session=None, places=(), segments=(told, *refusal.segments[1:])))
     for names in (SessionNames(), SessionNames(most=0)):
         assert owner(db, writer, "s-1", names) == "alice"
         assert owner(db, writer, "spoofed", names) is None

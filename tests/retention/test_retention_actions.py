@@ -483,7 +483,7 @@ def test_a_ledger_that_is_not_whole_is_not_pruned_and_nothing_expires(
     for change in (
         "UPDATE tile SET hashes = zeroblob(8192) WHERE level = 0",
         "INSERT INTO tile VALUES (0, 1, zeroblob(64))",
-        "INSERT INTO open_call VALUES ('x', 5, 'p', 'h', 1)",
+        "INSERT INTO call VALUES (1, 'x', 5, NULL, 'p', 'h', 1)",
     ):
         tampered = db.parent.with_name("other") / "audit.db"
         shutil.rmtree(tampered.parent, ignore_errors=True)
@@ -527,7 +527,7 @@ def test_a_seal_that_is_hidden_for_a_moment_is_not_made_again(db: Path) -> None:
         writer.append(noted("more"))
     hide = (
         "REPLACE INTO record (seq, leaf, line) SELECT seq, leaf, replace(line, '{}', '{}') "
-        "FROM record WHERE type = '{}'"
+        "FROM record WHERE json_extract(line, '$.type') = '{}'"
     )
     with open_manager(db) as manager:
         execute(db, hide.format('"admin.sealed"', '"admin.hidden"', "admin.sealed"))

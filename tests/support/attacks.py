@@ -29,6 +29,7 @@ from guardrail.core.log.record import dumps, leaf_hash
 from guardrail.errors import AnchorError, LedgerError
 from guardrail.keys.log_key import Keys, verify_signature
 from guardrail.ledger.heads import HeadRow, Signing, head_signer, sign_head
+from guardrail.ledger.sqlite.located import fill, lines_of
 from guardrail.ledger.sqlite.tree import SQLiteTree, SQLiteTreeWriter
 from guardrail.ledger.tree import TILE
 from guardrail.ledger.writing.writer import LedgerWriter
@@ -262,15 +263,15 @@ def _fill(connection: sqlite3.Connection, lines: Sequence[bytes]) -> Edge:
 
 def _tables(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
     """Replace what is cached of the lines: open calls, keys in use."""
-    connection.execute("DELETE FROM open_call")
-    connection.execute("DELETE FROM epoch")
+    for table in ("call", "place", "epoch"):
+        connection.execute(f"DELETE FROM {table}")
+    fill(
+        connection.execute,
+        lines_of(connection.execute),
+        lambda _, record: (record["origin"]["process"], "h", 1),
+    )
     for record in records:
-        if record["type"] == "call.decision" and record["decision"]["effect"] == "allow":
-            values = (record["call"], record["seq"], record["origin"]["process"], "h", 1)
-            connection.execute("INSERT INTO open_call VALUES (?, ?, ?, ?, ?)", values)
-        elif record["type"] == "call.outcome":
-            connection.execute("DELETE FROM open_call WHERE call = ?", (record["call"],))
-        elif record["type"] == "admin.key_rotated":
+        if record["type"] == "admin.key_rotated":
             detail = record["detail"]
             if detail["key"] is not None:
                 values = (detail["key"]["public"], record["seq"], "p", "h", 1)

@@ -14,7 +14,9 @@ EXCHANGE = """
 import sqlite3, sys
 path, where, old, new = sys.argv[1:]
 db = sqlite3.connect(path, timeout=10)
-rows = db.execute("SELECT seq, leaf, line FROM record WHERE " + where).fetchall()
+view = "SELECT *, json_extract(line, '$.approval.ordinal') AS ordinal FROM records"
+found = f"SELECT seq FROM ({view}) WHERE {where}"
+rows = db.execute(f"SELECT seq, leaf, line FROM record WHERE seq IN ({found})").fetchall()
 for seq, leaf, line in rows:
     changed = (seq, leaf, line.replace(old, new))
     db.execute("REPLACE INTO record (seq, leaf, line) VALUES (?, ?, ?)", changed)

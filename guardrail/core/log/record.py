@@ -17,6 +17,7 @@ import orjson
 
 from guardrail.core import json_text
 from guardrail.core.claims import Claim, session_of
+from guardrail.core.log.places import Place, places_of
 from guardrail.core.words import counted
 from guardrail.errors import RecordError
 
@@ -147,6 +148,8 @@ class Draft:
     """
     session: str | None = None
     """The session that this record claims for its caller if it is the session's first record."""
+    places: tuple[Place, ...] = ()
+    """The names under which the record is found."""
 
     @classmethod
     def build(
@@ -190,6 +193,7 @@ class Draft:
             judged=judged,
             claim=claim,
             session=session_of(fields),
+            places=places_of(fields),
         )
 
     def finish(self, *, seq: int, prev: str, ts: str) -> bytes:

@@ -19,6 +19,7 @@ from guardrail.core.log.merkle import Edge
 from guardrail.core.words import agree, counted, numbers
 from guardrail.errors import LedgerError, NoteError
 from guardrail.ledger.heads import HeadRow, Signing
+from guardrail.ledger.locators import LocatorWalk
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import Cache
 from guardrail.ledger.tiles import TileWalk, WrongTile
@@ -26,7 +27,7 @@ from guardrail.ledger.tiles import TileWalk, WrongTile
 __all__ = ["Examination", "examine"]
 
 Owner = tuple[str, int, str, str, int]
-"""A row of ``open_call`` or ``epoch``: call or key, number of its record, process, host and pid."""
+"""An open call or an active key: its name, the number of its record, process, host and pid."""
 
 
 @dataclass(slots=True)
@@ -95,11 +96,16 @@ class _Owners:
                     detail["key"]["public"], _owner(detail["key"]["public"], seq, record)
                 )
 
-    def wrong(self, reader: LedgerReader) -> Iterator[Cache]:
-        """Yield the tables that differ from the lines. Raises ``LedgerError``."""
+    def wrong(self, reader: LedgerReader, located: Collection[str]) -> Iterator[Cache]:
+        """Yield the tables that differ from the lines. *located* holds those of calls and places
+        that do. Raises ``LedgerError``.
+        """
         calls = reader.storage.open_calls(limit=len(self._calls) + 1)
-        if _rows_differ([(row.call, row.seq, row.process) for row in calls], self._calls):
-            yield Cache("open_call", list(self._calls.values()))
+        differ = _rows_differ([(row.call, row.seq, row.process) for row in calls], self._calls)
+        if differ or "call" in located:
+            yield Cache("call", list(self._calls.values()))
+        if "place" in located:
+            yield Cache("place", [])
         keys = reader.storage.epochs(limit=len(self._keys) + 1)
         if _rows_differ([(row.public, row.seq, row.process) for row in keys], self._keys):
             yield Cache("epoch", list(self._keys.values()))
@@ -141,6 +147,9 @@ class _Pass:
         self.tiles: TileWalk | None = TileWalk(reader.storage)
         self.wrong: list[WrongTile] = []
         self.owners = _Owners()
+        self._locators = LocatorWalk(reader.storage)
+        self.located: set[str] = set()
+        """The tables of calls and places that lack a row, or have one too many."""
         self._next = 0
         self._ended = False
 
@@ -159,11 +168,14 @@ class _Pass:
                 self._ended = True
                 return
             self.owners.take(seq, record)
+            self.located.add(self._locators.take(seq, record, self.audit.pruned))
             self._each(seq, record)
             if seq == 0 and self.audit.pruned:
                 self._kept_leaves()
             elif self.tiles is not None:
                 self.wrong += self.tiles.take(self.audit.edge.size, self.audit.made)
+        if stop is None:
+            self.located.add(self._locators.surplus())
         if self.tiles is not None and stop is None:
             self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
 
@@ -259,7 +271,7 @@ def _pruning(reader: LedgerReader) -> Pruned | None:
 def _wrong(reader: LedgerReader, done: _Pass) -> Iterator[Cache]:
     if done.wrong and done.tiles is not None:
         yield Cache("tile", [(each.level, each.number, each.right) for each in done.wrong])
-    yield from done.owners.wrong(reader)
+    yield from done.owners.wrong(reader, done.located)
 
 
 def _proved_count(

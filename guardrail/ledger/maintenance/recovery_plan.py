@@ -229,7 +229,7 @@ def _unclear_calls(db: Path, found: Examination) -> tuple[OpenCall, ...]:
     """Return the calls that are open according to the lines, if their processes are not known to be
     dead or alive.
     """
-    right = [cache.right for cache in found.caches if cache.table == "open_call"]
+    right = [cache.right for cache in found.caches if cache.table == "call"]
     if not right:
         with LedgerReader.open(db, strict=False) as reader:
             return tuple(

@@ -39,11 +39,12 @@ from guardrail.ledger.sqlite.batch import Batch
 from guardrail.ledger.sqlite.constraints import place_fault, row_fault
 from guardrail.ledger.sqlite.database import check_schema, connect, data_version, schema_version
 from guardrail.ledger.sqlite.handles import SharedLock
+from guardrail.ledger.sqlite.located import LocatedRows
 from guardrail.ledger.sqlite.pruning import pruned_before
 from guardrail.ledger.sqlite.tree import HEAD_COLUMNS, SQLiteTreeWriter, head_of
 from guardrail.ledger.steps import Steps
 from guardrail.ledger.storage import RecordRow, Tail
-from guardrail.ledger.tree import TILE, kept_leaves
+from guardrail.ledger.tree import TILE, check_included, kept_leaves, node_reader
 
 __all__ = ["Store"]
 
@@ -90,6 +91,7 @@ class Store(SQLiteTreeWriter):
         self._signed: Tail | None = None
         """The end of the log that the current transaction has signed."""
         super().__init__(self._connection.execute)
+        self._located = LocatedRows(self._connection.execute)
         SharedLock.connected(db)
         try:
             SharedLock.acquire(db)
@@ -153,6 +155,7 @@ class Store(SQLiteTreeWriter):
             self._schema = check_schema(self._connection)
         self._content = content
         self._certified = None
+        self._located.forget()
         return self.tail()
 
     def _ask(self, sql: str) -> list[tuple[Any, ...]]:
@@ -213,6 +216,7 @@ class Store(SQLiteTreeWriter):
         """Undo all changes since ``begin``, if that is still possible. Never raises."""
         self._known = None
         self._certified = None
+        self._located.forget()
         if self._connection.in_transaction:
             with contextlib.suppress(sqlite3.Error):
                 self._execute("ROLLBACK")
@@ -250,11 +254,12 @@ class Store(SQLiteTreeWriter):
             batch.take(draft)
         self._execute("SAVEPOINT batch")
         try:
-            written = batch.write(self._execute, self.store_tile)
+            written = batch.write(self._execute, self._located, self.store_tile)
         except sqlite3.IntegrityError:
             written = False
         if not written:
             self._execute("ROLLBACK TO batch")
+            self._located.forget()
         self._execute("RELEASE batch")
         if not written:
             return None
@@ -288,31 +293,21 @@ class Store(SQLiteTreeWriter):
         seq = tail.seq + 1
         line = draft.finish(seq=seq, prev=tail.leaf.hex(), ts=ts)
         leaf = leaf_hash(line)
-        if draft.opens:
-            self._open_call(draft, seq)
-        elif draft.type == "call.outcome":
-            self._close_call(draft)
+        if any(self._located.is_taken(place, seq) for place in draft.places):
+            raise LedgerError(
+                "another record already has this step of the approval", code="ledger.approval_taken"
+            )
+        self._locate_call(draft, seq, tail)
         try:
             self._execute(
                 "INSERT INTO record (seq, leaf, line) VALUES (?, ?, ?)",
                 (seq, leaf, line.decode("utf-8")),
             )
         except sqlite3.IntegrityError:
-            outside = place_fault(self._ask)
-            if outside:  # the conflict may be with something that is not a record
-                raise LedgerOpenError(outside, code="ledger.rows") from None
-            if draft.opens:
-                self._execute("DELETE FROM open_call WHERE call = ?", (draft.call,))
-            if draft.type == "call.outcome":
-                raise _closed() from None
-            if draft.approval is not None:
-                raise LedgerError(
-                    "another record already has this step of the approval",
-                    code="ledger.approval_taken",
-                ) from None
-            raise LedgerError(
-                "the log already has a call with this id", code="ledger.duplicate_call"
-            ) from None
+            # The conflict is with something that is not a record.
+            outside = place_fault(self._ask) or f"there is already a record {seq}"
+            raise LedgerOpenError(outside, code="ledger.rows") from None
+        self._located.add_places(draft.places, seq)
         made = tail.edge.append(leaf)
         tail.seq = seq
         tail.leaf = leaf
@@ -355,31 +350,54 @@ class Store(SQLiteTreeWriter):
             ).fetchall()
         ]
 
-    def _open_call(self, draft: Draft, seq: int) -> None:
-        process = draft.process if draft.process is not None else process_name()
-        try:
-            self._execute(
-                "INSERT INTO open_call (call, seq, process, host, pid) VALUES (?, ?, ?, ?, ?)",
-                (draft.call, seq, process, host_name(), os.getpid()),
-            )
-        except sqlite3.IntegrityError:
-            raise LedgerError(
-                "a call with this id is already open", code="ledger.duplicate_call"
-            ) from None
+    def _locate_call(self, draft: Draft, seq: int, tail: Tail) -> None:
+        """Note that *draft*, as record *seq*, begins or ends its call. Raises ``LedgerError`` if it
+        can't, and ``LedgerOpenError`` if the table of calls is not as a writer left it.
+        """
+        if draft.type == "call.decision":
+            if draft.opens:
+                process = draft.process if draft.process is not None else process_name()
+                fresh = self._located.open(draft.call, seq, process, host_name(), os.getpid())
+            else:
+                fresh = self._located.decide(draft.call, seq)
+            if not fresh:
+                raise LedgerError(
+                    "the log already has a call with this id", code="ledger.duplicate_call"
+                )
+        elif draft.type == "call.outcome":
+            try:
+                if self._located.close(draft.call, seq):
+                    return
+            except sqlite3.IntegrityError:
+                raise _wrong_call() from None
+            ended = self._located.outcome_of(draft.call)
+            if ended is None:
+                raise LedgerError("there is no open call with this id", code="ledger.no_open_call")
+            self._require_outcome(draft.call, ended, tail)
+            raise LedgerError("the call already has an outcome", code="ledger.closed_call")
 
-    def _close_call(self, draft: Draft) -> None:
-        closed = self._execute("DELETE FROM open_call WHERE call = ?", (draft.call,)).rowcount
-        if closed != 1:
-            if draft.call is not None and self.of_call(draft.call, "call.outcome") is not None:
-                raise _closed()
-            raise LedgerError("there is no open call with this id", code="ledger.no_open_call")
+    def _require_outcome(self, call: str | None, seq: int, tail: Tail) -> None:
+        """Raise ``LedgerOpenError`` unless record *seq* is the outcome of *call*. A planted row
+        must not pass for the call's own.
+        """
+        line = self.line(seq)
+        if line is None and 0 < seq < self.pruned():
+            return
+        try:
+            check_included(tail.edge, node_reader(self), seq, line)
+            record = decode(line or b"")
+        except (LedgerError, RecordError):
+            raise _wrong_call() from None
+        if (record.get("type"), record.get("call")) != ("call.outcome", call):
+            raise _wrong_call()
 
     def of_call(self, call: str, type_: str) -> bytes | None:
         """Return the line of type *type_* about *call*: its decision or its outcome."""
         row = self._execute(
-            "SELECT CAST(line AS BLOB) FROM record WHERE call = ? AND type = ?"
-            " AND type IN ('call.decision', 'call.outcome')",
-            (call, type_),
+            "SELECT CAST(record.line AS BLOB) FROM call CROSS JOIN record "  # noqa: S608 - constants
+            f"ON record.seq = call.{'decision' if type_ == 'call.decision' else 'outcome'} "
+            "WHERE call.open IN (0, 1) AND call.call = ?",
+            (call,),
         ).fetchone()
         return row[0] if row is not None else None
 
@@ -404,7 +422,8 @@ class Store(SQLiteTreeWriter):
         return [
             OpenCall(*row)
             for row in self._execute(
-                "SELECT call, seq, process, host, pid FROM open_call ORDER BY seq"
+                "SELECT call, decision, process, host, pid FROM call WHERE open = 1 "
+                "ORDER BY decision"
             ).fetchall()
         ]
 
@@ -412,7 +431,7 @@ class Store(SQLiteTreeWriter):
         """Return True if *process* has an open call."""
         return (
             self._execute(
-                "SELECT 1 FROM open_call WHERE process = ? LIMIT 1", (process,)
+                "SELECT 1 FROM call WHERE open = 1 AND process = ? LIMIT 1", (process,)
             ).fetchone()
             is not None
         )
@@ -424,8 +443,5 @@ class Store(SQLiteTreeWriter):
         )
 
 
-def _closed() -> LedgerError:
-    return LedgerError(
-        "the call already has an outcome",
-        code="ledger.closed_call",
-    )
+def _wrong_call() -> LedgerOpenError:
+    return LedgerOpenError("the table of calls contradicts the records", code="ledger.rows")

@@ -17,6 +17,7 @@ from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.files import utc_timestamp
 from guardrail.ledger.lease import host_name, process_name
+from guardrail.ledger.sqlite.located import LocatedRows
 from guardrail.ledger.tree import TILE
 
 __all__ = ["Batch"]
@@ -46,8 +47,10 @@ class Batch:
         the commit is durable.
         """
         self._records: list[object] = []
-        self._opened: list[object] = []
+        self._decided: list[object] = []
+        self._calls: list[object] = []
         self._closed: list[object] = []
+        self._places: list[tuple[int, Draft]] = []
         self._tiles: list[tuple[int, list[bytes]]] = []
         self._own = (process_name(), host_name(), os.getpid())
 
@@ -60,17 +63,26 @@ class Batch:
         self._records += (self.seq, self.leaf, line.decode("utf-8"))
         self.receipts.append(Receipt(self.seq, self.leaf, ts))
         process, host, pid = self._own
-        if draft.opens:
-            self._opened += (draft.call, self.seq, draft.process or process, host, pid)
+        if draft.type == "call.decision":
+            mine = (draft.process or process, host, pid) if draft.opens else (None, None, None)
+            self._decided += (int(draft.opens), draft.call, self.seq, *mine)
+            self._calls.append(draft.call)
         elif draft.type == "call.outcome":
-            self._closed.append(draft.call)
+            self._closed += (draft.call, self.seq)
+        if draft.places:
+            self._places.append((self.seq, draft))
         made = self.edge.append(self.leaf)
         if self.edge.size % TILE == 0:
             self._tiles.append((self.edge.size, made))
 
-    def write(self, execute: Execute, store_tile: Callable[[int, Sequence[bytes]], None]) -> bool:
-        """Write all drafts in the batch. Return False if an outcome's call is not open; in that
-        case, some drafts may have been written.
+    def write(
+        self,
+        execute: Execute,
+        located: LocatedRows,
+        store_tile: Callable[[int, Sequence[bytes]], None],
+    ) -> bool:
+        """Write all drafts of the batch. Return False if one of them must be refused; some drafts
+        may have been written in that case.
 
         *store_tile* stores each tile that the records complete.
 
@@ -78,15 +90,24 @@ class Batch:
         ``sqlite3.IntegrityError`` if one of the records does not belong in this log, and
         ``sqlite3.Error``.
         """
+        for seq, draft in self._places:
+            if any(located.is_taken(place, seq) for place in draft.places):
+                return False
+        for calls in _pieces(self._calls, 1):
+            if execute(_known(len(calls)), calls).fetchone() is not None:
+                return False
         closed = 0
-        for calls in _pieces(self._closed, 1):
-            closed += execute(_delete(len(calls)), calls).rowcount
-        if closed != len(self._closed):
+        for values in _pieces(self._closed, 2):
+            closed += execute(_close(len(values)), values).rowcount
+        if closed != len(self._closed) // 2:
             return False
-        for values in _pieces(self._opened, 5):
-            execute(_insert("open_call (call, seq, process, host, pid)", 5, len(values)), values)
+        for values in _pieces(self._decided, 6):
+            into = "call (open, call, decision, process, host, pid)"
+            execute(_insert(into, 6, len(values)), values)
         for values in _pieces(self._records, 3):
             execute(_insert("record (seq, leaf, line)", 3, len(values)), values)
+        for seq, draft in self._places:
+            located.add_places(draft.places, seq)
         for size, made in self._tiles:
             store_tile(size, made)
         return True
@@ -110,6 +131,16 @@ def _insert(into: str, width: int, values: int) -> str:
 
 
 @cache
-def _delete(calls: int) -> str:
+def _known(calls: int) -> str:
     places = ", ".join("?" * calls)
-    return f"DELETE FROM open_call WHERE call IN ({places})"  # noqa: S608 - placeholders only
+    return f"SELECT 1 FROM call WHERE open IN (0, 1) AND call IN ({places}) LIMIT 1"  # noqa: S608 - placeholders only
+
+
+@cache
+def _close(values: int) -> str:
+    rows = ", ".join(["(?, ?)"] * (values // 2))
+    return (
+        f"WITH ended (call, seq) AS (VALUES {rows}) "  # noqa: S608 - placeholders only
+        "UPDATE call SET open = 0, outcome = ended.seq, process = NULL, host = NULL, pid = NULL "
+        "FROM ended WHERE call.open = 1 AND call.call = ended.call"
+    )

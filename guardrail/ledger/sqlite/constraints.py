@@ -8,7 +8,7 @@ writer. These queries check every rule instead.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
@@ -28,17 +28,20 @@ __all__ = [
 
 Ask = Callable[[str], "list[tuple[Any, ...]]"]
 
+_ANY = 1 << 62
+"""More rows than a table can have."""
+
 _Object = tuple[str, str, str, str | None]
 """Type, name, table and SQL of one row of ``sqlite_schema``."""
 
 
-def _expected() -> dict[str, _Object]:
-    """Return the definition of every object in a log's schema, keyed by name, as SQLite stores
-    it.
+def _expected(schema: Mapping[str, str]) -> dict[str, _Object]:
+    """Return every object of *schema*, by name, in the form in which SQLite stores its
+    definition.
     """
     connection = sqlite3.connect(":memory:")
     try:
-        for statement in SCHEMA.values():
+        for statement in schema.values():
             connection.execute(statement)
         rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")
         return {row[1]: row for row in rows}
@@ -51,19 +54,19 @@ _EXPECTED: dict[str, _Object] = {}
 
 def _objects() -> dict[str, _Object]:
     if not _EXPECTED:
-        _EXPECTED.update(_expected())
+        _EXPECTED.update(_expected(SCHEMA))
     return _EXPECTED
 
 
-def schema_fault(ask: Ask) -> str:
-    """Return a description of the difference between ``sqlite_schema`` and a log's schema, or an
-    empty string if they are the same.
+def schema_fault(ask: Ask, schema: Mapping[str, str] = SCHEMA) -> str:
+    """Return a description of the difference between ``sqlite_schema`` and *schema*, that of a log,
+    or an empty string if they are the same.
 
     Raises ``sqlite3.Error``.
 
     Foreign, changed and missing tables, indexes, triggers and views count as differences.
     """
-    right = _objects()
+    right = _objects() if schema is SCHEMA else _expected(schema)
     rows = ask(
         "SELECT type, name, tbl_name, sql, rootpage FROM sqlite_schema "  # noqa: S608 - a number
         f"ORDER BY rowid LIMIT {len(right) + 1}"
@@ -77,7 +80,7 @@ def schema_fault(ask: Ask) -> str:
             return f"{_safe_name(found[0])} {_safe_name(name)} was not created by guardrail"
         if tuple(found) != mine:
             return f"{mine[0]} {name} was changed"
-        has_pages = mine[0] != "trigger"
+        has_pages = mine[0] in ("table", "index")
         if page in pages if has_pages else page != 0:
             return f"{mine[0]} {name} was changed"
         if has_pages:
@@ -147,8 +150,15 @@ def surplus_fault(ask: Ask) -> str:
     Raises ``sqlite3.Error``.
     """
     ((records,),) = ask("SELECT coalesce(max(seq), -1) + 1 FROM record")
-    for table, most in (("open_call", records), ("epoch", records), ("tile", records // 128 + 16)):
-        query = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {max(0, most) + 1})"  # noqa: S608 - ours
+    # A log without any record is reported as such, whatever the other tables still hold.
+    located = 4 * records if records else _ANY
+    for table, most in (
+        ("call", located),
+        ("place", located),
+        ("epoch", records),
+        ("tile", records // 128 + 16),
+    ):
+        query = f"SELECT count(*) FROM (SELECT 1 FROM {table} LIMIT {min(max(0, most), _ANY) + 1})"  # noqa: S608 - ours
         if ask(query)[0][0] > most:
             return f"table {table} holds more rows than {counted(records, 'record')} can produce"
     return ""
@@ -201,11 +211,22 @@ _VALUES = (
         ("typeof(leaf) <> 'blob' OR length(leaf) <> 32 OR typeof(line) <> 'text' "),
     ),
     (
-        "open_call",
+        "call",
+        "decision",
+        (
+            "typeof(open) <> 'integer' OR open NOT IN (0, 1) OR typeof(call) <> 'text' "
+            "OR typeof(decision) <> 'integer' OR typeof(outcome) NOT IN ('integer', 'null') "
+            "OR open = 1 AND (outcome IS NOT NULL OR typeof(process) <> 'text' "
+            "OR typeof(host) <> 'text' OR typeof(pid) <> 'integer') "
+            "OR open = 0 AND coalesce(process, host, pid) IS NOT NULL"
+        ),
+    ),
+    (
+        "place",
         "seq",
         (
-            "typeof(call) <> 'text' OR typeof(seq) <> 'integer' OR typeof(process) <> 'text' "
-            "OR typeof(host) <> 'text' OR typeof(pid) <> 'integer'"
+            "typeof(kind) <> 'text' OR typeof(name) <> 'text' OR typeof(number) <> 'integer' "
+            "OR typeof(seq) <> 'integer'"
         ),
     ),
     (

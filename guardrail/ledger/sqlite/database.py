@@ -14,7 +14,7 @@ from guardrail.errors import LedgerError, LedgerOpenError, os_reason
 from guardrail.ledger.heads import HeadRow, Signing, head_signer, sign_head
 from guardrail.ledger.sqlite.constraints import schema_fault
 from guardrail.ledger.sqlite.limits import harden
-from guardrail.ledger.sqlite.tables import COLUMNS, SCHEMA
+from guardrail.ledger.sqlite.tables import SCHEMA
 from guardrail.ledger.sqlite.tree import SQLiteTreeWriter
 from guardrail.system.disk import WORK, is_full, make_room, no_room
 from guardrail.system.durable import sync_directory
@@ -22,9 +22,9 @@ from guardrail.system.ownership import denial_of, find_denial, new_file
 
 __all__ = [
     "APPLICATION_ID",
-    "COLUMNS",
     "FORMAT",
     "SCHEMA",
+    "UPGRADABLE",
     "SQLiteError",
     "check_format",
     "check_schema",
@@ -45,10 +45,13 @@ __all__ = [
 
 APPLICATION_ID = 0x6772_6C31
 """``grl1``"""
-FORMAT = 2
+FORMAT = 3
 """``user_version``. A higher number is refused, because this version of guardrail would not
-maintain unknown objects. Version 1 had no signed heads.
+maintain unknown objects. Version 1 had no signed heads. Version 2 had generated columns and indexes
+on them; ``guardrail upgrade`` migrates it.
 """
+UPGRADABLE = 2
+"""The earlier format that ``guardrail upgrade`` migrates."""
 
 SQLiteError = sqlite3.Error
 """The exception that SQLite raises. Writers convert it with ``open_error`` or ``reason``."""
@@ -181,7 +184,7 @@ def connect(db: Path) -> tuple[sqlite3.Connection, int]:
             raise LedgerOpenError(
                 f"SQLite keeps journal mode {mode}, not WAL", code="ledger.journal_mode"
             )
-        connection.execute("SELECT count(*) FROM open_call").fetchone()
+        connection.execute("SELECT count(*) FROM call WHERE open = 1").fetchone()
     except BaseException:
         connection.close()
         raise
@@ -257,6 +260,12 @@ def check_format(connection: sqlite3.Connection) -> None:
         )
     if version < 1:
         raise LedgerOpenError("the ledger has no format number", code="ledger.not_a_ledger")
+    if version == UPGRADABLE:
+        raise LedgerOpenError(
+            f"the ledger has format {version}, and this version of guardrail writes {FORMAT}",
+            code="ledger.older_format",
+            hint="guardrail upgrade",
+        )
     if version < FORMAT:
         raise LedgerOpenError(
             f"the ledger has format {version}, which was never released and had no signed heads",

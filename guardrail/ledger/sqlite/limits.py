@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from functools import cache
 from pathlib import Path
 
 __all__ = ["MAX_VALUE", "Budget", "harden"]
@@ -42,16 +41,16 @@ _CONFIG: tuple[tuple[str, bool | None], ...] = (
 """Options of a connection. None means that the option is enabled only for writers, which need
 guardrail's own triggers.
 """
-_OWN_QUERIES = frozenset({"began"})
-"""Names of the common table expressions in guardrail's own queries. SQLite reports them in the same
-way as views.
+_OWN_QUERIES = frozenset({"ended"})
+"""Names of the common table expressions in guardrail's own statements. SQLite reports them in the
+same way as views.
 """
 
 
 def _only_reads(
     action: int, _one: str | None, _two: str | None, _db: str | None, source: str | None
 ) -> int:
-    if action in _READS and (source is None or source in _OWN_QUERIES):
+    if action in _READS and source is None:
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
 
@@ -59,7 +58,7 @@ def _only_reads(
 def _reads_and_appends(
     action: int, _one: str | None, _two: str | None, _db: str | None, source: str | None
 ) -> int:
-    if action in _WRITES and (source is None or source in _OWN_TRIGGERS):
+    if action in _WRITES and (source is None or source in _OWN_TRIGGERS | _OWN_QUERIES):
         return sqlite3.SQLITE_OK
     return sqlite3.SQLITE_DENY
 
@@ -75,8 +74,7 @@ def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 1)
-    if _can_distrust():
-        connection.execute("PRAGMA trusted_schema = OFF")
+    connection.execute("PRAGMA trusted_schema = OFF")
     connection.execute("PRAGMA cell_size_check = ON")
     # Python's standard library sets these options from version 3.12 on. The authorizer below
     # refuses the same things, and more.
@@ -87,26 +85,6 @@ def harden(connection: sqlite3.Connection, *, writes: bool) -> None:
     # This is called when a statement is compiled, not when it runs, so prepared statements cost
     # nothing more.
     connection.set_authorizer(_reads_and_appends if writes else _only_reads)
-
-
-@cache
-def _can_distrust() -> bool:
-    """Return True if this SQLite can read guardrail's own columns without trusting the schema.
-
-    SQLite up to at least 3.40 treats its own JSON functions as unsafe. The authorizer and the
-    schema comparison do not depend on this.
-    """
-    connection = sqlite3.connect(":memory:")
-    try:
-        connection.execute("PRAGMA trusted_schema = OFF")
-        connection.execute(
-            "CREATE TABLE t (a TEXT, b TEXT GENERATED ALWAYS AS (json_extract(a, '$.b')) VIRTUAL)"
-        )
-    except sqlite3.Error:
-        return False
-    finally:
-        connection.close()
-    return True
 
 
 class Budget:

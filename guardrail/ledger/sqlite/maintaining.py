@@ -31,6 +31,7 @@ class MaintenanceStore(Store):
         that they certify is still in use, or if they were already pruned; and ``ValueError`` if a
         leaf hash is missing.
         """
+        self._located.forget()
         return delete_records(self._execute, before, self.keep_leaves)
 
     def overwrite_wal(self, size: int) -> bool:
@@ -41,6 +42,7 @@ class MaintenanceStore(Store):
 
     def rebuild(self, caches: Sequence[Cache]) -> None:
         """Rewrite the tables of *caches* from the lines, inside the transaction."""
+        self._located.forget()
         rebuild(self._execute, caches)
 
     def remove_outside(self) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from guardrail.errors import LedgerError
 from guardrail.ledger.sqlite.limits import MAX_VALUE
+from guardrail.ledger.sqlite.located import block_end, forget_pruned, mend_block
 from guardrail.ledger.sqlite.tree import Execute
 
 __all__ = ["delete_records", "overwrite_deleted", "overwrite_wal", "pruned_before"]
@@ -27,8 +28,10 @@ def delete_records(execute: Execute, before: int, keep_leaves: Callable[[int], N
     """
     if pruned_before(execute) >= before:
         raise LedgerError("these records have already been pruned", code="ledger.pruned")
-    for table in ("open_call", "epoch"):
-        query = f"SELECT 1 FROM {table} WHERE seq < ? LIMIT 1"  # noqa: S608 - one of two names
+    for query in (
+        "SELECT 1 FROM call WHERE open = 1 AND decision < ? LIMIT 1",
+        "SELECT 1 FROM epoch WHERE seq < ? LIMIT 1",
+    ):
         if execute(query, (before,)).fetchone() is not None:
             raise LedgerError(
                 "a call among these records is open, or a key that they certify still signs",
@@ -36,7 +39,12 @@ def delete_records(execute: Execute, before: int, keep_leaves: Callable[[int], N
             )
     keep_leaves(before)
     execute("REPLACE INTO pruned (id, before) VALUES (0, ?)", (before,))
-    return execute("DELETE FROM record WHERE seq > 0 AND seq < ?", (before,)).rowcount
+    lines = "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq >= ? AND seq < ? ORDER BY seq"
+    # The rows are read first, because deleting some might disturb a running query.
+    forget_pruned(execute, execute(lines, (1, before)).fetchall(), before)
+    gone = execute("DELETE FROM record WHERE seq > 0 AND seq < ?", (before,)).rowcount
+    mend_block(execute, execute(lines, (before, block_end(before))).fetchall())
+    return gone
 
 
 def overwrite_deleted(execute: Execute) -> None:

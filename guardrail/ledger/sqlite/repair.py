@@ -15,6 +15,7 @@ from typing import Any
 
 from guardrail.ledger.rows import Cache
 from guardrail.ledger.sqlite.database import connect_reader, quoted, refuse_unsafe
+from guardrail.ledger.sqlite.located import fill, lines_of
 from guardrail.ledger.sqlite.tables import SCHEMA
 from guardrail.ledger.sqlite.tree import Execute
 from guardrail.system.durable import sync_directory
@@ -29,7 +30,8 @@ _ORDER = ("trigger", "view", "index", "table")
 _COLUMNS = {
     "head": ("id", "size", "leaf", "edge", "note", "mac"),
     "tile": ("level", "number", "hashes"),
-    "open_call": ("call", "seq", "process", "host", "pid"),
+    "call": ("open", "call", "decision", "outcome", "process", "host", "pid"),
+    "place": ("kind", "name", "number", "seq"),
     "epoch": ("public", "seq", "process", "host", "pid"),
 }
 
@@ -133,6 +135,9 @@ def rebuild(execute: Execute, caches: Sequence[Cache]) -> None:
     Raises ``sqlite3.Error``.
     """
     for cache in caches:
+        if cache.table in ("call", "place"):
+            _refill(execute, cache)
+            continue
         if cache.table != "tile":
             execute(f"DELETE FROM {cache.table}")  # noqa: S608 - one of ours
         for row in cache.right:
@@ -142,3 +147,10 @@ def rebuild(execute: Execute, caches: Sequence[Cache]) -> None:
             names = _COLUMNS[cache.table]
             marks = ", ".join("?" * len(names))
             execute(f"REPLACE INTO {cache.table} ({', '.join(names)}) VALUES ({marks})", row)  # noqa: S608
+
+
+def _refill(execute: Execute, cache: Cache) -> None:
+    """Fill the table of calls, or that of places, from the lines."""
+    owners = {row[0]: row[2:] for row in cache.right}
+    execute(f"DELETE FROM {cache.table}")  # noqa: S608 - one of ours
+    fill(execute, lines_of(execute), lambda call, _: owners[call], cache.table)

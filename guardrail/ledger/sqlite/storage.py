@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import re
-
-from guardrail.core.log.record import MAX_LINE, leaf_hash
-from guardrail.errors import LedgerError
+from guardrail.core.claims import TYPES
+from guardrail.core.log.places import BLOCK
+from guardrail.core.log.record import MAX_LINE, decode, dumps, leaf_hash
+from guardrail.errors import LedgerError, RecordError
+from guardrail.ledger.listing import Listing
 from guardrail.ledger.rows import EpochRow, OpenCall, PageFault, SessionRow
 from guardrail.ledger.sqlite.limits import MAX_VALUE
 from guardrail.ledger.sqlite.reading import ReadConnection
-from guardrail.ledger.sqlite.tables import ADMIN
 from guardrail.ledger.sqlite.tree import SQLiteTree
 from guardrail.ledger.storage import LeafRow, LineRow, RecordRow
 
 __all__ = ["SQLiteStorage"]
 
 _OVERSIZED = "ledger.oversized"
+_CHUNK = 256
 _TOO_LONG = b" " * (MAX_LINE + 1)
 """Placeholder for a line that is too long to load. It is not a record and has its own hash, so that
 only its length is reported.
@@ -24,40 +25,17 @@ _LAST = "\U0010ffff"
 """If this is appended to a prefix, the result sorts after every text that begins with the
 prefix.
 """
-_ENTRIES = "type IN ('call.decision', 'call.rejected')"
-"""The condition of index ``record_session``."""
 _VALUES = (
     ("head", ("note", "edge", "leaf", "mac")),
-    ("open_call", ("call", "process", "host")),
+    ("call", ("call", "process", "host")),
+    ("place", ("kind", "name")),
     ("epoch", ("public", "process", "host")),
     ("tile", ("hashes",)),
 )
 """Tables other than the records, with their columns that can hold values of any length."""
-_MISSING = re.compile(r"row (\d+) missing from index (record_\w+)")
-_SESSIONS = f"""
-WITH began AS (
-  SELECT seq, ts, call, type, session, tenant, principal, agent, effect FROM record
-  WHERE {_ENTRIES}
-)
-SELECT
-  coalesce(began.session, '') AS session, coalesce(began.tenant, '') AS tenant,
-  coalesce(began.principal, '') AS principal, coalesce(began.agent, '') AS agent,
-  min(began.seq) AS first_seq,
-  coalesce(min(began.ts), '') AS started, coalesce(max(began.ts), '') AS last,
-  count(*) AS calls,
-  sum(began.effect IS 'deny') AS denied,
-  sum(began.type = 'call.rejected') AS rejected,
-  sum(began.effect IS 'allow' AND ended.status IS NULL) AS open,
-  sum(ended.status IS 'error') AS errors
-FROM began LEFT JOIN record AS ended
-  ON ended.call = began.call AND ended.type = 'call.outcome' AND began.effect IS 'allow'
-GROUP BY 1, 2, 3, 4
-ORDER BY first_seq DESC
-"""  # noqa: S608 - a constant
+_AT = "SELECT record.seq, CAST(record.line AS BLOB) FROM place CROSS JOIN record"
 _NEEDED = """SELECT min(seq) FROM (
-  SELECT seq FROM open_call UNION ALL SELECT seq FROM epoch UNION ALL
-  SELECT seq FROM record INDEXED BY record_request
-  WHERE type = 'call.decision' AND effect = 'require_approval' AND ts > ?)"""
+  SELECT decision AS seq FROM call WHERE open = 1 UNION ALL SELECT seq FROM epoch)"""
 
 
 class SQLiteStorage(ReadConnection, SQLiteTree):
@@ -106,99 +84,153 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
     def of_call(self, call: str) -> list[bytes]:
         """Return every line about *call*, oldest first."""
         rows = self.ask(
-            "SELECT seq, CAST(line AS BLOB) FROM record"
-            " WHERE call = ?1 AND type IN ('call.decision', 'call.outcome') UNION ALL "
-            "SELECT seq, CAST(line AS BLOB) FROM record"
-            " WHERE call = ?1 AND type IN ('call.claim', 'call.rejected') ORDER BY 1",
+            "SELECT record.seq, CAST(record.line AS BLOB) FROM call CROSS JOIN record "
+            "ON record.seq IN (call.decision, call.outcome) "
+            "WHERE call.open IN (0, 1) AND call.call = ?",
             call,
         )
-        return [row[1] for row in rows]
+        rows += self.ask(
+            f"{_AT} ON record.seq = place.seq WHERE place.kind = 'report' AND place.name = ?", call
+        )
+        return [line for _, line in sorted(rows)]
 
     def decision(self, call: str) -> LineRow | None:
         """Return the record of the decision about *call*, or None."""
         rows = self.ask(
-            "SELECT seq, CAST(line AS BLOB) FROM record WHERE call = ? AND type = 'call.decision' "
-            "AND type IN ('call.decision', 'call.outcome')",
+            "SELECT record.seq, CAST(record.line AS BLOB) FROM call CROSS JOIN record "
+            "ON record.seq = call.decision WHERE call.open IN (0, 1) AND call.call = ?",
             call,
         )
         return rows[0] if rows else None
 
+    def call_row(self, call: str) -> tuple[int, int, int | None] | None:
+        """Return the row of *call*: 1 if it is open, otherwise 0, and the numbers of its decision
+        and of its outcome; None if it has no row.
+        """
+        rows = self.ask(
+            "SELECT open, decision, outcome FROM call WHERE open IN (0, 1) AND call = ? LIMIT 2",
+            call,
+        )
+        return rows[0] if len(rows) == 1 else None
+
+    def place(self, kind: str, name: str, number: int) -> int | None:
+        """Return the number of the record with this place, or None."""
+        rows = self.ask(
+            "SELECT seq FROM place WHERE kind = ? AND name = ? AND number = ?", kind, name, number
+        )
+        return rows[0][0] if rows else None
+
+    def located_counts(self) -> tuple[int, int, int]:
+        """Return the numbers of calls, of calls with an outcome, and of places."""
+        ((calls, ended),) = self.ask("SELECT count(*), count(outcome) FROM call")
+        ((places,),) = self.ask("SELECT count(*) FROM place")
+        return calls, ended, places
+
     def of_session(self, session: str, start: int, limit: int) -> list[LineRow]:
         """Return at most *limit* decisions and rejections of *session* from *start*, in order."""
-        query = (
-            "SELECT seq, CAST(line AS BLOB) FROM record "  # noqa: S608 - a constant
-            f"WHERE session = ? AND {_ENTRIES} AND seq >= ? ORDER BY seq LIMIT ?"
-        )
-        return self.ask(query, session, start, limit)
+        found: list[LineRow] = []
+        with self.snapshot():
+            blocks = self.ask(
+                "SELECT number FROM place WHERE kind = 'session' AND name = ? AND number >= ? "
+                "ORDER BY number",
+                session,
+                start // BLOCK,
+            )
+            needle = dumps(session)
+            for (block,) in blocks:
+                at, stop = max(start, block * BLOCK), (block + 1) * BLOCK
+                for seq, line in self.lines(at, stop, BLOCK):
+                    if needle in line and _is_entry(line, session):
+                        found.append((seq, line))
+                        if len(found) == limit:
+                            return found
+        return found
 
     def of_approval(self, approval: str) -> list[bytes]:
         """Return all recorded steps of *approval*, in order, without its request."""
         rows = self.ask(
-            "SELECT CAST(line AS BLOB) FROM record WHERE approval = ? AND ordinal IS NOT NULL "
-            "ORDER BY ordinal",
+            f"{_AT} ON record.seq = place.seq WHERE place.kind = 'step' AND place.name = ? "
+            "ORDER BY place.number",
             approval,
         )
-        return [row[0] for row in rows]
+        return [row[1] for row in rows]
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the calls (of *session*, or all) that needed a person's approval,
         oldest first.
         """
-        where = "WHERE type = 'call.decision' AND effect = 'require_approval'"
+        query = f"{_AT} ON record.seq = place.seq WHERE place.kind = 'request'"
         if session is None:
-            rows = self.ask(
-                f"SELECT call FROM record INDEXED BY record_request {where} ORDER BY seq"  # noqa: S608
-            )
+            rows = self.ask(query)
         else:
-            rows = self.ask(
-                f"SELECT call FROM record {where} AND session = ? ORDER BY seq",  # noqa: S608
-                session,
-            )
-        return [row[0] for row in rows]
+            rows = self.ask(f"{query} AND place.name = ?", session)
+        calls = (_field(line, "call") for _, line in sorted(rows))
+        return [call for call in calls if call is not None]
 
     def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
         """Return the records of *types* from *start* up to *stop* (exclusive) or the end, in order.
 
-        Only the types in ``tables.ADMIN`` are found.
+        Only the types in ``core.log.places.ADMIN`` are found.
         """
-        bounds = " AND seq >= ?" + (" AND seq < ?" if stop is not None else "")
-        query = (
-            "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - constants
-            f"WHERE {ADMIN} AND type IN ({', '.join('?' * len(types))}){bounds} ORDER BY seq"
-        )
-        return self.ask(query, *types, start, *([stop] if stop is not None else []))
+        rows: list[LineRow] = []
+        end = (1 << 63) - 1 if stop is None else stop - 1
+        for type_ in types:
+            rows += self.ask(
+                f"{_AT} ON record.seq = place.seq WHERE place.kind = 'admin' AND place.name = ? "
+                "AND place.number BETWEEN ? AND ?",
+                type_,
+                start,
+                end,
+            )
+        return sorted(rows)
 
     def last_admin(self, type_: str) -> LineRow | None:
-        """Return the last record of *type_*, one of ``tables.ADMIN``, or None if there is none."""
-        query = (
-            "SELECT seq, CAST(line AS BLOB) FROM record INDEXED BY record_admin "  # noqa: S608 - a constant
-            f"WHERE type = ? AND {ADMIN} ORDER BY seq DESC LIMIT 1"
+        """Return the last record of *type_*, one of ``core.log.places.ADMIN``, or None if there is
+        none.
+        """
+        rows = self.ask(
+            f"{_AT} ON record.seq = place.seq WHERE place.kind = 'admin' AND place.name = ? "
+            "ORDER BY place.number DESC LIMIT 1",
+            type_,
         )
-        rows = self.ask(query, type_)
         return rows[0] if rows else None
 
     def find_calls(self, prefix: str, limit: int) -> list[str]:
-        """Return at most *limit* call ids that begin with *prefix*, sorted."""
+        """Return at most *limit* ids of calls that begin with *prefix*, sorted."""
+        found: list[str] = []
+        for is_open in (0, 1):
+            rows = self.ask(
+                "SELECT call FROM call WHERE open = ? AND call >= ? AND call < ? "
+                "ORDER BY call LIMIT ?",
+                is_open,
+                prefix,
+                prefix + _LAST,
+                limit,
+            )
+            found += [row[0] for row in rows]
+        return sorted(set(found))[:limit]
+
+    def find_sessions(self, prefix: str, limit: int) -> list[str]:
+        """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
         rows = self.ask(
-            "SELECT DISTINCT call FROM record WHERE call >= ? AND call < ? "
-            "AND type IN ('call.decision', 'call.outcome') ORDER BY call LIMIT ?",
+            "SELECT DISTINCT name FROM place WHERE kind = 'session' AND name >= ? AND name < ? "
+            "ORDER BY name LIMIT ?",
             prefix,
             prefix + _LAST,
             limit,
         )
         return [row[0] for row in rows]
 
-    def find_sessions(self, prefix: str, limit: int) -> list[str]:
-        """Return at most *limit* session ids that begin with *prefix*, sorted."""
-        query = (
-            "SELECT DISTINCT session FROM record WHERE session >= ? AND session < ? "  # noqa: S608 - a constant
-            f"AND {_ENTRIES} ORDER BY session LIMIT ?"
-        )
-        return [row[0] for row in self.ask(query, prefix, prefix + _LAST, limit)]
-
     def sessions(self) -> list[SessionRow]:
-        """Return all sessions, most recently started first."""
-        return [SessionRow(*row) for row in self.ask(_SESSIONS)]
+        """Return all sessions, the one that started last first."""
+        listed = Listing()
+        start = 0
+        with self.snapshot():
+            while rows := self.records(start, _CHUNK):
+                for seq, _, line in rows:
+                    listed.take(seq, line)
+                start = rows[-1][0] + 1
+        return listed.rows()
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""
@@ -210,15 +242,19 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         use, or by an approval request younger than the timestamp *since*. Return None if no record
         is needed.
         """
-        first: int | None = self.ask(_NEEDED, since)[0][0]
-        return first
+        with self.snapshot():
+            first: int | None = self.ask(_NEEDED)[0][0]
+            rows = self.ask(f"{_AT} ON record.seq = place.seq WHERE place.kind = 'request'")
+        asked = [seq for seq, line in rows if (_field(line, "ts") or "") > since]
+        return min([*asked, *([first] if first is not None else [])], default=None)
 
     # -- other rows --------------------------------------------------------------------------------
 
     def open_calls(self, limit: int | None = None) -> list[OpenCall]:
         """Return at most *limit* open calls, in the order of their decisions."""
         rows = self.ask(
-            "SELECT call, seq, process, host, pid FROM open_call ORDER BY seq LIMIT ?",
+            "SELECT call, decision, process, host, pid FROM call WHERE open = 1 "
+            "ORDER BY decision LIMIT ?",
             _most(limit),
         )
         return [OpenCall(*row) for row in rows]
@@ -262,21 +298,23 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         answer = [str(row[0]) for row in self.ask("PRAGMA integrity_check(1)")]
         if answer == ["ok"]:
             return None
-        if not answer or " index " not in answer[0]:
-            return PageFault(in_index=False)
-        found = _MISSING.fullmatch(answer[0])
-        if found is None:
-            return PageFault(in_index=True)
-        # SQLite reports the ordinal of the row in the table.
-        rows = self.ask("SELECT seq FROM record ORDER BY seq LIMIT 1 OFFSET ?", int(found[1]) - 1)
-        return PageFault(in_index=True, index=found[2], seq=rows[0][0] if rows else None)
+        return PageFault(in_index=bool(answer) and " index " in answer[0])
 
-    def not_json(self) -> int | None:
-        """Return the first record whose line SQLite can't parse as JSON, or None if it can parse
-        all lines.
-        """
-        rows = self.ask("SELECT seq FROM record WHERE NOT json_valid(line) ORDER BY seq LIMIT 1")
-        return rows[0][0] if rows else None
+
+def _field(line: bytes, name: str) -> str | None:
+    try:
+        value = decode(line).get(name)
+    except RecordError:
+        return None
+    return value if isinstance(value, str) else None
+
+
+def _is_entry(line: bytes, session: str) -> bool:
+    try:
+        record = decode(line)
+    except RecordError:
+        return False
+    return record.get("session") == session and record.get("type") in TYPES
 
 
 def _most(limit: int | None) -> int:

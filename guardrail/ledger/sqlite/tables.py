@@ -1,74 +1,54 @@
-"""The tables, indexes and triggers of a log, which are all the objects in its database."""
+"""The tables, triggers and the view of a log: all the objects that its database has."""
 
 from __future__ import annotations
 
-__all__ = ["ADMIN", "COLUMNS", "SCHEMA"]
+__all__ = ["SCHEMA", "SHOWN"]
 
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "type": ("type",),
+SHOWN: dict[str, tuple[str, ...]] = {
     "ts": ("ts",),
-    "call": ("call",),
-    "session": ("session",),
+    "type": ("type",),
     "tenant": ("tenant",),
+    "session": ("session",),
     "principal": ("principal", "id"),
     "agent": ("agent", "id"),
+    "call": ("call",),
     "tool": ("tool", "name"),
     "effect": ("decision", "effect"),
     "cause": ("decision", "cause"),
     "status": ("status",),
-    "approval": ("approval", "id"),
-    "ordinal": ("approval", "ordinal"),
 }
-"""Generated columns, and the path in the line that each of them extracts."""
+"""The columns of the view ``records``, and the path in the line that each of them shows."""
 
-ADMIN = (
-    "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', "
-    "'admin.archived', 'admin.pruned', 'admin.hold', 'admin.recovered')"
-)
-"""The condition of the index ``record_admin``. A query that should use the index must repeat it in
-addition to the type.
-"""
-
-_INTEGERS = ("ordinal",)
-
-_GENERATED = ",\n".join(
-    f"  {name} {'INTEGER' if name in _INTEGERS else 'TEXT'} "
-    f"GENERATED ALWAYS AS (json_extract(line, '$.{'.'.join(path)}')) VIRTUAL"
-    for name, path in COLUMNS.items()
+_COLUMNS = ",\n".join(
+    f"  json_extract(line, '$.{'.'.join(path)}') AS {name}" for name, path in SHOWN.items()
 )
 
 SCHEMA: dict[str, str] = {
-    "record": f"""CREATE TABLE record (
+    "record": """CREATE TABLE record (
   seq INTEGER PRIMARY KEY CHECK (seq >= 0),
   leaf BLOB NOT NULL CHECK (length(leaf) = 32),
-  line TEXT NOT NULL,
-{_GENERATED}
+  line TEXT NOT NULL
 ) STRICT""",
-    # An index on a generated column costs 10 us or more per append, so only fields that reviewers
-    # search by, and fields that must be unique, have one.
-    "record_call": """CREATE UNIQUE INDEX record_call ON record (call, type)
-WHERE type IN ('call.decision', 'call.outcome')""",
-    "record_claim": """CREATE INDEX record_claim ON record (call, type)
-WHERE type IN ('call.claim', 'call.rejected')""",
-    "record_session": """CREATE INDEX record_session ON record (session)
-WHERE type IN ('call.decision', 'call.rejected')""",
-    # Each step of an approval can be taken only once: if two steps were judged by the same state,
-    # one is refused.
-    "record_approval": """CREATE UNIQUE INDEX record_approval ON record (approval, ordinal)
-WHERE ordinal IS NOT NULL""",
-    "record_use": """CREATE UNIQUE INDEX record_use ON record (approval)
-WHERE ordinal IS NOT NULL AND type = 'call.decision'""",
-    "record_request": """CREATE INDEX record_request ON record (session)
-WHERE type = 'call.decision' AND effect = 'require_approval'""",
-    "open_call": """CREATE TABLE open_call (
-  call TEXT PRIMARY KEY,
-  seq INTEGER NOT NULL,
-  process TEXT NOT NULL,
-  host TEXT NOT NULL,
-  pid INTEGER NOT NULL
+    # Each call has one row, so that its id is used once and it has at most one outcome. Open calls
+    # come after all others, next to the newest ids: a commit writes one page of this table.
+    "call": """CREATE TABLE call (
+  open INTEGER NOT NULL CHECK (open IN (0, 1)),
+  call TEXT NOT NULL,
+  decision INTEGER NOT NULL,
+  outcome INTEGER,
+  process TEXT,
+  host TEXT,
+  pid INTEGER,
+  PRIMARY KEY (open, call)
 ) STRICT, WITHOUT ROWID""",
-    # Records that administration must find without reading the whole log have this index.
-    "record_admin": f"CREATE INDEX record_admin ON record (type)\nWHERE {ADMIN}",
+    # Other names under which a writer finds records. Most records have no row here.
+    "place": """CREATE TABLE place (
+  kind TEXT NOT NULL,
+  name TEXT NOT NULL,
+  number INTEGER NOT NULL,
+  seq INTEGER NOT NULL,
+  PRIMARY KEY (kind, name, number)
+) STRICT, WITHOUT ROWID""",
     "head": """CREATE TABLE head (
   id INTEGER PRIMARY KEY CHECK (id = 0),
   size INTEGER NOT NULL,
@@ -96,6 +76,12 @@ WHERE type = 'call.decision' AND effect = 'require_approval'""",
   id INTEGER PRIMARY KEY CHECK (id = 0),
   before INTEGER NOT NULL
 ) STRICT""",
+    # For people who open the file with another program. guardrail never reads it.
+    "records": f"""CREATE VIEW records AS SELECT
+  seq,
+{_COLUMNS},
+  line
+FROM record""",  # noqa: S608 - constants
     # These triggers protect against accidents, not attacks: anyone who can write the file can drop
     # them.
     "record_no_update": """CREATE TRIGGER record_no_update BEFORE UPDATE ON record

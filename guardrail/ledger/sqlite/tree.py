@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from guardrail.core.claims import TYPES
 from guardrail.core.log.merkle import HASH_BYTES
 from guardrail.ledger.heads import HeadRow
 from guardrail.ledger.storage import LeafRow, LineRow
@@ -20,10 +19,9 @@ HEAD_COLUMNS = "head.size, head.leaf, head.edge, head.note, head.mac"
 """The columns of the signed head, in the order of ``HeadRow``."""
 
 _CLAIM = (
-    "SELECT seq, CAST(line AS BLOB) FROM record WHERE session = ? "  # noqa: S608 - constants
-    f"AND type IN ({', '.join(repr(each) for each in TYPES)}) "
-    "AND NOT (cause IS 'identity' AND json_extract(line, '$.decision.detail') IS 'session') "
-    "ORDER BY seq LIMIT 1"
+    "SELECT record.seq, CAST(record.line AS BLOB) FROM place "
+    "CROSS JOIN record ON record.seq = place.seq "
+    "WHERE place.kind = 'session' AND place.name = ? ORDER BY place.number LIMIT 1"
 )
 # ?1 is the number of records. Leaf tile ?2 is stored although it is incomplete.
 _SURPLUS = """SELECT level, number FROM tile

@@ -24,6 +24,7 @@ from guardrail.core.log.record import decode
 from guardrail.core.log.recovered import Recovered
 from guardrail.errors import LedgerError
 from guardrail.keys.log_key import verify_signature
+from guardrail.ledger.locators import LocatedCounts, LocatorWalk
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.tiles import TileWalk
 from guardrail.review.verify.report import Progress
@@ -65,6 +66,8 @@ class LogPart:
     """Number of records and roots of their tree, for the requested sizes."""
     recovered: list[dict[str, Any]]
     """The fields of the ``core.log.recovered.Recovered`` of each recovery."""
+    located: dict[str, int]
+    """The fields of the ``ledger.locators.LocatedCounts`` of the part."""
 
 
 def read_part(
@@ -88,7 +91,7 @@ def read_part(
             # Certificates are checked when the parts are combined, because earlier records
             # determine what a key may sign.
             audit.keys = None
-        tables = Tables(uses=None)
+        tables = Tables(uses=None, locators=LocatorWalk(reader.storage))
         rotations = [
             # A line that is not UTF-8 is reported as a fault below.
             (seq, line.decode("utf-8", "replace"))
@@ -98,7 +101,11 @@ def read_part(
         tiles = TileWalk(reader.storage, levels=level // _TILE_LEVEL)
         stream(reader, audit, tiles, start=start, stop=stop, tables=tables, total=0)
         report = audit.chain.report()
-        if report.first_bad is not None or audit.edge.size != stop - start:
+        if (
+            tables.missed is not None
+            or report.first_bad is not None
+            or audit.edge.size != stop - start
+        ):
             return None
         first, last = (decode(reader.record(seq) or b"{}") for seq in (start, stop - 1))
     return LogPart(
@@ -117,6 +124,7 @@ def read_part(
             (count, [root.hex() for root in tree]) for count, tree in (audit.trees or {}).items()
         ],
         recovered=[asdict(each) for each in audit.recovered],
+        located=asdict(tables.locators.counts) if tables.locators is not None else {},
     )
 
 
@@ -209,6 +217,7 @@ def stream_in_parts(
             tiles.restart()
             tables.owners.clear()
             tables.uses = Uses()
+            tables.locators = LocatorWalk(reader.storage)
             return 0
         if progress is not None:
             progress(audit.edge.size, total)
@@ -258,9 +267,9 @@ def _join(
         raw = line.encode("utf-8")
         if tables.uses.fault(decode(raw), raw, sessions=False) is not None:
             return False
-    for session, owner, seq in part["sessions"]:
-        if tables.uses.sessions.join(bytes.fromhex(session), tuple(owner), seq):
-            return False
+    sessions = tables.uses.sessions
+    if any(sessions.join(bytes.fromhex(key), tuple(of), seq) for key, of, seq in part["sessions"]):
+        return False
     assert audit.keys is not None
     for seq, line in part["rotations"]:
         if audit.keys.take(seq, decode(line.encode("utf-8"))):
@@ -270,6 +279,8 @@ def _join(
     if tiles.take(audit.edge.size, made, level):
         return False
     audit.recovered += [Recovered(**each) for each in part["recovered"]]
+    assert tables.locators is not None
+    tables.locators.counts.add(LocatedCounts(**part["located"]))
     audit.chain.advance(
         audit.edge.size,
         bytes.fromhex(part["leaf"]),

@@ -15,6 +15,7 @@ from guardrail.core.log.recovered import TYPE as RECOVERED
 from guardrail.core.log.recovered import Recovered
 from guardrail.errors import RecordError
 from guardrail.ledger.heads import HeadRow
+from guardrail.ledger.locators import LocatorWalk
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.rows import EpochRow, OpenCall
 from guardrail.ledger.tiles import TileWalk
@@ -56,6 +57,12 @@ class Tables:
     """
     sessions: Sessions = field(default_factory=Sessions)
     """The same comparison for a part of a log."""
+    locators: LocatorWalk | None = None
+    """Compares the rows of calls and places with the lines."""
+    missed: tuple[int | None, str] | None = None
+    """The first record that a query misses, and the table that lacks its row. None in place of the
+    record if the table has rows that no line requires.
+    """
     steps: list[tuple[int, str]] = field(default_factory=list)
     """Number and line of each request for approval, answer, use and start, if they are not compared
     here.
@@ -137,6 +144,7 @@ def stream(
                 if fault is not None:
                     chain.reject(seq, *fault)
                     return ""
+                _locate(tables, seq, record, audit.pruned)
                 if tables.uses is None and Uses.concerns(record):
                     tables.steps.append((seq, line.decode("utf-8")))
                 # For a pruned log, the tree of line 0 and of the deleted records was loaded
@@ -146,6 +154,9 @@ def stream(
                     chain.reject(seq, Difference.TILE, wrong[0].text)
                     return ""
             grown = tiles.end(chain.next_seq, audit.pruned, limit=1) if last else ()
+            if last and tables.locators is not None and tables.missed is None:
+                surplus = tables.locators.surplus()
+                tables.missed = (None, surplus) if surplus else None
         if progress is not None:
             progress(chain.next_seq, max(total, chain.next_seq))
         if last or not rows:
@@ -159,6 +170,13 @@ def _fault(tables: Tables, record: dict[str, Any], line: bytes) -> tuple[Differe
         return tables.uses.fault(record, line)
     wrong = tables.sessions.take(record)
     return (Difference.SESSION, wrong) if wrong else None
+
+
+def _locate(tables: Tables, seq: int, record: dict[str, Any], pruned: int) -> None:
+    """Remember the first record that a query misses."""
+    if tables.locators is not None and tables.missed is None:
+        table = tables.locators.take(seq, record, pruned)
+        tables.missed = (seq, table) if table else None
 
 
 def _remember_owner(tables: Tables, record: dict[str, Any]) -> None:

@@ -8,12 +8,10 @@ from guardrail.core.log.audit import Audit
 from guardrail.core.log.chain import Difference, Report
 from guardrail.core.log.checkpoint import Checkpoint, SignedNote
 from guardrail.core.words import counted
-from guardrail.errors import LedgerError, NoteError
-from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.rows import PageFault
+from guardrail.errors import NoteError
 from guardrail.review.verify.stream import Tables
 
-__all__ = ["Problem", "compare_tables", "wrong_index", "wrong_json"]
+__all__ = ["Problem", "compare_tables"]
 
 Problem = tuple[int | None, Difference, str] | None
 """A fault: the number of a record (or None), the kind of difference, and a description. None if
@@ -24,8 +22,20 @@ there is no fault.
 def compare_tables(tables: Tables, audit: Audit, report: Report, *, since: int) -> Problem:
     """Return the first difference between *tables* and the lines."""
     return (
-        _open_calls(tables, report, since) or _epochs(tables, audit) or _head(tables, audit, report)
+        _open_calls(tables, report, since)
+        or _epochs(tables, audit)
+        or _head(tables, audit, report)
+        or _missed(tables)
     )
+
+
+def _missed(tables: Tables) -> Problem:
+    if tables.missed is None:
+        return None
+    seq, table = tables.missed
+    if seq is None:
+        return (None, Difference.INDEX, f"table {table} has a row that no record requires")
+    return (seq, Difference.INDEX, f"table {table} makes queries miss the record")
 
 
 def _open_calls(tables: Tables, report: Report, since: int) -> Problem:
@@ -104,26 +114,3 @@ def _head(tables: Tables, audit: Audit, report: Report) -> Problem:
     if (row.size, row.leaf, row.edge) != (head.size, report.leaf, audit.edge.encode()):
         return (None, Difference.HEAD, "the row of the stored head does not match the head")
     return None
-
-
-def wrong_index(fault: PageFault) -> Problem:
-    """Return the fault in an index, and the record missing from the index, if the storage
-    identifies it.
-    """
-    if fault.seq is None:
-        return (None, Difference.INDEX, "an index makes queries miss records")
-    return (fault.seq, Difference.INDEX, f"index {fault.index} makes queries miss the record")
-
-
-def wrong_json(reader: LedgerReader) -> Problem:
-    """Return the line that the storage can't read as JSON, if it identifies one.
-
-    Raises ``LedgerError`` for a line that is too long for the storage's JSON functions.
-    """
-    try:
-        seq = reader.storage.not_json()
-    except LedgerError as error:
-        if error.code == "ledger.oversized":
-            raise
-        seq = None
-    return (seq, Difference.COLUMN, "a line is not JSON to SQLite's functions")

@@ -236,7 +236,7 @@ def test_calls_of_which_nobody_can_tell_are_closed_by_a_person(tmp_path: Path) -
         call = new_ulid()
         writer.append(decision(call, "0" * 26))
     raw = sqlite3.connect(db)
-    raw.execute("UPDATE open_call SET host = 'elsewhere'")
+    raw.execute("UPDATE call SET host = 'elsewhere' WHERE open = 1")
     raw.commit()
     raw.close()
     with LedgerWriter.open(db, signing=SIGNING, settings=FAST) as writer:

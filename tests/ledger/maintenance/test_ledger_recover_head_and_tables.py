@@ -180,9 +180,9 @@ def _trigger(db: Path) -> str:
         ("tile", "DELETE FROM tile"),
         ("tile", "INSERT INTO tile VALUES (1, 1, zeroblob(32))"),
         ("tile", "INSERT INTO tile VALUES (0, 1, zeroblob(32))"),
-        ("open_call", "DELETE FROM open_call"),
-        ("open_call", "UPDATE open_call SET process = 'other'"),
-        ("open_call", "INSERT INTO open_call VALUES ('x', 3, 'p', 'h', 1)"),
+        ("call", "DELETE FROM call WHERE open = 1"),
+        ("call", "UPDATE call SET process = 'other' WHERE open = 1"),
+        ("call", "INSERT INTO call VALUES (1, 'x', 3, NULL, 'p', 'h', 1)"),
         ("epoch", "DELETE FROM epoch"),
         ("epoch", "UPDATE epoch SET seq = 4"),
     ],
@@ -247,7 +247,7 @@ def _version(db: Path, number: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(1, "ledger.older_format"), (3, "ledger.newer_format")]
+    ("number", "code"), [(1, "ledger.older_format"), (4, "ledger.newer_format")]
 )
 @pytest.mark.parametrize("opened", [reopen, LedgerReader.open, inspect])
 def test_a_ledger_of_another_format_is_left_alone(

@@ -49,20 +49,20 @@ CAST(zeroblob(900000000) AS TEXT) AS line, 'a' AS type, '' AS ts, '' AS call, ''
 OBJECTS = {
     "trigger": [REPLACES],
     "trigger on another table": [
-        "CREATE TRIGGER zz AFTER DELETE ON open_call BEGIN DELETE FROM epoch; END"
+        "CREATE TRIGGER zz AFTER DELETE ON call BEGIN DELETE FROM epoch; END"
     ],
     "view": ["CREATE VIEW zz AS SELECT 1"],
-    "index": ["CREATE INDEX zz ON record (ts)"],
-    "unique index": ["CREATE UNIQUE INDEX zz ON open_call (pid)"],
+    "index": ["CREATE INDEX zz ON record (leaf)"],
+    "unique index": ["CREATE UNIQUE INDEX zz ON call (pid)"],
     "table": ["CREATE TABLE zz (a)"],
     "statistics": ["ANALYZE"],
     "trigger of ours that does nothing": [
         "DROP TRIGGER record_no_update",
         "CREATE TRIGGER record_no_update BEFORE UPDATE ON record BEGIN SELECT 1; END",
     ],
-    "index of ours that is not unique": [
-        "DROP INDEX record_call",
-        "CREATE INDEX record_call ON record (call, type)",
+    "view of ours that hides records": [
+        "DROP VIEW records",
+        "CREATE VIEW records AS SELECT seq, line FROM record WHERE seq > 3",
     ],
     "missing trigger": ["DROP TRIGGER record_no_delete"],
 }
@@ -226,8 +226,8 @@ def test_every_reader_refuses_rows_outside_the_signed_tree(db: Path, at: int) ->
         ("INSERT INTO pruned VALUES (0, -1)", Difference.ROWS),
         (
             (
-                "INSERT INTO open_call WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM"
-                " n WHERE i < 50000) SELECT 'c' || i, i, 'p', 'h', 1 FROM n"
+                "INSERT INTO call WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM"
+                " n WHERE i < 50000) SELECT 1, 'c' || i, i, NULL, 'p', 'h', 1 FROM n"
             ),
             Difference.ROWS,
         ),
@@ -266,7 +266,7 @@ def _loosely(db: Path, *statements: str) -> None:
         for type_ in ("TEXT", "BLOB", "INTEGER NOT", "NOT NULL"):
             connection.execute(
                 "UPDATE sqlite_schema SET sql = replace(sql, ?, ?) WHERE type = 'table' AND"
-                " name IN ('open_call', 'epoch', 'tile', 'head')",
+                " name IN ('call', 'place', 'epoch', 'tile', 'head')",
                 (f" {type_}", " NOT" if type_ == "INTEGER NOT" else ""),
             )
         connection.execute(
@@ -292,7 +292,7 @@ def _loosely(db: Path, *statements: str) -> None:
         ("UPDATE record SET line = CAST(line AS BLOB) WHERE seq = 3", 3),
         ("UPDATE record SET leaf = hex(leaf) WHERE seq = 3", 3),
         ("UPDATE record SET leaf = leaf || x'00' WHERE seq = 3", 3),
-        ("INSERT INTO open_call VALUES (x'00', 3, 'p', 'h', 1)", None),
+        ("INSERT INTO call VALUES (1, x'00', 3, NULL, 'p', 'h', 1)", None),
         ("INSERT INTO epoch VALUES ('p', 'three', 'p', 'h', 1)", None),
         ("INSERT INTO tile VALUES (0, 7, 'text')", None),
         ("INSERT INTO tile VALUES (0, 7, zeroblob(33))", None),
@@ -443,7 +443,7 @@ def test_verify_since_names_a_line_of_any_type_that_is_too_long(
     [
         ("head", "UPDATE head SET note = hex(zeroblob(2000000))"),
         ("head", "UPDATE head SET mac = zeroblob(2000000)"),
-        ("open_call", "INSERT INTO open_call VALUES (hex(zeroblob(2000000)), 3, 'p', 'h', 1)"),
+        ("call", "INSERT INTO call VALUES (1, hex(zeroblob(2000000)), 3, NULL, 'p', 'h', 1)"),
         ("epoch", "INSERT INTO epoch VALUES (hex(zeroblob(2000000)), 3, 'p', 'h', 1)"),
     ],
 )
@@ -505,8 +505,9 @@ def test_recover_takes_rows_from_before_line_0_out_of_the_log(db: Path) -> None:
     assert verify_ledger(db, key=KEYS.public).state is VerifyState.NOT_ANCHORED
 
 
+@pytest.mark.parametrize("named", [-1, 0, 1, 7])
 def test_a_row_that_takes_the_place_of_an_outcome_seals_and_the_outcome_is_kept(
-    tmp_path: Path,
+    tmp_path: Path, named: int
 ) -> None:
     """A planted outcome must not pass for the call's own: the writer does not say that the call was
     closed before.
@@ -516,6 +517,12 @@ def test_a_row_that_takes_the_place_of_an_outcome_seals_and_the_outcome_is_kept(
         seq = writer.append(decision(call, writer.process)).seq
         line = json.dumps({"type": "call.outcome", "call": call, "seq": -1, "status": "ok"})
         plant_row(writer.path, -1, line)
+        plant(
+            writer.path,
+            "DELETE FROM call WHERE open = 1",
+            "INSERT INTO call (open, call, decision, outcome) "
+            f"VALUES (0, '{call}', {seq}, {named})",
+        )
         with pytest.raises(LedgerSealedError):
             writer.append(outcome(call, seq, writer.process))
         assert writer.owed == 1
@@ -537,10 +544,7 @@ def test_a_query_that_leads_in_circles_is_ended(db: Path, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(Budget, "_BASE", 0.05)
     with LedgerReader.open(db) as reader:
-        endless = (
-            "WITH RECURSIVE began(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM began) SELECT"
-            " count(*) FROM began"
-        )
+        endless = f"SELECT count(*) FROM {', '.join(f'record AS r{each}' for each in range(9))}"
         with pytest.raises(LedgerError) as caught:
             reader.storage.ask(endless)
         assert caught.value.code == "ledger.endless"

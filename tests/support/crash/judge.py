@@ -59,7 +59,7 @@ def state_of(db: Path) -> State | None:
                 connection.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES
             )
             ((size, leaf, note),) = connection.execute("SELECT size, leaf, note FROM head")
-            living = "SELECT process FROM open_call UNION SELECT process FROM epoch"
+            living = "SELECT process FROM call WHERE open = 1 UNION SELECT process FROM epoch"
             processes = [process for (process,) in connection.execute(living)]
     except (LedgerError, sqlite3.Error, ValueError) as error:
         raise Unreadable(str(error)) from error
@@ -90,7 +90,7 @@ def problem_of(db: Path, acknowledged: dict[int, bytes]) -> str:
     if state is None:
         return "there is no ledger"
     assert_covered(state)
-    if dict(zip(TABLES, state.rest, strict=True))["open_call"]:
+    if any(row[0] for row in dict(zip(TABLES, state.rest, strict=True))["call"]):
         return "calls are open"
     there = leaves_of(state)
     lost = [seq for seq, leaf in acknowledged.items() if there.get(seq) != leaf]

@@ -1,0 +1,81 @@
+"""Migrates a log of an earlier format, in its file. No line, hash or signature changes."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guardrail.core.words import agree, counted
+from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.ledger.files import leases_path, lock_path, resolve
+from guardrail.ledger.lease import Leases, ProcessState
+from guardrail.ledger.lock import FileLock
+from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.database import FORMAT, SQLiteError, open_error
+from guardrail.ledger.sqlite.format2 import migrate
+from guardrail.ledger.sqlite.handles import SharedLock
+
+__all__ = ["Upgrade", "upgrade"]
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """The result of ``upgrade``."""
+
+    path: Path
+    changed: bool
+    """False if the log already had the current format."""
+    format: int
+    log: str
+    records: int
+    """Number of records, including pruned ones."""
+
+
+def upgrade(path: Path) -> Upgrade:
+    """Give the log at *path* the current format; durable when this returns. If this raises, or the
+    process is killed, the log has the old format or the new one, and all of its records.
+
+    Raises ``LedgerError``: ``ledger.in_use`` if a process has the log open, ``ledger.timeout`` if
+    another process holds its lock, ``ledger.older_format`` or ``ledger.newer_format`` for a format
+    that can't be migrated, ``ledger.schema`` if the file has objects that no log of its format has.
+    """
+    if not os.path.exists(path):
+        raise LedgerOpenError(
+            "there is no ledger at this path", code="ledger.missing", hint="guardrail init"
+        )
+    db = resolve(Path(path))
+    lock = FileLock(lock_path(db), db)
+    try:
+        if not lock.try_acquire():
+            raise LedgerError(
+                "another process holds the ledger's lock",
+                code="ledger.timeout",
+                hint="guardrail doctor",
+            )
+        alive = _alive(db)
+        if alive:
+            raise LedgerError(
+                f"{counted(len(alive), 'process')} {agree(len(alive), 'has')} this ledger open",
+                code="ledger.in_use",
+                hint="stop these processes first, because they use the old format",
+            )
+        changed = migrate(db)
+    except (OSError, SQLiteError) as error:
+        raise open_error(error, db) from error
+    finally:
+        lock.close()
+    with LedgerReader.open(db) as reader:
+        return Upgrade(db, changed, FORMAT, reader.log, reader.size())
+
+
+def _alive(db: Path) -> Sequence[str]:
+    """Return the processes that may have the log open for writing."""
+    leases = Leases(leases_path(db))
+    alive = [
+        process
+        for process in leases.processes()
+        if leases.process_state(process) is not ProcessState.DEAD
+    ]
+    return alive or (["this process"] if SharedLock.held(db) else [])

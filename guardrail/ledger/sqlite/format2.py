@@ -1,0 +1,178 @@
+"""The tables and indexes of format 2, and the migration of a log from that format.
+
+The lines, their hashes, the head and the tiles stay as they are. Everything happens in one
+transaction of SQLite, so that a process that is killed half-way leaves the old format or the new
+one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from guardrail.errors import LedgerError, LedgerOpenError
+from guardrail.ledger.sqlite.constraints import schema_fault
+from guardrail.ledger.sqlite.database import (
+    APPLICATION_ID,
+    FORMAT,
+    UPGRADABLE,
+    check_format,
+    quoted,
+    refuse_unsafe,
+    schema_error,
+)
+from guardrail.ledger.sqlite.located import fill, lines_of
+from guardrail.ledger.sqlite.tables import SCHEMA
+
+__all__ = ["SCHEMA_2", "migrate"]
+
+_COLUMNS: dict[str, tuple[str, ...]] = {
+    "type": ("type",),
+    "ts": ("ts",),
+    "call": ("call",),
+    "session": ("session",),
+    "tenant": ("tenant",),
+    "principal": ("principal", "id"),
+    "agent": ("agent", "id"),
+    "tool": ("tool", "name"),
+    "effect": ("decision", "effect"),
+    "cause": ("decision", "cause"),
+    "status": ("status",),
+    "approval": ("approval", "id"),
+    "ordinal": ("approval", "ordinal"),
+}
+
+_ADMIN = (
+    "type IN ('admin.start', 'admin.key_rotated', 'admin.heartbeat', 'admin.sealed', "
+    "'admin.archived', 'admin.pruned', 'admin.hold', 'admin.recovered')"
+)
+_GENERATED = ",\n".join(
+    f"  {name} {'INTEGER' if name == 'ordinal' else 'TEXT'} "
+    f"GENERATED ALWAYS AS (json_extract(line, '$.{'.'.join(path)}')) VIRTUAL"
+    for name, path in _COLUMNS.items()
+)
+
+
+_CHANGED: dict[str, str] = {
+    "record": f"""CREATE TABLE record (
+  seq INTEGER PRIMARY KEY CHECK (seq >= 0),
+  leaf BLOB NOT NULL CHECK (length(leaf) = 32),
+  line TEXT NOT NULL,
+{_GENERATED}
+) STRICT""",
+    "record_call": """CREATE UNIQUE INDEX record_call ON record (call, type)
+WHERE type IN ('call.decision', 'call.outcome')""",
+    "record_claim": """CREATE INDEX record_claim ON record (call, type)
+WHERE type IN ('call.claim', 'call.rejected')""",
+    "record_session": """CREATE INDEX record_session ON record (session)
+WHERE type IN ('call.decision', 'call.rejected')""",
+    "record_approval": """CREATE UNIQUE INDEX record_approval ON record (approval, ordinal)
+WHERE ordinal IS NOT NULL""",
+    "record_use": """CREATE UNIQUE INDEX record_use ON record (approval)
+WHERE ordinal IS NOT NULL AND type = 'call.decision'""",
+    "record_request": """CREATE INDEX record_request ON record (session)
+WHERE type = 'call.decision' AND effect = 'require_approval'""",
+    "open_call": """CREATE TABLE open_call (
+  call TEXT PRIMARY KEY,
+  seq INTEGER NOT NULL,
+  process TEXT NOT NULL,
+  host TEXT NOT NULL,
+  pid INTEGER NOT NULL
+) STRICT, WITHOUT ROWID""",
+    "record_admin": f"CREATE INDEX record_admin ON record (type)\nWHERE {_ADMIN}",
+}
+"""The objects of format 2 that this format does not have, or has in another form."""
+
+SCHEMA_2: dict[str, str] = {
+    **{name: sql for name, sql in SCHEMA.items() if name not in ("call", "place", "records")},
+    **_CHANGED,
+}
+"""Every object of a log of format 2, by name."""
+
+
+def migrate(db: Path) -> bool:
+    """Migrate the log *db* from format 2; durable when this returns. Return False if it already has
+    the current format.
+
+    Call it under the file lock, while no other process has the log open. Raises ``LedgerOpenError``
+    if the file is not a log, has an unknown format, or has objects that no log of its format has;
+    ``sqlite3.Error`` and ``OSError`` if the disk fails. The log then keeps its format.
+    """
+    refuse_unsafe(db)
+    connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        # Pages of dropped indexes name calls and sessions, which might be pruned later.
+        connection.execute("PRAGMA secure_delete = ON")
+        connection.execute("BEGIN IMMEDIATE")
+        if not _check(connection):
+            return False
+        _change(connection)
+        connection.execute("COMMIT")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    finally:
+        if connection.in_transaction:
+            with suppress(sqlite3.Error):
+                connection.execute("ROLLBACK")
+        connection.close()
+    return True
+
+
+def _check(connection: sqlite3.Connection) -> bool:
+    """Return False if the log already has the current format. Raises ``LedgerOpenError`` unless it
+    is exactly a log of format 2.
+    """
+    try:
+        check_format(connection)
+        return False
+    except LedgerOpenError as error:
+        if error.code != "ledger.older_format":
+            raise
+        if _number(connection, "user_version") != UPGRADABLE:
+            raise
+    assert _number(connection, "application_id") == APPLICATION_ID
+    fault = schema_fault(lambda sql: connection.execute(sql).fetchall(), SCHEMA_2)
+    if fault:
+        raise schema_error(fault)
+    return True
+
+
+def _number(connection: sqlite3.Connection, pragma: str) -> int:
+    number: int = connection.execute(f"PRAGMA {pragma}").fetchone()[0]
+    return number
+
+
+def _change(connection: sqlite3.Connection) -> None:
+    execute = connection.execute
+    owners: dict[str, tuple[str, str, int]] = {
+        row[0]: row[1:]
+        for row in execute("SELECT call, process, host, pid FROM open_call").fetchall()
+    }
+
+    def owner(call: str, _: Mapping[str, Any]) -> tuple[str, str, int]:
+        if call not in owners:
+            raise LedgerError(
+                "the call is open by its lines, but is missing from the table of open calls",
+                code="ledger.damaged",
+                hint="guardrail verify",
+            )
+        return owners[call]
+
+    for name, sql in _CHANGED.items():
+        if sql.startswith(("CREATE INDEX", "CREATE UNIQUE INDEX")):
+            execute(f"DROP INDEX {name}")
+    execute("DROP TABLE open_call")
+    # The generated columns were never stored, so the rows of this table stay as they are.
+    execute("PRAGMA writable_schema = ON")
+    execute(
+        "UPDATE sqlite_schema SET sql = ? WHERE type = 'table' AND name = 'record'",
+        (SCHEMA["record"],),
+    )
+    execute("PRAGMA writable_schema = OFF")
+    for name in ("call", "place", "records"):
+        execute(SCHEMA[name])
+    fill(execute, lines_of(execute), owner)
+    execute(f"PRAGMA user_version = {FORMAT}")
