@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -10,7 +11,11 @@ from guardrail.cli.app import Exit
 from guardrail.cli.options import json_option, ledger_options, settings_for
 from guardrail.cli.output import Style, data, emit_json, paint, remark
 from guardrail.core.words import counted
+from guardrail.errors import LedgerError
 from guardrail.review.terminal import name, one_line
+
+if TYPE_CHECKING:
+    from guardrail.ledger.maintenance.upgrade import Upgrade
 
 __all__ = ["upgrade"]
 
@@ -25,13 +30,11 @@ def upgrade(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
     all processes that use the ledger first. If the command is killed, the ledger has either format,
     complete; run the command again. A ledger that has the current format is left as it is.
     """
-    from guardrail.ledger.maintenance.upgrade import upgrade as migrate
-
     settings = settings_for(config, ledger)
     paths = [settings.ledger.path]
     if settings.access_path.exists():
         paths.append(settings.access_path)
-    done = [migrate(path) for path in paths]
+    done = [_upgraded(path) for path in paths]
     if as_json:
         emit_json(
             {
@@ -56,3 +59,17 @@ def upgrade(*, config: Path | None, ledger: Path | None, as_json: bool) -> int:
         )
     remark("next:  guardrail verify")
     return Exit.YES
+
+
+def _upgraded(path: Path) -> Upgrade:
+    """Upgrade the log at *path*. Raises ``LedgerError`` with a message that names the log."""
+    from guardrail.ledger.maintenance.upgrade import upgrade as migrate
+
+    try:
+        return migrate(path)
+    except LedgerError as error:
+        if str(path) in error.message:
+            raise
+        raise type(error)(
+            f"{path}: {error.message}", code=error.code, hint=error.hint or "guardrail doctor"
+        ) from None

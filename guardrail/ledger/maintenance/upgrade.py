@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,8 +17,14 @@ from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.sqlite.database import FORMAT, SQLiteError, open_error
 from guardrail.ledger.sqlite.format2 import migrate
 from guardrail.ledger.sqlite.handles import SharedLock
+from guardrail.system.disk import WORK
 
 __all__ = ["Upgrade", "upgrade"]
+
+_SHARE = 4
+"""The room that an upgrade needs, as a fraction of the log. SQLite writes the new tables to its
+``-wal`` first, and overwrites the old indexes.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +70,27 @@ def upgrade(path: Path) -> Upgrade:
             )
         changed = migrate(db)
     except (OSError, SQLiteError) as error:
-        raise open_error(error, db) from error
+        raise _failed(error, db) from error
     finally:
         lock.close()
     with LedgerReader.open(db) as reader:
         return Upgrade(db, changed, FORMAT, reader.log, reader.size())
+
+
+def _failed(error: SQLiteError | OSError, db: Path) -> LedgerError:
+    """Return the error for an upgrade that the disk or a damaged file ended."""
+    with suppress(OSError):
+        needed = WORK + os.stat(db).st_size // _SHARE
+        found = open_error(error, db, needed=needed)
+        if found.code == "ledger.damaged":
+            # No other command of this version reads format 2.
+            return LedgerOpenError(
+                found.message,
+                code=found.code,
+                hint="run guardrail recover with the version of guardrail that wrote this ledger",
+            )
+        return found
+    return open_error(error, db)
 
 
 def _alive(db: Path) -> Sequence[str]:

@@ -7,8 +7,7 @@ compares them, and they can be rebuilt.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from guardrail.core.log.places import BLOCK, Place, call_step, number_of, places_of
 from guardrail.core.log.record import decode
@@ -103,17 +102,17 @@ class LocatedRows:
 def fill(
     execute: Execute,
     lines: Iterable[tuple[int, bytes]],
-    owner: Callable[[str, Mapping[str, Any]], tuple[str, str, int]],
     *tables: str,
+    owner: Callable[[str], tuple[str, str, int]] | None = None,
 ) -> None:
     """Write the rows of *lines* into the empty *tables*, or into both if none are given. *owner*
-    returns process, host and pid of an open call from its id and its decision.
+    returns process, host and pid of an open call; without it, open calls get no rows.
 
     Lines that are no records have no rows. Raises ``sqlite3.Error``.
     """
     wanted = tables or ("call", "place")
     rows = LocatedRows(execute)
-    running: dict[str, tuple[int, Mapping[str, Any]]] = {}
+    running: dict[str, int] = {}
     for seq, line in lines:
         try:
             record = decode(line)
@@ -124,18 +123,19 @@ def fill(
             begun = running.pop(step.call, None)
             execute(
                 "INSERT OR IGNORE INTO call (open, call, decision, outcome) VALUES (0, ?, ?, ?)",
-                (step.call, step.decision if begun is None else begun[0], seq),
+                (step.call, step.decision if begun is None else begun, seq),
             )
         elif step is not None and step.opens:
-            running[step.call] = seq, record
+            running[step.call] = seq
         elif step is not None:
             rows.decide(step.call, seq)
         if "place" in wanted:
             rows.add_places(
                 [each for each in places_of(record) if not rows.is_taken(each, seq)], seq
             )
-    for call, (seq, begun_by) in running.items():
-        rows.open(call, seq, *owner(call, begun_by))
+    if owner is not None:
+        for call, seq in running.items():
+            rows.open(call, seq, *owner(call))
 
 
 def lines_of(execute: Execute) -> Iterator[tuple[int, bytes]]:

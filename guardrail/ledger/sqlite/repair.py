@@ -153,4 +153,4 @@ def _refill(execute: Execute, cache: Cache) -> None:
     """Fill the table of calls, or that of places, from the lines."""
     owners = {row[0]: row[2:] for row in cache.right}
     execute(f"DELETE FROM {cache.table}")  # noqa: S608 - one of ours
-    fill(execute, lines_of(execute), lambda call, _: owners[call], cache.table)
+    fill(execute, lines_of(execute), cache.table, owner=lambda call: owners[call])

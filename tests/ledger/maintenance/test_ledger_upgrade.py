@@ -14,11 +14,13 @@ from typing import Any
 
 import pytest
 
+from guardrail.core.log.chain import Difference
 from guardrail.core.log.merkle import inclusion_proof, verify_inclusion
 from guardrail.errors import LedgerError, LedgerOpenError
 from guardrail.ledger.maintenance.examine import examine
 from guardrail.ledger.maintenance.upgrade import upgrade
 from guardrail.ledger.reader import LedgerReader
+from guardrail.ledger.sqlite.tables import SCHEMA
 from guardrail.ledger.tree import node_reader
 from guardrail.ledger.writing.writer import LedgerWriter
 from guardrail.review.verify import VerifyState, verify_ledger
@@ -188,7 +190,6 @@ def test_a_log_that_is_in_use_is_not_upgraded(old: Path) -> None:
             "ledger.schema",
         ),
         ("DROP INDEX record_call", "ledger.schema"),
-        ("DELETE FROM open_call", "ledger.damaged"),
     ],
 )
 def test_a_file_that_is_not_exactly_a_log_of_format_2_is_left_as_it_is(
@@ -210,3 +211,38 @@ def test_a_missing_log_is_named(tmp_path: Path) -> None:
     with pytest.raises(LedgerOpenError) as caught:
         upgrade(tmp_path / "none.db")
     assert caught.value.code == "ledger.missing"
+
+
+@pytest.mark.parametrize(
+    ("changes", "differs"),
+    [
+        (["DELETE FROM open_call"], Difference.OPEN_CALLS),
+        (["INSERT INTO open_call VALUES ('x', 9, 'p', 'h', 1)"], Difference.OPEN_CALLS),
+        (["UPDATE open_call SET seq = 3"], Difference.OPEN_CALLS),
+        (["UPDATE head SET leaf = zeroblob(32)"], Difference.HEAD),
+        (["DELETE FROM tile WHERE level = 0"], Difference.TILE),
+        (
+            ["DELETE FROM epoch", "INSERT INTO epoch VALUES ('x', 1, 'p', 'h', 1)"],
+            Difference.EPOCHS,
+        ),
+        (
+            [
+                "DROP TRIGGER record_no_update",
+                "UPDATE record SET line = replace(line, '\"deny\"', '\"allow\"')",
+                SCHEMA["record_no_update"],
+            ],
+            Difference.LEAF,
+        ),
+    ],
+)
+def test_a_difference_in_a_log_of_format_2_is_found_after_the_upgrade(
+    old: Path, changes: list[str], differs: Difference
+) -> None:
+    """The upgrade proves nothing, and hides nothing."""
+    for change in changes:
+        statement(old, change)
+    before = kept(old)
+    assert upgrade(old).changed
+    assert kept(old) == before
+    report = verify_ledger(old, key=KEYS.public)
+    assert (report.state, report.differs) == (VerifyState.TAMPERED, differs)

@@ -33,6 +33,7 @@ from guardrail.core.types import Receipt
 from guardrail.errors import GuardrailError, LedgerError
 from guardrail.ledger.maintenance.recover import recover
 from guardrail.ledger.maintenance.recovery_plan import Action
+from guardrail.ledger.maintenance.upgrade import upgrade as maintenance_upgrade
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.settings import LedgerSettings
 from guardrail.ledger.tree import TILE
@@ -51,6 +52,7 @@ from tests.support.crash.retention_sequences import (
     segment,
     shelve,
 )
+from tests.support.format2 import as_format_2
 from tests.support.ledgers import ACTOR, EPOCHS, FAST, LOG, decision, note, outcome
 
 GAVE_UP = 3
@@ -217,6 +219,17 @@ def restart(run: Run) -> None:
     run.done()
 
 
+def age(run: Run) -> None:
+    """Turn the log into one of format 2."""
+    as_format_2(run.db)
+
+
+def upgrade(run: Run) -> None:
+    """Give a log of format 2 the current format."""
+    assert maintenance_upgrade(run.db).changed
+    run.done()
+
+
 def recovered(db: Path) -> Action:
     """Recover as the command does; return what was done."""
     report = recover(
@@ -266,7 +279,7 @@ SEQUENCES: dict[str, Callable[[Run], None]] = {
     for each in (
         create, append, group, rotate, fill, tile, reopen, leave, sweep, pair, visit,
         seal, lift, spoil, restart, segment, prune, found, archive, expire, hold, shelve, copy,
-        read, anchor, keep,
+        read, anchor, keep, age, upgrade,
     )
 }  # fmt: skip
 BEFORE: dict[str, tuple[str, ...]] = {
@@ -274,6 +287,7 @@ BEFORE: dict[str, tuple[str, ...]] = {
     "found": (),
     "tile": ("create", "fill"),
     "lift": ("create", "leave", "seal"),
+    "upgrade": ("create", "leave", "append", "leave", "age"),
     "restart": ("create", "leave", "spoil"),
     "prune": ("create", "leave", "segment", "leave"),
     "archive": ("create", "leave", "segment", "shelve"),
