@@ -12,7 +12,7 @@ from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, ProcessState
-from guardrail.ledger.rows import OpenCall, SessionRow
+from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.sqlite.storage import SQLiteStorage
 from guardrail.ledger.storage import LineRow, Storage
 
@@ -196,10 +196,6 @@ class LedgerReader:
             if Pruned.claimed(record) == before:
                 return Pruned.of(record)
         return None
-
-    def sessions(self) -> list[SessionRow]:
-        """Return all sessions, most recently started first."""
-        return self.storage.sessions()
 
     def open_calls(self) -> list[tuple[OpenCall, ProcessState]]:
         """Return every allowed call without an outcome, with the state of its process."""

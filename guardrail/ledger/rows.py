@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Cache", "EpochRow", "OpenCall", "PageFault", "SessionRow"]
+__all__ = ["Cache", "EpochRow", "OpenCall", "PageFault"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,26 +30,6 @@ class EpochRow:
     process: str
     host: str
     pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class SessionRow:
-    """One session in the log."""
-
-    session: str
-    tenant: str
-    principal: str
-    agent: str
-    first_seq: int
-    started: str
-    last: str
-    """Timestamp of the session's newest call."""
-    calls: int
-    denied: int
-    rejected: int
-    """Number of calls that a framework refused before they were decided."""
-    open: int
-    errors: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ from guardrail.core.types import Receipt
 from guardrail.errors import LedgerError
 from guardrail.ledger.epochs import Rotation
 from guardrail.ledger.heads import HeadKey, HeadRow
-from guardrail.ledger.rows import EpochRow, OpenCall, PageFault, SessionRow
+from guardrail.ledger.rows import EpochRow, OpenCall, PageFault
 
 __all__ = [
     "AppendingStorage",
@@ -158,9 +158,6 @@ class Storage(TreeRows, Protocol):
 
     def find_sessions(self, prefix: str, limit: int) -> list[str]:
         """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
-
-    def sessions(self) -> list[SessionRow]:
-        """Return all sessions, most recently started first."""
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""

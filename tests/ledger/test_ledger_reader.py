@@ -108,35 +108,6 @@ def test_records_are_found_by_call_and_session(tmp_path: Path) -> None:
         assert reader.first_of_session("s-none") is None
 
 
-def test_sessions_are_summed_up(tmp_path: Path) -> None:
-    """Calls, denials, open ones and errors of each, the newest first."""
-    with make(tmp_path / "a.db") as writer, LedgerReader.open(writer.path) as reader:
-        for status in ("ok", "error"):
-            call = new_ulid()
-            seq = writer.append(decision(call, writer.process)).seq
-            writer.append(outcome(call, seq, writer.process, status))
-        writer.append(decision(new_ulid(), writer.process))
-        writer.append(decision(new_ulid(), writer.process, session="s-2", effect="deny"))
-        second, first = reader.sessions()
-        assert (first.session, first.calls, first.denied, first.open, first.errors) == (
-            "s-1",
-            3,
-            0,
-            1,
-            1,
-        )
-        assert (second.session, second.calls, second.denied, second.open, second.errors) == (
-            "s-2",
-            1,
-            1,
-            0,
-            0,
-        )
-        assert (first.principal, first.agent, first.tenant) == ("alice", "bot", "default")
-        assert first.first_seq == 1
-        assert first.started <= first.last
-
-
 def test_open_calls_tell_whether_their_process_lives(tmp_path: Path) -> None:
     """Own, alive, dead."""
     with make(tmp_path / "a.db") as writer, LedgerReader.open(writer.path) as reader:

@@ -50,8 +50,6 @@ class Difference(StrEnum):
     """An outcome has no open call, or an open call has a second decision."""
     KEY = "key"
     """A key rotation does not certify a key."""
-    COLUMN = "column"
-    """The columns of a record differ from its line."""
     TILE = "tile"
     """The stored tree differs from that of the records."""
     EPOCHS = "epochs"

@@ -6,8 +6,7 @@ from guardrail.core.claims import TYPES
 from guardrail.core.log.places import BLOCK
 from guardrail.core.log.record import MAX_LINE, decode, dumps, leaf_hash
 from guardrail.errors import LedgerError, RecordError
-from guardrail.ledger.listing import Listing
-from guardrail.ledger.rows import EpochRow, OpenCall, PageFault, SessionRow
+from guardrail.ledger.rows import EpochRow, OpenCall, PageFault
 from guardrail.ledger.sqlite.limits import MAX_VALUE
 from guardrail.ledger.sqlite.reading import ReadConnection
 from guardrail.ledger.sqlite.tree import SQLiteTree
@@ -16,7 +15,6 @@ from guardrail.ledger.storage import LeafRow, LineRow, RecordRow
 __all__ = ["SQLiteStorage"]
 
 _OVERSIZED = "ledger.oversized"
-_CHUNK = 256
 _TOO_LONG = b" " * (MAX_LINE + 1)
 """Placeholder for a line that is too long to load. It is not a record and has its own hash, so that
 only its length is reported.
@@ -220,17 +218,6 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
             limit,
         )
         return [row[0] for row in rows]
-
-    def sessions(self) -> list[SessionRow]:
-        """Return all sessions, the one that started last first."""
-        listed = Listing()
-        start = 0
-        with self.snapshot():
-            while rows := self.records(start, _CHUNK):
-                for seq, _, line in rows:
-                    listed.take(seq, line)
-                start = rows[-1][0] + 1
-        return listed.rows()
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""

@@ -244,8 +244,8 @@ def test_nothing_is_taken_after_the_first_bad_record() -> None:
     rows = build()
     chain = Chain()
     assert chain.take(*rows[0]) is not None
-    chain.reject(0, Difference.COLUMN, "wrong")
+    chain.reject(0, Difference.ROWS, "wrong")
     assert chain.take(*rows[1]) is None
     chain.reject(1, Difference.INDEX, "wrong too")
-    assert found(chain.report()) == (0, Difference.COLUMN)
+    assert found(chain.report()) == (0, Difference.ROWS)
     assert chain.report().records == 0
