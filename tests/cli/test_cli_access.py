@@ -32,6 +32,7 @@ TRIED: dict[str, list[str]] = {
     "why": ["3"],
     "index": [],
     "rederive": [],
+    "upgrade": [],
     "approvals": [],
     "approve": ["4", "--reason", "fine"],
     "refuse": ["4", "--reason", "no"],
