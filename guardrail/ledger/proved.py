@@ -26,7 +26,7 @@ from guardrail.ledger.finished import FinishedCalls
 from guardrail.ledger.heads import HeadRow, Signing, head_problem
 from guardrail.ledger.names import LogPosition, SessionNames, hash_existing_lines, hash_lines_from
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.steps import UNPROVED, Steps, is_start, misplaced, unproved
+from guardrail.ledger.steps import UNPROVED, Steps, asking_decision, is_start, misplaced, unproved
 from guardrail.ledger.storage import LineRow, Storage
 from guardrail.ledger.tree import check_included, edge_at, node_reader
 
@@ -151,6 +151,8 @@ class ProvedReader:
     def __init__(self, reader: LedgerReader, proofs: Proofs) -> None:
         self._storage = reader.storage
         self._proofs = proofs
+        self._requests: dict[str, int] = {}
+        """The requests in the lines, with the numbers of their decisions."""
         self.tree: tuple[int, bytes] | None = None
         """Size and tree of the log for which the result of the last ``approval`` call is
         complete.
@@ -193,10 +195,28 @@ class ProvedReader:
         return None if found is None else found[1]
 
     def requests(self, session: str | None = None) -> list[str]:
-        """Return the ids of the calls (of *session*, or all) that might be requests, oldest first.
-        Call ``approval`` for each id to make sure.
+        """Return the ids of the calls (of *session*, or all) that needed a person's approval,
+        oldest first.
+
+        With *session*, these are the calls to which the storage's rows lead: call ``approval`` for
+        each id to make sure; some may be missing. Without it, the result is proved to be complete,
+        by hashing every line.
         """
-        return self._storage.requests(session)
+        if session is not None:
+            return self._storage.requests(session)
+        return self._retry_if_pruned(self._every_request)
+
+    def _every_request(self) -> list[str]:
+        found: dict[str, int] = {}
+
+        def look(line: bytes) -> None:
+            asked = asking_decision(line)
+            if asked is not None:
+                found[asked.call] = asked.seq
+
+        hash_existing_lines(self._storage, self._place(), look)
+        self._requests = found
+        return list(found)
 
     def first_of_session(self, session: Sequence[str], names: SessionNames) -> bytes | None:
         """Return the line of the first record that states the session's owner, or None if it is
@@ -298,8 +318,11 @@ class ProvedReader:
         return self._line(lambda _: self._storage.last_admin("admin.start"), type="admin.start")
 
     def _decision(self, call: str) -> LineRow | None:
-        find = self._storage.decision
-        return self._line(lambda _: find(call), call=call, type="call.decision")
+        def find(_: HeadRow) -> LineRow | None:
+            known = self._requests.get(call)
+            return self._storage.decision(call) if known is None else self._numbered(known)
+
+        return self._line(find, call=call, type="call.decision")
 
     def _first(self) -> int:
         """Return the number of the first record after line 0, or 1 if there is none. The number is

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from guardrail.core.claims import TYPES
 from guardrail.core.log.pruned import Pruned
-from guardrail.core.log.record import decode
+from guardrail.core.log.record import decode, dumps
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.files import leases_path
 from guardrail.ledger.lease import Leases, ProcessState
+from guardrail.ledger.locators import marked_lines
 from guardrail.ledger.rows import OpenCall
 from guardrail.ledger.sqlite.storage import SQLiteStorage
+from guardrail.ledger.steps import ASKED, STEP, asking_decision, step_of
 from guardrail.ledger.storage import LineRow, Storage
 
 if TYPE_CHECKING:
@@ -34,6 +37,8 @@ class LedgerReader:
         self.path = path
         """Path of the log, with symbolic links resolved."""
         self._genesis: dict[str, Any] | None = None
+        self._steps: tuple[int, dict[str, list[bytes]]] | None = None
+        """Number of records, and the steps of each approval in them."""
 
     @classmethod
     def open(cls, path: Path, *, strict: bool = True, rows: bool = True) -> Self:
@@ -128,51 +133,84 @@ class LedgerReader:
             if len(rows) < _CHUNK:
                 return
 
+    # -- by name -----------------------------------------------------------------------------------
+
+    # Anyone who can write the file can remove rows of the tables that say where records are. These
+    # reads would make a command say "not found", so each of them reads every line instead.
+
     def by_call(self, call: str) -> Iterator[bytes]:
         """Yield every line about *call*, oldest first."""
-        yield from self.storage.of_call(call)
+        for line, record in self._naming("call", dumps(call)):
+            if record.get("call") == call and str(record.get("type")).startswith("call."):
+                yield line
 
     def find_calls(self, prefix: str, limit: int = 20) -> list[str]:
-        """Return the ids of calls that begin with *prefix*, sorted, at most *limit*."""
-        return self.storage.find_calls(prefix, limit)
+        """Return at most *limit* ids of decided calls that begin with *prefix*, sorted."""
+        return self._names("call", prefix, limit, ("call.decision",))
 
     def find_sessions(self, prefix: str, limit: int = 20) -> list[str]:
-        """Return the ids of sessions that begin with *prefix*, sorted, at most *limit*."""
-        return self.storage.find_sessions(prefix, limit)
+        """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
+        return self._names("session", prefix, limit, TYPES)
 
     def first_of_session(self, session: str) -> bytes | None:
         """Return the line of the first call of *session*, or None."""
-        rows = self.storage.of_session(session, 0, 1)
-        return rows[0][1] if rows else None
+        return next(self.calls(session), None)
 
     def calls(self, session: str) -> Iterator[bytes]:
         """Yield the line of each decision and rejection of *session*, oldest first."""
-        start = 0
-        while True:
-            rows = self.storage.of_session(session, start, _CHUNK)
-            yield from (row[1] for row in rows)
-            if len(rows) < _CHUNK:
-                return
-            start = rows[-1][0] + 1
+        for line, record in self._naming("session", dumps(session)):
+            if record.get("session") == session and record.get("type") in TYPES:
+                yield line
+
+    def _names(self, field: str, prefix: str, limit: int, types: Collection[str]) -> list[str]:
+        found: set[str] = set()
+        for _, record in self._naming(field, dumps(prefix)[:-1]):
+            name = record.get(field)
+            if record.get("type") in types and isinstance(name, str) and name.startswith(prefix):
+                found.add(name)
+                if len(found) == limit:
+                    break
+        return sorted(found)
+
+    def _naming(self, field: str, text: bytes) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """Yield each line that contains *field* with a value that begins with the JSON *text*."""
+        for _, line in marked_lines(self.storage, f'"{field}":{text.decode()}'):
+            record = _decoded(line)
+            if record is not None:
+                yield line, record
 
     def decision(self, call: str) -> bytes | None:
         """Return the line of the decision about *call*, or None."""
         found = self.storage.decision(call)
-        return found[1] if found is not None else None
+        if found is not None and _decides(_decoded(found[1]) or {}, call):
+            return found[1]
+        lines = self._naming("call", dumps(call))
+        return next((line for line, each in lines if _decides(each, call)), None)
 
     def approval(self, approval: str) -> list[bytes]:
         """Return the decision about the call *approval*, followed by all recorded steps of the
         approval, in order.
+
+        Steps are found by reading the lines, because a hidden refusal would make a request look
+        open.
         """
         request = self.decision(approval)
-        steps = self.storage.of_approval(approval)
-        return [*([request] if request is not None else []), *steps]
+        size = self.size()
+        if self._steps is None or self._steps[0] != size:
+            self._steps = size, _steps_of(self.storage)
+        return [
+            *([request] if request is not None else []),
+            *self._steps[1].get(approval, ()),
+        ]
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the calls (of *session*, or all) that needed a person's approval,
-        oldest first.
+        oldest first. Every line is read.
         """
-        return self.storage.requests(session)
+        found = (asking_decision(line) for _, line in marked_lines(self.storage, ASKED))
+        return [each.call for each in found if each and session in (None, each.session)]
+
+    # -- other reads -------------------------------------------------------------------------------
 
     def newest(self) -> bytes | None:
         """Return the last line of the log, or None if it is empty."""
@@ -181,8 +219,18 @@ class LedgerReader:
             return now.line(last[0]) if last is not None else None
 
     def admin(self, *types: str) -> list[LineRow]:
-        """Return (seq, line) of each record of an indexed ``admin.*`` type, oldest first."""
+        """Return (seq, line) of each record of *types* (of ``core.log.places.ADMIN``), oldest
+        first. The rows that lead to them are not authenticated, so records may be missing.
+        """
         return self.storage.admin(*types)
+
+    def every(self, type_: str) -> list[LineRow]:
+        """Return (seq, line) of each record of *type_*, oldest first. Every line is read, so no
+        other row can hide a record. A line that can't be decoded, but contains the type, is
+        returned.
+        """
+        lines = marked_lines(self.storage, f'"type":{dumps(type_).decode()}')
+        return [row for row in lines if (_decoded(row[1]) or {"type": type_}).get("type") == type_]
 
     def pruned(self, before: int) -> Pruned | None:
         """Return the record of the last pruning if it allows every record below *before* to be
@@ -202,3 +250,23 @@ class LedgerReader:
         leases = Leases(leases_path(self.path))
         calls = self.storage.open_calls()
         return [(call, leases.process_state(call.process, call.host, call.pid)) for call in calls]
+
+
+def _steps_of(storage: Storage) -> dict[str, list[bytes]]:
+    found: dict[str, list[bytes]] = {}
+    for _, line in marked_lines(storage, STEP):
+        approval = step_of(line)
+        if approval is not None:
+            found.setdefault(approval, []).append(line)
+    return found
+
+
+def _decides(record: Mapping[str, Any], call: str) -> bool:
+    return record.get("type") == "call.decision" and record.get("call") == call
+
+
+def _decoded(line: bytes) -> dict[str, Any] | None:
+    try:
+        return decode(line)
+    except RecordError:
+        return None

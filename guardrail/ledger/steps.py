@@ -5,6 +5,7 @@ into the tree of the log's head.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from guardrail.core.log.merkle import Edge
 from guardrail.core.log.record import decode, leaf_hash
@@ -13,8 +14,12 @@ from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.storage import TreeRows
 
 __all__ = [
+    "ASKED",
+    "STEP",
     "UNPROVED",
+    "AskingDecision",
     "Steps",
+    "asking_decision",
     "hash_lines",
     "is_start",
     "misplaced",
@@ -26,8 +31,20 @@ UNPROVED = "ledger.unproved"
 """Error code for a record that the signed head does not prove."""
 
 _CHUNK = 256
-_STEP = b'"ordinal":'
+STEP = '"ordinal":'
 """Text that occurs in every line that is a step of an approval, and in few other lines."""
+ASKED = '"effect":"require_approval"'
+"""Text that occurs in every decision that requires an approval, and in few other lines."""
+_STEP, _ASKED = STEP.encode(), ASKED.encode()
+
+
+class AskingDecision(NamedTuple):
+    """A call that needed a person's approval."""
+
+    seq: int
+    """Number of its decision, according to the line."""
+    call: str
+    session: str
 
 
 def unproved(what: str) -> LedgerError:
@@ -55,6 +72,30 @@ def step_of(line: bytes) -> str | None:
         return None
     id_ = approval.get("id")
     return id_ if isinstance(id_, str) else None
+
+
+def asking_decision(line: bytes) -> AskingDecision | None:
+    """Return the call for which the decision in *line* requires an approval, or None if *line* is
+    no such decision.
+    """
+    if _ASKED not in line:
+        return None
+    try:
+        record = decode(line)
+    except RecordError:
+        return None
+    decision, call = record.get("decision"), record.get("call")
+    if (
+        record.get("type") != "call.decision"
+        or not isinstance(decision, Mapping)
+        or decision.get("effect") != "require_approval"
+        or not isinstance(call, str)
+    ):
+        return None
+    seq, session = record.get("seq"), record.get("session")
+    return AskingDecision(
+        seq if type(seq) is int else -1, call, session if isinstance(session, str) else ""
+    )
 
 
 def is_start(line: bytes) -> bool:

@@ -26,8 +26,10 @@ from guardrail.ledger.rows import EpochRow, OpenCall, PageFault
 
 __all__ = [
     "AppendingStorage",
+    "CallRow",
     "LeafRow",
     "LineRow",
+    "PlaceKey",
     "RecordRow",
     "Storage",
     "Tail",
@@ -40,6 +42,12 @@ LineRow = tuple[int, bytes]
 """Number and line of a record, as stored."""
 LeafRow = tuple[int, bytes]
 """Number and leaf hash of a record, as stored."""
+CallRow = tuple[int, int, int | None]
+"""1 if the call is open, otherwise 0, and the numbers of its decision and of its outcome, as
+stored.
+"""
+PlaceKey = tuple[str, str, int]
+"""Kind, name and number of a place (``core.log.places``)."""
 
 
 class TreeRows(Protocol):
@@ -114,28 +122,19 @@ class Storage(TreeRows, Protocol):
         can report its number.
         """
 
-    def of_call(self, call: str) -> list[bytes]:
-        """Return every line about *call*, oldest first."""
-
     def decision(self, call: str) -> LineRow | None:
         """Return the record of the decision about *call*, or None."""
 
-    def call_row(self, call: str) -> tuple[int, int, int | None] | None:
-        """Return the row of *call*: 1 if it is open, otherwise 0, and the numbers of its decision
-        and of its outcome; None if it has no row, or more than one.
-        """
+    def call_rows(self, calls: Sequence[str]) -> dict[str, CallRow]:
+        """Return the rows of *calls*, except of those that have no row, or more than one."""
 
-    def place(self, kind: str, name: str, number: int) -> int | None:
-        """Return the number of the record with this place (``core.log.places``), or None."""
+    def numbers_of(self, places: Sequence[PlaceKey]) -> dict[PlaceKey, int]:
+        """Return the numbers of the records with these *places* (``core.log.places``), except of
+        those that no row names.
+        """
 
     def located_counts(self) -> tuple[int, int, int]:
         """Return the numbers of calls, of calls with an outcome, and of places."""
-
-    def of_session(self, session: str, start: int, limit: int) -> list[LineRow]:
-        """Return at most *limit* decisions and rejections of *session* from *start*, in order."""
-
-    def of_approval(self, approval: str) -> list[bytes]:
-        """Return all recorded steps of *approval*, in order, without its request."""
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the calls (of *session*, or all) that needed a person's approval,
@@ -145,7 +144,7 @@ class Storage(TreeRows, Protocol):
     def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
         """Return the records of *types* from *start* up to *stop* (exclusive) or the end, in order.
 
-        Only types with an index are found, such as seals, prunings and key rotations.
+        Only types with a place are found, such as seals, prunings and key rotations.
         """
 
     def last_admin(self, type_: str) -> LineRow | None:
@@ -153,11 +152,15 @@ class Storage(TreeRows, Protocol):
         there is no such record.
         """
 
-    def find_calls(self, prefix: str, limit: int) -> list[str]:
-        """Return at most *limit* ids of calls that begin with *prefix*, sorted."""
+    def marked(
+        self, *marks: str, start: int = 0, stop: int | None = None, limit: int = 4096
+    ) -> list[LineRow]:
+        """Return at most *limit* records from *start* up to *stop* (exclusive) or the end whose
+        lines contain one of *marks*, in order.
 
-    def find_sessions(self, prefix: str, limit: int) -> list[str]:
-        """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
+        Every line is read, and no other row is used. This is slower than the other reads, and no
+        changed row can hide a record from it.
+        """
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""

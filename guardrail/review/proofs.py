@@ -55,7 +55,7 @@ def key_ranges(reader: LedgerReader, key: NoteKey) -> tuple[KeyRanges, dict[str,
     """
     ranges = KeyRanges(key.name, key.public, verify_signature)
     certificates: dict[str, Certificate] = {}
-    for seq, line in reader.admin("admin.key_rotated"):
+    for seq, line in reader.every("admin.key_rotated"):
         try:
             record = decode(line)
         except RecordError:
@@ -115,7 +115,7 @@ def _doubtful_recovery(reader: LedgerReader, seq: int) -> Recovered | None:
     """Return the first recovery that took over record *seq* without a head that covers it, or
     None.
     """
-    for at, line in reader.admin(RECOVERED):
+    for at, line in reader.every(RECOVERED):
         try:
             found = Recovered.of(at, decode(line))
         except RecordError:

@@ -320,7 +320,7 @@ def test_the_command_line_shows_and_answers_only_what_is_proved(tmp_path: Path) 
         for command in (["approvals"], ["approve", approval, "--reason", "ok"]):
             result = run(tmp_path, *command)
             assert result.returncode == 3, result.stderr
-            assert "is not the one that was signed" in result.stderr
+            assert "the signed head contradicts records" in result.stderr
             assert not result.stdout
         file.put(seq, request)
         assert not file.lines("approval.granted")

@@ -178,12 +178,17 @@ def test_a_head_from_before_the_recovery_covers_what_it_is_over(
     )
 
 
-def test_what_a_recovery_took_over_is_proved_by_a_head_from_before_it_alone(db: Path) -> None:
+@pytest.mark.parametrize("hidden", [False, True])
+def test_what_a_recovery_took_over_is_proved_by_a_head_from_before_it_alone(
+    db: Path, hidden: bool
+) -> None:
     """Later heads of the log are over whatever it took over, so they give no proof of it; other
-    records keep theirs.
+    records keep theirs. The same holds if no row leads to the record of the recovery.
     """
     append(Forgery(db, Scene(db.parent), None))
     seq = recovered(db)
+    if hidden:
+        Forgery(db, Scene(db.parent), None).naively("DELETE FROM place")
     with LedgerReader.open(db) as reader:
         later, before, small = (head_at(db, each) for each in (reader.size(), seq, SIZE))
         for heads in ([], [later], [small], [SignedNote(before.text, ())]):

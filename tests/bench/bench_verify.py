@@ -88,7 +88,7 @@ def fill(db: Path, records: int, signing: LogSigning) -> None:
             SQLiteTreeWriter(execute).store_tile(size, grown)
     for table in ("call", "place"):
         execute(f"DELETE FROM {table}")
-    located.fill(execute, located.lines_of(execute), lambda *_: ("p", "h", 1))
+    located.fill(execute, located.lines_of(execute), owner=lambda _: ("p", "h", 1))
     SQLiteTreeWriter(execute).write_head(
         sign_head(leaf, edge, head_signer(log, signing.log_key(log)), signing)
     )

@@ -149,7 +149,7 @@ def test_with_a_megabyte_of_room_commands_record_their_reading_again(
         assert "warning" not in process("keys", cwd=disk).err
 
 
-@pytest.mark.parametrize("kilobytes", [8, 40, 120])
+@pytest.mark.parametrize("kilobytes", [8, 40, 100])
 def test_a_new_log_for_which_there_is_no_room_leaves_no_keys(
     process: Cli, tmp_path: Path, kilobytes: int
 ) -> None:

@@ -265,10 +265,11 @@ def _tables(connection: sqlite3.Connection, records: Sequence[Record]) -> None:
     """Replace what is cached of the lines: open calls, keys in use."""
     for table in ("call", "place", "epoch"):
         connection.execute(f"DELETE FROM {table}")
+    owners = {record["call"]: record["origin"]["process"] for record in records if "call" in record}
     fill(
         connection.execute,
         lines_of(connection.execute),
-        lambda _, record: (record["origin"]["process"], "h", 1),
+        owner=lambda call: (owners[call], "h", 1),
     )
     for record in records:
         if record["type"] == "admin.key_rotated":
@@ -453,6 +454,11 @@ def plant_view(ledger: Forgery) -> None:
     connection.close()
 
 
+def remove_places(ledger: Forgery) -> None:
+    """Take away the rows that lead to the records about the log itself and about its sessions."""
+    ledger.naively("DELETE FROM place")
+
+
 def rewrite_in_lag(ledger: Forgery) -> None:
     """Change only what no head elsewhere covers."""
     found = ledger.records()
@@ -523,6 +529,7 @@ ATTACKS: tuple[Attack, ...] = (
         "edit a record, everything recomputed, and append the new head to the file anchor",
         append_to_anchor,
     ),
+    Attack("remove the rows that say where records are", remove_places),
     Attack("plant rows outside the log", plant_rows),
     Attack("plant a trigger", plant_trigger),
     Attack("replace the record table with a view", plant_view),
@@ -610,6 +617,8 @@ EXPECTED: dict[tuple[str, Attacker], tuple[str, ...]] = {
     ("rewrite_in_lag", Attacker.INSIDER): _same(MISSED),
     ("append_to_anchor", Attacker.OUTSIDER): _same("tampered"),
     ("append_to_anchor", Attacker.INSIDER): (MISSED, MISSED, "forked", "forked"),
+    ("remove_places", Attacker.OUTSIDER): _same("tampered"),
+    ("remove_places", Attacker.INSIDER): _same("tampered"),
     ("plant_rows", Attacker.OUTSIDER): _same("tampered"),
     ("plant_rows", Attacker.INSIDER): _same("tampered"),
     ("plant_trigger", Attacker.OUTSIDER): _same("tampered"),

@@ -136,12 +136,20 @@ def _answer(
     as_json: bool,
 ) -> int:
     from guardrail.approvals.views import hidden
+    from guardrail.errors import UsageError
+    from guardrail.ledger.steps import unproved
     from guardrail.review.approvals import find_request
 
     settings = settings_of(config, ledger)
     with open_ledger(config, ledger) as reader:
         approval = find_request(_proved(reader, settings) or reader, ref).request.id
-    answer = _write(settings, approval, kind, reason)
+    try:
+        answer = _write(settings, approval, kind, reason)
+    except UsageError as error:
+        if error.code != "approval.unknown":
+            raise
+        # The request is in the lines, so a changed row hides it from the guard.
+        raise unproved(f"the table of calls does not lead to the request {approval}") from None
     rejected = answer.rejected
     request = answer.case.request
     if as_json:

@@ -40,11 +40,10 @@ class Place(NamedTuple):
     sessions, of which only the first record counts.
     """
 
-    kind: Literal["session", "request", "step", "use", "report", "admin"]
+    kind: Literal["session", "request", "step", "use", "admin"]
     """``session``: a record that names the owner of a session. ``request``: a decision of the
     session that requires an approval. ``step``: a step of an approval, with its ordinal. ``use``:
-    the decision that uses an approval. ``report``: a claim or a rejection about a call. ``admin``:
-    a record of one of the types in ``ADMIN``.
+    the decision that uses an approval. ``admin``: a record of one of the types in ``ADMIN``.
     """
     name: str
     number: int | None
@@ -67,8 +66,6 @@ def places_of(record: Mapping[str, Any]) -> tuple[Place, ...]:
     if type_ in ADMIN:
         return (Place("admin", type_, None),)
     found: list[Place] = []
-    if type_ in ("call.claim", "call.rejected") and isinstance(record.get("call"), str):
-        found.append(Place("report", record["call"], None))
     session = session_of(record)
     if session is not None:
         found.append(Place("session", session, None))

@@ -26,6 +26,9 @@ from guardrail.ledger.tiles import TileWalk, WrongTile
 
 __all__ = ["Examination", "examine"]
 
+_LOOK_UP = 512
+"""Number of rows of calls and places that are looked up together."""
+
 Owner = tuple[str, int, str, str, int]
 """An open call or an active key: its name, the number of its record, process, host and pid."""
 
@@ -166,18 +169,26 @@ class _Pass:
             record = self.audit.take(seq, leaf, line)
             if record is None:
                 self._ended = True
-                return
+                break
             self.owners.take(seq, record)
-            self.located.add(self._locators.take(seq, record, self.audit.pruned))
+            self._locators.take(seq, record, self.audit.pruned)
+            if self._locators.waiting >= _LOOK_UP:
+                self._look_up()
             self._each(seq, record)
             if seq == 0 and self.audit.pruned:
                 self._kept_leaves()
             elif self.tiles is not None:
                 self.wrong += self.tiles.take(self.audit.edge.size, self.audit.made)
+        self._look_up()
+        if self._ended:
+            return
         if stop is None:
             self.located.add(self._locators.surplus())
         if self.tiles is not None and stop is None:
             self.wrong += self.tiles.end(self.audit.edge.size, self.audit.pruned)
+
+    def _look_up(self) -> None:
+        self.located.update(table for _, table in self._locators.missed())
 
     def _kept_leaves(self) -> None:
         """Add the leaf hashes of pruned records to the tree. If they do not match the record of the

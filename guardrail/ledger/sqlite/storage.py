@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from guardrail.core.claims import TYPES
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
 from guardrail.core.log.places import BLOCK
-from guardrail.core.log.record import MAX_LINE, decode, dumps, leaf_hash
+from guardrail.core.log.record import MAX_LINE, decode, leaf_hash
 from guardrail.errors import LedgerError, RecordError
 from guardrail.ledger.rows import EpochRow, OpenCall, PageFault
 from guardrail.ledger.sqlite.limits import MAX_VALUE
 from guardrail.ledger.sqlite.reading import ReadConnection
 from guardrail.ledger.sqlite.tree import SQLiteTree
-from guardrail.ledger.storage import LeafRow, LineRow, RecordRow
+from guardrail.ledger.storage import CallRow, LeafRow, LineRow, PlaceKey, RecordRow
 
 __all__ = ["SQLiteStorage"]
 
@@ -18,10 +20,6 @@ _OVERSIZED = "ledger.oversized"
 _TOO_LONG = b" " * (MAX_LINE + 1)
 """Placeholder for a line that is too long to load. It is not a record and has its own hash, so that
 only its length is reported.
-"""
-_LAST = "\U0010ffff"
-"""If this is appended to a prefix, the result sorts after every text that begins with the
-prefix.
 """
 _VALUES = (
     ("head", ("note", "edge", "leaf", "mac")),
@@ -31,6 +29,9 @@ _VALUES = (
     ("tile", ("hashes",)),
 )
 """Tables other than the records, with their columns that can hold values of any length."""
+_GROUP, _FEW = 128, 8
+"""Numbers of values that are looked up in one query."""
+T = TypeVar("T")
 _AT = "SELECT record.seq, CAST(record.line AS BLOB) FROM place CROSS JOIN record"
 _NEEDED = """SELECT min(seq) FROM (
   SELECT decision AS seq FROM call WHERE open = 1 UNION ALL SELECT seq FROM epoch)"""
@@ -79,19 +80,6 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
                 rows.append((seq, leaf_hash(_TOO_LONG), _TOO_LONG))
         return rows
 
-    def of_call(self, call: str) -> list[bytes]:
-        """Return every line about *call*, oldest first."""
-        rows = self.ask(
-            "SELECT record.seq, CAST(record.line AS BLOB) FROM call CROSS JOIN record "
-            "ON record.seq IN (call.decision, call.outcome) "
-            "WHERE call.open IN (0, 1) AND call.call = ?",
-            call,
-        )
-        rows += self.ask(
-            f"{_AT} ON record.seq = place.seq WHERE place.kind = 'report' AND place.name = ?", call
-        )
-        return [line for _, line in sorted(rows)]
-
     def decision(self, call: str) -> LineRow | None:
         """Return the record of the decision about *call*, or None."""
         rows = self.ask(
@@ -101,57 +89,42 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         )
         return rows[0] if rows else None
 
-    def call_row(self, call: str) -> tuple[int, int, int | None] | None:
-        """Return the row of *call*: 1 if it is open, otherwise 0, and the numbers of its decision
-        and of its outcome; None if it has no row.
-        """
-        rows = self.ask(
-            "SELECT open, decision, outcome FROM call WHERE open IN (0, 1) AND call = ? LIMIT 2",
-            call,
-        )
-        return rows[0] if len(rows) == 1 else None
+    def call_rows(self, calls: Sequence[str]) -> dict[str, CallRow]:
+        """Return the rows of *calls*, except of those that have no row, or more than one."""
+        found: dict[str, CallRow] = {}
+        twice: set[str] = set()
+        for wanted in _filled(list(dict.fromkeys(calls))):
+            marks = ", ".join("?" * len(wanted))
+            for call, *row in self.ask(
+                "SELECT call, open, decision, outcome FROM call "  # noqa: S608 - placeholders only
+                f"WHERE open IN (0, 1) AND call IN ({marks})",
+                *wanted,
+            ):
+                if call in found:
+                    twice.add(call)
+                found[call] = (row[0], row[1], row[2])
+        return {call: row for call, row in found.items() if call not in twice}
 
-    def place(self, kind: str, name: str, number: int) -> int | None:
-        """Return the number of the record with this place, or None."""
-        rows = self.ask(
-            "SELECT seq FROM place WHERE kind = ? AND name = ? AND number = ?", kind, name, number
-        )
-        return rows[0][0] if rows else None
+    def numbers_of(self, places: Sequence[PlaceKey]) -> dict[PlaceKey, int]:
+        """Return the numbers of the records with these *places*, except of those that no row
+        names.
+        """
+        found: dict[PlaceKey, int] = {}
+        for wanted in _filled(places):
+            marks = ", ".join(["(?, ?, ?)"] * len(wanted))
+            for kind, name, number, seq in self.ask(
+                "SELECT kind, name, number, seq FROM place "  # noqa: S608 - placeholders only
+                f"WHERE (kind, name, number) IN (VALUES {marks})",
+                *(value for key in wanted for value in key),
+            ):
+                found[kind, name, number] = seq
+        return found
 
     def located_counts(self) -> tuple[int, int, int]:
         """Return the numbers of calls, of calls with an outcome, and of places."""
         ((calls, ended),) = self.ask("SELECT count(*), count(outcome) FROM call")
         ((places,),) = self.ask("SELECT count(*) FROM place")
         return calls, ended, places
-
-    def of_session(self, session: str, start: int, limit: int) -> list[LineRow]:
-        """Return at most *limit* decisions and rejections of *session* from *start*, in order."""
-        found: list[LineRow] = []
-        with self.snapshot():
-            blocks = self.ask(
-                "SELECT number FROM place WHERE kind = 'session' AND name = ? AND number >= ? "
-                "ORDER BY number",
-                session,
-                start // BLOCK,
-            )
-            needle = dumps(session)
-            for (block,) in blocks:
-                at, stop = max(start, block * BLOCK), (block + 1) * BLOCK
-                for seq, line in self.lines(at, stop, BLOCK):
-                    if needle in line and _is_entry(line, session):
-                        found.append((seq, line))
-                        if len(found) == limit:
-                            return found
-        return found
-
-    def of_approval(self, approval: str) -> list[bytes]:
-        """Return all recorded steps of *approval*, in order, without its request."""
-        rows = self.ask(
-            f"{_AT} ON record.seq = place.seq WHERE place.kind = 'step' AND place.name = ? "
-            "ORDER BY place.number",
-            approval,
-        )
-        return [row[1] for row in rows]
 
     def requests(self, session: str | None = None) -> list[str]:
         """Return the ids of the calls (of *session*, or all) that needed a person's approval,
@@ -168,19 +141,20 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
     def admin(self, *types: str, start: int = 0, stop: int | None = None) -> list[LineRow]:
         """Return the records of *types* from *start* up to *stop* (exclusive) or the end, in order.
 
-        Only the types in ``core.log.places.ADMIN`` are found.
+        Only the types in ``core.log.places.ADMIN`` are found. A row for a record of another type is
+        ignored; a line that can't be decoded is returned.
         """
         rows: list[LineRow] = []
         end = (1 << 63) - 1 if stop is None else stop - 1
         for type_ in types:
             rows += self.ask(
                 f"{_AT} ON record.seq = place.seq WHERE place.kind = 'admin' AND place.name = ? "
-                "AND place.number BETWEEN ? AND ?",
+                "AND place.number BETWEEN ? AND ? AND place.number = place.seq",
                 type_,
                 start,
                 end,
             )
-        return sorted(rows)
+        return sorted(row for row in rows if _field(row[1], "type") in (None, *types))
 
     def last_admin(self, type_: str) -> LineRow | None:
         """Return the last record of *type_*, one of ``core.log.places.ADMIN``, or None if there is
@@ -193,31 +167,21 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         )
         return rows[0] if rows else None
 
-    def find_calls(self, prefix: str, limit: int) -> list[str]:
-        """Return at most *limit* ids of calls that begin with *prefix*, sorted."""
-        found: list[str] = []
-        for is_open in (0, 1):
-            rows = self.ask(
-                "SELECT call FROM call WHERE open = ? AND call >= ? AND call < ? "
-                "ORDER BY call LIMIT ?",
-                is_open,
-                prefix,
-                prefix + _LAST,
-                limit,
-            )
-            found += [row[0] for row in rows]
-        return sorted(set(found))[:limit]
-
-    def find_sessions(self, prefix: str, limit: int) -> list[str]:
-        """Return at most *limit* ids of sessions that begin with *prefix*, sorted."""
-        rows = self.ask(
-            "SELECT DISTINCT name FROM place WHERE kind = 'session' AND name >= ? AND name < ? "
-            "ORDER BY name LIMIT ?",
-            prefix,
-            prefix + _LAST,
+    def marked(
+        self, *marks: str, start: int = 0, stop: int | None = None, limit: int = BLOCK
+    ) -> list[LineRow]:
+        """Return at most *limit* records from *start* up to *stop* (exclusive) or the end whose
+        lines contain one of *marks*, in order. Every line is read.
+        """
+        found = " OR ".join(["instr(line, ?)"] * len(marks))
+        return self.ask(
+            "SELECT seq, CAST(line AS BLOB) FROM record WHERE seq BETWEEN ? AND ? "  # noqa: S608 - constants
+            f"AND ({found}) ORDER BY seq LIMIT ?",
+            start,
+            (1 << 63) - 1 if stop is None else stop - 1,
+            *marks,
             limit,
         )
-        return [row[0] for row in rows]
 
     def bytes_from(self, seq: int) -> int:
         """Return the total length of the lines from record *seq* on."""
@@ -288,20 +252,22 @@ class SQLiteStorage(ReadConnection, SQLiteTree):
         return PageFault(in_index=bool(answer) and " index " in answer[0])
 
 
+def _filled(values: Sequence[T]) -> Iterator[Sequence[T]]:
+    """Yield *values* in groups of two sizes, so that SQLite's driver keeps the statements prepared.
+    The last value may be repeated.
+    """
+    for at in range(0, len(values), _GROUP):
+        part = list(values[at : at + _GROUP])
+        size = _GROUP if len(part) > _FEW else _FEW
+        yield part + part[-1:] * (size - len(part))
+
+
 def _field(line: bytes, name: str) -> str | None:
     try:
         value = decode(line).get(name)
     except RecordError:
         return None
     return value if isinstance(value, str) else None
-
-
-def _is_entry(line: bytes, session: str) -> bool:
-    try:
-        record = decode(line)
-    except RecordError:
-        return False
-    return record.get("session") == session and record.get("type") in TYPES
 
 
 def _most(limit: int | None) -> int:

@@ -1,13 +1,14 @@
-"""``doctor`` check: each of the newest records follows from the previous one, and missing records
-were pruned.
+"""``doctor`` checks: each of the newest records follows from the previous one, missing records were
+pruned, and the tables lead to these records.
 """
 
 from __future__ import annotations
 
 from guardrail.core.log.record import GENESIS_PREV, decode, leaf_hash
+from guardrail.ledger.locators import LocatorWalk, missing_place
 from guardrail.ledger.reader import LedgerReader
 
-__all__ = ["bad_link"]
+__all__ = ["bad_link", "misleading_table"]
 
 
 def bad_link(reader: LedgerReader, start: int) -> int | None:
@@ -42,3 +43,25 @@ def bad_link(reader: LedgerReader, start: int) -> int | None:
             return expected
         previous, expected = actual.hex(), expected + 1
     return None
+
+
+def misleading_table(reader: LedgerReader, start: int) -> str:
+    """Return a description of the first row that is missing or wrong in the tables of calls and
+    places, or an empty string if there is none.
+
+    Checks the rows of the records from *start*, and those of all records about the log itself. Rows
+    that no record requires are found only if *start* is 0.
+    """
+    with reader.snapshot():
+        first = reader.first()
+        walk = LocatorWalk(reader.storage, partial=start)
+        for seq, _, line in reader.lines(start):
+            walk.take(seq, decode(line), first if first > 1 else 0)
+        missed = walk.missed()
+        hidden = missing_place(reader.storage, stop=start)
+        if hidden is not None:
+            missed.insert(0, (hidden, "place"))
+        surplus = walk.surplus()
+    if missed:
+        return f"table {missed[0][1]} makes queries miss record {missed[0][0]}"
+    return f"table {surplus} has a row that no record requires" if surplus else ""

@@ -313,7 +313,7 @@ def _open(settings: Settings) -> contextlib.AbstractContextManager[LedgerReader]
 
 def _ledger(settings: Settings) -> Check:
     from guardrail.ledger.files import traces
-    from guardrail.review.doctor.chain import bad_link
+    from guardrail.review.doctor.chain import bad_link, misleading_table
 
     path = settings.ledger.path.absolute()
     if _is_new(settings):
@@ -336,11 +336,12 @@ def _ledger(settings: Settings) -> Check:
         size = reader.size()
         start = max(0, size - TAIL)
         bad = bad_link(reader, start)
+        wrong = misleading_table(reader, start) if bad is None else ""
         log, first = reader.log, reader.first()
     if bad is not None:
-        return Check(
-            "ledger", CheckState.FAIL, f"the chain is broken at record {bad}", "guardrail verify"
-        )
+        wrong = f"the chain is broken at record {bad}"
+    if wrong:
+        return Check("ledger", CheckState.FAIL, wrong, "guardrail verify")
     mode = stat.S_IMODE(path.stat().st_mode)
     if mode & 0o077:
         return Check(

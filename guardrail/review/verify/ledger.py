@@ -15,7 +15,7 @@ from guardrail.core.log.chain import Difference, Head, Report
 from guardrail.core.log.record import decode
 from guardrail.errors import LedgerError, RecordError
 from guardrail.keys.log_key import verify_signature
-from guardrail.ledger.locators import LocatorWalk
+from guardrail.ledger.locators import LocatorWalk, missing_place
 from guardrail.ledger.reader import LedgerReader
 from guardrail.ledger.seal import Seal
 from guardrail.ledger.tiles import TileWalk
@@ -38,7 +38,7 @@ from guardrail.review.verify.stream import (
     stored_edge,
     stream,
 )
-from guardrail.review.verify.tables import Problem, compare_tables
+from guardrail.review.verify.tables import Problem, compare_tables, missed_record
 from guardrail.review.verify.uses import Uses
 
 __all__ = ["verify_ledger"]
@@ -241,6 +241,10 @@ def _begin_pruned(reader: LedgerReader, run: VerifyRun, pruned: Pruned) -> bool:
 
 
 def _begin_since(reader: LedgerReader, run: VerifyRun) -> None:
+    missed = missing_place(reader.storage, stop=run.since)
+    if missed is not None:
+        run.problem = missed_record(missed, "place")
+        return
     start, tiles = run.since, TileWalk(reader.storage)
     edge, genesis = stored_edge(reader, start), reader.record(0)
     leaf = reader.storage.leaf(start - 1)

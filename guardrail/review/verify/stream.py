@@ -86,7 +86,7 @@ def recovered_before(reader: LedgerReader, seq: int) -> list[Recovered]:
     covered by a head.
     """
     found = []
-    for at, line in reader.admin(RECOVERED):
+    for at, line in reader.every(RECOVERED):
         if at < seq:
             try:
                 found.append(Recovered.of(at, parse(line)))
@@ -132,6 +132,7 @@ def stream(
                 read_tables(reader, tables)
             for seq, leaf, line in rows:
                 if stop is not None and seq >= stop:
+                    _look_up(tables)
                     return ""
                 if 0 < seq < audit.pruned:
                     chain.reject(seq, Difference.PRUNED, "it is among the pruned records")
@@ -139,12 +140,11 @@ def stream(
                 record = audit.take(seq, leaf, line)
                 if record is None:
                     return ""
-                _remember_owner(tables, record)
+                _remember(tables, seq, record, audit.pruned)
                 fault = _fault(tables, record, line)
                 if fault is not None:
                     chain.reject(seq, *fault)
                     return ""
-                _locate(tables, seq, record, audit.pruned)
                 if tables.uses is None and Uses.concerns(record):
                     tables.steps.append((seq, line.decode("utf-8")))
                 # For a pruned log, the tree of line 0 and of the deleted records was loaded
@@ -153,6 +153,7 @@ def stream(
                 if wrong:
                     chain.reject(seq, Difference.TILE, wrong[0].text)
                     return ""
+            _look_up(tables)
             grown = tiles.end(chain.next_seq, audit.pruned, limit=1) if last else ()
             if last and tables.locators is not None and tables.missed is None:
                 surplus = tables.locators.surplus()
@@ -172,14 +173,16 @@ def _fault(tables: Tables, record: dict[str, Any], line: bytes) -> tuple[Differe
     return (Difference.SESSION, wrong) if wrong else None
 
 
-def _locate(tables: Tables, seq: int, record: dict[str, Any], pruned: int) -> None:
+def _look_up(tables: Tables) -> None:
     """Remember the first record that a query misses."""
     if tables.locators is not None and tables.missed is None:
-        table = tables.locators.take(seq, record, pruned)
-        tables.missed = (seq, table) if table else None
+        tables.missed = next(iter(tables.locators.missed()), None)
 
 
-def _remember_owner(tables: Tables, record: dict[str, Any]) -> None:
+def _remember(tables: Tables, seq: int, record: dict[str, Any], pruned: int) -> None:
+    """Remember the owner of a call that *record* opens, and the rows that *record* requires."""
+    if tables.locators is not None:
+        tables.locators.take(seq, record, pruned)
     type_ = record["type"]
     if type_ == "call.decision":
         if record["decision"]["effect"] == "allow":

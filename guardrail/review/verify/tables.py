@@ -11,7 +11,7 @@ from guardrail.core.words import counted
 from guardrail.errors import NoteError
 from guardrail.review.verify.stream import Tables
 
-__all__ = ["Problem", "compare_tables"]
+__all__ = ["Problem", "compare_tables", "missed_record"]
 
 Problem = tuple[int | None, Difference, str] | None
 """A fault: the number of a record (or None), the kind of difference, and a description. None if
@@ -35,6 +35,11 @@ def _missed(tables: Tables) -> Problem:
     seq, table = tables.missed
     if seq is None:
         return (None, Difference.INDEX, f"table {table} has a row that no record requires")
+    return missed_record(seq, table)
+
+
+def missed_record(seq: int, table: str) -> tuple[int, Difference, str]:
+    """Return the fault that the rows of *table* do not lead to record *seq*."""
     return (seq, Difference.INDEX, f"table {table} makes queries miss the record")
 
 

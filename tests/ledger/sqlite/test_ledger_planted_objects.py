@@ -188,7 +188,7 @@ def test_a_reader_that_is_open_refuses_what_is_planted_later(tmp_path: Path) -> 
         whole_call(writer)
         assert reader.size() == 3
         plant(writer.path, "ALTER TABLE record RENAME TO zz", ENDLESS)
-        for ask in (reader.size, reader.newest, reader.sessions, lambda: list(reader.lines())):
+        for ask in (reader.size, reader.newest, reader.requests, lambda: list(reader.lines())):
             with pytest.raises(LedgerError) as caught:
                 ask()
             assert caught.value.code == "ledger.schema"
