@@ -33,6 +33,7 @@ ADMIN = frozenset(
 """Types that administration must find without reading the whole log."""
 
 _MOST = 1 << 63
+"""No storage needs to store a number from here on."""
 
 
 class Place(NamedTuple):
@@ -97,7 +98,8 @@ def call_step(record: Mapping[str, Any]) -> CallStep | None:
         return None
     if type_ == "call.outcome":
         decision = record.get("decision_seq")
-        return CallStep(call, decision if type(decision) is int else -1, False)
+        is_number = type(decision) is int and 0 <= decision < _MOST
+        return CallStep(call, decision if is_number else -1, False)
     if type_ != "call.decision":
         return None
     decided = record.get("decision")

@@ -14,8 +14,8 @@ from guardrail.ledger.files import leases_path, lock_path, resolve
 from guardrail.ledger.lease import Leases, ProcessState
 from guardrail.ledger.lock import FileLock
 from guardrail.ledger.reader import LedgerReader
-from guardrail.ledger.sqlite.database import FORMAT, SQLiteError, open_error
-from guardrail.ledger.sqlite.format2 import migrate
+from guardrail.ledger.sqlite.database import FORMAT, SQLiteError, open_error, reason
+from guardrail.ledger.sqlite.format2 import OLD_VERIFY, migrate
 from guardrail.ledger.sqlite.handles import SharedLock
 from guardrail.system.disk import WORK
 
@@ -46,7 +46,8 @@ def upgrade(path: Path) -> Upgrade:
 
     Raises ``LedgerError``: ``ledger.in_use`` if a process has the log open, ``ledger.timeout`` if
     another process holds its lock, ``ledger.older_format`` or ``ledger.newer_format`` for a format
-    that can't be migrated, ``ledger.schema`` if the file has objects that no log of its format has.
+    that can't be migrated, ``ledger.schema`` if the file has objects that no log of its format has,
+    ``ledger.oversized`` if it has a value that is longer than any that guardrail writes.
     """
     if not os.path.exists(path):
         raise LedgerOpenError(
@@ -81,6 +82,12 @@ def _failed(error: SQLiteError | OSError, db: Path) -> LedgerError:
     """Return the error for an upgrade that the disk or a damaged file ended."""
     with suppress(OSError):
         needed = WORK + os.stat(db).st_size // _SHARE
+        if not isinstance(error, OSError) and reason(error) == "SQLITE_TOOBIG":
+            return LedgerOpenError(
+                "the ledger contains a value that is longer than any that guardrail writes",
+                code="ledger.oversized",
+                hint=OLD_VERIFY,
+            )
         found = open_error(error, db, needed=needed)
         if found.code == "ledger.damaged":
             # No other command of this version reads format 2.

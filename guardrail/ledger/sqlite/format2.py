@@ -23,10 +23,14 @@ from guardrail.ledger.sqlite.database import (
     refuse_unsafe,
     schema_error,
 )
+from guardrail.ledger.sqlite.limits import MAX_VALUE
 from guardrail.ledger.sqlite.located import fill, lines_of
 from guardrail.ledger.sqlite.tables import SCHEMA
 
-__all__ = ["SCHEMA_2", "migrate"]
+__all__ = ["OLD_VERIFY", "SCHEMA_2", "migrate"]
+
+OLD_VERIFY = "run guardrail verify with the version of guardrail that wrote this ledger"
+"""Hint for a fault in a log of format 2, which ``verify`` of this version can't read."""
 
 _COLUMNS: dict[str, tuple[str, ...]] = {
     "type": ("type",),
@@ -103,6 +107,8 @@ def migrate(db: Path) -> bool:
     refuse_unsafe(db)
     connection = sqlite3.connect(f"file:{quoted(db)}?mode=rw", uri=True, isolation_level=None)
     try:
+        # A line of any length would otherwise be loaded.
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_VALUE)
         connection.execute("PRAGMA synchronous = FULL")
         # Pages of dropped indexes name calls and sessions, which might be pruned later.
         connection.execute("PRAGMA secure_delete = ON")
@@ -139,7 +145,7 @@ def _check(connection: sqlite3.Connection) -> bool:
         raise LedgerOpenError(
             schema_error(fault).message,
             code="ledger.schema",
-            hint="run guardrail verify with the version of guardrail that wrote this ledger",
+            hint=OLD_VERIFY,
         )
     return True
 

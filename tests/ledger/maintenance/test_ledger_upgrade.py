@@ -37,7 +37,7 @@ def kept(db: Path) -> dict[str, Rows]:
         return {
             table: connection.execute(f"SELECT {columns} FROM {table} ORDER BY 1, 2").fetchall()
             for table, columns in (
-                ("record", "seq, leaf, line"),
+                ("record", "seq, leaf, CAST(line AS BLOB)"),
                 ("head", "*"),
                 ("tile", "*"),
                 ("epoch", "*"),
@@ -49,6 +49,26 @@ def kept(db: Path) -> dict[str, Rows]:
 def statement(db: Path, sql: str) -> None:
     with closing(sqlite3.connect(db, isolation_level=None)) as connection:
         connection.execute(sql)
+
+
+def change_line(db: Path, seq: int, line: str) -> None:
+    """Set a line to the value of the SQL expression *line*, and leave the indexes as they are."""
+    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        schema = connection.execute("SELECT rowid, * FROM sqlite_schema").fetchall()
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_schema WHERE type <> 'table' AND sql IS NOT NULL")
+        connection.execute(
+            "UPDATE sqlite_schema SET sql = ? WHERE name = 'record'", (SCHEMA["record"],)
+        )
+    with closing(sqlite3.connect(db, isolation_level=None)) as connection:
+        connection.execute(f"UPDATE record SET line = {line} WHERE seq = {seq}")
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute("DELETE FROM sqlite_schema")
+        connection.executemany(
+            "INSERT INTO sqlite_schema (rowid, type, name, tbl_name, rootpage, sql) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            schema,
+        )
 
 
 @pytest.fixture
@@ -113,6 +133,65 @@ def test_an_upgrade_that_is_run_twice_changes_nothing_more(old: Path) -> None:
     before = old.read_bytes()
     assert not upgrade(old).changed
     assert old.read_bytes() == before
+
+
+def test_four_processes_upgrade_a_log_once(old: Path) -> None:
+    """Each of them upgrades it, finds it upgraded, or is told that it is locked."""
+    before = kept(old)
+    program = (
+        "import sys; from pathlib import Path; from guardrail.errors import LedgerError\n"
+        "from guardrail.ledger.maintenance.upgrade import upgrade\n"
+        "sys.stdin.readline()\n"
+        "try: print(upgrade(Path(sys.argv[1])).changed)\n"
+        "except LedgerError as error: print(error.code)"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program, str(old)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for each in started:
+        assert each.stdin is not None
+        each.stdin.write("go\n")
+        each.stdin.flush()
+    said = [each.communicate(timeout=60)[0].strip() for each in started]
+    assert said.count("True") == 1
+    assert set(said) <= {"True", "False", "ledger.timeout"}
+    assert kept(old) == before
+    assert verify_ledger(old, key=KEYS.public).live_calls == 1
+
+
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (
+            "json_set(line, '$.call', 'other', '$.decision_seq', json('9223372036854775808'))",
+            "",
+        ),
+        ("'[1'", ""),
+        ("CAST(x'ff' AS TEXT)", ""),
+        ("hex(zeroblob(600000))", "ledger.oversized"),
+    ],
+    ids=["number", "not JSON", "not UTF-8", "too long"],
+)
+def test_a_line_that_no_writer_wrote_is_left_to_verify_or_refused(
+    old: Path, line: str, code: str
+) -> None:
+    change_line(old, 3, line)
+    before = kept(old)
+    if code:
+        with pytest.raises(LedgerError) as caught:
+            upgrade(old)
+        assert caught.value.code == code
+        assert "with the version" in (caught.value.hint or "")
+    else:
+        assert upgrade(old).changed
+        assert verify_ledger(old, key=KEYS.public).first_bad == 3
+    assert kept(old) == before
 
 
 def test_whoever_opens_a_log_of_format_2_is_told_to_upgrade_it(old: Path) -> None:
