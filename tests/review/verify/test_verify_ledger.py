@@ -240,10 +240,10 @@ def test_a_view_that_shows_something_else_is_found(ledger: Path) -> None:
 
 
 def test_a_table_that_leads_past_a_record_is_found(ledger: Path) -> None:
-    """A record that is there, but that lookups by session no longer find."""
+    """A reader that looks for the session finds its records in the lines nevertheless."""
     tamper(ledger, "DELETE FROM place WHERE kind = 'session'")
     with LedgerReader.open(ledger) as reader:
-        assert list(reader.calls("s-1")) == []
+        assert list(reader.calls("s-1"))
     report = verify_ledger(ledger)
     assert (report.exit_code, report.differs) == (1, Difference.INDEX)
 
