@@ -10,8 +10,9 @@ from contextlib import closing
 from pathlib import Path
 
 from guardrail.ledger.maintenance.upgrade import upgrade
-from tests.support.crash.disks import DB, disks, prepare, put, record
+from tests.support.crash.disks import disks, prepare, put, record
 from tests.support.crash.judge import State, assert_covered, state_of
+from tests.support.crash.server import DB, SequenceServer
 from tests.support.ledgers import EPOCHS, reopen, whole_call
 
 SOAK = 10 if os.environ.get("GUARDRAIL_SOAK") else 1
@@ -26,10 +27,10 @@ def format_of(db: Path) -> int:
 
 
 def test_power_loss_during_an_upgrade_leaves_either_format_and_every_record(
-    tmp_path: Path, memory: Path, recorder: Path
+    tmp_path: Path, memory: Path, recorder: SequenceServer
 ) -> None:
     """On every disk. Once the command said that it was done, the format is the new one."""
-    prepare("upgrade", tmp_path / "ledger")
+    prepare("upgrade", tmp_path / "ledger", recorder)
     recording = record("upgrade", tmp_path / "ledger", recorder)
     right = state_of(tmp_path / "ledger" / DB)
     assert right is not None
