@@ -163,7 +163,7 @@ _SUSPECT = re.compile(
 """In the name of a field, without underscores: the provider may run a tool, or send its answer, or
 the request, to another place.
 """
-_SEARCHES = re.compile(r":online\Z|-search-(?:preview|api)")
+_SEARCHES = re.compile(r":online(?![a-z0-9])|-search-(?:preview|api)", re.IGNORECASE)
 """In the name of a model: the provider searches the web for each request."""
 
 
@@ -223,7 +223,9 @@ def _check_routing(field: str, value: object) -> None:
             waiting += found
         elif isinstance(found, dict):
             for name, inner in found.items():
-                if inner and _SUSPECT.search(plain_name(name)):
+                # An empty object is enough for a web search.
+                is_set = inner is not None and inner is not False and inner not in ("", [])
+                if is_set and _SUSPECT.search(plain_name(name)):
                     raise _unknown(f"{field}.{name}", field)
                 waiting.append(inner)
 

@@ -28,6 +28,7 @@ _FORCED = frozenset({"any", "required"})
 _LEGACY = "functions"
 _ITEMS_WITH_TOOLS = ("additional_tools", "tool_search_output")
 _LISTING = (*_ITEMS_WITH_TOOLS, "mcp_list_tools")
+_FIELDS_OF_MESSAGE = frozenset({"content", "function_call", _LEGACY, "role", "tool_calls", "tools"})
 _FIELDS_OF_ITEM = frozenset(
     {
         "approval_request_id",
@@ -242,9 +243,13 @@ def _check_items(api: Api, body: Mapping[str, Any]) -> None:
     or a field that servers could take for another.
     """
     if api is Api.CHAT:
-        messages = body.get("messages")
-        for message in messages if isinstance(messages, list) else ():
-            if isinstance(message, dict) and (message.get("tools") or message.get(_LEGACY)):
+        for message in _messages(body):
+            check_spelling(message, _FIELDS_OF_MESSAGE)
+            if message.get("tools") or message.get(_LEGACY):
+                raise _tool_in_message()
+    if api is Api.MESSAGES:
+        for message in _messages(body):
+            if _defines_tool(message) or message.get("tool_changes"):
                 raise _tool_in_message()
     if api is Api.RESPONSES:
         given = body.get("input")
@@ -255,6 +260,13 @@ def _check_items(api: Api, body: Mapping[str, Any]) -> None:
                 check_spelling(item, _FIELDS_OF_ITEM)
                 if item.get("type") not in _LISTING and item.get("tools"):
                     raise _tool_in_message()
+
+
+def _messages(body: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    found = body.get("messages")
+    yield from (
+        each for each in (found if isinstance(found, list) else ()) if isinstance(each, dict)
+    )
 
 
 def _tool_in_message() -> ModelRequestError:
@@ -269,9 +281,7 @@ def _blocks(body: Mapping[str, Any]) -> Iterator[Any]:
     """Yield the content blocks in a request (in its system prompt, its messages and the results in
     them), and the tool changes in these.
     """
-    messages = body.get("messages")
-    owners = messages if isinstance(messages, list) else []
-    waiting = [each.get("content") for each in owners if isinstance(each, dict)]
+    waiting = [each.get("content") for each in _messages(body)]
     waiting.append(body.get("system"))
     while waiting:
         blocks = waiting.pop()

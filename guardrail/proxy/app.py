@@ -105,7 +105,9 @@ class Proxy:
         if route is not None and route.api is None:
             return pass_on(self._shared, route, incoming, out)
         self._shared.outcomes.start()
-        caller = ProxyCaller(identity, credential_digest(incoming.headers))
+        header = self._shared.settings.identity_header.lower() or None
+        digest = credential_digest(incoming.headers, incoming.query, header)
+        caller = ProxyCaller(identity, digest)
         if route is None:
             return answer_litellm(self._shared, caller, incoming, out)
         return Exchange(self._shared, route, caller, incoming, out).run()

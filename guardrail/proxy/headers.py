@@ -16,12 +16,14 @@ _OF_CALLER = "x-guardrail-token"
 _SECRET = re.compile(r"auth|key|token|secret|cookie|cred|passw|signature|jwt|bearer|cert|assertion")
 """In a name: the value identifies a caller."""
 _HARMLESS = re.compile(
-    r"(?:accept|content|x-stainless|sec|openai-beta|x-b3|x-datadog|x-codex-turn)(?:-|\Z)"
+    r"(?:accept|content|x-stainless|sec-ch|sec-fetch|openai-beta|x-b3|x-codex-turn)(?:-|\Z)"
     r"|(?:user-agent|connection|cache-control|pragma|priority|date|origin|baggage|traceparent"
     r"|tracestate|idempotency-key|http-referer|x-title|x-app|x-initiator|x-openai-subagent"
     r"|api-version|beta|anthropic-version|anthropic-beta)\Z"
+    r"|(?:sec-gpc|sentry-trace"
+    r"|x-datadog-(?:origin|parent-id|sampling-priority|tags|trace-id))\Z"
     r"|(?:.*-)?(?:request|trace|span|correlation|interaction|turn|call)-id\Z"
-    r"|.*(?:-trace|-context|traceparent|retry-count|attempt|timeout|timestamp)\Z"
+    r"|.*(?:-trace-context|traceparent|retry-count|attempt|timeout|timestamp)\Z"
 )
 """A name of headers and query parameters that can differ between the requests of one caller."""
 

@@ -44,7 +44,7 @@ class ProxyCaller:
         return principal.issuer or "", principal.id, self.credential
 
 
-def credential_digest(headers: Headers, query: str = "", identity: str | None = None) -> str:
+def credential_digest(headers: Headers, query: str, identity: str | None) -> str:
     """Return a digest of everything in a request that may be a credential. The credentials
     themselves are never kept. The digest is only meaningful inside this process. The arguments are
     those of ``credentials_in``.

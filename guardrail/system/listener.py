@@ -36,6 +36,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9._-]*[a-z0-9])?)(?::([0-9]{1,5}))?")
 _MAX_TARGET = 8 * 1024
 _MAX_LENGTH_DIGITS = 15
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _OTHER_SITES = frozenset({b"cross-site", b"same-site"})
 
 
@@ -177,7 +178,7 @@ def refusal_of(target: bytes, headers: Headers, rules: ListenerRules) -> Listene
     Neither the body nor the caller is examined: see ``too_large`` and
     ``ListenerRules.authenticate``.
     """
-    for check in (_of_size, _of_target, _of_host, _of_framing, _of_content, _of_origin):
+    for check in (_of_size, _of_text, _of_target, _of_host, _of_framing, _of_content, _of_origin):
         found = check(target, headers, rules)
         if found is not None:
             return found
@@ -192,6 +193,14 @@ def _of_size(target: bytes, headers: Headers, rules: ListenerRules) -> ListenerR
     else:
         return None
     return ListenerRefusal(431, "headers", message)
+
+
+def _of_text(_: bytes, headers: Headers, __: ListenerRules) -> ListenerRefusal | None:
+    """RFC 9110, section 5.5."""
+    if any(_CONTROL.search(value) for _, value in headers):
+        message = "the value of a header contains a control character"
+        return ListenerRefusal(400, "headers", message)
+    return None
 
 
 def _of_target(target: bytes, _: Headers, __: ListenerRules) -> ListenerRefusal | None:

@@ -535,6 +535,9 @@ def test_an_input_item_in_another_spelling_is_refused(item: Any) -> None:
     "body",
     [
         {"model": "openai/gpt-5:online"},
+        {"model": "openai/gpt-5:ONLINE "},
+        {"model": "openai/gpt-5:online:nitro"},
+        {"model": "gpt-4o-Search-Preview"},
         {"model": "gpt-4o-search-preview"},
         {"model": "x", "models": ["y", "z:online"]},
         {"model": "x", "fallbacks": [{"model": "gpt-5-search-api-2025-10-14"}]},
@@ -606,6 +609,8 @@ def test_a_shell_in_a_container_of_the_request_is_the_provider_s(tool: Any) -> N
     [
         (CHAT, {"messages": [{"role": "system", "tools": [{"type": "builtin_function"}]}]}),
         (CHAT, {"messages": [{"role": "system", "functions": [{"name": "x"}]}]}),
+        (MESSAGES, {"messages": [{"role": "user", "content": "x", "tools": []}]}),
+        (MESSAGES, {"messages": [{"role": "user", "content": "x", "tool_changes": [1]}]}),
         (RESPONSES, {"input": [{"type": "message", "tools": [{"type": "web_search"}]}]}),
         (RESPONSES, {"input": [{"tools": [{"type": "web_search"}]}]}),
         (RESPONSES, {"input": [{"type": ["additional_tools"], "tools": [1]}]}),
@@ -618,6 +623,19 @@ def test_tools_in_any_message_are_refused(api: Api, body: Any) -> None:
     assert raised.value.code == "model_request.tool_in_message"
     listed = {"input": [{"type": "mcp_list_tools", "server_label": "x", "tools": [{"name": "y"}]}]}
     assert read(RESPONSES, listed).tools == {}
+
+
+@pytest.mark.parametrize("field", ["Tools", "FUNCTIONS", "toolCalls", "function-call"])
+def test_another_spelling_of_a_field_of_a_message_is_refused(field: str) -> None:
+    with pytest.raises(ModelRequestError, match="another spelling"):
+        read(CHAT, {"messages": [{"role": "user", "content": "x", field: []}]})
+
+
+def test_an_empty_object_inside_a_fallback_can_start_a_search() -> None:
+    fallback = {"model": "x", "web_search_options": {}}
+    with pytest.raises(ModelRequestError, match="does not know the field"):
+        read(CHAT, {"fallbacks": [fallback]})
+    read(CHAT, {"fallbacks": [{**fallback, "web_search_options": None}]})
 
 
 def test_a_type_that_is_no_text_is_not_an_internal_error() -> None:

@@ -83,6 +83,10 @@ SECRETS = [
     "cf-access-client-secret",
     "x-client-cert",
     "content-key",
+    "x-user-context",
+    "x-account-trace",
+    "sec-tenant",
+    "x-datadog-tenant",
 ]
 HARMLESS = [
     "user-agent",
@@ -100,6 +104,8 @@ HARMLESS = [
     "x-amzn-trace-id",
     "sentry-trace",
     "x-cloud-trace-context",
+    "x-datadog-trace-id",
+    "sec-ch-ua-mobile",
     "x-codex-turn-metadata",
     "x-guardrail-session",
     "referer",

@@ -40,8 +40,9 @@ def test_the_next_request_tells_the_result_without_naming_a_session(bench: Bench
         {"api_key": "key-of-bob"},
         {"default_headers": {"x-guardrail-session": "s2"}},
         {"api_key": "key-of-bob", "default_headers": {"x-guardrail-session": "s1"}},
+        {"default_query": {"key": "bob"}, "default_headers": {"x-guardrail-session": "s1"}},
     ],
-    ids=["another key", "another session", "another key in this session"],
+    ids=["another key", "another session", "another key in this session", "a key in the query"],
 )
 def test_a_claim_of_somebody_else_closes_nothing(bench: Bench, other: dict[str, Any]) -> None:
     with (

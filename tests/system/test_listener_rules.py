@@ -159,6 +159,13 @@ def test_a_request_names_a_path(target: bytes) -> None:
     assert (found.status, found.code) == (400, "target")
 
 
+@pytest.mark.parametrize("value", [b"a\x01b", b"a\x00", b"\x7f", b"a\nb"])
+def test_a_header_with_a_control_character_is_refused(value: bytes) -> None:
+    """RFC 9110, section 5.5: only a tab may be inside a value."""
+    assert refused(HOST, (b"x-a", value)) == "400 headers"
+    assert refused(HOST, (b"x-a", b"a\tb\xe9")) is None
+
+
 def test_compressed_bodies_and_websockets_are_refused() -> None:
     for coding in (b"gzip", b"zstd", b"identity, gzip", b"br", b"GZIP"):
         assert refused(HOST, (b"content-encoding", coding)) == "415 encoding"
