@@ -5,6 +5,7 @@ that the request failed. Performs no I/O.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,60 +20,119 @@ _PARTS_OF_ANSWER = frozenset(
         "content_block",
         "delta",
         "item",
-        "message",
         "output",
         "response",
         "tool_use",
     }
 )
 """Names of fields with which an answer, or an event of a stream, contains calls."""
+_MESSAGE = "message"
+"""Name of a field that contains calls in an answer, and anything at all in an error."""
+_MOST = 10_000
+"""Maximum number of events and lines of JSON in an error."""
+_LINE = re.compile(r"\r\n|[\r\n]")
 
 
 def check_error_body(body: bytes) -> None:
     """Raise ``ModelAnswerError`` if *body*, from a response with an error status, could be read as
-    an answer with calls: as JSON in any encoding that clients detect, or as a stream of events.
+    an answer with calls: as JSON in any encoding that clients detect, or as a stream of events. The
+    time that it takes is proportional to the size of *body*.
     """
     for value in _documents(body):
         for each in value if isinstance(value, list) else [value]:
             if isinstance(each, _Pairs) and any(_is_answer(*pair) for pair in each.pairs):
-                raise ModelAnswerError(
-                    "the upstream's error contains an answer", code="model_answer.error_body"
-                )
+                raise _error("contains an answer")
 
 
 class _Pairs:
     """A JSON object with all its fields, even those that have the same name."""
 
+    __slots__ = ("pairs",)
+
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         self.pairs = pairs
 
 
+_DECODER = json.JSONDecoder(object_pairs_hook=_Pairs)
+
+
+def _error(why: str) -> ModelAnswerError:
+    return ModelAnswerError(f"the upstream's error {why}", code="model_answer.error_body")
+
+
 def _documents(body: bytes) -> Iterator[Any]:
-    try:
-        yield json.loads(body, object_pairs_hook=_Pairs)
-    except RecursionError:
-        raise ModelAnswerError(
-            "the upstream's error is too deep", code="model_answer.error_body"
-        ) from None
-    except ValueError:
-        text = body.decode("utf-8", "replace")
-    else:
+    """Yield the JSON values that clients could find in *body*. Each part of *body* is parsed only
+    a few times.
+    """
+    found = list(_values(body))
+    if found:
+        yield from found
         return
+    text = body.decode("utf-8", "replace")
+    lines = _LINE.split(text)
+    left = _MOST
+    # Some clients also end a line at characters that JSON allows in a string.
+    for way in [lines] if len(lines) >= len(text.splitlines()) else [lines, text.splitlines()]:
+        for each in _parts(way):
+            if not left:
+                raise _error("has too many parts")
+            left -= 1
+            yield from _values(each)
+
+
+def _parts(lines: list[str]) -> Iterator[str]:
+    """Yield each event of a stream, and each line of JSON, also inside of an event, because some
+    clients do not join the lines of an event.
+    """
     data: list[str] = []
-    for line in [*text.splitlines(), ""]:
+    for line in [*lines, ""]:
         name, _, value = line.partition(":")
-        if name.strip("\ufeff") == "data":
+        is_data = name.strip("\ufeff") == "data"
+        if is_data:
             data.append(value)
         elif not line and data:
-            yield from _documents("\n".join(data).encode("utf-8", "replace"))
+            if len(data) > 1 or not _is_json_line(data[0]):
+                yield "\n".join(data)
             data = []
-        elif line.lstrip().startswith(("{", "[")):
-            yield from _documents(line.encode("utf-8", "replace"))  # one object in each line
+        single = value if is_data else line
+        if _is_json_line(single):
+            yield single
+
+
+def _is_json_line(line: str) -> bool:
+    return line.lstrip(" \t\ufeff")[:1] in {"{", "["}
+
+
+def _values(text: str | bytes) -> Iterator[Any]:
+    """Yield the value of *text*, or nothing if it is not JSON."""
+    try:
+        if isinstance(text, bytes):
+            text = text.decode(json.detect_encoding(text), "surrogatepass")
+        yield _DECODER.decode(text.lstrip("\ufeff"))
+    except RecursionError:
+        failure = _error("is too deep")
+    except ValueError:
+        return
+    else:
+        return
+    raise failure
 
 
 def _is_answer(name: str, value: object) -> bool:
+    """Return True if the field *name* of an error could be that of an answer. In an error, such
+    names have texts and numbers: ``{"message": "not found", "call_id": "c1"}``.
+    """
+    if not isinstance(value, _Pairs | list) or value == []:
+        return False
     folded = name.casefold()
-    if folded in _PARTS_OF_ANSWER:
-        # In an error, they are texts: {"message": "not found"}.
-        return isinstance(value, _Pairs | list) and value != []
-    return looks_like_call(name) and bool(value)
+    if folded == _MESSAGE:
+        # Servers put the details of an error there: {"message": {"detail": []}}.
+        return any(
+            isinstance(each, _Pairs) and any(_is_part_of_message(field) for field, _ in each.pairs)
+            for each in (value if isinstance(value, list) else [value])
+        )
+    return folded in _PARTS_OF_ANSWER or looks_like_call(name)
+
+
+def _is_part_of_message(name: str) -> bool:
+    return name.casefold() == "content" or looks_like_call(name)

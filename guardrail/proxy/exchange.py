@@ -18,6 +18,7 @@ from guardrail.model_apis.sse import compact
 from guardrail.proxy.asgi import Incoming, Outgoing
 from guardrail.proxy.errors import NoAnswerError, ProxyError, failure_of
 from guardrail.proxy.headers import Headers, to_client, to_upstream
+from guardrail.proxy.large_bodies import processed
 from guardrail.proxy.request_body import read_body
 from guardrail.proxy.routes import Route
 from guardrail.proxy.turn import ProxyTurn
@@ -105,7 +106,7 @@ class Exchange:
                 if reply.status >= 400:
                     error = await reply.body(self._shared.limits.error)
                     self._acted = True  # unless the body is an error as well
-                    check_error_body(error)
+                    await processed(len(error), check_error_body, error)
                     self._acted = reply.status >= 500
                     await self._out.start(reply.status, self._head)
                     await self._out.write(error)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from guardrail.core import json_text
 from guardrail.proxy.asgi import Incoming
 from guardrail.proxy.errors import ProxyError
+from guardrail.proxy.large_bodies import processed
 
 __all__ = ["read_body"]
-
-_LARGE = 256 * 1024
-"""Requests of this size, in bytes, or larger are read in a thread, so that other requests are
-served meanwhile.
-"""
 
 
 async def read_body(incoming: Incoming, text: bytes) -> Mapping[str, Any]:
@@ -27,10 +22,7 @@ async def read_body(incoming: Incoming, text: bytes) -> Mapping[str, Any]:
             400, "compressed requests are not supported", code="proxy.request_encoding"
         )
     try:
-        if len(text) > _LARGE:
-            body = await asyncio.to_thread(_parsed, text)
-        else:
-            body = _parsed(text)
+        body = await processed(len(text), _parsed, text)
     except ValueError:
         body = None
     if not isinstance(body, dict):

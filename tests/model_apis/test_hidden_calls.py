@@ -401,6 +401,10 @@ ERRORS = {
     "call": b'{"tool_calls": [1]}',
     "calls in another field": b'{"toolCalls": [1]}',
     "deep": b'{"a":' * 100_000,
+    "calls of a message": b'{"message": {"role": "assistant", "Tool_calls": [{"id": "c"}]}}',
+    "content of a message": b'{"message": {"content": [{"type": "tool_use"}]}}',
+    "line of an event": b'data: {"id": 1}\ndata: ' + COMPLETION.encode() + b"\n\n",
+    "separator in an event": sse({"a": "\u2028", **CHUNK}).replace(b"\\u2028", b"\xe2\x80\xa8"),
 }
 
 
@@ -423,10 +427,36 @@ def test_the_body_of_an_error_contains_no_answer(body: bytes) -> None:
         b'{"choices": [], "content": "x", "output": null}',
         b'event: error\ndata: {"type": "error", "error": {"message": "x"}}\n\n',
         b"\xff\xfe{",
+        b'{"object": "error", "message": {"detail": [{"type": "x"}]}, "type": "invalid"}',
+        b'{"message": ["a", {"property": "x"}], "statusCode": 400}',
+        b'{"error": "x", "call_id": "c1", "calls": 5, "tool_calls_allowed": true}',
+        b"data:" * 200_000,
     ],
 )
 def test_an_error_passes(body: bytes) -> None:
     check_error_body(body)
+
+
+@pytest.mark.parametrize(
+    "part", [b"data:", b"data: {\n\n", b'data: {"a":\n', b"{\n", b'{"a": []}\n', b"[1\x85"]
+)
+def test_the_work_for_an_error_grows_with_its_size(
+    part: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An upstream chooses the error, so it could keep the proxy busy."""
+    parsed: list[int] = []
+    decode = json.JSONDecoder.decode
+
+    def counting(self: json.JSONDecoder, text: str) -> Any:
+        parsed.append(len(text))
+        return decode(self, text)
+
+    monkeypatch.setattr(json.JSONDecoder, "decode", counting)
+    body = part * 20_000
+    with contextlib.suppress(ModelAnswerError):  # too many parts
+        check_error_body(body)
+    assert sum(parsed) <= 4 * len(body)
+    assert len(parsed) <= 10_001
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "9" * 5_000])
