@@ -87,7 +87,6 @@ def test_a_process_killed_while_it_creates_leaves_nothing_or_a_log(tmp_path: Pat
         "import sys\n"
         "from pathlib import Path\n"
         "from tests.support.ledgers import make\n"
-        "import sqlite_utils\n"
         "print(flush=True)\n"
         "make(Path(sys.argv[1]))\n"
     )

@@ -113,8 +113,6 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
     ``KeysError`` if its head can't be signed, and ``OSError`` or ``sqlite3.Error`` if the disk
     fails. In each of these cases, nothing is left at *db*.
     """
-    from sqlite_utils import Database
-
     head = _first_head(genesis_line, signing)
     for left in db.parent.glob(f"{glob.escape(db.name)}-new-*"):
         left.unlink(
@@ -127,13 +125,11 @@ def create(db: Path, genesis_line: bytes, signing: Signing) -> None:
             f"file:{quoted(fresh)}?mode=rw", uri=True, isolation_level=None
         )
         try:
-            # Code that is installed as a plugin must not run on a log.
-            database = Database(connection, execute_plugins=False)
             for pragma in ("page_size = 4096", "journal_mode = WAL", "synchronous = FULL"):
                 connection.execute(f"PRAGMA {pragma}")
             connection.execute("BEGIN IMMEDIATE")
             for statement in SCHEMA.values():
-                database.execute(statement)
+                connection.execute(statement)
             connection.execute(
                 "INSERT INTO record (seq, leaf, line) VALUES (0, ?, ?)",
                 (head.leaf, genesis_line.decode("utf-8")),

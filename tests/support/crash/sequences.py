@@ -23,8 +23,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NoReturn
 
-import sqlite_utils  # noqa: F401 - imported here, so that a forked run has nothing left to import
-
 import guardrail.ledger.sqlite.appending
 import guardrail.ledger.sqlite.database
 from guardrail.config import Settings
