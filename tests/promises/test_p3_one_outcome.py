@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import subprocess
-import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,8 @@ import pytest
 
 from guardrail.errors import LedgerError, UsageError
 from guardrail.testing import StaticPolicy, allow
+from tests.support.forked import ForkedProgram, forked
 from tests.support.guards import OPEN, Body, child, guarded, journal_of, records, whole
-from tests.support.paths import PROGRAMS
 
 BEFORE_DURABLE = [
     "before:begin",
@@ -59,15 +58,16 @@ ENDED = ["after:commit-outcome", "after:release"]
 RAN = frozenset([*DURABLE[DURABLE.index("in:body") :], *ENDED])
 
 
-def killed_at(folder: Path, point: str, how: str) -> None:
+@pytest.fixture(scope="module")
+def killed_guard() -> Iterator[ForkedProgram]:
+    """A program that kills itself at a point of a call."""
+    with forked("tests.support.programs.killed_guard") as program:
+        yield program
+
+
+def killed_at(program: ForkedProgram, folder: Path, point: str, how: str) -> None:
     """Run the program that kills itself at *point*; make sure that it did."""
-    done = subprocess.run(
-        [sys.executable, str(PROGRAMS / "killed_guard.py"), str(folder), point, how],
-        capture_output=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == -signal.SIGKILL, (point, done.stdout, done.stderr)
+    assert program.run(str(folder), point, how) == -signal.SIGKILL, point
 
 
 def ends(folder: Path) -> list[str]:
@@ -80,12 +80,12 @@ def ends(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("point", [*BEFORE_DURABLE, *DURABLE, *ENDED])
 def test_a_process_killed_at_any_step_leaves_one_outcome_per_allowed_call(
-    tmp_path: Path, point: str
+    tmp_path: Path, killed_guard: ForkedProgram, point: str
 ) -> None:
     """SIGKILL before and after each numbered step; then one outcome for each decision that is
     durable.
     """
-    killed_at(tmp_path, point, "call")
+    killed_at(killed_guard, tmp_path, point, "call")
     expected = ["ok"] if point in BEFORE_DURABLE else ["ok", "ok" if point in ENDED else "unknown"]
     assert ends(tmp_path) == expected
     runs = len((tmp_path / "bodies").read_text())
@@ -97,10 +97,10 @@ def test_a_process_killed_at_any_step_leaves_one_outcome_per_allowed_call(
 @pytest.mark.parametrize("point", ["before:commit-decision", "in:body", "before:commit-outcome"])
 @pytest.mark.parametrize("how", ["acall", "admit"])
 def test_the_same_holds_for_awaited_and_handed_over_calls(
-    tmp_path: Path, point: str, how: str
+    tmp_path: Path, killed_guard: ForkedProgram, point: str, how: str
 ) -> None:
     """At the three points that tell the cases apart."""
-    killed_at(tmp_path, point, how)
+    killed_at(killed_guard, tmp_path, point, how)
     assert ends(tmp_path) == (["ok"] if point in BEFORE_DURABLE else ["ok", "unknown"])
 
 

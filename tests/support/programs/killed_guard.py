@@ -1,9 +1,8 @@
-"""A process that kills itself at a named point of a governed call: ``killed_guard.py FOLDER POINT
-call|acall|admit``.
+"""A process that kills itself at a named point of a governed call. Its arguments are ``FOLDER POINT
+call|acall|admit``; tests/support/forked.py runs it.
 
-One call is made and acknowledged first; its id goes to standard output. Then the point is armed and
-another call made. A point is ``before:STEP`` or ``after:STEP`` of the numbered steps in
-guardrail/call/.
+One call is made and acknowledged first. Then the point is armed and another call made. A point is
+``before:STEP`` or ``after:STEP`` of the numbered steps in guardrail/call/.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,13 +26,13 @@ from guardrail.testing import StaticPolicy, allow
 from guardrail.wiring.opening import open_journal
 from tests.support import guards
 
-POINT = sys.argv[2]
-armed = False
+armed = ""
+"""The point that was asked for, once the first call has been made."""
 
 
 def die(point: str) -> None:
     """End this process at once, where *point* is the one that was asked for."""
-    if armed and point == POINT:
+    if point == armed:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -76,9 +74,9 @@ def note_type(_: Any, draft: Any, *__: Any) -> bool:
     return True
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     global armed
-    folder, how = Path(sys.argv[1]), sys.argv[3]
+    folder, wanted, how = Path(arguments[0]), *arguments[1:]
     hook(guardrail.call.steps.CallSteps, "request", "begin")  # (1)
     hook(guardrail.tools.tool, "take_json", "snapshot")  # (2)
     hook(Redactor, "inspect", "classify")  # (3)
@@ -118,10 +116,6 @@ def main() -> None:
         die("after:release")
 
     call()
-    armed = True
+    armed = wanted
     call()
     print("survived", flush=True)
-
-
-if __name__ == "__main__":
-    main()
