@@ -4,9 +4,10 @@ answer.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +15,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import guardrail
+import pytest
+
 from guardrail import Guard
 from guardrail.approvals.rules import Approver
 from guardrail.config import Settings
@@ -193,23 +195,23 @@ def attempt(guard: Guard, approval: str | None, body: Any = None, *, amount: int
 def run(
     folder: Path, *words: str, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command line in *folder*."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GUARDRAIL_")}
-    return subprocess.run(
-        [sys.executable, "-c", "from guardrail.cli import main; main()", *words],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        env={
-            **kept,
-            "PYTHONPATH": str(Path(guardrail.__file__).parents[1]),
-            "NO_COLOR": "1",
-            **(env or {}),
-        },
-        stdin=subprocess.DEVNULL,
-        check=False,
-        timeout=60,
-    )
+    """Run the command line in *folder*, in this process."""
+    from guardrail.cli.app import run as run_command
+
+    out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [each for each in os.environ if each.startswith("GUARDRAIL_")]:
+            patch.delenv(name)
+        for name, value in {"NO_COLOR": "1", **(env or {})}.items():
+            patch.setenv(name, value)
+        patch.chdir(folder)
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(errors):
+            code = int(run_command(list(words)))
+    said = []
+    for stream in (out, errors):
+        stream.seek(0)
+        said.append(stream.read())
+    return subprocess.CompletedProcess(list(words), code, *said)
 
 
 def granted(request: bytes, *, seq: int, ordinal: int = 0, who: str = "carol") -> bytes:
