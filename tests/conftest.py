@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Generator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +35,21 @@ _MAY_BE_SKIPPED = (
     # A container may have IPv4 alone.
     "this machine has no ::1",
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let clients trust one authority, here and in every process that tests start.
+
+    Each client of an HTTP library reads the system's certificates, which takes 20 to 60 ms. Tests
+    make hundreds of clients, and connect to nothing outside this machine.
+    """
+    if hasattr(config, "workerinput"):
+        return  # the process that started this one has done it
+    from tests.support.opa_server import certificates
+
+    folder = tempfile.TemporaryDirectory(prefix="guardrail-tests-")
+    config.add_cleanup(folder.cleanup)
+    os.environ["SSL_CERT_FILE"] = str(certificates(Path(folder.name)).ca)
 
 
 @pytest.hookimpl(wrapper=True)
