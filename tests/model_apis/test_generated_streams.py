@@ -23,7 +23,7 @@ from tests.support.replayed import anthropic_client, openai_client
 from tests.support.wire import Wire
 
 STREAMS = 500
-OVER_HTTP = 60
+OVER_HTTP = 30
 MESSAGES: Any = {"model": MODEL, "max_tokens": 9, "messages": CHAT["messages"]}
 
 apis = pytest.mark.parametrize("api", list(Api), ids=str)
