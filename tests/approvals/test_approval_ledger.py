@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import functools
 import json
 import os
 import signal
@@ -21,6 +23,7 @@ from guardrail.errors import ApprovalRequired, Denied, LedgerError
 from guardrail.guard import Guard
 from guardrail.ledger.reader import LedgerReader
 from tests.support.approvals import BOB, CAROL, Asks, Body, guarded, records
+from tests.support.forked import ForkedProgram
 from tests.support.guards import journal_of
 from tests.support.paths import PROGRAMS
 
@@ -38,19 +41,25 @@ def start(folder: Path, what: str, point: str, *words: str, **env: str) -> subpr
     )
 
 
+@functools.cache
+def program() -> ForkedProgram:
+    """Return the program of the steps. It ends with this process."""
+    made = ForkedProgram("tests.support.programs.approval_step")
+    atexit.register(made.close)
+    return made
+
+
 def step(folder: Path, what: str, *words: str, point: str = "-") -> dict[str, Any]:
     """Take one step in a process of its own."""
-    out, errors = start(folder, what, point, *words).communicate(timeout=60)
-    assert out, errors
-    answer: dict[str, Any] = json.loads(out)
+    output = folder / "step-output"
+    assert program().run(str(folder), what, point, *words, output=output) == 0
+    answer: dict[str, Any] = json.loads(output.read_text())
     return answer
 
 
 def killed(folder: Path, what: str, point: str, *words: str) -> None:
     """Take one step in a process that kills itself at *point*."""
-    process = start(folder, what, point, *words)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == -signal.SIGKILL, errors
+    assert program().run(str(folder), what, point, *words) == -signal.SIGKILL
 
 
 def bodies(folder: Path) -> int:

@@ -15,8 +15,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from guardrail import Guard
 from guardrail.approvals.rules import Approver
 from guardrail.config import Settings
@@ -196,6 +194,8 @@ def run(
     folder: Path, *words: str, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run the command line in *folder*, in this process."""
+    import pytest  # not above: programs import this module
+
     from guardrail.cli.app import run as run_command
 
     out, errors = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8") for _ in range(2))

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 _SERVE = """
 import importlib, json, os, sys, traceback
@@ -16,10 +17,11 @@ program = importlib.import_module(sys.argv[1])
 for line in sys.stdin:
     child = os.fork()
     if child == 0:
-        os.dup2(2, 1)
+        output, arguments = json.loads(line)
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC) if output else 2, 1)
         status = 1
         try:
-            program.main(json.loads(line))
+            program.main(arguments)
             sys.stdout.flush()
             status = 0
         except BaseException:
@@ -41,13 +43,13 @@ class ForkedProgram:
             text=True,
         )
 
-    def run(self, *arguments: str) -> int:
+    def run(self, *arguments: str, output: Path | None = None) -> int:
         """Run the program to its end; return how it ended: a signal as a negative number. What it
-        prints goes to stderr.
+        prints goes to the file *output*, or to stderr.
         """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps(arguments) + "\n")
+        self._process.stdin.write(json.dumps([output and str(output), arguments]) + "\n")
         self._process.stdin.flush()
         return int(self._process.stdout.readline())
 

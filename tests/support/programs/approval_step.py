@@ -1,4 +1,5 @@
-"""A process that takes one step of an approval: ``approval_step.py FOLDER WHAT POINT WORD...``.
+"""A process that takes one step of an approval: ``approval_step.py FOLDER WHAT POINT WORD...``, or
+``main`` with these arguments.
 
 WHAT is ``ask``, ``approve ID NAME``, ``refuse ID NAME`` or ``use ID``. With a POINT other than
 ``-`` it kills itself there. What came of it goes to standard output as one JSON line; with ``go``
@@ -20,12 +21,12 @@ from guardrail.errors import ApprovalRequired, Denied
 from guardrail.ledger.sqlite.appending import Store
 from tests.support.approvals import Asks, guarded
 
-FOLDER, WHAT, POINT, *WORDS = sys.argv[1:]
 written = {"type": ""}
+asked = {"point": "-"}
 
 
 def die(point: str) -> None:
-    if point == POINT:
+    if point == asked["point"]:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
@@ -55,8 +56,9 @@ def outcome(step: Callable[[], Any]) -> dict[str, Any]:
         return {"denied": denial.code}
 
 
-def main() -> None:
-    folder = Path(FOLDER)
+def main(arguments: list[str]) -> None:
+    place, what, asked["point"], *words = arguments
+    folder = Path(place)
     approvers = int(os.environ.get("APPROVERS", "1"))
 
     def body(**_: Any) -> str:
@@ -66,7 +68,7 @@ def main() -> None:
         return "paid"
 
     with guarded(folder, Asks(approvers=approvers)) as guard:
-        if WORDS and WORDS[-1] == "go":
+        if words and words[-1] == "go":
             print("ready", flush=True)
             sys.stdin.readline()
         hook()
@@ -76,16 +78,17 @@ def main() -> None:
                 return guard.call("pay", {"amount": 5}, body, approval=approval)
 
         def answer(say: Callable[..., Any]) -> Any:
-            rejected = say(WORDS[0], Approver(WORDS[1]), "because").rejected
+            rejected = say(words[0], Approver(words[1]), "because").rejected
             return "answered" if rejected is None else str(rejected)
 
         steps: dict[str, Callable[[], Any]] = {
             "ask": lambda: call(None),
-            "use": lambda: call(WORDS[0]),
+            "use": lambda: call(words[0]),
             "approve": lambda: answer(guard.approvals.approve),
             "refuse": lambda: answer(guard.approvals.refuse),
         }
-        print(json.dumps(outcome(steps[WHAT])), flush=True)
+        print(json.dumps(outcome(steps[what])), flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main(sys.argv[1:])
