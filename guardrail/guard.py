@@ -94,6 +94,7 @@ class Guard(ToolDeclarations):
             profile=settings.redaction.profile,
             raw_input=settings.policy.input == "raw",
             identity=lambda: self._policies.engine.identity,
+            soon=journal.released.soon,
         )
         terms = terms_of(settings.approvals)
         self._throttle = Throttle(journal, settings.limits.calls_per_minute)
@@ -435,8 +436,7 @@ class Guard(ToolDeclarations):
         ``admin.listing_failed`` records why. Answers are cached for up to a minute, as long as
         policy, tool and subject stay the same. Raises ``UsageError``.
         """
-        found = [self.find_tool(tool) for tool in tools]
-        return drive(self._listings.steps(found, session, adapter))
+        return drive(self._listings.steps(list(map(self.find_tool, tools)), session, adapter))
 
     async def alisted(
         self,

@@ -74,7 +74,7 @@ class Admission:
         error: BaseException | None = None,
         seconds: float | None = None,
     ) -> Receipt:
-        """Record how the call ended; durable when this returns.
+        """Record how the call ended; durable when this returns, whatever ``[ledger] outcome`` says.
 
         Raises ``LedgerError`` if the outcome can't be written now: it stays pending and is written
         as soon as the ledger is writable. An outcome that arrives after the call was closed as
@@ -82,7 +82,7 @@ class Admission:
         ``UsageError`` if the status is unknown, if *seconds* is not a duration, or if the call is
         settled twice.
         """
-        return drive(self._settle(status, Ended(result, error, seconds))).receipt
+        return _receipt(drive(self._settle(status, Ended(result, error, seconds))))
 
     async def asettle(
         self,
@@ -95,7 +95,7 @@ class Admission:
         """Async version of ``settle``. If the task is cancelled, the cancellation is delayed until
         the outcome is durable.
         """
-        return (await drive_async(self._settle(status, Ended(result, error, seconds)))).receipt
+        return _receipt(await drive_async(self._settle(status, Ended(result, error, seconds))))
 
     def _settle(self, status: Status | str, ended: Ended) -> Steps[Settled]:
         try:
@@ -112,6 +112,11 @@ class Admission:
             raise UsageError("this call is already settled", code="usage.settled")
         self._settled = status
         return (claim if late else settle)(self._journal, self._admitted, ended, status)
+
+
+def _receipt(settled: Settled) -> Receipt:
+    assert settled.receipt is not None  # only results of bodies that guardrail runs come earlier
+    return settled.receipt
 
 
 def _is_duration(seconds: object) -> bool:

@@ -29,12 +29,7 @@ from guardrail.core.redaction.marks import normalised
 from guardrail.core.redaction.redactor import Inspection, View
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.core.schema.snapshot import copy_json
-from guardrail.core.types import (
-    Effect,
-    Json,
-    PolicyIdentity,
-    Rule,
-)
+from guardrail.core.types import Effect, Enforcement, Json, PolicyIdentity, Rule
 from guardrail.errors import ArgumentsError, RedactionError
 from guardrail.identity.session import SessionState
 from guardrail.system.cpu_meter import OVER_BUDGET
@@ -73,7 +68,10 @@ class Recorder:
         profile: str,
         raw_input: bool,
         identity: Callable[[], PolicyIdentity],
+        soon: bool = False,
     ) -> None:
+        """If *soon* is True, results are released before their outcomes are durable."""
+        self._soon = soon
         self._profile = profile
         self.raw_input = raw_input
         """True if the policy sees the arguments themselves instead of their recorded form."""
@@ -200,6 +198,7 @@ class Recorder:
             approval=used.used() if used is not None else None,
             presented=prepared.presented if used is None else None,
             differs=prepared.differs,
+            soon=self._soon and _releases(decided),
         )
         draft = Draft.build(
             record,
@@ -377,6 +376,12 @@ def _claim(decided: Decided) -> Claim | None:
     if refuses(verdict.cause, verdict.detail):
         return None
     return decided.prepared.request.state.claim
+
+
+def _releases(decided: Decided) -> bool:
+    """Return True if guardrail runs the body of the call and releases its result."""
+    body = decided.prepared.request.enforcement is Enforcement.BODY
+    return body and decided.verdict.effect is Effect.ALLOW
 
 
 def _omission_reason(prepared: Prepared, view: View | None) -> str | None:

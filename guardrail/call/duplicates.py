@@ -51,6 +51,7 @@ def refuse_repeated(
         return
     if not _hold(journal, names, held):
         _refuse(prepared, Repeat.RUNNING)
+    yield from journal.released.wait_for_all()
     look = functools.partial(journal.requests.repeat, names)
     found = yield from journal.look_up(look, patience=_PATIENCE)
     if found is not None:

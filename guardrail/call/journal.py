@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from guardrail.approvals.rules import ApprovalCase, ApprovalTerms
 from guardrail.approvals.service import ApprovalService, TenantTokens, system_user
+from guardrail.call.released import ReleasedOutcomes
 from guardrail.core.claims import Owner
 from guardrail.core.log import fields
 from guardrail.core.log.record import Draft
@@ -44,10 +45,18 @@ class Writer(Protocol):
     def process(self) -> str:
         """Name of this process's lease."""
 
-    def submit(self, draft: Draft) -> Future[Receipt]:
+    @property
+    def owed(self) -> int:
+        """Number of outcomes that wait in memory until the ledger is writable."""
+
+    def submit(self, draft: Draft, *, later: bool = False) -> Future[Receipt]:
         """Queue *draft*. The future returns a receipt once the record is durable, or raises a
-        ``LedgerError``.
+        ``LedgerError``. If *later* is True, the record may wait a short time for another record to
+        share its commit with. No record that is submitted after it is written before it.
         """
+
+    def hurry(self) -> None:
+        """Write the records that were submitted with ``later`` now, without waiting for them."""
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
         """Write *draft*; durable when this returns. Raises ``LedgerError``, at the latest after
@@ -96,7 +105,11 @@ class Journal:
         deadline: float,
         owner: Callable[..., Owner | None],
         requests: Requests,
+        soon: bool = False,
     ) -> None:
+        """If *soon* is True, results are released before their outcomes are durable."""
+        self.released = ReleasedOutcomes(writer, deadline, soon=soon)
+        """The outcomes that are not durable although their results were released."""
         self.ledger = writer
         """The writer for the records of calls."""
         self.requests = requests
@@ -193,12 +206,14 @@ class Journal:
     def stop(self) -> None:
         """Close the ledger, after recording the guard's stop if possible. Idempotent.
 
-        Waits for the outcomes of bodies that have ended, but no longer than a call waits.
+        Waits for the outcomes of bodies that have ended, but no longer than a call waits. Raises
+        ``LedgerError`` if an outcome whose result was released can't be written.
         """
         if self._stopped:
             return
         self._stopped = True
         try:
+            self.released.close()
             end = time.monotonic() + self.deadline
             while os.getpid() in list(self.unsent.values()) and time.monotonic() < end:
                 time.sleep(_LOOK)
@@ -208,3 +223,4 @@ class Journal:
                 self.admin("stop", {})
         finally:
             self.ledger.close()
+        self.released.raise_problem()

@@ -1,4 +1,8 @@
-"""Step (9) of a call: records its outcome, even if the caller has stopped waiting."""
+"""Step (9) of a call: records its outcome, even if the caller has stopped waiting.
+
+A result is released once its outcome is durable. With ``[ledger] outcome = "soon"``, the result of
+a body that has ended is released once its outcome is queued (docs/adr/0028).
+"""
 
 from __future__ import annotations
 
@@ -25,6 +29,11 @@ _Sent = tuple[Draft, Future[Receipt]]
 
 _CLOSED = "ledger.closed_call"
 
+_ENDED = frozenset({Status.OK, Status.ERROR, Status.RETURNED})
+"""Statuses of bodies that have ended. After the others, the run is paused or cancelled and often
+continues in another process, which must see the outcome.
+"""
+
 
 def run_and_settle(
     journal: Journal, admitted: Admitted, run: Callable[..., Any]
@@ -40,7 +49,7 @@ def run_and_settle(
         try:
             extra = request.options.extra
             ended = yield Run(request.id, request.tool, run, admitted.arguments, extra, timed)
-            return (yield from _settle(journal, admitted, ended, None, sent))
+            return (yield from _settle(journal, admitted, ended, None, sent, body=True))
         except LedgerError:
             raise
         except BaseException as error:
@@ -103,10 +112,11 @@ def _settle(
     sent: list[_Sent],
     *,
     stop: BaseException | None = None,
+    body: bool = False,
 ) -> Steps[Settled]:
     """Record the outcome, and add it to *sent* as soon as the ledger has received it. *stop* is the
     interrupt that ended an earlier attempt: the result is then not examined again, and *stop* is
-    raised at the end.
+    raised at the end. *body* is True if guardrail ran the body, and no interrupt ended it.
     """
     check_process(admitted)
     request = admitted.request
@@ -115,16 +125,20 @@ def _settle(
         if status is None:
             status = status_of(admitted, ended.error)
         omitted = None if stop is None else "redactor"
+        soon = body and journal.released.soon and _has_ended(status, ended)
 
         def send() -> None:
             draft = build_outcome(admitted, status, ended, omitted=omitted)
-            sent.append((draft, journal.ledger.submit(draft)))
+            ledger = journal.ledger
+            sent.append((draft, ledger.submit(draft, later=True) if soon else ledger.submit(draft)))
 
         # Only the beginning of an exception's message is examined.
         if ended.error is None and omitted is None and outweighs(ended.result, LARGE):
             yield Work(send, LARGE + 1)
         else:
             send()
+        if soon and _released(journal, admitted, ended, sent[-1]):
+            return Settled(None, ended)
     finally:
         journal.unsent.pop(request.id, None)
     try:
@@ -136,6 +150,24 @@ def _settle(
     if stop is not None:
         raise _after(stop, ended.error)
     return Settled(receipt, ended)
+
+
+def _has_ended(status: Status, ended: Ended) -> bool:
+    return status in _ENDED and ended.early is None and isinstance(ended.error, Exception | None)
+
+
+def _released(journal: Journal, admitted: Admitted, ended: Ended, sent: _Sent) -> bool:
+    """Return True if the result may be released now, while its outcome is queued. If the call was
+    closed meanwhile, a claim is recorded later.
+    """
+
+    def replace(problem: LedgerError) -> bool:
+        closed = problem.code == _CLOSED
+        if closed:
+            _claim_later(journal, admitted, lambda: ended)
+        return closed
+
+    return journal.released.add(sent[1], replace)
 
 
 def _durable(
@@ -171,8 +203,13 @@ def _after(stop: BaseException, error: BaseException | None) -> BaseException:
 
 
 def _claim_end(journal: Journal, admitted: Admitted, body: Future[Ended]) -> None:
-    """Record how the body ended, after its call has already ended. A guard that is being closed
-    waits for this.
+    """Record how the body ended, after its call has already ended."""
+    _claim_later(journal, admitted, lambda: _complete(admitted, body.result()))
+
+
+def _claim_later(journal: Journal, admitted: Admitted, find: Callable[[], Ended]) -> None:
+    """Record the end of the body that *find* returns as a claim, in the background. A guard that is
+    being closed waits for this.
     """
     request = admitted.request
     journal.unsent[request.id] = request.origin["pid"]
@@ -180,7 +217,7 @@ def _claim_end(journal: Journal, admitted: Admitted, body: Future[Ended]) -> Non
     def send() -> None:
         try:
             check_process(admitted)
-            ended = _complete(admitted, body.result())
+            ended = find()
             status = status_of(admitted, ended.error)
             journal.ledger.submit(build_claim(admitted, status, ended))
         finally:

@@ -166,9 +166,10 @@ class Admitted(NamedTuple):
 
 
 class Settled(NamedTuple):
-    """The call after step (9): its outcome is durable."""
+    """The call after step (9): its outcome is durable, or queued if the settings say ``soon``."""
 
-    receipt: Receipt
+    receipt: Receipt | None
+    """None if the result is released before the outcome is durable."""
     ended: Ended
 
     def release(self) -> Any:

@@ -336,6 +336,7 @@ class CallSteps:
         allowed, so the body never runs. If the record becomes durable anyway, the outcome is
         `not_started`.
         """
+        self._journal.released.raise_problem()
         future = self._journal.ledger.submit(draft)
         try:
             receipt: Receipt = yield wait(future, self._journal.deadline)

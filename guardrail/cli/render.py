@@ -67,6 +67,8 @@ def outcome(call: RecordedCall) -> Cell:
         status = escape(call.outcome.status) or "unreadable"
         if call.outcome.body and not call.claims:
             status += ", ran on"
+        if call.soon and call.outcome.status == "unknown":
+            status += ", maybe used"
         if call.claims:
             status += f", claimed {escape(call.claims[-1].status) or 'unreadable'}"
         return status, _OUTCOMES.get(call.outcome.status, Style.WARN)

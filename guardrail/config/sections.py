@@ -81,6 +81,13 @@ class LedgerSection:
     append_deadline_ms: int = _limits(
         5000, 50, 600_000, "how long a call waits for its record before the guard is poisoned"
     )
+    outcome: str = _choice(
+        "before_release",
+        "before_release",
+        "soon",
+        about="when the result of a call is released: before_release: once its outcome is durable; "
+        "soon: once its outcome is queued, at most 50 ms before it is written",
+    )
     sweep_interval_s: int = _limits(
         60, 1, 86_400, "how often open calls of dead processes are closed as unknown"
     )

@@ -210,9 +210,11 @@ class Settings:
                 item.name: getattr(self.approvals, item.name) for item in fields(self.approvals)
             },
         }
+        # These are included only if they are set, so that all other digests stay the same.
         if not self.policy.keep_data:
-            # This is included only if it is set, so that all other digests stay the same.
             governed["policy"]["keep_data"] = False
+        if self.ledger.outcome != "before_release":
+            governed["ledger"]["outcome"] = self.ledger.outcome
         if self.limits != LimitSettings():
             governed["limits"] = {"calls_per_minute": self.limits.calls_per_minute}
         if self.tools != ToolSettings():

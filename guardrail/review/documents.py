@@ -80,6 +80,7 @@ def call(entry: RecordedCall) -> dict[str, Any]:
         "rules": [_rule(hit) for hit in entry.rules],
         "reproducible": entry.reproducible,
         "enforcement": entry.enforcement or None,
+        "soon": entry.soon,
         "ms": entry.ms,
         "omitted": entry.omitted or None,
         "open": entry.open,

@@ -322,6 +322,8 @@ class RecordedCall:
     """The locations at which the arguments differ from those in the request for approval. None if
     they are equal or were not compared.
     """
+    soon: bool = False
+    """True if the call's result was released before its outcome was durable."""
     outcome: RecordedOutcome | None = None
     claims: tuple[RecordedOutcome, ...] = ()
     answers: tuple[RecordedAnswer, ...] = ()
@@ -417,6 +419,7 @@ def call_of(record: Mapping[str, Any]) -> RecordedCall:
         framework=obj(record, "input", "context", "origin", "framework"),
         trace=text(record, "trace"),
         differs=_pointers(record.get("differs")),
+        soon=record.get("outcome") == "soon",
     )
 
 

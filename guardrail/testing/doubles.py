@@ -206,8 +206,14 @@ class MemoryLedger:
         """Return the records of one type."""
         return [record for record in self.records if record["type"] == type_]
 
-    def submit(self, draft: Draft) -> Future[Receipt]:
-        """Append the record immediately."""
+    owed = 0
+    """Number of outcomes that wait in memory: none, because a record is written or rejected."""
+
+    def hurry(self) -> None:
+        """Do nothing, because no record waits."""
+
+    def submit(self, draft: Draft, *, later: bool = False) -> Future[Receipt]:  # noqa: ARG002
+        """Append the record immediately, even if *later* is True."""
         future: Future[Receipt] = Future()
         error = self.fail(draft)
         if error is not None:
@@ -333,7 +339,8 @@ def memory_guard(
         predecessor=None,
     )
     ledger.append(Draft.build({"v": 1, "log": ledger.log, "type": "genesis", **genesis}))
-    journal = Journal(ledger, deadline=deadline, owner=ledger.owner, requests=ledger)
+    soon = settings.ledger.outcome == "soon"
+    journal = Journal(ledger, deadline=deadline, owner=ledger.owner, requests=ledger, soon=soon)
     guard = Guard(
         settings=settings, engine=policy, journal=journal, keys=keys, clock=lambda: ledger.now
     )

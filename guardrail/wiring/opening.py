@@ -236,7 +236,8 @@ def open_journal(settings: Settings, *, epochs: bool) -> tuple[Journal, Keys]:
     path = settings.ledger.path
     deadline = settings.ledger.append_deadline_ms / 1000
     requests = LedgerRequests(path, writer, keys.signing(actor=actor(), epochs=False))
-    journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests)
+    soon = settings.ledger.outcome == "soon"
+    journal = Journal(writer, deadline=deadline, owner=requests.owner, requests=requests, soon=soon)
     return journal, keys
 
 

@@ -35,8 +35,9 @@ CALL_PATH = ("call/", "ledger/writing/", "system/f", "policy/embedded/")
         (None, guarded),
         (60, guarded),
         (None, lambda folder: ruled(folder, 'allow contains "all"')),
+        (None, lambda folder: guarded(folder, ledger={"outcome": "soon"})),
     ],
-    ids=["without", "timeout", "embedded"],
+    ids=["without", "timeout", "embedded", "soon"],
 )
 @renamed_threads()
 def test_ctrl_c_at_any_place_of_a_call_leaves_one_outcome(

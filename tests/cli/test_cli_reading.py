@@ -22,9 +22,11 @@ import pytest
 
 from guardrail import CallContext, ToolTimeoutError
 from guardrail.core.log.record import Draft, leaf_hash
+from guardrail.ledger.writing import work
+from guardrail.ledger.writing.outcomes import unknown
 from guardrail.review.terminal import width
 from tests.support.command_line import HOSTILE, Cli, build, command, environment
-from tests.support.guards import guarded, records
+from tests.support.guards import guarded, journal_of, lines, records
 from tests.support.waiting import until
 
 TRACE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
@@ -750,3 +752,22 @@ def test_what_recover_found_breaks_between_words(
     assert out
     for line in out.splitlines():
         assert len(line) <= 60 or " " not in line.strip()[12:], line
+
+
+def test_show_and_why_say_that_the_result_of_an_unknown_call_may_have_been_used(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``outcome = "soon"``; its own outcome is still waiting here."""
+    monkeypatch.setattr(work, "LONGEST_DELAY", 3600.0)
+    db = tmp_path / "audit.db"
+    with guarded(tmp_path, ledger={"outcome": "soon"}) as guard:
+
+        def body() -> None:
+            journal_of(guard).append(unknown(lines(db)[-1]))
+
+        with guard.session(principal="alice", id="s-1"):
+            guard.call("pay", {}, body)
+        assert "unknown, maybe used" in cli("show", "s-1", "--ledger", db).out
+        (shown,) = json.loads(cli("show", "s-1", "--ledger", db, "--json").out)["calls"]
+        assert (shown["soon"], shown["outcome"]["status"]) == (True, "unknown")
+        assert "unknown, maybe used" in cli("why", shown["seq"], "--ledger", db).out

@@ -65,9 +65,9 @@ def killed_guard() -> Iterator[ForkedProgram]:
         yield program
 
 
-def killed_at(program: ForkedProgram, folder: Path, point: str, how: str) -> None:
+def killed_at(program: ForkedProgram, folder: Path, point: str, *how: str) -> None:
     """Run the program that kills itself at *point*; make sure that it did."""
-    assert program.run(str(folder), point, how) == -signal.SIGKILL, point
+    assert program.run(str(folder), point, *how) == -signal.SIGKILL, point
 
 
 def ends(folder: Path) -> list[str]:
@@ -102,6 +102,29 @@ def test_the_same_holds_for_awaited_and_handed_over_calls(
     """At the three points that tell the cases apart."""
     killed_at(killed_guard, tmp_path, point, how)
     assert ends(tmp_path) == (["ok"] if point in BEFORE_DURABLE else ["ok", "unknown"])
+
+
+@pytest.mark.parametrize(
+    ("point", "how", "expected"),
+    [
+        ("before:commit-decision", "call", ["unknown"]),  # both outcomes wait for this commit
+        ("after:commit-decision", "acall", ["ok", "unknown"]),
+        ("after:settle", "call", ["ok", "unknown"]),
+        ("after:release", "call", ["ok", "unknown"]),
+        ("after:release", "acall", ["ok", "unknown"]),
+        ("after:release", "admit", ["ok", "ok"]),  # a settled admission is durable
+    ],
+)
+def test_a_call_whose_result_was_released_soon_is_unknown_if_its_outcome_was_not_durable(
+    killed_guard: ForkedProgram, tmp_path: Path, point: str, how: str, expected: list[str]
+) -> None:
+    """``outcome = "soon"``: killed between the release and the commit. The first call ends with the
+    decision of the second.
+    """
+    killed_at(killed_guard, tmp_path, point, how, "soon")
+    assert ends(tmp_path) == expected
+    runs = len((tmp_path / "bodies").read_text())
+    assert runs <= len(records(tmp_path / "audit.db", "call.decision"))
 
 
 def test_a_call_of_a_dead_process_is_closed_by_a_writer_that_runs_on(tmp_path: Path) -> None:

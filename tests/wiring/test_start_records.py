@@ -71,6 +71,14 @@ def test_a_start_with_the_settings_of_before_changes_nothing(settings: Settings)
     assert [record["type"] for record in admin(settings)] == ["admin.start", "admin.stop"] * 2
 
 
+def test_releasing_results_before_their_outcomes_is_a_recorded_change(settings: Settings) -> None:
+    """The default is in no digest, so all digests of earlier versions stay the same."""
+    assert "outcome" not in settings.governed()["ledger"]
+    start(settings)
+    start(settings, ledger={"outcome": "soon"})
+    assert [each["changed"] for each in changes(settings)] == [["ledger.outcome"]]
+
+
 def test_settings_that_are_others_than_at_the_last_start_are_recorded_before_this_one(
     settings: Settings,
 ) -> None:

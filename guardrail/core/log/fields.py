@@ -193,10 +193,11 @@ def decision(
     approval: Mapping[str, Any] | None = None,
     presented: str | None = None,
     differs: Sequence[str] | None = None,
+    soon: bool = False,
 ) -> dict[str, Any]:
     """Return the fields of a ``call.decision``. *approval* was used by the call; *presented* was
     passed but not used. *differs* lists the arguments that differ from those in the request for
-    approval.
+    approval. *soon* is True if the call's result is released before its outcome is durable.
     """
     common.update(
         tool=tool,
@@ -223,6 +224,8 @@ def decision(
         common["presented"] = presented
     if differs is not None:
         common["differs"] = list(differs)
+    if soon:
+        common["outcome"] = "soon"
     return common
 
 

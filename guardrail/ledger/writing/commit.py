@@ -217,7 +217,7 @@ class Committer:
         the lock. Never raises: each future returns a receipt or raises an error.
         """
         batch: deque[Entry] = deque()
-        _take_entries(inbox, batch, 1)
+        inbox.take(batch, 1)
         self._round(batch, inbox)
         if self._retry:
             entries, self._retry = self._retry, deque()
@@ -232,8 +232,8 @@ class Committer:
             health.raise_sealed()
             self._prepare()
             with self._files.lock:
-                if inbox:
-                    _take_entries(inbox, batch, self._settings.max_batch)
+                if inbox or inbox.later:
+                    inbox.take(batch, self._settings.max_batch)
                 if connection.store is None:
                     connection.open(outcomes_owed=bool(self.owed_count))
                 if (
@@ -438,13 +438,3 @@ class Committer:
         store = self._connection.store
         assert store is not None
         return self._sweeper.sweep(store, self._transaction)
-
-
-def _take_entries(inbox: Inbox, batch: deque[Entry], most: int) -> None:
-    """Move at most *most* entries, those before the first order, from *inbox* to *batch*."""
-    for _ in range(min(len(inbox), most)):
-        entry = inbox[0]
-        if not isinstance(entry, Entry):
-            return
-        batch.append(entry)
-        inbox.popleft()

@@ -58,11 +58,14 @@ class Loop:
             if first is None:
                 self._committer.idle()
             elif isinstance(first, Entry):
-                self._wait_for_returning_callers()
+                if self._inbox:
+                    self._wait_for_returning_callers()
                 began = time.monotonic()
                 self._committer.round(self._inbox)
                 self._last_duration = time.monotonic() - began
             else:
+                if first.kind == "close" and self._inbox.later:
+                    self._committer.round(self._inbox)  # it stops at the order
                 self._inbox.popleft()
                 if not self._carry_out(first):
                     self._refuse_remaining()
@@ -70,12 +73,14 @@ class Loop:
 
     def _await_first(self) -> Work | None:
         """Wait for work; return the first item, which stays in the inbox, or None if the committer
-        has other work to do.
+        has other work to do. A record that may wait is work once it is due.
         """
         inbox = self._inbox
         settled = self._committer.settled()
         while not inbox:
-            if not settled or not inbox.wait(1, self._committer.patience()):
+            if inbox.is_due():
+                return inbox.later[0]
+            if not settled or not (inbox.wait(1, self._committer.patience()) or inbox.later):
                 return None
         return inbox[0]
 
@@ -121,6 +126,8 @@ class Loop:
 
     def _refuse_remaining(self) -> None:
         """Fail the futures of the entries that arrived too late."""
+        while self._inbox.later:
+            self._inbox.later.popleft().fail(closed_error())
         while self._inbox:
             work = self._inbox.popleft()
             if isinstance(work, Entry):

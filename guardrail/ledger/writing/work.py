@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections import deque
 from queue import Empty, SimpleQueue
 from typing import Literal, TypeAlias
@@ -13,7 +15,12 @@ from guardrail.errors import LedgerError
 from guardrail.system.futures import BatchedFuture, WakeUpBatch
 from guardrail.system.threads import OnceEvent
 
-__all__ = ["Entry", "Inbox", "Order", "Work", "closed_error"]
+__all__ = ["LONGEST_DELAY", "Entry", "Inbox", "Order", "Work", "closed_error"]
+
+LONGEST_DELAY = 0.05
+"""Maximum number of seconds that a record submitted with ``later`` waits for another record to
+share its commit with.
+"""
 
 _OWED = frozenset({"call.outcome", "call.claim"})
 """Types of records that say how a body ended. Nothing else has this information."""
@@ -40,6 +47,10 @@ class Entry(BatchedFuture[Receipt]):
         """True if a commit has included, or may have included, the record."""
         self.written = False
         """True if the record is durable."""
+        self.due = 0.0
+        """Time at which the record's commit begins at the latest, if no other record starts one
+        (``time.monotonic()``).
+        """
         self._abandoned = False
         self._turn = threading.Lock()
 
@@ -115,6 +126,9 @@ Work: TypeAlias = "Entry | Order"
 class Inbox(deque[Work]):
     """The queue of a commit thread. Any thread may ``put`` work into it; only the commit thread
     takes items out.
+
+    Records that may wait are in a second queue, ``later``. Each commit takes all of them, before
+    the records that were queued after them.
     """
 
     def __init__(self) -> None:
@@ -124,6 +138,11 @@ class Inbox(deque[Work]):
         """Number of items for which the commit thread waits. It is set before the thread counts
         the items, and read after an item was appended, so that no item is missed.
         """
+        self.later: deque[Entry] = deque()
+        """Records that wait for the next commit, at most ``LONGEST_DELAY`` seconds."""
+        self._until = 0.0
+        """Time at which the commit thread's wait ends; set before ``_awaited``."""
+        self._hurried = False
 
     def put(self, work: Work) -> None:
         """Append *work*. Wake the commit thread if it waits for no more items, or if *work* is an
@@ -131,6 +150,43 @@ class Inbox(deque[Work]):
         """
         self.append(work)
         self.ring(at_once=not isinstance(work, Entry))
+
+    def put_later(self, entry: Entry) -> None:
+        """Queue *entry* for the next commit. The commit thread is woken only if it would otherwise
+        look too late.
+        """
+        entry.due = time.monotonic() + LONGEST_DELAY
+        self.later.append(entry)
+        if self._until > entry.due:
+            self.ring(at_once=True)
+
+    def hurry(self) -> None:
+        """Start the next commit now if records wait for it."""
+        self._hurried = True
+        self.ring(at_once=True)
+
+    def is_due(self) -> bool:
+        """Return True if a record in ``later`` must not wait any longer."""
+        later = self.later
+        return bool(later) and (self._hurried or time.monotonic() >= later[0].due)
+
+    def take(self, batch: deque[Entry], most: int) -> None:
+        """Move at most *most* entries, those before the first order, to *batch*, and all records of
+        ``later`` in front of these.
+        """
+        taken: list[Entry] = []
+        for _ in range(min(len(self), most)):
+            entry = self[0]
+            if not isinstance(entry, Entry):
+                break
+            taken.append(entry)
+            self.popleft()
+        self._hurried = False
+        # These are taken last: a caller queues an outcome before its next record, so the outcome of
+        # a caller whose next record was just taken is found here.
+        while self.later:
+            batch.append(self.later.popleft())
+        batch.extend(taken)
 
     def ring(self, *, at_once: bool = False) -> None:
         """Wake the commit thread if it is waiting and the items that it waits for are in the queue,
@@ -143,14 +199,19 @@ class Inbox(deque[Work]):
             self._bell.put(None)
 
     def wait(self, items: int, timeout: float | None) -> bool:
-        """Wait until there are *items* items; return False after *timeout* seconds. An order ends
-        the wait early, and so may a ``ring`` that came too late for the last wait.
+        """Wait until there are *items* items; return False after *timeout* seconds, or when a
+        record in ``later`` is due. An order ends the wait early, and so may a ``ring`` that came
+        too late for the last wait.
 
         Called by the commit thread. It is woken once for all of the items.
         """
+        self._until = math.inf if timeout is None else time.monotonic() + timeout
         self._awaited = items
         try:
             if len(self) < items:
+                if self.later:
+                    left = max(0.0, self.later[0].due - time.monotonic())
+                    timeout = left if timeout is None else min(left, timeout)
                 self._bell.get(timeout=timeout)
             return True
         except Empty:

@@ -213,9 +213,12 @@ class LedgerWriter:
     # -- appending
     # ----------------------------------------------------------------------------------------------
 
-    def submit(self, draft: Draft) -> Future[Receipt]:
+    def submit(self, draft: Draft, *, later: bool = False) -> Future[Receipt]:
         """Queue *draft*. The future returns a receipt once the record is durable, or raises a
         ``LedgerError``.
+
+        If *later* is True, the record waits for a commit that another record starts, at most
+        ``LONGEST_DELAY`` seconds. No record that is submitted after it is written before it.
 
         A caller that stops waiting must call ``expired``. Codes in addition to those of the
         exception classes: ``ledger.closed_call`` (an outcome is already recorded for this call),
@@ -226,12 +229,16 @@ class LedgerWriter:
             entry.fail(self._refusal())
             return entry
         try:
-            self._send(entry)
+            self._send(entry, later=later)
             return entry
         except BaseException:
             self._abandon(entry)  # Ctrl-C: no caller waits for the record
-            self._inbox.ring()  # but an outcome is written
+            self._inbox.ring(at_once=True)  # but an outcome is written
             raise
+
+    def hurry(self) -> None:
+        """Write the records that were submitted with ``later`` now, without waiting for them."""
+        self._inbox.hurry()
 
     def append(self, draft: Draft, timeout: float | None = None) -> Receipt:
         """Write *draft*; durable when this returns. Waits at most *timeout* seconds (default: the
@@ -322,8 +329,11 @@ class LedgerWriter:
             )
         return closed_error()
 
-    def _send(self, work: Work) -> None:
-        self._inbox.put(work)
+    def _send(self, work: Work, *, later: bool = False) -> None:
+        if later and isinstance(work, Entry):
+            self._inbox.put_later(work)
+        else:
+            self._inbox.put(work)
         if self._thread is None or not self._thread.has_begun:
             with self._mutex:
                 if self._thread is None or not self._thread.will_run():

@@ -28,7 +28,7 @@ from guardrail.review.doctor.environment import (
     tracing,
 )
 from guardrail.review.doctor.result import TAIL, Check, CheckState, without_doctor
-from guardrail.review.doctor.settings import settings_read, settings_refused
+from guardrail.review.doctor.settings import released_soon, settings_read, settings_refused
 from guardrail.review.terminal import clock
 from guardrail.review.values import moment, text
 from guardrail.system.disk import is_full, make_room, no_room
@@ -82,6 +82,7 @@ def check_all(
         ("folder", _folder),
         ("room", _room),
         ("sync", _sync),
+        *([("outcome", released_soon)] if settings.ledger.outcome == "soon" else []),
         ("keys", _keys),
         ("identity", _identity),
         ("policies", _policies),
@@ -183,7 +184,8 @@ def _sync(settings: Settings) -> Check:
         path.unlink(missing_ok=True)
     times.sort()
     middle, worst = times[len(times) // 2], times[-1]
-    found = f"median {middle:.2f} ms, worst of {SYNCS} {worst:.2f} ms; a call waits for two"
+    waits = "one" if settings.ledger.outcome == "soon" else "two"
+    found = f"median {middle:.2f} ms, worst of {SYNCS} {worst:.2f} ms; a call waits for {waits}"
     if middle > SLOW_SYNC_MS:
         return Check("sync", CheckState.NOTE, found, "put the ledger on a faster disk")
     if middle < 0.02:

@@ -10,7 +10,7 @@ from guardrail.errors import ConfigError
 from guardrail.review.doctor.result import Check, CheckState
 from guardrail.wiring.missing_policies import RESTORE
 
-__all__ = ["settings_read", "settings_refused"]
+__all__ = ["released_soon", "settings_read", "settings_refused"]
 
 
 def settings_read(settings: Settings, environment: Mapping[str, str]) -> Check:
@@ -34,6 +34,17 @@ def _way_to_settings(settings: Settings) -> str:
     return (
         "to change a setting, create guardrail.toml; guardrail init OTHER_FOLDER writes "
         "one with every key"
+    )
+
+
+def released_soon(_: Settings) -> Check:
+    """Report that the settings release results before their outcomes are durable."""
+    return Check(
+        "outcome",
+        CheckState.NOTE,
+        "results are released before their outcomes are durable: if a process dies, its last calls "
+        "are recorded as unknown, although their results may have been used",
+        'to wait for each outcome, set outcome = "before_release" in [ledger]',
     )
 
 

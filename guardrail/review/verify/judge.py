@@ -326,7 +326,9 @@ def _intact(base: VerifyReport, found: VerifyFindings, heads: Heads) -> VerifyRe
         )
     not_proved.append(
         "A holder of the log's key can still write records of calls that never happened, and a "
-        "record proves what was requested and decided, not what the tool did."
+        "record proves what was requested and decided, not what the tool did. If an outcome is "
+        "`unknown`, the body may have run, and if the decision says outcome `soon`, the result may "
+        "have been used."
     )
     ignored = [each.source for each, ruling in heads.rulings if ruling is Ruling.KEY_UNKNOWN]
     notices = [

@@ -285,6 +285,21 @@ def test_a_folder_that_is_not_there_fails_and_the_rest_is_still_checked(
     assert "tracing" in checks
 
 
+def test_results_that_are_released_before_their_outcomes_are_noted(
+    check: Run, project: Path
+) -> None:
+    """Only with that setting: what a call waits for is then one sync."""
+    assert "outcome" not in check()
+    with (project / "guardrail.toml").open("a") as file:
+        file.write('[ledger]\npath = "audit.db"\noutcome = "soon"\n')
+    text = (project / "guardrail.toml").read_text()
+    (project / "guardrail.toml").write_text(text.replace('[ledger]\npath = "audit.db"\n', "", 1))
+    checks = check()
+    assert checks["outcome"].state is CheckState.NOTE
+    assert "unknown" in checks["outcome"].found
+    assert "a call waits for one" in checks["sync"].found
+
+
 def test_tracing_that_sees_inputs_first_is_noted(check: Run) -> None:
     """LangChain's own tracing sends tool inputs before anything is redacted."""
     assert check(LANGSMITH_TRACING="true")["tracing"].state is CheckState.NOTE

@@ -1,5 +1,5 @@
 """A process that kills itself at a named point of a governed call. Its arguments are ``FOLDER POINT
-call|acall|admit``; tests/support/forked.py runs it.
+call|acall|admit [soon]``; tests/support/forked.py runs it.
 
 One call is made and acknowledged first. Then the point is armed and another call made. A point is
 ``before:STEP`` or ``after:STEP`` of the numbered steps in guardrail/call/.
@@ -17,6 +17,7 @@ from typing import Any
 import guardrail.call.decision_record
 import guardrail.call.settling
 import guardrail.call.steps
+import guardrail.ledger.writing.work
 import guardrail.tools.tool
 from guardrail import Guard
 from guardrail.core.redaction.redactor import Redactor
@@ -76,7 +77,7 @@ def note_type(_: Any, draft: Any, *__: Any) -> bool:
 
 def main(arguments: list[str]) -> None:
     global armed
-    folder, wanted, how = Path(arguments[0]), *arguments[1:]
+    folder, wanted, how = Path(arguments[0]), *arguments[1:3]
     hook(guardrail.call.steps.CallSteps, "request", "begin")  # (1)
     hook(guardrail.tools.tool, "take_json", "snapshot")  # (2)
     hook(Redactor, "inspect", "classify")  # (3)
@@ -90,10 +91,12 @@ def main(arguments: list[str]) -> None:
     hook(Store, "commit", "commit-outcome", lambda *_: committed["type"] == "call.outcome")
     hook(guardrail.call.steps, "Admitted", "admitted")  # (7) is durable
     hook(guardrail.call.settling, "build_outcome", "settle")  # (9), before it is queued
-    journal, keys = open_journal(guards.settings(folder), epochs=True)
-    guard = Guard(
-        settings=guards.settings(folder), engine=Policy(allow()), journal=journal, keys=keys
-    )
+    chosen = guards.settings(folder)
+    if "soon" in arguments[3:]:
+        chosen = chosen.override(ledger={"outcome": "soon"})
+        guardrail.ledger.writing.work.LONGEST_DELAY = 3600.0  # the point comes first
+    journal, keys = open_journal(chosen, epochs=True)
+    guard = Guard(settings=chosen, engine=Policy(allow()), journal=journal, keys=keys)
     guard.declare("send", schema=guards.OPEN)
 
     def body(**_: Any) -> str:
