@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any, Final
 
-__all__ = ["JsonTextError", "read"]
+__all__ = ["JsonTextError", "hides_fields", "read"]
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
 
@@ -21,22 +22,32 @@ class JsonTextError(ValueError):
     def __init__(self, detail: str, position: int | None = None) -> None:
         super().__init__(detail)
         self.detail = detail
-        """``not_json``, ``trailing``, ``duplicate_key``, ``nan``, ``integer_range`` or
-        ``depth``.
+        """``not_json``, ``trailing``, ``duplicate_key``, ``nan``, ``integer_range``, ``depth`` or
+        ``prototype``.
         """
         self.position = position
         """Index of the first character that does not fit, or None if it is not known."""
 
 
-def read(text: str) -> Any:
-    """Return the value of *text*. Raises only ``JsonTextError``.
+def hides_fields(found: Mapping[str, Any]) -> bool:
+    """Return True if a JavaScript program that copies the fields of *found* would get other fields
+    than those of *found*: it assigns ``__proto__``, or merges ``constructor.prototype``.
+    """
+    inner = found.get("constructor")
+    return "__proto__" in found or (isinstance(inner, dict) and "prototype" in inner)
+
+
+def read(text: str, *, copied: bool = False) -> Any:
+    """Return the value of *text*. Raises only ``JsonTextError``. *copied* is True if programs copy
+    the objects in *text* field by field: an object for which ``hides_fields`` is True is then
+    rejected.
 
     The encoder must reject lone surrogates, written as escapes, and the caller must reject infinite
     numbers (``1e999``).
     """
     start = _after_space(text, 0)
     try:
-        value, end = _DECODER.raw_decode(text, start)
+        value, end = (_COPIED if copied else _DECODER).raw_decode(text, start)
     except JsonTextError as error:
         failure = error
     except json.JSONDecodeError as error:
@@ -68,8 +79,16 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _copied(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = _unique(pairs)
+    if hides_fields(found):
+        raise JsonTextError("prototype")
+    return found
+
+
 def _constant(_name: str) -> Any:
     raise JsonTextError("nan")
 
 
 _DECODER: Final = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_constant)
+_COPIED: Final = json.JSONDecoder(object_pairs_hook=_copied, parse_constant=_constant)

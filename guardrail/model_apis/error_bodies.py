@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from guardrail.core.json_text import hides_fields
 from guardrail.model_apis.asking import ModelAnswerError, looks_like_call
 
 __all__ = ["check_error_body"]
@@ -31,6 +32,8 @@ _MESSAGE = "message"
 _MOST = 10_000
 """Maximum number of events and lines of JSON in an error."""
 _LINE = re.compile(r"\r\n|[\r\n]")
+_INHERITED = frozenset({"__proto__", "constructor"})
+"""Names of the only fields for which ``hides_fields`` can return True."""
 
 
 def check_error_body(body: bytes) -> None:
@@ -45,12 +48,20 @@ def check_error_body(body: bytes) -> None:
 
 
 class _Pairs:
-    """A JSON object with all its fields, even those that have the same name."""
+    """A JSON object with all its fields, even those that have the same name. Raises
+    ``ModelAnswerError`` for a field like ``__proto__``, in which a copy finds other fields.
+    """
 
     __slots__ = ("pairs",)
 
     def __init__(self, pairs: list[tuple[str, Any]]) -> None:
         self.pairs = pairs
+        if any(hides_fields({name: _fields(each)}) for name, each in pairs if name in _INHERITED):
+            raise _error("contains an answer")
+
+
+def _fields(value: object) -> object:
+    return dict(value.pairs) if isinstance(value, _Pairs) else value
 
 
 _DECODER = json.JSONDecoder(object_pairs_hook=_Pairs)

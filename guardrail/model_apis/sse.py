@@ -127,10 +127,12 @@ def compact(value: Mapping[str, Any]) -> str:
 
 def read_object(text: str | bytes) -> Mapping[str, Any]:
     """Return the JSON object in *text*. Raises ``ModelAnswerError`` if it is not JSON that every
-    parser reads in the same way.
+    parser reads in the same way, or if an object in it has a field like ``__proto__``: clients in
+    JavaScript copy the fields of an answer, and would get calls that guardrail does not see.
     """
     try:
-        value = json_text.read(text.decode("utf-8") if isinstance(text, bytes) else text)
+        found = text.decode("utf-8") if isinstance(text, bytes) else text
+        value = json_text.read(found, copied=True)
     except ValueError:
         failure = ModelAnswerError(
             "the model's answer is malformed: it is not JSON that all parsers read in the same way"

@@ -185,6 +185,18 @@ def changed(value: Any, other: Any) -> Iterator[Any]:
             yield [*value[:at], made, *value[at + 1 :]]
 
 
+def with_more(value: Any, more: Any) -> Iterator[Any]:
+    """Yield *value* with *more* in one of its objects, for each of its objects."""
+    if isinstance(value, dict):
+        yield {**value, **more}
+    for name, each in value.items() if isinstance(value, dict) else ():
+        for made in with_more(each, more):
+            yield {**value, name: made}
+    for at, each in enumerate(value) if isinstance(value, list) else ():
+        for made in with_more(each, more):
+            yield [*value[:at], made, *value[at + 1 :]]
+
+
 COMPLETED = {"id": "r", "model": "m", "status": "completed", "output": [CALL, SHELL, OUTPUT]}
 MESSAGE = {"role": "assistant", "content": "x", "tool_calls": TOOL_CALLS}
 USED = {"type": "tool_use", "id": "t", "name": TOOL, "input": {}}
@@ -457,6 +469,42 @@ def test_the_work_for_an_error_grows_with_its_size(
         check_error_body(body)
     assert sum(parsed) <= 4 * len(body)
     assert len(parsed) <= 10_001
+
+
+INHERITED = [{"__proto__": {"tool_calls": TOOL_CALLS}}, {"constructor": {"prototype": {}}}]
+
+
+@pytest.mark.parametrize("hidden", INHERITED, ids=["proto", "constructor"])
+@pytest.mark.parametrize("api", Api)
+def test_no_copy_of_an_answer_has_other_fields(api: Api, hidden: Any) -> None:
+    """Clients in JavaScript assign the fields of an answer to an object of their own."""
+    for body in with_more(WHOLE[api], hidden):
+        text = json.dumps(body)
+        for each in (text, text.replace("_", "\\u005f"), text.replace("con", "\\u0063on")):
+            with pytest.raises(ModelAnswerError, match="all parsers"):
+                drive_deciding(govern_body(api, each.encode()), lambda _: [])
+        with pytest.raises(ModelAnswerError, match="the upstream's error"):
+            check_error_body(json.dumps({"error": body}).encode())
+    for events in with_more(STREAMED[api], hidden):
+        with pytest.raises(ModelAnswerError, match="all parsers"):
+            streamed(api, sse(*events))
+        with pytest.raises(ModelAnswerError, match="the upstream's error"):
+            check_error_body(sse(*events))
+
+
+def test_a_repeated_key_does_not_hide_fields_of_a_copy() -> None:
+    body = json.dumps({**WHOLE[Api.MESSAGES], "more": INHERITED[0]})
+    body = body.replace('"input": {}', '"input": {"a": 1, "a": 2}')
+    with pytest.raises(ModelAnswerError, match="all parsers"):
+        drive_deciding(govern_body(Api.MESSAGES, body.encode()), lambda _: ["no"])
+
+
+def test_fields_named_like_parts_of_a_class_are_no_secret() -> None:
+    """A tool can have such arguments, and responses repeat the schemas of the tools."""
+    properties = {"constructor": {"type": "string"}, "prototype": {"type": "string"}}
+    body = {"id": "r", "output": [], "tools": [{"parameters": {"properties": properties}}]}
+    assert json.loads(whole(Api.RESPONSES, body)) == body
+    check_error_body(json.dumps({"error": {"constructor": "x", "param": properties}}).encode())
 
 
 @pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", "Infinity", "9" * 5_000])

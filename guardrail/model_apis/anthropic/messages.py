@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from guardrail.core.json_text import hides_fields
 from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.model_apis.anthropic.blocks import (
     call_of_block,
@@ -95,6 +96,8 @@ def read_message(body: bytes) -> Mapping[str, Any]:
 
 def _pairs(pairs: list[tuple[str, Any]]) -> Any:
     found = dict(pairs)
+    if hides_fields(found):
+        raise ValueError
     return found if len(found) == len(pairs) else _Repeated(pairs)
 
 
