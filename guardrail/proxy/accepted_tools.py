@@ -45,6 +45,8 @@ class AcceptedTools:
         as empty.
         """
         self._path = path
+        self.problem: ConfigError | None = None
+        """The reason that the file can't be read, or None."""
         # This comes before the read, so that ``refresh`` notices a change that is made meanwhile.
         self._version = self._look()
         self.tools: Tools = read_accepted(path)
@@ -65,8 +67,10 @@ class AcceptedTools:
             return False
         try:
             self.tools = read_accepted(self._path)
-        except ConfigError:
+            self.problem = None
+        except ConfigError as error:
             self.tools = {}
+            self.problem = error
         self._version = version
         return True
 

@@ -12,10 +12,11 @@ from guardrail.errors import GuardrailError
 from guardrail.proxy.accepted_tools import AcceptedTools
 from guardrail.proxy.asgi import ClientGone, Incoming, Outgoing
 from guardrail.proxy.callers import RequestIdentity
-from guardrail.proxy.errors import NoAnswerError, failure_of
+from guardrail.proxy.errors import Failure, NoAnswerError, failure_of
 from guardrail.proxy.exchange import Exchange
 from guardrail.proxy.limits import ProxyLimits
 from guardrail.proxy.litellm import LITELLM_PATH, answer_litellm
+from guardrail.proxy.notices import Notices
 from guardrail.proxy.outcomes import Outcomes
 from guardrail.proxy.passing import pass_on
 from guardrail.proxy.routes import find_route, format_of
@@ -37,6 +38,15 @@ def _this_user(_scope: Scope) -> RequestIdentity:
     return RequestIdentity(Principal(user_name(), method="os_user"))
 
 
+def _notice(failure: Failure) -> str:
+    """Return a line for the operator about *failure*. If the client caused it, the line contains no
+    text from the request.
+    """
+    if failure.status < 500:
+        return f"a request was refused: {failure.status} {failure.code}"
+    return f"a request failed: {failure.message}"
+
+
 class Proxy:
     """An ASGI application in front of a model provider's API. Its answers contain no tool call
     without a durable, well-formed ``allow``.
@@ -52,11 +62,14 @@ class Proxy:
         limits: ProxyLimits | None = None,
         seen: SeenTools | None = None,
         notify: Callable[[str], None] = lambda _: None,
+        notices: Notices | None = None,
     ) -> None:
         """*identify* returns the caller of a request, or raises a ``GuardrailError``. *seen*
         collects the tools that are not accepted. *notify* is called with a line for the operator if
-        a call waits for an approval. Raises ``ConfigError`` if the upstream can't be reached
-        safely, or if the file of accepted tools can't be read.
+        a call waits for an approval, or if the file of accepted tools can't be read any more.
+        *notices* gets lines about the upstream, refused requests and new tools. Raises
+        ``ConfigError`` if the upstream can't be reached safely, or if the file of accepted tools
+        can't be read.
         """
         self.unanswered = 0
         """Number of requests to which the upstream sent no answer."""
@@ -68,7 +81,9 @@ class Proxy:
         )
         outcomes = Outcomes(settings.outcome_wait_s)
         sessions = CallerSessions(guard)
-        tools = RequestTools(guard, AcceptedTools(settings.tools), seen)
+        self._notices = Notices(lambda _: None) if notices is None else notices
+        accepted = AcceptedTools(settings.tools)
+        tools = RequestTools(guard, accepted, seen, self._notices, notify)
         self._shared = Shared(guard, upstream, settings, limits, sessions, outcomes, tools, notify)
         self._identify = identify
 
@@ -93,6 +108,7 @@ class Proxy:
                 self.unanswered += 1
                 self.problem = error.message
             failure = failure_of(error)
+            self._notices.tell(failure.code, _notice(failure))
             body = failure.body(format_of(incoming.path, incoming.headers))
             await out.whole(failure.status, failure.headers, body)
             if not isinstance(error, GuardrailError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Callable
+from dataclasses import replace
 
 from guardrail.config import ProxySettings
 from guardrail.errors import ConfigError
@@ -13,11 +14,12 @@ from guardrail.proxy.app import Proxy
 from guardrail.proxy.callers import CallerIdentity
 from guardrail.proxy.errors import Failure
 from guardrail.proxy.headers import decoded
+from guardrail.proxy.notices import Notices
 from guardrail.proxy.refusals import RefusedRequests
 from guardrail.proxy.routes import format_of
 from guardrail.proxy.seen_tools import SeenTools
 from guardrail.system.asgi_server import Listener, ServerTls, server_tls
-from guardrail.system.caller_tokens import CallerTokens
+from guardrail.system.caller_tokens import CALLERS_FILE, CallerTokens
 from guardrail.system.listener import (
     Headers,
     ListenAddress,
@@ -32,12 +34,18 @@ __all__ = ["api_refusal", "client_urls", "listener_rules", "listener_tls", "prox
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?|[a-z][a-z0-9+.-]*://[A-Za-z0-9.-]+")
 
 
-def listener_rules(settings: ProxySettings) -> tuple[ListenAddress, ListenerRules]:
-    """Return the address of the proxy, and its rules. Raises ``ConfigError`` for settings that
-    would serve unidentified callers.
+_SETTINGS = {421: "hosts", 403: "origins"}
+"""The setting that can prevent a refusal, by its HTTP status."""
+
+
+def listener_rules(
+    settings: ProxySettings, log: Callable[[str], None] = lambda _: None
+) -> tuple[ListenAddress, ListenerRules]:
+    """Return the address of the proxy, and its rules. *log* gets a line if the callers' file can't
+    be used later. Raises ``ConfigError`` for settings that would serve unidentified callers.
     """
     address = ListenAddress.parse(settings.listen)
-    tokens = None if settings.callers is None else CallerTokens(settings.callers)
+    tokens = None if settings.callers is None else CallerTokens(settings.callers, log=log)
     check_binding(address, tls=settings.tls_cert is not None, authenticated=tokens is not None)
     if address.wildcard and not settings.hosts:
         raise ConfigError(
@@ -82,9 +90,18 @@ def api_refusal(
     path: str, headers: Headers, refusal: ListenerRefusal
 ) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return the response to a request that the listener refuses, in the format of its API."""
-    failure = Failure(refusal.status, f"listener.{refusal.code}", refusal.message)
+    retry = False if refusal.code == CALLERS_FILE else None
+    failure = Failure(refusal.status, f"listener.{refusal.code}", refusal.message, retry)
     body = failure.body(format_of(path, decoded(headers)))
     return [(name.encode(), value.encode()) for name, value in failure.headers], body
+
+
+def _with_setting(refusal: ListenerRefusal) -> ListenerRefusal:
+    """Return *refusal* with the setting that can prevent it, if there is one."""
+    if refusal.status not in _SETTINGS:
+        return refusal
+    setting = f"whoever runs the proxy can add it to [proxy] {_SETTINGS[refusal.status]}"
+    return replace(refusal, message=f"{refusal.message}; {setting}")
 
 
 def proxy_listener(
@@ -99,16 +116,26 @@ def proxy_listener(
     collects the tools that are not accepted. *log* is called with lines for the operator. Raises
     ``ConfigError``.
     """
-    address, rules = listener_rules(settings)
+    address, rules = listener_rules(settings, log)
     identity = CallerIdentity(settings)
-    app = Proxy(guard, upstream, settings, identify=identity.identify, seen=seen, notify=log)
+    notices = Notices(log)
+    app = Proxy(
+        guard,
+        upstream,
+        settings,
+        identify=identity.identify,
+        seen=seen,
+        notify=log,
+        notices=notices,
+    )
     refused = RefusedRequests(guard.record_admin)
 
     def reply(
         path: str, headers: Headers, refusal: ListenerRefusal
     ) -> tuple[list[tuple[bytes, bytes]], bytes]:
         refused.note(refusal.code)
-        return api_refusal(path, headers, refusal)
+        notices.tell(refusal.code, f"a request was refused: {refusal.status} {refusal.message}")
+        return api_refusal(path, headers, _with_setting(refusal))
 
     async def close() -> None:
         await app.aclose()

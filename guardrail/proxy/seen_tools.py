@@ -15,16 +15,19 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from guardrail.core import json_text
 from guardrail.ledger.files import utc_timestamp
 from guardrail.model_apis.requested_tools import RequestedTool
-from guardrail.proxy.accepted_tools import tool_document, tool_of
+from guardrail.proxy.accepted_tools import accepted_as, read_accepted, tool_document, tool_of
 from guardrail.system.durable import replace_file
 from guardrail.system.input_files import read_input
 
-__all__ = ["SeenTool", "SeenTools", "read_seen", "seen_path"]
+if TYPE_CHECKING:
+    from guardrail.config import Settings
+
+__all__ = ["SeenTool", "SeenTools", "read_seen", "seen_path", "waiting_tools"]
 
 _MOST = 500
 """Maximum number of tools that are kept. The oldest are forgotten first."""
@@ -130,6 +133,18 @@ def read_seen(path: Path) -> list[SeenTool]:
             seen = _seen(entry)
             made[seen.tool.name] = seen
     return list(made.values())
+
+
+def waiting_tools(settings: Settings) -> dict[str, SeenTool]:
+    """Return the tools that wait to be accepted, by name: requests contained them, and they were
+    not accepted in this form. Raises ``ConfigError`` if the file of accepted tools can't be read.
+    """
+    accepted = read_accepted(settings.proxy.tools)
+    return {
+        each.tool.name: each
+        for each in read_seen(seen_path(settings.ledger.path))
+        if accepted_as(accepted, each.tool) is None
+    }
 
 
 def _seen(entry: Mapping[str, Any]) -> SeenTool:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from guardrail.core.words import agree, counted
 from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.model_apis.requests import ToolRequest
 from guardrail.proxy.accepted_tools import AcceptedTools, Tools, accepted_as
+from guardrail.proxy.errors import ProxyError
+from guardrail.proxy.notices import Notices
 from guardrail.proxy.seen_tools import SeenTools
+from guardrail.system.caller_tokens import UNUSABLE_FILE
 from guardrail.system.waiting import in_background
 from guardrail.tools.tool import Tool, declare
 
@@ -32,9 +37,20 @@ are served meanwhile.
 class RequestTools:
     """Looks up the tools in requests, and removes hidden ones."""
 
-    def __init__(self, guard: Guard, accepted: AcceptedTools, seen: SeenTools | None) -> None:
-        """*seen* collects the tools that are not accepted."""
+    def __init__(
+        self,
+        guard: Guard,
+        accepted: AcceptedTools,
+        seen: SeenTools | None,
+        notices: Notices,
+        notify: Callable[[str], None],
+    ) -> None:
+        """*seen* collects the tools that are not accepted; *notices* tells the operator about them.
+        *notify* gets a line if the file of accepted tools can't be read any more.
+        """
         self._guard = guard
+        self._notices = notices
+        self._notify = notify
         self._accepted = accepted
         self._declared: dict[str, Tool] = {}
         """The accepted tools that were used, by name. Replaced together with the accepted tools."""
@@ -49,25 +65,48 @@ class RequestTools:
 
         A tool is declared if the guard knows it, or if it was accepted with this schema. A change
         to the accepted tools is durable in the ledger before it takes effect. Raises
-        ``LedgerError``.
+        ``LedgerError``, and ``ProxyError`` while the file of accepted tools can't be read.
         """
         if not tools:
             return {}
         async with self._changing:
             if self._accepted.refresh():
                 self._declared = {}
+                self._tell_of_problem()
             accepted = self._accepted.tools
             if accepted is not self._recorded:
                 await asyncio.to_thread(self._record_change)
                 self._recorded = accepted
             declared = self._declared
+            unusable = self._accepted.problem is not None
+        if unusable:
+            raise ProxyError(
+                503,
+                UNUSABLE_FILE.format("accepted tools"),
+                code="proxy.accepted_tools",
+                retry=False,
+            )
         if len(accepted.keys() & tools.keys() - declared.keys()) > _FEW:
             made = await asyncio.to_thread(self._all_known, tools, accepted, declared)
         else:
             made = self._all_known(tools, accepted, declared)
         if self._seen is not None and self._seen.due:
             in_background(self._seen.save)
+        new = [
+            name
+            for name, tool in made.items()
+            if not tool.declared and tools[name].schema is not None
+        ]
+        if new and self._seen is not None:
+            said = f"{counted(len(new), 'tool')} in a request {agree(len(new), 'is')} not accepted"
+            self._notices.tell("tools", f"{said}; next: guardrail proxy accept")
         return made
+
+    def _tell_of_problem(self) -> None:
+        problem = self._accepted.problem
+        if problem is not None:
+            with contextlib.suppress(OSError):  # requests are refused even if nobody reads the line
+                self._notify(f"{problem.message}; {problem.hint}")
 
     def _record_change(self) -> None:
         change = self._accepted.change_since(self._recorded)

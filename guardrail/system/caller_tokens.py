@@ -14,6 +14,7 @@ import os
 import re
 import secrets
 import stat
+from collections.abc import Callable
 from io import FileIO
 from pathlib import Path
 
@@ -22,7 +23,15 @@ from guardrail.system.disk import is_full, make_room, why_not_written
 from guardrail.system.input_files import FileVersion, read_input, version_of
 from guardrail.system.listener import Headers, ListenerRefusal, values_of
 
-__all__ = ["TOKEN_HEADER", "CallerTokens", "add_token"]
+__all__ = ["CALLERS_FILE", "TOKEN_HEADER", "UNUSABLE_FILE", "CallerTokens", "add_token"]
+
+CALLERS_FILE = "callers_file"
+"""Code of the refusal of a request while the file can't be used."""
+UNUSABLE_FILE = (
+    "the proxy can't use its file of {}, so this request is not served; whoever runs the proxy"
+    " finds the reason with: guardrail doctor"
+)
+"""Message for a client. It says nothing about the file's contents."""
 
 TOKEN_HEADER = "x-guardrail-token"  # noqa: S105 - the name of a header
 """The header that carries a caller's token. ``Authorization`` carries the caller's key for the
@@ -37,14 +46,20 @@ _PREFIX = "grt_"
 class CallerTokens:
     """The tokens in a file. Thread-safe."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the tokens in *path*. Raises ``ConfigError`` if the file is unreadable, malformed,
-        empty, owned by a different user, or writable by others.
+    def __init__(self, path: Path, *, log: Callable[[str], None] = lambda _: None) -> None:
+        """Read the tokens in *path*. *log* gets a line for the operator if the file can't be used
+        later. Raises ``ConfigError`` if the file is unreadable, malformed, empty, owned by a
+        different user, or writable by others.
         """
         self._path = path
+        self._log = log
+        self._problem = ""
+        """The reason that the file can't be used, or an empty string."""
         self._known = (_version(path), _read(path))
         if not self._known[1]:
-            raise _refused(path, "it names no caller", "empty", "guardrail proxy token NAME")
+            raise _refused(
+                path, "it names no caller", "empty", f"guardrail proxy token NAME --callers {path}"
+            )
 
     @property
     def names(self) -> list[str]:
@@ -58,6 +73,8 @@ class CallerTokens:
         name = self.caller(headers)
         if name is not None:
             return name
+        if self._problem:
+            return ListenerRefusal(503, CALLERS_FILE, UNUSABLE_FILE.format("callers"))
         count = len(values_of(headers, TOKEN_HEADER.encode()))
         problem = {
             0: f"this request has no caller's token: send one in the header {TOKEN_HEADER}",
@@ -86,8 +103,13 @@ class CallerTokens:
             version = _version(self._path)
             if self._known[0] != version:
                 self._known = (version, _read(self._path))
-        except ConfigError:
+        except ConfigError as error:
+            problem = f"{error.message}; {error.hint}" if error.hint else error.message
+            if problem != self._problem:
+                self._problem = problem
+                self._log(problem)
             return ()
+        self._problem = ""
         return self._known[1]
 
 

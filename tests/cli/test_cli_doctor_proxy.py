@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from guardrail.cli.app import Exit
+from guardrail.model_apis.requested_tools import RequestedTool
 from guardrail.proxy.accepted_tools import write_accepted
+from guardrail.proxy.seen_tools import SeenTools
 from guardrail.system.caller_tokens import add_token
 from tests.support.command_line import Cli
 from tests.support.projects import new_project
@@ -102,6 +104,15 @@ def test_a_file_that_others_can_change_or_read_fails(
     found = checked(cli, project, lines)
     assert (found["state"], name in found["found"]) == ("fail", True), found
     assert found["fix"].startswith("chmod 6")
+
+
+def test_tools_that_wait_to_be_accepted_are_counted(cli: Cli, project: Path) -> None:
+    seen = SeenTools(project / "audit.proxy-seen.json")
+    seen.note(RequestedTool("weather", "function", {"type": "object"}))
+    seen.save()
+    found = checked(cli, project, "")
+    assert (found["state"], found["fix"]) == ("note", "guardrail proxy accept")
+    assert "1 tool in requests is not accepted" in found["found"]
 
 
 def test_accepted_tools_that_are_malformed_fail(cli: Cli, project: Path) -> None:

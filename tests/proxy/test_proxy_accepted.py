@@ -282,6 +282,33 @@ def test_a_change_of_the_accepted_tools_is_recorded_before_it_applies(
     assert types[:first].count("call.decision") == declared.index(True)
 
 
+def test_a_file_that_becomes_malformed_is_reported_and_no_call_is_decided_without_it(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """Requests without tools are served. Once the file is sound again, so are the others."""
+    path, lines = tmp_path / "proxy-tools.json", list[str]()
+    accept(path, *requested(tool("chat", "weather")))
+    sound, tools = path.read_bytes(), [tool("chat", "weather")]
+    with (
+        ModelServer([CALLING], repeat=True) as upstream,
+        proxied(bench.guard, upstream.openai, tools=path, notify=lines.append) as proxy,
+    ):
+        path.write_bytes(b"<<<<<<< HEAD\n" + sound)
+        for _ in range(2):
+            with pytest.raises(openai.InternalServerError) as raised:
+                ask(proxy, "chat", tools=tools)
+            assert raised.value.status_code == 503
+            assert raised.value.response.headers["x-should-retry"] == "false"
+            assert "can't use its file of accepted tools" in raised.value.message
+        assert upstream.bodies == []
+        ask(proxy, "chat")
+        path.write_bytes(sound)
+        ask(proxy, "chat", tools=tools)
+    (line,) = lines
+    assert f"the file of accepted tools, {path}, can't be used" in line
+    assert [each["tool"]["declared"] for each in bench.decisions] == [False, True]
+
+
 def test_a_change_that_can_not_be_recorded_does_not_apply(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
+from pathlib import Path
 
 from guardrail.config import ProxySettings
 from guardrail.errors import LedgerError
 from guardrail.proxy.listening import proxy_listener
+from guardrail.proxy.notices import Notices
 from guardrail.proxy.refusals import RefusedRequests
+from guardrail.system.caller_tokens import add_token
 from tests.support.adapters import Bench
 from tests.support.waiting import until
 
@@ -20,15 +24,33 @@ def refused(bench: Bench) -> list[dict[str, object]]:
 def test_refused_requests_are_counted_by_reason(bench: Bench) -> None:
     """One record for all of them, at the latest when the proxy stops."""
     settings = ProxySettings(listen="127.0.0.1:0")
-    listener = proxy_listener(bench.guard, "http://127.0.0.1:9/v1", settings)
+    lines: list[str] = []
+    listener = proxy_listener(bench.guard, "http://127.0.0.1:9/v1", settings, log=lines.append)
+    told = set()
     with listener:
         for headers in [{"Host": "evil.example"}] * 20 + [{"Origin": "https://evil.example"}] * 3:
             line = http.client.HTTPConnection("127.0.0.1", listener.address.port)
             line.request("GET", "/v1/models?x=sk-secret", headers=headers)
-            assert line.getresponse().status in {403, 421}
+            answer = line.getresponse()
+            told.add(
+                (
+                    answer.status,
+                    json.loads(answer.read())["error"]["message"].rpartition("add it to ")[2],
+                )
+            )
             line.close()
+        line = http.client.HTTPConnection("127.0.0.1", listener.address.port)
+        line.request("GET", "/v1/models")
+        assert line.getresponse().status == 502
+        line.close()
         assert refused(bench) == []
     (found,) = refused(bench)
+    assert told == {(421, "[proxy] hosts"), (403, "[proxy] origins")}
+    assert [line.partition(":")[0] for line in lines] == [
+        *["a request was refused"] * 2,
+        "a request failed",
+    ]
+    assert "can't be reached" in lines[2]
     assert found["reasons"] == {"host": 20, "origin": 3}
     assert str(found["since"]).startswith("20")
     assert "evil" not in bench.text
@@ -63,3 +85,46 @@ def test_a_ledger_that_can_not_be_written_stops_no_listener() -> None:
     counting = RefusedRequests(record)
     counting.note("host")
     counting.close()
+
+
+def test_the_operator_gets_one_line_of_each_kind_in_a_minute() -> None:
+    """The next one says how many were left out. A terminal that is gone stops no request."""
+    lines: list[str] = []
+    now = 0.0
+    notices = Notices(lines.append, clock=lambda: now)
+    for _ in range(3):
+        notices.tell("host", "refused")
+    notices.tell("origin", "refused, too")
+    now = 61.0
+    notices.tell("host", "refused")
+    assert lines == ["refused", "refused, too", "refused (2 times more since the last such line)"]
+
+    def gone(_: str) -> None:
+        raise BrokenPipeError
+
+    Notices(gone).tell("host", "refused")
+
+
+def test_a_callers_file_that_can_not_be_used_any_more_is_no_fault_of_the_caller(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """The operator gets one line for each change, and the next request with a sound file works."""
+    path, lines = tmp_path / "callers", list[str]()
+    headers = {"x-guardrail-token": add_token(path, "ci")}
+    settings = ProxySettings(listen="127.0.0.1:0", callers=path)
+    listener = proxy_listener(bench.guard, "http://127.0.0.1:9/v1", settings, log=lines.append)
+    found = []
+    with listener:
+        for mode in (0o666, 0o666, 0o600, 0o606):
+            path.chmod(mode)
+            line = http.client.HTTPConnection("127.0.0.1", listener.address.port)
+            line.request("GET", "/v1/models", headers=headers)
+            answer = line.getresponse()
+            found.append((answer.status, answer.headers["x-should-retry"], answer.read().decode()))
+            line.close()
+    assert [each[:2] for each in found] == [(503, "false")] * 2 + [(502, None), (503, "false")]
+    assert "can't use its file of callers" in found[0][2]
+    assert "guardrail doctor" in found[0][2]
+    problems = [line for line in lines if "others can change it" in line]
+    assert len(problems) == 2
+    assert f"chmod 600 {path}" in problems[0]

@@ -61,6 +61,7 @@ def doctor(config: Path | None, ledger: Path | None, as_json: bool) -> int:
 def _proxy(settings: Settings) -> Check:
     """Check the settings of a proxy, if the packages of a server are installed."""
     try:
+        from guardrail.proxy.seen_tools import waiting_tools
         from guardrail.proxy.settings_check import check_settings
     except ImportError:
         found = "the packages of a server are not installed: no proxy can be started"
@@ -74,6 +75,12 @@ def _proxy(settings: Settings) -> Check:
         found = f"{found}; this upstream is used only if the settings are named with --config"
         fix = f"guardrail proxy --config {shlex.quote(str(settings.source))}"
         return Check("proxy", CheckState.NOTE, found, fix)
+    waiting = len(waiting_tools(settings))
+    if waiting:
+        found = (
+            f"{found}; {counted(waiting, 'tool')} in requests {agree(waiting, 'is')} not accepted"
+        )
+        return Check("proxy", CheckState.NOTE, found, "guardrail proxy accept")
     return Check("proxy", CheckState.OK, found)
 
 

@@ -69,20 +69,16 @@ def accept(
     proxy reads it again when it changes.
     """
     from guardrail.proxy.accepted_tools import read_accepted, write_accepted
-    from guardrail.proxy.seen_tools import read_seen, seen_path
+    from guardrail.proxy.seen_tools import seen_path, waiting_tools
 
     settings = settings_of(config)
-    path, sent = settings.proxy.tools, seen_path(settings.ledger.path)
+    path = settings.proxy.tools
     accepted = read_accepted(path)
-    if not accepted and not sent.exists():
+    if not accepted and not seen_path(settings.ledger.path).exists():
         _check_project(config)
     if list_:
         return _show_accepted(accepted, as_json=as_json)
-    seen = {
-        each.tool.name: each
-        for each in read_seen(sent)
-        if _digest(accepted.get(each.tool.name)) != each.tool.digest
-    }
+    seen = waiting_tools(settings)
     chosen = _chosen(names, seen, accepted, all_=all_)
     if digest is not None and not chosen:
         raise UsageError("--digest needs the tools to accept", hint="give their names, or --all")
@@ -113,10 +109,6 @@ def _check_project(config: Path | None) -> None:
     """
     with open_ledger(config, None):
         pass
-
-
-def _digest(tool: RequestedTool | None) -> str | None:
-    return None if tool is None else tool.digest
 
 
 def _chosen(
