@@ -40,18 +40,18 @@ MODULES = {
         "The rules that every adapter keeps, as checks that run against an adapter of your own."
     ),
     "guardrail.integrations.openai": (
-        "Tool calls of an OpenAI client under policy ([integrations.md](integrations.md)). Install"
-        " it with\n`pip install 'guardrail-ledger[openai]'`."
+        "Tool calls of an OpenAI client under policy ([integrations.md](integrations.md)). It"
+        " needs\nthe extra `openai`."
     ),
     "guardrail.integrations.anthropic": (
-        "Tool use of an Anthropic client under policy ([integrations.md](integrations.md)). Install"
-        " it with\n`pip install 'guardrail-ledger[anthropic]'`."
+        "Tool use of an Anthropic client under policy ([integrations.md](integrations.md)). It"
+        " needs\nthe extra `anthropic`."
     ),
     "guardrail.integrations.langchain": (
-        "LangChain tools under policy. Install it with `pip install 'guardrail-ledger[langchain]'`."
+        "LangChain tools under policy. They need the extra `langchain`."
     ),
     "guardrail.integrations.deepagents": (
-        "Deep agents under policy. Install it with `pip install 'guardrail-ledger[deepagents]'`."
+        "Deep agents under policy. They need the extra `deepagents`."
     ),
 }
 """The modules of the page, with what it says about each."""

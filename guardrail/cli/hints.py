@@ -13,9 +13,9 @@ __all__ = ["command_path", "other_than", "repeats"]
 
 _PROGRAM = "guardrail"
 _DOCTOR = "guardrail doctor"
-_PROSE = re.compile(r"(?!(?:last|forget|move)\b)[a-z][a-z']*[,;:.]*")
-"""Matches a word that continues the sentence after a command. The three excluded words are values
-or actions of a command.
+_PROSE = re.compile(r"(?!(?:last|forget|move|accept|token)\b)[a-z][a-z']*[,;:.]*")
+"""Matches a word that continues the sentence after a command. The excluded words are values,
+actions or subcommands of a command.
 """
 
 

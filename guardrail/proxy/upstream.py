@@ -24,7 +24,8 @@ try:
     from yarl import URL
 except ImportError as missing:
     raise ImportError(
-        "guardrail.proxy needs a web server and client: pip install 'guardrail-ledger[server]'"
+        "guardrail.proxy needs a web server and client:"
+        " install guardrail with its extra server (README.md)"
     ) from missing
 
 __all__ = ["Upstream", "UpstreamReply"]

@@ -201,7 +201,7 @@ def require_server() -> None:
         raise ConfigError(
             f"the HTTP server needs the package {error.name}, which is not installed",
             code="listener.extra",
-            hint="pip install 'guardrail-ledger[server]'",
+            hint="install guardrail with its extra server (README.md)",
         ) from None
 
 

@@ -20,7 +20,7 @@ from guardrail.review.doctor.result import without_doctor
 from tests.support.command_line import Ran
 
 ROOT = Path(guardrail.__file__).parent
-_WORD = r"(?:[a-z][a-z-]*|--?[a-z][a-z-]*|[A-Z][A-Z_]*|\"[^\"]*\"|\.)"
+_WORD = r"(?:[a-z][a-z-]*|--?[a-z][a-z-]*|--(?= )|[A-Z][A-Z_]*|\"[^\"]*\"|\.)"
 _NAMED = re.compile(rf"\bguardrail ({_WORD}(?: {_WORD})*)")
 _VALUE = re.compile(r"[A-Z][A-Z_]*|\"[^\"]*\"|\.|last")
 
@@ -68,6 +68,8 @@ def problem(told: str) -> str:
         word = words.pop(0)
         if not word.startswith("-"):
             values += 1
+            continue
+        if word == "--":
             continue
         if word not in options:
             return f"no option {word}"
@@ -156,7 +158,13 @@ def test_a_hint_that_is_the_command_itself_is_told_from_one_that_says_more(
 
 
 def test_an_action_that_is_an_argument_is_told_from_prose() -> None:
-    """Each word that an argument of some command takes."""
+    """Each word that an argument of some command takes, and each command of the one group that also
+    runs by itself.
+    """
+    proxy = cli.get_command(click.Context(cli), "proxy")
+    assert isinstance(proxy, click.Group)
+    for inner in proxy.list_commands(click.Context(proxy)):
+        assert not repeats(f"guardrail proxy {inner} X", "guardrail proxy", ["proxy"])
     for names in paths(cli):  # type: ignore[arg-type]
         command: click.Command = cli
         for name in names:

@@ -280,4 +280,4 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(
     )
     done = done_in(project, [sys.executable, "-c", source])
     assert done.returncode == 3, done.stderr
-    assert "pip install 'guardrail-ledger[server]'" in done.stderr
+    assert "install guardrail with its extra server (README.md)" in done.stderr

@@ -18,8 +18,8 @@ try:
     from anthropic.types.beta import BetaMessage
 except ImportError as missing:
     raise ImportError(
-        "guardrail.integrations.anthropic needs the Anthropic client: pip install"
-        " 'guardrail-ledger[anthropic]'"
+        "guardrail.integrations.anthropic needs the Anthropic client:"
+        " install guardrail with its extra anthropic (README.md)"
     ) from missing
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ try:
     import deepagents as _installed  # noqa: F401 - nothing here works without it
 except ImportError as missing:
     raise ImportError(
-        "guardrail.integrations.deepagents needs deepagents: pip install"
-        " 'guardrail-ledger[deepagents]'"
+        "guardrail.integrations.deepagents needs deepagents:"
+        " install guardrail with its extra deepagents (README.md)"
     ) from missing
 
 from guardrail.integrations.deepagents.agent import create_deep_agent

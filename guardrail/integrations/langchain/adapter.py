@@ -27,8 +27,8 @@ try:
     from langchain_core.tools import BaseTool, BaseToolkit
 except ImportError as missing:
     raise ImportError(
-        "guardrail.integrations.langchain needs LangChain: pip install"
-        " 'guardrail-ledger[langchain]'"
+        "guardrail.integrations.langchain needs LangChain:"
+        " install guardrail with its extra langchain (README.md)"
     ) from missing
 
 from guardrail.integrations.langchain.binding import (

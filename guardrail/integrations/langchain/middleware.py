@@ -18,8 +18,8 @@ try:
     from langchain.agents.middleware import AgentMiddleware
 except ImportError as missing:
     raise ImportError(
-        "GuardMiddleware needs LangChain's agents: pip install 'guardrail-ledger[langchain]'"
-        " langchain"
+        "GuardMiddleware needs LangChain's agents: install guardrail with its extra langchain"
+        " (README.md), and the package langchain"
     ) from missing
 
 from guardrail.integrations.langchain.binding import Approvals

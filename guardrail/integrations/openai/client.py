@@ -12,8 +12,8 @@ try:
     import openai
 except ImportError as missing:
     raise ImportError(
-        "guardrail.integrations.openai needs the OpenAI client: pip install"
-        " 'guardrail-ledger[openai]'"
+        "guardrail.integrations.openai needs the OpenAI client:"
+        " install guardrail with its extra openai (README.md)"
     ) from missing
 
 from guardrail.integrations.openai.turns import ClientTurns
