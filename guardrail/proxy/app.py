@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from guardrail.config import ProxySettings
@@ -31,7 +32,7 @@ from guardrail.system.os_user import user_name
 if TYPE_CHECKING:
     from guardrail.guard import Guard
 
-__all__ = ["Proxy"]
+__all__ = ["FailedRequests", "Proxy"]
 
 
 def _this_user(_scope: Scope) -> RequestIdentity:
@@ -45,6 +46,17 @@ def _notice(failure: Failure) -> str:
     if failure.status < 500:
         return f"a request was refused: {failure.status} {failure.code}"
     return f"a request failed: {failure.message}"
+
+
+@dataclass(frozen=True, slots=True)
+class FailedRequests:
+    """Requests that ended with the same error."""
+
+    count: int
+    message: str
+    """The message that the last of them got."""
+    refused: bool
+    """True if the proxy refused them: the upstream never got them."""
 
 
 class Proxy:
@@ -75,6 +87,8 @@ class Proxy:
         """Number of requests to which the upstream sent no answer."""
         self.problem = ""
         """The reason for the last of them."""
+        self.failed: dict[str, FailedRequests] = {}
+        """The other requests that ended with an error, by code."""
         limits = ProxyLimits() if limits is None else limits
         upstream = Upstream(
             upstream_url, idle_s=settings.upstream_idle_s, connect_s=limits.connect_s
@@ -99,6 +113,10 @@ class Proxy:
     async def _serve(self, incoming: Incoming, out: Outgoing) -> None:
         try:
             await self._handler(incoming, out)
+            if out.status >= 400:
+                said = f"the upstream answered {out.status}"
+                self._count(f"upstream.{out.status}", said, refused=False)
+                self._notices.tell(f"upstream.{out.status}", f"a request failed: {said}")
         except ClientGone:
             return
         except Exception as error:  # boundary: a request must not end without an answer
@@ -108,11 +126,18 @@ class Proxy:
                 self.unanswered += 1
                 self.problem = error.message
             failure = failure_of(error)
+            if not isinstance(error, NoAnswerError):
+                self._count(failure.code, failure.message, refused=failure.status < 500)
             self._notices.tell(failure.code, _notice(failure))
             body = failure.body(format_of(incoming.path, incoming.headers))
             await out.whole(failure.status, failure.headers, body)
             if not isinstance(error, GuardrailError):
                 raise  # the server logs it
+
+    def _count(self, code: str, message: str, *, refused: bool) -> None:
+        known = self.failed.get(code)
+        count = 1 if known is None else known.count + 1
+        self.failed[code] = FailedRequests(count, message, refused)
 
     def _handler(self, incoming: Incoming, out: Outgoing) -> Awaitable[None]:
         of_litellm = (incoming.method, incoming.path) == ("POST", LITELLM_PATH)

@@ -110,10 +110,13 @@ class Outgoing:
         self._send = send
         self.started = False
         """True once the status and the headers have been sent."""
+        self.status = 0
+        """The status that has been sent, or 0."""
 
     async def start(self, status: int, headers: Iterable[tuple[str, str]]) -> None:
         """Send the status and the headers."""
         self.started = True
+        self.status = status
         encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
         await self._send({"type": "http.response.start", "status": status, "headers": encoded})
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from guardrail.proxy.app import Proxy
+from guardrail.proxy.app import FailedRequests, Proxy
 from guardrail.proxy.asgi import Outgoing
 from guardrail.proxy.errors import ErrorFormat, ProxyError, failure_of
 from guardrail.proxy.headers import decoded
@@ -135,6 +135,11 @@ class EmbeddedProxy:
             for provider, app in self._apps.items()
             if app.unanswered
         }
+
+    @property
+    def failed(self) -> list[FailedRequests]:
+        """The requests that ended with another error, one entry for each kind and provider."""
+        return [each for app in self._apps.values() for each in app.failed.values()]
 
     def __enter__(self) -> Self:
         """Start serving. Raises ``ConfigError``."""

@@ -13,9 +13,9 @@ from guardrail.review.reasons import CauseExplanation
 __all__ = [
     "NOT_IN_REQUEST",
     "PROXY",
-    "REJECTED_BY_PROXY",
     "accept_command",
     "reason_through_proxy",
+    "rejection",
     "steps_to_allow",
 ]
 
@@ -26,12 +26,53 @@ _PLAIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _SCHEMA = frozenset({"", "missing", "unknown_argument", "schema"})
 """Details of calls whose arguments do not fit the accepted schema."""
 
-REJECTED_BY_PROXY = CauseExplanation(
-    "The proxy recorded this call without asking the policy: it refused the answer, the answer"
-    " broke off, or the provider runs the tool itself.",
-    "Look at `reason` in the record (`guardrail show SEQ`), and at docs/proxy.md. The record of"
-    " such a call contains no argument values.",
+_UPSTREAM = CauseExplanation(
+    "The proxy could not use the upstream's answer, so the program got an error, and no call.",
+    "Check `[proxy] upstream`, or the option --upstream.",
 )
+_UNREADABLE = CauseExplanation(
+    "The proxy can't tell which call the model's answer contains, so the program did not get it.",
+    "If it happens again, look at the answer itself: the record contains no values from it.",
+)
+_REJECTIONS = {
+    "incomplete": CauseExplanation(
+        "The answer was cut off or broke off before this call was complete, so the policy was not"
+        " asked, and the program did not get the call.",
+        "Let the program send its request again. If the model stopped at its limit, raise the"
+        " maximum number of tokens.",
+    ),
+    "provider_tool": CauseExplanation(
+        "The provider has run this call itself, so nobody could decide it.",
+        "Nothing, if `[proxy] hosted_tools` permits this tool on purpose (docs/proxy.md).",
+    ),
+    "model_request.approval": CauseExplanation(
+        "A request approved a call of an MCP server that was not allowed for this caller in this"
+        " session, so the proxy refused the request.",
+        "Let the model request the call again (docs/proxy.md).",
+    ),
+}
+_GROUPS = {
+    "proxy.": _UPSTREAM,
+    "model_answer": _UNREADABLE,
+    "missing_id": _UNREADABLE,
+    "repeated_id": _UNREADABLE,
+    "unknown_": _UNREADABLE,
+}
+"""Explanations by the beginning of the reason."""
+_OTHER_REASON = CauseExplanation(
+    "The proxy recorded this call without asking the policy.",
+    "Look for the reason in docs/proxy.md and docs/record-format.md.",
+)
+
+
+def rejection(reason: str) -> CauseExplanation:
+    """Return the explanation of a ``call.rejected`` by the proxy with this *reason*."""
+    if reason in _REJECTIONS:
+        return _REJECTIONS[reason]
+    return next(
+        (made for start, made in _GROUPS.items() if reason.startswith(start)), _OTHER_REASON
+    )
+
 
 _NOBODY = CauseExplanation(
     "The proxy did not learn who made the call, and calls without a principal are denied, so the"

@@ -68,7 +68,7 @@ class SessionSummary:
     open: int
     """Number of calls that were allowed and have no recorded end."""
     rejected: int
-    """Number of calls that the framework refused before the policy was asked."""
+    """Number of calls that were refused before the policy was asked."""
 
 
 @dataclass(slots=True)

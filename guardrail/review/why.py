@@ -15,8 +15,8 @@ from guardrail.core.words import agree, counted
 from guardrail.review.approval_words import NEXT
 from guardrail.review.proxy_reasons import (
     PROXY,
-    REJECTED_BY_PROXY,
     reason_through_proxy,
+    rejection,
     steps_to_allow,
 )
 from guardrail.review.reasons import CAUSES, CauseExplanation, reason_of
@@ -303,7 +303,7 @@ def explain(
 
 
 def _rejection(call: RecordedCall) -> CauseExplanation:
-    return REJECTED_BY_PROXY if call.adapter == PROXY else _REJECTED
+    return rejection(call.detail) if call.adapter == PROXY else _REJECTED
 
 
 def _reproducible(call: RecordedCall, reproducible: bool | None, policy: Mapping[str, Any]) -> str:

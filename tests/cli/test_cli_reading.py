@@ -137,7 +137,7 @@ def test_sessions_show_who_and_how_calls_ended(
 def test_sessions_say_in_words_how_calls_went_on_a_narrow_terminal(
     cli: Cli, ledger: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Below each session: approvals and calls that the framework rejected as well."""
+    """Below each session: approvals and rejected calls as well."""
     monkeypatch.setenv("COLUMNS", "80")
     rows = cli("sessions", "--ledger", ledger).out.splitlines()
     assert rows[0].split() == ["STARTED", "(UTC)", "SESSION", "PRINCIPAL", "AGENT"]
@@ -146,7 +146,7 @@ def test_sessions_say_in_words_how_calls_went_on_a_narrow_terminal(
         "7 calls",
         "3 denied",
         "1 needing approval",
-        "1 rejected by the framework",
+        "1 rejected",
         "1 failed",
     ]
     assert " ".join(" ".join(rows[2:-2]).split()) == ", ".join(told)
@@ -200,7 +200,7 @@ def test_show_tells_each_call_in_a_row(
         "8": [
             "REJECTED",
             "no_such_tool",
-            "(by the framework; arguments are not recorded)",
+            "(the policy was not asked; arguments are not recorded)",
             "unknown_tool",
         ],
         "11": ["DENIED", "leak", "(not recorded: the last check", "redactor"],
@@ -280,7 +280,7 @@ def test_show_says_how_far_identities_can_be_believed(cli: Cli, ledger: Path) ->
     """The header does not make an asserted identity look verified, nor the chain checked."""
     out = cli("show", "S-1", "--ledger", ledger).out
     assert "principal  alice@example.com (asserted by context)" in out
-    assert "7 calls, 3 denied, 1 needing approval, 1 rejected by the framework, 1 failed" in out
+    assert "7 calls, 3 denied, 1 needing approval, 1 rejected, 1 failed" in out
     assert "not checked here" in out
 
 

@@ -239,7 +239,8 @@ def test_an_upstream_that_is_no_api_is_in_the_summary(project: Path) -> None:
     page = Turn(wire=Wire(body=b"<html>", content_type="text/html"))
     with ModelServer([page]) as server:
         ran = governed(project, *python(ASK), OPENAI_BASE_URL=server.openai)
-    assert (ran.code, "1 request: 1 call, 1 denied" in ran.err) == (1, True), ran.err
+    assert (ran.code, "1 call, 0 denied, 1 rejected" in ran.err) == (1, True), ran.err
+    assert "1 request failed: the upstream's answer is neither JSON nor a stream" in ran.err
     (rejected,) = records(project / "audit.db", "call.rejected")
     assert rejected["reason"] == "proxy.upstream_type"
 
@@ -269,6 +270,21 @@ def test_an_upstream_that_does_not_answer_is_in_the_summary(
     ]
 
 
+def test_the_summary_says_how_many_requests_failed_and_why(project: Path) -> None:
+    """The program may not show the errors."""
+    twice = ASK.partition("answer = ")[0] + "client.getresponse().read()\n"
+    twice += 'body["tool_source"] = [{}]\n'
+    twice += 'client.request("POST", "/" + path, json.dumps(body), headers)\n'
+    twice += "client.getresponse().read()\n"
+    with ModelServer([Turn(status=401)]) as server:
+        ran = governed(project, *python(twice), OPENAI_BASE_URL=server.openai)
+    summary, failed, refused = ran.err.splitlines()
+    assert summary == "guardrail: 2 requests: 0 calls, 0 denied"
+    assert failed == "guardrail: 1 request failed: the upstream answered 401"
+    assert refused.startswith("guardrail: 1 request refused: ")
+    assert "tool_source" in refused
+
+
 def test_the_operator_is_told_while_a_call_waits(project: Path) -> None:
     (project / "guardrail.toml").write_text(
         f"{SETTINGS}approval_wait_s = 1\n\n[approvals]\nunsafe_asserted_approvals = true\n"
@@ -292,8 +308,8 @@ def test_input_and_output_are_the_programs_own(project: Path) -> None:
 @pytest.mark.parametrize(
     ("program", "code", "said"),
     [
-        (("sh", "-c", "exit 3"), 3, "NOT GOVERNED"),
-        (("sh", "-c", "kill -9 $$"), 137, "NOT GOVERNED"),
+        (("sh", "-c", "exit 3"), 3, "ended with code 3 before it sent a request\n"),
+        (("sh", "-c", "kill -9 $$"), 137, "ended with code 137 before it sent a request\n"),
         (("no-such-program",), 127, "no-such-program: No such file"),
         (("/etc/hostname",), 126, "Permission denied"),
     ],

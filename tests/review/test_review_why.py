@@ -180,6 +180,18 @@ def test_a_tool_that_nobody_accepted_is_to_be_accepted_before_rules_are_changed(
     assert "proxy accept" not in steps
 
 
+def test_each_reason_for_which_the_proxy_rejects_a_call_is_explained() -> None:
+    """In its own words, and with a next step that can be taken."""
+    told = {}
+    for reason in ("incomplete", "provider_tool", "proxy.upstream_type", "repeated_id", "new"):
+        made = undeclared("find_order", "proxy")
+        del made["decision"]
+        told[reason] = explain({**made, "type": "call.rejected", "reason": reason}).reason
+    assert "broke off" in told["incomplete"].sentence
+    assert len({each.sentence for each in told.values()}) == len(told)
+    assert not any("SEQ" in each.next_step for each in told.values())
+
+
 def test_a_tool_that_the_request_did_not_contain_is_neither_to_be_accepted_nor_allowed() -> None:
     made = undeclared("find_order", "proxy", UNDECLARED, NO_ALLOW)
     steps = explain({**made, "tool": {**made["tool"], "refused": "not_requested"}}).reason.next_step

@@ -133,7 +133,7 @@ def run(
             notify=lambda line: remark(f"guardrail: {one_line(line)}"),
         ) as proxy:
             code = _run_program(command, proxy.environment(outside))
-    _summarize(settings, proxy, start)
+    _summarize(settings, proxy, start, code)
     raise click.exceptions.Exit(code)
 
 
@@ -201,6 +201,8 @@ class _Counts(NamedTuple):
 
     calls: int
     denied: int
+    rejected: int
+    """Calls that were refused without asking the policy."""
     waiting: int
     unaccepted: int
     """Tools of denied calls that ``guardrail proxy accept`` shows."""
@@ -214,9 +216,11 @@ def _counts(settings: Settings, start: int) -> _Counts:
     from guardrail.proxy.seen_tools import read_seen, seen_path
     from guardrail.review.approvals import open_requests
     from guardrail.review.records import parse
-    from guardrail.review.values import obj
+    from guardrail.review.values import obj, text
 
-    calls, denied, requests, undeclared = 0, 0, set(), set()
+    calls, denied, rejected, undeclared = 0, 0, 0, set()
+    requests: dict[str, str] = {}
+    """The model's id of each call that needs an approval."""
     with LedgerReader.open(settings.ledger.path) as reader:
         for seq, _, line in reader.lines(start):
             record = parse(line, seq)
@@ -224,31 +228,43 @@ def _counts(settings: Settings, start: int) -> _Counts:
                 continue
             if record["origin"]["pid"] != os.getpid():
                 continue
-            effect = record.get("decision", {}).get("effect", "deny")
-            calls += 1
+            if record["type"] == "call.rejected":
+                calls, rejected = calls + 1, rejected + 1
+                continue
+            effect = record["decision"]["effect"]
+            asked = text(record, "origin", "call_id")
+            # A call that was held has a second decision, which names the approval.
+            calls += requests.get(text(record, "approval", "id")) != asked
             denied += effect == "deny"
             tool = obj(record, "tool")
             if effect == "deny" and not tool.get("declared"):
                 undeclared.add(tool.get("name"))
             if effect == "require_approval":
-                requests.add(record["call"])
+                requests[record["call"]] = asked
         found = open_requests(reader, terms_of(settings.approvals), utc_now()) if requests else []
         waiting = sum(
             each.state is RequestState.PENDING and each.case.request.id in requests
             for each in found
         )
     seen = {each.tool.name for each in read_seen(seen_path(settings.ledger.path))}
-    return _Counts(calls, denied, waiting, len(undeclared & seen))
+    return _Counts(calls, denied, rejected, waiting, len(undeclared & seen))
 
 
-def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int) -> None:
-    """Summarize the governed calls on stderr."""
+def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int, code: int) -> None:
+    """Summarize the governed calls of a program that ended with *code* on stderr."""
+    if not proxy.requests and code:
+        remark(
+            f"guardrail: the program ended with code {code} before it sent a request", Style.WARN
+        )
+        return
     if not proxy.requests:
         remark("guardrail: NOT GOVERNED: the program sent no request to the proxy", Style.WARN)
-        remark("next: make the program read OPENAI_BASE_URL or ANTHROPIC_BASE_URL (docs/proxy.md)")
+        remark("next:  make the program read OPENAI_BASE_URL or ANTHROPIC_BASE_URL (docs/proxy.md)")
         return
     counts = _counts(settings, start)
     parts = [counted(counts.calls, "call"), f"{counts.denied} denied"]
+    if counts.rejected:
+        parts.append(f"{counts.rejected} rejected")
     if counts.waiting:
         parts.append(f"{counts.waiting} waiting for approval")
     remark(f"guardrail: {counted(proxy.requests, 'request')}: {', '.join(parts)}")
@@ -257,6 +273,10 @@ def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int) -> None:
         remark(said, Style.WARN)
         option = "--upstream" if provider == "openai" else f"--{provider}-upstream"
         remark(f"next:  check {option}, or {provider.upper()}_BASE_URL")
+    for failed in proxy.failed:
+        ended = "refused" if failed.refused else "failed"
+        said = f"{counted(failed.count, 'request')} {ended}: {one_line(failed.message)}"
+        remark(f"guardrail: {said}", Style.WARN)
     if counts.calls:
         remark("look:  guardrail show last")
     if counts.unaccepted:

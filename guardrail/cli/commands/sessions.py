@@ -60,7 +60,7 @@ def sessions(
     """List the sessions in the ledger, oldest first, with their callers, the numbers of calls, and
     how the calls ended.
 
-    APPROVAL counts calls that need a person's approval. REJECTED counts those that the framework
+    APPROVAL counts calls that need a person's approval. REJECTED counts those that were
     rejected before the policy was asked. OPEN counts calls that were allowed and have no recorded
     end: they are running, or their process died and nobody has opened the ledger since.
     """
@@ -173,7 +173,7 @@ def _counts(row: SessionSummary) -> list[Cell]:
     counts = (
         (row.denied, "denied", Style.BAD),
         (row.approvals, "needing approval", Style.WARN),
-        (row.rejected, "rejected by the framework", Style.WARN),
+        (row.rejected, "rejected", Style.WARN),
         (row.errors, "failed", Style.BAD),
         (row.unknown, "unknown", Style.WARN),
         (row.open, "open", Style.WARN),

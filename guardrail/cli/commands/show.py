@@ -66,7 +66,7 @@ from guardrail.review.why import omitted_sentence
 
 __all__ = ["show"]
 
-_REJECTED = "(by the framework; arguments are not recorded)"
+_REJECTED = "(the policy was not asked; arguments are not recorded)"
 """Text shown instead of the arguments of a call that never reached the policy."""
 _WIDE = 110
 """Minimum width for a table. If the output is narrower, each call takes two lines."""
@@ -170,7 +170,7 @@ def _header(session: Timeline) -> Iterator[str]:
         (sum(call.effect == "require_approval" for call in calls), "needing approval", Style.WARN),
         (
             sum(call.type == "call.rejected" for call in calls),
-            "rejected by the framework",
+            "rejected",
             Style.WARN,
         ),
         (sum(call.failed for call in calls), "failed", Style.BAD),
