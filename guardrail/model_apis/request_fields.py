@@ -251,7 +251,7 @@ def _unknown(name: str, setting: str = "") -> ModelRequestError:
         " could run tools whose calls can't be decided",
         code="model_request.field",
         hint="leave the field out or, if it lets the provider run no tools, set [proxy]"
-        f' allow_fields = ["{_shown(setting or name)}"]',
+        f' allow_fields = ["{_shown(setting or name)}"] and start the proxy again',
     )
 
 

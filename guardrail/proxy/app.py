@@ -122,11 +122,11 @@ class Proxy:
         except Exception as error:  # boundary: a request must not end without an answer
             if out.started:
                 raise  # the server breaks the connection off: no client takes that for an answer
+            failure = failure_of(error)
             if isinstance(error, NoAnswerError):
                 self.unanswered += 1
-                self.problem = error.message
-            failure = failure_of(error)
-            if not isinstance(error, NoAnswerError):
+                self.problem = failure.message
+            else:
                 self._count(failure.code, failure.message, refused=failure.status < 500)
             self._notices.tell(failure.code, _notice(failure))
             body = failure.body(format_of(incoming.path, incoming.headers))

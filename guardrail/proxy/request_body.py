@@ -21,16 +21,15 @@ async def read_body(incoming: Incoming, text: bytes) -> Mapping[str, Any]:
         raise ProxyError(
             400, "compressed requests are not supported", code="proxy.request_encoding"
         )
+    problem = "is not a JSON object that all parsers read in the same way"
     try:
         body = await processed(len(text), _parsed, text)
-    except ValueError:
+    except ValueError as error:
         body = None
+        if isinstance(error, json_text.JsonTextError) and error.detail == "not_json":
+            problem = "is not valid JSON"
     if not isinstance(body, dict):
-        raise ProxyError(
-            400,
-            "the request is not a JSON object that all parsers read in the same way",
-            code="proxy.request",
-        )
+        raise ProxyError(400, f"the request {problem}", code="proxy.request")
     return body
 
 

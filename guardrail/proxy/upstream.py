@@ -254,7 +254,8 @@ def _proxy_error(
         return kind(504, f"{name} did not answer in time", code="proxy.upstream_timeout")
     if isinstance(error, aiohttp.ClientSSLError):
         why = f"the certificate or TLS settings of {name} are not accepted"
-        return kind(502, why, code="proxy.upstream_tls")
+        hint = "if a private authority issued the certificate, start the proxy with SSL_CERT_FILE"
+        return kind(502, why, code="proxy.upstream_tls", hint=hint)
     if isinstance(error, aiohttp.ClientConnectorError):
         return kind(
             502,

@@ -219,7 +219,7 @@ def _bound(address: ListenAddress) -> socket.socket:
         raise ConfigError(
             f"can't listen on {address} ({os_reason(error)})",
             code="listener.listen",
-            hint="name another address or port; port 0 takes a free one",
+            hint="name another address or port: --listen 127.0.0.1:0 takes a free one",
         ) from None
     made.setblocking(False)
     return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -246,3 +247,11 @@ def test_the_garbage_collection_begins_after_the_modules_are_loaded() -> None:
         "gc.collect()\nassert gc.get_threshold() == usual\nassert gc.callbacks == []\n"
     )
     subprocess.run([sys.executable, "-c", code], env=environment(), timeout=60, check=True)
+
+
+def test_the_package_runs_as_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For environments in which no script is on the path."""
+    ran: list[bool] = []
+    monkeypatch.setattr("guardrail.cli.main", lambda: ran.append(True))
+    runpy.run_module("guardrail", run_name="__main__")
+    assert ran == [True]

@@ -16,7 +16,11 @@ from typing import Any
 
 import pytest
 
+from guardrail import ApprovalRequired, Guard
+from guardrail.cli.commands.run import count_calls
+from guardrail.config import Settings
 from guardrail.system.os_user import user_name
+from tests.support.approvals import BOB
 from tests.support.command_line import Cli, Ran, command, environment
 from tests.support.guards import records
 from tests.support.model_server import Call, ModelServer, Turn
@@ -220,6 +224,24 @@ def test_calls_that_wait_for_a_person_are_counted(project: Path) -> None:
         "look:  guardrail show last",
         "next:  guardrail approvals",
     ]
+
+
+def test_a_call_that_was_held_until_its_approval_is_one_call(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has two decisions. A call that the model requests again is another one."""
+    monkeypatch.chdir(project)
+    approvals = "[approvals]\nunsafe_asserted_approvals = true\n"
+    (project / "guardrail.toml").write_text(f"{SETTINGS}\n{approvals}")
+    settings = Settings.chosen(project / "guardrail.toml")
+    with Guard.open(settings) as guard, guard.session(principal="alice"):
+        for call_id, again in (("c1", "c1"), ("c2", "c3")):
+            with pytest.raises(ApprovalRequired) as waiting:
+                guard.admit("book", {}, call_id=call_id)
+            guard.approvals.approve(waiting.value.approval, BOB, "known")
+            guard.admit("book", {}, call_id=again, approval=waiting.value.approval)
+    counts = count_calls(settings, 0)
+    assert (counts.calls, counts.denied, counts.rejected) == (3, 0, 0)
 
 
 def test_why_says_how_to_accept_a_tool_that_nobody_accepted(project: Path, cli: Cli) -> None:

@@ -175,6 +175,20 @@ def test_an_error_that_contains_an_answer_is_not_passed_on(
     assert [each["reason"] for each in bench.rejected] == ["model_answer.error_body"]
 
 
+def test_a_request_that_is_no_json_is_told_from_one_that_can_be_read_in_two_ways(
+    bench: Bench,
+) -> None:
+    with proxied(bench.guard, "http://127.0.0.1:9/v1") as proxy:
+        told = [
+            httpx2.post(f"{proxy.url}/v1/responses", content=body).json()["error"]["message"]
+            for body in ('{"model": "m", "inp', '{"model": "m", "model": "n"}')
+        ]
+    assert told == [
+        "the request is not valid JSON",
+        "the request is not a JSON object that all parsers read in the same way",
+    ]
+
+
 def test_a_request_with_a_number_that_json_can_not_express_is_refused_if_it_changes(
     bench: Bench,
 ) -> None:

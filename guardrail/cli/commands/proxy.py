@@ -49,7 +49,10 @@ _NAME = 20
     "--upstream",
     "upstream",
     metavar="URL",
-    help="The model's API: https, or http to loopback. Default: [proxy] upstream.",
+    help=(
+        "The model's API: https, or http to loopback. Default: [proxy] upstream, if --config names"
+        " the file."
+    ),
 )
 @click.option(
     "--listen",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from guardrail.config import Settings
     from guardrail.proxy.embedded import EmbeddedProxy
 
-__all__ = ["run"]
+__all__ = ["RunCounts", "count_calls", "run"]
 
 FAILED, NOT_EXECUTABLE, NOT_FOUND = 125, 126, 127
 """Exit codes for errors that are not the program's own, as in env(1)."""
@@ -78,8 +78,8 @@ class ProgramCommand(click.Command):
     "--upstream",
     metavar="URL",
     help=(
-        "URL of OpenAI's API, or of a compatible one. Default: OPENAI_BASE_URL, [proxy] upstream,"
-        " or OpenAI's own."
+        "URL of OpenAI's API, or of a compatible one. Default: OPENAI_BASE_URL, [proxy] upstream if"
+        " --config names the file, or OpenAI's own."
     ),
 )
 @click.option(
@@ -196,7 +196,7 @@ def _terminal_sends_it() -> bool:
     return False
 
 
-class _Counts(NamedTuple):
+class RunCounts(NamedTuple):
     """The recorded calls of a run."""
 
     calls: int
@@ -208,7 +208,7 @@ class _Counts(NamedTuple):
     """Tools of denied calls that ``guardrail proxy accept`` shows."""
 
 
-def _counts(settings: Settings, start: int) -> _Counts:
+def count_calls(settings: Settings, start: int) -> RunCounts:
     """Count the calls that this process has recorded since record *start*."""
     from guardrail.approvals.rules import RequestState
     from guardrail.approvals.views import terms_of, utc_now
@@ -247,7 +247,7 @@ def _counts(settings: Settings, start: int) -> _Counts:
             for each in found
         )
     seen = {each.tool.name for each in read_seen(seen_path(settings.ledger.path))}
-    return _Counts(calls, denied, rejected, waiting, len(undeclared & seen))
+    return RunCounts(calls, denied, rejected, waiting, len(undeclared & seen))
 
 
 def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int, code: int) -> None:
@@ -261,7 +261,7 @@ def _summarize(settings: Settings, proxy: EmbeddedProxy, start: int, code: int) 
         remark("guardrail: NOT GOVERNED: the program sent no request to the proxy", Style.WARN)
         remark("next:  make the program read OPENAI_BASE_URL or ANTHROPIC_BASE_URL (docs/proxy.md)")
         return
-    counts = _counts(settings, start)
+    counts = count_calls(settings, start)
     parts = [counted(counts.calls, "call"), f"{counts.denied} denied"]
     if counts.rejected:
         parts.append(f"{counts.rejected} rejected")
