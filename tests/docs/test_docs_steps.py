@@ -91,6 +91,7 @@ STEPS: dict[str, dict[str, str]] = {
         "guardrail proxy accept --all": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail show last": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail why SEQ": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
+        "guardrail doctor": "cli/test_cli_doctor_proxy.py::test_accepted_tools_that_are_malformed_fail",
         "guardrail run": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail run -- COMMAND": "docs/test_docs_proxy.py::test_a_program_is_governed_as_the_page_says",
         "guardrail proxy accept weather": "cli/test_cli_proxy_accept.py::test_a_tool_is_shown_and_accepted",
