@@ -20,6 +20,8 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= $(shell nproc)
 # A module stays on one worker until another worker is idle.
 SPREAD := -n $(WORKERS) --dist worksteal
+# A test that hangs shows the stacks of its threads and fails, instead of stopping the run. The longest test takes half a minute.
+ENDS := -o faulthandler_timeout=300 -o faulthandler_exit_on_timeout=true
 # Tests that take seconds: no crash runs, no real servers, few processes.
 FAST := tests/core tests/call tests/guard tests/integrations tests/access_log tests/vectors \
 	$(wildcard tests/review/test_*.py tests/review/doctor/test_*.py) \
@@ -58,11 +60,11 @@ demo: $(LIGHT) ## watch a governed agent: allowed, denied, redacted, failing and
 test: $(READY) ## run every test (WORKERS=1: one after the other)
 ifdef COVERAGE
 	@rm -f .coverage .coverage.*
-	@$(BIN)/python -m pytest $(SPREAD) --cov --cov-report= $(GATED)
+	@$(BIN)/python -m pytest $(SPREAD) $(ENDS) --cov --cov-report= $(GATED)
 	@$(BIN)/coverage report --fail-under=100 --show-missing --skip-covered --include='$(COMPLETE)'
-	@$(BIN)/python -m pytest $(SPREAD) $(addprefix --ignore=,$(GATED))
+	@$(BIN)/python -m pytest $(SPREAD) $(ENDS) $(addprefix --ignore=,$(GATED))
 else
-	@$(BIN)/python -m pytest $(SPREAD)
+	@$(BIN)/python -m pytest $(SPREAD) $(ENDS)
 endif
 
 test-fast: $(READY) ## the inner loop: the tests that need neither crash runs nor real servers

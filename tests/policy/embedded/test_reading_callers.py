@@ -370,6 +370,7 @@ class Stop(Exception):
     """Raised in another thread."""
 
 
+@pytest.mark.usefixtures("untraced")
 def test_a_caller_whose_thread_ends_while_it_reads_is_replaced(start: Start) -> None:
     """By an exception that another thread raises in it."""
     engine = start()
