@@ -197,6 +197,18 @@ def with_more(value: Any, more: Any) -> Iterator[Any]:
             yield [*value[:at], made, *value[at + 1 :]]
 
 
+def with_less(value: Any) -> Iterator[Any]:
+    """Yield *value* without one of its fields or items, for each of them."""
+    for name, each in value.items() if isinstance(value, dict) else ():
+        yield {other: kept for other, kept in value.items() if other != name}
+        for made in with_less(each):
+            yield {**value, name: made}
+    for at, each in enumerate(value) if isinstance(value, list) else ():
+        yield [*value[:at], *value[at + 1 :]]
+        for made in with_less(each):
+            yield [*value[:at], made, *value[at + 1 :]]
+
+
 COMPLETED = {"id": "r", "model": "m", "status": "completed", "output": [CALL, SHELL, OUTPUT]}
 MESSAGE = {"role": "assistant", "content": "x", "tool_calls": TOOL_CALLS}
 USED = {"type": "tool_use", "id": "t", "name": TOOL, "input": {}}
@@ -242,6 +254,22 @@ def test_a_value_of_another_type_never_ends_in_an_internal_error(api: Api, other
     for events in changed(STREAMED[api], other):
         with contextlib.suppress(ModelAnswerError):
             streamed(api, sse(*(events if isinstance(events, list) else [events])))
+
+
+def test_a_missing_field_never_ends_in_an_internal_error() -> None:
+    """The answer is governed, or it is malformed."""
+    for api in Api:
+        for body in with_less(WHOLE[api]):
+            with contextlib.suppress(ModelAnswerError):
+                whole(api, body)
+        for events in with_less([*STREAMED[api], *STREAMED[api]]):
+            with contextlib.suppress(ModelAnswerError):
+                streamed(api, sse(*events))
+
+
+def test_a_chunk_without_a_delta_can_end_a_choice() -> None:
+    chunk = {"choices": [{"index": 0, "finish_reason": "tool_calls"}]}
+    assert b"refusal" in streamed(Api.CHAT, sse(CHUNK, chunk))
 
 
 MESSAGE = {"role": "assistant", "content": None, "tool_calls": TOOL_CALLS}

@@ -73,7 +73,7 @@ class ChatStream:
             changed, ending = governed_choice(message, reason, calls, rulings)
             if held.said:
                 del changed["content"]
-            deltas = [kept["delta"]] if kept is not None and kept["delta"] else []
+            deltas = [kept["delta"]] if kept is not None and kept.get("delta") else []
             deltas += _deltas(changed)
             groups += [[{**choice, "delta": delta, "finish_reason": None}] for delta in deltas]
             groups.append([{**choice, "delta": {}, "finish_reason": ending}])
