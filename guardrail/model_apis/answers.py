@@ -9,7 +9,7 @@ from typing import Any
 from guardrail.model_apis.anthropic.message_stream import MessageStream
 from guardrail.model_apis.anthropic.messages import read_message, rewrite_message
 from guardrail.model_apis.api import Api
-from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError
+from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, names_in
 from guardrail.model_apis.openai.chat_events import rewrite_completion
 from guardrail.model_apis.openai.chat_stream import ChatStream
 from guardrail.model_apis.openai.response_events import (
@@ -50,14 +50,15 @@ def govern_body(
     later request can continue. *hosts_shell* is the result of ``requests.hosts_shell`` for the
     request.
     """
-    answer = read_message(body) if api is Api.MESSAGES else read_object(body)
+    found = read_message(body) if api is Api.MESSAGES else read_object(body)
+    answer = _without_private(found)
     if api is Api.MESSAGES:
         made = yield from rewrite_message(answer)
     elif api is Api.CHAT:
         made = yield from rewrite_completion(answer)
     else:
         made = yield from ResponseItems(refused, about, hosts_shell).rewrite(answer)
-    return body if made is answer else compact(made).encode()
+    return body if made is found else compact(made).encode()
 
 
 class AnswerStream:
@@ -120,7 +121,7 @@ class AnswerStream:
             self.ended = True
             return b"" if self.broken else write_event(DONE)
         found = read_object(event.data)
-        made = yield from self._rewriter.feed(found)
+        made = yield from self._rewriter.feed(_without_private(found))
         out = bytearray()
         for each in made:
             # a client that does not join the lines of an event would read other objects
@@ -128,6 +129,15 @@ class AnswerStream:
             out += write_event(event.data if same else compact(each), _name(event, each))
         self.ended = isinstance(self._rewriter, MessageStream) and self._rewriter.ended
         return bytes(out)
+
+
+def _without_private(found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *found* without the fields whose names start with an underscore: some servers write
+    logs there, and some clients keep their own state there.
+    """
+    if not names_in(found).private:
+        return found
+    return {name: value for name, value in found.items() if not name.startswith("_")}
 
 
 def _name(event: SentEvent, sent: Mapping[str, Any]) -> str | None:

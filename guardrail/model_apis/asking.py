@@ -115,6 +115,8 @@ class FieldNames(NamedTuple):
     """The names for which ``looks_like_call`` is True."""
     misleading: bool
     """True if a name is that of a field of a call, apart from the case of its letters."""
+    private: bool
+    """True if a name starts with an underscore, like those in which clients keep their state."""
 
 
 SEEN: dict[tuple[str, ...], FieldNames] = {}
@@ -133,6 +135,7 @@ def names_in(found: Mapping[str, Any]) -> FieldNames:
         known = FieldNames(
             tuple(filter(looks_like_call, names)),
             any(way in _READ and way != name for way, name in zip(folded, names, strict=True)),
+            any(name.startswith("_") for name in names),
         )
         # An upstream chooses the names, so their number and their size are bounded.
         if len(SEEN) < _MOST_SEEN and sum(map(len, names)) <= _LONGEST_SEEN:
@@ -140,16 +143,23 @@ def names_in(found: Mapping[str, Any]) -> FieldNames:
     return known
 
 
-def object_of(value: object, name: str) -> Mapping[str, Any]:
+def object_of(value: object, name: str, *, outermost: bool = False) -> Mapping[str, Any]:
     """Return *value*, the object in the field *name* of an answer. Raises ``ModelAnswerError`` if
     it is not an object, or has a field whose name some clients would mistake for another: they
-    ignore the case of letters, and would find a call that guardrail does not see.
+    ignore the case of letters, and would find a call that guardrail does not see. The same applies
+    to a name with an underscore in front, unless the object is the *outermost* one: a client would
+    take the field for its own state.
     """
     if not isinstance(value, dict):
         raise ModelAnswerError(f"the model's answer is malformed: its {name} is not an object")
     if names_in(value).misleading:
         raise ModelAnswerError(
             f"the model's answer is malformed: its {name} has a field in unusual capital letters"
+        )
+    if names_in(value).private and not outermost:
+        raise ModelAnswerError(
+            f"the model's answer is malformed: its {name} has a field whose name starts with an"
+            " underscore"
         )
     return value
 

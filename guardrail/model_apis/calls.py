@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -15,6 +15,7 @@ __all__ = [
     "Refusal",
     "ToolAnswer",
     "arguments_of",
+    "decided_fields",
     "id_refusal",
     "text_or_none",
 ]
@@ -90,6 +91,25 @@ def arguments_of(given: object) -> object:
     strictly.
     """
     return JsonArguments(given) if isinstance(given, str) else given
+
+
+_OPAQUE = frozenset({"extra_content", "provider_specific_fields", "signature", "thought_signature"})
+"""Fields that providers add to calls and want back with the results. Clients don't read them."""
+_TEXT = "arguments"
+_BLANK = " \t\n\r"
+
+
+def decided_fields(call: Mapping[str, Any], known: Collection[str]) -> Mapping[str, Any]:
+    """Return *call* with only its *known* fields and those that clients don't read: clients keep
+    their own state in other fields of a call, and take its arguments from them. Blank arguments are
+    written as ``{}``, because clients read blank text in different ways. If nothing changes, it is
+    the same object.
+    """
+    made = {name: call[name] for name in call if name in known or name in _OPAQUE}
+    text = made.get(_TEXT)
+    if isinstance(text, str) and not text.strip(_BLANK):
+        made[_TEXT] = "{}"
+    return call if made == call else made
 
 
 def id_refusal(call: AskedCall, seen: Collection[str]) -> Refusal | None:

@@ -138,7 +138,7 @@ def read_object(text: str | bytes) -> Mapping[str, Any]:
             "the model's answer is malformed: it is not JSON that all parsers read in the same way"
         )
     else:
-        return object_of(value, "JSON")
+        return object_of(value, "JSON", outermost=True)
     raise failure
 
 

@@ -292,7 +292,10 @@ def test_a_call_may_have_its_input_in_its_first_event() -> None:
     empty = {"type": "tool_use", "id": "t", "name": "good"}
     for block in (use(input={"a": 1}), empty):
         events = [begin(), start(0, block), stop(0), *ends()]
-        assert documents(run(sse(*events), judge)) == events
+        whole = json.dumps(block.get("input", {}), separators=(",", ":"))
+        later = delta(0, type="input_json_delta", partial_json=whole)
+        first = start(0, {**block, "input": {}})
+        assert documents(run(sse(*events), judge)) == [begin(), first, later, stop(0), *ends()]
     assert [each.arguments for each in judge.calls] == [{"a": 1}, {}]
 
 

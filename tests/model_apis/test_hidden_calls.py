@@ -499,6 +499,107 @@ def test_the_work_for_an_error_grows_with_its_size(
     assert len(parsed) <= 10_001
 
 
+EXTRA = {"parsed_arguments": {"force": True}, "json_buf": "{"}
+KEPT = {"extra_content": {"signature": "x"}, "provider_specific_fields": {"y": 1}}
+FUNCTION = {"name": TOOL, "arguments": "{}"}
+CALLS: list[tuple[Api, dict[str, Any], tuple[str, ...]]] = [
+    (Api.CHAT, {"id": "c", "type": "function", "function": FUNCTION}, ("function",)),
+    (Api.CHAT, {"id": "c", "type": "custom", "custom": {"name": TOOL, "input": "x"}}, ("custom",)),
+    (Api.RESPONSES, LOCAL[0], ()),
+    (Api.RESPONSES, LOCAL[1], ()),
+    (Api.RESPONSES, {**CALL, "type": "mcp_approval_request", "server_label": "s"}, ()),
+    (Api.MESSAGES, {"type": "tool_use", "id": "t", "name": TOOL, "input": {}}, ()),
+]
+
+
+def answers_with(api: Api, call: Any) -> tuple[Any, list[Any]]:
+    """Return an answer with *call*, and the events of the same answer."""
+    if api is Api.CHAT:
+        choice = {"index": 0, "finish_reason": "tool_calls"}
+        delta = {**choice, "finish_reason": None, "delta": {"tool_calls": [{"index": 0, **call}]}}
+        made = {"choices": [{**choice, "message": {"tool_calls": [call]}}]}
+        return made, [{"choices": [delta]}, {"choices": [{**choice, "delta": {}}]}]
+    if api is Api.RESPONSES:
+        made = {"id": "r", "status": "completed", "output": [call]}
+        last = {"type": "response.completed", "response": made}
+        return made, [{**ADDED, "item": call}, {**DONE, "item": call}, last]
+    first, start, *rest = STREAMED[api]
+    return {**WHOLE[api], "content": [call]}, [first, {**start, "content_block": call}, *rest]
+
+
+def allowed(api: Api, call: Any) -> tuple[bytes, bytes]:
+    """Return what the program gets of an allowed call, in a whole answer and in a stream."""
+    allow = lambda found: [None] * len(found.calls)
+    body, events = answers_with(api, call)
+    made = drive_deciding(govern_body(api, json.dumps(body).encode()), allow)
+    answer = AnswerStream(api)
+    parts = [drive_deciding(answer.govern(each), allow) for each in answer.read(sse(*events))]
+    return made, b"".join(parts)
+
+
+@pytest.mark.parametrize(("api", "call", "inner"), CALLS)
+def test_an_allowed_call_has_only_the_fields_that_were_decided(
+    api: Api, call: dict[str, Any], inner: tuple[str, ...]
+) -> None:
+    """Clients keep their own state in other fields, and take arguments from there."""
+    inside = {name: {**call[name], **EXTRA, **KEPT} for name in inner}
+    for made in allowed(api, {**call, **EXTRA, **KEPT, **inside}):
+        assert not any(name.encode() in made for name in EXTRA)
+        assert all(name.encode() in made for name in KEPT)
+        assert f'"{TOOL}"'.encode() in made
+    body, _ = answers_with(api, {**call, **KEPT})
+    assert allowed(api, {**call, **KEPT})[0] == json.dumps(body).encode()
+
+
+def test_the_legacy_call_has_only_the_fields_that_were_decided() -> None:
+    choice = {"index": 0, "finish_reason": "function_call"}
+    body = {"choices": [{**choice, "message": {"function_call": {**FUNCTION, **EXTRA}}}]}
+    steps = govern_body(Api.CHAT, json.dumps(body).encode())
+    made = json.loads(drive_deciding(steps, lambda _: [None]))
+    assert made["choices"][0]["message"] == {"function_call": FUNCTION}
+
+
+@pytest.mark.parametrize("api", Api)
+def test_no_part_of_an_answer_has_the_state_of_a_client(api: Api) -> None:
+    call = next(call for found, call, _ in CALLS if found is api)
+    body, events = answers_with(api, {**call, "__json_buf": "{"})
+    with pytest.raises(ModelAnswerError, match="underscore"):
+        whole(api, body)
+    with pytest.raises(ModelAnswerError, match="underscore"):
+        streamed(api, sse(*events))
+    body, events = answers_with(api, call)
+    assert json.loads(whole(api, {**body, "__verbose": 1})) == json.loads(whole(api, body))
+    assert b"__verbose" not in streamed(api, sse(*({**each, "__verbose": 1} for each in events)))
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t"])
+def test_blank_arguments_are_passed_on_as_an_empty_object(blank: str) -> None:
+    """Clients read blank text in different ways."""
+    function = {"id": "c", "type": "function", "function": {"name": TOOL, "arguments": blank}}
+    for made in allowed(Api.CHAT, function):
+        assert b'"arguments":"{}"' in made
+    for made in allowed(Api.RESPONSES, {**CALL, "arguments": blank}):
+        assert b'"arguments":"{}"' in made
+
+
+@pytest.mark.parametrize("given", [{}, {"city": "Bern"}], ids=["empty", "city"])
+@pytest.mark.parametrize("late", [False, True])
+def test_the_input_of_a_call_is_in_one_place(given: Any, late: bool) -> None:
+    """Some clients read the first event, some the others, and some both."""
+    first, start, piece, *rest = STREAMED[Api.MESSAGES]
+    use = {**USE, "input": {} if late else given}
+    text = json.dumps(given, separators=(",", ":"))
+    delta = {**piece, "delta": {"type": "input_json_delta", "partial_json": text}}
+    begun = {**start, "content_block": use}
+    answer = AnswerStream(Api.MESSAGES)
+    came = sse(first, begun, *([delta] if late else []), *rest)
+    parts = [drive_deciding(answer.govern(each), lambda _: [None]) for each in answer.read(came)]
+    found = [
+        json.loads(each.removeprefix(b"data: ")) for each in b"".join(parts).split(b"\n\n")[:-1]
+    ]
+    assert found == [first, {**begun, "content_block": USE}, delta, *rest]
+
+
 INHERITED = [{"__proto__": {"tool_calls": TOOL_CALLS}}, {"constructor": {"prototype": {}}}]
 
 

@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardrail.model_apis.asking import ItemKind, ModelAnswerError, looks_like_call
-from guardrail.model_apis.calls import AskedCall, Refusal, text_or_none
+from guardrail.model_apis.calls import AskedCall, Refusal, decided_fields, text_or_none
 
-__all__ = ["call_of_block", "check_no_calls", "kind_of_block", "refusal_block"]
+__all__ = ["call_of_block", "check_no_calls", "decided_block", "kind_of_block", "refusal_block"]
 
 _CALL = "tool_use"
 _HOSTED = frozenset({"mcp_tool_use", "server_tool_use"})
@@ -27,6 +27,8 @@ _PLAIN = frozenset(
     }
 )
 _PARTS_OF_CALL = frozenset({"arguments", "input", "name", "tool_name"})
+_KNOWN = frozenset({"type", "id", "name", "input", "caller", "toolset_name"})
+"""Fields of a call that the program runs."""
 _ENDED = frozenset({"end_turn", "pause_turn", "stop_sequence", _CALL})
 """Stop reasons of messages with complete calls."""
 
@@ -45,6 +47,13 @@ def kind_of_block(block: Mapping[str, Any]) -> ItemKind:
     if _says_call(kind) or kind.endswith("_request") or not _PARTS_OF_CALL.isdisjoint(block):
         return ItemKind.UNKNOWN
     return ItemKind.PLAIN
+
+
+def decided_block(block: Mapping[str, Any], kind: ItemKind) -> Mapping[str, Any]:
+    """Return *block* with only those of its fields that are decided if it is a call that the
+    program runs. If nothing changes, it is the same object.
+    """
+    return decided_fields(block, _KNOWN) if kind is ItemKind.CALL else block
 
 
 def _says_call(name: str) -> bool:

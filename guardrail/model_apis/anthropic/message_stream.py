@@ -15,6 +15,7 @@ from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.model_apis.anthropic.blocks import (
     call_of_block,
     check_no_calls,
+    decided_block,
     kind_of_block,
     refusal_block,
 )
@@ -60,6 +61,12 @@ class _HeldBlock:
     @property
     def block(self) -> Mapping[str, Any]:
         return object_of(self.first["content_block"], "content block")
+
+    @property
+    def text(self) -> str:
+        """The whole input of a call as JSON."""
+        text = "".join(self.pieces)
+        return text if text.strip() else compact(self.block.get("input") or {})
 
     def call(self, stop_reason: object) -> AskedCall:
         """Return the call in this block."""
@@ -262,11 +269,14 @@ def _placed(event: Event, index: int) -> Event:
 
 def _events(held: _HeldBlock) -> Iterator[Event]:
     """Yield the events that contain a held block."""
-    yield _placed(held.first, held.index)
-    text = "".join(held.pieces)
-    if text:
-        delta = {"type": _INPUT, "partial_json": text}
+    if held.kind is ItemKind.CALL:
+        # Some clients read the input only from the first event, others only from the next ones.
+        block = {**decided_block(held.block, held.kind), "input": {}}
+        yield {"type": _START, "index": held.index, "content_block": block}
+        delta = {"type": _INPUT, "partial_json": held.text}
         yield {"type": _DELTA, "index": held.index, "delta": delta}
+    else:
+        yield _placed(held.first, held.index)
     for event in held.events:
         yield _placed(event, held.index)
     if held.ended:

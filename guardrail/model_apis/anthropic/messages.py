@@ -11,6 +11,7 @@ from guardrail.core.schema.json_arguments import JsonArguments
 from guardrail.model_apis.anthropic.blocks import (
     call_of_block,
     check_no_calls,
+    decided_block,
     kind_of_block,
     refusal_block,
 )
@@ -47,16 +48,18 @@ def rewrite_message(message: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
     rulings = yield Asked(calls, message.get("model"), message.get("id"))
     made = list(blocks)
     allowed = refused = False
-    for (at, _, kind), call, ruling in zip(found, calls, rulings, strict=True):
+    for (at, block, kind), call, ruling in zip(found, calls, rulings, strict=True):
         if kind is ItemKind.HOSTED:
             continue
         if ruling is None:
             allowed = True
+            made[at] = decided_block(block, kind)
         else:
             refused = True
             made[at] = refusal_block(told(call, ruling))
     if not refused:
-        return message
+        same = all(new is old for new, old in zip(made, content, strict=True))
+        return message if same else {**message, "content": made}
     return {**message, "content": made, "stop_reason": ending(reason, allowed=allowed)}
 
 
@@ -88,7 +91,7 @@ def read_message(body: bytes) -> Mapping[str, Any]:
                 if _repeats(given):
                     block["input"] = JsonArguments(_written(given))
         if isinstance(message, dict) and not _repeats(message):
-            return object_of(message, "JSON")
+            return object_of(message, "JSON", outermost=True)
     except (ValueError, RecursionError):
         pass
     raise failure

@@ -14,7 +14,14 @@ from guardrail.model_apis.asking import (
     object_of,
     told,
 )
-from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, arguments_of, text_or_none
+from guardrail.model_apis.calls import (
+    AskedCall,
+    CallKind,
+    Refusal,
+    arguments_of,
+    decided_fields,
+    text_or_none,
+)
 
 __all__ = [
     "LEGACY",
@@ -22,6 +29,7 @@ __all__ = [
     "calls_of",
     "check_content",
     "check_fields",
+    "decided_message",
     "governed_choice",
     "rewrite_completion",
 ]
@@ -32,6 +40,8 @@ LEGACY = "function_call"
 _ENDED = frozenset({"stop", TOOLS, LEGACY})
 """Finish reasons which mean that a choice and its calls are complete."""
 _KINDS = ("function", "custom")
+_CALL = frozenset({"id", "type", *_KINDS})
+_FIELDS = {"function": frozenset({"name", "arguments"}), "custom": frozenset({"name", "input"})}
 
 
 def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, Any]]:
@@ -53,16 +63,17 @@ def rewrite_completion(completion: Mapping[str, Any]) -> Deciding[Mapping[str, A
         if message is None:
             made.append(choice)
             continue
-        message = object_of(message, "message")
-        check_fields(message, frozenset({TOOLS, LEGACY}))
-        check_content(message)
+        came = object_of(message, "message")
+        check_fields(came, frozenset({TOOLS, LEGACY}))
+        check_content(came)
+        message = decided_message(came)
         reason = choice.get("finish_reason")
         calls = calls_of(message, reason)
         rulings: list[str | None] = []
         if calls:
             rulings = yield Asked(calls, completion.get("model"), completion.get("id"))
         if not any(rulings):
-            made.append(choice)
+            made.append(choice if message is came else {**choice, "message": message})
             continue
         changed, ending = governed_choice(message, reason, calls, rulings)
         made.append({**choice, "message": changed, "finish_reason": ending})
@@ -91,6 +102,26 @@ def check_content(message: Mapping[str, Any]) -> None:
         names = [str(part.get("type")), *part] if isinstance(part, dict) else []
         if any("tool" in name.lower() or looks_like_call(name) for name in names):
             raise ModelAnswerError("the model's answer contains calls in its content")
+
+
+def decided_message(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return *message* with only those fields of its calls that are decided. If nothing changes, it
+    is the same object.
+    """
+    made = dict(message)
+    if message.get(TOOLS):
+        made[TOOLS] = [_decided_call(each) for each in _objects(message[TOOLS], TOOLS)]
+    if message.get(LEGACY) is not None:
+        made[LEGACY] = decided_fields(object_of(message[LEGACY], LEGACY), _FIELDS["function"])
+    return message if made == message else made
+
+
+def _decided_call(call: Mapping[str, Any]) -> Mapping[str, Any]:
+    made = dict(decided_fields(call, _CALL))
+    for name, known in _FIELDS.items():
+        if isinstance(made.get(name), dict):
+            made[name] = decided_fields(made[name], known)
+    return made
 
 
 def calls_of(message: Mapping[str, Any], reason: object) -> list[AskedCall]:

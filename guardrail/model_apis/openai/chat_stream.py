@@ -17,6 +17,7 @@ from guardrail.model_apis.openai.chat_events import (
     calls_of,
     check_content,
     check_fields,
+    decided_message,
     governed_choice,
 )
 
@@ -222,4 +223,4 @@ class _HeldChoice:
         if self._legacy is not None:
             made[LEGACY] = _joined(self._legacy)
         self._calls, self._legacy = {}, None
-        return made
+        return dict(decided_message(made))

@@ -12,6 +12,7 @@ from guardrail.model_apis.openai.response_items import (
     ItemKind,
     answered,
     call_of,
+    decided_item,
     key_of,
     kind_of,
     refusal_item,
@@ -88,8 +89,9 @@ class ResponseItems:
         items = [object_of(item, "output item") for item in output]
         outputs = answered(items)
         waiting = []
-        for index, item in enumerate(items):
-            kind = kind_of(item, outputs, hosts_shell=self.hosts_shell)
+        for index, came in enumerate(items):
+            kind = kind_of(came, outputs, hosts_shell=self.hosts_shell)
+            item = items[index] = decided_item(came, kind)
             if kind is not ItemKind.PLAIN and not self.known(item):
                 waiting.append((index, item, kind))
         made = [self._passed(item) for item in items]
@@ -98,7 +100,7 @@ class ResponseItems:
             rulings = yield Asked(calls, self.model, self.response)
             for (index, item, kind), call, ruling in zip(waiting, calls, rulings, strict=True):
                 made[index] = self.ruled(item, kind, None if ruling is None else told(call, ruling))
-        if all(new is old for new, old in zip(made, items, strict=True)):
+        if all(new is old for new, old in zip(made, output, strict=True)):
             return response
         return {**response, "output": made}
 

@@ -9,7 +9,14 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from guardrail.model_apis.asking import ItemKind, ModelAnswerError, looks_like_call
-from guardrail.model_apis.calls import AskedCall, CallKind, Refusal, arguments_of, text_or_none
+from guardrail.model_apis.calls import (
+    AskedCall,
+    CallKind,
+    Refusal,
+    arguments_of,
+    decided_fields,
+    text_or_none,
+)
 
 __all__ = [
     "APPROVAL",
@@ -18,6 +25,7 @@ __all__ = [
     "ItemKind",
     "answered",
     "call_of",
+    "decided_item",
     "is_refusal",
     "key_of",
     "kind_of",
@@ -66,6 +74,9 @@ _PARTS_OF_CALL = frozenset({"call_id", "arguments", "action", "command", "operat
 _REFUSED = "msg_guardrail_"
 """Prefix of the ids of messages that replace refused calls."""
 _ABOUT = frozenset({"id", "call_id", "type", "status", "caller", "created_by"})
+"""Fields of a call that are not part of its arguments."""
+_KNOWN = _ABOUT | {"agent", "async", "name", "namespace", "server_label"}
+"""Fields of a call that has its arguments in one field."""
 
 
 def kind_of(
@@ -95,6 +106,16 @@ def kind_of(
     if looks_like_call(kind) or kind.endswith("_request") or not _PARTS_OF_CALL.isdisjoint(item):
         return ItemKind.UNKNOWN
     return ItemKind.PLAIN
+
+
+def decided_item(item: Mapping[str, Any], kind: ItemKind) -> Mapping[str, Any]:
+    """Return *item* with only those of its fields that are decided if it is a call that the program
+    runs. If nothing changes, it is the same object.
+    """
+    if kind is not ItemKind.CALL or item["type"] in _PROGRAMS:  # all its fields are arguments
+        return item
+    field, _ = TEXTS.get(item["type"], ("arguments", ""))
+    return decided_fields(item, _KNOWN | {field})
 
 
 def _ran(item: Mapping[str, Any], outputs: Collection[str]) -> bool:

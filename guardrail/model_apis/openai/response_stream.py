@@ -11,7 +11,13 @@ from typing import Any
 
 from guardrail.model_apis.asking import Asked, Deciding, ModelAnswerError, object_of, place_of
 from guardrail.model_apis.openai.response_events import ResponseItems
-from guardrail.model_apis.openai.response_items import TEXTS, ItemKind, call_of, kind_of
+from guardrail.model_apis.openai.response_items import (
+    TEXTS,
+    ItemKind,
+    call_of,
+    decided_item,
+    kind_of,
+)
 
 __all__ = ["ResponseStream"]
 
@@ -168,6 +174,7 @@ class ResponseStream:
         if began.get("type") != item.get("type"):
             raise ModelAnswerError("the model's answer is malformed: an item has changed")
         kind = self._kind(item)
+        item = decided_item(item, kind)
         passed = yield from self._items.decide(item, kind)
         self._kinds[done.get("output_index")] = kind
         status = began.get("status") if added is not done else "in_progress"
