@@ -29,7 +29,7 @@ from guardrail.model_apis.sse import (
     write_event,
 )
 
-__all__ = ["AnswerStream", "govern_body"]
+__all__ = ["AnswerStream", "govern_answer", "govern_body", "read_answer"]
 
 _NAME = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _ERROR = "error"
@@ -50,15 +50,35 @@ def govern_body(
     later request can continue. *hosts_shell* is the result of ``requests.hosts_shell`` for the
     request.
     """
-    found = read_message(body) if api is Api.MESSAGES else read_object(body)
-    answer = _without_private(found)
+    answer = read_answer(api, body)
+    made = yield from govern_answer(api, answer, refused, about, hosts_shell=hosts_shell)
+    return body if made is answer else compact(made).encode()
+
+
+def read_answer(api: Api, body: bytes) -> Mapping[str, Any]:
+    """Return the answer in *body*. Raises ``ModelAnswerError``."""
+    return read_message(body) if api is Api.MESSAGES else read_object(body)
+
+
+def govern_answer(
+    api: Api,
+    answer: Mapping[str, Any],
+    refused: OnRefused = nothing,
+    about: OnPlaces = no_places,
+    *,
+    hosts_shell: bool = False,
+) -> Deciding[Mapping[str, Any]]:
+    """Return *answer*, the result of ``read_answer``, without its refused calls. If no call is
+    refused, it is the same object. The other arguments are those of ``govern_body``.
+    """
+    kept = _without_private(answer)
     if api is Api.MESSAGES:
-        made = yield from rewrite_message(answer)
+        made = yield from rewrite_message(kept)
     elif api is Api.CHAT:
-        made = yield from rewrite_completion(answer)
+        made = yield from rewrite_completion(kept)
     else:
-        made = yield from ResponseItems(refused, about, hosts_shell).rewrite(answer)
-    return body if made is found else compact(made).encode()
+        made = yield from ResponseItems(refused, about, hosts_shell).rewrite(kept)
+    return made
 
 
 class AnswerStream:

@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from guardrail.core import json_text
+from guardrail.core.words import counted
 from guardrail.model_apis.asking import ModelAnswerError, object_of
 
 __all__ = [
     "DONE",
     "SentEvent",
     "SseReader",
+    "check_values",
     "compact",
     "read_object",
     "read_request",
@@ -125,13 +127,26 @@ def compact(value: Mapping[str, Any]) -> str:
     raise failure
 
 
+def check_values(text: str) -> None:
+    """Raise ``ModelAnswerError`` if the JSON in *text* has so many values that parsing it could
+    exhaust the memory.
+    """
+    if json_text.has_many_values(text):
+        raise ModelAnswerError(
+            "the model's answer is too large: a part of it has more than"
+            f" {counted(json_text.MOST_VALUES, 'value')}"
+        )
+
+
 def read_object(text: str | bytes) -> Mapping[str, Any]:
     """Return the JSON object in *text*. Raises ``ModelAnswerError`` if it is not JSON that every
-    parser reads in the same way, or if an object in it has a field like ``__proto__``: clients in
-    JavaScript copy the fields of an answer, and would get calls that guardrail does not see.
+    parser reads in the same way, if it has too many values, or if an object in it has a field like
+    ``__proto__``: clients in JavaScript copy the fields of an answer, and would get calls that
+    guardrail does not see.
     """
     try:
         found = text.decode("utf-8") if isinstance(text, bytes) else text
+        check_values(found)
         value = json_text.read(found, copied=True)
     except ValueError:
         failure = ModelAnswerError(

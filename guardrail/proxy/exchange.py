@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from guardrail.core.words import agree
 from guardrail.errors import GuardrailError
-from guardrail.model_apis.answers import AnswerStream, govern_body
+from guardrail.model_apis.answers import AnswerStream, govern_answer, read_answer
 from guardrail.model_apis.asking import Asked, ModelAnswerError
 from guardrail.model_apis.deciding import adrive_deciding
 from guardrail.model_apis.error_bodies import check_error_body
@@ -73,7 +73,9 @@ class Exchange:
                 )
                 try:
                     sent = self._turn.restored(await self._turn.offering(request))
-                    await self._ask(text if sent is body else _written(sent))
+                    await self._ask(
+                        text if sent is body else await processed(len(text), _written, sent)
+                    )
                 finally:
                     if not self._acted:
                         self._turn.give_back_approvals()
@@ -130,11 +132,16 @@ class Exchange:
             await self._turn.withdraw()
 
     async def _pass_whole(self, reply: UpstreamReply) -> None:
-        body = await reply.body()
+        body = await reply.body(self._shared.limits.whole)
+        answer = await processed(len(body), read_answer, self._api, body)
         turn = self._turn
-        steps = govern_body(self._api, body, turn.refused, turn.about, hosts_shell=turn.hosts_shell)
+        steps = govern_answer(
+            self._api, answer, turn.refused, turn.about, hosts_shell=turn.hosts_shell
+        )
         made = await adrive_deciding(steps, self._decide)
-        self._pending += made
+        if made is not answer:
+            body = (await processed(len(body), compact, made)).encode()
+        self._pending += body
         await self._flush()
 
     async def _pass_stream(self, reply: UpstreamReply) -> None:

@@ -20,7 +20,9 @@ class ProxyLimits:
     answer_s: float = 3600
     """Time limit for a complete answer, in seconds."""
     answer: int = 128 * _MB
-    """Maximum size, in bytes, of a governed answer."""
+    """Maximum size, in bytes, of a governed answer. It is only reached by a stream."""
+    whole: int = 32 * _MB
+    """Maximum size, in bytes, of a governed answer that is not a stream: it is held in memory."""
     error: int = _MB
     """Maximum size, in bytes, of an error from the upstream."""
     passed: int = 2048 * _MB

@@ -17,6 +17,7 @@ from guardrail.model_apis.asking import Asked, told
 from guardrail.model_apis.openai.chat_events import TOOLS, calls_of
 from guardrail.model_apis.sse import compact, read_object
 from guardrail.proxy.errors import failure_of
+from guardrail.proxy.large_bodies import processed
 from guardrail.proxy.turn import ProxyTurn
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ async def answer_litellm(
     turn = None
     try:
         try:
-            body = read_object(text)
+            body = await processed(len(text), read_object, text)
             caller = replace(caller, credential=f"{caller.credential}\n{_key_of(body)}")
             async with incoming.watched():
                 turn = await ProxyTurn.begin(shared, Api.CHAT, caller, incoming, _history(body))

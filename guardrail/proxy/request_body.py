@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from guardrail.core import json_text
+from guardrail.core.words import counted
 from guardrail.proxy.asgi import Incoming
 from guardrail.proxy.errors import ProxyError
 from guardrail.proxy.large_bodies import processed
@@ -15,7 +16,8 @@ __all__ = ["read_body"]
 
 async def read_body(incoming: Incoming, text: bytes) -> Mapping[str, Any]:
     """Return the JSON object in *text*, the body of a request. Raises ``ProxyError`` if another
-    parser could read the object differently, because the upstream must read the same object.
+    parser could read the object differently, because the upstream must read the same object, or if
+    it has too many values.
     """
     if incoming.header("content-encoding") not in {None, "identity"}:
         raise ProxyError(
@@ -34,4 +36,11 @@ async def read_body(incoming: Incoming, text: bytes) -> Mapping[str, Any]:
 
 
 def _parsed(text: bytes) -> Any:
-    return json_text.read(text.decode("utf-8"))
+    given = text.decode("utf-8")
+    if json_text.has_many_values(given):
+        raise ProxyError(
+            413,
+            f"the request has more than {counted(json_text.MOST_VALUES, 'value')}",
+            code="proxy.request_size",
+        )
+    return json_text.read(given)

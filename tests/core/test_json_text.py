@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from guardrail.core.json_text import JsonTextError, read
+from guardrail.core.json_text import JsonTextError, has_many_values, read
 
 values = st.recursive(
     st.none()
@@ -78,3 +78,21 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     except JsonTextError:
         return
     assert json.dumps(value) == json.dumps(json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "many"),
+    [
+        ("[" + "[]," * 500_000 + "0]", True),
+        ("[" + "0," * 999_999 + "0]", False),
+        ("[" + "0," * 1_000_000 + "0]", True),
+        (json.dumps(["[{," * 500_000, '\\"[' * 500_000]), False),
+        ('"' + '\\"' * 600_000 + "[" * 1_000_001, False),
+        ('""' + "[" * 1_000_001, True),
+        ("x" * 2_000_000, False),
+    ],
+    ids=["arrays", "at the limit", "above it", "in strings", "no end", "after a string", "text"],
+)
+def test_values_are_counted_before_they_are_parsed(text: str, many: bool) -> None:
+    """Those in strings take no memory of their own."""
+    assert has_many_values(text) is many

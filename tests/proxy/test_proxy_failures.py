@@ -15,7 +15,9 @@ import pytest
 
 from guardrail.config import ProxySettings
 from guardrail.errors import ConfigError, LedgerError
+from guardrail.model_apis.answers import AnswerStream, read_answer
 from guardrail.model_apis.api import Api
+from guardrail.model_apis.asking import ModelAnswerError
 from guardrail.proxy.app import Proxy
 from guardrail.proxy.errors import Failure
 from guardrail.proxy.limits import ProxyLimits
@@ -434,3 +436,41 @@ def test_an_error_in_the_proxy_has_the_format_of_the_api(bench: Bench) -> None:
     assert answer.json()["error"]["code"] == "proxy.bug"
     assert "secret" not in answer.text
     assert not upstream.requests
+
+
+MANY = b"[" + b"[]," * 500_000 + b"0]"
+"""More values than the proxy parses."""
+
+
+@pytest.mark.parametrize("api", Api)
+def test_json_with_too_many_values_is_not_parsed(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither as an answer nor as an event: 3 bytes of it take 70 of memory."""
+    monkeypatch.setattr(json.JSONDecoder, "raw_decode", lambda *_: pytest.fail("parsed"))
+    body = b'{"id": "r", "usage": ' + MANY + b"}"
+    events = AnswerStream(api)
+    for parse in (
+        lambda: read_answer(api, body),
+        lambda: [next(events.govern(each)) for each in events.read(b"data: " + body + b"\n\n")],
+    ):
+        with pytest.raises(ModelAnswerError, match="more than 1,000,000 values"):
+            parse()
+
+
+def test_large_answers_and_requests_are_refused(bench: Bench) -> None:
+    """An answer that is not a stream is in memory as a whole, so its limit is lower."""
+    limits = ProxyLimits(whole=100_000)
+    large = Turn("Sun." * 30_000)
+    with (
+        ModelServer([large, large, asking("Bern")]) as upstream,
+        proxied(bench.guard, upstream.openai, limits=limits) as proxy,
+    ):
+        refused = post(proxy)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (
+            502,
+            "proxy.upstream_size",
+        )
+        assert post(proxy, "chat/completions", {**CHAT, "stream": True}).status_code == 200
+        request = json.dumps({**CHAT, "metadata": "@"}).replace('"@"', MANY.decode())
+        refused = httpx2.post(f"{proxy.url}/v1/chat/completions", content=request.encode())
+        assert (refused.status_code, refused.json()["error"]["code"]) == (413, "proxy.request_size")
+        assert post(proxy).status_code == 200

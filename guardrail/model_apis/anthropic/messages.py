@@ -23,7 +23,7 @@ from guardrail.model_apis.asking import (
     object_of,
     told,
 )
-from guardrail.model_apis.sse import read_object
+from guardrail.model_apis.sse import check_values, read_object
 
 __all__ = ["ending", "read_message", "rewrite_message"]
 
@@ -83,7 +83,9 @@ def read_message(body: bytes) -> Mapping[str, Any]:
     except ModelAnswerError as error:
         failure = error
     try:
-        message = json.loads(body, object_pairs_hook=_pairs, parse_constant=_constant)
+        text = body.decode("utf-8")
+        check_values(text)
+        message = json.loads(text, object_pairs_hook=_pairs, parse_constant=_constant)
         content = message.get("content") if isinstance(message, dict) else None
         for block in content if isinstance(content, list) else []:
             if isinstance(block, dict) and block.get("type") == _CALL:
