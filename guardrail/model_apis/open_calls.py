@@ -11,6 +11,7 @@ from typing import NamedTuple
 from guardrail.call.admission import Admission
 from guardrail.call.scope import SessionScope
 from guardrail.model_apis.claims import ResultClaim, is_legacy
+from guardrail.model_apis.kept_names import kept_name
 
 __all__ = ["OpenCalls", "Owner", "owner_of"]
 
@@ -102,7 +103,7 @@ class OpenCalls:
         for claim in claims:
             place = owner, claim.key
             with self._lock:
-                closed = 0 if is_legacy(claim.key) else self._closed.get(place, 0)
+                closed = 0 if is_legacy(claim.key) else self._closed.get(_closed_place(place), 0)
                 found = self._pop(place) if claim.occurrence > closed else None
                 if found is None:
                     continue
@@ -123,7 +124,13 @@ class OpenCalls:
         return found
 
     def _note_closed(self, place: tuple[Owner, str]) -> None:
+        place = _closed_place(place)
         self._closed[place] = self._closed.get(place, 0) + 1
         self._closed.move_to_end(place)
         while len(self._closed) > _MOST:
             self._closed.popitem(last=False)
+
+
+def _closed_place(place: tuple[Owner, str]) -> tuple[Owner, str]:
+    owner, key = place
+    return owner, kept_name(key)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from guardrail.call.scope import SessionScope
 from guardrail.model_apis.claims import ResultClaim, is_legacy
+from guardrail.model_apis.kept_names import kept_name
 from guardrail.proxy.callers import RequestIdentity
 from guardrail.proxy.headers import Headers, credentials_in
 
@@ -65,6 +66,13 @@ def call_names(claims: Iterable[ResultClaim]) -> list[str]:
     return [call_name(claim.key) for claim in claims if not is_legacy(claim.key)][::-1]
 
 
+_Place = tuple[tuple[str, str, str], str]
+
+
+def _place(caller: ProxyCaller, name: str) -> _Place:
+    return caller.key, kept_name(name)
+
+
 class CallerSessions:
     """The sessions of the callers. Their number is bounded: the oldest sessions are forgotten, and
     a request that continues a forgotten session gets a new one.
@@ -72,15 +80,13 @@ class CallerSessions:
 
     def __init__(self, guard: Guard) -> None:
         self._guard = guard
-        self._known: OrderedDict[tuple[tuple[str, str, str], str], SessionScope | None] = (
-            OrderedDict()
-        )
+        self._known: OrderedDict[_Place, SessionScope | None] = OrderedDict()
 
     async def named(self, caller: ProxyCaller, name: str) -> SessionScope:
         """Return the session specified in a request. Raises ``IdentityError`` if the session
         belongs to a different caller.
         """
-        place = caller.key, f"session\n{name}"
+        place = _place(caller, f"session\n{name}")
         found = self._known.get(place)
         if found is None:
             # The session may have records from an earlier process.
@@ -91,7 +97,7 @@ class CallerSessions:
     def continued(self, caller: ProxyCaller, names: Iterable[str]) -> SessionScope | None:
         """Return the session of the first known name in *names*, or None if none is known."""
         for name in names:
-            found = self._known.get((caller.key, name))
+            found = self._known.get(_place(caller, name))
             if found is not None:
                 return found
         return None
@@ -103,14 +109,14 @@ class CallerSessions:
     def note(self, caller: ProxyCaller, names: Iterable[str], session: SessionScope) -> None:
         """Remember *session* for requests that continue one of *names*."""
         for name in names:
-            place = caller.key, name
+            place = _place(caller, name)
             if self._known.get(place, session) is not session:
                 # Servers that number their calls use the same names in several conversations.
                 self._keep(place, None)
             else:
                 self._keep(place, session)
 
-    def _keep(self, place: tuple[tuple[str, str, str], str], session: SessionScope | None) -> None:
+    def _keep(self, place: _Place, session: SessionScope | None) -> None:
         self._known[place] = session
         self._known.move_to_end(place)
         while len(self._known) > _MOST:

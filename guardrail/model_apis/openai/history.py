@@ -7,6 +7,7 @@ call.
 
 from __future__ import annotations
 
+import json
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,10 @@ __all__ = ["RefusedItems", "conversation_of", "places_of"]
 
 _MOST = 1_024
 """Maximum number of refused calls that are kept."""
+_LARGEST = 64 * 1024 * 1024
+"""Maximum number of characters of the refused calls that are kept, as JSON in ASCII: a model writes
+them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +34,8 @@ class _Refused:
     """The output that answers the call. None if guardrail has no output of this type."""
     places: frozenset[str]
     """The ids of the response and of the conversation that contain the call."""
+    size: int
+    """Number of characters of its JSON and of its ids."""
 
 
 def places_of(body: Mapping[str, Any]) -> list[str]:
@@ -51,16 +58,23 @@ class RefusedItems:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._items: OrderedDict[tuple[Owner, str], _Refused] = OrderedDict()
+        self._size = 0
 
     def add(
         self, owner: Owner, item: Mapping[str, Any], refusal: str, places: frozenset[str]
     ) -> None:
-        """Keep a refused *item*."""
+        """Keep a refused *item*. The oldest items are forgotten if the items become too many or too
+        large.
+        """
         name = refusal_item(item, refusal)["id"]
+        size = len(json.dumps([item, name, refusal, *places]))
         with self._lock:
-            self._items[owner, name] = _Refused(item, _output_of(item, refusal), places)
-            while len(self._items) > _MOST:
-                self._items.popitem(last=False)
+            earlier = self._items.pop((owner, name), None)
+            self._size += size - (0 if earlier is None else earlier.size)
+            self._items[owner, name] = _Refused(item, _output_of(item, refusal), places, size)
+            while len(self._items) > _MOST or self._size > _LARGEST:
+                _, oldest = self._items.popitem(last=False)
+                self._size -= oldest.size
 
     def restored(self, owner: Owner, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the request *body* with the refused calls and their outputs instead of the

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from guardrail.model_apis.asked_again import digest_of
 from guardrail.model_apis.calls import AskedCall, Refusal, text_or_none
+from guardrail.model_apis.kept_names import kept_name
 from guardrail.model_apis.open_calls import Owner
 from guardrail.model_apis.openai.history import places_of
 from guardrail.model_apis.openai.response_items import APPROVAL, HOSTED, TEXTS, ItemKind, call_of
@@ -76,19 +77,19 @@ class AdmittedApprovals:
         """
         with self._lock:
             if call.approval is not None:
-                ran = self._calls.get((owner, call.approval))
+                ran = self._calls.get(_place(owner, call.approval))
                 if ran is not None and ran.used:
-                    self._calls[owner, call.approval] = ran._replace(ran=call.id)
+                    self._calls[_place(owner, call.approval)] = ran._replace(ran=_kept(call.id))
             elif call.approvable and call.id is not None:
                 digest = digest_of(call)
-                earlier = self._calls.get((owner, call.id))
+                earlier = self._calls.get(_place(owner, call.id))
                 self._keep(
-                    (owner, call.id),
+                    _place(owner, call.id),
                     _Known(
                         digest,
                         session,
-                        text_or_none(response),
-                        conversation,
+                        _kept(response),
+                        _kept(conversation),
                         # The provider could mean either of two calls with this id.
                         usable=earlier is None or earlier.digest == digest,
                     ),
@@ -116,14 +117,14 @@ class AdmittedApprovals:
             said: dict[str, AskedCall] = {}
             for item in items:
                 for name, call in _said(item):
-                    known = self._calls.get((owner, name))
+                    known = self._calls.get(_place(owner, name))
                     if known is not None and known.digest != digest_of(call):
                         return _refused(call)
                     said[name] = call
             fresh: list[str] = []
             for item in filter(_approves, items):
                 approved = text_or_none(item.get("approval_request_id"))
-                found = None if approved is None else self._calls.get((owner, approved))
+                found = None if approved is None else self._calls.get(_place(owner, approved))
                 if approved is not None and found is not None and found.usable_in(session):
                     if _is_history(found, approved, body, items):
                         continue
@@ -134,9 +135,9 @@ class AdmittedApprovals:
                 call = AskedCall(None, None, approved, None)
                 return _refused(said.get(approved or "", call))
             for name, call in said.items():
-                if (owner, name) not in self._calls:
+                if _place(owner, name) not in self._calls:
                     # The provider may store what the program made up.
-                    self._keep((owner, name), _Known(digest_of(call)))
+                    self._keep(_place(owner, name), _Known(digest_of(call)))
             self._mark(owner, fresh, used=True)
         return None
 
@@ -148,15 +149,26 @@ class AdmittedApprovals:
         with self._lock:
             for item in filter(_approves, items):
                 name = text_or_none(item.get("approval_request_id"))
-                known = None if name is None else self._calls.get((owner, name))
+                known = None if name is None else self._calls.get(_place(owner, name))
                 if name and known is not None and not _is_history(known, name, body, items):
                     self._mark(owner, [name], used=False)
 
     def _mark(self, owner: Owner, names: Iterable[str], *, used: bool) -> None:
         for name in names:
-            known = self._calls.get((owner, name))
+            place = _place(owner, name)
+            known = self._calls.get(place)
             if known is not None:
-                self._calls[owner, name] = known._replace(used=used)
+                self._calls[place] = known._replace(used=used)
+
+
+def _place(owner: Owner, name: str) -> tuple[Owner, str]:
+    return owner, kept_name(name)
+
+
+def _kept(name: object) -> str | None:
+    """Return the id *name* as it is kept, or None if it is no id."""
+    found = text_or_none(name)
+    return None if found is None else kept_name(found)
 
 
 def _items(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -200,7 +212,7 @@ def _is_history(
         return False
     return any(
         (item.get("type") == _RESULT and item.get("approval_request_id") == name)
-        or (item.get("type") in _REFERENCES and item.get("id") == known.ran)
+        or (item.get("type") in _REFERENCES and _kept(item.get("id")) == known.ran)
         for item in items
     )
 
@@ -211,7 +223,7 @@ def _is_meant(
     """Return True if the provider can find no other call with the id *name* than *known*."""
     places = places_of(body)
     if places:
-        return {known.response, known.conversation}.issuperset(places)
+        return {known.response, known.conversation}.issuperset(map(kept_name, places))
     return any(
         item.get("id") == name and item.get("type") in (APPROVAL, *_REFERENCES) for item in items
     )
